@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seeded random numbers for a batch, independent of how its rows are split over processes or batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+__all__ = ["Draws", "mix"]
+
+_MASK = (1 << 64) - 1
+
+
+def mix(*parts: int) -> int:
+    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014, over their chain).
+
+    >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)
+    (True, False)
+    """
+    state = 0x9E3779B97F4A7C15
+    for part in parts:
+        state = (state ^ (part & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+@final
+class Draws:
+    """Random numbers with one leading row per image of a batch.
+
+    In training (`Draws.step`) all rows of the global batch come from one generator and a process keeps its own rows:
+    two processes with half a batch each see the numbers that one process sees. In evaluation (`Draws.images`) each
+    image has a generator of its own, so that its numbers depend on neither the batch nor its neighbours.
+
+    >>> whole = Draws.step(seed=0, step=3, rows=slice(0, 4), total=4).normal(2)
+    >>> half = Draws.step(seed=0, step=3, rows=slice(2, 4), total=4).normal(2)
+    >>> bool((whole[2:] == half).all())
+    True
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator], rows: slice, total: int) -> None:
+        self._generators, self._rows, self._total = generators, rows, total
+
+    @classmethod
+    def step(
+        cls, seed: int, step: int, rows: slice, total: int, device: torch.device | str = "cpu", purpose: int = 0
+    ) -> Draws:
+        """The draws of training step `step`, for the rows `rows` of a global batch of `total` images."""
+        generator = torch.Generator(device).manual_seed(mix(seed, step, purpose))
+        return cls([generator], rows, total)
+
+    @classmethod
+    def images(cls, seed: int, index: Tensor, device: torch.device | str = "cpu") -> Draws:
+        """The draws that belong to the images at positions `index` (B,) of a split, whatever batch they stand in."""
+        generators = [torch.Generator(device).manual_seed(mix(seed, int(i))) for i in index]
+        return cls(generators, slice(0, len(generators)), len(generators))
+
+    def __len__(self) -> int:
+        return len(range(*self._rows.indices(self._total)))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, (B, *shape) float32."""
+        return self._draw(torch.Tensor.normal_, shape)
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform numbers in [low, high), (B, *shape) float32."""
+        values = self._draw(torch.Tensor.uniform_, shape)
+        return values if (low, high) == (0.0, 1.0) else values.mul_(high - low).add_(low)
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Integers in [low, high), (B, *shape) int64."""
+        return (low + (self.uniform(*shape) * (high - low)).long()).clamp_(max=high - 1)
+
+    def _draw(self, fill: object, shape: tuple[int, ...]) -> Tensor:
+        device = self._generators[0].device if self._generators else torch.device("cpu")
+        values = torch.empty((self._total, *shape), device=device)
+        if len(self._generators) == 1:
+            fill(values, generator=self._generators[0])  # type: ignore[operator]
+        else:
+            for row, generator in zip(values, self._generators, strict=True):
+                fill(row, generator=generator)  # type: ignore[operator]
+        return values[self._rows]

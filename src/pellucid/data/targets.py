@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of images and what comes back: truth and prediction share one type each, a whole batch at a time.
+
+Every type behaves as a sequence over images: `len(target)`, `target[index]` (a tensor, slice or list of positions),
+`type(target).cat([...])`, `target.to(device)`; and `resized(...)` moves its coordinates with the images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text"]
+
+Index = Tensor | slice | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the types share: fields are tensors or lists with one leading row per image."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, dataclasses.fields(self)[0].name))
+
+    def __getitem__(self, index: Index) -> Self:
+        return self._map(lambda value: _take(value, index))
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same target with its tensors on `device`."""
+        return self._map(
+            lambda value: (
+                value.to(device) if isinstance(value, Tensor) else [v.to(device) if isinstance(v, Tensor) else v for v in value]
+            )
+        )
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """One target out of the targets of consecutive batches."""
+        joined: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            values = [getattr(part, field.name) for part in parts]
+            if values[0] is None:
+                joined[field.name] = None
+            elif isinstance(values[0], Tensor):
+                joined[field.name] = torch.cat(values)
+            else:
+                joined[field.name] = [row for value in values for row in value]
+        return cls(**joined)
+
+    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Self:
+        """The target after its images became `size` = (H, W): x' = scale·x + offset, `scale`, `offset` (N, 2) as (x, y)."""
+        return self
+
+    def _map(self, change: Any) -> Self:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return type(self)(**{name: None if value is None else change(value) for name, value in values.items()})
+
+
+def _take(value: Any, index: Index) -> Any:
+    if isinstance(value, Tensor) or isinstance(index, slice):
+        return value[index]
+    return [value[int(i)] for i in index]
+
+
+@final
+@dataclass(frozen=True)
+class Label(Target):
+    """One class an image.
+
+    >>> Label(torch.tensor([2, 0]))[[1]].index
+    tensor([0])
+    """
+
+    index: Tensor  # (N,) int64
+    probabilities: Tensor | None = None  # (N, K) float32, rows sum to 1; predictions only
+
+
+@final
+@dataclass(frozen=True)
+class Picture(Target):
+    """One picture an image, float32 in [0, 1] (uint8 in stores)."""
+
+    pixels: Tensor  # (N, C, H, W)
+
+    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Picture:
+        return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
+
+
+@final
+@dataclass(frozen=True)
+class Boxes(Target):
+    """Any number of boxes an image, corners in pixels: pixel (i, j) covers [j, j+1) × [i, i+1)."""
+
+    corners: list[Tensor]  # N of (n, 4) float32: x0, y0, x1, y1
+    labels: list[Tensor]  # N of (n,) int64
+    scores: list[Tensor] | None = None  # N of (n,) float32; predictions only
+
+    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
+        moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
+        return Boxes(moved, self.labels, self.scores)
+
+
+@final
+@dataclass(frozen=True)
+class Mask(Target):
+    """One class a pixel; 255 is void (not counted)."""
+
+    classes: Tensor  # (N, H, W) uint8
+    probabilities: Tensor | None = None  # (N, K, H, W) float32; predictions only
+
+
+@final
+@dataclass(frozen=True)
+class Points(Target):
+    """K keypoints an image as (x, y) in pixels; NaN where a point is not visible."""
+
+    xy: Tensor  # (N, K, 2) float32
+
+    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
+        return Points(self.xy * scale[:, None] + offset[:, None])
+
+
+@final
+@dataclass(frozen=True)
+class Text(Target):
+    """One text an image."""
+
+    lines: list[str]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Pellucid raises, and the exit code that the command line gives for each.
+
+    PellucidError             1   something went wrong; the message says what and the way out
+    ├── UsageError            2   a mistake in what was asked for
+    │   ├── UnknownNameError  2   a name that no catalogue, option or class list holds
+    │   ├── DataError         2   images or targets that cannot be used as they are
+    │   └── RunError          2   a run folder that is missing, of other options, or of a newer format
+    └── TrainingError         1   a training that could not go on, e.g. a loss that is not finite
+
+Every message is one sentence of the form ``name=value: the rule; the way out``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["DataError", "PellucidError", "RunError", "TrainingError", "UnknownNameError", "UsageError"]
+
+
+class PellucidError(Exception):
+    """The root of everything that Pellucid raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(PellucidError):
+    """A mistake in what was asked for: a bad option value, a missing file."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is not known, with the nearest ones that are.
+
+    >>> str(UnknownNameError("task", "clasify", ["classify", "denoise"]))
+    "task='clasify' is not known; did you mean 'classify'? Known: classify, denoise."
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        super().__init__(f"{kind}={name!r} is not known{hint} Known: {', '.join(names)}.")
+
+
+class DataError(UsageError):
+    """Images or targets that cannot be used as they are."""
+
+
+class RunError(UsageError):
+    """A run folder that is missing, incomplete, of other options, or of a newer format."""
+
+
+class TrainingError(PellucidError):
+    """A training that could not go on."""

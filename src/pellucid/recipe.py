@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a model is trained: the optimiser, its schedule, the averaging of weights and the precision, as one set of options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, final, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import UsageError
+
+__all__ = ["Average", "Recipe"]
+
+_RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adam": 2e-3, "adamw": 2e-3}
+_DECAYS = {"sgd": 5e-4, "momentum": 5e-4, "nesterov": 5e-4, "adam": 0.0, "adamw": 0.01}
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """The options of a training that belong to neither its task nor its model.
+
+    >>> recipe = Recipe(lr=0.1, schedule="cosine", warmup=1)
+    >>> [round(recipe.rate(step, steps=40, per_epoch=10), 4) for step in (0, 9, 25, 39)]
+    [0.01, 0.1, 0.05, 0.0003]
+    """
+
+    epochs: int = 10
+    """passes over the training images"""
+    batch_size: int = 128
+    """images a step, over all processes together"""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "adamw"
+    """the rule of the update"""
+    lr: float | None = None
+    """peak learning rate; by default 0.1 for sgd, 0.02 for momentum and nesterov, 0.002 for adam and adamw"""
+    momentum: float = 0.9
+    """share of the last update that is kept (momentum, nesterov)"""
+    weight_decay: float | None = None
+    """decay of weight matrices and kernels, biases and norms are spared; by default 0.01 for adamw, 0 for adam, else 0.0005"""
+    schedule: Literal["constant", "step", "cosine", "one_cycle"] = "one_cycle"
+    """course of the learning rate over the training"""
+    warmup: float | None = None
+    """epochs of linear rise; by default 0, and a quarter of the training for one_cycle"""
+    step_every: int = 10
+    """epochs between the drops of the step schedule"""
+    step_factor: float = 0.1
+    """factor of each drop of the step schedule"""
+    clip: float | None = None
+    """largest gradient norm; longer gradients are shortened to it"""
+    patience: int | None = None
+    """epochs without a better validation measure before the training ends early"""
+    ema: float = 0.0
+    """decay of the exponential moving average of the weights, per step (0: none); validation then uses the average"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto takes bf16 for convolutional models where the processor computes in it (AMX, AVX-512 BF16, recent GPUs)"""
+    channels_last: bool | None = None
+    """memory layout of convolutions; by default on for models that convolve"""
+    compile: bool = False
+    """compile the model with torch.compile"""
+    size: int | None = None
+    """side in px to which images are brought; by default their own if they share one of at most 256 px"""
+    limit: int | None = None
+    """train on at most this many images, drawn by seed"""
+    seed: int = 0
+    """seed of everything random"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to compute"""
+    checkpoint: float = 60.0
+    """seconds between the states that a killed training resumes from; one is written after every epoch in any case"""
+
+    def __post_init__(self) -> None:
+        self._check(("epochs", "batch_size", "step_every"), "must be at least 1", lambda v: v >= 1)
+        self._check(("patience", "size", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
+        self._check(("lr", "clip"), "must be above 0", lambda v: v is None or 0 < v < math.inf)
+        self._check(("momentum", "ema"), "must lie in [0, 1)", lambda v: 0 <= v < 1)
+        self._check(("weight_decay", "step_factor", "checkpoint"), "must not be negative", lambda v: v is None or v >= 0)
+        self._check(("warmup",), "must lie between 0 and epochs", lambda v: v is None or 0 <= v <= self.epochs)
+        hints = get_type_hints(Recipe)
+        for field in fields(self):
+            kind, value = hints[field.name], getattr(self, field.name)
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                raise UsageError(f"{field.name}={value!r}: is not known; choose one of {', '.join(get_args(kind))}.")
+
+    def _check(self, names: Iterable[str], rule: str, holds: Any) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not holds(value):
+                raise UsageError(f"{name}={value!r}: {rule}; give another value.")
+
+    @property
+    def peak(self) -> float:
+        """The highest learning rate of the training."""
+        return self.lr if self.lr is not None else _RATES[self.optimizer]
+
+    def rate(self, step: int, steps: int, per_epoch: int) -> float:
+        """The learning rate of `step` (from 0) out of `steps`: a pure function, so that a resumed training needs no state.
+
+        one_cycle rises linearly and falls as a cosine to a thousandth (Smith & Topin 2018, with the cosine fall of fastai).
+        """
+        default = 0.25 * steps if self.schedule == "one_cycle" else 0.0
+        rise = default if self.warmup is None else self.warmup * per_epoch
+        if step < rise:
+            return self.peak * (step + 1) / max(1.0, rise)
+        done = (step - rise) / max(1.0, steps - rise)  # in [0, 1)
+        if self.schedule == "constant":
+            return self.peak
+        if self.schedule == "step":
+            return self.peak * self.step_factor ** (step // (self.step_every * per_epoch))
+        floor = 1e-3 if self.schedule == "one_cycle" else 0.0
+        return self.peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def make_optimizer(self, player: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of a module's trainable parameters, fused where torch has it; norms and biases do not decay."""
+        trained = [p for p in player.parameters() if p.requires_grad]
+        if not trained:
+            raise UsageError("frozen=True: leaves nothing to train; unfreeze the backbone or give the model a head.")
+        decay = _DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(groups, lr=self.peak, fused=True)
+        if self.optimizer == "adam":
+            return torch.optim.Adam(groups, lr=self.peak, fused=True)
+        momentum = 0.0 if self.optimizer == "sgd" else self.momentum
+        return torch.optim.SGD(groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True)
+
+    def bfloat16(self, model: nn.Module, device: torch.device) -> bool:
+        """Whether this model computes in bf16 on this device."""
+        if self.precision != "auto":
+            return self.precision == "bf16"
+        return convolves(model) and computes_bfloat16(device)
+
+    def memory_format(self, model: nn.Module) -> torch.memory_format:
+        """channels_last or contiguous."""
+        chosen = convolves(model) if self.channels_last is None else self.channels_last
+        return torch.channels_last if chosen else torch.contiguous_format
+
+
+def convolves(model: nn.Module) -> bool:
+    """Whether a model has 2-D convolutions, which gain from channels_last and bf16."""
+    return any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules())
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has bf16 arithmetic of its own, rather than an emulation."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+@final
+class Average:
+    """The exponential moving average of a model's parameters; other buffers are copied (Polyak & Juditsky 1992).
+
+    >>> layer = nn.Linear(1, 1, bias=False)
+    >>> average = Average(layer, decay=0.5)
+    >>> with torch.no_grad():
+    ...     before = layer.weight.item(); _ = layer.weight.add_(1.0)
+    >>> average.update(layer)
+    >>> round(average.model.weight.item() - before, 6)
+    0.5
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        import copy
+
+        self.decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average (1 − decay) of the way to the model."""
+        mine: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(mine, [p.detach() for p in model.parameters()], 1 - self.decay)
+        for own, its in zip(self.model.buffers(), model.buffers(), strict=True):
+            own.copy_(its)

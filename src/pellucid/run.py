@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run folder: everything about one training, and the only thing that the machinery hands around."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from pellucid import _catalog
+from pellucid.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from pellucid.data.dataset import Dataset
+    from pellucid.tasks import Task
+
+__all__ = ["FORMAT", "Run", "command_line", "load", "write_atomically", "write_json"]
+
+FORMAT = 1
+"""The version of the folder's layout; a reader refuses a newer one and says what to do with an older one."""
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    At any moment a kill leaves either the old file or the new one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with write_atomically(Path(folder) / "a.txt") as draft:
+    ...         _ = draft.write_text("whole")
+    ...     print(*os.listdir(folder))
+    a.txt
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    draft = Path(name)
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.chmod(0o666 & ~_umask())
+        os.replace(draft, path)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(path: Path, fault: OSError) -> UsageError:
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return UsageError(
+            f"out={str(path)!r}: the disk is full, and what was there before is untouched; "
+            "free some space and give the same command again."
+        )
+    return UsageError(f"out={str(path)!r}: cannot be written ({fault.strerror}); name a folder that you may write to.")
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    """Write JSON atomically; NaN and infinities become null, so that any reader can parse it."""
+    with write_atomically(path) as draft:
+        draft.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+@final
+class Run:
+    """One training, read from its folder.
+
+    `info` is run.json; see ARCHITECTURE.md for its keys. Everything else is read when it is asked for.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        file = self.path / "run.json"
+        try:
+            self.info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"run={str(path)!r}: no run.json is there; name the folder that a training wrote.") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError) as fault:
+            raise RunError(f"run={str(path)!r}: run.json cannot be read ({fault}); train again into a new folder.") from None
+        version = self.info.get("format", 0)
+        if version > FORMAT:
+            raise RunError(
+                f"run={str(path)!r}: format {version} is newer than {FORMAT}, the newest that this version reads; "
+                f"upgrade pellucid to {self.info.get('version', 'a newer version')} or later."
+            )
+        if version < FORMAT:
+            raise RunError(
+                f"run={str(path)!r}: format {version} is older than {FORMAT}, the oldest that can be read; train again with "
+                f"its command: {self.info.get('command', 'pellucid train …')}"
+            )
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.status})"
+
+    @property
+    def status(self) -> str:
+        """ "running", "stopped", "finished" or "failed"."""
+        return str(self.info["status"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the dataset's classes; empty without labels."""
+        return tuple(self.info["data"]["classes"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels of the images that it was trained on."""
+        height, width = self.info["model"]["size"]
+        return int(height), int(width)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return int(self.info["model"]["channels"])
+
+    @property
+    def figures(self) -> Path:
+        """The folder for pictures of this run."""
+        return self.path / "figures"
+
+    @cached_property
+    def task(self) -> Task:
+        """The task with the options that it was trained with."""
+        kind = _catalog.find("tasks", self.info["task"]["name"])
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
+        return kind(**options)  # type: ignore[no-any-return]
+
+    def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
+        """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
+        from safetensors.torch import load_file
+
+        from pellucid.models.building import build
+
+        file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
+        if not file.exists():
+            raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
+        model = build(self.info["model"], pretrained_weights=False)
+        try:
+            model.load_state_dict(load_file(file))
+        except Exception as fault:
+            raise RunError(f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again.") from fault
+        return model.eval()
+
+    @property
+    def resuming(self) -> str:
+        """What a person does to go on with it."""
+        return f"go on with: {self.info['command']}"
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of history.jsonl, in the order of training."""
+        file = self.path / "history.jsonl"
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+    @property
+    def metrics(self) -> dict[str, Any] | None:
+        """What `evaluate` wrote last: the model's measures and the baselines', or None."""
+        file = self.path / "metrics.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def records(self, owner: str = "model") -> dict[str, np.ndarray[Any, Any]]:
+        """The per-image columns behind `metrics`, of "model" or of "baselines/NAME"; {} before `evaluate`."""
+        import numpy as np
+
+        file = self.path / "records.npz"
+        if not file.exists():
+            return {}
+        with np.load(file, allow_pickle=False) as columns:
+            return {name[len(owner) + 1 :]: columns[name] for name in columns.files if name.startswith(f"{owner}/")}
+
+    def data(self, what: str | Path | None = None) -> Dataset:
+        """The dataset it was trained on, or another one for the same task.
+
+        Raises:
+            RunError: its own data have changed since (their fingerprint is another).
+        """
+        from pellucid.data import open
+
+        trained = self.info["data"]
+        data = self.task.read(open(what if what is not None else trained["what"]))
+        if what is None and data.fingerprint != trained["fingerprint"]:
+            raise RunError(
+                f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, then "
+                f"{trained['fingerprint'][:12]}); name the data to use with --data, or train again."
+            )
+        return data
+
+    def update(self, **changes: Any) -> None:
+        """Change keys of run.json, atomically."""
+        self.info = {**self.info, **changes}
+        write_json(self.path / "run.json", self.info)
+
+
+def load(path: str | Path) -> Run | nn.Module:
+    """A run from its folder; "torchvision/NAME" or "timm/NAME" give a ready-made classifier instead.
+
+    >>> load("runs/none")
+    Traceback (most recent call last):
+    pellucid.errors.RunError: run='runs/none': no run.json is there; name the folder that a training wrote.
+    """
+    owner = str(path).split("/")[0]
+    if owner in ("torchvision", "timm", "efficientnet_lite0") and not Path(path).exists():
+        from pellucid.models.building import load_external
+
+        return load_external(str(path))
+    return Run(path)
+
+
+def command_line(*words: str, **options: Any) -> str:
+    """A `pellucid` command that a person can paste; None is left out.
+
+    >>> command_line("train", "classify", data="digits", hidden=(64, 32), flip=True)
+    'pellucid train classify --data digits --hidden 64 32 --flip'
+    """
+    parts = ["pellucid", *words]
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            parts.append(flag)
+        elif value is False:
+            parts.append("--no-" + flag[2:])
+        elif isinstance(value, (tuple, list)):
+            parts += [flag, *map(str, value)]
+        elif value is not None:
+            parts += [flag, str(value)]
+    return shlex.join(parts)
