@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pellucid trains, measures and explains neural networks on images, and shows its work.
+
+    train(task, data, model, out, **options)  a run: its folder holds everything about one training
+    evaluate(run)                             the model's measures beside those of simpler answers
+    predict(run, images)                      answers for new images
+    look(run, lens, images)                   how the model sees
+    compare(runs), sweep(task, …)             several runs side by side
+    report(run)                               one self-contained HTML page
+    export(run)                               ONNX and torch.export files
+    load(path)                                a `Run` from its folder
+
+>>> import pellucid
+>>> sorted(pellucid.__all__)
+['Run', 'compare', 'evaluate', 'export', 'load', 'look', 'predict', 'report', 'sweep', 'train']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pellucid.comparison import compare, sweep
+    from pellucid.exporting import export
+    from pellucid.inference import evaluate, predict
+    from pellucid.looking import look
+    from pellucid.reporting import report
+    from pellucid.run import Run, load
+    from pellucid.training import train
+
+__version__ = "0.1.0"
+
+__all__ = ["Run", "compare", "evaluate", "export", "load", "look", "predict", "report", "sweep", "train"]
+
+# name -> module: torch takes seconds to import, so that nothing is imported before it is asked for (PEP 562)
+_HOME = {
+    "Run": "run",
+    "compare": "comparison",
+    "evaluate": "inference",
+    "export": "exporting",
+    "load": "run",
+    "look": "looking",
+    "predict": "inference",
+    "report": "reporting",
+    "sweep": "comparison",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"pellucid.{_HOME[name]}"), name)
+        globals()[name] = value  # the next access is a plain attribute
+        return value
+    if name in ("data", "lenses", "models", "tasks"):
+        return importlib.import_module(f"pellucid.{name}")
+    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", "data", "lenses", "models", "tasks"]
