@@ -29,14 +29,18 @@ def save_weights(path: Path, model: nn.Module) -> None:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, draft)
 
 
-def save(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
+def save(
+    path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> None:
     """Write modules, optimisers and JSON-able numbers into one safetensors file, atomically."""
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
     for name, optimizer in optimizers.items():
         for position, entry in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{name}/{position}/{key}": torch.as_tensor(v) for key, v in entry.items() if v is not None}
+            tensors |= {
+                f"optimizer/{name}/{position}/{key}": torch.as_tensor(v) for key, v in entry.items() if v is not None
+            }
     # a copy each: safetensors refuses tensors that share storage, and channels_last ones
     owned = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     with write_atomically(path) as draft:
@@ -57,7 +61,9 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
             prefix = f"module/{name}/"
             module.load_state_dict({key[len(prefix) :]: v for key, v in tensors.items() if key.startswith(prefix)})
     except Exception as fault:
-        raise RunError(f"run={str(path.parent.parent)!r}: {path.name} cannot be resumed from ({fault}); delete the run.") from fault
+        raise RunError(
+            f"run={str(path.parent.parent)!r}: {path.name} cannot be resumed from ({fault}); delete the run."
+        ) from fault
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -77,5 +83,7 @@ def digest(modules: list[nn.Module]) -> str | None:
     total = hashlib.sha256()
     for module in modules:
         for name, value in module.state_dict().items():
-            total.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            total.update(
+                name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            )
     return total.hexdigest()

@@ -77,7 +77,9 @@ class Recipe:
         self._check(("patience", "size", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
         self._check(("lr", "clip"), "must be above 0", lambda v: v is None or 0 < v < math.inf)
         self._check(("momentum", "ema"), "must lie in [0, 1)", lambda v: 0 <= v < 1)
-        self._check(("weight_decay", "step_factor", "checkpoint"), "must not be negative", lambda v: v is None or v >= 0)
+        self._check(
+            ("weight_decay", "step_factor", "checkpoint"), "must not be negative", lambda v: v is None or v >= 0
+        )
         self._check(("warmup",), "must lie between 0 and epochs", lambda v: v is None or 0 <= v <= self.epochs)
         hints = get_type_hints(Recipe)
         for field in fields(self):
@@ -129,7 +131,9 @@ class Recipe:
         if self.optimizer == "adam":
             return torch.optim.Adam(groups, lr=self.peak, fused=True)
         momentum = 0.0 if self.optimizer == "sgd" else self.momentum
-        return torch.optim.SGD(groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True)
+        return torch.optim.SGD(
+            groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True
+        )
 
     def bfloat16(self, model: nn.Module, device: torch.device) -> bool:
         """Whether this model computes in bf16 on this device."""

@@ -110,7 +110,9 @@ class Run:
         except FileNotFoundError:
             raise RunError(f"run={str(path)!r}: no run.json is there; name the folder that a training wrote.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError) as fault:
-            raise RunError(f"run={str(path)!r}: run.json cannot be read ({fault}); train again into a new folder.") from None
+            raise RunError(
+                f"run={str(path)!r}: run.json cannot be read ({fault}); train again into a new folder."
+            ) from None
         version = self.info.get("format", 0)
         if version > FORMAT:
             raise RunError(
@@ -172,7 +174,9 @@ class Run:
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:
-            raise RunError(f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again.") from fault
+            raise RunError(
+                f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again."
+            ) from fault
         return model.eval()
 
     @property

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only inference path there is: `evaluate` measures with it, `predict` answers with it, and training validates with it."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.data.batches import own_size_batches, store
+from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.draws import Draws
+from pellucid.data.given import Given, gather
+from pellucid.errors import DataError
+from pellucid.run import Run, write_atomically, write_json
+from pellucid.tasks import Measure, Records, Task
+
+__all__ = ["evaluate", "measure", "predict"]
+
+
+def evaluate(
+    run: Run | str | Path,
+    data: str | Path | Dataset | None = None,
+    *,
+    split: Literal["train", "val", "test"] = "test",
+    baselines: bool = True,
+    batch_size: int = 256,
+    which: Literal["best", "last"] = "best",
+) -> dict[str, Any]:
+    """Measure a run's model, beside the trivial and the classical answers, on images that it has not seen.
+
+    Noise and masks are fixed by the run's seed and each image's position, so that the numbers depend on neither the batch
+    size nor the order. For the run's own data the result is kept in the run: metrics.json, and records.npz with a row per
+    image; for other data it is returned only.
+
+    Args:
+        run: the run, or its folder.
+        data: other data than the run's own; what `pellucid.data.open` takes.
+        split: which part of the data.
+        baselines: whether the baselines are measured too.
+        batch_size: images at a time; no result depends on it.
+        which: the best weights by validation, or the last.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        RunError: there is no such run, or its data have changed.
+        DataError: the split is empty, or the data lack what the task needs.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    begun = time.monotonic()
+    dataset = run.task.read(data) if isinstance(data, Dataset) else run.data(data)
+    if dataset.classes != run.classes:
+        raise DataError(
+            f"data={dataset.name!r}: its classes are {_few(dataset.classes)}, not the run's {_few(run.classes)}; give data with the same."
+        )
+    part = dataset.splits[split]
+    if not len(part):
+        raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
+    seed, device = int(run.info["seed"]), _device()
+    batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
+    records, _ = measure(run.task, run.model(which).to(device), batches, seed=seed)
+    seconds = time.monotonic() - begun
+    rivals: dict[str, Records] = {}
+    if baselines:
+        size = None if run.task.keeps_size else run.size
+        rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
+    metrics = {
+        "split": split,
+        "data": dataset.name,
+        "n": len(part),
+        "seed": seed,
+        "weights": which,
+        "main": run.task.main,
+        "model": _measures(run.task.summary(records, run.classes, seed)),
+        "baselines": {name: _measures(run.task.summary(rival, run.classes, seed)) for name, rival in rivals.items()},
+        "details": run.task.details(records, run.classes),
+        "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
+    }
+    if data is None:
+        columns = {f"model/{name}": column for name, column in records.items()}
+        for rival, table in rivals.items():
+            columns |= {f"baselines/{rival}/{name}": column for name, column in table.items()}
+        with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
+            np.savez_compressed(file, **columns)
+        write_json(run.path / "metrics.json", metrics)
+    return metrics
+
+
+def predict(
+    run: Run | str | Path,
+    images: Any,
+    out: str | Path | None = None,
+    *,
+    format: Literal["json", "csv"] = "json",
+    batch_size: int = 64,
+    progress: bool = False,
+) -> list[dict[str, Any]]:
+    """Answer for new images, at their own size and under their own names.
+
+    Args:
+        run: the run, or its folder.
+        images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C), uint8 or float in [0, 1]; a Pillow image;
+            or a list of these.
+        out: a folder for predictions.json or predictions.csv, and for pictures where the answers are pictures.
+        format: of the table in `out`.
+        batch_size: images at a time; no result depends on it.
+        progress: show a progress bar.
+
+    Returns:
+        One row an image: its name and the answer; a file that cannot be read has an "error" instead.
+
+    Raises:
+        UsageError: nothing is there, or it is no image.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    given, device = gather(images), _device()
+    model = run.model().to(device)
+    rows: dict[int, dict[str, Any]] = {
+        place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()
+    }
+    folder = Path(out) if out is not None else None
+    bar = Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), disable=not progress
+    )
+    with bar:
+        line = bar.add_task("predicting", total=len(given.names) - len(rows))
+        for places, input in _inputs(run, given, batch_size, device):
+            names = [given.names[place] for place in places]
+            written = run.task.write(answer(run.task, model, input), names, run.classes)
+            for place, row in zip(places, written, strict=True):
+                rows[place] = row if folder is None else _save_picture(row, folder)
+            bar.advance(line, len(places))
+    answers = [rows[place] for place in sorted(rows)]
+    if folder is not None:
+        _write_table(folder, answers, format)
+    return answers
+
+
+def _inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded."""
+    if len(given.split):
+        for batch in run_batches(run, given.split, batch_size, device):
+            yield [given.places[int(i)] for i in batch.index], unit(batch.images)
+    for place, image in given.floats.items():
+        input = image[None].to(device)  # (1, C, H, W)
+        if input.shape[1] != run.channels:
+            luma = torch.tensor([0.299, 0.587, 0.114], device=device).view(1, 3, 1, 1)
+            input = input.expand(-1, 3, -1, -1) if run.channels == 3 else (input * luma).sum(1, keepdim=True)
+        if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
+            input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
+        yield [place], input
+
+
+def _save_picture(row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Put a row's picture, if it has one, into the folder under the image's name, and name the file instead."""
+    if "picture" not in row:
+        return row
+    from PIL import Image
+
+    array: NDArray[np.uint8] = row["picture"]  # (C, H, W)
+    path = (folder / row["name"]).with_suffix(".png")
+    with write_atomically(path) as draft:
+        Image.fromarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0)).save(draft)
+    return {**row, "picture": str(path)}
+
+
+def _write_table(folder: Path, answers: list[dict[str, Any]], format: str) -> None:
+    if format == "json":
+        write_json(folder / "predictions.json", answers)
+        return
+    flat = [_flatten(row) for row in answers]
+    with write_atomically(folder / "predictions.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in flat for name in row)))
+        table.writeheader()
+        table.writerows(flat)
+
+
+def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One level of columns: {"probabilities": {"a": 1}} becomes "probabilities.a"."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def run_batches(
+    run: Run, split: Split, batch_size: int, device: torch.device, fingerprint: str | None = None
+) -> Iterator[Batch]:
+    """A split's images as the run's model takes them: resized to its size, or at their own for tasks that keep it.
+
+    Without a fingerprint nothing is stored for a next time.
+    """
+    if run.task.keeps_size:
+        return own_size_batches(split, run.channels, batch_size, device)
+    share = {} if fingerprint is not None else {"memory_share": 0.0, "disk_share": 0.0}
+    kept = store(split, run.size, run.channels, fit="resize", fingerprint=fingerprint or "", **share)
+    return kept.batches(batch_size, device)
+
+
+def measure(
+    task: Task, model: nn.Module, batches: Iterable[Batch], *, seed: int, with_loss: bool = False
+) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+    """Per-image records in the order of the split, and on request the mean losses by part, in eval mode without gradients."""
+    columns: dict[str, list[NDArray[Any]]] = {}
+    sums: dict[str, float] = {}
+    places: list[NDArray[np.int64]] = []
+    mode = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                draws = Draws.images(seed, batch.index, batch.images.device)
+                input, target = task.prepare(batch, draws, training=False)
+                if with_loss:
+                    for name, value in task.loss(model, input, target).items():
+                        sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
+                for name, column in task.score(input, answer(task, model, input), target).items():
+                    columns.setdefault(name, []).append(column)
+                places.append(batch.index.cpu().numpy())
+    finally:
+        model.train(mode)
+    order = np.argsort(np.concatenate(places), kind="stable")
+    records = {name: np.concatenate(parts)[order] for name, parts in columns.items()}
+    return records, {name: total / len(order) for name, total in sums.items()}
+
+
+@torch.no_grad()
+def answer(task: Task, model: nn.Module, input: Tensor) -> Any:
+    """The model's answer for inputs (B, C, H, W) float32 in [0, 1]."""
+    return task.predict(model, input)
+
+
+def unit(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1]; float ones as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _measures(summary: dict[str, Measure]) -> dict[str, dict[str, Any]]:
+    return {name: dict(vars(measure)) for name, measure in summary.items()}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "") if names else "none"

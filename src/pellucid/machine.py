@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine that a training runs on: its devices, its signals, and what of it a number depends on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from pellucid.errors import UsageError
+
+__all__ = ["accelerator", "environment", "interruptible"]
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def environment(device: torch.device, bfloat16: bool, memory_format: torch.memory_format) -> dict[str, Any]:
+    """What a number depends on besides its options: versions, processor, threads, precision."""
+    from importlib.metadata import version
+
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        processor = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), processor)
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "accelerate", "numpy")},
+        "system": platform.platform(),
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+        "precision": "bf16" if bfloat16 else "fp32",
+        "memory_format": str(memory_format).removeprefix("torch."),
+    }
+
+
+def accelerator(device: str) -> Accelerator:
+    """Accelerate's door to the processes and the device; "auto" takes a GPU where there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device='cuda': no CUDA device is there; give device='cpu' or leave it out.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device='mps': no Apple GPU is there; give device='cpu' or leave it out.")
+    return Accelerator(cpu=device == "cpu")

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training holds while it runs: everything checked first, then the folder, then the state from which it resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, final
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+
+import pellucid
+from pellucid import checkpoint, data
+from pellucid.data.batches import Store, store
+from pellucid.data.dataset import Dataset, Split
+from pellucid.data.draws import mix
+from pellucid.errors import DataError, RunError, TrainingError, UsageError
+from pellucid.machine import accelerator, environment
+from pellucid.models import Frozen, building
+from pellucid.recipe import Average
+from pellucid.run import FORMAT, Run, write_json
+from pellucid.settings import Settings
+from pellucid.tasks import Task
+
+__all__ = ["Session"]
+
+_FREE = {"checkpoint", "device", "compile"}  # options that may change when a training is resumed
+_LARGEST = 256  # px: larger images are brought down unless a size is asked for
+
+
+@final
+class Session:
+    """One training, ready to loop."""
+
+    def __init__(self, settings: Settings, dataset: Dataset, path: Path) -> None:
+        self.settings, self.dataset, self.path = settings, dataset, path
+        self.task, self.recipe = settings.task, settings.recipe
+        self.accelerator = accelerator(self.recipe.device)
+        self.step, self.seconds = 0, 0.0
+        self.best: dict[str, Any] | None = None
+        self._lock: FileLock | None = None
+        self._epoch_order: tuple[int, Tensor] | None = None
+
+    @classmethod
+    def prepare(
+        cls, task: str | Task, what: Any, model: str | None, out: str | Path | None, options: Mapping[str, Any]
+    ) -> Session:
+        """Check everything that was asked for, then make or reopen the folder, then build or restore the state."""
+        settings = Settings.of(task, model, options)
+        opened = what if isinstance(what, Dataset) else data.open(what if what is not None else settings.task.example)
+        dataset = settings.task.read(opened)
+        path = Path(out) if out is not None else _default_path(settings, dataset)
+        session = cls(settings, dataset, path)
+        session._divide(dataset.splits["train"])
+        size = training_size(dataset, session.recipe.size, settings.task.keeps_size)
+        description = {
+            "name": settings.model,
+            "channels": dataset.channels,
+            "outputs": settings.task.outputs(dataset),
+            "size": list(size),
+            "options": dict(settings.model_options),
+        }
+        asked = session._asked(description)
+        session.info = session._reopen(asked)
+        if session.finished:
+            return session
+        torch.manual_seed(mix(session.recipe.seed, 0))
+        fresh = not (path / "state" / "last.safetensors").exists()
+        session.model = building.build(description, fetch=fresh)
+        if session.model.output not in settings.task.accepts:
+            raise UsageError(
+                f"model={settings.model!r}: gives a {session.model.output}, and {settings.task_name} needs "
+                f"{' or '.join(settings.task.accepts)}; choose another model."
+            )
+        session._make_stores(size)
+        session._start(asked, fresh)
+        return session
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.info is not None and self.info["status"] == "finished"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    # -- checks, before anything is written
+
+    def _divide(self, train: Split) -> None:
+        """Split the global batch over the processes."""
+        if not len(train):
+            raise DataError(f"data={self.dataset.name!r}: the train split is empty; give at least one training image.")
+        if self.recipe.limit is not None and self.recipe.limit < len(train):
+            chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix(self.recipe.seed, 1)))
+            train = train.select(chosen[: self.recipe.limit].sort().values.numpy())
+        self.train = train
+        world, wanted = self.accelerator.num_processes, min(self.recipe.batch_size, len(train))
+        if self.recipe.batch_size % world or wanted < world:
+            raise UsageError(
+                f"batch_size={self.recipe.batch_size}: cannot be divided evenly over {world} processes; give a multiple of {world}."
+            )
+        self.global_batch = wanted - wanted % world
+        share = self.global_batch // world
+        self.rows = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+        # the last, smaller batch is left out: the order is new in every epoch, so no image is left out for good
+        self.steps_per_epoch = len(train) // self.global_batch
+        self.steps = self.recipe.epochs * self.steps_per_epoch
+
+    def _asked(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """What identifies this training: it resumes a run only if all of this is equal."""
+        return {
+            "task": {"name": self.settings.task_name, "options": self.settings.task_options},
+            "model": description,
+            "data": {
+                "what": self.dataset.name,
+                "fingerprint": self.dataset.fingerprint,
+                "classes": list(self.dataset.classes),
+                "counts": self.dataset.counts,
+                "images": {name: len(split) for name, split in self.dataset.splits.items()},
+                "channels": self.dataset.channels,
+                "problems": list(self.dataset.problems),
+            },
+            "recipe": dataclasses.asdict(self.recipe),
+            "processes": self.accelerator.num_processes,
+        }
+
+    def _reopen(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The record of an earlier start of this very training, if the folder holds one."""
+        if not (self.path / "run.json").exists():
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise RunError(f"out={str(self.path)!r}: exists and is no run; name a folder that is new or empty.")
+            return None
+        info = Run(self.path).info
+        for part in ("task", "model", "data", "recipe"):
+            for name, (now, then) in _differences(asked[part], info[part]):
+                if name not in _FREE:
+                    raise RunError(
+                        f"out={str(self.path)!r}: holds a run with {name}={_short(then)}, not {_short(now)}; "
+                        "give the same options to resume it, or another folder."
+                    )
+        return info
+
+    # -- state
+
+    def _make_stores(self, size: tuple[int, int]) -> None:
+        fit = "crop" if self.task.keeps_size else "resize"
+        channels, fingerprint = self.dataset.channels, self.dataset.fingerprint
+        name = (
+            f"{fingerprint}-train-{self.recipe.limit}-{self.recipe.seed}"
+            if self.recipe.limit
+            else f"{fingerprint}-train"
+        )
+        self.store: Store = store(self.train, size, channels, fit=fit, fingerprint=name)
+        val = self.dataset.splits["val"]
+        self.val: Store | None = (
+            store(val, size, channels, fit=fit, fingerprint=f"{fingerprint}-val") if len(val) else None
+        )
+
+    def _start(self, asked: Mapping[str, Any], fresh: bool) -> None:
+        """Take the folder, and put the model, its players and their optimisers where the training left them."""
+        model, recipe, main = self.model, self.recipe, self.accelerator.is_main_process
+        if fresh and not model.normalize.pretrained:
+            model.normalize.fit(*self.store.statistics())
+        self.memory_format = recipe.memory_format(model)
+        self.bfloat16 = recipe.bfloat16(model, self.accelerator.device)
+        model.to(self.accelerator.device, memory_format=self.memory_format)
+        if self.accelerator.device.type == "cuda" and self.accelerator.num_processes > 1:
+            self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.average = Average(model, recipe.ema) if recipe.ema else None
+        players = self.task.players(model)
+        self.optimizers = {name: recipe.make_optimizer(player) for name, player in players.items()}
+        self._optimizer_of = {id(player): self.optimizers[name] for name, player in players.items()}
+        self.frozen = [module for module in model.modules() if isinstance(module, Frozen)]
+        self.numbers: dict[str, Any] = {}
+        if main:
+            self._take_folder()
+        if not fresh:
+            self.numbers = checkpoint.restore(self.state, self._modules(), self.optimizers)
+            self.step, self.seconds = self.numbers["step"], self.numbers["seconds"]
+            self.best = self.numbers["best"]
+            model.to(memory_format=self.memory_format)
+        self.resumed_from = self.step
+        if main:
+            self._record(asked)
+        self.accelerator.wait_for_everyone()
+        self.wrapped = self.accelerator.prepare_model(torch.compile(model) if recipe.compile else model)
+        self._saved = self.begun = time.monotonic()
+        self.saved_step = self.step if not fresh else -1
+
+    def _take_folder(self) -> None:
+        try:
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise UsageError(
+                f"out={str(self.path)!r}: cannot be written ({fault.strerror}); name a folder that you may write to."
+            ) from fault
+        self._lock = FileLock(self.state.parent / "lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"out={str(self.path)!r}: another process is training it now; wait for it, or name another folder."
+            ) from None
+
+    def _record(self, asked: Mapping[str, Any]) -> None:
+        earlier = self.info or {}
+        before = checkpoint.digest(list(self.frozen))
+        self.info = {
+            "format": FORMAT,
+            "version": pellucid.__version__,
+            "status": "running",
+            "command": self.settings.command(self.dataset.name, str(self.path)),
+            **asked,
+            "seed": self.recipe.seed,
+            "environment": environment(self.accelerator.device, self.bfloat16, self.memory_format),
+            "started": earlier.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "parameters": building.parameter_count(self.model),
+            "best": self.best,
+            "frozen": earlier.get("frozen")
+            or (before and {"tensors": _tensor_count(self.frozen), "before": before, "after": None}),
+        }
+        write_json(self.path / "run.json", self.info)
+
+    @property
+    def state(self) -> Path:
+        """The file to resume from."""
+        return self.path / "state" / "last.safetensors"
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that are validated and kept: the average where there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model} if self.average is None else {"model": self.model, "average": self.average.model}
+
+    # -- what the loop asks
+
+    def order(self, epoch: int) -> Tensor:
+        """The training images' order in an epoch, (N,) int64."""
+        if self._epoch_order is None or self._epoch_order[0] != epoch:
+            generator = torch.Generator().manual_seed(mix(self.recipe.seed, 2, epoch))
+            self._epoch_order = epoch, torch.randperm(len(self.train), generator=generator)
+        return self._epoch_order[1]
+
+    def autocast(self) -> torch.autocast:
+        """bf16 where it was chosen, else nothing."""
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def optimizer(self, player: nn.Module, rate: float) -> torch.optim.Optimizer:
+        """A player's optimiser, set to the step's learning rate."""
+        found = self._optimizer_of[id(self.accelerator.unwrap_model(player, keep_torch_compile=False))]
+        for group in found.param_groups:
+            group["lr"] = rate
+        return found
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        if self.recipe.patience is None or self.best is None:
+            return False
+        return self.step // self.steps_per_epoch - self.best["epoch"] >= self.recipe.patience
+
+    def due(self) -> bool:
+        """Whether the last saved state is older than asked for."""
+        return time.monotonic() - self._saved >= self.recipe.checkpoint
+
+    def stopping(self, stop: threading.Event) -> bool:
+        """Whether to stop after this step; processes agree, at every tenth step, so that none waits for another in vain."""
+        if self.accelerator.num_processes == 1:
+            return stop.is_set()
+        if self.step % 10:
+            return False
+        asked = torch.tensor(int(stop.is_set()), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum").item())
+
+    def judge(self, row: Mapping[str, Any] | None) -> None:
+        """Keep the weights if they are the best so far; without validation images the last are."""
+        epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.task.main)
+        sign = (row or {}).get("sign", 1)
+        if row is None or self.best is None or (value is not None and sign * value > sign * self.best["value"]):
+            self.best = {"step": self.step, "epoch": epoch, "measure": self.task.main, "value": value}
+            if self.accelerator.is_main_process:
+                checkpoint.save_weights(self.path / "weights.safetensors", self.evaluated)
+
+    def save(self, numbers: Mapping[str, Any]) -> None:
+        """Write the state to resume from; only the main process writes."""
+        self._saved, self.saved_step = time.monotonic(), self.step
+        if self.accelerator.is_main_process:
+            taken = self.seconds + self._saved - self.begun
+            everything = {**numbers, "step": self.step, "seconds": taken, "best": self.best}
+            checkpoint.save(self.state, self._modules(), self.optimizers, everything)
+
+    def fail(self, step: int, rate: float, part: str, value: float) -> TrainingError:
+        """The error for a loss that is not finite; the run keeps its last good checkpoint."""
+        kept = self.numbers.get("saved")
+        good = f"the last good checkpoint is that of step {kept}" if kept else "there was no checkpoint yet"
+        sentence = (
+            f"{part}={value}: not finite at step {step} with learning rate {rate:.3g}; {good}; "
+            "train into another folder with a lower lr, or with clip=1."
+        )
+        if self.accelerator.is_main_process:
+            Run(self.path).update(status="failed", failure=sentence)
+        return TrainingError(sentence)
+
+    def finish(self) -> Run:
+        """Write the last weights and the record of how it ended."""
+        self.accelerator.wait_for_everyone()
+        done = self.step >= self.steps or self.exhausted
+        if self.accelerator.is_main_process:
+            checkpoint.save_weights(self.path / "last.safetensors", self.evaluated)
+            if not (self.path / "weights.safetensors").exists():  # stopped before the first epoch ended
+                checkpoint.save_weights(self.path / "weights.safetensors", self.evaluated)
+            changes = {
+                "status": "finished" if done else "stopped",
+                "seconds": round(self.seconds + time.monotonic() - self.begun, 3),
+                "best": self.best,
+                "step": self.step,
+            }
+            if self.info and self.info["frozen"]:
+                changes["frozen"] = {**self.info["frozen"], "after": checkpoint.digest(list(self.frozen))}
+            Run(self.path).update(**changes)
+        self.accelerator.wait_for_everyone()
+        return Run(self.path)
+
+
+def training_size(dataset: Dataset, asked: int | None, crops: bool) -> tuple[int, int]:
+    """(H, W) in px to which the training images are brought.
+
+    Asked for, or the images' own if they share one of at most 256 px; else, for crops, a square of at most 128 px that
+    fits the smallest image, and for resizing the median height and width, brought down to 224 px on the longer side.
+    """
+    import numpy as np
+
+    if asked is not None:
+        return asked, asked
+    own = dataset.size
+    if own is not None and max(own) <= _LARGEST:
+        return own
+    sizes = np.concatenate([split.images.sizes for split in dataset.splits.values() if len(split)])
+    if crops:
+        side = int(min(128, sizes.min()))
+        return side, side
+    height, width = np.median(sizes, axis=0)
+    scale = min(1.0, 224 / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _default_path(settings: Settings, dataset: Dataset) -> Path:
+    """runs/TASK-DATA-MODEL-HASH: the same request finds its run again, another one gets a folder of its own."""
+    name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
+    key = hashlib.sha256((settings.command(dataset.name, "") + dataset.fingerprint).encode()).hexdigest()[:6]
+    return Path("runs") / f"{settings.task_name}-{name}-{settings.model}-{key}"
+
+
+def _differences(now: Any, then: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    if isinstance(now, Mapping) and isinstance(then, Mapping):
+        for key in {**now, **then}:
+            yield from _differences(now.get(key), then.get(key), str(key))
+    elif (list(now) if isinstance(now, tuple) else now) != then:
+        yield name, (now, then)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _tensor_count(modules: list[Frozen]) -> int:
+    return sum(len(module.state_dict()) for module in modules)

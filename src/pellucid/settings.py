@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options, given flat, sorted into those of the task, of the model and of the training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from pellucid import _catalog
+from pellucid.errors import UnknownNameError, UsageError
+from pellucid.models import building
+from pellucid.recipe import Recipe
+from pellucid.run import command_line
+from pellucid.tasks import Task
+
+__all__ = ["Settings"]
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for, checked, before any data are read.
+
+    >>> settings = Settings.of("classify", model="mlp", options={"hidden": (64,), "epochs": 3})
+    >>> settings.recipe.epochs, settings.model_options
+    (3, {'hidden': (64,)})
+    >>> Settings.of("classify", model="mlp", options={"epoch": 3})
+    Traceback (most recent call last):
+    pellucid.errors.UnknownNameError: option='epoch' is not known; did you mean 'epochs'? Known: ...
+    """
+
+    task_name: str
+    task: Task
+    model: str
+    model_options: Mapping[str, Any]
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, task: str | Task, model: str | None, options: Mapping[str, Any]) -> Settings:
+        """Sort flat options by their owners.
+
+        Raises:
+            UnknownNameError: a task, model or option that there is not.
+            UsageError: an option twice, or a value that its owner refuses.
+        """
+        kind: type[Task] = _catalog.find("tasks", task) if isinstance(task, str) else type(task)
+        name = type(task).__module__.rsplit(".", 1)[-1] if not isinstance(task, str) else task.replace("-", "_")
+        chosen = (model or kind.default_model).replace("-", "_")
+        _catalog.find("models", chosen)
+        of_task = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # tasks are dataclasses
+        of_model = set(building.options(chosen))
+        of_recipe = {field.name for field in dataclasses.fields(Recipe)}
+        for option in options:
+            if option not in of_task | of_model | of_recipe:
+                raise UnknownNameError("option", option, of_task | of_model | of_recipe)
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+        for_task = {key: value for key, value in given.items() if key in of_task}
+        if isinstance(task, str):
+            made = kind(**for_task)
+        elif for_task:
+            raise UsageError(
+                f"{next(iter(for_task))}={next(iter(for_task.values()))!r}: the task already has its options; set it there."
+            )
+        else:
+            made = task
+        for_model = {key: value for key, value in given.items() if key in of_model}
+        return cls(name, made, chosen, for_model, Recipe(**{k: v for k, v in given.items() if k in of_recipe}))
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """The task's fields."""
+        return dataclasses.asdict(self.task)  # type: ignore[call-overload,no-any-return]
+
+    def command(self, data: str, out: str) -> str:
+        """The command that gives the same training: only what differs from the defaults is named."""
+        changed = {**_changed(self.task), **self.model_options, **_changed(self.recipe)}
+        return command_line("train", self.task_name, data=data, model=self.model, out=out, **changed)
+
+
+def _changed(owner: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not at their default."""
+    changed = {}
+    for field in dataclasses.fields(owner):
+        value = getattr(owner, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if value != default:
+            changed[field.name] = value
+    return changed

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: one visible loop, from a task, data and a model to a run that a kill at any moment cannot spoil."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.data.dataset import Dataset
+from pellucid.data.draws import Draws, mix
+from pellucid.journal import Journal
+from pellucid.machine import interruptible
+from pellucid.run import Run
+from pellucid.session import Session
+from pellucid.tasks import Task
+
+__all__ = ["train"]
+
+
+def train(
+    task: str | Task = "classify",
+    data: str | Path | Dataset | None = None,
+    model: str | None = None,
+    out: str | Path | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Train a model for a task on data, and return its run; the same call resumes one that was stopped or killed.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> run = train("classify", "digits", "mlp", folder.name + "/run", hidden=(32,), epochs=2, progress=False)
+    >>> run.status, run.history[-1]["split"]
+    ('finished', 'val')
+    >>> folder.cleanup()
+
+    Args:
+        task: a name in the catalogue, or a task with its options.
+        data: what `pellucid.data.open` takes, or a dataset; by default the task's embedded example.
+        model: a name in the catalogue; by default the task's own.
+        out: the run's folder; by default one under `runs/`, named for what was asked.
+        progress: show a progress bar.
+        options: fields of the task, options of the model, and fields of `Recipe`, flat.
+
+    Raises:
+        UsageError: something asked for cannot be; nothing was written.
+        TrainingError: the loss is not finite; the run keeps its last good checkpoint.
+    """
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
+        session = Session.prepare(task, data, model, out, options)
+        if session.finished:
+            return Run(session.path)
+        with session, interruptible() as stop, Journal(session, progress) as journal:
+            _loop(session, journal, stop)
+            return session.finish()
+
+
+def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
+    """Forward, backward, step, log; after every epoch validate, and keep the best weights."""
+    task, recipe, accelerator, rows = session.task, session.recipe, session.accelerator, session.rows
+    while session.step < session.steps and not session.exhausted and not session.stopping(stop):
+        epoch, position = divmod(session.step, session.steps_per_epoch)
+        index = session.order(epoch)[position * session.global_batch :][: session.global_batch]
+        # each process takes its own rows of the global batch, with the numbers that one process alone would draw for them
+        batch = session.store.batch(index[rows], accelerator.device)
+        draws = Draws.step(recipe.seed, session.step, rows, len(index), accelerator.device)
+        torch.manual_seed(mix(recipe.seed, session.step, accelerator.process_index))  # for dropout
+        input, target = task.prepare(batch, draws, training=True)
+        input = input.contiguous(memory_format=session.memory_format)  # (B, C, H, W)
+        rate = recipe.rate(session.step, session.steps, session.steps_per_epoch)
+        with session.autocast():
+            for player, losses in task.steps(session.wrapped, input, target):
+                optimizer = session.optimizer(player, rate)
+                optimizer.zero_grad()
+                accelerator.backward(losses["loss"])
+                if recipe.clip is not None:
+                    accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
+                optimizer.step()
+                journal.note(rate, len(batch), losses)
+        session.step += 1
+        if session.average is not None:
+            session.average.update(session.model)
+        journal.step_done()
+        if session.step % session.steps_per_epoch == 0:
+            session.judge(journal.validate())
+        if session.step % session.steps_per_epoch == 0 or session.due():
+            session.save(journal.state())
+    if session.step != session.saved_step:
+        session.save(journal.state())

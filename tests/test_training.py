@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: it learns, resumes bit for bit, stops cleanly, refuses what it cannot do, and agrees over processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pellucid.errors import RunError, TrainingError, UnknownNameError, UsageError
+from pellucid.run import Run
+from pellucid.training import train
+
+SMALL = {"hidden": (16,), "epochs": 3, "limit": 400, "batch_size": 64, "device": "cpu", "progress": False}
+
+
+def small(out: Path, **changes: object) -> Run:
+    return train("classify", "digits", "mlp", out, **{**SMALL, **changes})
+
+
+def weights(run: Run | Path, name: str = "last.safetensors") -> dict[str, torch.Tensor]:
+    return load_file((run.path if isinstance(run, Run) else run) / name)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def in_process(out: Path, **changes: object) -> subprocess.Popen[str]:
+    """The same training in a process of its own, which a signal can hit."""
+    code = (
+        "import sys, json; from pathlib import Path; from pellucid.training import train; from pellucid.errors import PellucidError\n"
+        "options = json.loads(sys.argv[2]); options['hidden'] = tuple(options['hidden'])\n"
+        "run = train('classify', 'digits', 'mlp', Path(sys.argv[1]), **options); print(run.status)"
+    )
+    words = [sys.executable, "-c", code, str(out), json.dumps({**SMALL, **changes})]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_it_learns_and_the_run_tells_everything(tmp_path: Path) -> None:
+    run = small(tmp_path / "run", epochs=8, limit=None)
+    assert run.status == "finished"
+    val = [row for row in run.history if row["split"] == "val"]
+    assert len(val) == 8 and val[-1]["loss"] < 0.5 * val[0]["loss"]
+    assert val[-1]["accuracy"] > 0.85
+    train_rows = [row for row in run.history if row["split"] == "train"]
+    assert {"step", "epoch", "loss", "learning_rate", "seconds"} <= train_rows[0].keys()
+    assert run.info["best"]["value"] == max(row["accuracy"] for row in val)
+    assert run.info["environment"]["threads"] == torch.get_num_threads()
+    assert run.info["command"].startswith("pellucid train classify --data digits --model mlp")
+    assert sorted(file.name for file in run.path.iterdir()) == [
+        "history.jsonl", "last.safetensors", "run.json", "state", "weights.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    first, again, other = small(tmp_path / "a"), small(tmp_path / "b"), small(tmp_path / "c", seed=1)
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(other))
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    small(tmp_path / "run", epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("moment", [0.02, 0.2, 0.5])
+def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, moment: float) -> None:
+    options = {"epochs": 30, "dropout": 0.2, "ema": 0.9, "checkpoint": 0.0}
+    whole = small(tmp_path / "whole", **options)
+    process = in_process(tmp_path / "killed", **options)
+    state = tmp_path / "killed" / "state" / "last.safetensors"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(moment)
+    process.kill()
+    process.communicate()
+    resumed = small(tmp_path / "killed", **options)
+    assert resumed.status == "finished"
+    assert same(weights(whole), weights(resumed))
+    assert same(weights(whole, "weights.safetensors"), weights(resumed, "weights.safetensors"))
+    without_time = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in run.history] for run in (whole, resumed)
+    ]
+    assert without_time[0] == without_time[1]
+    assert not list(tmp_path.rglob(".*.safetensors.*.tmp"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_step_and_the_same_call_resumes(tmp_path: Path, number: int) -> None:
+    options = {"epochs": 60, "limit": None}
+    process = in_process(tmp_path / "run", **options)
+    while not (tmp_path / "run" / "history.jsonl").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert out.strip() == "stopped", err
+    run = Run(tmp_path / "run")
+    assert run.status == "stopped" and 0 < run.info["step"] < run.info["steps"]
+    assert run.model("last") is not None
+    resumed = small(tmp_path / "run", **options)
+    assert resumed.status == "finished"
+    assert same(weights(resumed), weights(small(tmp_path / "whole", **options)))
+
+
+def test_a_finished_run_is_returned_as_it_is(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    before = (run.path / "run.json").stat().st_mtime_ns
+    assert small(tmp_path / "run").info == run.info
+    assert (run.path / "run.json").stat().st_mtime_ns == before
+
+
+def test_a_run_of_other_options_is_refused_and_left_alone(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    kept = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    with pytest.raises(
+        RunError, match=r"holds a run with epochs=3, not 5; give the same options to resume it, or another folder"
+    ):
+        small(tmp_path / "run", epochs=5)
+    with pytest.raises(RunError, match=r"holds a run with hidden=\[16\], not"):
+        small(tmp_path / "run", hidden=(8,))
+    assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == kept
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="exists and is no run; name a folder that is new or empty"):
+        small(tmp_path / "photos")
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(
+        TrainingError,
+        match=r"loss=(nan|inf): not finite at step \d+ with learning rate \S+; .*; train into another folder",
+    ):
+        small(tmp_path / "run", lr=1e30, optimizer="sgd", schedule="constant", epochs=5)
+    run = Run(tmp_path / "run")
+    assert run.status == "failed" and "not finite" in run.info["failure"]
+
+
+def test_the_last_good_checkpoint_survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.recipe import Recipe
+
+    good = Recipe.rate
+    monkeypatch.setattr(
+        Recipe, "rate", lambda self, step, steps, per_epoch: 1e30 if step == 14 else good(self, step, steps, per_epoch)
+    )
+    with pytest.raises(TrainingError, match="the last good checkpoint is that of step 12"):
+        small(tmp_path / "run", optimizer="sgd", limit=384)
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run", "state/last.safetensors").values())
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run", "weights.safetensors").values())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"epochs": 0}, r"epochs=0: must be at least 1; give another value"),
+        ({"lr": -1.0}, r"lr=-1.0: must be above 0"),
+        (
+            {"optimizer": "adamm"},
+            r"optimizer='adamm': is not known; choose one of sgd, momentum, nesterov, adam, adamw",
+        ),
+        ({"momentum": 1.0}, r"momentum=1.0: must lie in \[0, 1\)"),
+        ({"warmup": 9.0}, r"warmup=9.0: must lie between 0 and epochs"),
+    ],
+)
+def test_bad_values_are_refused_before_a_folder_is_made(
+    tmp_path: Path, options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        small(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"option='epoch' is not known; did you mean 'epochs'"):
+        small(tmp_path / "run", epoch=3)
+    with pytest.raises(UnknownNameError, match=r"task='clasify' is not known; did you mean 'classify'"):
+        train("clasify", "digits", out=tmp_path / "run")
+    with pytest.raises(UnknownNameError, match=r"model='mpl' is not known; did you mean 'mlp'"):
+        train("classify", "digits", "mpl", out=tmp_path / "run")
+    with pytest.raises(
+        UsageError, match=r"model='autoencoder': gives a map, and classify needs vector; choose another model"
+    ):
+        train("classify", "digits", "autoencoder", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
+    run = small(tmp_path / "run", epochs=40, patience=2, lr=1e-6, schedule="constant")
+    assert run.status == "finished"
+    last = max(row["epoch"] for row in run.history)
+    assert last < 40 and last - run.info["best"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])
+def test_every_optimizer_lowers_the_loss(tmp_path: Path, optimizer: str) -> None:
+    run = small(tmp_path / "run", optimizer=optimizer, epochs=4)
+    losses = [row["loss"] for row in run.history if row["split"] == "val"]
+    assert losses[-1] < losses[0]
+
+
+def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pellucid.training import train\n"
+        "train('denoise', 'digits', 'autoencoder', sys.argv[1], encoder=(32,), epochs=2, batch_size=64, device='cpu', precision='fp32', progress=False)"
+    )
+    script = tmp_path / "job.py"
+    script.write_text(code)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), str(tmp_path / "two")]  # fmt: skip
+    done = subprocess.run(
+        launch, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, timeout=300)
+    two, one = Run(tmp_path / "two"), Run(tmp_path / "one")
+    assert two.info["processes"] == 2 and two.status == "finished"
+    for name, value in weights(one).items():
+        torch.testing.assert_close(weights(two)[name], value, rtol=1e-3, atol=1e-4)
+    for mine, theirs in zip(one.history, two.history, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
