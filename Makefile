@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+# Needs python3 (3.11 or later), pip and make; everything else is installed into .venv, once.
+.PHONY: demo test test-all check bench help
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# one thread per test process: two processes with two threads each on two cores take turns rather than help each other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+
+help:
+	@echo "make demo      set up, train and report a classifier and a denoiser on embedded images"
+	@echo "make test      set up, then lint, strict types, import directions and the quick tests"
+	@echo "make test-all  the same with the slow tests"
+	@echo "make bench     every benchmark, each against a named peer (tens of minutes)"
+
+# pip runs again only when what is to be installed has changed
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d: Pellucid needs Python 3.11 or later; name one, as in: make PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3 cannot make virtual environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(PYTEST) -m "not slow"
+
+test-all: check
+	$(PYTEST)
+
+.venv/.bench: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+bench: .venv/.bench
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands: each is a function whose signature is its command line; it calls its verb and shows what came of it.
+
+Positional-only parameters stand without a name; `**given` takes the options of the task, the model, the training or
+the lens, which depend on what was named.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pellucid import _catalog, listing, options, showing
+from pellucid.errors import RunError, UnknownNameError, UsageError
+from pellucid.flags import Group, is_option, parse
+
+__all__ = ["compare", "data", "evaluate", "execute", "export", "list", "look", "predict", "report", "sweep", "train"]
+
+
+def train(
+    task: str = "classify",
+    /,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    out: Path | None = None,
+    **given: Any,
+) -> int:
+    """Train a model for a task on data; the same command resumes a training that was stopped or killed.
+
+    Args:
+        task: what is asked of an image: a name from `pellucid list tasks`.
+        data: a name from `pellucid list data`, a path, or a hub id; by default the task's own example.
+        model: a name from `pellucid list models`; by default the task's own.
+        out: the run's folder; by default one below runs/, named for what was asked.
+    """
+    from pellucid.training import train as verb
+
+    run = verb(task, data, model, out, **given)
+    showing.trained(run)
+    return 130 if run.status == "stopped" else 0
+
+
+def sweep(
+    task: str = "classify",
+    /,
+    *,
+    data: str | None = None,
+    model: tuple[str, ...] = (),
+    out: Path | None = None,
+    **given: Any,
+) -> int:
+    """Train the same task over lists of options, every combination, and compare the runs.
+
+    Args:
+        task: what is asked of an image: a name from `pellucid list tasks`.
+        data: a name from `pellucid list data`, a path, or a hub id; by default the task's own example.
+        model: one or more names from `pellucid list models`; by default the task's own.
+        out: the folder for the runs and their comparison; by default one below runs/.
+    """
+    from pellucid.comparison import sweep as verb
+
+    showing.compared(verb(task, data, model, out, **given))
+    return 0
+
+
+def evaluate(
+    run: Path | None = None,
+    /,
+    *,
+    data: str | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    baselines: bool = True,
+    batch_size: int = 256,
+    which: Literal["best", "last"] = "best",
+) -> int:
+    """Measure a run's model, beside the trivial and the classical answers, on images that it has not seen.
+
+    Args:
+        run: the run's folder; by default the newest below runs/.
+        data: other data than the run's own.
+        split: which part of the data.
+        baselines: measure the simpler answers too.
+        batch_size: images at a time; no result depends on it.
+        which: the best weights by validation, or the last.
+    """
+    from pellucid.inference import evaluate as verb
+
+    path = run or _newest()
+    showing.measured(verb(path, data, split=split, baselines=baselines, batch_size=batch_size, which=which))
+    if data is None:
+        print(f"written to {path / 'metrics.json'}")
+    return 0
+
+
+def predict(
+    run: Path,
+    images: tuple[str, ...],
+    /,
+    *,
+    out: Path | None = None,
+    format: Literal["json", "csv"] = "json",
+    batch_size: int = 64,
+) -> int:
+    """Answer for new images: labels with probabilities, or pictures.
+
+    Args:
+        run: the run's folder.
+        images: image files, folders or globs.
+        out: the folder for predictions.json or predictions.csv, and for pictures where the answers are pictures.
+        format: of the table in that folder.
+        batch_size: images at a time; no result depends on it.
+    """
+    from pellucid.inference import predict as verb
+
+    showing.answered(verb(run, [*images], out, format=format, batch_size=batch_size, progress=True), out)
+    return 0
+
+
+def look(what: Path, lens: str, images: tuple[str, ...] = (), /, *, out: Path | None = None, **given: Any) -> int:
+    """See how a model sees: a picture, the numbers behind it, and a line of words.
+
+    Args:
+        what: the run's folder, or a ready classifier such as torchvision/resnet18.
+        lens: a name from `pellucid list lenses`; its own options stand in `pellucid look RUN LENS -h`.
+        images: image files, folders or globs; by default some of the run's own.
+        out: the folder for the picture and the numbers; by default the run's figures/.
+    """
+    from pellucid.looking import look as verb
+
+    view = verb(str(what), lens, [*images], out, **given)
+    print(view.words)
+    return 0
+
+
+def compare(runs: tuple[Path, ...] = (), /, *, out: Path | None = None) -> int:
+    """Set runs side by side: parameters, times, measures with intervals, and whether a difference is real.
+
+    Args:
+        runs: two or more run folders; by default all below runs/.
+        out: the folder for the table as CSV and the curves as PNG.
+    """
+    from pellucid.comparison import compare as verb
+
+    showing.compared(verb([*runs] or _runs(), out))
+    return 0
+
+
+def report(run: Path | None = None, /) -> int:
+    """Write one self-contained HTML page about a run, which opens without a network.
+
+    Args:
+        run: the run's folder; by default the newest below runs/.
+    """
+    from pellucid.reporting import report as verb
+
+    print(verb(run or _newest()))
+    return 0
+
+
+def export(
+    run: Path | None = None,
+    /,
+    *,
+    out: Path | None = None,
+    formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch"),
+) -> int:
+    """Write a run's model as files that other programs load, each checked against the model.
+
+    Args:
+        run: the run's folder; by default the newest below runs/.
+        out: the folder for the files; by default the run's own.
+        formats: onnx for ONNX Runtime and others, torch for torch.export.load.
+    """
+    from pellucid.exporting import export as verb
+
+    for file in verb(run or _newest(), out, formats):
+        print(file)
+    return 0
+
+
+def data(what: str = "digits", /, *, out: Path | None = None) -> int:
+    """Say what is in a data set: counts per split and class, sizes, corrupt files, duplicates; draw a contact sheet.
+
+    Args:
+        what: a name from `pellucid list data`, a path, or a hub id.
+        out: the contact sheet's PNG file; by default contact-NAME.png in the current folder.
+    """
+    from pellucid.data import inspection, open
+
+    dataset = open(what)
+    showing.say(inspection.inspect(dataset))
+    stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
+    print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
+    return 0
+
+
+def list(kind: str | None = None, /) -> int:
+    """Name the tasks, models, lenses and embedded data, each with a line about it.
+
+    Args:
+        kind: tasks, models, lenses or data; by default all of them.
+    """
+    if kind is not None and kind not in listing.KINDS:
+        raise UnknownNameError("kind", kind, listing.KINDS)
+    showing.catalogue({each: listing.about(each) for each in ((kind,) if kind else listing.KINDS)})
+    return 0
+
+
+def execute(name: str, words: Sequence[str]) -> int:
+    """Run the command of a name on the words that follow it; returns the exit code.
+
+    Raises:
+        PellucidError: what its verb raises, and a word that the command cannot take.
+        SystemExit: after the help.
+    """
+    command: Callable[..., int] = globals()[name]
+    prog = f"pellucid {name}"
+    own = options.of_function(command)
+    more: Sequence[Group] = ()
+    unknown: Callable[[str], UsageError] | None = None
+    if name in ("train", "sweep"):
+        task, words = _task_first(words)
+        # the last one counts where only one can be given, as for every option
+        models = _after("--model", words)[None if name == "sweep" else -1 :] or [
+            _catalog.find("tasks", task).default_model
+        ]
+        more = options.of_training(task, models, swept=name == "sweep")
+        flags = [*own, *(flag for group in more for flag in group.flags)]
+        unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
+    elif name == "look":
+        more = _lens_group(words)
+    about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
+    values = parse(words, [Group("", own), *more], prog, about, unknown)
+    places = [values.pop(flag.name) for flag in own if flag.positional]
+    # what stands at its default was not asked for: the verb decides, and the run records only what was
+    for flag in (flag for group in more for flag in group.flags):
+        if values[flag.name] == flag.default:
+            del values[flag.name]
+    return command(*places, **values)
+
+
+def _task_first(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The task that a command line names, and its words with the task in front."""
+    rest = [*words]
+    known = _catalog.names("tasks")
+    if rest and not is_option(rest[0]):
+        _catalog.find("tasks", rest[0])
+        return rest[0].replace("-", "_"), rest
+    for place, word in enumerate(rest):
+        # after an option that takes a list of values its name would be one of them
+        if word in known and not is_option(rest[place - 1]):
+            return word, [rest.pop(place), *rest]
+    return "classify", rest
+
+
+def _after(option: str, words: Sequence[str]) -> Sequence[str]:
+    """The values that stand after an option."""
+    found = []
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option and equals:
+            found.append(value)
+        elif name == option:
+            for each in words[place + 1 :]:
+                if is_option(each):
+                    break
+                found.append(each)
+    return found
+
+
+def _lens_group(words: Sequence[str]) -> Sequence[Group]:
+    if len(words) < 2 or is_option(words[0]) or is_option(words[1]):
+        return ()
+    lens = words[1].replace("-", "_")
+    return (Group(lens, options.of_class(_catalog.find("lenses", lens))),)
+
+
+def _runs() -> Sequence[Path]:
+    """The runs below runs/, the newest last."""
+    found = sorted(Path("runs").glob("**/run.json"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise RunError("run=None: there is no run below runs/; name one, or train one with `pellucid train`.")
+    return [file.parent for file in found]
+
+
+def _newest() -> Path:
+    return _runs()[-1]

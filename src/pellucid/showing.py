@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands print: tables and a few lines of words on the terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pellucid.run import Run
+
+__all__ = ["answered", "catalogue", "compared", "measured", "say", "trained"]
+
+_SHOWN = 20  # rows of answers on the terminal; the file has all
+
+
+def say(what: Any) -> None:
+    """Print something that rich can render, without breaking names and numbers where the output is not a terminal."""
+    # a pipe has no width: wide enough that no table is cut
+    width = None if os.isatty(1) else max(160, shutil.get_terminal_size().columns)
+    Console(width=width, highlight=False).print(what)
+
+
+def trained(run: Run) -> None:
+    """Say where a run lies, how it went, and what can be done with it next; once, not from every process."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    info, best = run.info, run.info.get("best") or {}
+    print(f"run   {run.path}  {run.status} after {info['seconds']:.0f} s, {info['parameters']:,} parameters")
+    if best.get("value") is not None:
+        print(f"best  epoch {best['epoch']}: validation {best['measure']} {best['value']:.4g}")
+    if run.status == "stopped":
+        print(f"next  {info['command']}   (resumes it)")
+    else:
+        print(f"next  pellucid evaluate {run.path}   pellucid report {run.path}")
+
+
+def measured(metrics: Mapping[str, Any]) -> None:
+    """The measures of the model and of each baseline, with their 95 % intervals."""
+    where = f"{metrics['data']}, {metrics['split']} split, n = {metrics['n']:,}, seed {metrics['seed']}"
+    title = f"{where}, with 95 % intervals"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    measures = metrics["model"]
+    for name, measure in measures.items():
+        unit = f" [{measure['unit']}]" if measure["unit"] else ""
+        table.add_column(f"{name}{unit}".replace("[", "\\["), justify="right")
+    for owner, found in (("model", measures), *metrics["baselines"].items()):
+        style = "bold" if owner == "model" else ""
+        table.add_row(owner, *(_with_interval(found.get(name)) for name in measures), style=style)
+    say(table)
+
+
+def _with_interval(measure: Mapping[str, Any] | None) -> str:
+    if measure is None or measure["value"] is None:
+        return "–"
+    return f"{measure['value']:.4g} ({measure['low']:.4g}–{measure['high']:.4g})"
+
+
+def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
+    """The first answers, and where all of them are."""
+    columns = [*dict.fromkeys(name for row in rows for name in row if name not in ("picture", "probabilities"))]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows[:_SHOWN]:
+        table.add_row(*(_short(row.get(name, "")) for name in columns))
+    say(table)
+    if len(rows) > _SHOWN:
+        print(f"… and {len(rows) - _SHOWN:,} more")
+    print(f"written to {out}" if out is not None else "add --out FOLDER to keep all of it")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def compared(comparison: Any) -> None:
+    """A comparison's table, and where its files lie."""
+    say(comparison)
+
+
+def catalogue(kinds: Mapping[str, Mapping[str, str]]) -> None:
+    """The members of each kind with a line about each."""
+    for kind, members in kinds.items():
+        table = Table(title=kind, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+        table.add_column(min_width=18)
+        table.add_column()
+        for name, line in members.items():
+            table.add_row(f"  {name}", line)
+        say(table)
