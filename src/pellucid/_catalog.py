@@ -12,6 +12,7 @@ from pellucid.errors import UnknownNameError
 __all__ = ["find", "names"]
 
 _SINGULAR = {"tasks": "task", "models": "model", "lenses": "lens"}
+_MACHINERY = {"building"}  # models.building makes members and is none
 
 
 def names(folder: str) -> list[str]:
@@ -21,7 +22,7 @@ def names(folder: str) -> list[str]:
     True
     """
     here = Path(__file__).parent / folder
-    return sorted(file.stem for file in here.glob("*.py") if not file.stem.startswith("_"))
+    return sorted(file.stem for file in here.glob("*.py") if file.stem[0] != "_" and file.stem not in _MACHINERY)
 
 
 def find(folder: str, name: str) -> type:

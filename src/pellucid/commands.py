@@ -176,9 +176,10 @@ def export(
         formats: onnx for ONNX Runtime and others, torch for torch.export.load.
     """
     from pellucid.exporting import export as verb
+    from pellucid.exporting import facts
 
     for file in verb(run or _newest(), out, formats):
-        print(file)
+        print(f"{file}   takes {facts(file)['input']}")
     return 0
 
 

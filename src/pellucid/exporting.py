@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's model as files for other programs: ONNX, and torch.export; each checked against the model before it is kept.
+
+Both take float32 images in [0, 1], (B, C, H, W), any B: the normalisation is the model's first layer and so in the file.
+They give what the model gives: logits (B, K) of a classifier, a map (B, C, H, W). H and W are free where the
+architecture allows it, else the training images' own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+import pellucid
+from pellucid.errors import PellucidError, UsageError
+from pellucid.run import Run, write_atomically
+
+__all__ = ["export", "facts"]
+
+Answer = Callable[[Tensor], Tensor]  # images (B, C, H, W) to outputs
+
+_FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+_TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by some 1e-6
+
+
+def export(
+    run: Run | str | Path,
+    out: str | Path | None = None,
+    formats: Sequence[Literal["onnx", "torch"]] = ("onnx", "torch"),
+) -> list[Path]:
+    """Write a run's best model as model.onnx and model.pt2, checked on random images at several batch sizes.
+
+    What the files take and give stands in their metadata: `metadata_props` of the ONNX file, the extra file
+    `pellucid.json` of the other.
+
+    >>> import tempfile, pellucid
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = pellucid.train("classify", "digits", "mlp", folder, hidden=(16,), epochs=1, progress=False)
+    ...     [file.name for file in export(run, formats=["torch"])]
+    ['model.pt2']
+
+    Args:
+        run: the run, or its folder.
+        out: the folder for the files; by default the run's own.
+        formats: "onnx" and/or "torch".
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UsageError: an unknown format, or one that needs a package which is not installed.
+        PellucidError: a file's outputs differ from the model's; it was not kept.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    for form in formats:
+        if form not in _FILES:
+            raise UsageError(f"formats={form!r}: is not known; choose from {', '.join(_FILES)}.")
+    if "onnx" in formats:
+        _need_onnx()
+    model = run.model()
+    graph, free = _trace(model, run.channels, run.size)
+    about = _facts(run, free)
+    samples = list(_samples(run.channels, run.size, free))
+    folder = Path(out) if out is not None else run.path
+    written = []
+    for form in dict.fromkeys(formats):
+        path = folder / _FILES[form]
+        with write_atomically(path) as draft, _quiet():
+            answer = _write_onnx(graph, draft, about) if form == "onnx" else _write_torch(graph, draft, about)
+            _compare(model, answer, samples, _FILES[form])
+        written.append(path)
+    return written
+
+
+def facts(file: str | Path) -> dict[str, str]:
+    """What an exported file says of itself: what it takes, the task, the classes, as text.
+
+    Raises:
+        UsageError: the file is none of Pellucid's.
+    """
+    path = Path(file)
+    try:
+        if path.suffix == ".onnx":
+            import onnx
+
+            return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        # a .pt2 file is a zip archive, whose extra files lie in one folder
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("extra/pellucid.json"))
+            found: dict[str, str] = json.loads(archive.read(name))
+            return found
+    except Exception as fault:
+        raise UsageError(
+            f"file={str(file)!r}: is no export of a run ({fault}); write one with `pellucid export`."
+        ) from fault
+
+
+def _need_onnx() -> None:
+    import importlib.util
+
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
+
+
+def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> tuple[ExportedProgram, bool]:
+    """The graph for any batch size, and whether it takes any image size too: tried wherever the model is not bound to one."""
+    if getattr(model, "fixed_size", None) is None:
+        # sizes unlike each other and any power of two, so that nothing is taken for a constant or a multiple by chance
+        images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
+        try:
+            graph = _graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
+            answer = graph.module()
+            _compare(model, answer, list(_samples(channels, size, True)), "the graph")
+        except Exception as reason:
+            # torch.export raises many kinds; the file's metadata say that its size is fixed, and `pellucid export` does
+            logging.getLogger(__name__).info("the image size stays fixed: %s", reason)
+        else:
+            return graph, True
+    return _graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False
+
+
+def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> ExportedProgram:
+    with _quiet(), torch.no_grad():
+        return torch.export.export(model, (images,), dynamic_shapes=(dict(free),))
+
+
+def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tensor]:
+    """Random images at several batch sizes, and sizes where those are free; the caller's random numbers are left alone."""
+    generator = torch.Generator().manual_seed(0)
+    for number, batch in enumerate((1, 2, 7)):
+        more = number * 9 if free else 0
+        yield torch.rand(batch, channels, size[0] + more, size[1] + 2 * more, generator=generator)  # (B, C, H, W)
+
+
+def _facts(run: Run, free: bool) -> dict[str, str]:
+    """What a reader of the file needs to know, as text."""
+    height, width = ("any", "any") if free else map(str, run.size)
+    return {
+        "input": f"float32 images in [0, 1], (batch, {run.channels}, {height}, {width})",
+        "task": run.info["task"]["name"],
+        "task options": json.dumps(run.info["task"]["options"]),
+        "classes": json.dumps(run.classes, ensure_ascii=False),
+        "trained on": f"{run.size[0]}x{run.size[1]} px",
+        "written by": f"pellucid {pellucid.__version__}",
+    }
+
+
+def _write_torch(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -> Answer:
+    torch.export.save(graph, draft, extra_files={"pellucid.json": json.dumps(about, ensure_ascii=False)})
+    return torch.export.load(draft).module()
+
+
+def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -> Answer:
+    import onnx
+    import onnxruntime
+
+    program = torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=["output"], verbose=False)
+    assert program is not None  # it is, where no file is named
+    proto = program.model_proto
+    # the tracer's names of the free dimensions, such as s77, mean nothing to a reader
+    axes = zip(proto.graph.input[0].type.tensor_type.shape.dim, ("batch", "channels", "height", "width"), strict=True)
+    meaning = {axis.dim_param: name for axis, name in axes if axis.dim_param}
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param in meaning:
+                axis.dim_param = meaning[axis.dim_param]
+    onnx.helper.set_model_props(proto, dict(about))
+    onnx.checker.check_model(proto)
+    draft.write_bytes(proto.SerializeToString())
+    session = onnxruntime.InferenceSession(draft, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _compare(model: nn.Module, answer: Answer, samples: Sequence[Tensor], name: str) -> None:
+    """Refuse a file that does not compute what the model does."""
+    for images in samples:
+        with torch.no_grad():
+            wanted, got = model(images), answer(images)
+        if wanted.shape != got.shape or not torch.allclose(
+            wanted, got, rtol=0, atol=_TOLERANCE * (1 + float(wanted.abs().max()))
+        ):
+            gap = (
+                f"by {float((wanted - got).abs().max()):.2g}"
+                if wanted.shape == got.shape
+                else f"in shape, {tuple(got.shape)}"
+            )
+            raise PellucidError(
+                f"{name}: differs from the model {gap} on images of {tuple(images.shape)}; it was not kept, please report this."
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters' own warnings and log lines are about their insides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        levels = {
+            name: logging.getLogger(name).level for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")
+        }
+        try:
+            for name in levels:
+                logging.getLogger(name).setLevel(logging.ERROR)
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

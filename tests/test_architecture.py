@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the tree: who may import whom, what a member's file holds, and what stands in no file."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pellucid
+from pellucid import _catalog
+
+HERE = Path(pellucid.__file__).parent
+ROOT = Path(__file__).parents[1]
+FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
+
+# a module imports from lower levels, or from its own level where that is one folder or one group
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("_catalog", "errors"),
+    ("data", "models", "lenses"),
+    ("tasks",),
+    ("run", "recipe", "settings", "checkpoint", "machine"),
+    ("inference", "looking", "exporting"),
+    ("session", "journal", "training", "comparison"),
+    ("reporting",),
+    ("flags", "options", "listing", "showing", "commands", "cli", "__main__"),
+)
+APART = {"data", "models", "lenses"}  # of one level, and yet strangers
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+
+
+def room(module: str) -> str:
+    """The part of the tree that a module of ours belongs to: `pellucid.data.draws` to `data`."""
+    return [*module.split("."), ""][1]
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of ours, if it is one rather than a name inside one."""
+    inner = Path(*module.split(".")[1:])
+    found = (
+        [path for path in (inner.with_name(f"{inner.name}.py"), inner / "__init__.py") if path in FILES]
+        if inner.name
+        else []
+    )
+    return found[0] if found else None
+
+
+def imports(file: Path) -> Iterator[tuple[str, int]]:
+    """The modules of ours that a file imports, wherever it does, with the line."""
+    for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, node.lineno) for name in node.names if name.name.split(".")[0] == "pellucid")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: relative import"
+            if node.module and node.module.split(".")[0] == "pellucid":
+                inner = [f"{node.module}.{name.name}" for name in node.names]
+                modules = {name if file_of(name) else node.module for name in inner}
+                yield from ((module, node.lineno) for module in sorted(modules))
+
+
+def public(file: Path) -> list[str]:
+    """The names in a file's `__all__`."""
+    for node in ast.parse((HERE / file).read_text(encoding="utf-8")).body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            return list(ast.literal_eval(node.value))
+    raise AssertionError(f"{file} has no __all__")
+
+
+def test_every_module_has_a_level() -> None:
+    rooms = {file.parts[0].removesuffix(".py") for file in FILES} - {"__init__"}
+    assert rooms == set(LEVEL)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_imports_go_down(file: Path) -> None:
+    own = file.parts[0].removesuffix(".py")
+    if own == "__init__":
+        return  # the public names: it imports nothing before it is asked, see test_import_is_light
+    for module, line in imports(file):
+        other = room(module)
+        if other in ("", "__version__") or other == own:
+            continue
+        assert LEVEL[other] <= LEVEL[own], (
+            f"{file}:{line}: {own} (level {LEVEL[own]}) imports {module} (level {LEVEL[other]})"
+        )
+        assert not (own in APART and other in APART), f"{file}:{line}: {own} and {other} know nothing of each other"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    graph = {file: {found for module, _ in imports(file) if (found := file_of(module))} for file in FILES}
+    graph[Path("__init__.py")] = set()  # imports only when it is asked
+    for file in FILES:
+        graph[file] -= {file}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the ring
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_file_is_in_order(file: Path) -> None:
+    text = (HERE / file).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
+    assert len(lines) <= 400, f"{len(lines)} lines"
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert "from __future__ import annotations" in text or file.name == "__init__.py"
+    names = public(file)
+    assert names == sorted(names, key=str), "__all__ is not sorted"
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_nothing_unpickles(file: Path) -> None:
+    """A file from elsewhere must not run code: tensors travel as safetensors, arrays as plain .npy."""
+    for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+            assert not found & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}, node.lineno
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("torch.load", "torch.save", "eval", "exec", "builtins.eval"), f"line {node.lineno}"
+            if called in ("np.load", "numpy.load"):
+                allow = [word.value for word in node.keywords if word.arg == "allow_pickle"]
+                assert allow, f"line {node.lineno}: np.load without allow_pickle=False"
+                assert isinstance(allow[0], ast.Constant)
+                assert allow[0].value is False
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [(folder, name) for folder in ("tasks", "models", "lenses") for name in _catalog.names(folder)]
+)
+def test_a_member_file_holds_one_class(folder: str, name: str) -> None:
+    member = _catalog.find(folder, name)
+    assert member.__name__.lower() == name.replace("_", "").lower()
+    assert inspect.getdoc(member)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_what_is_public_is_explained(file: Path) -> None:
+    """Every public function and class, and every public method of these, says in one line what it is for."""
+    names = set(public(file))
+    for node in ast.parse((HERE / file).read_text(encoding="utf-8")).body:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name not in names:
+            continue
+        document = ast.get_docstring(node)
+        assert document, f"{file}:{node.lineno}: {node.name} has no docstring"
+        first = document.split("\n")[0]
+        assert first.rstrip().endswith((".", ":", "?")), f"{file}:{node.lineno}: {node.name}: {first!r} is no sentence"
+
+
+def test_import_is_light() -> None:
+    """`import pellucid` pulls in no library; a benchmark measures how long it takes."""
+    code = "import sys; before = set(sys.modules); import pellucid; print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "rich", "tyro", "PIL", "matplotlib", "pandas", "datasets"}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_help_imports_no_torch() -> None:
+    code = "import sys; from pellucid.cli import main; main(['-h']); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    names = ["Run", "compare", "evaluate", "export", "load", "look", "predict", "report", "sweep", "train"]
+    assert pellucid.__all__ == names
+    assert all(callable(getattr(pellucid, name)) for name in names)
+    # a module of a verb's name would be put in the verb's place by its own import
+    assert not {file.stem for file in HERE.glob("*.py")} & set(names)
+
+
+def test_the_version_is_told_once() -> None:
+    assert pellucid.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Every third-party package that the source imports stands in pyproject.toml, and every one there in constraints.txt."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = project["dependencies"] + project["optional-dependencies"]["export"]
+    declared = {word.split(">=")[0].split("[")[0] for word in required}
+    modules = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+    for file in FILES:
+        for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in (
+                {name.split(".")[0] for name in names} - {"pellucid", "__future__", ""} - sys.stdlib_module_names
+            ):
+                assert modules.get(name, name) in declared, f"{file} imports {name}"
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {line.split("==")[0] for line in constraints.splitlines() if "==" in line}
+    tools = {word.split(">=")[0] for word in project["optional-dependencies"]["dev"] if not word.startswith("pellucid")}
+    assert pinned >= declared | tools
+    assert "://" not in constraints, "a registry's address"
+
+
+def test_files_beside_the_source_are_of_a_readable_length() -> None:
+    files = [file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py")]
+    long = [f"{file.name}: {n}" for file in files if (n := len(file.read_text(encoding="utf-8").splitlines())) > 400]
+    assert not long
