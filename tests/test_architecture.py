@@ -29,7 +29,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("inference", "looking", "exporting"),
     ("session", "journal", "training", "comparison"),
     ("reporting",),
-    ("flags", "options", "listing", "showing", "commands", "cli", "__main__"),
+    ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
 APART = {"data", "models", "lenses"}  # of one level, and yet strangers
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -71,10 +71,10 @@ def _run(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
-    from pellucid.commands import execute
+    from pellucid.binding import bind
 
     try:
-        return execute(name, rest)
+        return bind(name, rest)()
     except SystemExit as end:  # -h of a command
         return end.code if isinstance(end.code, int) else 0
 

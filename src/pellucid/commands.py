@@ -7,17 +7,14 @@ the lens, which depend on what was named.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pellucid import _catalog, listing, options, showing
-from pellucid.errors import RunError, UnknownNameError, UsageError
-from pellucid.flags import Group, is_option, parse
+from pellucid import listing, showing
+from pellucid.errors import RunError, UnknownNameError
 
-__all__ = ["compare", "data", "evaluate", "execute", "export", "list", "look", "predict", "report", "sweep", "train"]
+__all__ = ["compare", "data", "evaluate", "export", "list", "look", "predict", "report", "sweep", "train"]
 
 
 def train(
@@ -209,75 +206,6 @@ def list(kind: str | None = None, /) -> int:
         raise UnknownNameError("kind", kind, listing.KINDS)
     showing.catalogue({each: listing.about(each) for each in ((kind,) if kind else listing.KINDS)})
     return 0
-
-
-def execute(name: str, words: Sequence[str]) -> int:
-    """Run the command of a name on the words that follow it; returns the exit code.
-
-    Raises:
-        PellucidError: what its verb raises, and a word that the command cannot take.
-        SystemExit: after the help.
-    """
-    command: Callable[..., int] = globals()[name]
-    prog = f"pellucid {name}"
-    own = options.of_function(command)
-    more: Sequence[Group] = ()
-    unknown: Callable[[str], UsageError] | None = None
-    if name in ("train", "sweep"):
-        task, words = _task_first(words)
-        # the last one counts where only one can be given, as for every option
-        models = _after("--model", words)[None if name == "sweep" else -1 :] or [
-            _catalog.find("tasks", task).default_model
-        ]
-        more = options.of_training(task, models, swept=name == "sweep")
-        flags = [*own, *(flag for group in more for flag in group.flags)]
-        unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
-    elif name == "look":
-        more = _lens_group(words)
-    about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
-    values = parse(words, [Group("", own), *more], prog, about, unknown)
-    places = [values.pop(flag.name) for flag in own if flag.positional]
-    # what stands at its default was not asked for: the verb decides, and the run records only what was
-    for flag in (flag for group in more for flag in group.flags):
-        if values[flag.name] == flag.default:
-            del values[flag.name]
-    return command(*places, **values)
-
-
-def _task_first(words: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The task that a command line names, and its words with the task in front."""
-    rest = [*words]
-    known = _catalog.names("tasks")
-    if rest and not is_option(rest[0]):
-        _catalog.find("tasks", rest[0])
-        return rest[0].replace("-", "_"), rest
-    for place, word in enumerate(rest):
-        # after an option that takes a list of values its name would be one of them
-        if word in known and not is_option(rest[place - 1]):
-            return word, [rest.pop(place), *rest]
-    return "classify", rest
-
-
-def _after(option: str, words: Sequence[str]) -> Sequence[str]:
-    """The values that stand after an option."""
-    found = []
-    for place, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == option and equals:
-            found.append(value)
-        elif name == option:
-            for each in words[place + 1 :]:
-                if is_option(each):
-                    break
-                found.append(each)
-    return found
-
-
-def _lens_group(words: Sequence[str]) -> Sequence[Group]:
-    if len(words) < 2 or is_option(words[0]) or is_option(words[1]):
-        return ()
-    lens = words[1].replace("-", "_")
-    return (Group(lens, options.of_class(_catalog.find("lenses", lens))),)
 
 
 def _runs() -> Sequence[Path]:
