@@ -46,7 +46,7 @@ def in_process(out: Path, **changes: object) -> subprocess.Popen[str]:
 
 
 def test_it_learns_and_the_run_tells_everything(tmp_path: Path) -> None:
-    run = small(tmp_path / "run", epochs=8, limit=None)
+    run = small(tmp_path / "run", epochs=8, limit=None, hidden=(64,))
     assert run.status == "finished"
     val = [row for row in run.history if row["split"] == "val"]
     assert len(val) == 8 and val[-1]["loss"] < 0.5 * val[0]["loss"]
@@ -219,7 +219,7 @@ def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: P
     )
     script = tmp_path / "job.py"
     script.write_text(code)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), str(tmp_path / "two")]  # fmt: skip
     done = subprocess.run(
         launch, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}

@@ -170,7 +170,7 @@ class Run:
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model = build(self.info["model"], pretrained_weights=False)
+        model = build(self.info["model"], fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:
