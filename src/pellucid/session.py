@@ -256,13 +256,23 @@ class Session:
             self._epoch_order = epoch, torch.randperm(len(self.train), generator=generator)
         return self._epoch_order[1]
 
+    def reseed(self) -> None:
+        """Seed torch's own generator for this step: dropout draws from it."""
+        seed = mix(self.recipe.seed, 3, self.step, self.accelerator.process_index)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs half a millisecond where CUDA is not started
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
     def autocast(self) -> torch.autocast:
         """bf16 where it was chosen, else nothing."""
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def optimizer(self, player: nn.Module, rate: float) -> torch.optim.Optimizer:
         """A player's optimiser, set to the step's learning rate."""
-        found = self._optimizer_of[id(self.accelerator.unwrap_model(player, keep_torch_compile=False))]
+        found = self._optimizer_of.get(id(player))
+        if found is None:  # wrapped for several processes, or compiled
+            inner = self.accelerator.unwrap_model(player, keep_torch_compile=False)
+            found = self._optimizer_of[id(player)] = self._optimizer_of[id(inner)]
         for group in found.param_groups:
             group["lr"] = rate
         return found

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.draws import Draws, mix
+from pellucid.data.draws import Draws
 from pellucid.journal import Journal
 from pellucid.machine import interruptible
 from pellucid.run import Run
@@ -68,7 +68,7 @@ def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
         # each process takes its own rows of the global batch, with the numbers that one process alone would draw for them
         batch = session.store.batch(index[rows], accelerator.device)
         draws = Draws.step(recipe.seed, session.step, rows, len(index), accelerator.device)
-        torch.manual_seed(mix(recipe.seed, session.step, accelerator.process_index))  # for dropout
+        session.reseed()
         input, target = task.prepare(batch, draws, training=True)
         input = input.contiguous(memory_format=session.memory_format)  # (B, C, H, W)
         rate = recipe.rate(session.step, session.steps, session.steps_per_epoch)
