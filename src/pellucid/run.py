@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -58,6 +59,12 @@ def write_atomically(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     except OSError as fault:
         raise _unwritable(path, fault) from fault
+    except Exception as fault:
+        # safetensors, written in Rust, wraps what the system said in an error of its own: "… (os error 28)"
+        said = re.search(r"\(os error (\d+)\)", str(fault))
+        if said is None:
+            raise
+        raise _unwritable(path, OSError(int(said[1]), os.strerror(int(said[1])))) from fault
     finally:
         draft.unlink(missing_ok=True)
 
