@@ -76,6 +76,18 @@ class Draws:
         """Integers in [low, high), (B, *shape) int64."""
         return (low + (self.uniform(*shape) * (high - low)).long()).clamp_(max=high - 1)
 
+    def poisson(self, rates: Tensor) -> Tensor:
+        """Poisson numbers with the means `rates` (B, …), float32.
+
+        The number of draws depends on the rates, so that one generator could not be shared by rows: each row has its own,
+        seeded from the batch's.
+        """
+        seeds = self.integers(0, 2**23)  # (B,)
+        values = torch.empty_like(rates)
+        for row, rate, seed in zip(values, rates, seeds.tolist(), strict=True):
+            row.copy_(torch.poisson(rate, torch.Generator(rates.device).manual_seed(mix(seed))))
+        return values
+
     def _draw(self, fill: object, shape: tuple[int, ...]) -> Tensor:
         device = self._generators[0].device if self._generators else torch.device("cpu")
         values = torch.empty((self._total, *shape), device=device)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Noise on whole batches, seeded: gaussian, speckle, salt-and-pepper, poisson, missing patches."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pellucid.data.draws import Draws
+from pellucid.errors import UnknownNameError, UsageError
+
+__all__ = ["KINDS", "Kind", "corrupt"]
+
+Kind = Literal["gaussian", "speckle", "salt_and_pepper", "poisson", "missing"]
+KINDS: tuple[str, ...] = get_args(Kind)
+_MOST = {"gaussian": 4.0, "speckle": 4.0, "salt_and_pepper": 1.0, "poisson": 1.0, "missing": 1.0}
+
+
+def corrupt(images: Tensor, kind: Kind, level: float, draws: Draws, *, clip: bool = False) -> Tensor:
+    """Images with noise.
+
+    >>> clean = torch.full((2, 1, 8, 8), 0.5)
+    >>> noisy = corrupt(clean, "gaussian", 0.1, Draws.step(0, 0, slice(0, 2), 2))
+    >>> noisy.shape, bool((noisy != clean).all())
+    (torch.Size([2, 1, 8, 8]), True)
+
+    Args:
+        images: (B, C, H, W) float32 in [0, 1].
+        kind: gaussian: x + σ·n with n standard normal; speckle: x + σ·x·n; salt_and_pepper: a share of the pixels becomes
+            black or white, all channels together; poisson: photon counts, k ~ Poisson(x / level), the answer is
+            level·k, so that the variance is level·x; missing: square patches of black that cover that share of the area.
+        level: gaussian and speckle: σ in [0, 1] units; salt_and_pepper and missing: a share in [0, 1]; poisson: the
+            brightness of one photon in [0, 1] units.
+        draws: where the numbers come from, one row an image.
+        clip: bring the result back to [0, 1], as an 8-bit camera would; by default gaussian, speckle and poisson may
+            leave it, so that the noise has zero mean everywhere.
+
+    Returns:
+        (B, C, H, W) float32; a new tensor.
+
+    Raises:
+        UnknownNameError: another kind.
+        UsageError: a level out of its range.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("noise", kind, KINDS)
+    if not 0 <= level <= _MOST[kind]:
+        raise UsageError(f"level={level!r}: must lie in [0, {_MOST[kind]:g}] for {kind} noise; give another value.")
+    noisy = _NOISES[kind](images, level, draws)
+    return noisy.clamp_(0, 1) if clip else noisy
+
+
+def _gaussian(images: Tensor, level: float, draws: Draws) -> Tensor:
+    return draws.normal(*images.shape[1:]).mul_(level).add_(images)
+
+
+def _speckle(images: Tensor, level: float, draws: Draws) -> Tensor:
+    return draws.normal(*images.shape[1:]).mul_(level).add_(1).mul_(images)
+
+
+def _salt_and_pepper(images: Tensor, level: float, draws: Draws) -> Tensor:
+    chance = draws.uniform(1, *images.shape[2:])  # (B, 1, H, W): [0, level/2) black, [level/2, level) white
+    noisy = torch.where(chance < level, (chance >= level / 2).to(images.dtype), images)
+    return noisy
+
+
+def _poisson(images: Tensor, level: float, draws: Draws) -> Tensor:
+    if level == 0:
+        return images.clone()
+    return draws.poisson(images.clamp_min(0) / level).mul_(level)
+
+
+def _missing(images: Tensor, level: float, draws: Draws) -> Tensor:
+    """Square patches, a quarter of the shorter side each, as many as cover the share together (they may overlap less)."""
+    height, width = images.shape[2:]
+    side = max(1, min(height, width) // 4)
+    count = max(1, round(level * height * width / side**2)) if level else 0
+    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    hole = torch.zeros(len(images), height, width, dtype=torch.bool, device=images.device)
+    for _ in range(count):
+        top, left = draws.integers(0, height - side + 1), draws.integers(0, width - side + 1)  # (B,)
+        inside_rows = (rows >= top[:, None]) & (rows < top[:, None] + side)  # (B, H)
+        inside_columns = (columns >= left[:, None]) & (columns < left[:, None] + side)  # (B, W)
+        hole |= inside_rows[:, :, None] & inside_columns[:, None, :]
+    return images.masked_fill(hole[:, None], 0.0)
+
+
+_NOISES = {
+    "gaussian": _gaussian,
+    "speckle": _speckle,
+    "salt_and_pepper": _salt_and_pepper,
+    "poisson": _poisson,
+    "missing": _missing,
+}

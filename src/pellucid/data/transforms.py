@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation: image and target moved together, each image by its own amounts, on whole batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Boxes, Mask, Picture, Points, Target
+from pellucid.errors import UsageError
+
+__all__ = ["Augment"]
+
+T = TypeVar("T", bound=Target)
+
+
+@final
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of training images; all amounts are drawn per image, and zero amounts cost nothing.
+
+    >>> from pellucid.data.targets import Label
+    >>> images, label = torch.rand(4, 3, 16, 16), Label(torch.zeros(4, dtype=torch.int64))
+    >>> moved, same = Augment(crop=2, flip=True, rotate=10)(images, label, Draws.step(0, 0, slice(0, 4), 4))
+    >>> moved.shape, same is label
+    (torch.Size([4, 3, 16, 16]), True)
+
+    Args:
+        crop: shift by up to this many px each way, edges repeated (a random crop of the padded image).
+        flip: mirror every second image left to right.
+        rotate: turn by up to this many degrees each way.
+        scale: zoom by up to this share each way.
+        exposure: multiply by up to 2 to the power of this, each way (photographic stops).
+        noise: add gaussian noise of up to this σ in [0, 1] units.
+        erase: grey out one rectangle of up to this share of the area (Zhong et al. 2017).
+    """
+
+    crop: int = 0
+    flip: bool = False
+    rotate: float = 0.0
+    scale: float = 0.0
+    exposure: float = 0.0
+    noise: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in (
+            ("crop", 4096),
+            ("rotate", 180),
+            ("scale", 0.9),
+            ("exposure", 4),
+            ("noise", 1),
+            ("erase", 1),
+        ):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
+
+    def __call__(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
+        """Changed images (B, C, H, W) float32 in [0, 1] and their targets, moved along."""
+        if self.rotate or self.scale:
+            images, target = self._affine(images, target, draws)
+        elif self.crop or self.flip:
+            images, target = self._shift(images, target, draws)
+        if self.exposure:
+            stops = draws.uniform(1, 1, 1, low=-self.exposure, high=self.exposure)
+            images = (images * torch.exp2(stops)).clamp_(0, 1)
+        if self.noise:
+            images = images + draws.normal(*images.shape[1:]) * draws.uniform(1, 1, 1, high=self.noise)
+        if self.erase:
+            images = self._erase(images, draws)
+        return images, target
+
+    def _shift(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
+        """Whole pixels only, so that nothing is interpolated: one gather."""
+        batch, _, height, width = images.shape
+        device = images.device
+        down = (
+            draws.integers(-self.crop, self.crop + 1)
+            if self.crop
+            else torch.zeros(batch, dtype=torch.int64, device=device)
+        )
+        right = (
+            draws.integers(-self.crop, self.crop + 1)
+            if self.crop
+            else torch.zeros(batch, dtype=torch.int64, device=device)
+        )
+        mirrored = draws.uniform() < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool, device=device)
+        columns = torch.arange(width, device=device).expand(batch, width)
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+        # content moves by +down, +right; then it is mirrored
+        rows = (torch.arange(height, device=device) - down[:, None]).clamp(0, height - 1)  # (B, H)
+        columns = (columns - right[:, None]).clamp(0, width - 1)  # (B, W)
+        sign = torch.where(mirrored, -1.0, 1.0)
+        matrix = torch.zeros(batch, 2, 3, device=device)  # x' = sign·(x + right) + (W if mirrored)
+        matrix[:, 0, 0], matrix[:, 1, 1] = sign, 1.0
+        matrix[:, 0, 2] = sign * right + torch.where(mirrored, float(width), 0.0)
+        matrix[:, 1, 2] = down.float()
+
+        def move(pixels: Tensor, nearest: bool = False) -> Tensor:
+            flat = rows[:, :, None] * width + columns[:, None, :]  # (B, H, W)
+            index = flat.view(batch, 1, height * width).expand(-1, pixels.shape[1], -1)
+            return pixels.flatten(2).gather(2, index).view(batch, pixels.shape[1], height, width)
+
+        return move(images), _moved(target, matrix, move)
+
+    def _affine(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
+        """Rotation and zoom about the centre, with the shift and the mirror in the same interpolation."""
+        batch, _, height, width = images.shape
+        angle = draws.uniform(low=-1, high=1) * math.radians(self.rotate)
+        zoom = 1 + draws.uniform(low=-1, high=1) * self.scale
+        shift = (
+            draws.uniform(2, low=-self.crop, high=self.crop)
+            if self.crop
+            else torch.zeros(batch, 2, device=images.device)
+        )
+        mirrored = draws.uniform() < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool, device=images.device)
+        centre = torch.tensor([width / 2, height / 2], device=images.device)
+        turn = (
+            torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(batch, 2, 2)
+            * zoom[:, None, None]
+        )
+        turn = (
+            turn * torch.stack([torch.where(mirrored, -1.0, 1.0), torch.ones_like(angle)], 1)[:, None, :]
+        )  # mirror first
+        offset = centre + shift - turn @ centre  # (B, 2): x' = turn·x + offset, px
+        matrix = torch.cat([turn, offset[:, :, None]], 2)
+        # where each output pixel comes from, in grid_sample's [-1, 1] coordinates
+        inverse = torch.linalg.inv(turn)
+        half = centre
+        back = torch.cat(
+            [
+                inverse * half[None, None, :] / half[None, :, None],
+                ((inverse @ (centre - offset)[:, :, None])[:, :, 0] / half - 1)[:, :, None],
+            ],
+            2,
+        )
+
+        def move(pixels: Tensor, nearest: bool = False) -> Tensor:
+            grid = F.affine_grid(back, list(pixels.shape), align_corners=False)
+            mode = "nearest" if nearest else "bilinear"
+            return F.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=False)
+
+        return move(images), _moved(target, matrix, move)
+
+    def _erase(self, images: Tensor, draws: Draws) -> Tensor:
+        height, width = images.shape[2:]
+        area = draws.uniform(high=self.erase) * height * width
+        aspect = torch.exp(draws.uniform(low=-1, high=1))  # height over width, from 1/e to e
+        tall, wide = (area * aspect).sqrt().clamp(max=height), (area / aspect).sqrt().clamp(max=width)
+        top, left = draws.uniform() * (height - tall), draws.uniform() * (width - wide)
+        rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+        inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+        inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+        hole = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+        return torch.where(hole, images.mean((2, 3), keepdim=True), images)
+
+
+def _moved(target: T, matrix: Tensor, move: Callable[..., Tensor]) -> T:
+    """A target moved along: x' = matrix·(x, y, 1) in px."""
+    if isinstance(target, Picture):
+        return Picture(move(target.pixels))  # type: ignore[return-value]
+    if isinstance(target, Mask):
+        classes = move(target.classes[:, None].float(), nearest=True)
+        return Mask(classes[:, 0].to(target.classes.dtype))  # type: ignore[return-value]
+    if isinstance(target, Points):
+        return Points(_apply(matrix, target.xy))  # type: ignore[return-value]
+    if isinstance(target, Boxes):
+        corners = [
+            _around(_apply(own[None], _four(boxes)[None])[0]) for own, boxes in zip(matrix, target.corners, strict=True)
+        ]
+        return Boxes(corners, target.labels, target.scores)  # type: ignore[return-value]
+    return target
+
+
+def _apply(matrix: Tensor, points: Tensor) -> Tensor:
+    """(B, K, 2) points under (B, 2, 3) matrices."""
+    return points @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
+
+
+def _four(boxes: Tensor) -> Tensor:
+    """(n, 4) boxes as (4n, 2) corner points."""
+    x0, y0, x1, y1 = boxes.unbind(1)
+    return torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], 1).view(-1, 2)
+
+
+def _around(points: Tensor) -> Tensor:
+    """The (n, 4) boxes around (4n, 2) moved corners."""
+    grouped = points.view(-1, 4, 2)
+    return torch.cat([grouped.amin(1), grouped.amax(1)], 1)
