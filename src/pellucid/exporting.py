@@ -8,6 +8,7 @@ architecture allows it, else the training images' own.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -157,7 +158,10 @@ def _facts(run: Run, free: bool) -> dict[str, str]:
 
 
 def _write_torch(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -> Answer:
-    torch.export.save(graph, draft, extra_files={"pellucid.json": json.dumps(about, ensure_ascii=False)})
+    # through memory: torch's own file writer ends the whole process where the disk is full
+    archive = io.BytesIO()
+    torch.export.save(graph, archive, extra_files={"pellucid.json": json.dumps(about, ensure_ascii=False)})
+    draft.write_bytes(archive.getbuffer())
     return torch.export.load(draft).module()
 
 

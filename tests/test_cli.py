@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line from end to end: one small run through every command, and its help."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid import _catalog, listing
+from pellucid.cli import COMMANDS, main
+
+TRAIN = ["train", "classify", "--data", "digits", "--model", "mlp", "--hidden", "24", "--epochs", "4", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `pellucid train` has made the run runs/small."""
+    folder = tmp_path_factory.mktemp("cli")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main([*TRAIN, "--out", "runs/small"]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def place(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def info(place: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((place / "runs/small/run.json").read_text())
+    return found
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["-h"], ["--help"], ["help"]):
+        assert main(words) == 0
+        shown = capsys.readouterr().out
+        assert re.findall(r"^  (\w+) {2,}\w", shown.split("options:")[0], re.MULTILINE) == [*COMMANDS]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert f"usage: pellucid {command}" in shown
+    assert "-h, --help" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("train -h", ["classify options", "convnet options", "training options", "--epochs INT", "--batch-size INT"]),
+        ("train denoise -h", ["denoise options", "unet options", "--level FLOAT"]),
+        ("train --model mlp -h", ["mlp options", "--hidden INT", "--dropout FLOAT"]),
+        ("sweep classify --model mlp convnet -h", ["mlp options", "convnet options", "--lr FLOAT …"]),
+        ("look runs/x occlusion -h", ["occlusion options"]),
+    ],
+)
+def test_help_shows_the_options_of_what_is_named(
+    words: str, wanted: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 0
+    shown = capsys.readouterr().out
+    assert [text for text in wanted if text not in shown] == []
+
+
+@pytest.mark.parametrize("task", _catalog.names("tasks"))
+def test_every_option_says_what_it_is(task: str) -> None:
+    from pellucid.options import of_training
+
+    silent = [
+        f"{group.title}: {flag.written}"
+        for group in of_training(task, _catalog.names("models"))
+        for flag in group.flags
+        if len(flag.help) < 5
+    ]
+    assert silent == []
+
+
+def test_train_records_what_was_asked(place: Path) -> None:
+    found = info(place)
+    assert found["status"] == "finished"
+    assert found["model"]["options"] == {"hidden": [24]}  # type: ignore[index]
+    assert found["recipe"]["epochs"] == 4  # type: ignore[index]
+    assert found["seed"] == 3
+
+
+def test_the_recorded_command_means_the_same_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = info(place)
+    assert main(str(before["command"]).split()[1:]) == 0
+    assert info(place) == before
+    assert "finished" in capsys.readouterr().out
+
+
+def test_evaluate(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "runs/small"]) == 0
+    shown = capsys.readouterr().out
+    metrics = json.loads((place / "runs/small/metrics.json").read_text())
+    assert "accuracy" in shown
+    assert f"{metrics['model']['accuracy']['value']:.4g}" in shown
+    assert all(name in shown for name in metrics["baselines"])
+
+
+def test_evaluate_takes_the_newest_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--no-baselines", "--split", "val"]) == 0
+    assert "digits, val split" in capsys.readouterr().out
+
+
+def test_predict_writes_what_it_shows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = place / "images"
+    images.mkdir(exist_ok=True)
+    dice = np.random.default_rng(0)
+    for name in ("b", "a"):
+        Image.fromarray(dice.integers(0, 256, (11, 9), dtype=np.uint8)).save(images / f"{name}.png")
+    assert main(["predict", "runs/small", "images", "--out", "answers", "--format", "csv"]) == 0
+    assert "a.png" in capsys.readouterr().out
+    with (place / "answers/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["name"]).name for row in rows] == ["a.png", "b.png"]
+    assert main(["predict", "runs/small", "images/b.png", "images/a.png", "--out", "answers"]) == 0
+    answers = json.loads((place / "answers/predictions.json").read_text())
+    assert [Path(row["name"]).name for row in answers] == ["b.png", "a.png"]
+    assert answers[1]["label"] == rows[0]["label"]
+
+
+def test_look_report_and_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["look", "runs/small", "curves"]) == 0
+    assert len(capsys.readouterr().out.strip()) > 20
+    assert main(["report", "runs/small"]) == 0
+    assert Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8").startswith("<!doctype html")
+    assert main(["export", "runs/small", "--formats", "torch", "--out", "exported"]) == 0
+    assert "takes float32 images in [0, 1], (batch, 1, 8, 8)" in capsys.readouterr().out
+    assert [file.name for file in (place / "exported").iterdir()] == ["model.pt2"]
+
+
+def test_compare_and_sweep(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sweep", "classify", *TRAIN[2:-6], "--epochs", "2", "--hidden", "8", "16,8", "--lr", "0.01"]
+    assert main([*words, "--out", "swept"]) == 0
+    found = [json.loads(file.read_text()) for file in sorted((place / "swept").glob("**/run.json"))]
+    assert sorted(tuple(run["model"]["options"]["hidden"]) for run in found) == [(8,), (16, 8)]
+    assert {run["recipe"]["lr"] for run in found} == {0.01}
+    capsys.readouterr()
+    runs = [str(file.parent) for file in (place / "swept").glob("**/run.json")]
+    assert main(["compare", "runs/small", runs[0], "--out", "compared"]) == 0
+    assert "small" in capsys.readouterr().out
+    assert {file.suffix for file in (place / "compared").iterdir()} >= {".csv", ".png"}
+
+
+def test_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "digits", "--out", "sheet.png"]) == 0
+    shown = capsys.readouterr().out
+    assert all(split in shown for split in ("train", "val", "test"))
+    assert Image.open(place / "sheet.png").size > (100, 100)
+
+
+@pytest.mark.parametrize("kind", listing.KINDS)
+def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind]) == 0
+    shown = capsys.readouterr().out
+    members = listing.about(kind)
+    assert members
+    for name, line in members.items():
+        assert len(line) > 10, name
+        assert re.search(rf"^  {name} +{re.escape(line)}$", shown, re.MULTILINE)
+
+
+def test_list_imports_no_torch() -> None:
+    code = "import sys; from pellucid.cli import main; main(['list']); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    line = f"{sys.executable} -m pellucid list | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
