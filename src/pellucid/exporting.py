@@ -21,12 +21,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
 
 import pellucid
 from pellucid.errors import PellucidError, UsageError
 from pellucid.run import Run, write_atomically
 
 __all__ = ["export", "facts"]
+
+_log = logging.getLogger(__name__)
 
 Answer = Callable[[Tensor], Tensor]  # images (B, C, H, W) to outputs
 
@@ -69,16 +72,13 @@ def export(
     if "onnx" in formats:
         _need_onnx()
     model = run.model()
-    graph, free = _trace(model, run.channels, run.size)
-    about = _facts(run, free)
-    samples = list(_samples(run.channels, run.size, free))
+    graphs = _trace(model, run.channels, run.size)
     folder = Path(out) if out is not None else run.path
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
         with write_atomically(path) as draft, _quiet():
-            answer = _write_onnx(graph, draft, about) if form == "onnx" else _write_torch(graph, draft, about)
-            _compare(model, answer, samples, _FILES[form])
+            _write(form, graphs, model, run, draft)
         written.append(path)
     return written
 
@@ -114,26 +114,40 @@ def _need_onnx() -> None:
         raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
 
 
-def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> tuple[ExportedProgram, bool]:
-    """The graph for any batch size, and whether it takes any image size too: tried wherever the model is not bound to one."""
+def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple[ExportedProgram, bool]]:
+    """The graphs to try, each with whether it takes any image size; all take any batch size."""
+    graphs = []
     if getattr(model, "fixed_size", None) is None:
         # sizes unlike each other and any power of two, so that nothing is taken for a constant or a multiple by chance
         images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
         try:
-            graph = _graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
-            answer = graph.module()
-            _compare(model, answer, list(_samples(channels, size, True)), "the graph")
-        except Exception as reason:
-            # torch.export raises many kinds; the file's metadata say that its size is fixed, and `pellucid export` does
-            logging.getLogger(__name__).info("the image size stays fixed: %s", reason)
-        else:
-            return graph, True
-    return _graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False
+            # a size of 1 somewhere inside, as small images have at the coarsest scale, is a size like any other
+            with _config.patch(backed_size_oblivious=True):
+                graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
+        except Exception as reason:  # torch.export raises many kinds
+            _log.info("the image size stays fixed: %s", reason)
+    graphs.append((_graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False))
+    return graphs
 
 
 def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> ExportedProgram:
     with _quiet(), torch.no_grad():
         return torch.export.export(model, (images,), dynamic_shapes=(dict(free),))
+
+
+def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], model: nn.Module, run: Run, draft: Path) -> None:
+    """Write the first graph that computes what the model does; the file's own words say what it takes."""
+    write = _write_onnx if form == "onnx" else _write_torch
+    for graph, free in graphs:
+        try:
+            answer = write(graph, draft, _facts(run, free))
+            _compare(model, answer, list(_samples(run.channels, run.size, free)), _FILES[form])
+            return
+        except Exception as reason:
+            # a format that lacks an operation for free sizes still has the fixed one; a full disk has nothing better
+            if not free or isinstance(reason, OSError):
+                raise
+            _log.info("%s: the image size stays fixed: %s", _FILES[form], reason)
 
 
 def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tensor]:
@@ -182,7 +196,9 @@ def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -
     onnx.helper.set_model_props(proto, dict(about))
     onnx.checker.check_model(proto)
     draft.write_bytes(proto.SerializeToString())
-    session = onnxruntime.InferenceSession(draft, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised too
+    session = onnxruntime.InferenceSession(draft, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
