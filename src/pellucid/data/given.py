@@ -12,10 +12,10 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pellucid.data.decoding import SUFFIXES, Files, from_pillow, scan
 from torch import Tensor
 
 from pellucid.data.dataset import Images, Pixels, Split
+from pellucid.data.decoding import SUFFIXES, Files, from_pillow, scan
 from pellucid.errors import UsageError
 
 __all__ = ["Arrays", "Given", "gather"]
@@ -37,7 +37,7 @@ class Arrays(Images):
 
     @property
     def channels(self) -> int:
-        return max(array.shape[0] for array in self.arrays)
+        return max(int(array.shape[0]) for array in self.arrays)
 
     @property
     def digests(self) -> Sequence[bytes]:

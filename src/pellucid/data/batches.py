@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decode once, in parallel, into a uint8 store, and take whole batches from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, final
+
+import numpy as np
+import psutil
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.data.dataset import Batch, Images, Pixels, Split
+from pellucid.data.decoding import Files, cache_folder, decode, remember_faults, workers
+from pellucid.data.targets import Target
+from pellucid.errors import DataError
+
+__all__ = ["Store", "own_size_batches", "resize", "store"]
+
+Fit = Literal["resize", "crop"]
+_STATISTICS = 10_000  # images that the mean and the deviation are taken over
+
+
+@final
+class Store:
+    """A split's images at one size, uint8, with their targets moved along.
+
+    `kind` is "memory", "mapped" (a file in the user's cache) or "stream" (decoded batch by batch, for a split that neither
+    memory nor the disk has room for).
+    """
+
+    def __init__(
+        self, images: Tensor | None, split: Split, size: tuple[int, int], channels: int, fit: Fit, kind: str
+    ) -> None:
+        self.size, self.channels, self.kind = size, channels, kind
+        self._images, self._split, self._fit = images, split, fit
+        self._targets = _move_targets(split, size, fit)
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def batch(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
+        """The images at positions `index` (B,), with their targets, on a device."""
+        images = self._read(index) if self._images is None else self._images[index]
+        targets = {kind: target[index] for kind, target in self._targets.items()}
+        if torch.device(device).type != "cpu":
+            images, targets = images.to(device), {kind: target.to(device) for kind, target in targets.items()}
+        return Batch(images, targets, index)
+
+    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+        """All images in their order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))), device)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
+        index = torch.arange(0, len(self), max(1, len(self) // _STATISTICS))[:_STATISTICS]
+        counts = torch.zeros(self.channels, 256, dtype=torch.float64)
+        for start in range(0, len(index), 1000):
+            images = self.batch(index[start : start + 1000]).images
+            for channel in range(self.channels):  # a histogram is exact, and needs no floating-point copy of the images
+                pixels = images[:, channel].contiguous().numpy().reshape(-1)
+                counts[channel] += torch.from_numpy(np.bincount(pixels, minlength=256))
+        values = torch.arange(256, dtype=torch.float64) / 255
+        share = counts / counts.sum(1, keepdim=True)
+        mean = share @ values
+        return mean.float(), (share @ values**2 - mean**2).clamp_min(0).sqrt().float()
+
+    def _read(self, index: Tensor) -> Tensor:
+        """Decode a batch now."""
+        images = np.empty((len(index), self.channels, *self.size), np.uint8)
+        _fill(images, self._split.images.select(index.numpy()), self.channels, self._fit)
+        return torch.from_numpy(images)
+
+
+def store(
+    split: Split,
+    size: tuple[int, int],
+    channels: int,
+    *,
+    fit: Fit = "resize",
+    memory_share: float = 0.25,
+    disk_share: float = 0.5,
+    fingerprint: str = "",
+) -> Store:
+    """Bring a split's images to one size, once: the same call finds them again.
+
+    >>> grey = Split(Pixels(np.zeros((5, 1, 8, 8), np.uint8)))
+    >>> kept = store(grey, (4, 4), 3)
+    >>> kept.kind, kept.batch(torch.tensor([0, 2])).images.shape
+    ('memory', torch.Size([2, 3, 4, 4]))
+
+    Args:
+        split: the images and their targets.
+        size: (H, W) in px.
+        channels: 1 or 3.
+        fit: "resize" scales each way, antialiased; "crop" takes the middle, and repeats the edges of smaller images.
+        memory_share: the largest share of the memory that is free now for a store in memory.
+        disk_share: the largest share of the disk space that is free now for a store in the cache; beyond it images are
+            decoded batch by batch.
+        fingerprint: what the file in the cache is known by, besides size, channels and fit; "" keeps none.
+
+    Raises:
+        DataError: a file cannot be decoded; it is named.
+    """
+    if isinstance(split.images, Pixels) and split.images.array.shape[1:] == (channels, *size):
+        return Store(_as_tensor(split.images.array), split, size, channels, fit, "memory")
+    shape = (len(split), channels, *size)
+    needed = int(np.prod(shape, dtype=np.int64))
+    in_memory = needed <= memory_share * psutil.virtual_memory().available
+    decoded = isinstance(split.images, Pixels)  # cheap enough to make again: not worth a file
+    if fingerprint and not decoded and needed <= disk_share * _free_disk():
+        mapped = _mapped(split.images, shape, fit, fingerprint)
+        if in_memory:  # read it whole: batches then never wait for the disk
+            return Store(torch.from_numpy(np.array(mapped)), split, size, channels, fit, "memory")
+        return Store(_as_tensor(mapped), split, size, channels, fit, "mapped")
+    if not in_memory:
+        return Store(None, split, size, channels, fit, "stream")
+    images = np.empty(shape, np.uint8)
+    _fill(images, split.images, channels, fit)
+    return Store(torch.from_numpy(images), split, size, channels, fit, "memory")
+
+
+def own_size_batches(
+    split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
+    """All images at their own size, equal sizes together, at most `batch_size` at a time; `index` tells their positions."""
+    sizes = split.images.sizes
+    order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))
+    with ThreadPoolExecutor(workers()) as pool:
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and end - start < batch_size and (sizes[order[end]] == sizes[order[start]]).all():
+                end += 1
+            rows = order[start:end]
+            if isinstance(split.images, Pixels) and split.images.channels == channels:
+                images = split.images.array[rows]
+            else:
+                images = np.stack(list(pool.map(lambda i: split.images.read(int(i), channels), rows)))
+            index = torch.from_numpy(rows)
+            targets = {kind: target[index].to(device) for kind, target in split.targets.items()}
+            yield Batch(torch.from_numpy(images).to(device), targets, index)
+            start = end
+
+
+def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """One image (C, H, W) uint8 brought to (H', W') by antialiased bilinear interpolation.
+
+    >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape
+    (3, 4, 2)
+    """
+    if image.shape[1:] == size:
+        return image
+    from PIL import Image
+
+    # Pillow's filter widens with the scale, which is what antialias means; channels last is its layout
+    flat = image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    scaled = np.asarray(Image.fromarray(flat).resize(size[::-1], Image.Resampling.BILINEAR))
+    return scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
+
+
+def _crop(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The middle (H', W') of an image, its edges repeated where it is smaller."""
+    short = [max(0, want - have) for want, have in zip(size, image.shape[1:], strict=True)]
+    if any(short):
+        image = np.pad(image, ((0, 0), *((gap // 2, gap - gap // 2) for gap in short)), mode="edge")
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:], size, strict=True))
+    return image[:, top : top + size[0], left : left + size[1]]
+
+
+def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> None:
+    """Decode and fit every image into its row, in parallel; names every file that cannot be decoded."""
+    size = (into.shape[2], into.shape[3])
+
+    def one(i: int) -> str | None:
+        try:
+            if isinstance(images, Files) and fit == "resize":
+                name = images.names[i] if images.names else ""
+                image = decode(images.sources[i], channels, name, least=size)
+            else:
+                image = images.read(i, channels)
+        except DataError as fault:
+            return str(fault)
+        into[i] = resize(image, size) if fit == "resize" else _crop(image, size)
+        return None
+
+    with ThreadPoolExecutor(workers()) as pool:
+        faults = {i: fault for i, fault in enumerate(pool.map(one, range(len(images)))) if fault}
+    if faults:
+        if isinstance(images, Files):
+            remember_faults(images.sources, faults)
+        told = list(faults.values())
+        more = f" ({len(told) - 3} more are like that.)" if len(told) > 3 else ""
+        raise DataError(" ".join(told[:3]) + more + " The same command, given again, leaves them out.")
+
+
+def _mapped(images: Images, shape: tuple[int, ...], fit: Fit, fingerprint: str) -> NDArray[np.uint8]:
+    """The store in the user's cache, made if it is not there; two processes make it once, and a kill leaves no part of it."""
+    key = hashlib.blake2b(json.dumps([1, fingerprint, shape, fit]).encode(), digest_size=12).hexdigest()
+    path = cache_folder() / "stores" / f"{key}.npy"
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            draft = path.with_suffix(f".{os.getpid()}.part")
+            try:
+                array = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
+                _fill(array, images, shape[1], fit)
+                array.flush()
+                del array
+                os.replace(draft, path)
+            except OSError as fault:
+                raise DataError(
+                    f"cache={str(path.parent)!r}: cannot be written ({fault.strerror}); "
+                    "free some space, or set PELLUCID_CACHE to another folder."
+                ) from fault
+            finally:
+                draft.unlink(missing_ok=True)
+                for left in path.parent.glob(f"{key}.*.part"):  # of a process that was killed
+                    if not psutil.pid_exists(int(left.name.split(".")[-2])):
+                        left.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _free_disk() -> int:
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _as_tensor(array: NDArray[np.uint8]) -> Tensor:
+    """A tensor over the array's memory; a read-only array is only ever read, so torch need not warn of it."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str, Target]:
+    """Boxes, points, masks and pictures of the images after they were fitted."""
+    if not split.targets or all(kind in ("label", "text") for kind in split.targets):
+        return split.targets
+    sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
+    wanted = torch.tensor(size, dtype=torch.float32)
+    if bool((sizes == wanted).all()):
+        return split.targets
+    if fit == "resize":
+        scale, offset = wanted / sizes, torch.zeros_like(sizes)
+    else:
+        scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2)
+    flipped: Any = {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}
+    return flipped  # type: ignore[no-any-return]

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files to uint8 arrays, and a quick look at many files: sizes, channels, content hashes, and which are no images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sqlite3
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.data.dataset import Images
+from pellucid.errors import DataError
+
+__all__ = [
+    "LARGEST",
+    "SUFFIXES",
+    "Files",
+    "Scan",
+    "cache_folder",
+    "decode",
+    "from_pillow",
+    "remember_faults",
+    "scan",
+    "workers",
+]
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".webp"})
+"""The file names that are taken for images in a folder."""
+
+LARGEST = 100_000_000
+"""Pixels; a file that unpacks to more is refused as a decompression bomb."""
+
+_SPARE = 1.4  # a JPEG decoded at a part of its size must keep this factor over the size that it is brought to
+
+Source = Path | bytes
+Stamp = tuple[str, int, int]  # path, size in bytes, time of change in ns
+Row = tuple[bytes, int, int, int, str, bool]  # digest, height, width, channels, problem, decoded
+_GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
+
+
+def cache_folder() -> Path:
+    """The user's cache: $PELLUCID_CACHE, else pellucid/ in the system's cache folder."""
+    own = os.environ.get("PELLUCID_CACHE")
+    system = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(own if own else f"{system}/pellucid").expanduser()
+
+
+def workers() -> int:
+    """Threads that decode: one a core that this process may use; Pillow releases the interpreter while it decodes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def from_pillow(image: Any) -> NDArray[np.uint8]:
+    """A Pillow image as (C, H, W) uint8: C = 1 for grey modes, else 3.
+
+    EXIF rotation is applied, palettes are looked up, transparency is laid over white, 16 bits become 8 by value / 257,
+    and floating-point images in [0, 1] are scaled by 255.
+
+    >>> from PIL import Image
+    >>> from_pillow(Image.new("RGBA", (2, 1), (255, 0, 0, 0)))[:, 0, 0].tolist()
+    [255, 255, 255]
+    """
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        return _deep(np.asarray(image))[None]
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        grey = image.mode in ("LA", "La") or (image.mode == "L" and "transparency" in image.info)
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("L" if grey else "RGB")
+    if image.mode == "1" or (image.mode == "P" and _grey_palette(image)):
+        image = image.convert("L")
+    if image.mode == "L":
+        return np.asarray(image)[None]
+    array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return array.transpose(2, 0, 1)
+
+
+def _grey_palette(image: Any) -> bool:
+    entries = np.frombuffer(image.palette.getdata()[1], np.uint8) if image.palette else np.zeros(0, np.uint8)
+    return (
+        image.palette is not None
+        and image.palette.mode == "RGB"
+        and bool((np.ptp(entries.reshape(-1, 3), 1) == 0).all())
+    )
+
+
+def _deep(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """More than 8 bits as 8: integers by value / 257 (0 stays 0, 65,535 becomes 255), floats in [0, 1] by 255."""
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or array.min(initial=0) < 0 or array.max(initial=0) > 1:
+            raise ValueError(
+                f"its floating-point pixels leave [0, 1]: they reach from {array.min():.4g} to {array.max():.4g}"
+            )
+        return np.round(array * 255).astype(np.uint8)
+    if array.min(initial=0) < 0 or array.max(initial=0) > 65535:
+        raise ValueError("its integer pixels leave the 16 bits from 0 to 65,535")
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _to_channels(array: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    if array.shape[0] == channels:
+        return array
+    if channels == 3:
+        return np.repeat(array, 3, axis=0)
+    weights = np.array([19595, 38470, 7471], np.uint32)  # Pillow's integer form of ITU-R 601-2 luma
+    return ((np.tensordot(weights, array.astype(np.uint32), axes=1) + 0x8000) >> 16)[None].astype(np.uint8)
+
+
+def _open(source: Source) -> Any:
+    from PIL import Image
+
+    if source == b"" or (isinstance(source, Path) and source.stat().st_size == 0):
+        raise ValueError("it is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", Image.DecompressionBombWarning
+        )  # LARGEST is our own, stricter than Pillow's error
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    if image.width * image.height > LARGEST:
+        image.close()
+        raise ValueError(f"it unpacks to {image.width}×{image.height} px, more than the {LARGEST:,} that are allowed")
+    return image
+
+
+def decode(
+    source: Source, channels: int | None = None, name: str = "", least: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """One file, or its bytes, as (C, H, W) uint8 at its own size.
+
+    Args:
+        source: a path, or the file's bytes.
+        channels: 1 or 3; by default the file's own.
+        name: what to call it in an error.
+        least: (H, W) in px: a JPEG may then be decoded at a half, a quarter or an eighth of its size, as long as it stays
+            at least 1.4 times this large each way (its discrete cosine transform is inverted on fewer frequencies).
+
+    Raises:
+        DataError: it is no image, is truncated, or unpacks to more than `LARGEST` pixels.
+    """
+    try:
+        with _open(source) as image:
+            if least is not None and image.format == "JPEG":
+                longer = _SPARE * max(least) if image.getexif().get(0x0112, 1) > 4 else 0  # EXIF turns it on its side
+                image.draft(None, (int(max(longer, _SPARE * least[1])), int(max(longer, _SPARE * least[0]))))
+            array = from_pillow(image)
+    except Exception as fault:  # Pillow's decoders raise whatever their format brings: SyntaxError, struct.error, …
+        raise DataError(fault_sentence(source, name, fault)) from fault
+    return array if channels is None else _to_channels(array, channels)
+
+
+def fault_sentence(source: Source, name: str, fault: Exception) -> str:
+    """What is wrong with a file, and what to do."""
+    title = name or (str(source) if isinstance(source, Path) else "image")
+    reason = str(fault).split("\n")[0].rstrip(".")
+    if type(fault).__name__ == "UnidentifiedImageError":
+        reason = "it is no image, whatever its name says"
+    elif "truncated" in reason or "Truncated" in reason or isinstance(fault, EOFError):
+        reason = "it is cut off"
+    return f"image={title!r}: cannot be read, since {reason}; replace or remove it."
+
+
+@final
+@dataclass(frozen=True)
+class Scan:
+    """What a look at many files found, in their order; of a file with a problem only the digest counts."""
+
+    sizes: NDArray[np.int32]  # (N, 2) height, width in px
+    channels: NDArray[np.int8]  # (N,) 1 or 3
+    digests: list[bytes]
+    problems: dict[int, str]  # position -> sentence
+
+
+def scan(sources: Sequence[Source], names: Sequence[str] = (), *, deep: bool = False) -> Scan:
+    """Look at every file, in parallel, and remember what was found by path, size and time of change.
+
+    The header gives size and channels, the bytes the digest, and the file's end whether it is whole; `deep` decodes each
+    image too, which also finds damage inside. A second look reads no file that has not changed.
+    """
+    known = _Index()
+    stamps = [_stamp(source) for source in sources]
+    rows = known.recall([stamp for stamp in stamps if stamp is not None], deep)
+    missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in rows]
+
+    def look(i: int) -> Row:
+        return _look(sources[i], names[i] if names else "", deep)
+
+    with ThreadPoolExecutor(workers()) as pool:
+        fresh = dict(zip(missing, pool.map(look, missing), strict=True))
+    known.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
+    found = [
+        fresh[i] if i in fresh else rows[stamp] for i, stamp in enumerate(stamps) if i in fresh or stamp is not None
+    ]
+    return Scan(
+        np.array([row[1:3] for row in found], np.int32).reshape(-1, 2),
+        np.array([row[3] for row in found], np.int8),
+        [row[0] for row in found],
+        {i: row[4] for i, row in enumerate(found) if row[4]},
+    )
+
+
+def remember_faults(sources: Sequence[Source], faults: Mapping[int, str]) -> None:
+    """Keep in mind that these files cannot be decoded: the next look at them says so at once."""
+    rows = [
+        (stamp, (b"", 0, 0, 0, fault, True)) for i, fault in faults.items() if (stamp := _stamp(sources[i])) is not None
+    ]
+    _Index().remember(rows)
+
+
+def _look(source: Source, name: str, deep: bool) -> Row:
+    digest = b""
+    try:
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        with _open(content) as image:
+            if deep or not _is_whole(image.format, content):
+                channels, height, width = from_pillow(image).shape
+                return digest, height, width, channels, "", True
+            turned = image.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap the sides
+            width, height = image.size[::-1] if turned else image.size
+            grey = image.mode in _GREY or (image.mode == "P" and _grey_palette(image))
+            return digest, height, width, 1 if grey else 3, "", False
+    except Exception as fault:
+        return digest, 0, 0, 0, fault_sentence(source, name, fault), True
+
+
+def _is_whole(kind: str, content: bytes) -> bool:
+    """Whether a file's end is there; False also where the format does not tell, so that it is decoded to see."""
+    if kind == "JPEG":
+        return content.rfind(b"\xff\xd9", -65536) >= 0  # the end-of-image marker; some cameras write more behind it
+    if kind == "PNG":
+        return content.rfind(b"IEND", -65536) >= 0
+    return kind == "WEBP" and len(content) >= int.from_bytes(content[4:8], "little") + 8
+
+
+def _stamp(source: Source) -> Stamp | None:
+    if isinstance(source, bytes):
+        return None
+    try:
+        found = source.stat()
+    except OSError:
+        return None
+    return str(source.absolute()), found.st_size, found.st_mtime_ns
+
+
+class _Index:
+    """What is known of files, in one SQLite file in the user's cache, which two processes may use at a time."""
+
+    def __init__(self) -> None:
+        self.path = cache_folder() / "files-2.sqlite"
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=30)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, bytes INTEGER, changed INTEGER,"
+            " digest BLOB, height INTEGER, width INTEGER, channels INTEGER, problem TEXT, decoded INTEGER)"
+        )
+        return connection
+
+    def recall(self, stamps: Sequence[Stamp], deep: bool) -> dict[Stamp, Row]:
+        if not stamps or not self.path.exists():
+            return {}
+        wanted = {stamp[0]: stamp for stamp in stamps}
+        folders = {os.path.dirname(path) for path in wanted}
+        found = {}
+        try:
+            with closing(self._connect()) as connection:
+                for folder in folders:  # one range of the sorted paths a folder: far fewer statements than files
+                    low, high = folder.rstrip("/") + "/", folder.rstrip("/") + "0"  # "0" follows "/" in ASCII
+                    for path, *rest in connection.execute(
+                        "SELECT * FROM files WHERE path > ? AND path < ?", (low, high)
+                    ):
+                        stamp = wanted.get(path)
+                        if stamp is not None and stamp[1:] == tuple(rest[:2]) and rest[-1] >= deep:
+                            found[stamp] = tuple(rest[2:])
+        except sqlite3.DatabaseError:  # a damaged cache costs a second look, never an answer
+            self.path.unlink(missing_ok=True)
+            return {}
+        return found
+
+    def remember(self, rows: Sequence[tuple[Stamp, Row]]) -> None:
+        if not rows:
+            return
+        try:
+            with closing(self._connect()) as connection, connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(*stamp, *row) for stamp, row in rows],
+                )
+        except (OSError, sqlite3.Error):  # a cache that cannot be written is done without
+            return
+
+
+@final
+class Files(Images):
+    """Images in files, or in the bytes of files, decoded when they are read."""
+
+    def __init__(self, sources: Sequence[Source], names: Sequence[str] = (), found: Scan | None = None) -> None:
+        self.sources = sources
+        self.names = names
+        self._found = found
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def found(self) -> Scan:
+        """What a look at the files found; made when it is first asked for."""
+        if self._found is None:
+            self._found = scan(self.sources, self.names)
+        return self._found
+
+    @property
+    def sizes(self) -> NDArray[np.int32]:
+        return self.found.sizes
+
+    @property
+    def channels(self) -> int:
+        return int(self.found.channels.max(initial=1))
+
+    @property
+    def digests(self) -> Sequence[bytes]:
+        return self.found.digests
+
+    def select(self, index: Sequence[int] | NDArray[np.int64]) -> Files:
+        rows = [int(i) for i in index]
+        found = self._found and Scan(
+            self._found.sizes[rows],
+            self._found.channels[rows],
+            [self._found.digests[i] for i in rows],
+            {new: self._found.problems[old] for new, old in enumerate(rows) if old in self._found.problems},
+        )
+        return Files([self.sources[i] for i in rows], [self.names[i] for i in rows] if self.names else (), found)
+
+    def read(self, index: int, channels: int) -> NDArray[np.uint8]:
+        return decode(self.sources[index], channels, self.names[index] if self.names else "")
