@@ -15,11 +15,12 @@ help:
 	@echo "make test-all  the same with the slow tests"
 	@echo "make bench     every benchmark, each against a named peer (tens of minutes)"
 
-# pip runs again only when what is to be installed has changed
+# pip runs again only when what is to be installed has changed; Debian's python3 may come with pip and without ensurepip
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d: Pellucid needs Python 3.11 or later; name one, as in: make PYTHON=python3.12" % sys.version_info[:2])'
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3 cannot make virtual environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setting up .venv, once: some 6 GB to fetch and unpack"
+	@test -x $(BIN)/pip || if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
+	else $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; fi
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documents say is true: commands parse, code runs, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pellucid.binding import bind
+from pellucid.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+OWN = "needs your own images"  # a comment above a block that cannot run as it stands
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    runs: bool
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"(<!-- (?P<note>[^>]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", text, re.M | re.S)
+    return [
+        Block(
+            page,
+            text[: match.start()].count("\n") + 1,
+            match["language"],
+            match["text"],
+            OWN not in (match["note"] or ""),
+        )
+        for match in found
+    ]
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+CODE = [block for block in BLOCKS if block.language == "python"]
+CONSOLE = [block for block in BLOCKS if block.language == "console"]
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The words of every line of a console block, without its comments."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=str)
+def test_every_command_is_one(block: Block) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(block):
+        if words[0] == "pellucid" and words[1:] != ["-h"]:
+            assert words[1] in COMMANDS
+            bind(words[1], words[2:])
+        elif words[0] == "make":
+            assert set(words[1:]) <= set(targets)
+        else:
+            assert words[0] in (".", "pip", "pellucid", "accelerate"), words
+
+
+@pytest.mark.parametrize("block", CODE, ids=str)
+def test_every_python_block_parses(block: Block) -> None:
+    ast.parse(block.text)
+
+
+def test_every_block_has_a_language_that_is_looked_at() -> None:
+    assert {block.language for block in BLOCKS} <= {"python", "console", ""}
+    assert CODE
+    assert CONSOLE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def test_every_command_and_task_is_documented() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "CHANGELOG.md")
+    assert [name for name in COMMANDS if f"pellucid {name}" not in text] == []
+    tasks = [file.stem for file in (ROOT / "src/pellucid/tasks").glob("[a-z]*.py")]
+    assert [name for name in tasks if not (ROOT / "docs" / f"{name}.md").exists()] == []
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in tasks if f"pellucid train {name}" not in readme] == []
+
+
+def test_every_option_that_a_page_names_exists() -> None:
+    """Options in running text, such as `--level`, belong to some command."""
+    from pellucid import _catalog, commands, options
+
+    groups = [
+        group for task in _catalog.names("tasks") for group in options.of_training(task, _catalog.names("models"))
+    ]
+    flags = [flag for group in groups for flag in group.flags]
+    flags += [flag for lens in _catalog.names("lenses") for flag in options.of_class(_catalog.find("lenses", lens))]
+    flags += [flag for name in COMMANDS for flag in options.of_function(getattr(commands, name))]
+    known = {flag.written for flag in flags} | {"--debug", "--version", "--help"}
+    known |= {f"--no-{name[2:]}" for name in known}
+    for page in PAGES:
+        named = re.findall(r"`(?:[^`\n]* )?(--[\w-]+)", page.read_text(encoding="utf-8"))
+        assert [name for name in named if name not in known] == [], page.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command and every Python block, in the order of the page, in one empty folder."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(page):
+        if not block.runs:
+            continue
+        if block.language == "python":
+            exec(compile(block.text, str(block), "exec"), names)
+        elif block.language == "console":
+            for words in commands(block):
+                if words[0] == "pellucid":
+                    assert main(words[1:]) == 0, words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.name)
+def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    words = [sys.executable, str(example), str(tmp_path / "runs")]
+    done = subprocess.run(words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
