@@ -117,8 +117,10 @@ def test_a_swept_option_takes_a_list() -> None:
     flags = [Flag("lr", float | None, None, "rate").swept(), Flag("hidden", tuple[int, ...], (64,), "units").swept()]
     assert parsed("--lr", "0.1", "0.01", "--hidden", "64,32", "16", flags=flags) == {
         "lr": (0.1, 0.01),
-        "hidden": ("64,32", "16"),
+        "hidden": ((64, 32), (16,)),
     }
+    with pytest.raises(UsageError, match="hidden='64,x': must be a whole number, or several joined by commas."):
+        parsed("--hidden", "64,x", flags=flags)
 
 
 def test_the_help_shows_meaning_type_and_default(capsys: pytest.CaptureFixture[str]) -> None:

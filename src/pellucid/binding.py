@@ -6,10 +6,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pellucid import _catalog, commands, options
 from pellucid.errors import UsageError
 from pellucid.flags import Group, is_option, parse
+
+if TYPE_CHECKING:
+    from pellucid.tasks import Task
 
 __all__ = ["bind"]
 
@@ -35,10 +39,9 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     unknown: Callable[[str], UsageError] | None = None
     if name in ("train", "sweep"):
         task, words = _task_first(words)
+        kind: type[Task] = _catalog.find("tasks", task)
         # the last one counts where only one can be given, as for every option
-        models = _after("--model", words)[None if name == "sweep" else -1 :] or [
-            _catalog.find("tasks", task).default_model
-        ]
+        models = _after("--model", words)[None if name == "sweep" else -1 :] or [kind.default_model]
         more = options.of_training(task, models, swept=name == "sweep")
         flags = [*own, *(flag for group in more for flag in group.flags)]
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)

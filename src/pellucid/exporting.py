@@ -122,7 +122,7 @@ def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple
         images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
         try:
             # a size of 1 somewhere inside, as small images have at the coarsest scale, is a size like any other
-            with _config.patch(backed_size_oblivious=True):
+            with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
                 graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
         except Exception as reason:  # torch.export raises many kinds
             _log.info("the image size stays fixed: %s", reason)

@@ -35,9 +35,10 @@ class Flag:
 
     name: str
     kind: Any  # bool, int, float, str, Path, Literal, X | None, tuple[X, ...]
-    default: Any = dataclasses.MISSING
+    default: Any  # dataclasses.MISSING where it must be given
     help: str = ""
     positional: bool = False
+    joined: Any = None  # the type of the parts of each value, where commas join them
 
     @property
     def written(self) -> str:
@@ -61,7 +62,7 @@ class Flag:
         """The same option as a list of values to try; the values of a sequence are joined by commas: 64,32."""
         element = str if self.several else self.core
         about = f"{self.help} (one or more values{', each like 64,32' if self.several else ''})"
-        return Flag(self.name, tuple[element, ...], (), about)
+        return Flag(self.name, types.GenericAlias(tuple, (element, ...)), (), about, joined=self.several)
 
 
 @final
@@ -117,6 +118,8 @@ def parse(
         value = getattr(given, field.name)
         inner = dataclasses.is_dataclass(value) and type(value).__name__.startswith("Group")
         values |= {f.name: getattr(value, f.name) for f in dataclasses.fields(value)} if inner else {field.name: value}
+    for flag in (flag for group in groups for flag in group.flags if flag.joined):
+        values[flag.name] = tuple(tuple(map(flag.joined, text.split(","))) for text in values[flag.name])
     return values
 
 
@@ -198,6 +201,10 @@ def _check_positional(loose: Sequence[str], places: Sequence[Flag], prog: str) -
 
 
 def _check_value(flag: Flag, word: str) -> None:
+    if flag.joined:
+        if not all(_fits(flag.joined, part) for part in word.split(",")):
+            raise UsageError(f"{flag.name}={word!r}: must be {_wanted(flag.joined)}, or several joined by commas.")
+        return
     kinds = [flag.several] if flag.several else _members(flag.kind)
     if not any(_fits(kind, word) for kind in kinds):
         choices = [str(choice) for choice in get_args(flag.several or flag.core)] if _is_literal(flag) else []

@@ -31,5 +31,5 @@ def _line(source: Path) -> str:
     """The first sentence of a member's public class, or of its module where the class has none."""
     module = ast.parse(source.read_text(encoding="utf-8"))
     public = [node for node in module.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    documents = [ast.get_docstring(node) for node in (*public, module)]
+    documents = [*map(ast.get_docstring, public), ast.get_docstring(module)]
     return next((document.split("\n")[0] for document in documents if document), "")

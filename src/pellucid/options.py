@@ -50,14 +50,15 @@ def of_class(owner: type) -> list[Flag]:
     """The flags of a dataclass: its fields.
 
     >>> from pellucid.recipe import Recipe
-    >>> of_class(Recipe)[0]
-    Flag(name='epochs', kind=<class 'int'>, default=10, help='passes over the training images', positional=False)
+    >>> epochs = of_class(Recipe)[0]
+    >>> epochs.written, epochs.kind, epochs.default, epochs.help
+    ('--epochs', <class 'int'>, 10, 'passes over the training images')
     """
     hints, helps = get_type_hints(owner), texts(owner)
     flags = []
     for field in dataclasses.fields(owner):
-        made = field.default_factory is not dataclasses.MISSING
-        default = field.default_factory() if made else field.default  # type: ignore[misc]  # one of both is there
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
         flags.append(Flag(field.name, hints[field.name], default, helps.get(field.name, "")))
     return flags
 
@@ -95,7 +96,7 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
 def explain_unknown(name: str, flags: Sequence[Flag], task: str, models: Sequence[str], prog: str) -> UsageError:
     """The sentence for an option that this training lacks: another model's, a misspelt one, or one of another name.
 
-    >>> print(explain_unknown("--epoch", [Flag("epochs", int)], "classify", ["mlp"], "pellucid train classify"))
+    >>> print(explain_unknown("--epoch", [Flag("epochs", int, 10)], "classify", ["mlp"], "pellucid train classify"))
     option='--epoch' is not known; did you mean '--epochs'? `pellucid train classify -h` lists them.
     """
     from pellucid.models import building
@@ -154,7 +155,7 @@ def _arguments(document: str) -> dict[str, str]:
 
 
 def _fields(folder: str, name: str) -> set[str]:
-    return {field.name for field in dataclasses.fields(_catalog.find(folder, name))}  # type: ignore[arg-type]
+    return {field.name for field in dataclasses.fields(_catalog.find(folder, name))}
 
 
 def _first_line(owner: type) -> str:
