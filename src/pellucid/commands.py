@@ -197,7 +197,7 @@ def data(what: str = "digits", /, *, out: Path | None = None) -> int:
 
 
 def list(kind: str | None = None, /) -> int:
-    """Name the tasks, models, lenses and embedded data, each with a line about it.
+    """Name the tasks, models, lenses and data sets, each with a line about it.
 
     Args:
         kind: tasks, models, lenses or data; by default all of them.

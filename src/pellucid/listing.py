@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is: the tasks, models, lenses and embedded data with a line about each, read from their sources."""
+"""What there is: the tasks, models, lenses and data sets with a line about each, read from their sources."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def about(kind: str) -> dict[str, str]:
     >>> "digits" in about("data")
     True
     """
-    if kind == "data":
-        return _embedded()
     folder = Path(__file__).parent / kind
+    if kind == "data":
+        hub = _constant(folder / "hub.py", "SHORT")
+        fetched = {name: f"from the hub, fetched once: {identity}" for name, identity in hub.items()}
+        return _constant(folder / "embedded.py", "ABOUT") | fetched
     return {name: _line(folder / f"{name}.py") for name in _catalog.names(kind)}
 
 
@@ -33,3 +35,12 @@ def _line(source: Path) -> str:
     public = [node for node in module.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     documents = [*map(ast.get_docstring, public), ast.get_docstring(module)]
     return next((document.split("\n")[0] for document in documents if document), "")
+
+
+def _constant(source: Path, name: str) -> dict[str, str]:
+    """A dictionary of texts that stands in a module under a name."""
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            found: dict[str, str] = ast.literal_eval(node.value)
+            return found
+    raise ImportError(f"{source.name} has no {name}")

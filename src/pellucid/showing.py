@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ _SHOWN = 20  # rows of answers on the terminal; the file has all
 def say(what: Any) -> None:
     """Print something that rich can render, without breaking names and numbers where the output is not a terminal."""
     # a pipe has no width: wide enough that no table is cut
-    width = None if os.isatty(1) else max(160, shutil.get_terminal_size().columns)
+    width = None if sys.stdout.isatty() else max(160, shutil.get_terminal_size().columns)
     Console(width=width, highlight=False).print(what)
 
 
@@ -86,10 +88,8 @@ def compared(comparison: Any) -> None:
 
 def catalogue(kinds: Mapping[str, Mapping[str, str]]) -> None:
     """The members of each kind with a line about each."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000  # a pipe's reader wants whole lines
     for kind, members in kinds.items():
-        table = Table(title=kind, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
-        table.add_column(min_width=18)
-        table.add_column()
+        print(kind)
         for name, line in members.items():
-            table.add_row(f"  {name}", line)
-        say(table)
+            print(textwrap.fill(line, width, initial_indent=f"  {name:18}", subsequent_indent=" " * 20))
