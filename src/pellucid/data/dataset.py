@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pellucid.data.targets import Label, Target
 
-__all__ = ["Batch", "Dataset", "Images", "Pixels", "Split"]
+__all__ = ["Batch", "Dataset", "Images", "Pixels", "Split", "grey"]
 
 
 class Images(ABC):
@@ -48,6 +48,13 @@ class Images(ABC):
         """One image decoded at its own size, (channels, H, W) uint8; raises `DataError` naming it if it is corrupt."""
 
 
+def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A colour image (3, H, W) as (1, H, W): ITU-R 601-2 luma in the integer form that Pillow's convert("L") uses."""
+    weights = np.array([19595, 38470, 7471], np.uint32)
+    luma: NDArray[np.uint8] = ((np.tensordot(weights, image.astype(np.uint32), axes=1) + 0x8000) >> 16).astype(np.uint8)
+    return luma[None]
+
+
 @final
 class Pixels(Images):
     """Images that are already in memory, all of one size: (N, C, H, W) uint8."""
@@ -71,17 +78,15 @@ class Pixels(Images):
         return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.array]
 
     def select(self, index: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        return Pixels(self.array[np.asarray(index)])
+        return Pixels(self.array[np.asarray(index, np.int64)])
 
     def read(self, index: int, channels: int) -> NDArray[np.uint8]:
-        image = self.array[index]
+        image: NDArray[np.uint8] = self.array[index]
         if image.shape[0] == channels:
             return image
         if channels == 3:
             return np.repeat(image, 3, axis=0)
-        # ITU-R 601-2 luma, the weights that Pillow's convert("L") uses
-        luma = np.tensordot(np.array([0.299, 0.587, 0.114]), image.astype(np.float32), axes=1)
-        return np.round(luma)[None].astype(np.uint8)
+        return grey(image)
 
 
 @final

@@ -18,7 +18,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.dataset import Images
+from pellucid.data.dataset import Images, grey
 from pellucid.errors import DataError
 
 __all__ = [
@@ -114,8 +114,7 @@ def _to_channels(array: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
         return array
     if channels == 3:
         return np.repeat(array, 3, axis=0)
-    weights = np.array([19595, 38470, 7471], np.uint32)  # Pillow's integer form of ITU-R 601-2 luma
-    return ((np.tensordot(weights, array.astype(np.uint32), axes=1) + 0x8000) >> 16)[None].astype(np.uint8)
+    return grey(array)
 
 
 def _open(source: Source) -> Any:
@@ -182,14 +181,16 @@ class Scan:
     problems: dict[int, str]  # position -> sentence
 
 
-def scan(sources: Sequence[Source], names: Sequence[str] = (), *, deep: bool = False) -> Scan:
+def scan(
+    sources: Sequence[Source], names: Sequence[str] = (), *, deep: bool = False, container: Path | None = None
+) -> Scan:
     """Look at every file, in parallel, and remember what was found by path, size and time of change.
 
     The header gives size and channels, the bytes the digest, and the file's end whether it is whole; `deep` decodes each
     image too, which also finds damage inside. A second look reads no file that has not changed.
     """
     known = _Index()
-    stamps = [_stamp(source) for source in sources]
+    stamps = [_stamp(source, container, i) for i, source in enumerate(sources)]
     rows = known.recall([stamp for stamp in stamps if stamp is not None], deep)
     missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in rows]
 
@@ -199,9 +200,7 @@ def scan(sources: Sequence[Source], names: Sequence[str] = (), *, deep: bool = F
     with ThreadPoolExecutor(workers()) as pool:
         fresh = dict(zip(missing, pool.map(look, missing), strict=True))
     known.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
-    found = [
-        fresh[i] if i in fresh else rows[stamp] for i, stamp in enumerate(stamps) if i in fresh or stamp is not None
-    ]
+    found = [fresh[i] if stamp is None or i in fresh else rows[stamp] for i, stamp in enumerate(stamps)]
     return Scan(
         np.array([row[1:3] for row in found], np.int32).reshape(-1, 2),
         np.array([row[3] for row in found], np.int8),
@@ -244,14 +243,16 @@ def _is_whole(kind: str, content: bytes) -> bool:
     return kind == "WEBP" and len(content) >= int.from_bytes(content[4:8], "little") + 8
 
 
-def _stamp(source: Source) -> Stamp | None:
-    if isinstance(source, bytes):
+def _stamp(source: Source, container: Path | None = None, position: int = 0) -> Stamp | None:
+    path = container if isinstance(source, bytes) else source
+    if path is None:
         return None
     try:
-        found = source.stat()
+        found = path.stat()
     except OSError:
         return None
-    return str(source.absolute()), found.st_size, found.st_mtime_ns
+    name = str(path.absolute())
+    return f"{name}/{position}" if isinstance(source, bytes) else name, found.st_size, found.st_mtime_ns
 
 
 class _Index:

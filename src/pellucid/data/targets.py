@@ -35,7 +35,9 @@ class Target:
         """The same target with its tensors on `device`."""
         return self._map(
             lambda value: (
-                value.to(device) if isinstance(value, Tensor) else [v.to(device) if isinstance(v, Tensor) else v for v in value]
+                value.to(device)
+                if isinstance(value, Tensor)
+                else [v.to(device) if isinstance(v, Tensor) else v for v in value]
             )
         )
 

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets that need no network: real ones that installed libraries carry, and drawn ones."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pellucid.data.dataset import Dataset, Pixels, Split
+from pellucid.data.splitting import finish
+from pellucid.data.targets import Label
+from pellucid.errors import UnknownNameError
+
+__all__ = ["load", "names"]
+
+ABOUT = {
+    "digits": "1,797 hand-written digits of 8×8 px, grey, ten classes (scikit-learn)",
+    "patches": "natural patches of 64×64 px, grey, split by photograph (scikit-image, scikit-learn, matplotlib)",
+    "patches_colour": "the same patches in colour",
+    "scenes": "drawn shapes on textured ground, 64×64 px, colour, with classes, boxes, masks and keypoints",
+    "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from the fonts that matplotlib carries",
+}
+
+
+def names() -> list[str]:
+    """The embedded datasets.
+
+    >>> names()
+    ['digits', 'patches', 'patches_colour', 'scenes', 'glyphs']
+    """
+    return list(ABOUT)
+
+
+def load(name: str) -> Dataset:
+    """An embedded dataset.
+
+    >>> load("digits").size
+    (8, 8)
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    if name == "digits":
+        return _digits()
+    if name in ("patches", "patches_colour"):
+        return _patches(name, colour=name == "patches_colour")
+    if name in ("scenes", "glyphs"):
+        return importlib.import_module(f"pellucid.data.{name}").draw()  # type: ignore[no-any-return]
+    raise UnknownNameError("data", name, ABOUT)
+
+
+def _digits() -> Dataset:
+    """The UCI optical digits in scikit-learn's copy: counts from 0 to 16 of 4×4 blocks, here scaled to 0…255."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)[:, None]
+    label = Label(torch.from_numpy(found.target.astype(np.int64)))
+    whole = Split(Pixels(pixels), {"label": label}, [f"digits/{i}" for i in range(len(pixels))])
+    return finish("digits", {"train": whole}, tuple("0123456789"))
+
+
+# photograph -> the package and folder that carry it; moon and motorcycle are one scene each, so one split each
+_PHOTOGRAPHS = {
+    "train": [
+        ("skimage", "data", "astronaut.png"),
+        ("skimage", "data", "chelsea.png"),
+        ("skimage", "data", "motorcycle_left.png"),
+        ("sklearn", "datasets/images", "china.jpg"),
+        ("skimage", "data", "brick.png"),
+        ("skimage", "data", "grass.png"),
+        ("skimage", "data", "gravel.png"),
+        ("skimage", "data", "coins.png"),
+        ("skimage", "data", "ihc.png"),
+        ("skimage", "data", "hubble_deep_field.jpg"),
+        ("skimage", "data", "rocket.jpg"),
+        ("matplotlib", "mpl-data/sample_data", "grace_hopper.jpg"),
+    ],
+    "val": [("skimage", "data", "moon.png"), ("sklearn", "datasets/images", "flower.jpg")],
+    "test": [("skimage", "data", "camera.png"), ("skimage", "data", "coffee.png")],
+}
+_SIDE = 64  # px
+_TRAIN_PATCHES = 4000
+
+
+def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np.uint8]:
+    """A photograph that an installed package carries, (C, H, W) uint8."""
+    from pellucid.data.decoding import decode
+
+    found = find_spec(package)
+    assert found is not None and found.submodule_search_locations is not None
+    path = Path(found.submodule_search_locations[0]) / folder / file
+    return decode(path, 3 if colour else 1)
+
+
+def _patches(name: str, colour: bool) -> Dataset:
+    """Patches at random places of the training photographs, as they are and at half their size; on a grid elsewhere.
+
+    A photograph at half size shows the same things at another scale, less noise of its own, and costs nothing.
+    """
+    from pellucid.data.batches import resize
+
+    rng = np.random.default_rng(0)
+    splits = {}
+    for part, files in _PHOTOGRAPHS.items():
+        patches: list[NDArray[np.uint8]] = []
+        titles: list[str] = []
+        pictures = [(Path(file).stem, photograph(package, folder, file, colour)) for package, folder, file in files]
+        if part == "train":
+            pictures += [(f"{t}-half", resize(p, (p.shape[1] // 2, p.shape[2] // 2))) for t, p in pictures]
+            room = np.array([(p.shape[1] - _SIDE + 1) * (p.shape[2] - _SIDE + 1) for _, p in pictures], np.float64)
+            shares = np.maximum(60, np.round(_TRAIN_PATCHES * room**0.5 / (room**0.5).sum())).astype(int)
+        for i, (title, picture) in enumerate(pictures):
+            rows, columns = picture.shape[1] - _SIDE + 1, picture.shape[2] - _SIDE + 1
+            if part == "train":
+                places = list(zip(rng.integers(0, rows, shares[i]), rng.integers(0, columns, shares[i]), strict=True))
+            else:
+                places = [(y, x) for y in range(0, rows, _SIDE) for x in range(0, columns, _SIDE)]
+            for y, x in places:
+                patches.append(picture[:, y : y + _SIDE, x : x + _SIDE])
+                titles.append(f"{title}@{y},{x}")
+        splits[part] = Split(Pixels(np.stack(patches)), {}, titles)
+    return finish(name, splits)
