@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pellucid.errors import RunError
-from pellucid.run import write_atomically
+from pellucid.files import write_atomically
 
 __all__ = ["digest", "restore", "save", "save_weights"]
 

@@ -25,7 +25,8 @@ from torch.fx.experimental import _config
 
 import pellucid
 from pellucid.errors import PellucidError, UsageError
-from pellucid.run import Run, write_atomically
+from pellucid.files import write_atomically
+from pellucid.run import Run
 
 __all__ = ["export", "facts"]
 

@@ -22,7 +22,8 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import Given, gather
 from pellucid.errors import DataError
-from pellucid.run import Run, write_atomically, write_json
+from pellucid.files import write_atomically, write_json
+from pellucid.run import Run
 from pellucid.tasks import Measure, Records, Task
 
 __all__ = ["evaluate", "measure", "predict"]
@@ -89,7 +90,7 @@ def evaluate(
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     if data is None:
-        columns = {f"model/{name}": column for name, column in records.items()}
+        columns: dict[str, Any] = {f"model/{name}": column for name, column in records.items()}
         for rival, table in rivals.items():
             columns |= {f"baselines/{rival}/{name}": column for name, column in table.items()}
         with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:

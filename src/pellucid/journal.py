@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from pellucid.files import write_atomically
 from pellucid.inference import measure
-from pellucid.run import write_atomically
 from pellucid.session import Session
 
 __all__ = ["Journal"]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,10 +22,11 @@ from pellucid.data.batches import Store, store
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
 from pellucid.errors import DataError, RunError, TrainingError, UsageError
+from pellucid.files import write_json
 from pellucid.machine import accelerator, environment
 from pellucid.models import Frozen, building
 from pellucid.recipe import Average
-from pellucid.run import FORMAT, Run, write_json
+from pellucid.run import FORMAT, Run
 from pellucid.settings import Settings
 from pellucid.tasks import Task
 
@@ -45,6 +46,8 @@ class Session:
         self.accelerator = accelerator(self.recipe.device)
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, Any] | None = None
+        self.info: dict[str, Any] | None = None
+        self.model: Any = None  # an nn.Module with the attributes of models._contract.Model
         self._lock: FileLock | None = None
         self._epoch_order: tuple[int, Tensor] | None = None
 
@@ -86,7 +89,7 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.info is not None and self.info["status"] == "finished"
+        return self.info is not None and bool(self.info["status"] == "finished")
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +157,7 @@ class Session:
     # -- state
 
     def _make_stores(self, size: tuple[int, int]) -> None:
-        fit = "crop" if self.task.keeps_size else "resize"
+        fit: Literal["resize", "crop"] = "crop" if self.task.keeps_size else "resize"
         channels, fingerprint = self.dataset.channels, self.dataset.fingerprint
         name = (
             f"{fingerprint}-train-{self.recipe.limit}-{self.recipe.seed}"
@@ -176,7 +179,7 @@ class Session:
         self.bfloat16 = recipe.bfloat16(model, self.accelerator.device)
         model.to(self.accelerator.device, memory_format=self.memory_format)
         if self.accelerator.device.type == "cuda" and self.accelerator.num_processes > 1:
-            self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         self.average = Average(model, recipe.ema) if recipe.ema else None
         players = self.task.players(model)
         self.optimizers = {name: recipe.make_optimizer(player) for name, player in players.items()}
@@ -259,7 +262,9 @@ class Session:
     def reseed(self) -> None:
         """Seed torch's own generator for this step: dropout draws from it."""
         seed = mix(self.recipe.seed, 3, self.step, self.accelerator.process_index)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs half a millisecond where CUDA is not started
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed costs half a millisecond where CUDA is not started
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 

@@ -65,8 +65,9 @@ class Settings:
             )
         else:
             made = task
+        for_recipe: dict[str, Any] = {key: value for key, value in given.items() if key in of_recipe}
         for_model = {key: value for key, value in given.items() if key in of_model}
-        return cls(name, made, chosen, for_model, Recipe(**{k: v for k, v in given.items() if k in of_recipe}))
+        return cls(name, made, chosen, for_model, Recipe(**for_recipe))
 
     @property
     def task_options(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -60,9 +61,20 @@ def measured(metrics: Mapping[str, Any]) -> None:
 
 
 def _with_interval(measure: Mapping[str, Any] | None) -> str:
+    """A value with its interval, to the digit that the interval's width leaves a meaning.
+
+    >>> _with_interval({"value": 0.98901, "low": 0.97802, "high": 0.99725})
+    '0.989 (0.978–0.997)'
+    >>> _with_interval({"value": 25.1234, "low": 24.9, "high": 25.3})
+    '25.12 (24.90–25.30)'
+    """
     if measure is None or measure["value"] is None:
         return "–"
-    return f"{measure['value']:.4g} ({measure['low']:.4g}–{measure['high']:.4g})"
+    value, low, high = (float(measure[key]) for key in ("value", "low", "high"))
+    width = high - low
+    digits = 1 - math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 4
+    digits = min(max(digits, 0), 6)
+    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
 def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:

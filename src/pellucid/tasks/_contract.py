@@ -64,6 +64,10 @@ class Task(ABC):
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
         """{"loss": scalar, and its parts by name}, differentiable."""
 
+    def players(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The modules that are optimised apart, by name; a task with several yields each of them from `steps`."""
+        return {"model": model}
+
     def steps(self, model: nn.Module, input: Tensor, target: Target) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
         """Each player's module with its losses, one after another; the default has a single player."""
         yield model, self.loss(model, input, target)
@@ -85,11 +89,16 @@ class Task(ABC):
         return {}
 
     @abstractmethod
+    def ranking(self, records: Records) -> NDArray[np.float64]:
+        """(N,): how good each image's answer is, higher is better; it orders the best and worst examples."""
+
+    @abstractmethod
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         """The trivial and the classical answers' records on the test images, in the order of the model's own records.
 
         The truth and the inputs are those that `prepare` gives with `Draws.images(seed, index)`; images are brought
-        to `size` as the model's are (None: their own).
+        to `size` as the model's are (None: their own). Where all test images would take too long, records of some of
+        them have an "index" column with their positions.
         """
 
     @abstractmethod

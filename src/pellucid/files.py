@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import UsageError
+
+__all__ = ["write_atomically", "write_json"]
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    At any moment a kill leaves either the old file or the new one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with write_atomically(Path(folder) / "a.txt") as draft:
+    ...         _ = draft.write_text("whole")
+    ...     print(*os.listdir(folder))
+    a.txt
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    draft = Path(name)
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.chmod(0o666 & ~_umask())
+        os.replace(draft, path)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    except Exception as fault:
+        # safetensors, written in Rust, wraps what the system said in an error of its own: "… (os error 28)"
+        said = re.search(r"\(os error (\d+)\)", str(fault))
+        if said is None:
+            raise
+        raise _unwritable(path, OSError(int(said[1]), os.strerror(int(said[1])))) from fault
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(path: Path, fault: OSError) -> UsageError:
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return UsageError(
+            f"out={str(path)!r}: the disk is full, and what was there before is untouched; "
+            "free some space and give the same command again."
+        )
+    return UsageError(f"out={str(path)!r}: cannot be written ({fault.strerror}); name a folder that you may write to.")
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    """Write JSON atomically; NaN and infinities become null, so that any reader can parse it."""
+    with write_atomically(path) as draft:
+        draft.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trivial and the classical answers to which class an image shows: probabilities (N, K) from flat pixels (N, D)."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["logistic", "majority", "neighbours"]
+
+Pixels = NDArray[np.float32]
+
+
+def majority(labels: NDArray[np.int64], images: int, classes: int) -> NDArray[np.float32]:
+    """The same answer for every image: the shares of the classes in the training images.
+
+    >>> majority(np.array([0, 1, 1, 1]), 2, 2).tolist()
+    [[0.25, 0.75], [0.25, 0.75]]
+    """
+    shares = np.bincount(labels, minlength=classes) / len(labels)
+    return np.tile(shares.astype(np.float32), (images, 1))
+
+
+def neighbours(train: Pixels, test: Pixels, labels: NDArray[np.int64], classes: int, k: int) -> NDArray[np.float32]:
+    """The votes of the k training images whose pixels are nearest, by Euclidean distance."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    model = KNeighborsClassifier(min(k, len(train))).fit(train, labels)
+    return _all_classes(model.predict_proba(test), model.classes_, classes)
+
+
+def logistic(train: Pixels, test: Pixels, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """Multinomial logistic regression on the pixels, with a ridge penalty (C = 0.1) and at most 100 iterations of L-BFGS."""
+    from sklearn.linear_model import LogisticRegression
+
+    centre = train.mean(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that 100 iterations may not converge is said above
+        model = LogisticRegression(C=0.1, max_iter=100, tol=1e-3).fit(train - centre, labels)
+    return _all_classes(model.predict_proba(test - centre), model.classes_, classes)
+
+
+def _all_classes(found: NDArray[np.floating], known: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """Columns for all classes, of which the training images may lack some."""
+    shares = np.zeros((len(found), classes), np.float32)
+    shares[:, known] = found
+    return shares

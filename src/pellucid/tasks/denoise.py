@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""denoise: what does a noisy picture look like without its noise?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.data.batches import own_size_batches
+from pellucid.data.corruption import Kind, corrupt
+from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Picture, Target
+from pellucid.data.transforms import Augment
+from pellucid.errors import UsageError
+from pellucid.tasks import _bootstrap, _filters
+from pellucid.tasks._contract import Measure, Records, Task
+from pellucid.tasks._fidelity import psnr, ssim
+from pellucid.tasks._tiling import tiled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Denoise"]
+
+_TUNED_ON = 12  # training images on which the classical filters' strengths are chosen
+_BASELINE_IMAGES = 500  # test images that they are measured on, at most: non-local means takes milliseconds an image
+
+
+@final
+@dataclass(frozen=True)
+class Denoise(Task):
+    """What does a noisy picture look like without its noise?
+
+    Noise is drawn afresh for every training batch, and fixed by the seed and the image's position in evaluation.
+
+    >>> task = Denoise(noise="gaussian", level=0.1)
+    >>> batch = Batch(torch.full((2, 1, 8, 8), 128, dtype=torch.uint8), {}, torch.arange(2))
+    >>> noisy, clean = task.prepare(batch, Draws.images(0, batch.index), training=False)
+    >>> noisy.shape, round(float((noisy - clean.pixels).std()), 1)
+    (torch.Size([2, 1, 8, 8]), 0.1)
+    """
+
+    noise: Kind = "gaussian"
+    """kind of noise"""
+    level: float = 25 / 255
+    """sigma of gaussian and speckle noise in [0, 1] units; share of pixels (salt_and_pepper) or area (missing); brightness of one photon in [0, 1] units (poisson)"""  # noqa: E501
+    error: Literal["mse", "l1"] = "mse"
+    """what is minimised: the mean squared or the mean absolute difference"""
+    flip: bool = False
+    """mirror half of the training pictures left to right"""
+
+    example: ClassVar[str] = "patches"
+    default_model: ClassVar[str] = "unet"
+    accepts: ClassVar[tuple[str, ...]] = ("map",)
+    keeps_size: ClassVar[bool] = True
+    main: ClassVar[str] = "psnr"
+
+    def __post_init__(self) -> None:
+        if self.error not in ("mse", "l1"):
+            raise UsageError(f"error={self.error!r}: is not known; choose mse or l1.")
+        corrupt(torch.zeros(0, 1, 1, 1), self.noise, self.level, Draws.images(0, torch.zeros(0)))  # refuses bad values
+
+    def read(self, data: Dataset) -> Dataset:
+        return data  # any images will do
+
+    def outputs(self, data: Dataset) -> int:
+        return data.channels
+
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+        clean = batch.images.float().div_(255)
+        if training and self.flip:
+            clean, _ = Augment(flip=True)(clean, Picture(clean), draws)
+        return corrupt(clean, self.noise, self.level, draws), Picture(clean)
+
+    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+        assert isinstance(target, Picture)
+        measure = F.mse_loss if self.error == "mse" else F.l1_loss
+        return {"loss": measure(model(input).float(), target.pixels)}
+
+    def predict(self, model: nn.Module, input: Tensor) -> Picture:
+        """Whole pictures through convolutional models, overlapping tiles through dense ones; values in [0, 1]."""
+        size = getattr(model, "fixed_size", None)
+        whole = size is None or tuple(size) == tuple(input.shape[2:])
+        answer = model(input).float() if whole else tiled(model, input, size)
+        return Picture(answer.clamp(0, 1))
+
+    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
+        assert isinstance(prediction, Picture)
+        assert isinstance(target, Picture)
+        return _columns(input.clamp(0, 1), prediction.pixels, target.pixels)
+
+    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
+        units = {"psnr": "dB", "psnr_before": "dB"}
+        found = {}
+        for name in ("psnr", "ssim", "mae", "psnr_before", "ssim_before"):
+            value, low, high = _bootstrap.of_mean(records[name], seed)
+            better = "lower" if name == "mae" else "neither" if name.endswith("before") else "higher"
+            found[name] = Measure(value, low, high, units.get(name, ""), better)
+        return found
+
+    def ranking(self, records: Records) -> NDArray[np.float64]:
+        """The PSNR in dB."""
+        return np.asarray(records["psnr"], np.float64)
+
+    def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
+        channels = max(train.images.channels, test.images.channels)
+        index = np.unique(np.linspace(0, len(test) - 1, min(len(test), _BASELINE_IMAGES)).round().astype(np.int64))
+        noisy, clean = self._pairs(test, index, channels, seed)
+        spread = np.unique(np.linspace(0, len(train) - 1, min(len(train), _TUNED_ON)).round().astype(np.int64))
+        tuning = self._pairs(train, spread, channels, seed + 1)
+        answers = {"do nothing": [np.clip(image, 0, 1) for image in noisy]}
+        sigma = float(np.mean([(a - b).std() for a, b in zip(*tuning, strict=True)]))
+        rules = _filters.filters(sigma)
+        known = [batch.images.float().div_(255).numpy() for batch in _first(train, channels)]
+        pca = _filters.PCA(known[0])
+        rules["PCA of whole images" if pca.side != (8, 8) else "PCA of 8×8 patches"] = (pca, pca.strengths())
+        for name, (rule, strengths) in rules.items():
+            answers[name] = _filters.run(rule, noisy, _filters.tune(rule, strengths, *tuning))
+        return {name: {**self._measured(noisy, answer, clean), "index": index} for name, answer in answers.items()}
+
+    def _pairs(
+        self, split: Split, index: NDArray[np.int64], channels: int, seed: int
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Noisy and clean images (C, H, W) at these positions, the noise being that of evaluation."""
+        noisy: dict[int, NDArray[np.float32]] = {}
+        clean: dict[int, NDArray[np.float32]] = {}
+        for batch in own_size_batches(split.select(index), channels, 64):
+            own = torch.from_numpy(index)[batch.index]
+            input, target = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
+            assert isinstance(target, Picture)
+            for place, one, other in zip(batch.index.tolist(), input, target.pixels, strict=True):
+                noisy[place], clean[place] = one.numpy(), other.numpy()
+        return [noisy[i] for i in range(len(index))], [clean[i] for i in range(len(index))]
+
+    def _measured(
+        self,
+        noisy: Sequence[NDArray[np.float32]],
+        answers: Sequence[NDArray[np.float32]],
+        clean: Sequence[NDArray[np.float32]],
+    ) -> dict[str, NDArray[Any]]:
+        rows = [
+            _columns(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in (np.clip(n, 0, 1), a, c)))
+            for n, a, c in zip(noisy, answers, clean, strict=True)
+        ]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+        assert isinstance(prediction, Picture)
+        pictures = (prediction.pixels * 255).round().to(torch.uint8).cpu().numpy()
+        return [{"name": name, "picture": picture} for name, picture in zip(names, pictures, strict=True)]
+
+    def draw(
+        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+    ) -> Figure:
+        from pellucid.tasks import _figures
+
+        assert isinstance(prediction, Picture)
+        assert target is None or isinstance(target, Picture)
+        return _figures.pictures(
+            {"noisy": input, "denoised": prediction.pixels}, None if target is None else target.pixels, names
+        )
+
+    def evidence(self, output: Tensor) -> Tensor:
+        """The mean absolute value of the picture, in [0, 1] units."""
+        return output.float().abs().flatten(1).mean(1)
+
+
+def _columns(input: Tensor, answer: Tensor, truth: Tensor) -> dict[str, NDArray[Any]]:
+    """What is measured of each picture; all of them (B, C, H, W) in [0, 1]."""
+    found = {
+        "psnr": psnr(answer, truth),
+        "ssim": ssim(answer, truth),
+        "mae": (answer - truth).abs().flatten(1).mean(1),
+        "psnr_before": psnr(input, truth),
+        "ssim_before": ssim(input, truth),
+    }
+    return {name: value.cpu().numpy() for name, value in found.items()}
+
+
+def _first(train: Split, channels: int) -> list[Batch]:
+    """Up to 2,000 training images of the commonest size."""
+    sizes, counts = np.unique(train.images.sizes, axis=0, return_counts=True)
+    same = np.flatnonzero((train.images.sizes == sizes[counts.argmax()]).all(1))
+    chosen = same[np.unique(np.linspace(0, len(same) - 1, min(len(same), 2000)).round().astype(np.int64))]
+    return list(own_size_batches(train.select(chosen), channels, 2000))
