@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
+import torch
 from torch import Tensor, nn
 
 from pellucid.models._layers import Normalize, activation_layer, initialise
@@ -55,12 +56,17 @@ class Autoencoder(nn.Module):
         for width in decoder if decoder is not None else tuple(reversed(encoder[:-1])):
             up += [nn.Linear(units, width), activation_layer(activation)]
             units = width
-        up.append(nn.Linear(units, outputs * size[0] * size[1]))
+        last = nn.Linear(units, outputs * size[0] * size[1])
+        up.append(last)
         if output_activation == "sigmoid":
             up.append(nn.Sigmoid())
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
         initialise(self.encoder, "he")
         initialise(self.decoder, "he")
+        with (
+            torch.no_grad()
+        ):  # a linear answer starts near zero: an error of many times the image would kill the code's ReLUs
+            last.weight.mul_(0.1)
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, encoder[-1])."""
