@@ -188,7 +188,12 @@ def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = project["dependencies"] + project["optional-dependencies"]["export"]
     declared = {word.split(">=")[0].split("[")[0] for word in required}
-    modules = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+    modules = {
+        "huggingface_hub": "huggingface-hub",
+        "PIL": "pillow",
+        "skimage": "scikit-image",
+        "sklearn": "scikit-learn",
+    }
     for file in FILES:
         for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
