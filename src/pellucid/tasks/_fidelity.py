@@ -11,14 +11,16 @@ __all__ = ["mae", "psnr", "ssim"]
 
 _SIGMA = 1.5  # px, of SSIM's window
 _RADIUS = 5  # px: the window is cut at 3.5 sigma, 11 × 11 as in the paper
+_LEAST = 1e-10  # mean squared error of 100 dB
+_LONGEST = 1024  # px: up to this side a product with a banded matrix is the fastest blur (26 times at 28 px, one core)
 _C1, _C2 = 0.01**2, 0.03**2  # (K1·L)² and (K2·L)² for the range L = 1
 
 
 def psnr(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, with 1 as the peak; infinite where the two are equal.
+    """Peak signal-to-noise ratio of each image in dB, with 1 as the peak; 100 dB where it would be more, as for equal ones.
 
-    >>> psnr(torch.full((1, 1, 8, 8), 0.6), torch.full((1, 1, 8, 8), 0.5))
-    tensor([20.])
+    >>> psnr(torch.full((1, 1, 8, 8), 0.75), torch.full((1, 1, 8, 8), 0.5)).round(decimals=2)
+    tensor([12.0400])
 
     Args:
         pictures: (B, C, H, W) in [0, 1].
@@ -27,7 +29,8 @@ def psnr(pictures: Tensor, truth: Tensor) -> Tensor:
     Returns:
         (B,) float32, dB.
     """
-    return -10 * (pictures - truth).square().mean((1, 2, 3)).log10()
+    # a few images without any error would make every mean infinite
+    return -10 * (pictures - truth).square().mean((1, 2, 3)).clamp_min(_LEAST).log10()
 
 
 def mae(pictures: Tensor, truth: Tensor) -> Tensor:
@@ -67,10 +70,21 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
 
 def _blur(images: Tensor) -> Tensor:
     """(N, 1, H, W) averaged over the windows that lie inside: down the columns, then along the rows."""
-    for axis in (2, 3):
-        radius = min(_RADIUS, (images.shape[axis] - 1) // 2)
-        window = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-        window = (-0.5 * (window / _SIGMA) ** 2).exp()
-        shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-        images = F.conv2d(images, (window / window.sum()).view(shape))
-    return images
+    down, along = (_window(side, images) for side in images.shape[2:])
+    if max(images.shape[2:]) > _LONGEST:
+        return F.conv2d(F.conv2d(images, down[None, None, :, None]), along[None, None, None])
+    return _band(down, images.shape[2]) @ images @ _band(along, images.shape[3]).T
+
+
+def _window(side: int, like: Tensor) -> Tensor:
+    radius = min(_RADIUS, (side - 1) // 2)
+    place = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    window = (-0.5 * (place / _SIGMA) ** 2).exp()
+    return window / window.sum()
+
+
+def _band(window: Tensor, side: int) -> Tensor:
+    """(side - n + 1, side): row i holds the window's n values from column i on, so that a product with it is a blur."""
+    rows = torch.arange(side - len(window) + 1, device=window.device)[:, None]
+    columns = rows + torch.arange(len(window), device=window.device)
+    return window.new_zeros(len(rows), side).scatter_(1, columns, window.expand(len(rows), -1))

@@ -77,7 +77,7 @@ def _total_variation(image: Image, weight: float) -> Image:
     """Chambolle 2004."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return denoise_tv_chambolle(image, weight=weight, channel_axis=0)  # type: ignore[no-any-return]
+    return denoise_tv_chambolle(image, weight=weight, channel_axis=0)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class PCA:
@@ -111,7 +111,7 @@ class PCA:
         size = (grown.shape[2], grown.shape[3])
         counts = F.fold(torch.ones_like(answers), size, self.side, stride=self.stride)
         merged = F.fold(answers, size, self.side, stride=self.stride) / counts.clamp_min(1)
-        return merged[0, :, :height, :width].numpy()  # type: ignore[no-any-return]
+        return merged[0, :, :height, :width].numpy()
 
     def _patches(self, images: torch.Tensor) -> torch.Tensor:
         found = F.unfold(images, self.side, stride=self.stride)  # (B, D, L)

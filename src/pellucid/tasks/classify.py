@@ -82,9 +82,11 @@ class Classify(Task):
             raise DataError(
                 f"data={data.name!r}: has no labels, which classify needs; put each class into a folder of its own."
             )
-        if self.class_weights:
-            counts = torch.tensor(list(data.counts["train"].values()), dtype=torch.float32)
-            object.__setattr__(self, "_weights", counts.sum() / (len(counts) * counts.clamp_min(1)))
+        counts = list(data.counts.get("train", {}).values())
+        if self.class_weights and any(counts):  # data that are only tested on leave the weights as they are
+            images = torch.tensor(counts, dtype=torch.float32)
+            balanced = images.sum() / (images.count_nonzero() * images.clamp_min(1))  # 1 in the mean over the images
+            object.__setattr__(self, "_weights", balanced.where(images > 0, 1.0))
         return data
 
     def outputs(self, data: Dataset) -> int:
@@ -92,15 +94,21 @@ class Classify(Task):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
         input, target = batch.images.float().div_(255), batch.targets["label"]
-        return self._augment(input, target, draws) if training else (input, target)  # type: ignore[attr-defined,no-any-return]
+        return self._augment(input, target, draws) if training else (input, target)  # type: ignore[attr-defined]
 
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
         assert isinstance(target, Label)
         logits = model(input).float()  # (B, K); bf16 logits would round the loss
         weights: Tensor | None = self._weights  # type: ignore[attr-defined]
-        if weights is not None:
-            weights = weights.to(logits.device)
-        return {"loss": F.cross_entropy(logits, target.index, weights, label_smoothing=self.label_smoothing)}
+        if weights is None:
+            if self.class_weights:
+                raise UsageError("class_weights=True: they come from the training images; call read(data) first.")
+            return {"loss": F.cross_entropy(logits, target.index, label_smoothing=self.label_smoothing)}
+        # over B and not, as torch's mean is, over the batch's own weights: those differ from process to process
+        total = F.cross_entropy(
+            logits, target.index, weights.to(logits.device), label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return {"loss": total / len(logits)}
 
     def predict(self, model: nn.Module, input: Tensor) -> Label:
         probabilities = model(input).float().softmax(1)
@@ -113,24 +121,24 @@ class Classify(Task):
         return _columns(target.index, prediction.probabilities)
 
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
-        matrix = _confusion(records, len(classes))
-        found = {}
-        for name, rule in _RULES.items():
-            value, low, high = _bootstrap.of_counts(matrix, rule, seed)
-            found[name] = Measure(float(value), float(low), float(high))
-        value, low, high = _calibration_error(records, seed)
-        found["calibration_error"] = Measure(value, low, high, better="lower")
+        tallies = _bootstrap.Tallies.of(_confusion(records, len(classes)), seed)
+        drawn = {
+            "accuracy": tallies.accuracy,
+            "precision": np.nanmean(tallies.precision, 1),  # macro: over the classes that occur
+            "recall": np.nanmean(tallies.recall, 1),
+            "f1": np.nanmean(tallies.f1, 1),
+        }
+        found = {name: Measure(float(values[0]), *_bootstrap.bounds(values[1:])) for name, values in drawn.items()}
+        found["calibration_error"] = Measure(*_calibration_error(records, seed), better="lower")
         return found
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
         matrix = _confusion(records, len(classes))
-        tables = {rule: _bootstrap.of_counts(matrix, _PER_CLASS[rule]) for rule in _PER_CLASS}
+        tallies = _bootstrap.Tallies.of(matrix)
+        columns = {"precision": tallies.precision, "recall": tallies.recall}
         per_class = [
             {"class": title, "n": int(matrix[i].sum())}
-            | {
-                rule: {"value": float(v[i]), "low": float(lo[i]), "high": float(hi[i])}
-                for rule, (v, lo, hi) in tables.items()
-            }
+            | {name: _interval(values[:, i]) for name, values in columns.items()}
             for i, title in enumerate(classes)
         ]
         return {"confusion": matrix.tolist(), "per_class": per_class, "reliability": _reliability(records)}
@@ -144,6 +152,8 @@ class Classify(Task):
         from pellucid.tasks import _classical
 
         assert size is not None, "classify resizes"
+        if not len(train):  # all three learn from training images
+            return {}
         channels = train.images.channels
         scale = min(1.0, _BASELINE_SIDE / max(size))
         small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
@@ -219,27 +229,12 @@ def _confusion(records: Records, classes: int) -> NDArray[np.int64]:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def _precision(tables: NDArray[Any]) -> NDArray[Any]:
-    """Per class, (R, K); a class that is never predicted has precision 0."""
-    return np.asarray(np.nan_to_num(np.diagonal(tables, axis1=1, axis2=2) / tables.sum(1)))
-
-
-def _recall(tables: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(np.nan_to_num(np.diagonal(tables, axis1=1, axis2=2) / tables.sum(2)))
-
-
-def _f1(tables: NDArray[Any]) -> NDArray[Any]:
-    precision, recall = _precision(tables), _recall(tables)
-    return np.asarray(np.nan_to_num(2 * precision * recall / (precision + recall)))
-
-
-_PER_CLASS = {"precision": _precision, "recall": _recall}
-_RULES = {
-    "accuracy": lambda t: np.trace(t, axis1=1, axis2=2) / t.sum((1, 2)),
-    "precision": lambda t: _precision(t).mean(1),
-    "recall": lambda t: _recall(t).mean(1),
-    "f1": lambda t: _f1(t).mean(1),
-}
+def _interval(values: NDArray[np.float64]) -> dict[str, float] | None:
+    """Value, low and high from a column (1001,) of tallies; None for a class that does not occur."""
+    if np.isnan(values[0]):
+        return None
+    low, high = _bootstrap.bounds(values[1:][~np.isnan(values[1:])])
+    return {"value": float(values[0]), "low": low, "high": high}
 
 
 def _bins(records: Records) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

@@ -87,9 +87,9 @@ class Denoise(Task):
 
     def predict(self, model: nn.Module, input: Tensor) -> Picture:
         """Whole pictures through convolutional models, overlapping tiles through dense ones; values in [0, 1]."""
-        size = getattr(model, "fixed_size", None)
+        size: tuple[int, int] | None = getattr(model, "fixed_size", None)
         whole = size is None or tuple(size) == tuple(input.shape[2:])
-        answer = model(input).float() if whole else tiled(model, input, size)
+        answer = model(input).float() if whole or size is None else tiled(model, input, size)
         return Picture(answer.clamp(0, 1))
 
     def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
