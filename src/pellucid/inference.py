@@ -77,6 +77,9 @@ def evaluate(
     if baselines:
         size = None if run.task.keeps_size else run.size
         rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
+    shared = next(
+        (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
+    )
     metrics = {
         "split": split,
         "data": dataset.name,
@@ -86,6 +89,13 @@ def evaluate(
         "main": run.task.main,
         "model": _measures(run.task.summary(records, run.classes, seed)),
         "baselines": {name: _measures(run.task.summary(rival, run.classes, seed)) for name, rival in rivals.items()},
+        # where baselines were measured on some images only, the model on those same images
+        "on_same_images": shared
+        if shared is None
+        else {
+            "n": len(shared),
+            "model": _measures(run.task.summary({k: v[shared] for k, v in records.items()}, run.classes, seed)),
+        },
         "details": run.task.details(records, run.classes),
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
@@ -137,7 +147,7 @@ def predict(
     )
     with bar:
         line = bar.add_task("predicting", total=len(given.names) - len(rows))
-        for places, input in _inputs(run, given, batch_size, device):
+        for places, input in inputs(run, given, batch_size, device):
             names = [given.names[place] for place in places]
             written = run.task.write(answer(run.task, model, input), names, run.classes)
             for place, row in zip(places, written, strict=True):
@@ -149,7 +159,7 @@ def predict(
     return answers
 
 
-def _inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
+def inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded."""
     if len(given.split):
         for batch in run_batches(run, given.split, batch_size, device):
@@ -194,6 +204,18 @@ def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in row.items():
         flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat
+
+
+def examples(
+    run: Run, split: Split, places: NDArray[np.int64], device: torch.device
+) -> Iterator[tuple[Tensor, Any, Any, list[str]]]:
+    """Input, answer, truth and names of chosen images of a split, as `evaluate` sees them, a group of equal sizes at a time."""
+    model, seed = run.model().to(device), int(run.info["seed"])
+    chosen = torch.from_numpy(np.ascontiguousarray(places))
+    for batch in run_batches(run, split.select(places), len(places), device):
+        own = Batch(batch.images, batch.targets, chosen[batch.index])
+        input, target = run.task.prepare(own, Draws.images(seed, own.index, device), training=False)
+        yield input, answer(run.task, model, input), target, [split.names[int(i)] for i in own.index]
 
 
 def run_batches(

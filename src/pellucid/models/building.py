@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+import torch
 from torch import nn
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError
 
-__all__ = ["build", "describe", "options", "parameter_count"]
+__all__ = ["build", "describe", "layer_table", "options", "parameter_count"]
 
 _FIXED = ("self", "channels", "outputs", "size")  # what every model takes; the rest are its options
 
@@ -82,3 +83,51 @@ def parameter_count(model: nn.Module) -> int:
     8
     """
     return sum(p.numel() for p in model.parameters())
+
+
+def layer_table(model: nn.Module, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """The layers that compute, in the order in which they do, for one image of `size` = (H, W).
+
+    >>> rows = layer_table(build({"name": "mlp", "channels": 1, "outputs": 10, "size": [8, 8], "options": {}}), (8, 8))
+    >>> rows[1]
+    {'layer': 'layers.1', 'kind': 'Linear', 'output': '256', 'parameters': 16640, 'multiplications': 16384}
+
+    Returns:
+        Rows with the layer's name and kind, the shape of its output, its parameters, and the multiplications for one image
+        (convolutions and dense layers; the others are counted as none); the last row sums up.
+    """
+    rows: list[dict[str, Any]] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, torch.Tensor):
+            return
+        count = sum(p.numel() for p in module.parameters(recurse=False))
+        row = {"layer": names[module], "kind": type(module).__name__, "output": "×".join(map(str, output.shape[1:]))}
+        rows.append({**row, "parameters": count, "multiplications": _multiplications(module, inputs[0], output)})
+
+    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
+    hooks = [module.register_forward_hook(note) for module in leaves]
+    mode = model.training
+    try:
+        model.eval()
+        channels = getattr(model, "description", {}).get("channels", 3)
+        like = next(iter(model.parameters()))
+        with torch.no_grad():
+            model(torch.zeros(1, channels, *size, device=like.device, dtype=like.dtype))
+    finally:
+        model.train(mode)
+        for hook in hooks:
+            hook.remove()
+    total = {"parameters": parameter_count(model), "multiplications": sum(row["multiplications"] for row in rows)}
+    return [*rows, {"layer": "total", "kind": "", "output": "", **total}]
+
+
+def _multiplications(module: nn.Module, input: Any, output: torch.Tensor) -> int:
+    if isinstance(module, nn.Conv2d):
+        return output[0].numel() * module.weight[0].numel()  # each output value: one kernel
+    if isinstance(module, nn.ConvTranspose2d):
+        return int(input[0].numel()) * module.weight[0].numel()  # each input value spreads over one kernel
+    if isinstance(module, nn.Linear):
+        return output[0].numel() * module.in_features
+    return 0
