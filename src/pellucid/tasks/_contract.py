@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +28,28 @@ Records = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Measure:
-    """A number with its 95 % interval over the images, its unit, and which way is better."""
+    """A number with its 95 % interval over the images, its unit, and which way is better.
+
+    As a text it stands to the digit that the interval's width leaves a meaning.
+
+    >>> str(Measure(0.98901, 0.97802, 0.99725)), str(Measure(25.1234, 24.9, 25.3, "dB"))
+    ('0.989 (0.978–0.997)', '25.12 (24.90–25.30)')
+    """
 
     value: float
     low: float
     high: float
     unit: str = ""  # "", "dB", "%"
     better: str = "higher"  # "higher" | "lower" | "neither"
+
+    def __str__(self) -> str:
+        value, low, high = (math.nan if x is None else x for x in (self.value, self.low, self.high))  # JSON has no NaN
+        if not math.isfinite(value):
+            return "–"
+        width = high - low
+        digits = 1 - math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 4
+        shown = [f"{x:.{min(max(digits, 0), 6)}f}" for x in (value, low, high)]
+        return f"{shown[0]} ({shown[1]}–{shown[2]})"
 
 
 class Task(ABC):
@@ -78,7 +94,11 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        """What is measured of each image: columns with B rows."""
+        """What is measured of each image: columns with B rows.
+
+        A column with the name of a measure holds that measure of each image, and the measure is its mean: by it runs
+        that saw the same images are compared image by image.
+        """
 
     @abstractmethod
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:

@@ -38,7 +38,7 @@ def pictures(columns: Mapping[str, Tensor], truth: Tensor | None, names: Sequenc
     height, width = next(iter(columns.values())).shape[2:]
     wide = 1.9
     tall = min(3.0, wide * height / width)
-    figure = Figure(figsize=(wide * len(titles) + 0.1, (tall + 0.34) * rows + 0.3), dpi=150, layout="constrained")
+    figure = Figure(figsize=(wide * len(titles) + 0.1, (tall + 0.2) * rows + 0.25), dpi=150, layout="constrained")
     grid = figure.subplots(rows, len(titles), squeeze=False)
     for r in range(rows):
         for c, title in enumerate(titles):
@@ -64,7 +64,7 @@ def answers(
     assert prediction.probabilities is not None
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.6 * columns, 1.35 * rows), dpi=150, layout="constrained")
+    figure = Figure(figsize=(2.6 * columns, 1.4 * rows), dpi=150, layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.15] * columns)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -72,6 +72,7 @@ def answers(
         left, right = grid[i // columns, 2 * (i % columns)], grid[i // columns, 2 * (i % columns) + 1]
         left.set_axis_on()
         show(left, input[i])
+        left.set_xlabel(_shortened(names[i], 22), fontsize=6, color="0.4", labelpad=2)
         true = None if truth is None else int(truth.index[i])
         _bars(right, shares, true, classes)
     return figure
@@ -86,7 +87,9 @@ def _bars(axes: Axes, shares: NDArray[Any], true: int | None, classes: Sequence[
     axes.set_axis_on()
     axes.barh(places, shares[order], color=colours, height=0.62)
     for place, k in zip(places, order, strict=True):
-        text = f"{classes[k][:14]}  {100 * shares[k]:.0f} %"
+        mark = " (true)" if k == true != order[0] else ""  # not by colour alone
+        said = _shortened(classes[k], 16 - len(mark)) + mark
+        text = f"{said}  {100 * shares[k]:.0f} %"
         axes.text(0.02, place + 0.33, text, fontsize=6.5, va="bottom", weight="bold" if k == true else "normal")
     axes.set(xlim=(0, 1), ylim=(-0.6, _TOP - 0.1), xticks=[], yticks=[])
     for side in axes.spines.values():
@@ -105,5 +108,8 @@ def show(axes: Axes, image: Tensor) -> None:
         side.set_visible(False)
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= 28 else "…" + name[-27:]
+def _shortened(name: str, length: int = 28) -> str:
+    """The end of a long file name tells it from its neighbours, the beginning of a class name what it is."""
+    if len(name) <= length:
+        return name
+    return "…" + name[1 - length :] if "." in name else name[: length - 1] + "…"

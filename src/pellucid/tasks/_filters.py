@@ -63,14 +63,23 @@ def _gaussian(image: Image, sigma: float) -> Image:
 
 
 def _nl_means(image: Image, h: float, sigma: float) -> Image:
-    """Non-local means with patches of 5×5 in a window of 13×13 (Buades et al. 2005; Darbon et al. 2008 for the speed)."""
+    """Non-local means with patches of 7×7 in a window of 23×23 (Buades et al. 2005; Darbon et al. 2008 for the speed)."""
     from skimage.restoration import denoise_nl_means
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-image warns of small images that it then treats well
-        return denoise_nl_means(  # type: ignore[no-any-return]
-            image, h=max(h, 1e-3), sigma=sigma, patch_size=5, patch_distance=6, fast_mode=True, channel_axis=0
+        # a single channel goes in as a plain matrix: with a channel axis scikit-image 0.26 gives it back transposed
+        grey = len(image) == 1
+        cleaned: Image = denoise_nl_means(
+            image[0] if grey else image,
+            h=max(h, 1e-3),
+            sigma=sigma,
+            patch_size=7,
+            patch_distance=11,
+            fast_mode=True,
+            channel_axis=None if grey else 0,
         )
+    return cleaned[None] if grey else cleaned
 
 
 def _total_variation(image: Image, weight: float) -> Image:
@@ -85,11 +94,16 @@ class PCA:
 
     Images of at most 32×32 px are one patch each; larger ones are cut into 8×8 patches at every second pixel, whose
     answers are averaged.
+
+    Args:
+        clean: (N, C, H, W) in [0, 1].
     """
 
     def __init__(self, clean: NDArray[np.float32]) -> None:
-        self.side = (clean.shape[2], clean.shape[3]) if max(clean.shape[2:]) <= 32 else (8, 8)
-        self.stride = 1 if self.side == clean.shape[2:] else 2
+        whole = max(clean.shape[2:]) <= 32
+        self.side = (clean.shape[2], clean.shape[3]) if whole else (8, 8)
+        self.stride = 1 if whole else 2
+        self.name = "PCA of whole images" if whole else "PCA of 8×8 patches"
         rows = self._patches(torch.from_numpy(clean[:2000]))
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:50_000]]
         self.mean = rows.mean(0)

@@ -208,10 +208,11 @@ class Classify(Task):
 
 
 def _columns(truth: Tensor, probabilities: Tensor) -> dict[str, NDArray[Any]]:
-    shares = probabilities.cpu().numpy()
+    shares, true = probabilities.cpu().numpy(), truth.cpu().numpy()
     return {
-        "true": truth.cpu().numpy(),
+        "true": true,
         "predicted": shares.argmax(1),
+        "accuracy": (shares.argmax(1) == true).astype(np.float32),
         "confidence": shares.max(1),
         "probabilities": shares.astype(np.float32),
     }

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Denoise"]
 
 _TUNED_ON = 12  # training images on which the classical filters' strengths are chosen
-_BASELINE_IMAGES = 500  # test images that they are measured on, at most: non-local means takes milliseconds an image
+_BASELINE_IMAGES = 500  # test images that they are measured on, at most: non-local means takes milliseconds an image,
+_BASELINE_PIXELS = 8_000_000  # and seconds a megapixel
+_LEARNT_PIXELS = 2_000_000  # that PCA learns from: its patches overlap, and hold each pixel 16 times
 
 
 @final
@@ -111,20 +113,25 @@ class Denoise(Task):
         return np.asarray(records["psnr"], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        channels = max(train.images.channels, test.images.channels)
-        index = np.unique(np.linspace(0, len(test) - 1, min(len(test), _BASELINE_IMAGES)).round().astype(np.int64))
+        channels = max(part.images.channels for part in (train, test) if len(part))
+        pixels = int(test.images.sizes.prod(1).mean())
+        count = min(len(test), _BASELINE_IMAGES, max(2, _BASELINE_PIXELS // pixels))
+        index = _spread(len(test), count)
         noisy, clean = self._pairs(test, index, channels, seed)
-        spread = np.unique(np.linspace(0, len(train) - 1, min(len(train), _TUNED_ON)).round().astype(np.int64))
-        tuning = self._pairs(train, spread, channels, seed + 1)
         answers = {"do nothing": [np.clip(image, 0, 1) for image in noisy]}
-        sigma = float(np.mean([(a - b).std() for a, b in zip(*tuning, strict=True)]))
-        rules = _filters.filters(sigma)
-        known = [batch.images.float().div_(255).numpy() for batch in _first(train, channels)]
-        pca = _filters.PCA(known[0])
-        rules["PCA of whole images" if pca.side != (8, 8) else "PCA of 8×8 patches"] = (pca, pca.strengths())
-        for name, (rule, strengths) in rules.items():
-            answers[name] = _filters.run(rule, noisy, _filters.tune(rule, strengths, *tuning))
-        return {name: {**self._measured(noisy, answer, clean), "index": index} for name, answer in answers.items()}
+        if len(train):  # the others are tuned on training images
+            known = _spread(len(train), min(len(train), _TUNED_ON))
+            tuning = tuple([_middle(image) for image in part] for part in self._pairs(train, known, channels, seed + 1))
+            sigma = float(np.mean([(a - b).std() for a, b in zip(*tuning, strict=True)]))
+            rules = _filters.filters(sigma)
+            pca = _filters.PCA(_alike(train, channels))
+            rules[pca.name] = (pca, pca.strengths())
+            for name, (rule, strengths) in rules.items():
+                answers[name] = _filters.run(rule, noisy, _filters.tune(rule, strengths, *tuning))
+        said = f" (on {len(index)} test images)" if len(index) < len(test) else ""
+        return {
+            name + said: {**self._measured(noisy, answer, clean), "index": index} for name, answer in answers.items()
+        }
 
     def _pairs(
         self, split: Split, index: NDArray[np.int64], channels: int, seed: int
@@ -146,11 +153,14 @@ class Denoise(Task):
         answers: Sequence[NDArray[np.float32]],
         clean: Sequence[NDArray[np.float32]],
     ) -> dict[str, NDArray[Any]]:
-        rows = [
-            _columns(*(torch.from_numpy(np.ascontiguousarray(x))[None] for x in (np.clip(n, 0, 1), a, c)))
-            for n, a, c in zip(noisy, answers, clean, strict=True)
-        ]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        rows: dict[int, dict[str, NDArray[Any]]] = {}
+        shapes = [image.shape for image in clean]
+        for shape in dict.fromkeys(shapes):
+            places = [i for i, other in enumerate(shapes) if other == shape]
+            before, after, truth = (torch.from_numpy(np.stack([x[i] for i in places])) for x in (noisy, answers, clean))
+            columns = _columns(before.clamp(0, 1), after, truth)
+            rows |= {i: {name: column[k] for name, column in columns.items()} for k, i in enumerate(places)}
+        return {name: np.array([rows[i][name] for i in range(len(clean))]) for name in rows[0]}
 
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         assert isinstance(prediction, Picture)
@@ -185,9 +195,22 @@ def _columns(input: Tensor, answer: Tensor, truth: Tensor) -> dict[str, NDArray[
     return {name: value.cpu().numpy() for name, value in found.items()}
 
 
-def _first(train: Split, channels: int) -> list[Batch]:
-    """Up to 2,000 training images of the commonest size."""
+def _spread(images: int, count: int) -> NDArray[np.int64]:
+    """Evenly spread positions, `count` out of `images`."""
+    return np.linspace(0, images - 1, count).round().astype(np.int64)
+
+
+def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, H, W) cut to its middle, at most 128 px a side."""
+    top, left = (max(0, side - 128) // 2 for side in image.shape[1:])
+    return np.ascontiguousarray(image[:, top : top + 128, left : left + 128])
+
+
+def _alike(train: Split, channels: int) -> NDArray[np.float32]:
+    """(N, C, H, W) in [0, 1]: training images of the commonest size, up to 2,000, fewer where they are large."""
     sizes, counts = np.unique(train.images.sizes, axis=0, return_counts=True)
-    same = np.flatnonzero((train.images.sizes == sizes[counts.argmax()]).all(1))
-    chosen = same[np.unique(np.linspace(0, len(same) - 1, min(len(same), 2000)).round().astype(np.int64))]
-    return list(own_size_batches(train.select(chosen), channels, 2000))
+    size = sizes[counts.argmax()]
+    same = np.flatnonzero((train.images.sizes == size).all(1))
+    count = min(len(same), 2000, max(2, _LEARNT_PIXELS // int(size.prod())))
+    (batch,) = own_size_batches(train.select(same[_spread(len(same), count)]), channels, count)
+    return batch.images.float().div_(255).numpy()
