@@ -47,8 +47,10 @@ class Measure:
         if not math.isfinite(value):
             return "–"
         width = high - low
-        digits = 1 - math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 4
-        shown = [f"{x:.{min(max(digits, 0), 6)}f}" for x in (value, low, high)]
+        if not math.isfinite(width):
+            return f"{value:.4g}"
+        digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if width > 0 else 4
+        shown = [f"{x:.{digits}f}" for x in (value, low, high)]
         return f"{shown[0]} ({shown[1]}–{shown[2]})"
 
 
@@ -111,6 +113,10 @@ class Task(ABC):
     @abstractmethod
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """(N,): how good each image's answer is, higher is better; it orders the best and worst examples."""
+
+    @abstractmethod
+    def per_image(self, records: Records) -> NDArray[np.float64]:
+        """(N,): each image's share in the deciding measure, which is their mean; differences of runs are tested on it."""
 
     @abstractmethod
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:

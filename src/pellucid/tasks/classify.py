@@ -148,6 +148,10 @@ class Classify(Task):
         rows = np.arange(len(records["true"]))
         return np.asarray(records["probabilities"][rows, records["true"]], np.float64)
 
+    def per_image(self, records: Records) -> NDArray[np.float64]:
+        """1 where the answer is right, else 0."""
+        return np.asarray(records["true"] == records["predicted"], np.float64)
+
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         from pellucid.tasks import _classical
 

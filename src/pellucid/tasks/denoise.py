@@ -112,6 +112,10 @@ class Denoise(Task):
         """The PSNR in dB."""
         return np.asarray(records["psnr"], np.float64)
 
+    def per_image(self, records: Records) -> NDArray[np.float64]:
+        """The PSNR in dB."""
+        return np.asarray(records["psnr"], np.float64)
+
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         channels = max(part.images.channels for part in (train, test) if len(part))
         pixels = int(test.images.sizes.prod(1).mean())
