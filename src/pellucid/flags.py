@@ -254,7 +254,8 @@ def _field(flag: Flag) -> tuple[str, Any, Any]:
         metavar = f"[{metavar} …]" if flag.positional else f"{metavar} …"
     # a default of None or () means "decided later": the help's own words tell how
     plain = flag.default is dataclasses.MISSING or flag.default is None or flag.default == ()
-    shown_default = " ".join(map(str, flag.default)) if isinstance(flag.default, (tuple, list)) else flag.default
+    several = flag.default if isinstance(flag.default, (tuple, list)) else [flag.default]
+    shown_default = " ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in several)
     about = tyro.conf.arg(
         help=flag.help,
         metavar=None if flag.kind is bool else metavar,
