@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, final
 
 from pellucid.data.dataset import Dataset, Split
-from pellucid.data.folders import SPLITS, class_names, labelled, readable, table_targets
-from pellucid.data.splitting import finish
-from pellucid.data.targets import Label, Target
+from pellucid.data.decoding import Files, Source
+from pellucid.data.finding import join, readable
+from pellucid.data.splitting import SPLITS, finish, split_word
+from pellucid.data.tables import class_names, read_masks, row_targets, with_masks
 from pellucid.errors import DataError
 
-__all__ = ["SHORT", "open_hub", "open_parquet"]
+__all__ = ["SHORT", "open_hub", "open_parquet", "parquet_files"]
 
 SHORT = {
     "mnist": "ylecun/mnist",
@@ -27,138 +30,228 @@ SHORT = {
 """Short names of hub ids."""
 
 _CONFIGS = {"ufldl-stanford/svhn": "cropped_digits"}
+_LABELS = ("label", "labels", "fine_label", "class", "target", "y")
+_MASKS = ("mask", "annotation", "segmentation", "label")  # if they hold pictures
+_OTHERS = ("objects", "points", "text")
 
 
-def open_parquet(path: Path, files: Mapping[str, Path]) -> Dataset:
-    """Parquet files with an image column in Hugging Face's form, one file a split.
+@final
+@dataclass
+class _Rows:
+    """Rows of one file or split: its columns, and the file that holds them."""
+
+    columns: Mapping[str, Sequence[Any]]
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # class names by column
+    file: Path | None = None
+
+
+# -- parquet
+
+
+def parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """The parquet files of a folder or its `data` folder by split, as told by their names; without a word they are train."""
+    files = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
+    found: dict[str, list[Path]] = {}
+    for file in sorted(file for file in files if file.name != "metadata.parquet"):
+        found.setdefault(SPLITS[split_word(file.stem) or "train"], []).append(file)
+    return found
+
+
+def open_parquet(path: Path, files: Mapping[str, Sequence[Path]]) -> Dataset:
+    """Parquet files with an image column in Hugging Face's form, one or more files a split.
 
     Raises:
-        DataError: it cannot be read, or has no image column.
+        DataError: one cannot be read, or has no image column.
     """
+    return _from_rows(str(path), {part: [_read(file) for file in own] for part, own in files.items()})
+
+
+def _read(file: Path) -> _Rows:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = {}
-    for part, file in files.items():
-        try:
-            tables[part] = pq.read_table(file)
-        except Exception as fault:
-            raise DataError(
-                f"data={str(file)!r}: cannot be read as parquet ({str(fault).splitlines()[0]}); write it again."
-            ) from fault
-    names = _feature_names(next(iter(tables.values())).schema)
-    columns = {part: {n: table[n].to_pylist() for n in table.column_names} for part, table in tables.items()}
-    return _from_columns(str(path), columns, names, files)
+    try:
+        schema = pq.read_schema(file)
+        wanted = [
+            one.name
+            for one in schema
+            if one.name in (*_LABELS, *_MASKS, *_OTHERS) or pa.types.is_struct(one.type) or pa.types.is_binary(one.type)
+        ]
+        table = pq.read_table(file, columns=wanted or schema.names[:1])
+    except Exception as fault:
+        reason = str(fault).splitlines()[0].rstrip(".")
+        raise DataError(f"data={str(file)!r}: cannot be read as parquet ({reason}); write it again.") from fault
+    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    names = {name: one["names"] for name, one in told.items() if isinstance(one, dict) and "names" in one}
+    return _Rows({name: table[name].to_pylist() for name in table.column_names}, names, file)
 
 
-def _feature_names(schema: Any) -> dict[str, list[str]]:
-    """Class names by column, from the description that `datasets` leaves in a parquet file."""
-    import json
-
-    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = told.get("info", {}).get("features", {})
-    return {
-        name: feature["names"] for name, feature in features.items() if isinstance(feature, dict) and "names" in feature
-    }
+# -- the hub
 
 
 def open_hub(what: str) -> Dataset:
-    """A dataset of the Hugging Face hub, by short name or `owner/name`; its cache is used with the network off.
+    """A dataset of the Hugging Face hub, by short name, `owner/name`, or `owner/name:configuration`.
+
+    What the cache holds is taken from there, with the network off too. All its files stay in memory as they are, not
+    decoded.
 
     Raises:
         DataError: it is not in the cache and the hub cannot be reached, or there is no such dataset.
     """
-    _go_offline_without_network()
     import datasets
 
-    name = SHORT.get(what, what)
+    name, _, config = SHORT.get(what, what).partition(":")
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(name, _CONFIGS.get(name))
-    except Exception as fault:
-        raise DataError(
-            f"data={what!r}: is not in the cache, and the hub gave no answer ({type(fault).__name__}); connect once to fetch it, "
-            "or give a folder, a file, or an embedded name such as digits."
-        ) from fault
+        with _offline_without_network():
+            loaded = datasets.load_dataset(name, config or _CONFIGS.get(name))
+    except Exception as fault:  # the library and those below it raise some dozen kinds
+        raise DataError(_hub_sentence(what, fault)) from fault
     finally:
         datasets.enable_progress_bars()
-    names: dict[str, list[str]] = {}
-    columns = {}
+    parts: dict[str, list[_Rows]] = {}
     for part, table in loaded.items():
+        names = {}
         for column, feature in table.features.items():
             if isinstance(feature, datasets.Image):
                 table = table.cast_column(column, datasets.Image(decode=False))
             elif isinstance(feature, datasets.ClassLabel):
                 names[column] = feature.names
-        if str(part).lower() in SPLITS:
-            columns[SPLITS[str(part).lower()]] = {column: table[column][:] for column in table.column_names}
-    return _from_columns(what, columns, names)
+            elif column not in (*_LABELS, *_OTHERS):
+                table = table.remove_columns(column)
+        word = "train" if len(loaded) == 1 else str(part).lower()
+        if word in SPLITS:
+            columns = {column: table[column][:] for column in table.column_names}
+            parts.setdefault(SPLITS[word], []).append(_Rows(columns, names))
+    return _from_rows(what, parts)
 
 
-def _go_offline_without_network() -> None:
-    """Where the hub's name cannot be looked up, tell its libraries, which else try again for half a minute."""
-    import os
+def _hub_sentence(what: str, fault: Exception) -> str:
+    reason = str(fault).strip().splitlines()[0].rstrip(".") if str(fault).strip() else type(fault).__name__
+    if "Config name is missing" in str(fault) or "BuilderConfig" in str(fault):
+        known = re.search(r"\[(.*?)\]", str(fault))
+        names = known[1].replace("'", "") if known else "those on its page"
+        return f"data={what!r}: has several configurations; give one of them, as in owner/name:configuration: {names}."
+    if type(fault).__name__ == "DatasetNotFoundError" and "accessed" not in reason:
+        return f"data={what!r}: is not here as a path and not on the hub; check the spelling."
+    return (
+        f"data={what!r}: is not here as a path and not in the hub's cache, and the hub gave no answer "
+        f"({type(fault).__name__}); connect once to fetch it, or give a folder, a file, or an embedded name such as digits."
+    )
+
+
+@contextmanager
+def _offline_without_network() -> Iterator[None]:
+    """Where the hub's name cannot be looked up, tell its libraries meanwhile, which else try again for half a minute."""
     import socket
+    import urllib.request
     from urllib.parse import urlsplit
 
+    import datasets
+    import huggingface_hub.constants
+
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     try:
-        socket.getaddrinfo(host, 443)
+        if not urllib.request.getproxies():  # a proxy looks names up for us
+            socket.getaddrinfo(host, 443)
     except OSError:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        import datasets
-        import huggingface_hub.constants
+        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = before
 
-        datasets.config.HF_HUB_OFFLINE = True
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
+
+# -- rows to a dataset
 
 
-def _from_columns(
-    where: str,
-    parts: Mapping[str, Mapping[str, list[Any]]],
-    names: Mapping[str, list[str]],
-    files: Mapping[str, Path] | None = None,
-) -> Dataset:
+def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     if "train" not in parts:
-        raise DataError(f"data={where!r}: has no train split; name the file train….parquet.")
-    first = parts["train"]
-    image = next(
-        (c for c, v in first.items() if v and isinstance(v[0], dict) and {"bytes", "path"} & v[0].keys()), None
-    )
-    image = image or next((c for c, v in first.items() if v and isinstance(v[0], bytes)), None)
+        raise DataError(f"data={where!r}: has {', '.join(sorted(parts)) or 'no split'} but no train; add train.")
+    first = parts["train"][0]
+    pictures = [column for column, values in first.columns.items() if _pictures(values)]
+    image = next((column for column in pictures if column not in _MASKS), None)
     if image is None:
         raise DataError(
-            f"data={where!r}: has {', '.join(first)} and no image column among them; give one of bytes, or of path and bytes."
+            f"data={where!r}: has {', '.join(first.columns)} and no image column among them; "
+            "give one of bytes, or of path and bytes."
         )
-    label = next((c for c in ("label", "labels", "fine_label", "class", "target", "y") if c in first), None)
-    splits: dict[str, Split] = {}
+    mask = next((column for column in _MASKS if column in pictures), None)
+    label = next((c for c in (*_LABELS, *first.names) if c in first.columns and c not in pictures), None)
+    named = first.names.get(label or "")
+    rows = {
+        part: [row for own in several for row in _dictionaries(own, label, named)] for part, several in parts.items()
+    }
     problems: list[str] = []
-    classes: tuple[str, ...] = tuple(names.get(label or "", ()))
-    for part, own in parts.items():
-        if label is not None and not classes:
-            every = [str(v) for columns in parts.values() for v in columns[label]]
-            classes = labelled(every, where)[1]
-        sources = [_source(cell, where) for cell in own[image]]
-        titles = [f"{part}/{_title(cell, i)}" for i, cell in enumerate(own[image])]
-        good, images, told = readable(sources, titles, files[part] if files else None)
+    if label is not None:
+        rows, parts = _labelled(rows, parts, problems)
+    every = [row for own in rows.values() for row in own]
+    classes = tuple(named) if named is not None else class_names(every)
+    splits, masks = {}, {}
+    for part, several in parts.items():
+        images, titles, good, told = _images(several, image, part, where)
         problems += told
-        targets: dict[str, Target] = {}
-        if label is not None:
-            values = [own[label][i] for i in good]
-            whole = all(isinstance(v, int) for v in values) and label in names
-            place = {name: i for i, name in enumerate(classes)}
-            targets["label"] = Label(torch.tensor([v if whole else place[str(v)] for v in values], dtype=torch.int64))
-        elif "objects" in own:
-            rows = [{"objects": own["objects"][i]} for i in good]
-            found = class_names(rows, where)
-            targets, classes = table_targets(rows, images, classes or found, Path(), where)
-        splits[part] = Split(images, targets, [titles[i] for i in good])
-    return finish(where, splits, classes, problems)
+        splits[part] = Split(images, row_targets([rows[part][i] for i in good], titles, classes, where), titles)
+        if mask is not None:
+            cells = [cell for own in several for cell in own.columns[mask]]
+            masks[part] = read_masks([_source(cells[i], where) for i in good], images, where)
+    return finish(where, with_masks(splits, masks, where), classes, problems)
 
 
-def _source(cell: Any, where: str) -> bytes | Path:
+def _pictures(values: Sequence[Any]) -> bool:
+    cell = next((value for value in values if value is not None), None)
+    return isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell)
+
+
+def _dictionaries(own: _Rows, label: str | None, names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The rows with their labels under `label`, as class names; a label that is no class (-1) is none."""
+    columns = {name: own.columns[name] for name in _OTHERS if name in own.columns}
+    if label is not None:
+        values = own.columns[label]
+        if names is not None:
+            values = [names[v] if isinstance(v, int) and 0 <= v < len(names) else None for v in values]
+        columns["label"] = values
+    count = len(next(iter(own.columns.values())))
+    return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+
+def _labelled(
+    rows: dict[str, list[dict[str, Any]]], parts: Mapping[str, Sequence[_Rows]], problems: list[str]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Sequence[_Rows]]]:
+    """Without the splits that have no labels at all: a competition's, to be answered for."""
+    bare = [part for part in rows if part != "train" and not any(row.get("label") is not None for row in rows[part])]
+    problems += [f"The {part} split has no labels: its {len(rows[part]):,} images are left out." for part in bare]
+    return {p: own for p, own in rows.items() if p not in bare}, {p: own for p, own in parts.items() if p not in bare}
+
+
+def _images(
+    several: Sequence[_Rows], image: str, part: str, where: str
+) -> tuple[Files, list[str], list[int], list[str]]:
+    """The images of one split, their names, their positions among all rows, and a sentence for each that is none."""
+    found: list[Files] = []
+    titles: list[str] = []
+    places: list[int] = []
+    problems: list[str] = []
+    start = 0
+    for own in several:
+        cells = own.columns.get(image)
+        if cells is None:
+            raise DataError(f"data={where!r}: has no column {image} in {part}; give all files the same columns.")
+        names = [f"{part}/{_title(cell, start + i)}" for i, cell in enumerate(cells)]
+        good, images, told = readable([_source(cell, where) for cell in cells], names, own.file)
+        found.append(images)
+        titles += [names[i] for i in good]
+        places += [start + i for i in good]
+        problems += told
+        start += len(cells)
+    return found[0] if len(found) == 1 else join(found), titles, places, problems
+
+
+def _source(cell: Any, where: str) -> Source:
     if isinstance(cell, bytes):
         return cell
-    if cell is None:
+    if cell is None or (cell.get("bytes") is None and cell.get("path") is None):
         raise DataError(f"data={where!r}: has a row without an image; take it out.")
     return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"])
 

@@ -160,8 +160,8 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
 
 def _spread(places: NDArray[Any], most: int) -> NDArray[np.int64]:
     if len(places) <= most:
-        return places.astype(np.int64)
-    return places[np.linspace(0, len(places) - 1, most).round().astype(int)].astype(np.int64)
+        return np.asarray(places, np.int64)
+    return np.asarray(places[np.linspace(0, len(places) - 1, most).round().astype(int)], np.int64)
 
 
 def _square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

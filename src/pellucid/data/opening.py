@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from pellucid.data.dataset import Dataset
+from pellucid.data.decoding import SUFFIXES
 from pellucid.errors import DataError, UnknownNameError
 
 __all__ = ["open"]
+
+_FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # no hub id ends with one of these
 
 
 def open(what: str | Path) -> Dataset:
@@ -20,11 +24,11 @@ def open(what: str | Path) -> Dataset:
 
     A path may be a folder of class folders (with or without train, val, test above them), a folder of plain images,
     Hugging Face's imagefolder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file. A split
-    that is missing is cut by content hash: 20 % of train for test, 10 % for val.
+    that is missing is cut by content hash: 20 % of train for test, then 10 % of what is left for val.
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
-            hub id `owner/name`.
+            hub id `owner/name` (`owner/name:configuration` where it has several).
 
     Raises:
         DataError: nothing is there, or it cannot be used; the sentence says why, and what to do.
@@ -40,7 +44,7 @@ def open(what: str | Path) -> Dataset:
         return _open_directory(path)
     if path.is_file():
         return _open_file(path)
-    if text in hub.SHORT or (re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not Path(text).suffix):
+    if text in hub.SHORT or (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", text) and Path(text).suffix not in _FILES):
         return hub.open_hub(text)
     if re.fullmatch(r"[\w-]+", text):
         raise UnknownNameError("data", text, [*embedded.names(), *hub.SHORT])
@@ -48,45 +52,56 @@ def open(what: str | Path) -> Dataset:
 
 
 def _open_directory(path: Path) -> Dataset:
-    from pellucid.data import arrays, folders, hub
+    from pellucid.data import arrays, folders, hub, idx, matlab
+    from pellucid.data.finding import holds_images
 
-    idx = arrays.idx_files(path)
-    if idx:
-        return arrays.open_idx(path, idx)
-    tables = {hub_part(file): file for file in sorted(path.glob("*.parquet")) if file.name not in folders.METADATA}
-    if tables:
-        return hub.open_parquet(path, tables if "train" in tables else {"train": next(iter(tables.values())), **tables})
-    for suffix, reader in ((".npz", arrays.open_npz), (".mat", arrays.open_mat)):
-        files = sorted(path.glob(f"*{suffix}"))
-        if files and not any(sub.is_dir() for sub in path.iterdir()):
-            return reader(next((file for file in files if "train" in file.name), files[0]))
+    if found := idx.idx_files(path):
+        return idx.open_idx(path, found)
+    if tables := hub.parquet_files(path):
+        return hub.open_parquet(path, tables)
+    for suffix, reader in ((".npz", arrays.open_npz), (".mat", matlab.open_mat)):
+        if (files := sorted(path.glob(f"*{suffix}"))) and not holds_images(path):
+            return _open_one_of(path, files, reader)
     return folders.open_folder(path)
 
 
-def _open_file(path: Path) -> Dataset:
-    from pellucid.data import arrays, hub
+def _open_one_of(path: Path, files: list[Path], reader: Callable[[Path], Dataset]) -> Dataset:
+    """The file that holds train, with those of the other splits beside it; a single file needs no such name."""
+    from pellucid.data.arrays import siblings
+    from pellucid.data.splitting import SPLITS, split_word
 
+    train = [file for file in files if SPLITS.get(split_word(file.stem) or "") == "train"]
+    if len(files) > 1 and len(train) != 1:
+        raise DataError(
+            f"data={str(path)!r}: holds {len(files)} files {files[0].name}, {files[1].name} … and not one that is named for "
+            "train; give one of them."
+        )
+    first = (train or files)[0]
+    passed = [file.name for file in files if file not in siblings(first).values()]
+    dataset = reader(first).replace(name=str(path))
+    told = (
+        [f"{', '.join(passed)} beside {first.name} {'is' if len(passed) == 1 else 'are'} passed over."]
+        if passed
+        else []
+    )
+    return dataset.replace(problems=(*dataset.problems, *told))
+
+
+def _open_file(path: Path) -> Dataset:
+    from pellucid.data import arrays, hub, idx, matlab
+
+    if path.stat().st_size == 0:
+        raise DataError(f"data={str(path)!r}: is empty; fetch or write it again.")
     if path.suffix == ".npz":
         return arrays.open_npz(path)
     if path.suffix == ".mat":
-        return arrays.open_mat(path)
+        return matlab.open_mat(path)
     if path.suffix == ".parquet":
-        return hub.open_parquet(path, {"train": path})
-    idx = {
-        part: files
-        for part, files in arrays.idx_files(path.parent).items()
-        if path in files.values() or part != "train"
-    }
-    if any(path in files.values() for files in idx.values()):
-        return arrays.open_idx(path.parent, arrays.idx_files(path.parent))
+        return hub.open_parquet(path, {part: [file] for part, file in arrays.siblings(path).items()})
+    found = idx.idx_files(path.parent)
+    if any(path in own.values() for own in found.values()):
+        return idx.open_idx(path.parent, found)
     raise DataError(
         f"data={str(path)!r}: is a {path.suffix or 'file without a suffix'}, which cannot be read as a dataset; "
         "give a folder of images, idx, .npz, .mat or .parquet."
     )
-
-
-def hub_part(file: Path) -> str:
-    """The split that a parquet file's name tells: train-00000-of-00001.parquet is train."""
-    from pellucid.data.folders import SPLITS
-
-    return next((SPLITS[word] for word in re.split(r"[\W_]+", file.stem.lower()) if word in SPLITS), "train")

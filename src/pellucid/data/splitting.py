@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits by content, and the fingerprint: an image's hash decides where it goes, whatever else is there."""
+"""Splits by content, the fingerprint, and what is wrong with a dataset: an image's hash decides where it goes, whatever else is there."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,63 +12,156 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset, Split
+from pellucid.data.decoding import Files
 from pellucid.data.targets import Boxes, Label, Target
+from pellucid.errors import DataError
 
-__all__ = ["cut", "fingerprint", "finish", "straddling"]
+__all__ = ["SPLITS", "fingerprint", "finish", "order", "split_word"]
+
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "eval": "test",
+}  # fmt: skip
+"""Words in the names of folders, files and arrays that are taken for splits."""
 
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
 
 
-def cut(split: Split, share: float, salt: str) -> tuple[Split, Split]:
-    """The split without a share of its images, and that share: chosen by content hash.
+def split_word(name: str) -> str | None:
+    """The word of a name that tells a split, in lower case, if there is one.
 
-    The choice for an image depends on its content alone: it stays when images are added, and exact duplicates go together.
+    >>> split_word("X_train.npz"), split_word("Valid-00000-of-00002"), split_word("trains")
+    ('train', 'valid', None)
     """
-    limit = int(share * 2**32)
-    chosen = np.array([_number(digest, salt) < limit for digest in split.images.digests], bool)
-    return split.select(np.flatnonzero(~chosen)), split.select(np.flatnonzero(chosen))
-
-
-def _number(digest: bytes, salt: str) -> int:
-    return int.from_bytes(hashlib.blake2b(digest, digest_size=4, salt=salt.encode()).digest(), "big")
+    return next((word for word in re.split(r"[\W_]+", name.lower()) if word in SPLITS), None)
 
 
 def finish(
     name: str, splits: Mapping[str, Split], classes: tuple[str, ...] = (), problems: Sequence[str] = ()
 ) -> Dataset:
-    """A dataset out of what a reader found: missing splits are cut from train, duplicates over splits are named.
+    """A dataset out of what a reader found: missing splits are cut from train, and what looks wrong is put into words.
 
-    Without a test split, 20 % of train becomes test, and 10 % val; with one, 10 % of train becomes val.
+    Without a test split, 20 % of train becomes test; without val, 10 % of what is left becomes val. The choice for an
+    image depends on its content alone: it stays when images are added, and exact duplicates go together. Where all
+    images are of one class, that is no label, and none is given.
+
+    Raises:
+        DataError: a class of a given val or test is not in train.
     """
-    found = dict(splits)
-    train = found.get("train")
-    assert train is not None, "every reader gives a train split"
-    nothing = train.select([])
-    if not len(found.get("test", ())):
-        train, found["test"] = cut(train, TEST_SHARE, "test")
-    if not len(found.get("val", ())):
-        train, found["val"] = cut(train, VAL_SHARE, "val")
-    found["train"] = train
-    ordered = {part: found.get(part, nothing) for part in ("train", "val", "test")}
-    told = [*problems, *straddling(ordered), *_thin(ordered, classes)]
-    return Dataset(name, ordered, classes, tuple(told), fingerprint(ordered, classes))
+    told = list(problems)
+    found = {part: splits[part] for part in ("train", "val", "test") if part in splits}
+    labels = {
+        part: label.index for part, split in found.items() if isinstance(label := split.targets.get("label"), Label)
+    }
+    if labels and len(classes) == 1:
+        told.append(f"All images are of a single class, {classes[0]!r}: they are read without labels.")
+        kinds = {kind for split in found.values() for kind in split.targets if kind != "label"}
+        found = {
+            part: Split(split.images, {kind: split.targets[kind] for kind in kinds & set(split.targets)}, split.names)
+            for part, split in found.items()
+        }
+        labels, classes = {}, (classes if "boxes" in kinds else ())
+    _known(name, labels, classes)
+    digests = {part: list(split.images.digests) for part, split in found.items()}
+    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+        if not digests.get(part):
+            if part in found:
+                told.append(f"The {part} split that is there holds no image: {share:.0%} of train is cut for it.")
+            kept, taken = _cut(digests["train"], share, part)
+            found[part], found["train"] = found["train"].select(taken), found["train"].select(kept)
+            digests[part] = [digests["train"][i] for i in taken]
+            digests["train"] = [digests["train"][i] for i in kept]
+    ordered = {part: found[part] for part in ("train", "val", "test")}
+    told += [*_straddling(ordered, digests), *_contradicting(ordered, digests, classes)]
+    told += [*_mixed(ordered), *_thin(ordered, classes)]
+    return Dataset(name, ordered, classes, tuple(told), fingerprint(ordered, classes, digests))
 
 
-def straddling(splits: Mapping[str, Split]) -> list[str]:
+def _cut(digests: Sequence[bytes], share: float, salt: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions that stay, and those of a share chosen by content hash."""
+    limit = int(share * 2**32)
+    chosen = np.array([_number(digest, salt) < limit for digest in digests], bool)
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _number(digest: bytes, salt: str) -> int:
+    # hashed again with the split's name: the choice for val is independent of that for test
+    return int.from_bytes(hashlib.blake2b(digest, digest_size=4, salt=salt.encode()).digest(), "big")
+
+
+# -- what looks wrong, one sentence each
+
+
+def _known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:
+    if "train" not in labels or not len(labels["train"]):
+        return
+    present = torch.bincount(labels["train"], minlength=len(classes)) > 0
+    for part in ("val", "test"):
+        strange = [i for i in sorted(set(labels[part].tolist() if part in labels else ())) if not present[i]]
+        if strange:
+            raise DataError(
+                f"data={name!r}: class {classes[strange[0]]!r} of {part} is not in train; add it there, or take it away."
+            )
+
+
+def _count(n: int, word: str = "image") -> str:
+    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
+
+
+def _few(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def _straddling(splits: Mapping[str, Split], digests: Mapping[str, Sequence[bytes]]) -> list[str]:
     """A sentence for each pair of splits that share exact duplicates."""
-    digests = {part: set(split.images.digests) for part, split in splits.items()}
-    parts, told = list(splits), []
+    sets, parts, told = {part: set(own) for part, own in digests.items()}, list(splits), []
     for i, one in enumerate(parts):
         for other in parts[i + 1 :]:
-            shared = digests[one] & digests[other]
+            shared = sets[one] & sets[other]
             if shared:
-                names = [splits[other].names[k] for k, d in enumerate(splits[other].images.digests) if d in shared][:3]
-                more = ", …" if len(shared) > 3 else ""
+                places = [k for k, digest in enumerate(digests[other]) if digest in shared]
+                names = [splits[other].names[k] for k in places[:4]]
+                stands = "stands" if len(places) == 1 else "stand"
                 told.append(
-                    f"{len(shared)} images of {other} stand in {one} too, byte for byte ({', '.join(names)}{more}): "
+                    f"{_count(len(places))} of {other} {stands} in {one} too, bit for bit ({_few(names)}): "
                     f"what is measured on {other} is too good."
                 )
     return told
+
+
+def _contradicting(
+    splits: Mapping[str, Split], digests: Mapping[str, Sequence[bytes]], classes: Sequence[str]
+) -> list[str]:
+    """A sentence if one image stands in several classes."""
+    seen: dict[bytes, tuple[int, str]] = {}
+    pairs: list[tuple[str, str, int, int]] = []
+    for part, split in splits.items():
+        label = split.targets.get("label")
+        if isinstance(label, Label):
+            for digest, own, name in zip(digests[part], label.index.tolist(), split.names, strict=True):
+                other, title = seen.setdefault(digest, (own, name))
+                if other != own:
+                    pairs.append((title, name, other, own))
+    if not pairs:
+        return []
+    title, name, other, own = pairs[0]
+    return [
+        f"{_count(len(pairs))} stand{'s' if len(pairs) == 1 else ''} in two classes, bit for bit; the first: {title} "
+        f"({classes[other]}) and {name} ({classes[own]})."
+    ]
+
+
+def _mixed(splits: Mapping[str, Split]) -> list[str]:
+    grey = total = 0
+    for split in splits.values():
+        if isinstance(split.images, Files):
+            grey += int((split.images.found.channels == 1).sum())
+            total += len(split)
+    if 0 < grey < total:
+        return [
+            f"{grey:,} of {total:,} images {'is' if grey == 1 else 'are'} grey, the others coloured: all are read as coloured."
+        ]
+    return []
 
 
 def _thin(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
@@ -82,18 +176,21 @@ def _thin(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
                 told.append(f"The {part} split holds a single class, {classes[int(present.int().argmax())]!r}.")
             elif part == "train" and not bool(present.all()):
                 absent = [c for c, here in zip(classes, present.tolist(), strict=True) if not here]
-                told.append(
-                    f"The train split has no image of {', '.join(absent[:5])}{' …' if len(absent) > 5 else ''}."
-                )
+                told.append(f"The train split has no image of {_few(absent, 5)}.")
     return told
 
 
-def fingerprint(splits: Mapping[str, Split], classes: Sequence[str]) -> str:
+# -- what a run is known to have seen
+
+
+def fingerprint(
+    splits: Mapping[str, Split], classes: Sequence[str], digests: Mapping[str, Sequence[bytes]] | None = None
+) -> str:
     """A hash of contents, targets, splits and class names, hex; the order of the images counts, their names do not."""
     total = hashlib.blake2b("\0".join(classes).encode(), digest_size=16)
     for part, split in splits.items():
         total.update(part.encode())
-        for digest in split.images.digests:
+        for digest in split.images.digests if digests is None else digests[part]:
             total.update(digest)
         for kind, target in sorted(split.targets.items()):
             total.update(kind.encode())
@@ -106,7 +203,8 @@ def _blocks(target: Target) -> list[bytes]:
     if isinstance(target, Label):
         return [target.index.numpy().tobytes()]
     if isinstance(target, Boxes):
-        return [t.numpy().tobytes() for t in (*target.corners, *target.labels)]
+        shape = np.array([len(own) for own in target.labels], np.int64)  # which boxes belong to which image
+        return [shape.tobytes(), *(t.numpy().tobytes() for t in (*target.corners, *target.labels))]
     blocks = []
     for value in vars(target).values():
         if isinstance(value, torch.Tensor):
@@ -117,12 +215,14 @@ def _blocks(target: Target) -> list[bytes]:
 
 
 def order(names: Sequence[str]) -> NDArray[np.int64]:
-    """Positions that sort names as a person would: 2 before 10."""
-    import re
+    """Positions that sort names as a person would: 2 before 10.
 
-    def key(name: str) -> list[tuple[int, int, str]]:
-        return [
-            (0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
-        ]
+    >>> order(["10.png", "2.png", "a.png"]).tolist()
+    [1, 0, 2]
+    """
+
+    def key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+        parts = [part for part in re.split(r"(\d+)", name) if part]
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
 
     return np.array(sorted(range(len(names)), key=lambda i: key(names[i])), np.int64)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files below a folder, and which of them are images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from pellucid.data.decoding import SUFFIXES, Files, Scan, Source, scan
+from pellucid.data.splitting import order
+
+__all__ = ["holds_images", "images_below", "join", "readable"]
+
+
+def images_below(top: Path) -> list[Path]:
+    """The files below a folder that are named as images, in natural order; hidden files and folders are passed over."""
+    found = [file for file in top.rglob("*") if file.suffix.lower() in SUFFIXES]
+    titles = [file.relative_to(top) for file in found]
+    kept = [
+        i for i, title in enumerate(titles) if not any(part[0] == "." for part in title.parts) and found[i].is_file()
+    ]
+    return [found[kept[i]] for i in order([titles[i].as_posix() for i in kept])]
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether a file below a folder is named as an image."""
+    return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
+
+
+def readable(
+    sources: Sequence[Source], titles: Sequence[str], container: Path | None = None
+) -> tuple[list[int], Files, list[str]]:
+    """Positions of the files that are images, these as images, and a sentence for each of the others.
+
+    Args:
+        sources: paths, or files' bytes.
+        titles: what to call each.
+        container: the file that holds the bytes, by which they are known at the next look.
+    """
+    found = scan(sources, titles, container=container)
+    good = [i for i in range(len(sources)) if i not in found.problems]
+    kept = Scan(found.sizes[good], found.channels[good], [found.digests[i] for i in good], {})
+    images = Files([sources[i] for i in good], [titles[i] for i in good], kept)
+    return good, images, list(found.problems.values())
+
+
+def join(parts: Sequence[Files]) -> Files:
+    """Images of several containers as one sequence."""
+    scans = [part.found for part in parts]
+    return Files(
+        [*chain.from_iterable(part.sources for part in parts)],
+        [*chain.from_iterable(part.names for part in parts)],
+        Scan(
+            np.concatenate([one.sizes for one in scans]),
+            np.concatenate([one.channels for one in scans]),
+            [*chain.from_iterable(one.digests for one in scans)],
+            {},
+        ),
+    )

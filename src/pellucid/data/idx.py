@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MNIST-style idx files, plain or gzipped: Y. LeCun's format, http://yann.lecun.com/exdb/mnist."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.data.arrays import Part, from_arrays
+from pellucid.data.dataset import Dataset
+from pellucid.data.splitting import SPLITS
+from pellucid.errors import DataError
+
+__all__ = ["idx_files", "open_idx", "read_idx"]
+
+_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_ROLES = {"images": "images", "image": "images", "labels": "labels", "label": "labels"}
+_PARTS = {**SPLITS, "t10k": "test"}
+
+
+def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
+    """The idx files of a folder, by split and role: {"train": {"images": …, "labels": …}, "test": …}; t10k is test.
+
+    A file is one if its name holds a split's word and `images` or `labels`, and it begins with the idx magic number
+    (or, cut off or damaged, is at least named idx).
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(folder.iterdir()):
+        words = re.split(r"[\W_]+", file.name.lower())
+        role = next((_ROLES[word] for word in words if word in _ROLES), None)
+        named = any(re.fullmatch(r"idx\d*", word) for word in words)
+        if role is None or not file.is_file() or not (named or (file.suffix in ("", ".gz") and _has_magic(file))):
+            continue
+        part = next((_PARTS[word] for word in words if word in _PARTS), "train")
+        own = found.setdefault(part, {})
+        if role not in own or own[role].suffix == ".gz":  # of a file and its gzipped copy the plain one is quicker
+            own[role] = file
+    return {part: files for part, files in found.items() if "images" in files}
+
+
+def _has_magic(file: Path) -> bool:
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            head = stream.read(4)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in _TYPES and 1 <= head[3] <= 4
+
+
+def open_idx(path: Path, files: Mapping[str, Mapping[str, Path]]) -> Dataset:
+    """The splits that `idx_files` found.
+
+    Raises:
+        DataError: a file is cut off or no idx file, or images and labels differ in number.
+    """
+    if "train" not in files:
+        raise DataError(
+            f"data={str(path)!r}: has idx files of {', '.join(sorted(files))} but none of train; "
+            "add train-images and train-labels."
+        )
+    arrays = {part: {role: read_idx(file) for role, file in own.items()} for part, own in files.items()}
+    return from_arrays(str(path), {part: Part(own["images"], own.get("labels")) for part, own in arrays.items()})
+
+
+def read_idx(file: Path) -> NDArray[Any]:
+    """One idx file as an array of its own type and shape.
+
+    Raises:
+        DataError: it cannot be read, is no idx file, or is shorter or longer than its header tells.
+    """
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            content = stream.read()
+    except (OSError, EOFError, zlib.error) as fault:
+        raise DataError(f"data={str(file)!r}: cannot be read ({fault}); fetch it again.") from fault
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or len(content) < 4 + 4 * content[3]:
+        raise DataError(f"data={str(file)!r}: is no idx file; give one that begins with the idx magic number.")
+    kind, dimensions = np.dtype(_TYPES[content[2]]), content[3]
+    shape = np.frombuffer(content, ">i4", dimensions, 4)
+    expected = 4 + 4 * dimensions + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    if len(content) != expected or (shape < 0).any():
+        raise DataError(
+            f"data={str(file)!r}: has {len(content):,} bytes where its header tells {expected:,}; fetch it again."
+        )
+    return np.frombuffer(content, kind, offset=4 + 4 * dimensions).reshape(shape)
