@@ -155,7 +155,7 @@ def convolves(model: nn.Module) -> bool:
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device has bf16 arithmetic of its own, rather than an emulation."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 

@@ -108,7 +108,8 @@ class Run:
             raise RunError(
                 f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again."
             ) from fault
-        return model.eval()
+        model.eval()
+        return model  # type: ignore[no-any-return]
 
     @property
     def resuming(self) -> str:
@@ -171,7 +172,8 @@ def load(path: str | Path) -> Run | nn.Module:
     if owner in ("torchvision", "timm", "efficientnet_lite0") and not Path(path).exists():
         from pellucid.models.building import load_external
 
-        return load_external(str(path))
+        external: nn.Module = load_external(str(path))
+        return external
     return Run(path)
 
 

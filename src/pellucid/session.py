@@ -287,7 +287,7 @@ class Session:
         """Whether patience has run out."""
         if self.recipe.patience is None or self.best is None:
             return False
-        return self.step // self.steps_per_epoch - self.best["epoch"] >= self.recipe.patience
+        return bool(self.step // self.steps_per_epoch - self.best["epoch"] >= self.recipe.patience)
 
     def due(self) -> bool:
         """Whether the last saved state is older than asked for."""

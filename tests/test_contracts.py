@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Over the catalogues: every task with every model that fits trains, saves, loads, and answers the same; every lens looks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid import _catalog, data
+from pellucid.data.dataset import Dataset
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Target
+from pellucid.errors import UsageError
+from pellucid.inference import evaluate, predict
+from pellucid.looking import look, sight_of
+from pellucid.models import building
+from pellucid.recipe import Recipe
+from pellucid.run import Run, load
+from pellucid.training import train
+
+# models that need larger images, or a name, than the others; every other option keeps its default
+OPTIONS: dict[str, dict[str, Any]] = {
+    "timm": {"name": "test_resnet.r160_in1k"},
+    "vgg": {"size": 32},
+    "unet": {"widths": (8, 16)},
+}
+TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
+
+
+def small(task: str) -> Dataset:
+    """A few dozen of the task's own example images."""
+    kind = _catalog.find("tasks", task)
+    whole = data.open(kind.example)  # type: ignore[attr-defined]
+    splits = {
+        part: split.select(range(min(len(split), {"train": 96}.get(part, 24))))
+        for part, split in whole.splits.items()
+    }
+    return whole.replace(splits=splits)
+
+
+def fits(task: str, model: str) -> bool:
+    kind: Any = _catalog.find("tasks", task)
+    return bool(_catalog.find("models", model).output in kind.accepts)  # type: ignore[attr-defined]
+
+
+PAIRS = [(task, model) for task in TASKS for model in MODELS if fits(task, model)]
+
+
+@pytest.mark.parametrize(("task", "model"), PAIRS)
+def test_every_task_with_every_model_that_fits(tmp_path: Path, task: str, model: str) -> None:
+    dataset = small(task)
+    made = train(task, dataset, model, tmp_path / "run", epochs=4, batch_size=16, lr=1e-3, schedule="constant",
+                 precision="fp32", device="cpu", progress=False, **OPTIONS.get(model, {}))  # fmt: skip
+    losses = [row["loss"] for row in made.history if row["split"] == "train"]
+    assert min(losses[len(losses) // 2 :]) < losses[0], "the loss was not lowered"
+    loaded = load(made.path)
+    assert isinstance(loaded, Run)
+    one, other = made.model(), loaded.model()
+    assert not one.training
+    images = torch.rand(4, loaded.channels, *loaded.size)
+    with torch.no_grad():
+        torch.testing.assert_close(one(images), other(images))
+        torch.testing.assert_close(one(images[1:2]), one(images)[1:2], rtol=1e-4, atol=1e-5)
+        answers = made.task.predict(one, images)
+        single = made.task.predict(one, images[1:2])
+    assert isinstance(answers, Target)
+    assert len(answers) == 4
+    for field in dataclasses.fields(answers):
+        whole, part = getattr(answers, field.name), getattr(single, field.name)
+        if isinstance(whole, torch.Tensor):
+            torch.testing.assert_close(whole[1:2], part, rtol=1e-4, atol=1e-5)
+    assert building.describe(one)["name"] == model
+    assert made.task.evidence(one(images)).shape == (4,)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_evaluate_and_predict_are_one_path(tmp_path: Path, task: str) -> None:
+    """The very inputs that `evaluate` measured, handed to `predict` as arrays, get the same answers."""
+    dataset = small(task)
+    run = train(task, dataset, None, tmp_path / "run", epochs=1, batch_size=16, device="cpu", progress=False)
+    found: list[Target] = []
+    kind: Any = type(run.task)
+    original = kind.score
+
+    def spy(self: Any, input: torch.Tensor, prediction: Target, target: Target) -> Any:
+        found.append(prediction)
+        inputs.append(input)
+        return original(self, input, prediction, target)
+
+    inputs: list[torch.Tensor] = []
+    kind.score = spy
+    try:
+        evaluate(run, dataset, baselines=False, batch_size=24)
+    finally:
+        kind.score = original
+    arrays = [image.permute(1, 2, 0).numpy() for batch in inputs for image in batch]
+    rows = predict(run, arrays)
+    names = [row["name"] for row in rows]
+    expected = [row for batch in found for row in run.task.write(batch, names[: len(batch)], run.classes)]
+    assert len(rows) == len(expected)
+    for mine, theirs in zip(rows, expected, strict=True):
+        for key in theirs:
+            if key == "picture":
+                assert np.abs(mine[key].astype(int) - theirs[key].astype(int)).max() <= 1
+            elif key == "probabilities":
+                assert mine[key] == pytest.approx(theirs[key], abs=2e-5)
+            elif key == "label":
+                assert mine[key] == theirs[key]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_depends_on_the_batch_size(tmp_path: Path, task: str) -> None:
+    dataset = small(task)
+    run = train(task, dataset, None, tmp_path / "run", epochs=1, batch_size=16, device="cpu", progress=False)
+    main = run.task.main
+    values = [evaluate(run, dataset, baselines=False, batch_size=size)["model"][main]["value"] for size in (1, 7, 24)]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_baseline_is_measured_on_the_same_images_and_drawn(tmp_path: Path, task: str) -> None:
+    dataset = small(task)
+    made: Any = _catalog.find("tasks", task)()
+    made.read(dataset)
+    size = None if made.keeps_size else dataset.size
+    found = made.baselines(dataset.splits["train"], dataset.splits["test"], size)
+    assert len(found) >= 3
+    for name, records in found.items():
+        summary = made.summary(records, dataset.classes)
+        assert main_is_finite(summary[made.main]), name
+        assert made.ranking(records).shape == made.per_image(records).shape
+        assert made.per_image(records).mean() == pytest.approx(summary[made.main].value, rel=1e-3, abs=1e-4)
+
+
+def main_is_finite(measure: Any) -> bool:
+    return bool(
+        np.isfinite([measure.value, measure.low, measure.high]).all() and measure.low <= measure.value <= measure.high
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_training_inputs_do_not_depend_on_how_a_batch_is_shared(task: str) -> None:
+    """Two processes with half a batch each see what one process sees."""
+    dataset = small(task)
+    made: Any = _catalog.find("tasks", task)()
+    made.read(dataset)
+    split = dataset.splits["train"]
+    from pellucid.data.batches import store
+
+    size = dataset.size
+    assert size is not None
+    kept = store(split, size, dataset.channels)
+    index = torch.arange(8)
+    whole, _ = made.prepare(kept.batch(index), Draws.step(0, 5, slice(0, 8), 8), training=True)
+    half, _ = made.prepare(kept.batch(index[4:]), Draws.step(0, 5, slice(4, 8), 8), training=True)
+    torch.testing.assert_close(whole[4:], half)
+
+
+@pytest.mark.parametrize("lens", _catalog.names("lenses"))
+def test_every_lens_is_finite_and_leaves_nothing_behind(tmp_path: Path, lens: str) -> None:
+    run = train(
+        "classify",
+        "digits",
+        "convnet",
+        tmp_path / "run",
+        epochs=1,
+        limit=128,
+        device="cpu",
+        progress=False,
+        widths=(8,),
+    )
+    evaluate(run, baselines=False)
+    view = look(run, lens, out=tmp_path)
+    assert view.words
+    assert view.numbers
+    assert all(np.isfinite(array[~np.isnan(array)]).all() for array in view.numbers.values() if array.dtype.kind == "f")
+    assert (tmp_path / f"{lens}.png").stat().st_size > 5000
+    assert (tmp_path / f"{lens}.npz").exists()
+    sight = sight_of(run)
+    assert sight.model is not None
+    before = [
+        (module.training, len(module._forward_hooks), len(module._backward_hooks)) for module in sight.model.modules()
+    ]
+    broken = dataclasses.replace(sight, images=None, history=(), records={})
+    with pytest.raises(UsageError):
+        _catalog.find("lenses", lens)().look(broken)  # type: ignore[attr-defined]
+    after = [
+        (module.training, len(module._forward_hooks), len(module._backward_hooks)) for module in sight.model.modules()
+    ]
+    assert before == after
+
+
+def test_no_two_owners_of_options_share_a_name() -> None:
+    """Options are given flat, so that a name must say whose it is: a task's, a training's, or a model's."""
+    of_recipe = {field.name for field in dataclasses.fields(Recipe)}
+    for task in TASKS:
+        of_task = {field.name for field in dataclasses.fields(_catalog.find("tasks", task))}  # type: ignore[arg-type]
+        assert not of_task & of_recipe
+        for model in MODELS:
+            assert not set(building.options(model)) & (of_task | of_recipe), (task, model)
