@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine"),
     ("inference", "looking", "exporting"),
-    ("session", "journal", "training", "comparison"),
+    ("session", "journal", "training", "comparison", "difference", "sidebyside"),
     ("reporting",),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )

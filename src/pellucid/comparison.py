@@ -3,133 +3,48 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_origin
+from typing import Any, get_origin
 
 import numpy as np
-from rich.console import Group
-from rich.table import Table
+from numpy.typing import NDArray
 
-from pellucid import _catalog
 from pellucid.data.dataset import Dataset
 from pellucid.difference import Difference, paired, unpaired
-from pellucid.errors import PellucidError, TrainingError, UnknownNameError, UsageError
+from pellucid.errors import PellucidError, TrainingError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import evaluate
 from pellucid.models import building
 from pellucid.run import Run
 from pellucid.settings import Settings
-from pellucid.sidebyside import figure
-from pellucid.tasks import Measure
+from pellucid.sidebyside import Comparison, Row, draw, text, write_csv
+from pellucid.tasks import Task
 from pellucid.training import train
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["compare", "sweep"]
 
-__all__ = ["Comparison", "Row", "compare", "sweep"]
-
-_LEVEL = 0.95
-
-
-@final
-@dataclass(frozen=True)
-class Row:
-    """One run in a comparison."""
-
-    name: str  # the shortest end of its path that no other has
-    run: Run
-    asked: Mapping[str, Any]  # the options in which the runs differ
-    metrics: Mapping[str, Any] | None  # None: it could not be measured
-    difference: Difference | None = None  # of the main measure to the best run of the same task; None for that run
-
-    @property
-    def main(self) -> str:
-        """The measure that decides."""
-        return self.run.task.main
-
-    @property
-    def measure(self) -> Measure | None:
-        """The main measure on the test images."""
-        return Measure(**self.metrics["model"][self.main]) if self.metrics else None
-
-
-@final
-@dataclass(frozen=True)
-class Comparison:
-    """Runs side by side; printed by rich as a table."""
-
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    figure: Figure = field(repr=False)
-    files: tuple[Path, ...] = ()
-
-    def __rich__(self) -> Group:
-        tables = [
-            self._table([row for row in self.rows if row.run.info["task"]["name"] == name]) for name in self._tasks
-        ]
-        lines = [*self.notes, *(f"written to {file}" for file in self.files)]
-        return Group(*tables, *(line.replace("[", "\\[") for line in lines))
-
-    @property
-    def _tasks(self) -> list[str]:
-        return list(dict.fromkeys(row.run.info["task"]["name"] for row in self.rows))
-
-    def _table(self, rows: Sequence[Row]) -> Table:
-        measured = [row.metrics for row in rows if row.metrics]
-        units = {name: m["unit"] for metrics in measured[::-1] for name, m in metrics["model"].items()}
-        asked = list(dict.fromkeys(name for row in rows for name in row.asked))
-        about = f"{rows[0].run.info['task']['name']}: measures on the test images, with 95 % intervals"
-        table = Table(title=about, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for title in ("run", *asked):
-            table.add_column(title)
-        for title in ("parameters", "time", *(f"{n}{f' [{u}]' if u else ''}" for n, u in units.items())):
-            table.add_column(title.replace("[", "\\["), justify="right")
-        table.add_column(f"{rows[0].main} minus the best's", justify="right")
-        table.add_column("")
-        for row in rows:
-            found = row.metrics["model"] if row.metrics else {}
-            best = row.metrics is not None and row.difference is None
-            said = (
-                "best"
-                if best
-                else "–"
-                if row.difference is None
-                else "real"
-                if row.difference.real
-                else "may be chance"
-            )
-            table.add_row(
-                row.name,
-                *(_text(row.asked.get(name)) for name in asked),
-                f"{row.run.info['parameters']:,}",
-                _duration(row.run.info["seconds"]),
-                *(str(Measure(**found[name])) if name in found else "–" for name in units),
-                str(row.difference) if row.difference else "",
-                said,
-                style="bold" if best else "",
-            )
-        return table
+_LEVEL = 0.95  # of all intervals of differences together
+_INCIDENTAL = {"device", "checkpoint", "compile"}  # options of a training that leave its result as it is
 
 
 def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> Comparison:
     """Set runs side by side: parameters, time, measures with intervals, and whether a difference is real.
 
     Each run stands against the best one of its task. Where both saw the same test images, the difference is bootstrapped
-    image by image; else it comes from the two intervals. The intervals of the differences are widened so that all of
-    them together hold at 95 % (Bonferroni). A run that was not evaluated yet is, without its baselines.
+    image by image; else it comes from the two intervals. The intervals of several differences are widened so that all of
+    them together hold at 95 % (Bonferroni). A run that was not evaluated yet is now, without its baselines.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
-    >>> options = {"data": "digits", "model": "mlp", "progress": False}
-    >>> runs = [train(out=f"{folder.name}/{n}", hidden=(8,), epochs=n, **options) for n in (1, 9)]
+    >>> runs = [train("classify", "digits", "mlp", f"{folder.name}/{n}", hidden=(8,), epochs=n, progress=False) for n in (1, 9)]
     >>> found = compare(runs)
-    >>> [(row.name, row.difference.real if row.difference else "best") for row in found.rows]
-    [('1', True), ('9', 'best')]
+    >>> [(row.name, row.verdict) for row in found.rows]
+    [('1', 'real'), ('9', 'best')]
     >>> [file.name for file in found.files]
     ['comparison.csv', 'comparison.png']
     >>> folder.cleanup()
@@ -142,87 +57,232 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
         UsageError: fewer than two runs.
         RunError: a folder that is no run.
     """
-    unique = {run.path.resolve(): run for run in (r if isinstance(r, Run) else Run(r) for r in runs)}
-    if len(unique) < 2:
-        raise UsageError(f"runs={[str(path) for path in unique]}: a comparison needs two runs or more; name another.")
-    chosen = list(unique.values())
+    opened = (run if isinstance(run, Run) else Run(run) for run in runs)
+    chosen = list({run.path.resolve(): run for run in opened}.values())
+    if len(chosen) < 2:
+        raise UsageError(
+            f"runs={[str(run.path) for run in chosen]}: a comparison needs two runs or more; name another."
+        )
     notes: list[str] = []
-    rows = [
-        Row(name, run, asked, _metrics(run, name, notes))
-        for run, name, asked in zip(chosen, _names(chosen), _asked(chosen), strict=True)
-    ]
-    for task in dict.fromkeys(row.run.info["task"]["name"] for row in rows):
-        places = [i for i, row in enumerate(rows) if row.run.info["task"]["name"] == task]
-        for place, row in zip(places, _judged([rows[i] for i in places], notes), strict=True):
-            rows[place] = row
-    drawn = figure([(row.name, row.run, row.measure) for row in rows])
-    folder = Path(out) if out is not None else chosen[0].path.parent / "comparison"
-    comparison = Comparison(tuple(rows), tuple(dict.fromkeys(notes)), drawn)
-    return replace(comparison, files=_written(comparison, folder))
+    parts = zip(_names(chosen), chosen, _asked(chosen), strict=True)
+    rows = [Row(name, run, asked, _metrics(name, run, notes)) for name, run, asked in parts]
+    tasks = dict.fromkeys(row.task for row in rows)
+    judged = {row.name: row for task in tasks for row in _judged([row for row in rows if row.task == task], notes)}
+    rows = [judged[row.name] for row in rows]
+    figure, folder = draw(rows), Path(out) if out is not None else chosen[0].path.parent / "comparison"
+    table, picture = folder / "comparison.csv", folder / "comparison.png"
+    write_csv(rows, table)
+    with write_atomically(picture) as draft:
+        figure.savefig(draft, format="png", facecolor="white")
+    return Comparison(tuple(rows), tuple(notes), figure, (table, picture))
 
 
-def _metrics(run: Run, name: str, notes: list[str]) -> Mapping[str, Any] | None:
-    """What `evaluate` found, or finds now; None, with the reason, for a run that has nothing to measure."""
-    if run.status == "failed":
-        notes.append(f"{name} failed: {run.info.get('failure', 'see its run.json')}")
-        return None
-    if run.status != "finished":
-        notes.append(f"{name} is {run.status} at epoch {(run.history or [{'epoch': 0}])[-1]['epoch']:g}.")
-    found = run.metrics
-    if found is None:
+def sweep(
+    task: str | Task = "classify",
+    data: str | Path | Dataset | None = None,
+    model: str | Sequence[str] | None = None,
+    out: str | Path | None = None,
+    *,
+    progress: bool = True,
+    **options: Any,
+) -> Comparison:
+    """Train the same task over lists of options, every combination, and compare the runs.
+
+    A list or tuple holds values to try, anything else is one value for all; the values of an option that is itself a
+    sequence are sequences: hidden=[(64,), (64, 32)]. An option is given to those models that have it. A training that
+    fails (a loss that is not finite) is a finding, and the others go on; the same call resumes a sweep.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> found = sweep("classify", "digits", "mlp", folder.name, lr=[1e-5, 1e-2], hidden=[(8,)], epochs=3, progress=False)
+    >>> [(row.name, row.verdict) for row in found.rows]
+    [('mlp,lr=1e-05', 'real'), ('mlp,lr=0.01', 'best')]
+    >>> folder.cleanup()
+
+    Args:
+        task: a name in the catalogue, or a task with its options.
+        data: what `train` takes; by default the task's embedded example.
+        model: a name in the catalogue or several; by default the task's own.
+        out: the folder for the runs and comparison/; by default one under `runs/`, named for what was asked.
+        progress: show each training's progress.
+        options: fields of the task, options of the models, and fields of `Recipe`, flat, each a value or a list of values.
+
+    Raises:
+        UsageError: something asked for cannot be, in any of the combinations, or there is only one; nothing was written.
+        KeyboardInterrupt: a training was stopped.
+    """
+    models = [model] if isinstance(model, str) else [*(model or ())]
+    grid = _grid(task, models, options)
+    folder = Path(out) if out is not None else _default_folder(task, data, grid)
+    runs = []
+    for chosen, combination, name in grid:
         try:
-            return evaluate(run, baselines=False)
-        except PellucidError as fault:
-            notes.append(f"{name} was not measured: {fault}")
+            run = train(task, data, chosen, folder / name, progress=progress, **combination)
+        except TrainingError:
+            run = Run(folder / name)  # its record says what happened
+        if run.status == "stopped":
+            raise KeyboardInterrupt
+        if run.status == "finished" and run.metrics is None:
+            evaluate(run, baselines=False)
+        runs.append(run)
+    return compare(runs, folder / "comparison")
+
+
+# -- which trainings a sweep makes
+
+
+def _grid(task: str | Task, models: Sequence[str], options: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
+    """Model, options and folder name of every combination, all of them checked."""
+    lists = {name: [*value] if isinstance(value, (list, tuple)) else [value] for name, value in options.items()}
+    settings = Settings.of(task, None, {})
+    names = [name.replace("-", "_") for name in models] or [settings.model]
+    known = {name: building.options(name) for name in names}
+    general = {field.name for owner in (settings.task, settings.recipe) for field in dataclasses.fields(owner)}  # type: ignore[arg-type]
+    found: dict[str, tuple[str, dict[str, Any], str]] = {}
+    for model, own in known.items():
+        # an option that only another model of the sweep has says nothing about this one
+        foreign = {name for other in known.values() for name in other} - set(own) - general
+        mine = {name: values for name, values in lists.items() if name not in foreign}
+        for name, values in mine.items():
+            _check_values(name, options[name], values, name in own and get_origin(own[name][0]) is tuple)
+        for chosen in itertools.product(*mine.values()):
+            combination = dict(zip(mine, chosen, strict=True))
+            Settings.of(task, model, combination)
+            varied = [f"{name}={text(value)}" for name, value in combination.items() if len(mine[name]) > 1]
+            label = ",".join([model, *varied]).replace("/", "_")
+            found[label] = model, combination, label
+    if len(found) < 2:
+        raise UsageError(
+            f"sweep={[*found]}: one combination leaves nothing to compare; give an option two values or more."
+        )
+    return [*found.values()]
+
+
+def _check_values(name: str, given: Any, values: Sequence[Any], sequences: bool) -> None:
+    if not values:
+        raise UsageError(f"{name}={given!r}: holds no value to try; give one or more.")
+    if sequences and not all(isinstance(value, (list, tuple)) for value in values):
+        raise UsageError(
+            f"{name}={given!r}: each value to try is a sequence; for a single one give {name}=[{given!r}]."
+        )
+
+
+def _default_folder(task: str | Task, data: Any, grid: Sequence[Any]) -> Path:
+    """runs/sweep-TASK-DATA-HASH: the same request finds its runs again."""
+    settings = Settings.of(task, None, {})
+    what = data.name if isinstance(data, Dataset) else str(data or settings.task.example)
+    short = "".join(c if c.isalnum() else "_" for c in Path(what).name)
+    key = hashlib.sha256(repr((settings, what, grid)).encode()).hexdigest()[:6]
+    return Path("runs") / f"sweep-{settings.task_name}-{short}-{key}"
+
+
+# -- what is compared
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The ends of the runs' paths, as long as it takes to tell them apart."""
+    paths = [run.path.resolve().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _asked(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """For each run the options in which it differs from others of its task; a default counts as asked for."""
+    full = []
+    for run in runs:
+        info = run.info
+        model = {name: default for name, (_, default, _) in building.options(info["model"]["name"]).items()}
+        recipe = {name: value for name, value in info["recipe"].items() if name not in _INCIDENTAL}
+        named = {"data": info["data"]["what"], "model": info["model"]["name"]}
+        full.append(named | info["task"]["options"] | model | info["model"]["options"] | recipe)
+    found = []
+    for run, mine in zip(runs, full, strict=True):
+        peers = [
+            other
+            for peer, other in zip(runs, full, strict=True)
+            if peer.info["task"]["name"] == run.info["task"]["name"]
+        ]
+        found.append(
+            {
+                name: value
+                for name, value in mine.items()
+                if len({text(peer[name]) for peer in peers if name in peer}) > 1
+            }
+        )
     return found
 
 
+def _metrics(name: str, run: Run, notes: list[str]) -> Mapping[str, Any] | None:
+    """What `evaluate` found, or finds now; None, with the reason, for a run that has nothing to measure."""
+    if run.status == "failed":
+        notes.append(f"{name} failed: {run.info.get('failure', 'its run.json does not say why')}")
+        return None
+    if run.status != "finished":
+        epoch = run.history[-1]["epoch"] if run.history else 0
+        notes.append(f"{name} is {run.status}, at epoch {epoch:g} of {run.info['recipe']['epochs']}.")
+    if run.metrics is not None:
+        return run.metrics
+    try:
+        return evaluate(run, baselines=False)
+    except PellucidError as fault:
+        notes.append(f"{name} could not be measured: {fault}")
+        return None
+
+
 def _judged(rows: list[Row], notes: list[str]) -> list[Row]:
-    """The rows of one task, each with its difference to the best of them."""
-    candidates = [row for row in rows if row.measure is not None and row.measure.value is not None]
-    if len(candidates) < 2:
+    """The rows of one task, the best of them marked, the others with their difference to it."""
+    measures = {row.name: row.measure for row in rows}
+    values = {name: m.value for name, m in measures.items() if m and m.value is not None and m.better != "neither"}
+    if len(values) < 2:
         return rows
-    better = candidates[0].measure.better  # type: ignore[union-attr]
-    sign = {"lower": -1, "neither": 0}.get(better, 1)
-    best = max(candidates, key=lambda row: sign * row.measure.value)  # type: ignore[union-attr]
-    level = 1 - (1 - _LEVEL) / (len(candidates) - 1)
-    others = [row for row in candidates if row is not best]
-    columns = {row.name: _pair(row, best) for row in others}
-    together = [row for row in others if columns[row.name] is not None]
+    sign = -1 if any(m.better == "lower" for m in measures.values() if m) else 1
+    first = max(values, key=lambda name: sign * values[name])
+    [best] = [row for row in rows if row.name == first]
+    others = [row for row in rows if row.name in values and row is not best]
+    level = 1 - (1 - _LEVEL) / len(others)
+    reference = _of_each_image(best)
+    columns: dict[str, NDArray[np.float64]] = {}
     found: dict[str, Difference] = {}
-    if together:
-        reference = best.run.records()[best.main]
-        matched = paired([columns[row.name] for row in together], reference, level)  # type: ignore[misc]
-        found = dict(zip([row.name for row in together], matched, strict=True))
-        notes.append(
-            f"{_few([row.name for row in together])} against {best.name}: paired bootstrap over the same {len(reference):,} images."
-        )
     for row in others:
-        if row.name not in found:
-            found[row.name] = unpaired(row.metrics["model"][row.main], best.metrics["model"][best.main], level)  # type: ignore[index]
-            notes.append(
-                f"{row.name} against {best.name}: unpaired, from the two intervals, since {_why_unpaired(row, best)}."
-            )
+        column = _of_each_image(row)
+        why = _why_unpaired(row, best)
+        if why is None and column is not None and reference is not None:
+            columns[row.name] = column
+            continue
+        why = why or f"{(row if column is None else best).name} has no records of each image; evaluate it again"
+        found[row.name] = unpaired(vars(measures[row.name]), vars(measures[best.name]), level)
+        notes.append(f"{row.name} against {best.name}: unpaired, from the two intervals, since {why}.")
+    if columns and reference is not None:
+        found |= dict(zip(columns, paired([*columns.values()], reference, level), strict=True))
+        notes.append(
+            f"{_few([*columns])} against {best.name}: paired bootstrap over the same {len(reference):,} images."
+        )
     if len(others) > 1:
         notes.append(
-            f"The intervals of the {len(others)} differences hold together at 95 % (each at {100 * level:.1f} %)."
+            f"The intervals of the {len(others)} differences hold together at 95 %, each at {100 * level:.1f} %."
         )
-    return [replace(row, difference=found.get(row.name)) for row in rows]
+    return [replace(row, best=row is best, difference=found.get(row.name)) for row in rows]
+
+
+def _of_each_image(row: Row) -> NDArray[np.float64] | None:
+    """What each test image adds to the main measure, where the records of all of them are there."""
+    records = row.run.records()
+    column = row.run.task.per_image(records) if records else None
+    return column if column is not None and row.metrics is not None and len(column) == row.metrics["n"] else None
 
 
 def _why_unpaired(row: Row, best: Row) -> str | None:
-    """Why two runs cannot be compared image by image; None where they can."""
     assert row.metrics is not None
     assert best.metrics is not None
     if row.run.info["data"]["fingerprint"] != best.run.info["data"]["fingerprint"]:
         return "their data differ"
-    if (row.metrics["split"], row.metrics["n"]) != (best.metrics["split"], best.metrics["n"]):
-        return "they were measured on different splits"
-    for each in (row, best):
-        if len(each.run.records().get(each.main, ())) != each.metrics["n"]:
-            return f"{each.name} has no {each.main} of each image"
+    if row.metrics["split"] != best.metrics["split"]:
+        return f"one was measured on {row.metrics['split']} and the other on {best.metrics['split']}"
     return None
 
 
-def _pair(row: Row, best: Row) -> np.ndarray[Any, Any] | None:
-    return row.run.records()[row.main] if _why_unpaired(row, best) is None else None
+def _few(names: Sequence[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''}"

@@ -96,11 +96,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        """What is measured of each image: columns with B rows.
-
-        A column with the name of a measure holds that measure of each image, and the measure is its mean: by it runs
-        that saw the same images are compared image by image.
-        """
+        """What is measured of each image: columns with B rows."""
 
     @abstractmethod
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:

@@ -212,11 +212,10 @@ class Classify(Task):
 
 
 def _columns(truth: Tensor, probabilities: Tensor) -> dict[str, NDArray[Any]]:
-    shares, true = probabilities.cpu().numpy(), truth.cpu().numpy()
+    shares = probabilities.cpu().numpy()
     return {
-        "true": true,
+        "true": truth.cpu().numpy(),
         "predicted": shares.argmax(1),
-        "accuracy": (shares.argmax(1) == true).astype(np.float32),
         "confidence": shares.max(1),
         "probabilities": shares.astype(np.float32),
     }

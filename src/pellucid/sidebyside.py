@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs side by side: as a table on the terminal, as CSV, and as one figure."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from rich.console import Group
+from rich.table import Table
+
+from pellucid.difference import Difference
+from pellucid.files import write_atomically
+from pellucid.run import Run
+from pellucid.tasks import Measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison", "Row", "draw", "write_csv"]
+
+# Okabe & Ito 2008: told apart by the colour-blind too; further runs repeat them with another line
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+LINES = ("-", "--", ":", "-.")
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """One run in a comparison."""
+
+    name: str  # the end of its path, as long as it takes to tell it from the others
+    run: Run
+    asked: Mapping[str, Any]  # the options in which the runs differ
+    metrics: Mapping[str, Any] | None  # None: it could not be measured
+    best: bool = False  # the best of its task
+    difference: Difference | None = None  # of the main measure to the best one's
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return str(self.run.info["task"]["name"])
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What was measured on the test images; {} where nothing was."""
+        return {name: Measure(**found) for name, found in self.metrics["model"].items()} if self.metrics else {}
+
+    @property
+    def measure(self) -> Measure | None:
+        """The one that decides."""
+        return self.measures.get(self.run.task.main)
+
+    @property
+    def verdict(self) -> str:
+        """Where it stands: "best", "real", "may be chance", or "–" where there is nothing to compare."""
+        if self.best:
+            return "best"
+        return "–" if self.difference is None else "real" if self.difference.real else "may be chance"
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side; rich prints it as one table a task."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    figure: Figure = field(repr=False)
+    files: tuple[Path, ...] = ()
+
+    def __rich__(self) -> Group:
+        tables = [_table([row for row in self.rows if row.task == task]) for task in _tasks(self.rows)]
+        lines = [*self.notes, *(f"written to {file}" for file in self.files)]
+        return Group(*tables, *(_plain(line) for line in lines))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    units = {name: measure.unit for row in rows for name, measure in row.measures.items()}
+    asked = [name for name in _asked(rows) if any(name in row.asked for row in rows)]
+    table = Table(
+        title=f"{rows[0].task}: measures on the test images, with 95 % intervals",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        leading=1,
+    )
+    for title in ("run", *asked):
+        table.add_column(_plain(title))
+    for title in ("parameters", "time", *(f"{name} [{unit}]" if unit else name for name, unit in units.items())):
+        table.add_column(_plain(title), justify="right")
+    table.add_column(f"{rows[0].run.task.main}\nminus the best", justify="right")
+    table.add_column("difference")
+    for row in rows:
+        table.add_row(
+            _plain(row.name),
+            *(_plain(text(row.asked.get(name))) for name in asked),
+            f"{row.run.info['parameters']:,}",
+            duration(row.run.info["seconds"]),
+            *(_two_lines(row.measures.get(name, "–")) for name in units),
+            _two_lines(row.difference or ""),
+            row.verdict,
+            style="bold" if row.best else "",
+        )
+    return table
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write a line a run with bare numbers: seconds, and every measure with its interval."""
+    names = list(dict.fromkeys(name for row in rows for name in row.measures))
+    lines = []
+    for row in rows:
+        line: dict[str, Any] = {"run": row.name, "path": str(row.run.path), "task": row.task}
+        line |= {name: text(row.asked.get(name)) for name in _asked(rows)}
+        line |= {"status": row.run.status, "parameters": row.run.info["parameters"], "seconds": row.run.info["seconds"]}
+        for name in names:
+            found = row.measures.get(name)
+            for key in ("value", "low", "high"):
+                line[name if key == "value" else f"{name}_{key}"] = getattr(found, key, None)
+        for key in ("value", "low", "high", "paired"):
+            title = "difference" if key == "value" else f"difference_{key}"
+            line[title] = getattr(row.difference, key, None)
+        lines.append(line | {"verdict": row.verdict})
+    with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, fieldnames=list(lines[0]))
+        table.writeheader()
+        table.writerows(lines)
+
+
+def draw(rows: Sequence[Row]) -> Figure:
+    """Draw the curves of all runs on one axis, and their measure, parameters and time as bars, a line of panels a task."""
+    from matplotlib.figure import Figure
+
+    tasks = _tasks(rows)
+    longest = max(sum(row.task == task for row in rows) for task in tasks)
+    bars = 0.32 * longest + 0.9
+    figure = Figure(figsize=(10.5, (3.1 + bars) * len(tasks)), dpi=150)
+    figure.set_layout_engine("constrained")
+    parts = figure.subfigures(2 * len(tasks), 1, squeeze=False, height_ratios=[3.1, bars] * len(tasks))[:, 0]
+    for task, top, bottom in zip(tasks, parts[::2], parts[1::2], strict=True):
+        chosen = [row for row in rows if row.task == task]
+        _curves(top.subplots(1, 2), chosen)
+        _bars(bottom.subplots(1, 3, sharey=True), chosen)
+        if len(tasks) > 1:
+            top.suptitle(task, fontsize=11, weight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _curves(panels: Any, rows: Sequence[Row]) -> None:
+    main = rows[0].run.task.main
+    for i, row in enumerate(rows):
+        style: dict[str, Any] = {"color": _colour(i), "ls": LINES[i // len(COLOURS) % len(LINES)], "lw": 1.5}
+        val, train = ([r for r in row.run.history if r["split"] == split] for split in ("val", "train"))
+        for axes, name in zip(panels, ("loss", main), strict=True):
+            found = [(r["epoch"], r[name]) for r in val if r.get(name) is not None]
+            axes.plot(*zip(*found, strict=True), **style, label=row.name) if found else None
+        inner = [(r["epoch"], r["loss"]) for r in train if r.get("loss") is not None]
+        if inner:
+            panels[0].plot(*zip(*inner, strict=True), **{**style, "lw": 0.8}, alpha=0.4)
+    losses = [r["loss"] for row in rows for r in row.run.history if r.get("loss") is not None]
+    if losses and min(losses) > 0:
+        panels[0].set_yscale("log")
+        panels[0].yaxis.set_major_formatter("{x:.3g}")
+        panels[0].yaxis.set_minor_formatter("{x:.2g}" if max(losses) < 10 * min(losses) else "")
+    panels[0].set_title("loss in validation, and (thin) in training", fontsize=9)
+    panels[1].set_title(f"{main} in validation", fontsize=9)
+    for axes in panels:
+        axes.set_xlabel("epoch", fontsize=8)
+        _tidy(axes, "both")
+
+
+def _bars(panels: Any, rows: Sequence[Row]) -> None:
+    places = range(len(rows))[::-1]  # the first on top
+    colours = [_colour(i) for i in range(len(rows))]
+    unit = next((row.measure.unit for row in rows if row.measure), "")
+    main = rows[0].run.task.main + (f", {unit}" if unit else "")
+    for place, row, colour in zip(places, rows, colours, strict=True):
+        if (found := row.measure) and found.value is not None:
+            panels[0].plot(
+                [found.low, found.high], [place, place], color=colour, lw=5, alpha=0.35, solid_capstyle="butt"
+            )
+            panels[0].plot(found.value, place, "o", color=colour, ms=5)
+            panels[0].annotate(f"{found.value:.4g}", (found.value, place), (0, 6), textcoords="offset points",
+                               ha="center", fontsize=7)  # fmt: skip
+    figures = ("parameters", lambda n: f"{n:,.0f}"), ("seconds", duration)
+    for axes, (key, shown) in zip(panels[1:], figures, strict=True):
+        values = [row.run.info[key] for row in rows]
+        drawn = axes.barh(places, values, color=colours, height=0.6, alpha=0.85)
+        axes.bar_label(drawn, [f" {shown(value)}" for value in values], fontsize=7)
+        axes.margins(x=0.25)
+    panels[0].set_yticks(places, [row.name for row in rows], fontsize=8)
+    panels[0].margins(x=0.15)
+    panels[0].set_ylim(-0.7, len(rows) - 0.3)
+    for axes, title in zip(
+        panels, (f"{main} on the test images, 95 % interval", "parameters", "training time, s"), strict=True
+    ):
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(axis="y", length=0)
+        _tidy(axes, "x")
+
+
+def _tidy(axes: Axes, grid: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, alpha=0.25, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="x", labelsize=7.5)
+    if grid == "both":
+        axes.tick_params(axis="y", labelsize=7.5, which="both")
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def _tasks(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.task for row in rows))
+
+
+def _asked(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.asked))
+
+
+def _two_lines(number: object) -> str:
+    """A number above its interval, so that a table of many stays narrow."""
+    return str(number).replace(" (", "\n(")
+
+
+def _plain(words: str) -> str:
+    """A text whose brackets rich does not take for its own."""
+    return words.replace("[", "\\[")
+
+
+def text(value: Any) -> str:
+    """An option's value as it is typed: 64,32 for a sequence, – for none."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(text, value))
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A duration to the digit that a person needs.
+
+    >>> duration(4.21), duration(754), duration(8000)
+    ('4.2 s', '12 min 34 s', '2 h 13 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
