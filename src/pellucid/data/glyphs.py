@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Glyphs: capital letters and digits rendered from the fonts that matplotlib carries, no font in two splits."""
+
+from __future__ import annotations
+
+import string
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.dataset import Dataset, Pixels, Split
+from pellucid.data.splitting import finish
+from pellucid.data.targets import Label
+
+__all__ = ["CLASSES", "FONTS", "SIDE", "draw"]
+
+CLASSES = tuple(string.digits + string.ascii_uppercase)
+SIDE = 32  # px
+_FINE = 3  # rendered pixels per pixel
+_TALL = 22  # px, of a capital letter before it is varied
+FONTS = {
+    "train": (
+        "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique",
+        "DejaVuSansMono-BoldOblique", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic", "STIXGeneral",
+        "STIXGeneralBol", "STIXGeneralBolIta", "cmr10", "cmtt10",
+    ),
+    "val": ("DejaVuSans-Oblique", "cmb10"),
+    "test": ("DejaVuSansMono", "DejaVuSerif-Bold", "STIXGeneralItalic", "cmss10"),
+}  # fmt: skip
+
+
+def draw(variants: int = 10) -> Dataset:
+    """The dataset `glyphs`: (1, 32, 32) images, light on dark, of 36 classes in 20 fonts, `variants` of each.
+
+    Each differs in slant, turn, width, height, position, weight of the stroke, blur, ink and ground.
+
+    >>> draw(variants=1).counts["test"]["A"]
+    4
+    """
+    splits = {part: _split(fonts, variants, k) for k, (part, fonts) in enumerate(FONTS.items())}
+    return finish("glyphs", splits, CLASSES)
+
+
+def _split(fonts: tuple[str, ...], variants: int, seed: int) -> Split:
+    rng = np.random.default_rng([seed, 36])
+    plain = torch.from_numpy(np.concatenate([render(font) for font in fonts]))
+    plain = _blur(plain, torch.full((len(plain),), _FINE / 2))
+    images = torch.cat([_vary(block, rng) for block in torch.split(plain.repeat(variants, 1, 1), 256)])
+    label = torch.arange(len(CLASSES)).repeat(len(fonts) * variants)
+    names = [f"glyphs/{t}/{font}/{v}" for v in range(variants) for font in fonts for t in CLASSES]
+    return Split(Pixels(images.numpy()), {"label": Label(label)}, names)
+
+
+def render(font: str) -> NDArray[np.float32]:
+    """All classes in one font, each in the middle of an image three times as fine as the dataset's: (36, 96, 96) in [0, 1]."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    found = find_spec("matplotlib")
+    assert found is not None and found.submodule_search_locations is not None
+    path = Path(found.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{font}.ttf"
+    _, top, _, bottom = ImageFont.truetype(path, 100).getbbox("H")
+    face = ImageFont.truetype(path, round(100 * _TALL * _FINE / (bottom - top)))  # capitals of every font as tall
+    answer = np.empty((len(CLASSES), SIDE * _FINE, SIDE * _FINE), np.float32)
+    for k, text in enumerate(CLASSES):
+        left, top, right, bottom = face.getbbox(text)
+        image = Image.new("L", answer.shape[1:])
+        middle = (SIDE * _FINE - left - right) / 2, (SIDE * _FINE - top - bottom) / 2
+        ImageDraw.Draw(image).text(middle, text, fill=255, font=face)
+        answer[k] = np.asarray(image, np.float32) / 255
+    return answer
+
+
+def _vary(fine: Tensor, rng: np.random.Generator) -> Tensor:
+    """Blurred glyphs (n, 96, 96) in [0, 1] with stroke, geometry, blur and contrast drawn for each: (n, 1, 32, 32) uint8."""
+    n = len(fine)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, n).astype(np.float32))
+
+    # weight: the level at which the blurred glyph is cut moves its outline in or out
+    level = uniform(0.3, 0.7)[:, None, None]
+    strokes = ((fine - level) * 4 + 0.5).clamp(0, 1)
+    turn, slant = uniform(-0.12, 0.12), uniform(-0.3, 0.3)  # radians; px across per px up
+    wide, tall = uniform(0.8, 1.1), uniform(0.85, 1.1)
+    # where in the source each pixel of the answer lies: turned back, sheared back, scaled back
+    cos, sin = turn.cos(), turn.sin()
+    back = torch.stack(
+        [
+            torch.stack([(cos - slant * sin) / wide, (sin + slant * cos) / wide, uniform(-0.2, 0.2)], 1),
+            torch.stack([-sin / tall, cos / tall, uniform(-0.2, 0.2)], 1),
+        ],
+        1,
+    )
+    moved = F.grid_sample(strokes[:, None], F.affine_grid(back, [n, 1, *fine.shape[1:]], False), align_corners=False)
+    blurred = _blur(F.avg_pool2d(moved[:, 0], _FINE), uniform(0.05, 1.0))[:, None]
+    ground = uniform(0.0, 0.25)[:, None, None, None]
+    ink = uniform(0.6, 1.0)[:, None, None, None]
+    noise = torch.from_numpy(rng.standard_normal(blurred.shape, np.float32)) * 0.02
+    image = ground + (ink - ground) * blurred + noise
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Images (n, H, W) blurred by a Gaussian of their own sigma (n,) in px, as products with a band matrix on each side."""
+    place = torch.arange(images.shape[1], dtype=torch.float32)
+    band = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma[:, None, None] ** 2))  # (n, H, H)
+    band = band / band.sum(2, keepdim=True)
+    return band @ images @ band.transpose(1, 2)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import Dataset, embedded, glyphs, open, scenes
+from pellucid.data.targets import Boxes, Label, Mask, Points
+from pellucid.errors import UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, Dataset]:
+    return {name: embedded.load(name) for name in embedded.names()}
+
+
+@pytest.mark.parametrize("name", embedded.names())
+def test_every_embedded_dataset_is_whole_and_named(loaded: dict[str, Dataset], name: str) -> None:
+    data = loaded[name]
+    assert data.name == name
+    assert list(data.splits) == ["train", "val", "test"]
+    assert len(data.fingerprint) == 32
+    names = [title for split in data.splits.values() for title in split.names]
+    assert len(set(names)) == len(names) == sum(len(split) for split in data.splits.values())
+    for split in data.splits.values():
+        assert len(split) > 100
+        assert all(len(target) == len(split) for target in split.targets.values())
+        label = split.targets.get("label")
+        if isinstance(label, Label):
+            assert label.index.dtype == torch.int64
+            assert set(label.index.tolist()) == set(range(len(data.classes)))
+
+
+@pytest.mark.parametrize("name", embedded.names())
+def test_no_image_stands_in_two_splits(loaded: dict[str, Dataset], name: str) -> None:
+    digests = [set(split.images.digests) for split in loaded[name].splits.values()]
+    assert not any(one & other for one, other in combinations(digests, 2))
+
+
+def test_another_process_draws_the_same_datasets() -> None:
+    """Two processes hash strings with other seeds; contents and splits must not depend on it."""
+    counts = {"train": 20, "val": 5, "test": 5}
+    command = f"from pellucid.data import glyphs, scenes; print(glyphs.draw(1).fingerprint, scenes.draw({counts}).fingerprint)"
+    told = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.split()
+    assert told == [glyphs.draw(1).fingerprint, scenes.draw(counts).fingerprint]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'digits'"):
+        embedded.load("digit")
+
+
+def test_open_gives_the_embedded_dataset(loaded: dict[str, Dataset]) -> None:
+    assert open("digits").fingerprint == loaded["digits"].fingerprint
+
+
+def test_digits_are_those_of_scikit_learn(loaded: dict[str, Dataset]) -> None:
+    from sklearn.datasets import load_digits
+
+    truth = load_digits()
+    for split in loaded["digits"].splits.values():
+        rows = [int(name.split("/")[1]) for name in split.names]
+        label = split.targets["label"]
+        assert isinstance(label, Label)
+        assert label.index.tolist() == truth.target[rows].tolist()
+        back = np.stack([split.images.read(i, 1)[0] for i in range(len(split))]) * (16 / 255)
+        assert np.array_equal(back.round(), truth.images[rows])
+    assert sum(len(split) for split in loaded["digits"].splits.values()) == 1797
+
+
+@pytest.mark.parametrize(("name", "channels"), [("patches", 1), ("patches_colour", 3)])
+def test_patches_lie_where_their_names_say(loaded: dict[str, Dataset], name: str, channels: int) -> None:
+    from skimage.data import camera, coffee
+
+    data = loaded[name]
+    assert (data.channels, data.size) == (channels, (64, 64))
+    photographs = {p: {t.split("@")[0].removesuffix("-half") for t in s.names} for p, s in data.splits.items()}
+    assert not any(one & other for one, other in combinations(photographs.values(), 2))
+    assert "motorcycle_right" not in set().union(*photographs.values())
+    truth = {"camera": camera()[..., None], "coffee": coffee()}
+    seen = 0
+    for i, title in enumerate(data["test"].names):
+        photograph, place = title.split("@")
+        y, x = map(int, place.split(","))
+        if photograph in truth and truth[photograph].shape[2] in (1, channels):
+            expected = truth[photograph][y : y + 64, x : x + 64].transpose(2, 0, 1)
+            assert np.array_equal(data["test"].images.read(i, channels), np.broadcast_to(expected, (channels, 64, 64)))
+            seen += 1
+    assert seen >= 64
+
+
+def test_scenes_have_exact_boxes_masks_and_keypoints(loaded: dict[str, Dataset]) -> None:
+    """Each against the other: no pixel of a mask lies outside its box, none of the box's sides is far from the mask."""
+    split = loaded["scenes"]["test"]
+    label, boxes, mask, points = (split.targets[kind] for kind in ("label", "boxes", "mask", "points"))
+    assert (
+        isinstance(label, Label) and isinstance(boxes, Boxes) and isinstance(mask, Mask) and isinstance(points, Points)
+    )
+    for i in range(len(split)):
+        classes, corners, kinds = mask.classes[i], boxes.corners[i], boxes.labels[i]
+        assert kinds[0] == label.index[i]
+        claimed = torch.zeros(64, 64, dtype=torch.bool)
+        areas = []
+        for (x0, y0, x1, y1), kind in zip(corners.tolist(), kinds.tolist(), strict=True):
+            assert x0 >= 0 and y0 >= 0 and x1 <= 64 and y1 <= 64
+            window = slice(round(y0), round(y1)), slice(round(x0), round(x1))  # the pixels whose centres lie in the box
+            here = torch.zeros(64, 64, dtype=torch.bool)
+            here[window] = classes[window] == kind + 1
+            claimed |= here
+            rows, columns = torch.nonzero(here, as_tuple=True)
+            sides = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            assert float((sides - torch.tensor([x0, y0, x1, y1])).abs().max()) <= 2.5  # a sharp tip covers no centre
+            areas.append(int(here.sum()))
+        assert bool((claimed == (classes > 0)).all())
+        assert areas[0] == max(areas)
+        centre, tip, base = points.xy[i]
+        across, along = tip - centre, base - centre
+        assert abs(float(across[0] * along[1] - across[1] * along[0])) < 1e-3 * float(across.norm() * along.norm())
+        for point in (tip, base):  # just within the shape, and just outside of it
+            outward = (point - centre) / (point - centre).norm()
+            inner, outer = (point - 2.6 * outward).floor().long(), (point + 1.5 * outward).floor().long()
+            assert classes[inner[1], inner[0]] == label.index[i] + 1
+            if bool(((outer >= 0) & (outer < 64)).all()):
+                assert classes[outer[1], outer[0]] != label.index[i] + 1
+
+
+def test_the_area_of_each_shape_is_that_of_its_formula() -> None:
+    """Circle πR², ring ¾πR², square 2R², … measured on the masks of many scenes with R from the keypoints."""
+    split = scenes.draw({"train": 400, "val": 8, "test": 8})["train"]
+    label, mask, points = (split.targets[kind] for kind in ("label", "mask", "points"))
+    boxes = split.targets["boxes"]
+    assert (
+        isinstance(label, Label) and isinstance(mask, Mask) and isinstance(points, Points) and isinstance(boxes, Boxes)
+    )
+    arm = 2 * 0.36
+    shares = [  # area over (distance from centre to tip)²
+        np.pi, 0.75 * np.pi, 4, 2 * 0.6, 3 * 3**0.5 / 4, 2.5 * np.sin(2 * np.pi / 5), 5 * 0.45 * np.sin(np.pi / 5),
+        4 * arm - arm**2,
+    ]  # fmt: skip
+    measured: dict[int, list[float]] = {}
+    for i, kind in enumerate(label.index.tolist()):
+        if len(boxes.labels[i]) == 1:
+            reach = float((points.xy[i, 1] - points.xy[i, 0]).norm())
+            measured.setdefault(kind, []).append(float((mask.classes[i] == kind + 1).sum()) / reach**2)
+    assert sorted(measured) == list(range(8))
+    for kind, values in measured.items():
+        assert np.mean(values) == pytest.approx(shares[kind], rel=0.02)
+
+
+def test_the_masks_follow_what_is_drawn(loaded: dict[str, Dataset]) -> None:
+    """A shape stands out from its ground: colours change across the edge of the mask more than elsewhere."""
+    split = loaded["scenes"]["test"]
+    mask = split.targets["mask"]
+    assert isinstance(mask, Mask)
+    images = np.stack([split.images.read(i, 3) for i in range(len(split))]).astype(np.float32)
+    change = np.abs(np.diff(images, axis=3)).sum(1)
+    edge = np.diff(mask.classes.numpy().astype(int), axis=2) != 0
+    assert change[edge].mean() > 3 * change[~edge].mean()
+
+
+def test_glyphs_of_the_test_fonts_can_be_told_by_their_nearest_training_glyph(loaded: dict[str, Dataset]) -> None:
+    """By raw pixels half are right: far above chance (1/36), far below a solved task."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    data = loaded["glyphs"]
+    fonts = {part: {name.split("/")[2] for name in split.names} for part, split in data.splits.items()}
+    assert not any(one & other for one, other in combinations(fonts.values(), 2))
+    flat = {}
+    for part in ("train", "test"):
+        pixels = np.stack([data[part].images.read(i, 1) for i in range(0, len(data[part]), 3)]).reshape(-1, 1024)
+        truth = data[part].targets["label"]
+        assert isinstance(truth, Label)
+        flat[part] = (pixels - pixels.mean(1, keepdims=True)) / pixels.std(1, keepdims=True), truth.index[::3].numpy()
+    accuracy = KNeighborsClassifier(1).fit(*flat["train"]).score(*flat["test"])
+    assert 0.4 < accuracy < 0.95
+
+
+def test_glyphs_fill_their_images_and_differ_from_one_another(loaded: dict[str, Dataset]) -> None:
+    split = loaded["glyphs"]["train"]
+    images = np.stack([split.images.read(i, 1)[0] for i in range(len(split))]).astype(np.float32)
+    assert len({image.tobytes() for image in images}) == len(images)
+    assert (images.max((1, 2)) - images.min((1, 2)) > 70).all()  # ink against ground
+    border = np.concatenate([images[:, 0], images[:, -1]], 1)
+    assert (border.max(1) < images.max((1, 2))).mean() > 0.95  # cut off by the edge almost never
