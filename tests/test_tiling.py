@@ -35,7 +35,9 @@ sides = st.integers(1, 40)
 
 @settings(max_examples=60, deadline=None)
 @given(sides, sides, st.integers(1, 12), st.integers(1, 12), st.integers(1, 2))
-def test_a_pointwise_model_answers_the_same_in_tiles(height: int, width: int, tall: int, wide: int, channels: int) -> None:
+def test_a_pointwise_model_answers_the_same_in_tiles(
+    height: int, width: int, tall: int, wide: int, channels: int
+) -> None:
     images = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(height * 50 + width))
     model = Pointwise()
     found = tiled(model, images, (tall, wide))

@@ -27,6 +27,7 @@ __all__ = ["Store", "own_size_batches", "resize", "store"]
 
 Fit = Literal["resize", "crop"]
 _STATISTICS = 10_000  # images that the mean and the deviation are taken over
+_PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7 GB a megapixel
 
 
 @final
@@ -132,14 +133,19 @@ def store(
 def own_size_batches(
     split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """All images at their own size, equal sizes together, at most `batch_size` at a time; `index` tells their positions."""
+    """All images at their own size, equal sizes together, and their positions as `index`.
+
+    At most `batch_size` at a time, and fewer where they would hold more than two megapixels together: what a model needs for
+    photographs of which a folder is full.
+    """
     sizes = split.images.sizes
     order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))
     with ThreadPoolExecutor(workers()) as pool:
         start = 0
         while start < len(order):
             end = start + 1
-            while end < len(order) and end - start < batch_size and (sizes[order[end]] == sizes[order[start]]).all():
+            most = min(batch_size, max(1, _PIXELS // max(1, int(sizes[order[start]].prod(dtype=np.int64)))))
+            while end < len(order) and end - start < most and (sizes[order[end]] == sizes[order[start]]).all():
                 end += 1
             rows = order[start:end]
             if isinstance(split.images, Pixels) and split.images.channels == channels:

@@ -216,5 +216,5 @@ def _alike(train: Split, channels: int) -> NDArray[np.float32]:
     size = sizes[counts.argmax()]
     same = np.flatnonzero((train.images.sizes == size).all(1))
     count = min(len(same), 2000, max(2, _LEARNT_PIXELS // int(size.prod())))
-    (batch,) = own_size_batches(train.select(same[_spread(len(same), count)]), channels, count)
-    return batch.images.float().div_(255).numpy()
+    batches = own_size_batches(train.select(same[_spread(len(same), count)]), channels, count)
+    return torch.cat([batch.images for batch in batches]).float().div_(255).numpy()
