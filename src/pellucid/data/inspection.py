@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,18 @@ from rich.text import Text
 from pellucid.data.batches import resize
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, scan
-from pellucid.data.targets import Label
+from pellucid.data.targets import Boxes, Label, Mask, Points
 from pellucid.errors import DataError
 from pellucid.files import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 __all__ = ["Inspection", "contact_sheet", "inspect"]
+
+_WARNINGS, _CLASSES = 30, 60  # lines that are printed at most; an Inspection holds them all
+_GAP = 0.06  # between pictures of a contact sheet, inches
+_COLOURS = ("#ff2d55", "#34c759", "#0a84ff", "#ffcc00", "#af52de", "#ff9500", "#5ac8fa", "#a2845e")
 
 
 @final
@@ -53,8 +60,10 @@ class Inspection:
         yield Group(Text(), table, Text())
         if self.counts:
             yield self._class_table()
-        for warning in self.warnings:
+        for warning in self.warnings[:_WARNINGS]:
             yield Text.assemble(("warning  ", "yellow"), warning)
+        if len(self.warnings) > _WARNINGS:
+            yield Text(f"… and {len(self.warnings) - _WARNINGS:,} more of this kind", style="yellow")
         if not self.warnings:
             yield Text("nothing wrong was found", style="green")
 
@@ -65,10 +74,13 @@ class Inspection:
             table.add_column(split, justify="right")
         most = max((n for per in self.counts.values() for n in per.values()), default=1)
         table.add_column("")
-        for title in next(iter(self.counts.values())):
+        titles = list(next(iter(self.counts.values())))
+        for title in titles[:_CLASSES]:
             row = [self.counts[split][title] for split in self.counts]
             bar = "▇" * max(1, round(20 * max(row) / max(1, most)))
             table.add_row(title, *(f"{n:,}" for n in row), Text(bar, style="cyan"))
+        if len(titles) > _CLASSES:
+            table.add_row(f"… {len(titles) - _CLASSES:,} more", *("" for _ in self.counts), "")
         return table
 
 
@@ -109,53 +121,88 @@ def _sizes(split: Split) -> str:
     return f"{small[0]}×{small[1]} … {large[0]}×{large[1]}, median {median[0]:.0f}×{median[1]:.0f}"
 
 
-def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int = 8, side: int = 96) -> Path:
-    """Write a PNG of evenly spread images: a row a class where there are classes, else a grid; returns its path.
+def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int = 12, side: int = 96) -> Path:
+    """Write a PNG of evenly spread images with their boxes, masks and points; returns its path.
+
+    There is a row a class where there are classes, else a grid.
 
     Args:
-        dataset: whose images.
+        dataset: whose images; those of train if it has any.
         out: the file to write.
-        columns: images a row.
+        columns: the most images a row.
         rows: the most rows; with more classes, evenly spread ones are shown.
         side: of each picture, px.
     """
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
-    split = next(split for split in dataset.splits.values() if len(split))
+    part, split = next((part, split) for part, split in dataset.splits.items() if len(split))
     label = split.targets.get("label")
     lines: list[tuple[str, NDArray[np.int64]]]
+    about = f"{len(split):,} images of {part}"
     if isinstance(label, Label) and dataset.classes:
-        shown = np.unique(np.linspace(0, len(dataset.classes) - 1, min(rows, len(dataset.classes))).round().astype(int))
         index = label.index.numpy()
+        present = np.flatnonzero(np.bincount(index, minlength=len(dataset.classes)))
+        shown = _spread(present, rows)
         lines = [(dataset.classes[c], _spread(np.flatnonzero(index == c), columns)) for c in shown]
+        about += f", {len(shown)} of {len(dataset.classes)} classes" if len(shown) < len(dataset.classes) else ""
     else:
-        chosen = _spread(np.arange(len(split)), columns * rows)
+        chosen = _spread(np.arange(len(split)), columns * min(rows, 8))
         lines = [("", chosen[i : i + columns]) for i in range(0, len(chosen), columns)]
-    wide = max(len(title) for title, _ in lines)
-    margin = min(1.8, 0.1 * wide) if wide else 0.0  # inches for the class names
     inch = side / 100
-    width, height = margin + columns * inch * 1.06 + 0.2, len(lines) * inch * 1.06 + 0.5
+    wide = max(len(title[:18]) for title, _ in lines)
+    margin = 0.12 + (0.075 * wide + 0.05 if wide else 0.0)  # inches for the class names
+    title = dataset.name if len(dataset.name) <= 60 else f"…{dataset.name[-59:]}"
+    across = max(5, *(len(places) for _, places in lines)) * (inch + _GAP)
+    width, height = max(margin + across + 0.06, 0.09 * len(title) + 2.6), len(lines) * (inch + _GAP) + 0.46
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
-    figure.text(0.1 / width, 1 - 0.3 / height, f"{dataset.name}   {len(split):,} images", fontsize=10, weight="bold")
-    for r, (title, places) in enumerate(lines):
-        bottom = 1 - (0.45 + (r + 1) * inch * 1.06) / height
-        if title:
-            figure.text((margin) / width, bottom + inch / 2 / height, title[:18], fontsize=8, ha="right", va="center")
+    heading = figure.text(0.12 / width, 1 - 0.27 / height, title, fontsize=10, weight="bold", parse_math=False)
+    beside: dict[str, Any] = {"xycoords": heading, "textcoords": "offset points", "fontsize": 9, "color": "#666666"}
+    figure.add_artist(Annotation(about, (1, 0), (10, 0), va="bottom", **beside))
+    for r, (name, places) in enumerate(lines):
+        bottom = 1 - (0.4 + (r + 1) * (inch + _GAP) - _GAP) / height
+        middle = bottom + inch / 2 / height
+        style: dict[str, Any] = {"fontsize": 8, "ha": "right", "va": "center", "parse_math": False}
+        figure.text((margin - 0.07) / width, middle, name[:18], **style)
         for c, place in enumerate(places):
-            left = (margin + 0.1 + c * inch * 1.06) / width
-            axes = figure.add_axes((left, bottom, inch / width, inch / height))
-            axes.set_axis_off()
-            try:
-                image = _square(split.images.read(int(place), dataset.channels), side)
-            except DataError:
-                axes.text(0.5, 0.5, "cannot be\nread", fontsize=7, color="crimson", ha="center", va="center")
-                continue
-            axes.imshow(
-                image, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if side > 2 * max(image.shape) else None
-            )
+            left = (margin + c * (inch + _GAP)) / width
+            _picture(figure.add_axes((left, bottom, inch / width, inch / height)), dataset, split, int(place), side)
     with write_atomically(out) as draft:
         figure.savefig(draft, format="png")
     return out
+
+
+def _picture(axes: Axes, dataset: Dataset, split: Split, place: int, side: int) -> None:
+    """One image with what is known of it, in its own coordinates whatever size it is drawn at."""
+    from matplotlib.colors import to_rgba_array
+    from matplotlib.patches import Rectangle
+
+    axes.set_axis_off()
+    try:
+        image = split.images.read(place, dataset.channels)
+    except DataError:
+        axes.text(0.5, 0.5, "cannot be\nread", fontsize=7, color="crimson", ha="center", va="center")
+        return
+    height, width = image.shape[1:]
+    frame: dict[str, Any] = {"extent": (0, width, height, 0)}
+    small = "nearest" if side > 2 * max(height, width) else None
+    axes.imshow(_fitted(image, side), cmap="gray", vmin=0, vmax=255, interpolation=small, **frame)
+    for target in split.targets.values():
+        if isinstance(target, Mask):
+            classes = target.classes[place].numpy()
+            tint = to_rgba_array(_COLOURS)[classes % len(_COLOURS)]
+            tint[..., 3] = np.where((classes == 0) | (classes == 255), 0, 0.4)
+            axes.imshow(tint, interpolation="nearest", **frame)
+        elif isinstance(target, Boxes):
+            for box, own in zip(target.corners[place].tolist(), target.labels[place].tolist(), strict=True):
+                corner, extent = box[:2], (box[2] - box[0], box[3] - box[1])
+                colour = _COLOURS[own % len(_COLOURS)]
+                axes.add_patch(Rectangle(corner, *extent, fill=False, edgecolor=colour, linewidth=1))
+        elif isinstance(target, Points):
+            x, y = target.xy[place].numpy().T
+            axes.scatter(x, y, s=5, c="#00e5ff", linewidths=0)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
 
 
 def _spread(places: NDArray[Any], most: int) -> NDArray[np.int64]:
@@ -164,7 +211,7 @@ def _spread(places: NDArray[Any], most: int) -> NDArray[np.int64]:
     return np.asarray(places[np.linspace(0, len(places) - 1, most).round().astype(int)], np.int64)
 
 
-def _square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _fitted(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """An image for imshow, brought down so that its longer side is `side` px at most; small ones stay as they are."""
     height, width = image.shape[1:]
     scale = min(1.0, side / max(height, width))
