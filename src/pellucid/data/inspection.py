@@ -188,7 +188,7 @@ def _picture(axes: Axes, dataset: Dataset, split: Split, place: int, side: int) 
     small = "nearest" if side > 2 * max(height, width) else None
     axes.imshow(_fitted(image, side), cmap="gray", vmin=0, vmax=255, interpolation=small, **frame)
     for target in split.targets.values():
-        if isinstance(target, Mask):
+        if isinstance(target, Mask) and "boxes" not in split.targets:  # a tint would hide the colours for little more
             classes = target.classes[place].numpy()
             tint = to_rgba_array(_COLOURS)[classes % len(_COLOURS)]
             tint[..., 3] = np.where((classes == 0) | (classes == 255), 0, 0.4)
