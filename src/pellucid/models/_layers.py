@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Self, final
 
 import torch
@@ -11,7 +12,17 @@ from torch.nn import functional as F
 
 from pellucid.errors import UnknownNameError, UsageError
 
-__all__ = ["AdaptivePool", "Frozen", "Normalize", "activation_layer", "check_size", "initialise"]
+__all__ = [
+    "AdaptivePool",
+    "Frozen",
+    "Normalize",
+    "activation_layer",
+    "check_one_of",
+    "check_share",
+    "check_size",
+    "check_widths",
+    "initialise",
+]
 
 
 @final
@@ -25,7 +36,9 @@ class Normalize(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None) -> None:
+    def __init__(
+        self, channels: int, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+    ) -> None:
         super().__init__()
         self.pretrained = mean is not None  # the statistics belong to the weights: not to be fitted again
         self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(1, -1, 1, 1))
@@ -93,6 +106,33 @@ def check_size(model: str, size: tuple[int, int], least: int) -> None:
             f"size={size[0]}×{size[1]}: is below {least}×{least} px, the least that model={model!r} can take; "
             f"give --size {least} or more, or another model."
         )
+
+
+def check_one_of(option: str, value: object, known: Iterable[object]) -> None:
+    """Refuse a value that is none of the known ones.
+
+    >>> check_one_of("depth", 20, (18, 34))
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: depth=20: is not known; choose 18 or 34.
+    """
+    choices = list(known)
+    if value not in choices:
+        raise UsageError(
+            f"{option}={value!r}: is not known; choose {', '.join(map(str, choices[:-1]))} or {choices[-1]}."
+        )
+
+
+def check_share(option: str, value: float) -> None:
+    """Refuse a share that is not in [0, 1)."""
+    if not 0 <= value < 1:
+        raise UsageError(f"{option}={value!r}: is a share; give a number from 0 up to, but not including, 1.")
+
+
+def check_widths(option: str, widths: Sequence[int], least: int = 1) -> None:
+    """Refuse layers without units, and fewer layers than `least`."""
+    if len(widths) < least or any(not isinstance(width, int) or width < 1 for width in widths):
+        value = widths[0] if len(widths) == 1 else tuple(widths)
+        raise UsageError(f"{option}={value!r}: must be whole numbers of at least 1; give e.g. --{option} 64.")
 
 
 def activation_layer(name: str) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.models._layers import Normalize, activation_layer, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
 
 __all__ = ["Autoencoder"]
 
@@ -30,6 +30,9 @@ class Autoencoder(nn.Module):
         decoder: units of each hidden layer of the decoder; by default the encoder's, in reverse.
         activation: between the layers; the code has it too.
         output_activation: sigmoid keeps the answer within [0, 1], linear does not.
+
+    Raises:
+        UsageError: a value that an option cannot have.
     """
 
     output: ClassVar[str] = "map"
@@ -45,6 +48,9 @@ class Autoencoder(nn.Module):
         output_activation: Literal["linear", "sigmoid"] = "linear",
     ) -> None:
         super().__init__()
+        check_widths("encoder", encoder)
+        check_widths("decoder", decoder or (), least=0)
+        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
         self.fixed_size, self.outputs = size, outputs
         self.normalize = Normalize(channels)
         units = channels * size[0] * size[1]
@@ -63,9 +69,7 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
         initialise(self.encoder, "he")
         initialise(self.decoder, "he")
-        with (
-            torch.no_grad()
-        ):  # a linear answer starts near zero: an error of many times the image would kill the code's ReLUs
+        with torch.no_grad():  # start near a flat answer: an error of many times the image would kill the code's ReLUs
             last.weight.mul_(0.1)
 
     def encode(self, images: Tensor) -> Tensor:

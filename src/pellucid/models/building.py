@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError
+from pellucid.models._external import load_external
 
-__all__ = ["build", "describe", "layer_table", "options", "parameter_count"]
+__all__ = ["build", "describe", "layer_table", "load_external", "options", "parameter_count"]
 
 _FIXED = ("self", "channels", "outputs", "size")  # what every model takes; the rest are its options
 
@@ -85,49 +86,89 @@ def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def layer_table(model: nn.Module, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """The layers that compute, in the order in which they do, for one image of `size` = (H, W).
+def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = None) -> list[dict[str, Any]]:
+    """The layers in the order in which an image passes them; the model is left as it was.
 
-    >>> rows = layer_table(build({"name": "mlp", "channels": 1, "outputs": 10, "size": [8, 8], "options": {}}), (8, 8))
-    >>> rows[1]
-    {'layer': 'layers.1', 'kind': 'Linear', 'output': '256', 'parameters': 16640, 'multiplications': 16384}
+    >>> model = build({"name": "mlp", "channels": 1, "outputs": 10, "size": [8, 8], "options": {"hidden": [32]}})
+    >>> layer_table(model, (8, 8))[2]
+    {'layer': 'layers.1', 'kind': 'Linear(64, 32)', 'output': (32,), 'parameters': 2080, 'operations': 2048}
 
-    Returns:
-        Rows with the layer's name and kind, the shape of its output, its parameters, and the multiplications for one image
-        (convolutions and dense layers; the others are counted as none); the last row sums up.
+    "output" is the shape for one image; "operations" are the multiplications with an addition of convolutions and matrix
+    products for one image. The parameters and the operations add up to the model's.
+
+    Args:
+        model: with a `description`, or any other module that takes images.
+        size: (H, W) of the image in px.
+        channels: of the image; by default the described model's own, else 3.
     """
-    rows: list[dict[str, Any]] = []
+    from torch.utils.flop_counter import FlopCounterMode
+
+    description = getattr(model, "description", None)
+    channels = channels or (description["channels"] if description else 3)
+    first = next(iter([*model.parameters(), *model.buffers()]), torch.zeros(()))
+    image = torch.zeros(1, channels, *size, device=first.device, dtype=first.dtype)
     names = {module: name for name, module in model.named_modules()}
+    seen: dict[nn.Module, tuple[int, ...]] = {}  # in the order of their first call
+    inner: set[nn.Module] = set()  # called while another one was at work
+    stack: list[nn.Module] = []
 
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not isinstance(output, torch.Tensor):
-            return
-        count = sum(p.numel() for p in module.parameters(recurse=False))
-        row = {"layer": names[module], "kind": type(module).__name__, "output": "×".join(map(str, output.shape[1:]))}
-        rows.append({**row, "parameters": count, "multiplications": _multiplications(module, inputs[0], output)})
+    def enter(module: nn.Module, _: Any) -> None:
+        inner.update(stack)
+        stack.append(module)
+        seen.setdefault(module, ())
 
-    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
-    hooks = [module.register_forward_hook(note) for module in leaves]
-    mode = model.training
+    def leave(module: nn.Module, _: Any, answer: Any) -> None:
+        stack.pop()
+        first = answer if isinstance(answer, Tensor) else next(iter(answer))
+        seen[module] = tuple(first.shape[1:])
+
+    hooks = [hook for m in names for hook in (m.register_forward_pre_hook(enter), m.register_forward_hook(leave))]
+    modes = {module: module.training for module in names}
     try:
-        model.eval()
-        channels = getattr(model, "description", {}).get("channels", 3)
-        like = next(iter(model.parameters()))
-        with torch.no_grad():
-            model(torch.zeros(1, channels, *size, device=like.device, dtype=like.dtype))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval()(image)
     finally:
-        model.train(mode)
         for hook in hooks:
             hook.remove()
-    total = {"parameters": parameter_count(model), "multiplications": sum(row["multiplications"] for row in rows)}
-    return [*rows, {"layer": "total", "kind": "", "output": "", **total}]
+        for module, mode in modes.items():
+            module.training = mode
+    # the counter puts the root's class before each name, counts what is inside modules too, and both halves of a step
+    root = type(model).__name__
+    total = {name: sum(kinds.values()) // 2 for name, kinds in counter.get_flop_counts().items()}
+    rows = []
+    for module, shape in seen.items():
+        name = names[module]
+        own = _own_operations(total, f"{root}.{name}" if name else root)
+        held = sum(p.numel() for p in module.parameters(recurse=module not in inner))
+        if module not in inner or held or own:
+            kind = _kind(module)
+            rows.append({"layer": name or root, "kind": kind, "output": shape, "parameters": held, "operations": own})
+    return rows
 
 
-def _multiplications(module: nn.Module, input: Any, output: torch.Tensor) -> int:
-    if isinstance(module, nn.Conv2d):
-        return output[0].numel() * module.weight[0].numel()  # each output value: one kernel
-    if isinstance(module, nn.ConvTranspose2d):
-        return int(input[0].numel()) * module.weight[0].numel()  # each input value spreads over one kernel
-    if isinstance(module, nn.Linear):
-        return output[0].numel() * module.in_features
-    return 0
+def _own_operations(total: Mapping[str, int], name: str) -> int:
+    """A module's operations less those of the nearest modules inside it that were called."""
+
+    def nearest(inside: str) -> str:
+        above = inside.rpartition(".")[0]
+        return above if not above or above in total else nearest(above)
+
+    return total.get(name, 0) - sum(n for inside, n in total.items() if nearest(inside) == name)
+
+
+_SHORTER = {
+    r"(in|out)_features=": "",
+    r"kernel_size=\((\d+), (\d+)\)": r"\1×\2",
+    r"(\w+)=\((\d+), \2\)": r"\1 \2",
+    r"stride 1(, |$)": "",
+    r"(, |^)(bias|inplace|affine|track_running_stats|elementwise_affine|start_dim|end_dim|dilation)[= ][-\w]+": "",
+    r"[, ]+$": "",
+}
+
+
+def _kind(module: nn.Module) -> str:
+    """What a layer is, in a few words: its class, and the gist of its own printing."""
+    told = module.extra_repr()
+    for long, short in _SHORTER.items():
+        told = re.sub(long, short, told)
+    return f"{type(module).__name__}({told.replace('=', ' ')})" if told and len(told) <= 60 else type(module).__name__

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from pellucid.models._layers import AdaptivePool, Normalize, check_size
+from pellucid.models._layers import AdaptivePool, Normalize, check_share, check_size, check_widths
 
 __all__ = ["Convnet"]
 
@@ -28,7 +28,7 @@ class Convnet(nn.Module):
         dropout: share of the pooled features that is dropped in training.
 
     Raises:
-        UsageError: the images are smaller than that.
+        UsageError: the images are smaller than that, or a value that an option cannot have.
     """
 
     output: ClassVar[str] = "vector"
@@ -43,6 +43,8 @@ class Convnet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_widths("widths", widths)
+        check_share("dropout", dropout)
         check_size("convnet", size, 3 + 2 * len(widths))
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
-from pellucid.models._layers import Normalize, activation_layer, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_share, check_widths, initialise
 
 __all__ = ["Mlp"]
 
@@ -28,7 +28,10 @@ class Mlp(nn.Module):
         activation: between the layers.
         initialisation: of the weights; biases start at zero. Zero learns nothing in hidden layers, and shows why.
         dropout: share of each hidden layer's units that is dropped in training.
-        batch_norm: normalise each hidden layer over the batch, before its activation.
+        batch_norm: normalise each hidden layer over the batch, before its activation (Ioffe & Szegedy 2015).
+
+    Raises:
+        UsageError: a value that an option cannot have.
     """
 
     output: ClassVar[str] = "vector"
@@ -45,6 +48,8 @@ class Mlp(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        check_widths("hidden", hidden, least=0)  # without hidden layers it is multinomial logistic regression
+        check_share("dropout", dropout)
         self.fixed_size = size
         self.normalize = Normalize(channels)
         units = channels * size[0] * size[1]

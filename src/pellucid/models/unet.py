@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.models._layers import Normalize
+from pellucid.models._layers import Normalize, check_widths
 
 __all__ = ["Unet"]
 
@@ -18,7 +18,7 @@ __all__ = ["Unet"]
 class Unet(nn.Module):
     """Two 3×3 convolutions at every scale, max-pooling down, transposed convolutions up, and shortcuts between.
 
-    Any image size works: images are padded by reflection to a multiple of the coarsest scale, and the answer is cropped.
+    Any image size works: images are padded by their edge to a multiple of the coarsest scale, and the answer is cropped.
 
     >>> Unet(1, 1, (64, 64), widths=(8, 16))(torch.zeros(2, 1, 33, 50)).shape
     torch.Size([2, 1, 33, 50])
@@ -29,7 +29,11 @@ class Unet(nn.Module):
         size: (H, W) of the training images in px.
         widths: channels at each scale, from the finest to the coarsest.
         residual: answer with the image plus the network's output (Zhang et al. 2017, DnCNN) where channels = outputs.
-        batch_norm: normalise over the batch after each convolution; off, since the statistics of noise levels mix.
+        batch_norm: normalise over the batch after each convolution; off: pictures differ in
+            contrast, and the answer to one should not depend on those beside it (Zhang et al. 2021, DRUNet, has none).
+
+    Raises:
+        UsageError: no width, or one below 1.
     """
 
     output: ClassVar[str] = "map"
@@ -45,6 +49,7 @@ class Unet(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        check_widths("widths", widths)
         self.normalize = Normalize(channels)
         self.residual = residual and channels == outputs
         self.multiple = 2 ** (len(widths) - 1)
@@ -74,7 +79,7 @@ class Unet(nn.Module):
         kept.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             features = merge(torch.cat([up(features), kept.pop()], dim=1))
-        answer = self.head(features)[:, :, :height, :width]
+        answer: Tensor = self.head(features)[:, :, :height, :width]
         return images + answer if self.residual else answer
 
 

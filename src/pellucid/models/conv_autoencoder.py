@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The convolutional autoencoder: strided convolutions down to a small map of codes, and back up."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+
+__all__ = ["ConvAutoencoder"]
+
+
+@final
+class ConvAutoencoder(nn.Module):
+    """Convolutions that halve the image again and again down to a code, and convolutions that double it back.
+
+    Unlike a U-Net it has no shortcuts: all that it answers with went through the code, which has `code` numbers for each
+    2ⁿ×2ⁿ pixels, where n is the number of widths. Any image size works: images are padded by their edge, answers cropped.
+
+    >>> model = ConvAutoencoder(1, 1, (28, 28), widths=(16, 32), code=4)
+    >>> model.encode(torch.zeros(2, 1, 28, 28)).shape, model(torch.zeros(2, 1, 27, 30)).shape
+    (torch.Size([2, 4, 7, 7]), torch.Size([2, 1, 27, 30]))
+
+    Args:
+        channels: of the images, 1 or 3.
+        outputs: channels of the answer.
+        size: (H, W) of the training images in px; any size works.
+        widths: channels after each halving.
+        code: channels of the code.
+        activation: between the layers; the code has none.
+        output_activation: sigmoid keeps the answer within [0, 1], linear does not.
+
+    Raises:
+        UsageError: a value that an option cannot have.
+    """
+
+    output: ClassVar[str] = "map"
+    fixed_size: ClassVar[None] = None
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        size: tuple[int, int],
+        widths: tuple[int, ...] = (32, 64),
+        code: int = 16,
+        activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
+        output_activation: Literal["linear", "sigmoid"] = "linear",
+    ) -> None:
+        super().__init__()
+        check_widths("widths", widths)
+        check_widths("code", (code,))
+        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        self.normalize = Normalize(channels)
+        self.multiple = 2 ** len(widths)
+        down: list[nn.Module] = []
+        inner = channels
+        for width in widths:
+            down += [nn.Conv2d(inner, width, 3, padding=1), activation_layer(activation)]
+            down += [nn.Conv2d(width, width, 3, stride=2, padding=1), activation_layer(activation)]
+            inner = width
+        up: list[nn.Module] = [nn.Conv2d(code, inner, 3, padding=1), activation_layer(activation)]
+        for width in reversed(widths):
+            # repeated pixels and a convolution leave no checkerboard, as strided transposed ones do (Odena et al. 2016)
+            up += [nn.Upsample(scale_factor=2), nn.Conv2d(inner, width, 3, padding=1), activation_layer(activation)]
+            inner = width
+        last = nn.Conv2d(inner, outputs, 3, padding=1)
+        self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], code, 3, padding=1))
+        self.decoder = nn.Sequential(*up, last, *([nn.Sigmoid()] if output_activation == "sigmoid" else []))
+        initialise(self.encoder, "he")
+        initialise(self.decoder, "he")
+        with torch.no_grad():
+            last.weight.mul_(0.1)  # start near a flat answer, not at an error of many times the image
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The codes of images (B, C, H, W): (B, code, ⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉)."""
+        height, width = images.shape[2:]
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)
+        return self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
+        height, width = images.shape[2:]
+        return self.decoder(self.encode(images))[:, :, :height, :width]  # type: ignore[no-any-return]
