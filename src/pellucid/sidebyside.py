@@ -172,6 +172,8 @@ def _curves(panels: Any, rows: Sequence[Row]) -> None:
     for axes in panels:
         axes.set_xlabel("epoch", fontsize=8)
         _tidy(axes, "both")
+    if len(rows) <= 12:
+        panels[0].legend(frameon=False, fontsize=7.5, ncols=-(-len(rows) // 6))
 
 
 def _bars(panels: Any, rows: Sequence[Row]) -> None:
@@ -193,6 +195,7 @@ def _bars(panels: Any, rows: Sequence[Row]) -> None:
         drawn = axes.barh(places, values, color=colours, height=0.6, alpha=0.85)
         axes.bar_label(drawn, [f" {shown(value)}" for value in values], fontsize=7)
         axes.margins(x=0.25)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
     panels[0].set_yticks(places, [row.name for row in rows], fontsize=8)
     panels[0].margins(x=0.15)
     panels[0].set_ylim(-0.7, len(rows) - 0.3)
@@ -201,6 +204,7 @@ def _bars(panels: Any, rows: Sequence[Row]) -> None:
     ):
         axes.set_title(title, fontsize=9)
         axes.tick_params(axis="y", length=0)
+        axes.locator_params(axis="x", nbins=5)
         _tidy(axes, "x")
 
 
