@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
@@ -59,11 +61,11 @@ class Confusion(Lens):
         return View(figure, {"confusion": matrix}, _words(matrix, sight.classes))
 
 
-def _words(matrix: np.ndarray[tuple[int, ...], np.dtype[np.int64]], classes: tuple[str, ...] | list[str]) -> str:
+def _words(matrix: NDArray[np.int64], classes: Sequence[str]) -> str:
     wrong = matrix - np.diag(np.diag(matrix))
     total, count = int(matrix.sum()), int(wrong.sum())
     if not count:
         return f"All {total:,} images are right."
-    i, j = np.unravel_index(wrong.argmax(), wrong.shape)
+    i, j = divmod(int(wrong.argmax()), len(wrong))
     verb = "is" if count == 1 else "are"
     return f"{count:,} of {total:,} images {verb} wrong; most often {classes[i]} is taken for {classes[j]} ({wrong[i, j]:,})."

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Occlusion"]
 
 _MOST_IMAGES = 12
+_ACROSS = 3  # images side by side in the figure
 
 
 @final
@@ -25,13 +31,15 @@ class Occlusion(Lens):
     """A patch slides over the image; the map shows how much the followed score drops where it covers.
 
     For an answer of scores (B, K) the softmax probability of the uncovered image's top class is followed, for any other
-    answer the task's evidence.
+    answer the task's evidence. `drop` (N, rows, columns) has a value for each position of the patch, whose upper left
+    corners stand at `top` (rows,) and `left` (columns,) px; `map` (N, H, W) is in the image's own pixels, the mean drop over
+    the positions that cover a pixel.
 
     >>> class Bright(torch.nn.Module):  # sees only the upper left quarter
     ...     def forward(self, x): return torch.stack([x[:, 0, :4, :4].sum((1, 2)), x[:, 0, 0, 0] * 0], 1)
-    >>> view = Occlusion(patch=4, stride=4).look(Sight(model=Bright(), images=torch.ones(1, 1, 8, 8)))
-    >>> view.numbers["drop"].shape, int(view.numbers["drop"][0].argmax())
-    ((1, 2, 2), 0)
+    >>> view = Occlusion(patch=4, stride=4, fill="zero").look(Sight(model=Bright(), images=torch.ones(1, 1, 8, 8)))
+    >>> view.numbers["drop"][0].round(2).tolist(), view.numbers["map"].shape
+    ([[0.5, 0.0], [0.0, 0.0]], (1, 8, 8))
     """
 
     patch: int | None = None
@@ -43,65 +51,57 @@ class Occlusion(Lens):
     batch: int = 128
     """covered images at a time"""
 
+    def __post_init__(self) -> None:
+        if self.fill not in ("mean", "zero", "blur", "noise"):
+            raise UsageError(f"fill={self.fill!r}: is not known; choose mean, zero, blur or noise.")
+        if self.batch < 1:
+            raise UsageError(f"batch={self.batch}: must be at least 1; give another.")
+
     @torch.no_grad()
     def look(self, sight: Sight) -> View:
         if sight.model is None or sight.images is None or not len(sight.images):
             raise UsageError("lens='occlusion': needs a model and at least one image; name an image file.")
         images = sight.images[:_MOST_IMAGES]
         side = min(images.shape[2:])
-        patch = self.patch or max(1, round(side / 5))
-        stride = self.stride or max(1, patch // 4)
+        patch = self.patch if self.patch is not None else max(1, round(side / 5))
+        stride = self.stride if self.stride is not None else max(1, patch // 4)
         if not 1 <= patch <= side or stride < 1:
             raise UsageError(
                 f"patch={patch}, stride={stride}: must be at least 1, and the patch at most {side} px; give others."
             )
-        maps, tops, scores = [], [], []
-        for image in images:
-            drop, top, score = self._one(sight, image, patch, stride)
-            maps.append(drop)
-            tops.append(top)
-            scores.append(score)
+        tops, lefts = (_positions(length, patch, stride) for length in images.shape[2:])
+        found = [self._one(sight, image, patch, tops, lefts) for image in images]
+        drops = np.stack([drop for drop, _, _ in found])
         numbers = {
-            "drop": np.stack(maps),
-            "score": np.array(scores),
-            "class": np.array(tops),
+            "drop": drops,
+            "map": np.stack([_spread(drop, tops, lefts, patch, images.shape[2:]) for drop in drops]),
+            "top": np.array(tops),
+            "left": np.array(lefts),
+            "class": np.array([top for _, top, _ in found]),  # -1: evidence was followed, and no class
+            "score": np.array([score for _, _, score in found]),
             "patch": np.array(patch),
-            "stride": np.array(stride),
         }
-        return View(
-            self._figure(sight, images, maps, tops, scores, patch, stride),
-            numbers,
-            _words(sight, maps, tops, scores, patch),
-        )
+        labels = [_label(sight.classes, int(followed)) for followed in numbers["class"]]
+        return View(_figure(images, labels, numbers), numbers, _words(labels, numbers, sight.names))
 
-    def _one(self, sight: Sight, image: Tensor, patch: int, stride: int) -> tuple[np.ndarray, int, float]:  # type: ignore[type-arg]
+    def _one(
+        self, sight: Sight, image: Tensor, patch: int, tops: Sequence[int], lefts: Sequence[int]
+    ) -> tuple[NDArray[np.float64], int, float]:
         """The drop of the score at each position (rows, columns), the class that is followed (-1: none), and its score."""
         assert sight.model is not None
         whole = sight.model(image[None])
-        followed = int(whole[0].argmax()) if whole.ndim == 2 else -1
-
-        def score(output: Tensor) -> Tensor:
-            if followed >= 0:
-                return output.float().softmax(1)[:, followed]
-            if sight.evidence is None:
-                raise UsageError(
-                    "lens='occlusion': follows a class or a task's evidence, and this model has neither; look at a run."
-                )
-            return sight.evidence(output)
-
+        followed, score = _followed(sight, whole)
         base = float(score(whole)[0])
-        height, width = image.shape[1:]
-        rows, columns = range(0, height - patch + 1, stride), range(0, width - patch + 1, stride)
         cover = self._cover(image)
-        places = [(y, x) for y in rows for x in columns]
+        places = [(y, x) for y in tops for x in lefts]
         found = []
         for start in range(0, len(places), self.batch):
             part = places[start : start + self.batch]
-            covered = image[None].repeat(len(part), 1, 1, 1)
+            covered = image[None].repeat(len(part), 1, 1, 1)  # (B, C, H, W)
             for k, (y, x) in enumerate(part):
                 covered[k, :, y : y + patch, x : x + patch] = cover[:, y : y + patch, x : x + patch]
-            found.append(base - score(sight.model(covered)))
-        return torch.cat(found).reshape(len(rows), len(columns)).cpu().numpy(), followed, base
+            found.append(base - score(sight.model(covered)).double())
+        return torch.cat(found).reshape(len(tops), len(lefts)).cpu().numpy(), followed, base
 
     def _cover(self, image: Tensor) -> Tensor:
         if self.fill == "zero":
@@ -114,49 +114,87 @@ class Occlusion(Lens):
         small = F.interpolate(image[None], (max(1, height // 16), max(1, width // 16)), mode="area")
         return F.interpolate(small, (height, width), mode="bilinear")[0]
 
-    def _figure(self, sight, images, maps, tops, scores, patch, stride):  # type: ignore[no-untyped-def]
-        from matplotlib.figure import Figure
 
-        n = len(images)
-        height, width = images.shape[2:]
-        tall = 2.1 * height / width
-        figure = Figure(figsize=(5.2, (tall + 0.42) * n + 0.2), dpi=150, layout="constrained")
-        grid = figure.subplots(n, 2, squeeze=False)
-        most = max(1e-6, max(float(np.abs(drop).max()) for drop in maps))
-        for i in range(n):
-            flat = images[i].float().clamp(0, 1).cpu().numpy()
-            flat = flat[0] if len(flat) == 1 else flat.transpose(1, 2, 0)
-            for axes in grid[i]:
-                axes.imshow(
-                    flat, cmap="gray", vmin=0, vmax=1, interpolation="nearest" if max(flat.shape) <= 96 else None
-                )
-                axes.set(xticks=[], yticks=[])
-            # a value stands at the middle of its patch
-            rows, columns = maps[i].shape
-            extent = ((patch - stride) / 2 - 0.5, (patch + stride) / 2 + stride * (columns - 1) - 0.5,
-                      (patch + stride) / 2 + stride * (rows - 1) - 0.5, (patch - stride) / 2 - 0.5)  # fmt: skip
-            shown = grid[i, 1].imshow(
-                maps[i], cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.62, extent=extent, interpolation="bilinear"
-            )
-            grid[i, 1].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-            title = (
-                f"{sight.classes[tops[i]]}  {scores[i]:.2f}"
-                if tops[i] >= 0 and sight.classes
-                else f"score {scores[i]:.3g}"
-            )
-            grid[i, 0].set_title(title, fontsize=8)
-        bar = figure.colorbar(shown, ax=grid, shrink=min(1.0, 3 / (tall * n)), aspect=18)
-        bar.set_label("drop of the probability when covered" if tops[0] >= 0 else "drop of the evidence", fontsize=8)
-        bar.ax.tick_params(labelsize=7)
-        return figure
+def _positions(length: int, patch: int, stride: int) -> list[int]:
+    """Where the patch starts, px; the last one ends at the border, whatever the stride."""
+    return sorted({*range(0, length - patch, stride), length - patch})
 
 
-def _words(sight: Sight, maps, tops, scores, patch) -> str:  # type: ignore[no-untyped-def]
-    """The image that a patch changes most."""
-    i = int(np.argmax([drop.max() for drop in maps]))
-    what = (
-        f"{sight.classes[tops[i]]} of {sight.names[i]}"
-        if tops[i] >= 0 and sight.classes and sight.names
-        else f"image {i + 1}"
+def _followed(sight: Sight, whole: Tensor) -> tuple[int, Callable[[Tensor], Tensor]]:
+    """The class that is followed, -1 for none, and the score (B,) of an output."""
+    if isinstance(whole, Tensor) and whole.ndim == 2:
+        top = int(whole[0].argmax())
+        return top, lambda output: output.float().softmax(1)[:, top]
+    if sight.evidence is None:
+        raise UsageError(
+            "lens='occlusion': follows a class or a task's evidence, and this model has neither; look at a run."
+        )
+    return -1, sight.evidence
+
+
+def _spread(
+    drop: NDArray[np.float64], tops: Sequence[int], lefts: Sequence[int], patch: int, size: Sequence[int]
+) -> NDArray[np.float64]:
+    """The mean drop over the positions that cover each pixel, (H, W); 0 where none does (a stride above the patch)."""
+    rows, columns = (
+        np.array([[start <= i < start + patch for i in range(length)] for start in starts], np.float64)
+        for starts, length in ((tops, size[0]), (lefts, size[1]))
     )
-    return f"Covering {patch}×{patch} px takes at most {maps[i].max():.2f} from the score {scores[i]:.2f}: {what}."
+    covers: NDArray[np.float64] = np.outer(rows.sum(0), columns.sum(0))
+    total: NDArray[np.float64] = rows.T @ drop @ columns
+    return total / np.maximum(covers, 1)
+
+
+def _figure(images: Tensor, labels: Sequence[str], numbers: dict[str, NDArray[np.float64]]) -> Figure:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    n, (height, width) = len(images), images.shape[2:]
+    across = min(_ACROSS, n)
+    rows = -(-n // across)
+    tall = 1.5 * height / width
+    figure = Figure(figsize=(3.1 * across + 0.8, (tall + 0.3) * rows + 0.1), dpi=150, layout="constrained")
+    grid = figure.subplots(rows, 2 * across, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    maps, scores = numbers["map"], numbers["score"]
+    most = max(1e-6, float(np.abs(maps).max()))
+    for i, image in enumerate(images):
+        flat = image.float().clamp(0, 1).cpu().numpy()
+        flat = flat[0] if len(flat) == 1 else flat.transpose(1, 2, 0)
+        own, beside = grid[i // across, 2 * (i % across) : 2 * (i % across) + 2]
+        for axes in (own, beside):
+            axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation="nearest" if max(flat.shape) <= 96 else None)
+        # as opaque as the drop is large: the image stays to be seen where covering it changes nothing
+        beside.imshow(
+            maps[i],
+            cmap="RdBu_r",
+            vmin=-most,
+            vmax=most,
+            alpha=0.15 + 0.8 * np.abs(maps[i]) / most,
+            interpolation="nearest",
+        )
+        own.set_title(f"{labels[i]}  {scores[i]:.3g}", fontsize=7.5, pad=3)
+        beside.set_title(f"drop up to {numbers['drop'][i].max():.2g}", fontsize=7.5, pad=3, color="0.4")
+    bar = figure.colorbar(ScalarMappable(Normalize(-most, most), "RdBu_r"), ax=grid, aspect=22, shrink=0.9)
+    bar.set_label("drop of the score when covered", fontsize=7.5)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _label(classes: Sequence[str], followed: int) -> str:
+    if followed < 0:
+        return "score"
+    return classes[followed][:18] if followed < len(classes) else f"class {followed}"
+
+
+def _words(labels: Sequence[str], numbers: dict[str, NDArray[np.float64]], names: Sequence[str]) -> str:
+    """The image that a patch changes most."""
+    i = int(np.argmax([drop.max() for drop in numbers["drop"]]))
+    where = names[i] if i < len(names) else f"image {i + 1}"
+    patch = int(numbers["patch"])
+    return (
+        f"Covering {patch}×{patch} px changes most in {where}: it takes {numbers['drop'][i].max():.2g} "
+        f"from the score {numbers['score'][i]:.2g}{'' if labels[i] == 'score' else f' of {labels[i]}'}."
+    )
