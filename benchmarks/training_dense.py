@@ -20,7 +20,6 @@ import lightning
 import numpy as np
 import torch
 from _timing import in_turn, ratio, report, timed
-from pellucid.models.autoencoder import Autoencoder
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,6 +27,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from pellucid.data.dataset import Dataset, Pixels, Split
+from pellucid.models.autoencoder import Autoencoder
 from pellucid.training import train
 
 BATCH, SIGMA, RATE = 128, 0.5, 1e-3
@@ -116,8 +116,22 @@ def main() -> None:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            train("denoise", data, "autoencoder", Path(folder) / "run", encoder=(128,), noise="gaussian", level=SIGMA, epochs=1,
-                  batch_size=BATCH, optimizer="adam", lr=RATE, schedule="constant", precision="fp32", device="cpu", progress=False)  # fmt: skip
+            asked = {
+                "encoder": (128,),
+                "noise": "gaussian",
+                "level": SIGMA,
+                "optimizer": "adam",
+                "schedule": "constant",
+            }
+            fair = {
+                "epochs": 1,
+                "batch_size": BATCH,
+                "lr": RATE,
+                "precision": "fp32",
+                "device": "cpu",
+                "progress": False,
+            }
+            train("denoise", data, "autoencoder", Path(folder) / "run", **asked, **fair)
 
     rivals = {
         "pellucid": lambda: timed(ours),

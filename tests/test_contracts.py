@@ -37,8 +37,7 @@ def small(task: str) -> Dataset:
     kind = _catalog.find("tasks", task)
     whole = data.open(kind.example)  # type: ignore[attr-defined]
     splits = {
-        part: split.select(range(min(len(split), {"train": 96}.get(part, 24))))
-        for part, split in whole.splits.items()
+        part: split.select(range(min(len(split), {"train": 96}.get(part, 24)))) for part, split in whole.splits.items()
     }
     return whole.replace(splits=splits)
 

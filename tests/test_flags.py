@@ -119,7 +119,7 @@ def test_a_swept_option_takes_a_list() -> None:
         "lr": (0.1, 0.01),
         "hidden": ((64, 32), (16,)),
     }
-    with pytest.raises(UsageError, match="hidden='64,x': must be a whole number, or several joined by commas."):
+    with pytest.raises(UsageError, match=r"hidden='64,x': must be a whole number, or several joined by commas\."):
         parsed("--hidden", "64,x", flags=flags)
 
 

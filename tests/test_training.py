@@ -215,12 +215,15 @@ def test_every_optimizer_lowers_the_loss(tmp_path: Path, optimizer: str) -> None
 def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: Path) -> None:
     code = (
         "import sys; from pellucid.training import train\n"
-        "train('denoise', 'digits', 'autoencoder', sys.argv[1], encoder=(32,), epochs=2, batch_size=64, device='cpu', precision='fp32', progress=False)"
+        "train('denoise', 'digits', 'autoencoder', sys.argv[1], encoder=(32,), epochs=2, batch_size=64, device='cpu', "
+        "precision='fp32', progress=False)"
     )
     script = tmp_path / "job.py"
     script.write_text(code)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), str(tmp_path / "two")]  # fmt: skip
+    options = (
+        "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
+    )
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *options.split(), str(script), str(tmp_path / "two")]
     done = subprocess.run(
         launch, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests share: a cache of their own, and the real data sets that may lie beside the checkout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+REAL = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PELLUCID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def real() -> Callable[[str], Path]:
+    """The folder of a real data set; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        if not (REAL / name).exists():
+            pytest.skip(f"the real data set {name} does not lie beside the checkout")
+        return REAL / name
+
+    return find
