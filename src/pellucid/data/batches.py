@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
@@ -213,31 +214,37 @@ def _mapped(images: Images, shape: tuple[int, ...], fit: Fit, fingerprint: str) 
     """The store in the user's cache, made if it is not there; two processes make it once, and a kill leaves no part of it."""
     key = hashlib.blake2b(json.dumps([1, fingerprint, shape, fit]).encode(), digest_size=12).hexdigest()
     path = cache_folder() / "stores" / f"{key}.npy"
+    if (kept := _kept(path, shape)) is not None:
+        return kept
+    draft = path.with_suffix(f".{os.getpid()}.part")
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError):
-        pass
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            draft = path.with_suffix(f".{os.getpid()}.part")
-            try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if _kept(path, shape) is None:
                 array = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
                 _fill(array, images, shape[1], fit)
                 array.flush()
                 del array
                 os.replace(draft, path)
-            except OSError as fault:
-                raise DataError(
-                    f"cache={str(path.parent)!r}: cannot be written ({fault.strerror}); "
-                    "free some space, or set PELLUCID_CACHE to another folder."
-                ) from fault
-            finally:
-                draft.unlink(missing_ok=True)
-                for left in path.parent.glob(f"{key}.*.part"):  # of a process that was killed
-                    if not psutil.pid_exists(int(left.name.split(".")[-2])):
-                        left.unlink(missing_ok=True)
+    except OSError as fault:
+        raise DataError(
+            f"cache={str(path.parent)!r}: cannot be written ({fault.strerror}); "
+            "free some space, or set PELLUCID_CACHE to another folder."
+        ) from fault
+    finally:
+        for left in path.parent.glob(f"{key}.*.part"):  # ours, or that of a process that was killed
+            if left == draft or not psutil.pid_exists(int(left.name.split(".")[-2])):
+                left.unlink(missing_ok=True)
     return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """The store that a file holds; None if it is not there, cut off or damaged, so that it is made again."""
+    try:
+        array: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
 def _free_disk() -> int:

@@ -30,7 +30,8 @@ def corrupt(images: Tensor, kind: Kind, level: float, draws: Draws, *, clip: boo
         images: (B, C, H, W) float32 in [0, 1].
         kind: gaussian: x + σ·n with n standard normal; speckle: x + σ·x·n; salt_and_pepper: a share of the pixels becomes
             black or white, all channels together; poisson: photon counts, k ~ Poisson(x / level), the answer is
-            level·k, so that the variance is level·x; missing: square patches of black that cover that share of the area.
+            level·k, so that the variance is level·x; missing: as many square patches of black, a
+            quarter of the shorter side each, as would cover that share of the area if none overlapped.
         level: gaussian and speckle: σ in [0, 1] units; salt_and_pepper and missing: a share in [0, 1]; poisson: the
             brightness of one photon in [0, 1] units.
         draws: where the numbers come from, one row an image.
@@ -73,7 +74,7 @@ def _poisson(images: Tensor, level: float, draws: Draws) -> Tensor:
 
 
 def _missing(images: Tensor, level: float, draws: Draws) -> Tensor:
-    """Square patches, a quarter of the shorter side each, as many as cover the share together (they may overlap less)."""
+    """As many squares as would cover the share if none overlapped."""
     height, width = images.shape[2:]
     side = max(1, min(height, width) // 4)
     count = max(1, round(level * height * width / side**2)) if level else 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ def _open(source: Source) -> Any:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     if image.width * image.height > LARGEST:
         image.close()
-        raise ValueError(f"it unpacks to {image.width}×{image.height} px, more than the {LARGEST:,} that are allowed")
+        raise ValueError(f"it unpacks to {image.width * image.height:,} px, more than the {LARGEST:,} that are allowed")
     return image
 
 
@@ -163,7 +164,10 @@ def fault_sentence(source: Source, name: str, fault: Exception) -> str:
     """What is wrong with a file, and what to do."""
     title = name or (str(source) if isinstance(source, Path) else "image")
     reason = str(fault).split("\n")[0].rstrip(".")
-    if type(fault).__name__ == "UnidentifiedImageError":
+    if type(fault).__name__ == "DecompressionBombError":  # Pillow's own limit, before it tells height and width
+        count = next((int(word) for word in re.findall(r"\d+", reason)), LARGEST)
+        reason = f"it unpacks to {count:,} px, more than the {LARGEST:,} that are allowed"
+    elif type(fault).__name__ == "UnidentifiedImageError":
         reason = "it is no image, whatever its name says"
     elif "truncated" in reason or "Truncated" in reason or isinstance(fault, EOFError):
         reason = "it is cut off"

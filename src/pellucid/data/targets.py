@@ -70,6 +70,16 @@ def _take(value: Any, index: Index) -> Any:
     return [value[int(i)] for i in index]
 
 
+def _whence(scale: Tensor, offset: Tensor, size: tuple[int, int], before: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+    """The source row (N, H) and column (N, W) whose pixel covers each new pixel's centre, and which lie inside, (N, H, W)."""
+    found, inside = [], []
+    for axis, (new, old) in enumerate(zip(size[::-1], reversed(before), strict=True)):  # x, then y
+        place = (torch.arange(new) + 0.5 - offset[:, axis, None]) / scale[:, axis, None]
+        inside.append((place >= 0) & (place < old))
+        found.append(place.floor().long().clamp_(0, old - 1))
+    return found[1], found[0], inside[1][:, :, None] & inside[0][:, None, :]
+
+
 @final
 @dataclass(frozen=True)
 class Label(Target):
@@ -91,6 +101,11 @@ class Picture(Target):
     pixels: Tensor  # (N, C, H, W)
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Picture:
+        if bool((scale == 1).all()):  # a crop, or edges repeated: no pixel is mixed with another
+            rows, columns, _ = _whence(scale, offset, size, self.pixels.shape[2:])
+            flat = (rows[:, :, None] * self.pixels.shape[3] + columns[:, None, :]).flatten(1)[:, None]
+            moved = self.pixels.flatten(2).gather(2, flat.expand(-1, self.pixels.shape[1], -1))
+            return Picture(moved.view(*self.pixels.shape[:2], *size))
         return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
 
 
@@ -115,6 +130,12 @@ class Mask(Target):
 
     classes: Tensor  # (N, H, W) uint8
     probabilities: Tensor | None = None  # (N, K, H, W) float32; predictions only
+
+    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Mask:
+        rows, columns, inside = _whence(scale, offset, size, self.classes.shape[1:])
+        flat = (rows[:, :, None] * self.classes.shape[2] + columns[:, None, :]).flatten(1)
+        moved = self.classes.flatten(1).gather(1, flat).view(len(self.classes), *size)
+        return Mask(moved.masked_fill_(~inside, 255))
 
 
 @final
