@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images to answer for: files, folders, globs, arrays, tensors and Pillow images, in their order and with their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data.given import gather
+from pellucid.errors import UsageError
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(COLOUR).save(tmp_path / name)
+    (tmp_path / "a/notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_folders_globs_and_files(folder: Path) -> None:
+    assert list(gather(folder).names) == ["a/1.png", "a/2.png", "b/1.png"]
+    assert list(gather(str(folder / "a" / "*.png")).names) == ["1.png", "2.png"]
+    assert list(gather([folder / "b/1.png", str(folder / "a/2.png")]).names) == ["1.png", "2.png"]
+    assert list(gather([folder / "b/1.png", folder / "a/1.png"]).names) == ["b/1.png", "a/1.png"]
+
+
+def test_damaged_files_are_told_and_the_others_answered(folder: Path) -> None:
+    (folder / "a/1.png").write_bytes(b"")
+    found = gather(folder / "a")
+    assert found.places == [1]
+    assert list(found.split.names) == ["2.png"]
+    assert "it is empty" in found.faults[0]
+
+
+def test_arrays_tensors_and_pillow_agree() -> None:
+    planes = COLOUR.transpose(2, 0, 1)
+    for one in (COLOUR, Image.fromarray(COLOUR), torch.from_numpy(planes.copy()), COLOUR[None], [COLOUR]):
+        assert (gather(one).split.images.read(0, 3) == planes).all()
+    floats = gather([COLOUR / 255.0, torch.from_numpy(planes.copy()) / 255])
+    for place in (0, 1):
+        torch.testing.assert_close(floats.floats[place], torch.from_numpy(planes / 255.0).float())
+    assert gather(COLOUR[..., 0]).split.images.channels == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ([], r"images=\[\]: holds no image"),
+        ("no/such/file.png", "images='no/such/file.png': is no file, no folder and matches nothing"),
+        (np.zeros((2, 3, 4, 5, 6)), "are no images"),
+        (np.zeros((4, 4), np.int64), "hold int64; give uint8, or float"),
+        (np.full((4, 4), np.nan), "hold NaN or infinite pixels"),
+        (np.full((4, 4), 200.0), "reach 200; floats are read in"),
+        (["a.png", np.zeros((4, 4))], "a.png"),
+    ],
+)
+def test_what_is_no_image(wrong: object, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        gather(wrong)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no image file; name a folder with \.bmp"):
+        gather(tmp_path)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation: every image by its own amounts, and the target where the image went."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Boxes, Label, Mask, Picture, Points
+from pellucid.data.transforms import Augment
+from pellucid.errors import UsageError
+
+N, SIDE = 16, 33
+
+
+def blobs() -> tuple[Tensor, Tensor]:
+    """A bright disc of radius 3 px an image, and its centre (N, 2) as (x, y) px."""
+    centre = 10 + 13 * torch.rand(N, 2, generator=torch.Generator().manual_seed(1))
+    grid = torch.arange(SIDE) + 0.5
+    distance = (grid[None, None, :] - centre[:, 0, None, None]) ** 2 + (grid[None, :, None] - centre[:, 1, None, None]) ** 2
+    return (distance < 9).float()[:, None].expand(-1, 3, -1, -1).clone(), centre
+
+
+def centroid(images: Tensor) -> Tensor:
+    """(N, 2) x, y px of what is bright."""
+    bright, grid = images[:, 0], torch.arange(SIDE) + 0.5
+    total = bright.sum((1, 2))
+    return torch.stack([(bright.sum(1) * grid).sum(1) / total, (bright.sum(2) * grid).sum(1) / total], 1)
+
+
+def draws(step: int = 0) -> Draws:
+    return Draws.step(0, step, slice(0, N), N)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [Augment(crop=4), Augment(flip=True), Augment(crop=3, flip=True), Augment(rotate=30), Augment(scale=0.3),
+     Augment(crop=3, flip=True, rotate=45, scale=0.2)],
+    ids=["crop", "flip", "crop+flip", "rotate", "scale", "all"],
+)  # fmt: skip
+def test_every_target_goes_where_its_image_goes(augment: Augment) -> None:
+    images, centre = blobs()
+    moved, points = augment(images, Points(centre[:, None]), draws())
+    torch.testing.assert_close(centroid(moved), points.xy[:, 0], atol=0.3, rtol=0)
+    assert not torch.allclose(points.xy[:, 0], centre), "nothing moved"
+    again, mask = augment(images, Mask(images[:, 0].to(torch.uint8)), draws())
+    assert torch.equal(again, moved)
+    assert mask.classes.dtype == torch.uint8
+    inside = mask.classes.bool()
+    assert float((inside != (moved[:, 0] > 0.5)).float().mean()) < 0.01
+    _, picture = augment(images, Picture(images), draws())
+    assert torch.equal(picture.pixels, moved)
+    corners = [torch.cat([c - 3, c + 3])[None] for c in centre]
+    _, boxes = augment(images, Boxes(corners, [torch.zeros(1, dtype=torch.int64)] * N), draws())
+    for box, where in zip(boxes.corners, points.xy[:, 0], strict=True):
+        torch.testing.assert_close((box[0, :2] + box[0, 2:]) / 2, where, atol=1e-4, rtol=0)
+        assert bool((box[0, 2:] > box[0, :2]).all())
+    label = Label(torch.arange(N))
+    assert augment(images, label, draws())[1] is label
+
+
+def test_crop_and_flip_mix_no_pixels() -> None:
+    images = torch.rand(N, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    moved, _ = Augment(flip=True)(images, Label(torch.arange(N)), draws())
+    mirrored = torch.tensor([bool(torch.equal(m, i.flip(2))) for m, i in zip(moved, images, strict=True)])
+    same = torch.tensor([bool(torch.equal(m, i)) for m, i in zip(moved, images, strict=True)])
+    assert bool((mirrored ^ same).all())
+    assert 2 <= int(mirrored.sum()) <= N - 2
+    shifted, _ = Augment(crop=2)(images, Label(torch.arange(N)), draws())
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="replicate")
+    for own, whole in zip(shifted, padded, strict=True):
+        windows = whole.unfold(1, SIDE, 1).unfold(2, SIDE, 1).permute(1, 2, 0, 3, 4).reshape(25, 3, SIDE, SIDE)
+        assert any(torch.equal(own, window) for window in windows)
+
+
+def test_amounts_differ_by_image_and_step() -> None:
+    images, centre = blobs()
+    offsets = [Augment(crop=4)(images, Points(centre[:, None]), draws(step))[1].xy[:, 0] - centre for step in (0, 1)]
+    assert len({tuple(offset.round().tolist()) for offset in offsets[0]}) > N // 2
+    assert not torch.equal(offsets[0], offsets[1])
+
+
+def test_exposure_multiplies_each_image() -> None:
+    images = torch.full((N, 3, 8, 8), 0.2)
+    moved, _ = Augment(exposure=1)(images, Label(torch.arange(N)), draws())
+    factor = moved / images
+    assert bool((factor == factor[:, :1, :1, :1]).all())
+    assert 0.5 <= float(factor.min()) < 0.8
+    assert 1.25 < float(factor.max()) <= 2
+
+
+def test_noise_has_a_level_of_each_image() -> None:
+    images = torch.full((N, 3, 32, 32), 0.5)
+    moved, _ = Augment(noise=0.2)(images, Label(torch.arange(N)), draws())
+    deviations = (moved - images).flatten(1).std(1)
+    assert float(deviations.max()) <= 0.21
+    assert float(deviations.max()) > 2 * float(deviations.min())
+
+
+def test_erasing_greys_one_rectangle_of_at_most_the_share() -> None:
+    images = torch.rand(N, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    moved, _ = Augment(erase=0.3)(images, Label(torch.arange(N)), draws())
+    for own, whole in zip(moved, images, strict=True):
+        changed = (own != whole).any(0)
+        assert float(changed.float().mean()) <= 0.36  # whole pixels round the sides up
+        if changed.any():
+            rows, columns = changed.nonzero().unbind(1)
+            area = int(rows.max() - rows.min() + 1) * int(columns.max() - columns.min() + 1)
+            assert int(changed.sum()) == area
+            torch.testing.assert_close(own[:, changed].mean(1), whole.mean((1, 2)))
+
+
+def test_nothing_asked_changes_nothing() -> None:
+    images = torch.rand(N, 3, 8, 8)
+    moved, _ = Augment()(images, Label(torch.arange(N)), draws())
+    assert moved is images
+
+
+@pytest.mark.parametrize("wrong", [{"crop": -1}, {"rotate": 181.0}, {"scale": 0.95}, {"erase": 1.5}, {"noise": 2.0}])
+def test_amounts_out_of_range(wrong: dict[str, float]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(UsageError, match=rf"{name}={value}: must lie in \[0, .*\]; give another value\."):
+        Augment(**wrong)  # type: ignore[arg-type]
