@@ -26,7 +26,7 @@ from pellucid.training import train
 # models that need larger images, or a name, than the others; every other option keeps its default
 OPTIONS: dict[str, dict[str, Any]] = {
     "timm": {"name": "test_resnet.r160_in1k"},
-    "vgg": {"size": 32},
+    "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
 }
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")

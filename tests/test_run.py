@@ -170,12 +170,11 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         "n = 0\nwhile True:\n    n += 1; write_json(Path(sys.argv[1]), {'n': n, 'filler': list(range(20000))})\n"
         "    print(n, flush=True)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(0.25)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.25)
+        process.send_signal(signal.SIGKILL)
     found = json.loads(target.read_text())
     assert len(found["filler"]) == 20000
 

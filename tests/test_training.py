@@ -99,7 +99,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, moment: float) ->
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_and_the_same_call_resumes(tmp_path: Path, number: int) -> None:
-    options = {"epochs": 60, "limit": None}
+    options = {"epochs": 20, "limit": None}
     process = in_process(tmp_path / "run", **options)
     while not (tmp_path / "run" / "history.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
