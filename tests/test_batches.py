@@ -180,7 +180,9 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
 ) -> None:
     (tmp_path / "a-file").write_text("")
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "a-file"))
-    with pytest.raises(DataError, match=r"cache='.*': cannot be written \(.*\); free some space, or set PELLUCID_CACHE"):
+    with pytest.raises(
+        DataError, match=r"cache='.*': cannot be written \(.*\); free some space, or set PELLUCID_CACHE"
+    ):
         batches._mapped(photos.images, (12, 3, 16, 16), "resize", "e")
 
 

@@ -295,7 +295,9 @@ def test_svhn_and_nist36_files(tmp_path: Path, write: Callable[[Path, dict[str, 
         write(tmp_path / f"{part}_32x32.mat", svhn)
     found = data.open(tmp_path / "train_32x32.mat")
     assert found.classes == tuple("0123456789")
-    assert pairs(found, ("test",)) == {(a.transpose(2, 0, 1).tobytes(), str((i + 1) % 10)) for i, a in enumerate(COLOUR)}
+    assert pairs(found, ("test",)) == {
+        (a.transpose(2, 0, 1).tobytes(), str((i + 1) % 10)) for i, a in enumerate(COLOUR)
+    }
     flat = GREY.transpose(0, 2, 1).reshape(N, 64) / 255  # column order
     nist = tmp_path / "nist"
     nist.mkdir()
@@ -309,7 +311,9 @@ def test_svhn_and_nist36_files(tmp_path: Path, write: Callable[[Path, dict[str, 
 
 
 def test_parquet(tmp_path: Path) -> None:
-    rows = [{"image": {"bytes": png_bytes(a), "path": f"{i}.png"}, "label": int(LABELS[i])} for i, a in enumerate(COLOUR)]
+    rows = [
+        {"image": {"bytes": png_bytes(a), "path": f"{i}.png"}, "label": int(LABELS[i])} for i, a in enumerate(COLOUR)
+    ]
     features = {"image": {"_type": "Image"}, "label": {"names": ["a", "b", "c", "d"], "_type": "ClassLabel"}}
     table = pa.Table.from_pylist(rows)
     told = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})

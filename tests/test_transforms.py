@@ -19,7 +19,9 @@ def blobs() -> tuple[Tensor, Tensor]:
     """A bright disc of radius 3 px an image, and its centre (N, 2) as (x, y) px."""
     centre = 10 + 13 * torch.rand(N, 2, generator=torch.Generator().manual_seed(1))
     grid = torch.arange(SIDE) + 0.5
-    distance = (grid[None, None, :] - centre[:, 0, None, None]) ** 2 + (grid[None, :, None] - centre[:, 1, None, None]) ** 2
+    distance = (grid[None, None, :] - centre[:, 0, None, None]) ** 2 + (
+        grid[None, :, None] - centre[:, 1, None, None]
+    ) ** 2
     return (distance < 9).float()[:, None].expand(-1, 3, -1, -1).clone(), centre
 
 

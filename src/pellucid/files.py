@@ -15,7 +15,7 @@ from typing import Any
 
 from pellucid.errors import UsageError
 
-__all__ = ["write_atomically", "write_json"]
+__all__ = ["make_folder", "write_atomically", "write_json"]
 
 
 @contextmanager
@@ -54,6 +54,19 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise _unwritable(path, OSError(int(said[1]), os.strerror(int(said[1])))) from fault
     finally:
         draft.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """The folder, made where it is not there: long work that ends in it asks first.
+
+    Raises:
+        UsageError: it is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    return path
 
 
 def _umask() -> int:

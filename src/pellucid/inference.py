@@ -22,7 +22,7 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import Given, gather
 from pellucid.errors import DataError
-from pellucid.files import write_atomically, write_json
+from pellucid.files import make_folder, write_atomically, write_json
 from pellucid.run import Run
 from pellucid.tasks import Measure, Records, Task
 
@@ -138,10 +138,10 @@ def predict(
     run = run if isinstance(run, Run) else Run(run)
     given, device = gather(images), _device()
     model = run.model().to(device)
+    folder = make_folder(Path(out)) if out is not None else None
     rows: dict[int, dict[str, Any]] = {
         place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()
     }
-    folder = Path(out) if out is not None else None
     bar = Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), disable=not progress
     )

@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from pellucid.session import Session
 __all__ = ["Journal"]
 
 _ROWS = 200  # training rows that a history aims at
+_WARNINGS = 10  # lines about the data that are printed at most
 _PENDING = 50  # steps whose losses may wait on a GPU before they are read
 
 
@@ -44,6 +46,8 @@ class Journal:
 
     def __enter__(self) -> Self:
         session = self.session
+        if self._shown:
+            self._warn(session.dataset.problems)
         if self._shown and session.resumed_from:
             self._console.print(f"resuming {session.path} at step {session.resumed_from:,} of {session.steps:,}")
         if self._shown and self._console.is_terminal:
@@ -65,6 +69,15 @@ class Journal:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def _warn(self, problems: Sequence[str]) -> None:
+        """What is wrong with the data, before anything is learnt from them."""
+        for problem in problems[:_WARNINGS]:
+            self._console.print(f"[yellow]warning[/]  {escape(problem)}", highlight=False)
+        if len(problems) > _WARNINGS:
+            self._console.print(
+                f"[yellow]warning[/]  {len(problems) - _WARNINGS:,} more; pellucid data lists them.", highlight=False
+            )
 
     def note(self, rate: float, images: int, losses: Mapping[str, Tensor]) -> None:
         """Take a step's losses in; raises `TrainingError` where one is not finite."""

@@ -22,7 +22,7 @@ from pellucid.data.batches import Store, store
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
 from pellucid.errors import DataError, RunError, TrainingError, UsageError
-from pellucid.files import write_json
+from pellucid.files import make_folder, write_json
 from pellucid.machine import accelerator, environment
 from pellucid.models import Frozen, building
 from pellucid.recipe import Average
@@ -202,12 +202,7 @@ class Session:
         self.saved_step = self.step if not fresh else -1
 
     def _take_folder(self) -> None:
-        try:
-            self.state.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as fault:
-            raise UsageError(
-                f"out={str(self.path)!r}: cannot be written ({fault.strerror}); name a folder that you may write to."
-            ) from fault
+        make_folder(self.state.parent)
         self._lock = FileLock(self.state.parent / "lock")
         try:
             self._lock.acquire(timeout=0)

@@ -79,9 +79,9 @@ class Classify(Task):
 
     def read(self, data: Dataset) -> Dataset:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):
-            raise DataError(
-                f"data={data.name!r}: has no labels, which classify needs; put each class into a folder of its own."
-            )
+            why = next((said for said in data.problems if "without labels" in said), "")
+            found = f"has no labels, which classify needs{f' ({why[:-1]})' if why else ''}"
+            raise DataError(f"data={data.name!r}: {found}; put each class, two at least, into a folder of its own.")
         counts = list(data.counts.get("train", {}).values())
         if self.class_weights and any(counts):  # data that are only tested on leave the weights as they are
             images = torch.tensor(counts, dtype=torch.float32)
