@@ -57,7 +57,8 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
         UsageError: fewer than two runs.
         RunError: a folder that is no run.
     """
-    opened = (run if isinstance(run, Run) else Run(run) for run in runs)
+    # `sweeps/*` names the folder of an earlier comparison too
+    opened = (run if isinstance(run, Run) else Run(run) for run in runs if isinstance(run, Run) or not _compared(run))
     chosen = list({run.path.resolve(): run for run in opened}.values())
     if len(chosen) < 2:
         raise UsageError(
@@ -177,6 +178,11 @@ def _default_folder(task: str | Task, data: Any, grid: Sequence[Any]) -> Path:
 
 
 # -- what is compared
+
+
+def _compared(folder: str | Path) -> bool:
+    """Whether this is no run but what `compare` wrote."""
+    return (Path(folder) / "comparison.csv").exists() and not (Path(folder) / "run.json").exists()
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -17,14 +19,17 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid import _catalog
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Dataset, Split
 from pellucid.data.inspection import contact_sheet
 from pellucid.errors import DataError, PellucidError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import examples
+from pellucid.lenses import Sight
 from pellucid.looking import sight_of
 from pellucid.models import building
+from pellucid.recipe import Recipe
 from pellucid.run import Run
+from pellucid.sidebyside import duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +66,13 @@ def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
     world = Environment(
         loader=PackageLoader("pellucid"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
-    world.filters |= {"title": _title, "number": _number, "options": _options}
+    world.filters |= {
+        "title": _title,
+        "number": _number,
+        "interval": _interval,
+        "words": shlex.split,
+        "quote": shlex.quote,
+    }
     page = world.get_template("report.html").render(
         css=files("pellucid").joinpath("templates/report.css").read_text(), **_content(run)
     )
@@ -77,32 +88,81 @@ def _content(run: Run) -> dict[str, Any]:
         trouble = ""
     except PellucidError as fault:
         data, trouble = None, str(fault)
-    sight = sight_of(run) if data is not None else None
+    sight = _sight(run, data)
     curves = _view("curves", run, sight)
     rows, plot = _results(metrics) if metrics else ([], None)
+    columns, common = _columns(rows)
     return {
         "run": run,
         "info": info,
         "name": f"{info['task']['name']} {Path(info['data']['what']).name} with {info['model']['name']}",
         "started": datetime.fromisoformat(info["started"]).strftime("%-d %B %Y, %H:%M UTC"),
-        "duration": _duration(info["seconds"]),
+        "duration": duration(info["seconds"]),
         "metrics": metrics,
         "headline": _headline(metrics),
         "results": rows,
         "plot": plot,
-        "columns": list(metrics["model"]) if metrics else [],
+        "columns": columns,
+        "common": common,
         "same": (metrics or {}).get("on_same_images"),
         "data_trouble": trouble,
         "sheet": _sheet(data),
+        "asked": _asked(run),
         "counts": _counts(info["data"]),
         "curves": curves,
         "views": [v for name in ("confusion", "occlusion") if (v := _view(name, run, sight)) is not None],
         "tables": _tables((metrics or {}).get("details", {})),
         "examples": _examples(run, data) if metrics and data is not None else [],
-        "layers": building.layer_table(run.model(), run.size),
+        "layers": building.layer_table(building.build(info["model"], fetch=False), run.size),
         "environment": info["environment"],
         "evaluate": f"pellucid evaluate {run.path}",
     }
+
+
+# -- what was asked
+
+
+def _asked(run: Run) -> list[dict[str, Any]]:
+    """The options of the task, the model and the training: those that differ from their default, and the others."""
+    info = run.info
+    recipe = Recipe(**info["recipe"])
+    model = {name: default for name, (_, default, _) in building.options(info["model"]["name"]).items()}
+    owners = [
+        ("Task", info["task"]["name"], info["task"]["options"], _defaults(run.task)),
+        ("Model", info["model"]["name"], model | info["model"]["options"], model),
+        ("Training", "", info["recipe"], _defaults(recipe)),
+    ]
+    found = []
+    for title, name, options, defaults in owners:
+        # a rate that was left to the optimiser is told as the rate that it took
+        shown = {k: _option(v) if (k, v) != ("lr", None) else f"{recipe.peak:g}" for k, v in options.items()}
+        changed = [k for k, v in options.items() if k not in defaults or _option(v) != _option(defaults[k])]
+        found.append(
+            {
+                "title": title,
+                "name": name,
+                "changed": [(_title(k), shown[k]) for k in changed],
+                "defaults": [(_title(k), shown[k]) for k in options if k not in changed],
+            }
+        )
+    return found
+
+
+def _defaults(owner: Any) -> dict[str, Any]:
+    return {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(owner)
+    }
+
+
+def _option(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_option, value))
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 # -- what was measured
@@ -146,6 +206,19 @@ def _results(metrics: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | No
     return rows, _interval_plot(rows, metrics["main"]) if len(rows) > 1 else None
 
 
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[tuple[str, Any]]]:
+    """The measures that tell the answers apart, and those that are the same for all, such as the noise before denoising."""
+    if not rows:
+        return [], []
+    names = list(rows[0]["measures"])
+    same = [
+        name
+        for name in names
+        if len(rows) > 1 and all(row["measures"][name] == rows[0]["measures"][name] for row in rows)
+    ]
+    return [name for name in names if name not in same], [(name, rows[0]["measures"][name]) for name in same]
+
+
 def _interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     from matplotlib.figure import Figure
 
@@ -161,6 +234,7 @@ def _interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
         )
         axes.plot(measure["value"], place, "o", color=colour, ms=5.5)
     axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8.5)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     unit = rows[0]["measures"][main]["unit"]
     axes.set_xlabel(_title(main) + (f", {unit}" if unit else "") + "  (95 % interval)", fontsize=8.5)
     axes.tick_params(axis="x", labelsize=8)
@@ -182,9 +256,19 @@ def _tables(details: Mapping[str, Any]) -> list[dict[str, Any]]:
 # -- pictures
 
 
-def _view(lens: str, run: Run, sight: Any) -> dict[str, str] | None:
+def _sight(run: Run, data: Dataset | None) -> Sight:
+    """What the lenses see; without the data or the weights the history and the records are left."""
+    try:
+        if data is not None:
+            return sight_of(run)
+    except PellucidError:
+        pass
+    return Sight(classes=run.classes, history=run.history, records=run.records())
+
+
+def _view(lens: str, run: Run, sight: Sight) -> dict[str, str] | None:
     """What a lens shows of the run, or nothing where it lacks something that it needs."""
-    if sight is None or (lens == "occlusion" and run.model().output != "vector"):
+    if lens == "occlusion" and getattr(sight.model, "output", None) != "vector":
         return None
     try:
         view = _catalog.find("lenses", lens)().look(sight)
@@ -213,11 +297,18 @@ def _examples(run: Run, data: Dataset) -> list[dict[str, Any]]:
     return [{"title": title, "pictures": _drawn(run, split, places)} for title, places in chosen.items()]
 
 
-def _drawn(run: Run, split: Any, places: NDArray[np.int64]) -> list[str]:
-    drawn = []
-    for input, prediction, target, names in examples(run, split, places, torch.device("cpu")):
-        drawn.append(_png(run.task.draw(input, prediction, target, names, run.classes)))
-    return drawn
+def _drawn(run: Run, split: Split, places: NDArray[np.int64]) -> list[str]:
+    """Pictures of the answers; where one below the other would be tall, halves that stand side by side."""
+    figures = _figures(run, split, places)
+    if len(places) > 1 and any(tall > 1.2 * wide for wide, tall in (figure.get_size_inches() for figure in figures)):
+        half = -(-len(places) // 2)
+        figures = _figures(run, split, places[:half]) + _figures(run, split, places[half:])
+    return [_png(figure) for figure in figures]
+
+
+def _figures(run: Run, split: Split, places: NDArray[np.int64]) -> list[Figure]:
+    found = examples(run, split, places, torch.device("cpu"))
+    return [run.task.draw(input, prediction, target, names, run.classes) for input, prediction, target, names in found]
 
 
 def _sheet(data: Dataset | None) -> str | None:
@@ -227,7 +318,9 @@ def _sheet(data: Dataset | None) -> str | None:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return _inline(contact_sheet(data, Path(folder) / "sheet.png", rows=10).read_bytes(), "png")
+            return _inline(
+                contact_sheet(data, Path(folder) / "sheet.png", columns=16, rows=10, side=64).read_bytes(), "png"
+            )
         except DataError:
             return None
 
@@ -269,7 +362,7 @@ def _title(name: str) -> str:
 
 
 def _number(measure: Any) -> str:
-    """A measure with as many digits as its interval leaves a meaning, and the interval."""
+    """A number, or a measure's value with as many digits as its interval leaves a meaning."""
     if not isinstance(measure, Mapping):
         return (
             f"{measure:.4g}"
@@ -278,34 +371,19 @@ def _number(measure: Any) -> str:
             if isinstance(measure, int)
             else str(measure)
         )
-    value, low, high = (measure.get(key) for key in ("value", "low", "high"))
-    if value is None:
-        return "–"
-    if low is None or high is None or high <= low:
-        return f"{value:.4g}"
-    digits = int(np.clip(1 - np.floor(np.log10(high - low)), 0, 6))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    value, digits = measure["value"], _digits(measure)
+    return "–" if value is None else f"{value:.4g}" if digits is None else f"{value:.{digits}f}"
 
 
-def _options(options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (
-            _title(name),
-            "–"
-            if value is None
-            else json.dumps(value)
-            if isinstance(value, (list, bool))
-            else f"{value:.4g}"
-            if isinstance(value, float)
-            else str(value),
-        )
-        for name, value in options.items()
-    ]
+def _interval(measure: Any) -> str:
+    """The interval of a measure, to the digits of its value; "" for a bare number."""
+    digits = _digits(measure) if isinstance(measure, Mapping) else None
+    return "" if digits is None else f"{measure['low']:.{digits}f} to {measure['high']:.{digits}f}"
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def _digits(measure: Mapping[str, Any]) -> int | None:
+    """How many decimals the width of the interval leaves a meaning; None without an interval."""
+    low, high = measure.get("low"), measure.get("high")
+    if measure["value"] is None or low is None or high is None or high <= low:
+        return None
+    return int(np.clip(1 - np.floor(np.log10(high - low)), 0, 6))

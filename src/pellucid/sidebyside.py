@@ -81,6 +81,8 @@ class Comparison:
 
 def _table(rows: Sequence[Row]) -> Table:
     units = {name: measure.unit for row in rows for name, measure in row.measures.items()}
+    # what is the same for all, such as the noise before denoising, tells no runs apart
+    units = {name: unit for name, unit in units.items() if len({row.measures.get(name) for row in rows}) > 1}
     asked = [name for name in _asked(rows) if any(name in row.asked for row in rows)]
     table = Table(
         title=f"{rows[0].task}: measures on the test images, with 95 % intervals",
@@ -140,7 +142,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     longest = max(sum(row.task == task for row in rows) for task in tasks)
     bars = 0.32 * longest + 0.9
     figure = Figure(figsize=(10.5, (3.1 + bars) * len(tasks)), dpi=150)
-    figure.set_layout_engine("constrained")
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)
     parts = figure.subfigures(2 * len(tasks), 1, squeeze=False, height_ratios=[3.1, bars] * len(tasks))[:, 0]
     for task, top, bottom in zip(tasks, parts[::2], parts[1::2], strict=True):
         chosen = [row for row in rows if row.task == task]
@@ -158,7 +160,8 @@ def _curves(panels: Any, rows: Sequence[Row]) -> None:
         val, train = ([r for r in row.run.history if r["split"] == split] for split in ("val", "train"))
         for axes, name in zip(panels, ("loss", main), strict=True):
             found = [(r["epoch"], r[name]) for r in val if r.get(name) is not None]
-            axes.plot(*zip(*found, strict=True), **style, label=row.name) if found else None
+            points = {"marker": "o", "ms": 3} if len(found) < 20 else {}
+            axes.plot(*zip(*found, strict=True), **style, **points, label=row.name) if found else None
         inner = [(r["epoch"], r["loss"]) for r in train if r.get("loss") is not None]
         if inner:
             panels[0].plot(*zip(*inner, strict=True), **{**style, "lw": 0.8}, alpha=0.4)
@@ -171,6 +174,8 @@ def _curves(panels: Any, rows: Sequence[Row]) -> None:
     panels[1].set_title(f"{main} in validation", fontsize=9)
     for axes in panels:
         axes.set_xlabel("epoch", fontsize=8)
+        axes.set_xlim(panels[0].get_xlim())
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         _tidy(axes, "both")
     if len(rows) <= 12:
         panels[0].legend(frameon=False, fontsize=7.5, ncols=-(-len(rows) // 6))
@@ -195,7 +200,7 @@ def _bars(panels: Any, rows: Sequence[Row]) -> None:
         drawn = axes.barh(places, values, color=colours, height=0.6, alpha=0.85)
         axes.bar_label(drawn, [f" {shown(value)}" for value in values], fontsize=7)
         axes.margins(x=0.25)
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_formatter("{x:,.12g}")
     panels[0].set_yticks(places, [row.name for row in rows], fontsize=8)
     panels[0].margins(x=0.15)
     panels[0].set_ylim(-0.7, len(rows) - 0.3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
 
 __all__ = ["Confusion"]
+
+_MOST_LABELS, _LONGEST = 100, 24  # class names along an axis, and letters of one
 
 
 @final
@@ -32,7 +34,7 @@ class Confusion(Lens):
     def look(self, sight: Sight) -> View:
         from matplotlib.figure import Figure
 
-        if not {"true", "predicted"} <= set(sight.records):
+        if not {"true", "predicted"} <= set(sight.records) or not sight.classes:
             raise UsageError(
                 "lens='confusion': needs the true and the predicted class of each image; evaluate a classifier first."
             )
@@ -41,13 +43,16 @@ class Confusion(Lens):
         matrix = np.bincount(true * n + predicted, minlength=n * n).reshape(n, n)
         shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
         side = min(11.0, 1.9 + 0.42 * n)
+        every = -(-n // _MOST_LABELS)
+        names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in sight.classes[::every]]
         figure = Figure(figsize=(side + 0.6, side), dpi=130, layout="constrained")
         axes = figure.subplots()
         # a root makes one wrong image in a hundred visible beside the diagonal
         picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-        long = max(map(len, sight.classes), default=0) > 3
-        axes.set_xticks(range(n), sight.classes, rotation=90 if long else 0, fontsize=8 if n <= 40 else 5)
-        axes.set_yticks(range(n), sight.classes, fontsize=8 if n <= 40 else 5)
+        style: dict[str, Any] = {"fontsize": 8 if n <= 40 else 5, "parse_math": False}
+        long = max(map(len, names), default=0) > 3
+        axes.set_xticks(range(0, n, every), names, rotation=90 if long else 0, **style)
+        axes.set_yticks(range(0, n, every), names, **style)
         axes.set(xlabel="predicted", ylabel="true")
         if self.counts and n <= 40:
             for i, j in np.argwhere(matrix):

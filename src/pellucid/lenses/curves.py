@@ -20,6 +20,7 @@ __all__ = ["Curves"]
 
 TRAIN, VAL, GAP = "#4a6fa5", "#d1662b", "#f3d9c9"
 _MANY = 40  # rows of a training that are drawn as they are
+_NAMES = {"psnr": "PSNR", "ssim": "SSIM"}
 _PLACE = ("step", "epoch", "split", "learning_rate", "seconds", "loss")
 
 
@@ -52,8 +53,9 @@ class Curves(Lens):
         self._losses(grid[0], train, val, said)
         if measure is not None:
             grid[1].plot(column(val, "epoch"), column(val, measure), color=VAL, marker="o", ms=2.5, lw=1.4)
-            grid[1].set(xlabel="epoch", title=f"validation {measure}")
+            grid[1].set(xlabel="epoch", title=f"validation {_NAMES.get(measure, measure.replace('_', ' '))}")
             _plain(grid[1])
+            grid[1].set_xlim(grid[0].get_xlim())
         numbers = {
             f"{split}/{name}": column(rows, name)
             for split, rows in (("train", train), ("val", val))
@@ -72,7 +74,8 @@ class Curves(Lens):
             u, v = column(val, "epoch"), column(val, "loss")
             axes.plot(u, v, color=VAL, lw=1.6, marker="o", ms=2.5, label="validation")
             near = np.interp(u, x, y)
-            axes.fill_between(u, near, v, where=v > near, color=GAP, lw=0, label="generalisation gap")
+            if len(u) > 1 and (v > near).any():
+                axes.fill_between(u, near, v, where=v > near, color=GAP, lw=0, label="generalisation gap")
             if said.kind == "overfitting":
                 self._mark(axes, u, v, float(near[-1]))
         losses = np.concatenate([column(train, "loss"), column(val, "loss")])
@@ -108,6 +111,7 @@ def _running(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _plain(axes: Axes) -> None:
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, lw=0.6)
     axes.title.set_fontsize(10)

@@ -23,6 +23,7 @@ __all__ = ["Occlusion"]
 
 _MOST_IMAGES = 12
 _ACROSS = 3  # images side by side in the figure
+_FAINT = 1e-3  # a drop of the probability that is drawn fully red; smaller ones stay pale
 
 
 @final
@@ -158,28 +159,25 @@ def _figure(images: Tensor, labels: Sequence[str], numbers: dict[str, NDArray[np
     grid = figure.subplots(rows, 2 * across, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    maps, scores = numbers["map"], numbers["score"]
-    most = max(1e-6, float(np.abs(maps).max()))
+    maps, scores, followed = numbers["map"], numbers["score"], numbers["class"]
     for i, image in enumerate(images):
         flat = image.float().clamp(0, 1).cpu().numpy()
         flat = flat[0] if len(flat) == 1 else flat.transpose(1, 2, 0)
         own, beside = grid[i // across, 2 * (i % across) : 2 * (i % across) + 2]
         for axes in (own, beside):
             axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation="nearest" if max(flat.shape) <= 96 else None)
+        # a scale for each image, since a sure answer drops by a hundredth of what an unsure one does
+        share = maps[i] / max(_FAINT if followed[i] >= 0 else 1e-12, float(np.abs(maps[i]).max()))
         # as opaque as the drop is large: the image stays to be seen where covering it changes nothing
-        beside.imshow(
-            maps[i],
-            cmap="RdBu_r",
-            vmin=-most,
-            vmax=most,
-            alpha=0.15 + 0.8 * np.abs(maps[i]) / most,
-            interpolation="nearest",
-        )
-        own.set_title(f"{labels[i]}  {scores[i]:.3g}", fontsize=7.5, pad=3)
-        beside.set_title(f"drop up to {numbers['drop'][i].max():.2g}", fontsize=7.5, pad=3, color="0.4")
-    bar = figure.colorbar(ScalarMappable(Normalize(-most, most), "RdBu_r"), ax=grid, aspect=22, shrink=0.9)
-    bar.set_label("drop of the score when covered", fontsize=7.5)
-    bar.ax.tick_params(labelsize=7)
+        beside.imshow(share, cmap="RdBu_r", vmin=-1, vmax=1, alpha=0.9 * np.abs(share) ** 0.7, interpolation="nearest")
+        shown = f"{labels[i]}: {100 * scores[i]:.1f} %" if followed[i] >= 0 else f"{labels[i]}: {scores[i]:.3g}"
+        most = max(0.0, float(numbers["drop"][i].max()))
+        drop = f"{100 * most:.2g} points" if followed[i] >= 0 else f"{most:.2g}"
+        own.set_title(shown, fontsize=7.5, pad=3, parse_math=False)
+        beside.set_title(f"drops by up to {drop}", fontsize=7.5, pad=3, color="0.4")
+    bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), "RdBu_r"), ax=grid, aspect=22, shrink=0.9, ticks=[-1, 0, 1])
+    bar.ax.set_yticklabels(["rises", "stays", "drops"], fontsize=7)
+    bar.set_label("score when covered, each image in its own scale", fontsize=7)
     return figure
 
 
@@ -194,7 +192,12 @@ def _words(labels: Sequence[str], numbers: dict[str, NDArray[np.float64]], names
     i = int(np.argmax([drop.max() for drop in numbers["drop"]]))
     where = names[i] if i < len(names) else f"image {i + 1}"
     patch = int(numbers["patch"])
+    drop, score = float(numbers["drop"][i].max()), float(numbers["score"][i])
+    if drop <= 0:
+        return f"Covering {patch}×{patch} px lowers no score, wherever it is."
+    if numbers["class"][i] < 0:
+        return f"Covering {patch}×{patch} px changes most in {where}: the score falls from {score:.3g} to {score - drop:.3g}."
     return (
-        f"Covering {patch}×{patch} px changes most in {where}: it takes {numbers['drop'][i].max():.2g} "
-        f"from the score {numbers['score'][i]:.2g}{'' if labels[i] == 'score' else f' of {labels[i]}'}."
+        f"Covering {patch}×{patch} px changes most in {where}: the probability of {labels[i]} falls "
+        f"from {100 * score:.1f} % to {max(0.0, 100 * (score - drop)):.1f} %."
     )
