@@ -15,12 +15,12 @@ from pellucid.lenses import Sight
 from pellucid.lenses.occlusion import Occlusion
 
 
-def tiny(classes: int = 3, shape: tuple[int, int, int] = (2, 7, 6)) -> nn.Module:
+def tiny(classes: int = 3, shape: tuple[int, int, int] = (3, 7, 6)) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), classes)).eval()
 
 
-def images(n: int = 2, shape: tuple[int, int, int] = (2, 7, 6)) -> Tensor:
+def images(n: int = 2, shape: tuple[int, int, int] = (3, 7, 6)) -> Tensor:
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -60,7 +60,7 @@ def test_it_is_the_loop_over_every_patch(patch: int, stride: int, fill: Literal[
         np.testing.assert_allclose(found["drop"][i], drop, atol=1e-6)
         np.testing.assert_allclose(found["map"][i], spread, atol=1e-6)
         assert found["class"][i] == model(image[None]).argmax()
-    assert found["map"].shape == (2, 7, 6)
+    assert found["map"].shape == (3, 7, 6)
 
 
 def test_the_batch_changes_nothing() -> None:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from pellucid import _catalog
 from pellucid.data.given import gather
-from pellucid.errors import UnknownNameError, UsageError
+from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Sight, View
 from pellucid.run import Run, load
 
-__all__ = ["look", "sight_of"]
+__all__ = ["look", "sight_of", "without_images"]
 
 _EXAMPLES = 6  # test images that are looked at where none are named
 
@@ -51,11 +51,22 @@ def look(
             raise UnknownNameError("option", option, known)
     made = kind(**options)
     thing = load(what) if isinstance(what, (str, Path)) else what
-    sight = sight_of(thing, images) if isinstance(thing, Run) else _sight_of_module(thing, images)
-    modes = {module: module.training for module in sight.model.modules()} if sight.model is not None else {}
+    lack: PellucidError | None = None
+    modes = {module: module.training for module in thing.modules()} if isinstance(thing, nn.Module) else {}
     try:
+        if isinstance(thing, Run):
+            try:
+                sight = sight_of(thing, images)
+            except PellucidError as fault:
+                if not _nothing(images):
+                    raise
+                lack, sight = fault, without_images(thing)  # enough for a lens that looks at records alone
+        else:
+            sight = _sight_of_module(thing, images)
         view: View = made.look(sight)
-    finally:  # a lens leaves no mode change behind, also after an exception
+    except UsageError as fault:
+        raise lack or fault from None
+    finally:  # a look leaves no mode change behind, also after an exception
         for module, mode in modes.items():
             module.training = mode
     folder = Path(out) if out is not None else thing.figures if isinstance(thing, Run) else Path()
@@ -70,21 +81,24 @@ def look(
 
 def sight_of(run: Run, images: Any = ()) -> Sight:
     """All that a run has to look at; its model sees the named images, or a few of its own test images."""
-    nothing = images is None or (isinstance(images, (list, tuple)) and not images)
-    names, batch = _own_examples(run) if nothing else _named(run, images)
-    return Sight(
-        model=run.model(),
-        images=batch,
-        evidence=run.task.evidence,
-        names=names,
-        classes=run.classes,
-        history=run.history,
-        records=run.records(),
+    names, batch = _own_examples(run) if _nothing(images) else _named(run, images)
+    return dataclasses.replace(
+        without_images(run), model=run.model(), images=batch, evidence=run.task.evidence, names=names
     )
 
 
+def without_images(run: Run) -> Sight:
+    """What a run's folder tells without its data and its weights: history, classes and records."""
+    return Sight(classes=run.classes, history=run.history, records=run.records())
+
+
+def _nothing(images: Any) -> bool:
+    return images is None or (isinstance(images, (list, tuple)) and not images)
+
+
 def _own_examples(run: Run) -> tuple[list[str], Tensor]:
-    test = run.data().splits["test"]
+    splits = run.data().splits
+    test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
     chosen = np.unique(np.linspace(0, len(test) - 1, min(_EXAMPLES, len(test))).round().astype(np.int64))
     split = test.select(chosen)
     # pictures at their own size may differ, and one tensor holds one size: the first batch has equal ones

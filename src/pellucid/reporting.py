@@ -25,7 +25,7 @@ from pellucid.errors import DataError, PellucidError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import examples
 from pellucid.lenses import Sight
-from pellucid.looking import sight_of
+from pellucid.looking import sight_of, without_images
 from pellucid.models import building
 from pellucid.recipe import Recipe
 from pellucid.run import Run
@@ -263,7 +263,7 @@ def _sight(run: Run, data: Dataset | None) -> Sight:
             return sight_of(run)
     except PellucidError:
         pass
-    return Sight(classes=run.classes, history=run.history, records=run.records())
+    return without_images(run)
 
 
 def _view(lens: str, run: Run, sight: Sight) -> dict[str, str] | None:

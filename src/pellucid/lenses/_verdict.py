@@ -135,11 +135,13 @@ def learning_rate_too_low(course: Course) -> str | None:
 
 
 def underfitting(course: Course) -> str | None:
-    """The training loss lost less than half, has stopped falling (2 % in the last third), and validation is no worse by a tenth."""
+    """The training loss lost less than half, has stopped falling (2 % from third to third), and validation is no worse by a tenth."""
     train, val = course.train, course.val
     if len(train) < 4:
         return None
-    lost, late = 1 - train[-1] / course.first, 1 - train[-1] / train[-1 - len(train) // 3]
+    third = len(train) // 3
+    # means of thirds, since a single epoch may be 2 % off by chance
+    lost, late = 1 - train[-1] / course.first, 1 - train[-third:].mean() / train[-2 * third : -third].mean()
     if lost < 0.5 and late < 0.02 and (not len(val) or val[-1] < 1.1 * train[-1]):
         return (
             f"the training loss lost {_percent(lost)} and then stayed at {train[-1]:.3g}, with validation beside it; "

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparing runs: the table's numbers, the file and the picture, real differences against known cases, and sweeps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from pellucid.comparison import compare, sweep
+from pellucid.difference import Difference, paired, unpaired
+from pellucid.errors import RunError, UsageError
+from pellucid.inference import evaluate
+from pellucid.run import Run
+from pellucid.sidebyside import Comparison
+from pellucid.training import train
+
+QUICK: dict[str, Any] = {"hidden": (8,), "limit": 256, "device": "cpu", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """A run that has hardly learnt, a better one, and one that is the better one with another seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = [
+        train("classify", "digits", "mlp", folder / name, epochs=epochs, seed=seed, lr=0.01, **QUICK)
+        for name, epochs, seed in (("short", 1, 0), ("long", 12, 0), ("again", 12, 1))
+    ]
+    for run in found:
+        evaluate(run, baselines=False)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return compare(runs, tmp_path_factory.mktemp("out"))
+
+
+def test_every_row_holds_the_numbers_of_its_run(runs: list[Run], found: Comparison) -> None:
+    assert [row.name for row in found.rows] == ["short", "long", "again"]
+    for row, run in zip(found.rows, runs, strict=True):
+        assert run.metrics is not None
+        assert {name: vars(measure) for name, measure in row.measures.items()} == run.metrics["model"]
+    assert [dict(row.asked) for row in found.rows] == [{"epochs": n, "seed": s} for n, s in ((1, 0), (12, 0), (12, 1))]
+
+
+def test_the_file_holds_the_same_numbers(runs: list[Run], found: Comparison) -> None:
+    table = next(file for file in found.files if file.suffix == ".csv")
+    lines = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert len(lines) == 3
+    for line, run, row in zip(lines, runs, found.rows, strict=True):
+        assert run.metrics is not None
+        assert line["run"] == row.name
+        assert int(line["parameters"]) == run.info["parameters"]
+        assert float(line["seconds"]) == run.info["seconds"]
+        assert line["verdict"] == row.verdict
+        for name, measure in run.metrics["model"].items():
+            for column, key in ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high")):
+                assert float(line[column]) == measure[key]
+
+
+def test_the_table_on_the_terminal_shows_them(found: Comparison) -> None:
+    console = Console(width=200, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    console.print(found)
+    text = console.export_text()
+    for row in found.rows:
+        assert row.measure is not None
+        assert f"{row.run.info['parameters']:,}" in text
+        assert str(row.measure).split(" (")[0] in text
+        assert row.verdict in text
+
+
+def test_the_picture_shows_every_run(found: Comparison) -> None:
+    picture = next(file for file in found.files if file.suffix == ".png")
+    with Image.open(picture) as image:
+        assert min(image.size) > 400
+    loss = found.figure.subfigs[0].axes[0]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["short", "long", "again"]
+    curves = {line.get_label(): line for line in loss.lines}
+    for row in found.rows:
+        expected = [line["loss"] for line in row.run.history if line["split"] == "val"]
+        np.testing.assert_array_equal(curves[row.name].get_ydata(), expected)
+
+
+def test_only_a_real_difference_is_called_real(runs: list[Run], found: Comparison) -> None:
+    """Fewer epochs are worse; another seed is the same training."""
+    short, *others = found.rows
+    best, same = sorted(others, key=lambda row: not row.best)
+    assert best.verdict == "best"
+    assert short.verdict == "real"
+    assert same.verdict == "may be chance"
+    right = {row.name: row.run.task.per_image(row.run.records()) for row in found.rows}
+    assert short.difference is not None
+    assert short.difference.paired
+    assert short.difference.value == pytest.approx(float((right[short.name] - right[best.name]).mean()))
+    assert any("97.5 %" in note for note in found.notes), "two differences share the 5 % between them"
+
+
+def test_a_run_against_itself_differs_by_nothing() -> None:
+    column = np.random.default_rng(0).random(300)
+    [gap] = paired([column], column)
+    assert (gap.value, gap.low, gap.high, gap.real) == (0, 0, 0, False)
+
+
+def test_the_paired_interval_is_that_of_the_mean() -> None:
+    """For many images the bootstrap of a mean is the normal interval: mean ± 1.96 s / √n."""
+    rng = np.random.default_rng(0)
+    column, reference = rng.normal(0.1, 1, 4000), rng.normal(0, 1, 4000)
+    [gap] = paired([column], reference)
+    gaps = column - reference
+    reach = 1.96 * gaps.std(ddof=1) / math.sqrt(len(gaps))
+    assert gap.value == pytest.approx(gaps.mean())
+    assert (gap.low, gap.high) == pytest.approx((gaps.mean() - reach, gaps.mean() + reach), abs=0.06 * reach)
+
+
+def test_chance_is_called_real_about_as_often_as_promised() -> None:
+    """Two equal runs of independent answers: 5 % of the intervals may leave zero out."""
+    rng = np.random.default_rng(1)
+    false = sum(paired([rng.random(60)], rng.random(60), seed=k)[0].real for k in range(150))
+    assert 1 <= false <= 17
+
+
+def test_pairing_finds_what_two_intervals_do_not() -> None:
+    reference = np.tile([1.0, 0.0], 500)
+    better = reference.copy()
+    better[1:40:2] = 1.0  # twenty images more are right, and none less
+    [gap] = paired([better], reference)
+    interval = [{"value": x.mean(), "low": x.mean() - 0.031, "high": x.mean() + 0.031} for x in (better, reference)]
+    assert gap.real
+    assert not unpaired(*interval).real
+    assert str(gap) == "+0.020 (+0.012 to +0.029)"
+
+
+def test_unpaired_is_the_difference_of_two_normals() -> None:
+    one, other = {"value": 0.5, "low": 0.47, "high": 0.53}, {"value": 0.4, "low": 0.36, "high": 0.44}
+    gap = unpaired(one, other)
+    assert gap == Difference(pytest.approx(0.1), pytest.approx(0.05), pytest.approx(0.15), False)  # 3, 4, 5
+
+
+def test_other_data_are_not_paired(runs: list[Run], tmp_path: Path) -> None:
+    other = tmp_path / "moved"
+    other.mkdir()
+    for file in runs[0].path.iterdir():
+        if file.is_file():
+            (other / file.name).write_bytes(file.read_bytes())
+    Run(other).update(data={**runs[0].info["data"], "fingerprint": "another"})
+    found = compare([other, runs[1]], tmp_path / "out")
+    assert found.rows[0].difference is not None
+    assert not found.rows[0].difference.paired
+    assert "since their data differ" in found.notes[0]
+
+
+def test_a_failed_run_is_a_row_with_a_note(runs: list[Run], tmp_path: Path) -> None:
+    failed = tmp_path / "failed"
+    failed.mkdir()
+    (failed / "run.json").write_text(json.dumps({**runs[0].info, "status": "failed", "failure": "the loss is nan"}))
+    found = compare([runs[1], failed], tmp_path / "out")
+    assert [row.verdict for row in found.rows] == ["–", "–"]
+    assert found.notes == ("failed failed: the loss is nan",)
+
+
+def test_what_cannot_be_compared_is_said(runs: list[Run], found: Comparison, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs two runs or more"):
+        compare([runs[0], runs[0].path])
+    with pytest.raises(UsageError, match="needs two runs or more"):
+        compare([runs[0], found.files[0].parent])  # what an earlier comparison wrote is no run
+    with pytest.raises(RunError, match=r"no run\.json is there"):
+        compare([runs[0], tmp_path])
+
+
+# -- sweeps
+
+
+def test_a_sweep_trains_every_combination_and_resumes(tmp_path: Path) -> None:
+    options: dict[str, Any] = {**QUICK, "hidden": [(4,)], "lr": [0.1, 0.01], "batch_size": [64, 128], "epochs": 1}
+    found = sweep("classify", "digits", "mlp", tmp_path, **options)
+    names = [f"mlp,lr={lr},batch_size={size}" for lr in (0.1, 0.01) for size in (64, 128)]
+    assert [row.name for row in found.rows] == names
+    for row, (lr, size) in zip(found.rows, [(0.1, 64), (0.1, 128), (0.01, 64), (0.01, 128)], strict=True):
+        assert (row.run.info["recipe"]["lr"], row.run.info["recipe"]["batch_size"]) == (lr, size)
+        assert dict(row.asked) == {"lr": lr, "batch_size": size}
+        assert row.run.info["model"]["options"] == {"hidden": [4]}
+    assert sum(row.best for row in found.rows) == 1
+    assert {file.parent for file in found.files} == {tmp_path / "comparison"}
+    before = {name: (tmp_path / name / "weights.safetensors").stat().st_mtime_ns for name in names}
+    again = sweep("classify", "digits", "mlp", tmp_path, **options)
+    assert before == {name: (tmp_path / name / "weights.safetensors").stat().st_mtime_ns for name in names}
+    assert [row.measures for row in again.rows] == [row.measures for row in found.rows]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lr": 0.1}, "one combination leaves nothing to compare"),
+        ({"lr": []}, "holds no value to try"),
+        ({"hidden": (64, 32)}, "each value to try is a sequence"),
+        ({"lr": [0.1, -1]}, "lr=-1"),
+        ({"lrr": [0.1, 0.2]}, "lrr"),
+    ],
+)
+def test_a_sweep_that_cannot_be_writes_nothing(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        sweep("classify", "digits", "mlp", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: it needs nothing from outside, holds every section, the numbers of metrics.json, and no name can break it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.inference import evaluate
+from pellucid.reporting import report
+from pellucid.run import Run
+from pellucid.training import train
+
+HOSTILE = ("<script>alert(1)</script>", "$\\frac{\"'><img src=http://evil.example/x onerror=alert(2)>")
+
+
+class Page(HTMLParser):
+    """What a browser would load, and what a person would read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[str] = []
+        self.cells: list[str] = []
+        self.text = ""
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "link", "br"):
+            self._inside.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._inside.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._inside:
+            return
+        self.text += data
+        if "h2" in self._inside:
+            self.headings.append(data)
+        if "td" in self._inside or "th" in self._inside:
+            self.cells[-1] += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made = train("classify", "digits", "mlp", tmp_path_factory.mktemp("report") / "run", epochs=2, limit=256,
+                 hidden=(8,), lr=0.01, device="cpu", progress=False)  # fmt: skip
+    evaluate(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return Page(report(run).read_text(encoding="utf-8"))
+
+
+def outside(page: Page) -> list[str]:
+    """Addresses that a browser would go to, and elements that run or load something."""
+    loading = [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base")]
+    found = [(name, value or "") for _, attrs in page.tags for name, value in attrs.items()]
+    addresses = [
+        v for name, v in found if name in ("src", "href", "srcset", "poster", "data", "action") and v[:5] != "data:"
+    ]
+    return loading + addresses + [name for name, _ in found if name.startswith("on")]
+
+
+def test_it_needs_nothing_from_outside(run: Run, page: Page) -> None:
+    assert not outside(page)
+    text = (run.path / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"@import|url\(|https?://", text)
+    assert sum(tag == "img" for tag, _ in page.tags) >= 6
+
+
+def test_every_section_is_there(page: Page) -> None:
+    assert page.headings == [
+        "What was asked", "Data", "Learning curves", "Measures on test", "Confusion", "Occlusion", "The worst answers",
+        "The best answers", "Per class", "Reliability", "Layers", "To do it again",
+    ]  # fmt: skip
+
+
+def test_the_numbers_are_those_of_the_metrics(run: Run, page: Page) -> None:
+    metrics = run.metrics
+    assert metrics is not None
+    rows = {"this model": metrics["model"], **metrics["baselines"]}
+    width = len(metrics["model"])
+    for name, measures in rows.items():
+        place = page.cells.index(name)
+        for cell, measure in zip(page.cells[place + 1 : place + 1 + width], measures.values(), strict=True):
+            value, *interval = (float(number) for number in re.findall(r"[\d.]+", cell))
+            assert value == pytest.approx(measure["value"], abs=0.02 * max(1, abs(measure["value"])))
+            if interval:
+                assert interval == pytest.approx([measure["low"], measure["high"]], abs=0.02)
+                digits = len(cell.split(" to ")[1].split(".")[1])
+                assert value == round(measure["value"], digits), "as many digits as the interval has"
+    assert f"{run.info['parameters']:,}" in page.text
+
+
+def test_only_what_was_changed_stands_outside_the_fold(run: Run, page: Page) -> None:
+    before, folded = page.text.split("Options at their defaults")
+    asked = before.split("What was asked")[1]
+    for name in ("epochs", "lr", "limit", "hidden"):
+        assert name in asked
+    folded = folded.split("fingerprint")[0]
+    for name in ("momentum", "label smoothing", "schedule"):
+        assert name not in asked
+        assert name in folded
+
+
+def test_it_tells_how_to_do_it_again(run: Run, page: Page) -> None:
+    again = page.text.split("To do it again")[1]
+    assert run.info["command"] in again
+    assert run.info["environment"]["torch"] in again
+
+
+def test_names_of_classes_cannot_break_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    pixels = (rng.integers(0, 100, (60, 8, 8)) + 120 * labels[:, None, None]).astype(np.uint8)
+    for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        # a slash cannot be part of a folder's name
+        folder = tmp_path / "data" / HOSTILE[label].replace("/", "⁄")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    made = train("classify", tmp_path / "data", "mlp", tmp_path / "run", epochs=1, batch_size=8, hidden=(4,),
+                 device="cpu", progress=False)  # fmt: skip
+    evaluate(made, baselines=False)
+    page = Page(report(made).read_text(encoding="utf-8"))
+    assert not outside(page)
+    for name in made.classes:
+        assert name in page.text
+
+
+def copy(run: Run, to: Path, *without: str, **changes: Any) -> Run:
+    shutil.copytree(run.path, to, ignore=shutil.ignore_patterns("report.html", *without))
+    info = json.loads((to / "run.json").read_text())
+    for key, value in changes.items():
+        info[key] = {**info[key], **value} if isinstance(value, dict) else value
+    (to / "run.json").write_text(json.dumps(info))
+    return Run(to)
+
+
+def test_without_an_evaluation_it_says_what_to_do(run: Run, tmp_path: Path) -> None:
+    page = Page(report(copy(run, tmp_path / "run", "metrics.json", "records.npz")).read_text())
+    assert "pellucid evaluate" in page.text
+    assert "Learning curves" in page.headings
+    assert "Confusion" not in page.headings
+
+
+def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
+    moved = copy(run, tmp_path / "run", data={"what": str(tmp_path / "gone")})
+    page = Page(report(moved).read_text())
+    assert str(tmp_path / "gone") in page.text
+    assert {"Learning curves", "Measures on test", "Confusion", "Layers"} <= set(page.headings)
+    assert "The worst answers" not in page.headings
+
+
+def test_a_run_without_weights_has_a_page_too(run: Run, tmp_path: Path) -> None:
+    failed = copy(run, tmp_path / "run", "*.safetensors", "metrics.json", "records.npz", status="failed")
+    page = Page(report(failed).read_text())
+    assert "failed" in page.text
+    assert "Layers" in page.headings
+
+
+def test_the_file_can_lie_elsewhere(run: Run, tmp_path: Path) -> None:
+    path = report(run.path, tmp_path / "page.html")
+    assert path == tmp_path / "page.html"
+    assert path.stat().st_size > 50_000
+
+
+@pytest.mark.slow
+def test_pictures_have_a_page(tmp_path: Path) -> None:
+    made = train("denoise", "patches", "unet", tmp_path / "run", epochs=1, limit=64, batch_size=32, widths=(4, 8),
+                 device="cpu", progress=False)  # fmt: skip
+    evaluate(made)
+    page = Page(report(made).read_text(encoding="utf-8"))
+    assert not outside(page)
+    assert "The same for all of them: PSNR before" in page.text
+    assert {"The worst answers", "The best answers"} <= set(page.headings)
