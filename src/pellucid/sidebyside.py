@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -194,7 +194,7 @@ def _bars(panels: Any, rows: Sequence[Row]) -> None:
             panels[0].plot(found.value, place, "o", color=colour, ms=5)
             panels[0].annotate(f"{found.value:.4g}", (found.value, place), (0, 6), textcoords="offset points",
                                ha="center", fontsize=7)  # fmt: skip
-    figures = ("parameters", lambda n: f"{n:,.0f}"), ("seconds", duration)
+    figures: tuple[tuple[str, Callable[[float], str]], ...] = (("parameters", "{:,.0f}".format), ("seconds", duration))
     for axes, (key, shown) in zip(panels[1:], figures, strict=True):
         values = [row.run.info[key] for row in rows]
         drawn = axes.barh(places, values, color=colours, height=0.6, alpha=0.85)
