@@ -38,9 +38,9 @@ def draws(step: int = 0) -> Draws:
 
 @pytest.mark.parametrize(
     "augment",
-    [Augment(crop=4), Augment(flip=True), Augment(crop=3, flip=True), Augment(rotate=30), Augment(scale=0.3),
+    [Augment(crop=4), Augment(flip=True), Augment(turn=True), Augment(crop=3, flip=True, turn=True), Augment(rotate=30), Augment(scale=0.3),
      Augment(crop=3, flip=True, rotate=45, scale=0.2)],
-    ids=["crop", "flip", "crop+flip", "rotate", "scale", "all"],
+    ids=["crop", "flip", "turn", "crop+flip+turn", "rotate", "scale", "all"],
 )  # fmt: skip
 def test_every_target_goes_where_its_image_goes(augment: Augment) -> None:
     images, centre = blobs()
@@ -75,6 +75,17 @@ def test_crop_and_flip_mix_no_pixels() -> None:
     for own, whole in zip(shifted, padded, strict=True):
         windows = whole.unfold(1, SIDE, 1).unfold(2, SIDE, 1).permute(1, 2, 0, 3, 4).reshape(25, 3, SIDE, SIDE)
         assert any(torch.equal(own, window) for window in windows)
+
+
+def test_quarter_turns_mix_no_pixels_and_keep_the_size() -> None:
+    for height, width, possible in ((9, 9, (0, 1, 2, 3)), (6, 9, (0, 2))):
+        images = torch.rand(N, 3, height, width, generator=torch.Generator().manual_seed(0))
+        moved, _ = Augment(turn=True)(images, Label(torch.arange(N)), draws())
+        found = [
+            next(k for k in possible if torch.equal(own, whole.rot90(k, (1, 2))))
+            for own, whole in zip(moved, images, strict=True)
+        ]
+        assert set(found) == set(possible)
 
 
 def test_amounts_differ_by_image_and_step() -> None:

@@ -35,6 +35,7 @@ class Augment:
     Args:
         crop: shift by up to this many px each way, edges repeated (a random crop of the padded image).
         flip: mirror every second image left to right.
+        turn: turn by a random multiple of 90°; by 180° or not at all where height and width differ.
         rotate: turn by up to this many degrees each way.
         scale: zoom by up to this share each way.
         exposure: multiply by up to 2 to the power of this, each way (photographic stops).
@@ -44,6 +45,7 @@ class Augment:
 
     crop: int = 0
     flip: bool = False
+    turn: bool = False
     rotate: float = 0.0
     scale: float = 0.0
     exposure: float = 0.0
@@ -65,6 +67,8 @@ class Augment:
 
     def __call__(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
         """Changed images (B, C, H, W) float32 in [0, 1] and their targets, moved along."""
+        if self.turn:
+            images, target = self._turn(images, target, draws)
         if self.rotate or self.scale:
             images, target = self._affine(images, target, draws)
         elif self.crop or self.flip:
@@ -77,6 +81,28 @@ class Augment:
         if self.erase:
             images = self._erase(images, draws)
         return images, target
+
+    def _turn(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
+        """Quarter turns, counter-clockwise: pixels change places and are not mixed."""
+        height, width = images.shape[2:]
+        quarters = draws.integers(0, 4)  # (B,)
+        if height != width:
+            quarters = quarters // 2 * 2
+        # x' = R·x + offset: about the corner that becomes the upper left one
+        cos, sin = torch.tensor([1.0, 0, -1, 0]), torch.tensor([0.0, 1, 0, -1])
+        turns = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # (4, 2, 2)
+        offsets = torch.tensor([[0.0, 0], [0, width], [width, height], [height, 0]])
+        matrix = torch.cat([turns, offsets[:, :, None]], 2).to(images.device)[quarters]
+
+        def move(pixels: Tensor, nearest: bool = False) -> Tensor:
+            moved = torch.empty_like(pixels)
+            for quarter in range(4):
+                chosen = quarters == quarter
+                if bool(chosen.any()):
+                    moved[chosen] = pixels[chosen].rot90(quarter, (2, 3))
+            return moved
+
+        return move(images), _moved(target, matrix, move)
 
     def _shift(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
         """Whole pixels only, so that nothing is interpolated: one gather."""

@@ -75,7 +75,14 @@ class Classify(Task):
         object.__setattr__(self, "_weights", None)
 
     def _make_augment(self) -> Augment:
-        return Augment(self.crop, self.flip, self.rotate, 0.0, self.exposure, self.noise, self.erase)
+        return Augment(
+            crop=self.crop,
+            flip=self.flip,
+            rotate=self.rotate,
+            exposure=self.exposure,
+            noise=self.noise,
+            erase=self.erase,
+        )
 
     def read(self, data: Dataset) -> Dataset:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):

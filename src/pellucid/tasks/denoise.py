@@ -58,6 +58,10 @@ class Denoise(Task):
     """what is minimised: the mean squared or the mean absolute difference"""
     flip: bool = False
     """mirror half of the training pictures left to right"""
+    turn: bool = False
+    """turn each training picture by a random multiple of 90°"""
+    exposure: float = 0.0
+    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
@@ -68,7 +72,8 @@ class Denoise(Task):
     def __post_init__(self) -> None:
         if self.error not in ("mse", "l1"):
             raise UsageError(f"error={self.error!r}: is not known; choose mse or l1.")
-        corrupt(torch.zeros(0, 1, 1, 1), self.noise, self.level, Draws.images(0, torch.zeros(0)))  # refuses bad values
+        Augment(exposure=self.exposure)  # refuses bad values, as the next line does
+        corrupt(torch.zeros(0, 1, 1, 1), self.noise, self.level, Draws.images(0, torch.zeros(0)))
 
     def read(self, data: Dataset) -> Dataset:
         return data  # any images will do
@@ -78,8 +83,9 @@ class Denoise(Task):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
         clean = batch.images.float().div_(255)
-        if training and self.flip:
-            clean, _ = Augment(flip=True)(clean, Picture(clean), draws)
+        if training and (self.flip or self.turn or self.exposure):
+            augment = Augment(flip=self.flip, turn=self.turn, exposure=self.exposure)
+            clean = augment(clean, Picture(clean[:, :0]), draws)[0]  # noise comes after, so input and truth move alike
         return corrupt(clean, self.noise, self.level, draws), Picture(clean)
 
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
