@@ -396,4 +396,6 @@ def test_answers_go_into_a_folder_that_can_be_written_or_nowhere(
     with small_disk(60):
         assert main(["predict", "run", "photos", "--out", "answers"]) == 2
     assert "the disk is full" in capsys.readouterr().err
-    assert all(Image.open(file).size == (8, 8) for file in (tmp_path / "answers").rglob("*.png"))
+    for file in (tmp_path / "answers").rglob("*.png"):
+        with Image.open(file) as picture:
+            assert picture.size == (8, 8)

@@ -136,6 +136,24 @@ def test_predict_takes_files_folders_globs_arrays_and_pillow_images(run: Run, tm
     assert table[0].startswith("name,")
 
 
+def test_pictures_keep_their_names_and_never_one_anothers_place(tmp_path: Path) -> None:
+    from PIL import Image
+
+    made = train(
+        "denoise", "digits", "unet", tmp_path / "run", widths=(4,), epochs=1, limit=64, device="cpu", progress=False
+    )
+    for name in ("a.png", "a.bmp", "sub/b.tif"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((5, 9), np.uint8)).save(tmp_path / "in" / name)
+    rows = predict(made, tmp_path / "in", tmp_path / "out")
+    assert [row["name"] for row in rows] == ["a.bmp", "a.png", "b.tif"]
+    written = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png"))
+    assert written == ["a.bmp.png", "a.png.png", "b.png"]
+    for row in rows:
+        with Image.open(row["picture"]) as picture:
+            assert picture.size == (9, 5)
+
+
 def test_predict_equals_evaluate_on_the_same_files(run: Run) -> None:
     split = run.data().splits["test"]
     rows = predict(run, [split.images.read(i, 1)[0] for i in range(len(split))])

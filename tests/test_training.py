@@ -235,3 +235,20 @@ def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: P
         torch.testing.assert_close(weights(two)[name], value, rtol=1e-3, atol=1e-4)
     for mine, theirs in zip(one.history, two.history, strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_the_record_shows_that_frozen_tensors_stayed(tmp_path: Path) -> None:
+    options = {"depth": 18, "frozen": True, "size": 32, "limit": 32, "batch_size": 16, "epochs": 1}
+    run = train("classify", "digits", "resnet", tmp_path / "run", **options, device="cpu", progress=False)
+    frozen = run.info["frozen"]
+    assert frozen["tensors"] > 100, "batch-norm statistics are counted in"
+    assert frozen["before"] == frozen["after"]
+    moving = small(tmp_path / "moving")
+    assert moving.info["frozen"] is None
+
+
+@pytest.mark.slow
+def test_a_compiled_training_agrees_with_a_plain_one(tmp_path: Path) -> None:
+    plain, compiled = (small(tmp_path / name, compile=name == "compiled") for name in ("plain", "compiled"))
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-3, atol=1e-4)

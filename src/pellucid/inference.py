@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import Given, gather
-from pellucid.errors import DataError
+from pellucid.errors import DataError, UsageError
 from pellucid.files import make_folder, write_atomically, write_json
 from pellucid.run import Run
 from pellucid.tasks import Measure, Records, Task
@@ -142,6 +143,7 @@ def predict(
     rows: dict[int, dict[str, Any]] = {
         place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()
     }
+    titles = _picture_names(given.names)
     bar = Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), disable=not progress
     )
@@ -150,8 +152,10 @@ def predict(
         for places, input in inputs(run, given, batch_size, device):
             names = [given.names[place] for place in places]
             written = run.task.write(answer(run.task, model, input), names, run.classes)
+            if folder is not None and "picture" in written[0]:
+                _spare_the_given(given, folder, titles)
             for place, row in zip(places, written, strict=True):
-                rows[place] = row if folder is None else _save_picture(row, folder)
+                rows[place] = row if folder is None else _save_picture(row, folder / titles[place])
             bar.advance(line, len(places))
     answers = [rows[place] for place in sorted(rows)]
     if folder is not None:
@@ -174,14 +178,30 @@ def inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Ite
         yield [place], input
 
 
-def _save_picture(row: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Put a row's picture, if it has one, into the folder under the image's name, and name the file instead."""
+def _picture_names(names: Sequence[str]) -> list[str]:
+    """Each image's name as that of a PNG; where two would be one (a.jpg, a.tif), the old ending stays (a.jpg.png)."""
+    plain = [str(Path(name).with_suffix(".png")) for name in names]
+    count = Counter(plain)
+    return [short if count[short] == 1 else f"{name}.png" for name, short in zip(names, plain, strict=True)]
+
+
+def _spare_the_given(given: Given, folder: Path, titles: Sequence[str]) -> None:
+    """Refuse where an answer's picture would take the place of an image that was given."""
+    written = {(folder / title).resolve() for title in titles}
+    for source in getattr(given.split.images, "sources", ()):
+        if isinstance(source, Path) and source.resolve() in written:
+            raise UsageError(
+                f"out={str(folder)!r}: an answer would replace the image {source.name}; name another folder."
+            )
+
+
+def _save_picture(row: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write a row's picture, if it has one, and name the file instead."""
     if "picture" not in row:
         return row
     from PIL import Image
 
     array: NDArray[np.uint8] = row["picture"]  # (C, H, W)
-    path = (folder / row["name"]).with_suffix(".png")
     with write_atomically(path) as draft:
         Image.fromarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0)).save(draft)
     return {**row, "picture": str(path)}
