@@ -26,6 +26,7 @@ __all__ = ["Comparison", "Row", "draw", "write_csv"]
 # Okabe & Ito 2008: told apart by the colour-blind too; further runs repeat them with another line
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 LINES = ("-", "--", ":", "-.")
+_ABREAST = 4  # runs that a terminal has room for side by side
 
 
 @final
@@ -80,35 +81,38 @@ class Comparison:
 
 
 def _table(rows: Sequence[Row]) -> Table:
+    """A few runs stand side by side, a line a measure; of many each has a line, with the measure that decides."""
     units = {name: measure.unit for row in rows for name, measure in row.measures.items()}
     # what is the same for all, such as the noise before denoising, tells no runs apart
     units = {name: unit for name, unit in units.items() if len({row.measures.get(name) for row in rows}) > 1}
-    asked = [name for name in _asked(rows) if any(name in row.asked for row in rows)]
-    table = Table(
-        title=f"{rows[0].task}: measures on the test images, with 95 % intervals",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        leading=1,
-    )
-    for title in ("run", *asked):
-        table.add_column(_plain(title))
-    for title in ("parameters", "time", *(f"{name} [{unit}]" if unit else name for name, unit in units.items())):
-        table.add_column(_plain(title), justify="right")
-    table.add_column(f"{rows[0].run.task.main}\nminus the best", justify="right")
-    table.add_column("difference")
-    for row in rows:
-        table.add_row(
-            _plain(row.name),
-            *(_plain(text(row.asked.get(name))) for name in asked),
-            f"{row.run.info['parameters']:,}",
-            duration(row.run.info["seconds"]),
-            *(_two_lines(row.measures.get(name, "–")) for name in units),
-            _two_lines(row.difference or ""),
-            row.verdict,
-            style="bold" if row.best else "",
-        )
+    main, many = rows[0].run.task.main, len(rows) > _ABREAST
+    lines: dict[str, list[str]] = {
+        name: [text(row.asked.get(name)) for row in rows]
+        for name in _asked(rows)
+        if any(name in row.asked for row in rows)
+    }
+    lines["parameters"] = [f"{row.run.info['parameters']:,}" for row in rows]
+    lines["time"] = [duration(row.run.info["seconds"]) for row in rows]
+    for name in [main] if many else units:
+        unit = units.get(name, "")
+        lines[f"{name} [{unit}]" if unit else name] = [str(row.measures.get(name, "–")) for row in rows]
+    lines[f"{main} minus the best"] = [str(row.difference or "") for row in rows]
+    lines["difference"] = [row.verdict for row in rows]
+    left = f" (all {len(units)} measures stand in comparison.csv)" if many and len(units) > 1 else ""
+    title = f"{rows[0].task}: measures on the test images, with 95 % intervals{left}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if many:
+        for name in ("run", *lines):
+            table.add_column(_plain(name.replace(" minus", "\nminus")), justify="left" if name == "run" else "right")
+        for place, row in enumerate(rows):
+            cells = [_two_lines(own[place]) for own in lines.values()]
+            table.add_row(_plain(row.name), *map(_plain, cells), style="bold" if row.best else "")
+    else:
+        table.add_column("")
+        for row in rows:
+            table.add_column(_plain(row.name), justify="right", style="bold" if row.best else "")
+        for name, own in lines.items():
+            table.add_row(_plain(name), *(_plain(cell) for cell in own))
     return table
 
 
