@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a solution consists of, before it is written in any format: lines with their checks, remarks, headings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias, final
+
+from pellucid.errors import PellucidError
+from pellucid.worked.expression import Expr, Value
+
+__all__ = ["Answer", "Block", "Check", "CheckError", "Heading", "Line", "Remark", "Words"]
+
+Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # text, mathematics, and paths of names
+
+
+class CheckError(PellucidError):
+    """A line whose second computation did not agree: nothing is shown then."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The second computation of a line's number, by NumPy, and how far it may be off."""
+
+    how: str  # "NumPy" or "central difference"
+    value: float
+    tolerance: float
+    detail: str = ""  # the step of a difference, and whether branches were held
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`left = forms… = value`: symbols, then numbers put in, then the result."""
+
+    left: Expr | None
+    forms: tuple[Expr, ...]
+    value: Value
+    check: Check | None
+    remarks: tuple[Words, ...] = ()
+    label: Words = ()  # what stands before it, such as a path
+    sign: str = "="  # between left and forms; ← for an update
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence."""
+
+    words: Words
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A title of a part of an answer."""
+
+    words: Words
+
+
+Block: TypeAlias = Line | Remark | Heading
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question with its lines; `result` is the number or numbers asked for."""
+
+    title: Words
+    key: str  # the question as it is written in a text
+    blocks: tuple[Block, ...]
+    results: tuple[tuple[Expr, Value], ...] = field(default=())
