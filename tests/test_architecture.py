@@ -23,7 +23,7 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 # a module imports from lower levels, or from its own level where that is one folder or one group
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("_catalog", "errors", "files"),
-    ("data", "models", "lenses"),
+    ("data", "models", "lenses", "worked"),
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine"),
     ("inference", "looking", "exporting"),
@@ -31,7 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
-APART = {"data", "models", "lenses"}  # of one level, and yet strangers
+APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 

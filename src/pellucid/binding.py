@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pellucid import _catalog, commands, options
 from pellucid.errors import UsageError
 from pellucid.flags import Group, is_option, parse
+from pellucid.worked import command as forms
 
 if TYPE_CHECKING:
     from pellucid.tasks import Task
@@ -34,6 +35,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     """
     command: Callable[..., int] = getattr(commands, name)
     prog = f"pellucid {name}"
+    if name == "work" and words and words[0] in forms.FORMS:
+        command, prog, words = forms.form(words[0]), f"{prog} {words[0]}", words[1:]
     own = options.of_function(command)
     more: Sequence[Group] = ()
     unknown: Callable[[str], UsageError] | None = None

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from pellucid import listing, showing
 from pellucid.errors import RunError, UnknownNameError
+from pellucid.worked.command import work
 
-__all__ = ["compare", "data", "evaluate", "export", "list", "look", "predict", "report", "sweep", "train"]
+__all__ = ["compare", "data", "evaluate", "export", "list", "look", "predict", "report", "sweep", "train", "work"]
 
 
 def train(

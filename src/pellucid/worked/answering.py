@@ -124,7 +124,8 @@ class Answering:
 
     def _locals(self, route: list[str]) -> list[Block]:
         """The local derivatives of all edges between the quantities of a route, from its end back."""
-        edges = [(above, below) for above in reversed(route) for below in self.graph.uses[above] if below in route]
+        there = {*route}
+        edges = [(above, below) for above in reversed(route) for below in self.graph.uses[above] if below in there]
         new = [edge for edge in edges if "local " + Partial(*edge).key not in self.shown]
         old = [edge for edge in edges if "local " + Partial(*edge).key in self.shown]
         blocks: list[Block] = [Heading(("local derivatives",))]
@@ -184,13 +185,13 @@ class Answering:
             Remark((f"{shown} paths lead from ", Name(by), " to ", Name(of), "; so each quantity's derivative is",
                     " worked out once, from those of the quantities that use it.")),
         ]
-        back = self.graph.back(of)
+        back, there = self.graph.back(of), {*route}
         self.solution.prepare(of, route)
         for name in reversed(route[:-1]):
             key = Partial(of, name).key
             if key in self.shown:
                 continue
-            above = [each for each in self.graph.used_by[name] if each in route]
+            above = [each for each in self.graph.used_by[name] if each in there]
             factors = [(Partial(of, each), Partial(each, name)) for each in above]
             products = tuple(Mul(pair) if pair[0].of != pair[0].by else pair[1] for pair in factors)
             node = products[0] if len(products) == 1 else Add(products)

@@ -21,9 +21,9 @@ def remarks(right: Expr, by: str | None, values: Mapping[str, Value]) -> Iterato
     ' > 0: ReLU passes it on.'
     """
     for node in walk(right):
-        if by is not None and by not in names(node):
-            continue
-        if isinstance(node, Piecewise) or (isinstance(node, Call) and FUNCTIONS[node.function].branch):
+        branching = isinstance(node, Piecewise) or (isinstance(node, Call) and FUNCTIONS[node.function].branch)
+        if branching and (by is None or by in names(node)):
+            assert isinstance(node, (Piecewise, Call))
             yield _remark(node, by, values)
 
 

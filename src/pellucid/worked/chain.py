@@ -53,6 +53,8 @@ class Graph:
             if isinstance(equations[name].right, Call):
                 self._named.setdefault(equations[name].right, Name(name))
         self._local: dict[tuple[str, str], tuple[Expr, Value]] = {}
+        self._above: dict[str, set[str]] = {}
+        self._below: dict[str, set[str]] = {}
         self._back: dict[str, dict[str, Value]] = {}
 
     def local(self, of: str, by: str) -> tuple[Expr, Value]:
@@ -66,11 +68,15 @@ class Graph:
 
     def above(self, name: str) -> set[str]:
         """The quantities that depend on a name, and itself."""
-        return _closure(name, self.used_by)
+        if name not in self._above:
+            self._above[name] = _closure(name, self.used_by)
+        return self._above[name]
 
     def below(self, name: str) -> set[str]:
         """The quantities that a name depends on, and itself."""
-        return _closure(name, self.uses)
+        if name not in self._below:
+            self._below[name] = _closure(name, self.uses)
+        return self._below[name]
 
     def between(self, by: str, of: str) -> list[str]:
         """What lies on the paths from one name to another, both ends included, in order."""

@@ -21,7 +21,6 @@ from pellucid.worked.expression import (
     Pow,
     Sum,
     Value,
-    names,
 )
 from pellucid.worked.functions import FUNCTIONS
 
@@ -47,11 +46,9 @@ def differentiate(node: Expr, by: str, numbers: Mapping[str, Value]) -> Expr:
 
 
 def _slope(node: Expr, by: str, branch: Branching) -> Expr:
-    if by not in names(node):
-        return ZERO
     match node:
-        case Name():
-            return ONE
+        case Name(name=name):
+            return ONE if name == by else ZERO
         case Add(terms=terms) | Sum(terms=terms):
             return _sum([_slope(term, by, branch) for term in terms])
         case Neg(term=term):
@@ -65,7 +62,7 @@ def _slope(node: Expr, by: str, branch: Branching) -> Expr:
             return _sum(parts)
         case Div(top=top, bottom=bottom):
             upper, lower = _slope(top, by, branch), _slope(bottom, by, branch)
-            if lower == ZERO:
+            if lower is ZERO:
                 return _quotient(upper, bottom)
             return _quotient(
                 _sum([_product([upper, bottom]), _negative(_product([top, lower]))]), Pow(bottom, Const(Fraction(2)))

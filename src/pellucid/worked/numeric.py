@@ -110,7 +110,7 @@ def plain(node: Expr, numbers: Mapping[str, Any], tape: Tape | None = None) -> A
         case Piecewise(branches=branches, otherwise=otherwise):
             values = [plain(value, numbers, tape) for value in [*(value for value, _ in branches), otherwise]]
             tests = [_test(test, numbers, tape) for _, test in branches]
-            branch = np.select(tests, list(range(len(tests))), len(tests)) if np.ndim(tests[0]) or True else 0
+            branch = np.select(tests, list(range(len(tests))), len(tests))
             chosen = tape.decide(branch) if tape is not None else branch
             pairs = np.broadcast_arrays(chosen, *values)
             return np.choose(pairs[0], pairs[1:])
@@ -144,13 +144,14 @@ def differences(
     for start in range(0, len(by), BATCH // 4):
         part = by[start : start + BATCH // 4]
         steps = np.array([STEPS[level] * max(1.0, abs(numbers[name])) for name in part])
-        there: Tape = Tape()
-        _run(equations, numbers, {}, there)
         moved = {
             name: np.float64(numbers[name]) + _columns(n, len(part), steps[n]) for n, name in enumerate(part)
         }
         tape = Tape()
         values, scale = _measure(equations, numbers, moved, of, tape)
+        there = Tape()
+        if tape.taken:
+            _run(equations, numbers, {}, there)
         for n, name in enumerate(part):
             columns = slice(4 * n, 4 * n + 4)
             flips = any(
@@ -185,7 +186,7 @@ def _measure(
 def _run(
     equations: Sequence[tuple[str, Expr]], numbers: Mapping[str, float], moved: Mapping[str, Floats], tape: Tape
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {name: np.float64(value) for name, value in numbers.items()} | dict(moved)
+    values: dict[str, Any] = {**numbers, **moved}
     with np.errstate(all="ignore"):
         for name, node in equations:
             value = plain(node, values, tape)
