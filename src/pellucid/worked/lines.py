@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 from pellucid.errors import PellucidError
 from pellucid.worked.expression import Expr, Value
 
-__all__ = ["Answer", "Block", "Check", "CheckError", "Heading", "Line", "Remark", "Words"]
+if TYPE_CHECKING:
+    from pellucid.worked.solution import Solution
+
+__all__ = ["Answer", "Block", "Check", "CheckError", "Heading", "Line", "Remark", "Words", "checked", "summary"]
 
 Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # text, mathematics, and paths of names
 
@@ -71,3 +74,25 @@ class Answer:
     key: str  # the question as it is written in a text
     blocks: tuple[Block, ...]
     results: tuple[tuple[Expr, Value], ...] = field(default=())
+
+
+def checked(check: Check) -> str:
+    """What a check says, in words.
+
+    >>> checked(Check("NumPy", -2.0, 2e-9))
+    'NumPy −2 (± 2e−9)'
+    """
+    detail = f", {check.detail}" if check.detail else ""
+    return f"{check.how} {check.value:.8g} (± {check.tolerance:.0e}{detail})".replace("e-0", "e-").replace("-", "−")
+
+
+def summary(solution: Solution) -> str:
+    """How the lines of a solution were checked, and how its numbers are to be read."""
+    lines = [block for answer in solution.answers for block in answer.blocks if isinstance(block, Line)]
+    by = [line.check.how for line in lines if line.check]
+    values, slopes = by.count("NumPy"), by.count("central difference")
+    counts = [f"{n} {what}" for n, what in ((values, "by NumPy"), (slopes, "by central differences")) if n]
+    return (
+        f"{len(lines)} lines, each checked: {', '.join(counts)}. "
+        f"After = a number is exact, after ≈ it has {solution.digits} significant digits."
+    )

@@ -23,6 +23,8 @@ def show(solution: Solution, form: str = "terminal", *, verify: bool = False, co
     ? b
       given: a = 3
       b = a² = 3² = 9
+    <BLANKLINE>
+    1 lines, each checked: 1 by NumPy. After = a number is exact, after ≈ it has 6 significant digits.
 
     Args:
         solution: what to show.
@@ -35,6 +37,19 @@ def show(solution: Solution, form: str = "terminal", *, verify: bool = False, co
     """
     if form not in FORMS:
         raise UnknownNameError("form", form, FORMS)
-    from pellucid.worked import showing_terminal
+    from pellucid.worked import showing_html, showing_json, showing_latex, showing_terminal
 
+    match form:
+        case "markdown":
+            return showing_latex.markdown(solution, verify)
+        case "latex":
+            return showing_latex.document(solution, verify)
+        case "latex-fragment":
+            return showing_latex.fragment(solution)
+        case "html":
+            return showing_html.page(solution, verify)
+        case "fragment":
+            return showing_html.fragment(solution, verify)
+        case "json":
+            return showing_json.show(solution)
     return showing_terminal.show(solution, verify, color)

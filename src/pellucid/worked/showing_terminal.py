@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, final
 
 from pellucid.worked.expression import Const, Expr, Name
-from pellucid.worked.lines import Answer, Block, Check, Heading, Line, Remark, Words
+from pellucid.worked.lines import Answer, Heading, Line, Remark, checked, summary
 from pellucid.worked.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
 if TYPE_CHECKING:
     from pellucid.worked.solution import Solution
 
-__all__ = ["Unicode", "checked", "show"]
+__all__ = ["Unicode", "show"]
 
 _ABOVE: Final = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
 _BELOW: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _ACCENTS: Final = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307"}
+_COLUMN: Final = 72  # longer lines have their check right after them
 _NAMES: Final = {"sigmoid": "σ", "log": "ln", "relu": "ReLU", "leaky_relu": "leakyReLU"}
 
 
@@ -52,8 +53,17 @@ class Unicode(Typesetter):
             return base + joined.translate(_BELOW)
         return f"{base}_{','.join(GREEK.get(part, part) for part in name.below)}"
 
+    def plain(self, text: str) -> str:
+        return text
+
+    def math(self, inner: str) -> str:
+        return inner
+
+    def path(self, names: Sequence[str]) -> str:
+        return " → ".join(names)
+
     def partial(self, of: str, by: str) -> tuple[str, int]:
-        return f"∂{of}/∂{by}", ATOM
+        return f"∂{of}/∂{by}", POW
 
     def brackets(self, inner: str) -> str:
         return f"({inner})"
@@ -103,70 +113,48 @@ class Unicode(Typesetter):
 
 
 def show(solution: Solution, verify: bool, color: bool) -> str:
-    """A solution's answers, each under its question."""
+    """A solution's answers, each under its question.
+
+    Args:
+        solution: what to show.
+        verify: the check beside each line.
+        color: bold results and dimmed remarks, by escape codes.
+    """
     setter = Unicode(solution.digits, solution.exact)
     parts = [_answer(answer, setter, verify, color) for answer in solution.answers]
-    return "\n\n".join(parts) if parts else "nothing is asked."
-
-
-def checked(check: Check, value: object = None) -> str:
-    """What a check says, in words."""
-    detail = f", {check.detail}" if check.detail else ""
-    return f"{check.how} {check.value:.10g} (± {check.tolerance:.1g}{detail})"
+    return "\n\n".join([*parts, _styled(summary(solution), "2", color)])
 
 
 def _answer(answer: Answer, setter: Unicode, verify: bool, color: bool) -> str:
-    title = "? " + _words(answer.title, setter)
-    lines = [_styled(title, "1", color)]
+    rows: list[tuple[str, str, str]] = [("? " + setter.text(answer.title), "1;36", "")]
     for block in answer.blocks:
-        lines += _block(block, setter, verify, color)
-    return "\n".join(lines)
+        match block:
+            case Heading(words=words):
+                rows += [("", "", ""), (f"  {setter.text(words)}", "3", "")]
+            case Remark(words=words):
+                rows.append((f"  {setter.text(words)}", "", ""))
+            case Line():
+                mark = f"✓ {checked(block.check)}" if verify and block.check else ""
+                rows.append((f"  {_line(block, setter)}", "", mark))
+                rows += [(f"      {setter.text(words)}", "2", "") for words in block.remarks]
+    # the checks stand below each other where lines are not too long for that
+    width = max((_width(text) for text, _, mark in rows if mark and _width(text) <= _COLUMN), default=0)
+    return "\n".join(
+        _styled(text, style, color) + (" " * max(3, width + 3 - _width(text)) + _styled(mark, "2", color) if mark else "")
+        for text, style, mark in rows
+    )
 
 
-def _block(block: Block, setter: Unicode, verify: bool, color: bool) -> list[str]:
-    match block:
-        case Heading(words=words):
-            return ["", _styled(f"  {_words(words, setter)}", "3", color)]
-        case Remark(words=words):
-            return [f"  {_words(words, setter)}"]
-        case Line():
-            return _line(block, setter, verify, color)
+def _line(line: Line, setter: Unicode) -> str:
+    label = setter.text(line.label)
+    left, forms = setter.chain(line)
+    text = left + "".join(f" {sign} {form}" if sign else form for sign, form in forms)
+    return f"{label}:  {text}" if label else text
 
 
-def _line(line: Line, setter: Unicode, verify: bool, color: bool) -> list[str]:
-    forms: list[str] = []
-    for form in line.forms:
-        text = setter.write(form)
-        if not forms or forms[-1] != text:
-            forms.append(text)
-    result = setter.value(line.value)
-    parts = [setter.write(line.left)] if line.left is not None else []
-    if forms and forms[-1] == result:
-        forms.pop()
-    label = _words(line.label, setter)
-    begin = f"{label}: " if line.label and not label.endswith(" ") and not label.endswith(": ") else label
-    signs = [f" {line.sign} "] + [" = "] * len(forms) if line.left is not None else ["", *[" = "] * len(forms)]
-    text = parts[0] if parts else ""
-    for sign, form in zip(signs, forms, strict=False):
-        text += sign + form
-    last = setter.relation(line.value)
-    last = line.sign if last == "=" and not forms and line.left is not None else last
-    text = f"{text} {last} {_styled(result, '1', color)}" if text else result
-    check = _styled(f"   ✓ {checked(line.check)}", "2", color) if verify and line.check else ""
-    found = [f"  {begin}{text}{check}"]
-    return found + [_styled(f"      {_words(remark, setter)}", "2", color) for remark in line.remarks]
-
-
-def _words(words: Words, setter: Unicode) -> str:
-    parts: list[str] = []
-    for word in words:
-        if isinstance(word, str):
-            parts.append(word)
-        elif isinstance(word, tuple):
-            parts.append(" → ".join(setter.write(Name(name)) for name in word))
-        else:
-            parts.append(setter.write(word))
-    return "".join(parts)
+def _width(text: str) -> int:
+    """Columns on a terminal: a combining accent takes none."""
+    return sum(not unicodedata.combining(letter) for letter in text)
 
 
 def _simple(node: Expr) -> bool:
@@ -174,4 +162,4 @@ def _simple(node: Expr) -> bool:
 
 
 def _styled(text: str, code: str, color: bool) -> str:
-    return f"\033[{code}m{text}\033[0m" if color else text
+    return f"\033[{code}m{text}\033[0m" if color and code else text

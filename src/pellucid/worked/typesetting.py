@@ -22,8 +22,8 @@ from pellucid.worked.expression import (
     Piecewise,
     Pow,
     Sum,
-    Value,
 )
+from pellucid.worked.lines import Line, Words
 from pellucid.worked.numerals import Numeral, Symbol, numeral, symbol
 
 __all__ = ["ADD", "ATOM", "MUL", "POW", "Typesetter"]
@@ -42,13 +42,36 @@ class Typesetter(ABC):
         """An expression."""
         return self.inner(node)[0]
 
-    def value(self, value: Value) -> str:
-        """A number."""
-        return self.write(Const(value))
+    def chain(self, line: Line) -> tuple[str, list[tuple[str, str]]]:
+        """A line's left side, and each form with the sign before it; a form like the one before is left out.
 
-    def relation(self, value: Value) -> str:
-        """How a result stands to what is printed: equal, or rounded."""
-        return "=" if numeral(value, self.digits, self.exact).exact else "≈"
+        The first form of a line without a left side has the sign "".
+        """
+        left = "" if line.left is None else self.write(line.left)
+        result = self.write(Const(line.value))
+        forms: list[str] = []
+        for text in map(self.write, line.forms):
+            if not forms or forms[-1] != text:
+                forms.append(text)
+        if forms and forms[-1] == result:
+            forms.pop()
+        rounded = not numeral(line.value, self.digits, self.exact).exact
+        signs = [line.sign if left else "", *["="] * len(forms)]
+        if rounded and (left or forms):
+            signs[len(forms)] = "≈"
+        return left, list(zip(signs, [*forms, result], strict=True))
+
+    def text(self, words: Words) -> str:
+        """Words with mathematics in them."""
+        parts: list[str] = []
+        for word in words:
+            if isinstance(word, str):
+                parts.append(self.plain(word))
+            elif isinstance(word, tuple):
+                parts.append(self.path([self.name(symbol(name)) for name in word]))
+            else:
+                parts.append(self.math(self.write(word)))
+        return "".join(parts)
 
     def inner(self, node: Expr) -> tuple[str, int]:
         """An expression and how tightly it binds."""
@@ -66,7 +89,7 @@ class Typesetter(ABC):
             case Sum(body=body, index=index, low=low, high=high):
                 return self.sigma(self.least(body, MUL), index, self.write(low), self.write(high)), MUL
             case Neg(term=term):
-                return self.minus() + self.least(term, MUL), ADD
+                return self.negative() + self.least(term, MUL), ADD
             case Mul(factors=factors):
                 return self.mul([self.factor(each, n) for n, each in enumerate(factors)]), MUL
             case Div(top=top, bottom=bottom):
@@ -116,6 +139,15 @@ class Typesetter(ABC):
         return self.write(test.left) + self.between(sign) + self.write(test.right)
 
     @abstractmethod
+    def plain(self, text: str) -> str: ...
+
+    @abstractmethod
+    def math(self, inner: str) -> str: ...
+
+    @abstractmethod
+    def path(self, names: Sequence[str]) -> str: ...
+
+    @abstractmethod
     def number(self, number: Numeral) -> tuple[str, int]: ...
 
     @abstractmethod
@@ -129,6 +161,10 @@ class Typesetter(ABC):
 
     @abstractmethod
     def minus(self) -> str: ...
+
+    def negative(self) -> str:
+        """The sign before a negative term."""
+        return self.minus()
 
     @abstractmethod
     def between(self, sign: str) -> str: ...

@@ -91,7 +91,7 @@ class _Stepping:
         check = check_value(of, graph.equations[of].right, graph.values[of], floats(graph.values))
         before = self.solution.values[of]
         words = ("before: ", Name(of), " = ", Const(before))
-        return [Line(Name(of), (), graph.values[of], check, (words,), label=("with the new numbers: ",))]
+        return [Line(Name(of), (), graph.values[of], check, (words,), label=("with the new numbers",))]
 
     def _gradient(self, step: int) -> list[Block]:
         of, names = self.question.of, self.question.names
@@ -140,7 +140,7 @@ class _Stepping:
         blocks: list[Block] = []
         for name in self.question.names:
             node = Name(name) + Mul((Const(self.options["rho"]), Name("v" + self.suffix[name])))
-            line = self._line(None, node, f"ahead {name}", ("look ahead to ",))
+            line = self._line(None, node, f"ahead {name}", ("looking ahead",))
             blocks.append(line)
         return blocks
 
