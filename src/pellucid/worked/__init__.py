@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small neural networks worked by hand: values, derivatives and updates, every line shown and checked.
 
-    worksheet(text)              a `Worksheet` from its text; `pellucid.worked.notation` explains the notation
+    Worksheet(text)              a worksheet from its text; `pellucid.worked.notation` explains the notation
     Worksheet()                  an empty one: w.h_1 = w.W_h * w.h_0 + 1; w.x = [1, 2]; w.ask("dL/dW_h")
     .solve(exact=, digits=)      a `Solution`: .value("L"), .derivative("L", "W_h"), .gradient("L", [...])
     .show(form, verify=)         "terminal", "markdown", "latex", "html", "json"; print(w) shows it as well
     Array                        a vector or matrix of expressions: + − * / ** @, x[1], W[1, 2]
     exp log sqrt sigmoid tanh relu leaky_relu softmax maximum minimum absolute clip piecewise total
 
->>> w = worksheet("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
+>>> w = Worksheet("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
 >>> str(w.solve().derivative("L", "W"))
 '-24'
 """
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         sqrt,
         tanh,
         total,
-        worksheet,
     )
     from pellucid.worked.solution import Solution
     from pellucid.worked.worksheet import Worksheet
@@ -63,7 +62,6 @@ __all__ = [
     "sqrt",
     "tanh",
     "total",
-    "worksheet",
 ]
 
 _HOME = {

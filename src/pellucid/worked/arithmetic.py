@@ -70,7 +70,7 @@ def times(left: Value, right: Value) -> Value:
     """The product, exact if both are, and if one is an exact 0."""
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return short(left * right)
-    if left == 0 and isinstance(left, Fraction) or right == 0 and isinstance(right, Fraction):
+    if (left == 0 and isinstance(left, Fraction)) or (right == 0 and isinstance(right, Fraction)):
         return Fraction(0)
     return decimal_of(left) * decimal_of(right)
 

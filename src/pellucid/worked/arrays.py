@@ -22,17 +22,18 @@ from pellucid.worked.expression import (
     Neg,
     Operand,
     Piecewise,
-    Pow,
     Sum,
     as_expr,
+    first,
     rebuild,
 )
-from pellucid.worked.notation import Component, Loop, Product, Row
+from pellucid.worked.statements import Component, Loop, Product, Row
 from pellucid.worked.tokens import place
 
-__all__ = ["Array", "Shape", "component", "elaborate", "ranges", "scalar", "whole"]
+__all__ = ["Array", "Scope", "Shape", "component", "elaborate", "ranges", "scalar", "whole"]
 
-TERMS: Final = 10_000  # of all sums and loops of one statement
+TERMS: Final = 10_000  # of all loops of one statement, of one sum
+NODES: Final = 100_000  # of a worksheet, written out
 
 Shape: TypeAlias = tuple[int, ...]
 Bound: TypeAlias = Mapping[str, int]
@@ -54,7 +55,9 @@ class Array:
     def __getitem__(self, places: int | tuple[int, ...]) -> Expr:
         key = places if isinstance(places, tuple) else (places,)
         if len(key) != len(self.shape) or not all(1 <= n <= size for n, size in zip(key, self.shape, strict=True)):
-            raise UsageError(f"component={list(key)}: there are {_size(self.shape)}, counted from 1; choose one of them.")
+            raise UsageError(
+                f"component={list(key)}: there are {_size(self.shape)}, counted from 1; choose one of them."
+            )
         return self.items[key[0] - 1 if len(key) == 1 else (key[0] - 1) * self.shape[1] + key[1] - 1]
 
     def __iter__(self) -> Iterator[Expr]:
@@ -97,6 +100,23 @@ class Array:
         return matrix_product(self, other, None)
 
 
+@final
+@dataclass
+class Scope:
+    """What the names of a text stand for, and how many more nodes may be written out of it."""
+
+    find: Callable[[str, At | None], Array | None]  # None: a number
+    left: int = NODES
+
+    def spend(self, nodes: int, at: At | None) -> None:
+        """Count nodes that are written out; a short text may stand for very many."""
+        self.left -= nodes
+        if self.left < 0:
+            raise UsageError(
+                f"{place(at)}written out, the worksheet has more than {NODES:,} terms; make its sums and loops shorter."
+            )
+
+
 def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
     """The product of matrices and vectors; of two vectors it is a scalar.
 
@@ -116,53 +136,53 @@ def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
         )
     items = []
     for i, j in itertools.product(range(rows[0]), range(columns[1])):
-        terms = tuple(
-            Mul((left.items[i * rows[1] + k], right.items[k * columns[1] + j])) for k in range(rows[1])
-        )
+        terms = tuple(Mul((left.items[i * rows[1] + k], right.items[k * columns[1] + j])) for k in range(rows[1]))
         items.append(terms[0] if len(terms) == 1 else Add(terms))
     shape = (*left.shape[:-1], *right.shape[1:])
     return Array(shape, tuple(items)) if shape else items[0]
 
 
-def elaborate(what: Expr, find: Callable[[str, At | None], Expr | Array | None], bound: Bound) -> Expr | Array:
+def elaborate(what: Expr, scope: Scope, bound: Bound) -> Expr | Array:
     """What is written, with loop variables as numbers, sums written out, and vectors as arrays.
 
     Args:
         what: from the parser.
-        find: a scalar, an array or None for a base name.
+        scope: what the names stand for.
         bound: the numbers of the loop variables.
 
     Raises:
         UsageError: a place that is no whole number, shapes that do not fit, a sum that is too long.
     """
+    scope.spend(1, getattr(what, "at", None))
     match what:
         case Name(name=name, at=at):
             if name in bound:
                 return Const(Fraction(bound[name]))
             resolved = _subscripts(name, bound)
-            return Name(resolved, at) if resolved != name else find(name, at) or what
+            return Name(resolved, at) if resolved != name else scope.find(name, at) or what
         case Index(base=base, places=places, at=at):
             return Name(component(base, [whole(each, bound, at) for each in places]), at)
         case Row(items=items, at=at):
-            return _row([elaborate(each, find, bound) for each in items], at)
+            return _row([elaborate(each, scope, bound) for each in items], at)
         case Product(left=left, right=right, at=at):
-            pair = elaborate(left, find, bound), elaborate(right, find, bound)
-            if not isinstance(pair[0], Array) or not isinstance(pair[1], Array):
+            one, two = elaborate(left, scope, bound), elaborate(right, scope, bound)
+            if not isinstance(one, Array) or not isinstance(two, Array):
                 raise UsageError(f"{place(at)}@: is the product of vectors or matrices; for numbers write *.")
-            return matrix_product(*pair, at)
+            scope.spend(len(one.items) * (two.shape[1] if len(two.shape) > 1 else 1), at)
+            return matrix_product(one, two, at)
         case Component(of=of, places=places, at=at):
-            found = elaborate(of, find, bound)
+            found = elaborate(of, scope, bound)
             if not isinstance(found, Array):
                 raise UsageError(f"{place(at)}[…]: stands after one number; only a vector or matrix has components.")
             return found[tuple(whole(each, bound, at) for each in places)]
         case Sum():
-            return _sum(what, find, bound)
+            return _sum(what, scope, bound)
         case Call(function="sum" | "softmax" | "max" | "min"):
-            return _over_components(what, [elaborate(each, find, bound) for each in what.args])
+            return _over_components(what, scope, [elaborate(each, scope, bound) for each in what.args])
     parts: list[Expr | Array] = []
 
     def note(inner: Expr) -> Expr:
-        parts.append(elaborate(inner, find, bound))
+        parts.append(elaborate(inner, scope, bound))
         return inner
 
     rebuild(what, note)
@@ -173,11 +193,12 @@ def elaborate(what: Expr, find: Callable[[str, At | None], Expr | Array | None],
     if isinstance(what, Piecewise):
         raise UsageError(f"{place(what.at)}piecewise: works on numbers; write it for each component with for i = 1..n.")
     shape = max((each.shape for each in arrays), key=len)
-    items = []
+    scope.spend(_count(shape) * len(parts), getattr(what, "at", None))
+    written: list[Expr] = []
     for number in range(_count(shape)):
-        chosen = iter([_at(part, number, shape, getattr(what, "at", None)) for part in parts])
-        items.append(rebuild(what, lambda _: next(chosen)))  # noqa: B023
-    return Array(shape, tuple(items))
+        chosen = iter([_at(part, number, shape, first(what)) for part in parts])
+        written.append(rebuild(what, lambda _: next(chosen)))  # noqa: B023
+    return Array(shape, tuple(written))
 
 
 def component(base: str, places: Sequence[int]) -> str:
@@ -209,9 +230,13 @@ def ranges(loops: Sequence[Loop], bound: Bound) -> Iterator[dict[str, int]]:
         for numbers in found:
             low, high = whole(loop.low, numbers, loop.at), whole(loop.high, numbers, loop.at)
             if high < low:
-                raise UsageError(f"{place(loop.at)}{loop.variable}={low}..{high}: is empty; begin with the smaller number.")
+                raise UsageError(
+                    f"{place(loop.at)}{loop.variable}={low}..{high}: is empty; begin with the smaller number."
+                )
             if (high - low + 1) * len(found) > TERMS:
-                raise UsageError(f"{place(loop.at)}{loop.variable}={low}..{high}: at most {TERMS:,} terms are written out.")
+                raise UsageError(
+                    f"{place(loop.at)}{loop.variable}={low}..{high}: at most {TERMS:,} terms are written out."
+                )
             longer += [{**numbers, loop.variable: n} for n in range(low, high + 1)]
         found = longer
     yield from found
@@ -220,7 +245,9 @@ def ranges(loops: Sequence[Loop], bound: Bound) -> Iterator[dict[str, int]]:
 def scalar(what: Expr | Array, at: At | None) -> Expr:
     """The expression itself; an array where a number is wanted is a mistake."""
     if isinstance(what, Array):
-        raise UsageError(f"{place(at)}{_size(what.shape)} stand where one number is wanted; name a component, as in x[1].")
+        raise UsageError(
+            f"{place(at)}{_size(what.shape)} stand where one number is wanted; name a component, as in x[1]."
+        )
     return what
 
 
@@ -251,19 +278,20 @@ def _subscripts(name: str, bound: Bound) -> str:
     return "_".join([base, *(str(bound[part]) if part in bound else part for part in parts)])
 
 
-def _sum(what: Sum, find: Callable[[str, At | None], Expr | Array | None], bound: Bound) -> Expr:
+def _sum(what: Sum, scope: Scope, bound: Bound) -> Expr:
     loop = Loop(what.index, what.low, what.high, what.at or (0, 0))
-    terms = tuple(scalar(elaborate(what.body, find, numbers), what.at) for numbers in ranges([loop], bound))
+    terms = tuple(scalar(elaborate(what.body, scope, numbers), what.at) for numbers in ranges([loop], bound))
     return Sum(what.body, what.index, what.low, what.high, terms, what.at)
 
 
-def _over_components(what: Call, parts: Sequence[Expr | Array]) -> Expr | Array:
+def _over_components(what: Call, scope: Scope, parts: Sequence[Expr | Array]) -> Expr | Array:
     """`sum(x)`, `max(x)` of a vector are one number, `softmax(z)` is a vector."""
     items = tuple(item for part in parts for item in (part.items if isinstance(part, Array) else (part,)))
     if what.function == "sum":
         return items[0] if len(items) == 1 else Add(items)
     if what.function != "softmax":
         return Call(what.function, items, 0, what.at)
+    scope.spend(len(items) ** 2, what.at)
     return Array((len(items),), tuple(Call("softmax", items, n + 1, what.at) for n in range(len(items))))
 
 

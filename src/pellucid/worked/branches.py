@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pellucid.worked.evaluation import branch_of, evaluate
-from pellucid.worked.expression import Call, Condition, Const, Expr, Name, Piecewise, Value, names, walk
+from pellucid.worked.expression import Call, Condition, Const, Expr, Piecewise, Value, names, walk
 from pellucid.worked.functions import FUNCTIONS
 from pellucid.worked.lines import Words
 
@@ -17,6 +17,7 @@ def remarks(right: Expr, by: str | None, values: Mapping[str, Value]) -> Iterato
     """Sentences about every branch in an expression; with `by`, about its derivative by that name.
 
     >>> from fractions import Fraction
+    >>> from pellucid.worked.expression import Name
     >>> next(remarks(Call("relu", (Name("z"),)), None, {"z": Fraction(2)}))[-1]
     ' > 0: ReLU passes it on.'
     """
@@ -48,13 +49,21 @@ def _remark(node: Call | Piecewise, by: str | None, values: Mapping[str, Value])
             slope: Words = () if chosen or edge else (node.args[1] if len(node.args) > 1 else Const(_leak()), ".")
             return (*shown, side, *slope, *kink)
         case "abs":
-            side = ": is 0." if edge else f" {'>' if chosen > 0 else '<'} 0: the size is the number {'itself' if chosen > 0 else 'with its sign turned'}."
-            derivative = f" Derivative {chosen}." if by and not edge else ""
+            side = (
+                ": is 0."
+                if edge
+                else f" {'>' if chosen > 0 else '<'} 0: the size is the number {'itself' if chosen > 0 else 'with its sign turned'}."
+            )
+            derivative = f" Derivative {chosen}.".replace("-", "−") if by and not edge else ""
             return (*shown, side + derivative, *kink)
         case "clip":
-            side = (" is within the limits: it passes.", " is below the limit: it is cut off.", " is above the limit: it is cut off.")
+            sides = (
+                " is within the limits: it passes.",
+                " is below the limit: it is cut off.",
+                " is above the limit: it is cut off.",
+            )
             derivative = ("", " The argument's derivative is 0.")[bool(chosen)] if by else ""
-            return (*shown, side[chosen] + derivative, *kink)
+            return (*shown, sides[chosen] + derivative, *kink)
     # max and min
     word = "largest" if node.function == "max" else "smallest"
     flows = " The derivative is 1 for it, and 0 for the others." if by else ""
@@ -64,10 +73,7 @@ def _remark(node: Call | Piecewise, by: str | None, values: Mapping[str, Value])
 def _piecewise(node: Piecewise, chosen: int, edge: bool, by: str | None, values: Mapping[str, Value]) -> Words:
     tests = [test for _, test in node.branches]
     why: list[str | Expr | tuple[str, ...]] = []
-    if chosen < len(tests):
-        why = [*_compared(tests[chosen], values), " holds"]
-    else:
-        why = ["no condition holds"]
+    why = [*_compared(tests[chosen], values), " holds"] if chosen < len(tests) else ["no condition holds"]
     value = node.otherwise if chosen == len(tests) else node.branches[chosen][0]
     kink = " At the edge of two branches the derivative is that of the branch taken." if edge and by else ""
     return (*why, ": the branch ", value, " is taken." + kink)

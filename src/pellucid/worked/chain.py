@@ -8,17 +8,20 @@ out a second time backwards, ∂L/∂q = Σ ∂L/∂c · ∂c/∂q over the c th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Final, TypeAlias, final
 
+from pellucid.errors import UsageError
 from pellucid.worked.arithmetic import plus, times
 from pellucid.worked.differentiation import differentiate
+from pellucid.worked.equation import Equation
 from pellucid.worked.evaluation import evaluate
 from pellucid.worked.expression import Call, Expr, Name, Value, names, replace
-from pellucid.worked.worksheet import Equation
+from pellucid.worked.tokens import place
 
-__all__ = ["PATHS", "Graph", "Path"]
+__all__ = ["Graph", "Path"]
 
 PATHS: Final = 64  # more are not written out one by one
 
@@ -29,8 +32,11 @@ Path: TypeAlias = tuple[str, ...]
 class Graph:
     """The graph of a worksheet whose values are known.
 
-    >>> from pellucid.worked.worksheet import Worksheet
-    >>> graph = Worksheet.parse("W = 3; h = 2*W; L = h*W").solve().graph
+    >>> from pellucid.worked.expression import Const
+    >>> W, h = Name("W"), Name("h")
+    >>> rights = {"W": Const(Fraction(3)), "h": W * 2, "L": h * W}
+    >>> equations = {name: Equation(name, right) for name, right in rights.items()}
+    >>> graph = Graph(equations, ["W", "h", "L"], {"W": Fraction(3), "h": Fraction(6), "L": Fraction(18)})
     >>> graph.paths("W", "L")
     [('W', 'h', 'L'), ('W', 'L')]
     >>> graph.derivative("L", "W")
@@ -63,7 +69,11 @@ class Graph:
         if key not in self._local:
             slope = differentiate(self.equations[of].right, by, self.values)
             slope = replace(slope, self._named)
-            self._local[key] = slope, evaluate(slope, self.values, f"∂{of}/∂{by}")
+            try:
+                self._local[key] = slope, evaluate(slope, self.values)
+            except UsageError as fault:
+                rule = str(fault).partition(": ")[2] if str(fault).startswith("line ") else str(fault)
+                raise UsageError(f"{place(self.equations[of].at, of)}∂{of}/∂{by} has no value here: {rule}") from None
         return self._local[key]
 
     def above(self, name: str) -> set[str]:
@@ -109,7 +119,7 @@ class Graph:
     def product(self, path: Path) -> Value:
         """The product of the local derivatives along a path."""
         found: Value = Fraction(1)
-        for below, above in zip(path, path[1:], strict=False):
+        for below, above in itertools.pairwise(path):
             found = times(found, self.local(above, below)[1])
         return found
 

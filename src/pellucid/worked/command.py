@@ -20,7 +20,7 @@ __all__ = ["FORMS", "form", "work"]
 FORMS: Final[Mapping[str, str]] = {}
 """Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
 
-_LARGEST: Final = 500_000  # bytes of a file
+_LARGEST: Final = 400_000  # bytes of a file
 _SUFFIXES: Final = {".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html", ".json": "json"}
 
 

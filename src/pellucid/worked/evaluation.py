@@ -25,11 +25,13 @@ from pellucid.worked.expression import (
     Pow,
     Sum,
     Value,
+    first,
+    replace,
 )
 from pellucid.worked.functions import FUNCTIONS
 from pellucid.worked.tokens import place
 
-__all__ = ["branch_of", "evaluate", "holds"]
+__all__ = ["branch_of", "evaluate", "holds", "put_in"]
 
 
 def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value:
@@ -50,7 +52,7 @@ def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value
         return _value(node, numbers, where)
     except (OverflowError, decimal.Overflow):
         raise UsageError(
-            f"{place(_first(node), where)}the number is beyond 10^308, where float64 ends; use smaller numbers."
+            f"{place(first(node), where)}the number is beyond 10^308, where float64 ends; use smaller numbers."
         ) from None
 
 
@@ -78,23 +80,23 @@ def _value(node: Expr, numbers: Mapping[str, Value], where: str) -> Value:
                 return over(left, right)
             except ZeroDivisionError:
                 raise UsageError(
-                    f"{place(at or _first(node), where)}the divisor is 0; change the numbers that make it so."
+                    f"{place(at or first(node), where)}the divisor is 0; change the numbers that make it so."
                 ) from None
         case Pow(base=base, exponent=exponent, at=at):
-            return _power(_value(base, numbers, where), _value(exponent, numbers, where), at or _first(node), where)
+            return _power(_value(base, numbers, where), _value(exponent, numbers, where), at or first(node), where)
         case Call(function=name, args=args, index=index, at=at):
             found = [_value(arg, numbers, where) for arg in args]
             try:
                 return FUNCTIONS[name].exact(found, index)
             except ValueError:
                 raise UsageError(
-                    f"{place(at or _first(node), where)}{name}({float(found[0]):g}): {FUNCTIONS[name].domain}; "
+                    f"{place(at or first(node), where)}{name}({float(found[0]):g}): {FUNCTIONS[name].domain}; "
                     "change the numbers that make it so."
                 ) from None
         case Piecewise():
             chosen = _chosen(node, numbers, where)
-            value = node.otherwise if chosen == len(node.branches) else node.branches[chosen][0]
-            return _value(value, numbers, where)
+            taken = node.otherwise if chosen == len(node.branches) else node.branches[chosen][0]
+            return _value(taken, numbers, where)
     raise TypeError(f"{type(node).__name__} has no value")  # an Index that no loop has spelt out
 
 
@@ -140,8 +142,15 @@ def _chosen(node: Piecewise, numbers: Mapping[str, Value], where: str) -> int:
     return next((n for n, test in enumerate(tests) if holds(test, numbers, where)), len(tests))
 
 
-def _first(node: Expr) -> At | None:
-    """Where the first part of an expression stands that stands in a text."""
-    from pellucid.worked.expression import walk
+def put_in(node: Expr, values: Mapping[str, Value]) -> Expr:
+    """An expression with the numbers in the place of the names.
 
-    return next((at for each in walk(node) if (at := getattr(each, "at", None))), None)
+    >>> put_in(Name("a") * 2, {"a": Fraction(3)})
+    Mul(factors=(Const(value=Fraction(3, 1)), Const(value=Fraction(2, 1))))
+    """
+
+    def number(inner: Expr) -> Expr | None:
+        key = inner.name if isinstance(inner, Name) else inner.key if isinstance(inner, Partial) else None
+        return None if key is None else Const(values[key])
+
+    return replace(node, number)

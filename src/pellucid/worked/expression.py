@@ -41,9 +41,13 @@ __all__ = [
     "Sum",
     "Value",
     "as_expr",
+    "children",
     "depth",
+    "first",
     "names",
+    "rebuild",
     "replace",
+    "walk",
 ]
 
 Value: TypeAlias = Fraction | Decimal  # exact, or to the working precision
@@ -282,6 +286,11 @@ def walk(node: Expr) -> Iterator[Expr]:
         node = stack.pop()
         yield node
         stack.extend(reversed(children(node)))
+
+
+def first(node: Expr) -> At | None:
+    """Where the first part of an expression stands that stands in a text."""
+    return next((at for each in walk(node) if (at := getattr(each, "at", None))), None)
 
 
 def names(node: Expr) -> dict[str, Name | Partial]:

@@ -134,6 +134,10 @@ def _extreme(sign: int) -> Function:
     )
 
 
+def _leaky(args: Sequence[Value], _: int) -> Value:
+    return args[0] if args[0] > 0 else times(_leak(args), args[0])
+
+
 def _clip_branch(args: Sequence[Value]) -> tuple[int, bool]:
     u, low, high = args
     return (1 if u < low else 2 if u > high else 0), u in (low, high)
@@ -167,7 +171,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "relu": Function(
         1,
         1,
-        lambda a, _: max(a[0], Fraction(0)),
+        lambda a, _: a[0] if a[0] > 0 else Fraction(0),
         lambda a, _: np.maximum(a[0], 0),
         None,
         branch=lambda a: (int(a[0] > 0), a[0] == 0),
@@ -179,7 +183,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "leaky_relu": Function(
         1,
         2,
-        lambda a, _: a[0] if a[0] > 0 else times(_leak(a), a[0]),
+        _leaky,
         lambda a, _: np.where(a[0] > 0, a[0], float(_leak(a)) * a[0] if len(a) < 2 else a[1] * a[0]),
         None,
         branch=lambda a: (int(a[0] > 0), a[0] == 0),
@@ -195,7 +199,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "abs": Function(
         1,
         1,
-        lambda a, _: abs(a[0]),
+        lambda a, _: a[0] if a[0] > 0 else -a[0],
         lambda a, _: np.abs(a[0]),
         None,
         branch=lambda a: ((a[0] > 0) - (a[0] < 0), a[0] == 0),
@@ -229,10 +233,10 @@ def _pi() -> Decimal:
     import decimal
 
     places = decimal.getcontext().prec + 5
-    unit = 10**places
+    unit: int = 10**places
 
     def arctan(inverse: int) -> int:
-        total = term = unit // inverse
+        total = term = int(unit // inverse)
         n, sign = 3, -1
         while term:
             term //= inverse * inverse

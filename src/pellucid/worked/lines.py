@@ -3,16 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 from pellucid.errors import PellucidError
 from pellucid.worked.expression import Expr, Value
 
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
-
-__all__ = ["Answer", "Block", "Check", "CheckError", "Heading", "Line", "Remark", "Words", "checked", "summary"]
+__all__ = [
+    "Answer",
+    "Block",
+    "Check",
+    "CheckError",
+    "Heading",
+    "Line",
+    "Remark",
+    "Sheet",
+    "Words",
+    "checked",
+    "summary",
+]
 
 Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # text, mathematics, and paths of names
 
@@ -76,6 +86,17 @@ class Answer:
     results: tuple[tuple[Expr, Value], ...] = field(default=())
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What is shown, in whatever format."""
+
+    answers: tuple[Answer, ...]
+    values: Mapping[str, Value]
+    digits: int = 6
+    exact: bool = False
+
+
 def checked(check: Check) -> str:
     """What a check says, in words.
 
@@ -83,16 +104,19 @@ def checked(check: Check) -> str:
     'NumPy −2 (± 2e−9)'
     """
     detail = f", {check.detail}" if check.detail else ""
-    return f"{check.how} {check.value:.8g} (± {check.tolerance:.0e}{detail})".replace("e-0", "e-").replace("-", "−")
+    tolerance = f"{check.tolerance:.0e}" if check.tolerance > 1e-200 else "0"
+    return f"{check.how} {check.value:.8g} (± {tolerance}{detail})".replace("e-0", "e-").replace("-", "−")
 
 
-def summary(solution: Solution) -> str:
-    """How the lines of a solution were checked, and how its numbers are to be read."""
-    lines = [block for answer in solution.answers for block in answer.blocks if isinstance(block, Line)]
+def summary(sheet: Sheet) -> str:
+    """How the lines of a sheet were checked, and how its numbers are to be read."""
+    lines = [block for answer in sheet.answers for block in answer.blocks if isinstance(block, Line)]
+    if not lines:
+        return "Nothing is asked, and nothing is worked out: write an equation such as y = 2*3, and ? y."
     by = [line.check.how for line in lines if line.check]
     values, slopes = by.count("NumPy"), by.count("central difference")
     counts = [f"{n} {what}" for n, what in ((values, "by NumPy"), (slopes, "by central differences")) if n]
     return (
-        f"{len(lines)} lines, each checked: {', '.join(counts)}. "
-        f"After = a number is exact, after ≈ it has {solution.digits} significant digits."
+        f"{len(lines)} line{'s' * (len(lines) != 1)}, each checked: {', '.join(counts)}. "
+        f"After = a number is exact, after ≈ it has {sheet.digits} significant digits."
     )

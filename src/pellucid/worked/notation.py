@@ -19,83 +19,16 @@ always written: 2*x, W*h; also ×, ·, ÷, −, ^ or **, ≤, ≥.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, final
 
-from pellucid.errors import UsageError
-from pellucid.worked.expression import At, Call, Condition, Const, Div, Expr, Index, Name, Neg, Piecewise, Pow, Sum
-from pellucid.worked.functions import ALIASES, FUNCTIONS
-from pellucid.worked.tokens import Token, place, tokenize
+from pellucid.errors import UnknownNameError, UsageError
+from pellucid.worked.expression import Const, Expr, Index, Name, Neg
+from pellucid.worked.questions import RULES, STEPS
+from pellucid.worked.reading import Reader
+from pellucid.worked.statements import Ask, Given, Loop
+from pellucid.worked.tokens import place
 
-__all__ = ["Ask", "Component", "Given", "Loop", "Product", "Row", "parse", "parse_expression"]
-
-DEPTH: Final = 60
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Row(Expr):
-    """A bracketed list: a vector, or the rows of a matrix."""
-
-    items: tuple[Expr, ...]
-    at: At | None = field(default=None, compare=False, repr=False)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Product(Expr):
-    """A matrix product."""
-
-    left: Expr
-    right: Expr
-    at: At | None = field(default=None, compare=False, repr=False)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Component(Expr):
-    """A component of something that has several and no name."""
-
-    of: Expr
-    places: tuple[Expr, ...]
-    at: At | None = field(default=None, compare=False, repr=False)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """A loop variable with its first and last number."""
-
-    variable: str
-    low: Expr
-    high: Expr
-    at: At
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Given:
-    """An equation as it is written, before loops and vectors are spelt out."""
-
-    target: Name | Index
-    right: Expr
-    loops: tuple[Loop, ...]
-    at: At
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question as it is written: `names` by themselves, `of` by `names`, or `names` after `steps` of a `rule`."""
-
-    names: tuple[Name | Index, ...]
-    at: At
-    of: Name | Index | None = None
-    rule: str = ""
-    steps: int = 1
-    options: tuple[tuple[str, Fraction], ...] = ()
+__all__ = ["parse", "parse_expression"]
 
 
 def parse(text: str) -> list[Given | Ask]:
@@ -107,7 +40,7 @@ def parse(text: str) -> list[Given | Ask]:
     Raises:
         UsageError: what is no worksheet, with line and column.
     """
-    return _Reader(tokenize(text)).statements()
+    return _statements(Reader(text))
 
 
 def parse_expression(text: str) -> Expr:
@@ -119,215 +52,105 @@ def parse_expression(text: str) -> Expr:
     Raises:
         UsageError: what is no expression, with line and column.
     """
-    reader = _Reader(tokenize(text))
+    reader = Reader(text)
     found = reader.expression()
     reader.end("after an expression")
     return found
 
 
-class _Reader:
-    """Recursive descent over the words; `deep` counts the brackets, signs and powers that stand open."""
+def _statements(reader: Reader) -> list[Given | Ask]:
+    found: list[Given | Ask] = []
+    while reader.next.kind != "end":
+        if reader.take(";"):
+            continue
+        found.append(_question(reader) if reader.take("?") else _equation(reader))
+    return found
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
-        self.here = 0
-        self.deep = 0
 
-    @property
-    def next(self) -> Token:
-        return self.tokens[self.here]
+def _equation(reader: Reader) -> Given:
+    at = reader.next.at
+    target = reader.quantity("an equation begins with a name, as in h_1 = 2*x, and a question with ?")
+    reader.want("=", f"after {target.name if isinstance(target, Name) else target.base}")
+    if reader.next.text in (";", "") or reader.next.text == "?":
+        name = target.name if isinstance(target, Name) else target.base
+        raise UsageError(f"{place(at)}{name}: has no number; write one after the =, as in {name} = 0.5.")
+    right = reader.expression()
+    loops: list[Loop] = []
+    if reader.take("for"):
+        loops.append(reader.loop())
+        while reader.take(","):
+            loops.append(reader.loop())
+    reader.end("after an equation")
+    return Given(target, right, tuple(loops), at)
 
-    def take(self, text: str = "") -> Token | None:
-        """The next word if it is this one, and go on."""
-        if text and self.next.text != text:
-            return None
-        token = self.next
-        if token.kind != "end":
-            self.here += 1
-        return token
 
-    def want(self, text: str, where: str) -> Token:
-        return self.take(text) or self.fail(f"{text!r} is missing {where}; add it.")
+def _question(reader: Reader) -> Ask:
+    """Read what stands after a ?.
 
-    def fail(self, rule: str) -> Token:
-        raise UsageError(f"{place(self.next.at)}{self.shown()}: {rule}")
+    Raises:
+        UsageError: what is no question, with line and column.
+    """
+    at = reader.next.at
+    rule = (
+        "a question names a quantity, as in ? L, a derivative, as in ? dL/dW, or an update, as in ? W after sgd() on L"
+    )
+    names = [reader.quantity(rule)]
+    if reader.take("/"):
+        below = reader.quantity(rule)
+        reader.end("after a derivative")
+        return Ask((_without_d(below),), at, of=_without_d(names[0]))
+    while reader.take(","):
+        names.append(reader.quantity(rule))
+    if not reader.take("after"):
+        reader.end("after a question")
+        return Ask(tuple(names), at)
+    steps = _steps(reader)
+    optimiser = reader.next
+    if optimiser.text not in RULES:
+        raise UsageError(f"{place(optimiser.at)}{UnknownNameError('optimiser', optimiser.text, RULES)}")
+    reader.take()
+    options = _options(reader, optimiser.text)
+    reader.want("on", "after the optimiser: it names what is to become small, as in on L")
+    of = reader.quantity("the quantity that is to become small is wanted here")
+    reader.end("after an update")
+    return Ask(tuple(names), at, of, optimiser.text, steps, options)
 
-    def shown(self) -> str:
-        return {"": "end of text", ";": "end of the statement"}.get(self.next.text, repr(self.next.text))
 
-    def end(self, where: str) -> None:
-        if self.next.kind != "end" and not self.take(";"):
-            if self.next.kind in ("name", "number") or self.next.text == "(":
-                self.fail("a sign is missing before it; multiplication is written as in 2*x.")
-            self.fail(f"the statement does not go on like this {where}; end it, or mend the sign.")
+def _steps(reader: Reader) -> int:
+    token = reader.next
+    if token.kind != "number":
+        return 1
+    reader.take()
+    if not token.text.isdigit() or not 1 <= int(token.text) <= STEPS:
+        raise UsageError(f"{place(token.at)}steps={token.text}: must be a whole number from 1 to {STEPS}.")
+    reader.take("steps")
+    reader.take("of")
+    return int(token.text)
 
-    def statements(self) -> list[Given | Ask]:
-        found: list[Given | Ask] = []
-        while self.next.kind != "end":
-            if self.take(";"):
-                continue
-            found.append(self.question() if self.take("?") else self.equation())
-        return found
 
-    def equation(self) -> Given:
-        at = self.next.at
-        target = self.quantity("an equation begins with a name, as in h_1 = 2*x, and a question with ?")
-        self.want("=", f"after {target.name if isinstance(target, Name) else target.base}")
-        if self.next.text in (";", "") or self.next.text == "?":
-            name = target.name if isinstance(target, Name) else target.base
-            raise UsageError(f"{place(at)}{name}: has no number; write one after the =, as in {name} = 0.5.")
-        right = self.expression()
-        loops: list[Loop] = []
-        if self.take("for"):
-            loops.append(self.loop())
-            while self.take(","):
-                loops.append(self.loop())
-        self.end("after an equation")
-        return Given(target, right, tuple(loops), at)
+def _options(reader: Reader, rule: str) -> tuple[tuple[str, Fraction], ...]:
+    options = dict(RULES[rule])
+    reader.want("(", f"after {rule}, as in {rule}(lr=0.01)")
+    while not reader.take(")"):
+        token = reader.next
+        if token.text not in options:
+            raise UsageError(f"{place(token.at)}{UnknownNameError('option', token.text, options)}")
+        reader.take()
+        reader.want("=", f"after {token.text}")
+        value = reader.expression()
+        sign = -1 if isinstance(value, Neg) else 1
+        value = value.term if isinstance(value, Neg) else value
+        if not isinstance(value, Const) or not isinstance(value.value, Fraction):
+            raise UsageError(f"{place(token.at)}{token.text}: must be a number, as in {token.text}=0.01.")
+        options[token.text] = sign * value.value
+        if reader.next.text != ")":
+            reader.want(",", f"between the options of {rule}")
+    return tuple(options.items())
 
-    def loop(self) -> Loop:
-        token = self.next
-        if token.kind != "name":
-            self.fail("a loop variable is wanted here, as in for t = 1..3.")
-        self.take()
-        self.want("=", "after a loop variable, as in t = 1..3")
-        low = self.expression()
-        self.want("..", "between the first and the last number, as in t = 1..3")
-        return Loop(token.text, low, self.expression(), token.at)
 
-    def quantity(self, rule: str) -> Name | Index:
-        token = self.next
-        if token.kind != "name":
-            self.fail(f"{rule}.")
-        self.take()
-        if token.text.endswith("_") and self.take("{"):
-            return Index(token.text[:-1], self.places("}"), token.at)
-        if self.take("["):
-            return Index(token.text, self.places("]"), token.at)
-        return Name(token.text, token.at)
-
-    def places(self, close: str) -> tuple[Expr, ...]:
-        found = [self.expression()]
-        while self.take(","):
-            found.append(self.expression())
-        self.want(close, "after the place of a component")
-        return tuple(found)
-
-    def question(self) -> Ask:
-        from pellucid.worked.questions import question
-
-        return question(self)
-
-    def expression(self) -> Expr:
-        return self.level(self.sum_of)
-
-    def level(self, read: Callable[[], Expr]) -> Expr:
-        self.deep += 1
-        if self.deep > DEPTH:
-            self.fail(f"an expression is nested at most {DEPTH} deep; give a part of it a name of its own.")
-        found = read()
-        self.deep -= 1
-        return found
-
-    def sum_of(self) -> Expr:
-        found = self.product()
-        while (sign := self.next).text in ("+", "-"):
-            self.take()
-            other = self.product()
-            found = found + other if sign.text == "+" else found - other
-        return found
-
-    def product(self) -> Expr:
-        found = self.signed()
-        while (sign := self.next).text in ("*", "/", "@"):
-            self.take()
-            other = self.signed()
-            if sign.text == "*":
-                found = found * other
-            else:
-                found = Div(found, other, sign.at) if sign.text == "/" else Product(found, other, sign.at)
-        return found
-
-    def signed(self) -> Expr:
-        if self.take("-"):
-            inner = self.level(self.signed)
-            return Const(-inner.value) if isinstance(inner, Const) and inner.value > 0 else Neg(inner)
-        if self.take("+"):
-            return self.level(self.signed)
-        found = self.atom()
-        if sign := self.take("^"):
-            return Pow(found, self.level(self.signed), sign.at)
-        return found
-
-    def atom(self) -> Expr:
-        token = self.next
-        if token.kind == "number":
-            self.take()
-            return Const(Fraction(token.text))
-        if self.take("("):
-            found = self.expression()
-            self.want(")", "to close the bracket")
-            return found
-        if self.take("["):
-            items = [self.expression()]
-            while self.take(","):
-                items.append(self.expression())
-            self.want("]", "after a list of components")
-            return Row(tuple(items), token.at)
-        if token.kind != "name":
-            self.fail("a number, a name or a bracket is wanted here; add what is missing.")
-        if self.tokens[self.here + 1].text == "(":
-            self.here += 2
-            found = self.call(ALIASES.get(token.text, token.text), token.at)
-            return Component(found, self.places("]"), token.at) if self.take("[") else found
-        return self.quantity("a name is wanted here")
-
-    def call(self, name: str, at: At) -> Expr:
-        if name == "piecewise":
-            return self.piecewise(at)
-        if name != "sum" and name not in FUNCTIONS:
-            from pellucid.errors import UnknownNameError
-
-            known = {*FUNCTIONS, *ALIASES, "sum", "piecewise"}
-            raise UsageError(f"{place(at)}{UnknownNameError('function', name, known)}")
-        args = [] if self.next.text == ")" else [self.expression()]
-        loops: list[Loop] = []
-        while self.take(","):
-            after = self.tokens[self.here + 1].text
-            if name == "sum" and self.next.kind == "name" and after == "=":
-                loops.append(self.loop())
-            else:
-                args.append(self.expression())
-        self.want(")", f"after the arguments of {name}")
-        if name != "sum":
-            return Call(name, tuple(args), 0, at)
-        if not args:
-            raise UsageError(f"{place(at)}sum(): needs what is to be added, as in sum(x_j, j = 1..3).")
-        found = args[0]
-        if not loops:
-            return Call("sum", tuple(args), 0, at)
-        for loop in reversed(loops):
-            found = Sum(found, loop.variable, loop.low, loop.high, (), at)
-        return found
-
-    def piecewise(self, at: At) -> Expr:
-        branches: list[tuple[Expr, Condition]] = []
-        while True:
-            value = self.expression()
-            if self.take("otherwise") or self.next.text == ")":
-                self.take(",")
-                self.want(")", "after the last branch, which has no condition")
-                if not branches:
-                    raise UsageError(f"{place(at)}piecewise: needs a condition, as in piecewise(x if x < 1, 1 otherwise).")
-                return Piecewise(tuple(branches), value, at)
-            self.want("if", "after the value of a branch, as in x^2 if x < 1")
-            branches.append((value, self.condition()))
-            self.want(",", "between branches; the last one has no condition, as in 1 otherwise")
-
-    def condition(self) -> Condition:
-        left = self.expression()
-        sign = self.next
-        if sign.text not in ("<", "<=", ">", ">="):
-            self.fail("a comparison is wanted here: <, <=, > or >=.")
-        self.take()
-        return Condition(left, sign.text, self.expression())
+def _without_d(name: Name | Index) -> Name | Index:
+    """The quantity that dL or ∂L names."""
+    text = name.name if isinstance(name, Name) else name.base
+    if text[0] not in "d∂" or len(text) < 2:
+        raise UsageError(f"{place(name.at)}{text}: a derivative is written dL/dW, with a d before both names.")
+    return Name(text[1:], name.at) if isinstance(name, Name) else Index(text[1:], name.places, name.at)

@@ -13,14 +13,15 @@ from pellucid.worked.expression import Value
 
 __all__ = ["GREEK", "Numeral", "Symbol", "numeral", "symbol"]
 
-GREEK: Final = dict(
-    zip(
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi "
-        "omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ",
-        strict=True,
-    )
-)
+# fmt: off
+GREEK: Final = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η",
+    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π",
+    "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+    "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ",
+    "Psi": "Ψ", "Omega": "Ω",
+}
+# fmt: on
 ACCENTS: Final = ("hat", "bar", "tilde", "dot")
 
 
@@ -59,7 +60,8 @@ def numeral(value: Value, digits: int = 6, exact: bool = False) -> Numeral:
         digits: significant digits where it must be rounded.
         exact: fractions as fractions, and decimals with up to 15 digits.
     """
-    negative, size = value < 0, abs(value)
+    negative = value < 0
+    size: Value = -value if negative else value
     if size == 0:
         return Numeral(False, "0", exact=isinstance(value, Fraction))
     if isinstance(size, Fraction):

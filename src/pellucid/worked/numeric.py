@@ -130,7 +130,7 @@ def differences(
 
     >>> L = Name("a") ** 2
     >>> found = differences([("L", L)], {"a": 3.0, "L": 9.0}, "L", ["a"])["a"]
-    >>> bool(abs(found.value - 6) < 1e-6), found.step
+    >>> bool(abs(found.value - 6) < 1e-6), float(round(found.step, 6))
     (True, 0.0003)
 
     Args:
@@ -144,9 +144,7 @@ def differences(
     for start in range(0, len(by), BATCH // 4):
         part = by[start : start + BATCH // 4]
         steps = np.array([STEPS[level] * max(1.0, abs(numbers[name])) for name in part])
-        moved = {
-            name: np.float64(numbers[name]) + _columns(n, len(part), steps[n]) for n, name in enumerate(part)
-        }
+        moved = {name: np.float64(numbers[name]) + _columns(n, len(part), steps[n]) for n, name in enumerate(part)}
         tape = Tape()
         values, scale = _measure(equations, numbers, moved, of, tape)
         there = Tape()
@@ -175,7 +173,11 @@ def _columns(n: int, count: int, step: float) -> Floats:
 
 
 def _measure(
-    equations: Sequence[tuple[str, Expr]], numbers: Mapping[str, float], moved: Mapping[str, Floats], of: str, tape: Tape
+    equations: Sequence[tuple[str, Expr]],
+    numbers: Mapping[str, float],
+    moved: Mapping[str, Floats],
+    of: str,
+    tape: Tape,
 ) -> tuple[Floats, Floats]:
     values = _run(equations, numbers, moved, tape)
     size = max(len(column) for column in moved.values())

@@ -8,7 +8,6 @@ from typing import TypeVar
 from pellucid.errors import UsageError
 from pellucid.worked.arrays import Array
 from pellucid.worked.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
-from pellucid.worked.worksheet import Worksheet
 
 __all__ = [
     "absolute",
@@ -25,26 +24,13 @@ __all__ = [
     "sqrt",
     "tanh",
     "total",
-    "worksheet",
 ]
 
 T = TypeVar("T", Expr, Array)
 
 
-def worksheet(text: str) -> Worksheet:
-    """A worksheet from its text.
-
-    >>> worksheet("a = 2; b = 3*a; ? b")
-    Worksheet of 2 equations and 1 questions
-
-    Raises:
-        UsageError: with line and column.
-    """
-    return Worksheet.parse(text)
-
-
 def _each(name: str, what: T, *more: Operand) -> T:
-    others = tuple(as_expr(each) for each in more)
+    others: tuple[Expr, ...] = tuple(as_expr(each) for each in more)
     if isinstance(what, Array):
         return Array(what.shape, tuple(Call(name, (item, *others)) for item in what.items))
     return Call(name, (as_expr(what), *others))

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pellucid.errors import UnknownNameError
-
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
+from pellucid.worked import showing_html, showing_json, showing_latex, showing_terminal
+from pellucid.worked.lines import Sheet
 
 __all__ = ["FORMS", "show"]
 
 FORMS: Final = ("terminal", "markdown", "latex", "latex-fragment", "html", "fragment", "json")
 
 
-def show(solution: Solution, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
+def show(sheet: Sheet, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
     """A solution in a format.
 
     >>> from pellucid.worked.worksheet import Worksheet
@@ -24,10 +23,10 @@ def show(solution: Solution, form: str = "terminal", *, verify: bool = False, co
       given: a = 3
       b = a² = 3² = 9
     <BLANKLINE>
-    1 lines, each checked: 1 by NumPy. After = a number is exact, after ≈ it has 6 significant digits.
+    1 line, each checked: 1 by NumPy. After = a number is exact, after ≈ it has 6 significant digits.
 
     Args:
-        solution: what to show.
+        sheet: what to show.
         form: one of `FORMS`.
         verify: each line's check beside it.
         color: escape codes for a terminal.
@@ -37,19 +36,17 @@ def show(solution: Solution, form: str = "terminal", *, verify: bool = False, co
     """
     if form not in FORMS:
         raise UnknownNameError("form", form, FORMS)
-    from pellucid.worked import showing_html, showing_json, showing_latex, showing_terminal
-
     match form:
         case "markdown":
-            return showing_latex.markdown(solution, verify)
+            return showing_latex.markdown(sheet, verify)
         case "latex":
-            return showing_latex.document(solution, verify)
+            return showing_latex.document(sheet, verify)
         case "latex-fragment":
-            return showing_latex.fragment(solution)
+            return showing_latex.fragment(sheet)
         case "html":
-            return showing_html.page(solution, verify)
+            return showing_html.page(sheet, verify)
         case "fragment":
-            return showing_html.fragment(solution, verify)
+            return showing_html.fragment(sheet, verify)
         case "json":
-            return showing_json.show(solution)
-    return showing_terminal.show(solution, verify, color)
+            return showing_json.show(sheet)
+    return showing_terminal.show(sheet, verify, color)

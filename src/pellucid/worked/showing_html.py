@@ -6,15 +6,12 @@ from __future__ import annotations
 import html
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from pellucid.worked.expression import Expr
-from pellucid.worked.lines import Answer, Heading, Line, Remark, checked, summary
+from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
 from pellucid.worked.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
-
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
 
 __all__ = ["MathML", "fragment", "page"]
 
@@ -27,10 +24,11 @@ _STYLE: Final = """
  --mark:#6cb0f5;--page:#14171a}}
 .worked section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.9rem 1.2rem 1rem;
  margin:0 0 1rem;break-inside:avoid-page}
+.worked h2 math{math-style:normal}
 .worked h2{font-size:1.15rem;font-weight:600;color:var(--mark);margin:0 0 .5rem}
 .worked h3{font-size:.85rem;font-weight:600;color:var(--soft);margin:.9rem 0 .2rem;text-transform:none}
 .worked p{margin:.2rem 0;color:var(--soft)}
-.worked .row{display:flex;flex-wrap:wrap;align-items:center;gap:.1rem .45rem;padding:.22rem 0;overflow-x:auto}
+.worked .row{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem .3rem;padding:.22rem 0;overflow-x:auto}
 .worked .row math{font-size:1.08em}
 .worked .label{color:var(--soft)}
 .worked .result{font-weight:600;background:color-mix(in srgb,var(--mark) 11%,transparent);border-radius:5px;
@@ -138,20 +136,20 @@ class MathML(Typesetter):
         return f"<mrow><munderover><mo>∑</mo>{below}<mrow>{high}</mrow></munderover>{body}</mrow>"
 
 
-def page(solution: Solution, verify: bool) -> str:
+def page(sheet: Sheet, verify: bool) -> str:
     """A page that needs nothing beside it."""
-    return _PAGE.format(title="Worksheet", style=_STYLE, body=_body(solution, verify))
+    return _PAGE.format(title="Worksheet", style=_STYLE, body=_body(sheet, verify))
 
 
-def fragment(solution: Solution, verify: bool = False) -> str:
+def fragment(sheet: Sheet, verify: bool = False) -> str:
     """The same inside another page, such as a notebook."""
-    return f'<div class="worked"><style>{_STYLE}</style>\n{_body(solution, verify)}\n</div>'
+    return f'<div class="worked"><style>{_STYLE}</style>\n{_body(sheet, verify)}\n</div>'
 
 
-def _body(solution: Solution, verify: bool) -> str:
-    setter = MathML(solution.digits, solution.exact)
-    parts = [_answer(answer, setter, verify) for answer in solution.answers]
-    return "\n".join([*parts, f"<footer>{html.escape(summary(solution))}</footer>"])
+def _body(sheet: Sheet, verify: bool) -> str:
+    setter = MathML(sheet.digits, sheet.exact)
+    parts = [_answer(answer, setter, verify) for answer in sheet.answers]
+    return "\n".join([*parts, f"<footer>{html.escape(summary(sheet))}</footer>"])
 
 
 def _answer(answer: Answer, setter: MathML, verify: bool) -> str:

@@ -5,30 +5,27 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pellucid.worked.expression import Name, Value
-from pellucid.worked.lines import Heading, Line, Remark
+from pellucid.worked.lines import Heading, Line, Remark, Sheet
 from pellucid.worked.showing_terminal import Unicode
-
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
 
 __all__ = ["show"]
 
 
-def show(solution: Solution) -> str:
+def show(sheet: Sheet) -> str:
     """A JSON document: `values` by name, and `answers` with their lines, each with its check.
 
     >>> from pellucid.worked.worksheet import Worksheet
     >>> json.loads(show(Worksheet.parse("a = 1; b = a/3; ? b").solve()))["values"]["b"]
     {'exact': '1/3', 'float': 0.3333333333333333}
     """
-    setter = Unicode(solution.digits, solution.exact)
+    setter = Unicode(sheet.digits, sheet.exact)
     return json.dumps(
         {
-            "digits": solution.digits,
-            "values": {name: number(solution.values[name]) for name in solution.order},
+            "digits": sheet.digits,
+            "values": {name: number(sheet.values[name]) for name in sheet.values},
             "answers": [
                 {
                     "question": answer.key,
@@ -38,7 +35,7 @@ def show(solution: Solution) -> str:
                     ],
                     "lines": [_block(block, setter) for block in answer.blocks],
                 }
-                for answer in solution.answers
+                for answer in sheet.answers
             ],
         },
         ensure_ascii=False,

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from pellucid.worked.expression import Expr
-from pellucid.worked.lines import Answer, Heading, Line, Remark, checked, summary
+from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
 from pellucid.worked.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
-
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
 
 __all__ = ["Latex", "document", "fragment", "markdown"]
 
@@ -141,19 +138,19 @@ class Latex(Typesetter):
         return f"{label + ': ' if label else ''}${style}{text}$"
 
 
-def document(solution: Solution, verify: bool) -> str:
+def document(sheet: Sheet, verify: bool) -> str:
     """A LaTeX document that pdflatex from Debian's texlive compiles."""
-    setter = Latex(solution.digits, solution.exact)
-    parts = [_answer(answer, setter, verify) for answer in solution.answers]
-    note = rf"{{\small {setter.plain(summary(solution))}}}"
+    setter = Latex(sheet.digits, sheet.exact)
+    parts = [_answer(answer, setter, verify) for answer in sheet.answers]
+    note = rf"{{\small {setter.plain(summary(sheet))}}}"
     return _PREAMBLE + "\n\n".join([*parts, note]) + "\n\n\\end{document}"
 
 
-def fragment(solution: Solution) -> str:
+def fragment(sheet: Sheet) -> str:
     """The lines as one display for Jupyter, which typesets `$$…$$` with an array of rows."""
-    setter = Latex(solution.digits, solution.exact)
+    setter = Latex(sheet.digits, sheet.exact)
     rows: list[str] = []
-    for answer in solution.answers:
+    for answer in sheet.answers:
         for block in answer.blocks:
             if isinstance(block, Line):
                 left, forms = setter.chain(block)
@@ -161,11 +158,11 @@ def fragment(solution: Solution) -> str:
     return "$$\\begin{array}{rl}\n" + " \\\\\n".join(rows) + "\n\\end{array}$$"
 
 
-def markdown(solution: Solution, verify: bool) -> str:
+def markdown(sheet: Sheet, verify: bool) -> str:
     """Markdown whose mathematics stands between dollar signs, as GitHub, pandoc and Jupyter read it."""
-    setter = _Dollars(solution.digits, solution.exact)
+    setter = _Dollars(sheet.digits, sheet.exact)
     parts: list[str] = []
-    for answer in solution.answers:
+    for answer in sheet.answers:
         parts.append(f"### {setter.text(answer.title)}\n")
         for block in answer.blocks:
             match block:
@@ -178,7 +175,7 @@ def markdown(solution: Solution, verify: bool) -> str:
                     parts.append(f"- {setter.latex.line(block, '')}{mark}")
                     parts += [f"  - {setter.text(words)}" for words in block.remarks]
         parts.append("")
-    return "\n".join([*parts, summary(solution)])
+    return "\n".join([*parts, summary(sheet)])
 
 
 @final
@@ -208,7 +205,11 @@ def _answer(answer: Answer, setter: Latex, verify: bool) -> str:
             case Remark(words=words):
                 parts.append(setter.text(words))
             case Line():
-                mark = rf"\quad{{\footnotesize {setter.plain('✓ ' + checked(block.check))}}}" if verify and block.check else ""
+                mark = (
+                    rf"\quad{{\footnotesize {setter.plain('✓ ' + checked(block.check))}}}"
+                    if verify and block.check
+                    else ""
+                )
                 parts.append(setter.line(block) + mark)
                 parts += [rf"{{\small\quad {setter.text(words)}}}" for words in block.remarks]
     return "\n\n".join(parts)

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from pellucid.worked.expression import Const, Expr, Name
-from pellucid.worked.lines import Answer, Heading, Line, Remark, checked, summary
+from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
 from pellucid.worked.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
-
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
 
 __all__ = ["Unicode", "show"]
 
@@ -30,7 +27,7 @@ class Unicode(Typesetter):
 
     >>> from pellucid.worked.notation import parse_expression
     >>> Unicode().write(parse_expression("(yhat_1 - y_1)^2 + W_h*h_0/2"))
-    '(ŷ₁ − y₁)² + (W_h·h₀)/2'
+    '(ŷ₁ − y₁)² + W_h·h₀/2'
     """
 
     def number(self, number: Numeral) -> tuple[str, int]:
@@ -51,7 +48,12 @@ class Unicode(Typesetter):
         if all(part.isdigit() for part in name.below):
             joined = ("" if all(len(part) == 1 for part in name.below) else ",").join(name.below)
             return base + joined.translate(_BELOW)
-        return f"{base}_{','.join(GREEK.get(part, part) for part in name.below)}"
+        words = [part for part in name.below if not part.isdigit()]
+        numbers = [part for part in name.below if part.isdigit()]
+        joined = ("" if all(len(part) == 1 for part in numbers) else ",").join(numbers).translate(_BELOW)
+        if words + numbers == list(name.below):  # m_W₁₂
+            return f"{base}_{','.join(GREEK.get(part, part) for part in words)}{joined}"
+        return f"{base}_{','.join(name.below)}"
 
     def plain(self, text: str) -> str:
         return text
@@ -112,17 +114,17 @@ class Unicode(Typesetter):
         return f"Σ({index} = {low}…{high}) {body}"
 
 
-def show(solution: Solution, verify: bool, color: bool) -> str:
-    """A solution's answers, each under its question.
+def show(sheet: Sheet, verify: bool, color: bool) -> str:
+    """The answers, each under its question.
 
     Args:
-        solution: what to show.
+        sheet: what to show.
         verify: the check beside each line.
         color: bold results and dimmed remarks, by escape codes.
     """
-    setter = Unicode(solution.digits, solution.exact)
-    parts = [_answer(answer, setter, verify, color) for answer in solution.answers]
-    return "\n\n".join([*parts, _styled(summary(solution), "2", color)])
+    setter = Unicode(sheet.digits, sheet.exact)
+    parts = [_answer(answer, setter, verify, color) for answer in sheet.answers]
+    return "\n\n".join([*parts, _styled(summary(sheet), "2", color)])
 
 
 def _answer(answer: Answer, setter: Unicode, verify: bool, color: bool) -> str:
@@ -140,7 +142,8 @@ def _answer(answer: Answer, setter: Unicode, verify: bool, color: bool) -> str:
     # the checks stand below each other where lines are not too long for that
     width = max((_width(text) for text, _, mark in rows if mark and _width(text) <= _COLUMN), default=0)
     return "\n".join(
-        _styled(text, style, color) + (" " * max(3, width + 3 - _width(text)) + _styled(mark, "2", color) if mark else "")
+        _styled(text, style, color)
+        + (" " * max(3, width + 3 - _width(text)) + _styled(mark, "2", color) if mark else "")
         for text, style, mark in rows
     )
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, final
+from typing import final
 
-from pellucid.errors import UnknownNameError, UsageError
+from pellucid.errors import UsageError
+from pellucid.worked.answering import answer_all
 from pellucid.worked.arithmetic import precision
 from pellucid.worked.chain import Graph
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Expr, Value
-from pellucid.worked.lines import Answer, Check
-from pellucid.worked.verifying import check_derivatives, check_value, floats
-
-if TYPE_CHECKING:
-    from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.equation import Equation
+from pellucid.worked.expression import Value
+from pellucid.worked.lines import Answer, Sheet
+from pellucid.worked.questions import Question
+from pellucid.worked.showing import show
+from pellucid.worked.solved import Solved
 
 __all__ = ["Solution"]
 
 
 @final
 class Solution:
-    """The numbers of a worksheet, each checked by NumPy, and its answers.
+    """The numbers of a worksheet, each checked, and its answers; `Worksheet.solve` makes it.
 
     >>> from pellucid.worked.worksheet import Worksheet
     >>> solution = Worksheet.parse("a = 3; L = a^2 + 1; ? dL/da").solve()
@@ -31,7 +31,9 @@ class Solution:
     10 6
 
     Args:
-        worksheet: what to solve.
+        equations: by name.
+        order: the names in an order in which they can be worked out.
+        questions: what is asked.
         exact: show fractions as fractions.
         digits: significant digits of what is not exact, 1 to 50.
 
@@ -40,26 +42,31 @@ class Solution:
         CheckError: a value that NumPy does not come to.
     """
 
-    def __init__(self, worksheet: Worksheet, *, exact: bool = False, digits: int = 6) -> None:
+    def __init__(
+        self,
+        equations: Mapping[str, Equation],
+        order: Sequence[str],
+        questions: Sequence[Question],
+        *,
+        exact: bool = False,
+        digits: int = 6,
+    ) -> None:
         if not 1 <= digits <= 50:
             raise UsageError(f"digits={digits}: must be from 1 to 50; float64, which checks them, has 16.")
-        self.worksheet = worksheet
         self.exact = exact
         self.digits = digits
-        self.working_digits = max(34, digits + 12)
-        self.order = worksheet.order()
-        self.values: dict[str, Value] = {}
-        equations = worksheet.equations
-        with precision(self.working_digits):
-            for name in self.order:
-                self.values[name] = evaluate(equations[name].right, self.values, name)
-        self.numbers = floats(self.values)
-        self.checks: Mapping[str, Check] = {
-            name: check_value(name, equations[name].right, self.values[name], self.numbers)
-            for name in self.order
-            if not equations[name].given
-        }
-        self.graph = Graph(equations, self.order, self.values)
+        self.questions = tuple(questions)
+        self.solved = Solved(equations, order, max(34, digits + 12))
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """All numbers by name, in the order in which they are worked out."""
+        return self.solved.values
+
+    @property
+    def graph(self) -> Graph:
+        """Which quantity uses which, with the local derivatives."""
+        return self.solved.graph
 
     def value(self, name: str) -> Value:
         """The number of a quantity: a `Fraction` where it is exact, else a `Decimal`.
@@ -67,9 +74,7 @@ class Solution:
         Raises:
             UnknownNameError: no such quantity.
         """
-        if name not in self.values:
-            raise UnknownNameError("name", name, self.values)
-        return self.values[name]
+        return self.solved.value(name)
 
     def derivative(self, of: str, by: str) -> Value:
         """The derivative of one quantity by another, checked by a central difference.
@@ -78,74 +83,31 @@ class Solution:
             UnknownNameError: no such quantity.
             CheckError: the central difference disagrees.
         """
-        self.value(of), self.value(by)
-        with precision(self.working_digits):
-            found = self.graph.derivative(of, by)
-        self.check_derivative(of, by)
-        return found
+        return self.solved.derivative(of, by)
 
     def gradient(self, of: str, by: Sequence[str]) -> dict[str, Value]:
-        """The derivatives of one quantity by several, each checked."""
-        self.prepare(of, by)
-        return {name: self.derivative(of, name) for name in by}
-
-    def check_derivative(self, of: str, by: str) -> Check:
-        """The central difference of one derivative."""
-        self.prepare(of, [by])
-        return self._differences[of, by]
-
-    def check_local(self, of: str, by: str, value: Value) -> Check:
-        """The central difference of one equation by one name in it."""
-        if (of, by) not in self._locals:
-            equations = [(of, self.worksheet.equations[of].right)]
-            self._locals[of, by] = check_derivatives(equations, self.numbers, of, {by: value})[by]
-        return self._locals[of, by]
-
-    def prepare(self, of: str, by: Sequence[str]) -> None:
-        """Check several derivatives of one quantity at once, which is faster than one by one."""
-        missing = [name for name in by if (of, name) not in self._differences]
-        if missing:
-            with precision(self.working_digits):
-                wanted = {name: self.graph.derivative(of, name) for name in missing}
-            found = check_derivatives(self.between(of), self.numbers, of, wanted)
-            self._differences |= {(of, name): check for name, check in found.items()}
-
-    def between(self, of: str) -> list[tuple[str, Expr]]:
-        """The equations that a quantity is worked out by, in order."""
-        below = self.graph.below(of)
-        equations = self.worksheet.equations
-        return [(name, equations[name].right) for name in self.order if name in below and not equations[name].given]
-
-    @cached_property
-    def _differences(self) -> dict[tuple[str, str], Check]:
-        return {}
-
-    @cached_property
-    def _locals(self) -> dict[tuple[str, str], Check]:
-        return {}
+        """The derivatives of one quantity by several, checked at once, which is faster than one by one."""
+        return self.solved.gradient(of, by)
 
     @cached_property
     def answers(self) -> tuple[Answer, ...]:
-        """The answers to the worksheet's questions, in order."""
-        from pellucid.worked.answering import answer_all
-
-        with precision(self.working_digits):
-            return answer_all(self)
+        """The answers to the worksheet's questions, in order; without questions, the values that nothing uses."""
+        with precision(self.solved.working_digits):
+            return answer_all(self.solved, self.questions)
 
     def show(self, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
-        """The answers as text: terminal, markdown, latex, html, json.
+        """The answers as text.
 
         Args:
-            form: one of `pellucid.worked.showing.FORMS`.
+            form: terminal, markdown, latex, html or json; one of `pellucid.worked.showing.FORMS`.
             verify: each line's check beside it.
             color: for the terminal.
 
         Raises:
             UnknownNameError: no such form.
         """
-        from pellucid.worked.showing import show
-
-        return show(self, form, verify=verify, color=color)
+        sheet = Sheet(self.answers, self.values, self.digits, self.exact)
+        return show(sheet, form, verify=verify, color=color)
 
     def __str__(self) -> str:
         return self.show("terminal")

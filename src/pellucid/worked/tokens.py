@@ -13,7 +13,8 @@ from pellucid.worked.expression import At
 __all__ = ["Token", "place", "tokenize"]
 
 LINES: Final = 5_000
-CHARACTERS: Final = 500_000
+CHARACTERS: Final = 200_000
+WORDS: Final = 60_000
 DIGITS: Final = 60  # of one number
 POWER_OF_TEN: Final = 300
 
@@ -68,6 +69,8 @@ def tokenize(text: str) -> list[Token]:
     line, start, here = 1, 0, 0
     while here < len(text):
         at = (line, here - start + 1)
+        if len(tokens) > WORDS:
+            raise UsageError(f"{place(at)}a worksheet has at most {WORDS:,} names, numbers and signs; split it.")
         found = _WORD.match(text, here)
         if found is None:
             raise UsageError(f"{place(at)}{text[here]!r} means nothing in a worksheet; remove it or write it in words.")

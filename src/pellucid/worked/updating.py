@@ -1,74 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters after steps of an optimiser: SGD, momentum, Nesterov, Adam, every line shown.
 
-    sgd        w ← w − λ·g
-    momentum   v ← ρ·v − λ·g,  w ← w + v                          Polyak 1964, as in Sutskever et al. 2013, eq. 1
-    nesterov   the same with g taken at w + ρ·v                   Sutskever et al. 2013, eq. 3
-    adam       m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,
-               w ← w − λ·m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ)    Kingma and Ba 2015, algorithm 1
+sgd        w ← w − λ·g
+momentum   v ← ρ·v − λ·g,  w ← w + v                          Polyak 1964, as in Sutskever et al. 2013, eq. 1
+nesterov   the same with g taken at w + ρ·v                   Sutskever et al. 2013, eq. 3
+adam       m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,
+           w ← w − λ·m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ)    Kingma and Ba 2015, algorithm 1
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import final
 
-from pellucid.errors import UsageError
 from pellucid.worked.chain import Graph
-from pellucid.worked.evaluation import evaluate
+from pellucid.worked.equation import Equation
+from pellucid.worked.evaluation import evaluate, put_in
 from pellucid.worked.expression import Call, Const, Div, Expr, Mul, Name, Partial, Value
-from pellucid.worked.lines import Answer, Block, Heading, Line, Remark
+from pellucid.worked.lines import Block, Heading, Line, Remark
 from pellucid.worked.questions import Question
-from pellucid.worked.tokens import place
+from pellucid.worked.solved import Solved
 from pellucid.worked.verifying import check_derivatives, check_value, floats
-from pellucid.worked.worksheet import Equation
 
-if TYPE_CHECKING:
-    from pellucid.worked.answering import Answering
-
-__all__ = ["update"]
+__all__ = ["Stepping"]
 
 
-def update(answering: Answering, question: Question) -> Answer:
-    """The answer to `? W after n rule(…) on L`.
-
-    Raises:
-        UsageError: a parameter that is worked out rather than given.
-    """
-    solution = answering.solution
-    for name in question.names:
-        if not solution.worksheet.equations[name].given:
-            raise UsageError(f"{place(question.at)}{name}: is worked out; only numbers that are given can be updated.")
-    stepping = _Stepping(answering, question)
-    blocks: list[Block] = []
-    for step in range(1, question.steps + 1):
-        blocks += stepping.step(step)
-    results = tuple((Name(name), stepping.values[name]) for name in question.names)
-    blocks += stepping.outcome()
-    title = (f"{', '.join(question.names)} after {question.title.split(' after ')[1]}",)
-    return Answer(_typeset(question, title[0]), question.title, tuple(blocks), results)
-
-
-def _typeset(question: Question, text: str) -> tuple[str | Expr, ...]:
-    parts: list[str | Expr] = []
-    for name in question.names:
-        parts += [", " if parts else "", Name(name)]
-    middle = text.split(" after ", 1)[1].rsplit(" on ", 1)[0]
-    return (*[part for part in parts if part != ""], f" after {middle} on ", Name(question.of))
-
-
-class _Stepping:
+@final
+class Stepping:
     """The state of an optimiser: the numbers of the parameters, their velocities or moments."""
 
-    def __init__(self, answering: Answering, question: Question) -> None:
-        self.answering, self.question = answering, question
-        self.solution = answering.solution
+    def __init__(self, solved: Solved, question: Question, worked: Callable[[str, str], list[Block]]) -> None:
+        self.solved, self.question, self.worked = solved, question, worked
         self.options: dict[str, Value] = dict(question.options)
-        self.values = dict(self.solution.values)
+        self.values = dict(self.solved.values)
         self.state: dict[str, Value] = {}
-        single = len(question.names) == 1
-        self.suffix = {name: "" if single else f"_{name}" for name in question.names}
+        # v alone where there is one parameter, and no quantity of the worksheet bears such a name
+        plain = {"m", "v", "mhat", "vhat"}.isdisjoint(self.values) and len(question.names) == 1
+        self.suffix = {name: "" if plain else f"_{name}" for name in question.names}
+        while not plain and any(
+            each + end in self.values for each in ("m", "v", "mhat", "vhat") for end in self.suffix.values()
+        ):
+            self.suffix = {name: f"_opt{end}" for name, end in self.suffix.items()}
 
     def step(self, step: int) -> list[Block]:
         """One step for all parameters: the derivatives at the present numbers, then each rule's lines."""
@@ -89,22 +62,19 @@ class _Stepping:
         of = self.question.of
         graph = self._graph(self.values)
         check = check_value(of, graph.equations[of].right, graph.values[of], floats(graph.values))
-        before = self.solution.values[of]
+        before = self.solved.values[of]
         words = ("before: ", Name(of), " = ", Const(before))
         return [Line(Name(of), (), graph.values[of], check, (words,), label=("with the new numbers",))]
 
     def _gradient(self, step: int) -> list[Block]:
         of, names = self.question.of, self.question.names
         there = {name: self.state.get(f"ahead {name}", self.values[name]) for name in names}
-        if all(there[name] == self.solution.values[name] for name in names):
+        if all(there[name] == self.solved.values[name] for name in names):
             blocks: list[Block] = []
             for name in names:
                 symbol = Partial(of, name)
-                value = self.state[symbol.key] = self.solution.graph.derivative(of, name)
-                if symbol.key not in self.answering.shown:
-                    blocks += self.answering.derivative(of, name)
-                else:
-                    blocks.append(Remark(("from above: ", symbol, " = ", Const(value))))
+                self.state[symbol.key] = self.solved.graph.derivative(of, name)
+                blocks += self.worked(of, name)
             return blocks
         graph = self._graph(self.values | there)
         numbers = floats(graph.values)
@@ -127,14 +97,14 @@ class _Stepping:
 
     def _graph(self, values: Mapping[str, Value]) -> Graph:
         """The worksheet's graph with the parameters at other numbers."""
-        solution = self.solution
-        equations = dict(solution.worksheet.equations)
+        solved = self.solved
+        equations = dict(solved.equations)
         for name in self.question.names:
             equations[name] = Equation(name, Const(values[name]))
         found: dict[str, Value] = {}
-        for name in solution.order:
+        for name in solved.order:
             found[name] = evaluate(equations[name].right, found, name)
-        return Graph(equations, solution.order, found)
+        return Graph(equations, solved.order, found)
 
     def _ahead(self) -> list[Block]:
         blocks: list[Block] = []
@@ -178,8 +148,6 @@ class _Stepping:
 
     def _line(self, left: str | None, node: Expr, key: str, label: tuple[str, ...] = (), sign: str = "←") -> Line:
         """One line of a rule, its number kept under `key`."""
-        from pellucid.worked.answering import put_in
-
         known = self.values | self.state
         value = evaluate(node, known, key)
         check = check_value(key, node, value, floats(known))

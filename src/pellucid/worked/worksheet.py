@@ -15,44 +15,22 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.arrays import Array, Bound, Shape, component, elaborate, ranges, scalar, whole
-from pellucid.worked.expression import At, Const, Expr, Index, Name, Neg, as_expr, depth, names
-from pellucid.worked.notation import Ask, Given, parse
+from pellucid.worked.arrays import Array, Bound, Scope, Shape, component, elaborate, ranges, scalar, whole
+from pellucid.worked.equation import Equation
+from pellucid.worked.expression import At, Expr, Index, Name, as_expr, depth, names
+from pellucid.worked.notation import parse
 from pellucid.worked.questions import Question
+from pellucid.worked.solution import Solution
+from pellucid.worked.statements import Ask, Given
 from pellucid.worked.tokens import place
 
-if TYPE_CHECKING:
-    from pellucid.worked.solution import Solution
-
-__all__ = ["EQUATIONS", "Equation", "Worksheet"]
+__all__ = ["EQUATIONS", "Worksheet"]
 
 EQUATIONS: Final = 3_000
 DEPTH: Final = 150  # of one right side: Python's own recursion ends at 1000
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Equation:
-    """A name and what it equals."""
-
-    name: str
-    right: Expr
-    at: At | None = None
-
-    @property
-    def given(self) -> bool:
-        """Whether it is a number that is given rather than worked out.
-
-        >>> Equation("a", Const(Fraction(1))).given
-        True
-        """
-        inner = self.right.term if isinstance(self.right, Neg) else self.right
-        return isinstance(inner, Const)
 
 
 @final
@@ -74,7 +52,6 @@ class Worksheet:
         self._equations: dict[str, Equation] = {}
         self._shapes: dict[str, Shape] = {}
         self._questions: list[Question] = []
-        self._solution: Solution | None = None
         if text:
             _fill(self, parse(text))
 
@@ -96,7 +73,9 @@ class Worksheet:
         if name.startswith("_"):
             object.__setattr__(self, name, value)
         elif hasattr(type(self), name):
-            raise UsageError(f"name={name!r}: is a method of a worksheet; write w[{name!r}] = …, or choose another name.")
+            raise UsageError(
+                f"name={name!r}: is a method of a worksheet; write w[{name!r}] = …, or choose another name."
+            )
         else:
             self[name] = value
 
@@ -186,9 +165,7 @@ class Worksheet:
         Raises:
             UsageError: a name without a number, a circle, a division by zero, a logarithm of a negative number.
         """
-        from pellucid.worked.solution import Solution
-
-        return Solution(self, exact=exact, digits=digits)
+        return Solution(self._equations, self.order(), self._questions, exact=exact, digits=digits)
 
     def __str__(self) -> str:
         return self.solve().show("terminal")
@@ -234,12 +211,13 @@ class Worksheet:
         if name in self._equations:
             first = self._equations[name].at
             where = f" in line {first[0]}" if first else ""
-            raise UsageError(f"{place(at)}{name}: has an equation already{where}; choose another name, as in {name}_new.")
+            raise UsageError(
+                f"{place(at)}{name}: has an equation already{where}; choose another name, as in {name}_new."
+            )
         if len(self._equations) >= EQUATIONS:
             raise UsageError(f"{place(at)}{name}: a worksheet has at most {EQUATIONS:,} equations; split it.")
         if depth(right) > DEPTH:
             raise UsageError(f"{place(at, name)}the expression is nested more than {DEPTH} deep; name parts of it.")
-        object.__setattr__(self, "_solution", None)
         self._equations[name] = Equation(name, right, at)
 
     def _ask(self, ask: Ask) -> None:
@@ -255,7 +233,9 @@ class Worksheet:
         known = UnknownNameError("name", name, self._equations or ["none"])
         hint = str(known).partition(" Known:")[0].partition("; did")[2]
         rule = "is used and has no number"
-        return UsageError(f"{place(at, where)}{name}: {rule};{' did' + hint if hint else ''} write {name} = … to give it one.")
+        return UsageError(
+            f"{place(at, where)}{name}: {rule};{' did' + hint if hint else ''} write {name} = … to give it one."
+        )
 
 
 def _in_order(below: Mapping[str, Sequence[str]]) -> list[str]:
@@ -290,7 +270,9 @@ def _from_python(value: Any) -> Expr | Array:
         if not arrays:
             return Array((len(rows),), tuple(row for row in rows if isinstance(row, Expr)))
         if len(arrays) < len(rows) or len({row.shape for row in arrays}) > 1 or len(arrays[0].shape) > 1:
-            raise UsageError(f"value={value!r}: the rows of a matrix must be lists of one length; mend the shorter ones.")
+            raise UsageError(
+                f"value={value!r}: the rows of a matrix must be lists of one length; mend the shorter ones."
+            )
         return Array((len(rows), *arrays[0].shape), tuple(item for row in arrays for item in row.items))
     return as_expr(value)
 
@@ -300,7 +282,7 @@ def _fill(sheet: Worksheet, statements: Sequence[Given | Ask]) -> None:
     given = [each for each in statements if isinstance(each, Given)]
     known = _written(given)
 
-    def find(name: str, at: At | None) -> Expr | Array | None:
+    def find(name: str, at: At | None) -> Array | None:
         found = sheet._find(name, at)
         if found is not None or name in known:
             return found
@@ -309,10 +291,11 @@ def _fill(sheet: Worksheet, statements: Sequence[Given | Ask]) -> None:
             count += 1
         return Array((count,), tuple(Name(f"{name}_{n + 1}", at) for n in range(count))) if count else None
 
+    scope = Scope(find)
     for each in given:
         for bound in ranges(each.loops, {}) if each.loops else ({},):
             name = _target(each.target, bound)
-            right = elaborate(each.right, find, bound)
+            right = elaborate(each.right, scope, bound)
             if each.loops or isinstance(each.target, Index):
                 right = scalar(right, each.at)
             sheet._set(name, right, each.at)
