@@ -12,7 +12,7 @@ from pellucid.worked.branches import remarks
 from pellucid.worked.chain import PATHS, Path
 from pellucid.worked.evaluation import evaluate, put_in
 from pellucid.worked.expression import Add, Const, Expr, Mul, Name, Partial, Value, names
-from pellucid.worked.lines import Answer, Block, Heading, Line, Remark, Words
+from pellucid.worked.lines import Answer, Block, CheckError, Heading, Line, Remark, Words
 from pellucid.worked.questions import Question
 from pellucid.worked.solved import Solved
 from pellucid.worked.tokens import place
@@ -189,6 +189,7 @@ class Answering:
                 line = self._sum(values, total, ("contribution of ", Name(entry)))
                 blocks.append(line)
         value, check = self.graph.derivative(of, by), self.solved.check_derivative(of, by)
+        self._agree(of, by, parts, value)
         what = "contributions of " if len(entries) > 1 else "sum over the paths from "
         blocks.append(Heading((what, *(_and(entries)))))
         terms = parts if len(entries) > 1 else [self.graph.product(path) for path in paths]
@@ -198,6 +199,16 @@ class Answering:
             forms = (symbolic, *forms)
         blocks.append(Line(Partial(of, by), forms, value, check))
         return blocks
+
+    def _agree(self, of: str, by: str, parts: list[Value], value: Value) -> None:
+        """The sum over the paths is the derivative that the way back came to."""
+        along = evaluate(Add((Const(Fraction(0)), *map(Const, parts))), {})
+        size = sum(abs(float(part)) for part in parts)
+        if abs(float(along) - float(value)) > 1e-13 * size:
+            raise CheckError(
+                f"∂{of}/∂{by}={float(along):.10g}: the sum over the paths differs from {float(value):.10g}, worked out "
+                "backwards; use numbers nearer to 1."
+            )
 
     def _sum(self, values: list[Value], total: Value, label: Words) -> Line:
         node = Add(tuple(map(Const, values)))

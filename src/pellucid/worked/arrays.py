@@ -174,7 +174,10 @@ def elaborate(what: Expr, scope: Scope, bound: Bound) -> Expr | Array:
             found = elaborate(of, scope, bound)
             if not isinstance(found, Array):
                 raise UsageError(f"{place(at)}[…]: stands after one number; only a vector or matrix has components.")
-            return found[tuple(whole(each, bound, at) for each in places)]
+            try:
+                return found[tuple(whole(each, bound, at) for each in places)]
+            except UsageError as fault:
+                raise UsageError(f"{place(at)}{fault}") from None
         case Sum():
             return _sum(what, scope, bound)
         case Call(function="sum" | "softmax" | "max" | "min"):

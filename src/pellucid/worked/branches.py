@@ -62,6 +62,8 @@ def _remark(node: Call | Piecewise, by: str | None, values: Mapping[str, Value])
                 " is below the limit: it is cut off.",
                 " is above the limit: it is cut off.",
             )
+            if edge:
+                return (*shown, " is at the edge of the limits.", *kink)
             derivative = ("", " The argument's derivative is 0.")[bool(chosen)] if by else ""
             return (*shown, sides[chosen] + derivative, *kink)
     # max and min

@@ -140,7 +140,7 @@ def _leaky(args: Sequence[Value], _: int) -> Value:
 
 def _clip_branch(args: Sequence[Value]) -> tuple[int, bool]:
     u, low, high = args
-    return (1 if u < low else 2 if u > high else 0), u in (low, high)
+    return (1 if u <= low else 2 if u >= high else 0), u in (low, high)
 
 
 def _leak(args: Sequence[Any]) -> Any:
@@ -218,8 +218,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         None,
         branch=_clip_branch,
         slopes=lambda a, p, chosen: ONE if p == chosen else ZERO,
-        convention="at an edge the derivative of clipping is taken as 1, that of the inside",
-        plain_branch=lambda a: np.where(a[0] < a[1], 1, np.where(a[0] > a[2], 2, 0)),
+        convention="at an edge the derivative of clipping is taken as 0, that of the outside",
+        plain_branch=lambda a: np.where(a[0] <= a[1], 1, np.where(a[0] >= a[2], 2, 0)),
         held=_picked,
     ),
     "pi": Function(0, 0, lambda a, _: _pi(), lambda a, _: np.float64(math.pi), lambda a, p, w: ZERO),

@@ -68,6 +68,8 @@ def numeral(value: Value, digits: int = 6, exact: bool = False) -> Numeral:
         ending = _ending(size, max(digits, 15) if exact else digits)
         if ending is not None:
             return Numeral(negative, *ending)
+        if size.denominator == 1 and size < 10**12:
+            return Numeral(negative, str(size))
         if exact and len(str(size.numerator)) + len(str(size.denominator)) <= 24:
             return Numeral(negative, str(size.numerator), below=str(size.denominator))
     context = decimal.Context(prec=digits, rounding=decimal.ROUND_HALF_UP, Emax=9999, Emin=-9999)
@@ -75,7 +77,8 @@ def numeral(value: Value, digits: int = 6, exact: bool = False) -> Numeral:
     whole = size if isinstance(size, Decimal) else long.divide(Decimal(size.numerator), Decimal(size.denominator))
     rounded = context.plus(whole)
     rounded = rounded.quantize(Decimal(1).scaleb(rounded.adjusted() - digits + 1), context=context)
-    return Numeral(negative, *_placed(rounded, digits), exact=False)
+    # 1234570 would say that the 0 is known
+    return Numeral(negative, *_placed(rounded, digits - 1), exact=False)
 
 
 def symbol(name: str) -> Symbol:
@@ -111,12 +114,12 @@ def _ending(size: Fraction, digits: int) -> tuple[str, int] | None:
     found = found.normalize(decimal.Context(prec=400, Emax=9999, Emin=-9999))
     if len(found.as_tuple().digits) > digits:
         return None
-    return _placed(found, digits)
+    return _placed(found, max(digits - 1, 6))
 
 
-def _placed(value: Decimal, digits: int) -> tuple[str, int]:
+def _placed(value: Decimal, highest: int) -> tuple[str, int]:
     """Digits with the point in its place, or with one digit before it and a power of ten."""
     power = value.adjusted()
-    if -5 < power < max(digits, 7):
+    if -5 < power <= highest:
         return f"{value:f}", 0
     return f"{value.scaleb(-power):f}", power

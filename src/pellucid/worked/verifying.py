@@ -59,10 +59,11 @@ def check_derivatives(
         CheckError: no step gives a difference that agrees.
     """
     found: dict[str, Check] = {}
-    left, last = list(wanted), {}
+    left = list(wanted)
+    tried: dict[str, float] = {}
     for level in range(len(STEPS)):
-        last = differences(equations, numbers, of, left, level)
-        for name, each in last.items():
+        for name, each in differences(equations, numbers, of, left, level).items():
+            tried.setdefault(name, each.value)
             exact = float(wanted[name])
             if each.agrees(exact):
                 detail = f"step {each.step:.0e}" + (", branches held" if each.held else "")
@@ -72,7 +73,7 @@ def check_derivatives(
             return found
     name = left[0]
     raise CheckError(
-        f"∂{of}/∂{name}={float(wanted[name]):.10g}: the central difference is {last[name].value:.10g}; this point is "
+        f"∂{of}/∂{name}={float(wanted[name]):.10g}: the central difference is {tried[name]:.10g}; this point is "
         "beyond what float64 can follow, use numbers nearer to 1."
     )
 
