@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 import time
@@ -162,10 +163,8 @@ def test_squaring_again_and_again_stays_short() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="abxW_012+-*/^()[]{}=,;?. \nsumexpfori@<#∂dL", max_size=60))
 def test_any_text_is_read_or_refused_in_words(text: str) -> None:
-    try:
-        Worksheet.parse(text).solve().show()
-    except PellucidError as fault:
-        assert str(fault)
+    with contextlib.suppress(PellucidError):
+        assert Worksheet.parse(text).solve().show()
 
 
 def _random_expression(rng: random.Random, depth: int) -> str:

@@ -122,8 +122,10 @@ def _sum(terms: list[Expr]) -> Expr:
 
 
 def _product(factors: list[Expr]) -> Expr:
-    """Numbers multiplied and in front, signs in front of all."""
-    number, rest = Fraction(1), list[Expr]()
+    """One sign and one number in front, one quotient; whole numbers above and below are reduced."""
+    number, below = Fraction(1), Fraction(1)
+    above: list[Expr] = []
+    divisors: list[Expr] = []
     pending = list(factors)
     while pending:
         factor = pending.pop(0)
@@ -134,18 +136,28 @@ def _product(factors: list[Expr]) -> Expr:
                 number, pending = -number, [term, *pending]
             case Mul(factors=inner):
                 pending = [*inner, *pending]
-            case Div(top=top, bottom=bottom) if top == ONE and bottom in rest:
-                rest.remove(bottom)
+            case Div(top=top, bottom=Const(value=Fraction() as value)):
+                below, pending = below * value, [top, *pending]
+            case Div(top=top, bottom=bottom):
+                divisors, pending = [*divisors, bottom], [top, *pending]
             case _:
-                rest.append(factor)
+                above.append(factor)
     if number == 0:
         return ZERO
-    if not rest:
-        return Const(number)
-    if abs(number) != 1:
-        rest.insert(0, Const(abs(number)))
-    found = rest[0] if len(rest) == 1 else Mul(tuple(rest))
-    return Neg(found) if number < 0 else found
+    if (number / below).denominator == 1 or number.denominator == below.denominator == 1:
+        number, below = Fraction((number / below).numerator), Fraction((number / below).denominator)
+    if below < 0:
+        number, below = -number, -below
+    if below != 1:
+        divisors.insert(0, Const(below))
+    if abs(number) != 1 or not above:
+        above.insert(0, Const(abs(number)))
+    found = above[0] if len(above) == 1 else Mul(tuple(above))
+    if divisors:
+        found = Div(found, divisors[0] if len(divisors) == 1 else Mul(tuple(divisors)))
+    if number > 0:
+        return found
+    return Const(-found.value) if isinstance(found, Const) else Neg(found)
 
 
 def _negative(node: Expr) -> Expr:
@@ -158,11 +170,7 @@ def _negative(node: Expr) -> Expr:
 
 
 def _quotient(top: Expr, bottom: Expr) -> Expr:
-    if top == ZERO:
-        return ZERO
-    if isinstance(top, Neg):
-        return Neg(_quotient(top.term, bottom))
-    return top if bottom == ONE else Div(top, bottom)
+    return ZERO if top == ZERO else _product([top, Div(ONE, bottom)])
 
 
 def _power(base: Expr, exponent: Expr) -> Expr:
