@@ -171,7 +171,7 @@ def test_latex_is_balanced_ascii_of_known_commands(text: str) -> None:
         assert re.sub(r"\\\$", "", paragraph).count("$") % 2 == 0, paragraph
         assert _balanced(paragraph), paragraph
         assert paragraph.count(r"\left") - paragraph.count(r"\leftarrow") == paragraph.count(r"\right") - 0, paragraph
-    known = {  # fmt: skip
+    known = {
         "documentclass",
         "usepackage",
         "setlength",

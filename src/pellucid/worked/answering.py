@@ -65,7 +65,7 @@ class Answering:
             UsageError: a parameter that is worked out rather than given.
         """
         for name in question.names:
-            if not self.equations[name].given:
+            if self.graph.uses[name]:
                 raise UsageError(
                     f"{place(question.at)}{name}: is worked out; only numbers that are given can be updated."
                 )
@@ -200,6 +200,12 @@ class Answering:
         blocks.append(Line(Partial(of, by), forms, value, check))
         return blocks
 
+    def _contribution(self, entry: str, product: Expr, known: dict[str, Value]) -> Line:
+        """What flows back through one of the quantities that use a name."""
+        value = evaluate(product, known)
+        check = check_value(entry, product, value, {key: float(number) for key, number in known.items()})
+        return Line(None, (product, put_in(product, known)), value, check, label=("contribution of ", Name(entry)))
+
     def _agree(self, of: str, by: str, parts: list[Value], value: Value) -> None:
         """The sum over the paths is the derivative that the way back came to."""
         along = evaluate(Add((Const(Fraction(0)), *map(Const, parts))), {})
@@ -243,6 +249,10 @@ class Answering:
             known = {top.key: back[each] for each, (top, _) in zip(above, factors, strict=True)}
             known |= {edge.key: self.graph.local(each, name)[1] for each, (_, edge) in zip(above, factors, strict=True)}
             check = self.solved.check_derivative(of, name)
+            if name == by and len(products) > 1:
+                blocks += [
+                    self._contribution(each, product, known) for each, product in zip(above, products, strict=True)
+                ]
             blocks.append(Line(Partial(of, name), (node, put_in(node, known)), back[name], check))
             self.shown.add(key)
         if not isinstance(blocks[-1], Line) or blocks[-1].left != Partial(of, by):

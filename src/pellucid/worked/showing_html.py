@@ -124,12 +124,13 @@ class MathML(Typesetter):
         return f"<mrow>{called}<mo>&#x2061;</mo>{self.brackets(inner)}</mrow>", ATOM
 
     def cases(self, branches: Sequence[tuple[str, str]], otherwise: str) -> str:
-        rows = [(value, f"<mtext>if </mtext>{test}") for value, test in branches]
+        rows = [(value, f"<mtext>if\u00a0</mtext>{test}") for value, test in branches]
+        left = ' style="text-align:left"'
         cells = [
-            f"<mtr><mtd><mrow>{value}</mrow></mtd><mtd><mrow>{test}</mrow></mtd></mtr>"
+            f"<mtr><mtd{left}><mrow>{value}</mrow></mtd><mtd{left}><mrow>{test}</mrow></mtd></mtr>"
             for value, test in [*rows, (otherwise, "<mtext>otherwise</mtext>")]
         ]
-        return f"<mrow><mo>{{</mo><mtable>{''.join(cells)}</mtable></mrow>"
+        return f'<mrow><mo stretchy="true">{{</mo><mtable>{"".join(cells)}</mtable></mrow>'
 
     def sigma(self, body: str, index: str, low: str, high: str) -> str:
         below = f"<mrow><mi>{html.escape(index)}</mi><mo>=</mo>{low}</mrow>"

@@ -51,9 +51,9 @@ class Unicode(Typesetter):
         words = [part for part in name.below if not part.isdigit()]
         numbers = [part for part in name.below if part.isdigit()]
         joined = ("" if all(len(part) == 1 for part in numbers) else ",").join(numbers).translate(_BELOW)
-        if words + numbers == list(name.below):  # m_W₁₂
+        if words + numbers == [*name.below] and all(word.isalnum() for word in words):  # m_W₁₂
             return f"{base}_{','.join(GREEK.get(part, part) for part in words)}{joined}"
-        return f"{base}_{','.join(name.below)}"
+        return f"{base}_{','.join(part if part.isalnum() else f'({part})' for part in name.below)}"
 
     def plain(self, text: str) -> str:
         return text
