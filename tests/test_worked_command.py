@@ -11,6 +11,7 @@ import pytest
 
 from pellucid.cli import main
 from pellucid.worked import Worksheet
+from pellucid.worked.command import FORMS
 
 SHEETS = sorted((Path(__file__).parents[1] / "examples" / "worked").glob("*.work"))
 RNN = next(sheet for sheet in SHEETS if sheet.stem == "rnn")
@@ -53,6 +54,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_the_command_loads_no_torch() -> None:
     code = f"import sys; from pellucid.cli import main; main(['work', {str(RNN)!r}]); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("word", FORMS)
+def test_every_form_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work", word, "-h"]) == 0
+    assert f"usage: pellucid work {word}" in capsys.readouterr().out
+    assert main(["work", "-h"]) == 0
+    assert word in capsys.readouterr().out
 
 
 def test_a_form_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

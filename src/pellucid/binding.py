@@ -51,6 +51,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     elif name == "look":
         more = _lens_group(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
+    if command is commands.work:
+        about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
     # what stands at its default was not asked for: the verb decides, and the run records only what was

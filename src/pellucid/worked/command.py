@@ -17,7 +17,10 @@ from pellucid.errors import UsageError
 
 __all__ = ["FORMS", "form", "work"]
 
-FORMS: Final[Mapping[str, str]] = {}
+FORMS: Final[Mapping[str, str]] = {
+    "derive": "derivation:command",
+    "iterate": "iteration:command",
+}
 """Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
 
 _LARGEST: Final = 400_000  # bytes of a file
