@@ -137,6 +137,10 @@ HOSTILE = {
     "a large matrix product": f"W = [{','.join(['[' + ','.join('1' * 200) + ']'] * 200)}]\nV = W @ W",
     "softmax": "z = [" + ",".join("1" * 990) + "]; p = softmax(z)",
     "divisions": "a = 1; b = " + "/".join(["a"] * 20_000),
+    "questions": f"W = [{','.join(['[' + ','.join('1' * 50) + ']'] * 50)}]\nz = ["
+    + ",".join("1" * 50)
+    + "] @ W\n? dz/dW",
+    "steps": "; ".join(f"a_{n} = {n}" for n in range(100)) + "\n? a_1 after 1000 sgd() on a_2",
     "words": "a = 1; b = " + "+".join(["a"] * 90_000),
 }
 

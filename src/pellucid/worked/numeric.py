@@ -2,7 +2,7 @@
 """The second opinion: plain NumPy in float64, and central differences, which know nothing of derivative rules.
 
 A central difference is taken with steps h and h/2 and extrapolated (Richardson): (4·D(h/2) − D(h))/3. Its tolerance is
-10⁻⁶ of the derivative, plus what float64 can lose, 20·ε·|f|/h, plus the change from h to h/2. Where a branch of a
+10⁻⁶ of the derivative, plus what float64 can lose, 20·ε·|f|/h + 8·ε·|x|·|f″|, plus the change from h to h/2. Where a branch of a
 piecewise function changes within the step, the branches are held as they are at the point.
 """
 
@@ -143,7 +143,8 @@ def differences(
     found: dict[str, Difference] = {}
     for start in range(0, len(by), BATCH // 4):
         part = by[start : start + BATCH // 4]
-        steps = np.array([STEPS[level] * max(1.0, abs(numbers[name])) for name in part])
+        units = [max(1.0, abs(numbers[name])) for name in part]
+        steps = STEPS[level] * np.array(units)
         moved = {name: np.float64(numbers[name]) + _columns(n, len(part), steps[n]) for n, name in enumerate(part)}
         tape = Tape()
         values, scale = _measure(equations, numbers, moved, of, tape)
@@ -159,9 +160,9 @@ def differences(
             if flips:
                 one = {name: np.float64(numbers[name]) + _columns(0, 1, steps[n])}
                 kept, size = _measure(equations, numbers, one, of, Tape(held=there.taken))
-                found[name] = _difference(kept, size, steps[n], True)
+                found[name] = _difference(kept, size, steps[n], units[n], True)
             else:
-                found[name] = _difference(values[columns], scale[columns], steps[n], False)
+                found[name] = _difference(values[columns], scale[columns], steps[n], units[n], False)
     return found
 
 
@@ -200,8 +201,10 @@ def _run(
     return values
 
 
-def _difference(values: Floats, scale: Floats, step: float, held: bool) -> Difference:
+def _difference(values: Floats, scale: Floats, step: float, unit: float, held: bool) -> Difference:
     wide = (values[0] - values[1]) / (2 * step)
     narrow = (values[2] - values[3]) / step
-    lost = 20 * EPS * float(scale.max()) / step
+    # float64 moves the point itself by ε, and with it the slope by ε times the curvature
+    curvature = abs(values[0] + values[1] - values[2] - values[3]) / (0.75 * step**2)
+    lost = 20 * EPS * float(scale.max()) / step + 8 * EPS * unit * float(curvature)
     return Difference(float((4 * narrow - wide) / 3), float(step), float(lost + abs(narrow - wide) + 1e-300), held)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,8 +91,19 @@ def _size(node: Expr, numbers: Mapping[str, Any]) -> float:
             below = abs(float(plain(bottom, numbers)))
             return _size(top, numbers) * _size(bottom, numbers) / below**2 if below else math.inf
         case Pow(base=base, exponent=exponent):
-            inner = 1 + _size(base, numbers) / max(abs(float(plain(base, numbers))), 1e-300)
-            return abs(float(plain(node, numbers))) * inner * (1 + abs(float(plain(exponent, numbers))))
+            own, power = abs(float(plain(base, numbers))), float(plain(exponent, numbers))
+            grown = _grown(own, _size(base, numbers), lambda each: float(np.power(each, power)))
+            return abs(float(plain(node, numbers))) * (1 + abs(power)) + grown
+        case Call(function="sqrt" | "log" | "exp" as name, args=args):
+            own = float(plain(args[0], numbers))
+            rule: Callable[[float], float] = {"sqrt": np.sqrt, "log": np.log, "exp": np.exp}[name]
+            return abs(float(plain(node, numbers))) + _grown(own, _size(args[0], numbers), rule)
         case Call(args=args):
             return abs(float(plain(node, numbers))) + sum(_size(arg, numbers) for arg in args)
     return abs(float(plain(node, numbers)))
+
+
+def _grown(own: float, size: float, function: Callable[[float], float]) -> float:
+    """How large the change of a function is when its argument moves by what float64 may have lost of it."""
+    moved = float(abs(function(own + 4 * EPS * size) - function(own))) / (4 * EPS)
+    return moved if math.isfinite(moved) else 0.0

@@ -30,6 +30,8 @@ from pellucid.worked.tokens import place
 __all__ = ["EQUATIONS", "Worksheet"]
 
 EQUATIONS: Final = 3_000
+QUESTIONS: Final = 2_000
+WORK: Final = 30_000  # equations times steps of an optimiser
 DEPTH: Final = 150  # of one right side: Python's own recursion ends at 1000
 
 
@@ -225,6 +227,15 @@ class Worksheet:
             for name in (*question.names, *([question.of] if question.of else [])):
                 if name not in self._equations:
                     raise self._unknown(name, question.at, "a question")
+            if len(self._questions) >= QUESTIONS:
+                raise UsageError(
+                    f"{place(question.at)}a worksheet has at most {QUESTIONS:,} questions; ask for components."
+                )
+            if question.steps * len(self._equations) > WORK:
+                raise UsageError(
+                    f"{place(question.at)}steps={question.steps}: times {len(self._equations):,} equations is more than "
+                    f"{WORK:,}; take fewer steps."
+                )
             self._questions.append(question)
 
     def _unknown(self, name: str, at: At | None, where: str) -> UsageError:
