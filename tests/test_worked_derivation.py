@@ -71,10 +71,10 @@ def test_200_random_expressions_agree_with_sympy() -> None:
     for _ in range(200):
         text = drawn(random, 3)
         node = parse_expression(text)
-        result, steps = differentiate(node, "x")
+        result, _ = differentiate(node, "x")
         point = {"x": float(random.uniform(-2, 2)), "a": float(random.uniform(-2, 2))}
         symbols = {sympy.Symbol(name, real=True): number for name, number in point.items()}
-        expected = float(sympy.diff(to_sympy(node), x).evalf(subs=symbols)) if steps else 0.0
+        expected = float(sympy.diff(to_sympy(node), x).evalf(subs=symbols))
         assert value(result, point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), text
         reparsed = written(result).replace("·", "*").replace("−", "-")
         assert value(parse_expression(reparsed), point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), reparsed
@@ -88,7 +88,7 @@ def test_every_rule_has_a_line() -> None:
 
 def test_sums_that_do_not_meet_the_index() -> None:
     found = derive("sum(w_k*x^2, k)", "x")
-    assert found.result == "Σ_k (2·x·w_k)" or "Σ_k" in found.result
+    assert found.result == "Σ_k 2·x·w_k"
     squared = derive("sum((y_k - t_k)^2, k)", "y_l")
     assert squared.known == "∂f/∂y_l = 2·(y_l − t_l)"
 

@@ -157,7 +157,9 @@ def test_the_page_and_the_cobweb(logistic: Study, tmp_path: Path, capsys: pytest
     with Image.open(file) as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     assert min(picture.size) > 500
-    assert (np.abs(pixels.astype(int) - (42, 111, 187)).sum(1) < 60).sum() > 200  # the steps are drawn
+    assert (
+        np.abs(pixels.astype(int) - (42, 111, 187)).sum(1) < 60
+    ).sum() > 100  # the steps are drawn, not their first point alone
     assert command("x/2", times=5, out=tmp_path / "half.png") == 0
     assert "half.png" in capsys.readouterr().out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pellucid.bridging import check_module, module_table, named_module, named_table
+from pellucid.cli import main
 from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.layers import LayerTable, table
 from pellucid.worked.sizes import output_size, read_product, text, transposed_size
@@ -91,10 +93,10 @@ def test_the_exercise_is_solved_as_far_as_it_goes() -> None:
 
 def test_unknowns_are_solved_from_sizes_and_parameters() -> None:
     found = table(
-        "input 32x32x3; conv F of KxK stride 1 gives 28x28x6; max-pool S gives 14x14x6; flatten; dense M parameters 9424"
+        "input 32x32x3; conv F of KxK stride 1 gives 28x28x6; max-pool S gives 14x14x6; flatten; dense M parameters 9416"
     )
     assert {line.split(":")[0] for line in found.solved} == {"F = 6", "K = 5", "S = 2", "M = 8"}
-    assert found.parameters == (5 * 5 * 3 + 1) * 6 + 9424
+    assert found.parameters == (5 * 5 * 3 + 1) * 6 + 9416
     rounded = table("input 224x224x3; conv 64 of PxP stride 2 padding 3 gives 112x112x64")
     assert rounded.solved == ["P stays open: 7 and 8 fit alike"]
     padded = table("input 28x28x1; conv 8 of 5x5 padding P gives 28x28x8")
@@ -333,3 +335,23 @@ def test_the_gradient_check_of_torch_modules() -> None:
     assert found.bugs == ["0.weight", "0.bias"]
     with pytest.raises(DataError, match="reduce it"):
         check_module(wrong, torch.randn(5, 4), torch.zeros(5, 2), lambda a, b: a - b)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table"]) == 0
+    assert "N_2 stays open" in capsys.readouterr().out
+    file = tmp_path / "small.layers"
+    file.write_text("input 8x8x1\nconv 4 of 3x3\n")
+    assert main(["table", str(file), "--format", "json", "--out", str(tmp_path / "small.json")]) == 0
+    assert json.loads((tmp_path / "small.json").read_text())["totals"]["parameters"] == 40
+    capsys.readouterr()
+    assert main(["table", "mlp", "--size", "1", "8", "8", "--outputs", "3"]) == 0
+    assert capsys.readouterr().out.startswith("mlp\n")
+    for words, said in (
+        (["table", "conv 3 of 3x3; relu"], "begin with what comes in"),
+        (["table", "resnet51"], "did you mean 'resnet'?"),
+        (["table", "input 8x8x1", "--outputs", "3"], "belong to a model"),
+        (["table", "unet", "--batch", "0"], "batch=0"),
+    ):
+        assert main(words) == 2
+        assert said in capsys.readouterr().err

@@ -18,7 +18,7 @@ from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.activations import ACTIVATIONS
 from pellucid.worked.descent import RULES
 from pellucid.worked.network import INITIALISATIONS, Network
-from pellucid.worked.network_pictures import draw_confusion, mosaic
+from pellucid.worked.network_pictures import draw, draw_confusion, mosaic
 from pellucid.worked.network_training import accuracy, confusion, distinct_neurons, train
 from pellucid.worked.objectives import OBJECTIVES
 
@@ -177,7 +177,7 @@ def test_a_training_learns_measures_and_draws(tmp_path: Path) -> None:
     assert counts.sum() == 100
     assert counts.sum(axis=1).tolist() == np.bincount(target[200:], minlength=3).tolist()
     assert np.trace(counts) / 100 == pytest.approx(history.held_out_accuracy[-1])
-    for file in (history.draw(tmp_path / "network.png"), draw_confusion(counts, tmp_path / "confusion.png")):
+    for file in (draw(history, tmp_path / "network.png"), draw_confusion(counts, tmp_path / "confusion.png")):
         with Image.open(file) as picture:
             assert min(picture.size) > 300
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.worked.gradient_check import GradientReport
-    from pellucid.worked.layers import LayerTable, Row
+    from pellucid.worked.layer_table import LayerTable, Row
 
-__all__ = ["check_module", "module_table", "named_module", "named_table"]
+__all__ = ["check_module", "layer_table", "module_table", "named_module", "named_table"]
+
+_LARGEST = 100_000  # bytes of a specification
 
 
 def check_module(
@@ -71,6 +74,43 @@ def check_module(
         }
 
     return check_gradient(function, {name: double(each).numpy() for name, each in learned.items()}, **options)
+
+
+def layer_table(
+    what: str, size: tuple[int, ...] | None = None, outputs: int | None = None, batch: int = 1
+) -> LayerTable:
+    """The layer table of a text specification, of a file with one, or of a model by name.
+
+    >>> layer_table("input 8x8x1; conv 4 of 3x3").parameters
+    40
+
+    Args:
+        what: layers between semicolons or lines, a file, or a name as `named_module` takes it.
+        size: a model's images, (C, H, W).
+        outputs: classes or channels that a model gives.
+        batch: samples at a time, for the memory.
+
+    Raises:
+        UsageError: no layers, an option that does not belong to them, or a file that cannot be read.
+    """
+    from pellucid.worked.layers import table
+
+    if batch < 1:
+        raise UsageError(f"batch={batch}: memory is told for at least one sample; give 1 or more.")
+    written, title = what.split()[:1] == ["input"], "layers"
+    if not written and len(what) < 1000 and Path(what).is_file():
+        if Path(what).stat().st_size > _LARGEST:
+            raise UsageError(f"what={what!r}: is larger than {_LARGEST:,} bytes; a table is of at most 2,000 layers.")
+        written, title, what = True, Path(what).stem, Path(what).read_text(encoding="utf-8", errors="replace")
+    if not written and (";" in what or " " in what):
+        raise UsageError(f"what={what[:60]!r}: layers begin with what comes in; write `input 32x32x3; …` first.")
+    if not written:
+        return named_table(what, size, outputs, batch)
+    if size or outputs:
+        raise UsageError("size, outputs: they belong to a model by name; layers tell their own, leave them out.")
+    found = table(what, batch=batch)
+    found.title = title
+    return found
 
 
 def named_module(
@@ -157,7 +197,7 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
 
     from pellucid.layer_formulas import row_of
     from pellucid.tracing import trace
-    from pellucid.worked.layers import LayerTable
+    from pellucid.worked.layer_table import LayerTable
 
     if not inputs:
         raise DataError("inputs=(): the sizes depend on what comes in; give one batch of it.")
@@ -197,7 +237,7 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
 def _input_row(shape: tuple[int, ...]) -> Row:
     import sympy
 
-    from pellucid.worked.layers import Row
+    from pellucid.worked.layer_table import Row
 
     last = (*shape[1:], shape[0]) if len(shape) > 2 else shape  # channels last
     return Row("input", tuple(sympy.Integer(each) for each in last))
@@ -207,7 +247,7 @@ def _left_over(module: nn.Module, counted: dict[int, str], unused: frozenset[str
     """Rows of the parameters that no called layer holds, by the module that owns them."""
     import sympy
 
-    from pellucid.worked.layers import Row
+    from pellucid.worked.layer_table import Row
 
     rows = []
     seen = set(counted)

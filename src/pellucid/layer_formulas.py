@@ -10,7 +10,7 @@ import sympy
 from torch import Tensor, nn
 
 from pellucid.tracing import Call
-from pellucid.worked.layers import Row
+from pellucid.worked.layer_table import Row
 from pellucid.worked.sizes import output_size_text
 
 __all__ = ["row_of"]

@@ -109,7 +109,7 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     slopes = (
         torch.autograd.grad(
             sum(each.sum() for each in outputs), [parameters[name] for name in learned], allow_unused=True
-        )  # type: ignore[arg-type]
+        )
         if outputs and learned
         else [None] * len(learned)
     )
@@ -117,11 +117,11 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     return Trace(tuple(calls), unused, macs)
 
 
-class _Fields(TorchDispatchMode):
+class _Fields(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """The receptive field of every tensor of a forward pass, with the distance between two neighbours in the input."""
 
     def __init__(self, given: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.axes = given.ndim - 2 if given.ndim > 2 and given.is_floating_point() else 0
         self.windows = False  # whether a convolution or a pooling was met: without them there is no field to speak of
         self.known: dict[int, tuple[Sees, tuple[Fraction, ...]]] = {}

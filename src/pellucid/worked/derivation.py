@@ -211,9 +211,11 @@ def _print(expression: Any) -> str:
     """SymPy's expression in one line."""
     if expression.is_Mul:
         sign = "−" if expression.could_extract_minus_sign() else ""
-        above, below = sympy.fraction(-expression if sign else expression)
-        if below == 1:
-            parts = sorted(above.as_ordered_factors(), key=lambda part: part.is_Add)
+        size = -expression if sign else expression
+        if not size.is_Mul:
+            return f"{sign}({_print(size)})" if size.is_Add else sign + _print(size)
+        if sympy.fraction(size)[1] == 1:
+            parts = sorted(size.as_ordered_factors(), key=lambda part: part.is_Add)
             # −f·(f − 1) reads better as f·(1 − f)
             if sign and parts[-1].is_Add:
                 parts[-1], sign = -parts[-1], ""

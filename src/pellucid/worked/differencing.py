@@ -142,7 +142,7 @@ def judge(
     finest = _SAFETY * epsilon * abs(line(0.0)) / balanced  # nothing below is told at any step
 
     def size(difference: float) -> float:
-        return max(abs(difference), abs(slope), 1e-3 * scale, finest / tolerance, np.finfo(float).tiny)
+        return max(abs(difference), abs(slope), 1e-3 * scale, finest / tolerance, float(np.finfo(float).tiny))
 
     error = abs(numeric - slope) / size(numeric)
     if error <= tolerance:

@@ -7,41 +7,16 @@ many starting points are followed in float64 at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import UsageError
 from pellucid.worked.iterated_function import GRID, Function, orbit
-from pellucid.worked.iteration_basins import Basin, Fates, basins_of, exceptions_of
-from pellucid.worked.iteration_points import Cycle, FixedPoint, cycles_of, fixed_points, judged
-from pellucid.worked.iteration_reach import Reach, reaches_of
+from pellucid.worked.iteration_basins import Fates, basins_of, exceptions_of
+from pellucid.worked.iteration_points import cycles_of, fixed_points, judged
+from pellucid.worked.iteration_reach import reaches_of
+from pellucid.worked.iteration_showing import Study
 
 __all__ = ["Study", "command", "study"]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is known of a function applied n times; printed, it is a page of text."""
-
-    function: Function
-    times: int
-    fixed: tuple[FixedPoint, ...]
-    cycles: tuple[Cycle, ...]
-    basins: tuple[Basin, ...]
-    exceptions: tuple[tuple[float, str], ...]
-    reach: tuple[Reach, ...]
-    all_fixed: tuple[tuple[float, float], ...] = ()
-
-    def __str__(self) -> str:
-        from pellucid.worked.iteration_showing import page
-
-        return page(self)
-
-    def draw(self, path: Path | str, starts: list[float] | None = None) -> Path:
-        """Write the cobweb as a PNG."""
-        from pellucid.worked.iteration_showing import draw
-
-        return draw(self, Path(path), starts)
 
 
 def study(text: str, times: int = 1000) -> Study:
@@ -63,7 +38,7 @@ def study(text: str, times: int = 1000) -> Study:
     f = Function(text)
     points, plateaus = fixed_points(f)
     fixed = tuple(judged(f, x) for x in points)
-    end = orbit(f, GRID, 20_000)
+    end = orbit(f, GRID, 6000)
     cycles = cycles_of(f, end)
     fate = Fates(f, fixed, cycles)
     exceptions = exceptions_of(f, fixed)

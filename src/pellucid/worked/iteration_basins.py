@@ -95,14 +95,12 @@ def basins_of(f: Function, fates: Fates, times: int, exceptions: list[float]) ->
     cuts = [-np.inf]
     for k in edges[:_MANY]:
         low, high = float(starts[k]), float(starts[k + 1])
-        for _ in range(60):
-            middle = (low + high) / 2
-            if not low < middle < high:
+        for _ in range(9):  # each time the place where the fate changes is one in 64
+            between = np.linspace(low, high, 65)
+            other = np.flatnonzero(fates.of(between) != fate[k])
+            if not len(other) or other[0] == 0 or not between[other[0] - 1] < between[other[0]]:
                 break
-            if fates.of(np.array([middle]))[0] == fate[k]:
-                low = middle
-            else:
-                high = middle
+            low, high = float(between[other[0] - 1]), float(between[other[0]])
         edge = (low + high) / 2
         # float64 rounds a formula near a point where orbits part: the point itself is known to more digits
         cuts.append(min(exceptions, key=lambda x: abs(x - edge), default=edge))

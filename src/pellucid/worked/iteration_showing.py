@@ -3,22 +3,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.worked.iterated_function import short
+from pellucid.worked.iterated_function import Function, short
+from pellucid.worked.iteration_basins import Basin
+from pellucid.worked.iteration_points import Cycle, FixedPoint
+from pellucid.worked.iteration_reach import Reach
 
-if TYPE_CHECKING:
-    from pellucid.worked.iteration import Study
-    from pellucid.worked.iteration_basins import Basin
-    from pellucid.worked.iteration_points import FixedPoint
-
-__all__ = ["draw", "page"]
+__all__ = ["Study", "draw", "page"]
 
 _COLOURS = ("#2a6fbb", "#d1701f", "#3a8f4d", "#8c4fa8", "#b03a48", "#6b6b2a")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is known of a function applied n times; printed, it is a page of text."""
+
+    function: Function
+    times: int
+    fixed: tuple[FixedPoint, ...]
+    cycles: tuple[Cycle, ...]
+    basins: tuple[Basin, ...]
+    exceptions: tuple[tuple[float, str], ...]
+    reach: tuple[Reach, ...]
+    all_fixed: tuple[tuple[float, float], ...] = ()
+
+    def __str__(self) -> str:
+        return page(self)
+
+    def draw(self, path: Path | str, starts: list[float] | None = None) -> Path:
+        """Write the cobweb as a PNG."""
+        return draw(self, Path(path), starts)
 
 
 def page(study: Study) -> str:

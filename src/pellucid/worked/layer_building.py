@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import sympy
 
 from pellucid.errors import UsageError
 from pellucid.worked.layer_specification import FUNCTIONS, Equation, Line, read_lines, several, solve
-from pellucid.worked.layers import Row, size_text
+from pellucid.worked.layer_table import Row, size_text
 from pellucid.worked.sizes import Size, output_size, output_size_text, product_text, text, transposed_size
 
 __all__ = ["build", "read"]
@@ -27,7 +28,7 @@ class _State:
     size: tuple[Size, ...]
     field: tuple[Size, ...] | None
     jump: tuple[Size, ...]
-    equations: list[Equation] = field(default_factory=list)
+    equations: list[Equation] = dataclasses.field(default_factory=list)
 
     @property
     def channels(self) -> Size:

@@ -87,7 +87,7 @@ def read_lines(specification: str) -> list[Line]:
     Raises:
         UsageError: a line that is no layer.
     """
-    lines = []
+    lines: list[Line] = []
     for number, row in enumerate(specification.splitlines(), 1):
         for part in row.split("#")[0].split(";"):
             if not part.strip():

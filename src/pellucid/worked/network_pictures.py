@@ -51,7 +51,7 @@ def mosaic(W: Array, shape: tuple[int, int] | None = None) -> NDArray[np.floatin
     return grid
 
 
-def draw(history: History, path: Path, shape: tuple[int, int] | None = None) -> Path:
+def draw(history: History, path: Path | str, shape: tuple[int, int] | None = None) -> Path:
     """Write a PNG: loss and accuracy by epoch, and the first layer's weights before and after on one colour scale.
 
     Args:
@@ -76,9 +76,10 @@ def draw(history: History, path: Path, shape: tuple[int, int] | None = None) -> 
         panel.set_axis_off()
     assert image is not None
     below.colorbar(image, ax=[*panels], shrink=0.8, label="weight")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target)
+    return target
 
 
 def _curves(axes: Any, title: str, trained: list[float], held_out: list[float]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,17 +37,6 @@ class History:
     accuracy: list[float] = field(default_factory=list)
     held_out_loss: list[float] = field(default_factory=list)
     held_out_accuracy: list[float] = field(default_factory=list)
-
-    def draw(self, path: Path | str, shape: tuple[int, int] | None = None) -> Path:
-        """Write a PNG: the curves, and the weights of the first layer's neurons as pictures before and after.
-
-        Args:
-            path: the PNG file.
-            shape: height and width of the images; by default a square.
-        """
-        from pellucid.worked.network_pictures import draw
-
-        return draw(self, Path(path), shape)
 
 
 def train(

@@ -120,14 +120,14 @@ class _Rules:
                 words = " + ".join(self.mark(term) for term in active)
                 return "sum rule", words, _add([self.of(term) for term in active])
             case Mul(factors=factors):
-                active = [k for k, factor in enumerate(factors) if self.contains(factor)]
-                rest = [[other for m, other in enumerate(factors) if m != k] for k in active]
+                places = [k for k, factor in enumerate(factors) if self.contains(factor)]
+                rest = [[other for m, other in enumerate(factors) if m != k] for k in places]
                 words = " + ".join(
                     "·".join([*map(_factor, others), self.mark(factors[k])])
-                    for k, others in zip(active, rest, strict=True)
+                    for k, others in zip(places, rest, strict=True)
                 )
-                total = _add([_mul(self.of(factors[k]), *others) for k, others in zip(active, rest, strict=True)])
-                return ("product rule" if len(active) > 1 else "constant factor"), words, total
+                total = _add([_mul(self.of(factors[k]), *others) for k, others in zip(places, rest, strict=True)])
+                return ("product rule" if len(places) > 1 else "constant factor"), words, total
             case Div(top=top, bottom=bottom):
                 return self.quotient(top, bottom)
             case Pow(base=base, exponent=exponent):
@@ -223,7 +223,7 @@ def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> 
     """The value where names with an index stand for components of vectors.
 
     >>> from pellucid.worked.notation import parse_expression
-    >>> value(parse_expression("sum(z_k^2, k) + z_j"), {"z": np.array([1.0, 2.0])}, {"j": 1})
+    >>> value(parse_expression("sum(z_k^2, k) + z_j"), {"z": [1.0, 2.0]}, {"j": 1})
     7.0
 
     Args:
