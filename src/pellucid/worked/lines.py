@@ -95,6 +95,7 @@ class Sheet:
     values: Mapping[str, Value]
     digits: int = 6
     exact: bool = False
+    remarks: tuple[str, ...] = ()  # what is said of the whole sheet, before its answers
 
 
 def checked(check: Check) -> str:

@@ -25,6 +25,7 @@ def show(sheet: Sheet) -> str:
     return json.dumps(
         {
             "digits": sheet.digits,
+            **({"remarks": [*sheet.remarks]} if sheet.remarks else {}),
             "values": {name: number(sheet.values[name]) for name in sheet.values},
             "answers": [
                 {

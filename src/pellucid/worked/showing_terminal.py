@@ -87,7 +87,9 @@ class Unicode(Typesetter):
         return text
 
     def quotient(self, top: Expr, bottom: Expr) -> tuple[str, int]:
-        return f"{self.factor(top, 0) if not _simple(top) else self.least(top, MUL)}/{self.least(bottom, POW)}", MUL
+        if isinstance(top, Const) and top.value < 0:  # −2/7 rather than (−2)/7
+            return f"−{self.quotient(Const(-top.value), bottom)[0]}", ADD
+        return f"{self.factor(top, 0)}/{self.least(bottom, POW)}", MUL
 
     def power(self, base: str, exponent: Expr) -> str:
         text = self.write(exponent)
@@ -123,7 +125,8 @@ def show(sheet: Sheet, verify: bool, color: bool) -> str:
         color: bold results and dimmed remarks, by escape codes.
     """
     setter = Unicode(sheet.digits, sheet.exact)
-    parts = [_answer(answer, setter, verify, color) for answer in sheet.answers]
+    parts = ["\n".join(sheet.remarks)] if sheet.remarks else []
+    parts += [_answer(answer, setter, verify, color) for answer in sheet.answers]
     return "\n\n".join([*parts, _styled(summary(sheet), "2", color)])
 
 
@@ -158,10 +161,6 @@ def _line(line: Line, setter: Unicode) -> str:
 def _width(text: str) -> int:
     """Columns on a terminal: a combining accent takes none."""
     return sum(not unicodedata.combining(letter) for letter in text)
-
-
-def _simple(node: Expr) -> bool:
-    return isinstance(node, (Const, Name))
 
 
 def _styled(text: str, code: str, color: bool) -> str:

@@ -34,6 +34,7 @@ class Solution:
         equations: by name.
         order: the names in an order in which they can be worked out.
         questions: what is asked.
+        remarks: sentences about the whole sheet.
         exact: show fractions as fractions.
         digits: significant digits of what is not exact, 1 to 50.
 
@@ -47,6 +48,7 @@ class Solution:
         equations: Mapping[str, Equation],
         order: Sequence[str],
         questions: Sequence[Question],
+        remarks: Sequence[str] = (),
         *,
         exact: bool = False,
         digits: int = 6,
@@ -56,6 +58,7 @@ class Solution:
         self.exact = exact
         self.digits = digits
         self.questions = tuple(questions)
+        self.remarks = tuple(remarks)
         self.solved = Solved(equations, order, max(34, digits + 12))
 
     @property
@@ -106,7 +109,7 @@ class Solution:
         Raises:
             UnknownNameError: no such form.
         """
-        sheet = Sheet(self.answers, self.values, self.digits, self.exact)
+        sheet = Sheet(self.answers, self.values, self.digits, self.exact, self.remarks)
         return show(sheet, form, verify=verify, color=color)
 
     def __str__(self) -> str:

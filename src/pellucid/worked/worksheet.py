@@ -54,6 +54,7 @@ class Worksheet:
         self._equations: dict[str, Equation] = {}
         self._shapes: dict[str, Shape] = {}
         self._questions: list[Question] = []
+        self._remarks: list[str] = []
         if text:
             _fill(self, parse(text))
 
@@ -111,6 +112,15 @@ class Worksheet:
                 assert isinstance(each, Ask)
                 self._ask(each)
 
+    def remark(self, *sentences: str) -> None:
+        """Say something about the whole sheet, such as a convention; it is shown before the answers."""
+        self._remarks += sentences
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What is said of the whole sheet, in order."""
+        return tuple(self._remarks)
+
     @property
     def equations(self) -> Mapping[str, Equation]:
         """The equations by name, in the order in which they were written."""
@@ -167,7 +177,7 @@ class Worksheet:
         Raises:
             UsageError: a name without a number, a circle, a division by zero, a logarithm of a negative number.
         """
-        return Solution(self._equations, self.order(), self._questions, exact=exact, digits=digits)
+        return Solution(self._equations, self.order(), self._questions, self._remarks, exact=exact, digits=digits)
 
     def __str__(self) -> str:
         return self.solve().show("terminal")
