@@ -80,6 +80,10 @@ def test_200_random_expressions_agree_with_sympy() -> None:
         assert value(parse_expression(reparsed), point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), reparsed
 
 
+def test_the_function_has_a_name_of_its_own() -> None:
+    assert derive("f^2", "f").known == "∂g/∂f = 2·f"
+
+
 def test_every_rule_has_a_line() -> None:
     rules = {step.rule for step in derive("(x^2 + exp(2*x))*log(x)/sqrt(x)", "x").steps}
     for wanted in ("quotient", "product", "sum", "power", "exponential", "logarithm", "chain"):
@@ -132,6 +136,7 @@ def test_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
         ("x^2", "y", UnknownNameError, "by='y'"),
         ("exp(z_j)/sum(exp(z_k), k)", "z_k", UsageError, "take another index"),
         ("relu(x)", "x", UsageError, "depends on a branch"),
+        ("x^2/(1 + 9^9^9)", "x", UsageError, "exponent of at most 64"),
         ("__import__(x)", "x", UsageError, "not known"),
     ],
 )

@@ -22,6 +22,7 @@ from pellucid.worked.rules import INDICES, Step, differentiate, index_of, rename
 
 __all__ = ["Derivation", "command", "derive", "to_sympy"]
 
+_LARGEST_POWER = 64  # of a number to a number, which is worked out in full
 _POINTS, _SIZE = 5, 4  # random points, components of each vector
 TOLERANCE = 1e-7
 """What a line's derivative may differ from the central difference, relative to the larger of it and 1."""
@@ -90,14 +91,17 @@ def derive(text: str, by: str) -> Derivation:
     if index and any(isinstance(each, Call) and each.args[1:] == (Name(index),) for each in walk(node)):
         raise UsageError(f"by={by!r}: {index} is what the sum runs over; take another index, such as l.")
     result, steps = differentiate(node, by)
-    difference = max(_difference(step.node, step.result, by) for step in steps) if steps else 0.0
+    with np.errstate(all="ignore"):  # what is no number at a random point is refused below
+        difference = max(_difference(step.node, step.result, by) for step in steps) if steps else 0.0
     if not difference < TOLERANCE:
         raise UsageError(
             f"function={text!r}: at random points between 0.3 and 1.7 it has no derivative that a difference confirms."
         )
     bound = {each.args[1].name for each in walk(node) if _is_sum(each) and isinstance(each.args[1], Name)}  # type: ignore[attr-defined]
     free = [letter for letter in indices if letter not in bound and letter != index]
-    name = f"f_{free[0]}" if len(free) == 1 else "f"
+    # f is what the expression is called, unless a name in it is called so
+    letter = next((each for each in "fghuv" if each not in {index_of(name)[0] for name in used}), "F")
+    name = f"{letter}_{free[0]}" if len(free) == 1 else letter
     known, cases = _known_form(node, result, name, free, index)
     return Derivation(
         written(node), by, tuple(steps), written(result), f"∂{name}/∂{by} = {_print(known)}", cases, difference
@@ -140,7 +144,12 @@ def to_sympy(node: Expr, sums: dict[Expr, Any] | None = None) -> Any:
         case Div(top=top, bottom=bottom):
             return inner(top) / inner(bottom)
         case Pow(base=base, exponent=exponent):
-            return inner(base) ** inner(exponent)
+            under, up = inner(base), inner(exponent)
+            if under.is_number and up.is_number and abs(up) > _LARGEST_POWER:
+                raise UsageError(
+                    f"{written(node)}: a power of numbers has an exponent of at most {_LARGEST_POWER}; write its value."
+                )
+            return under**up
         case Call(function="sum"):
             return table.setdefault(node, sympy.Symbol(f"({written(node)})", positive=True))
         case Call(function="sigmoid", args=(one,)):
@@ -159,12 +168,12 @@ def _known_form(
     own = sympy.Symbol(name, real=True)
     simple = sympy.simplify(slope)
     candidates = [sympy.factor(simple), sympy.expand(simple)]
-    if isinstance(node, Div) and name != "f" and index and _is_sum(node.bottom):
-        other = sympy.Symbol(f"f_{index}", real=True)
+    if isinstance(node, Div) and "_" in name and index and _is_sum(node.bottom):
+        other = sympy.Symbol(f"{name[0]}_{index}", real=True)
         total = sums[node.bottom]
         tops = {to_sympy(node.top, sums): own * total, to_sympy(renamed(node.top, free[0], index), sums): other * total}
         candidates.append(own * sympy.cancel(sympy.expand(slope.subs(tops)) / own))
-    elif name == "f":
+    elif "_" not in name:
         candidates += _by_itself(function, slope, own)
     best = min(
         (each for each in candidates if not each.has(sympy.nan, sympy.zoo)),

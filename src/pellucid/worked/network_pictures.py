@@ -67,7 +67,8 @@ def draw(history: History, path: Path | str, shape: tuple[int, int] | None = Non
     _curves(left, "loss J", history.loss, history.held_out_loss)
     _curves(right, "accuracy", history.accuracy, history.held_out_accuracy)
     panels = below.subplots(1, 2)
-    limit = float(np.abs(history.first_after).max()) or 1.0
+    # the few largest weights would leave all others pale
+    limit = float(np.quantile(np.abs(history.first_after), 0.995)) or 1.0
     image = None
     for panel, W, when in ((panels[0], history.first_before, "before"), (panels[1], history.first_after, "after")):
         image = panel.imshow(mosaic(W, shape), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
@@ -75,7 +76,7 @@ def draw(history: History, path: Path | str, shape: tuple[int, int] | None = Non
         panel.set_title(f"weights of the first layer's {shown} neurons, {when}", fontsize=10)
         panel.set_axis_off()
     assert image is not None
-    below.colorbar(image, ax=[*panels], shrink=0.8, label="weight")
+    below.colorbar(image, ax=[*panels], shrink=0.8, label="weight", extend="both")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target)
