@@ -23,7 +23,8 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 # a module imports from lower levels, or from its own level where that is one folder or one group
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("_catalog", "errors", "files"),
-    ("data", "models", "lenses"),
+    ("data", "models", "lenses", "worked"),
+    ("tracing", "layer_formulas", "bridging"),
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine"),
     ("inference", "looking", "exporting"),
@@ -31,7 +32,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
-APART = {"data", "models", "lenses"}  # of one level, and yet strangers
+APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 
@@ -93,6 +94,18 @@ def test_imports_go_down(file: Path) -> None:
             f"{file}:{line}: {own} (level {LEVEL[own]}) imports {module} (level {LEVEL[other]})"
         )
         assert not (own in APART and other in APART), f"{file}:{line}: {own} and {other} know nothing of each other"
+
+
+def test_what_is_worked_by_hand_stands_alone() -> None:
+    """NumPy and SymPy, and the errors: no torch, and nothing else of the package."""
+    for file in (file for file in FILES if file.parts[0] == "worked"):
+        for module, line in imports(file):
+            assert room(module) in ("worked", "errors"), f"{file}:{line}: imports {module}"
+        for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            outside = {name.split(".")[0] for name in names} - {"pellucid", "__future__"} - sys.stdlib_module_names
+            assert outside <= {"numpy", "sympy", "matplotlib"}, f"{file}: imports {outside}"
 
 
 def test_nothing_imports_in_a_circle() -> None:

@@ -3,43 +3,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import resource
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from refusals import contents, refused, small_disk
 
 from pellucid import commands
 from pellucid.cli import main
 from pellucid.run import Run
 
 TRAIN = ["train", "classify", "--data", "digits", "--model", "mlp", "--hidden", "24", "--epochs", "2"]
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder with a hash of what it holds."""
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def refused(words: list[str] | str, capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
-    """The sentence of a refused command; there is no traceback, and nothing was changed in the current folder."""
-    before = contents(Path.cwd())
-    assert main(words.split() if isinstance(words, str) else words) == code
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    assert contents(Path.cwd()) == before
-    assert shown.err.startswith("pellucid: ")
-    assert shown.err.count("\n") == 1
-    return shown.err.removeprefix("pellucid: ").strip()
 
 
 @pytest.fixture(autouse=True)
@@ -155,19 +133,6 @@ def test_an_output_folder_that_nobody_can_make(capsys: pytest.CaptureFixture[str
     assert "cannot be written" in refused([*TRAIN, "--out", "/proc/pellucid/run"], capsys)
 
 
-@contextmanager
-def small_disk(bytes_a_file: int) -> Iterator[None]:
-    """No file can grow beyond a size meanwhile: what a full disk looks like to a program."""
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-
-
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*TRAIN, "--hidden", "64", "--out", "run"]
     with small_disk(8_000):  # run.json fits, the weights do not
@@ -224,178 +189,3 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_resumes(tmp_path: Path, capsy
         steps.append(Run(tmp_path / "run").history[-1]["step"])
     assert shown.err.startswith(f"resuming run at step {steps[0]:,} of ")
     assert steps[1] > steps[0]
-
-
-# -- data that cannot be used, or not all of it
-
-RNG = np.random.default_rng(0)
-
-
-def photos(top: Path, classes: int = 2, each: int = 20) -> Path:
-    """A folder of class folders with small grey images."""
-    for i in range(classes * each):
-        file = top / f"kind {i % classes}" / f"{i}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8)).save(file)
-    return top
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-30])
-
-
-def bomb(file: Path) -> None:
-    Image.new("1", (15_000, 15_000)).save(file)
-
-
-DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated": (cut, "cannot be read, since it is cut off; replace or remove it."),
-    "zero-byte": (lambda file: file.write_bytes(b""), "cannot be read, since it is empty; replace or remove it."),
-    "mislabelled": (
-        lambda file: file.write_text("words"),
-        "cannot be read, since it is no image, whatever its name says;",
-    ),
-    "bomb": (bomb, "cannot be read, since it unpacks to 225,000,000 px, more than the 100,000,000 that are allowed;"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_are_named_and_never_trained_on(
-    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    do, reason = DAMAGES[damage]
-    photos(tmp_path / "photos")
-    do(tmp_path / "photos/kind 1/7.png")
-    words = "train classify --data photos --model mlp --hidden 8 --epochs 1 --out run"
-    assert main(words.split()) == 0
-    shown = capsys.readouterr()
-    told = " ".join((shown.out + shown.err).split())
-    assert f"'kind 1/7.png': {reason}" in told
-    used = Run(tmp_path / "run").info["data"]["counts"]
-    assert sum(sum(own.values()) for own in used.values()) == 39
-    assert main(["data", "photos", "--out", "sheet.png"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"'kind 1/7.png': {reason}" in told
-    assert main(["predict", "run", "photos/kind 1", "--out", "answers"]) == 0
-    rows = {row["name"]: row for row in json.loads((tmp_path / "answers/predictions.json").read_text())}
-    assert len(rows) == 20
-    assert reason in rows["7.png"]["error"]
-    assert all("label" in row for name, row in rows.items() if name != "7.png")
-
-
-def empty(top: Path) -> Path:
-    (top / "sub").mkdir(parents=True)
-    return top
-
-
-def strange_class(top: Path) -> Path:
-    photos(top / "train")
-    photos(top / "test", classes=3)
-    return top
-
-
-def nan_pixels(top: Path) -> Path:
-    pixels = RNG.random((40, 8, 8))
-    pixels[3, 2, 2] = np.nan
-    np.savez(top.with_suffix(".npz"), images=pixels, labels=np.arange(40) % 2)
-    return top.with_suffix(".npz")
-
-
-def wrong_mask(top: Path) -> Path:
-    photos(top)
-    files = sorted(top.rglob("*.png"))
-    Image.fromarray(np.zeros((4, 8), np.uint8)).save(top / "mask.png")
-    rows = [f"{file.relative_to(top)},{i % 2},mask.png" for i, file in enumerate(files)]
-    (top / "metadata.csv").write_text("\n".join(["file_name,label,mask_file_name", *rows]))
-    return top
-
-
-BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no images": (empty, "data='photos': holds no image; give a folder with .bmp,"),
-    "a folder with one class": (
-        lambda top: photos(top, classes=1),
-        "data='photos': has no labels, which classify needs (All images are of a single class, 'kind 0': they are read without",
-    ),
-    "a class in test that is not in train": (
-        strange_class,
-        "data='photos': class 'kind 2' of test is not in train; add it there, or take it away.",
-    ),
-    "a mask of the wrong size": (
-        wrong_mask,
-        "mask='mask.png': is 4×8 px, its image 8×8; give a mask of the image's size.",
-    ),
-    "NaN pixels": (
-        nan_pixels,
-        "images=1 of 40: hold NaN or infinite pixels in data='photos.npz', the first at position 3; replace them, or take",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_DATA)
-def test_data_that_cannot_be_used(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make, start = BAD_DATA[case]
-    where = make(tmp_path / "photos").relative_to(tmp_path)
-    sentence = refused(["train", "classify", "--data", str(where), "--out", "run"], capsys)
-    assert sentence.startswith(start), sentence
-
-
-def test_mixed_channels_are_read_as_colour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photos(tmp_path / "photos")
-    Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "photos/kind 0/colour.png")
-    assert (
-        main(
-            [
-                "train",
-                "classify",
-                "--data",
-                "photos",
-                "--model",
-                "mlp",
-                "--hidden",
-                "8",
-                "--epochs",
-                "1",
-                "--out",
-                "run",
-            ]
-        )
-        == 0
-    )
-    told = " ".join("".join(capsys.readouterr()).split())
-    assert "40 of 41 images are grey, the others coloured: all are read as coloured." in told
-    assert Run(tmp_path / "run").channels == 3
-
-
-def test_answers_go_into_a_folder_that_can_be_written_or_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photos(tmp_path / "photos")
-    assert (
-        main(
-            [
-                "train",
-                "denoise",
-                "--data",
-                "photos",
-                "--model",
-                "unet",
-                "--widths",
-                "4",
-                "--epochs",
-                "1",
-                "--out",
-                "run",
-            ]
-        )
-        == 0
-    )
-    capsys.readouterr()
-    assert "cannot be written" in refused("predict run photos --out /proc/pellucid", capsys)
-    (tmp_path / "file").write_text("a file")
-    assert refused("predict run photos --out file", capsys).startswith("out='file': cannot be written")
-    with small_disk(60):
-        assert main(["predict", "run", "photos", "--out", "answers"]) == 2
-    assert "the disk is full" in capsys.readouterr().err
-    for file in (tmp_path / "answers").rglob("*.png"):
-        with Image.open(file) as picture:
-            assert picture.size == (8, 8)

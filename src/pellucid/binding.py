@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pellucid import _catalog, commands, options
 from pellucid.errors import UsageError
 from pellucid.flags import Group, is_option, parse
+from pellucid.worked import command as forms
 
 if TYPE_CHECKING:
     from pellucid.tasks import Task
@@ -34,6 +35,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     """
     command: Callable[..., int] = getattr(commands, name)
     prog = f"pellucid {name}"
+    if name == "work" and words and words[0] in forms.FORMS:
+        command, prog, words = forms.form(words[0]), f"{prog} {words[0]}", words[1:]
     own = options.of_function(command)
     more: Sequence[Group] = ()
     unknown: Callable[[str], UsageError] | None = None
@@ -48,6 +51,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     elif name == "look":
         more = _lens_group(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
+    if command is commands.work:
+        about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
     # what stands at its default was not asked for: the verb decides, and the run records only what was

@@ -13,8 +13,22 @@ from typing import Any, Literal
 
 from pellucid import listing, showing
 from pellucid.errors import RunError, UnknownNameError
+from pellucid.worked.command import work
 
-__all__ = ["compare", "data", "evaluate", "export", "list", "look", "predict", "report", "sweep", "train"]
+__all__ = [
+    "compare",
+    "data",
+    "evaluate",
+    "export",
+    "list",
+    "look",
+    "predict",
+    "report",
+    "sweep",
+    "table",
+    "train",
+    "work",
+]
 
 
 def train(
@@ -193,6 +207,38 @@ def data(what: str = "digits", /, *, out: Path | None = None) -> int:
     showing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
+    return 0
+
+
+def table(
+    what: str = "input 300x200x2; conv 64 of 3x3xU_1; max-pool 2; conv 256 of 3x3xU_2; max-pool 2; flatten; N_2; N_3; output 60*100",
+    /,
+    *,
+    size: tuple[int, ...] = (),
+    outputs: int | None = None,
+    batch: int = 1,
+    format: Literal["text", "markdown", "json"] = "text",
+    out: Path | None = None,
+) -> int:
+    """Write a network as a table of its layers: sizes, parameters with their formula, memory, work, receptive field.
+
+    Args:
+        what: layers between semicolons, a file with a layer a line, or a model: torchvision/NAME or a name from `pellucid list models`.
+        size: channels, height and width of a model's images in px; by default its own.
+        outputs: classes or channels that a model gives; by default its own, or 10.
+        batch: images at a time, for the memory.
+        format: how to show it.
+        out: the file to write; by default the terminal.
+    """
+    from pellucid.bridging import layer_table
+
+    written = layer_table(what, size or None, outputs, batch).write(format)
+    if out is None:
+        print(written)
+        return 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(written + "\n", encoding="utf-8")
+    print(out)
     return 0
 
 

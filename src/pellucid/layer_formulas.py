@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The row of a layer table for a torch layer: kernel, formula of its parameters, multiply–accumulates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import sympy
+from torch import Tensor, nn
+
+from pellucid.tracing import Call
+from pellucid.worked.layer_table import Row
+from pellucid.worked.sizes import output_size_text
+
+__all__ = ["row_of"]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+_OVER_LENGTH = (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d)
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+_AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def row_of(call: Call, fresh: Mapping[str, Tensor], repeated: bool = False) -> Row:
+    """One row for one call of a layer.
+
+    >>> from pellucid.tracing import Call
+    >>> layer = nn.Conv2d(2, 64, 3)
+    >>> call = Call("first", layer, (1, 2, 300, 200), (1, 64, 298, 198), ())
+    >>> row_of(call, dict(layer.named_parameters())).formula
+    '(3·3·2 + 1)·64'
+
+    Args:
+        call: of `pellucid.tracing.trace`.
+        fresh: the layer's parameters by name, those left out that were counted before.
+        repeated: whether some were left out, so that the formula of the whole layer would not give their number.
+    """
+    layer = call.layer
+    kernel, formula = "", ""
+    if isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED)):
+        kernel, formula = _of_convolution(layer)
+    elif isinstance(layer, _POOLS):
+        kernel = "×".join(map(str, _wide(layer.kernel_size, len(call.output) - 2)))
+    elif isinstance(layer, nn.Linear):
+        inside = f"({layer.in_features:,} + 1)" if layer.bias is not None else f"{layer.in_features:,}"
+        formula = f"{inside}·{layer.out_features:,}"
+    elif isinstance(layer, nn.RNNBase):
+        formula = _of_recurrent(layer)
+    if (not formula or repeated) and fresh:
+        formula = _of_shapes(fresh)
+    return Row(
+        f"{call.name or 'module'}  {type(layer).__name__}",
+        _size(layer, call.output),
+        kernel,
+        formula if fresh else "",
+        sympy.Integer(sum(math.prod(each.shape) for each in fresh.values())),
+        sympy.Integer(sum(each.numel() for name, each in fresh.items() if name.startswith("bias"))),
+        sympy.Integer(_macs(call)),
+        None if call.sees is None else tuple(sympy.Rational(each.numerator, each.denominator) for each in call.sees),
+        _arithmetic(call),
+    )
+
+
+def _of_convolution(layer: nn.modules.conv._ConvNd) -> tuple[str, str]:
+    window = "·".join(map(str, layer.kernel_size))
+    bias, filters = layer.bias is not None, f"{layer.out_channels:,}"
+    depth = f"{layer.in_channels // layer.groups:,}"
+    kernel = "×".join([*map(str, layer.kernel_size), depth])
+    return kernel, f"({window}·{depth} + 1)·{filters}" if bias else f"{window}·{depth}·{filters}"
+
+
+def _of_recurrent(layer: nn.RNNBase) -> str:
+    gates, directions, hidden = _GATES[layer.mode.split("_")[0]], 2 if layer.bidirectional else 1, layer.hidden_size
+    parts: dict[str, int] = {}
+    out = layer.proj_size or hidden
+    for level in range(layer.num_layers):
+        inputs = layer.input_size if level == 0 else out * directions
+        inside = f"{inputs:,}·{hidden:,} + {out:,}·{hidden:,}" + (f" + 2·{hidden:,}" if layer.bias else "")
+        one = f"{gates}·({inside})" if gates > 1 else inside
+        if layer.proj_size:
+            one += f" + {hidden:,}·{out:,}"
+        if directions > 1:
+            one = f"2·({one})" if gates == 1 or layer.proj_size else f"2·{one}"
+        parts[one] = parts.get(one, 0) + 1
+    return " + ".join(
+        one
+        if times == 1
+        else f"{times}·{one}"
+        if one[0].isdigit() and " + " not in one.split("(")[0]
+        else f"{times}·({one})"
+        for one, times in parts.items()
+    )
+
+
+def _of_shapes(parameters: Mapping[str, Tensor]) -> str:
+    """A sum of products of the shapes, those alike counted together."""
+    shapes: dict[str, int] = {}
+    for each in parameters.values():
+        product = "·".join(f"{size:,}" for size in each.shape) or "1"
+        shapes[product] = shapes.get(product, 0) + 1
+    return " + ".join(product if times == 1 else f"{times}·{product}" for product, times in shapes.items())
+
+
+def _macs(call: Call) -> int:
+    """Multiply–accumulates of one sample."""
+    layer, samples = call.layer, max(call.output[0], 1)
+    if isinstance(layer, _CONVOLUTIONS):
+        return math.prod(call.output[2:]) * layer.weight.numel()
+    if isinstance(layer, _TRANSPOSED):
+        return math.prod(call.given[2:]) * layer.weight.numel()
+    if isinstance(layer, nn.Linear):
+        return math.prod(call.output[:-1]) // samples * layer.weight.numel()
+    if isinstance(layer, nn.RNNBase):
+        steps = call.given[1 if layer.batch_first else 0] if len(call.given) == 3 else call.given[0]
+        return steps * sum(each.numel() for name, each in layer.named_parameters() if name.startswith("weight"))
+    return 0
+
+
+def _size(layer: nn.Module, output: tuple[int, ...]) -> tuple[sympy.Integer, ...]:
+    """The output's size without the batch, channels last where there are axes."""
+    size = output[1:]
+    if isinstance(layer, nn.RNNBase) and not layer.batch_first and len(output) == 3:
+        size = (output[0], output[2])
+    elif len(output) > 3 or (len(output) == 3 and isinstance(layer, _OVER_LENGTH)):
+        size = (*output[2:], output[1])
+    return tuple(sympy.Integer(each) for each in size)
+
+
+def _arithmetic(call: Call) -> list[str]:
+    """How the output size came about, for a layer with a sliding window."""
+    layer, axes = call.layer, len(call.output) - 2
+    if not isinstance(layer, (*_CONVOLUTIONS, *_POOLS)) or isinstance(layer.padding, str):
+        return []
+    window, padding = _wide(layer.kernel_size, axes), _wide(layer.padding, axes)
+    stride = _wide(layer.stride if layer.stride is not None else layer.kernel_size, axes)
+    dilation = _wide(getattr(layer, "dilation", 1), axes)
+    terms = [*zip(call.given[2:], window, stride, padding, dilation, strict=True)]
+    ceil = bool(getattr(layer, "ceil_mode", False))
+    if all(f == 1 and s == 1 and p == 0 for _, f, s, p, _ in terms):
+        return []
+    names = " and ".join(_AXES[axes])
+    if len(set(terms)) == 1:
+        return [f"{names} {output_size_text(*terms[0], ceil)}"]
+    return [f"{name} {output_size_text(*term, ceil)}" for name, term in zip(_AXES[axes], terms, strict=True)]
+
+
+def _wide(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,) * axes

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small neural networks worked by hand: values, derivatives and updates, every line shown and checked.
+
+    Worksheet(text)              a worksheet from its text; `pellucid.worked.notation` explains the notation
+    Worksheet()                  an empty one: w.h_1 = w.W_h * w.h_0 + 1; w.x = [1, 2]; w.ask("dL/dW_h")
+    .solve(exact=, digits=)      a `Solution`: .value("L"), .derivative("L", "W_h"), .gradient("L", [...])
+    .show(form, verify=)         "terminal", "markdown", "latex", "html", "json"; print(w) shows it as well
+    Array                        a vector or matrix of expressions: + − * / ** @, x[1], W[1, 2]
+    exp log sqrt sigmoid tanh relu leaky_relu softmax maximum minimum absolute clip piecewise total
+
+>>> w = Worksheet("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
+>>> str(w.solve().derivative("L", "W"))
+'-24'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pellucid.worked.arrays import Array
+    from pellucid.worked.expression import Expr, Name
+    from pellucid.worked.lines import CheckError
+    from pellucid.worked.operations import (
+        absolute,
+        clip,
+        exp,
+        leaky_relu,
+        log,
+        maximum,
+        minimum,
+        piecewise,
+        relu,
+        sigmoid,
+        softmax,
+        sqrt,
+        tanh,
+        total,
+    )
+    from pellucid.worked.solution import Solution
+    from pellucid.worked.worksheet import Worksheet
+
+__all__ = [
+    "Array",
+    "CheckError",
+    "Expr",
+    "Name",
+    "Solution",
+    "Worksheet",
+    "absolute",
+    "clip",
+    "exp",
+    "leaky_relu",
+    "log",
+    "maximum",
+    "minimum",
+    "piecewise",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "sqrt",
+    "tanh",
+    "total",
+]
+
+_HOME = {
+    "Array": "arrays",
+    "CheckError": "lines",
+    "Expr": "expression",
+    "Name": "expression",
+    "Solution": "solution",
+    "Worksheet": "worksheet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        module = importlib.import_module(f"pellucid.worked.{_HOME.get(name, 'operations')}")
+        value = getattr(module, name)
+        globals()[name] = value  # the next access is a plain attribute
+        return value
+    raise AttributeError(f"module 'pellucid.worked' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pellucid work`: a worksheet from a file, and the forms that make or derive one without a file.
+
+A form is one line in `FORMS`: its word, and the function whose signature is its command line, as `module:function`.
+The function prints and returns the exit code. `pellucid work WORD …` calls it, `pellucid work FILE …` calls `work`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from pellucid.errors import UsageError
+
+__all__ = ["FORMS", "form", "work"]
+
+FORMS: Final[Mapping[str, str]] = {
+    "derive": "derivation:command",
+    "iterate": "iteration:command",
+}
+"""Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
+
+_LARGEST: Final = 400_000  # bytes of a file
+_SUFFIXES: Final = {".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html", ".json": "json"}
+
+
+def form(word: str) -> Callable[..., int]:
+    """The function of a form, imported only now."""
+    module, _, name = FORMS[word].partition(":")
+    found: Callable[..., int] = getattr(importlib.import_module(f"pellucid.worked.{module}"), name)
+    return found
+
+
+def work(
+    file: str,
+    /,
+    *,
+    exact: bool = False,
+    digits: int = 6,
+    verify: bool = False,
+    format: Literal["terminal", "markdown", "latex", "html", "json"] | None = None,
+    out: Path | None = None,
+) -> int:
+    """Work a small network by hand: every question of a worksheet answered line by line, every line checked.
+
+    Args:
+        file: the worksheet, a text file such as examples/worked/rnn.work; - reads standard input.
+        exact: show fractions as fractions where decimals do not end.
+        digits: significant digits of numbers that are not exact, 1 to 50.
+        verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
+        format: how to show it; by default as the ending of --out says, else for the terminal.
+        out: the file to write; by default the terminal.
+    """
+    from pellucid.worked.worksheet import Worksheet
+
+    solution = Worksheet.parse(_text(file)).solve(exact=exact, digits=digits)
+    chosen = format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
+    color = chosen == "terminal" and out is None and sys.stdout.isatty()
+    shown = solution.show(chosen, verify=verify, color=color)
+    if out is None:
+        print(shown)
+        return 0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(shown + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise UsageError(f"out={str(out)!r}: cannot be written ({fault.strerror}); choose another file.") from None
+    print(out)
+    return 0
+
+
+def _text(file: str) -> str:
+    """What stands in a worksheet's file; only as much is read as a worksheet may have."""
+    if file == "-":
+        return sys.stdin.read(_LARGEST + 1)
+    try:
+        with Path(file).open("rb") as stream:
+            read = stream.read(_LARGEST + 1)
+    except OSError as fault:
+        words = f", or one of the forms {', '.join(FORMS)}" if FORMS else ""
+        raise UsageError(f"file={file!r}: cannot be read ({fault.strerror}); name a worksheet{words}.") from None
+    if len(read) > _LARGEST:
+        raise UsageError(f"file={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it.")
+    try:
+        return read.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise UsageError(f"file={file!r}: byte {fault.start} is no UTF-8 text; save it as UTF-8.") from None

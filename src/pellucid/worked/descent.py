@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradient descent, with momentum, Nesterov's momentum, and Adam: the update rules, each written over its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from pellucid.errors import UnknownNameError, UsageError
+from pellucid.worked.activations import Array
+
+__all__ = ["RULES", "SGD", "Adam", "Momentum", "Nesterov", "Rule", "rule"]
+
+
+class Rule(Protocol):
+    """An update rule over a list of parameters w with their gradients g."""
+
+    def before(self) -> None:
+        """Move the parameters to where the gradient is wanted."""
+
+    def after(self) -> None:
+        """Update the parameters with the gradients, which may be written over."""
+
+
+class SGD:
+    """w ← w − λg.
+
+    >>> w, g = np.array([1.0]), np.array([0.5])
+    >>> SGD([w], [g], rate=0.1).after()
+    >>> print(w)
+    [0.95]
+
+    Args:
+        parameters: the arrays w; they are written over.
+        gradients: the arrays g, in the same order.
+        rate: λ.
+    """
+
+    def __init__(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
+        self.pairs, self.rate = list(zip(parameters, gradients, strict=True)), rate
+
+    def before(self) -> None:
+        """The gradient is taken where the parameters are."""
+
+    def after(self) -> None:
+        for w, g in self.pairs:
+            g *= -self.rate
+            w += g
+
+
+class Momentum:
+    """v ← ρv − λg, w ← w + v.
+
+    >>> w, g = np.array([1.0]), np.array([0.5])
+    >>> momentum = Momentum([w], [g], rate=0.1, rho=0.5)
+    >>> for _ in range(2):
+    ...     g[:] = 0.5
+    ...     momentum.after()
+    >>> print(w)
+    [0.875]
+    """
+
+    def __init__(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float, rho: float = 0.9) -> None:
+        self.rate, self.rho = rate, rho
+        self.triples = [(w, g, np.zeros_like(w)) for w, g in zip(parameters, gradients, strict=True)]
+
+    def before(self) -> None:
+        """The gradient is taken where the parameters are."""
+
+    def after(self) -> None:
+        for w, g, v in self.triples:
+            v *= self.rho
+            g *= self.rate
+            v -= g
+            w += v
+
+
+class Nesterov:
+    """v ← ρv − λ g(w + ρv), w ← w + v: the gradient at the look-ahead point (Nesterov 1983; Sutskever et al. 2013, eq. 3 and 4).
+
+    >>> w, g = np.array([1.0]), np.array([0.0])
+    >>> nesterov = Nesterov([w], [g], rate=0.1, rho=0.5)
+    >>> for _ in range(2):  # J = w², g = 2w
+    ...     nesterov.before()
+    ...     g[:] = 2 * w
+    ...     nesterov.after()
+    >>> print(w)
+    [0.56]
+    """
+
+    def __init__(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float, rho: float = 0.9) -> None:
+        self.rate, self.rho = rate, rho
+        self.triples = [(w, g, np.zeros_like(w)) for w, g in zip(parameters, gradients, strict=True)]
+
+    def before(self) -> None:
+        for w, _, v in self.triples:
+            v *= self.rho
+            w += v  # the look-ahead point w + ρv
+
+    def after(self) -> None:
+        for w, g, v in self.triples:
+            g *= -self.rate
+            v += g  # v = ρv − λg
+            w += g  # w + ρv − λg = w + v
+
+
+class Adam:
+    """m ← β₁m + (1 − β₁)g, s ← β₂s + (1 − β₂)g², w ← w − λ m̂/(√ŝ + ε) (Kingma and Ba 2015, algorithm 1).
+
+    >>> w, g = np.array([1.0]), np.array([0.5])
+    >>> Adam([w], [g], rate=0.1).after()
+    >>> print(w.round(6))
+    [0.9]
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        rate: float,
+        beta: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+    ) -> None:
+        self.rate, self.beta, self.epsilon, self.t = rate, beta, epsilon, 0
+        self.states = [
+            (w, g, np.zeros_like(w), np.zeros_like(w), np.empty_like(w))
+            for w, g in zip(parameters, gradients, strict=True)
+        ]
+
+    def before(self) -> None:
+        """The gradient is taken where the parameters are."""
+
+    def after(self) -> None:
+        first, second = self.beta
+        self.t += 1
+        for w, g, m, s, root in self.states:
+            m *= first
+            np.multiply(g, 1 - first, out=root)
+            m += root
+            s *= second
+            np.square(g, out=g)
+            g *= 1 - second
+            s += g
+            # m̂ = m/(1 − β₁ᵗ) and ŝ = s/(1 − β₂ᵗ): both begin at 0 and would be too small
+            np.multiply(s, 1 / (1 - second**self.t), out=root)
+            np.sqrt(root, out=root)
+            root += self.epsilon
+            np.divide(m, root, out=root)
+            root *= self.rate / (1 - first**self.t)
+            w -= root
+
+
+RULES: dict[str, Callable[[Sequence[Array], Sequence[Array], float], Rule]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+}
+"""Every update rule by its name."""
+
+
+def rule(name: str, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> Rule:
+    """The update rule of a name over these parameters.
+
+    >>> type(rule("adam", [], [], 0.001)).__name__
+    'Adam'
+
+    Raises:
+        UnknownNameError: there is no rule of this name.
+        UsageError: a rate that is not positive.
+    """
+    if name not in RULES:
+        raise UnknownNameError("rule", name, RULES)
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"rate={rate}: a step goes down the gradient by a positive amount; give a number above 0.")
+    return RULES[name](parameters, gradients, rate)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The number of an expression, exact or to the working precision; what has none is said in a sentence."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from pellucid.errors import UsageError
+from pellucid.worked.arithmetic import over, plus, power, times
+from pellucid.worked.expression import (
+    Add,
+    At,
+    Call,
+    Condition,
+    Const,
+    Div,
+    Expr,
+    Mul,
+    Name,
+    Neg,
+    Partial,
+    Piecewise,
+    Pow,
+    Sum,
+    Value,
+    first,
+    replace,
+)
+from pellucid.worked.functions import FUNCTIONS
+from pellucid.worked.tokens import place
+
+__all__ = ["branch_of", "evaluate", "holds", "put_in"]
+
+
+def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value:
+    """The value of an expression.
+
+    >>> evaluate(Name("a") / 3, {"a": Fraction(1)})
+    Fraction(1, 3)
+
+    Args:
+        node: without Index: loops are spelt out.
+        numbers: of every name in it.
+        where: the equation's name, for errors in an expression that comes from no text.
+
+    Raises:
+        UsageError: division by zero, a logarithm or root of a negative number, a number beyond the range of float64.
+    """
+    try:
+        return _value(node, numbers, where)
+    except (OverflowError, decimal.Overflow):
+        raise UsageError(
+            f"{place(first(node), where)}the number is beyond 10^308, where float64 ends; use smaller numbers."
+        ) from None
+
+
+def _value(node: Expr, numbers: Mapping[str, Value], where: str) -> Value:
+    match node:
+        case Const(value=value):
+            return value
+        case Name(name=key) | Partial(key=key):
+            return numbers[key]
+        case Add(terms=terms) | Sum(terms=terms):
+            total: Value = Fraction(0)
+            for term in terms:
+                total = plus(total, _value(term, numbers, where))
+            return total
+        case Mul(factors=factors):
+            product: Value = Fraction(1)
+            for factor in factors:
+                product = times(product, _value(factor, numbers, where))
+            return product
+        case Neg(term=term):
+            return -_value(term, numbers, where)
+        case Div(top=top, bottom=bottom, at=at):
+            left, right = _value(top, numbers, where), _value(bottom, numbers, where)
+            try:
+                return over(left, right)
+            except ZeroDivisionError:
+                raise UsageError(
+                    f"{place(at or first(node), where)}the divisor is 0; change the numbers that make it so."
+                ) from None
+        case Pow(base=base, exponent=exponent, at=at):
+            return _power(_value(base, numbers, where), _value(exponent, numbers, where), at or first(node), where)
+        case Call(function=name, args=args, index=index, at=at):
+            found = [_value(arg, numbers, where) for arg in args]
+            try:
+                return FUNCTIONS[name].exact(found, index)
+            except ValueError:
+                raise UsageError(
+                    f"{place(at or first(node), where)}{name}({float(found[0]):g}): {FUNCTIONS[name].domain}; "
+                    "change the numbers that make it so."
+                ) from None
+        case Piecewise():
+            chosen = _chosen(node, numbers, where)
+            taken = node.otherwise if chosen == len(node.branches) else node.branches[chosen][0]
+            return _value(taken, numbers, where)
+    raise TypeError(f"{type(node).__name__} has no value")  # an Index that no loop has spelt out
+
+
+def _power(base: Value, exponent: Value, at: At | None, where: str) -> Value:
+    try:
+        return power(base, exponent)
+    except ZeroDivisionError:
+        raise UsageError(f"{place(at, where)}0 to a negative power is a division by 0; change the numbers.") from None
+    except ValueError:
+        raise UsageError(
+            f"{place(at, where)}({float(base):g})^{float(exponent):g}: a negative number has only whole powers; "
+            "change the numbers."
+        ) from None
+
+
+def holds(test: Condition, numbers: Mapping[str, Value], where: str = "") -> bool:
+    """Whether a comparison is true.
+
+    >>> holds(Name("x") < 1, {"x": Fraction(1)})
+    False
+    """
+    left, right = _value(test.left, numbers, where), _value(test.right, numbers, where)
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[test.sign]
+
+
+def branch_of(node: Call | Piecewise, numbers: Mapping[str, Value], where: str = "") -> tuple[int, bool]:
+    """Which branch a function with branches takes, and whether the point is at the edge of two.
+
+    >>> branch_of(Call("relu", (Name("z"),)), {"z": Fraction(0)})
+    (0, True)
+    """
+    if isinstance(node, Call):
+        rule = FUNCTIONS[node.function].branch
+        assert rule is not None, node.function
+        return rule([_value(arg, numbers, where) for arg in node.args])
+    edges = [_value(test.left, numbers, where) == _value(test.right, numbers, where) for _, test in node.branches]
+    chosen = _chosen(node, numbers, where)
+    return chosen, any(edges[: chosen + 1])
+
+
+def _chosen(node: Piecewise, numbers: Mapping[str, Value], where: str) -> int:
+    tests: Sequence[Condition] = [test for _, test in node.branches]
+    return next((n for n, test in enumerate(tests) if holds(test, numbers, where)), len(tests))
+
+
+def put_in(node: Expr, values: Mapping[str, Value]) -> Expr:
+    """An expression with the numbers in the place of the names.
+
+    >>> put_in(Name("a") * 2, {"a": Fraction(3)})
+    Mul(factors=(Const(value=Fraction(3, 1)), Const(value=Fraction(2, 1))))
+    """
+
+    def number(inner: Expr) -> Expr | None:
+        key = inner.name if isinstance(inner, Name) else inner.key if isinstance(inner, Partial) else None
+        return None if key is None else Const(values[key])
+
+    return replace(node, number)

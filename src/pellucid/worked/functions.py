@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions of a worksheet, each with its value, its NumPy value, its derivative and what is to be said about it.
+
+The rule of a derivative stands beside the function: `slope(args, place, whole)` is the derivative by argument `place`
+as an expression, where `whole` is the call itself: sigmoid's is σ(u)·(1 − σ(u)), so that a person can reuse the value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final, TypeAlias, final
+
+import numpy as np
+
+from pellucid.worked.arithmetic import decimal_of, exponential, logarithm, over, plus, root, times
+from pellucid.worked.expression import Call, Const, Expr, Neg, Value
+
+__all__ = ["ALIASES", "FUNCTIONS", "Function"]
+
+Slope: TypeAlias = Callable[[Sequence[Expr], int, Call], Expr]
+ZERO, ONE, HALF, TWO = (Const(Fraction(n)) for n in (0, 1, Fraction(1, 2), 2))
+
+
+@final
+@dataclass(frozen=True)
+class Function:
+    """What is to be known about a function, once.
+
+    >>> FUNCTIONS["relu"].exact([Fraction(-3)], 0)
+    Fraction(0, 1)
+    """
+
+    least: int  # how many arguments, at least and at most
+    most: int
+    exact: Callable[[Sequence[Value], int], Value]  # the arguments, the component; raises ValueError outside the domain
+    plain: Callable[[Sequence[Any], int], Any]  # the same with NumPy, for the check
+    slope: Slope | None  # None: the branch decides, see `branch`
+    domain: str = ""  # why a value outside is refused
+    branch: Callable[[Sequence[Value]], tuple[int, bool]] | None = None  # which branch, and whether it is at a kink
+    slopes: Callable[[Sequence[Expr], int, int], Expr] | None = None  # (args, place, branch) -> derivative there
+    convention: str = ""  # what holds at the kink
+    plain_branch: Callable[[Sequence[Any]], Any] | None = None  # the branch with NumPy
+    held: Callable[[Sequence[Any], Any], Any] | None = None  # NumPy's value on a branch that is held
+
+
+def _sigmoid(args: Sequence[Value], _: int) -> Value:
+    if args[0] == 0:
+        return Fraction(1, 2)
+    if args[0] > 0:
+        return over(Fraction(1), plus(Fraction(1), exponential(-args[0])))
+    small = exponential(args[0])  # of a negative number, so that nothing overflows
+    return over(small, plus(Fraction(1), small))
+
+
+def _tanh(args: Sequence[Value], _: int) -> Value:
+    if args[0] == 0:
+        return Fraction(0)
+    # 1 − e^(−2|u|) loses digits near 0: there the working precision is raised by as many
+    import decimal
+
+    size = abs(decimal_of(args[0]))
+    with decimal.localcontext() as context:
+        context.prec += max(0, -size.adjusted()) + 2
+        small = (-2 * size).exp()
+        value = (1 - small) / (1 + small)
+    return +value if args[0] > 0 else -value
+
+
+def _plain_tanh(args: Sequence[Any], _: int) -> Any:
+    return np.tanh(args[0])
+
+
+def _plain_sigmoid(args: Sequence[Any], _: int) -> Any:
+    u = np.asarray(args[0])
+    small = np.exp(-np.abs(u))
+    return np.where(u >= 0, 1, small) / (1 + small)
+
+
+def _softmax(args: Sequence[Value], index: int) -> Value:
+    # the shift by the largest leaves the quotient as it is and keeps every power at most 1
+    largest = max(args)
+    powers = [exponential(plus(each, -largest)) for each in args]
+    total: Value = Fraction(0)
+    for each in powers:
+        total = plus(total, each)
+    return over(powers[index - 1], total)
+
+
+def _plain_softmax(args: Sequence[Any], index: int) -> Any:
+    stacked = np.stack(np.broadcast_arrays(*args))
+    powers = np.exp(stacked - stacked.max(0))
+    return powers[index - 1] / powers.sum(0)
+
+
+def _softmax_slope(args: Sequence[Expr], place: int, whole: Call) -> Expr:
+    if place == whole.index - 1:
+        return whole * (ONE - whole)
+    return Neg(whole * Call("softmax", whole.args, place + 1))
+
+
+def _product(left: Expr, right: Expr) -> Expr:
+    return left * right
+
+
+def _picked(args: Sequence[Any], chosen: Any) -> Any:
+    return np.take_along_axis(np.stack(np.broadcast_arrays(*args)), np.asarray(chosen)[None], 0)[0]
+
+
+def _extreme(sign: int) -> Function:
+    pick = max if sign > 0 else min
+
+    def branch(args: Sequence[Value]) -> tuple[int, bool]:
+        best = pick(args)
+        return list(args).index(best), list(args).count(best) > 1
+
+    def plain_branch(args: Sequence[Any]) -> Any:
+        return np.argmax(sign * np.stack(np.broadcast_arrays(*args)), 0)
+
+    return Function(
+        1,
+        1000,
+        lambda args, _: pick(args),
+        lambda args, _: (np.max if sign > 0 else np.min)(np.stack(np.broadcast_arrays(*args)), 0),
+        None,
+        branch=branch,
+        slopes=lambda args, place, chosen: ONE if place == chosen else ZERO,
+        convention="of equal arguments the first counts",
+        plain_branch=plain_branch,
+        held=_picked,
+    )
+
+
+def _leaky(args: Sequence[Value], _: int) -> Value:
+    return args[0] if args[0] > 0 else times(_leak(args), args[0])
+
+
+def _clip_branch(args: Sequence[Value]) -> tuple[int, bool]:
+    u, low, high = args
+    return (1 if u <= low else 2 if u >= high else 0), u in (low, high)
+
+
+def _leak(args: Sequence[Any]) -> Any:
+    return args[1] if len(args) > 1 else Fraction(1, 100)
+
+
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "exp": Function(1, 1, lambda a, _: exponential(a[0]), lambda a, _: np.exp(a[0]), lambda a, p, w: w),
+    "log": Function(
+        1,
+        1,
+        lambda a, _: logarithm(a[0]),
+        lambda a, _: np.log(a[0]),
+        lambda a, p, w: ONE / a[0],
+        domain="the logarithm is of positive numbers only",
+    ),
+    "sqrt": Function(
+        1,
+        1,
+        lambda a, _: root(a[0]),
+        lambda a, _: np.sqrt(a[0]),
+        lambda a, p, w: ONE / (TWO * w),
+        domain="the square root is of numbers from 0 on only",
+    ),
+    "sigmoid": Function(1, 1, _sigmoid, _plain_sigmoid, lambda a, p, w: w * (ONE - w)),
+    "tanh": Function(1, 1, _tanh, _plain_tanh, lambda a, p, w: ONE - w**TWO),
+    "softmax": Function(1, 1000, _softmax, _plain_softmax, _softmax_slope),
+    "relu": Function(
+        1,
+        1,
+        lambda a, _: a[0] if a[0] > 0 else Fraction(0),
+        lambda a, _: np.maximum(a[0], 0),
+        None,
+        branch=lambda a: (int(a[0] > 0), a[0] == 0),
+        slopes=lambda a, p, chosen: ONE if chosen else ZERO,
+        convention="at 0 the derivative of ReLU is taken as 0",
+        plain_branch=lambda a: np.asarray(a[0] > 0),
+        held=lambda a, chosen: np.where(chosen, a[0], 0),
+    ),
+    "leaky_relu": Function(
+        1,
+        2,
+        _leaky,
+        lambda a, _: np.where(a[0] > 0, a[0], float(_leak(a)) * a[0] if len(a) < 2 else a[1] * a[0]),
+        None,
+        branch=lambda a: (int(a[0] > 0), a[0] == 0),
+        slopes=lambda a, p, chosen: (
+            (ONE if chosen else a[1] if len(a) > 1 else Const(Fraction(1, 100)))
+            if p == 0
+            else (ZERO if chosen else a[0])
+        ),
+        convention="at 0 the derivative of leaky ReLU is taken as the slope of the left branch",
+        plain_branch=lambda a: np.asarray(a[0] > 0),
+        held=lambda a, chosen: np.where(chosen, a[0], (a[1] if len(a) > 1 else 0.01) * a[0]),
+    ),
+    "abs": Function(
+        1,
+        1,
+        lambda a, _: a[0] if a[0] > 0 else -a[0],
+        lambda a, _: np.abs(a[0]),
+        None,
+        branch=lambda a: ((a[0] > 0) - (a[0] < 0), a[0] == 0),
+        slopes=lambda a, p, chosen: Const(Fraction(chosen)),
+        convention="at 0 the derivative of the absolute value is taken as 0",
+        plain_branch=lambda a: np.sign(a[0]),
+        held=lambda a, chosen: chosen * a[0],
+    ),
+    "max": _extreme(1),
+    "min": _extreme(-1),
+    "clip": Function(
+        3,
+        3,
+        lambda a, _: min(max(a[0], a[1]), a[2]),
+        lambda a, _: np.clip(a[0], a[1], a[2]),
+        None,
+        branch=_clip_branch,
+        slopes=lambda a, p, chosen: ONE if p == chosen else ZERO,
+        convention="at an edge the derivative of clipping is taken as 0, that of the outside",
+        plain_branch=lambda a: np.where(a[0] <= a[1], 1, np.where(a[0] >= a[2], 2, 0)),
+        held=_picked,
+    ),
+    "pi": Function(0, 0, lambda a, _: _pi(), lambda a, _: np.float64(math.pi), lambda a, p, w: ZERO),
+}
+
+ALIASES: Final[Mapping[str, str]] = {"ln": "log", "σ": "sigmoid", "sigma": "sigmoid", "ReLU": "relu", "clamp": "clip"}
+
+
+def _pi() -> Decimal:
+    """π to the working precision: Machin's 16 arctan(1/5) − 4 arctan(1/239) in whole numbers."""
+    import decimal
+
+    places = decimal.getcontext().prec + 5
+    unit: int = 10**places
+
+    def arctan(inverse: int) -> int:
+        total = term = int(unit // inverse)
+        n, sign = 3, -1
+        while term:
+            term //= inverse * inverse
+            total += sign * (term // n)
+            n, sign = n + 2, -sign
+        return total
+
+    return Decimal(16 * arctan(5) - 4 * arctan(239)) / Decimal(unit)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A study of an iterated function as a page of text and as a cobweb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from pellucid.worked.iterated_function import Function, short
+from pellucid.worked.iteration_basins import Basin
+from pellucid.worked.iteration_points import Cycle, FixedPoint
+from pellucid.worked.iteration_reach import Reach
+
+__all__ = ["Study", "draw", "page"]
+
+_COLOURS = ("#2a6fbb", "#d1701f", "#3a8f4d", "#8c4fa8", "#b03a48", "#6b6b2a")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is known of a function applied n times; printed, it is a page of text."""
+
+    function: Function
+    times: int
+    fixed: tuple[FixedPoint, ...]
+    cycles: tuple[Cycle, ...]
+    basins: tuple[Basin, ...]
+    exceptions: tuple[tuple[float, str], ...]
+    reach: tuple[Reach, ...]
+    all_fixed: tuple[tuple[float, float], ...] = ()
+
+    def __str__(self) -> str:
+        return page(self)
+
+    def draw(self, path: Path | str, starts: list[float] | None = None) -> Path:
+        """Write the cobweb as a PNG."""
+        return draw(self, Path(path), starts)
+
+
+def page(study: Study) -> str:
+    """The study as lines of text.
+
+    >>> from pellucid.worked.iteration import study
+    >>> print(page(study("x/2 + 1", 10)).splitlines()[3])
+      x = 2   slope 0.5, |slope| < 1: attracts
+    """
+    f = study.function
+    lines = [f"f({f.variable}) = {f.text}, applied {study.times:,} times", "", "fixed points, f(x) = x"]
+    lines += [f"  {_point(each)}" for each in study.fixed]
+    lines += [f"  every x from {short(low)} to {short(high)}" for low, high in study.all_fixed]
+    if not study.fixed and not study.all_fixed:
+        lines.append("  none is found between −10⁹ and 10⁹")
+    lines += ["", "cycles that attract"]
+    for cycle in study.cycles:
+        words = " → ".join(short(p) for p in cycle.points[:8]) + (" → …" if len(cycle.points) > 8 else "")
+        lines.append(f"  of {len(cycle.points)}: {words}   slope round it {short(cycle.multiplier)}, |slope| < 1")
+    if not study.cycles:
+        lines.append("  none of at most 64 points")
+    lines += ["", f"what f applied {study.times:,} times does to every x"]
+    rows = [(_interval(each), each.fate, _after(each)) for each in study.basins]
+    width = [max(len(row[k]) for row in rows) for k in range(2)]
+    lines += [f"  {a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
+    if study.exceptions:
+        lines += ["", "exceptions: single points with a fate of their own, and all points that some steps lead to them"]
+        lines += [f"  x = {short(x)} {words}" for x, words in study.exceptions]
+    if study.reach:
+        lines += ["", f"reach: how near to a repelling point a start still escapes in {study.times:,} steps"]
+        for each in study.reach:
+            where = f"{'above' if each.side > 0 else 'below'} {short(float(each.x))}"
+            told = "no start does" if each.float64 is None else f"from {each.float64:.2g}"
+            lines.append(
+                f"  {where}: in exact arithmetic from a distance of {_power(each.exact)}; in float64, the formula as it is written, {told}"
+            )
+    return "\n".join(lines)
+
+
+def _point(point: FixedPoint) -> str:
+    left, right = float(point.left), float(point.right)
+    if abs(left - right) <= 1e-9 * max(1.0, abs(left)):
+        size = abs(right)
+        near_one = abs(size - 1) < 1e-12
+        why = "|slope| = 1, followed step by step" if near_one else f"|slope| {'<' if size < 1 else '>'} 1"
+        slopes = f"slope {short(round(right, 12) + 0.0)}, {why}"
+    else:
+        slopes = f"slope {short(round(left, 12) + 0.0)} on the left, {short(round(right, 12) + 0.0)} on the right"
+    if point.jump:
+        slopes += f", f jumps {point.jump}"
+    return f"x = {short(float(point.x))}   {slopes}: {point.kind}"
+
+
+def _interval(basin: Basin) -> str:
+    low, high = (short(0.0 if abs(end) < 1e-300 else float(f"{end:.12g}")) for end in (basin.low, basin.high))
+    return f"{low} < x < {high}" if np.isfinite([basin.low, basin.high]).any() else "every x"
+
+
+def _after(basin: Basin) -> str:
+    low, high = basin.after
+    if np.isnan(low) or not np.isfinite([low, high]).all():
+        return ""
+    return f"now at {short(low)}" if short(low) == short(high) else f"now between {short(low)} and {short(high)}"
+
+
+def _power(value: Decimal) -> str:
+    """A number in print that may be far too small for a float.
+
+    >>> _power(Decimal("1.234e-1002"))
+    '1.2e-1002'
+    """
+    return f"{value:.1e}"
+
+
+def draw(study: Study, path: Path, starts: list[float] | None = None) -> Path:
+    """Write the cobweb as a PNG: the function, the diagonal, the steps from some starts, the fixed points.
+
+    Args:
+        study: what is drawn.
+        path: the PNG file.
+        starts: where the steps begin; by default one in each basin near its end.
+    """
+    from matplotlib.figure import Figure
+
+    f = study.function
+    marks = [float(each.x) for each in study.fixed] + [p for cycle in study.cycles for p in cycle.points]
+    marks += [
+        edge for basin in study.basins for edge in (basin.low, basin.high) if np.isfinite(edge) and abs(edge) < 1e3
+    ]
+    marks += starts or []
+    low, high = (min(marks), max(marks)) if marks else (-1.0, 1.0)
+    margin = 0.35 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+    chosen = starts or _starts(study, low, high)
+    figure = Figure(figsize=(6.4, 6.4), layout="constrained", dpi=130)
+    axes = figure.subplots()
+    x = np.linspace(low, high, 2001)
+    y = f.values(x)
+    y[1:][np.abs(np.diff(y)) > 0.25 * (high - low)] = np.nan  # no line across a jump
+    axes.plot(x, x, color="#999999", lw=1, label=f"y = {f.variable}")
+    axes.plot(x, y, color="black", lw=1.8, label=f"f({f.variable})")
+    for number, start in enumerate(chosen):
+        across, up, at = [start], [start], start
+        for _ in range(min(study.times, 60)):
+            value = float(f.values(np.array([at]))[0])
+            if not np.isfinite(value) or abs(value) > 10 * (abs(low) + abs(high)):
+                break
+            across += [at, value]
+            up += [value, value]
+            at = value
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(across, up, color=colour, lw=1, alpha=0.85)
+        axes.plot([start], [start], "o", ms=4, color=colour, label=f"from {start:.3g}".replace("-", "−"))
+    for point in study.fixed:
+        filled = point.kind.startswith("attracts")
+        axes.plot(
+            [float(point.x)], [float(point.x)], "o", ms=8, mec="black", mfc="black" if filled else "white", zorder=5
+        )
+    axes.plot([], [], "o", ms=8, mec="black", mfc="black", ls="", label="attracts")
+    axes.plot([], [], "o", ms=8, mec="black", mfc="white", ls="", label="repels")
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel=f.variable, ylabel=f"f({f.variable})", aspect="equal")
+    axes.set_title(f.text if len(f.text) < 70 else f.text[:67] + "…", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def _starts(study: Study, low: float, high: float) -> list[float]:
+    """One start in each of the first basins, near the exception at its end, where the steps are worth seeing."""
+    found = []
+    for basin in study.basins:
+        a, b = max(basin.low, low), min(basin.high, high)
+        if a < b:
+            near_low = basin.high > high or abs(a) < abs(b)
+            found.append(a + (0.08 if near_low else 0.92) * (b - a))
+    return found[:6]

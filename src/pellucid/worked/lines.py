@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a solution consists of, before it is written in any format: lines with their checks, remarks, headings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, final
+
+from pellucid.errors import PellucidError
+from pellucid.worked.expression import Expr, Value
+
+__all__ = [
+    "Answer",
+    "Block",
+    "Check",
+    "CheckError",
+    "Heading",
+    "Line",
+    "Remark",
+    "Sheet",
+    "Words",
+    "checked",
+    "summary",
+]
+
+Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # text, mathematics, and paths of names
+
+
+class CheckError(PellucidError):
+    """A line whose second computation did not agree: nothing is shown then."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The second computation of a line's number, by NumPy, and how far it may be off."""
+
+    how: str  # "NumPy" or "central difference"
+    value: float
+    tolerance: float
+    detail: str = ""  # the step of a difference, and whether branches were held
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`left = forms… = value`: symbols, then numbers put in, then the result."""
+
+    left: Expr | None
+    forms: tuple[Expr, ...]
+    value: Value
+    check: Check | None
+    remarks: tuple[Words, ...] = ()
+    label: Words = ()  # what stands before it, such as a path
+    sign: str = "="  # between left and forms; ← for an update
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence."""
+
+    words: Words
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A title of a part of an answer."""
+
+    words: Words
+
+
+Block: TypeAlias = Line | Remark | Heading
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question with its lines; `result` is the number or numbers asked for."""
+
+    title: Words
+    key: str  # the question as it is written in a text
+    blocks: tuple[Block, ...]
+    results: tuple[tuple[Expr, Value], ...] = field(default=())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What is shown, in whatever format."""
+
+    answers: tuple[Answer, ...]
+    values: Mapping[str, Value]
+    digits: int = 6
+    exact: bool = False
+    remarks: tuple[str, ...] = ()  # what is said of the whole sheet, before its answers
+
+
+def checked(check: Check) -> str:
+    """What a check says, in words.
+
+    >>> checked(Check("NumPy", -2.0, 2e-9))
+    'NumPy −2 (± 2e−9)'
+    """
+    detail = f", {check.detail}" if check.detail else ""
+    tolerance = f"{check.tolerance:.0e}" if check.tolerance > 1e-200 else "0"
+    return f"{check.how} {check.value:.8g} (± {tolerance}{detail})".replace("e-0", "e-").replace("-", "−")
+
+
+def summary(sheet: Sheet) -> str:
+    """How the lines of a sheet were checked, and how its numbers are to be read."""
+    lines = [block for answer in sheet.answers for block in answer.blocks if isinstance(block, Line)]
+    if not lines:
+        return "Nothing is asked, and nothing is worked out: write an equation such as y = 2*3, and ? y."
+    by = [line.check.how for line in lines if line.check]
+    values, slopes = by.count("NumPy"), by.count("central difference")
+    counts = [f"{n} {what}" for n, what in ((values, "by NumPy"), (slopes, "by central differences")) if n]
+    return (
+        f"{len(lines)} line{'s' * (len(lines) != 1)}, each checked: {', '.join(counts)}. "
+        f"After = a number is exact, after ≈ it has {sheet.digits} significant digits."
+    )

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions of a worksheet for Python: of expressions, numbers, vectors and matrices, component by component."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pellucid.errors import UsageError
+from pellucid.worked.arrays import Array
+from pellucid.worked.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
+
+__all__ = [
+    "absolute",
+    "clip",
+    "exp",
+    "leaky_relu",
+    "log",
+    "maximum",
+    "minimum",
+    "piecewise",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "sqrt",
+    "tanh",
+    "total",
+]
+
+T = TypeVar("T", Expr, Array)
+
+
+def _each(name: str, what: T, *more: Operand) -> T:
+    others: tuple[Expr, ...] = tuple(as_expr(each) for each in more)
+    if isinstance(what, Array):
+        return Array(what.shape, tuple(Call(name, (item, *others)) for item in what.items))
+    return Call(name, (as_expr(what), *others))
+
+
+def exp(what: T) -> T:
+    """e to the power."""
+    return _each("exp", what)
+
+
+def log(what: T) -> T:
+    """The natural logarithm."""
+    return _each("log", what)
+
+
+def sqrt(what: T) -> T:
+    """The square root."""
+    return _each("sqrt", what)
+
+
+def sigmoid(what: T) -> T:
+    """1/(1 + e⁻ᶻ)."""
+    return _each("sigmoid", what)
+
+
+def tanh(what: T) -> T:
+    """The hyperbolic tangent."""
+    return _each("tanh", what)
+
+
+def relu(what: T) -> T:
+    """max(0, z); its derivative at 0 is taken as 0."""
+    return _each("relu", what)
+
+
+def leaky_relu(what: T, slope: Operand = 0.01) -> T:
+    """z for positive z, else slope·z."""
+    return _each("leaky_relu", what, slope)
+
+
+def absolute(what: T) -> T:
+    """The size of a number; its derivative at 0 is taken as 0."""
+    return _each("abs", what)
+
+
+def clip(what: T, low: Operand, high: Operand) -> T:
+    """The number, at least `low` and at most `high`."""
+    return _each("clip", what, low, high)
+
+
+def softmax(*what: Array | Operand) -> Array:
+    """The vector e^z_i / Σ e^z_j.
+
+    >>> len(softmax(1, 2, 3))
+    3
+    """
+    items = _items(what)
+    return Array((len(items),), tuple(Call("softmax", items, n + 1) for n in range(len(items))))
+
+
+def maximum(*what: Array | Operand) -> Expr:
+    """The largest; of equal ones the derivative goes to the first."""
+    return Call("max", _items(what))
+
+
+def minimum(*what: Array | Operand) -> Expr:
+    """The smallest; of equal ones the derivative goes to the first."""
+    return Call("min", _items(what))
+
+
+def total(*what: Array | Operand) -> Expr:
+    """The sum of all components."""
+    items = _items(what)
+    return items[0] if len(items) == 1 else Add(items)
+
+
+def piecewise(*branches: tuple[Operand, Condition], otherwise: Operand) -> Expr:
+    """The first value whose condition holds.
+
+    >>> from pellucid.worked.expression import Name
+    >>> x = Name("x")
+    >>> piecewise((x**2, x < 1), otherwise=1).otherwise
+    Const(value=Fraction(1, 1))
+
+    Raises:
+        UsageError: no branch, or a branch without a comparison.
+    """
+    if not branches or not all(isinstance(test, Condition) for _, test in branches):
+        raise UsageError("branches: each is a value and a comparison, as in (x**2, x < 1); give at least one.")
+    return Piecewise(tuple((as_expr(value), test) for value, test in branches), as_expr(otherwise))
+
+
+def _items(what: tuple[Array | Operand, ...]) -> tuple[Expr, ...]:
+    found = tuple(i for each in what for i in (each.items if isinstance(each, Array) else (as_expr(each),)))
+    if not found:
+        raise UsageError("arguments=(): there are none; give at least one.")
+    return found

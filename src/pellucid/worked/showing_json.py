@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Solutions as JSON: every number exact where it is, and as float64."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import Any
+
+from pellucid.worked.expression import Name, Value
+from pellucid.worked.lines import Heading, Line, Remark, Sheet
+from pellucid.worked.showing_terminal import Unicode
+
+__all__ = ["show"]
+
+
+def show(sheet: Sheet) -> str:
+    """A JSON document: `values` by name, and `answers` with their lines, each with its check.
+
+    >>> from pellucid.worked.worksheet import Worksheet
+    >>> json.loads(show(Worksheet.parse("a = 1; b = a/3; ? b").solve()))["values"]["b"]
+    {'exact': '1/3', 'float': 0.3333333333333333}
+    """
+    setter = Unicode(sheet.digits, sheet.exact)
+    return json.dumps(
+        {
+            "digits": sheet.digits,
+            **({"remarks": [*sheet.remarks]} if sheet.remarks else {}),
+            "values": {name: number(sheet.values[name]) for name in sheet.values},
+            "answers": [
+                {
+                    "question": answer.key,
+                    "results": [
+                        {"name": item.name if isinstance(item, Name) else getattr(item, "key", ""), **number(value)}
+                        for item, value in answer.results
+                    ],
+                    "lines": [_block(block, setter) for block in answer.blocks],
+                }
+                for answer in sheet.answers
+            ],
+        },
+        ensure_ascii=False,
+        indent=1,
+    )
+
+
+def number(value: Value) -> dict[str, Any]:
+    """A value exactly, or as a decimal of the working precision, and as float64."""
+    return {"exact" if isinstance(value, Fraction) else "decimal": str(value), "float": float(value)}
+
+
+def _block(block: Line | Remark | Heading, setter: Unicode) -> dict[str, Any]:
+    if not isinstance(block, Line):
+        return {"kind": type(block).__name__.lower(), "text": setter.text(block.words)}
+    left, forms = setter.chain(block)
+    check = block.check
+    return {
+        "kind": "line",
+        "label": setter.text(block.label),
+        "left": left,
+        "forms": [form for _, form in forms[:-1]],
+        "value": number(block.value),
+        "remarks": [setter.text(words) for words in block.remarks],
+        "check": None
+        if check is None
+        else {"how": check.how, "value": check.value, "tolerance": check.tolerance, "detail": check.detail},
+    }

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Solutions in LaTeX, as a document for pdflatex or as a fragment, and in Markdown with LaTeX between dollar signs."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Final, final
+
+from pellucid.worked.expression import Expr
+from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.numerals import GREEK, Numeral, Symbol
+from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
+
+__all__ = ["Latex", "document", "fragment", "markdown"]
+
+_SIGNS: Final = {
+    "−": "-",
+    "≈": r"\approx",
+    "←": r"\leftarrow",
+    "≤": r"\le",
+    "≥": r"\ge",
+    "→": r"\to",
+    "·": r"\cdot",
+    "±": r"\pm",
+    "✓": r"\checkmark",
+    "<": "<",
+    ">": ">",
+    "∂": r"\partial",
+    "ρ": r"\rho",
+    "λ": r"\lambda",
+}
+_SPECIAL: Final = {each: "\\" + each for each in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LETTERS: Final = {letter: word for word, letter in GREEK.items()}
+_CALLS: Final = {
+    "exp": r"\exp",
+    "log": r"\ln",
+    "tanh": r"\tanh",
+    "max": r"\max",
+    "min": r"\min",
+    "sigmoid": r"\sigma",
+    "relu": r"\mathrm{ReLU}",
+    "leaky_relu": r"\mathrm{leakyReLU}",
+    "softmax": r"\mathrm{softmax}",
+    "clip": r"\mathrm{clip}",
+}
+_PREAMBLE: Final = r"""\documentclass[11pt]{article}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage{amsmath,amssymb}
+\usepackage[a4paper,margin=2.2cm]{geometry}
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{0.55em plus 0.2em}
+\relpenalty=0 \binoppenalty=100
+\sloppy\raggedright
+\begin{document}
+"""
+
+
+@final
+class Latex(Typesetter):
+    r"""Mathematics in LaTeX.
+
+    >>> from pellucid.worked.notation import parse_expression
+    >>> Latex().write(parse_expression("(yhat_1 - y_1)^2/2"))
+    '\\frac{(\\hat{y}_{1} - y_{1})^{2}}{2}'
+    """
+
+    def plain(self, text: str) -> str:
+        return "".join(_text(letter) for letter in text)
+
+    def math(self, inner: str) -> str:
+        return f"${inner}$"
+
+    def path(self, names: Sequence[str]) -> str:
+        return "$" + r" \to ".join(names) + "$"
+
+    def number(self, number: Numeral) -> tuple[str, int]:
+        sign = "-" if number.negative else ""
+        text = rf"\frac{{{number.digits}}}{{{number.below}}}" if number.below else number.digits
+        if number.power:
+            text = (rf"{text} \cdot " if text != "1" else "") + f"10^{{{number.power}}}"
+        return sign + text, ADD if number.negative else MUL if number.power else POW if number.below else ATOM
+
+    def name(self, name: Symbol) -> str:
+        base = _word(name.base)
+        base = rf"\{name.accent}{{{base}}}" if name.accent else base
+        joined = ("" if all(len(part) == 1 and part.isdigit() for part in name.below) else ",").join(
+            _word(part) if part.isidentifier() else part for part in name.below
+        )
+        return f"{base}_{{{joined}}}" if joined else base
+
+    def partial(self, of: str, by: str) -> tuple[str, int]:
+        return rf"\frac{{\partial {of}}}{{\partial {by}}}", POW
+
+    def brackets(self, inner: str) -> str:
+        # tall ones only where needed: a line can break inside (…), not inside \left(…\right)
+        return rf"\left({inner}\right)" if "frac" in inner or "begin" in inner else f"({inner})"
+
+    def minus(self) -> str:
+        return "-"
+
+    def between(self, sign: str) -> str:
+        return f" {_SIGNS.get(sign, sign)} "
+
+    def mul(self, factors: Sequence[str]) -> str:
+        return r" \cdot ".join(factors)
+
+    def quotient(self, top: Expr, bottom: Expr) -> tuple[str, int]:
+        return rf"\frac{{{self.write(top)}}}{{{self.write(bottom)}}}", POW
+
+    def power(self, base: str, exponent: Expr) -> str:
+        return f"{base}^{{{self.write(exponent)}}}"
+
+    def call(self, name: str, args: Sequence[Expr], index: int) -> tuple[str, int]:
+        inner = ", ".join(self.write(arg) for arg in args)
+        if name == "pi":
+            return r"\pi", ATOM
+        if name == "sqrt":
+            return rf"\sqrt{{{inner}}}", ATOM
+        if name == "abs":
+            return rf"\left|{inner}\right|", ATOM
+        below = f"_{{{index}}}" if index else ""
+        return f"{_CALLS[name]}{below}{self.brackets(inner)}", ATOM
+
+    def cases(self, branches: Sequence[tuple[str, str]], otherwise: str) -> str:
+        rows = [rf"{value} & \text{{if }} {test}" for value, test in branches]
+        return r"\begin{cases} " + r" \\ ".join([*rows, rf"{otherwise} & \text{{otherwise}}"]) + r" \end{cases}"
+
+    def sigma(self, body: str, index: str, low: str, high: str) -> str:
+        return rf"\sum_{{{_word(index)}={low}}}^{{{high}}} {body}"
+
+    def line(self, line: Line, style: str = r"\displaystyle ") -> str:
+        """A line between dollar signs; TeX may break it at a sign."""
+        left, forms = self.chain(line)
+        text = left + "".join(f" {_SIGNS.get(sign, sign)} {form}" if sign else form for sign, form in forms)
+        label = self.text(line.label)
+        return f"{label + ': ' if label else ''}${style}{text}$"
+
+
+def document(sheet: Sheet, verify: bool) -> str:
+    """A LaTeX document that pdflatex from Debian's texlive compiles."""
+    setter = Latex(sheet.digits, sheet.exact)
+    parts = [setter.plain(each) for each in sheet.remarks]
+    parts += [_answer(answer, setter, verify) for answer in sheet.answers]
+    note = rf"{{\small {setter.plain(summary(sheet))}}}"
+    return _PREAMBLE + "\n\n".join([*parts, note]) + "\n\n\\end{document}"
+
+
+def fragment(sheet: Sheet) -> str:
+    """The lines as one display for Jupyter, which typesets `$$…$$` with an array of rows."""
+    setter = Latex(sheet.digits, sheet.exact)
+    rows: list[str] = []
+    for answer in sheet.answers:
+        for block in answer.blocks:
+            if isinstance(block, Line):
+                left, forms = setter.chain(block)
+                rows.append(f"{left} & " + " ".join(f"{_SIGNS.get(sign, sign)} {form}" for sign, form in forms))
+    return "$$\\begin{array}{rl}\n" + " \\\\\n".join(rows) + "\n\\end{array}$$"
+
+
+def markdown(sheet: Sheet, verify: bool) -> str:
+    """Markdown whose mathematics stands between dollar signs, as GitHub, pandoc and Jupyter read it."""
+    setter = _Dollars(sheet.digits, sheet.exact)
+    parts: list[str] = [f"{setter.text((each,))}\n" for each in sheet.remarks]
+    for answer in sheet.answers:
+        parts.append(f"### {setter.text(answer.title)}\n")
+        for block in answer.blocks:
+            match block:
+                case Heading(words=words):
+                    parts.append(f"\n*{setter.text(words)}*\n")
+                case Remark(words=words):
+                    parts.append(f"{setter.text(words)}\n")
+                case Line():
+                    mark = f" ✓ {checked(block.check)}" if verify and block.check else ""
+                    parts.append(f"- {setter.latex.line(block, '')}{mark}")
+                    parts += [f"  - {setter.text(words)}" for words in block.remarks]
+        parts.append("")
+    return "\n".join([*parts, summary(sheet)])
+
+
+@final
+class _Dollars:
+    """Words in Markdown, mathematics in LaTeX."""
+
+    def __init__(self, digits: int, exact: bool) -> None:
+        self.latex = Latex(digits, exact)
+
+    def text(self, words: Sequence[str | Expr | tuple[str, ...]]) -> str:
+        """Words as they are but for Markdown's own signs, and mathematics between dollars."""
+        parts = []
+        for word in words:
+            if isinstance(word, str):
+                parts.append("".join("\\" + letter if letter in "*_`$#\\<" else letter for letter in word))
+            else:
+                parts.append(self.latex.text((word,)))
+        return "".join(parts)
+
+
+def _answer(answer: Answer, setter: Latex, verify: bool) -> str:
+    parts = [rf"\section*{{{setter.text(answer.title)}}}"]
+    for block in answer.blocks:
+        match block:
+            case Heading(words=words):
+                parts.append(rf"\textit{{{setter.text(words)}}}\nopagebreak")
+            case Remark(words=words):
+                parts.append(setter.text(words))
+            case Line():
+                mark = (
+                    rf"\quad{{\footnotesize {setter.plain('✓ ' + checked(block.check))}}}"
+                    if verify and block.check
+                    else ""
+                )
+                parts.append(setter.line(block) + mark)
+                parts += [rf"{{\small\quad {setter.text(words)}}}" for words in block.remarks]
+    return "\n\n".join(parts)
+
+
+def _word(text: str) -> str:
+    """Letters of a name: one in italics, a Greek word as its letter, several upright."""
+    text = _LETTERS.get(text, text)
+    if text in GREEK:
+        return f"\\{text}"
+    if text.isdigit():
+        return text
+    safe = "".join(_ascii(letter) for letter in text)
+    return safe if len(safe) == 1 else rf"\mathrm{{{safe}}}"
+
+
+def _ascii(letter: str) -> str:
+    """A letter that pdflatex has: é as e, what has no such letter as its code."""
+    if letter.isascii():
+        return _SPECIAL.get(letter, letter)
+    found = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return found or f"U{ord(letter):X}"
+
+
+def _text(letter: str) -> str:
+    if letter in _SIGNS:
+        return f"${_SIGNS[letter]}$"
+    if letter in _SPECIAL:
+        return _SPECIAL[letter]
+    return r"\textbackslash{}" if letter == "\\" else _ascii(letter)

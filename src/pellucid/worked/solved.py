@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a worksheet: values, derivatives, and a second computation of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import final
+
+from pellucid.errors import UnknownNameError
+from pellucid.worked.arithmetic import precision
+from pellucid.worked.chain import Graph
+from pellucid.worked.equation import Equation
+from pellucid.worked.evaluation import evaluate
+from pellucid.worked.expression import Expr, Value
+from pellucid.worked.lines import Check
+from pellucid.worked.verifying import check_derivatives, check_value, floats
+
+__all__ = ["Solved"]
+
+
+@final
+class Solved:
+    """Values in exact numbers or `working_digits`, each checked by NumPy; derivatives by the chain rule.
+
+    >>> from fractions import Fraction
+    >>> from pellucid.worked.expression import Const, Name
+    >>> equations = {"a": Equation("a", Const(Fraction(3))), "L": Equation("L", Name("a") ** 2)}
+    >>> print(Solved(equations, ["a", "L"], 34).derivative("L", "a"))
+    6
+
+    Args:
+        equations: by name.
+        order: the names in an order in which they can be worked out.
+        working_digits: of numbers that are not exact.
+
+    Raises:
+        UsageError: what has no value.
+        CheckError: a value that NumPy does not come to.
+    """
+
+    def __init__(self, equations: Mapping[str, Equation], order: Sequence[str], working_digits: int) -> None:
+        self.equations = dict(equations)
+        self.order = list(order)
+        self.working_digits = working_digits
+        self.values: dict[str, Value] = {}
+        with precision(working_digits):
+            for name in self.order:
+                self.values[name] = evaluate(equations[name].right, self.values, name)
+        self.numbers = floats(self.values)
+        self.checks: Mapping[str, Check] = {
+            name: check_value(name, equations[name].right, self.values[name], self.numbers)
+            for name in self.order
+            if not equations[name].given
+        }
+        self.graph = Graph(self.equations, self.order, self.values)
+
+    def value(self, name: str) -> Value:
+        """The number of a quantity: a `Fraction` where it is exact, else a `Decimal`.
+
+        Raises:
+            UnknownNameError: no such quantity.
+        """
+        if name not in self.values:
+            raise UnknownNameError("name", name, self.values)
+        return self.values[name]
+
+    def derivative(self, of: str, by: str) -> Value:
+        """The derivative of one quantity by another, checked by a central difference.
+
+        Raises:
+            UnknownNameError: no such quantity.
+            CheckError: the central difference disagrees.
+        """
+        self.value(of), self.value(by)
+        with precision(self.working_digits):
+            found = self.graph.derivative(of, by)
+        self.check_derivative(of, by)
+        return found
+
+    def gradient(self, of: str, by: Sequence[str]) -> dict[str, Value]:
+        """The derivatives of one quantity by several, each checked."""
+        self.prepare(of, by)
+        return {name: self.derivative(of, name) for name in by}
+
+    def check_derivative(self, of: str, by: str) -> Check:
+        """The central difference of one derivative."""
+        self.prepare(of, [by])
+        return self._differences[of, by]
+
+    def check_local(self, of: str, by: str, value: Value) -> Check:
+        """The central difference of one equation by one name in it."""
+        if (of, by) not in self._locals:
+            equations = [(of, self.equations[of].right)]
+            self._locals[of, by] = check_derivatives(equations, self.numbers, of, {by: value})[by]
+        return self._locals[of, by]
+
+    def prepare(self, of: str, by: Sequence[str]) -> None:
+        """Check several derivatives of one quantity at once, which is faster than one by one."""
+        missing = [name for name in by if (of, name) not in self._differences]
+        if missing:
+            with precision(self.working_digits):
+                wanted = {name: self.graph.derivative(of, name) for name in missing}
+            found = check_derivatives(self.between(of), self.numbers, of, wanted)
+            self._differences |= {(of, name): check for name, check in found.items()}
+
+    def between(self, of: str) -> list[tuple[str, Expr]]:
+        """The equations that a quantity is worked out by, in order."""
+        below = self.graph.below(of)
+        return [
+            (name, self.equations[name].right)
+            for name in self.order
+            if name in below and not self.equations[name].given
+        ]
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str], Check]:
+        return {}
+
+    @cached_property
+    def _locals(self) -> dict[tuple[str, str], Check]:
+        return {}

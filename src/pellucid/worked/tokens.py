@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worksheet's text as words, each with its line and column, and what is refused before anything is worked out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, final
+
+from pellucid.errors import UsageError
+from pellucid.worked.expression import At
+
+__all__ = ["Token", "place", "tokenize"]
+
+LINES: Final = 5_000
+CHARACTERS: Final = 200_000
+WORDS: Final = 60_000
+DIGITS: Final = 60  # of one number
+POWER_OF_TEN: Final = 300
+
+_WORD = re.compile(
+    r"(?P<space>[ \t\r\f\v]+|#[^\n]*)"
+    r"|(?P<number>(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<name>[^\W\d]\w*|∂\w+)"
+    r"|(?P<sign>\.\.|…|\*\*|<=|>=|==|!=|[-+*/^()\[\]{},;=?<>≤≥×·÷−@:\n])"
+)
+_SAME = {"×": "*", "·": "*", "÷": "/", "−": "-", "**": "^", "≤": "<=", "≥": ">=", "…": ".."}
+_OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")": "(", "]": "[", "}": "{"}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One word: its kind (`number`, `name`, `sign`, `end`), its text, and where it stands."""
+
+    kind: str
+    text: str
+    at: At
+
+
+def place(at: At | None, name: str = "") -> str:
+    """How an error says where it is: by line and column in a text, else by the equation's name.
+
+    >>> place((3, 7)), place(None, "L"), place(None)
+    ('line 3, column 7: ', 'equation of L: ', '')
+    """
+    if at:
+        return f"line {at[0]}, column {at[1]}: "
+    return f"equation of {name}: " if name else ""
+
+
+def tokenize(text: str) -> list[Token]:
+    """The words of a text; a line's end is the word ";" unless a bracket is open.
+
+    >>> [token.text for token in tokenize("a = 2×b  # twice")]
+    ['a', '=', '2', '*', 'b', ';', '']
+
+    Raises:
+        UsageError: a text that is too long, a character that means nothing, a bracket that is not closed.
+    """
+    lines = text.count("\n") + 1
+    if lines > LINES or len(text) > CHARACTERS:
+        raise UsageError(
+            f"text of {lines:,} lines and {len(text):,} characters: a worksheet is worked by hand and has at most "
+            f"{LINES:,} lines and {CHARACTERS:,} characters; split it."
+        )
+    tokens: list[Token] = []
+    opened: list[Token] = []
+    line, start, here = 1, 0, 0
+    while here < len(text):
+        at = (line, here - start + 1)
+        if len(tokens) > WORDS:
+            raise UsageError(f"{place(at)}a worksheet has at most {WORDS:,} names, numbers and signs; split it.")
+        found = _WORD.match(text, here)
+        if found is None:
+            raise UsageError(f"{place(at)}{text[here]!r} means nothing in a worksheet; remove it or write it in words.")
+        here = found.end()
+        kind, word = str(found.lastgroup), found.group()
+        if word == "\n":
+            line, start = line + 1, here
+            if not opened:
+                tokens.append(Token("sign", ";", at))
+        elif kind == "number":
+            tokens.append(_number(word, at))
+        elif kind != "space":
+            word = _SAME.get(word, word)
+            _balance(opened, Token(kind, word, at))
+            tokens.append(Token(kind, word, at))
+    if opened:
+        raise UsageError(f"{place(opened[-1].at)}{opened[-1].text!r} is not closed; add {_OPEN[opened[-1].text]!r}.")
+    at = (line, len(text) - start + 1)
+    return [*tokens, Token("sign", ";", at), Token("end", "", at)]
+
+
+def _number(word: str, at: At) -> Token:
+    mantissa, _, power = word.lower().partition("e")
+    if len(mantissa) > DIGITS or len(power) > 5 or abs(int(power or 0)) > POWER_OF_TEN:
+        raise UsageError(
+            f"{place(at)}{word[:20]}…: a number has at most {DIGITS} digits and a power of ten of at most "
+            f"{POWER_OF_TEN}; round it."
+        )
+    return Token("number", word, at)
+
+
+def _balance(opened: list[Token], token: Token) -> None:
+    if token.text in _OPEN:
+        opened.append(token)
+    elif token.text in _CLOSE:
+        if not opened or opened[-1].text != _CLOSE[token.text]:
+            raise UsageError(f"{place(token.at)}{token.text!r} closes nothing; remove it, or open it before.")
+        opened.pop()

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the tree to written mathematics: where brackets stand, whatever the format; formats say how the pieces look."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Final
+
+from pellucid.worked.expression import (
+    Add,
+    Call,
+    Condition,
+    Const,
+    Div,
+    Expr,
+    Index,
+    Mul,
+    Name,
+    Neg,
+    Partial,
+    Piecewise,
+    Pow,
+    Sum,
+)
+from pellucid.worked.lines import Line, Words
+from pellucid.worked.numerals import Numeral, Symbol, numeral, symbol
+
+__all__ = ["ADD", "ATOM", "MUL", "POW", "Typesetter"]
+
+ADD, MUL, POW, ATOM = range(4)
+WRITTEN_OUT: Final = 8  # terms of a sum; of a longer one only the sign Σ is shown
+
+
+class Typesetter(ABC):
+    """Writes expressions; the abstract methods are a format's own."""
+
+    def __init__(self, digits: int = 6, exact: bool = False) -> None:
+        self.digits, self.exact = digits, exact
+
+    def write(self, node: Expr) -> str:
+        """An expression."""
+        return self.inner(node)[0]
+
+    def chain(self, line: Line) -> tuple[str, list[tuple[str, str]]]:
+        """A line's left side, and each form with the sign before it; a form like the one before is left out.
+
+        The first form of a line without a left side has the sign "".
+        """
+        left = "" if line.left is None else self.write(line.left)
+        result = self.write(Const(line.value))
+        forms: list[str] = []
+        for text in map(self.write, line.forms):
+            if not forms or forms[-1] != text:
+                forms.append(text)
+        if forms and forms[-1] == result:
+            forms.pop()
+        rounded = not numeral(line.value, self.digits, self.exact).exact
+        signs = [line.sign if left else "", *["="] * len(forms)]
+        if rounded and (left or forms):
+            signs[len(forms)] = "≈"
+        return left, list(zip(signs, [*forms, result], strict=True))
+
+    def text(self, words: Words) -> str:
+        """Words with mathematics in them."""
+        parts: list[str] = []
+        for word in words:
+            if isinstance(word, str):
+                parts.append(self.plain(word))
+            elif isinstance(word, tuple):
+                parts.append(self.path([self.name(symbol(name)) for name in word]))
+            else:
+                parts.append(self.math(self.write(word)))
+        return "".join(parts)
+
+    def inner(self, node: Expr) -> tuple[str, int]:
+        """An expression and how tightly it binds."""
+        match node:
+            case Const(value=value):
+                return self.number(numeral(value, self.digits, self.exact))
+            case Name(name=name):
+                return self.name(symbol(name)), ATOM
+            case Partial(of=of, by=by):
+                return self.partial(self.name(symbol(of)), self.name(symbol(by)))
+            case Add(terms=terms):
+                return self.add(terms), ADD
+            case Sum(terms=terms) if terms and len(terms) <= WRITTEN_OUT:
+                return self.add(terms) if len(terms) > 1 else self.write(terms[0]), ADD
+            case Sum(body=body, index=index, low=low, high=high):
+                return self.sigma(self.least(body, MUL), index, self.write(low), self.write(high)), MUL
+            case Neg(term=term):
+                return self.negative() + self.least(term, MUL), ADD
+            case Mul(factors=factors):
+                return self.mul([self.factor(each, n) for n, each in enumerate(factors)]), MUL
+            case Div(top=top, bottom=bottom):
+                return self.quotient(top, bottom)
+            case Pow(base=base, exponent=exponent):
+                return self.power(self.least(base, ATOM), exponent), POW
+            case Call(function=name, args=args, index=index):
+                return self.call(name, args, index)
+            case Piecewise(branches=branches, otherwise=otherwise):
+                pairs = [(self.write(value), self.condition(test)) for value, test in branches]
+                return self.cases(pairs, self.write(otherwise)), ATOM
+            case Index(base=base_name, places=places):
+                written = tuple(self.write(each) for each in places)
+                found = symbol(base_name)
+                return self.name(Symbol(found.base, found.accent, (*found.below, *written))), ATOM
+        raise TypeError(type(node).__name__)
+
+    def least(self, node: Expr, level: int) -> str:
+        """An expression in brackets if it binds less tightly than this."""
+        text, own = self.inner(node)
+        return text if own >= level else self.brackets(text)
+
+    def factor(self, node: Expr, place: int) -> str:
+        """A factor; a quotient on one line is put in brackets."""
+        return self.least(node, MUL)
+
+    def add(self, terms: Sequence[Expr]) -> str:
+        """Terms with their signs between them; a negative number after a sign is in brackets."""
+        parts: list[str] = []
+        for n, term in enumerate(terms):
+            if isinstance(term, Neg) and n:
+                parts += [self.between(self.minus()), self.least(term.term, MUL)]
+            elif isinstance(term, Neg):
+                parts.append(self.write(term))
+            elif n:
+                negative = isinstance(term, Const) and term.value < 0
+                parts += [self.between("+"), self.least(term, MUL if negative else ADD)]
+                if not negative and isinstance(term, (Add, Neg)):
+                    parts[-1] = self.brackets(parts[-1])
+            else:
+                parts.append(self.write(term))
+        return "".join(parts)
+
+    def condition(self, test: Condition) -> str:
+        """A comparison."""
+        sign = {"<=": "≤", ">=": "≥"}.get(test.sign, test.sign)
+        return self.write(test.left) + self.between(sign) + self.write(test.right)
+
+    @abstractmethod
+    def plain(self, text: str) -> str: ...
+
+    @abstractmethod
+    def math(self, inner: str) -> str: ...
+
+    @abstractmethod
+    def path(self, names: Sequence[str]) -> str: ...
+
+    @abstractmethod
+    def number(self, number: Numeral) -> tuple[str, int]: ...
+
+    @abstractmethod
+    def name(self, name: Symbol) -> str: ...
+
+    @abstractmethod
+    def partial(self, of: str, by: str) -> tuple[str, int]: ...
+
+    @abstractmethod
+    def brackets(self, inner: str) -> str: ...
+
+    @abstractmethod
+    def minus(self) -> str: ...
+
+    def negative(self) -> str:
+        """The sign before a negative term."""
+        return self.minus()
+
+    @abstractmethod
+    def between(self, sign: str) -> str: ...
+
+    @abstractmethod
+    def mul(self, factors: Sequence[str]) -> str: ...
+
+    @abstractmethod
+    def quotient(self, top: Expr, bottom: Expr) -> tuple[str, int]: ...
+
+    @abstractmethod
+    def power(self, base: str, exponent: Expr) -> str: ...
+
+    @abstractmethod
+    def call(self, name: str, args: Sequence[Expr], index: int) -> tuple[str, int]: ...
+
+    @abstractmethod
+    def cases(self, branches: Sequence[tuple[str, str]], otherwise: str) -> str: ...
+
+    @abstractmethod
+    def sigma(self, body: str, index: str, low: str, high: str) -> str: ...

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pellucid work`: a file in, answers out; what is imported, and what is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli import main
+from pellucid.worked import Worksheet
+from pellucid.worked.command import FORMS
+
+SHEETS = sorted((Path(__file__).parents[1] / "examples" / "worked").glob("*.work"))
+RNN = next(sheet for sheet in SHEETS if sheet.stem == "rnn")
+
+
+def test_import_is_light_and_without_torch() -> None:
+    code = (
+        "import sys, time; start = time.process_time(); import pellucid.worked\n"
+        "from pellucid.worked import Worksheet; Worksheet.parse('a = 1; b = exp(a); ? db/da').solve().show()\n"
+        "print(time.process_time() - start, 'torch' in sys.modules, 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, torch_there, sympy_there = done.stdout.split()
+    assert float(seconds) < 0.8
+    assert (torch_there, sympy_there) == ("False", "False")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work", str(RNN)]) == 0
+    shown = capsys.readouterr().out
+    assert "? ∂L/∂W_h" in shown and "1 − 0.01·8 = 0.92" in shown and "✓" not in shown
+    assert main(["work", str(RNN), "--verify"]) == 0
+    assert "✓ central difference 8 (±" in capsys.readouterr().out
+    page = tmp_path / "deep" / "sheet.html"
+    assert main(["work", str(RNN), "--out", str(page)]) == 0
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert main(["work", str(tmp_path / "none.work")]) == 2
+    assert "cannot be read (No such file or directory)" in capsys.readouterr().err
+    (tmp_path / "bad.work").write_text("a = 2\nb = a +\n")
+    assert main(["work", str(tmp_path / "bad.work")]) == 2
+    assert (
+        "line 2, column 8: end of the statement: a number, a name or a bracket is wanted here"
+        in capsys.readouterr().err
+    )
+    (tmp_path / "latin.work").write_bytes(b"a = 2 # caf\xe9\n")
+    assert main(["work", str(tmp_path / "latin.work")]) == 2
+    assert "byte 11 is no UTF-8 text" in capsys.readouterr().err
+
+
+def test_the_command_loads_no_torch() -> None:
+    code = f"import sys; from pellucid.cli import main; main(['work', {str(RNN)!r}]); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("word", FORMS)
+def test_every_form_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work", word, "-h"]) == 0
+    assert f"usage: pellucid work {word}" in capsys.readouterr().out
+    assert main(["work", "-h"]) == 0
+    assert word in capsys.readouterr().out
+
+
+def test_a_form_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word in the table is a command of its own, with its own help."""
+    from pellucid.worked import command
+
+    monkeypatch.setattr(command, "FORMS", {"again": "command:work"})
+    assert main(["work", "again", str(RNN), "--digits", "3"]) == 0
+    assert "L ≈ 1.63" in capsys.readouterr().out
+    assert main(["work", "again", "-h"]) == 0
+    assert "usage: pellucid work again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: str(sheet.stem))
+def test_every_example_is_worked(sheet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work", str(sheet), "--exact", "--digits", "4", "--verify"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("? ") == len(Worksheet.parse(sheet.read_text()).questions)
+    assert "✓" in shown
+
+
+def test_the_network_of_the_example() -> None:
+    """σ(−0.98) = 0.272892, and BCE 0.98 + 0.318680 for y = 1; dead unit 5 leaves its weights as they are."""
+    text = next(sheet for sheet in SHEETS if sheet.stem == "network").read_text()
+    solution = Worksheet.parse(text).solve()
+    assert f"{solution.value('yhat'):.6f}" == "0.272892"
+    assert f"{solution.value('L'):.6f}" == "1.298680"
+    after = {str(name): float(value) for name, value in solution.answers[-1].results}
+    slope = 0.01 * (1 - float(solution.value("yhat")))
+    wanted = [-0.5 + 1.3 * slope, -0.3 + 1.1 * slope, 0.8, 0.1 - 0.5 * slope, 0.3 - 0.3 * slope, -0.2]
+    wanted += [0.6 - 2 * 0.5 * slope, 0.4 - 2 * 0.3 * slope, 0]
+    assert [*after.values()] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_sheet_from_standard_input() -> None:
+    command = [sys.executable, "-m", "pellucid", "work", "-"]
+    done = subprocess.run(command, input="a = 2; b = a^10; ? b", capture_output=True, text=True, check=True)
+    assert "b = a¹⁰ = 2¹⁰ = 1024" in done.stdout

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Derivations: known results, SymPy's own derivative, torch's, and proofs that notice a false line."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import sympy
+import torch
+
+from pellucid.errors import PellucidError, UnknownNameError, UsageError
+from pellucid.worked.derivation import command, derive, to_sympy
+from pellucid.worked.notation import parse_expression
+from pellucid.worked.proofs import PROOFS, prove
+from pellucid.worked.rules import differentiate, value, written
+
+
+def test_the_softmax_comes_out_with_its_cases() -> None:
+    found = derive("exp(z_j)/sum(exp(z_k), k)", "z_l")
+    assert found.known == "∂f_j/∂z_l = f_j·(δ_jl − f_l)"
+    assert found.cases == (("l = j", "f_j·(1 − f_j)"), ("l ≠ j", "−f_j·f_l"))
+    assert [step.rule.split(",")[0].split(":")[0].split(" with")[0] for step in found.steps] == [
+        "quotient rule", "exponential rule", "index rule", "sum rule", "exponential rule", "index rule",
+    ]  # fmt: skip
+    assert found.difference < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("1/(1 + exp(-x))", "f·(1 − f)"),
+        ("tanh(x)", "1 − f^2"),
+        ("(exp(x) - exp(-x))/(exp(x) + exp(-x))", "1 − f^2"),
+        ("exp(x)/(1 + exp(x))", "f·(1 − f)"),
+        ("x^3", "3·x^2"),
+    ],
+)
+def test_known_forms(text: str, known: str) -> None:
+    assert derive(text, "x").known == f"∂f/∂x = {known}"
+
+
+def test_the_cross_entropy_of_a_softmax() -> None:
+    found = derive("log(sum(exp(z_k), k)) - z_j", "z_l")
+    assert found.known == "∂f_j/∂z_l = exp(z_l)/(Σ_k exp(z_k)) − δ_jl"
+
+
+def test_the_softmaxs_derivative_equals_torchs() -> None:
+    node = parse_expression("exp(z_j)/sum(exp(z_k), k)")
+    result, _ = differentiate(node, "z_l")
+    z = np.random.default_rng(0).standard_normal(5)
+    jacobian = torch.autograd.functional.jacobian(lambda t: torch.softmax(t, 0), torch.from_numpy(z))
+    for j in range(5):
+        for place in range(5):
+            assert value(result, {"z": z}, {"j": j, "l": place}) == pytest.approx(jacobian[j, place].item(), abs=1e-12)
+
+
+def drawn(random: np.random.Generator, depth: int) -> str:
+    if depth == 0 or random.random() < 0.15:
+        return str(random.choice(["x", "x", "a", "2", "3"]))
+    one, two = drawn(random, depth - 1), drawn(random, depth - 1)
+    forms = [f"({one} + {two})", f"({one} - {two})", f"({one}*{two})", f"({one}/(2 + ({two})^2))", f"({one})^2", f"tanh({one})",
+             f"exp(-({one})^2)", f"log(1 + ({one})^2)", f"sqrt(1 + ({one})^2)", f"1/(1 + exp(-tanh({one})))", f"2^tanh({one})"]  # fmt: skip
+    return str(random.choice(forms))
+
+
+def test_200_random_expressions_agree_with_sympy() -> None:
+    random = np.random.default_rng(3)
+    x = sympy.Symbol("x", real=True)
+    for _ in range(200):
+        text = drawn(random, 3)
+        node = parse_expression(text)
+        result, _ = differentiate(node, "x")
+        point = {"x": float(random.uniform(-2, 2)), "a": float(random.uniform(-2, 2))}
+        symbols = {sympy.Symbol(name, real=True): number for name, number in point.items()}
+        expected = float(sympy.diff(to_sympy(node), x).evalf(subs=symbols))
+        assert value(result, point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), text
+        reparsed = written(result).replace("·", "*").replace("−", "-")
+        assert value(parse_expression(reparsed), point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), reparsed
+
+
+def test_the_function_has_a_name_of_its_own() -> None:
+    assert derive("f^2", "f").known == "∂g/∂f = 2·f"
+
+
+def test_every_rule_has_a_line() -> None:
+    rules = {step.rule for step in derive("(x^2 + exp(2*x))*log(x)/sqrt(x)", "x").steps}
+    for wanted in ("quotient", "product", "sum", "power", "exponential", "logarithm", "chain"):
+        assert any(wanted in rule for rule in rules), wanted
+
+
+def test_sums_that_do_not_meet_the_index() -> None:
+    found = derive("sum(w_k*x^2, k)", "x")
+    assert found.result == "Σ_k 2·x·w_k"
+    squared = derive("sum((y_k - t_k)^2, k)", "y_l")
+    assert squared.known == "∂f/∂y_l = 2·(y_l − t_l)"
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_proofs_hold(name: str) -> None:
+    assert prove(name).check() < 1e-12
+    assert "proved:" in str(PROOFS[name])
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_false_line_is_noticed(name: str) -> None:
+    proof = PROOFS[name]
+    last = proof.chains[0][-1]
+    false = dataclasses.replace(last, formula=lambda v: 2 * np.asarray(last.formula(v)))
+    with pytest.raises(PellucidError, match="does not follow"):
+        dataclasses.replace(proof, chains=((*proof.chains[0][:-1], false),)).check()
+
+
+def test_the_dense_backward_pass_equals_torchs() -> None:
+    random = np.random.default_rng(1)
+    v = {name: random.standard_normal(shape) for name, shape in PROOFS["dense-backward"].random.items()}
+    x, W, b = (torch.from_numpy(v[name]).requires_grad_() for name in "xWb")
+    (x @ W + b).backward(torch.from_numpy(v["δ"]))
+    for chain, parameter in zip(PROOFS["dense-backward"].chains, (W, x, b), strict=True):
+        for claim in chain:
+            np.testing.assert_allclose(claim.formula(v), parameter.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("1/(1 + exp(-x))") == 0
+    assert "f·(1 − f)" in capsys.readouterr().out
+    assert command("dense-backward") == 0
+    assert "∂J/∂W = xᵀδ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "error", "said"),
+    [
+        ("exp(", "x", UsageError, "line 1"),
+        ("x^2", "y", UnknownNameError, "by='y'"),
+        ("exp(z_j)/sum(exp(z_k), k)", "z_k", UsageError, "take another index"),
+        ("relu(x)", "x", UsageError, "depends on a branch"),
+        ("x^2/(1 + 9^9^9)", "x", UsageError, "exponent of at most 64"),
+        ("__import__(x)", "x", UsageError, "not known"),
+    ],
+)
+def test_mistakes_are_named(text: str, by: str, error: type[Exception], said: str) -> None:
+    with pytest.raises(error) as found:
+        derive(text, by)
+    assert said in str(found.value)
+    with pytest.raises(UsageError, match="add --by"):
+        command("a*x")

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Iterated functions against closed forms: the logistic map's cycle, 2tanh's fixed points, how far doubling reaches."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.errors import UsageError
+from pellucid.worked.iterated_function import Function
+from pellucid.worked.iteration import Study, command, study
+
+CLIPPED = "piecewise(1 if x >= 1, -1 if x <= -1, exp(x) - exp(-x) otherwise)"
+
+
+@pytest.fixture(scope="module")
+def clipped() -> Study:
+    return study(CLIPPED, 1000)
+
+
+@pytest.fixture(scope="module")
+def logistic() -> Study:
+    return study("3.2*x*(1 - x)", 1000)
+
+
+def fate(found: Study, x: float) -> str:
+    return next(basin.fate for basin in found.basins if basin.low < x < basin.high)
+
+
+def test_the_clipped_sinh_becomes_the_sign(clipped: Study) -> None:
+    assert [(float(point.x), point.kind) for point in clipped.fixed] == [
+        (-1, "attracts"),
+        (0, "repels"),
+        (1, "attracts"),
+    ]
+    assert float(clipped.fixed[1].left) == float(clipped.fixed[1].right) == pytest.approx(2)
+    assert [(basin.low, basin.high, basin.fate) for basin in clipped.basins] == [
+        (-math.inf, 0, "→ −1"),
+        (0, math.inf, "→ 1"),
+    ]
+    assert clipped.exceptions == ((0.0, "stays, for it is a fixed point"),)
+    assert "f jumps on the left" in str(clipped)
+    assert not clipped.cycles
+
+
+def test_reach_in_exact_arithmetic_and_in_float64(clipped: Study) -> None:
+    above = next(each for each in clipped.reach if each.side > 0)
+    # each step about doubles a small x: 1000 of them, less the few near 1
+    assert abs(math.log2(float(above.exact)) + 1000) < 3
+    assert above.float64 is not None
+    assert 5e-17 < above.float64 < 2.3e-16  # below it exp(x) − exp(−x) is 0 in float64, for both round to 1
+
+    def escapes(x: float) -> bool:
+        for _ in range(1000):
+            x = math.exp(x) - math.exp(-x)
+            if abs(x) > float(above.away):
+                return True
+        return False
+
+    assert escapes(above.float64 * 1.02)
+    assert not escapes(above.float64 * 0.9)
+
+
+def test_a_shorter_reach_is_found_by_following_it() -> None:
+    found = study("2*tanh(x)", 20)
+    above = next(each for each in found.reach if each.side > 0)
+
+    def escapes(x: float) -> bool:
+        for _ in range(20):
+            x = 2 * math.tanh(x)
+            if x > float(above.away):
+                return True
+        return False
+
+    assert escapes(float(above.exact) * (1 + 1e-9))
+    assert not escapes(float(above.exact) * (1 - 1e-9))
+
+
+def test_tanh_and_twice_tanh() -> None:
+    one = study("tanh(x)", 1000)
+    assert [(float(point.x), point.kind) for point in one.fixed] == [(0, "attracts")]
+    assert [basin.fate for basin in one.basins] == ["→ 0"]
+    assert abs(one.basins[0].after[1] - math.sqrt(3 / 2000)) < 1e-3  # tanh n times comes near 0 like √(3/2n)
+    two = study("2*tanh(x)", 1000)
+    outer = float(two.fixed[2].x)
+    assert outer == pytest.approx(2 * math.tanh(outer), abs=1e-15)
+    assert float(two.fixed[2].right) == pytest.approx(2 / math.cosh(outer) ** 2)
+    assert [point.kind for point in two.fixed] == ["attracts", "repels", "attracts"]
+    assert fate(two, -1e-9).startswith("→ −1.915") and fate(two, 3.0).startswith("→ 1.915")
+
+
+def test_the_logistic_map_in_its_periodic_range(logistic: Study) -> None:
+    r = 3.2
+    assert [point.x for point in logistic.fixed] == [Decimal(0), Decimal("0.6875")]
+    assert [float(point.right) for point in logistic.fixed] == pytest.approx([r, 2 - r])
+    root = math.sqrt((r - 3) * (r + 1))
+    expected = sorted([(r + 1 - root) / (2 * r), (r + 1 + root) / (2 * r)])  # the closed form of its cycle of two
+    assert sorted(logistic.cycles[0].points) == pytest.approx(expected, abs=1e-9)
+    assert logistic.cycles[0].multiplier == pytest.approx(4 + 2 * r - r * r)
+    assert [(basin.low, basin.high) for basin in logistic.basins] == [(-math.inf, 0), (0, 1), (1, math.inf)]
+    assert [basin.fate.split(" (")[0] for basin in logistic.basins] == ["→ −∞", "→ the cycle of 2", "→ −∞"]
+    assert [x for x, _ in logistic.exceptions] == pytest.approx([0, 1 - 0.6875, 0.6875, 1])
+
+
+@pytest.mark.parametrize(("r", "period"), [(3.5, 4), (3.55, 8), (3.83, 3)])
+def test_longer_cycles(r: float, period: int) -> None:
+    found = study(f"{r}*x*(1 - x)", 100)
+    assert [len(cycle.points) for cycle in found.cycles] == [period]
+    x = found.cycles[0].points[0]
+    for _ in range(period):
+        x = r * x * (1 - x)
+    assert x == pytest.approx(found.cycles[0].points[0], abs=1e-7)
+
+
+def test_random_linear_maps_have_their_closed_form() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(12):
+        a, b = round(float(random.uniform(-2, 2)), 2), round(float(random.uniform(-3, 3)), 2)
+        if abs(abs(a) - 1) < 0.05 or a == 0:
+            continue
+        found = study(f"{a}*x + {b}", 50)
+        assert float(found.fixed[0].x) == pytest.approx(b / (1 - a), abs=1e-12)
+        assert len(found.fixed) == 1
+        assert found.fixed[0].kind == ("attracts" if abs(a) < 1 else "repels")
+        assert float(found.fixed[0].left) == pytest.approx(a)
+
+
+def test_special_shapes() -> None:
+    whole = study("x", 10)
+    assert whole.all_fixed and not whole.fixed
+    assert not study("x + 1", 10).fixed
+    assert fate(study("x + 1", 10), 0.3) == "comes to no rest and no cycle of at most 64 points"
+    half = study("x + x^2", 100)
+    assert half.fixed[0].kind == "attracts from the left alone"
+    turned = study("-x^3", 10)
+    assert turned.fixed[0].kind == "attracts"
+    assert [x for x, _ in study("x^2", 10).exceptions] == [-1, 1]
+
+
+def test_slopes_are_exact_to_many_digits() -> None:
+    f = Function("exp(x)")
+    assert abs(f.slope(Decimal(0), 1) - 1) < Decimal("1e-20")
+    kinked = Function("abs(x)")
+    assert [round(kinked.slope(Decimal(0), side)) for side in (-1, 1)] == [-1, 1]
+
+
+def test_the_page_and_the_cobweb(logistic: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = str(logistic)
+    assert "x = 0.6875   slope −1.2, |slope| > 1: repels" in page
+    assert "x = 1 is mapped to 0 in one step" in page
+    file = logistic.draw(tmp_path / "cobweb.png", [0.2])
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert min(picture.size) > 500
+    assert (
+        np.abs(pixels.astype(int) - (42, 111, 187)).sum(1) < 60
+    ).sum() > 100  # the steps are drawn, not their first point alone
+    assert command("x/2", times=5, out=tmp_path / "half.png") == 0
+    assert "half.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "times", "said"),
+    [
+        ("2*x +", 10, "line 1"),
+        ("a*x", 10, "one variable"),
+        ("3", 10, "one variable"),
+        ("x/2", 0, "times=0"),
+        ("x/2", 10**9, "1 to 100,000"),
+        ("__import__('os')", 10, "line 1"),
+    ],
+)
+def test_mistakes_are_named(text: str, times: int, said: str) -> None:
+    with pytest.raises(UsageError) as found:
+        study(text, times)
+    assert said in str(found.value)

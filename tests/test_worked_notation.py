@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The text of worksheets: what it means, what is refused with line and column, and how soon."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.errors import PellucidError, UsageError
+from pellucid.worked import Worksheet
+from pellucid.worked.notation import parse, parse_expression
+from pellucid.worked.showing_terminal import Unicode
+from pellucid.worked.statements import Ask, Given
+
+
+def value(text: str, name: str = "q") -> float:
+    return float(Worksheet.parse(text).solve().value(name))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("q = 1 + 2*3", 7),
+        ("q = 2^3^2", 512),
+        ("q = -2^2", -4),
+        ("q = 2^-1", 0.5),
+        ("q = (1 + 2)*3 - -4", 13),
+        ("q = 12/2/3", 2),
+        ("q = 2 × 3 · 4 ÷ 6 − 1", 3),
+        ("q = 2**3", 8),
+        ("q = 1.5e-1 + .5", 0.65),
+        ("q = a - b - c\na = 9; b = 3; c = 2", 4),
+        ("h_0 = 1; h[t] = 2*h[t-1] + t for t = 1..3; q = h_3", 19),
+        ("x = [1, 2, 3]; q = sum(x_i*i, i = 1..3)", 14),
+        ("x = [1, 2, 3]; q = sum(x) + max(x) - min(x)", 8),
+        ("W = [[1, 2], [3, 4]]; x = [5, 6]; z = W @ x; q = z[1]*100 + z_2", 1739),
+        ("W = [[1, 2], [3, 4]]; x = [5, 6]; z = x @ W; q = z[1]*100 + z_2", 2334),
+        ("W = [[1, 2], [3, 4]]; x = [5, 6]; z_i = sum(W_{i,j}*x_j, j = 1..2) for i = 1..2; q = z_{2}", 39),
+        ("W = [[1, 2], [3, 4]]; V = W @ W + 1; q = V[2,1]", 16),
+        ("x = [3, 4]; q = x @ x", 25),
+        ("x = [1, 4]; y = sqrt(x)*2 - [1, 1]; q = y_2", 3),
+        ("W = [[1, 2], [3, 4]]; b = [10, 20]; z = W + b; q = z[2,2]", 24),
+        ("q = softmax(1, 1, 1, 1)[3]", 0.25),
+        ("z_1 = 0; z_2 = 0; p = softmax(z); q = p[2]", 0.5),
+        ("x = 2; q = piecewise(x^2 if x < 1, 2*x - 1 if x <= 2, 5 otherwise)", 3),
+        ("x = 3; q = piecewise(x^2 if x < 1, 2*x - 1 if x <= 2, 5)", 5),
+        ("q = clip(7, 0, 6) + clamp(-1, 0, 6) + leaky_relu(-10) + leaky_relu(-10, 0.2) + abs(-2)", 5.9),
+        ("q = sum(sum(i*j, j = 1..i), i = 1..3)", 25),
+        ("a[i,j] = i*10 + j for i = 1..2, j = 1..i; q = a[2,1] + a_2_2", 43),
+        ("q = sum(\n  2,\n  3)  # a remark\n", 5),
+        ("q = 3 # ? q = 4", 3),
+        ("σ_1 = 2; q = σ_1*ln(exp(3))", 6),
+    ],
+)
+def test_what_is_written_means(text: str, wanted: float) -> None:
+    assert value(text) == pytest.approx(wanted, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("W_h = 1\ny = W_g*2", "line 2, column 5: W_g: is used and has no number; did you mean 'W_h'?"),
+        ("y = x", "line 1, column 5: x: is used and has no number; write x = … to give it one."),
+        ("a = b + 1\nb = c\nc = a*2", "line 1, column 1: a needs itself (a needs b needs c needs a);"),
+        ("a = a", "line 1, column 1: a needs itself (a needs a)"),
+        ("b = 1\na =\n", "line 2, column 1: a: has no number; write one after the =, as in a = 0.5."),
+        ("a = 1\nb = 3/(a - 1)", "line 2, column 6: the divisor is 0"),
+        ("a = -2\nb = 1 + log(a)", "line 2, column 9: log(-2): the logarithm is of positive numbers only"),
+        ("b = sqrt(1 - 3)", "line 1, column 5: sqrt(-2): the square root is of numbers from 0 on only"),
+        ("b = (-2)^0.5", "line 1, column 9: (-2)^0.5: a negative number has only whole powers"),
+        ("a = 0\nb = a^-1", "line 2, column 6: 0 to a negative power is a division by 0"),
+        ("a = 1\na = 2", "line 2, column 1: a: has an equation already in line 1"),
+        ("a = [1, 2]\na = 2", "line 2, column 1: a: has its numbers already"),
+        ("x = 1\na = 2x", "line 2, column 6: 'x': a sign is missing before it; multiplication is written as in 2*x."),
+        ("a = sigmod(2)", "line 1, column 5: function='sigmod' is not known; did you mean 'sigmoid'?"),
+        ("a = exp(1, 2)", "line 1, column 5: exp of 2 arguments: it takes 1; mend the call."),
+        ("a = clip(1)", "line 1, column 5: clip of 1 arguments: it takes 3; mend the call."),
+        ("a = 2 $ 3", "line 1, column 7: '$' means nothing in a worksheet"),
+        ("a = (2 + 3", "line 1, column 5: '(' is not closed; add ')'."),
+        ("a = 2)", "line 1, column 6: ')' closes nothing"),
+        ("a = (2]", "line 1, column 7: ']' closes nothing"),
+        ("3 = a", "line 1, column 1: '3': an equation begins with a name"),
+        ("a == 3", "line 1, column 3: '==': '=' is missing after a; add it."),
+        ("a = 1\n? b", "line 2, column 3: b: is used and has no number"),
+        ("a = 1\n? a/da", "line 2, column 3: a: a derivative is written dL/dW, with a d before both names."),
+        ("a = 1\n? da/b", "line 2, column 6: b: a derivative is written dL/dW, with a d before both names."),
+        ("a = 1\n? a after sgd() on b", "line 2, column 3: b: is used and has no number"),
+        ("a = 1\n? a after sdg() on a", "line 2, column 11: optimiser='sdg' is not known; did you mean 'sgd'?"),
+        ("a = 1\n? a after sgd(rate=1) on a", "line 2, column 15: option='rate' is not known"),
+        ("a = 1\n? a after 0 sgd() on a", "line 2, column 11: steps=0: must be a whole number from 1 to 1000."),
+        ("a = 1\n? a after sgd(lr=a) on a", "line 2, column 15: lr: must be a number, as in lr=0.01."),
+        ("x = [1, 2]\ny = x + [1, 2, 3]", "line 2, column 5: 3 components and 2 components do not fit together"),
+        ("x = [1, 2]\ny = x @ [[1, 2]]", "line 2, column 7: @: the left side is 2 components and the right side 1×2"),
+        ("a = 1\ny = a @ a", "line 2, column 7: @: is the product of vectors or matrices"),
+        ("W = [[1, 2], [3]]", "line 1, column 5: […]: the rows of a matrix must be lists of one length"),
+        ("x = [1, 2]; L = x[3]", "line 1, column 17: x_3: is used and has no number"),
+        ("x = [1, 2]; L[1] = x", "line 1, column 13: 2 components stand where one number is wanted"),
+        ("x = [1, 2]; L = softmax(x)[3]", "line 1, column 17: component=[3]: there are 2 components, counted from 1"),
+        ("a = 1; y = x[a]", "line 1, column 12: place: must be a whole number from 0 on"),
+        ("q = sum(i, i = 3..1)", "line 1, column 5: i=3..1: is empty; begin with the smaller number."),
+        ("q = piecewise(1 if 2, 3 otherwise)", "line 1, column 21: ',': a comparison is wanted here"),
+        ("q = piecewise(1 otherwise)", "line 1, column 5: piecewise: needs a condition"),
+        ("q = 1e400", "line 1, column 5: 1e400…: a number has at most 60 digits and a power of ten of at most 300"),
+        ("a = 1\x00", "line 1, column 6: '\\x00' means nothing"),
+        ("a = 0; b = sqrt(a); ? db/da", "line 1, column 8: ∂b/∂a has no value here: the divisor is 0"),
+        ("a = 1; b = 2*a; L = b; ? b after sgd() on L", "column 26: b: is worked out; only numbers that are given"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_place(text: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Worksheet.parse(text).solve().show()
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+HOSTILE = {
+    "10,000 lines": "a = 1\n" * 10_000,
+    "10,000 equations": "; ".join(f"a_{n} = {n}" for n in range(10_000)),
+    "brackets": "x = " + "(" * 50_000 + "1" + ")" * 50_000,
+    "signs": "x = " + "-" * 100_000 + "1",
+    "functions": "x = 1; y = " + "exp(" * 20_000 + "x" + ")" * 20_000,
+    "powers": "x = 9^9^9^9^9^9",
+    "a large power": "x = 10^(10^9)",
+    "a large power of a name": "x = 2; y = x^x^x^x^x^x",
+    "digits": "x = " + "9" * 150_000,
+    "exponent": "x = 1e999999999",
+    "exp": "x = exp(exp(exp(10)))",
+    "nested sums": "x = sum(sum(sum(i*j*k, i = 1..1000), j = 1..1000), k = 1..1000)",
+    "loops": "x[i, j] = i for i = 1..100000, j = 1..100000",
+    "loops of sums": "\n".join(f"a{n}[i] = sum(i*j, j = 1..900) for i = 1..90" for n in range(33)),
+    "a large matrix product": f"W = [{','.join(['[' + ','.join('1' * 200) + ']'] * 200)}]\nV = W @ W",
+    "softmax": "z = [" + ",".join("1" * 990) + "]; p = softmax(z)",
+    "divisions": "a = 1; b = " + "/".join(["a"] * 20_000),
+    "questions": f"W = [{','.join(['[' + ','.join('1' * 50) + ']'] * 50)}]\nz = ["
+    + ",".join("1" * 50)
+    + "] @ W\n? dz/dW",
+    "steps": "; ".join(f"a_{n} = {n}" for n in range(100)) + "\n? a_1 after 1000 sgd() on a_2",
+    "words": "a = 1; b = " + "+".join(["a"] * 90_000),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_text_is_refused_within_a_second(name: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    with pytest.raises(UsageError):
+        Worksheet.parse(HOSTILE[name]).solve()
+    assert time.process_time() - start < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
+
+
+def test_squaring_again_and_again_stays_short() -> None:
+    """An exact fraction would have 2^200 digits; it becomes a decimal before."""
+    text = "x_0 = 1/3\n" + "\n".join(f"x_{n} = x_{n - 1}^2 + 1/7" for n in range(1, 200))
+    start = time.process_time()
+    # the attractive fixed point of x² + 1/7
+    assert value(text, "x_199") == pytest.approx((1 - (1 - 4 / 7) ** 0.5) / 2, rel=1e-12)
+    assert time.process_time() - start < 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="abxW_012+-*/^()[]{}=,;?. \nsumexpfori@<#∂dL", max_size=60))
+def test_any_text_is_read_or_refused_in_words(text: str) -> None:
+    with contextlib.suppress(PellucidError):
+        assert Worksheet.parse(text).solve().show()
+
+
+def _random_expression(rng: random.Random, depth: int) -> str:
+    if depth == 0:
+        return rng.choice(["a", "b", "2", "0.5", "3"])
+    left, right = (_random_expression(rng, depth - 1) for _ in range(2))
+    return rng.choice(
+        [
+            f"({left} + {right})",
+            f"({left} - {right})",
+            f"({left})*({right})",
+            f"-({left})",
+            f"({left})/(({right})^2 + 1)",
+            f"({left})^2",
+            f"({left} - ({right}))",
+            f"tanh({left})",
+        ]
+    )
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_what_is_written_out_means_the_same_again(block: int) -> None:
+    """200 random expressions: brackets are where they must be, for the shown text parses to the same number."""
+    plain = str.maketrans("²³₁₂", "\u0002\u0003\u0001\u0002")
+    for seed in range(50 * block, 50 * block + 50):
+        rng = random.Random(seed)
+        text = _random_expression(rng, 4)
+        shown = Unicode(digits=40).write(parse_expression(text)).translate(plain)
+        shown = shown.replace("\u0002", "^2").replace("\u0003", "^3")
+        begin = "a = 0.7; b = -1.3; q = "
+        assert value(begin + shown) == pytest.approx(value(begin + text), rel=1e-12), (text, shown)
+
+
+def test_statements_in_order() -> None:
+    found = parse("a = 1\n? a, b\n? da/db; c = 2\n? a after 3 steps of adam(lr=0.1, beta1=0.5) on c")
+    assert [type(each) for each in found] == [Given, Ask, Ask, Given, Ask]
+    last = found[-1]
+    assert isinstance(last, Ask)
+    assert (last.steps, last.rule, dict(last.options)["beta1"]) == (3, "adam", 0.5)
+
+
+def test_a_vector_question_asks_for_every_component() -> None:
+    sheet = Worksheet.parse("x = [1, 2]; z = x*3; L = z @ z; ? z; ? dL/dx; ? dz/dx")
+    titles = [question.title for question in sheet.questions]
+    assert titles[:4] == ["z_1", "z_2", "dL/dx_1", "dL/dx_2"]
+    assert titles[4:] == ["dz_1/dx_1", "dz_1/dx_2", "dz_2/dx_1", "dz_2/dx_2"]
+    assert [float(answer.results[0][1]) for answer in sheet.solve().answers[2:]] == [18, 36, 3, 0, 0, 3]
