@@ -121,9 +121,10 @@ class Recipe:
         if not trained:
             raise UsageError("frozen=True: leaves nothing to train; unfreeze the backbone or give the model a head.")
         decay = _DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
+        decaying = [p for p in trained if p.ndim > 1] if decay else []  # without decay, one group is one call a step
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": decaying, "weight_decay": decay},
+            {"params": [p for p in trained if p.ndim <= 1 or not decay], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
         if self.optimizer == "adamw":

@@ -51,7 +51,7 @@ class Store:
 
     def batch(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
         """The images at positions `index` (B,), with their targets, on a device."""
-        images = self._read(index) if self._images is None else self._images[index]
+        images = self._read(index) if self._images is None else self._images.index_select(0, index)
         targets = {kind: target[index] for kind, target in self._targets.items()}
         if torch.device(device).type != "cpu":
             images, targets = images.to(device), {kind: target.to(device) for kind, target in targets.items()}
