@@ -122,15 +122,33 @@ def test_channels_are_made_as_asked() -> None:
     assert (decode(saved(Image.fromarray(GREY), "PNG"), 3) == GREY).all()
 
 
-def test_a_jpeg_that_shrinks_much_is_decoded_small_but_never_too_small() -> None:
+def test_a_jpeg_that_shrinks_much_is_decoded_small_but_never_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     smooth = np.asarray(Image.fromarray(COLOUR).resize((640, 480), Image.Resampling.BICUBIC))
     content = saved(Image.fromarray(smooth), "JPEG", quality=95)
-    assert decode(content, least=(64, 64)).shape == (3, 120, 160)
-    assert decode(content, least=(400, 400)).shape == (3, 480, 640)
+    seen: list[tuple[int, int]] = []
+    fitted = decoding._fitted
+
+    def watched(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+        seen.append(image.size)
+        return fitted(image, size)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(decoding, "_fitted", watched)
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = decode(saved(Image.fromarray(smooth), "JPEG", exif=exif), least=(100, 30))
-    assert min(turned.shape[1] / 100, turned.shape[2] / 30) >= 1.4
+    turned = saved(Image.fromarray(smooth), "JPEG", exif=exif)
+    for file, size, before in (
+        (content, (64, 64), (160, 120)),
+        (content, (400, 400), (640, 480)),
+        (turned, (100, 30), None),
+    ):
+        found = decode(file, size=size)
+        assert found.shape[1:] == size
+        whole = np.asarray(fitted(Image.open(io.BytesIO(content)), None)).copy()
+        upright = np.rot90(whole, -1) if file is turned else whole
+        exact = np.asarray(Image.fromarray(upright).resize(size[::-1], Image.Resampling.BILINEAR))
+        assert np.abs(found.transpose(1, 2, 0).astype(int) - exact).mean() < 2
+        assert before is None or seen[-1] == before
+        assert min(seen[-1][0] / size[1], seen[-1][1] / size[0]) >= 1
 
 
 # -- damage
@@ -227,7 +245,7 @@ def test_a_damaged_or_unwritable_index_costs_a_look_and_no_answer(
     cache = tmp_path / "cache"
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     expected = scan([file]).digests
-    (cache / "files-2.sqlite").write_bytes(b"no database" * 100)
+    (cache / "files-3.sqlite").write_bytes(b"no database" * 100)
     assert scan([file]).digests == expected
     assert scan([file]).digests == expected
     (tmp_path / "a-file").write_text("")

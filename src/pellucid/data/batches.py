@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.dataset import Batch, Images, Pixels, Split
-from pellucid.data.decoding import Files, cache_folder, decode, remember_faults, workers
+from pellucid.data.decoding import Files, cache_folder, decode, in_parallel, remember_faults, workers
 from pellucid.data.targets import Target
 from pellucid.errors import DataError
 
@@ -121,8 +122,9 @@ def store(
     decoded = isinstance(split.images, Pixels)  # cheap enough to make again: not worth a file
     if fingerprint and not decoded and needed <= disk_share * _free_disk():
         mapped = _mapped(split.images, shape, fit, fingerprint)
-        if in_memory:  # read it whole: batches then never wait for the disk
-            return Store(torch.from_numpy(np.array(mapped)), split, size, channels, fit, "memory")
+        if in_memory:  # the system reads it whole, ahead of the first batch, and keeps it; a copy would take it twice
+            mapped.base.madvise(mmap.MADV_WILLNEED)  # type: ignore[union-attr]
+            return Store(_as_tensor(mapped), split, size, channels, fit, "memory")
         return Store(_as_tensor(mapped), split, size, channels, fit, "mapped")
     if not in_memory:
         return Store(None, split, size, channels, fit, "stream")
@@ -192,7 +194,7 @@ def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> N
         try:
             if isinstance(images, Files) and fit == "resize":
                 name = images.names[i] if images.names else ""
-                image = decode(images.sources[i], channels, name, least=size)
+                image = decode(images.sources[i], channels, name, size)
             else:
                 image = images.read(i, channels)
         except DataError as fault:
@@ -200,8 +202,7 @@ def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> N
         into[i] = resize(image, size) if fit == "resize" else _crop(image, size)
         return None
 
-    with ThreadPoolExecutor(workers()) as pool:
-        faults = {i: fault for i, fault in enumerate(pool.map(one, range(len(images)))) if fault}
+    faults = {i: fault for i, fault in enumerate(in_parallel(one, len(images))) if fault}
     if faults:
         if isinstance(images, Files):
             remember_faults(images.sources, faults)

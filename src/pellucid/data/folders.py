@@ -40,7 +40,7 @@ def open_folder(path: Path) -> Dataset:
     listed = {part: images_below(top) for part, top in tops.items()}
     if not any(listed.values()):
         raise DataError(f"data={str(path)!r}: holds no image; give a folder with {', '.join(sorted(SUFFIXES))} files.")
-    labels = {part: [_class(file, tops[part]) for file in files] for part, files in listed.items()}
+    labels = {part: [_class(name) for name in names] for part, names in listed.items()}
     for part in ("val", "test"):
         if any(labels["train"]) and labels.get(part) and not any(labels[part]):  # a competition's, to be answered for
             problems.append(f"The {part} folder has no class folders: its {len(labels[part]):,} images are left out.")
@@ -48,9 +48,10 @@ def open_folder(path: Path) -> Dataset:
     classes, told = _classes(labels)
     problems += told
     splits = {}
-    for part, files in listed.items():
-        titles = [file.relative_to(path).as_posix() for file in files]
-        good, images, told = readable(files, titles)
+    for part, names in listed.items():
+        below = tops[part].relative_to(path).as_posix()
+        titles = names if below == "." else [f"{below}/{name}" for name in names]
+        good, images, told = readable([path / title for title in titles], titles)
         problems += told
         targets: dict[str, Target] = {}
         if classes:
@@ -86,10 +87,10 @@ def _metadata(top: Path) -> Path | None:
     return next((top / name for name in tables.METADATA if (top / name).is_file()), None)
 
 
-def _class(file: Path, top: Path) -> str | None:
+def _class(name: str) -> str | None:
     """The first folder below the split; None for a file that lies loose."""
-    parts = file.relative_to(top).parts
-    return parts[0] if len(parts) > 1 else None
+    first, slash, _ = name.partition("/")
+    return first if slash else None
 
 
 def _classes(labels: Mapping[str, Sequence[str | None]]) -> tuple[tuple[str, ...], list[str]]:

@@ -62,7 +62,8 @@ def open_table(path: Path, tops: Mapping[str, Path], tables: Mapping[str, Path])
         named = {file.resolve() for own in found.values() for file, _ in own} | {
             file.resolve() for file in masks.values()
         }
-        left = [file.relative_to(path).as_posix() for file in images_below(tops[part]) if file.resolve() not in named]
+        below = [tops[part] / name for name in images_below(tops[part])]
+        left = [file.relative_to(path).as_posix() for file in below if file.resolve() not in named]
         if left:
             more = ", …" if len(left) > 3 else ""
             problems.append(
