@@ -15,11 +15,15 @@ from typing import Final, Literal
 
 from pellucid.errors import UsageError
 
-__all__ = ["FORMS", "form", "work"]
+__all__ = ["FORMS", "deliver", "form", "form_of", "work"]
 
 FORMS: Final[Mapping[str, str]] = {
     "derive": "derivation:command",
+    "convolution": "builders.convolution:command",
+    "iou": "builders.measures:command",
     "iterate": "iteration:command",
+    "pooling": "builders.pooling:command",
+    "mlp": "builders.mlp:command",
 }
 """Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
 
@@ -57,9 +61,26 @@ def work(
     from pellucid.worked.worksheet import Worksheet
 
     solution = Worksheet.parse(_text(file)).solve(exact=exact, digits=digits)
-    chosen = format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
+    chosen = form_of(format, out)
     color = chosen == "terminal" and out is None and sys.stdout.isatty()
-    shown = solution.show(chosen, verify=verify, color=color)
+    return deliver(solution.show(chosen, verify=verify, color=color), out)
+
+
+def form_of(format: str | None, out: Path | None) -> str:
+    """The form in which to show: the one asked for, else the one of the file's ending, else the terminal's.
+
+    >>> form_of(None, Path("sheet.md"))
+    'markdown'
+    """
+    return format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
+
+
+def deliver(shown: str, out: Path | None) -> int:
+    """Print what is shown, or write it to a file and print the file's name.
+
+    Raises:
+        UsageError: a file that cannot be written.
+    """
     if out is None:
         print(shown)
         return 0

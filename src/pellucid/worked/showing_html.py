@@ -151,7 +151,7 @@ def _body(sheet: Sheet, verify: bool) -> str:
     setter = MathML(sheet.digits, sheet.exact)
     parts = [_answer(answer, setter, verify) for answer in sheet.answers]
     if sheet.remarks:
-        said = "\n".join(f"<p>{html.escape(each)}</p>" for each in sheet.remarks)
+        said = "\n".join(f"<p>{setter.text(each)}</p>" for each in sheet.remarks)
         parts.insert(0, f"<section>{said}</section>")
     return "\n".join([*parts, f"<footer>{html.escape(summary(sheet))}</footer>"])
 

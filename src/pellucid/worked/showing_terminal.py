@@ -125,7 +125,7 @@ def show(sheet: Sheet, verify: bool, color: bool) -> str:
         color: bold results and dimmed remarks, by escape codes.
     """
     setter = Unicode(sheet.digits, sheet.exact)
-    parts = ["\n".join(sheet.remarks)] if sheet.remarks else []
+    parts = ["\n".join(map(setter.text, sheet.remarks))] if sheet.remarks else []
     parts += [_answer(answer, setter, verify, color) for answer in sheet.answers]
     return "\n\n".join([*parts, _styled(summary(sheet), "2", color)])
 

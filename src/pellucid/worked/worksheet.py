@@ -21,6 +21,7 @@ from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.arrays import Array, Bound, Scope, Shape, component, elaborate, ranges, scalar, whole
 from pellucid.worked.equation import Equation
 from pellucid.worked.expression import At, Expr, Index, Name, as_expr, depth, names
+from pellucid.worked.lines import Words
 from pellucid.worked.notation import parse
 from pellucid.worked.questions import Question
 from pellucid.worked.solution import Solution
@@ -54,7 +55,7 @@ class Worksheet:
         self._equations: dict[str, Equation] = {}
         self._shapes: dict[str, Shape] = {}
         self._questions: list[Question] = []
-        self._remarks: list[str] = []
+        self._remarks: list[Words] = []
         if text:
             _fill(self, parse(text))
 
@@ -112,12 +113,12 @@ class Worksheet:
                 assert isinstance(each, Ask)
                 self._ask(each)
 
-    def remark(self, *sentences: str) -> None:
-        """Say something about the whole sheet, such as a convention; it is shown before the answers."""
-        self._remarks += sentences
+    def remark(self, *words: str | Expr | tuple[str, ...]) -> None:
+        """Say one sentence about the whole sheet, text and expressions in turn; it is shown before the answers."""
+        self._remarks.append(words)
 
     @property
-    def remarks(self) -> Sequence[str]:
+    def remarks(self) -> Sequence[Words]:
         """What is said of the whole sheet, in order."""
         return tuple(self._remarks)
 
