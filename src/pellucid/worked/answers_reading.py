@@ -121,9 +121,9 @@ def agrees(given: Number, truth: Value) -> bool:
         return False
     third = _power(true) / 10 ** (LEAST - 1)
     if given.unit:
-        return away < min(given.unit, third)
+        return bool(away < min(given.unit, third))
     if given.digits:
-        return away < min(third, _power(true) / 10 ** (given.digits - 1))
+        return bool(away < min(third, _power(true) / 10 ** (given.digits - 1)))
     return away <= abs(true) / 10**9
 
 

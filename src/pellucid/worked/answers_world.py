@@ -258,12 +258,12 @@ class World:
     ) -> Value:
         one, time, twist = Fraction(1), Fraction(step), self.twist
         beta1, beta2, eps = options["beta1"], options["beta2"], options["eps"]
-        first[name] = plus(times(beta1, first[name]), times(one - beta1, slope))
-        second[name] = plus(times(beta2, second[name]), times(one - beta2, power(slope, Fraction(2))))
+        first[name] = plus(times(beta1, first[name]), times(plus(one, -beta1), slope))
+        second[name] = plus(times(beta2, second[name]), times(plus(one, -beta2), power(slope, Fraction(2))))
         above, below = first[name], second[name]
         if twist != "correction":
-            above = over(above, one - power(beta1, time))
-            below = over(below, one - power(beta2, time))
+            above = over(above, plus(one, -power(beta1, time)))
+            below = over(below, plus(one, -power(beta2, time)))
         if twist == "root":
             bottom = plus(below, eps)
         elif twist == "inside":

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report on answers for a terminal, in Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+from pellucid.errors import UnknownNameError
+from pellucid.worked.answers_reading import LEAST
+from pellucid.worked.expression import Const
+from pellucid.worked.numerals import numeral
+from pellucid.worked.showing_json import number
+from pellucid.worked.showing_terminal import Unicode
+
+if TYPE_CHECKING:
+    from pellucid.worked.answers import Checked, Report
+
+__all__ = ["FORMS", "show"]
+
+FORMS: Final = ("terminal", "markdown", "json")
+_MARKS: Final = {"right": ("✓", "32"), "wrong": ("✗", "31"), "follows": ("↳", "33")}
+_TOLERANCE: Final = f"A number is right within one unit of its last digit, and to at least {LEAST} significant digits."
+_FOLLOWS: Final = "↳ is wrong, but worked out correctly from an earlier wrong number."
+
+
+def show(report: Report, form: str, *, color: bool = False) -> str:
+    """A report as text.
+
+    Args:
+        report: from `pellucid.worked.answers.check_answers`.
+        form: terminal, markdown or json.
+        color: escape codes for a terminal.
+
+    Raises:
+        UnknownNameError: no such format.
+    """
+    if form not in FORMS:
+        raise UnknownNameError("format", form, FORMS)
+    if form == "json":
+        return _json(report)
+    return _markdown(report) if form == "markdown" else _terminal(report, color)
+
+
+def summary(report: Report) -> str:
+    """How many answers are right, in a sentence."""
+    right, wrong, follows = (report.count(status) for status in ("right", "wrong", "follows"))
+    total = len(report.checked)
+    if not total:
+        return "No answer could be read."
+    if right == total:
+        return "The answer is right." if total == 1 else f"All {total} answers are right."
+    parts = [f"{right} of {total} answer{'s' * (total > 1)} {'is' if right == 1 else 'are'} right"]
+    parts += [f"{wrong} {'is' if wrong == 1 else 'are'} wrong"] if wrong else []
+    parts += [f"{follows} follow{'s' * (follows == 1)} from {'it' if wrong == 1 else 'these'}"] if follows else []
+    first = report.first
+    which = f" The first wrong one is in line {first.entry.at[0]}." if first and total > 1 else ""
+    return ", ".join(parts) + "." + which
+
+
+def _terminal(report: Report, color: bool) -> str:
+    setter = Unicode(report.digits)
+    width = max((len(str(each.entry.at[0])) for each in report.checked), default=1)
+    left = [_answer(each, setter) for each in report.checked]
+    column = min(max((len(text) for text in left), default=0), 40)
+    rows = [_styled(summary(report), "1", color), ""]
+    for each, text in zip(report.checked, left, strict=True):
+        mark, code = _MARKS[each.status]
+        verdict = _verdict(each, setter)
+        gap = " " * max(3, column + 3 - len(text)) if verdict else ""
+        rows.append(f"  {_styled(mark, code, color)} line {each.entry.at[0]:<{width}}  {text}{gap}{verdict}".rstrip())
+        rows += [
+            _styled(" " * (width + 11) + sentence, "2" if n else "", color) for n, sentence in _reasons(each, setter)
+        ]
+    if report.bad:
+        rows += ["", _styled("Lines that could not be read", "3", color)]
+        rows += [f"  {_styled('?', '35', color)} {each.sentence}" for each in report.bad]
+    if report.missing:
+        rows += ["", f"Not answered: {'; '.join(report.missing)}."]
+    return "\n".join([*rows, "", *(_styled(line, "2", color) for line in _legend(report))])
+
+
+def _markdown(report: Report) -> str:
+    setter = Unicode(report.digits)
+    rows = [f"**{summary(report)}**", "", "| | line | answer | right | what happened |", "|---|---|---|---|---|"]
+    for each in report.checked:
+        right = "" if each.status == "right" else _number(each.truth, setter)
+        reasons = [sentence for _, sentence in _reasons(each, setter)]
+        head = [_verdict(each, setter)] if each.status == "follows" else []
+        told = "<br>".join([*(["**first wrong**"] if each.first else []), *head, *reasons])
+        cells = [_MARKS[each.status][0], str(each.entry.at[0]), _answer(each, setter), right, told]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if report.bad:
+        rows += ["", "Lines that could not be read:", "", *(f"- {each.sentence}" for each in report.bad)]
+    if report.missing:
+        rows += ["", f"Not answered: {'; '.join(f'`{each}`' for each in report.missing)}."]
+    return "\n".join([*rows, "", " ".join(_legend(report))])
+
+
+def _legend(report: Report) -> list[str]:
+    return [_TOLERANCE, *([_FOLLOWS] if report.count("follows") else [])]
+
+
+def _json(report: Report) -> str:
+    setter = Unicode(report.digits)
+    first = report.first
+    content: dict[str, Any] = {
+        "answers": [
+            {
+                "line": each.entry.at[0],
+                "column": each.entry.at[1],
+                "about": each.key,
+                "given": each.entry.text,
+                "value": number(each.value),
+                "right": number(each.truth),
+                "status": each.status,
+                "first": each.first,
+                "slip": each.slip or None,
+                "reason": setter.text(each.reason) or None,
+                "others": [{"slip": name, "reason": setter.text(words)} for name, words in each.others],
+                "follows_from_lines": list(each.after),
+            }
+            for each in report.checked
+        ],
+        "counts": {status: report.count(status) for status in _MARKS},
+        "first_wrong": first.key if first else None,
+        "bad_lines": [{"line": each.line, "text": each.text, "reason": each.sentence} for each in report.bad],
+        "not_answered": list(report.missing),
+        "tolerance": _TOLERANCE,
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1)
+
+
+def _answer(each: Checked, setter: Unicode) -> str:
+    """`ŷ₂ = 6`, a formula with what it comes to."""
+    target = each.entry.target
+    left = setter.write(target.symbol)
+    if target.update:
+        left += " after " + target.key.split(" after ", 1)[1]
+    if each.entry.number is not None:
+        return f"{left} = {each.entry.text.replace('-', '−')}"
+    text, value = setter.write(each.entry.formula), _number(each.value, setter)
+    return f"{left} = {text}" + (f" {_sign(each.value, setter)} {value}" if value != text else "")
+
+
+def _verdict(each: Checked, setter: Unicode) -> str:
+    right = f"{_sign(each.truth, setter).replace('=', '').strip()} {_number(each.truth, setter)}".strip()
+    if each.status == "wrong":
+        return f"{'first wrong; ' * each.first}right: {right}"
+    if each.status == "follows":
+        lines = ", ".join(map(str, each.after))
+        return f"follows from line{'s' * (len(each.after) > 1)} {lines}   (right: {right})"
+    return ""
+
+
+def _reasons(each: Checked, setter: Unicode) -> list[tuple[int, str]]:
+    """The likely slip, and on further lines the other ones."""
+    if each.status == "right":
+        return [(0, setter.text(each.reason) + ".")] if each.reason else []
+    if each.status == "follows":
+        return []
+    if not each.reason:
+        return [(0, "no slip that is known leads to this number.")]
+    told = [(0, _sentence(setter.text(each.reason)))]
+    return told + [(1, f"or: {setter.text(words)}.") for _, words in each.others]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "." if text[:1].isascii() else text + "."
+
+
+def _number(value: Any, setter: Unicode) -> str:
+    return setter.write(Const(value))
+
+
+def _sign(value: Any, setter: Unicode) -> str:
+    return "=" if isinstance(value, Fraction) and numeral(value, setter.digits).exact else "≈"
+
+
+def _styled(text: str, code: str, color: bool) -> str:
+    return f"\033[{code}m{text}\033[0m" if color and code else text
