@@ -34,7 +34,7 @@ BUILDERS: Final[Mapping[str, str]] = {
     "psnr": "losses:psnr",
     "residual": "residual:residual",
     "rnn": "rnn:rnn",
-    "softmax": "softmax:softmax_shifted",
+    "softmax": "softmax:softmax",
     "vae": "losses:vae",
 }
 """Name of a builder -> `module:function` in this folder; the function returns a `Worksheet`."""

@@ -13,7 +13,7 @@ from pellucid.worked.expression import Add, Expr
 from pellucid.worked.operations import log, softmax
 from pellucid.worked.worksheet import Worksheet
 
-__all__ = ["LOSSES", "mean_or_sum", "one_hot", "probabilities", "put_loss"]
+__all__ = ["LOSSES", "mean_or_sum", "one_hot", "probabilities", "put_end", "put_loss"]
 
 LOSSES: Final = ("squared_error", "binary_cross_entropy", "cross_entropy")
 
@@ -81,3 +81,43 @@ def one_hot(name: str, target: Any, classes: int) -> list[Any]:
 def probabilities(sheet: Worksheet, name: str, logits: Sequence[str]) -> None:
     """Write p = softmax(z) of the logits, by their names."""
     sheet[name] = softmax(*(sheet[each] for each in logits))
+
+
+def put_end(sheet: Worksheet, outputs: Sequence[str], target: Any, delta: Any, symbol: str = "t") -> bool:
+    """Write what a layer's outputs lead to: L = Σ (y − t)² with a target, L = Σ δ·y with given slopes δ = ∂L/∂y.
+
+    >>> w = Worksheet("y = [3, 5]")
+    >>> put_end(w, ["y_1", "y_2"], [1, 5], None)
+    True
+    >>> print(w.solve().value("L"))
+    4
+
+    Args:
+        sheet: where to.
+        outputs: the names of the layer's outputs, row by row.
+        target: what they should be, in their shape; None for none.
+        delta: the slopes that arrive from the layers after; None for none.
+        symbol: the name of the target.
+
+    Returns:
+        Whether there is a loss.
+
+    Raises:
+        UsageError: both, or another number of them than of outputs.
+    """
+    if target is None and delta is None:
+        return False
+    if target is not None and delta is not None:
+        raise UsageError("delta: is what a target leads to; give one of the two.")
+    name, value = (symbol, target) if delta is None else ("delta", delta)
+    sheet[name] = value
+    there = sheet.components(name)
+    if len(there) != len(outputs):
+        raise UsageError(f"{name}: has {len(there)} numbers, and there are {len(outputs)} outputs; give one for each.")
+    if delta is None:
+        put_loss(sheet, "L", "squared_error", outputs, there)
+    else:
+        terms = [sheet[slope] * sheet[output] for slope, output in zip(there, outputs, strict=True)]
+        sheet["L"] = terms[0] if len(terms) == 1 else Add(tuple(terms))
+        sheet.remark("δ = ∂L/∂y arrives from the layers after; L = Σ δ·y has just these slopes.")
+    return True
