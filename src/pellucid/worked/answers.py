@@ -19,7 +19,7 @@ from typing import Final, final
 
 from pellucid.errors import UsageError
 from pellucid.worked.answering import Answering
-from pellucid.worked.answers_reading import BadLine, Entry, Number, Target, agrees, read_answers
+from pellucid.worked.answers_reading import BadLine, Entry, Number, Target, agrees, moved, read_answers
 from pellucid.worked.answers_world import Exhausted, Work, World
 from pellucid.worked.arithmetic import precision
 from pellucid.worked.evaluation import evaluate
@@ -129,8 +129,9 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     entries, bad = read_answers(text, sheet)
     with precision(solved.working_digits):
         truths, worse = _truths(solved, entries)
-        entries = [entry for entry in entries if entry.target in truths]
-        checked = _Checking(solved, truths).all(entries)
+        checking = _Checking(solved, truths)
+        entries = [entry for entry in entries if entry.target in truths and checking.readable(entry, worse)]
+        checked = checking.all(entries)
     answered = {entry.target.key for entry in entries}
     asked = [Target(n, q.of, q if q.rule else None).key for q in sheet.questions for n in q.names]
     missing = tuple(dict.fromkeys(key for key in asked if key not in answered))
@@ -197,6 +198,15 @@ class _Checking:
                 if not waiting[m]:
                     heapq.heappush(ready, m)
         return list(self.done.values())
+
+    def readable(self, entry: Entry, bad: list[BadLine]) -> bool:
+        """Whether a formula has a number; one that has none is a bad line."""
+        try:
+            self.number(entry, self.true)
+        except UsageError as fault:
+            bad.append(BadLine(entry.at[0], entry.text, moved(str(fault), entry.at[0] - 1)))
+            return False
+        return True
 
     def dependencies(self, entries: Sequence[Entry]) -> dict[int, set[int]]:
         """Which answers each one may have been worked out from."""

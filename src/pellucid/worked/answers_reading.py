@@ -31,7 +31,7 @@ from pellucid.worked.statements import Ask
 from pellucid.worked.tokens import Token, place, tokenize
 from pellucid.worked.worksheet import Worksheet
 
-__all__ = ["BadLine", "Entry", "Number", "Target", "agrees", "read_answers"]
+__all__ = ["BadLine", "Entry", "Number", "Target", "agrees", "literal", "moved", "read_answers"]
 
 ANSWERS: Final = 1_000
 LINES: Final = 5_000
@@ -219,12 +219,12 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
         right = " " * sign.at[1] + statement[sign.at[1] :]
         values = _right(right, sheet)
     except UsageError as fault:
-        raise UsageError(_moved(str(fault), line - 1)) from None
+        raise UsageError(moved(str(fault), line - 1)) from None
     targets = [Target(name, each.of, each if each.rule else None) for each in questions for name in each.names]
     at = (line, len(statement) - len(statement.lstrip()) + 1)
     if len(values) != len(targets):
-        names_ = "1 number" if len(targets) == 1 else f"{len(targets)} numbers"
-        raise UsageError(f"{place(at)}{len(values)} are given where {names_} are asked for; give one for each.")
+        wanted = "1 number is" if len(targets) == 1 else f"{len(targets)} numbers are"
+        raise UsageError(f"{place(at)}{len(values)} are given where {wanted} asked for; give one for each.")
     shown = right.strip() if len(targets) == 1 else ""
     return [
         Entry(at, target, shown or text, number, formula, digits)
@@ -248,7 +248,7 @@ def _questions(left: str, sheet: Worksheet) -> Sequence[Question]:
         sheet._questions = []
         sheet.ask(body)
     except UsageError as fault:
-        raise UsageError(_moved(str(fault), 0, -back)) from None
+        raise UsageError(moved(str(fault), 0, -back)) from None
     return sheet.questions
 
 
@@ -370,7 +370,7 @@ def _power(value: Fraction) -> Fraction:
     return found * 10 if found * 10 <= size else found if found <= size else found / 10
 
 
-def _moved(sentence: str, lines: int, columns: int = 0) -> str:
+def moved(sentence: str, lines: int, columns: int = 0) -> str:
     """A sentence about a statement alone, with its place in the whole text."""
     found = re.match(r"line (\d+), column (\d+): ", sentence)
     if not found:

@@ -51,11 +51,13 @@ def summary(report: Report) -> str:
         return "No answer could be read."
     if right == total:
         return "The answer is right." if total == 1 else f"All {total} answers are right."
-    parts = [f"{right} of {total} answer{'s' * (total > 1)} {'is' if right == 1 else 'are'} right"]
+    if total == 1:
+        return "The answer is wrong."
+    parts = [f"{right} of {total} answers {'is' if right == 1 else 'are'} right"]
     parts += [f"{wrong} {'is' if wrong == 1 else 'are'} wrong"] if wrong else []
     parts += [f"{follows} follow{'s' * (follows == 1)} from {'it' if wrong == 1 else 'these'}"] if follows else []
     first = report.first
-    which = f" The first wrong one is in line {first.entry.at[0]}." if first and total > 1 else ""
+    which = f" The first wrong one is in line {first.entry.at[0]}." if first else ""
     return ", ".join(parts) + "." + which
 
 

@@ -23,7 +23,7 @@ Telling: TypeAlias = Callable[[Number, Value, Target, Mapping[Expr, Value]], "Wo
 
 def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """0.9 for 0.923: rounded to fewer digits than can be checked."""
-    if given.unit and given.digits < LEAST and abs(Fraction(given.value) - Fraction(truth)) <= given.unit / 2:
+    if 0 < given.digits < LEAST and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
         digits = f"{given.digits} significant digit" + "s" * (given.digits != 1)
         return (f"the number is right but rounded to {digits}; give at least {LEAST}",)
     return None
