@@ -152,11 +152,12 @@ def _traced(module: nn.Module, inputs: Tensor) -> fx.GraphModule:
     counts = _Counting(graph)
     with torch.no_grad():
         try:
-            counts.run(inputs.detach())
+            module(inputs.detach())  # before the interpreter, which takes seconds to word a mistake
         except (RuntimeError, ValueError, TypeError) as fault:
             raise DataError(
                 f"inputs.shape={tuple(inputs.shape)}: the module does not take it ({str(fault).splitlines()[-1][:100]}); reshape it."
             ) from None
+        counts.run(inputs.detach())
     if counts.quantities + parameters > _QUANTITIES or counts.terms > _TERMS:
         raise DataError(
             f"module: with these inputs it has {counts.quantities + parameters:,} quantities and sums of {counts.terms:,} products, "
@@ -179,7 +180,7 @@ def _Counting(graph: fx.GraphModule) -> Any:  # a class of torch's that is known
             if isinstance(value, Tensor) and node.op != "output":
                 self.quantities += value.numel()
                 inner = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
-                products = 1
+                products = 0
                 if isinstance(inner, (nn.Linear, nn.Conv1d, nn.Conv2d)):
                     products = int(np.prod(inner.weight.shape[1:]))
                 elif isinstance(inner, (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)):
