@@ -68,14 +68,16 @@ def can_be_done_by_hand(solution: Solution) -> bool:
     return 2 * sum(alive) > len(alive) or not alive
 
 
-def without_solution(solution: Solution, title: str) -> Sheet:
+def without_solution(sheet: Worksheet, solution: Solution, title: str) -> Sheet:
     """The exercise that a solution answers: what is given, the equations in symbols, and the questions.
 
     >>> from pellucid.worked.showing import show
-    >>> print(show(without_solution(Worksheet("a = 3; b = a^2; ? b; ? db/da").solve(), "A square.")))
+    >>> sheet = Worksheet("a = 3; b = a^2; ? b; ? db/da")
+    >>> print(show(without_solution(sheet, sheet.solve(), "A square.")))
     A square.
     Given: a = 3.
     b = a²
+    Work out each of the following.
     <BLANKLINE>
     ? b
     <BLANKLINE>
@@ -84,7 +86,8 @@ def without_solution(solution: Solution, title: str) -> Sheet:
     2 questions; give what is not exact to 6 significant digits.
 
     Args:
-        solution: whose answers are left out.
+        sheet: what is asked; what it holds back is left out.
+        solution: of the sheet.
         title: a sentence that stands first.
     """
     equations = solution.solved.equations
@@ -92,8 +95,10 @@ def without_solution(solution: Solution, title: str) -> Sheet:
     for name, equation in equations.items():
         if equation.given:
             listed += [", " if listed else "Given: ", Name(name), " = ", Const(solution.values[name])]
-    remarks: list[Words] = [(title,), *solution.remarks, (*listed, ".")]
-    remarks += [(Name(e.name), " = ", e.right) for e in equations.values() if not e.given]
+    remarks: list[Words] = [(title,), *(each for each in sheet.remarks if not sheet.is_held(each)), (*listed, ".")]
+    shown = [each for each in equations.values() if not each.given and not sheet.is_held(each.name)]
+    remarks += [(Name(each.name), " = ", each.right) for each in shown]
+    remarks.append(("Work out each of the following.",))
     questions = tuple(Answer(answer.title, answer.key, ()) for answer in solution.answers)
     known = {name: value for name, value in solution.values.items() if equations[name].given}
     return Sheet(questions, known, solution.digits, solution.exact, tuple(remarks))

@@ -95,7 +95,7 @@ def command_of(build: Callable[..., Worksheet], problem: Callable[..., Worksheet
         path: Path = out or Path(name + _ENDINGS.get(format or "markdown", ".md"))
         form = form_of(format, path)
         title = f"Exercise {name}: {_sentence(build)}"
-        deliver(show(without_solution(solution, title), form), path)
+        deliver(show(without_solution(sheet, solution, title), form), path)
         return deliver(
             solution.show(form, verify=values["verify"]), path.with_name(f"{path.stem}-solution{path.suffix}")
         )

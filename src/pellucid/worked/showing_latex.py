@@ -29,6 +29,8 @@ _SIGNS: Final = {
     "∂": r"\partial",
     "ρ": r"\rho",
     "λ": r"\lambda",
+    "Σ": r"\sum",
+    "∞": r"\infty",
 }
 _SPECIAL: Final = {each: "\\" + each for each in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LETTERS: Final = {letter: word for word, letter in GREEK.items()}

@@ -56,6 +56,7 @@ class Worksheet:
         self._shapes: dict[str, Shape] = {}
         self._questions: list[Question] = []
         self._remarks: list[Words] = []
+        self._held: set[str | Words] = set()
         if text:
             _fill(self, parse(text))
 
@@ -113,9 +114,22 @@ class Worksheet:
                 assert isinstance(each, Ask)
                 self._ask(each)
 
-    def remark(self, *words: str | Expr | tuple[str, ...]) -> None:
-        """Say one sentence about the whole sheet, text and expressions in turn; it is shown before the answers."""
+    def remark(self, *words: str | Expr | tuple[str, ...], hint: bool = False) -> None:
+        """Say one sentence about the whole sheet, text and expressions in turn; it is shown before the answers.
+
+        An exercise leaves a `hint` out.
+        """
         self._remarks.append(words)
+        if hint:
+            self._held.add(words)
+
+    def hold_back(self, *names: str) -> None:
+        """Leave equations out of an exercise, since they hold a part of its answer."""
+        self._held |= {*names}
+
+    def is_held(self, what: str | Words) -> bool:
+        """Whether an exercise leaves out the equation of a name, or a remark."""
+        return what in self._held
 
     @property
     def remarks(self) -> Sequence[Words]:

@@ -11,7 +11,7 @@ from pellucid.errors import UsageError
 from pellucid.worked.builders.given import ask_update, from_text, shape_of
 from pellucid.worked.builders.objective import put_end
 from pellucid.worked.exercise import by_hand
-from pellucid.worked.expression import Name, Operand
+from pellucid.worked.expression import Name, Operand, Partial
 from pellucid.worked.forming import command_of
 from pellucid.worked.operations import sqrt, total
 from pellucid.worked.worksheet import Worksheet
@@ -82,7 +82,10 @@ def batch_norm(
     flat = None if target is None else target
     if put_end(sheet, outputs, flat, delta):
         sheet.remark(
-            "Each x moves every y of its feature, by itself, by the mean and by the variance: so ∂L/∂x has many paths."
+            "Each x moves every y of its feature, by itself, by the mean and by the variance; so many paths lead to ",
+            Partial("L", "x"),
+            ".",
+            hint=True,
         )
         sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("x")))
         ask_update(sheet, [f"{name}{end}" for name in ("gamma", "beta") for end in ends], learning_rate)

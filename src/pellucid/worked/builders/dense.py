@@ -134,11 +134,19 @@ def _extremes(sheet: Worksheet, activation: str) -> None:
     count = len(sheet.x)
     kept = numbers["q"] * count
     whole = kept.denominator == 1
-    said = f"exactly {kept} of the {count} inputs active" if whole else ""
-    sheet.remark(
-        "c is what an active input adds. Two readings: ", f"{said} (exact), or any number of them (any)." if whole else
-        f"any number of inputs active (any); exactly {count}·q = {float(kept):g} of them cannot be, it is no whole number.",
-    )  # fmt: skip
+    sheet.remark("c is what an active input adds to the sum.")
+    if whole:
+        sheet.remark(
+            *_both("y_exact"), f" are the smallest and the largest output with exactly {kept} of the {count} inputs active; ",
+            *_both("y_any"), " are the same with any number of them active.",
+        )  # fmt: skip
+        sheet.remark(f"Exactly {kept} active: the {kept} smallest c, or the {kept} largest. Any number: the negative c, or "
+            "the positive ones.", hint=True)  # fmt: skip
+    else:
+        sheet.remark(
+            *_both("y_any"), " are the smallest and the largest output with any number of inputs active; exactly "
+            f"{count}·q = {float(kept):g} of them cannot be, as it is no whole number.",
+        )  # fmt: skip
     for j, end in enumerate(units, 1):
         sheet[f"c{end}"] = (
             sheet.x
@@ -155,10 +163,14 @@ def _extremes(sheet: Worksheet, activation: str) -> None:
                 _put(sheet, f"_exact_{word}{end}", _add(terms), activation)
         for word, pick in (("low", minimum), ("high", maximum)):
             _put(sheet, f"_any_{word}{end}", _add([*(pick(sheet[name], 0) for name in names), *bias]), activation)
-        listed: list[str | Expr] = []
-        for name in order:
-            listed += [" ≤ " if listed else "", sheet[name]]
-        sheet.remark("In order: ", *(part for part in listed if part != ""), ".")
+        known = [
+            f"{kind}_{reading}_{word}{end}" for kind in "yz" for reading in ("exact", "any") for word in ("low", "high")
+        ]
+        sheet.hold_back(*(name for name in known if name[0] == ("y" if activation == "identity" else "z")))
+
+
+def _both(name: str) -> tuple[Expr, str, Expr]:
+    return Name(f"{name}_low"), " and ", Name(f"{name}_high")
 
 
 def _add(terms: list[Expr]) -> Expr:

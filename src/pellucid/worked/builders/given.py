@@ -102,12 +102,12 @@ def wanted_shape(name: str, value: Any, wanted: tuple[int, ...], why: str) -> No
 
     >>> wanted_shape("b", [1, 2], (3,), "the layer has 3 units")
     Traceback (most recent call last):
-    pellucid.errors.UsageError: b: has shape 2 and must have 3, since the layer has 3 units; give it that shape.
+    pellucid.errors.UsageError: b: is 2 numbers and must be 3 numbers, since the layer has 3 units; give it that shape.
     """
     found = shape_of(name, value)
     if found != wanted:
-        has, must = ("×".join(map(str, each)) or "of one number" for each in (found, wanted))
-        raise UsageError(f"{name}: has shape {has} and must have {must}, since {why}; give it that shape.")
+        has, must = (f"{'×'.join(map(str, each))} numbers" if each else "one number" for each in (found, wanted))
+        raise UsageError(f"{name}: is {has} and must be {must}, since {why}; give it that shape.")
 
 
 def from_text(name: str, text: str) -> Any:

@@ -14,7 +14,7 @@ from pellucid.errors import UsageError
 from pellucid.worked.builders.given import ACTIVATIONS, activated, ask_update, from_text, one_of, shape_of
 from pellucid.worked.builders.objective import LOSSES, mean_or_sum, one_hot, probabilities, put_loss
 from pellucid.worked.exercise import by_hand, nonzero_tenth
-from pellucid.worked.expression import Add, Expr, Operand
+from pellucid.worked.expression import Add, Expr, Name, Operand
 from pellucid.worked.forming import command_of
 from pellucid.worked.worksheet import Worksheet
 
@@ -133,7 +133,7 @@ def mlp(
         _forward(sheet, ordered, outputs, names, n, loss)
     if len(samples) > 1:
         mean_or_sum(sheet, "L", [f"L_{n}" for n in range(1, len(samples) + 1)], reduction)
-        sheet.remark("The first index of x, z, a, ŷ, y and L is the sample.")
+        sheet.remark("The first index is the sample: ", Name("z_2_3"), " is the sum that neuron 3 forms of sample 2.")
     _ask(sheet, outputs, names, len(samples), loss)
     ask_update(sheet, parameters, learning_rate)
     return sheet

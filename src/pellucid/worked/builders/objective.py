@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders.given import one_of, shape_of
-from pellucid.worked.expression import Add, Expr
+from pellucid.worked.expression import Add, Expr, Name, Partial
 from pellucid.worked.operations import log, softmax
 from pellucid.worked.worksheet import Worksheet
 
@@ -119,5 +119,6 @@ def put_end(sheet: Worksheet, outputs: Sequence[str], target: Any, delta: Any, s
     else:
         terms = [sheet[slope] * sheet[output] for slope, output in zip(there, outputs, strict=True)]
         sheet["L"] = terms[0] if len(terms) == 1 else Add(tuple(terms))
-        sheet.remark("δ = ∂L/∂y arrives from the layers after; L = Σ δ·y has just these slopes.")
+        slopes = (Name("delta"), " = ", Partial("L", "y"), " arrives from the layers after; ")
+        sheet.remark(*slopes, Name("L"), " = Σ ", Name("delta") * Name("y"), " has just these slopes.")
     return True

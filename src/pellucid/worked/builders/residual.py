@@ -75,7 +75,8 @@ def residual(
         sheet.y = activated(after, sheet.s)
     sheet.remark(
         "Two ways lead from x to y: the skip, along which the slope is 1 and nothing is lost, and the way through F. "
-        "However small the weights, the first passes the whole gradient on."
+        "However small the weights, the first passes the whole gradient on.",
+        hint=True,
     )
     sheet.ask(*sheet.components("y"))
     if put_end(sheet, sheet.components("y"), target, delta):

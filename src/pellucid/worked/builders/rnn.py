@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from random import Random
 from typing import Any, Literal
 
@@ -134,26 +135,32 @@ def example(
         W_h: from state to state, a number or rows as "0.5 0; 0.1 1".
         W_x: from input to state.
         W_y: from state to output.
-        h_0: the state before the first step; None for 0.
-        b_h: bias of the state; by default none.
-        b_y: bias of the output; by default none.
+        h_0: the state before the first step, one number for all units or one for each; None for 0.
+        b_h: bias of the state, likewise; by default none.
+        b_y: bias of the output, likewise; by default none.
         activation: of the state.
         learning_rate: of the step.
     """
     texts = {"W_h": W_h, "W_x": W_x, "W_y": W_y, "h_0": h_0, "b_h": b_h, "b_y": b_y}
     numbers = {name: None if text is None else from_text(name, text) for name, text in texts.items()}
-    vectors = bool(shape_of("W_h", numbers["W_h"]))
-    rows = [_steps(name, text, vectors) for name, text in (("inputs", inputs), ("targets", targets))]
-    return rnn(*rows, **numbers, activation=activation, learning_rate=learning_rate)
+    x, y = from_text("inputs", inputs), from_text("targets", targets)
+    units = shape_of("W_h", numbers["W_h"])[:1]
+    if not units:
+        return rnn(_row(x), y, **numbers, activation=activation, learning_rate=learning_rate)
+    # as it is typed, a matrix of one row is a vector, and a vector of one number a number
+    for name in ("W_x", "W_y"):
+        value = _row(numbers[name])
+        numbers[name] = [value] if len(shape_of(name, value)) == 1 else value
+    for name, count in (("h_0", units[0]), ("b_h", units[0]), ("b_y", len(numbers["W_y"]))):
+        if isinstance(numbers[name], Fraction):
+            numbers[name] = [numbers[name]] * count
+    steps = _row(x)
+    steps = [steps] if len(shape_of("inputs", steps)) == 1 else steps
+    return rnn(steps, _row(y), **numbers, activation=activation, learning_rate=learning_rate)
 
 
-def _steps(name: str, text: str, vectors: bool) -> Any:
-    """One number or vector a step; a lone one stands for one step."""
-    found = from_text(name, text)
-    depth = len(shape_of(name, found))
-    if name == "targets":
-        return found
-    return [found] if depth == (1 if vectors else 0) else found
+def _row(value: Any) -> Any:
+    return [value] if isinstance(value, Fraction) else value
 
 
 def problem(random: Random, *, activation: Literal["identity", "tanh", "relu"] = "identity") -> Worksheet:

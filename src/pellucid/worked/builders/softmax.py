@@ -66,12 +66,12 @@ def _why(sheet: Worksheet, largest: float, smallest: float) -> None:
     m, power = Name("m"), Call("exp", (Name("z_i"),))
     sheet.remark(
         "Each ", Name("z_i"), " is made smaller by ", m, " = max z. Above and below the fraction line that is the same factor ",
-        Call("exp", (-m,)), ", which cancels: the quotient stays.",
+        Call("exp", (-m,)), ", which cancels: the quotient stays.", hint=True,
     )  # fmt: skip
     sheet.remark(
         "Without it ", power, " is infinite in float16 above 11.09, in float32 above 88.72, in float64 above 709.78, and ∞/∞ is"
         " no number. With it no exponent is above 0, the largest power is 1, so that ", Name("S"),
-        " is at least 1; a power too small for the format becomes 0 and is missed by no one.",
+        " is at least 1; a power too small for the format becomes 0 and is missed by no one.", hint=True,
     )  # fmt: skip
     if max(abs(largest), abs(smallest)) > _FINITE:
         beyond = "infinite" if largest > _FINITE else "0 for every class" if largest < -_FINITE else "0"
