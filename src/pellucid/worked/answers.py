@@ -12,106 +12,29 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
 from typing import Final, final
 
 from pellucid.errors import UsageError
 from pellucid.worked.answering import Answering
 from pellucid.worked.answers_reading import BadLine, Entry, Number, Target, agrees, moved, read_answers
+from pellucid.worked.answers_report import Checked, Report
 from pellucid.worked.answers_world import Exhausted, Work, World
 from pellucid.worked.arithmetic import precision
 from pellucid.worked.evaluation import evaluate
 from pellucid.worked.expression import Expr, Partial, Value, names
 from pellucid.worked.lines import Words
 from pellucid.worked.questions import Question
-from pellucid.worked.slips import Found, likely
+from pellucid.worked.slip_search import Found, likely
 from pellucid.worked.slips_numbers import copied
 from pellucid.worked.solved import Solved
 from pellucid.worked.worksheet import Worksheet
 
-__all__ = ["Checked", "Report", "check_answers"]
+__all__ = ["check_answers"]
 
 WORK: Final = 20_000  # equations worked out to find the slip of one answer
 ALL: Final = 150_000  # and of all answers
-
-
-@final
-@dataclass(frozen=True)
-class Checked:
-    """One answer with its verdict.
-
-    Args:
-        entry: as it was read.
-        status: right, wrong, or follows, which is wrong and yet rightly worked out from an earlier wrong one.
-        value: the number given, or what the formula given comes to.
-        truth: the right number.
-        first: whether it is the first that is wrong.
-        reason: a sentence on what may have happened.
-        slip: the name of the likely slip.
-        others: further slips that lead to this number, each with its sentence.
-        after: the lines whose wrong numbers it follows from.
-    """
-
-    entry: Entry
-    status: str
-    value: Value
-    truth: Value
-    first: bool = False
-    reason: Words = ()
-    slip: str = ""
-    others: tuple[tuple[str, Words], ...] = ()
-    after: tuple[int, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """What it is about, as in a text."""
-        return self.entry.target.key
-
-
-@final
-@dataclass(frozen=True)
-class Report:
-    """What became of a text of answers; in the order of its lines.
-
-    Args:
-        checked: the answers that could be read.
-        bad: the lines that could not.
-        missing: the worksheet's questions that are not answered.
-        digits: significant digits that are shown.
-    """
-
-    checked: tuple[Checked, ...]
-    bad: tuple[BadLine, ...]
-    missing: tuple[str, ...]
-    digits: int = 6
-
-    @cached_property
-    def first(self) -> Checked | None:
-        """The first answer that is wrong: none that it depends on is."""
-        return next((each for each in self.checked if each.first), None)
-
-    def count(self, status: str) -> int:
-        """How many answers are right, wrong, or follow."""
-        return sum(each.status == status for each in self.checked)
-
-    def show(self, form: str = "terminal", *, color: bool = False) -> str:
-        """The report as text.
-
-        Args:
-            form: terminal, markdown or json.
-            color: for the terminal.
-
-        Raises:
-            UnknownNameError: no such format.
-        """
-        from pellucid.worked.answers_showing import show
-
-        return show(self, form, color=color)
-
-    def __str__(self) -> str:
-        return self.show()
 
 
 def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:

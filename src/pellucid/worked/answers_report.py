@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report on answers for a terminal, in Markdown and as JSON."""
+"""What became of a text of answers, and how it is shown: for a terminal, in Markdown, as JSON."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.answers_reading import LEAST
-from pellucid.worked.expression import Const
+from pellucid.worked.answers_reading import LEAST, BadLine, Entry
+from pellucid.worked.expression import Const, Value
+from pellucid.worked.lines import Words
 from pellucid.worked.numerals import numeral
 from pellucid.worked.showing_json import number
 from pellucid.worked.showing_terminal import Unicode
 
-if TYPE_CHECKING:
-    from pellucid.worked.answers import Checked, Report
-
-__all__ = ["FORMS", "show"]
+__all__ = ["FORMS", "Checked", "Report", "summary"]
 
 FORMS: Final = ("terminal", "markdown", "json")
 _MARKS: Final = {"right": ("✓", "32"), "wrong": ("✗", "31"), "follows": ("↳", "33")}
@@ -25,22 +25,83 @@ _TOLERANCE: Final = f"A number is right within one unit of its last digit, and t
 _FOLLOWS: Final = "↳ is wrong, but worked out correctly from an earlier wrong number."
 
 
-def show(report: Report, form: str, *, color: bool = False) -> str:
-    """A report as text.
+@final
+@dataclass(frozen=True)
+class Checked:
+    """One answer with its verdict.
 
     Args:
-        report: from `pellucid.worked.answers.check_answers`.
-        form: terminal, markdown or json.
-        color: escape codes for a terminal.
-
-    Raises:
-        UnknownNameError: no such format.
+        entry: as it was read.
+        status: right, wrong, or follows, which is wrong and yet rightly worked out from an earlier wrong one.
+        value: the number given, or what the formula given comes to.
+        truth: the right number.
+        first: whether it is the first that is wrong.
+        reason: a sentence on what may have happened.
+        slip: the name of the likely slip.
+        others: further slips that lead to this number, each with its sentence.
+        after: the lines whose wrong numbers it follows from.
     """
-    if form not in FORMS:
-        raise UnknownNameError("format", form, FORMS)
-    if form == "json":
-        return _json(report)
-    return _markdown(report) if form == "markdown" else _terminal(report, color)
+
+    entry: Entry
+    status: str
+    value: Value
+    truth: Value
+    first: bool = False
+    reason: Words = ()
+    slip: str = ""
+    others: tuple[tuple[str, Words], ...] = ()
+    after: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What it is about, as in a text."""
+        return self.entry.target.key
+
+
+@final
+@dataclass(frozen=True)
+class Report:
+    """What became of a text of answers; in the order of its lines.
+
+    Args:
+        checked: the answers that could be read.
+        bad: the lines that could not.
+        missing: the worksheet's questions that are not answered.
+        digits: significant digits that are shown.
+    """
+
+    checked: tuple[Checked, ...]
+    bad: tuple[BadLine, ...]
+    missing: tuple[str, ...]
+    digits: int = 6
+
+    @cached_property
+    def first(self) -> Checked | None:
+        """The first answer that is wrong: none that it depends on is."""
+        return next((each for each in self.checked if each.first), None)
+
+    def count(self, status: str) -> int:
+        """How many answers are right, wrong, or follow."""
+        return sum(each.status == status for each in self.checked)
+
+    def show(self, form: str = "terminal", *, color: bool = False) -> str:
+        """The report as text.
+
+        Args:
+            form: terminal, markdown or json.
+            color: for the terminal.
+
+        Raises:
+            UnknownNameError: no such format.
+        """
+        if form not in FORMS:
+            raise UnknownNameError("format", form, FORMS)
+        if form == "json":
+            return _json(self)
+        return _markdown(self) if form == "markdown" else _terminal(self, color)
+
+    def __str__(self) -> str:
+        return self.show()
 
 
 def summary(report: Report) -> str:
