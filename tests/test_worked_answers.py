@@ -57,6 +57,12 @@ def test_a_wrong_number_without_a_known_slip_is_carried_forward() -> None:
     assert report.checked[0].after == (3,)
 
 
+def test_what_is_worked_out_from_more_digits_than_were_written_follows() -> None:
+    """a is written to three digits; the loss comes from those that were not written."""
+    report = check_answers(Worksheet(NEURON), f"a = 0.123\nL = {(0.12345 - 1) ** 2:.6f}\ndL/da = {2 * (0.12 - 1):.3f}")
+    assert [each.status for each in report.checked] == ["wrong", "follows", "wrong"]
+
+
 def test_a_second_slip_is_named_beside_what_follows() -> None:
     z = W * X
     a = 1 / (1 + math.exp(-z))

@@ -11,9 +11,10 @@ from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError
 from pellucid.worked.answers_reading import LEAST, BadLine, Entry
-from pellucid.worked.expression import Const, Value
+from pellucid.worked.expression import Const, Name, Value
 from pellucid.worked.lines import Words
 from pellucid.worked.numerals import numeral
+from pellucid.worked.questions import RULES
 from pellucid.worked.showing_json import number
 from pellucid.worked.showing_terminal import Unicode
 
@@ -140,7 +141,7 @@ def _terminal(report: Report, color: bool) -> str:
         rows += ["", _styled("Lines that could not be read", "3", color)]
         rows += [f"  {_styled('?', '35', color)} {each.sentence}" for each in report.bad]
     if report.missing:
-        rows += ["", f"Not answered: {'; '.join(report.missing)}."]
+        rows += ["", f"Not answered: {'; '.join(_grouped(report.missing))}."]
     return "\n".join([*rows, "", *(_styled(line, "2", color) for line in _legend(report))])
 
 
@@ -157,8 +158,17 @@ def _markdown(report: Report) -> str:
     if report.bad:
         rows += ["", "Lines that could not be read:", "", *(f"- {each.sentence}" for each in report.bad)]
     if report.missing:
-        rows += ["", f"Not answered: {'; '.join(f'`{each}`' for each in report.missing)}."]
+        rows += ["", f"Not answered: {'; '.join(f'`{each}`' for each in _grouped(report.missing))}."]
     return "\n".join([*rows, "", " ".join(_legend(report))])
+
+
+def _grouped(missing: tuple[str, ...]) -> list[str]:
+    """Parameters of one update together."""
+    groups: dict[str, list[str]] = {}
+    for key in missing:
+        name, after, update = key.partition(" after ")
+        groups.setdefault(after + update or key, []).append(name)
+    return [", ".join(names) + (ending if ending.startswith(" after ") else "") for ending, names in groups.items()]
 
 
 def _legend(report: Report) -> list[str]:
@@ -200,7 +210,9 @@ def _answer(each: Checked, setter: Unicode) -> str:
     target = each.entry.target
     left = setter.write(target.symbol)
     if target.update:
-        left += " after " + target.key.split(" after ", 1)[1]
+        rule, steps = target.update.rule, target.update.steps
+        said = ", ".join(f"{k}={float(v):g}" for k, v in target.update.options if v != RULES[rule][k] or k == "lr")
+        left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({said}) on {setter.write(Name(target.of))}"
     if each.entry.number is not None:
         return f"{left} = {each.entry.text.replace('-', '−')}"
     text, value = setter.write(each.entry.formula), _number(each.value, setter)
@@ -224,7 +236,7 @@ def _reasons(each: Checked, setter: Unicode) -> list[tuple[int, str]]:
     if each.status == "follows":
         return []
     if not each.reason:
-        return [(0, "no slip that is known leads to this number.")]
+        return [(0, "None of the slips that were tried leads to this number.")]
     told = [(0, _sentence(setter.text(each.reason)))]
     return told + [(1, f"or: {setter.text(words)}.") for _, words in each.others]
 

@@ -78,8 +78,8 @@ def nearly(given: Number, truth: Value, target: Target, others: Mapping[Expr, Va
     """Within a hundredth of the true number: rounded on the way in some manner."""
     away = abs(Fraction(given.value) - Fraction(truth))
     if truth and away <= abs(Fraction(truth)) / 100:
-        share = float(away / abs(Fraction(truth)))
-        return (f"it is off by {share:.2g} of the number: rounded on the way, or a digit is miscopied",)
+        share = float(100 * away / abs(Fraction(truth)))
+        return (f"it is off by {share:.2g} %: rounded on the way, or a digit is miscopied",)
     return None
 
 
