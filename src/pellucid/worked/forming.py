@@ -15,6 +15,7 @@ from pellucid.worked.command import deliver, form_of
 from pellucid.worked.exercise import without_solution
 from pellucid.worked.showing import show
 from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.writing import write_worksheet
 
 __all__ = ["command_of"]
 
@@ -42,7 +43,8 @@ def _shared(
         digits: significant digits of numbers that are not exact, 1 to 50.
         verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
         format: how to show it; by default as the ending of --out says, else for the terminal.
-        out: the file to write; by default the terminal, for an exercise WORD-SEED.md and WORD-SEED-solution.md.
+        out: the file to write; by default the terminal, for an exercise WORD-SEED.md and WORD-SEED-solution.md; one that
+            ends with .work becomes a worksheet to edit, or to hold answers against.
     """
 
 
@@ -86,6 +88,11 @@ def command_of(build: Callable[..., Worksheet], problem: Callable[..., Worksheet
             sheet = problem(Random(seed), **given)
         else:
             sheet = build(**options)
+        if out is not None and out.suffix == ".work" and format is None:
+            if values["hide_solution"]:
+                rule = "a worksheet solves itself and hides nothing"
+                raise UsageError(f"out={str(out)!r}: {rule}; end the name with .md, .tex, .html or .txt.")
+            return deliver(write_worksheet(sheet), out)
         solution = sheet.solve(exact=values["exact"], digits=values["digits"])
         if not values["hide_solution"]:
             form = form_of(format, out)

@@ -133,7 +133,10 @@ def mlp(
         _forward(sheet, ordered, outputs, names, n, loss)
     if len(samples) > 1:
         mean_or_sum(sheet, "L", [f"L_{n}" for n in range(1, len(samples) + 1)], reduction)
-        sheet.remark("The first index is the sample: ", Name("z_2_3"), " is the sum that neuron 3 forms of sample 2.")
+        first = table[0].name
+        sheet.remark(
+            "The first index is the sample: ", Name(names.of("z", 2, first)), f" is z of neuron {first}, sample 2."
+        )
     _ask(sheet, outputs, names, len(samples), loss)
     ask_update(sheet, parameters, learning_rate)
     return sheet

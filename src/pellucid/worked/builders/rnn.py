@@ -151,7 +151,7 @@ def example(
     for name in ("W_x", "W_y"):
         value = _row(numbers[name])
         numbers[name] = [value] if len(shape_of(name, value)) == 1 else value
-    for name, count in (("h_0", units[0]), ("b_h", units[0]), ("b_y", len(numbers["W_y"]))):
+    for name, count in (("h_0", units[0]), ("b_h", units[0]), ("b_y", shape_of("W_y", numbers["W_y"])[0])):
         if isinstance(numbers[name], Fraction):
             numbers[name] = [numbers[name]] * count
     steps = _row(x)

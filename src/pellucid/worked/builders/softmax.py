@@ -79,7 +79,7 @@ def _why(sheet: Worksheet, largest: float, smallest: float) -> None:
         return
     sheet.u = exp(sheet.z)
     sheet.q = sheet.u / total(sheet.u)
-    sheet.remark("u and q are the powers and their shares without the shift; q is the same as p.")
+    sheet.remark(Name("u"), " and ", Name("q"), " are the powers and their shares without the shift.")
     sheet.ask(*sheet.components("q"))
 
 
