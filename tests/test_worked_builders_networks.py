@@ -296,15 +296,15 @@ def test_residual_equals_torch() -> None:
         random = np.random.default_rng(number)
         D, H = ((2,), (int(random.integers(1, 4)),)) if number % 2 else ((), ())
         kind, after = (str(random.choice(list(ACTIVATIONS))) for _ in range(2))
-        given = {"x": numbers(random, *D), "W_1": numbers(random, *D, *H), "W_2": numbers(random, *H, *D)}
-        given |= {"b_1": numbers(random, *H), "b_2": numbers(random, *D)} if random.random() < 0.5 else {}
+        given = {"x": numbers(random, *D), "W": numbers(random, *D, *H), "V": numbers(random, *H, *D)}
+        given |= {"b": numbers(random, *H), "c": numbers(random, *D)} if random.random() < 0.5 else {}
         y = numbers(random, *D)
         sheet = residual(**given, activation=kind, after=after, target=y)
         leaves = {name: leaf(value) for name, value in given.items()}
         d, h = D[0] if D else 1, H[0] if H else 1
         x = leaves["x"].reshape(d)
-        a = ACTIVATIONS[kind](x @ leaves["W_1"].reshape(d, h) + leaves.get("b_1", torch.tensor(0.0)).reshape(-1))
-        f = a @ leaves["W_2"].reshape(h, d) + leaves.get("b_2", torch.tensor(0.0)).reshape(-1)
+        a = ACTIVATIONS[kind](x @ leaves["W"].reshape(d, h) + leaves.get("b", torch.tensor(0.0)).reshape(-1))
+        f = a @ leaves["V"].reshape(h, d) + leaves.get("c", torch.tensor(0.0)).reshape(-1)
         out = ACTIVATIONS[after](x + f)
         loss = F.mse_loss(out, torch.tensor(y, dtype=torch.float64).reshape(d), reduction="sum")
         agree(sheet, {"y": out}, loss, leaves, number % 20 == 0)

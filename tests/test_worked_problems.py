@@ -56,6 +56,27 @@ def test_problems_can_be_done_by_hand(word: str) -> None:
                 assert abs(evaluate(node.args[0], solution.values)) <= 4
 
 
+@pytest.mark.parametrize(
+    ("word", "option", "values"),
+    [
+        ("mlp", "loss", ["squared_error", "binary_cross_entropy", "cross_entropy"]),
+        ("rnn", "activation", ["identity", "tanh", "relu"]),
+        ("dense", "activation", ["identity", "relu", "leaky_relu", "sigmoid", "tanh"]),
+        ("gru", "reset", ["after", "before"]),
+    ],
+)
+def test_problems_of_every_kind_are_found(word: str, option: str, values: list[str]) -> None:
+    for value in values:
+        texts = {write_worksheet(MODULES[word].problem(Random(seed), **{option: value})) for seed in range(6)}
+        assert len(texts) >= 5
+
+
+def test_a_problem_of_dropout_tells_the_two_readings_apart() -> None:
+    for sheet in problems("dense", range(20)):
+        value = sheet.solve().value
+        assert value("y_any_low") < value("y_exact_low") < value("y_exact_high") < value("y_any_high")
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_a_seed_is_a_problem(word: str) -> None:
     texts = [write_worksheet(sheet) for sheet in [*problems(word, range(5)), *problems(word, range(1))]]
@@ -233,7 +254,7 @@ MISTAKES = [
     (lambda: builder("batch_norm")([1, 2], running_mean=1), "go together; give both or none"),
     (lambda: builder("batch_norm")([2, 2], eps=0), "the divisor is 0"),
     (lambda: builder("batch_norm")([1, 2], target=[1, 2], delta=[1, 2]), "give one of the two"),
-    (lambda: builder("residual")([1, 2], [[1], [2]], [[1]]), "W_2: is 1×1 numbers and must be 1×2 numbers"),
+    (lambda: builder("residual")([1, 2], [[1], [2]], [[1]]), "V: is 1×1 numbers and must be 1×2 numbers"),
     (lambda: builder("softmax")([1]), "must be two or more numbers"),
     (lambda: builder("softmax")([1, 2], [0.5, 0.6]), "must be 2 probabilities that sum to 1"),
 ]

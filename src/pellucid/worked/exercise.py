@@ -28,15 +28,16 @@ def nonzero_tenth(random: Random, most: int = 9) -> Fraction:
     return Fraction(random.choice([-1, 1]) * random.randint(1, most), 10)
 
 
-def by_hand(draw: Callable[[], Worksheet]) -> Worksheet:
-    """Draw worksheets until one can be done by hand.
+def by_hand(draw: Callable[[], Worksheet], also: Callable[[Solution], bool] = lambda _: True) -> Worksheet:
+    """Draw worksheets until one can be done by hand, and is wanted for what else there is to it.
 
     Raises:
         PellucidError: none of 500 can.
     """
     for _ in range(_TRIES):
         sheet = draw()
-        if can_be_done_by_hand(sheet.solve()):
+        solution = sheet.solve()
+        if can_be_done_by_hand(solution) and also(solution):
             return sheet
     raise PellucidError(f"random: none of {_TRIES} problems could be done by hand; take another --seed.")
 

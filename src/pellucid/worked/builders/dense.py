@@ -16,6 +16,7 @@ from pellucid.worked.exercise import by_hand, nonzero_tenth
 from pellucid.worked.expression import Add, Const, Expr, Name, Operand, as_expr
 from pellucid.worked.forming import command_of
 from pellucid.worked.operations import maximum, minimum
+from pellucid.worked.solution import Solution
 from pellucid.worked.worksheet import Worksheet
 
 __all__ = ["command", "dense"]
@@ -222,14 +223,22 @@ def problem(
 ) -> Worksheet:
     """Draw four inputs, of which half are dropped."""
 
+    z = "y" if activation == "identity" else "z"
+    small = activation in ("sigmoid", "tanh")  # which are flat for large sums
+
     def draw() -> Worksheet:
         mask = random.sample([0, 0, 1, 1], 4)
-        weights = [random.choice([-2, -1, 1, 2, Fraction(1, 2), nonzero_tenth(random)]) for _ in range(4)]
-        x = [random.choice([-2, -1, 1, 2, 3]) for _ in range(4)]
+        weights = [nonzero_tenth(random) if small else random.choice([-2, -1, 1, 2, Fraction(1, 2)]) for _ in range(4)]
+        x = [random.choice([-1, 1] if small else [-2, -1, 1, 2, 3]) for _ in range(4)]
         target, bias = random.choice([0, 1]), random.choice([None, 1, -1])
         return dense(x, weights, bias, activation=activation, mask=mask, target=target, learning_rate=0.1)
 
-    return by_hand(draw)
+    def telling(solution: Solution) -> bool:
+        """Whether the two readings have different answers."""
+        ends = [[solution.value(f"{z}_{reading}_{end}") for reading in ("exact", "any")] for end in ("low", "high")]
+        return all(exactly != whatever for exactly, whatever in ends)
+
+    return by_hand(draw, telling)
 
 
 command = command_of(example, problem)

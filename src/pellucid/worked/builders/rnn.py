@@ -20,7 +20,7 @@ from pellucid.worked.builders.given import (
 )
 from pellucid.worked.builders.objective import put_loss
 from pellucid.worked.exercise import by_hand, nonzero_tenth
-from pellucid.worked.expression import Operand
+from pellucid.worked.expression import Name, Operand
 from pellucid.worked.forming import command_of
 from pellucid.worked.worksheet import Worksheet
 
@@ -89,6 +89,8 @@ def rnn(
             sheet[f"yhat_{t}"] = outer if b_y is None else outer + sheet.b_y
             losses += [*zip(sheet.components(f"yhat_{t}"), sheet.components(f"y_{t}"), strict=True)]
     put_loss(sheet, "L", "squared_error", *map(list, zip(*losses, strict=True)))
+    if state:
+        sheet.remark("The first index is the step: ", Name("h_1_2"), " is unit 2 at step 1.")
     for t in seen:
         sheet.ask(*sheet.components(f"yhat_{t}"))
     sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("h_1")))
