@@ -234,9 +234,9 @@ def problem(
         return dense(x, weights, bias, activation=activation, mask=mask, target=target, learning_rate=0.1)
 
     def telling(solution: Solution) -> bool:
-        """Whether the two readings have different answers."""
-        ends = [[solution.value(f"{z}_{reading}_{end}") for reading in ("exact", "any")] for end in ("low", "high")]
-        return all(exactly != whatever for exactly, whatever in ends)
+        """Whether all four answers differ."""
+        ends = ("any_low", "exact_low", "exact_high", "any_high")
+        return len({solution.value(f"{z}_{end}") for end in ends}) == len(ends)
 
     return by_hand(draw, telling)
 
