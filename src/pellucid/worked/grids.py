@@ -50,11 +50,11 @@ class Product:
 
     Args:
         title: a sentence about it.
-        lines: each a sequence of matrices and signs.
+        lines: each a sequence of matrices, expressions and signs; spaces alone are a gap.
     """
 
     title: str
-    lines: tuple[tuple[Matrix | str, ...], ...]
+    lines: tuple[tuple[Matrix | Cell, ...], ...]
 
 
 @final
@@ -100,7 +100,9 @@ def as_json(grid: Grid, digits: int = 6, exact: bool = False) -> dict[str, Any]:
         return {"title": grid.title, "head": rows[0], "rows": rows[1:]}
     lines = [
         [
-            part if isinstance(part, str) else [[setter.write(each) for each in row] for row in part.rows]
+            [[setter.write(each) for each in row] for row in part.rows]
+            if isinstance(part, Matrix)
+            else _written(part, setter)
             for part in line
         ]
         for line in grid.lines
@@ -118,7 +120,7 @@ def _terminal(grid: Grid, setter: Unicode) -> str:
         return "\n".join([grid.title, "", *(f"  {row}".rstrip() for row in _ruled(rows))])
     found = [grid.title]
     for line in grid.lines:
-        blocks = [[part] if isinstance(part, str) else _bracketed(part, setter) for part in line]
+        blocks = [_bracketed(part, setter) if isinstance(part, Matrix) else [_written(part, setter)] for part in line]
         height = max(map(len, blocks))
         padded = []
         for block in blocks:
@@ -177,17 +179,21 @@ def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
     title = f"*{grid.title}*" if dollars else rf"\textit{{{setter.plain(grid.title)}}}"
     found = [title]
     for line in grid.lines:
-        inner = " ".join(_array(part, setter) if isinstance(part, Matrix) else _SIGN.get(part, part) for part in line)
+        inner = " ".join(
+            _array(part, setter) if isinstance(part, (Matrix, Expr)) else _SIGN.get(part, part) for part in line
+        )
         wide = max(sum(len(part.rows[0]) for part in line if isinstance(part, Matrix)), 1)
         size = r"\scriptsize" if wide > 12 else r"\small"
         found.append(f"$$\n{inner}\n$$" if dollars else rf"{{{size}\arraycolsep=3pt ${inner}$}}")
     return "\n\n".join(found) + "\n"
 
 
-_SIGN = {"·": r"\cdot", "−": "-", "≈": r"\approx"}
+_SIGN = {"·": r"\cdot", "−": "-", "≈": r"\approx", " ": r"\quad "}
 
 
-def _array(matrix: Matrix, setter: Latex) -> str:
+def _array(matrix: Matrix | Expr, setter: Latex) -> str:
+    if isinstance(matrix, Expr):
+        return setter.write(matrix)
     rows = r" \\ ".join(" & ".join(map(setter.write, row)) for row in matrix.rows)
     return rf"\left[\begin{{array}}{{{'r' * len(matrix.rows[0])}}} {rows} \end{{array}}\right]"
 
@@ -203,10 +209,18 @@ def _html(grid: Grid, setter: MathML) -> str:
     else:
         lines = []
         for line in grid.lines:
-            parts = [f"<mo>{html.escape(p)}</mo>" if isinstance(p, str) else _mtable(p, setter) for p in line]
+            parts = [_piece(part, setter) for part in line]
             lines.append(f'<div class="row"><math displaystyle="true"><mrow>{"".join(parts)}</mrow></math></div>')
         body = "\n".join(lines)
     return f"<section><h3>{html.escape(grid.title)}</h3>\n{body}\n</section>"
+
+
+def _piece(part: Matrix | Cell, setter: MathML) -> str:
+    if isinstance(part, Expr):
+        return setter.write(part)
+    if isinstance(part, Matrix):
+        return _mtable(part, setter)
+    return f"<mo>{html.escape(part)}</mo>" if part.strip() else '<mspace width="1.5em"></mspace>'
 
 
 def _mtable(matrix: Matrix, setter: MathML) -> str:

@@ -139,8 +139,8 @@ def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction
     >>> print(show_grid(mask_map([[1, 1], [0, 0]], [[1, 0], [1, 0]])))
     truth, prediction, and how each pixel counts
     <BLANKLINE>
-          ⎡ 1  1 ⎤     ⎡ 1  0 ⎤   ⎡ TP  FN ⎤
-      t = ⎣ 0  0 ⎦ p = ⎣ 1  0 ⎦ : ⎣ FP  TN ⎦
+          ⎡ 1  1 ⎤       ⎡ 1  0 ⎤   ⎡ TP  FN ⎤
+      t = ⎣ 0  0 ⎦   p = ⎣ 1  0 ⎦   ⎣ FP  TN ⎦
     """
     t, p = _masks(truth, prediction, _exact(as_expr(threshold)))
     rows = [np.atleast_2d(each) for each in (t, p)]
@@ -150,7 +150,7 @@ def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction
         tuple(Name(words[pair]) for pair in zip(*pairs, strict=True))
         for pairs in zip(rows[0].tolist(), rows[1].tolist(), strict=True)
     )
-    line = ("t =", numbers[0], "p =", numbers[1], ":", Matrix(counts))
+    line = (Name("t"), "=", numbers[0], " ", Name("p"), "=", numbers[1], " ", Matrix(counts))
     return Product("truth, prediction, and how each pixel counts", (line,))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders.convolution import pair, unfold, upstream
-from pellucid.worked.expression import Call, Const, Expr, as_expr
+from pellucid.worked.expression import Call, Const, Expr, Name, Partial, as_expr
 from pellucid.worked.grids import Matrix, Product
 from pellucid.worked.presenting import Format, present, read_tensor
 from pellucid.worked.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed
@@ -104,8 +104,8 @@ def gradient_map(sheet: Worksheet, name: str = "x") -> Product:
     >>> print(show_grid(gradient_map(max_pooling([[1, 5, 4], [2, 3, 6]], [2, 1], delta=[[7, 8, 9]]))))
     the image, and the gradient in its places: 0 where nothing comes back
     <BLANKLINE>
-          ⎡ 1  5  4 ⎤          ⎡ 0  8  0 ⎤
-      x = ⎣ 2  3  6 ⎦  ∂L/∂x = ⎣ 7  0  9 ⎦
+          ⎡ 1  5  4 ⎤           ⎡ 0  8  0 ⎤
+      x = ⎣ 2  3  6 ⎦   ∂L/∂x = ⎣ 7  0  9 ⎦
 
     Args:
         sheet: of a pooling or a convolution with `delta` or `target`.
@@ -127,7 +127,7 @@ def gradient_map(sheet: Worksheet, name: str = "x") -> Product:
 
     values = rows([Const(solution.value(each)) for each in names])
     back = rows([Const(slopes[each]) for each in names])
-    line = (f"{name} =", values, f" ∂L/∂{name} =", back)
+    line = (Name(name), "=", values, " ", Partial("L", name), "=", back)
     return Product("the image, and the gradient in its places: 0 where nothing comes back", (line,))
 
 
