@@ -289,3 +289,32 @@ def test_every_option_is_explained(word: str) -> None:
     assert {"random", "seed", "hide_solution", "digits", "out"} < set(parameters)
     for name in parameters:
         assert re.search(rf"^ {{4}}{name}: \w", inspect.getdoc(command) or "", re.MULTILINE), name
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html", "json"])
+def test_what_is_said_of_the_whole_sheet_stands_before_the_answers(form: str) -> None:
+    sheet = Worksheet("a = 3; b = a^2; ? b")
+    sheet.remark("All numbers are in metres, as ", sheet["a"] * 2, " is.")
+    shown = sheet.solve().show(form)
+    assert shown.index("All numbers are in metres") < shown.rindex("9")
+    assert sheet.solve().show(form).count("metres") == 1
+    plain = Worksheet("a = 3; b = a^2; ? b").solve().show(form)
+    assert "metres" not in plain and len(plain) < len(shown)
+
+
+def test_what_cancels_is_shown_as_nothing() -> None:
+    """The gradient by the shift of a softmax is 0, and no rounding of the last digits stands in its place."""
+    shown = builder("softmax")([2, 1, -1], 2).solve().show()
+    assert "+ (−0.0351190) ≈ 0\n" in shown
+    assert "10⁻³" not in shown
+
+
+def test_none_takes_a_part_away(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["softmax"], ["lstm"], ["gru"], ["residual"], ["batch_norm"], ["dense", "--mask", "None"]):
+        assert main(["work", *words, "--target", "None"]) == 0
+        shown = capsys.readouterr().out
+        assert "∂L" not in shown and "? L" not in shown, words
+    words = ["--target", "None", "--delta", "1 0 0 1", "--running-mean", "0", "--running-var", "1"]
+    assert main(["work", "batch_norm", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "L = δ₁·y₁" in shown and "? y_test₁" in shown and "the unbiased one, v·4/3" in shown

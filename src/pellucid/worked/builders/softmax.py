@@ -64,9 +64,11 @@ def softmax(z: Any, target: Any = None) -> Worksheet:
 def _why(sheet: Worksheet, largest: float, smallest: float) -> None:
     """Say what the shift is for, and show that it changes nothing where both can be computed."""
     m, power = Name("m"), Call("exp", (Name("z_i"),))
+    largest_z = Call("max", (Name("z"),))
+    why = ". Above and below the fraction line that is the same factor "
     sheet.remark(
-        "Each ", Name("z_i"), " is made smaller by ", m, " = max z. Above and below the fraction line that is the same factor ",
-        Call("exp", (-m,)), ", which cancels: the quotient stays.", hint=True,
+        "Each ", Name("z_i"), " is made smaller by ", m, " = ", largest_z, why, Call("exp", (-m,)),
+        ", which cancels: the quotient stays.", hint=True,
     )  # fmt: skip
     sheet.remark(
         "Without it ", power, " is infinite in float16 above 11.09, in float32 above 88.72, in float64 above 709.78, and ∞/∞ is"
