@@ -20,7 +20,7 @@ __all__ = ["from_torch", "parameter_names"]
 
 _PARAMETERS: Final = 1_000
 _QUANTITIES: Final = 2_500  # inputs, parameters and everything between
-_TERMS: Final = 25_000  # products of all sums
+_TERMS: Final = 25_000  # products of all sums, as many as `convolution` has
 
 
 def from_torch(

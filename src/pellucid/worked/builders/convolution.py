@@ -7,6 +7,7 @@ As in every library of networks the kernel is not flipped: z_i = b + Σ_k w_k x_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,7 @@ from pellucid.worked.worksheet import Worksheet
 __all__ = ["command", "convolution", "convolved", "im2col", "pair", "positions", "size_text", "unfold", "upstream"]
 
 ZERO: Final = as_expr(0)
+PRODUCTS: Final = 25_000
 
 
 def convolution(
@@ -194,8 +196,18 @@ def size_text(
 def unfold(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
 ) -> Tensor:
-    """The windows of an image (C, …): (positions…, C, K…), None where a window reaches into the padding."""
+    """The windows of an image (C, …): (positions…, C, K…), None where a window reaches into the padding.
+
+    Raises:
+        UsageError: a window that is larger than the padded image, or more products than a worksheet has.
+    """
     out = positions(x.shape[1:], kernel, stride, padding, dilation)
+    products = math.prod(out) * x.shape[0] * math.prod(kernel)
+    if products > PRODUCTS:
+        raise UsageError(
+            f"image.shape={x.shape}: {math.prod(out):,} windows make {products:,} products, and a worksheet, worked by hand, has "
+            f"at most {PRODUCTS:,}; take a smaller image or less padding."
+        )
     found = np.full((*out, x.shape[0], *kernel), None, dtype=object)
     for where in np.ndindex(*out):
         for channel, *offset in np.ndindex(x.shape[0], *kernel):
