@@ -63,6 +63,19 @@ def test_what_is_worked_out_from_more_digits_than_were_written_follows() -> None
     assert [each.status for each in report.checked] == ["wrong", "follows", "wrong"]
 
 
+def test_wrong_numbers_from_which_there_is_no_way_on() -> None:
+    """A probability of −2 has no logarithm; the line that should follow is held against the right numbers."""
+    sheet = Worksheet("z = 0.7; p = sigmoid(z); L = -log(p)")
+    right = math.log(1 + math.exp(-0.7))
+    report = check_answers(sheet, f"p = -2.0\nL = {-right:.6g}\ndL/dz = p*z + dL/dp")
+    assert [(each.status, each.slip) for each in report.checked] == [
+        ("wrong", ""),
+        ("wrong", "sign of a term"),
+        ("wrong", ""),
+    ]
+    assert [each.status for each in check_answers(sheet, f"p = -2.0\nL = {right:.6g}").checked] == ["wrong", "right"]
+
+
 def test_a_second_slip_is_named_beside_what_follows() -> None:
     z = W * X
     a = 1 / (1 + math.exp(-z))

@@ -167,7 +167,7 @@ class _Checking:
             again = after or tuple(sorted({n for each in lines for n in each.after})) or (wrong[0].entry.at[0],)
             return Checked(entry, "follows", given.value, truth, after=again)
         rounded = self.fits(self.written, entry)
-        found = self.search(entry, given, truth)
+        found = self.search(entry, given)
         best = found[0] if found else None
         self.take(entry, given.value, best, kept=best is None)
         made = Checked(
@@ -251,7 +251,7 @@ class _Checking:
             self.low, self.high = self.low.with_answer(target, value), self.high.with_answer(target, value)
         self.written = self.written.with_answer(target, own)
 
-    def search(self, entry: Entry, given: Number, truth: Value) -> list[Found]:
+    def search(self, entry: Entry, given: Number) -> list[Found]:
         """The slips that lead to a wrong number, as far as the work goes."""
         if self.left <= 0:
             return []
@@ -264,7 +264,7 @@ class _Checking:
                 for each in self.done.values()
                 if each.status == "right" and not each.entry.target.of
             }
-            return likely(worlds, entry.target, given, truth, right)
+            return likely(worlds, entry.target, given, right)
         except Exhausted:
             return []
         finally:

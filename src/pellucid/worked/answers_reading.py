@@ -261,7 +261,7 @@ def _known(name: Name | Index, sheet: Worksheet) -> None:
 def _unknown(name: str, at: At | None, sheet: Worksheet) -> UsageError:
     """The names of a large worksheet are not listed."""
     sentence = str(UnknownNameError("name", name, sheet.equations))
-    if len(sheet.equations) > 30:
+    if len(sheet.equations) > 16:
         sentence = sentence.partition(" Known:")[0]
     return UsageError(place(at) + sentence)
 

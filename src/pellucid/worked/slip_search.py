@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked import slips_numbers, slips_slopes
+from pellucid.worked import slips_slopes
 from pellucid.worked.answers_reading import Number, Target, agrees
 from pellucid.worked.answers_world import Exhausted, Local, World
 from pellucid.worked.evaluation import put_in
@@ -37,25 +37,21 @@ class Found:
     score: float = field(default=0.0, compare=False)
 
 
-def likely(
-    worlds: Sequence[World], target: Target, given: Number, truth: Value, known: Container[str] = ()
-) -> list[Found]:
+def likely(worlds: Sequence[World], target: Target, given: Number, known: Container[str] = ()) -> list[Found]:
     """The slips that lead to a number, the likeliest first.
 
     >>> from pellucid.worked.worksheet import Worksheet
-    >>> from fractions import Fraction
     >>> from pellucid.worked.answers_reading import literal
     >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().solved
-    >>> [each.slip.name for each in likely([World(solved)], Target("z"), literal("6"), Fraction(13, 2))]
+    >>> [each.slip.name for each in likely([World(solved)], Target("z"), literal("6"))]
     ['bias left out']
-    >>> likely([World(solved)], Target("W", "L"), literal("19.5"), Fraction(39))[0].slip.name
+    >>> likely([World(solved)], Target("W", "L"), literal("19.5"))[0].slip.name
     'missing factor of the power'
 
     Args:
         worlds: the worksheet, and the worksheet with earlier wrong numbers.
         target: what was answered.
         given: the number.
-        truth: the right number.
         known: quantities that were answered rightly: no slip was made in their equations.
     """
     found: list[Found] = []
@@ -63,13 +59,14 @@ def likely(
     spent = False
     for world in worlds:
         try:
-            for each in _made(world, target, truth, given, known):
-                try:
-                    fits = each.world is None or agrees(given, each.world.answer(target))
-                except (UsageError, ArithmeticError, ValueError, KeyError):
-                    continue  # with this slip there is no number
+            if (here := _answer(world, target)) is None:
+                continue  # from the earlier wrong numbers there is no way on
+            for each in _made(world, target, here, given, known):
+                value = None if each.world is None else _answer(each.world, target)
+                if each.world is not None and (value is None or not agrees(given, value)):
+                    continue
                 mark = (each.world.rights, sorted(each.world.edges)) if each.world and each.world.rights else each.words
-                if fits and mark not in same:
+                if mark not in same:
                     same.append(mark)
                     words = each.words if each.world is None else (*each.words, *_shown(each, target))
                     # of a derivative, a slip of its own rules is likelier than one in an equation
@@ -89,7 +86,15 @@ def likely(
     return list(firsts.values())
 
 
-def _made(world: World, target: Target, truth: Value, given: Number, known: Container[str]) -> Iterator[Found]:
+def _answer(world: World, target: Target) -> Value | None:
+    """What a world answers, None where it has no number: a logarithm of a negative one, say."""
+    try:
+        return world.answer(target)
+    except (UsageError, ArithmeticError, ValueError, KeyError):
+        return None
+
+
+def _made(world: World, target: Target, here: Value, given: Number, known: Container[str]) -> Iterator[Found]:
     """Every slip at every place, the nearest first."""
     for slip in SLIPS:
         if slip.kind == "number":
@@ -98,28 +103,22 @@ def _made(world: World, target: Target, truth: Value, given: Number, known: Cont
             if target.update or (target.of and slip.kind == "chain"):
                 yield from (Found(slip, *made) for made in slip.function(world, target))
         elif slip.kind == "rounding":
-            yield from (Found(slip, *made) for made in slip.function(world, target, truth, given))
+            yield from (Found(slip, *made) for made in slip.function(world, target, here, given))
         elif slip.kind == "slope":
             if target.of:
                 yield from _slopes(slip, world, target)
         else:
             yield from _values(slip, world, target, known)
+    equations = world.solved.equations
+    others: dict[Expr, Value] = {}
     if not target.update:
-        equations = world.solved.equations
-        worked = {name: value for name, value in world.solved.values.items() if not equations[name].given}
-        others: dict[Expr, Value] = {Name(name): value for name, value in worked.items()}
         if target.of:
-            back = world.graph.back(target.of)
-            others = {**{Partial(target.of, name): value for name, value in back.items()}, **others}
-        here = world.answer(target)
-        for slip in SLIPS:
-            if slip.kind == "number" and (words := slip.function(given, here, target, others)):
-                yield Found(slip, words, None)
-    else:
-        few = next(slip for slip in SLIPS if slip.function is slips_numbers.too_few_digits)
-        for slip in (few, *(each for each in SLIPS if each.function is slips_numbers.nearly)):
-            if words := slip.function(given, truth, target, {}):
-                yield Found(slip, words, None)
+            others = {Partial(target.of, name): value for name, value in world.graph.back(target.of).items()}
+        worked = {name: value for name, value in world.solved.values.items() if not equations[name].given}
+        others |= {Name(name): value for name, value in worked.items()}
+    for slip in SLIPS:
+        if slip.kind == "number" and (words := slip.function(given, here, target, others)):
+            yield Found(slip, words, None)
 
 
 def _sites(world: World, of: str) -> list[str]:
