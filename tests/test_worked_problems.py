@@ -271,6 +271,8 @@ def test_mistakes_are_told(make: Any, says: str) -> None:
     [
         (["mlp", "--random", "--inputs", "1 3"], "inputs=1 3: is drawn with --random"),
         (["mlp", "--random", "--seed", "-1"], "seed=-1: must be from 0 to"),
+        (["mlp", "--seed", "3"], "seed=3: draws a random problem; write --random too"),
+        (["mlp", "--targets", "2"], "targets=[2.0]: of a binary cross-entropy must be from 0 to 1"),
         (["lstm", "--candidate", "1"], "must be W, U and b"),
         (["softmax", "--z", "1 two"], "z='two': is no number"),
         (["dense", "--dropout", "nan"], "must be finite"),

@@ -81,6 +81,8 @@ def command_of(build: Callable[..., Worksheet], problem: Callable[..., Worksheet
         word = build.__module__.rpartition(".")[2]
         if not 0 <= seed < _SEEDS:
             raise UsageError(f"seed={seed}: must be from 0 to {_SEEDS - 1}; choose one of them.")
+        if seed != shared.parameters["seed"].default and not drawn:
+            raise UsageError(f"seed={seed}: draws a random problem; write --random too.")
         if drawn:
             for name in given:
                 if name not in takes:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from fractions import Fraction
 from typing import Final
 
@@ -33,7 +34,8 @@ def write_worksheet(sheet: Worksheet) -> str:
     ? x after sgd(lr=0.1) on L
     """
     setter = Unicode()
-    lines = [f"# {setter.text(words)}" for words in sheet.remarks]
+    sentences = [textwrap.wrap(setter.text(words), 100) for words in sheet.remarks]
+    lines = [f"# {line}" for sentence in sentences for line in sentence]
     lines += [f"{name} = {write_expression(equation.right)}" for name, equation in sheet.equations.items()]
     return "\n".join([*lines, *(f"? {_question(question)}" for question in sheet.questions)])
 

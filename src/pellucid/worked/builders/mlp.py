@@ -200,10 +200,11 @@ def _targets(target: Any, outputs: int, loss: str) -> list[Any]:
     if loss == "cross_entropy":
         return one_hot("targets", target, outputs)
     found = [target] if shape_of("targets", target) == () else list(target)
+    shown = [float(each) for each in found]
     if len(found) != outputs:
-        raise UsageError(f"targets={found}: the network has {outputs} outputs; give a number for each.")
+        raise UsageError(f"targets={shown}: the network has {outputs} outputs; give a number for each.")
     if loss == "binary_cross_entropy" and not all(0 <= float(each) <= 1 for each in found):
-        raise UsageError(f"targets={found}: of a binary cross-entropy must be from 0 to 1; take 0 or 1.")
+        raise UsageError(f"targets={shown}: of a binary cross-entropy must be from 0 to 1; take 0 or 1.")
     return found
 
 
