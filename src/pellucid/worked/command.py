@@ -18,24 +18,24 @@ from pellucid.errors import UsageError
 __all__ = ["FORMS", "deliver", "form", "form_of", "work"]
 
 FORMS: Final[Mapping[str, str]] = {
-    "derive": "derivation:command",
+    "batch_norm": "builders.batch_norm:command",
     "convolution": "builders.convolution:command",
+    "dense": "builders.dense:command",
+    "derive": "derivation:command",
     "gan": "builders.loss_forms:gan_command",
+    "gru": "builders.gru:command",
     "iou": "builders.measures:command",
     "iterate": "iteration:command",
     "localization": "builders.loss_forms:localization_command",
+    "lstm": "builders.lstm:command",
+    "mlp": "builders.mlp:command",
     "optimizer": "builders.optimisers:command",
     "pooling": "builders.pooling:command",
     "psnr": "builders.loss_forms:psnr_command",
-    "vae": "builders.loss_forms:vae_command",
-    "mlp": "builders.mlp:command",
-    "softmax": "builders.softmax:command",
-    "rnn": "builders.rnn:command",
     "residual": "builders.residual:command",
-    "lstm": "builders.lstm:command",
-    "gru": "builders.gru:command",
-    "dense": "builders.dense:command",
-    "batch_norm": "builders.batch_norm:command",
+    "rnn": "builders.rnn:command",
+    "softmax": "builders.softmax:command",
+    "vae": "builders.loss_forms:vae_command",
 }
 """Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
 
@@ -124,7 +124,9 @@ def _text(file: str, what: str = "file") -> str:
         words = f"a worksheet, or one of the forms {', '.join(FORMS)}" if what == "file" else "a text of answers"
         raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); name {words}.") from None
     if len(read) > _LARGEST:
-        raise UsageError(f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it.")
+        raise UsageError(
+            f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it."
+        )
     try:
         return read.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
