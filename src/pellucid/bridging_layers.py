@@ -13,11 +13,11 @@ import numpy as np
 
 from pellucid.bridging_losses import numbers
 from pellucid.errors import DataError
-from pellucid.worked.builders.convolution import unfold
 from pellucid.worked.builders.pooling import pooled
 from pellucid.worked.expression import Expr, as_expr
 from pellucid.worked.operations import clip, exp, leaky_relu, log, piecewise, relu, sigmoid, softmax, sqrt, tanh
 from pellucid.worked.tensors import place, summed, weighted
+from pellucid.worked.windows import unfold
 
 if TYPE_CHECKING:
     from torch import Tensor, fx, nn

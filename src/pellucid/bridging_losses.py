@@ -45,6 +45,13 @@ def numbers(tensor: Any) -> Names:
 def put_loss(sheet: Worksheet, output: Names, target: Any, loss: str | Callable[..., Any]) -> None:
     """Add the target t and the loss L to a worksheet.
 
+    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.worksheet import Worksheet
+    >>> sheet = Worksheet("yhat_1 = 3")
+    >>> put_loss(sheet, np.array([[Name("yhat_1")]]), [[1.0]], "mse")
+    >>> print(sheet.solve().value("L"))
+    4
+
     Args:
         sheet: where they go.
         output: the names of what the module gives, (N, …).

@@ -79,6 +79,15 @@ Grid: TypeAlias = Product | Table
 def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool = False) -> str:
     """Matrices or a table as text.
 
+    >>> print(show_grid(Table("steps", ("step", "w"), (("0", "1"), ("1", "0.5"))), "markdown"))
+    *steps*
+    <BLANKLINE>
+    | step | w |
+    |---:|---:|
+    | 0 | 1 |
+    | 1 | 0.5 |
+    <BLANKLINE>
+
     Args:
         grid: what to show.
         form: terminal, markdown, latex or html, the last three as a part of a document.
@@ -93,7 +102,11 @@ def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool =
 
 
 def as_json(grid: Grid, digits: int = 6, exact: bool = False) -> dict[str, Any]:
-    """The same as lists of texts, for a JSON document."""
+    """The same as lists of texts, for a JSON document.
+
+    >>> as_json(Table("steps", ("step", "w"), (("0", "1"),)))
+    {'title': 'steps', 'head': ['step', 'w'], 'rows': [['0', '1']]}
+    """
     setter = Unicode(digits, exact)
     if isinstance(grid, Table):
         rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]

@@ -139,6 +139,14 @@ def present(
 ) -> int:
     """Print a worksheet, or write it to a file whose ending tells the format; returns the exit code.
 
+    >>> present(Worksheet("a = 2; b = a^2; ? b"))
+    ? b
+      given: a = 2
+      b = a² = 2² = 4
+    <BLANKLINE>
+    1 line, each checked: 1 by NumPy. After = a number is exact, after ≈ it has 6 significant digits.
+    0
+
     Raises:
         UsageError: a file that cannot be written.
     """

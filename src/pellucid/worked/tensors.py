@@ -101,10 +101,22 @@ def weighted(left: Sequence[Operand], right: Sequence[Operand]) -> Expr:
 
 
 def ask_all(sheet: Worksheet, names: Tensor) -> None:
-    """Ask for the value of every component."""
+    """Ask for the value of every component.
+
+    >>> sheet = Worksheet()
+    >>> ask_all(sheet, place(sheet, "x", as_tensor([1, 2], "x")))
+    >>> [question.title for question in sheet.questions]
+    ['x_1', 'x_2']
+    """
     sheet.ask(*(each.name for each in names.flat))
 
 
 def ask_slopes(sheet: Worksheet, of: str, names: Tensor) -> None:
-    """Ask for the derivative of one quantity by every component."""
+    """Ask for the derivative of one quantity by every component.
+
+    >>> sheet = Worksheet("x_1 = 1; x_2 = 2; L = x_1*x_2")
+    >>> ask_slopes(sheet, "L", np.array([Name("x_1"), Name("x_2")]))
+    >>> [question.title for question in sheet.questions]
+    ['dL/dx_1', 'dL/dx_2']
+    """
     sheet.ask(*(f"d{of}/d{each.name}" for each in names.flat))

@@ -7,7 +7,6 @@ As in every library of networks the kernel is not flipped: z_i = b + Σ_k w_k x_
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +27,12 @@ from pellucid.worked.tensors import (
     summed,
     weighted,
 )
+from pellucid.worked.windows import pair, size_text, unfold
 from pellucid.worked.worksheet import Worksheet
 
-__all__ = ["command", "convolution", "convolved", "im2col", "pair", "positions", "size_text", "unfold", "upstream"]
+__all__ = ["command", "convolution", "convolved", "im2col", "upstream"]
 
 ZERO: Final = as_expr(0)
-PRODUCTS: Final = 25_000
 
 
 def convolution(
@@ -135,88 +134,6 @@ def im2col(
     return Product(title, (tuple(symbols), tuple(numbers)))
 
 
-def pair(value: int | Sequence[int], dimensions: int, name: str, least: int) -> tuple[int, ...]:
-    """One whole number a dimension.
-
-    >>> pair(2, 2, "stride", 1)
-    (2, 2)
-
-    Raises:
-        UsageError: another count of them, or a number that is too small.
-    """
-    found = tuple(value) if isinstance(value, Sequence) else (value,) * dimensions
-    if len(found) == 1:
-        found *= dimensions
-    if len(found) != dimensions or any(isinstance(n, bool) or n != int(n) or n < least for n in found):
-        raise UsageError(
-            f"{name}={value}: must be one whole number from {least} on, or {dimensions} of them; choose such numbers."
-        )
-    return tuple(map(int, found))
-
-
-def positions(
-    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> tuple[int, ...]:
-    """How many windows there are along each dimension: ⌊(n + 2p − d(f − 1) − 1)/s⌋ + 1.
-
-    >>> positions((5,), (3,), (2,), (1,), (1,))
-    (3,)
-
-    Raises:
-        UsageError: a window that is larger than what it slides over.
-    """
-    found = []
-    for n, f, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
-        reach = n + 2 * p - d * (f - 1) - 1
-        if reach < 0:
-            raise UsageError(
-                f"kernel={f}: with dilation {d} it spans {d * (f - 1) + 1} and the image with its padding only "
-                f"{n + 2 * p}; take a smaller kernel or more padding."
-            )
-        found.append(reach // s + 1)
-    return tuple(found)
-
-
-def size_text(
-    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> str:
-    """The size of the output with numbers, one formula a dimension.
-
-    >>> size_text((5,), (3,), (2,), (1,), (1,))
-    'size: ⌊(5 + 2·1 − 1·(3 − 1) − 1)/2⌋ + 1 = 3'
-    """
-    found = positions(size, kernel, stride, padding, dilation)
-    parts = [
-        f"⌊({n} + 2·{p} − {d}·({f} − 1) − 1)/{s}⌋ + 1 = {m}"
-        for n, f, s, p, d, m in zip(size, kernel, stride, padding, dilation, found, strict=True)
-    ]
-    return "size: " + (f"{parts[0]} each way" if len(parts) > 1 and len({*parts}) == 1 else ", ".join(parts))
-
-
-def unfold(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> Tensor:
-    """The windows of an image (C, …): (positions…, C, K…), None where a window reaches into the padding.
-
-    Raises:
-        UsageError: a window that is larger than the padded image, or more products than a worksheet has.
-    """
-    out = positions(x.shape[1:], kernel, stride, padding, dilation)
-    products = math.prod(out) * x.shape[0] * math.prod(kernel)
-    if products > PRODUCTS:
-        raise UsageError(
-            f"image.shape={x.shape}: {math.prod(out):,} windows make {products:,} products, and a worksheet, worked by hand, has "
-            f"at most {PRODUCTS:,}; take a smaller image or less padding."
-        )
-    found = np.full((*out, x.shape[0], *kernel), None, dtype=object)
-    for where in np.ndindex(*out):
-        for channel, *offset in np.ndindex(x.shape[0], *kernel):
-            at = [i * s + k * d - p for i, k, s, d, p in zip(where, offset, stride, dilation, padding, strict=True)]
-            if all(0 <= n < size for n, size in zip(at, x.shape[1:], strict=True)):
-                found[(*where, channel, *offset)] = x[(channel, *at)]
-    return found
-
-
 def convolved(
     sheet: Worksheet,
     name: str,
@@ -228,6 +145,13 @@ def convolved(
     plain: bool = False,
 ) -> Tensor:
     """Add a convolution's equations to a worksheet; returns the names of its output, (O, positions…).
+
+    >>> from pellucid.worked.expression import Name
+    >>> sheet = Worksheet("a = 1; b = 2; k = 3; c = 0.5")
+    >>> windows = np.array([[[Name("a")]], [[Name("b")]]], dtype=object)
+    >>> _ = convolved(sheet, "z", windows, np.array([Name("k")]), np.array([Name("c")]), plain=True)
+    >>> [str(sheet.solve().value(name)) for name in ("z_1", "z_2")]
+    ['7/2', '13/2']
 
     Args:
         sheet: where they go.
@@ -259,6 +183,11 @@ def convolved(
 
 def upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Numbers | None) -> bool:
     """Add L = Σ δ·z or L = Σ (z − t)² and ask for it; False where neither is given.
+
+    >>> from pellucid.worked.expression import Name
+    >>> sheet = Worksheet("z_1 = 3")
+    >>> upstream(sheet, np.array([Name("z_1")]), [2], None), str(sheet.solve().value("L"))
+    (True, '6')
 
     Raises:
         UsageError: both are given, or another shape than the output's.

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.convolution import pair, unfold, upstream
+from pellucid.worked.builders.convolution import upstream
 from pellucid.worked.expression import Call, Const, Expr, Name, Partial, as_expr
 from pellucid.worked.grids import Matrix, Product
 from pellucid.worked.presenting import Format, present, read_tensor
 from pellucid.worked.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed
+from pellucid.worked.windows import pair, unfold
 from pellucid.worked.worksheet import Worksheet
 
 __all__ = ["average_pooling", "command", "gradient_map", "max_pooling", "pooled"]
@@ -80,6 +81,9 @@ def average_pooling(
 
 def pooled(windows: Tensor, kind: Kind) -> Tensor:
     """What each window of `unfold` is pooled to; the channels come first, (C, positions…).
+
+    >>> pooled(np.array([[[Name("a"), None]], [[Name("b"), Name("c")]]], dtype=object), "max")[0, 1]
+    Call(function='max', args=(Name(name='b'), Name(name='c')), index=0)
 
     Args:
         windows: (positions…, C, K…) with None in the padding.
