@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import jaccard_score
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
@@ -250,7 +249,6 @@ def test_masks() -> None:
         wanted = {"IoU": (t & p).sum() / (t | p).sum(), "recall": p[t].mean(), "precision": t[p].mean()}
         for name, number in (wanted | {"specificity": 1 - p[~t].mean()}).items():
             assert float(solution.value(name)) == pytest.approx(number, abs=1e-12)
-        assert seed % 10 or float(solution.value("IoU")) == pytest.approx(jaccard_score(t, p))
         cells = mask_map(truth, said).lines[0][-1]
         assert isinstance(cells, Matrix)
         names = [each.name for row in cells.rows for each in row]
