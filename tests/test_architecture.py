@@ -24,7 +24,7 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("_catalog", "errors", "files"),
     ("data", "models", "lenses", "worked"),
-    ("tracing", "layer_formulas", "bridging"),
+    ("tracing", "layer_formulas", "bridging", "bridging_layers", "bridging_losses", "bridging_worksheet"),
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine"),
     ("inference", "looking", "exporting"),

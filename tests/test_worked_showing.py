@@ -208,7 +208,7 @@ def test_latex_is_balanced_ascii_of_known_commands(text: str) -> None:
         "text",
         "sqrt",
         "sigma",
-        "alpha",
+        *("alpha", "beta", "gamma", "delta", "epsilon", "lambda", "mu", "rho"),
         "pi",
         "ln",
         "exp",

@@ -5,6 +5,7 @@
     Worksheet()                  an empty one: w.h_1 = w.W_h * w.h_0 + 1; w.x = [1, 2]; w.ask("dL/dW_h")
     .solve(exact=, digits=)      a `Solution`: .value("L"), .derivative("L", "W_h"), .gradient("L", [...])
     .show(form, verify=)         "terminal", "markdown", "latex", "html", "json"; print(w) shows it as well
+    check_answers(sheet, text)   which of somebody's answers are right, the first wrong one, and the likely slip
     Array                        a vector or matrix of expressions: + − * / ** @, x[1], W[1, 2]
     exp log sqrt sigmoid tanh relu leaky_relu softmax maximum minimum absolute clip piecewise total
 
@@ -19,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pellucid.worked.answers import check_answers
     from pellucid.worked.arrays import Array
     from pellucid.worked.expression import Expr, Name
     from pellucid.worked.lines import CheckError
@@ -49,6 +51,7 @@ __all__ = [
     "Solution",
     "Worksheet",
     "absolute",
+    "check_answers",
     "clip",
     "exp",
     "leaky_relu",
@@ -67,6 +70,7 @@ __all__ = [
 _HOME = {
     "Array": "arrays",
     "CheckError": "lines",
+    "check_answers": "answers",
     "Expr": "expression",
     "Name": "expression",
     "Solution": "solution",

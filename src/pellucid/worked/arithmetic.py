@@ -60,10 +60,22 @@ def short(value: Value) -> Value:
 
 
 def plus(left: Value, right: Value) -> Value:
-    """The sum, exact if both are."""
+    """The sum, exact if both are; terms that cancel to their last digits leave 0, not the rounding of the working precision.
+
+    >>> with precision(10):
+    ...     third = decimal_of(Fraction(1, 3))
+    ...     print(plus(plus(third, third), plus(third, Fraction(-1))))
+    0
+    """
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return short(left + right)
-    return decimal_of(left) + decimal_of(right)
+    one, two = decimal_of(left), decimal_of(right)
+    found = one + two
+    if found and one and two:
+        lost = max(one.adjusted(), two.adjusted()) - found.adjusted()
+        if lost > decimal.getcontext().prec - 4:
+            return Decimal(0)
+    return found
 
 
 def times(left: Value, right: Value) -> Value:

@@ -15,11 +15,27 @@ from typing import Final, Literal
 
 from pellucid.errors import UsageError
 
-__all__ = ["FORMS", "form", "work"]
+__all__ = ["FORMS", "deliver", "form", "form_of", "work"]
 
 FORMS: Final[Mapping[str, str]] = {
+    "batch_norm": "builders.batch_norm:command",
+    "convolution": "builders.convolution:command",
+    "dense": "builders.dense:command",
     "derive": "derivation:command",
+    "gan": "builders.loss_forms:gan_command",
+    "gru": "builders.gru:command",
+    "iou": "builders.measures:command",
     "iterate": "iteration:command",
+    "localization": "builders.loss_forms:localization_command",
+    "lstm": "builders.lstm:command",
+    "mlp": "builders.mlp:command",
+    "optimizer": "builders.optimisers:command",
+    "pooling": "builders.pooling:command",
+    "psnr": "builders.loss_forms:psnr_command",
+    "residual": "builders.residual:command",
+    "rnn": "builders.rnn:command",
+    "softmax": "builders.softmax:command",
+    "vae": "builders.loss_forms:vae_command",
 }
 """Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
 
@@ -43,6 +59,7 @@ def work(
     verify: bool = False,
     format: Literal["terminal", "markdown", "latex", "html", "json"] | None = None,
     out: Path | None = None,
+    answers: Path | None = None,
 ) -> int:
     """Work a small network by hand: every question of a worksheet answered line by line, every line checked.
 
@@ -53,13 +70,37 @@ def work(
         verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
         format: how to show it; by default as the ending of --out says, else for the terminal.
         out: the file to write; by default the terminal.
+        answers: a text of answers to check, one "name = value" a line: which are right, the first wrong, the likely slip.
     """
     from pellucid.worked.worksheet import Worksheet
 
-    solution = Worksheet.parse(_text(file)).solve(exact=exact, digits=digits)
-    chosen = format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
+    sheet = Worksheet.parse(_text(file))
+    chosen = form_of(format, out)
     color = chosen == "terminal" and out is None and sys.stdout.isatty()
-    shown = solution.show(chosen, verify=verify, color=color)
+    if answers is not None:
+        from pellucid.worked.answers import check_answers
+
+        report = check_answers(sheet, _text(str(answers), "answers"), digits=digits)
+        return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
+    solution = sheet.solve(exact=exact, digits=digits)
+    return deliver(solution.show(chosen, verify=verify, color=color), out)
+
+
+def form_of(format: str | None, out: Path | None) -> str:
+    """The form in which to show: the one asked for, else the one of the file's ending, else the terminal's.
+
+    >>> form_of(None, Path("sheet.md"))
+    'markdown'
+    """
+    return format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
+
+
+def deliver(shown: str, out: Path | None) -> int:
+    """Print what is shown, or write it to a file and print the file's name.
+
+    Raises:
+        UsageError: a file that cannot be written.
+    """
     if out is None:
         print(shown)
         return 0
@@ -72,19 +113,21 @@ def work(
     return 0
 
 
-def _text(file: str) -> str:
-    """What stands in a worksheet's file; only as much is read as a worksheet may have."""
+def _text(file: str, what: str = "file") -> str:
+    """What stands in a worksheet's file, or one of answers; only as much is read as a worksheet may have."""
     if file == "-":
         return sys.stdin.read(_LARGEST + 1)
     try:
         with Path(file).open("rb") as stream:
             read = stream.read(_LARGEST + 1)
     except OSError as fault:
-        words = f", or one of the forms {', '.join(FORMS)}" if FORMS else ""
-        raise UsageError(f"file={file!r}: cannot be read ({fault.strerror}); name a worksheet{words}.") from None
+        words = f"a worksheet, or one of the forms {', '.join(FORMS)}" if what == "file" else "a text of answers"
+        raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); name {words}.") from None
     if len(read) > _LARGEST:
-        raise UsageError(f"file={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it.")
+        raise UsageError(
+            f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it."
+        )
     try:
         return read.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
-        raise UsageError(f"file={file!r}: byte {fault.start} is no UTF-8 text; save it as UTF-8.") from None
+        raise UsageError(f"{what}={file!r}: byte {fault.start} is no UTF-8 text; save it as UTF-8.") from None

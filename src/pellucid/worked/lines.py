@@ -95,7 +95,7 @@ class Sheet:
     values: Mapping[str, Value]
     digits: int = 6
     exact: bool = False
-    remarks: tuple[str, ...] = ()  # what is said of the whole sheet, before its answers
+    remarks: tuple[Words, ...] = ()  # what is said of the whole sheet, before its answers
 
 
 def checked(check: Check) -> str:
@@ -112,6 +112,9 @@ def checked(check: Check) -> str:
 def summary(sheet: Sheet) -> str:
     """How the lines of a sheet were checked, and how its numbers are to be read."""
     lines = [block for answer in sheet.answers for block in answer.blocks if isinstance(block, Line)]
+    if not lines and sheet.answers:
+        count = len(sheet.answers)
+        return f"{count} question{'s' * (count != 1)}; give what is not exact to {sheet.digits} significant digits."
     if not lines:
         return "Nothing is asked, and nothing is worked out: write an equation such as y = 2*3, and ? y."
     by = [line.check.how for line in lines if line.check]

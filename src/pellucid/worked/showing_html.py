@@ -28,7 +28,7 @@ _STYLE: Final = """
 .worked h2{font-size:1.15rem;font-weight:600;color:var(--mark);margin:0 0 .5rem}
 .worked h3{font-size:.85rem;font-weight:600;color:var(--soft);margin:.9rem 0 .2rem;text-transform:none}
 .worked p{margin:.2rem 0;color:var(--soft)}
-.worked .row{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem .3rem;padding:.22rem 0;overflow-x:auto}
+.worked .row{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem .3rem;padding:.22rem 0;overflow:auto hidden}
 .worked .row math{font-size:1.08em}
 .worked .label{color:var(--soft)}
 .worked .result{font-weight:600;background:color-mix(in srgb,var(--mark) 11%,transparent);border-radius:5px;
@@ -151,7 +151,7 @@ def _body(sheet: Sheet, verify: bool) -> str:
     setter = MathML(sheet.digits, sheet.exact)
     parts = [_answer(answer, setter, verify) for answer in sheet.answers]
     if sheet.remarks:
-        said = "\n".join(f"<p>{html.escape(each)}</p>" for each in sheet.remarks)
+        said = "\n".join(f"<p>{setter.text(each)}</p>" for each in sheet.remarks)
         parts.insert(0, f"<section>{said}</section>")
     return "\n".join([*parts, f"<footer>{html.escape(summary(sheet))}</footer>"])
 

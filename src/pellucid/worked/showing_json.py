@@ -25,7 +25,7 @@ def show(sheet: Sheet) -> str:
     return json.dumps(
         {
             "digits": sheet.digits,
-            **({"remarks": [*sheet.remarks]} if sheet.remarks else {}),
+            **({"remarks": [setter.text(each) for each in sheet.remarks]} if sheet.remarks else {}),
             "values": {name: number(sheet.values[name]) for name in sheet.values},
             "answers": [
                 {

@@ -29,6 +29,8 @@ _SIGNS: Final = {
     "∂": r"\partial",
     "ρ": r"\rho",
     "λ": r"\lambda",
+    "Σ": r"\sum",
+    "∞": r"\infty",
 }
 _SPECIAL: Final = {each: "\\" + each for each in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LETTERS: Final = {letter: word for word, letter in GREEK.items()}
@@ -141,7 +143,7 @@ class Latex(Typesetter):
 def document(sheet: Sheet, verify: bool) -> str:
     """A LaTeX document that pdflatex from Debian's texlive compiles."""
     setter = Latex(sheet.digits, sheet.exact)
-    parts = [setter.plain(each) for each in sheet.remarks]
+    parts = [setter.text(each) for each in sheet.remarks]
     parts += [_answer(answer, setter, verify) for answer in sheet.answers]
     note = rf"{{\small {setter.plain(summary(sheet))}}}"
     return _PREAMBLE + "\n\n".join([*parts, note]) + "\n\n\\end{document}"
@@ -162,7 +164,7 @@ def fragment(sheet: Sheet) -> str:
 def markdown(sheet: Sheet, verify: bool) -> str:
     """Markdown whose mathematics stands between dollar signs, as GitHub, pandoc and Jupyter read it."""
     setter = _Dollars(sheet.digits, sheet.exact)
-    parts: list[str] = [f"{setter.text((each,))}\n" for each in sheet.remarks]
+    parts: list[str] = [f"{setter.text(each)}\n" for each in sheet.remarks]
     for answer in sheet.answers:
         parts.append(f"### {setter.text(answer.title)}\n")
         for block in answer.blocks:

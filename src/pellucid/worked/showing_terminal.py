@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import Final, final
@@ -17,6 +18,7 @@ __all__ = ["Unicode", "show"]
 _ABOVE: Final = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
 _BELOW: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _ACCENTS: Final = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307"}
+_WIDTH: Final = 110  # of sentences about the whole sheet
 _COLUMN: Final = 72  # longer lines have their check right after them
 _NAMES: Final = {"sigmoid": "σ", "log": "ln", "relu": "ReLU", "leaky_relu": "leakyReLU"}
 
@@ -125,7 +127,7 @@ def show(sheet: Sheet, verify: bool, color: bool) -> str:
         color: bold results and dimmed remarks, by escape codes.
     """
     setter = Unicode(sheet.digits, sheet.exact)
-    parts = ["\n".join(sheet.remarks)] if sheet.remarks else []
+    parts = ["\n".join(textwrap.fill(setter.text(each), _WIDTH) for each in sheet.remarks)] if sheet.remarks else []
     parts += [_answer(answer, setter, verify, color) for answer in sheet.answers]
     return "\n\n".join([*parts, _styled(summary(sheet), "2", color)])
 

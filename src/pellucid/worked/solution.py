@@ -13,7 +13,7 @@ from pellucid.worked.arithmetic import precision
 from pellucid.worked.chain import Graph
 from pellucid.worked.equation import Equation
 from pellucid.worked.expression import Value
-from pellucid.worked.lines import Answer, Sheet
+from pellucid.worked.lines import Answer, Sheet, Words
 from pellucid.worked.questions import Question
 from pellucid.worked.showing import show
 from pellucid.worked.solved import Solved
@@ -48,7 +48,7 @@ class Solution:
         equations: Mapping[str, Equation],
         order: Sequence[str],
         questions: Sequence[Question],
-        remarks: Sequence[str] = (),
+        remarks: Sequence[Words] = (),
         *,
         exact: bool = False,
         digits: int = 6,

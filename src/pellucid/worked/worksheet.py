@@ -21,6 +21,7 @@ from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.arrays import Array, Bound, Scope, Shape, component, elaborate, ranges, scalar, whole
 from pellucid.worked.equation import Equation
 from pellucid.worked.expression import At, Expr, Index, Name, as_expr, depth, names
+from pellucid.worked.lines import Words
 from pellucid.worked.notation import parse
 from pellucid.worked.questions import Question
 from pellucid.worked.solution import Solution
@@ -54,7 +55,8 @@ class Worksheet:
         self._equations: dict[str, Equation] = {}
         self._shapes: dict[str, Shape] = {}
         self._questions: list[Question] = []
-        self._remarks: list[str] = []
+        self._remarks: list[Words] = []
+        self._held: set[str | Words] = set()
         if text:
             _fill(self, parse(text))
 
@@ -112,12 +114,25 @@ class Worksheet:
                 assert isinstance(each, Ask)
                 self._ask(each)
 
-    def remark(self, *sentences: str) -> None:
-        """Say something about the whole sheet, such as a convention; it is shown before the answers."""
-        self._remarks += sentences
+    def remark(self, *words: str | Expr | tuple[str, ...], hint: bool = False) -> None:
+        """Say one sentence about the whole sheet, text and expressions in turn; it is shown before the answers.
+
+        An exercise leaves a `hint` out.
+        """
+        self._remarks.append(words)
+        if hint:
+            self._held.add(words)
+
+    def hold_back(self, *names: str) -> None:
+        """Leave equations out of an exercise, since they hold a part of its answer."""
+        self._held |= {*names}
+
+    def is_held(self, what: str | Words) -> bool:
+        """Whether an exercise leaves out the equation of a name, or a remark."""
+        return what in self._held
 
     @property
-    def remarks(self) -> Sequence[str]:
+    def remarks(self) -> Sequence[Words]:
         """What is said of the whole sheet, in order."""
         return tuple(self._remarks)
 

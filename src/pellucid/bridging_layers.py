@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the traced graph of a torch module to the equations of a worksheet, one layer after another."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pellucid.bridging_losses import numbers
+from pellucid.errors import DataError
+from pellucid.worked.builders.pooling import pooled
+from pellucid.worked.expression import Expr, as_expr
+from pellucid.worked.operations import clip, exp, leaky_relu, log, piecewise, relu, sigmoid, softmax, sqrt, tanh
+from pellucid.worked.tensors import place, summed, weighted
+from pellucid.worked.windows import unfold
+
+if TYPE_CHECKING:
+    from torch import Tensor, fx, nn
+
+    from pellucid.worked.tensors import Tensor as Names
+    from pellucid.worked.worksheet import Worksheet
+
+__all__ = ["Walk"]
+
+_SIMPLE: Final[Mapping[str, Callable[..., Expr]]] = {
+    "ReLU": relu,
+    "relu": relu,
+    "Sigmoid": sigmoid,
+    "sigmoid": sigmoid,
+    "Tanh": tanh,
+    "tanh": tanh,
+    "SiLU": lambda u: u * sigmoid(u),
+    "silu": lambda u: u * sigmoid(u),
+    "Softplus": lambda u: log(1 + exp(u)),
+    "ReLU6": lambda u: clip(u, 0, 6),
+    "relu6": lambda u: clip(u, 0, 6),
+    "exp": exp,
+    "neg": operator.neg,
+}
+_JOINED: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
+    "add": operator.add,
+    "iadd": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "truediv": operator.truediv,
+}
+
+
+class Walk:
+    """Runs through a graph and writes each operation's equations; arrays of names take the place of tensors.
+
+    Args:
+        sheet: where the equations go.
+        module: whose parameters are read.
+        called: what each parameter is called, of `parameter_names`.
+    """
+
+    def __init__(self, sheet: Worksheet, module: nn.Module, called: Mapping[str, str]) -> None:
+        self.sheet, self.module, self.called = sheet, module, called
+        self.placed: dict[str, Names] = {}  # parameters by their path
+        self.used = {*called.values(), "L", "x", "t", "p"}
+
+    def run(self, graph: fx.GraphModule, inputs: Tensor) -> Names:
+        """The names of what the module gives for these inputs.
+
+        Raises:
+            DataError: an operation that has no worksheet.
+        """
+        from torch.fx.node import map_arg
+
+        values: dict[str, Any] = {}
+        for node in graph.graph.nodes:
+            args, options = map_arg((node.args, node.kwargs), lambda each: values[each.name])
+            match node.op:
+                case "placeholder":
+                    values[node.name] = self.quantities("x", numbers(inputs))
+                case "get_attr":
+                    values[node.name] = self.parameter(str(node.target), graph)
+                case "call_module":
+                    inner = self.module.get_submodule(str(node.target))
+                    values[node.name] = self.layer(inner, str(node.target), node.name, args[0])
+                case "output":
+                    if not isinstance(args[0], np.ndarray):
+                        raise DataError("module: gives several outputs; make it give one tensor.")
+                    return args[0]
+                case _:
+                    called = node.target if isinstance(node.target, str) else node.target.__name__
+                    values[node.name] = self.function(called, node.name, args, options)
+        raise DataError("module: gives nothing; return its output.")
+
+    def parameter(self, path: str, root: nn.Module | None = None) -> Names:
+        """The names of a parameter's components; a shared one has its names once."""
+        owner, _, key = path.rpartition(".")
+        tensor = getattr((root or self.module).get_submodule(owner), key)
+        for name, each in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            if each is tensor:
+                path = name
+        if path not in self.placed:
+            name = self.called.get(path) or self.fresh("c", path)  # a tensor that is no parameter
+            self.placed[path] = place(self.sheet, name, numbers(tensor))
+        return self.placed[path]
+
+    def fresh(self, letter: str, node: str) -> str:
+        """A name made of a letter and a node's that no other quantity has."""
+        where = node.replace("_", "").replace(".", "")
+        name = f"{letter}{where}" if where[:1].isdigit() else f"{letter}_{where}"
+        while name in self.used:
+            name += "x"
+        self.used.add(name)
+        return name
+
+    def quantities(self, name: str, values: Names) -> Names:
+        """Equations of a batch; of a single sample the place in the batch is left out of the names."""
+        return place(self.sheet, name, values[0] if len(values) == 1 and values.ndim > 1 else values).reshape(
+            values.shape
+        )
+
+    def named(self, letter: str, node: str, values: Names) -> Names:
+        """Equations under a fresh name."""
+        return self.quantities(self.fresh(letter, node), values)
+
+    def layer(self, inner: nn.Module, path: str, node: str, x: Names) -> Names:
+        """The equations of a layer."""
+        kind = type(inner).__name__
+        if kind in _SIMPLE:
+            if kind == "Softplus" and (getattr(inner, "beta", 1), getattr(inner, "threshold", 20)) != (1, 20):
+                raise DataError(
+                    f"module.{path}: Softplus has a worksheet with beta=1 and threshold=20 only; take these."
+                )
+            return self.named("a", node, _each(_SIMPLE[kind], x))
+        layer: Any = inner
+        match kind:
+            case "Identity" | "Dropout" | "Dropout1d" | "Dropout2d":
+                return x
+            case "Flatten":
+                return _flat(x, layer.start_dim, layer.end_dim)
+            case "Linear":
+                return self.named("z", node, self._linear(inner, path, x))
+            case "Conv1d" | "Conv2d":
+                return self.named("z", node, self._convolution(inner, path, x))
+            case "MaxPool1d" | "MaxPool2d" | "AvgPool1d" | "AvgPool2d":
+                return self.named("z", node, _pooling(inner, path, x))
+            case "BatchNorm1d" | "BatchNorm2d":
+                return self.named("z", node, self._batch_norm(inner, path, x))
+            case "LeakyReLU":
+                return self.named("a", node, _each(lambda u: leaky_relu(u, _decimal(layer.negative_slope)), x))
+            case "ELU":
+                alpha = as_expr(_decimal(layer.alpha))
+                return self.named("a", node, _each(lambda u: piecewise((u, u > 0), otherwise=alpha * (exp(u) - 1)), x))
+            case "Softmax":
+                return self.named("p", node, _softmax(x, layer.dim))
+        raise DataError(f"module.{path or kind}: {kind} has no worksheet; take layers that `from_torch` names.")
+
+    def function(self, called: str, node: str, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """The equations of a function or a tensor's method; of what asks for a shape, the shape."""
+        x = args[0]
+
+        def option(place: int, key: str, default: Any) -> Any:
+            return args[place] if len(args) > place else options.get(key, default)
+
+        if called in _SIMPLE and isinstance(x, np.ndarray):
+            return self.named("a", node, _each(_SIMPLE[called], x))
+        if called in _JOINED and len(args) == 2 and any(isinstance(each, np.ndarray) for each in args):
+            one, two = (
+                each if isinstance(each, np.ndarray) else np.array(as_expr(each), dtype=object) for each in args
+            )
+            return self.named("z", node, np.array(_JOINED[called](one, two), dtype=object))
+        match called:
+            case "leaky_relu":
+                slope = _decimal(option(1, "negative_slope", 0.01))
+                return self.named("a", node, _each(lambda u: leaky_relu(u, slope), x))
+            case "softmax":
+                return self.named("p", node, _softmax(x, option(1, "dim", None)))
+            case "flatten":
+                return _flat(x, option(1, "start_dim", 0), option(2, "end_dim", -1))
+            case "view" | "reshape":
+                shape = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+                return x.reshape(tuple(shape))
+            case "size":
+                return x.shape if len(args) == 1 else x.shape[args[1]]
+            case "getattr" if args[1] == "shape":
+                return x.shape
+            case "getitem":
+                return x[args[1]]
+            case "dropout" if not option(2, "training", True):
+                return x
+        raise DataError(f"module: the function {called} has no worksheet; take layers that `from_torch` names.")
+
+    def _linear(self, inner: Any, path: str, x: Names) -> Names:
+        W = self.parameter(f"{path}.weight" if path else "weight")  # (out, in)
+        b = self.parameter(f"{path}.bias" if path else "bias") if inner.bias is not None else None
+        rows = x.reshape(-1, x.shape[-1])
+        found = [[_plus(weighted(list(w), list(row)), b, n) for n, w in enumerate(W)] for row in rows]
+        made: Names = np.array(found, dtype=object)
+        return made.reshape(*x.shape[:-1], len(W))
+
+    def _convolution(self, inner: Any, path: str, x: Names) -> Names:
+        size = len(inner.kernel_size)
+        padding = inner.padding
+        if padding == "valid":
+            padding = (0,) * size
+        elif padding == "same":
+            spans = [d * (f - 1) for d, f in zip(inner.dilation, inner.kernel_size, strict=True)]
+            if any(span % 2 for span in spans):
+                raise DataError(f"module.{path}: pads one side more than the other; take an odd kernel.")
+            padding = tuple(span // 2 for span in spans)
+        if inner.padding_mode != "zeros":
+            raise DataError(f"module.{path}: pads with {inner.padding_mode}; a worksheet pads with zeros, take these.")
+        W = self.parameter(f"{path}.weight" if path else "weight")  # (O, C/groups, K…)
+        b = self.parameter(f"{path}.bias" if path else "bias") if inner.bias is not None else None
+        samples = []
+        for sample in x:  # (C, …)
+            windows = unfold(sample, inner.kernel_size, inner.stride, padding, inner.dilation)
+            out, per = windows.shape[:size], W.shape[1]
+            found = np.empty((len(W), *out), dtype=object)
+            for o, *where in np.ndindex(*found.shape):
+                first = o // (len(W) // inner.groups) * per
+                window = windows[tuple(where)][first : first + per]
+                kept = [(w, each) for w, each in zip(W[o].flat, window.flat, strict=True) if each is not None]
+                found[(o, *where)] = _plus(weighted([w for w, _ in kept], [each for _, each in kept]), b, o)
+            samples.append(found)
+        return np.array(samples, dtype=object)
+
+    def _batch_norm(self, inner: Any, path: str, x: Names) -> Names:
+        if inner.running_mean is None:
+            raise DataError(f"module.{path}: keeps no running averages; take track_running_stats=True.")
+        prefix = f"{path}." if path else ""
+        mean, variance = self.parameter(f"{prefix}running_mean"), self.parameter(f"{prefix}running_var")
+        scale = (self.parameter(f"{prefix}weight"), self.parameter(f"{prefix}bias")) if inner.affine else None
+        found = np.empty(x.shape, dtype=object)
+        for where in np.ndindex(x.shape):
+            c = where[1]
+            value = (x[where] - mean[c]) / sqrt(variance[c] + _decimal(inner.eps))
+            found[where] = value if scale is None else scale[0][c] * value + scale[1][c]
+        return found
+
+
+def _each(how: Callable[..., Expr], x: Names) -> Names:
+    found = np.empty(x.shape, dtype=object)
+    for where in np.ndindex(x.shape):
+        found[where] = how(x[where])
+    return found
+
+
+def _plus(total: Expr, b: Names | None, place: int) -> Expr:
+    return total if b is None else summed([b[place]]) if total == as_expr(0) else total + b[place]
+
+
+def _decimal(number: Any) -> Fraction:
+    return Fraction(str(number))
+
+
+def _flat(x: Names, start: int, end: int) -> Names:
+    start, end = start % x.ndim, end % x.ndim
+    return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
+
+
+def _softmax(x: Names, dim: int | None) -> Names:
+    if dim is None:
+        raise DataError("module: a softmax without dim guesses along which one it goes; give it dim=1.")
+    moved = np.moveaxis(x, dim, -1)
+    found = np.empty(moved.shape, dtype=object)
+    for where in np.ndindex(*moved.shape[:-1]):
+        found[where] = list(softmax(*moved[where]))
+    return np.moveaxis(found, -1, dim)
+
+
+def _pooling(inner: Any, path: str, x: Names) -> Names:
+    """The equations of a pooling (N, C, …)."""
+    size = x.ndim - 2
+
+    def wide(value: Any) -> tuple[int, ...]:
+        return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * size
+
+    average = type(inner).__name__.startswith("Avg")
+    if inner.ceil_mode or getattr(inner, "return_indices", False) or getattr(inner, "divisor_override", None):
+        raise DataError(
+            f"module.{path}: ceil_mode, return_indices and divisor_override have no worksheet; leave them out."
+        )
+    f, s, p = wide(inner.kernel_size), wide(inner.stride), wide(inner.padding)
+    d = (1,) * size if average else wide(inner.dilation)
+    samples = []
+    for sample in x:
+        windows = unfold(sample, f, s, p, d)
+        if average and not inner.count_include_pad:
+            inside = np.array([each is not None for each in windows.flat]).reshape(windows.shape)
+            counts: Any = inside.sum(axis=tuple(range(size + 1, windows.ndim)))  # (positions…, C)
+            sums = pooled(windows, "average") * as_expr(math.prod(f))
+            samples.append(sums / np.moveaxis(counts, -1, 0).astype(object))
+        else:
+            samples.append(pooled(windows, "average" if average else "max"))
+    return np.array(samples, dtype=object)

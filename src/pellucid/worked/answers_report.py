@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a text of answers, and how it is shown: for a terminal, in Markdown, as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Final, final
+
+from pellucid.errors import UnknownNameError
+from pellucid.worked.answers_reading import LEAST, BadLine, Entry
+from pellucid.worked.expression import Const, Name, Value
+from pellucid.worked.lines import Words
+from pellucid.worked.numerals import numeral
+from pellucid.worked.questions import RULES
+from pellucid.worked.showing_json import number
+from pellucid.worked.showing_terminal import Unicode
+
+__all__ = ["FORMS", "Checked", "Report", "summary"]
+
+FORMS: Final = ("terminal", "markdown", "json")
+_MARKS: Final = {"right": ("✓", "32"), "wrong": ("✗", "31"), "follows": ("↳", "33")}
+_TOLERANCE: Final = f"A number is right within one unit of its last digit, and to at least {LEAST} significant digits."
+_FOLLOWS: Final = "↳ is wrong, but worked out correctly from an earlier wrong number."
+
+
+@final
+@dataclass(frozen=True)
+class Checked:
+    """One answer with its verdict.
+
+    Args:
+        entry: as it was read.
+        status: right, wrong, or follows, which is wrong and yet rightly worked out from an earlier wrong one.
+        value: the number given, or what the formula given comes to.
+        truth: the right number.
+        first: whether it is the first that is wrong.
+        reason: a sentence on what may have happened.
+        slip: the name of the likely slip.
+        others: further slips that lead to this number, each with its sentence.
+        after: the lines whose wrong numbers it follows from.
+    """
+
+    entry: Entry
+    status: str
+    value: Value
+    truth: Value
+    first: bool = False
+    reason: Words = ()
+    slip: str = ""
+    others: tuple[tuple[str, Words], ...] = ()
+    after: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What it is about, as in a text."""
+        return self.entry.target.key
+
+
+@final
+@dataclass(frozen=True)
+class Report:
+    """What became of a text of answers; in the order of its lines.
+
+    Args:
+        checked: the answers that could be read.
+        bad: the lines that could not.
+        missing: the worksheet's questions that are not answered.
+        digits: significant digits that are shown.
+    """
+
+    checked: tuple[Checked, ...]
+    bad: tuple[BadLine, ...]
+    missing: tuple[str, ...]
+    digits: int = 6
+
+    @cached_property
+    def first(self) -> Checked | None:
+        """The first answer that is wrong: none that it depends on is."""
+        return next((each for each in self.checked if each.first), None)
+
+    def count(self, status: str) -> int:
+        """How many answers are right, wrong, or follow."""
+        return sum(each.status == status for each in self.checked)
+
+    def show(self, form: str = "terminal", *, color: bool = False) -> str:
+        """The report as text.
+
+        Args:
+            form: terminal, markdown or json.
+            color: for the terminal.
+
+        Raises:
+            UnknownNameError: no such format.
+        """
+        if form not in FORMS:
+            raise UnknownNameError("format", form, FORMS)
+        if form == "json":
+            return _json(self)
+        return _markdown(self) if form == "markdown" else _terminal(self, color)
+
+    def __str__(self) -> str:
+        return self.show()
+
+
+def summary(report: Report) -> str:
+    """How many answers are right, in a sentence."""
+    right, wrong, follows = (report.count(status) for status in ("right", "wrong", "follows"))
+    total = len(report.checked)
+    if not total:
+        return "No answer could be read."
+    if right == total:
+        return "The answer is right." if total == 1 else f"All {total} answers are right."
+    if total == 1:
+        return "The answer is wrong."
+    parts = [f"{right} of {total} answers {'is' if right == 1 else 'are'} right"]
+    parts += [f"{wrong} {'is' if wrong == 1 else 'are'} wrong"] if wrong else []
+    parts += [f"{follows} follow{'s' * (follows == 1)} from {'it' if wrong == 1 else 'these'}"] if follows else []
+    first = report.first
+    which = f" The first wrong one is in line {first.entry.at[0]}." if first else ""
+    return ", ".join(parts) + "." + which
+
+
+def _terminal(report: Report, color: bool) -> str:
+    setter = Unicode(report.digits)
+    width = max((len(str(each.entry.at[0])) for each in report.checked), default=1)
+    left = [_answer(each, setter) for each in report.checked]
+    column = min(max((len(text) for text in left), default=0), 40)
+    rows = [_styled(summary(report), "1", color), ""]
+    for each, text in zip(report.checked, left, strict=True):
+        mark, code = _MARKS[each.status]
+        verdict = _verdict(each, setter)
+        gap = " " * max(3, column + 3 - len(text)) if verdict else ""
+        rows.append(f"  {_styled(mark, code, color)} line {each.entry.at[0]:<{width}}  {text}{gap}{verdict}".rstrip())
+        rows += [
+            _styled(" " * (width + 11) + sentence, "2" if n else "", color) for n, sentence in _reasons(each, setter)
+        ]
+    if report.bad:
+        rows += ["", _styled("Lines that could not be read", "3", color)]
+        rows += [f"  {_styled('?', '35', color)} {each.sentence}" for each in report.bad]
+    if report.missing:
+        rows += ["", f"Not answered: {'; '.join(_grouped(report.missing))}."]
+    return "\n".join([*rows, "", *(_styled(line, "2", color) for line in _legend(report))])
+
+
+def _markdown(report: Report) -> str:
+    setter = Unicode(report.digits)
+    rows = [f"**{summary(report)}**", "", "| | line | answer | right | what happened |", "|---|---|---|---|---|"]
+    for each in report.checked:
+        right = "" if each.status == "right" else _number(each.truth, setter)
+        reasons = [sentence for _, sentence in _reasons(each, setter)]
+        head = [_verdict(each, setter)] if each.status == "follows" else []
+        told = "<br>".join([*(["**first wrong**"] if each.first else []), *head, *reasons])
+        cells = [_MARKS[each.status][0], str(each.entry.at[0]), _answer(each, setter), right, told]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if report.bad:
+        rows += ["", "Lines that could not be read:", "", *(f"- {each.sentence}" for each in report.bad)]
+    if report.missing:
+        rows += ["", f"Not answered: {'; '.join(f'`{each}`' for each in _grouped(report.missing))}."]
+    return "\n".join([*rows, "", " ".join(_legend(report))])
+
+
+def _grouped(missing: tuple[str, ...]) -> list[str]:
+    """Parameters of one update together."""
+    groups: dict[str, list[str]] = {}
+    for key in missing:
+        name, after, update = key.partition(" after ")
+        groups.setdefault(after + update or key, []).append(name)
+    return [", ".join(names) + (ending if ending.startswith(" after ") else "") for ending, names in groups.items()]
+
+
+def _legend(report: Report) -> list[str]:
+    return [_TOLERANCE, *([_FOLLOWS] if report.count("follows") else [])]
+
+
+def _json(report: Report) -> str:
+    setter = Unicode(report.digits)
+    first = report.first
+    content: dict[str, Any] = {
+        "answers": [
+            {
+                "line": each.entry.at[0],
+                "column": each.entry.at[1],
+                "about": each.key,
+                "given": each.entry.text,
+                "value": number(each.value),
+                "right": number(each.truth),
+                "status": each.status,
+                "first": each.first,
+                "slip": each.slip or None,
+                "reason": setter.text(each.reason) or None,
+                "others": [{"slip": name, "reason": setter.text(words)} for name, words in each.others],
+                "follows_from_lines": list(each.after),
+            }
+            for each in report.checked
+        ],
+        "counts": {status: report.count(status) for status in _MARKS},
+        "first_wrong": first.key if first else None,
+        "bad_lines": [{"line": each.line, "text": each.text, "reason": each.sentence} for each in report.bad],
+        "not_answered": list(report.missing),
+        "tolerance": _TOLERANCE,
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1)
+
+
+def _answer(each: Checked, setter: Unicode) -> str:
+    """`ŷ₂ = 6`, a formula with what it comes to."""
+    target = each.entry.target
+    left = setter.write(target.symbol)
+    if target.update:
+        rule, steps = target.update.rule, target.update.steps
+        said = ", ".join(f"{k}={float(v):g}" for k, v in target.update.options if v != RULES[rule][k] or k == "lr")
+        left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({said}) on {setter.write(Name(target.of))}"
+    if each.entry.number is not None:
+        return f"{left} = {each.entry.text.replace('-', '−')}"
+    text, value = setter.write(each.entry.formula), _number(each.value, setter)
+    return f"{left} = {text}" + (f" {_sign(each.value, setter)} {value}" if value != text else "")
+
+
+def _verdict(each: Checked, setter: Unicode) -> str:
+    right = f"{_sign(each.truth, setter).replace('=', '').strip()} {_number(each.truth, setter)}".strip()
+    if each.status == "wrong":
+        return f"{'first wrong; ' * each.first}right: {right}"
+    if each.status == "follows":
+        lines = ", ".join(map(str, each.after))
+        return f"follows from line{'s' * (len(each.after) > 1)} {lines}   (right: {right})"
+    return ""
+
+
+def _reasons(each: Checked, setter: Unicode) -> list[tuple[int, str]]:
+    """The likely slip, and on further lines the other ones."""
+    if each.status == "right":
+        return [(0, setter.text(each.reason) + ".")] if each.reason else []
+    if each.status == "follows":
+        return []
+    if not each.reason:
+        return [(0, "None of the slips that were tried leads to this number.")]
+    told = [(0, _sentence(setter.text(each.reason)))]
+    return told + [(1, f"or: {setter.text(words)}.") for _, words in each.others]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "." if text[:1].isascii() else text + "."
+
+
+def _number(value: Any, setter: Unicode) -> str:
+    return setter.write(Const(value))
+
+
+def _sign(value: Any, setter: Unicode) -> str:
+    return "=" if isinstance(value, Fraction) and numeral(value, setter.digits).exact else "≈"
+
+
+def _styled(text: str, code: str, color: bool) -> str:
+    return f"\033[{code}m{text}\033[0m" if color and code else text

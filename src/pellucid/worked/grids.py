@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matrices beside each other and tables, in every format that a worksheet is shown in.
+
+Product    matrices with signs between them, first in symbols, then with numbers
+Table      a head and rows of cells
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+from pellucid.worked.expression import Expr
+from pellucid.worked.showing_html import MathML
+from pellucid.worked.showing_latex import Latex
+from pellucid.worked.showing_terminal import Unicode
+
+__all__ = ["Grid", "Matrix", "Product", "Table", "as_json", "show_grid"]
+
+Cell: TypeAlias = Expr | str
+
+
+@final
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of expressions of one length.
+
+    Args:
+        rows: top to bottom; a vector is a matrix of one column.
+    """
+
+    rows: tuple[tuple[Expr, ...], ...]
+
+
+@final
+@dataclass(frozen=True)
+class Product:
+    """Lines of matrices with signs between them, such as z = X·w.
+
+    >>> from pellucid.worked.expression import Name, as_expr
+    >>> X = Matrix(((as_expr(0), Name("x_1")), (Name("x_1"), Name("x_2"))))
+    >>> print(show_grid(Product("windows", ((X, "·", Matrix(((Name("w_1"),), (Name("w_2"),)))),))))
+    windows
+    <BLANKLINE>
+      ⎡  0  x₁ ⎤   ⎡ w₁ ⎤
+      ⎣ x₁  x₂ ⎦ · ⎣ w₂ ⎦
+
+    Args:
+        title: a sentence about it.
+        lines: each a sequence of matrices, expressions and signs; spaces alone are a gap.
+    """
+
+    title: str
+    lines: tuple[tuple[Matrix | Cell, ...], ...]
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """A head and rows of cells; expressions are written as mathematics.
+
+    Args:
+        title: a sentence about it.
+        head: one cell a column.
+        rows: cells, one a column.
+    """
+
+    title: str
+    head: tuple[Cell, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+Grid: TypeAlias = Product | Table
+
+
+def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool = False) -> str:
+    """Matrices or a table as text.
+
+    >>> print(show_grid(Table("steps", ("step", "w"), (("0", "1"), ("1", "0.5"))), "markdown"))
+    *steps*
+    <BLANKLINE>
+    | step | w |
+    |---:|---:|
+    | 0 | 1 |
+    | 1 | 0.5 |
+    <BLANKLINE>
+
+    Args:
+        grid: what to show.
+        form: terminal, markdown, latex or html, the last three as a part of a document.
+        digits: significant digits of numbers that are not exact.
+        exact: show fractions as fractions.
+    """
+    if form == "html":
+        return _html(grid, MathML(digits, exact))
+    if form in ("latex", "markdown"):
+        return _latex(grid, Latex(digits, exact), form == "markdown")
+    return _terminal(grid, Unicode(digits, exact))
+
+
+def as_json(grid: Grid, digits: int = 6, exact: bool = False) -> dict[str, Any]:
+    """The same as lists of texts, for a JSON document.
+
+    >>> as_json(Table("steps", ("step", "w"), (("0", "1"),)))
+    {'title': 'steps', 'head': ['step', 'w'], 'rows': [['0', '1']]}
+    """
+    setter = Unicode(digits, exact)
+    if isinstance(grid, Table):
+        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
+        return {"title": grid.title, "head": rows[0], "rows": rows[1:]}
+    lines = [
+        [
+            [[setter.write(each) for each in row] for row in part.rows]
+            if isinstance(part, Matrix)
+            else _written(part, setter)
+            for part in line
+        ]
+        for line in grid.lines
+    ]
+    return {"title": grid.title, "lines": lines}
+
+
+def _written(cell: Cell, setter: Unicode | MathML | Latex) -> str:
+    return setter.plain(cell) if isinstance(cell, str) else setter.math(setter.write(cell))
+
+
+def _terminal(grid: Grid, setter: Unicode) -> str:
+    if isinstance(grid, Table):
+        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
+        return "\n".join([grid.title, "", *(f"  {row}".rstrip() for row in _ruled(rows))])
+    found = [grid.title]
+    for line in grid.lines:
+        blocks = [_bracketed(part, setter) if isinstance(part, Matrix) else [_written(part, setter)] for part in line]
+        height = max(map(len, blocks))
+        padded = []
+        for block in blocks:
+            above = (height - len(block) + 1) // 2 if len(block) > 1 or height % 2 else height // 2
+            wide = _width(block[0])
+            rest = height - len(block) - above
+            padded.append([" " * wide] * above + block + [" " * wide] * rest)
+        found += ["", *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True))]
+    return "\n".join(found)
+
+
+def _bracketed(matrix: Matrix, setter: Unicode) -> list[str]:
+    rows = _aligned([[setter.write(each) for each in row] for row in matrix.rows])
+    if len(rows) == 1:
+        return [f"[ {rows[0]} ]"]
+    ends = [("⎡", "⎤"), *[("⎢", "⎥")] * (len(rows) - 2), ("⎣", "⎦")]
+    return [f"{left} {row} {right}" for (left, right), row in zip(ends, rows, strict=True)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells to the right of their columns, so that numbers stand below each other."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(" " * (w - _width(cell)) + cell for cell, w in zip(row, widths, strict=True)) for row in rows]
+
+
+def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines, with a rule below the head."""
+    head, *body = _aligned(rows)
+    return [head, "─" * _width(head), *body]
+
+
+def _width(text: str) -> int:
+    return sum(not unicodedata.combining(letter) for letter in text)
+
+
+def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
+    if isinstance(grid, Table) and dollars:
+        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
+        if all(isinstance(each, str) for each in grid.head):
+            rows[0] = [str(each) for each in grid.head]
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        return "\n".join([f"*{grid.title}*\n", lines[0], "|" + "---:|" * len(rows[0]), *lines[1:]]) + "\n"
+    if isinstance(grid, Table):
+        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
+        written = [" & ".join(row) + r" \\" for row in rows]
+        body = "\n".join([written[0], r"\hline", *written[1:]])
+        columns = "r" * len(grid.head)
+        size = r"\small" if len(grid.head) < 7 else r"\scriptsize"
+        return (
+            rf"\textit{{{setter.plain(grid.title)}}}"
+            "\n\n"
+            rf"{{{size}\begin{{tabular}}{{{columns}}}"
+            f"\n{body}\n"
+            r"\end{tabular}}" + "\n"
+        )
+    title = f"*{grid.title}*" if dollars else rf"\textit{{{setter.plain(grid.title)}}}"
+    found = [title]
+    for line in grid.lines:
+        inner = " ".join(
+            _array(part, setter) if isinstance(part, (Matrix, Expr)) else _SIGN.get(part, part) for part in line
+        )
+        wide = max(sum(len(part.rows[0]) for part in line if isinstance(part, Matrix)), 1)
+        size = r"\scriptsize" if wide > 12 else r"\small"
+        found.append(f"$$\n{inner}\n$$" if dollars else rf"{{{size}\arraycolsep=3pt ${inner}$}}")
+    return "\n\n".join(found) + "\n"
+
+
+_SIGN = {"·": r"\cdot", "−": "-", "≈": r"\approx", " ": r"\quad "}
+
+
+def _array(matrix: Matrix | Expr, setter: Latex) -> str:
+    if isinstance(matrix, Expr):
+        return setter.write(matrix)
+    rows = r" \\ ".join(" & ".join(map(setter.write, row)) for row in matrix.rows)
+    return rf"\left[\begin{{array}}{{{'r' * len(matrix.rows[0])}}} {rows} \end{{array}}\right]"
+
+
+def _html(grid: Grid, setter: MathML) -> str:
+    if isinstance(grid, Table):
+        cell = ' style="text-align:right;padding:.15rem .7rem;border-bottom:1px solid var(--line)"'
+        head = "".join(f"<th{cell}>{_written(each, setter)}</th>" for each in grid.head)
+        rows = "\n".join(
+            "<tr>" + "".join(f"<td{cell}>{_written(each, setter)}</td>" for each in row) + "</tr>" for row in grid.rows
+        )
+        body = f'<div class="row"><table style="border-collapse:collapse"><tr>{head}</tr>\n{rows}\n</table></div>'
+    else:
+        lines = []
+        for line in grid.lines:
+            parts = [_piece(part, setter) for part in line]
+            lines.append(f'<div class="row"><math displaystyle="true"><mrow>{"".join(parts)}</mrow></math></div>')
+        body = "\n".join(lines)
+    return f"<section><h3>{html.escape(grid.title)}</h3>\n{body}\n</section>"
+
+
+def _piece(part: Matrix | Cell, setter: MathML) -> str:
+    if isinstance(part, Expr):
+        return setter.write(part)
+    if isinstance(part, Matrix):
+        return _mtable(part, setter)
+    return f"<mo>{html.escape(part)}</mo>" if part.strip() else '<mspace width="1.5em"></mspace>'
+
+
+def _mtable(matrix: Matrix, setter: MathML) -> str:
+    rows = "".join(
+        "<mtr>" + "".join(f"<mtd><mrow>{setter.write(each)}</mrow></mtd>" for each in row) + "</mtr>"
+        for row in matrix.rows
+    )
+    left, right = ('<mo stretchy="true" fence="true">' + each + "</mo>" for each in "[]")
+    return f"<mrow>{left}<mtable>{rows}</mtable>{right}</mrow>"

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slips of the last moment, in the number itself: its sign, its digits, its point, or another quantity's number.
+
+Each function takes the number given, the true one, and the worksheet's other numbers; it answers with words or None.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import TypeAlias
+
+from pellucid.worked.answers_reading import LEAST, Number, Target, agrees
+from pellucid.worked.arithmetic import times
+from pellucid.worked.expression import Const, Expr, Name, Value
+from pellucid.worked.lines import Words
+
+__all__ = ["Telling"]
+
+Telling: TypeAlias = Callable[[Number, Value, Target, Mapping[Expr, Value]], "Words | None"]
+
+
+def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """0.9 for 0.923: rounded to fewer digits than can be checked."""
+    if 0 < given.digits < LEAST and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
+        digits = f"{given.digits} significant digit" + "s" * (given.digits != 1)
+        return (f"the number is right but rounded to {digits}; give at least {LEAST}",)
+    return None
+
+
+def sign_turned(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """−g for g."""
+    if truth and agrees(given, -truth):
+        return ("the sign of the gradient is turned" if target.of and not target.update else "the sign is turned",)
+    return None
+
+
+def factor_two(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """Half of the number, or twice it."""
+    if agrees(given, truth / 2):
+        return ("a factor 2 is missing: the number is half of the right one",)
+    return ("there is a factor 2 too many",) if agrees(given, truth * 2) else None
+
+
+def point_moved(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """0.3187 for 3.187."""
+    for power in (-3, -2, -1, 1, 2, 3):
+        if truth and agrees(given, times(truth, Fraction(10) ** power)):
+            places = f"{abs(power)} place" + "s" * (abs(power) > 1)
+            return (f"the decimal point is {places} too far to the {'right' if power > 0 else 'left'}",)
+    return None
+
+
+def digits_exchanged(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """0.381 for 0.318."""
+    if not given.unit or given.digits < 2:
+        return None
+    count = Fraction(given.value) / given.unit
+    text = str(abs(count.numerator))
+    for n, (one, two) in enumerate(itertools.pairwise(text)):
+        turned = text[:n] + two + one + text[n + 2 :]
+        value = int(turned) * given.unit * (1 if given.value > 0 else -1)
+        if one != two and agrees(Number(value, given.unit, max(given.digits, LEAST)), truth):
+            return (f"two digits are exchanged, {one}{two} for {two}{one}",)
+    return None
+
+
+def another_number(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """The number of another quantity, of another derivative."""
+    for other, value in others.items():
+        if other != target.symbol and value != 0 and abs(value) != 1 and agrees(given, value):
+            return ("this is the number of ", other)
+    return None
+
+
+def nearly(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
+    """Within a hundredth of the true number: rounded on the way in some manner."""
+    away = abs(Fraction(given.value) - Fraction(truth))
+    if truth and away <= abs(Fraction(truth)) / 100:
+        share = float(100 * away / abs(Fraction(truth)))
+        return (f"it is off by {share:.2g} %: rounded on the way, or a digit is miscopied",)
+    return None
+
+
+def copied(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words:
+    """A number that the worksheet gives, written otherwise."""
+    return ("the worksheet gives ", Name(target.name), " = ", Const(truth))

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every named slip, planted: its number is worked out here by hand, and the search names it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pellucid.worked import Worksheet
+from pellucid.worked.answers import check_answers
+from pellucid.worked.slips import SLIPS
+
+NEURON = "x = 2; w = 0.7; b = 0.3; y = 1; z = w*x + b; a = sigmoid(z); L = (a - y)^2; ? L"
+X, W, B, Y = 2, 0.7, 0.3, 1
+Z = W * X + B
+A = 1 / (1 + math.exp(-Z))
+
+MSE = "x_1 = 1.5; x_2 = -2; w = 0.8; y_1 = 2; y_2 = 1; e_1 = w*x_1 - y_1; e_2 = w*x_2 - y_2; L = (e_1^2 + e_2^2)/2"
+E1, E2 = 0.8 * 1.5 - 2, 0.8 * -2 - 1
+
+NORM = "x_1 = 1; x_2 = 4; x_3 = 2.5; m = (x_1 + x_2 + x_3)/3; v = ((x_1 - m)^2 + (x_2 - m)^2 + (x_3 - m)^2)/3\n"
+NORM += "s = sqrt(v + 0.01); g = 1.7; n_2 = g*(x_2 - m)/s; L = n_2^2"
+DATA = np.array([1, 4, 2.5])
+M, V = float(DATA.mean()), float(DATA.var())
+S = math.sqrt(V + 0.01)
+
+VAE = "mu = 0.4; sigma = 1.3; eps = -0.7; z = mu + sigma*eps; D = (mu^2 + sigma^2 - log(sigma^2) - 1)/2"
+
+SOFT = "z_1 = 0.2; z_2 = -0.4; z_3 = 1.1; p = softmax(z_1, z_2, z_3); t_1 = 0.5; t_2 = 0.1; t_3 = 0.8\n"
+SOFT += "L = p_1*t_1 + p_2*t_2 + p_3*t_3"
+P = np.exp([0.2, -0.4, 1.1]) / np.exp([0.2, -0.4, 1.1]).sum()
+T = np.array([0.5, 0.1, 0.8])
+
+STEPS = "w = 1.5; u = -0.4; c = 3; L = (w - c)^2/2 + w*u^2"
+G = 1.5 - 3 + 0.16  # ∂L/∂w
+GU = 2 * 1.5 * -0.4
+
+LAYER = "x = [1, -2]; W = [[0.5, 0.2], [0.1, -0.4]]; b = [0.3, -0.6]; z = x @ W + b; a = tanh(z); L = a_1*a_2"
+
+SHARED = "W = 0.9; h_0 = 0.5; h_1 = tanh(W*h_0); h_2 = tanh(W*h_1); L = (h_2 - 1)^2"
+H1 = math.tanh(0.45)
+H2 = math.tanh(0.9 * H1)
+
+PLANTED: list[tuple[str, str, str, float]] = [
+    # slip, sheet, what is answered, the number that the slip leads to, worked out here by hand
+    ("bias left out", NEURON, "z", W * X),
+    ("bias left out", NEURON, "L", (1 / (1 + math.exp(-W * X)) - Y) ** 2),
+    ("activation left out", NEURON, "a", Z),
+    ("activation left out", NEURON, "L", (Z - Y) ** 2),
+    ("square left out", NEURON, "L", A - Y),
+    ("another activation", NEURON, "a", math.tanh(Z)),
+    ("square of each term", NEURON, "L", A**2 - Y**2),
+    ("sign of a term", NEURON, "z", W * X - B),
+    ("missing factor of the power", NEURON, "dL/dz", (A - Y) * A * (1 - A)),
+    ("missing factor of the power", NEURON, "dL/dw", (A - Y) * A * (1 - A) * X),
+    ("derivative of the function left out", NEURON, "dL/dz", 2 * (A - Y)),
+    ("derivative of the function left out", NEURON, "dL/dw", 2 * (A - Y) * X),
+    ("sign", NEURON, "dL/dw", -2 * (A - Y) * A * (1 - A) * X),
+    ("derivative at the wrong place", NEURON, "dL/dz", 2 * (A - Y) * Z * (1 - Z)),
+    ("function applied twice", NEURON, "da/dz", math.exp(-A) / (1 + math.exp(-A)) ** 2),
+    ("half of the derivative's formula", NEURON, "da/dz", A),
+    ("the other factor", NEURON, "dz/dw", W),
+    ("constant kept", NEURON, "dz/dw", X + B),
+    ("link of the chain left out", NEURON, "dL/dw", A * (1 - A) * X),
+    ("exponent not lowered", NEURON, "dL/da", 2 * (A - Y) ** 2),
+    ("factor left out", MSE, "L", E1**2 + E2**2),
+    ("term left out", MSE, "L", E2**2 / 2),
+    ("index off by one", MSE, "e_2", 0.8 * 1.5 - 1),
+    ("path left out", MSE, "dL/dw", E1 * 1.5),
+    ("variance for standard deviation", NORM, "n_2", 1.7 * (4 - M) / (V + 0.01)),
+    ("variance for standard deviation", VAE, "z", 0.4 + 1.69 * -0.7),
+    ("variance for standard deviation", VAE, "D", (0.16 + 1.3 - math.log(1.69) - 1) / 2),
+    ("division by n − 1", NORM, "v", float(DATA.var(ddof=1))),
+    ("brackets ignored", NORM, "m", 1 + 4 + 2.5 / 3),
+    ("missing ½ of the root", NORM, "ds/dv", 1 / S),
+    ("minus of the quotient rule", NORM, "dn_2/ds", 1.7 * (4 - M) / S**2),
+    ("divisor not squared", NORM, "dn_2/ds", -1.7 * (4 - M) / S),
+    ("another logarithm", VAE, "D", (0.16 + 1.69 - math.log10(1.69) - 1) / 2),
+    ("softmax not normalised", SOFT, "p_3", math.exp(1.1)),
+    ("softmax not normalised", SOFT, "p_3", 1.1 / 0.9),
+    ("only the diagonal of the softmax Jacobian", SOFT, "dL/dz_3", T[2] * P[2] * (1 - P[2])),
+    ("sign off the softmax diagonal", SOFT, "dL/dz_3", T[2] * P[2] * (1 - P[2]) + P[2] * (T[0] * P[0] + T[1] * P[1])),
+    ("matrix transposed", LAYER, "z_2", 0.1 * 1 + -0.4 * -2 - 0.6),
+    ("path left out", SHARED, "dL/dW", 2 * (H2 - 1) * (1 - H2**2) * H1),
+    ("inner derivative left out", SHARED, "dh_1/dW", 1 - H1**2),
+    ("sign of the inner derivative", "y = 3; h = 1.2; c = exp(y - h)*h", "dc/dh", math.exp(1.8) * 2.2),
+    ("half of the product rule", "y = 3; h = 1.2; c = h*exp(y*h)", "dc/dh", math.exp(3.6)),
+    ("another branch", "x = 1.5; f = piecewise(x^3 if x < 1, 2*x otherwise)", "f", 1.5**3),
+    ("derivative of the function left out", "w = -2; x = 1.5; z = w*x; a = relu(z); L = (a - 2)^2", "dL/dw", -6.0),
+    ("update added", STEPS, "w after sgd(lr=0.1) on L", 1.5 + 0.1 * G),
+    ("learning rate left out", STEPS, "w after sgd(lr=0.1) on L", 1.5 - G),
+    ("step for the new number", STEPS, "w after sgd(lr=0.1) on L", -0.1 * G),
+    ("step for the new number", STEPS, "w after sgd(lr=0.1) on L", 0.1 * G),
+    ("rule of the update", STEPS, "u after 2 sgd(lr=0.1) on L", -0.4 - 0.1 * GU),
+    ("rule of the update", STEPS, "w after adam(lr=0.1) on L", 1.5 + 0.1 * 0.1 / math.sqrt(0.001)),
+    ("variance for standard deviation in the update", STEPS, "w after adam(lr=0.1) on L", 1.5 - 0.1 / G),
+    ("missing factor of the power", STEPS, "u after sgd(lr=0.1) on L", -0.4 - 0.1 * GU / 2),
+    ("factor 2", "a = 3; b = exp(a)", "b", 2 * math.exp(3)),
+    ("decimal point", "a = 3; b = exp(a)", "b", math.exp(3) / 100),
+    ("rounded too early", NEURON, "L", (round(A, 2) - Y) ** 2),
+]
+
+
+@pytest.mark.parametrize(("slip", "text", "about", "number"), PLANTED, ids=lambda each: str(each)[:24])
+def test_a_planted_slip_is_found(slip: str, text: str, about: str, number: float) -> None:
+    """At six digits every slip is among those named, and nearly always the first."""
+    report = check_answers(Worksheet(text), f"{about} = {number:.6g}")
+    (one,) = report.checked
+    assert (one.status, one.first) == ("wrong", True)
+    assert slip in (one.slip, *(name for name, _ in one.others)), (one.slip, one.others)
+    assert one.reason
+
+
+def test_every_slip_is_planted() -> None:
+    elsewhere = {"too few digits", "digits exchanged", "another quantity's number", "nearly"}
+    assert {slip.name for slip in SLIPS} == {name for name, *_ in PLANTED} | elsewhere
+    assert len(SLIPS) >= 12
+
+
+def test_the_first_is_almost_always_the_planted_one() -> None:
+    first = 0
+    for slip, text, about, number in PLANTED:
+        (one,) = check_answers(Worksheet(text), f"{about} = {number:.6g}").checked
+        first += one.slip == slip
+    assert first >= 0.9 * len(PLANTED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "slip"),
+    [
+        ("L = 2.3", "too few digits"),
+        ("L = 2.314", "digits exchanged"),
+        ("dL/dw = 0.84", "another quantity's number"),
+        ("L = 2.36", "nearly"),
+        ("c = 7", "miscopied"),
+    ],
+)
+def test_slips_of_the_number_itself(answer: str, slip: str) -> None:
+    sheet = Worksheet("w = 1.2; c = 0.7; z = w*c; L = z + 1.5012")  # z = 0.84, L = 2.3412, ∂L/∂w = 0.7
+    (one,) = check_answers(sheet, answer).checked
+    assert (one.status, one.slip) == ("wrong", slip)
