@@ -197,7 +197,7 @@ class Branching(nn.Module):
         (nn.Linear(2, 2), (1, 2), nn.MSELoss(reduction="none"), "must be the plain mean or sum"),
         (nn.Linear(2, 2), (1, 2), F.l1_loss, "loss=l1_loss: is not known"),
     ],
-    ids=str,
+    ids=lambda value: str(getattr(value, "__name__", value)),  # a function's own text holds its address
 )
 def test_what_is_refused_is_said_in_a_sentence(module: nn.Module, shape: tuple[int, ...], loss: Any, said: str) -> None:
     with pytest.raises(PellucidError) as caught:
