@@ -186,6 +186,6 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_resumes(tmp_path: Path, capsy
         assert "stopped" in shown.out
         assert "(resumes it)" in shown.out
         assert "Traceback" not in shown.err
-        steps.append(Run(tmp_path / "run").history[-1]["step"])
+        steps.append(Run(tmp_path / "run").info["step"])
     assert shown.err.startswith(f"resuming run at step {steps[0]:,} of ")
     assert steps[1] > steps[0]
