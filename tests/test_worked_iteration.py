@@ -179,3 +179,9 @@ def test_mistakes_are_named(text: str, times: int, said: str) -> None:
     with pytest.raises(UsageError) as found:
         study(text, times)
     assert said in str(found.value)
+
+
+def test_beside_a_jump_nothing_is_fixed_that_is_not() -> None:
+    """Left of −1 the function comes to −1, and at −1 itself it is −2.35: no fixed point, whatever lies close by."""
+    found = study("piecewise(1 if x > 1, -1 if x < -1, exp(x) - exp(-x) otherwise)", times=50)
+    assert [float(point.x) for point in found.fixed] == [0.0]

@@ -42,11 +42,15 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", 
 LARGEST = 100_000_000
 """Pixels; a file that unpacks to more is refused as a decompression bomb."""
 
+_ORIENTATION = 0x0112  # the EXIF tag
 _SMALL = 256_000  # bytes of a file, in the mean
 _RUN = 32  # files that a thread takes at a time
 _SPARE = 1.4  # a JPEG decoded at a part of its size must keep this factor over the size that it is brought to
 
 T = TypeVar("T")
+# LARGEST is our own limit; to silence Pillow's lower one around each file would cost as much as reading a small one
+warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+
 Source = Path | bytes
 Stamp = tuple[str, int, int]  # path, size in bytes, time of change in ns
 Row = tuple[bytes, int, int, int, str, bool]  # digest, height, width, channels, problem, decoded
@@ -89,7 +93,8 @@ def from_pillow(image: Any, size: tuple[int, int] | None = None) -> NDArray[np.u
     """
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # copies also where there is nothing to turn
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         flat = _deep(np.asarray(image))
         return np.asarray(_fitted(Image.fromarray(flat), size))[None]
@@ -145,13 +150,7 @@ def _to_channels(array: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
 def _open(source: Source) -> Any:
     from PIL import Image
 
-    if source == b"" or (isinstance(source, Path) and source.stat().st_size == 0):
-        raise ValueError("it is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # LARGEST is our own, stricter than Pillow's error
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     if image.width * image.height > LARGEST:
         image.close()
         raise ValueError(f"it unpacks to {image.width * image.height:,} px, more than the {LARGEST:,} that are allowed")
@@ -177,7 +176,9 @@ def decode(
     try:
         with _open(source) as image:
             if size is not None and image.format == "JPEG":
-                longer = _SPARE * max(size) if image.getexif().get(0x0112, 1) > 4 else 0  # EXIF turns it on its side
+                longer = (
+                    _SPARE * max(size) if image.getexif().get(_ORIENTATION, 1) > 4 else 0
+                )  # EXIF turns it on its side
                 image.draft(None, (int(max(longer, _SPARE * size[1])), int(max(longer, _SPARE * size[0]))))
             array = from_pillow(image, size)
     except Exception as fault:  # Pillow's decoders raise whatever their format brings: SyntaxError, struct.error, …
@@ -189,9 +190,11 @@ def fault_sentence(source: Source, name: str, fault: Exception) -> str:
     """What is wrong with a file, and what to do."""
     title = name or (str(source) if isinstance(source, Path) else "image")
     reason = str(fault).split("\n")[0].rstrip(".")
-    if type(fault).__name__ == "DecompressionBombError":  # Pillow's own limit, before it tells height and width
+    if type(fault).__name__.startswith("DecompressionBomb"):  # Pillow's own limit, before it tells height and width
         count = next((int(word) for word in re.findall(r"\d+", reason)), LARGEST)
         reason = f"it unpacks to {count:,} px, more than the {LARGEST:,} that are allowed"
+    elif source == b"" or (isinstance(source, Path) and source.is_file() and source.stat().st_size == 0):
+        reason = "it is empty"
     elif type(fault).__name__ == "UnidentifiedImageError":
         reason = "it is no image, whatever its name says"
     elif "truncated" in reason or "Truncated" in reason or isinstance(fault, EOFError):
@@ -257,7 +260,7 @@ def _look(source: Source, name: str, deep: bool) -> Row:
             if deep or not _is_whole(image.format, content):
                 channels, height, width = from_pillow(image).shape
                 return digest, height, width, channels, "", True
-            turned = image.getexif().get(0x0112, 1) > 4  # EXIF orientations 5 to 8 swap the sides
+            turned = image.getexif().get(_ORIENTATION, 1) > 4  # EXIF orientations 5 to 8 swap the sides
             width, height = image.size[::-1] if turned else image.size
             grey = image.mode in _GREY or (image.mode == "P" and _grey_palette(image))
             return digest, height, width, 1 if grey else 3, "", False

@@ -77,7 +77,8 @@ def fixed_points(f: Function) -> tuple[list[Decimal], tuple[tuple[float, float],
             if root is not None:
                 found.append(root)
         k += 1
-    return sorted(set(map(_tidy, found))), tuple(plateaus)
+    # beside a jump f may come as near to x as one likes and still be elsewhere at the very point
+    return [x for x in sorted(set(map(_tidy, found))) if _stays(f, x)], tuple(plateaus)
 
 
 def _bisected(f: Function, low: Decimal, high: Decimal) -> Decimal | None:
@@ -94,7 +95,14 @@ def _bisected(f: Function, low: Decimal, high: Decimal) -> Decimal | None:
                 low = middle
             else:
                 high = middle
-        return low if abs(f.exact(low) - low) < Decimal("1e-30") * (1 + abs(low)) else None
+        return low if _stays(f, low) else None
+
+
+def _stays(f: Function, x: Decimal) -> bool:
+    """Whether f(x) = x, up to the digits that are kept of a root."""
+    with decimal.localcontext() as context:
+        context.prec = DIGITS
+        return bool(abs(f.exact(x) - x) < Decimal("1e-30") * (1 + abs(x)))
 
 
 def _tidy(x: Decimal) -> Decimal:
