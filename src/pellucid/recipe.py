@@ -164,14 +164,11 @@ def computes_bfloat16(device: torch.device) -> bool:
 class Average:
     """The exponential moving average of a model's parameters; other buffers are copied (Polyak & Juditsky 1992).
 
-    It forgets faster at first, by (1 + step) / (10 + step) where that is less than the decay, so that what the weights were
-    before training does not linger.
-
     >>> layer = nn.Linear(1, 1, bias=False)
     >>> average = Average(layer, decay=0.5)
     >>> with torch.no_grad():
     ...     before = layer.weight.item(); _ = layer.weight.add_(1.0)
-    >>> average.update(layer, step=100)
+    >>> average.update(layer)
     >>> round(average.model.weight.item() - before, 6)
     0.5
     """
@@ -183,10 +180,9 @@ class Average:
         self.model = copy.deepcopy(model).requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the average (1 − decay) of the way to the model, after training step `step`."""
+    def update(self, model: nn.Module) -> None:
+        """Move the average (1 − decay) of the way to the model."""
         mine: list[Tensor] = list(self.model.parameters())
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(mine, [p.detach() for p in model.parameters()], 1 - decay)
+        torch._foreach_lerp_(mine, [p.detach() for p in model.parameters()], 1 - self.decay)
         for own, its in zip(self.model.buffers(), model.buffers(), strict=True):
             own.copy_(its)

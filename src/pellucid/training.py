@@ -83,7 +83,7 @@ def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
                 journal.note(rate, len(batch), losses)
         session.step += 1
         if session.average is not None:
-            session.average.update(session.model, session.step)
+            session.average.update(session.model)
         journal.step_done()
         if session.step % session.steps_per_epoch == 0:
             session.judge(journal.validate())
