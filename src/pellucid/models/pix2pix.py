@@ -40,6 +40,7 @@ class Pix2pix(nn.Module):
 
     output: ClassVar[str] = "map"
     fixed_size: ClassVar[None] = None
+    critic: nn.Module  # what adversarial losses train beside the model
 
     def __init__(
         self,
