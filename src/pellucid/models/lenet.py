@@ -33,7 +33,7 @@ class Lenet(nn.Module):
         UsageError: the images are too small, or a value that an option cannot have.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[str] = "dense"
 
     def __init__(
         self,

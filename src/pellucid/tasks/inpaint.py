@@ -87,10 +87,10 @@ class Inpaint(Task):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "vector")
+    accepts: ClassVar[tuple[str, ...]] = ("map", "dense")
     main: ClassVar[str] = "psnr"
     asking: ClassVar[type[Asking]] = _mending.Mending
-    _flat: ClassVar[bool] = False  # whether the model gives a vector, which `suited` learns; no option
+    _flat: ClassVar[bool] = False  # whether the model is dense, which `suited` learns; no option
 
     def __post_init__(self) -> None:
         choices = {"holes": ("rectangles", "strokes", "pixels", "files"), "output": ("image", "patch")}
@@ -124,12 +124,12 @@ class Inpaint(Task):
 
     def suited(self, model: str) -> Self:
         kind = _catalog.find("models", model)
-        if self.output == "patch" and kind.output != "vector":  # type: ignore[attr-defined]
+        if self.output == "patch" and kind.output != "dense":  # type: ignore[attr-defined]
             raise UsageError(f"model={model!r}: answers whole pictures; choose --output image, or mlp or lenet for the patch.")
         if self.adversarial and "critic" not in getattr(kind, "__annotations__", {}):
             raise UsageError(f"adversarial={self.adversarial!r}: needs a model with a critic; choose --model pix2pix.")
         made = replace(self)
-        object.__setattr__(made, "_flat", kind.output == "vector")  # type: ignore[attr-defined]
+        object.__setattr__(made, "_flat", kind.output == "dense")  # type: ignore[attr-defined]
         return made
 
     def read(self, data: Dataset) -> Dataset:
@@ -230,7 +230,7 @@ class Inpaint(Task):
         """(h, w) in px of what goes through a model at once: its own size, or for convolutional ones at least 256 px."""
         trained: tuple[int, int] = tuple(getattr(model, "description", {"size": (_WINDOW, _WINDOW)})["size"])
         bound: tuple[int, int] | None = getattr(model, "fixed_size", None)
-        if bound is not None or getattr(model, "output", "map") == "vector":
+        if bound is not None :
             return bound or trained
         most = [max(_WINDOW, 2 * side) for side in trained]
         return min(size[0], most[0]), min(size[1], most[1])
