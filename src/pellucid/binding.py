@@ -53,7 +53,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     elif name == "look":
         more = _lens_group(words)
     elif name == "predict":
-        more = _asking_group(words)
+        more = _asking_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
         about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
@@ -95,14 +95,18 @@ def _after(option: str, words: Sequence[str]) -> Sequence[str]:
     return found
 
 
-def _asking_group(words: Sequence[str]) -> Sequence[Group]:
-    """What the task of the run that is named first can be asked besides."""
-    if not words or is_option(words[0]) or not (Path(words[0]) / "run.json").exists():
-        return ()  # the verb says what is wrong with it
-    task = Run(words[0]).info["task"]["name"]
-    kind: type[Task] = _catalog.find("tasks", task)
-    flags = options.of_class(kind.asking)
-    return (Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]),) if flags else ()
+def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
+    """What the task of the run that is named first can be asked besides; without such a run, what any task can be."""
+    named = bool(words) and not is_option(words[0]) and (Path(words[0]) / "run.json").exists()
+    tasks = [Run(words[0]).info["task"]["name"]] if named else _catalog.names("tasks")
+    groups: list[Group] = []
+    for task in tasks:
+        kind: type[Task] = _catalog.find("tasks", task)
+        seen = {flag.name for group in groups for flag in group.flags}
+        flags = [flag for flag in options.of_class(kind.asking) if flag.name not in seen]
+        if flags:
+            groups.append(Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]))
+    return groups
 
 
 def _lens_group(words: Sequence[str]) -> Sequence[Group]:
