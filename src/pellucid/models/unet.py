@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.models._layers import Normalize, check_one_of, check_widths
-from pellucid.models._masked import GatedBlock, PartialBlock
+from pellucid.models._masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
 
@@ -31,7 +31,7 @@ class Unet(nn.Module):
         size: (H, W) of the training images in px.
         widths: channels at each scale, from the finest to the coarsest.
         residual: answer with the image plus the network's output (Zhang et al. 2017, DnCNN) where there are as many outputs
-            as the image has channels.
+            as the image has channels; where a mask is, in units of the contrast around its holes.
         batch_norm: normalise over the batch after each convolution; off: pictures differ in
             contrast, and the answer to one should not depend on those beside it (Zhang et al. 2021, DRUNet, has none).
         convolution: plain; partial: of known pixels only, scaled by how many there are (Liu et al. 2018); gated: times a learnt
@@ -86,9 +86,15 @@ class Unet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
         padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        features = self.normalize(padded)
+        features, unit = self.normalize(padded), None
+        if self.masked and self.residual:
+            mean, deviation = surroundings(features[:, :-1], padded[:, -1:])
+            features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
+            unit = deviation * self.normalize.std[:, :-1]
         features = self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
         answer: Tensor = self.head(features)[:, :, :height, :width]
+        if unit is not None:  # a flat surrounding leaves little to add: without this, smooth pictures get grain
+            answer = answer * unit
         return images[:, : self.pictured] + answer if self.residual else answer
 
     def _plain(self, features: Tensor) -> Tensor:

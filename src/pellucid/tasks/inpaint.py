@@ -32,6 +32,7 @@ __all__ = ["Inpaint"]
 
 _BASELINE_IMAGES = 200  # test images that the classical ways are measured on, at most: biharmonic takes a second each
 _BASELINE_PIXELS = 6_000_000
+_FLOOR = 1e-5  # mean squared error of 50 dB: nobody sees a difference below it
 _WINDOW = 256  # px, of models that take any size, where they were trained on smaller images
 
 
@@ -66,8 +67,8 @@ class Inpaint(Task):
     """what the model answers: the whole picture, or the missing patch only (of a fixed --hole and --place)"""
     fill: Literal["diffusion", "mean"] = "diffusion"
     """what stands in the holes of the input: the surroundings' colours spread into them, or the mean of the known pixels"""
-    error: Literal["l1", "mse"] = "l1"
-    """what is minimised: the mean absolute or the mean squared difference"""
+    error: Literal["psnr", "l1", "mse"] = "psnr"
+    """what is minimised: the logarithm of each hole's mean squared difference, or the mean absolute or squared difference"""
     hole_weight: float = 1.0
     """weight of the missing pixels' mean error"""
     rest_weight: float = 0.1
@@ -94,7 +95,7 @@ class Inpaint(Task):
 
     def __post_init__(self) -> None:
         choices = {"holes": ("rectangles", "strokes", "pixels", "files"), "output": ("image", "patch")}
-        choices |= {"fill": ("diffusion", "mean"), "error": ("l1", "mse")}
+        choices |= {"fill": ("diffusion", "mean"), "error": ("psnr", "l1", "mse")}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{name}={getattr(self, name)!r}: is not known; choose one of {', '.join(known)}.")
@@ -181,9 +182,13 @@ class Inpaint(Task):
         answer = self._answer(model, input)
         difference = answer - truth
         size = difference.abs() if self.error == "l1" else difference.square()
-        missing = mask.sum() * truth.shape[1]
-        hole = (size * mask).sum() / missing.clamp_min(1)
-        rest = (size * (1 - mask)).sum() / (truth.numel() - missing).clamp_min(1)
+        missing = mask.sum((1, 2, 3)) * truth.shape[1]  # (B,)
+        if self.error == "psnr":  # −PSNR/10: a flat picture counts as much as a lively one, as it does in the measure
+            each = (size * mask).sum((1, 2, 3)) / missing.clamp_min(1)
+            hole = (each + _FLOOR).log10().mean()
+        else:
+            hole = (size * mask).sum() / missing.sum().clamp_min(1)
+        rest = (size * (1 - mask)).sum() / (truth.numel() - missing.sum()).clamp_min(1)
         parts = {"hole": hole} if self.output == "patch" else {"hole": hole, "rest": rest}
         loss = self.hole_weight * hole + (0 if self.output == "patch" else self.rest_weight * rest)
         mended = torch.where(mask > 0.5, answer, truth)
@@ -230,8 +235,8 @@ class Inpaint(Task):
         """(h, w) in px of what goes through a model at once: its own size, or for convolutional ones at least 256 px."""
         trained: tuple[int, int] = tuple(getattr(model, "description", {"size": (_WINDOW, _WINDOW)})["size"])
         bound: tuple[int, int] | None = getattr(model, "fixed_size", None)
-        if bound is not None :
-            return bound or trained
+        if bound is not None:
+            return bound
         most = [max(_WINDOW, 2 * side) for side in trained]
         return min(size[0], most[0]), min(size[1], most[1])
 
