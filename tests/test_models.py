@@ -22,6 +22,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "timm": {"name": "mobilenetv3_small_050"},
     "unet": {"widths": (8, 16)},
     "conv_autoencoder": {"widths": (8, 16), "code": 4},
+    "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
+    "lenet": {"widths": (8, 16), "hidden": (32, 32)},
 }
 MODELS = _catalog.names("models")
 

@@ -112,7 +112,7 @@ def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     >>> pictures, mask = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
     >>> pictures[..., :16], mask[..., 12:20, 12:20] = 1.0, 1.0
     >>> [round(float(value), 2) for value in surroundings(pictures, mask)]
-    [0.5, 0.5]
+    [0.5, 0.52]
     """
     ring = F.max_pool2d(mask, 2 * _REACH + 1, stride=1, padding=_REACH) * (1 - mask)
     count = ring.sum((2, 3), keepdim=True).clamp_min(1)
