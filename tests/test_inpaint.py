@@ -23,7 +23,7 @@ from pellucid.errors import UsageError
 from pellucid.models import building
 from pellucid.tasks import _holes, _inpainting
 from pellucid.tasks._fidelity import ssim_map
-from pellucid.tasks._filling import diffused, mean_filled
+from pellucid.tasks._filling import diffused
 from pellucid.tasks.inpaint import Inpaint
 
 
@@ -165,7 +165,9 @@ def test_the_input_tells_nothing_of_the_hole_and_the_mask_is_its_last_plane() ->
         assert isinstance(target, Picture)
         assert torch.equal(target.pixels, images.float() / 255)
         mask = input[:, 3:]
-        assert torch.equal(input[:, :3][(mask == 0).expand(-1, 3, -1, -1)], target.pixels[(mask == 0).expand(-1, 3, -1, -1)])
+        assert torch.equal(
+            input[:, :3][(mask == 0).expand(-1, 3, -1, -1)], target.pixels[(mask == 0).expand(-1, 3, -1, -1)]
+        )
         other[(mask > 0).expand(-1, 3, -1, -1)] = 0
         again, _ = task.prepare(Batch(other, {}, index), Draws.images(1, index), training=False)
         assert torch.equal(again, input)
@@ -215,7 +217,9 @@ def test_classical_ways_equal_their_libraries_and_leave_the_known(channels: int)
             else:
                 flag = cv2.INPAINT_TELEA if way == "Telea" else cv2.INPAINT_NS
                 planes = (one * 255).round().astype(np.uint8).transpose(1, 2, 0)
-                expected = cv2.inpaint(planes, hole.astype(np.uint8), 3, flag).reshape(planes.shape).transpose(2, 0, 1) / 255
+                expected = (
+                    cv2.inpaint(planes, hole.astype(np.uint8), 3, flag).reshape(planes.shape).transpose(2, 0, 1) / 255
+                )
             assert answer[:, hole] == pytest.approx(expected[:, hole], abs=1e-5), way
 
 
@@ -256,7 +260,8 @@ class Constant(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [("l1", 2 * 0.25 + 3 * 0.5), ("mse", 2 * 0.0625 + 3 * 0.25), ("psnr", 2 * np.log10(0.0625 + 1e-5) + 3 * 0.25)]
+    ("error", "expected"),
+    [("l1", 2 * 0.25 + 3 * 0.5), ("mse", 2 * 0.0625 + 3 * 0.25), ("psnr", 2 * np.log10(0.0625 + 1e-5) + 3 * 0.25)],
 )
 def test_loss_in_closed_form(error: str, expected: float) -> None:
     task = Inpaint(error=error, hole_weight=2.0, rest_weight=3.0)  # type: ignore[arg-type]
@@ -310,7 +315,10 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"holes": "circles"}, r"^holes='circles': is not known; choose one of rectangles, strokes, pixels, files\.$"),
-    ({"area": (0.0,)}, r"^area=\(0\.0,\): must be a share, or from and to, each above 0 and below 1; give other numbers\.$"),
+    (
+        {"area": (0.0,)},
+        r"^area=\(0\.0,\): must be a share, or from and to, each above 0 and below 1; give other numbers\.$",
+    ),
     ({"area": (0.1, 0.2, 0.3)}, r"^area=\(0\.1, 0\.2, 0\.3\): must be"),
     ({"count": (0,)}, r"^count=\(0,\): must be a whole number of at least 1"),
     ({"hole": (5,)}, r"^hole=\(5,\): must be a height and a width"),
@@ -332,13 +340,17 @@ def test_bad_options_are_refused_by_name(options: dict[str, Any], sentence: str)
 
 def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:
     data = open_data("digits")
-    with pytest.raises(UsageError, match="^hole=9×2: does not leave a part of the smallest image, 8×8 px"):
+    with pytest.raises(UsageError, match=r"^hole=9×2: does not leave a part of the smallest image, 8×8 px"):
         Inpaint(hole=(9, 2)).read(data)
-    with pytest.raises(UsageError, match="^hole=4×4 at 6, 1: does not leave a part of the training size, 8×8 px"):
+    with pytest.raises(UsageError, match=r"^hole=4×4 at 6, 1: does not leave a part of the training size, 8×8 px"):
         Inpaint(hole=(4, 4), place=(6, 1)).outputs(data, (8, 8))
-    with pytest.raises(UsageError, match="^model='unet': answers whole pictures; choose --output image, or mlp or lenet"):
+    with pytest.raises(
+        UsageError, match=r"^model='unet': answers whole pictures; choose --output image, or mlp or lenet"
+    ):
         Inpaint(hole=(2, 2), place=(1, 1), output="patch").suited("unet")
-    with pytest.raises(UsageError, match="^adversarial=0.1: needs a model with a critic; choose --model pix2pix"):
+    with pytest.raises(UsageError, match=r"^adversarial=0.1: needs a model with a critic; choose --model pix2pix"):
         Inpaint(adversarial=0.1).suited("unet")
-    with pytest.raises(UsageError, match="^convolution='gated': needs a mask beside the image"):
-        building.build({"name": "unet", "channels": 1, "outputs": 1, "size": [8, 8], "options": {"convolution": "gated"}})
+    with pytest.raises(UsageError, match=r"^convolution='gated': needs a mask beside the image"):
+        building.build(
+            {"name": "unet", "channels": 1, "outputs": 1, "size": [8, 8], "options": {"convolution": "gated"}}
+        )

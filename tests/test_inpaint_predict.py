@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from PIL import Image
 
 from pellucid import cli, evaluate, predict, train
 from pellucid.data import open as open_data
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Batch, Dataset
+from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.run import Run
 from pellucid.tasks._inpainting import in_windows
-from pellucid.tasks._mending import Mending, mend
+from pellucid.tasks.inpaint import Inpaint
 
 
 def few(count: int = 32, name: str = "patches") -> Dataset:
@@ -67,13 +68,20 @@ def test_command_line_mends_a_file_and_names_it(run: Run, tmp_path: Path, capsys
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray((hole * 255).astype(np.uint8)).save(tmp_path / "m.png")
     out = tmp_path / "b.png"
-    assert cli.main(["predict", str(run.path), str(tmp_path / "a.png"), "--mask", str(tmp_path / "m.png"), "--out", str(out)]) == 0
+    assert (
+        cli.main(
+            ["predict", str(run.path), str(tmp_path / "a.png"), "--mask", str(tmp_path / "m.png"), "--out", str(out)]
+        )
+        == 0
+    )
     mended = np.asarray(Image.open(out))
     assert np.array_equal(mended[~hole], image[~hole])
     capsys.readouterr()
     assert cli.main(["predict", str(run.path), str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr().err
-    assert "does not say what is missing; give --mask MASK.png, white where a pixel is missing" in " ".join(said.split())
+    assert "does not say what is missing; give --mask MASK.png, white where a pixel is missing" in " ".join(
+        said.split()
+    )
 
 
 @pytest.mark.parametrize(("what", "value"), [("white", 255), ("white", 252), ("black", 0), ("black", 4)])
@@ -99,7 +107,9 @@ def test_transparent_pixels_are_found_and_colours_below_them_are_not_blended(run
     with pytest.raises(UsageError, match=r"has transparent pixels; give --detect alpha to fill them, or flatten"):
         predict(run, tmp_path / "a.png", mask=[hole])
     opaque = np.concatenate([image, np.full_like(alpha, 255)], 2)
-    assert np.array_equal(predict(run, opaque, mask=[hole])[0]["picture"], predict(run, image, mask=[hole])[0]["picture"])
+    assert np.array_equal(
+        predict(run, opaque, mask=[hole])[0]["picture"], predict(run, image, mask=[hole])[0]["picture"]
+    )
 
 
 def refused(run: Run, images: Any, sentence: str, **asked: Any) -> None:
@@ -109,9 +119,21 @@ def refused(run: Run, images: Any, sentence: str, **asked: Any) -> None:
 
 def test_bad_masks_and_pictures_get_a_sentence(run: Run, tmp_path: Path) -> None:
     image, hole = photograph(40, 50), holed(40, 50)
-    refused(run, image, r"^mask='array': is 50×40 px, and image_0 is 40×50 \(height × width\); give a mask of the same", mask=[hole.T])
-    refused(run, image, r"^mask='array': leaves nothing missing in image_0; mark at least one pixel\.$", mask=[hole & False])
-    refused(run, image, r"^mask='array': covers all of image_0, so that nothing is known; leave some of it\.$", mask=[hole | True])
+    refused(
+        run,
+        image,
+        r"^mask='array': is 50×40 px, and image_0 is 40×50 \(height × width\); give a mask of the same",
+        mask=[hole.T],
+    )
+    refused(
+        run, image, r"^mask='array': leaves nothing missing in image_0; mark at least one pixel\.$", mask=[hole & False]
+    )
+    refused(
+        run,
+        image,
+        r"^mask='array': covers all of image_0, so that nothing is known; leave some of it\.$",
+        mask=[hole | True],
+    )
     refused(run, image, r"^mask=\[3 of them\]: for 1 pictures; give one for all, or one for each", mask=[hole] * 3)
     refused(run, image, r"^mask='none\.png': is no file", mask=["none.png"])
     refused(run, image, r"^mask, detect: both say what is missing; give one", mask=[hole], detect="white")
@@ -119,7 +141,12 @@ def test_bad_masks_and_pictures_get_a_sentence(run: Run, tmp_path: Path) -> None
     refused(run, image, r"^detect='white': leaves nothing missing in image_0", detect="white")
     refused(run, image, r"^detect='alpha': image_0 has no transparency; give --mask", detect="alpha")
     Image.fromarray(np.full((40, 50), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    refused(run, tmp_path / "deep.png", r"^images='deep\.png': has more than 8 bits a channel, .* save it with 8 bits\.$", mask=[hole])
+    refused(
+        run,
+        tmp_path / "deep.png",
+        r"^images='deep\.png': has more than 8 bits a channel, .* save it with 8 bits\.$",
+        mask=[hole],
+    )
     (tmp_path / "no.png").write_text("no image")
     (row,) = predict(run, tmp_path / "no.png", mask=[hole])
     assert "no image" in row["error"]
@@ -180,7 +207,7 @@ def test_colour_runs_answer_in_colour_and_grey_pictures_in_grey(tmp_path: Path) 
     assert np.array_equal(answer[0][~hole], grey[~hole])
 
 
-def test_a_critic_is_trained_saved_and_resumed_exactly(tmp_path: Path) -> None:
+def test_a_critic_is_trained_saved_and_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {
         "widths": (4, 8), "critic_widths": (4, 8), "adversarial": 0.1, "batch_size": 8, "epochs": 2, "checkpoint": 0.0,
         "device": "cpu", "precision": "fp32", "progress": False,
@@ -188,17 +215,20 @@ def test_a_critic_is_trained_saved_and_resumed_exactly(tmp_path: Path) -> None:
     whole = train("inpaint", few(24), "pix2pix", tmp_path / "whole", **options)
     row = next(row for row in whole.history if row["split"] == "train")
     assert {"generator/hole", "generator/adversarial", "critic/loss", "critic/of_real", "critic/of_fake"} <= set(row)
-    first = train("inpaint", few(24), "pix2pix", tmp_path / "part", **{**options, "epochs": 2, "patience": None}, limit=None)
-    mine, theirs = (dict(one.model("last").named_parameters()) for one in (whole, first))
-    assert any("critic" in name for name in mine)
+    original, steps = Inpaint.prepare, []
+
+    def interrupted(self: Inpaint, batch: Batch, draws: Draws, training: bool) -> Any:
+        steps.extend([1] * training)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, draws, training)
+
+    monkeypatch.setattr(Inpaint, "prepare", interrupted)
+    assert train("inpaint", few(24), "pix2pix", tmp_path / "part", **options).status != "finished"
+    monkeypatch.undo()
+    half = Run(tmp_path / "part").model("last").state_dict()
+    resumed = train("inpaint", few(24), "pix2pix", tmp_path / "part", **options)
+    mine, theirs = (one.model("last").state_dict() for one in (whole, resumed))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    fresh = Run(whole.path).model("last")
-    start = type(fresh)(2, 1, (64, 64), widths=(4, 8), critic_widths=(4, 8))
-    moved = [name for name, value in fresh.named_parameters() if not torch.equal(value, dict(start.named_parameters())[name])]
-    assert any(name.startswith("critic") for name in moved)
-    shutil.rmtree(tmp_path / "part")
-
-
-def test_asking_stands_alone() -> None:
-    assert json.loads(json.dumps({"mask": Mending().mask, "detect": Mending().detect})) == {"mask": [], "detect": ""}
-    assert mend.__doc__
+    for player in ("generator", "critic"):
+        assert any(name.startswith(player) and not torch.equal(half[name], mine[name]) for name in mine), player

@@ -41,7 +41,7 @@ class Lenet(nn.Module):
         outputs: int,
         size: tuple[int, int],
         widths: tuple[int, ...] = (64, 256),
-        hidden: tuple[int, ...] = (128, 128),
+        hidden: tuple[int, ...] = (64, 64),
         activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
         dropout: float = 0.0,
     ) -> None:

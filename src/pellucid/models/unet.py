@@ -91,7 +91,9 @@ class Unet(nn.Module):
             mean, deviation = surroundings(features[:, :-1], padded[:, -1:])
             features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
             unit = deviation * self.normalize.std[:, :-1]
-        features = self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
+        features = (
+            self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
+        )
         answer: Tensor = self.head(features)[:, :, :height, :width]
         if unit is not None:  # a flat surrounding leaves little to add: without this, smooth pictures get grain
             answer = answer * unit

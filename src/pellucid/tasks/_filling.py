@@ -40,7 +40,9 @@ def diffused(images: Tensor, mask: Tensor) -> Tensor:
     """
     known = 1 - mask
     scales = [(images * known, known)]
-    while max(scales[-1][0].shape[2:]) > 1:  # a fixed number of scales, so that no answer waits for another image's hole
+    while (
+        max(scales[-1][0].shape[2:]) > 1
+    ):  # a fixed number of scales, so that no answer waits for another image's hole
         values, known = scales[-1]
         height, width = values.shape[2:]
         odd = (0, width % 2, 0, height % 2)

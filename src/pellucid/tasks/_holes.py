@@ -138,12 +138,18 @@ def mask_files(folder: str) -> tuple[NDArray[np.uint8], ...]:
     path = Path(folder).expanduser()
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else []
     if not files:
-        raise UsageError(f"masks={folder!r}: is no folder with images; name one whose images are white where a pixel is missing.")
+        raise UsageError(
+            f"masks={folder!r}: is no folder with images; name one whose images are white where a pixel is missing."
+        )
     found = []
     for file in files:
         mask = (decode(file, 1)[0] > 127).astype(np.uint8)
         if not mask.any() or mask.all():
-            what = "has no white pixel, so that nothing is missing" if not mask.any() else "is white all over, so that nothing is known"
+            what = (
+                "has no white pixel, so that nothing is missing"
+                if not mask.any()
+                else "is white all over, so that nothing is known"
+            )
             raise UsageError(f"masks={folder!r}: {file.name} {what}; leave it out, or draw it anew.")
         found.append(mask)
     return tuple(found)
@@ -159,7 +165,9 @@ def _fitted(folder: str, size: tuple[int, int]) -> Tensor:
         if scaled.any() and not scaled.all():
             fitted.append(scaled)
     if not fitted:
-        raise UsageError(f"masks={folder!r}: no mask has a hole left at {size[0]}×{size[1]} px; give masks with larger holes.")
+        raise UsageError(
+            f"masks={folder!r}: no mask has a hole left at {size[0]}×{size[1]} px; give masks with larger holes."
+        )
     return torch.from_numpy(np.stack(fitted)).float()
 
 

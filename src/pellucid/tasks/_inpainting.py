@@ -86,7 +86,7 @@ def _by(rule: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Image, Hole], Ima
 def _biharmonic(image: Image, hole: Hole) -> Image:
     from skimage.restoration import inpaint_biharmonic
 
-    return inpaint_biharmonic(image, hole, channel_axis=0, split_into_regions=True)  # type: ignore[no-any-return,no-untyped-call]
+    return inpaint_biharmonic(image, hole, channel_axis=0, split_into_regions=True)  # type: ignore[no-any-return]
 
 
 def _opencv(flag: str) -> Callable[[Image, Hole], Image]:
@@ -94,8 +94,8 @@ def _opencv(flag: str) -> Callable[[Image, Hole], Image]:
         import cv2
 
         pixels = np.ascontiguousarray((image * 255).round().astype(np.uint8).transpose(1, 2, 0))
-        filled = cv2.inpaint(pixels, hole.astype(np.uint8), _RADIUS, getattr(cv2, flag))
-        return filled.reshape(pixels.shape).transpose(2, 0, 1).astype(np.float32) / 255
+        filled: NDArray[Any] = cv2.inpaint(pixels, hole.astype(np.uint8), _RADIUS, getattr(cv2, flag))
+        return (filled.reshape(pixels.shape).transpose(2, 0, 1) / 255).astype(np.float32)
 
     return run
 

@@ -159,18 +159,22 @@ def _mask(one: Any) -> tuple[str, NDArray[np.bool_]]:
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2:
-        raise UsageError(f"mask of shape {array.shape}: is no mask; give (H, W), true or white where a pixel is missing.")
+        raise UsageError(
+            f"mask of shape {array.shape}: is no mask; give (H, W), true or white where a pixel is missing."
+        )
     return "array", array > (127 if array.dtype == np.uint8 and array.max(initial=0) > 1 else 0.5)
 
 
 def _detected(one: _Given, what: str) -> NDArray[np.bool_]:
     if what == "alpha":
         if one.alpha is None:
-            raise UsageError(f"detect='alpha': {one.name} has no transparency; give --mask, or --detect white or black.")
+            raise UsageError(
+                f"detect='alpha': {one.name} has no transparency; give --mask, or --detect white or black."
+            )
         return ~one.alpha
     pixels = one.pixels if one.pixels.dtype == np.uint8 else one.pixels * 255
-    found: NDArray[np.bool_] = (pixels >= _WHITE if what == "white" else pixels <= _BLACK).all(0)
-    return found
+    alike = pixels >= _WHITE if what == "white" else pixels <= _BLACK  # (C, H, W)
+    return np.asarray(alike.all(axis=0))
 
 
 def _pictures(images: Any) -> tuple[list[_Given], dict[str, str]]:

@@ -76,7 +76,9 @@ def features(network: str, device: torch.device) -> Features:
     ready = building.load_external(network)
     found = Features(ready)
     if not found._layers:
-        raise UsageError(f"network={network!r}: has no maps of features; choose a convolutional one, e.g. efficientnet_lite0.")
+        raise UsageError(
+            f"network={network!r}: has no maps of features; choose a convolutional one, e.g. efficientnet_lite0."
+        )
     ready.to(device)
     return found
 

@@ -111,9 +111,13 @@ class Inpaint(Task):
         if (self.hole or self.place) and self.holes != "rectangles":
             raise UsageError(f"hole, place: belong to rectangles, not to holes={self.holes!r}; leave them out.")
         if self.place and (not self.hole or max(self.count) > 1):
-            raise UsageError(f"place={self.place!r}: is of one rectangle of fixed size; give --hole HEIGHT WIDTH and no --count.")
+            raise UsageError(
+                f"place={self.place!r}: is of one rectangle of fixed size; give --hole HEIGHT WIDTH and no --count."
+            )
         if self.output == "patch" and not self.place:
-            raise UsageError("output='patch': needs a patch that is always the same; give --hole HEIGHT WIDTH and --place ROW COLUMN.")
+            raise UsageError(
+                "output='patch': needs a patch that is always the same; give --hole HEIGHT WIDTH and --place ROW COLUMN."
+            )
         if bool(self.masks) != (self.holes == "files"):
             raise UsageError(f"masks={self.masks!r}: belongs to --holes files, and only there; give both or neither.")
         Augment(exposure=self.exposure)  # refuses bad values
@@ -126,7 +130,9 @@ class Inpaint(Task):
     def suited(self, model: str) -> Self:
         kind = _catalog.find("models", model)
         if self.output == "patch" and kind.output != "dense":  # type: ignore[attr-defined]
-            raise UsageError(f"model={model!r}: answers whole pictures; choose --output image, or mlp or lenet for the patch.")
+            raise UsageError(
+                f"model={model!r}: answers whole pictures; choose --output image, or mlp or lenet for the patch."
+            )
         if self.adversarial and "critic" not in getattr(kind, "__annotations__", {}):
             raise UsageError(f"adversarial={self.adversarial!r}: needs a model with a critic; choose --model pix2pix.")
         made = replace(self)
@@ -269,7 +275,9 @@ class Inpaint(Task):
         found: dict[str, dict[str, list[NDArray[Any]]]] = {way: {} for way in _inpainting.CLASSICAL}
         places = []
         part = test.select(index)
-        batches = store(part, size, channels, fingerprint="").batches(64) if size else own_size_batches(part, channels, 64)
+        batches = (
+            store(part, size, channels, fingerprint="").batches(64) if size else own_size_batches(part, channels, 64)
+        )
         for batch in batches:
             own = torch.from_numpy(index)[batch.index]
             input, target = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
@@ -330,7 +338,9 @@ def _critic(model: nn.Module) -> nn.Module:
     return critic
 
 
-def _numbers(name: str, values: Sequence[float], rule: str, holds: Callable[[float], bool], lengths: Sequence[int] = (1, 2)) -> None:
+def _numbers(
+    name: str, values: Sequence[float], rule: str, holds: Callable[[float], bool], lengths: Sequence[int] = (1, 2)
+) -> None:
     """Refuse other than one or two numbers that hold to a rule."""
     if len(values) not in lengths or not all(holds(value) for value in values):
         raise UsageError(f"{name}={tuple(values)!r}: must be {rule}; give other numbers.")
