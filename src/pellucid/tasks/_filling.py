@@ -10,6 +10,7 @@ from torch.nn import functional as F
 __all__ = ["diffused", "mean_filled"]
 
 _SWEEPS = 12  # of averaging at each scale
+_RADIUS = 0.99  # the spectral radius of Jacobi's iteration in a hole of 22 px: cos(π/22)
 
 
 def mean_filled(images: Tensor, mask: Tensor) -> Tensor:
@@ -27,7 +28,8 @@ def diffused(images: Tensor, mask: Tensor) -> Tensor:
     """Images whose holes are filled as heat spreads from their edges: each pixel near the mean of its four neighbours.
 
     From the coarsest scale of a pyramid, where no hole is left, to the finest, with a dozen sweeps of Jacobi's iteration at
-    each: Laplace's equation to within 0.005 in the mean for holes of 50 px, in a time that does not depend on them.
+    each, accelerated by Chebyshev's polynomials (Golub & Varga 1961): Laplace's equation, nearly, in a time that does not
+    depend on the holes.
 
     >>> ramp = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
     >>> mask = torch.zeros(1, 1, 16, 16); mask[..., 4:10, 4:10] = 1
@@ -54,8 +56,10 @@ def diffused(images: Tensor, mask: Tensor) -> Tensor:
         filled = F.interpolate(filled, scale_factor=2.0, mode="bilinear")[:, :, :height, :width]
         keep = known > 0
         filled = torch.where(keep, values, filled)
-        for _ in range(_SWEEPS if max(height, width) > 2 else 0):
+        before, weight = filled, 1.0
+        for sweep in range(_SWEEPS if max(height, width) > 2 else 0):
             edge = F.pad(filled, (1, 1, 1, 1), mode="replicate")  # no heat leaves the picture
             sides = edge[:, :, :-2, 1:-1] + edge[:, :, 2:, 1:-1] + edge[:, :, 1:-1, :-2] + edge[:, :, 1:-1, 2:]
-            filled = torch.where(keep, values, sides / 4)
+            weight = 1 / (1 - (_RADIUS**2 / (2 if sweep == 1 else 4 / weight))) if sweep else 1.0
+            filled, before = torch.where(keep, values, before + weight * (sides / 4 - before)), filled
     return filled
