@@ -28,7 +28,7 @@ def test_every_embedded_dataset_is_whole_and_named(loaded: dict[str, Dataset], n
     names = [title for split in data.splits.values() for title in split.names]
     assert len(set(names)) == len(names) == sum(len(split) for split in data.splits.values())
     for split in data.splits.values():
-        assert len(split) > 50
+        assert len(split) > 100
         assert all(len(target) == len(split) for target in split.targets.values())
         label = split.targets.get("label")
         if isinstance(label, Label):

@@ -22,7 +22,7 @@ ABOUT = {
     "digits": "1,797 hand-written digits of 8×8 px, grey, ten classes (scikit-learn)",
     "patches": "natural patches of 64×64 px, grey, split by photograph (scikit-image, scikit-learn, matplotlib)",
     "patches_colour": "the same patches in colour",
-    "crops": "natural crops of 128×128 px, grey, of the photographs of patches, split as they are",
+    "crops": "natural crops of 128×128 px, grey, of the photographs of patches, split as they are; those for testing overlap by half",
     "crops_colour": "the same crops in colour",
     "scenes": "drawn shapes on textured ground, 64×64 px, colour, with classes, boxes, masks and keypoints",
     "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from the fonts that matplotlib carries",
@@ -88,8 +88,8 @@ _PHOTOGRAPHS = {
         ("sklearn", "datasets/images", "flower.jpg"),
     ],
 }
-# side in px, and how many of a training photograph, and as many of it at half its size
-_SIDES = {"patches": (64, 250), "crops": (128, 150)}
+# side in px, how many of a training photograph (and as many of it at half its size), px between neighbours elsewhere
+_SIDES = {"patches": (64, 250, 64), "crops": (128, 150, 64)}
 
 
 def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np.uint8]:
@@ -102,7 +102,7 @@ def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np
     return decode(path, 3 if colour else 1)
 
 
-def _patches(name: str, side: int, each: int, colour: bool) -> Dataset:
+def _patches(name: str, side: int, each: int, step: int, colour: bool) -> Dataset:
     """Patches at random places of the training photographs, as they are and at half their size; on a grid elsewhere.
 
     A photograph at half size shows the same things at another scale, less noise of its own, and costs nothing.
@@ -122,7 +122,7 @@ def _patches(name: str, side: int, each: int, colour: bool) -> Dataset:
             if part == "train":
                 places = [divmod(int(k), columns) for k in rng.choice(rows * columns, each, replace=False)]
             else:
-                places = [(y, x) for y in range(0, rows, side) for x in range(0, columns, side)]
+                places = [(y, x) for y in range(0, rows, step) for x in range(0, columns, step)]
             for y, x in places:
                 patches.append(picture[:, y : y + side, x : x + side])
                 titles.append(f"{title}@{y},{x}")
