@@ -304,7 +304,7 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
 
     class Numbers(nn.Module):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return torch.arange(12.0).expand(len(input), 12) / 100
+            return torch.arange(12.0).expand(len(input), 12) / 10
 
     images = torch.full((2, 1, 16, 16), 51, dtype=torch.uint8)
     index = torch.arange(2)
