@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the two players of a generative adversarial network minimise, and how its samples are held against images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.data.targets import Target
+from pellucid.errors import UsageError
+from pellucid.tasks import _chance
+from pellucid.tasks._likelihood import Drawn
+
+__all__ = ["Game", "Verdict", "energy", "gallery", "scores_of"]
+
+_GALLERY = 1000  # samples that images are held against
+_AT_ONCE = 250
+
+
+@final
+@dataclass(frozen=True)
+class Verdict(Target):
+    """What the discriminator says of images: (B,), the higher the more real; a probability where it was trained as one."""
+
+    real: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Game:
+    """The losses of both players.
+
+    non_saturating: −log D(x) − log(1 − D(G(z))) against −log D(G(z)) (Goodfellow et al. 2014, sec. 3; real = 1);
+    least_squares: ½(D(x) − 1)² + ½D(G(z))² against ½(D(G(z)) − 1)² (Mao et al. 2017, eq. 9);
+    wasserstein: D(G(z)) − D(x) + λ(|∇D| − 1)² against −D(G(z)) (Gulrajani et al. 2017, eq. 3).
+    """
+
+    objective: str
+    smoothing: float  # real = 1 − smoothing, one-sided (Salimans et al. 2016, sec. 3.4)
+    penalty: float  # λ of wasserstein; γ of ½γ|∇D(x)|² on real images (Mescheder et al. 2018, eq. 9) for the others
+    updates: tuple[int, int]  # of the discriminator to those of the generator
+
+    def opinion(self, logits: Tensor) -> Tensor:
+        """D(·) as it is told: a probability for non_saturating, else the raw score."""
+        return logits.sigmoid() if self.objective == "non_saturating" else logits
+
+    def on_discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's loss, a scalar, from its raw scores of real and of made pictures."""
+        wanted = 1 - self.smoothing
+        if self.objective == "non_saturating":
+            return F.binary_cross_entropy_with_logits(real, torch.full_like(real, wanted)) + F.softplus(fake).mean()
+        if self.objective == "least_squares":
+            return 0.5 * ((real - wanted) ** 2).mean() + 0.5 * (fake**2).mean()
+        return fake.mean() - real.mean()
+
+    def on_generator(self, fake: Tensor) -> Tensor:
+        """The generator's loss, a scalar, from the discriminator's raw scores of its pictures."""
+        if self.objective == "non_saturating":
+            return F.softplus(-fake).mean()
+        return 0.5 * ((fake - 1) ** 2).mean() if self.objective == "least_squares" else -fake.mean()
+
+    def steps(
+        self, model: nn.Module, images: Tensor
+    ) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
+        """The discriminator's turn, and the generator's as often as `updates` has it; the model counts the rounds."""
+        inner = _own(model)
+        generator, discriminator = inner.generator, inner.discriminator
+        yield discriminator, self._discriminate(generator, discriminator, images)
+        times = 1
+        if self.updates[0] != self.updates[1]:
+            done, (of_d, of_g) = int(inner.rounds), self.updates
+            times = (done + 1) * of_g // of_d - done * of_g // of_d
+        inner.rounds += 1
+        for _ in range(times):
+            noise = torch.randn(len(images), inner.latent, device=images.device)
+            # its weights' gradients would be thrown away: a third of the backward pass
+            discriminator.requires_grad_(False)
+            try:
+                score = discriminator(generator(noise)).float()
+                losses = {"loss": self.on_generator(score), "D_fake": self.opinion(score.detach()).mean()}
+                yield generator, losses
+            finally:
+                discriminator.requires_grad_(True)
+
+    def _discriminate(self, generator: nn.Module, discriminator: nn.Module, images: Tensor) -> dict[str, Tensor]:
+        noise = torch.randn(len(images), int(_width(generator)), device=images.device)
+        with torch.no_grad():
+            fake = generator(noise).to(images.dtype)
+        of_real, of_fake = discriminator(images).float(), discriminator(fake).float()
+        loss = self.on_discriminator(of_real, of_fake)
+        losses = {"D_real": self.opinion(of_real.detach()).mean(), "D_fake": self.opinion(of_fake.detach()).mean()}
+        if self.penalty:
+            slope = self._slope(discriminator, images, fake)
+            losses["penalty"] = slope
+            loss = loss + self.penalty * slope
+        return {"loss": loss, **losses}
+
+    def _slope(self, discriminator: nn.Module, images: Tensor, fake: Tensor) -> Tensor:
+        """The penalised gradient of the discriminator, in float32: bf16's three digits are too few for a second derivative."""
+        with torch.autocast(images.device.type, enabled=False):
+            if self.objective == "wasserstein":  # between a real and a made picture
+                share = torch.rand(len(images), 1, 1, 1, device=images.device)
+                points = (share * images.float() + (1 - share) * fake.float()).requires_grad_()
+            else:
+                points = images.float().detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(discriminator(points).float().sum(), points, create_graph=True)
+            squares = gradient.flatten(1).square().sum(1)
+            if self.objective == "wasserstein":
+                return ((squares + 1e-12).sqrt() - 1).square().mean()
+            return 0.5 * squares.mean()
+
+    def losses(self, model: nn.Module, images: Tensor, target: Drawn) -> dict[str, Tensor]:
+        """Both players' losses without a step; the noise is a function of the target's seeds."""
+        inner = _own(model)
+        noise = _chance.normal(target.seeds, inner.latent)
+        of_real, of_fake = inner.discriminator(images).float(), inner.discriminator(inner.generator(noise)).float()
+        parts = {"discriminator/loss": self.on_discriminator(of_real, of_fake), "generator/loss": self.on_generator(of_fake)}
+        told = {
+            "discriminator/D_real": self.opinion(of_real).mean(),
+            "discriminator/D_fake": self.opinion(of_fake).mean(),
+        }
+        return {"loss": sum(parts.values(), torch.zeros((), device=images.device)), **parts, **told}
+
+
+def _own(model: nn.Module) -> Any:
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        raise UsageError(
+            "processes: the two players of a GAN would drift apart in several; train it in one, without a launcher."
+        )
+    return getattr(model, "_orig_mod", model)
+
+
+def _width(generator: nn.Module) -> int:
+    """How many numbers a generator starts from."""
+    return int(next(layer for layer in generator.modules() if isinstance(layer, nn.Linear)).in_features)
+
+
+# -- samples beside images
+
+_kept: dict[int, tuple[bytes, Tensor, Tensor]] = {}
+
+
+def gallery(model: nn.Module, draw: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """A thousand samples of a model as rows (S, D), and their mean distance from each other, half of it.
+
+    They are a function of the weights; the last ones are kept, so that all batches of an evaluation share them.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    key = torch.stack([part for t in tensors for part in (t.detach().float().sum(), t.detach().float().abs().sum())])
+    known = key.cpu().numpy().tobytes()
+    if id(model) not in _kept or _kept[id(model)][0] != known:
+        seeds = torch.arange(_GALLERY, device=tensors[0].device)
+        rows = torch.cat([draw(part).float().flatten(1) for part in seeds.split(_AT_ONCE)])
+        _kept.clear()
+        _kept[id(model)] = (known, rows, _half_spread(rows))
+    return _kept[id(model)][1:]
+
+
+def _half_spread(rows: Tensor) -> Tensor:
+    """½E|X − X′| over pairs of different rows (S, D)."""
+    count = len(rows)
+    return torch.cdist(rows, rows).sum() / (2 * count * max(1, count - 1))
+
+
+def energy(images: Tensor, rows: Tensor, half_spread: Tensor) -> tuple[Tensor, Tensor]:
+    """The energy score of images (B, …) under samples (S, D), and the distance to the nearest one, (B,) each, RMS a pixel.
+
+    E|X − x| − ½E|X − X′| (Gneiting & Raftery 2007, eq. 21): a proper score, whose mean over images is least where the samples
+    have the images' own distribution; copies of one good picture lack the second term, blurred pictures pay in the first.
+    """
+    flat = images.float().flatten(1)
+    distances = torch.cdist(flat, rows)  # (B, S)
+    root = math.sqrt(flat.shape[1])
+    return (distances.mean(1) - half_spread) / root, distances.amin(1) / root
+
+
+def scores_of(images: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+    """`energy` of images under a set of samples (S, …), in batches."""
+    rows = samples.float().flatten(1)
+    spread = _half_spread(rows)
+    parts = [energy(part, rows, spread) for part in images.split(_AT_ONCE)]
+    return torch.cat([one for one, _ in parts]), torch.cat([near for _, near in parts])
