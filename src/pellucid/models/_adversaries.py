@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor, nn
 
 from pellucid.models._layers import Normalize
@@ -36,12 +35,10 @@ class Adversaries(nn.Module):
     """
 
     output: ClassVar[str] = "adversarial"
-    rounds: Tensor
 
     def __init__(self, generator: nn.Module, discriminator: Discriminator, latent: int) -> None:
         super().__init__()
         self.generator, self.discriminator, self.latent = generator, discriminator, latent
-        self.register_buffer("rounds", torch.zeros((), dtype=torch.int64))  # steps taken: whose turn it is
 
     @property
     def normalize(self) -> Normalize:

@@ -65,41 +65,32 @@ class Game:
             return F.softplus(-fake).mean()
         return 0.5 * ((fake - 1) ** 2).mean() if self.objective == "least_squares" else -fake.mean()
 
-    def steps(
-        self, model: nn.Module, images: Tensor
-    ) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
-        """The discriminator's turn, and the generator's as often as `updates` has it; the model counts the rounds."""
+    def steps(self, model: nn.Module, images: Tensor) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
+        """The discriminator's updates, then the generator's: the batch is dealt out, so that each sees real images of its own."""
         inner = _own(model)
         generator, discriminator = inner.generator, inner.discriminator
-        yield discriminator, self._discriminate(generator, discriminator, images)
-        times = 1
-        if self.updates[0] != self.updates[1]:
-            done, (of_d, of_g) = int(inner.rounds), self.updates
-            times = (done + 1) * of_g // of_d - done * of_g // of_d
-        inner.rounds += 1
-        for _ in range(times):
-            noise = torch.randn(len(images), inner.latent, device=images.device)
-            # its weights' gradients would be thrown away: a third of the backward pass
-            discriminator.requires_grad_(False)
+        parts = images.chunk(self.updates[0])
+        for part in parts:
+            with torch.no_grad():
+                fake = generator(torch.randn(len(part), inner.latent, device=images.device)).float()
+            yield discriminator, self._discriminate(discriminator, part, fake)
+        for _ in range(self.updates[1]):
+            noise = torch.randn(len(parts[0]), inner.latent, device=images.device)
+            discriminator.requires_grad_(False)  # its gradients would be thrown away: a third of the backward pass
             try:
                 score = discriminator(generator(noise)).float()
-                losses = {"loss": self.on_generator(score), "D_fake": self.opinion(score.detach()).mean()}
-                yield generator, losses
+                yield generator, {"loss": self.on_generator(score), "D_fake": self.opinion(score.detach()).mean()}
             finally:
                 discriminator.requires_grad_(True)
 
-    def _discriminate(self, generator: nn.Module, discriminator: nn.Module, images: Tensor) -> dict[str, Tensor]:
-        noise = torch.randn(len(images), int(_width(generator)), device=images.device)
-        with torch.no_grad():
-            fake = generator(noise).to(images.dtype)
+    def _discriminate(self, discriminator: nn.Module, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
         of_real, of_fake = discriminator(images).float(), discriminator(fake).float()
         loss = self.on_discriminator(of_real, of_fake)
-        losses = {"D_real": self.opinion(of_real.detach()).mean(), "D_fake": self.opinion(of_fake.detach()).mean()}
-        if self.penalty:
-            slope = self._slope(discriminator, images, fake)
-            losses["penalty"] = slope
-            loss = loss + self.penalty * slope
-        return {"loss": loss, **losses}
+        told = {"D_real": self.opinion(of_real.detach()).mean(), "D_fake": self.opinion(of_fake.detach()).mean()}
+        if not self.penalty:
+            return {"loss": loss, **told}
+        slope = self._slope(discriminator, images, fake)
+        return {"loss": loss + self.penalty * slope, **told, "penalty": slope.detach()}
 
     def _slope(self, discriminator: nn.Module, images: Tensor, fake: Tensor) -> Tensor:
         """The penalised gradient of the discriminator, in float32: bf16's three digits are too few for a second derivative."""
@@ -129,16 +120,9 @@ class Game:
 
 
 def _own(model: nn.Module) -> Any:
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        raise UsageError(
-            "processes: the two players of a GAN would drift apart in several; train it in one, without a launcher."
-        )
+    if isinstance(model, nn.parallel.DistributedDataParallel):  # its gradients are shared only through its own forward
+        raise UsageError("processes: the players of a GAN would drift apart in several; train it in one, without a launcher.")
     return getattr(model, "_orig_mod", model)
-
-
-def _width(generator: nn.Module) -> int:
-    """How many numbers a generator starts from."""
-    return int(next(layer for layer in generator.modules() if isinstance(layer, nn.Linear)).in_features)
 
 
 # -- samples beside images
