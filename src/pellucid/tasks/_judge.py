@@ -59,7 +59,7 @@ class Judge:
             words = (
                 f"there are no labels: a classifier of {len(modes)} clusters that k-means finds in {len(images):,} training images"
             )
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             judge = cls(_body(images.shape[1], images.shape[2:]), nn.Linear(FEATURES, len(modes)), modes, words)
             judge._learn(images, labels)

@@ -29,7 +29,7 @@ def bernoullis(train: Rows, test: Rows, k: int, seed: int) -> Floats:
     shares = np.full(k, 1 / k)
     own = _responsibilities(len(train), k, rng)
     for _ in range(_ROUNDS if k > 1 else 1):
-        counts = own.sum(0)
+        counts = own.sum(0).astype(np.float64)
         shares = counts / counts.sum()
         # one imagined pixel of each kind, as Laplace's rule has it
         means = ((own.T @ train + 1) / (counts[:, None] + 2)).clip(_EDGE**2, 1 - _EDGE**2)
