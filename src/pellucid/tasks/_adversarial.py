@@ -111,7 +111,10 @@ class Game:
         inner = _own(model)
         noise = _chance.normal(target.seeds, inner.latent)
         of_real, of_fake = inner.discriminator(images).float(), inner.discriminator(inner.generator(noise)).float()
-        parts = {"discriminator/loss": self.on_discriminator(of_real, of_fake), "generator/loss": self.on_generator(of_fake)}
+        parts = {
+            "discriminator/loss": self.on_discriminator(of_real, of_fake),
+            "generator/loss": self.on_generator(of_fake),
+        }
         told = {
             "discriminator/D_real": self.opinion(of_real).mean(),
             "discriminator/D_fake": self.opinion(of_fake).mean(),
@@ -121,7 +124,9 @@ class Game:
 
 def _own(model: nn.Module) -> Any:
     if isinstance(model, nn.parallel.DistributedDataParallel):  # its gradients are shared only through its own forward
-        raise UsageError("processes: the players of a GAN would drift apart in several; train it in one, without a launcher.")
+        raise UsageError(
+            "processes: the players of a GAN would drift apart in several; train it in one, without a launcher."
+        )
     return getattr(model, "_orig_mod", model)
 
 
@@ -140,7 +145,7 @@ def gallery(model: nn.Module, draw: Callable[[Tensor], Tensor]) -> tuple[Tensor,
     known = key.cpu().numpy().tobytes()
     if id(model) not in _kept or _kept[id(model)][0] != known:
         seeds = torch.arange(_GALLERY, device=tensors[0].device)
-        rows = torch.cat([draw(part).float().flatten(1) for part in seeds.split(_AT_ONCE)])
+        rows = torch.cat([draw(part).float().flatten(1) for part in seeds.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
         _kept.clear()
         _kept[id(model)] = (known, rows, _half_spread(rows))
     return _kept[id(model)][1:]
@@ -168,5 +173,5 @@ def scores_of(images: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
     """`energy` of images under a set of samples (S, …), in batches."""
     rows = samples.float().flatten(1)
     spread = _half_spread(rows)
-    parts = [energy(part, rows, spread) for part in images.split(_AT_ONCE)]
+    parts = [energy(part, rows, spread) for part in images.split(_AT_ONCE)]  # type: ignore[no-untyped-call]
     return torch.cat([one for one, _ in parts]), torch.cat([near for _, near in parts])

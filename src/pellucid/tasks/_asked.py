@@ -36,7 +36,7 @@ class Asked(Asking):
     interpolate: tuple[str, ...] = ()
     """two images, to go from the one to the other by way of their codes"""
     vary: tuple[int, ...] = ()
-    """numbers of the code to vary, one after another, from -3 to 3; the others stay those of the image that is given, or of the seed"""  # noqa: E501
+    """numbers of the code to vary, one after another, from -3 to 3; the others stay those of the image that is given, or of the seed"""
     steps: int = 8
     """pictures between the two images, or between the ends of what is varied"""
 

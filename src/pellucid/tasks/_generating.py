@@ -99,7 +99,7 @@ class Variational:
         """Mean pictures (N, C, H, W) in [0, 1] of codes (N, latent)."""
         inner = plain(model)
         with torch.no_grad():
-            return torch.cat([self.pixels.pictures(inner.decode(part)) for part in drawn.split(_AT_ONCE)])
+            return torch.cat([self.pixels.pictures(inner.decode(part)) for part in drawn.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
 
     def predict(self, model: nn.Module, input: Tensor) -> Reconstruction:
         """The picture of the mean code."""
@@ -140,7 +140,11 @@ class Variational:
         by_dimension = np.asarray(records["latent_by_dimension"], np.float64).mean(0)
         dead = np.flatnonzero(by_dimension < COLLAPSED)
         named = ", ".join(map(str, dead[:20])) + (" …" if len(dead) > 20 else "")
-        alarm = f"{len(dead)} of {len(by_dimension)} dimensions say nothing (below {COLLAPSED} nats): {named}" if len(dead) else "none"
+        alarm = (
+            f"{len(dead)} of {len(by_dimension)} dimensions say nothing (below {COLLAPSED} nats): {named}"
+            if len(dead)
+            else "none"
+        )
         order = np.argsort(-by_dimension, kind="stable")
         return {
             "likelihood": [{"likelihood": self.words, "collapsed dimensions": alarm}],
@@ -232,7 +236,7 @@ class Adversarial:
         """Pictures (N, C, H, W) in [0, 1] of codes (N, latent)."""
         inner = plain(model)
         with torch.no_grad():
-            return torch.cat([inner.generator(part).float() for part in drawn.split(_AT_ONCE)])
+            return torch.cat([inner.generator(part).float() for part in drawn.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
 
     def predict(self, model: nn.Module, input: Tensor) -> Verdict:
         """How real the discriminator takes images to be."""
@@ -278,7 +282,7 @@ class Adversarial:
             "one training image": known[:1].expand(count, -1),
         }
         nothing = np.full(len(test), np.nan)
-        found = {}
+        found: dict[str, Records] = {}
         for name, rows in sets.items():
             energy, nearest = _adversarial.scores_of(test, rows)
             found[name] = {"energy": energy.numpy(), "nearest": nearest.numpy(), "D_real": nothing}

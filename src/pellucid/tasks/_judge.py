@@ -56,9 +56,7 @@ class Judge:
         else:
             labels = _clusters(images, seed)
             modes = tuple(f"cluster {k}" for k in range(int(labels.max()) + 1))
-            words = (
-                f"there are no labels: a classifier of {len(modes)} clusters that k-means finds in {len(images):,} training images"
-            )
+            words = f"there are no labels: a classifier of {len(modes)} clusters that k-means finds in {len(images):,} training images"
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             judge = cls(_body(images.shape[1], images.shape[2:]), nn.Linear(FEATURES, len(modes)), modes, words)
@@ -73,10 +71,10 @@ class Judge:
         optimizer = torch.optim.Adam(both.parameters(), lr=_PEAK, fused=True)
         course = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK, total_steps=epochs * per_epoch + 1)
         for _ in range(epochs):
-            for index in torch.randperm(len(images)).split(_BATCH):
+            for index in torch.randperm(len(images)).split(_BATCH):  # type: ignore[no-untyped-call]
                 loss = F.cross_entropy(self.head(self.body(_unit(images[index]))), labels[index])
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 course.step()
         both.eval().requires_grad_(False)
@@ -84,7 +82,7 @@ class Judge:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """(N, 64): what the classifier's last layer sees of images (N, C, H, W), uint8 or in [0, 1]."""
-        return torch.cat([self.body(_unit(part)) for part in images.split(512)])
+        return torch.cat([self.body(_unit(part)) for part in images.split(512)])  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def classes(self, images: Tensor) -> Tensor:

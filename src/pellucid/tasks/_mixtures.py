@@ -102,12 +102,14 @@ def chow_liu(train: Rows, test: Rows) -> Floats:
         given = [np.log(cells[1, p][child, parent] / (count * single[p][parent])) for p in (0, 1)]
         without = [np.log(cells[0, p][child, parent] / (count * single[p][parent])) for p in (0, 1)]
         lit = test[:, parent] > 0.5
-        found += np.where(lit, _chosen(test[:, child], given[1], without[1]), _chosen(test[:, child], given[0], without[0]))
+        found += np.where(
+            lit, _chosen(test[:, child], given[1], without[1]), _chosen(test[:, child], given[0], without[0])
+        )
     return found
 
 
 def _chosen(bits: Rows, one: float, zero: float) -> Floats:
-    return np.where(bits > 0.5, one, zero).astype(np.float64)
+    return np.asarray(np.where(bits > 0.5, one, zero), np.float64)
 
 
 def _responsibilities(rows: int, k: int, rng: np.random.Generator) -> Rows:
@@ -120,7 +122,7 @@ def _responsibilities(rows: int, k: int, rng: np.random.Generator) -> Rows:
 def _binary(rows: Rows, means: NDArray[np.floating]) -> Floats:
     """(N, k): log p of rows under each product of Bernoullis."""
     odds = (np.log(means) - np.log1p(-means)).astype(np.float32)
-    return np.asarray(rows @ odds.T, np.float64) + np.log1p(-means).sum(1)
+    return np.asarray(rows @ odds.T, np.float64) + np.log1p(-means).sum(1)  # type: ignore[no-any-return]
 
 
 def _normal(rows: Rows, means: NDArray[np.floating], variances: NDArray[np.floating]) -> Floats:

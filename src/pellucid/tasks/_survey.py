@@ -81,24 +81,29 @@ def verdict(seen: Looked) -> tuple[str, str]:
     """
     covered, modes = int(seen.covered.sum()), len(seen.modes)
     missing = ", ".join(name for name, there in zip(seen.modes, seen.covered, strict=True) if not there)
-    lost = f" (missing: {missing})" if missing else ""
     facts = (
-        f"{covered} of {modes} modes covered{lost}; entropy of the modes {seen.entropy:.2f} nats, of real images {seen.real_entropy:.2f}; "
-        f"samples are {seen.spread:.0%} as far apart as real images"
+        f"{covered} of {modes} modes covered{f' (missing: {missing})' if missing else ''}; entropy of the modes "
+        f"{seen.entropy:.2f} nats, of real images {seen.real_entropy:.2f}; samples are {seen.spread:.0%} as far apart as real images"
     )
-    if covered < _LEAST_MODES * modes or seen.entropy < _LEAST_ENTROPY * seen.real_entropy or seen.spread < _LEAST_SPREAD:
-        rule = f"a generator has collapsed below {_LEAST_MODES:.0%} of the modes, {_LEAST_ENTROPY:.0%} of the entropy or {_LEAST_SPREAD:.0%} of the spread"
-        return "mode collapse", f"Mode collapse: {facts} ({rule})."
+    few = covered < _LEAST_MODES * modes
+    if few or seen.entropy < _LEAST_ENTROPY * seen.real_entropy or seen.spread < _LEAST_SPREAD:
+        return "mode collapse", (
+            f"Mode collapse: {facts} (it is one below {_LEAST_MODES:.0%} of the modes, {_LEAST_ENTROPY:.0%} of the entropy "
+            f"or {_LEAST_SPREAD:.0%} of the distance)."
+        )
     if seen.auc >= _WON:
         return "discriminator wins", (
-            f"The discriminator wins: it tells held-out images from samples in {seen.auc:.1%} of the pairs (from {_WON:.0%} on the "
-            f"generator learns nothing any more); {facts}."
+            f"The discriminator wins: it tells held-out images from samples in {seen.auc:.1%} of the pairs (from {_WON:.0%} "
+            f"on the generator learns little from it); {facts}."
         )
     if seen.ratio > _FAR:
-        return "not learnt", f"Not learnt: the samples are {seen.ratio:.0f} floors away from real images (from {_FAR:.0f} on); {facts}."
+        return "not learnt", (
+            f"Not learnt: the Fréchet distance is {seen.ratio:.0f} times its floor (from {_FAR:.0f} on); {facts}."
+        )
     if seen.near < _COPIED:
         return "copies", (
-            f"Copies: samples lie {seen.near:.0%} as far from their nearest training image as held-out images do (below {_COPIED:.0%}); {facts}."
+            f"Copies: samples lie {seen.near:.0%} as far from their nearest training image as held-out images do "
+            f"(below {_COPIED:.0%}); {facts}."
         )
     told = f"; the discriminator ranks {seen.auc:.1%} of pairs rightly" if math.isfinite(seen.auc) else ""
     return "healthy", f"Healthy: {facts}{told}."
@@ -132,7 +137,9 @@ def survey(
     seen = _store(test.select(_spread(len(test), min(len(test), _SEEN))), size, channels)
     training, real = (torch.cat([batch.images for batch in part.batches(1000)]) for part in (known, seen))
     label = train.targets.get("label")
-    labels = label.index[torch.from_numpy(_spread(len(train), _most(train, size)))] if isinstance(label, Label) else None
+    labels = (
+        label.index[torch.from_numpy(_spread(len(train), _most(train, size)))] if isinstance(label, Label) else None
+    )
     names = tuple(map(str, range(int(labels.max()) + 1))) if labels is not None else ()
     judge = Judge.trained(training, labels, names, seed)
     made = kind.samples(model, max(len(real), 2), seed).cpu()
@@ -170,7 +177,9 @@ def survey(
     )
     pictures = [
         Shown("samples", "Samples", f"100 codes drawn from the prior. {apart}", _generation_figures.grid(made[:100])),
-        Shown("health", "Health", words, _generation_figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)),
+        Shown(
+            "health", "Health", words, _generation_figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)
+        ),
         _neighbours(made, training, channels),
         *_of_codes(task, kind, model, seen, seed),
     ]
@@ -189,20 +198,20 @@ def _likelihood_of(
     each = max(1.0, counter.get_total_flops() / 2) * kind.importance
     count = int(min(len(seen), max(50, _WORK // each)))
     log_p, errors = [], []
-    for index in torch.from_numpy(_spread(len(seen), count)).split(100):
+    for index in torch.from_numpy(_spread(len(seen), count)).split(100):  # type: ignore[no-untyped-call]
         batch = seen.batch(index, device)
         input, target = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
         assert isinstance(target, Drawn)
         found, error, _ = _likelihood.importance(model, kind.pixels, input, target, kind.importance)
         log_p.append(found.cpu())
         errors.append(error.cpu())
-    values, error = torch.cat(log_p).double().numpy(), torch.cat(errors).double().numpy()
+    values, errs = torch.cat(log_p).double().numpy(), torch.cat(errors).double().numpy()
     deviation = float(values.std(ddof=1)) if count > 1 else math.nan
     mean, low, high = _bootstrap.of_mean(-values)
     row = {
         "−log p, nats": round(mean, 3),
         "standard error over images": round(deviation / math.sqrt(count), 3),
-        "standard error of the sampling": round(float(np.sqrt((error**2).sum())) / count, 4),
+        "standard error of the sampling": round(float(np.sqrt((errs**2).sum())) / count, 4),
         "importance samples": kind.importance,
         "images": count,
         "likelihood": kind.words,
@@ -222,17 +231,19 @@ def _looked(
     floors: Floats,
 ) -> Looked:
     count = len(judge.modes)
-    shares = [np.bincount(judge.classes(part).numpy(), minlength=count) / len(part) for part in (real, made)]
+    of_real, of_made = (np.bincount(judge.classes(x).numpy(), minlength=count) / len(x) for x in (real, made))
     auc = math.nan
     if isinstance(kind, Adversarial):
-        scores = []
+        scores: list[Tensor] = []
         for part in (real.float().div(255), made):
-            scores.append(torch.cat([kind.predict(model, x.to(next(model.parameters()).device)).real for x in part.split(500)]))
+            scores.append(
+                torch.cat([kind.predict(model, x.to(next(model.parameters()).device)).real for x in part.split(500)])  # type: ignore[no-untyped-call]
+            )
         auc = _auc(*(score.cpu().numpy() for score in scores))
     spread = _distance(judge.features(made[:1000])) / max(_distance(features[:1000]), 1e-12)
     near = [_nearest(part[:_NEIGHBOURS], training)[0].median() for part in (made, real.float().div(255))]
     ratio = float(distances.mean() / max(floors.mean(), 1e-12))
-    return Looked(*shares, judge.modes, spread, ratio, auc, float(near[0] / max(float(near[1]), 1e-12)))
+    return Looked(of_real, of_made, judge.modes, spread, ratio, auc, float(near[0] / max(float(near[1]), 1e-12)))
 
 
 def _auc(real: NDArray[Any], made: NDArray[Any]) -> float:
@@ -276,7 +287,11 @@ def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen
     mean, log_variance = _likelihood.plain(model).encode(input)
     nats = _likelihood.latent_loss(mean, log_variance).mean(0).cpu().numpy()
     dead = int((nats < _likelihood.COLLAPSED).sum())
-    alarm = f"{dead} of {len(nats)} have collapsed: below {_likelihood.COLLAPSED} nats they say nothing" if dead else "none has collapsed"
+    alarm = (
+        f"{dead} of {len(nats)} have collapsed: below {_likelihood.COLLAPSED} nats they say nothing"
+        if dead
+        else "none has collapsed"
+    )
     shares = torch.linspace(0, 1, 10, device=device)[:, None]
     pairs = [(1 - shares) * mean[i] + shares * mean[-1 - i] for i in range(min(4, len(mean) // 2))]
     reach = torch.linspace(-3, 3, 10, device=device)
@@ -284,7 +299,8 @@ def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen
     walks = mean[:1].repeat(len(order) * len(reach), 1)
     for k, dimension in enumerate(order):
         walks[k * len(reach) : (k + 1) * len(reach), int(dimension)] = reach
-    said = f"Each row varies one number of the first image's code from −3 to 3: dimensions {', '.join(map(str, order))}, the most telling ones."
+    telling = ", ".join(map(str, order))
+    said = f"Each row varies one number of the first image's code from −3 to 3: {telling}, the most telling ones."
     shown = [
         Shown("reconstructions", "Reconstructions", "Held-out images, and the pictures of their mean codes.",
               _generation_figures.rows({"image": input[:16], "again": kind.predict(model, input[:16]).pixels})),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Generate"]
 
-_FAMILIES = {"distribution": "vae", "adversarial": "gan"}  # of a model's output
+_FAMILIES: dict[str, Literal["vae", "gan"]] = {"distribution": "vae", "adversarial": "gan"}  # of a model's output
 _OF_VAE = ("likelihood", "binarise", "variance", "beta", "kl_warmup", "importance")
 _OF_GAN = ("objective", "penalty", "updates", "smoothing", "discriminator_rate")
 _STATIC = 0x5EED  # the thresholds of static binarisation are no option: there is one such dataset
@@ -79,13 +78,15 @@ class Generate(Task):
     default_model: ClassVar[str] = "vae"
     accepts: ClassVar[tuple[str, ...]] = tuple(_FAMILIES)
     asking: ClassVar[type[Asking]] = _asked.Asked
-    keeps_size: ClassVar[bool] = False  # type: ignore[misc]
+    keeps_size: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in ("family", "likelihood", "binarise", "objective"):
             _generating.check_choice(name, getattr(self, name))
         if len(self.updates) != 2 or any(not isinstance(n, int) or n < 1 for n in self.updates):
-            raise UsageError(f"updates={self.updates!r}: must be two whole numbers of at least 1; give e.g. --updates 5 1.")
+            raise UsageError(
+                f"updates={self.updates!r}: must be two whole numbers of at least 1; give e.g. --updates 5 1."
+            )
         _check("variance", self.variance, self.variance is None or self.variance > 0, "must be above 0")
         _check("beta", self.beta, self.beta >= 0, "must not be negative")
         _check("kl_warmup", self.kl_warmup, self.kl_warmup >= 0, "must not be negative")
@@ -110,7 +111,9 @@ class Generate(Task):
         if family is None:
             return self
         if self.family not in ("auto", family):
-            raise UsageError(f"family={self.family!r}: model={model!r} is a {family}; leave family out, or choose another model.")
+            raise UsageError(
+                f"family={self.family!r}: model={model!r} is a {family}; leave family out, or choose another model."
+            )
         for field in dataclasses.fields(self):
             if field.name in (_OF_GAN if family == "vae" else _OF_VAE) and getattr(self, field.name) != field.default:
                 raise UsageError(
@@ -120,7 +123,7 @@ class Generate(Task):
         return dataclasses.replace(self, family=family)
 
     @property
-    def main(self) -> str:  # type: ignore[override]
+    def main(self) -> str:
         """The bound of log p, or the energy score of the samples."""
         return self._kind.main
 
@@ -133,7 +136,9 @@ class Generate(Task):
         if self.family == "gan":
             penalty = self.penalty if self.penalty is not None else 10.0 if self.objective == "wasserstein" else 0.0
             return Adversarial(Game(self.objective, self.smoothing, penalty, (self.updates[0], self.updates[1])))
-        return Variational(Pixels(self.likelihood, self.variance), self.beta, self.kl_warmup, self.importance, self.binarise)
+        return Variational(
+            Pixels(self.likelihood, self.variance), self.beta, self.kl_warmup, self.importance, self.binarise
+        )
 
     def read(self, data: Dataset) -> Dataset:
         return data  # any images will do; labels help to name the modes
@@ -224,7 +229,7 @@ class Generate(Task):
         return output.float().flatten(1).mean(1)
 
 
-def _family(model: str) -> str | None:
+def _family(model: str) -> Literal["vae", "gan"] | None:
     return _FAMILIES.get(str(getattr(_catalog.find("models", model), "output", "")))
 
 
