@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, final
 
 from torch import nn
@@ -59,7 +60,7 @@ class Vae(Variational):
 def _layers(units: tuple[int, ...], activation: str) -> list[nn.Module]:
     """Dense layers, with the activation between them; the last layers of both halves are near linear: Xavier's start."""
     layers: list[nn.Module] = []
-    for inner, width in zip(units, units[1:], strict=False):
+    for inner, width in pairwise(units):
         layers += [nn.Linear(inner, width), activation_layer(activation)]
     made = nn.Sequential(*layers[:-1])
     initialise(made, "he" if "relu" in activation else "xavier")

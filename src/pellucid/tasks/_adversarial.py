@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the two players of a generative adversarial network minimise, and how its samples are held against images."""
+"""What the two players of a generative adversarial network minimise, and whose turn it is."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,10 +16,7 @@ from pellucid.errors import UsageError
 from pellucid.tasks import _chance
 from pellucid.tasks._likelihood import Drawn
 
-__all__ = ["Game", "Verdict", "energy", "gallery", "scores_of"]
-
-_GALLERY = 1000  # samples that images are held against
-_AT_ONCE = 250
+__all__ = ["Game", "Verdict"]
 
 
 @final
@@ -128,50 +124,3 @@ def _own(model: nn.Module) -> Any:
             "processes: the players of a GAN would drift apart in several; train it in one, without a launcher."
         )
     return getattr(model, "_orig_mod", model)
-
-
-# -- samples beside images
-
-_kept: dict[int, tuple[bytes, Tensor, Tensor]] = {}
-
-
-def gallery(model: nn.Module, draw: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """A thousand samples of a model as rows (S, D), and their mean distance from each other, half of it.
-
-    They are a function of the weights; the last ones are kept, so that all batches of an evaluation share them.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
-    key = torch.stack([part for t in tensors for part in (t.detach().float().sum(), t.detach().float().abs().sum())])
-    known = key.cpu().numpy().tobytes()
-    if id(model) not in _kept or _kept[id(model)][0] != known:
-        seeds = torch.arange(_GALLERY, device=tensors[0].device)
-        rows = torch.cat([draw(part).float().flatten(1) for part in seeds.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
-        _kept.clear()
-        _kept[id(model)] = (known, rows, _half_spread(rows))
-    return _kept[id(model)][1:]
-
-
-def _half_spread(rows: Tensor) -> Tensor:
-    """½E|X − X′| over pairs of different rows (S, D)."""
-    count = len(rows)
-    return torch.cdist(rows, rows).sum() / (2 * count * max(1, count - 1))
-
-
-def energy(images: Tensor, rows: Tensor, half_spread: Tensor) -> tuple[Tensor, Tensor]:
-    """The energy score of images (B, …) under samples (S, D), and the distance to the nearest one, (B,) each, RMS a pixel.
-
-    E|X − x| − ½E|X − X′| (Gneiting & Raftery 2007, eq. 21): a proper score, whose mean over images is least where the samples
-    have the images' own distribution; copies of one good picture lack the second term, blurred pictures pay in the first.
-    """
-    flat = images.float().flatten(1)
-    distances = torch.cdist(flat, rows)  # (B, S)
-    root = math.sqrt(flat.shape[1])
-    return (distances.mean(1) - half_spread) / root, distances.amin(1) / root
-
-
-def scores_of(images: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-    """`energy` of images under a set of samples (S, …), in batches."""
-    rows = samples.float().flatten(1)
-    spread = _half_spread(rows)
-    parts = [energy(part, rows, spread) for part in images.split(_AT_ONCE)]  # type: ignore[no-untyped-call]
-    return torch.cat([one for one, _ in parts]), torch.cat([near for _, near in parts])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks import _adversarial, _bootstrap, _chance, _mixtures
+from pellucid.tasks import _bootstrap, _chance, _energy, _mixtures
 from pellucid.tasks._adversarial import Game, Verdict
 from pellucid.tasks._contract import Measure, Records
 from pellucid.tasks._likelihood import COLLAPSED, Drawn, Pixels, Reconstruction, latent_loss, plain
@@ -33,7 +33,6 @@ _CHOICES = {
 }
 _AT_ONCE = 500  # pictures made at a time
 _TREE = 1600  # pixels: a tree weighs all pairs
-_COPIES = 1000  # samples of a baseline that images are held against
 
 
 @final
@@ -250,8 +249,8 @@ class Adversarial:
     def judge(self, model: nn.Module, input: Tensor, target: Drawn) -> dict[str, Tensor]:
         """The energy score of the image under a thousand samples, and the distance to the nearest of them."""
         inner = plain(model)
-        rows, spread = _adversarial.gallery(model, lambda seeds: self.made(model, _chance.normal(seeds, inner.latent)))
-        energy, nearest = _adversarial.energy(target.pixels, rows, spread)
+        gallery = _energy.gallery(model, lambda seeds: self.made(model, _chance.normal(seeds, inner.latent)))
+        energy, nearest = gallery.score(target.pixels)
         return {"energy": energy, "nearest": nearest}
 
     def summary(self, records: Records, seed: int) -> dict[str, Measure]:
@@ -269,12 +268,12 @@ class Adversarial:
 
     def baselines(self, train: Tensor, test: Tensor, seed: int) -> dict[str, Records]:
         """Samples of simple distributions, and real images as the floor, held against the same images in the same way."""
-        rng = np.random.default_rng(seed)
-        known = train[torch.from_numpy(rng.permutation(len(train))[: 2 * _COPIES])].flatten(1)
-        count = min(_COPIES, len(known))
+        rng, copies = np.random.default_rng(seed), _energy.SAMPLES
+        known = train[torch.from_numpy(rng.permutation(len(train))[: 2 * copies])].flatten(1)
+        count = min(copies, len(known))
         centred = known - known.mean(0)
-        weights = torch.from_numpy(rng.standard_normal((_COPIES, len(known))).astype(np.float32))
-        shuffled = rng.integers(0, len(known), (_COPIES, known.shape[1]))
+        weights = torch.from_numpy(rng.standard_normal((copies, len(known))).astype(np.float32))
+        shuffled = rng.integers(0, len(known), (copies, known.shape[1]))
         sets = {
             "training images": known[:count],
             "Gaussian": (known.mean(0) + weights @ centred / math.sqrt(max(1, len(known) - 1))).clamp(0, 1),
@@ -284,7 +283,7 @@ class Adversarial:
         nothing = np.full(len(test), np.nan)
         found: dict[str, Records] = {}
         for name, rows in sets.items():
-            energy, nearest = _adversarial.scores_of(test, rows)
+            energy, nearest = _energy.Gallery.of(rows.reshape(-1, *train.shape[1:])).scores(test)
             found[name] = {"energy": energy.numpy(), "nearest": nearest.numpy(), "D_real": nothing}
         return found
 

@@ -41,6 +41,7 @@ class Generate(Task):
 
     A variational autoencoder is trained by the bound of its likelihood, an adversarial network by the play of its two halves.
 
+    >>> import torch
     >>> Generate().suited("gan").family, Generate(beta=4.0).suited("vae").main
     ('gan', 'elbo')
     >>> task = Generate(likelihood="bernoulli")
