@@ -169,6 +169,9 @@ def test_what_cannot_be_asked_is_said(
         "interpolate: a GAN has no encoder"
     )
     assert "latent=65: is more than the 64 numbers" in refused("train generate --data digits --latent 65", capsys)
+    assert "penalty=10: is on each image's own gradient, and batch norm mixes a batch's" in refused(
+        "train generate --model conv_gan --objective wasserstein", capsys
+    )
     assert "beta=2.0: has no meaning for a gan" in refused("train generate --model gan --beta 2", capsys)
 
 
@@ -232,7 +235,7 @@ def test_gaussian_and_colour_and_odd_sizes(tmp_path: Path) -> None:
     )  # fmt: skip
     for name, options in (("conv_vae", {"likelihood": "gaussian", "widths": (4, 8), "hidden": 16, "latent": 3}),
                           ("vae", {"likelihood": "gaussian", "variance": 0.01, "encoder": (16,), "latent": 3}),
-                          ("conv_gan", {"widths": (4,), "latent": 3, "objective": "wasserstein", "precision": "bf16"})):  # fmt: skip
+                          ("conv_gan", {"widths": (4,), "latent": 3, "objective": "wasserstein", "norm": "none", "precision": "bf16"})):  # fmt: skip
         run = train(
             "generate",
             whole,

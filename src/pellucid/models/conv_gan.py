@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Literal, final
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pellucid.models._adversaries import Adversaries, Discriminator
 from pellucid.models._convolutional import Crop, Pad, halvings
-from pellucid.models._layers import check_share, check_widths, initialise
+from pellucid.models._layers import check_one_of, check_share, check_widths, initialise
 
 __all__ = ["ConvGan"]
 
@@ -20,8 +20,6 @@ _SLOPE = 0.2  # of leaky ReLUs below zero (Radford et al. 2016)
 @final
 class ConvGan(Adversaries):
     """Noise to a small map and up by doubling convolutions, and a discriminator of halving ones.
-
-    The discriminator has no batch norm, so that its gradient is each image's own (Gulrajani et al. 2017, sec. 4).
 
     >>> import torch
     >>> model = ConvGan(1, 1, (28, 28), widths=(8, 16), latent=16)
@@ -35,7 +33,9 @@ class ConvGan(Adversaries):
         widths: channels of the discriminator after each halving; the generator's, in reverse.
         latent: standard normal numbers that a picture is made from.
         dropout: share of the discriminator's last maps that is dropped in training.
-        spectral: divide each layer of the discriminator by its largest singular value (Miyato et al. 2018).
+        norm: of the discriminator: batch, after all but its first layer (Radford et al. 2016, sec. 3), which shows it how
+            alike the pictures of a batch are; spectral divides each layer by its largest singular value (Miyato et al. 2018);
+            none leaves each image's gradient its own, as a gradient penalty needs it (Gulrajani et al. 2017, sec. 4).
 
     Raises:
         UsageError: a value that an option cannot have, or more halvings than the image has.
@@ -46,14 +46,15 @@ class ConvGan(Adversaries):
         channels: int,
         outputs: int,
         size: tuple[int, int],
-        widths: tuple[int, ...] = (64, 128),
+        widths: tuple[int, ...] = (32, 64),
         latent: int = 64,
         dropout: float = 0.0,
-        spectral: bool = False,
+        norm: Literal["batch", "spectral", "none"] = "batch",
     ) -> None:
         check_widths("widths", widths)
         check_widths("latent", (latent,))
         check_share("dropout", dropout)
+        check_one_of("norm", norm, ("batch", "spectral", "none"))
         height, width = halvings("conv_gan", size, len(widths))
         maps = (widths[-1], height, width)
         up: list[nn.Module] = [nn.Linear(latent, widths[-1] * height * width, bias=False), nn.Unflatten(1, maps)]
@@ -65,13 +66,16 @@ class ConvGan(Adversaries):
             up += [nn.BatchNorm2d(outer), nn.ReLU()]
         up += [nn.Conv2d(narrower[-1], outputs, 3, padding=1), Crop(size), nn.Sigmoid()]
         down: list[nn.Module] = [Pad(2 ** len(widths))]
-        for inner, outer in zip((channels, *widths), widths, strict=False):
-            down += [nn.Conv2d(inner, outer, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE)]
+        for layer, (inner, outer) in enumerate(zip((channels, *widths), widths, strict=False)):
+            down.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1))
+            if norm == "batch" and layer:
+                down.append(nn.BatchNorm2d(outer))
+            down.append(nn.LeakyReLU(_SLOPE))
         down += [nn.Flatten(), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(widths[-1] * height * width, 1)]
         maker, judge = nn.Sequential(*up), nn.Sequential(*down)
         initialise(maker, "xavier")
         initialise(judge, "xavier")
-        if spectral:
+        if norm == "spectral":
             for layer in judge:
                 if isinstance(layer, (nn.Conv2d, nn.Linear)):
                     spectral_norm(layer)

@@ -214,6 +214,12 @@ class Adversarial:
     def players(self, model: nn.Module) -> dict[str, nn.Module]:
         """The two, in the order of their turns."""
         inner: Any = plain(model)
+        mixing = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in inner.discriminator.modules())
+        if self.game.penalty and mixing:
+            raise UsageError(
+                f"penalty={self.game.penalty:g}: is on each image's own gradient, and batch norm mixes a batch's; "
+                "give --norm none or --norm spectral, or --penalty 0."
+            )
         return {"discriminator": inner.discriminator, "generator": inner.generator}
 
     def steps(self, model: nn.Module, input: Tensor, target: Drawn) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
