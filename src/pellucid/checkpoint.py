@@ -73,7 +73,9 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         for parameter, entries in optimizer.state.items():
             for key, value in entries.items():
-                if value.shape == parameter.shape:  # fused optimisers go through memory, so that its order must be the same
+                if (
+                    value.shape == parameter.shape
+                ):  # fused optimisers go through memory, so that its order must be the same
                     entries[key] = torch.empty_like(parameter).copy_(value)
     return numbers
 

@@ -17,6 +17,12 @@ _TITLES = {
     "psnr_before": "PSNR before",
     "ssim_before": "SSIM before",
     "f1": "F1",
+    "elbo": "ELBO",
+    "nll": "−log p",
+    "mse": "mean squared error",
+    "frechet": "Fréchet distance",
+    "frechet_floor": "Fréchet floor",
+    "D_real": "D(x)",
 }
 
 
