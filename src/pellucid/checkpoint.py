@@ -71,12 +71,10 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
                 position, entry = key.split("/")[2:]
                 state.setdefault(int(position), {})[entry] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        for parameter, entries in optimizer.state.items():
-            for key, value in entries.items():
-                if (
-                    value.shape == parameter.shape
-                ):  # fused optimisers go through memory, so that its order must be the same
-                    entries[key] = torch.empty_like(parameter).copy_(value)
+        for parameter, kept in optimizer.state.items():
+            for entry, value in kept.items():
+                if value.shape == parameter.shape:  # a fused step walks both through memory: they must lie alike
+                    kept[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return numbers
 
 
