@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor, nn
 
 from pellucid.models._layers import Normalize
@@ -45,5 +46,10 @@ class Adversaries(nn.Module):
         """The first layer of the discriminator; the generator's pictures are in [0, 1] from the start."""
         return self.discriminator.normalize
 
-    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 1)
-        return self.discriminator(images)  # type: ignore[no-any-return]
+    def forward(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
+        """D(x), (B, 1), of images (B, C, H, W); with codes (B, latent) that of the pictures that are made of them."""
+        return self.discriminator(images if codes is None else self.generator(codes))  # type: ignore[no-any-return]
+
+    def through(self, images: Tensor) -> tuple[Tensor]:
+        """What else `forward` is given to pass both players: codes."""
+        return (torch.zeros(len(images), self.latent, device=images.device),)
