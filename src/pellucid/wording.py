@@ -19,9 +19,7 @@ _TITLES = {
     "f1": "F1",
     "elbo": "ELBO",
     "nll": "−log p",
-    "mse": "mean squared error",
-    "frechet": "Fréchet distance",
-    "frechet_floor": "Fréchet floor",
+    "frechet_over_floor": "Fréchet distance / floor",
     "D_real": "D(x)",
 }
 

@@ -122,17 +122,12 @@ class Variational:
         return parts | {"latent_by_dimension": by_dimension}
 
     def summary(self, records: Records, seed: int) -> dict[str, Measure]:
-        """The bound, its parts, and how many dimensions of the code have collapsed."""
-        found = {
+        """The bound and its parts."""
+        return {
             "elbo": _mean(records["elbo"], seed, "nats"),
             "reconstruction": _mean(records["reconstruction"], seed, "nats", "lower"),
             "latent": _mean(records["latent"], seed, "nats", "neither"),
-            "mse": _mean(records["mse"], seed, "", "lower"),
         }
-        count = math.nan
-        if "latent_by_dimension" in records:
-            count = float((np.asarray(records["latent_by_dimension"], np.float64).mean(0) < COLLAPSED).sum())
-        return found | {"collapsed_dimensions": Measure(count, math.nan, math.nan, "", "neither")}
 
     def details(self, records: Records) -> dict[str, Any]:
         """What the likelihood is of, and each dimension's latent loss with its alarm."""
@@ -171,7 +166,7 @@ class Variational:
         elif known.shape[1] <= _TREE:
             found["tree of pixels"] = _mixtures.chow_liu(known, seen)
         nothing = np.full(len(seen), np.nan)
-        rest = {"reconstruction": nothing, "latent": nothing, "mse": nothing}
+        rest = {"reconstruction": nothing, "latent": nothing}
         return {name: {"elbo": log_p, **rest} for name, log_p in found.items()}
 
     def write(self, prediction: Target, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ __all__ = ["FEATURES", "Judge", "frechet", "frechet_beside_floor"]
 FEATURES = 64
 _TRAINED_ON = 20_000  # images at most: a few seconds, and 98.5 % of MNIST's test digits
 _EPOCHS, _BATCH, _PEAK = 6, 128, 2e-3
-_LEAST_STEPS = 400
+_LEAST_STEPS = 300
 _FOUND_MODES = 10  # where there are no labels
 _ROUNDS = 5
 

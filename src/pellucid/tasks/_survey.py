@@ -151,17 +151,16 @@ def survey(
     distances, floors, half = frechet_beside_floor(features, judge.features(made), seed)
     seen_modes = _looked(kind, model, judge, features, real, made, training, distances, floors)
     state, words = verdict(seen_modes)
-    covered = float(seen_modes.covered.sum())
+    covered, ratios = float(seen_modes.covered.sum()), distances / max(floors.mean(), 1e-12)
     measures |= {
-        "frechet": Measure(float(distances.mean()), float(distances.min()), float(distances.max()), "", "lower"),
-        "frechet_floor": Measure(float(floors.mean()), float(floors.min()), float(floors.max()), "", "neither"),
+        "frechet_over_floor": Measure(seen_modes.ratio, float(ratios.min()), float(ratios.max()), "", "lower"),
         "modes_covered": Measure(covered, math.nan, math.nan, "", "higher"),
-        "mode_entropy": Measure(seen_modes.entropy, math.nan, math.nan, "nats", "higher"),
     }
     details["samples"] = [
         {
             "verdict": state,
-            "Fréchet / floor": round(seen_modes.ratio, 2),
+            "Fréchet distance": float(f"{distances.mean():.4g}"),
+            "its floor": float(f"{floors.mean():.4g}"),
             "sample size": half,
             "modes covered": f"{covered:.0f} of {len(judge.modes)}",
             "entropy, nats": f"{seen_modes.entropy:.3f} (real {seen_modes.real_entropy:.3f})",
@@ -172,7 +171,7 @@ def survey(
         }
     ]
     apart = (
-        f"Fréchet distance {distances.mean():.3g} in the 64 features of {judge.words}, with {half:,} samples; two halves of as many "
+        f"Fréchet distance {distances.mean():.3g}, {seen_modes.ratio:.2g} times its floor, in the 64 features of {judge.words}, with {half:,} samples; two halves of as many "
         f"held-out images are {floors.mean():.3g} apart."
     )
     pictures = [
