@@ -171,8 +171,8 @@ def survey(
         }
     ]
     apart = (
-        f"Fréchet distance {distances.mean():.3g}, {seen_modes.ratio:.2g} times its floor, in the 64 features of {judge.words}, with {half:,} samples; two halves of as many "
-        f"held-out images are {floors.mean():.3g} apart."
+        f"Fréchet distance {distances.mean():.3g}, {seen_modes.ratio:.2g} times its floor, in the 64 features of {judge.words}, "
+        f"with {half:,} samples; two halves of as many held-out images are {floors.mean():.3g} apart."
     )
     pictures = [
         Shown("samples", "Samples", f"100 codes drawn from the prior. {apart}", _generation_figures.grid(made[:100])),
