@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["mae", "psnr", "ssim"]
+__all__ = ["mae", "psnr", "ssim", "ssim_map"]
 
 _SIGMA = 1.5  # px, of SSIM's window
 _RADIUS = 5  # px: the window is cut at 3.5 sigma, 11 × 11 as in the paper
@@ -59,13 +59,38 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
         (B,) float32 in [-1, 1].
     """
     batch, channels = pictures.shape[:2]
+    return _similarity(pictures, truth).mean((1, 2, 3)).view(batch, channels).mean(1).float()
+
+
+def ssim_map(pictures: Tensor, truth: Tensor) -> Tensor:
+    """The structural similarity of the window around each pixel, (B, 1, H, W) float32, mean over channels.
+
+    Windows that reach beyond the image see it mirrored there, edge included, as scikit-image's full map does.
+
+    >>> ssim_map(torch.ones(1, 3, 16, 12), torch.ones(1, 3, 16, 12)).shape
+    torch.Size([1, 1, 16, 12])
+    """
+    batch, channels, height, width = pictures.shape
+    rows, columns = (_mirrored(side, pictures.device) for side in (height, width))
+    grown = (images[:, :, rows[:, None], columns] for images in (pictures, truth))
+    return _similarity(*grown).view(batch, channels, height, width).mean(1, keepdim=True).float()
+
+
+def _mirrored(side: int, device: torch.device) -> Tensor:
+    """Positions -5 … side + 4 brought back into the image: 1 0 | 0 1 2 … ."""
+    place = torch.arange(-_RADIUS, side + _RADIUS, device=device) % (2 * side)
+    return torch.minimum(place, 2 * side - 1 - place)
+
+
+def _similarity(pictures: Tensor, truth: Tensor) -> Tensor:
+    """(B·C, 1, h, w) float64 of all windows that lie inside."""
     # variances are differences of near numbers: float32 would lose four of its seven digits on flat images
     x, y = (images.double().flatten(0, 1)[:, None] for images in (pictures, truth))  # (B·C, 1, H, W)
     mean_x, mean_y, square_x, square_y, product = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     var_x, var_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
     similarity = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
     similarity /= (mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2)
-    return similarity.mean((1, 2, 3)).view(batch, channels).mean(1).float()
+    return similarity
 
 
 def _blur(images: Tensor) -> Tensor:
