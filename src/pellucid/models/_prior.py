@@ -60,7 +60,9 @@ class Prior(nn.Module):
     frequencies: Tensor  # (Q, M, STATES, 2·LARGEST + 2) int32, each table's sum TOTAL; its last entry is the escape
     nearby: Tensor  # (Q, M, 2, M) int32: what earlier channels' magnitudes here and beside count in the state
     edges: Tensor  # (Q, M, STATES − 1) int64: where one state ends
-    predicted: Tensor  # (Q, M) uint8: 1 where a code is told as its difference from the mean of those above and to the left
+    predicted: (
+        Tensor  # (Q, M) uint8: 1 where a code is told as its difference from the mean of those above and to the left
+    )
 
     def __init__(
         self, codes: int, weights: Sequence[float], spread: Sequence[float], scale: float = 1 / 16, logistics: int = 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,7 +63,9 @@ class DenseCodec(nn.Module):
     ) -> None:
         super().__init__()
         if outputs != channels:
-            raise UsageError(f"outputs={outputs}: must be the image's {channels} channels; a codec gives its image back.")
+            raise UsageError(
+                f"outputs={outputs}: must be the image's {channels} channels; a codec gives its image back."
+            )
         pixels = channels * size[0] * size[1]
         if encoder and isinstance(encoder[-1], int) and encoder[-1] > pixels:
             raise UsageError(

@@ -66,11 +66,15 @@ class Factorized(nn.Module):
     ) -> None:
         super().__init__()
         if outputs != channels:
-            raise UsageError(f"outputs={outputs}: must be the image's {channels} channels; a codec gives its image back.")
+            raise UsageError(
+                f"outputs={outputs}: must be the image's {channels} channels; a codec gives its image back."
+            )
         codes = _SIDE * _SIDE * channels if code is None else code
         for name, value, least in (("width", width, 1), ("blocks", blocks, 0), ("code", codes, 1)):
             if not isinstance(value, int) or value < least:
-                raise UsageError(f"{name}={value!r}: must be a whole number of at least {least}; give e.g. --{name} 64.")
+                raise UsageError(
+                    f"{name}={value!r}: must be a whole number of at least {least}; give e.g. --{name} 64."
+                )
         self.normalize = Normalize(channels)
         wide = 2 * width
         self.encoder = nn.Sequential(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.models._prior import LARGEST, TOTAL
+from pellucid.models._prior import LARGEST
 
 __all__ = ["MOST", "Tables", "residuals", "surroundings"]
 
@@ -61,12 +61,12 @@ class Tables:
 
     def encode(self, symbols: Array) -> bytes:
         """The bytes of symbols (M, h, w)."""
-        from constriction.stream import model, queue
+        from constriction import stream
 
         held = np.clip(symbols, -MOST, MOST).astype(np.int64)
         told = np.stack([residuals(c) if p else c for c, p in zip(held, self.predicted, strict=True)])
         near = surroundings(told[None])[0]
-        coder, family = queue.RangeEncoder(), model.Categorical(perfect=False)
+        coder, family = stream.queue.RangeEncoder(), stream.model.Categorical(perfect=False)
         for channel, values in enumerate(told.reshape(len(told), -1)):
             state = self._states(channel, near)
             escaped = np.abs(values) > LARGEST
@@ -77,16 +77,16 @@ class Tables:
             beyond = values[escaped]
             if len(beyond):
                 rest = 2 * (np.abs(beyond) - LARGEST - 1) + (beyond < 0)
-                coder.encode(rest.clip(0, _ESCAPED - 1).astype(np.int32), model.Uniform(_ESCAPED))
+                coder.encode(rest.clip(0, _ESCAPED - 1).astype(np.int32), stream.model.Uniform(_ESCAPED))
         return _trimmed(coder.get_compressed())
 
     def decode(self, payload: bytes, size: tuple[int, int]) -> Array:
         """The symbols (M, h, w) of bytes; damaged bytes give other symbols or a ValueError, never anything worse."""
-        from constriction.stream import model, queue
+        from constriction import stream
 
         count = size[0] * size[1]
         words = np.frombuffer(payload + bytes(-len(payload) % 4), "<u4").astype(np.uint32)
-        coder, family = queue.RangeDecoder(words), model.Categorical(perfect=False)
+        coder, family = stream.queue.RangeDecoder(words), stream.model.Categorical(perfect=False)
         near = np.zeros((2, len(self.nearby), *size))
         symbols = np.zeros((len(self.nearby), *size), np.int64)
         try:
@@ -99,7 +99,7 @@ class Tables:
                 values = np.concatenate(parts).astype(np.int64) - LARGEST
                 escaped = values == LARGEST + 1
                 if escaped.any():
-                    rest = coder.decode(model.Uniform(_ESCAPED), int(escaped.sum())).astype(np.int64)
+                    rest = coder.decode(stream.model.Uniform(_ESCAPED), int(escaped.sum())).astype(np.int64)
                     values[escaped] = (rest // 2 + LARGEST + 1) * np.where(rest % 2, -1, 1)
                 told = values.reshape(size)
                 near[:, channel] = surroundings(told[None, None])[0, :, 0]
@@ -110,7 +110,7 @@ class Tables:
 
     def _states(self, channel: int, near: Array) -> Array:
         """(h·w,): which of the channel's tables each place takes."""
-        earlier = near[:, :channel].reshape(2 * channel, -1)
+        earlier = near[:, :channel].reshape(2 * channel, near.shape[2] * near.shape[3])
         score = self.nearby[channel, :, :channel].reshape(-1) @ earlier  # whole numbers below 2⁵³: exact
         return np.searchsorted(self.edges[channel], score, side="right")
 
