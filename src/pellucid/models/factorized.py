@@ -58,7 +58,7 @@ class Factorized(nn.Module):
         outputs: int,
         size: tuple[int, int],
         width: int = 64,
-        blocks: int = 2,
+        blocks: int = 1,
         code: int | None = None,
         qualities: int = 8,
         lowest: float = 0.0008,

@@ -128,15 +128,15 @@ def surroundings(told: Array) -> Array:
 
 
 def residuals(symbols: Array) -> Array:
-    """Differences of (h, w) from the mean, rounded down, of the one to the left and the one above (where there is one).
+    """Differences of (…, h, w) from the mean, rounded down, of the one to the left and the one above (where there is one).
 
     >>> residuals(np.array([[5, 6], [7, 9]])).tolist()
     [[5, 1], [2, 3]]
     """
     told = symbols.copy()
-    told[0, 1:] -= symbols[0, :-1]
-    told[1:, 0] -= symbols[:-1, 0]
-    told[1:, 1:] -= (symbols[:-1, 1:] + symbols[1:, :-1]) >> 1
+    told[..., 0, 1:] -= symbols[..., 0, :-1]
+    told[..., 1:, 0] -= symbols[..., :-1, 0]
+    told[..., 1:, 1:] -= (symbols[..., :-1, 1:] + symbols[..., 1:, :-1]) >> 1
     return told
 
 

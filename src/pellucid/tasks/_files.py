@@ -115,7 +115,7 @@ def _row(model: Any, picture: NDArray[np.uint8], name: str, quality: int) -> dic
             )
         picture = picture[:1]
     grey = picture.shape[0] == 1
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(model.prior.log_step.device).float().div(255)
+    pixels = torch.tensor(picture).to(model.prior.log_step.device).float().div(255)
     coded = encoded(model, pixels.expand(channels, -1, -1)[None], quality, grey and channels == 3)
     (content,) = coded.files
     area = picture.shape[1] * picture.shape[2]

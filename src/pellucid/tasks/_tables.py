@@ -60,15 +60,14 @@ class _Quality:
         self.predicted = np.zeros(channels, np.uint8)
         told = symbols.copy()
         if symbols.shape[2] * symbols.shape[3] > 1:
+            apart = residuals(symbols)
             for channel in range(channels):
-                apart = np.stack([residuals(image) for image in symbols[:, channel]])
-                if _entropy(apart) < _WORTH * _entropy(symbols[:, channel]):
+                if _entropy(apart[:, channel]) < _WORTH * _entropy(symbols[:, channel]):
                     self.predicted[channel] = 1
-                    told[:, channel] = apart
+                    told[:, channel] = apart[:, channel]
                     expected[channel] = 1 / expected.shape[1]  # the density is that of the symbols themselves
-        near = (
-            surroundings(told).transpose(0, 3, 4, 2, 1).reshape(-1, 2 * channels)
-        )  # (places, 2·M), channel by channel
+        # (places, 2·M), channel by channel
+        near = surroundings(told).transpose(0, 3, 4, 2, 1).reshape(-1, 2 * channels)
         values = told.transpose(0, 2, 3, 1).reshape(-1, channels)
         weights = _weights(near, np.minimum(np.abs(values), _CAPPED).astype(np.float64))  # (2·M, M)
         self.nearby = weights.T.reshape(channels, channels, 2).transpose(0, 2, 1).astype(np.int32)
@@ -121,7 +120,8 @@ def _drawn(counts: Array, toward: Array, trust: float) -> Array:
 
 
 def _entropy(values: Array) -> float:
-    """Bits a symbol of the histogram of whole numbers."""
-    counts = np.unique(values, return_counts=True)[1]
-    shares = counts / counts.sum()
+    """Bits a symbol of the histogram of whole numbers; those beyond the tables count as one."""
+    held = np.clip(values, -LARGEST - 1, LARGEST + 1).ravel() + LARGEST + 1
+    counts = np.bincount(held)
+    shares = counts[counts > 0] / len(held)
     return float(-(shares * np.log2(shares)).sum())

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Compress"]
 
-_COUNTED = 1_000_000  # pixels of training images whose symbols are counted after an epoch,
-_COUNTED_LAST = 8_000_000  # and after the last one
+_COUNTED = 600_000  # pixels of training images whose symbols are counted after an epoch,
+_COUNTED_LAST = 4_000_000  # and after the last one
 
 
 @final
