@@ -16,7 +16,7 @@ from pellucid.models.autoencoder import Autoencoder
 __all__ = ["DenseCodec"]
 
 _SPREAD = 2.0  # of the codes of an untrained encoder
-_STEP = 1.0  # units of a code per grey level at the start, times the root of the pixels that a code stands for
+_CONTRAST = 64.0  # grey levels: a usual standard deviation of pixels
 
 
 @final
@@ -58,8 +58,8 @@ class DenseCodec(nn.Module):
         decoder: tuple[int, ...] | None = None,
         activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
         qualities: int = 4,
-        lowest: float = 0.001,
-        highest: float = 1.0,
+        lowest: float = 0.0003,
+        highest: float = 0.03,
     ) -> None:
         super().__init__()
         if outputs != channels:
@@ -75,7 +75,8 @@ class DenseCodec(nn.Module):
         whole = Autoencoder(channels, outputs, size, encoder, decoder, activation)
         self.encoder, self.decoder = whole.encoder[:-1], whole.decoder
         self.stride = size
-        scale = _STEP * _SPREAD * (encoder[-1] / pixels) ** 0.5 / 32
+        # a step at which the codes' rounding adds as much to the error as it saves in rate
+        scale = _SPREAD * (encoder[-1] / pixels) ** 0.5 / _CONTRAST
         self.prior = Prior(encoder[-1], trade_offs(lowest, highest, qualities), [_SPREAD] * encoder[-1], scale)
 
     def analyse(self, images: Tensor) -> Tensor:

@@ -113,6 +113,9 @@ class Components(nn.Module):
         weights: λ of each quality.
     """
 
+    mean: Tensor
+    basis: Tensor
+
     def __init__(self, images: Tensor, block: tuple[int, int], components: int, weights: Sequence[float]) -> None:
         super().__init__()
         self.stride = block
@@ -131,12 +134,12 @@ class Components(nn.Module):
 
     def analyse(self, images: Tensor) -> Tensor:
         """(B, M, ⌈H/h⌉, ⌈W/w⌉), in grey levels."""
-        centred = self._blocks(images) - self.mean[:, None, None]  # type: ignore[index]
-        return torch.einsum("mk,bkij->bmij", self.basis, centred) * 255  # type: ignore[arg-type]
+        centred = self._blocks(images) - self.mean[:, None, None]
+        return torch.einsum("mk,bkij->bmij", self.basis, centred) * 255
 
     def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, C, *size) from codes."""
-        blocks = torch.einsum("mk,bmij->bkij", self.basis, codes / 255) + self.mean[:, None, None]  # type: ignore[arg-type, index]
+        blocks = torch.einsum("mk,bmij->bkij", self.basis, codes / 255) + self.mean[:, None, None]
         grown = (codes.shape[2] * self.stride[0], codes.shape[3] * self.stride[1])
         images = F.fold(blocks.flatten(2), grown, self.stride, stride=self.stride)
         return images[:, :, : size[0], : size[1]]

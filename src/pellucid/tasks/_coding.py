@@ -46,7 +46,7 @@ def encoded(model: Any, images: Tensor, quality: int, grey: bool = False) -> Cod
     files, bare = [], []
     for whole in symbols.cpu().numpy().astype(np.int64):
         payload = tables.encode(whole)
-        files.append(Container(own, quality, grey, size, checksum(whole), payload).bytes())
+        files.append(Container(own, quality, grey, size, checksum(whole), payload).written())
         bare.append(len(payload))
     return Coded(pixels, files, bare)
 

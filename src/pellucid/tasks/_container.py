@@ -43,9 +43,9 @@ class Container:
     """What a .plc file says.
 
     >>> made = Container(b"abcd", quality=3, grey=True, size=(300, 40), check=7, payload=b"xyz")
-    >>> len(made.bytes()), Container.read(made.bytes(), "a.plc") == made
+    >>> len(made.written()), Container.read(made.written(), "a.plc") == made
     (21, True)
-    >>> Container.read(made.bytes()[:-1], "a.plc")
+    >>> Container.read(made.written()[:-1], "a.plc")
     Traceback (most recent call last):
     pellucid.errors.UsageError: images='a.plc': is damaged: its checksum does not fit what it holds; get the file anew.
     """
@@ -57,7 +57,7 @@ class Container:
     check: int  # of the symbols
     payload: bytes
 
-    def bytes(self) -> bytes:
+    def written(self) -> bytes:
         """The whole file."""
         assert 0 <= self.quality <= _HIGHEST
         flags = bytes([2 * self.quality + self.grey])

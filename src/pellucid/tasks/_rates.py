@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,7 @@ _MARKS = {
 }
 
 Rows = list[dict[str, Any]]
+Rule = Callable[[NDArray[np.uint8]], Iterator[tuple[str, Saved]]]
 
 
 def columns(
@@ -60,11 +61,10 @@ def rivals(train: Split, test: Split, weight: float) -> dict[str, Records]:
     """Records of JPEG, WebP, PNG and PCA on (some of the) test images, each image at the setting that costs least."""
     index = _some(test, _RIVAL_PIXELS)
     images = _images(test, index)
-    tables: dict[str, list[dict[str, float]]] = {"JPEG": [], "WebP": [], "PNG": []}
+    tables: dict[str, Rows] = {"JPEG": [], "WebP": [], "PNG": []}
     for image in images:
         for name, rule in (("JPEG", jpeg), ("WebP", webp), ("PNG", png)):
-            found = [_measured(image, saved, weight) for _, saved in rule(image)]
-            tables[name].append(min(found, key=lambda row: row["cost"]))
+            tables[name].append(min(_measured(image, rule, weight), key=lambda row: float(row["cost"])))
     said = "" if len(index) == len(test) else f" (on {len(index)} test images)"
     answers: dict[str, Records] = {name + said: _stacked(rows, index) for name, rows in tables.items()}
     if len(train):
@@ -91,10 +91,7 @@ def survey(model: Any, train: Split, test: Split, weight: float, seed: int) -> S
         )
         curves[f"PCA, {len(codec.basis)} components"] = [_sweep(codec, image, weight) for image in images]
     for name, rule in (("JPEG", jpeg), ("WebP", webp), ("PNG", png)):
-        curves[name] = [
-            [{"setting": setting, **_measured(image, saved, weight)} for setting, saved in rule(image)]
-            for image in images
-        ]
+        curves[name] = [_measured(image, rule, weight) for image in images]
     table = [row for name, found in curves.items() for row in _means(name, found)]
     measures = {}
     for key, rate in (("gain_over_jpeg", "bpp"), ("gain_over_jpeg_bare", "bpp_bare")):
@@ -131,7 +128,8 @@ def _at(rows: Rows, rate: str) -> NDArray[np.float64]:
         if not best or value > best[-1][1]:
             best.append((bits, value))
     bits, values = np.array(best).T
-    return np.interp(np.log(_RATES), np.log(bits), values, left=np.nan, right=np.nan)
+    found: NDArray[np.float64] = np.interp(np.log(_RATES), np.log(bits), values, left=np.nan, right=np.nan)
+    return found
 
 
 def _sweep(model: Any, image: NDArray[np.uint8], weight: float) -> Rows:
@@ -148,15 +146,21 @@ def _own(model: Any, image: NDArray[np.uint8], quality: int, weight: float) -> d
     return {name: float(value[0]) for name, value in found.items()}
 
 
-def _measured(image: NDArray[np.uint8], saved: Saved, weight: float) -> dict[str, float]:
-    picture, truth = (torch.from_numpy(x.copy())[None].float().div(255) for x in (saved.picture, image))
-    found = columns(picture, truth, [saved.bytes], [saved.bare], weight)
-    return {name: float(value[0]) for name, value in found.items()}
+def _measured(image: NDArray[np.uint8], rule: Rule, weight: float) -> Rows:
+    """A row for each of a rival's settings; their pictures are measured together."""
+    settings, saved = zip(*rule(image), strict=True)
+    pictures = torch.from_numpy(np.stack([each.picture for each in saved])).float().div(255)
+    truth = torch.from_numpy(image.copy())[None].float().div(255).expand_as(pictures)
+    found = columns(pictures, truth, [each.bytes for each in saved], [each.bare for each in saved], weight)
+    return [
+        {"setting": setting, **{name: float(column[k]) for name, column in found.items()}}
+        for k, setting in enumerate(settings)
+    ]
 
 
-def _stacked(rows: Iterable[dict[str, float]], index: NDArray[np.int64]) -> Records:
-    listed = list(rows)
-    return {**{name: np.array([row[name] for row in listed]) for name in listed[0]}, "index": index}
+def _stacked(rows: Rows, index: NDArray[np.int64]) -> Records:
+    names = [name for name in rows[0] if name != "setting"]
+    return {**{name: np.array([row[name] for row in rows]) for name in names}, "index": index}
 
 
 def _means(name: str, found: list[Rows]) -> Iterator[dict[str, Any]]:

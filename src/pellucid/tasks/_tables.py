@@ -95,7 +95,7 @@ def whole_frequencies(shares: Array) -> Array:
     best = shares.argmax(-1)[..., None]
     missing = TOTAL - whole.sum(-1, keepdims=True)  # at most one a symbol
     np.put_along_axis(whole, best, np.take_along_axis(whole, best, -1) + missing, -1)
-    return whole
+    return whole  # type: ignore[no-any-return]
 
 
 def _weights(near: Array, magnitudes: Array) -> Array:
@@ -111,7 +111,8 @@ def _weights(near: Array, magnitudes: Array) -> Array:
         solved = torch.cholesky_solve(torch.from_numpy(toward[:n, channel : channel + 1].copy()), lower[:n, :n])
         weights[:n, channel] = solved[:, 0].numpy()
     most = 2**31 - 1
-    return (weights * _UNITS).round().clip(-most, most)
+    whole: Array = (weights * _UNITS).round().clip(-most, most)
+    return whole
 
 
 def _drawn(counts: Array, toward: Array, trust: float) -> Array:
