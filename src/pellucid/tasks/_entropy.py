@@ -23,7 +23,7 @@ MOST = LARGEST + 2**19
 
 _NEAR = 15  # larger magnitudes count as this in the surroundings
 _CHUNK = 8192  # symbols whose tables are laid out at a time: 8 MB
-_ESCAPED = 2**20  # values that an escaped symbol can have
+_ESCAPED = 2**22  # values that an escaped symbol can have: a difference of the two largest, and its sign
 
 Array = NDArray[Any]
 

@@ -22,11 +22,12 @@ from pellucid.tasks._fidelity import ms_ssim, psnr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["columns", "curve_gain", "rivals", "survey"]
+__all__ = ["columns", "curve_gain", "psnr_at", "rivals", "survey"]
 
 _RIVAL_PIXELS = 3_000_000  # of the test images that the rivals are measured on,
 _SURVEY_PIXELS = 2_000_000  # and of those whose curves are drawn
 _LEARNT_PIXELS = 8_000_000  # of training images that PCA learns from
+_AT_ONCE = 3_000_000  # numbers of pictures that are measured together
 _WHOLE = 32  # px: up to this side PCA is of whole images, beyond it of 8×8 blocks
 _FEW = 32  # components of whole images
 _RATES = np.geomspace(0.2, 1.0, 17)  # bits per pixel at which curves are compared
@@ -116,20 +117,23 @@ def curve_gain(mine: Rows, its: Rows, rate: str = "bpp") -> float:
     >>> round(curve_gain([low, high], [{**low, "psnr": 19.0}, {**high, "psnr": 39.0}]), 6)
     1.0
     """
-    gap = _at(mine, rate) - _at(its, rate)
+    gap = np.array([psnr_at(mine, rate, bits) - psnr_at(its, rate, bits) for bits in _RATES])
     known = np.isfinite(gap)
     return float(gap[known].mean()) if known.any() else float("nan")
 
 
-def _at(rows: Rows, rate: str) -> NDArray[np.float64]:
-    """PSNR at each of the compared rates; NaN outside of what the settings span. A setting that costs more for less is left out."""
+def psnr_at(rows: Rows, rate: str, bits: float) -> float:
+    """PSNR at so many bits per pixel; NaN outside of what the settings span. One that costs more for less is left out.
+
+    >>> psnr_at([{"bpp": 0.1, "psnr": 20.0}, {"bpp": 1.0, "psnr": 40.0}], "bpp", 0.1**0.5)
+    30.0
+    """
     best: list[tuple[float, float]] = []
-    for bits, value in sorted((row[rate], row["psnr"]) for row in rows):
+    for spent, value in sorted((row[rate], row["psnr"]) for row in rows):
         if not best or value > best[-1][1]:
-            best.append((bits, value))
-    bits, values = np.array(best).T
-    found: NDArray[np.float64] = np.interp(np.log(_RATES), np.log(bits), values, left=np.nan, right=np.nan)
-    return found
+            best.append((spent, value))
+    rates, values = np.array(best).T
+    return float(np.interp(np.log(bits), np.log(rates), values, left=np.nan, right=np.nan))
 
 
 def _sweep(model: Any, image: NDArray[np.uint8], weight: float) -> Rows:
@@ -147,15 +151,21 @@ def _own(model: Any, image: NDArray[np.uint8], quality: int, weight: float) -> d
 
 
 def _measured(image: NDArray[np.uint8], rule: Rule, weight: float) -> Rows:
-    """A row for each of a rival's settings; their pictures are measured together."""
-    settings, saved = zip(*rule(image), strict=True)
-    pictures = torch.from_numpy(np.stack([each.picture for each in saved])).float().div(255)
-    truth = torch.from_numpy(image.copy())[None].float().div(255).expand_as(pictures)
-    found = columns(pictures, truth, [each.bytes for each in saved], [each.bare for each in saved], weight)
-    return [
-        {"setting": setting, **{name: float(column[k]) for name, column in found.items()}}
-        for k, setting in enumerate(settings)
-    ]
+    """A row for each of a rival's settings; several pictures are measured together."""
+    truth = torch.from_numpy(image.copy())[None].float().div(255)
+    settings = list(rule(image))
+    at_once = max(1, _AT_ONCE // truth.numel())
+    rows: Rows = []
+    for part in (settings[start : start + at_once] for start in range(0, len(settings), at_once)):
+        saved = [each for _, each in part]
+        pictures = torch.from_numpy(np.stack([each.picture for each in saved])).float().div(255)
+        sizes, bare = [each.bytes for each in saved], [each.bare for each in saved]
+        found = columns(pictures, truth.expand_as(pictures), sizes, bare, weight)
+        rows += [
+            {"setting": setting, **{name: float(column[k]) for name, column in found.items()}}
+            for k, (setting, _) in enumerate(part)
+        ]
+    return rows
 
 
 def _stacked(rows: Rows, index: NDArray[np.int64]) -> Records:

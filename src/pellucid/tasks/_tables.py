@@ -110,14 +110,15 @@ def _weights(near: Array, magnitudes: Array) -> Array:
         n = 2 * channel
         solved = torch.cholesky_solve(torch.from_numpy(toward[:n, channel : channel + 1].copy()), lower[:n, :n])
         weights[:n, channel] = solved[:, 0].numpy()
-    most = 2**31 - 1
+    most = 2**31 - 1  # a sum of 2·M such weights times 8·15 stays far below 2⁵³
     whole: Array = (weights * _UNITS).round().clip(-most, most)
     return whole
 
 
 def _drawn(counts: Array, toward: Array, trust: float) -> Array:
     """Shares from counts, with `trust` more that are shared out as `toward`."""
-    return (counts + trust * toward) / (counts.sum(-1, keepdims=True) + trust)
+    shares: Array = (counts + trust * toward) / (counts.sum(-1, keepdims=True) + trust)
+    return shares
 
 
 def _entropy(values: Array) -> float:
