@@ -61,7 +61,11 @@ def test_scans_of_a_flat_picture_are_a_few_bytes() -> None:
 
 def test_png_is_lossless_and_webp_is_smaller() -> None:
     picture = photograph(3)
-    ((_, lossless),) = png(picture)
+    *palettes, (setting, lossless) = png(picture, (4, 32))
+    assert (setting, [said for said, _ in palettes]) == ("lossless", ["4 colours", "32 colours"])
+    for (_, saved), most in zip(palettes, (4, 32), strict=True):
+        assert len(np.unique(saved.picture.reshape(3, -1), axis=1).T) <= most
+        assert saved.bytes < lossless.bytes
     assert (lossless.picture == picture).all()
     ((_, lossy),) = webp(picture, (50,))
     assert lossy.bytes < lossless.bytes / 4

@@ -18,10 +18,13 @@ from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior
 from pellucid.tasks._tables import count
 
-__all__ = ["QUALITIES", "Components", "Saved", "jpeg", "png", "webp"]
+__all__ = ["COLOURS", "QUALITIES", "Components", "Saved", "jpeg", "png", "webp"]
 
 QUALITIES = (1, 3, 5, 8, 12, 17, 23, 30, 38, 47, 57, 67, 76, 84, 90, 94, 97)
 """Pillow's quality settings at which the rate–distortion curves are measured."""
+
+COLOURS = (2, 4, 8, 16, 32, 64)
+"""Sizes of PNG's palette."""
 
 
 @final
@@ -64,17 +67,25 @@ def webp(picture: NDArray[np.uint8], qualities: Sequence[int] = QUALITIES) -> It
         yield f"quality {quality}", _saved(picture, "WEBP", quality=quality, method=6)
 
 
-def png(picture: NDArray[np.uint8]) -> Iterator[tuple[str, Saved]]:
-    """PNG at its strongest compression: without loss."""
+def png(picture: NDArray[np.uint8], colours: Sequence[int] = COLOURS) -> Iterator[tuple[str, Saved]]:
+    """PNG at its strongest compression: with so many colours or grey levels, and without loss.
+
+    >>> [setting for setting, _ in png(np.zeros((1, 8, 8), np.uint8), (4,))]
+    ['4 colours', 'lossless']
+    """
+    for most in colours:
+        yield f"{most} colours", _saved(picture, "PNG", most, optimize=True)
     yield "lossless", _saved(picture, "PNG", optimize=True)
 
 
-def _saved(picture: NDArray[np.uint8], kind: str, **options: object) -> Saved:
+def _saved(picture: NDArray[np.uint8], kind: str, colours: int | None = None, **options: object) -> Saved:
     from PIL import Image
 
-    flat = picture[0] if picture.shape[0] == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+    image = Image.fromarray(picture[0] if picture.shape[0] == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
+    if colours is not None:
+        image = image.quantize(colours)
     file = io.BytesIO()
-    Image.fromarray(flat).save(file, kind, **options)
+    image.save(file, kind, **options)
     content = file.getvalue()
     back = np.asarray(Image.open(file).convert("L" if picture.shape[0] == 1 else "RGB"))
     bare = _scans(content) if kind == "JPEG" else len(content)

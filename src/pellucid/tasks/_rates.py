@@ -36,6 +36,7 @@ _MARKS = {
     "PCA": ("s--", "#4a6fa5"),
     "JPEG": ("^-", "#555555"),
     "WebP": ("v-", "#2a7f4f"),
+    "PNG": ("x:", "#8a6d3b"),
 }
 
 Rows = list[dict[str, Any]]
@@ -215,29 +216,36 @@ def _figure(table: Rows) -> Figure:
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["codec"] for row in table):
         rows = sorted((row for row in table if row["codec"] == name), key=lambda row: float(row["bpp"]))
-        if name == "PNG":
-            for axes in (left, right):
-                axes.axvline(rows[0]["bpp"], color="0.6", linestyle=":", linewidth=1.2, label="PNG, lossless")
-            continue
-        mark, colour = _MARKS[name.split(",")[0]]
+        if rows[-1]["setting"] == "lossless":
+            name, rows = f"{name} (lossless at {rows[-1]['bpp']:.1f})", rows[:-1]
+        mark, colour = _MARKS[name.split(",")[0].split(" (")[0]]
         for part, style in _parts(rows, mark):
             said = name if style == mark else None
             bits = [row["bpp"] for row in part]
             left.plot(
                 bits, [row["psnr"] for row in part], style, color=colour, markersize=3.5, linewidth=1.4, label=said
             )
-            loss = [-10 * np.log10(max(1 - row["ms_ssim"], 1e-6)) for row in part]
-            right.plot(bits, loss, style, color=colour, markersize=3.5, linewidth=1.4)
+            right.plot(
+                bits, [_decibels(row["ms_ssim"]) for row in part], style, color=colour, markersize=3.5, linewidth=1.4
+            )
     widest = max(row["bpp"] for row in table if row["codec"] == "this model") * 1.35
     for axes, said in ((left, "PSNR, dB"), (right, "MS-SSIM as −10·log₁₀(1 − MS-SSIM), dB")):
         axes.set(xlabel="file size, bits per pixel", ylabel=said, xlim=(0, widest))
         axes.grid(color="0.9")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    shown = [row["psnr"] for row in table if row["bpp"] <= widest and row["codec"] != "PNG"]
-    left.set_ylim(min(shown) - 0.5, max(shown) + 0.5)
+    for axes, key in ((left, "psnr"), (right, "ms_ssim")):
+        shown = [row[key] for row in table if row["bpp"] <= widest and row["codec"] != "PNG"]
+        if key == "ms_ssim":
+            shown = [_decibels(value) for value in shown]
+        axes.set_ylim(min(shown) - 0.5, max(shown) + 0.5)
     left.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
+
+
+def _decibels(similarity: float) -> float:
+    """MS-SSIM spread out near 1."""
+    return float(-10 * np.log10(max(1 - similarity, 1e-6)))
 
 
 def _parts(rows: Rows, mark: str) -> list[tuple[Rows, str]]:
