@@ -17,6 +17,7 @@ from refusals import refused
 from pellucid import data
 from pellucid.cli import main
 from pellucid.data.dataset import Batch, Pixels, Split
+from pellucid.data.draws import Draws
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
@@ -264,6 +265,21 @@ def test_options_that_cannot_be() -> None:
         Compress(weight=0)
     with pytest.raises(UsageError, match=r"^rotate=500: must lie in"):
         Compress(rotate=500)
+
+
+def test_what_is_learned_is_the_moved_picture_itself() -> None:
+    images = torch.from_numpy(smooth(6, 3, 20, 20))
+    batch = Batch(images, {}, torch.arange(6))
+    task = Compress(flip=True, turn=True, rotate=10, scale=0.2, shift=2, exposure=0.5)
+    moved, target = task.prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)
+    assert isinstance(target, Picture)
+    assert target.pixels is moved
+    assert moved.shape == images.shape
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
+    assert not torch.equal(moved, images / 255)
+    same, _ = task.prepare(batch, Draws.images(0, batch.index), training=False)
+    torch.testing.assert_close(same, images / 255)
 
 
 def test_training_starts_as_the_cosine_transform() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Picture, Target
+from pellucid.data.targets import Label, Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.tasks import _bootstrap, _rates
@@ -111,7 +111,7 @@ class Compress(Task):
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
         images = batch.images.float().div_(255)
         if training:
-            images = self._augment()(images, Picture(images[:, :0]), draws)[0]
+            images = self._augment()(images, Label(batch.index), draws)[0]  # nothing moves along
         return images, Picture(images)
 
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
