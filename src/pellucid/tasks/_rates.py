@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["columns", "curve_gain", "psnr_at", "rivals", "survey"]
 
-_RIVAL_PIXELS = 3_000_000  # of the test images that the rivals are measured on,
-_SURVEY_PIXELS = 2_000_000  # and of those whose curves are drawn
+_RIVALS = (400, 3_000_000)  # test images, and pixels, that the rivals are measured on at most,
+_SURVEYED = (100, 2_000_000)  # and those whose curves are drawn: a few dozen files of each
 _LEARNT_PIXELS = 8_000_000  # of training images that PCA learns from
 _AT_ONCE = 3_000_000  # numbers of pictures that are measured together
 _WHOLE = 32  # px: up to this side PCA is of whole images, beyond it of 8×8 blocks
@@ -61,7 +61,7 @@ def columns(
 
 def rivals(train: Split, test: Split, weight: float) -> dict[str, Records]:
     """Records of JPEG, WebP, PNG and PCA on (some of the) test images, each image at the setting that costs least."""
-    index = _some(test, _RIVAL_PIXELS)
+    index = _some(test, *_RIVALS)
     images = _images(test, index)
     tables: dict[str, Rows] = {"JPEG": [], "WebP": [], "PNG": []}
     for image in images:
@@ -82,7 +82,7 @@ def rivals(train: Split, test: Split, weight: float) -> dict[str, Records]:
 
 def survey(model: Any, train: Split, test: Split, weight: float, seed: int) -> Survey:
     """The curves of the model's every quality and of its rivals, on (some of the) test images, as tables, measures, pictures."""
-    images = _images(test, _some(test, _SURVEY_PIXELS))
+    images = _images(test, _some(test, *_SURVEYED))
     curves: dict[str, list[Rows]] = {"this model": [_sweep(model, image, weight) for image in images]}
     if len(train):
         codec = Components(
@@ -183,10 +183,10 @@ def _means(name: str, found: list[Rows]) -> Iterator[dict[str, Any]]:
         yield {"codec": name, "setting": rows[0]["setting"], **mean}
 
 
-def _some(split: Split, pixels: int) -> NDArray[np.int64]:
-    """Evenly spread positions of images with about so many pixels together."""
+def _some(split: Split, most: int, pixels: int) -> NDArray[np.int64]:
+    """Evenly spread positions, of at most so many images with about so many pixels together."""
     sizes = split.images.sizes.astype(np.int64).prod(1)
-    count = int(min(len(split), max(2, pixels // max(1, sizes.mean()))))
+    count = int(min(len(split), most, max(2, pixels // max(1, sizes.mean()))))
     return np.linspace(0, len(split) - 1, count).round().astype(np.int64)
 
 
