@@ -216,8 +216,10 @@ def _figure(table: Rows) -> Figure:
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["codec"] for row in table):
         rows = sorted((row for row in table if row["codec"] == name), key=lambda row: float(row["bpp"]))
-        if rows[-1]["setting"] == "lossless":
-            name, rows = f"{name} (lossless at {rows[-1]['bpp']:.1f})", rows[:-1]
+        whole = [row["bpp"] for row in rows if row["setting"] == "lossless"]
+        if whole:
+            name = f"{name} (lossless at {whole[0]:.1f})"
+            rows = [row for row in rows if row["setting"] != "lossless"]
         mark, colour = _MARKS[name.split(",")[0].split(" (")[0]]
         for part, style in _parts(rows, mark):
             said = name if style == mark else None

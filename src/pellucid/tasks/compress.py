@@ -167,7 +167,8 @@ class Compress(Task):
         found = {}
         for name in ("psnr", "ms_ssim", "bpp", "bpp_bare", "cost"):
             value, low, high = _bootstrap.of_mean(records[name], seed)
-            better = "higher" if name in ("psnr", "ms_ssim") else "lower"
+            # a JPEG file without its tables could not be decoded: the rate without headers ranks nothing
+            better = "higher" if name in ("psnr", "ms_ssim") else "neither" if name == "bpp_bare" else "lower"
             found[name] = Measure(value, low, high, units.get(name, ""), better)
         return found
 
@@ -220,7 +221,8 @@ class Compress(Task):
 
         assert isinstance(prediction, Coded)
         assert target is None or isinstance(target, Picture)
-        return _figures.pictures({"from the file": prediction.pixels}, input, names)
+        said = [f"{name}: {len(file):,} B" for name, file in zip(names, prediction.files, strict=True)]
+        return _figures.pictures({"from the file": prediction.pixels}, input, said)
 
     def evidence(self, output: Tensor) -> Tensor:
         """The mean absolute value of the picture, in [0, 1] units."""
