@@ -132,7 +132,7 @@ class Prior(nn.Module):
         """A codec's images through its quantised codes and back, and with qualities (B,) also the bits (B,)."""
         asked = quality
         if asked is None:
-            asked = torch.full((len(images),), self.qualities // 2, device=images.device)
+            asked = torch.full((images.shape[0],), self.qualities // 2, device=images.device)
         codes = codec.analyse(images)
         answer = codec.synthesise(self.quantised(codes, asked), (images.shape[2], images.shape[3]))
         if quality is None:
