@@ -6,11 +6,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid import _catalog, commands, options
 from pellucid.errors import UsageError
 from pellucid.flags import Group, is_option, parse
+from pellucid.run import Run
 from pellucid.worked import command as forms
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
     elif name == "look":
         more = _lens_group(words)
+    elif name == "predict":
+        more = _asking_group(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
         about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
@@ -89,6 +93,16 @@ def _after(option: str, words: Sequence[str]) -> Sequence[str]:
                     break
                 found.append(each)
     return found
+
+
+def _asking_group(words: Sequence[str]) -> Sequence[Group]:
+    """What the task of the run that is named first can be asked besides."""
+    if not words or is_option(words[0]) or not (Path(words[0]) / "run.json").exists():
+        return ()  # the verb says what is wrong with it
+    task = Run(words[0]).info["task"]["name"]
+    kind: type[Task] = _catalog.find("tasks", task)
+    flags = options.of_class(kind.asking)
+    return (Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]),) if flags else ()
 
 
 def _lens_group(words: Sequence[str]) -> Sequence[Group]:
