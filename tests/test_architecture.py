@@ -27,8 +27,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tracing", "layer_formulas", "bridging", "bridging_layers", "bridging_losses", "bridging_worksheet"),
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine", "answers", "snapshots"),
-    ("inference", "looking", "exporting"),
-    ("session", "journal", "training", "comparison", "difference", "sidebyside"),
+    ("inference", "exporting"),
+    ("session", "journal", "training", "comparison", "difference", "sidebyside", "sights", "looking"),
     ("reporting", "wording"),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )

@@ -51,9 +51,9 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         flags = [*own, *(flag for group in more for flag in group.flags)]
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
     elif name == "look":
-        more = _lens_group(words)
+        more = _look_groups(words, {flag.name for flag in own})
     elif name == "predict":
-        more = _asking_group(words)
+        more = _asking_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
         about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
@@ -95,18 +95,31 @@ def _after(option: str, words: Sequence[str]) -> Sequence[str]:
     return found
 
 
-def _asking_group(words: Sequence[str]) -> Sequence[Group]:
-    """What the task of the run that is named first can be asked besides."""
-    if not words or is_option(words[0]) or not (Path(words[0]) / "run.json").exists():
-        return ()  # the verb says what is wrong with it
-    task = Run(words[0]).info["task"]["name"]
-    kind: type[Task] = _catalog.find("tasks", task)
-    flags = options.of_class(kind.asking)
-    return (Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]),) if flags else ()
+def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
+    """What the task of the run that is named first can be asked besides; without such a run, what any task can be."""
+    named = bool(words) and not is_option(words[0]) and (Path(words[0]) / "run.json").exists()
+    tasks = [Run(words[0]).info["task"]["name"]] if named else _catalog.names("tasks")
+    groups: list[Group] = []
+    for task in tasks:
+        kind: type[Task] = _catalog.find("tasks", task)
+        seen = {flag.name for group in groups for flag in group.flags}
+        flags = [flag for flag in options.of_class(kind.asking) if flag.name not in seen]
+        if flags:
+            groups.append(Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]))
+    return groups
 
 
-def _lens_group(words: Sequence[str]) -> Sequence[Group]:
+def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:
+    """The options of the lens, and of the training where a task stands in the place of a run."""
     if len(words) < 2 or is_option(words[0]) or is_option(words[1]):
         return ()
     lens = words[1].replace("-", "_")
-    return (Group(lens, options.of_class(_catalog.find("lenses", lens))),)
+    groups = [Group(lens, options.of_class(_catalog.find("lenses", lens)))]
+    task = words[0].replace("-", "_")
+    if task in _catalog.names("tasks") and not Path(words[0]).exists():
+        kind: type[Task] = _catalog.find("tasks", task)
+        taken = taken | {flag.name for flag in groups[0].flags}
+        for group in options.of_training(task, _after("--model", words)[-1:] or [kind.default_model]):
+            flags = [flag for flag in group.flags if flag.name not in taken]
+            groups.append(Group(group.title, flags, group.about))
+    return groups

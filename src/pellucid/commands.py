@@ -133,18 +133,39 @@ def predict(
     return 0
 
 
-def look(what: Path, lens: str, images: tuple[str, ...] = (), /, *, out: Path | None = None, **given: Any) -> int:
+def look(
+    what: Path,
+    lens: str,
+    images: tuple[str, ...] = (),
+    /,
+    *,
+    out: Path | None = None,
+    data: str | None = None,
+    model: str | None = None,
+    size: tuple[int, ...] = (),
+    memory: float | None = None,
+    seed: int | None = None,
+    verbose: bool = False,
+    **given: Any,
+) -> int:
     """See how a model sees: a picture, the numbers behind it, and a line of words.
 
     Args:
-        what: the run's folder, or a ready classifier such as torchvision/resnet18.
+        what: the run's folder, a ready model such as torchvision/resnet18 or efficientnet_lite0, or a task (an untrained model).
         lens: a name from `pellucid list lenses`; its own options stand in `pellucid look RUN LENS -h`.
         images: image files, folders or globs; by default some of the run's own.
         out: the folder for the picture and the numbers; by default the run's figures/.
+        data: other data than the run's own, or those of the task.
+        model: of the task; a name from `pellucid list models`.
+        size: height and width (or one number for both), px, that a ready model's images are brought to.
+        memory: GiB that the look may take (default: 2).
+        seed: of random numbers; by default the run's.
+        verbose: say more about what is done.
     """
     from pellucid.looking import look as verb
 
-    view = verb(str(what), lens, [*images], out, **given)
+    asked: dict[str, Any] = {"data": data, "model": model, "size": size, "memory": memory, "seed": seed}
+    view = verb(str(what), lens, [*images], out, **asked, verbose=verbose, progress=True, **given)
     print(view.words)
     return 0
 

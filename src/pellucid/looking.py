@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`look`: a run or a ready classifier, through a lens."""
+"""`look`: a run, a ready model or a training that has not begun, through a lens."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pellucid import _catalog
-from pellucid.data.given import gather
+from pellucid import _catalog, sights
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.files import write_atomically
-from pellucid.inference import inputs, run_batches, unit
-from pellucid.lenses import Sight, View
+from pellucid.lenses import View, guarded
 from pellucid.run import Run, load
+from pellucid.sights import of_run as sight_of
+from pellucid.sights import without_images
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Dataset
 
 __all__ = ["look", "sight_of", "without_images"]
 
-_EXAMPLES = 6  # test images that are looked at where none are named
+_DRAWN_AT = 200  # dots per inch of the written picture: what a journal asks for
 
 
 def look(
@@ -29,16 +35,41 @@ def look(
     lens: str,
     images: Any = (),
     out: str | Path | None = None,
+    *,
+    data: str | Path | Dataset | None = None,
+    model: str | None = None,
+    size: int | Sequence[int] = (),
+    memory: float | None = None,
+    seed: int | None = None,
+    progress: bool = False,
+    verbose: bool = False,
     **options: Any,
 ) -> View:
     """Look through a lens; the figure and the numbers behind it are written, and a line of words comes back.
 
+    >>> class Bright(nn.Module):  # any module that takes images in [0, 1]
+    ...     def forward(self, x): return torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0]], 1)
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     view = look(Bright(), "occlusion", np.ones((8, 8)), folder, patch=4, stride=4)
+    >>> view.axes["drop"], view["drop"].shape
+    (('image', 'row', 'column'), (1, 2, 2))
+
     Args:
-        what: a run, its folder, a torch classifier, or the name of one ("torchvision/resnet18").
+        what: a run, its folder, a torch model, the name of a ready one ("torchvision/resnet18", "timm/NAME",
+            "efficientnet_lite0"), or of a task: a training that has not begun, with its untrained model.
         lens: a name in the catalogue.
         images: what `predict` takes; by default a few of the run's own test images.
-        out: the folder for LENS.png and LENS.npz; by default the run's figures/, and the current folder without a run.
-        options: fields of the lens.
+        out: the folder for LENS.png, LENS.npz and a lens's further files; by default the run's figures/, and the current
+            folder without a run.
+        data: other data than the run's own, or those of the training.
+        model: of the training that has not begun; by default the task's own.
+        size: (H, W) or one number, px, that a ready model's images are brought to; by default what it was made for.
+        memory: GiB that the look may take; by default 2.
+        seed: of random numbers; by default the run's, else 0.
+        progress: show how far it is.
+        verbose: say more about what is done.
+        options: fields of the lens, and options of the training.
 
     Raises:
         UnknownNameError: a lens or an option that there is not.
@@ -46,92 +77,97 @@ def look(
     """
     kind = _catalog.find("lenses", lens)
     known = {field.name for field in dataclasses.fields(kind)}
+    task = _task(what)
+    rest = {} if task is None else {name: options.pop(name) for name in [*options] if name not in known}
     for option in options:
         if option not in known:
             raise UnknownNameError("option", option, known)
+    if memory is not None and not memory > 0:
+        raise UsageError(f"memory={memory:g}: must be above 0 GiB; give another value.")
     made = kind(**options)
-    thing = load(what) if isinstance(what, (str, Path)) else what
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if any(side < 1 for side in sides) or len(sides) > 2:
+        raise UsageError(f"size={size}: must be one or two numbers of px above 0; give e.g. --size 224.")
     lack: PellucidError | None = None
-    modes = {module: module.training for module in thing.modules()} if isinstance(thing, nn.Module) else {}
-    try:
-        if isinstance(thing, Run):
-            try:
-                sight = sight_of(thing, images)
-            except PellucidError as fault:
-                if not _nothing(images):
-                    raise
-                lack, sight = fault, without_images(thing)  # enough for a lens that looks at records alone
+    folder = Path(out) if out is not None else Path()
+    with contextlib.ExitStack() as stack:
+        if task is not None:
+            given = {**rest, **({"seed": seed} if seed is not None else {}), **({"size": size} if sides else {})}
+            sight = stack.enter_context(sights.of_training(task, data, model, given, images))
         else:
-            sight = _sight_of_module(thing, images)
-        view: View = made.look(sight)
-    except UsageError as fault:
-        raise lack or fault from None
-    finally:  # a look leaves no mode change behind, also after an exception
-        for module, mode in modes.items():
-            module.training = mode
-    folder = Path(out) if out is not None else thing.figures if isinstance(thing, Run) else Path()
-    name = lens.replace("-", "_")
-    with write_atomically(folder / f"{name}.png") as draft:
-        view.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
-    with write_atomically(folder / f"{name}.npz") as draft, draft.open("wb") as file:
-        arrays: dict[str, Any] = dict(view.numbers)
-        np.savez_compressed(file, **arrays)
+            thing = load(what) if isinstance(what, (str, Path)) else what
+            _refuse(model is not None, f"model={model!r}", "goes with a task's name")
+            if isinstance(thing, Run):
+                _refuse(bool(sides), f"size={size}", "goes with a ready model; a run has its own")
+                folder = thing.figures if out is None else folder
+                try:
+                    sight = sights.of_run(thing, images, data)
+                except PellucidError as fault:
+                    if not sights.nothing(images) or data is not None:
+                        raise
+                    lack, sight = fault, without_images(thing)  # enough for a lens that looks at records alone
+            else:
+                _refuse(data is not None, f"data={data!r}", "goes with a run or a task; name images")
+                sight = sights.of_module(thing, images, sides or None)
+        sight = dataclasses.replace(sight, **_manners(memory, seed, progress, verbose))
+        try:
+            with guarded(sight.model):
+                view: View = made.look(sight)
+        except UsageError as fault:
+            raise lack or fault from None
+    if sight.unread:
+        view = dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(sight.unread)}")
+    _write(view, folder, lens.replace("-", "_"))
     return view
 
 
-def sight_of(run: Run, images: Any = ()) -> Sight:
-    """All that a run has to look at; its model sees the named images, or a few of its own test images."""
-    names, batch = _own_examples(run) if _nothing(images) else _named(run, images)
-    return dataclasses.replace(
-        without_images(run), model=run.model(), images=batch, evidence=run.task.evidence, names=names
+def _write(view: View, folder: Path, name: str) -> None:
+    """The picture, the numbers with the names of their axes, and further files, each in the old one's place at once."""
+    with write_atomically(folder / f"{name}.png") as draft:
+        view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white")
+    with write_atomically(folder / f"{name}.npz") as draft, draft.open("wb") as file:
+        arrays: dict[str, Any] = dict(view.numbers)
+        np.savez_compressed(file, **arrays, axes=np.array(json.dumps(view.axes)))
+    for other, content in view.files.items():
+        with write_atomically(folder / other) as draft:
+            draft.write_bytes(content)
+
+
+def _task(what: Any) -> str | None:
+    """The task that is named, if it is one and no run's folder is called so."""
+    if not isinstance(what, (str, Path)) or Path(what).exists():
+        return None
+    name = str(what).replace("-", "_")
+    return name if name in _catalog.names("tasks") else None
+
+
+def _refuse(given: bool, said: str, rule: str) -> None:
+    if given:
+        raise UsageError(f"{said}: {rule}; leave it out.")
+
+
+def _manners(memory: float | None, seed: int | None, progress: bool, verbose: bool) -> dict[str, Any]:
+    """What a caller asks of every lens alike."""
+    found: dict[str, Any] = {}
+    if memory is not None:
+        found["memory"] = int(memory * 2**30)
+    if seed is not None:
+        found["seed"] = seed
+    if progress:
+        found["progress"] = _tracked
+    if verbose:
+        found["note"] = lambda words: print(f"  {words}", file=sys.stderr)
+    return found
+
+
+def _tracked(items: Iterable[Any], words: str) -> Iterator[Any]:
+    """The items, with a bar on stderr that says how far one is; nothing for a single item."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    total = len(items) if isinstance(items, Sized) else None
+    bar = Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), disable=total == 1
     )
-
-
-def without_images(run: Run) -> Sight:
-    """What a run's folder tells without its data and its weights: history, classes and records."""
-    return Sight(classes=run.classes, history=run.history, records=run.records())
-
-
-def _nothing(images: Any) -> bool:
-    return images is None or (isinstance(images, (list, tuple)) and not images)
-
-
-def _own_examples(run: Run) -> tuple[list[str], Tensor]:
-    splits = run.data().splits
-    test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
-    chosen = np.unique(np.linspace(0, len(test) - 1, min(_EXAMPLES, len(test))).round().astype(np.int64))
-    split = test.select(chosen)
-    # pictures at their own size may differ, and one tensor holds one size: the first batch has equal ones
-    batch = next(iter(run_batches(run, split, _EXAMPLES, torch.device("cpu"))))
-    return [split.names[int(i)] for i in batch.index], unit(batch.images)
-
-
-def _named(run: Run, images: Any) -> tuple[list[str], Tensor]:
-    given = gather(images)
-    for places, batch in inputs(run, given, 64, torch.device("cpu")):
-        return [given.names[place] for place in places], batch
-    fault = next(iter(given.faults.values()))
-    raise UsageError(fault)
-
-
-def _sight_of_module(model: nn.Module, images: Any) -> Sight:
-    """A ready classifier sees images at the size that it was made for (`model.size`), the middle of them cut square."""
-    given = gather(images)
-    size = getattr(model, "size", (224, 224))
-    tensors = [
-        _square(unit(torch.from_numpy(np.array(given.split.images.read(i, 3)))), size) for i in range(len(given.split))
-    ]
-    tensors += [_square(image.expand(3, -1, -1), size) for image in given.floats.values()]
-    if not tensors:
-        raise UsageError(next(iter(given.faults.values())))
-    names = [given.names[place] for place in [*given.places, *given.floats]]
-    return Sight(model=model.eval(), images=torch.stack(tensors), names=names, classes=getattr(model, "classes", ()))
-
-
-def _square(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) to (C, *size): the shorter side brought to size / 0.875, then the middle, as ImageNet models are tested."""
-    scale = min(size) / 0.875 / min(image.shape[1:])
-    tall, wide = (max(side, round(have * scale)) for side, have in zip(size, image.shape[1:], strict=True))
-    scaled = nn.functional.interpolate(image[None], (tall, wide), mode="bilinear", antialias=True)[0]
-    top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
-    return scaled[:, top : top + size[0], left : left + size[1]]
+    with bar:
+        yield from bar.track(items, total=total, description=words)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding the layer that a lens needs, and recording what goes through layers, without a change to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import UnknownNameError, UsageError
+
+__all__ = ["feature_layer", "features", "guarded", "last_convolution", "layers_in_order", "recorded"]
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+
+
+@contextmanager
+def guarded(*modules: Any) -> Iterator[None]:
+    """Modules in eval mode with in-place activations turned off; afterwards all as before: modes, hooks, gradients, flags.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
+    >>> with guarded(model):
+    ...     hook = model[0].register_forward_hook(print)
+    ...     model.training, model[1].inplace
+    (False, False)
+    >>> model.training, model[1].inplace, len(model[0]._forward_hooks)
+    (True, True, 0)
+    """
+    parts = list({id(part): part for one in modules if isinstance(one, nn.Module) for part in one.modules()}.values())
+    kinds = [name for name in vars(nn.Module()) if "_hooks" in name]
+    before = [
+        (part, part.training, getattr(part, "inplace", None), {kind: list(getattr(part, kind, ())) for kind in kinds})
+        for part in parts
+    ]
+    weights = [(p, p.requires_grad, p.grad) for part in parts for p in part.parameters(recurse=False)]
+    try:
+        for part in parts:
+            part.training = False
+            if isinstance(getattr(part, "inplace", None), bool):
+                part.inplace = False  # type: ignore[assignment]
+        yield
+    finally:
+        for part, mode, inplace, hooks in before:
+            part.training = mode
+            if inplace is not None:
+                part.inplace = inplace
+            for kind, kept in hooks.items():
+                table = getattr(part, kind, {})
+                for key in [key for key in table if key not in kept]:
+                    del table[key]
+        for weight, flag, gradient in weights:
+            weight.requires_grad_(flag)
+            weight.grad = gradient
+
+
+@contextmanager
+def recorded(
+    modules: Mapping[str, nn.Module] | Sequence[nn.Module], side: Literal["input", "output"] = "output"
+) -> Iterator[dict[Any, list[Tensor]]]:
+    """What goes through modules while the block runs: by name (or place), a tensor for each call, in the graph if there is one.
+
+    >>> layer = nn.Conv2d(1, 2, 3)
+    >>> with recorded({"conv": layer}) as seen, torch.no_grad():
+    ...     _ = layer(torch.zeros(1, 1, 5, 5))
+    >>> seen["conv"][0].shape
+    torch.Size([1, 2, 3, 3])
+    """
+    named = modules if isinstance(modules, Mapping) else dict(enumerate(modules))
+    seen: dict[Any, list[Tensor]] = {}
+    with ExitStack() as stack:
+        for name, module in named.items():
+
+            def note(_: nn.Module, given: Any, answer: Any, name: Any = name) -> None:
+                tensor = _first(given if side == "input" else answer)
+                if tensor is not None:
+                    seen.setdefault(name, []).append(tensor)
+
+            stack.callback(module.register_forward_hook(note).remove)
+        yield seen
+
+
+def layers_in_order(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
+    """The innermost modules in the order of their first call on an image (C, H, W), with the shape of their output.
+
+    >>> [name for name, _, _ in layers_in_order(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(1, 2, 2))]
+    ['0', '1']
+    """
+    leaves = {name: part for name, part in model.named_modules() if not any(True for _ in part.children())}
+    with recorded(leaves) as seen, torch.no_grad():
+        model(image[None])
+    return [(name, leaves[name], tuple(tensors[0].shape)) for name, tensors in seen.items()]
+
+
+def last_convolution(model: nn.Module, image: Tensor, layer: str | None = None) -> tuple[str, nn.Module]:
+    """The last convolution that an image (C, H, W) passes with more than one pixel left, or the named layer.
+
+    >>> name, _ = last_convolution(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3)), torch.zeros(1, 9, 9))
+    >>> name
+    '2'
+
+    Raises:
+        UnknownNameError: no layer is called so.
+        UsageError: the model has no convolution.
+    """
+    if layer is not None:
+        return layer, _named(model, layer)
+    passed = layers_in_order(model, image)
+    found = [(name, part) for name, part, shape in passed if isinstance(part, CONVOLUTIONS) and max(shape[2:]) > 1]
+    if not found:
+        raise UsageError("layer=None: the model has no convolution; name a layer, or choose a convolutional model.")
+    return found[-1]
+
+
+def feature_layer(model: nn.Module, image: Tensor) -> tuple[str, nn.Module, Literal["input", "output"]]:
+    """Where the features of an image (C, H, W) are: the input of the last dense layer, else the last convolution's output."""
+    passed = layers_in_order(model, image)
+    dense = [(name, part) for name, part, _ in passed if isinstance(part, nn.Linear)]
+    if dense:
+        return *dense[-1], "input"
+    return *last_convolution(model, image), "output"
+
+
+@torch.no_grad()
+def features(model: nn.Module, images: Tensor, layer: str | None = None) -> tuple[Tensor, str]:
+    """(B, D) codes of images (B, C, H, W) and the layer that they are from; see `Sight.features`.
+
+    >>> codes, where = features(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)), torch.zeros(5, 1, 2, 2))
+    >>> codes.shape, where
+    (torch.Size([5, 3]), 'the input of 2')
+    """
+    encode = getattr(model, "encode", None)
+    if layer is None and callable(encode):
+        codes = _first(encode(images))
+        if codes is not None:
+            return codes.flatten(1).float(), "encode"
+    side: Literal["input", "output"] = "output"
+    if layer is None:
+        name, part, side = feature_layer(model, images[0])
+    else:
+        name, part = layer, _named(model, layer)
+    with recorded({name: part}, side) as seen:
+        model(images)
+    if not seen:
+        raise UsageError(f"layer={name!r}: no tensor passes it; name another layer.")
+    codes = seen[name][-1].float()
+    if codes.ndim == 4:  # (B, C, H, W)
+        codes = codes.mean((2, 3))
+    elif codes.ndim == 3:  # (B, tokens, D)
+        codes = codes.mean(1)
+    return codes.flatten(1), f"the {side} of {name}"
+
+
+def _named(model: nn.Module, layer: str) -> nn.Module:
+    known: dict[str, nn.Module] = dict(model.named_modules())
+    if layer not in known or not layer:
+        raise UnknownNameError("layer", layer, [name for name in known if name])
+    return known[layer]
+
+
+def _first(given: Any) -> Tensor | None:
+    """The first tensor in what a module takes or gives."""
+    if isinstance(given, Tensor):
+        return given
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    if isinstance(given, (tuple, list)):
+        return next((found for one in given if (found := _first(one)) is not None), None)
+    return None

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of an occlusion: each image, the drop of its score by place, and which class takes over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.lenses._contract import Sight
+from pellucid.lenses._images import picture, show
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Found", "figure"]
+
+_FAINT = 1e-3  # a drop of the probability that is drawn fully red; smaller ones stay pale
+_MOST_DRAWN = 48  # images of a folder; the numbers hold all
+_MOST_WINNERS = 5  # classes that take over and have a colour of their own
+_COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#a6761d")
+
+
+@final
+@dataclass(frozen=True)
+class Found:
+    """What covering did to one image."""
+
+    image: Tensor  # (C, H, W)
+    tops: Sequence[int]  # px
+    lefts: Sequence[int]  # px
+    patch: int  # px
+    stride: int  # px
+    followed: int  # class, -1: evidence
+    score: float  # of the uncovered image
+    drop: NDArray[np.float64]  # (rows, columns)
+    winner: NDArray[np.int64]  # (rows, columns): the most probable class, -1: none
+    map: NDArray[np.float64]  # (H, W)
+
+
+def figure(sight: Sight, found: Sequence[Found]) -> Figure:
+    """A block an image: the image, the drop over it with a scale of its own, and the class that takes over where one does."""
+    from matplotlib.figure import Figure
+
+    most = sorted(range(len(found)), key=lambda i: -found[i].drop.max())[:_MOST_DRAWN]
+    drawn = [found[i] for i in sorted(most)]
+    taken = any(_taken(one) for one in drawn)
+    panels = 3 if taken else 2
+    across = 1 if len(drawn) <= 3 else 2
+    rows = -(-len(drawn) // across)
+    side = 2.3 if len(drawn) <= 3 else 1.5  # inches
+    tall = float(np.median([one.map.shape[0] / one.map.shape[1] for one in drawn])) * side
+    size = (across * (panels * side + 0.75 + (0.9 if taken else 0)), rows * (tall + 0.42))
+    drawing = Figure(figsize=size, dpi=150, layout="constrained")
+    grid = drawing.subplots(rows, panels * across, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for k, one in enumerate(drawn):
+        own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
+        name = sight.label(one.followed, 22) if one.followed >= 0 else "score"
+        shown = f"{name}: {100 * one.score:.1f} %" if one.followed >= 0 else f"{name}: {one.score:.3g}"
+        show(own[0], one.image, shown)
+        _drop(drawing, own[1], one)
+        if taken:
+            _winners(sight, own[2], one)
+    return drawing
+
+
+def _drop(drawing: Figure, axes: Axes, one: Found) -> None:
+    """The drop over the image, with a colour bar in percentage points, or in the score's own units."""
+    percent = one.followed >= 0
+    scale = 100.0 if percent else 1.0
+    # a scale for each image, since a sure answer drops by a hundredth of what an unsure one does
+    most = max(_FAINT if percent else 1e-12, float(np.abs(one.map).max()))
+    show(axes, one.image, "drop where it is covered", color="0.35")
+    # as opaque as the drop is large: the image stays to be seen where covering it changes nothing
+    drawn = axes.imshow(
+        scale * one.map,
+        cmap="RdBu_r",
+        vmin=-scale * most,
+        vmax=scale * most,
+        alpha=0.85 * np.abs(one.map / most) ** 0.7,
+        interpolation="nearest",
+    )
+    bar = drawing.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1.0)
+    bar.set_label("percentage points" if percent else "score", fontsize=6)
+    bar.ax.tick_params(labelsize=6, length=2, pad=1.5)
+    bar.outline.set_linewidth(0.4)
+
+
+def _taken(one: Found) -> bool:
+    return bool(((one.winner != one.followed) & (one.winner >= 0)).any())
+
+
+def _winners(sight: Sight, axes: Axes, one: Found) -> None:
+    """Which class is most probable where the image is covered: a colour for each of the commonest."""
+    from matplotlib.patches import Patch
+
+    changed = (one.winner != one.followed) & (one.winner >= 0)
+    commonest = [index for index, _ in Counter(one.winner[changed].tolist()).most_common()]
+    layer = np.zeros((*one.winner.shape, 4))
+    keys: list[Any] = []
+    for place, index in enumerate(commonest):
+        colour = _COLOURS[place] if place < _MOST_WINNERS else "#555555"
+        rgb = [int(colour[j : j + 2], 16) / 255 for j in (1, 3, 5)]
+        layer[one.winner == index] = [*rgb, 0.75]
+        if place < _MOST_WINNERS:
+            keys.append(Patch(color=colour, label=sight.label(index, 18)))
+    if len(commonest) > _MOST_WINNERS:
+        keys.append(Patch(color="#555555", label=f"{len(commonest) - _MOST_WINNERS} others"))
+    layer[~changed] = 0
+    show(axes, one.image, "which class takes over" if keys else "no class takes over", color="0.35")
+    flat = picture(one.image)
+    rows, columns = (
+        np.abs(np.arange(length)[:, None] - (np.array(starts)[None] + (one.patch - 1) / 2)).argmin(1)
+        for starts, length in ((one.tops, flat.shape[0]), (one.lefts, flat.shape[1]))
+    )
+    axes.imshow(layer[rows][:, columns], interpolation="nearest")
+    if keys:
+        legend = axes.legend(
+            handles=keys, fontsize=5.5, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02),
+            handlelength=0.8, handleheight=0.8, handletextpad=0.4, borderpad=0, labelspacing=0.35,
+        )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)
