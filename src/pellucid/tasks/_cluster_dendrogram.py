@@ -37,13 +37,13 @@ def draw(tree: Tree, labels: NDArray[np.int64], pictures: Tensor) -> Figure:
     count = len(tree)
     shown = min(max(_LEAVES, int(labels.max()) + 1), count, 40)
     nodes = _upper(tree, shown)
-    order = [node for node in _in_order(tree, 2 * count - 2, nodes)]
+    order = _in_order(tree, 2 * count - 2, nodes)
     across = {node: float(place) for place, node in enumerate(order)}
     figure = Figure(figsize=(0.52 * len(order) + 0.9, 6.4), dpi=150)
     axes = figure.add_axes((0.9 / (0.52 * len(order) + 0.9), 0.27, 1 - 0.95 / (0.52 * len(order) + 0.9), 0.7))
-    height = {node: 0.0 for node in order}
+    height = dict.fromkeys(order, 0.0)
     marks: list[tuple[float, float, int]] = []
-    for merger in range(2 * count - 1 - len(order) + 1 - 1, count - 1):
+    for merger in range(count - len(order), count - 1):
         node, (left, right) = count + merger, tree.links[merger, :2].astype(np.int64)
         if int(left) not in across or int(right) not in across:
             continue

@@ -87,15 +87,25 @@ def losses(task: Cluster, model: nn.Module, input: Tensor, target: Target) -> di
         code, picture = through(model, input, unit)
         found = {"reconstruction": _unexplained(picture, input)}
         return {"loss": found["reconstruction"], **found}
-    images, clean = len(input), target.clean
+    clean = target.clean
     code, picture = through(model, torch.cat([input, target.other]) if unit else input, unit)
+    with torch.no_grad():
+        own = codes_of(inner, clean, unit) if "drawn" in inner.kept and task.method == "dec" else code[:0]
+    with torch.autocast(input.device.type, enabled=False):  # products of codes in bf16 would round what tells them apart
+        return _training(task, inner, code, picture, clean, own)
+
+
+def _training(
+    task: Cluster, inner: Any, code: Tensor, picture: Tensor, clean: Tensor, own: Tensor
+) -> dict[str, Tensor]:
+    images, unit = len(clean), task.agreement > 0
     found = {"reconstruction": _unexplained(picture, torch.cat([clean, clean]) if unit else clean)}
     total = found["reconstruction"]
     if unit:
         found["contrast"] = _contrast(code, images)
         total = total + task.agreement * found["contrast"]
     if "drawn" in inner.kept:
-        found["clusters"] = _divergence(inner, code, clean, unit) if task.method == "dec" else _scatter(inner, code)
+        found["clusters"] = _divergence(inner, code, own, unit) if task.method == "dec" else _scatter(inner, code)
         total = total + task.pull * found["clusters"]
     if hasattr(inner, "penalty") and inner.sparsity:
         found["sparsity"] = inner.penalty(code)
@@ -120,25 +130,24 @@ def _scatter(inner: Any, code: Tensor) -> Tensor:
 
     As it stands in the paper the term is least where all codes shrink to a point; as a share it has no such way out.
     """
-    nearest = torch.cdist(code, inner.kept["centres"]).square().amin(1)
+    nearest = _squared(code, inner.kept["centres"]).amin(1)
     return nearest.mean() / code.var(0, unbiased=False).sum().clamp_min(1e-12)
 
 
-def _divergence(inner: Any, code: Tensor, clean: Tensor, unit: bool) -> Tensor:
+def _divergence(inner: Any, code: Tensor, own: Tensor, unit: bool) -> Tensor:
     """The cross-entropy of the changed views' shares with the sharpened, evened-out shares of the unchanged images.
 
     Targets are p ∝ q²/Σq (Xie et al. 2016, eq. 3) with the sum over the batch; the changed views are to reach them
     (Guo et al. 2018). Centres are running means of the codes, moved in training as a batch norm's statistics are.
     """
     centres = inner.kept["centres"]
-    scale = 1.0 if unit else float(inner.kept["scale"])
+    scale = torch.ones((), device=code.device) if unit else inner.kept["scale"]
     with torch.no_grad():
-        own = codes_of(inner, clean, unit)
         shares = _shares(own, centres, scale).exp()
         target = shares.square() / shares.sum(0).clamp_min(1e-6)
         target = target / target.sum(1, keepdim=True)
     logs = _shares(code, centres, scale)
-    found = -(target.repeat(len(code) // len(clean), 1) * logs).sum(1).mean()
+    found = -(target.repeat(len(code) // len(own), 1) * logs).sum(1).mean()
     if inner.training:
         with torch.no_grad():
             weight, sums = target.sum(0), target.T @ own
@@ -146,15 +155,19 @@ def _divergence(inner: Any, code: Tensor, clean: Tensor, unit: bool) -> Tensor:
                 torch.distributed.all_reduce(weight)
                 torch.distributed.all_reduce(sums)
             moved = torch.where(weight[:, None] > 0.5, sums / weight.clamp_min(0.5)[:, None], centres)
-            centres.lerp_(moved, _MOMENTUM)
-            if unit:
-                centres.copy_(F.normalize(centres, dim=1))
+            moved = torch.lerp(centres, moved, _MOMENTUM)
+            inner.kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
     return found
 
 
-def _shares(code: Tensor, centres: Tensor, scale: float) -> Tensor:
+def _shares(code: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
     """log q (B, k): the soft-max of −d²/2, over the temperature."""
-    return (-torch.cdist(code, centres).square() / (2 * _SHARPNESS * scale)).log_softmax(1)
+    return (-_squared(code, centres) / (2 * _SHARPNESS * scale)).log_softmax(1)
+
+
+def _squared(code: Tensor, centres: Tensor) -> Tensor:
+    """(B, k) squared distances."""
+    return (code.square().sum(1, keepdim=True) - 2 * code @ centres.T + centres.square().sum(1)).clamp_min(0)
 
 
 def settle(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Label, Picture, Target
+from pellucid.data.targets import Label, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.tasks import _embedding
@@ -152,7 +152,7 @@ class Cluster(Task):
             return clean, label if isinstance(label, Label) else Label(torch.full((len(clean),), -1, device=clean.device))
         reach = round(self.shift * min(clean.shape[2:]))
         change = Augment(crop=reach, rotate=self.rotate, scale=self.zoom)
-        none = Picture(clean[:, :0])
+        none = Label(batch.index)  # nothing that moves with the image
         one = change(clean, none, draws)[0]
         other = change(clean, none, draws)[0] if self.agreement else clean[:, :0]
         return one, Views(clean, other)
