@@ -54,7 +54,13 @@ class Session:
 
     @classmethod
     def prepare(
-        cls, task: str | Task, what: Any, model: str | None, out: str | Path | None, options: Mapping[str, Any]
+        cls,
+        task: str | Task,
+        what: Any,
+        model: str | None,
+        out: str | Path | None,
+        options: Mapping[str, Any],
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Session:
         """Check everything that was asked for, then make or reopen the folder, then build or restore the state."""
         settings = Settings.of(task, model, options)
@@ -83,6 +89,8 @@ class Session:
                 f"model={settings.model!r}: gives a {session.model.output}, and {settings.task_name} needs "
                 f"{' or '.join(settings.task.accepts)}; choose another model."
             )
+        if weights is not None and fresh:
+            session.model.load_state_dict(weights)
         session._make_stores(size)
         session._start(asked, fresh)
         return session

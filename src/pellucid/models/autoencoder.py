@@ -114,8 +114,10 @@ class Autoencoder(nn.Module):
 
     def merged(self, groups: dict[str, Sequence[Sequence[int]]]) -> Self:
         """A smaller model in which each group of units is one: their mean, whose answer counts for all of them."""
-        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index,arg-type]
-        dense = [(f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)]
+        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index]
+        dense = [
+            (f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)
+        ]
         options["encoder"] = tuple(len(groups.get(name, range(layer.out_features))) for name, layer in dense)
         options["decoder"] = tuple(layer.out_features for layer in self.decoder if isinstance(layer, nn.Linear))[:-1]
         weights = joined(self.encoder, groups, "encoder") | joined(self.decoder, groups, "decoder", dense[-1][0])

@@ -104,14 +104,12 @@ class EmbeddingAutoencoder(nn.Module):
     def filters(self) -> dict[str, Tensor]:
         """The kernels of each convolution of the encoder, (filters, inputs, height, width), by the layer's name."""
         return {
-            f"encoder.{place}": layer.weight
-            for place, layer in enumerate(self.encoder)
-            if isinstance(layer, nn.Conv2d)
+            f"encoder.{place}": layer.weight for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Conv2d)
         }
 
     def merged(self, groups: dict[str, Sequence[Sequence[int]]]) -> Self:
         """A smaller model in which each group of filters is one: their mean, whose answer counts for all of them."""
-        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index,arg-type]
+        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index]
         widths = [len(groups.get(name, range(len(kernels)))) for name, kernels in self.filters().items()]
         options |= {"widths": tuple(widths), "decoder_widths": tuple(self._back())}
         return rebuilt(self, options, joined(self.encoder, groups, "encoder"))

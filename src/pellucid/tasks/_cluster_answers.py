@@ -43,7 +43,7 @@ def respond(task: Cluster, model: nn.Module, images: Any, asked: ClusterAsking) 
         _check_copies(given, Path(asked.sort_into))
     pictures, names, places = _inputs(model, given)
     found = _assigned(task, model, pictures)
-    rows = {place: row for place, row in zip(places, task.write(found, names, ()), strict=True)}
+    rows = dict(zip(places, task.write(found, names, ()), strict=True))
     labels = found.cluster.numpy()
     extra: list[dict[str, Any]] = []
     if asked.hierarchy != "none":
@@ -115,12 +115,16 @@ def _placed(
 
 def _check_copies(given: Given, folder: Path) -> None:
     if given.floats or not given.split.names or not _sources(given):
-        raise UsageError(f"sort_into={str(folder)!r}: copies files, and arrays were given; give files, folders or globs.")
+        raise UsageError(
+            f"sort_into={str(folder)!r}: copies files, and arrays were given; give files, folders or globs."
+        )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"sort_into={str(folder)!r}: is a file; name a folder.")
     inside = [source for source in _sources(given) if folder.resolve() in source.resolve().parents]
     if inside:
-        raise UsageError(f"sort_into={str(folder)!r}: holds {inside[0].name}, which is to be sorted; name another folder.")
+        raise UsageError(
+            f"sort_into={str(folder)!r}: holds {inside[0].name}, which is to be sorted; name another folder."
+        )
 
 
 def _sources(given: Given) -> list[Path]:

@@ -38,7 +38,9 @@ def measured(train: Split, test: Split, size: tuple[int, int], k: int, seed: int
     truth = label.index.numpy() if isinstance(label, Label) else np.full(len(test), -1, np.int64)
     mean = flat.mean(0)
     wanted = min(_COMPONENTS, *flat.shape)
-    axes = np.linalg.svd((flat - mean)[:2000], full_matrices=False)[2][:wanted]  # of 2,000 images: k-means needs no more
+    axes = np.linalg.svd((flat - mean)[:2000], full_matrices=False)[2][
+        :wanted
+    ]  # of 2,000 images: k-means needs no more
     found = {
         "k-means on pixels": (flat, unseen),
         f"k-means on {wanted} principal components": ((flat - mean) @ axes.T, (unseen - mean) @ axes.T),

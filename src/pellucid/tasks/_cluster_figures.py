@@ -87,10 +87,11 @@ def plane(codes: NDArray[np.floating], clusters: NDArray[np.int64], images: Tens
     flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
     figure = Figure(figsize=(6.4, 5.2), dpi=150, layout="constrained")
     axes = figure.subplots()
+    dot = float(np.clip(6000 / len(flat), 2, 14))
     for cluster in np.unique(clusters):
         own = clusters == cluster
         colour = COLOURS[int(cluster) % len(COLOURS)]
-        axes.scatter(*flat[own].T, s=3, color=colour, alpha=0.5, linewidths=0, rasterized=True)
+        axes.scatter(*flat[own].T, s=dot, color=colour, alpha=0.5, linewidths=0, rasterized=True)
     for cluster in np.unique(clusters):
         own = np.flatnonzero(clusters == cluster)
         middle = own[np.square(codes[own] - codes[own].mean(0)).sum(1).argmin()]

@@ -47,7 +47,11 @@ def survey(task: Cluster, model: nn.Module, train: Split, test: Split, size: tup
         details["seeds"] = rows
     sizes = kept["sizes"].cpu().numpy()
     details["training_clusters"] = [
-        {"cluster": i, "training images": int(n), "distance beyond which an image is unlike any": round(float(reach), 5)}
+        {
+            "cluster": i,
+            "training images": int(n),
+            "distance beyond which an image is unlike any": round(float(reach), 5),
+        }
         for i, (n, reach) in enumerate(zip(sizes, kept["reach"].tolist(), strict=True))
     ]
     details["verdict_of_training"] = _partition.verdict(sizes)
@@ -117,7 +121,10 @@ def _reseeded(
         kept = _embedding.partition(task, known, k, other, restarts=1)
         clusters = _clustering.assign(codes, kept).cluster.numpy()
         partitions.append(clusters)
-        row: dict[str, Any] = {"seed": other, "clusters with images": int((np.bincount(clusters, minlength=k) > 0).sum())}
+        row: dict[str, Any] = {
+            "seed": other,
+            "clusters with images": int((np.bincount(clusters, minlength=k) > 0).sum()),
+        }
         if labels is not None:
             table = _partition.contingency(clusters, labels, k, int(labels.max()) + 1)[None]
             row |= {
@@ -130,5 +137,8 @@ def _reseeded(
         names = ("accuracy", "nmi", "ari")
         mean = {name: round(float(np.mean([row[name] for row in rows])), 4) for name in names}
         spread = {name: round(float(np.std([row[name] for row in rows])), 4) for name in names}
-        rows += [{"seed": "mean", "clusters with images": "", **mean}, {"seed": "spread", "clusters with images": "", **spread}]
+        rows += [
+            {"seed": "mean", "clusters with images": "", **mean},
+            {"seed": "spread", "clusters with images": "", **spread},
+        ]
     return rows, partitions

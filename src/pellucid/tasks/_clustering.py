@@ -35,7 +35,9 @@ class Assignment:
 
     cluster: Tensor  # (N,) int64
     distance: Tensor  # (N,) float32, in units of the codes; of mixtures in standard deviations (Mahalanobis)
-    silhouette: Tensor  # (N,) float32 in [-1, 1]: (b − a)/max(a, b) of the distances to the nearest centre and to the next
+    silhouette: (
+        Tensor  # (N,) float32 in [-1, 1]: (b − a)/max(a, b) of the distances to the nearest centre and to the next
+    )
 
 
 def assign(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
@@ -181,7 +183,9 @@ def _bic(codes: Codes, k: int, seed: int) -> float:
     from sklearn.mixture import GaussianMixture
 
     start = kmeans(codes, k, seed, restarts=3)["centres"].numpy()
-    model = GaussianMixture(k, means_init=start, reg_covar=_FLOOR * float(codes.var(0).mean()) + 1e-9, random_state=seed)
+    model = GaussianMixture(
+        k, means_init=start, reg_covar=_FLOOR * float(codes.var(0).mean()) + 1e-9, random_state=seed
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(codes.astype(np.float64))

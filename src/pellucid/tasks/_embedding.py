@@ -91,7 +91,9 @@ def losses(task: Cluster, model: nn.Module, input: Tensor, target: Target) -> di
     code, picture = through(model, torch.cat([input, target.other]) if unit else input, unit)
     with torch.no_grad():
         own = codes_of(inner, clean, unit) if "drawn" in inner.kept and task.method == "dec" else code[:0]
-    with torch.autocast(input.device.type, enabled=False):  # products of codes in bf16 would round what tells them apart
+    with torch.autocast(
+        input.device.type, enabled=False
+    ):  # products of codes in bf16 would round what tells them apart
         return _training(task, inner, code, picture, clean, own)
 
 

@@ -156,7 +156,9 @@ def verdict(sizes: NDArray[np.integer]) -> str:
         held = f"{int(sizes[tiny].max())} images" if sizes[tiny].max() > 1 else "1 image"
         said.append(f"{_listed(tiny)} nearly empty: at most {held} of {total:,}.")
     if k > 1 and sizes.max() > 0.9 * total:
-        said.append(f"The clusters have collapsed: cluster {int(sizes.argmax())} holds {100 * sizes.max() / total:.0f} % of the images.")
+        said.append(
+            f"The clusters have collapsed: cluster {int(sizes.argmax())} holds {100 * sizes.max() / total:.0f} % of the images."
+        )
     return " ".join(said) or f"All {k} clusters hold images, from {int(sizes.min()):,} to {int(sizes.max()):,}."
 
 

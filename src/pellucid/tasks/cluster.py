@@ -55,7 +55,9 @@ class ClusterAsking(Asking):
         if self.height < 0:
             raise UsageError(f"height={self.height}: is a distance; give a positive number.")
         if self.cut and self.height:
-            raise UsageError(f"height={self.height}: a tree is cut at a height or into cut={self.cut}; give one of them.")
+            raise UsageError(
+                f"height={self.height}: a tree is cut at a height or into cut={self.cut}; give one of them."
+            )
         if self.hierarchy == "none" and (self.cut or self.height or self.place):
             raise UsageError("hierarchy='none': there is no tree to cut or to place in; give --hierarchy ward.")
 
@@ -102,19 +104,25 @@ class Cluster(Task):
     accepts: ClassVar[tuple[str, ...]] = ("reconstruction",)
     asking: ClassVar[type[Asking]] = ClusterAsking
     keeps_size: ClassVar[bool] = False
-    chooses: ClassVar[bool] = False  # by labels would be telling, by distances would favour collapse: the last weights stay
+    chooses: ClassVar[bool] = (
+        False  # by labels would be telling, by distances would favour collapse: the last weights stay
+    )
 
     def __post_init__(self) -> None:
         for name, known in (("method", _METHODS), ("criterion", CRITERIA)):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name}={getattr(self, name)!r}: is not known; choose one of {', '.join(known)}.")
         if self.clusters < 0 or self.clusters == 1:
-            raise UsageError(f"clusters={self.clusters}: must be at least 2, or 0 to have it chosen; give another number.")
+            raise UsageError(
+                f"clusters={self.clusters}: must be at least 2, or 0 to have it chosen; give another number."
+            )
         if self.most < 3:
             raise UsageError(f"most={self.most}: must be at least 3, for there to be a choice; give a larger number.")
         for name in ("pretrain", "shift"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)!r}: is a share; give a number from 0 up to, but not including, 1.")
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r}: is a share; give a number from 0 up to, but not including, 1."
+                )
         for name in ("pull", "contrast"):
             value = getattr(self, name)
             if value is not None and value < 0:
@@ -149,7 +157,9 @@ class Cluster(Task):
         clean = batch.images.float().div_(255)
         if not training:
             label = batch.targets.get("label")
-            return clean, label if isinstance(label, Label) else Label(torch.full((len(clean),), -1, device=clean.device))
+            return clean, label if isinstance(label, Label) else Label(
+                torch.full((len(clean),), -1, device=clean.device)
+            )
         reach = round(self.shift * min(clean.shape[2:]))
         change = Augment(crop=reach, rotate=self.rotate, scale=self.zoom)
         none = Label(batch.index)  # nothing that moves with the image
@@ -258,5 +268,3 @@ class Cluster(Task):
     def evidence(self, output: Tensor) -> Tensor:
         """The mean absolute value of the reconstruction, in [0, 1] units."""
         return output.float().abs().flatten(1).mean(1)
-
-
