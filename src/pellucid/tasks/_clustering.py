@@ -51,6 +51,11 @@ def assign(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
     >>> found.cluster.tolist(), [round(x, 2) for x in found.distance.tolist() + found.silhouette.tolist()]
     ([0, 1], [0.1, 1.0, 0.98, 0.75])
     """
+    with torch.autocast(codes.device.type, enabled=False):  # products in bf16 would round distances
+        return _assigned(codes.float(), kept)
+
+
+def _assigned(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
     centres = kept["centres"]
     euclidean = torch.cdist(codes, centres, compute_mode="donot_use_mm_for_euclid_dist")  # (N, k): the mm form cancels
     if "factors" in kept:
