@@ -388,7 +388,7 @@ def _differences(now: Any, then: Any, name: str = "") -> Iterator[tuple[str, tup
     if isinstance(now, Mapping) and isinstance(then, Mapping):
         for key in {**now, **then}:
             yield from _differences(now.get(key), then.get(key), str(key))
-    elif (list(now) if isinstance(now, tuple) else now) != then:
+    elif (list(now) if isinstance(now, tuple) else now) != (list(then) if isinstance(then, tuple) else then):
         yield name, (now, then)
 
 
