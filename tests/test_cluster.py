@@ -77,13 +77,13 @@ def test_the_other_methods_find_them_too(tmp_path: Path, method: str) -> None:
 
 
 def test_the_joint_method_draws_codes_to_their_centres(tmp_path: Path) -> None:
-    """The scatter within clusters, as a share of the codes' variance, falls more with the pull than without."""
-    shares = []
-    for pull in (0.0, 2.0):
-        made = train("cluster", dataset(), None, tmp_path / str(pull), method="joint", pull=pull, clusters=3, epochs=6,
-                     pretrain=0.34, **SMALL)  # fmt: skip
-        shares.append([row["clusters"] for row in made.history if "clusters" in row][-1])
-    assert shares[1] < 0.7 * shares[0]
+    """Clusters of codes lie farther apart, for their width, with the pull than without."""
+    found = []
+    for pull in (0.0, 4.0):
+        made = train("cluster", dataset(), None, tmp_path / str(pull), method="joint", pull=pull, clusters=3, epochs=12,
+                     pretrain=0.34, lr=3e-3, **SMALL)  # fmt: skip
+        found.append(evaluate(made, dataset(), baselines=False)["model"]["silhouette"]["value"])
+    assert found[1] > found[0] + 0.03, found
 
 
 def test_the_last_weights_are_kept_whatever_the_validation_says(run: Run) -> None:
@@ -288,7 +288,8 @@ def test_a_tree_of_images_parts_the_shapes_and_takes_new_ones(
         kind = int(row["name"][4])
         assert {row["cluster"]} == by_kind[kind]
         assert f"-{kind}." in row["nearest"]
-    assert Image.open(drawn["file"]).size[0] > 500
+    with Image.open(drawn["file"]) as picture:
+        assert picture.size[0] > 500
 
 
 def test_files_are_copied_by_cluster_and_never_overwritten(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def draw(tree: Tree, labels: NDArray[np.int64], pictures: Tensor) -> Figure:
         axes.plot([across[int(left)], across[int(right)]], [level, level], color=colour, lw=1.4)
         across[node], height[node] = (across[int(left)] + across[int(right)]) / 2, level
         marks.append((across[node], level, node))
-    top = float(tree.heights[-1])
+    top = max(float(tree.heights[-1]), 1e-9)  # equal codes merge at 0
     axes.set(xlim=(-0.6, len(order) - 0.4), ylim=(0, top * 1.12), xticks=[], ylabel=f"height ({tree.linkage} linkage)")
     for side in ("top", "right", "bottom"):
         axes.spines[side].set_visible(False)
