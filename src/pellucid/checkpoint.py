@@ -71,6 +71,11 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
                 position, entry = key.split("/")[2:]
                 state.setdefault(int(position), {})[entry] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for weight, moments in optimizer.state.items():
+            for entry, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    # fused updates walk through memory: moments must lie there as their weights do (channels_last)
+                    moments[entry] = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
     return numbers
 
 

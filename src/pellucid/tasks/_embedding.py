@@ -107,7 +107,7 @@ def _training(
         found["contrast"] = _contrast(code, images)
         total = total + task.agreement * found["contrast"]
     if "drawn" in inner.kept:
-        found["clusters"] = _divergence(inner, code, own, unit) if task.method == "dec" else _scatter(inner, code)
+        found["clusters"] = _divergence(inner, code, own, unit) if task.method == "dec" else _scatter(inner, code, unit)
         total = total + task.pull * found["clusters"]
     if hasattr(inner, "penalty") and inner.sparsity:
         found["sparsity"] = inner.penalty(code)
@@ -127,12 +127,17 @@ def _contrast(code: Tensor, images: int) -> Tensor:
     return F.cross_entropy(alike, torch.arange(len(code), device=code.device).roll(images))
 
 
-def _scatter(inner: Any, code: Tensor) -> Tensor:
+def _scatter(inner: Any, code: Tensor, unit: bool) -> Tensor:
     """The squared distances to the nearest centres (Song et al. 2013, eq. 2), as a share of the codes' own variance.
 
-    As it stands in the paper the term is least where all codes shrink to a point; as a share it has no such way out.
+    As it stands in the paper the term is least where all codes shrink to a point; as a share it has no such way out. Within
+    an epoch the centres follow the codes as running means; after it they are fitted anew.
     """
-    nearest = _squared(code, inner.kept["centres"]).amin(1)
+    centres = inner.kept["centres"]
+    nearest, own = _squared(code, centres).min(1)
+    if inner.training:
+        with torch.no_grad():
+            _follow(inner, F.one_hot(own, len(centres)).to(code.dtype), code.detach(), unit)
     return nearest.mean() / code.var(0, unbiased=False).sum().clamp_min(1e-12)
 
 
@@ -152,14 +157,19 @@ def _divergence(inner: Any, code: Tensor, own: Tensor, unit: bool) -> Tensor:
     found = -(target.repeat(len(code) // len(own), 1) * logs).sum(1).mean()
     if inner.training:
         with torch.no_grad():
-            weight, sums = target.sum(0), target.T @ own
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(weight)
-                torch.distributed.all_reduce(sums)
-            moved = torch.where(weight[:, None] > 0.5, sums / weight.clamp_min(0.5)[:, None], centres)
-            moved = torch.lerp(centres, moved, _MOMENTUM)
-            inner.kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
+            _follow(inner, target, own, unit)
     return found
+
+
+def _follow(inner: Any, target: Tensor, code: Tensor, unit: bool) -> None:
+    """Move the centres towards the mean codes (B, D) of a batch, weighted by its shares (B, k) in the clusters."""
+    centres, weight, sums = inner.kept["centres"], target.sum(0), target.T @ code
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(weight)
+        torch.distributed.all_reduce(sums)
+    means = torch.where(weight[:, None] > 0.5, sums / weight.clamp_min(0.5)[:, None], centres)
+    moved = torch.lerp(centres, means, _MOMENTUM)
+    inner.kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
 
 
 def _shares(code: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
