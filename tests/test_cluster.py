@@ -188,7 +188,9 @@ def test_the_parts_of_the_loss_by_hand() -> None:
     spread = (code - code.mean(0)).square().sum(1).mean()
     torch.testing.assert_close(_embedding._scatter(Inner, code, False), nearest / spread)
     Inner.kept["centres"] *= 3
-    torch.testing.assert_close(_embedding._scatter(Inner, code * 3, False), nearest / spread)  # free of the codes' scale
+    torch.testing.assert_close(
+        _embedding._scatter(Inner, code * 3, False), nearest / spread
+    )  # free of the codes' scale
 
 
 def test_training_sees_two_views_and_evaluation_the_image() -> None:
@@ -241,13 +243,13 @@ def test_questions_that_cannot_be_are_refused(options: dict[str, Any], said: str
 
 
 def test_more_clusters_than_images_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="clusters=500: are more than the .* training images"):
+    with pytest.raises(UsageError, match=r"clusters=500: are more than the .* training images"):
         train("cluster", dataset(), None, tmp_path / "run", clusters=500, **SMALL)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_code_larger_than_the_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="latent=200: is larger than the image, which has 144 numbers; give fewer."):
+    with pytest.raises(UsageError, match=r"latent=200: is larger than the image, which has 144 numbers; give fewer."):
         train("cluster", dataset(), None, tmp_path / "run", clusters=3, **{**SMALL, "latent": 200})
     assert not (tmp_path / "run").exists()
 
@@ -255,7 +257,7 @@ def test_a_code_larger_than_the_image_is_refused(tmp_path: Path) -> None:
 def test_a_sparse_code_must_lie_between_0_and_1() -> None:
     options = {"encoder": [8], "sparsity": 0.1}
     what = {"name": "autoencoder", "channels": 1, "outputs": 1, "size": [4, 4], "options": options}
-    with pytest.raises(UsageError, match="sparsity=0.1: needs a code between 0 and 1; give --activation sigmoid."):
+    with pytest.raises(UsageError, match=r"sparsity=0.1: needs a code between 0 and 1; give --activation sigmoid."):
         building.build(what)
     model: Any = building.build({**what, "options": {**options, "activation": "sigmoid"}})
     code = torch.full((5, 8), 0.05)
@@ -310,20 +312,20 @@ def test_files_are_copied_by_cluster_and_never_overwritten(run: Run, folder: Pat
     predict(run, folder, sort_into=str(target))
     assert {file: file.read_bytes() for file in first} == first
     assert len(list(target.rglob("*.png"))) == 60
-    with pytest.raises(UsageError, match="holds 00-0.png, which is to be sorted; name another folder."):
+    with pytest.raises(UsageError, match=r"holds 00-0.png, which is to be sorted; name another folder."):
         predict(run, folder, sort_into=str(folder))
     with pytest.raises(UsageError, match="copies files, and arrays were given"):
         predict(run, list(shapes(3)[0][:, 0]), sort_into=str(target))
 
 
 def test_more_clusters_than_images_cannot_be_cut(run: Run, folder: Path) -> None:
-    with pytest.raises(UsageError, match="cut=31: the tree has 30 images; give a number from 1 to 30."):
+    with pytest.raises(UsageError, match=r"cut=31: the tree has 30 images; give a number from 1 to 30."):
         predict(run, folder, hierarchy="ward", cut=31)
 
 
 def test_deep_and_transparent_images_are_answered_and_a_broken_one_is_named(run: Run, tmp_path: Path) -> None:
     picture = shapes(1)[0][0, 0]
-    Image.fromarray((picture.astype(np.uint16) * 257)).save(tmp_path / "deep.png")
+    Image.fromarray(picture.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     Image.fromarray(np.dstack([picture] * 3 + [np.full_like(picture, 255)])).save(tmp_path / "clear.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     rows = {row["name"]: row for row in predict(run, tmp_path, hierarchy="average", cut=1)}

@@ -91,5 +91,5 @@ def test_merging_goes_on_until_nothing_merges(tmp_path: Path) -> None:
 
 def test_a_model_without_filters_is_refused(tmp_path: Path) -> None:
     made = train("classify", "digits", "mlp", tmp_path / "run", hidden=(8,), epochs=1, limit=100, progress=False)
-    with pytest.raises(UsageError, match="model='mlp': has no filters that can be merged; train an autoencoder."):
+    with pytest.raises(UsageError, match=r"model='mlp': has no filters that can be merged; train an autoencoder."):
         merge(made, 0.9)

@@ -329,9 +329,8 @@ class Session:
     def judge(self, row: Mapping[str, Any] | None) -> None:
         """Keep the weights if they are the best so far; without validation images the last are."""
         epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.task.main)
-        sign = (row or {}).get("sign", 1)
-        kept = row is None or self.best is None or not self.task.chooses
-        if kept or (value is not None and sign * value > sign * self.best["value"]):
+        sign, best = (row or {}).get("sign", 1), self.best if self.task.chooses else None
+        if row is None or best is None or (value is not None and sign * value > sign * best["value"]):
             self.best = {"step": self.step, "epoch": epoch, "measure": self.task.main, "value": value}
             if self.accelerator.is_main_process:
                 checkpoint.save_weights(self.path / "weights.safetensors", self.evaluated)

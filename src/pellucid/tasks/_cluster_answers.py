@@ -49,7 +49,7 @@ def respond(task: Cluster, model: nn.Module, images: Any, asked: ClusterAsking) 
     if asked.hierarchy != "none":
         unit = task.agreement > 0
         tree = Tree(_codes(model, pictures, unit), asked.hierarchy)
-        k = asked.cut or min(len(model.kept["centres"]), len(tree))  # type: ignore[index,arg-type]
+        k = asked.cut or min(len(model.kept["centres"]), len(tree))  # type: ignore[index]
         labels = tree.cut_at(asked.height) if asked.height else tree.cut(k)
         for place, label in zip(places, labels.tolist(), strict=True):
             rows[place] = {**rows[place], "cluster": label}
@@ -90,12 +90,14 @@ def _inputs(model: nn.Module, given: Given) -> tuple[Tensor, list[str], list[int
 
 def _assigned(task: Cluster, model: nn.Module, pictures: Tensor) -> Assigned:
     device = next(model.parameters()).device
-    return Assigned.cat([task.predict(model, part.to(device)).to("cpu") for part in pictures.split(_AT_ONCE)])
+    parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    return Assigned.cat([task.predict(model, part.to(device)).to("cpu") for part in parts])
 
 
 def _codes(model: nn.Module, pictures: Tensor, unit: bool) -> NDArray[np.float32]:
     device = next(model.parameters()).device
-    return torch.cat([codes_of(model, part.to(device), unit).cpu() for part in pictures.split(_AT_ONCE)]).numpy()
+    parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    return torch.cat([codes_of(model, part.to(device), unit).cpu() for part in parts]).numpy()
 
 
 def _placed(
@@ -103,7 +105,7 @@ def _placed(
 ) -> list[dict[str, Any]]:
     """A row for each new image: the cluster of the cut that it falls into, its nearest image, the height at which it joins."""
     given = gather(list(new))
-    rows = [{"name": given.names[place], "error": fault} for place, fault in given.faults.items()]
+    rows: list[dict[str, Any]] = [{"name": given.names[place], "error": fault} for place, fault in given.faults.items()]
     pictures, names, _ = _inputs(model, given)
     strange = _assigned(task, model, pictures).unlike.tolist()
     for name, code, flag in zip(names, _codes(model, pictures, task.agreement > 0), strange, strict=True):

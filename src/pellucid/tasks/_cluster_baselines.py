@@ -66,7 +66,7 @@ def histograms(images: Rows) -> Rows:
 
 
 def _luma(image: Rows) -> Rows:
-    return np.asarray(grey(np.round(image * 255).astype(np.uint8))[0], np.float32) / 255
+    return np.asarray(grey(np.round(image * 255).astype(np.uint8))[0] / np.float32(255), np.float32)
 
 
 def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
@@ -77,7 +77,7 @@ def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
 def _records(seen: Rows, asked: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
     seen, asked = np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(asked, np.float32)
     kept = _clustering.kmeans(seen, k, seed, restarts=3)
-    parts = [_clustering.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]
+    parts = [_clustering.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]  # type: ignore[no-untyped-call]
     return {
         "cluster": torch.cat([part.cluster for part in parts]).numpy(),
         "label": truth,

@@ -91,7 +91,7 @@ def plane(codes: NDArray[np.floating], clusters: NDArray[np.int64], images: Tens
     for cluster in np.unique(clusters):
         own = clusters == cluster
         colour = COLOURS[int(cluster) % len(COLOURS)]
-        axes.scatter(*flat[own].T, s=dot, color=colour, alpha=0.5, linewidths=0, rasterized=True)
+        axes.scatter(flat[own, 0], flat[own, 1], s=dot, color=colour, alpha=0.5, linewidths=0, rasterized=True)
     for cluster in np.unique(clusters):
         own = np.flatnonzero(clusters == cluster)
         middle = own[np.square(codes[own] - codes[own].mean(0)).sum(1).argmin()]

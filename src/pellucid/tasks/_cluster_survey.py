@@ -82,7 +82,8 @@ def survey(task: Cluster, model: nn.Module, train: Split, test: Split, size: tup
     if hasattr(model, "filters"):
         words = "The first layer's filters, each on its own scale from black (lowest) to white (highest)."
         first = next(iter(model.filters().values()))  # type: ignore[operator]
-        shape = (model.description["channels"], *size) if first.ndim == 2 else None  # type: ignore[index]
+        channels: int = model.description["channels"]  # type: ignore[index,assignment]
+        shape = (channels, *size) if first.ndim == 2 else None
         pictures.append(Shown("filters", "Filters", words, figures.filters(first.detach().cpu(), shape)))
     return Survey(measures, details, pictures)
 
