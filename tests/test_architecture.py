@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine", "answers", "snapshots"),
     ("inference", "exporting"),
-    ("session", "journal", "training", "comparison", "difference", "sidebyside", "sights", "looking"),
+    ("session", "journal", "training", "merging", "comparison", "difference", "sidebyside", "sights", "looking"),
     ("reporting", "wording"),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
@@ -181,7 +181,7 @@ def test_help_imports_no_torch() -> None:
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    names = ["Run", "compare", "evaluate", "export", "load", "look", "predict", "report", "sweep", "train"]
+    names = ["Run", "compare", "evaluate", "export", "load", "look", "merge", "predict", "report", "sweep", "train"]
     assert pellucid.__all__ == names
     assert all(callable(getattr(pellucid, name)) for name in names)
     # a module of a verb's name would be put in the verb's place by its own import

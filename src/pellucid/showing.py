@@ -18,7 +18,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pellucid.run import Run
 
-__all__ = ["answered", "catalogue", "compared", "measured", "say", "trained"]
+__all__ = ["answered", "catalogue", "compared", "measured", "merged", "say", "trained"]
 
 _WIDE = 100  # characters of an answer on the terminal, at most
 _SHOWN = 20  # rows of answers on the terminal; the file has all
@@ -106,6 +106,21 @@ def _short(value: Any) -> str:
 def compared(comparison: Any) -> None:
     """A comparison's table, and where its files lie."""
     say(comparison)
+
+
+def merged(rows: Sequence[Any]) -> None:
+    """What came of merging filters, a row a threshold, the first before any merging."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("threshold", "filters", "rounds", "parameters", "loss", "measure", "run"):
+        table.add_column(title, justify="left" if title == "run" else "right")
+    for row in rows:
+        before = sum(first for first, _ in row.kept.values())
+        measure = "–" if row.main is None else f"{row.main:.4f}"
+        threshold = f"{row.threshold:g}" if row.rounds or row is not rows[0] else "none"
+        filters = f"{row.filters} of {before}"
+        cells = (threshold, filters, row.rounds, f"{row.parameters:,}", f"{row.loss:.5g}", measure, row.run)
+        table.add_row(*map(str, cells))
+    say(table)
 
 
 def catalogue(kinds: Mapping[str, Mapping[str, str]]) -> None:

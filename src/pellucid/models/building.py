@@ -127,7 +127,8 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             # a model of which images alone pass one half only says what takes them through the whole
-            model.eval()(image, *(model.through(image) if hasattr(model, "through") else ()))
+            through: Any = getattr(model, "through", lambda image: ())
+            model.eval()(image, *through(image))
     finally:
         for hook in hooks:
             hook.remove()

@@ -76,8 +76,8 @@ class ConvGan(Adversaries):
         initialise(maker, "xavier")
         initialise(judge, "xavier")
         if norm == "spectral":
-            for layer in judge:
-                if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                    spectral_norm(layer)
+            for each in judge:
+                if isinstance(each, (nn.Conv2d, nn.Linear)):
+                    spectral_norm(each)
         super().__init__(maker, Discriminator(channels, judge), latent)
         self.fixed_size = size
