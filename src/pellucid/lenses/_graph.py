@@ -38,6 +38,7 @@ class Graph:
 def trace(model: nn.Module, image: Tensor) -> Graph | None:
     """The graph of a model for images (1, C, H, W) of this size, or None where its own forward cannot be followed.
 
+    >>> import torch
     >>> graph = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.zeros(1, 1, 5, 5))
     >>> [(node.op, node.name) for node in graph.nodes]
     [('placeholder', 'input'), ('call_module', '_0'), ('call_module', '_1'), ('output', 'output')]

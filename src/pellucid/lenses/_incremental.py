@@ -11,7 +11,7 @@ of the patch to the strides) go together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from pellucid.lenses._graph import Graph, trace
 from pellucid.lenses._rules import Rule, rules
-from pellucid.lenses._windows import Ints, Span, Window, cut, padded, paste, slid, span, spread
+from pellucid.lenses._windows import Ints, Span, Window, cut, gridded, padded, paste, slid, span, spread
 
 __all__ = ["Incremental", "Part"]
 
@@ -61,6 +61,7 @@ class Incremental:
         self.rules, self.folded = rules(graph)
         self.start = next(node for node in graph.nodes if node.op == "placeholder")
         self._kept: dict[Any, Tensor] = {}
+        self._together: dict[int, list[Ints]] = {}
         self._last = {source: node for node in graph.nodes for source in node.all_input_nodes}
         self.depends = self._depending()
         self.reach = self._plan()
@@ -73,18 +74,25 @@ class Incremental:
         graph = trace(model, image[None].contiguous(memory_format=torch.channels_last))
         return None if graph is None else cls(graph, image, tops, lefts, patch)
 
-    def run(self, cover: Tensor, batch: int = _BATCH) -> Iterator[Part]:
-        """The answers for all places, where the patch shows `cover` (C, H, W)."""
-        shown = padded(cover[None], (0, 0, 0, 0))
+    def batches(self, most: int = _BATCH) -> list[tuple[Ints, Ints]]:
+        """Rows and columns of places that go together, at most so many places at a time."""
+        found = []
         for rows in self._kinds(0):
             for columns in self._kinds(1):
-                wide = columns[:batch]
-                for left in range(0, len(columns), len(wide)):
-                    beside = columns[left : left + len(wide)]
-                    high = max(1, batch // len(beside))
-                    for top in range(0, len(rows), high):
-                        along = rows[top : top + high]
-                        yield Part(along, beside, self._answer(shown, along, beside))
+                wide = min(len(columns), most)
+                high = max(1, most // wide)
+                found += [
+                    (rows[top : top + high], columns[left : left + wide])
+                    for left in range(0, len(columns), wide)
+                    for top in range(0, len(rows), high)
+                ]
+        return found
+
+    def run(self, cover: Tensor, batches: Iterable[tuple[Ints, Ints]] | None = None) -> Iterator[Part]:
+        """The answers for all places (or these batches of them), where the patch shows `cover` (C, H, W)."""
+        shown = padded(cover[None], (0, 0, 0, 0))
+        for rows, columns in self.batches() if batches is None else batches:
+            yield Part(rows, columns, self._answer(shown, rows, columns))
 
     # -- what is told of it
 
@@ -104,8 +112,7 @@ class Incremental:
         for node, rule in self.rules.items():
             if not rule.work or node not in self.depends:
                 continue
-            sides = tuple(self.graph.values[node].shape[2:])
-            area = float(np.prod(sides))
+            area = float(np.prod(self.graph.values[node].shape[2:]))  # 1 for a dense layer
             found["full"] += rule.work * area * places
             if node not in self.reach:
                 found["affected"] += rule.work * area * places
@@ -135,16 +142,18 @@ class Incremental:
 
     # -- the plan
 
-    def _depending(self) -> set[fx.Node]:
+    def _depending(self) -> set[Any]:
         found = {self.start}
         for node in self.graph.nodes:
             if any(source in found for source in node.all_input_nodes):
                 found.add(node)
         return found
 
-    def _plan(self) -> dict[fx.Node, tuple[Ints, Ints]]:
+    def _plan(self) -> dict[Any, tuple[Ints, Ints]]:
         """For each windowed node, what each row and each column of places affects of its map."""
-        reach = {self.start: tuple(np.stack([at, at + self.patch], 1) for at in (self.tops, self.lefts))}
+        reach: dict[Any, Any] = {
+            self.start: tuple(np.stack([at, at + self.patch], 1) for at in (self.tops, self.lefts))
+        }
         for node, rule in self.rules.items():
             sources = [source for source in node.all_input_nodes if source in self.depends]
             if rule.kind in ("whole", "mean") or not sources or not all(source in reach for source in sources):
@@ -154,9 +163,9 @@ class Incremental:
             reach[node] = tuple(
                 self._grown(node, rule, [reach[source][axis] for source in sources], axis) for axis in (0, 1)
             )
-        return reach  # type: ignore[return-value]
+        return reach
 
-    def _grown(self, node: fx.Node, rule: Rule, given: Sequence[Ints], axis: int) -> Ints:
+    def _grown(self, node: Any, rule: Rule, given: Sequence[Ints], axis: int) -> Ints:
         interval = np.stack([np.min([one[:, 0] for one in given], 0), np.max([one[:, 1] for one in given], 0)], 1)
         length = int(self.graph.values[node].shape[2 + axis])
         if rule.kind in ("slide", "transpose"):
@@ -166,7 +175,7 @@ class Incremental:
             first = np.clip(interval[:, 0] + rule.moved[axis], 0, length - 1)
             return np.stack([first, np.clip(interval[:, 1] + rule.moved[axis], first + 1, length)], 1)
         if rule.kind == "edge":
-            before = int(self.graph.values[node.args[0]].shape[2 + axis])  # type: ignore[index]
+            before = int(self.graph.values[node.args[0]].shape[2 + axis])
             first = np.where(interval[:, 0] == 0, 0, interval[:, 0] + rule.moved[axis])
             last = np.where(interval[:, 1] == before, length, interval[:, 1] + rule.moved[axis])
             return np.stack([first, last], 1)
@@ -176,9 +185,9 @@ class Incremental:
 
     def _kinds(self, axis: int) -> list[Ints]:
         """The places along an axis, those together whose windows have equal or nearly equal sizes at every layer."""
-        if ("kinds", axis) not in self._kept:
-            self._kept[("kinds", axis)] = self._grouped(axis)  # type: ignore[assignment]
-        return self._kept[("kinds", axis)]  # type: ignore[return-value]
+        if axis not in self._together:
+            self._together[axis] = self._grouped(axis)
+        return self._together[axis]
 
     def _grouped(self, axis: int) -> list[Ints]:
         heavy = [node for node, rule in self.rules.items() if node in self.reach and rule.work]
@@ -212,7 +221,7 @@ class Incremental:
     def _answer(self, cover: Tensor, rows: Ints, columns: Ints) -> Any:
         count = len(rows) * len(columns)
         window = Span(self.tops[rows], self.patch), Span(self.lefts[columns], self.patch)
-        known: dict[fx.Node, Any] = {self.start: Window(cut(cover, *window), *window)}
+        known: dict[Any, Any] = {self.start: Window(cut(cover, *window), *window)}
         for node in self.graph.nodes:
             if node not in self.depends or node is self.start:
                 continue
@@ -224,7 +233,7 @@ class Incremental:
                     known.pop(source, None)
         raise AssertionError("a graph ends with its output")
 
-    def _step(self, node: fx.Node, known: dict[fx.Node, Any], rows: Ints, columns: Ints, count: int) -> Any:
+    def _step(self, node: Any, known: dict[Any, Any], rows: Ints, columns: Ints, count: int) -> Any:
         rule = self.rules.get(node)
         if node in self.folded and node.args[0] in known:
             return known[node.args[0]]
@@ -242,12 +251,12 @@ class Incremental:
             if own[0].size * own[1].size < _WHOLE * sides[0] * sides[1]:
                 return Window(self._windowed(node, rule, known, own[0], own[1]), own[0], own[1])
         if node.op == "call_function" and node.target is getattr and node.args[1] == "shape":
-            source = known[node.args[0]]  # type: ignore[index]
+            source = known[node.args[0]]
             return (
                 torch.Size((count, *self.graph.values[node.args[0]].shape[1:]))
                 if isinstance(source, Window)
                 else source.shape
-            )  # type: ignore[index]
+            )
         args, kwargs = (
             fx.node.map_arg(part, lambda source: self._whole(source, known, count)) for part in (node.args, node.kwargs)
         )
@@ -256,7 +265,7 @@ class Incremental:
             return F.conv2d(args[0], rule.weight, rule.bias, rule.stride, rule.padding, rule.dilation, rule.groups)
         return self.graph.call(node, args, kwargs)
 
-    def _whole(self, source: fx.Node, known: Mapping[fx.Node, Any], count: int) -> Any:
+    def _whole(self, source: Any, known: Mapping[Any, Any], count: int) -> Any:
         """A node's value for every place: its window set into the map without a patch, where it is windowed."""
         if source not in self.depends:
             return self.graph.values[source]
@@ -270,14 +279,14 @@ class Incremental:
         paste(full, *origin, value)
         return full
 
-    def _clean(self, node: fx.Node, pads: tuple[int, int, int, int] = (0, 0, 0, 0), fill: float = 0.0) -> Tensor:
+    def _clean(self, node: Any, pads: tuple[int, int, int, int] = (0, 0, 0, 0), fill: float = 0.0) -> Tensor:
         key = (node, pads, fill)
         if key not in self._kept:
             self._kept[key] = padded(self.graph.values[node], pads, fill)
         return self._kept[key]
 
     def _brought(
-        self, node: fx.Node, window: Window, rows: Span, columns: Span, pads: Any = (0, 0, 0, 0), fill: float = 0.0
+        self, node: Any, window: Window, rows: Span, columns: Span, pads: Any = (0, 0, 0, 0), fill: float = 0.0
     ) -> Tensor:
         """A node's map at other windows, which stand in the map's own coordinates and may reach into the padding."""
         same = window.rows.size == rows.size and window.columns.size == columns.size
@@ -288,14 +297,14 @@ class Incremental:
         paste(data, rows, columns, window)
         return data
 
-    def _windowed(self, node: fx.Node, rule: Rule, known: dict[fx.Node, Any], rows: Span, columns: Span) -> Tensor:
+    def _windowed(self, node: Any, rule: Rule, known: dict[Any, Any], rows: Span, columns: Span) -> Tensor:
         if rule.kind == "slide":
             return self._slide(node, rule, known, rows, columns)
         if rule.kind == "transpose":
             return self._transpose(node, rule, known, rows, columns)
         if rule.kind == "pointwise":
 
-            def brought(source: fx.Node) -> Any:
+            def brought(source: Any) -> Any:
                 value = known.get(source, self.graph.values.get(source))
                 if isinstance(value, Window):
                     return self._brought(source, value, rows, columns)
@@ -304,7 +313,8 @@ class Incremental:
                 return value
 
             args, kwargs = (fx.node.map_arg(part, brought) for part in (node.args, node.kwargs))
-            return self.graph.call(node, args, kwargs)  # type: ignore[no-any-return]
+            found: Tensor = self.graph.call(node, args, kwargs)
+            return found
         source = node.all_input_nodes[0]
         window: Window = known[source]
         if rule.kind == "move":
@@ -313,10 +323,10 @@ class Incremental:
         if rule.kind == "edge":
             return self._edge(node, rule, source, window, rows, columns)
         factors = rule.stride
-        inner = [Span(one.starts // f, one.size // f) for one, f in zip((rows, columns), factors, strict=True)]
-        return F.interpolate(self._brought(source, window, *inner), scale_factor=tuple(map(float, factors)))
+        above, beside = (Span(one.starts // f, one.size // f) for one, f in zip((rows, columns), factors, strict=True))
+        return F.interpolate(self._brought(source, window, above, beside), scale_factor=tuple(map(float, factors)))
 
-    def _slide(self, node: fx.Node, rule: Rule, known: dict[fx.Node, Any], rows: Span, columns: Span) -> Tensor:
+    def _slide(self, node: Any, rule: Rule, known: dict[Any, Any], rows: Span, columns: Span) -> Tensor:
         source = node.args[0]
         assert isinstance(source, fx.Node)
         pads: list[int] = []
@@ -337,7 +347,7 @@ class Incremental:
             return F.max_pool2d(given, rule.kernel, rule.stride, 0, rule.dilation)
         return F.avg_pool2d(given, rule.kernel, rule.stride)
 
-    def _transpose(self, node: fx.Node, rule: Rule, known: dict[fx.Node, Any], rows: Span, columns: Span) -> Tensor:
+    def _transpose(self, node: Any, rule: Rule, known: dict[Any, Any], rows: Span, columns: Span) -> Tensor:
         source = node.args[0]
         assert isinstance(source, fx.Node)
         pads: list[int] = []
@@ -355,12 +365,13 @@ class Incremental:
             inner.append(Span(starts, size))
             wide.append(Span(starts * stride - padding, (size - 1) * stride + reach + 1))
         given = self._brought(source, known[source], inner[0], inner[1], tuple(pads))
-        full = F.conv_transpose2d(given, rule.weight, rule.bias, rule.stride, 0, 0, rule.groups, rule.dilation)  # type: ignore[arg-type]
+        assert rule.weight is not None
+        full = F.conv_transpose2d(given, rule.weight, rule.bias, rule.stride, 0, 0, rule.groups, rule.dilation)
         into = full.new_empty((len(full), rows.size, columns.size, full.shape[1])).permute(0, 3, 1, 2)
         paste(into, rows, columns, Window(full.contiguous(memory_format=torch.channels_last), *wide))
         return into
 
-    def _edge(self, node: fx.Node, rule: Rule, source: fx.Node, window: Window, rows: Span, columns: Span) -> Tensor:
+    def _edge(self, node: Any, rule: Rule, source: Any, window: Window, rows: Span, columns: Span) -> Tensor:
         """Padding by the nearest pixel: an affected edge is repeated outwards."""
         inner, index = [], []
         for axis, one in enumerate((rows, columns)):
@@ -371,14 +382,15 @@ class Incremental:
             inner.append(Span(starts, size))
             index.append(torch.from_numpy(wanted - starts[:, None]).to(window.data.device))
         shape = len(rows.starts), len(columns.starts)
-        given = self._brought(source, window, inner[0], inner[1]).permute(0, 2, 3, 1).unflatten(0, shape)
+        given = gridded(self._brought(source, window, inner[0], inner[1]), shape)
         r, c = (torch.arange(n, device=given.device) for n in shape)
         picked = given[
             r[:, None, None, None], c[None, :, None, None], index[0][:, None, :, None], index[1][None, :, None, :]
         ]
-        return picked.flatten(0, 1).permute(0, 3, 1, 2)
+        flat: Tensor = picked.flatten(0, 1)
+        return flat.permute(0, 3, 1, 2)
 
-    def _mean(self, node: fx.Node, window: Window, source: fx.Node) -> Tensor:
+    def _mean(self, node: Any, window: Window, source: Any) -> Tensor:
         """A global mean, by the difference that the window makes."""
         clean = self._clean(source)
         area = clean.shape[2] * clean.shape[3]

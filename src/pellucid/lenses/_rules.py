@@ -56,10 +56,10 @@ class Rule:
     work: int = 0  # multiplications for one output pixel, all channels together
 
 
-def rules(graph: Graph) -> tuple[dict[fx.Node, Rule], set[fx.Node]]:
+def rules(graph: Graph) -> tuple[dict[Any, Rule], set[Any]]:
     """The rule of each node that gives a map, and the batch norms that are folded into the convolution before them."""
-    found: dict[fx.Node, Rule] = {}
-    folded: set[fx.Node] = set()
+    found: dict[Any, Rule] = {}
+    folded: set[Any] = set()
     modules = dict(graph.root.named_modules())
     for node in graph.nodes:
         if node.op in ("placeholder", "get_attr", "output") or not isinstance(graph.values.get(node), Tensor):
@@ -70,8 +70,8 @@ def rules(graph: Graph) -> tuple[dict[fx.Node, Rule], set[fx.Node]]:
             follower = next(iter(node.users))
             statistics = _statistics(graph, follower, modules)
             if statistics is not None:
-                weight, bias = fuse_conv_bn_weights(rule.weight, rule.bias, *statistics)  # type: ignore[arg-type]
-                rule = Rule(**{**vars(rule), "weight": weight.detach(), "bias": bias.detach()})
+                fused = fuse_conv_bn_weights(rule.weight, rule.bias, *statistics)
+                rule = Rule(**{**vars(rule), "weight": fused[0].detach(), "bias": fused[1].detach()})
                 folded.add(follower)
         if rule.weight is not None:
             weight = rule.weight.contiguous(memory_format=torch.channels_last)
@@ -80,8 +80,10 @@ def rules(graph: Graph) -> tuple[dict[fx.Node, Rule], set[fx.Node]]:
     return found, folded
 
 
-def _rule(graph: Graph, node: fx.Node, module: nn.Module | None) -> Rule:
+def _rule(graph: Graph, node: Any, module: nn.Module | None) -> Rule:
     name = str(node.target) if module is not None or node.op == "call_method" else getattr(node.target, "__name__", "")
+    if isinstance(module, nn.Linear):
+        return Rule("whole", name, work=module.weight.numel())
     if graph.values[node].ndim == 4:
         rule = _of_module(node, module, name, graph) if module is not None else _of_function(graph, node, name)
         if rule is not None:
@@ -91,12 +93,12 @@ def _rule(graph: Graph, node: fx.Node, module: nn.Module | None) -> Rule:
         source = node.args[0]
         if isinstance(source, fx.Node) and isinstance(dims, (tuple, list)):
             rank = getattr(graph.values[source], "ndim", 0)
-            if rank == 4 and sorted(dim % rank for dim in dims) == [2, 3]:  # type: ignore[operator]
+            if rank == 4 and sorted(dim % rank for dim in dims) == [2, 3]:
                 return Rule("mean", name)
     return Rule("whole", name)
 
 
-def _of_module(node: fx.Node, module: nn.Module, name: str, graph: Graph) -> Rule | None:
+def _of_module(node: Any, module: nn.Module, name: str, graph: Graph) -> Rule | None:
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str):
         return _convolution(
             name, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups
@@ -123,7 +125,7 @@ def _of_module(node: fx.Node, module: nn.Module, name: str, graph: Graph) -> Rul
     return None
 
 
-def _of_function(graph: Graph, node: fx.Node, name: str) -> Rule | None:
+def _of_function(graph: Graph, node: Any, name: str) -> Rule | None:
     target, arguments = node.target, _bound(node)
     source = node.args[0] if node.args else None
     if target in (F.conv2d, torch.conv2d):
@@ -169,9 +171,7 @@ def _convolution(
     )  # fmt: skip
 
 
-def _pool(
-    name: str, kind: Literal["max", "mean"], options: Mapping[str, Any], graph: Graph, node: fx.Node
-) -> Rule | None:
+def _pool(name: str, kind: Literal["max", "mean"], options: Mapping[str, Any], graph: Graph, node: Any) -> Rule | None:
     kernel = _two(options["kernel_size"])
     stride = _two(options.get("stride") or kernel)
     padding = _two(options.get("padding", 0))
@@ -183,25 +183,25 @@ def _pool(
     return Rule("slide", name, kernel, stride, padding, _two(options.get("dilation", 1)), fill, slide=kind)
 
 
-def _adaptive(name: str, size: Any, graph: Graph, node: fx.Node) -> Rule | None:
-    sides = tuple(graph.values[node.args[0]].shape[2:])  # type: ignore[index]
+def _adaptive(name: str, size: Any, graph: Graph, node: Any) -> Rule | None:
+    sides = tuple(graph.values[node.args[0]].shape[2:])
     if tuple(graph.values[node].shape[2:]) == sides:
         return Rule("pointwise", name)
     return Rule("mean", name) if _two(size) == (1, 1) else None
 
 
-def _enlarge(name: str, mode: str, graph: Graph, node: fx.Node) -> Rule | None:
-    small, large = (graph.values[one].shape[2:] for one in (node.args[0], node))  # type: ignore[index]
+def _enlarge(name: str, mode: str, graph: Graph, node: Any) -> Rule | None:
+    small, large = (graph.values[one].shape[2:] for one in (node.args[0], node))
     factors = tuple(b // a for a, b in zip(small, large, strict=True))
     exact = all(a * f == b for a, b, f in zip(small, large, factors, strict=True))
     return Rule("enlarge", name, stride=_two(factors)) if mode == "nearest" and exact else None
 
 
-def _crop(graph: Graph, node: fx.Node, name: str) -> Rule | None:
-    index = node.args[1]
+def _crop(graph: Graph, node: Any, name: str) -> Rule | None:
+    index: Any = node.args[1]
     if not isinstance(index, tuple) or len(index) != 4 or not all(isinstance(part, slice) for part in index):
         return None
-    source = graph.values[node.args[0]]  # type: ignore[index]
+    source = graph.values[node.args[0]]
     if not isinstance(source, Tensor) or source.ndim != 4 or any(isinstance(part.start, fx.Node) for part in index):
         return None
     if index[0] != slice(None, None, None) or index[1] != slice(None, None, None):
@@ -210,7 +210,7 @@ def _crop(graph: Graph, node: fx.Node, name: str) -> Rule | None:
     return Rule("move", name, moved=(-rows[0], -columns[0])) if rows[2] == columns[2] == 1 else None
 
 
-def _statistics(graph: Graph, node: fx.Node, modules: Mapping[str, nn.Module]) -> Sequence[Any] | None:
+def _statistics(graph: Graph, node: Any, modules: Mapping[str, nn.Module]) -> Sequence[Any] | None:
     """Mean, variance, ε, weight and bias of a batch norm in eval mode."""
     module = modules.get(str(node.target)) if node.op == "call_module" else None
     if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and not module.training:
@@ -238,7 +238,7 @@ _NAMES: dict[Any, tuple[str, ...]] = {
 }
 
 
-def _bound(node: fx.Node) -> dict[str, Any]:
+def _bound(node: Any) -> dict[str, Any]:
     """A call's arguments by name."""
     names = _NAMES.get(node.target, ()) if _hashed(node.target, _NAMES) else ()
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Ints", "Span", "Window", "cut", "padded", "paste", "slid", "span", "spread", "steps"]
+__all__ = ["Ints", "Span", "Window", "cut", "gridded", "padded", "paste", "slid", "span", "spread", "steps"]
 
 Ints = NDArray[np.int64]
 
@@ -125,13 +125,19 @@ def cut(clean: Tensor, rows: Span, columns: Span) -> Tensor:
 def paste(into: Tensor, rows: Span, columns: Span, window: Window) -> None:
     """Write a window's data into the windows `into` (R·C, channels, h, w) that stand at rows and columns, where they meet."""
     shape = len(rows.starts), len(columns.starts)
-    target = into.permute(0, 2, 3, 1).unflatten(0, shape)  # (R, C, h, w, channels)
-    source = window.data.permute(0, 2, 3, 1).unflatten(0, shape)
+    target = gridded(into, shape)  # (R, C, h, w, channels)
+    source = gridded(window.data, shape)
     for top, bottom, y in _alike(window.rows.starts - rows.starts):
         for left, right, x in _alike(window.columns.starts - columns.starts):
             here, there = _meeting(y, window.rows.size, rows.size)
             along, beside = _meeting(x, window.columns.size, columns.size)
             target[top:bottom, left:right, here, along] = source[top:bottom, left:right, there, beside]
+
+
+def gridded(windows: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(R·C, channels, h, w) as (R, C, h, w, channels), without a copy where it is channels_last."""
+    lines = windows.permute(0, 2, 3, 1)
+    return lines.reshape(*shape, *lines.shape[1:])
 
 
 def _alike(offsets: Ints) -> Iterator[tuple[int, int, int]]:
