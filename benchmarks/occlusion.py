@@ -129,10 +129,8 @@ def measure(name: str, rounds: int) -> None:
         f"captum, {best} at a time": theirs(best),
         "whole passes, fewer places": loop(model, image),
     }
-    if rounds == 1:  # the first round counts: there is no time to warm up
-        taken = {rival: [run()] for rival, run in rivals.items()}
-    else:
-        taken = in_turn(rivals, rounds)
+    # a single round counts although nothing is warm
+    taken = {rival: [run()] for rival, run in rivals.items()} if rounds == 1 else in_turn(rivals, rounds)
     places = ((SIDE - PATCH) // STRIDE + 1) ** 2
     fewer = ((SIDE - PATCH) // FEWER + 1) ** 2
     plain = [seconds * places / fewer for seconds in taken["whole passes, fewer places"]]

@@ -40,8 +40,8 @@ def trace(model: nn.Module, image: Tensor) -> Graph | None:
 
     >>> import torch
     >>> graph = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.zeros(1, 1, 5, 5))
-    >>> [(node.op, node.name) for node in graph.nodes]
-    [('placeholder', 'input'), ('call_module', '_0'), ('call_module', '_1'), ('output', 'output')]
+    >>> [(node.op, str(node.target)) for node in graph.nodes]
+    [('placeholder', 'input'), ('call_module', '0'), ('call_module', '1'), ('output', 'output')]
     """
     tracer = _Tracer(image)
     before = set(vars(model))
@@ -91,7 +91,10 @@ class _Valued(fx.Proxy):
         return batch, *value.shape[1:]
 
     def __len__(self) -> int:
-        return len(self._value())
+        value = self._value()
+        if isinstance(value, Tensor):
+            raise TypeError("the batch size stays open")
+        return len(value)
 
 
 class _Tracer(fx.Tracer):

@@ -18,7 +18,6 @@ __all__ = ["outputs", "whole_outputs"]
 
 _TOLERANCE = 1e-4  # of a probability, or of a score relative to 1 and to itself
 _COARSE = 0.1  # the same in bf16, which is not exact in itself
-_CHECKED = 3  # places that are computed both ways before the incremental one is trusted
 _EACH = 200  # bytes that a whole pass takes for each byte of its image, where nothing else is known
 _MOST = 96  # covered images at a time
 
@@ -98,17 +97,17 @@ def _engine(
     if engine is None:
         sight.note("The model's forward cannot be followed: every covered image is computed whole.")
         return None
-    worst = 0.0
-    for share in np.linspace(0, 1, _CHECKED):
-        rows, columns = (np.array([round(share * (len(places) - 1))]) for places in (tops, lefts))
-        try:
-            found = next(engine.run(cover, [(rows, columns)])).output
-        except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
-            sight.note(f"Its graph cannot be run for several places ({fault}): every covered image is computed whole.")
-            return None
-        true = score(whole_outputs(sight, image, cover, tops, lefts, patch, rows, columns))
-        gap = (score(found).double() - true.double()).abs() / true.double().abs().clamp_min(1)
-        worst = max(worst, float(gap.max()) if bool(torch.isfinite(gap).all()) else float("inf"))
+    # the first and the last place of each axis together: both borders, and more than one place at a time
+    rows, columns = (np.unique([0, len(places) - 1]) for places in (tops, lefts))
+    try:
+        found = next(engine.run(cover, [(rows, columns)])).output
+        near = score(found).double()
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
+        sight.note(f"Its graph cannot be run for several places ({fault}): every covered image is computed whole.")
+        return None
+    true = score(whole_outputs(sight, image, cover, tops, lefts, patch, rows, columns)).double()
+    gap = (near - true).abs() / true.abs().clamp_min(1) if near.shape == true.shape else torch.tensor([torch.inf])
+    worst = float(gap.nan_to_num(torch.inf).max())
     if worst > (_COARSE if torch.is_autocast_enabled(image.device.type) else _TOLERANCE):
         sight.note(f"Windows differ from whole maps by {worst:.1e}: every covered image is computed whole.")
         return None
@@ -119,6 +118,6 @@ def _engine(
     mixed = [name for name in dict.fromkeys(engine.whole_layers()) if name]
     told = f"; computed whole: {', '.join(mixed[:6])}{' …' if len(mixed) > 6 else ''}" if mixed else ""
     sight.note(
-        f"Only what the patch reaches is computed: {saved}{told}. Checked at {_CHECKED} places: differs by {worst:.1e}."
+        f"Only what the patch reaches is computed: {saved}{told}. Checked at {len(true)} places: differs by {worst:.1e}."
     )
     return engine
