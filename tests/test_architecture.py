@@ -26,10 +26,10 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "lenses", "worked"),
     ("tracing", "layer_formulas", "bridging", "bridging_layers", "bridging_losses", "bridging_worksheet"),
     ("tasks",),
-    ("run", "recipe", "settings", "checkpoint", "machine"),
+    ("run", "recipe", "settings", "checkpoint", "machine", "answers", "snapshots"),
     ("inference", "exporting"),
     ("session", "journal", "training", "comparison", "difference", "sidebyside", "sights", "looking"),
-    ("reporting",),
+    ("reporting", "wording"),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
 APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers

@@ -46,7 +46,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("evaluate", "run=None: there is no run below runs/; name one, or train one with `pellucid train`."),
         ("evaluate runs/none", "run='runs/none': no run.json is there; name the folder that a training wrote."),
         ("evaluate runs/none --splt test", "option='--splt' is not known; did you mean '--split'?"),
-        ("predict runs/none", "IMAGES: is missing (image files, folders or globs); `pellucid predict -h` says more."),
+        ("predict runs/none", "run='runs/none': no run.json is there; name the folder that a training wrote."),
         ("predict runs/none a.png", "run='runs/none': no run.json is there"),
         ("look runs/none oclusion", "lens='oclusion' is not known; did you mean 'occlusion'? Known:"),
         ("look runs/none", "LENS: is missing"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pellucid import _catalog, commands, options
 from pellucid.errors import UsageError
 from pellucid.flags import Group, is_option, parse
+from pellucid.run import Run
 from pellucid.worked import command as forms
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
     elif name == "look":
         more = _look_groups(words, {flag.name for flag in own})
+    elif name == "predict":
+        more = _asking_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
         about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
@@ -90,6 +93,20 @@ def _after(option: str, words: Sequence[str]) -> Sequence[str]:
                     break
                 found.append(each)
     return found
+
+
+def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
+    """What the task of the run that is named first can be asked besides; without such a run, what any task can be."""
+    named = bool(words) and not is_option(words[0]) and (Path(words[0]) / "run.json").exists()
+    tasks = [Run(words[0]).info["task"]["name"]] if named else _catalog.names("tasks")
+    groups: list[Group] = []
+    for task in tasks:
+        kind: type[Task] = _catalog.find("tasks", task)
+        seen = {flag.name for group in groups for flag in group.flags}
+        flags = [flag for flag in options.of_class(kind.asking) if flag.name not in seen]
+        if flags:
+            groups.append(Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]))
+    return groups
 
 
 def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:

@@ -109,25 +109,27 @@ def evaluate(
 
 def predict(
     run: Path,
-    images: tuple[str, ...],
+    images: tuple[str, ...] = (),
     /,
     *,
     out: Path | None = None,
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
+    **given: Any,
 ) -> int:
-    """Answer for new images: labels with probabilities, or pictures.
+    """Answer for new images: labels with probabilities, pictures, or files; what else a run can be asked follows from its task.
 
     Args:
         run: the run's folder.
         images: image files, folders or globs.
-        out: the folder for predictions.json or predictions.csv, and for pictures where the answers are pictures.
+        out: the folder for predictions.json or predictions.csv and for pictures; or the one file that an answer is written to.
         format: of the table in that folder.
         batch_size: images at a time; no result depends on it.
     """
     from pellucid.inference import predict as verb
 
-    showing.answered(verb(run, [*images], out, format=format, batch_size=batch_size, progress=True), out)
+    rows = verb(run, [*images], out, format=format, batch_size=batch_size, progress=True, **given)
+    showing.answered(rows, out)
     return 0
 
 

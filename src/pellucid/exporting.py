@@ -73,7 +73,7 @@ def export(
     if "onnx" in formats:
         _need_onnx()
     model = run.model()
-    graphs = _trace(model, run.channels, run.size)
+    graphs = _trace(model, run.planes, run.size)
     folder = Path(out) if out is not None else run.path
     written = []
     for form in dict.fromkeys(formats):
@@ -142,7 +142,7 @@ def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], model: nn.
     for graph, free in graphs:
         try:
             answer = write(graph, draft, _facts(run, free))
-            _compare(model, answer, list(_samples(run.channels, run.size, free)), _FILES[form])
+            _compare(model, answer, list(_samples(run.planes, run.size, free)), _FILES[form])
             return
         except Exception as reason:
             # a format that lacks an operation for free sizes still has the fixed one; a full disk has nothing better
@@ -163,7 +163,7 @@ def _facts(run: Run, free: bool) -> dict[str, str]:
     """What a reader of the file needs to know, as text."""
     height, width = ("any", "any") if free else map(str, run.size)
     return {
-        "input": f"float32 images in [0, 1], (batch, {run.channels}, {height}, {width})",
+        "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",
         "task": run.info["task"]["name"],
         "task options": json.dumps(run.info["task"]["options"]),
         "classes": json.dumps(run.classes, ensure_ascii=False),

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +17,15 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.answers import Answers, picture_names
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import Given, gather
-from pellucid.errors import DataError, UsageError
-from pellucid.files import make_folder, write_atomically, write_json
+from pellucid.errors import DataError, UnknownNameError
+from pellucid.files import write_atomically, write_json
 from pellucid.run import Run
-from pellucid.tasks import Measure, Records, Task
+from pellucid.tasks import Measure, Records, Survey, Task
 
 __all__ = ["evaluate", "measure", "predict"]
 
@@ -72,12 +72,16 @@ def evaluate(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), _device()
     batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
-    records, _ = measure(run.task, run.model(which).to(device), batches, seed=seed)
+    model = run.model(which).to(device)
+    records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
+    survey = Survey()
     if baselines:
         size = None if run.task.keeps_size else run.size
         rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
+        with torch.no_grad():
+            survey = run.task.survey(model, dataset.splits["train"], part, size, seed=seed)
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
@@ -88,7 +92,7 @@ def evaluate(
         "seed": seed,
         "weights": which,
         "main": run.task.main,
-        "model": _measures(run.task.summary(records, run.classes, seed)),
+        "model": _measures({**run.task.summary(records, run.classes, seed), **survey.measures}),
         "baselines": {name: _measures(run.task.summary(rival, run.classes, seed)) for name, rival in rivals.items()},
         # where baselines were measured on some images only, the model on those same images
         "on_same_images": shared
@@ -97,7 +101,8 @@ def evaluate(
             "n": len(shared),
             "model": _measures(run.task.summary({k: v[shared] for k, v in records.items()}, run.classes, seed)),
         },
-        "details": run.task.details(records, run.classes),
+        "details": {**run.task.details(records, run.classes), **survey.details},
+        "pictures": [{"name": each.name, "title": each.title, "words": each.words} for each in survey.pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     if data is None:
@@ -106,18 +111,22 @@ def evaluate(
             columns |= {f"baselines/{rival}/{name}": column for name, column in table.items()}
         with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, **columns)
+        for each in survey.pictures:
+            with write_atomically(run.figures / f"{each.name}.png") as draft:
+                each.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
         write_json(run.path / "metrics.json", metrics)
     return metrics
 
 
 def predict(
     run: Run | str | Path,
-    images: Any,
+    images: Any = (),
     out: str | Path | None = None,
     *,
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
     progress: bool = False,
+    **asked: Any,
 ) -> list[dict[str, Any]]:
     """Answer for new images, at their own size and under their own names.
 
@@ -125,25 +134,51 @@ def predict(
         run: the run, or its folder.
         images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C), uint8 or float in [0, 1]; a Pillow image;
             or a list of these.
-        out: a folder for predictions.json or predictions.csv, and for pictures where the answers are pictures.
-        format: of the table in `out`.
+        out: a folder for predictions.json or predictions.csv, and for pictures where the answers are pictures; or the one
+            file that a single answer is written to.
+        format: of the table in a folder.
         batch_size: images at a time; no result depends on it.
         progress: show a progress bar.
+        asked: what else the task can be asked, fields of its `asking`.
 
     Returns:
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
 
     Raises:
         UsageError: nothing is there, or it is no image.
+        UnknownNameError: the task cannot be asked that.
     """
     run = run if isinstance(run, Run) else Run(run)
-    given, device = gather(images), _device()
+    kind = run.task.asking
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in asked:
+        if name not in known:
+            raise UnknownNameError("option", name, known)
+    question, device = kind(**asked), _device()
     model = run.model().to(device)
-    folder = make_folder(Path(out)) if out is not None else None
+    place = Path(out) if out is not None else None
+    with torch.no_grad():
+        own = run.task.respond(model, images, question, run.classes)
+    if own is not None:
+        sources = images if isinstance(images, (list, tuple)) else [images]
+        answers = Answers(place, format, sources)
+        answers.check(sum("picture" in row or "content" in row for row in own))
+        rows = answers.keep(own)
+        answers.finish(rows)
+        return rows
+    given = gather(images)
+    answers = Answers(place, format, getattr(given.split.images, "sources", ()))
+    return _image_by_image(run, model, given, answers, batch_size, progress)
+
+
+def _image_by_image(
+    run: Run, model: nn.Module, given: Given, answers: Answers, batch_size: int, progress: bool
+) -> list[dict[str, Any]]:
+    device = _device()
     rows: dict[int, dict[str, Any]] = {
         place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()
     }
-    titles = _picture_names(given.names)
+    titles = picture_names(given.names)
     bar = Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), disable=not progress
     )
@@ -152,15 +187,14 @@ def predict(
         for places, input in inputs(run, given, batch_size, device):
             names = [given.names[place] for place in places]
             written = run.task.write(answer(run.task, model, input), names, run.classes)
-            if folder is not None and "picture" in written[0]:
-                _spare_the_given(given, folder, titles)
-            for place, row in zip(places, written, strict=True):
-                rows[place] = row if folder is None else _save_picture(row, folder / titles[place])
+            if "picture" in written[0]:
+                answers.check(len(given.names))
+            kept = answers.keep(written, [titles[place] for place in places])
+            rows |= dict(zip(places, kept, strict=True))
             bar.advance(line, len(places))
-    answers = [rows[place] for place in sorted(rows)]
-    if folder is not None:
-        _write_table(folder, answers, format)
-    return answers
+    found = [rows[place] for place in sorted(rows)]
+    answers.finish(found)
+    return found
 
 
 def inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
@@ -176,54 +210,6 @@ def inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Ite
         if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
             input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
         yield [place], input
-
-
-def _picture_names(names: Sequence[str]) -> list[str]:
-    """Each image's name as that of a PNG; where two would be one (a.jpg, a.tif), the old ending stays (a.jpg.png)."""
-    plain = [str(Path(name).with_suffix(".png")) for name in names]
-    count = Counter(plain)
-    return [short if count[short] == 1 else f"{name}.png" for name, short in zip(names, plain, strict=True)]
-
-
-def _spare_the_given(given: Given, folder: Path, titles: Sequence[str]) -> None:
-    """Refuse where an answer's picture would take the place of an image that was given."""
-    written = {(folder / title).resolve() for title in titles}
-    for source in getattr(given.split.images, "sources", ()):
-        if isinstance(source, Path) and source.resolve() in written:
-            raise UsageError(
-                f"out={str(folder)!r}: an answer would replace the image {source.name}; name another folder."
-            )
-
-
-def _save_picture(row: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Write a row's picture, if it has one, and name the file instead."""
-    if "picture" not in row:
-        return row
-    from PIL import Image
-
-    array: NDArray[np.uint8] = row["picture"]  # (C, H, W)
-    with write_atomically(path) as draft:
-        Image.fromarray(array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0)).save(draft)
-    return {**row, "picture": str(path)}
-
-
-def _write_table(folder: Path, answers: list[dict[str, Any]], format: str) -> None:
-    if format == "json":
-        write_json(folder / "predictions.json", answers)
-        return
-    flat = [_flatten(row) for row in answers]
-    with write_atomically(folder / "predictions.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in flat for name in row)))
-        table.writeheader()
-        table.writerows(flat)
-
-
-def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One level of columns: {"probabilities": {"a": 1}} becomes "probabilities.a"."""
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def examples(
@@ -269,7 +255,7 @@ def measure(
                 if with_loss:
                     for name, value in task.loss(model, input, target).items():
                         sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
-                for name, column in task.score(input, answer(task, model, input), target).items():
+                for name, column in task.judge(model, input, target).items():
                     columns.setdefault(name, []).append(column)
                 places.append(batch.index.cpu().numpy())
     finally:

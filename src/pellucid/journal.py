@@ -35,6 +35,7 @@ class Journal:
         self.session = session
         self.rows: list[dict[str, Any]] = list(session.numbers.get("history", []))
         self._sums: dict[str, float] = dict(session.numbers.get("sums", {}))
+        self._updates: list[tuple[torch.optim.Optimizer, dict[str, Tensor]]] = []
         self._images: int = session.numbers.get("summed", 0)
         self._waiting: list[tuple[int, float, int, Mapping[str, Tensor]]] = []
         self._patient = session.accelerator.device.type == "cuda"
@@ -79,17 +80,16 @@ class Journal:
                 f"[yellow]warning[/]  {len(problems) - _WARNINGS:,} more; pellucid data lists them.", highlight=False
             )
 
-    def note(self, rate: float, images: int, losses: Mapping[str, Tensor]) -> None:
-        """Take a step's losses in; raises `TrainingError` where one is not finite."""
-        self._waiting.append(
-            (self.session.step, rate, images, {name: value.detach() for name, value in losses.items()})
-        )
+    def note(self, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
+        """Take the losses of a player in whose optimiser made an update."""
+        self._updates.append((optimizer, {name: value.detach() for name, value in losses.items()}))
+
+    def step_done(self, rate: float, images: int) -> None:
+        """Write a training row and refresh the bar now and then; raises `TrainingError` where a loss is not finite."""
+        session = self.session
+        self._waiting.append((session.step, rate, images, self._step_losses()))
         if not self._patient or len(self._waiting) >= _PENDING:
             self._read()
-
-    def step_done(self) -> None:
-        """Refresh the bar now and then, and write a training row now and then."""
-        session = self.session
         if session.step % self._every == 0 or session.step % session.steps_per_epoch == 0:
             self._write_train()
         now = time.monotonic()
@@ -128,6 +128,20 @@ class Journal:
                 draft.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
         self.session.numbers["saved"] = self.session.step
         return {"history": self.rows, "sums": self._sums, "summed": self._images, "saved": self.session.step}
+
+    def _step_losses(self) -> dict[str, Tensor]:
+        """A single player's losses as they are; of several the mean over each one's updates, and the sum of these as "loss"."""
+        updates, self._updates = self._updates, []
+        players = self.session.optimizers
+        if len(players) == 1:
+            return updates[-1][1]
+        found: dict[str, Tensor] = {}
+        for name, optimizer in players.items():
+            own = [losses for made, losses in updates if made is optimizer]
+            for part in own[0] if own else ():
+                found[f"{name}/{part}"] = torch.stack([losses[part].float() for losses in own]).mean()
+        total = sum(value for name, value in found.items() if name.endswith("/loss"))
+        return {"loss": torch.as_tensor(total), **found}
 
     def _read(self) -> None:
         for step, rate, images, losses in self._waiting:

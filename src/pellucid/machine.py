@@ -14,10 +14,30 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from pellucid.errors import UsageError
 
-__all__ = ["accelerator", "environment", "interruptible"]
+__all__ = ["accelerator", "environment", "evaluating", "interruptible"]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """A model in eval mode for a while; each of its modules comes back in the mode that it was in.
+
+    >>> layer = nn.Dropout()
+    >>> with evaluating(layer) as quiet:
+    ...     quiet.training
+    False
+    >>> layer.training
+    True
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager

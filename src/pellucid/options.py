@@ -83,7 +83,9 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
         about = _first_line(_catalog.find("models", model))
         found = building.options(model.replace("-", "_")).items()
         groups.append(Group(model, [Flag(name, *rest) for name, rest in found], about))
-    groups.append(Group("training", of_class(Recipe), _first_line(Recipe)))
+    own = kind.defaults(models[0]) if len(models) == 1 else {}  # type: ignore[attr-defined]
+    recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
+    groups.append(Group("training", recipe, _first_line(Recipe)))
     seen: set[str] = set()
     unique = []
     for group in groups:

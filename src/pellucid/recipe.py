@@ -39,6 +39,8 @@ class Recipe:
     """peak learning rate; by default 0.1 for sgd, 0.02 for momentum and nesterov, 0.002 for adam and adamw"""
     momentum: float = 0.9
     """share of the last update that is kept (momentum, nesterov)"""
+    betas: tuple[float, ...] = (0.9, 0.999)
+    """decay of the two running means of adam and adamw: of the gradient and of its square"""
     weight_decay: float | None = None
     """decay of weight matrices and kernels, biases and norms are spared; by default 0.01 for adamw, 0 for adam, else 0.0005"""
     schedule: Literal["constant", "step", "cosine", "one_cycle"] = "one_cycle"
@@ -61,8 +63,8 @@ class Recipe:
     """memory layout of convolutions; by default on for models that convolve"""
     compile: bool = False
     """compile the model with torch.compile"""
-    size: int | None = None
-    """side in px to which images are brought; by default their own if they share one of at most 256 px"""
+    size: tuple[int, ...] = ()
+    """height and width in px to which images are brought, one number for a square; by default their own if they share one of at most 256 px"""  # noqa: E501
     limit: int | None = None
     """train on at most this many images, drawn by seed"""
     seed: int = 0
@@ -73,8 +75,18 @@ class Recipe:
     """seconds between the states that a killed training resumes from; one is written after every epoch in any case"""
 
     def __post_init__(self) -> None:
+        for name in ("size", "betas"):  # a number alone, or a list as JSON has it
+            given = getattr(self, name)
+            found = () if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given,)
+            object.__setattr__(self, name, found)
         self._check(("epochs", "batch_size", "step_every"), "must be at least 1", lambda v: v >= 1)
-        self._check(("patience", "size", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
+        self._check(("patience", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
+        self._check(
+            ("size",),
+            "must be one or two sides of at least 1 px",
+            lambda v: len(v) <= 2 and all(side >= 1 for side in v),
+        )
+        self._check(("betas",), "must be two numbers in [0, 1)", lambda v: len(v) == 2 and all(0 <= b < 1 for b in v))
         self._check(("lr", "clip"), "must be above 0", lambda v: v is None or 0 < v < math.inf)
         self._check(("momentum", "ema"), "must lie in [0, 1)", lambda v: 0 <= v < 1)
         self._check(
@@ -128,9 +140,9 @@ class Recipe:
         ]
         groups = [group for group in groups if group["params"]]
         if self.optimizer == "adamw":
-            return torch.optim.AdamW(groups, lr=self.peak, fused=True)
+            return torch.optim.AdamW(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
         if self.optimizer == "adam":
-            return torch.optim.Adam(groups, lr=self.peak, fused=True)
+            return torch.optim.Adam(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
         momentum = 0.0 if self.optimizer == "sgd" else self.momentum
         return torch.optim.SGD(
             groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid import _catalog
+from pellucid import _catalog, wording
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.inspection import contact_sheet
 from pellucid.errors import DataError, PellucidError, UsageError
@@ -30,6 +30,7 @@ from pellucid.models import building
 from pellucid.recipe import Recipe
 from pellucid.run import Run
 from pellucid.sidebyside import duration
+from pellucid.snapshots import over_time
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,14 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 _WORST, _BEST = 8, 4  # examples shown
-_TITLES = {
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "mae": "mean absolute error",
-    "psnr_before": "PSNR before",
-    "ssim_before": "SSIM before",
-    "f1": "F1",
-}
+_NOTHING = {"value": None, "low": None, "high": None, "unit": "", "better": "neither"}
 
 
 def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
@@ -67,9 +61,9 @@ def report(run: Run | str | Path, out: str | Path | None = None) -> Path:
         loader=PackageLoader("pellucid"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
     world.filters |= {
-        "title": _title,
-        "number": _number,
-        "interval": _interval,
+        "title": wording.title,
+        "number": wording.number,
+        "interval": wording.interval,
         "words": shlex.split,
         "quote": shlex.quote,
     }
@@ -111,6 +105,10 @@ def _content(run: Run) -> dict[str, Any]:
         "counts": _counts(info["data"]),
         "curves": curves,
         "views": [v for name in ("confusion", "occlusion") if (v := _view(name, run, sight)) is not None],
+        "pictures": _pictures(run, metrics),
+        "progress": [
+            {"epoch": epoch, "picture": _inline(file.read_bytes(), "png")} for epoch, file in over_time(run.path)
+        ],
         "tables": _tables((metrics or {}).get("details", {})),
         "examples": _examples(run, data) if metrics and data is not None else [],
         "layers": building.layer_table(building.build(info["model"], fetch=False), run.size),
@@ -141,8 +139,8 @@ def _asked(run: Run) -> list[dict[str, Any]]:
             {
                 "title": title,
                 "name": name,
-                "changed": [(_title(k), shown[k]) for k in changed],
-                "defaults": [(_title(k), shown[k]) for k in options if k not in changed],
+                "changed": [(wording.title(k), shown[k]) for k in changed],
+                "defaults": [(wording.title(k), shown[k]) for k in options if k not in changed],
             }
         )
     return found
@@ -193,6 +191,8 @@ def _results(metrics: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | No
         same = metrics["on_same_images"]
         rows.append({"name": f"this model on the {same['n']:,} images below", "measures": same["model"], "own": True})
     rows += [{"name": name, "measures": m, "own": False} for name, m in metrics["baselines"].items()]
+    for row in rows:  # what is measured of the model as a whole has no counterpart
+        row["measures"] = {name: row["measures"].get(name, _NOTHING) for name in metrics["model"]}
     for name, first in metrics["model"].items():
         if first["better"] == "neither":
             continue
@@ -236,7 +236,7 @@ def _interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     unit = rows[0]["measures"][main]["unit"]
-    axes.set_xlabel(_title(main) + (f", {unit}" if unit else "") + "  (95 % interval)", fontsize=8.5)
+    axes.set_xlabel(wording.title(main) + (f", {unit}" if unit else "") + "  (95 % interval)", fontsize=8.5)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -249,7 +249,7 @@ def _tables(details: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for name, rows in details.items():
         if isinstance(rows, list) and rows and isinstance(rows[0], Mapping):
-            found.append({"title": _title(name), "columns": list(rows[0]), "rows": rows})
+            found.append({"title": wording.title(name), "columns": list(rows[0]), "rows": rows})
     return found
 
 
@@ -279,6 +279,16 @@ def _view(lens: str, run: Run, sight: Sight) -> dict[str, str] | None:
         "words": view.words,
         "picture": _png(view.figure) if lens == "occlusion" else _svg(view.figure),
     }
+
+
+def _pictures(run: Run, metrics: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """What was drawn of the model as a whole when it was measured."""
+    found = []
+    for each in (metrics or {}).get("pictures", ()):
+        file = run.figures / f"{each['name']}.png"
+        if file.exists():
+            found.append({**each, "picture": _inline(file.read_bytes(), "png")})
+    return found
 
 
 def _examples(run: Run, data: Dataset) -> list[dict[str, Any]]:
@@ -355,35 +365,3 @@ def _counts(data: Mapping[str, Any]) -> dict[str, Any]:
         [[c, *(counts[split].get(c, 0) for split in counts)] for c in classes] if counts and len(classes) <= 40 else []
     )
     return {"images": data["images"], "splits": list(counts), "per_class": per_class}
-
-
-def _title(name: str) -> str:
-    return _TITLES.get(name, name.replace("_", " "))
-
-
-def _number(measure: Any) -> str:
-    """A number, or a measure's value with as many digits as its interval leaves a meaning."""
-    if not isinstance(measure, Mapping):
-        return (
-            f"{measure:.4g}"
-            if isinstance(measure, float)
-            else f"{measure:,}"
-            if isinstance(measure, int)
-            else str(measure)
-        )
-    value, digits = measure["value"], _digits(measure)
-    return "–" if value is None else f"{value:.4g}" if digits is None else f"{value:.{digits}f}"
-
-
-def _interval(measure: Any) -> str:
-    """The interval of a measure, to the digits of its value; "" for a bare number."""
-    digits = _digits(measure) if isinstance(measure, Mapping) else None
-    return "" if digits is None else f"{measure['low']:.{digits}f} to {measure['high']:.{digits}f}"
-
-
-def _digits(measure: Mapping[str, Any]) -> int | None:
-    """How many decimals the width of the interval leaves a meaning; None without an interval."""
-    low, high = measure.get("low"), measure.get("high")
-    if measure["value"] is None or low is None or high is None or high <= low:
-        return None
-    return int(np.clip(1 - np.floor(np.log10(high - low)), 0, 6))

@@ -78,6 +78,11 @@ class Run:
     @property
     def channels(self) -> int:
         """1 for grey images, 3 for colour."""
+        return int(self.info["data"]["channels"])
+
+    @property
+    def planes(self) -> int:
+        """Of the model's input: the images' channels, and what the task adds to them."""
         return int(self.info["model"]["channels"])
 
     @property

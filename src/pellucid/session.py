@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, final
 
@@ -17,15 +18,16 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 import pellucid
-from pellucid import checkpoint, data
+from pellucid import checkpoint, data, snapshots
 from pellucid.data.batches import Store, store
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
+from pellucid.data.sizing import training_size
 from pellucid.errors import DataError, RunError, TrainingError, UsageError
 from pellucid.files import make_folder, write_json
-from pellucid.machine import accelerator, environment
+from pellucid.machine import accelerator, environment, evaluating
 from pellucid.models import Frozen, building
-from pellucid.recipe import Average
+from pellucid.recipe import Average, Recipe
 from pellucid.run import FORMAT, Run
 from pellucid.settings import Settings
 from pellucid.tasks import Task
@@ -33,7 +35,6 @@ from pellucid.tasks import Task
 __all__ = ["Session"]
 
 _FREE = {"checkpoint", "device", "compile"}  # options that may change when a training is resumed
-_LARGEST = 256  # px: larger images are brought down unless a size is asked for
 
 
 @final
@@ -65,8 +66,8 @@ class Session:
         size = training_size(dataset, session.recipe.size, settings.task.keeps_size)
         description = {
             "name": settings.model,
-            "channels": dataset.channels,
-            "outputs": settings.task.outputs(dataset),
+            "channels": settings.task.inputs(dataset),
+            "outputs": settings.task.outputs(dataset, size),
             "size": list(size),
             "options": dict(settings.model_options),
         }
@@ -145,8 +146,10 @@ class Session:
                 raise RunError(f"out={str(self.path)!r}: exists and is no run; name a folder that is new or empty.")
             return None
         info = Run(self.path).info
+        # a record of an earlier version lacks options that came later: they had their default then
+        known = {**info, "recipe": dataclasses.asdict(Recipe(**info["recipe"]))}
         for part in ("task", "model", "data", "recipe"):
-            for name, (now, then) in _differences(asked[part], info[part]):
+            for name, (now, then) in _differences(asked[part], known[part]):
                 if name not in _FREE:
                     raise RunError(
                         f"out={str(self.path)!r}: holds a run with {name}={_short(then)}, not {_short(now)}; "
@@ -184,6 +187,7 @@ class Session:
         players = self.task.players(model)
         self.optimizers = {name: recipe.make_optimizer(player) for name, player in players.items()}
         self._optimizer_of = {id(player): self.optimizers[name] for name, player in players.items()}
+        self._rate_of = {id(self.optimizers[name]): rate for name, rate in self.task.rates.items()}
         self.frozen = [module for module in model.modules() if isinstance(module, Frozen)]
         self.numbers: dict[str, Any] = {}
         if main:
@@ -198,6 +202,8 @@ class Session:
             self._record(asked)
         self.accelerator.wait_for_everyone()
         self.wrapped = self.accelerator.prepare_model(torch.compile(model) if recipe.compile else model)
+        if fresh:
+            self.between()
         self._saved = self.begun = time.monotonic()
         self.saved_step = self.step if not fresh else -1
 
@@ -273,6 +279,7 @@ class Session:
         if found is None:  # wrapped for several processes, or compiled
             inner = self.accelerator.unwrap_model(player, keep_torch_compile=False)
             found = self._optimizer_of[id(player)] = self._optimizer_of[id(inner)]
+        rate *= self._rate_of.get(id(found), 1.0)
         for group in found.param_groups:
             group["lr"] = rate
         return found
@@ -296,6 +303,20 @@ class Session:
             return False
         asked = torch.tensor(int(stop.is_set()), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, "sum").item())
+
+    def between(self) -> None:
+        """Let the task compute what the model keeps from all training images, and show the model at work."""
+        epoch, seed, device = self.step // self.steps_per_epoch, self.recipe.seed, self.accelerator.device
+        self.reseed()
+        with torch.no_grad():
+            for model in self._modules().values():
+                batches = partial(self.store.batches, self.global_batch, device)
+                self.task.between(model, batches, epoch, self.recipe.epochs, seed)
+            if self.accelerator.is_main_process:
+                with evaluating(self.evaluated) as model:
+                    pictures = self.task.snapshot(model, seed)
+                if pictures is not None:
+                    snapshots.keep(self.path, epoch, pictures)
 
     def judge(self, row: Mapping[str, Any] | None) -> None:
         """Keep the weights if they are the best so far; without validation images the last are."""
@@ -347,28 +368,6 @@ class Session:
         return Run(self.path)
 
 
-def training_size(dataset: Dataset, asked: int | None, crops: bool) -> tuple[int, int]:
-    """(H, W) in px to which the training images are brought.
-
-    Asked for, or the images' own if they share one of at most 256 px; else, for crops, a square of at most 128 px that
-    fits the smallest image, and for resizing the median height and width, brought down to 224 px on the longer side.
-    """
-    import numpy as np
-
-    if asked is not None:
-        return asked, asked
-    own = dataset.size
-    if own is not None and max(own) <= _LARGEST:
-        return own
-    sizes = np.concatenate([split.images.sizes for split in dataset.splits.values() if len(split)])
-    if crops:
-        side = int(min(128, sizes.min()))
-        return side, side
-    height, width = np.median(sizes, axis=0)
-    scale = min(1.0, 224 / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def _default_path(settings: Settings, dataset: Dataset) -> Path:
     """runs/TASK-DATA-MODEL-HASH: the same request finds its run again, another one gets a folder of its own."""
     name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
@@ -380,7 +379,7 @@ def _differences(now: Any, then: Any, name: str = "") -> Iterator[tuple[str, tup
     if isinstance(now, Mapping) and isinstance(then, Mapping):
         for key in {**now, **then}:
             yield from _differences(now.get(key), then.get(key), str(key))
-    elif (list(now) if isinstance(now, tuple) else now) != then:
+    elif (list(now) if isinstance(now, tuple) else now) != (list(then) if isinstance(then, tuple) else then):
         yield name, (now, then)
 
 

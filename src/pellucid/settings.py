@@ -65,9 +65,9 @@ class Settings:
             )
         else:
             made = task
-        for_recipe: dict[str, Any] = {key: value for key, value in given.items() if key in of_recipe}
+        for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
         for_model = {key: value for key, value in given.items() if key in of_model}
-        return cls(name, made, chosen, for_model, Recipe(**for_recipe))
+        return cls(name, made.suited(chosen), chosen, for_model, Recipe(**for_recipe))
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -76,16 +76,18 @@ class Settings:
 
     def command(self, data: str, out: str) -> str:
         """The command that gives the same training: only what differs from the defaults is named."""
-        changed = {**_changed(self.task), **self.model_options, **_changed(self.recipe)}
+        plain = Recipe(**type(self.task).defaults(self.model))
+        changed = {**_changed(self.task), **self.model_options, **_changed(self.recipe, plain)}
         return command_line("train", self.task_name, data=data, model=self.model, out=out, **changed)
 
 
-def _changed(owner: Any) -> dict[str, Any]:
-    """The fields of a dataclass that are not at their default."""
+def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:
+    """The fields of a dataclass that differ from those of `plain`, or from their default."""
     changed = {}
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = default if plain is None else getattr(plain, field.name)
         if value != default:
             changed[field.name] = value
     return changed

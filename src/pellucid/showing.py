@@ -79,7 +79,11 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
 
 def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     """The first answers, and where all of them are."""
-    columns = [*dict.fromkeys(name for row in rows for name in row if name not in ("picture", "probabilities"))]
+    columns = [
+        *dict.fromkeys(
+            name for row in rows for name in row if name not in ("picture", "probabilities", "content", "suffix")
+        )
+    ]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows[:_SHOWN]:
         table.add_row(*(_short(row.get(name, "")) for name in columns))

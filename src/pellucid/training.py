@@ -80,12 +80,13 @@ def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
                 if recipe.clip is not None:
                     accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
                 optimizer.step()
-                journal.note(rate, len(batch), losses)
+                journal.note(optimizer, losses)
         session.step += 1
         if session.average is not None:
             session.average.update(session.model)
-        journal.step_done()
+        journal.step_done(rate, len(batch))
         if session.step % session.steps_per_epoch == 0:
+            session.between()
             session.judge(journal.validate())
         if session.step % session.steps_per_epoch == 0 or session.due():
             session.save(journal.state())

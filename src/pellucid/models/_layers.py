@@ -45,10 +45,14 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std or [1.0] * channels).view(1, -1, 1, 1))
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training images' statistics, (C,) each in [0, 1] units; does nothing to pretrained ones."""
+        """Take the training images' statistics, (C,) each in [0, 1] units; does nothing to pretrained ones.
+
+        Planes beyond the images' own, such as a mask, stay as they come.
+        """
         if not self.pretrained:
-            self.mean.copy_(mean.view_as(self.mean))
-            self.std.copy_(std.clamp_min(1e-3).view_as(self.std))
+            own = len(mean)
+            self.mean[:, :own].copy_(mean.view(1, -1, 1, 1))
+            self.std[:, :own].copy_(std.clamp_min(1e-3).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         return (images - self.mean) / self.std

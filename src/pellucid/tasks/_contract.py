@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pellucid.data.targets import Target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Measure", "Records", "Task"]
+__all__ = ["Asking", "Measure", "Records", "Shown", "Survey", "Task"]
 
 Records = Mapping[str, NDArray[Any]]
 """Per-image columns, one row an image: what `Task.score` yields and `Task.summary` reads."""
@@ -54,25 +54,72 @@ class Measure:
         return f"{shown[0]} ({shown[1]}–{shown[2]})"
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A picture for the report: its file's name, its title, a sentence below it, and the figure."""
+
+    name: str
+    title: str
+    words: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is measured of a model as a whole rather than of each image, and what is drawn of it."""
+
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; lists of rows become tables
+    pictures: Sequence[Shown] = ()
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What may be asked of a model besides answers for images; a task's own has fields, which are options of `predict`."""
+
+
 class Task(ABC):
     """One question. Concrete tasks are frozen dataclasses: their fields are the task's options.
 
-    The machinery calls the methods in the order in which they stand here and knows nothing else about a task.
+    The machinery calls the methods in the order in which they stand here and knows nothing else about a task. What an
+    answer needs lies in the model, as parameters or buffers: a task is its options only.
     """
 
     example: ClassVar[str]  # the embedded dataset that it runs on by default
     default_model: ClassVar[str]  # a name in models/
-    accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "map", "latent"
-    keeps_size: ClassVar[bool]  # True: images are answered at their own size (crops in training); False: resized
-    main: ClassVar[str]  # the measure that decides (best weights, comparison), a key of `summary`
+    accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "map", "latent", …
+    asking: ClassVar[type[Asking]] = Asking  # what else `predict` may be asked
+
+    @property
+    @abstractmethod
+    def keeps_size(self) -> bool:
+        """Whether images are answered at their own size, and training sees crops; else all are resized."""
+
+    @property
+    @abstractmethod
+    def main(self) -> str:
+        """The measure that decides (best weights, comparison), a key of `summary`."""
+
+    @classmethod
+    def defaults(cls, model: str) -> dict[str, Any]:
+        """The training options (fields of `Recipe`) whose default differs for this task with this model."""
+        return {}
+
+    def suited(self, model: str) -> Self:
+        """This task as a model of this name needs it; raises `UsageError` where an option rules that model out."""
+        return self
 
     @abstractmethod
     def read(self, data: Dataset) -> Dataset:
         """The dataset as this task uses it; raises `DataError` where it lacks what the task needs. Looks, never decodes."""
 
+    def inputs(self, data: Dataset) -> int:
+        """How many planes its model's input has: by default the images' channels."""
+        return data.channels
+
     @abstractmethod
-    def outputs(self, data: Dataset) -> int:
-        """How many outputs its model has: classes of a vector, channels of a map."""
+    def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
+        """How many outputs its model has: classes of a vector, channels of a map; images are trained on at `size` (H, W)."""
 
     @abstractmethod
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
@@ -90,6 +137,24 @@ class Task(ABC):
         """Each player's module with its losses, one after another; the default has a single player."""
         yield model, self.loss(model, input, target)
 
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """Factors on the learning rate, by player; 1 for those that are not named."""
+        return {}
+
+    def between(  # noqa: B027  (nothing is what most tasks need)
+        self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    ) -> None:
+        """Compute what the model keeps in its buffers from all training images: centres, tables, a schedule's value.
+
+        Called before the first epoch (`epoch` = 0) and after each one, before validation, without gradients. `batches()`
+        goes through the training images once, in order. Where weights are averaged, the averaged model has its own call.
+        """
+
+    def snapshot(self, model: nn.Module, seed: int) -> Tensor | None:
+        """(N, C, H, W) float in [0, 1]: pictures of the model at work after an epoch, e.g. samples; by default none."""
+        return None
+
     @abstractmethod
     def predict(self, model: nn.Module, input: Tensor) -> Target:
         """The answer for a batch of inputs (B, C, H, W) float32 in [0, 1]."""
@@ -97,6 +162,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
         """What is measured of each image: columns with B rows."""
+
+    def judge(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, NDArray[Any]]:
+        """What is measured of each image; by default the score of the prediction. A likelihood needs the model itself."""
+        return self.score(input, self.predict(model, input), target)
 
     @abstractmethod
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
@@ -123,9 +192,32 @@ class Task(ABC):
         them have an "index" column with their positions.
         """
 
+    def survey(
+        self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
+    ) -> Survey:
+        """What is measured of the model as a whole, beside the baselines, and drawn of it; by default nothing."""
+        return Survey()
+
+    def respond(
+        self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        """Rows as `write` gives them, where this task answers in a way of its own; None: image by image, as `predict` does.
+
+        Args:
+            model: in eval mode.
+            images: as they were handed over: files, folders, arrays, or nothing.
+            asked: the task's `asking`, with its options.
+            classes: the names of the dataset's classes.
+        """
+        return None
+
     @abstractmethod
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        """One JSON-able row an image ({"name": …}); a row's "picture" key, if any, is a uint8 (C, H, W) array to be saved."""
+        """One JSON-able row an image ({"name": …}).
+
+        A row's "picture", if any, is a uint8 (C, H, W) array that is saved as PNG; its "content", if any, bytes that are
+        saved under the row's name with its "suffix", e.g. ".plc".
+        """
 
     @abstractmethod
     def draw(

@@ -40,7 +40,7 @@ class Classify(Task):
 
     >>> from pellucid.data import open
     >>> task = Classify(flip=False, crop=1)
-    >>> task.outputs(task.read(open("digits")))
+    >>> task.outputs(task.read(open("digits")), (8, 8))
     10
     """
 
@@ -96,7 +96,7 @@ class Classify(Task):
             object.__setattr__(self, "_weights", balanced.where(images > 0, 1.0))
         return data
 
-    def outputs(self, data: Dataset) -> int:
+    def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:

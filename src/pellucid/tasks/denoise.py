@@ -78,7 +78,7 @@ class Denoise(Task):
     def read(self, data: Dataset) -> Dataset:
         return data  # any images will do
 
-    def outputs(self, data: Dataset) -> int:
+    def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return data.channels
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
