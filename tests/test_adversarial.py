@@ -144,7 +144,7 @@ def test_it_is_captum(targeted: bool) -> None:
     model, images = Small().eval(), grid(5, 3, 8, 8)
     labels = model(images).argmax(1)
     aimed = (labels + 1) % 4 if targeted else labels
-    peer = robust.FGSM(model, nn.CrossEntropyLoss(reduction="sum"), lower_bound=0.0, upper_bound=1.0)
+    peer = robust.FGSM(model, nn.CrossEntropyLoss(reduction="none"), lower_bound=0.0, upper_bound=1.0)
     their = peer.perturb(images.clone().requires_grad_(), 8 / 255, aimed, targeted=targeted)
     own = attack(model, images, aimed, 8 / 255, towards=targeted)
     torch.testing.assert_close(own, their, atol=1e-6, rtol=0)

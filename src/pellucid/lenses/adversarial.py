@@ -214,14 +214,15 @@ class Adversarial(Lens):
         return Curve(np.array(epsilons), n, rows[0], rows[1])
 
     def _words(self, sight: Sight, found: Sequence[Fooled], curve: Curve | None) -> str:
-        hit = [one for one in found if one.fooled]
+        hit = [place for place, one in enumerate(found) if one.fooled]
         aim = "" if found[0].target is None else f" towards {sight.label(found[0].target)}"
         plural = "image" if len(found) == 1 else "images"
         words = f"{_NAMES[self.method]}{aim} with ε = {said(self._size)} fools {len(hit)} of {len(found)} {plural}"
         if hit:
-            one = min(hit, key=lambda one: one.smallest if one.smallest is not None else _MOST + 1)
+            place = min(hit, key=lambda i: _MOST + 1 if found[i].smallest is None else found[i].smallest or 0)
+            one = found[place]
             words += (
-                f": {sight.name(found.index(one))} from {sight.label(one.before)} ({100 * one.score:.1f} %) "
+                f": {sight.name(place)} from {sight.label(one.before)} ({100 * one.score:.1f} %) "
                 f"to {sight.label(one.after)} ({100 * one.new_score:.1f} %)"
             )
             if one.smallest:
