@@ -202,7 +202,8 @@ def test_the_saved_file_fools_when_it_is_read_back(tmp_path: Path) -> None:
             stored = np.array(file)
         assert stored.dtype == np.uint8
         np.testing.assert_array_equal(stored.transpose(2, 0, 1), view["adversarial"][place])
-        answer = model.eval()(torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255).softmax(1)[0]
+        with torch.no_grad():
+            answer = model.eval()(torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255).softmax(1)[0]
         assert answer.argmax() == view["new_class"][place] != view["class"][place]
         assert float(answer.max()) == pytest.approx(view["new_score"][place], abs=1e-6)
         again = look(model, "adversarial", tmp_path / name, tmp_path / "again", method="fgsm")
@@ -210,7 +211,7 @@ def test_the_saved_file_fools_when_it_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_runs_test_images_and_its_saved_files(tmp_path: Path) -> None:
-    run = train("classify", "digits", "mlp", tmp_path / "run", epochs=4, limit=600, hidden=(16,), device="cpu",
+    run = train("classify", "digits", "mlp", tmp_path / "run", epochs=6, limit=600, batch_size=16, hidden=(16,), device="cpu",
                 progress=False)  # fmt: skip
     view = look(run, "adversarial", epsilon="48/255", curve=("16/255", "64/255"), test_images=90)
     assert view["fooled"].sum() >= 3

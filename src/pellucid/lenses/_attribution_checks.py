@@ -17,7 +17,7 @@ from pellucid.lenses._layers import layers_in_order
 
 __all__ = ["Deletion", "cascade", "deletion", "rank_correlation", "redraw", "similarity", "weighted_layers"]
 
-_ORDERS = 8  # random orders that a map's is held against
+_ORDERS = 6  # random orders, and as many shifted ones, that a map's is held against
 _CELLS = 14  # squares along the shorter side that are deleted as a whole
 
 
@@ -30,7 +30,7 @@ def weighted_layers(model: nn.Module, image: Tensor) -> list[list[str]]:
     """
     groups: list[list[str]] = []
     for name, part, _ in layers_in_order(model, image):
-        own = [weight for weight in part.parameters(recurse=False)]
+        own = list(part.parameters(recurse=False))
         if any(weight.ndim > 1 for weight in own) or (own and not groups):
             groups.append([name])
         elif own:
@@ -121,22 +121,25 @@ def similarity(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:
 @final
 @dataclass(frozen=True)
 class Deletion:
-    """The score as the image is deleted, most important squares first, and in random orders."""
+    """The score as the image is deleted: by the map's order, in random ones, and by the map shifted to other places."""
 
     shares: NDArray[np.float64]  # of the image that is deleted
     score: NDArray[np.float64]  # by the map's order
     random: NDArray[np.float64]  # (orders, shares)
+    shifted: NDArray[np.float64]  # (orders, shares)
 
     @property
-    def areas(self) -> tuple[float, NDArray[np.float64]]:
-        """The mean height of the curve, of the map's order and of each random one."""
-        return float(_area(self.score, self.shares)), np.array([_area(row, self.shares) for row in self.random])
+    def area(self) -> float:
+        """The mean height of the curve by the map's order: the lower, the better its order."""
+        return _area(self.score, self.shares)
 
-    @property
-    def beaten(self) -> int:
-        """How many random orders the map's beats: its curve falls faster."""
-        own, others = self.areas
-        return int((others > own + 1e-9).sum())
+    def areas(self, kind: str) -> NDArray[np.float64]:
+        """The same of each "random" or "shifted" order."""
+        return np.array([_area(row, self.shares) for row in getattr(self, kind)])
+
+    def beaten(self, kind: str) -> int:
+        """How many "random" or "shifted" orders the map's beats: its curve falls faster."""
+        return int((self.areas(kind) > self.area + 1e-9).sum())
 
 
 def _area(score: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
@@ -150,11 +153,12 @@ def deletion(
     """The deletion curve of Petsiuk, Das & Saenko 2018 (section 4.1), of squares that take the image's mean colour.
 
     A single pixel that goes is noise, to which a network may answer more than to what the pixel showed; squares of a
-    fourteenth of the shorter side are deleted instead, and the random orders are of the same squares.
+    fourteenth of the shorter side are deleted instead. Squares in a random order still do more harm than as many together,
+    because they leave no part of the image whole: beside them stand orders with the map's own clumps, the map shifted.
 
     >>> found = deletion(lambda x: x[:, 0, 0, 0], torch.eye(4)[None], np.eye(4) * [4, 1, 1, 1], 0, 8)
-    >>> found.score[:2].round(2).tolist(), found.beaten
-    ([1.0, 0.25], 8)
+    >>> found.score[:2].round(2).tolist(), found.beaten("random"), found.beaten("shifted")
+    ([1.0, 0.25], 6, 6)
     """
     height, width = image.shape[1:]
     side = max(1, round(min(height, width) / _CELLS))
@@ -167,6 +171,10 @@ def deletion(
     rng = np.random.default_rng(seed)
     # ties in a random order: a map without an opinion is no better than chance
     orders = [np.lexsort((rng.random(count), -worth)), *(rng.permutation(count) for _ in range(_ORDERS))]
+    for _ in range(_ORDERS):
+        offsets = [int(rng.integers(length // 4, length - length // 4 + 1)) for length in (rows, columns)]
+        moved = np.roll(worth.reshape(rows, columns), offsets, (0, 1)).ravel()
+        orders.append(np.lexsort((rng.random(count), -moved)))
     counts = np.unique(np.linspace(0, count, stops + 1).round().astype(int))
     place = torch.from_numpy(number).to(image.device)
     mean = image.mean((1, 2), keepdim=True)
@@ -184,4 +192,4 @@ def deletion(
     values = torch.cat(found).numpy()
     inner = values[2:].reshape(len(orders), -1)
     curves = np.column_stack([np.full(len(orders), values[0]), inner, np.full(len(orders), values[1])])
-    return Deletion(counts / count, curves[0], curves[1:])
+    return Deletion(counts / count, curves[0], curves[1 : 1 + _ORDERS], curves[1 + _ORDERS :])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Mapped", "figure", "kept", "words"]
+__all__ = ["Mapped", "figure", "half", "kept", "words"]
 
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _ALIKE = 0.5  # of a map and that of a half random network, from where on it does not depend on the weights
@@ -45,10 +45,15 @@ class Mapped:
     similar: list[tuple[float, float]] = field(default_factory=list)  # SSIM and rank correlation at each depth
 
 
+def half(depths: Sequence[Depth]) -> int:
+    """The place of the first depth at which half of the layers are random."""
+    return next(i for i, (count, of, _) in enumerate(depths) if 2 * count >= of)
+
+
 def kept(one: Mapped, depths: Sequence[Depth]) -> float:
-    """What is left of a map once the upper half of the layers is random: the mean of SSIM and rank correlation below it."""
-    values = [np.nanmean(pair) for pair, (count, of, _) in zip(one.similar, depths, strict=True) if 2 * count >= of]
-    return float(np.nanmean(values)) if values and np.isfinite(values).any() else float("nan")
+    """What is left of a map with the upper half of the layers random: the mean of SSIM and rank correlation."""
+    pair = np.array(one.similar[half(depths)])
+    return float(np.nanmean(pair)) if np.isfinite(pair).any() else float("nan")
 
 
 def figure(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
@@ -93,9 +98,8 @@ def _row(sight: Sight, axes: Any, one: Mapped, depths: Sequence[Depth], method: 
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)
     if depths:
-        half = next(i for i, (count, of, _) in enumerate(depths) if 2 * count >= of)
-        count, of, _ = depths[half]
-        _map(axes[2], one, one.randomised[half], method, f"{count} of {of} layers random")
+        count, of, _ = depths[half(depths)]
+        _map(axes[2], one, one.randomised[half(depths)], method, f"the same with {count} of {of} layers random")
         _weights(axes[3], one, depths)
     _deletion(axes[-1], one)
 
@@ -112,7 +116,9 @@ def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: s
     if not method.fine:
         show(axes, one.image, title)
         return axes.imshow(values, cmap="magma", vmin=0, vmax=top, alpha=0.15 + 0.7 * np.clip(values / top, 0, 1))
-    style: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -top, "vmax": top} if method.signed else {"cmap": "gray_r", "vmin": 0, "vmax": top}  # fmt: skip
+    style: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": top}
+    if method.signed:
+        style = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
     drawn = axes.imshow(values, interpolation="nearest" if values.shape[0] <= 96 else None, **style)
     axes.set_axis_off()
     if title:
@@ -123,19 +129,21 @@ def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: s
 def _weights(axes: Axes, one: Mapped, depths: Sequence[Depth]) -> None:
     """How like the first map is to those of a network of which more and more layers are random."""
     shares = [0.0, *(100 * count / of for count, of, _ in depths)]
-    for k, (colour, name) in enumerate(((_BLUE, "rank correlation"), ("#e08214", "SSIM"))):
-        axes.plot(shares, [1.0, *(pair[k] for pair in one.similar)], "o-", color=colour, markersize=2.5, linewidth=1.1, label=name)  # fmt: skip
+    for k, (colour, name) in enumerate((("#e08214", "SSIM"), (_BLUE, "rank correlation"))):
+        values = [1.0, *(pair[k] for pair in one.similar)]
+        axes.plot(shares, values, "o-", color=colour, markersize=2.5, linewidth=1.1, label=name)
     axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_ylim(min(-0.12, *(np.nanmin([*pair, 0.0]) - 0.05 for pair in one.similar)), 1.05)
     axes.set_xlabel("layers drawn anew, from the output, %", fontsize=6)
     axes.set_ylabel("likeness to the map", fontsize=6)
-    left = kept(one, depths)
+    left, (count, of, _) = kept(one, depths), depths[half(depths)]
+    share = f"{left:.2f} is left with {count} of {of} layers random"
     fails = left >= _ALIKE
-    title = f"FAILS: {left:.2f} is left of it without\nwhat the network has learnt" if fails else f"depends on the weights:\n{left:.2f} is left without them"  # fmt: skip
+    title = f"FAILS: does not need the weights\n{share}" if fails else f"depends on the weights\n{share}"
     if np.isnan(left):
         title = "the map is empty"
-    axes.set_title(title, fontsize=7, pad=3, color=_RED if fails else "0.15")
-    axes.legend(fontsize=5.5, frameon=False, loc="upper right" if not fails else "lower left")
+    axes.set_title(title, fontsize=6.5, pad=3, color=_RED if fails else "0.15")
+    axes.legend(fontsize=5.5, frameon=False, loc="lower left" if fails else "upper right")
     _plain(axes)
 
 
@@ -145,15 +153,16 @@ def _deletion(axes: Axes, one: Mapped) -> None:
         return
     curve, percent = one.deletion, one.followed >= 0
     scale, x = 100.0 if percent else 1.0, 100 * one.deletion.shares
-    axes.fill_between(x, scale * curve.random.min(0), scale * curve.random.max(0), color=_GREY, alpha=0.25, linewidth=0)
-    axes.plot(x, scale * curve.random.mean(0), color=_GREY, linewidth=1.1, label="random orders")
-    axes.plot(x, scale * curve.score, color=_RED, linewidth=1.3, label="the map's order")
+    for rows, colour, name in ((curve.random, _GREY, "random orders"), (curve.shifted, _BLUE, "the map shifted")):
+        axes.fill_between(x, scale * rows.min(0), scale * rows.max(0), color=colour, alpha=0.18, linewidth=0)
+        axes.plot(x, scale * rows.mean(0), color=colour, linewidth=1.0, label=name)
+    axes.plot(x, scale * curve.score, color=_RED, linewidth=1.4, label="the map's order")
     axes.set_xlabel("image deleted, %", fontsize=6)
     axes.set_ylabel("probability, %" if percent else "score", fontsize=6)
-    total = len(curve.random)
-    good = curve.beaten == total
-    title = f"faster than all {total} random orders" if good else f"FAILS: faster than {curve.beaten} of {total}\nrandom orders only"  # fmt: skip
-    axes.set_title(title, fontsize=7, pad=3, color="0.15" if good else _RED)
+    total, (random, shifted) = len(curve.random), map(curve.beaten, ("random", "shifted"))
+    fails = min(random, shifted) < total
+    title = f"faster than {random} of {total} random orders,\n{shifted} of {total} shifted maps"
+    axes.set_title(f"FAILS: {title}" if fails else title, fontsize=6.5, pad=3, color=_RED if fails else "0.15")
     axes.legend(fontsize=5.5, frameon=False)
     _plain(axes)
 
@@ -172,26 +181,25 @@ def words(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method
         start += f" of {sight.label(first.followed)} ({100 * first.score:.1f} %) in {sight.name(first.place)}"
     said = [f"{start}{', ' + what if what else ''}"]
     tested = [one for one in found if one.deletion is not None]
-    if tested:
-        faster = sum(one.deletion.beaten == len(one.deletion.random) for one in tested if one.deletion is not None)
-        areas = np.array([(one.deletion.areas[0], one.deletion.areas[1].mean()) for one in tested if one.deletion])
-        own, chance = areas.mean(0)
+    curves = [one.deletion for one in tested if one.deletion is not None]
+    if curves:
+        own = float(np.mean([curve.area for curve in curves]))
+        against = []
+        for kind, name in (("random", "random orders"), ("shifted", "shifted maps")):
+            beaten = sum(curve.beaten(kind) for curve in curves)
+            total = sum(len(curve.random) for curve in curves)
+            mean = float(np.mean([curve.areas(kind) for curve in curves]))
+            against.append(f"{beaten} of {total} {name} ({mean:.3g})")
         said.append(
-            f"deleting in the map's order lowers the score faster than every random order in {faster} of {len(tested)} "
-            f"{'image' if len(tested) == 1 else 'images'} (area {own:.2f} against {chance:.2f})"
+            f"deleted in the map's order the score falls faster (area {own:.3g}) than in {' and '.join(against)}"
         )
+    left = [value for one in tested if one.similar and np.isfinite(value := kept(one, depths))]
     if depths and tested:
-        left = float(np.nanmean([kept(one, depths) for one in tested] or [np.nan])) if any(
-            np.isfinite(kept(one, depths)) for one in tested
-        ) else float("nan")  # fmt: skip
-        if np.isnan(left):
-            said.append("the maps are empty, which no random network could change")
-        elif left >= _ALIKE:
-            said.append(
-                f"with the upper layers random {left:.2f} of its likeness is left: it does not show what was learnt"
-            )
-        else:
-            said.append(f"with the upper layers random {left:.2f} of its likeness is left: it depends on the weights")
+        count, of, _ = depths[half(depths)]
+        mean = float(np.mean(left)) if left else 0.0
+        verdict = "it hardly depends on what was learnt" if mean >= _ALIKE else "it depends on the weights"
+        start = f"with {count} of {of} layers random {mean:.2f} of its likeness is left"
+        said.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
     if method.title == "guided backprop":
         said.append(
             "guided backprop is known to redraw the image's edges whatever the weights (Adebayo et al. 2018; Nie et al. 2018)"

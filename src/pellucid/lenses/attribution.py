@@ -31,11 +31,13 @@ _AXES = {
     "ssim": ("image", "layers"),
     "rank_correlation": ("image", "layers"),
     "layers_randomised": ("layers",),
-    "deletion_share": ("image", "share"),
-    "deletion": ("image", "share"),
-    "deletion_random": ("image", "order", "share"),
+    "deletion_share": ("tested", "share"),
+    "deletion": ("tested", "share"),
+    "deletion_random": ("tested", "order", "share"),
+    "deletion_shifted": ("tested", "order", "share"),
     "size": ("image", "height and width"),
-    **dict.fromkeys(("class", "score", "deletion_area", "deletion_area_random"), ("image",)),
+    **dict.fromkeys(("class", "score"), ("image",)),
+    **dict.fromkeys(("tested", "deletion_area", "deletion_area_random", "deletion_area_shifted"), ("tested",)),
 }
 
 
@@ -48,7 +50,7 @@ class Attribution(Lens):
     largest magnitude where the method knows no sign. The tests: the map is made again while the layers are drawn anew one
     after another from the output down (Adebayo et al. 2018), and compared with the first (`ssim`, `rank_correlation`): a map
     that stays does not show what the network has learnt. And the image is deleted in the map's order (Petsiuk et al. 2018):
-    the score (`deletion`) should fall faster than in random orders.
+    the score (`deletion`) should fall faster than in random orders, and than by the map shifted elsewhere.
 
     >>> class Left(nn.Module):  # sees only the left half
     ...     def forward(self, x): return torch.stack([x[..., :4].sum((1, 2, 3)), x.sum((1, 2, 3)) * 0], 1)
@@ -132,8 +134,11 @@ class Attribution(Lens):
                 "deletion_share": stacked([curve.shares for curve in curves]),
                 "deletion": stacked([curve.score for curve in curves]),
                 "deletion_random": stacked([curve.random for curve in curves]),
-                "deletion_area": np.array([curve.areas[0] for curve in curves]),
-                "deletion_area_random": np.array([curve.areas[1].mean() for curve in curves]),
+                "deletion_shifted": stacked([curve.shifted for curve in curves]),
+                "deletion_area": np.array([curve.area for curve in curves]),
+                "deletion_area_random": np.array([curve.areas("random").mean() for curve in curves]),
+                "deletion_area_shifted": np.array([curve.areas("shifted").mean() for curve in curves]),
+                "tested": np.array([one.place for one in tested]),
             }
         method, axes = METHODS[self.method], {name: names for name, names in _AXES.items() if name in numbers}
         what = self._what(layer)
