@@ -103,8 +103,8 @@ def similarity(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:
     """SSIM and rank correlation of two maps' magnitudes, each brought to 0 … 1 by its 99th percentile.
 
     >>> ramp = np.arange(64.0).reshape(8, 8)
-    >>> similarity(ramp, 3 * ramp)
-    (1.0, 1.0)
+    >>> [round(value, 3) for value in similarity(ramp, 3 * ramp)]
+    [1.0, 1.0]
     """
     from skimage.metrics import structural_similarity
 
@@ -157,8 +157,8 @@ def deletion(
     because they leave no part of the image whole: beside them stand orders with the map's own clumps, the map shifted.
 
     >>> found = deletion(lambda x: x[:, 0, 0, 0], torch.eye(4)[None], np.eye(4) * [4, 1, 1, 1], 0, 8)
-    >>> found.score[:2].round(2).tolist(), found.beaten("random"), found.beaten("shifted")
-    ([1.0, 0.25], 6, 6)
+    >>> found.shares[:2].tolist(), found.score[:2].round(2).tolist(), found.random.shape
+    ([0.0, 0.125], [1.0, 0.25], (6, 11))
     """
     height, width = image.shape[1:]
     side = max(1, round(min(height, width) / _CELLS))
