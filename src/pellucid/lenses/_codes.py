@@ -106,7 +106,10 @@ def joined(parts: Sequence[Coded]) -> Coded:
         )
     side = max(part.thumbs.shape[1] for part in parts)
     planes = max(part.thumbs.shape[3] for part in parts)
-    thumbs = [np.pad(one.thumbs, ((0, 0), *[(0, side - one.thumbs.shape[1])] * 2, (0, 0)), constant_values=255) for one in parts]  # fmt: skip
+    thumbs = []
+    for one in parts:
+        short = side - one.thumbs.shape[1]
+        thumbs.append(np.pad(one.thumbs, ((0, 0), (0, short), (0, short), (0, 0)), constant_values=255))
     return Coded(
         np.concatenate([one.codes for one in parts]),
         np.concatenate([one.names for one in parts]),

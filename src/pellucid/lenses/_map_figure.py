@@ -92,7 +92,8 @@ def _scatter(axes: Axes, places: NDArray[np.float64], labels: NDArray[np.int64],
     if not paint:
         return
     keys = [
-        Line2D([], [], ls="", marker="o", ms=5, mec="none", color=colour, label=name_of(i)) for i, colour in paint.items()
+        Line2D([], [], ls="", marker="o", ms=5, mec="none", color=colour, label=name_of(i))
+        for i, colour in paint.items()
     ]
     others = int((~np.isin(labels, list(paint))).sum())
     if others:

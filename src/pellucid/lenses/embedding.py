@@ -92,7 +92,9 @@ class Embedding(Lens):
         if self.map is not None:
             for name in ("method", "layer", "split", "limit", "perplexity"):
                 if getattr(self, name) is not None:
-                    raise UsageError(f"{name}={getattr(self, name)!r}: is the map's own; leave it out, or leave out --map.")
+                    raise UsageError(
+                        f"{name}={getattr(self, name)!r}: is the map's own; leave it out, or leave out --map."
+                    )
 
     def look(self, sight: Sight) -> View:
         if sight.model is None or sight.images is None or not len(sight.images):
@@ -118,7 +120,10 @@ class Embedding(Lens):
             limit = self.limit or 2_000
             whole = sum(sight.counts[part] for part in parts)
             images = joined(
-                [of_split(sight, part, layer, -(-limit * sight.counts[part] // max(1, whole))) for part in parts or ["train"]]
+                [
+                    of_split(sight, part, layer, -(-limit * sight.counts[part] // max(1, whole)))
+                    for part in parts or ["train"]
+                ]
             )
             new = of_images(sight, layer)
         chart = fit(images.codes, self.method or "tsne", self.perplexity or 30.0, sight.seed)
@@ -127,7 +132,9 @@ class Embedding(Lens):
     def _onto(self, sight: Sight, drawn: Charted) -> tuple[Charted, Coded]:
         assert sight.model is not None
         if fingerprint(sight.model, drawn.images.where) != drawn.model:
-            raise UsageError(f"map={self.map!r}: was made with another model or other weights; make it anew with this one.")
+            raise UsageError(
+                f"map={self.map!r}: was made with another model or other weights; make it anew with this one."
+            )
         new = of_images(sight, drawn.layer)
         if new.codes.shape[1] != drawn.chart.codes.shape[1]:
             raise UsageError(
@@ -226,7 +233,9 @@ def _words(lens: Embedding, sight: Sight, drawn: Charted, numbers: dict[str, NDA
         return said
     count = len(numbers["new"])
     against = (
-        f"{_percent(numbers['new_kept_refitted'].mean())} where all is fitted anew, " if "new_kept_refitted" in numbers else ""
+        f"{_percent(numbers['new_kept_refitted'].mean())} where all is fitted anew, "
+        if "new_kept_refitted" in numbers
+        else ""
     )
     said += (
         f" {_many(count, 'new image')} placed without moving it: {_percent(numbers['new_kept'].mean())} of "

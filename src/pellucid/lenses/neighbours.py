@@ -81,11 +81,15 @@ class Neighbours(Lens):
         asked = of_images(sight, layer, _SIDES[1])
         searched = self._searched(sight, asked, layer)
         if len(searched) < 2:
-            raise UsageError(f"images={len(searched)}: have no neighbours among themselves; give two or more, or look at a run.")
+            raise UsageError(
+                f"images={len(searched)}: have no neighbours among themselves; give two or more, or look at a run."
+            )
         index = Index(searched.codes, sight.memory // 4)
-        sight.note(f"neighbours among {len(searched):,} images: {index.kind}, which finds {index.recall(self.k):.1%} of them")
+        sight.note(
+            f"neighbours among {len(searched):,} images: {index.kind}, which finds {index.recall(self.k):.1%} of them"
+        )
         own = _own(asked, searched, sight)
-        near, distance = _search(index, asked, own, min(self.k, len(searched) - 1))
+        near, distance = index.search(asked.codes, self.k, own)
         typical = _typical(searched, sight)
         pairs = _duplicates(searched, index, self.duplicate * typical)
         numbers = _numbers(asked, searched, near, distance, pairs, sight) | {
@@ -121,13 +125,6 @@ def _own(asked: Coded, searched: Coded, sight: Sight) -> NDArray[np.int64]:
     gap = np.abs(asked.codes - searched.codes[found]).max(1, initial=0)
     same = gap <= 1e-4 * np.abs(asked.codes).max(initial=1e-9)
     return np.where((found >= 0) & same, found, -1)
-
-
-def _search(
-    index: Index, asked: Coded, own: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    near, distance = index.search(asked.codes, k, own)
-    return near, distance
 
 
 def _typical(searched: Coded, sight: Sight) -> float:
@@ -215,10 +212,9 @@ def _words(
     if not pairs:
         return f"{said} No near-duplicates {across} ({rule})."
     same = sum(pair.pixels <= _AS_PIXELS for pair in pairs)
-    kind = "near-duplicate" if len(pairs) == 1 else "near-duplicates"
     one = pairs[0]
+    told = " and ".join(f"{searched.names[i]} ({searched.splits[i]})" for i in (one.first, one.second))
     return (
-        f"{said} {len(pairs):,} {kind} {across} ({rule}), of which {same:,} differ by {100 * _AS_PIXELS:g} % of the brightness "
-        f"or less: {searched.names[one.first]} ({searched.splits[one.first]}) and {searched.names[one.second]} "
-        f"({searched.splits[one.second]}) at {one.distance:.3g}{'' if len(pairs) == 1 else ', …'}"
-    ).replace(", …", ", and others.") + ("." if len(pairs) == 1 else "")
+        f"{said} {len(pairs):,} near-duplicate{'s' * (len(pairs) > 1)} {across} ({rule}), {same:,} of them with the same "
+        f"pixels within {100 * _AS_PIXELS:g} % of the brightness: {'first ' * (len(pairs) > 1)}{told}."
+    )
