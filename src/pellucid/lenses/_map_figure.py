@@ -63,14 +63,14 @@ def figure(
     shown = len(first)
     drawing = Figure(figsize=(7.4 if shown else 5.6, 4.9), dpi=150, layout="constrained")
     if shown:
-        left, right = drawing.subfigures(1, 2, width_ratios=(5.1, 1.9))
+        left, right = drawing.subfigures(1, 2, width_ratios=(5.1, 1.9), squeeze=False)[0]
         _strip(right, thumbs[first], [titles[i] for i in first], unlike[first])
         axes = left.subplots()
     else:
         axes = drawing.subplots()
     _scatter(axes, places, labels, name_of)
     edge = np.where(unlike, "#d01c1c", "black")
-    axes.scatter(*new.T, s=80, marker="*", c="#ffffffc0", edgecolors=edge, linewidths=0.9, zorder=5)
+    axes.scatter(new[:, 0], new[:, 1], s=80, marker="*", c="#ffffffc0", edgecolors=edge, linewidths=0.9, zorder=5)
     for k, i in enumerate(first):
         axes.annotate(str(k + 1), new[i], (4, 4), textcoords="offset points", fontsize=7, weight="bold", color=edge[i],
                       zorder=6)  # fmt: skip
@@ -88,7 +88,9 @@ def _scatter(axes: Axes, places: NDArray[np.float64], labels: NDArray[np.int64],
     paint = colours(labels)
     size = float(np.clip(4000 / len(places), 2, 14))
     order = np.random.default_rng(0).permutation(len(places))  # no class lies on top of all others
-    axes.scatter(*places[order].T, s=size, c=[paint.get(int(i), OTHER) for i in labels[order]], lw=0, alpha=0.8)
+    axes.scatter(
+        places[order, 0], places[order, 1], s=size, c=[paint.get(int(i), OTHER) for i in labels[order]], lw=0, alpha=0.8
+    )
     if not paint:
         return
     keys = [

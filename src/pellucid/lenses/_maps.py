@@ -96,7 +96,7 @@ def place(chart: Map, codes: NDArray[Any], index: Index | None = None) -> NDArra
         places = _among(chart, codes, index)
     known = distance[:, 0] == 0
     places[known] = chart.places[nearest[known, 0]]
-    return places
+    return np.asarray(places)
 
 
 def _principal(codes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
@@ -99,10 +98,7 @@ class Embedding(Lens):
     def look(self, sight: Sight) -> View:
         if sight.model is None or sight.images is None or not len(sight.images):
             raise UsageError("lens='embedding': needs a model and images; name a folder of images, or a run with data.")
-        if self.map is not None:
-            drawn, new = self._onto(sight, read(self.map))
-        else:
-            drawn, new = self._fitted(sight)
+        drawn, new = self._fitted(sight) if self.map is None else self._onto(sight, read(self.map))
         return _view(self, sight, drawn, new)
 
     def _fitted(self, sight: Sight) -> tuple[Charted, Coded | None]:
@@ -115,21 +111,17 @@ class Embedding(Lens):
                     raise UsageError(f"{name}={getattr(self, name)!r}: goes with a run's own images; leave it out.")
             images, new = of_images(sight, layer), None
         else:
-            wanted = [part for part in ("train", "val", "test") if self.split in (part, "all")]
-            parts = [part for part in wanted or ["train"] if sight.counts.get(part)]
-            limit = self.limit or 2_000
-            whole = sum(sight.counts[part] for part in parts)
-            images = joined(
-                [
-                    of_split(sight, part, layer, -(-limit * sight.counts[part] // max(1, whole)))
-                    for part in parts or ["train"]
-                ]
-            )
+            asked = self.split or "train"
+            wanted = [part for part in ("train", "val", "test") if asked in (part, "all")]
+            parts = [part for part in wanted if sight.counts.get(part)] or ["train" if asked == "all" else asked]
+            limit, whole = self.limit or 2_000, max(1, sum(sight.counts.get(part, 0) for part in parts))
+            shares = {part: -(-limit * sight.counts.get(part, 0) // whole) for part in parts}
+            images = joined([of_split(sight, part, layer, share) for part, share in shares.items()])
             new = of_images(sight, layer)
         chart = fit(images.codes, self.method or "tsne", self.perplexity or 30.0, sight.seed)
         return Charted(chart, images, tuple(sight.classes), layer, fingerprint(sight.model, images.where)), new
 
-    def _onto(self, sight: Sight, drawn: Charted) -> tuple[Charted, Coded]:
+    def _onto(self, sight: Sight, drawn: Charted) -> tuple[Charted, Coded | None]:
         assert sight.model is not None
         if fingerprint(sight.model, drawn.images.where) != drawn.model:
             raise UsageError(
@@ -153,16 +145,16 @@ def _view(lens: Embedding, sight: Sight, drawn: Charted, new: Coded | None) -> V
     near, distance = index.search(chart.codes, k, everyone)
     judged = np.unique(np.linspace(0, len(everyone) - 1, min(_JUDGED, len(everyone))).astype(np.int64))
     beside, _ = flat.search(chart.places[judged], k, judged)
-    numbers = drawn.numbers() | {
+    numbers: dict[str, NDArray[Any]] = drawn.numbers() | {
         "nearest": near,
         "distance": distance,
         "judged": judged,
         "kept": kept(near[judged], beside),
         "trust": trustworthiness(chart.codes, chart.codes[judged], beside, judged),
-        "nearest_limit": np.quantile(distance[:, 0], lens.quantile),
+        "nearest_limit": np.array(np.quantile(distance[:, 0], lens.quantile)),
     }
     if new is not None:
-        numbers |= _placed(lens, sight, drawn, new, index, flat, k)
+        numbers |= _placed(lens, drawn, new, index, flat, k, float(numbers["nearest_limit"]))
     words = _words(lens, sight, drawn, numbers)
     everything = images if new is None else joined([images, replace(new, splits=np.full(len(new), "placed"))])
     none = np.zeros(0, np.int64)
@@ -191,18 +183,17 @@ def _view(lens: Embedding, sight: Sight, drawn: Charted, new: Coded | None) -> V
         everything.thumbs[len(images) :],
         [] if new is None else _titles(drawn.classes, new),
     )
-    return View(picture, numbers, words, _AXES, {f"{Path(lens.map).stem if lens.map else 'embedding'}.html": html})
+    return View(picture, numbers, words, _AXES, {"embedding.html": html})
 
 
 def _placed(
-    lens: Embedding, sight: Sight, drawn: Charted, new: Coded, index: Index, flat: Index, k: int
+    lens: Embedding, drawn: Charted, new: Coded, index: Index, flat: Index, k: int, limit: float
 ) -> dict[str, NDArray[Any]]:
     """Where the new images lie, and how well that keeps their neighbours, against fitting everything anew."""
     chart = drawn.chart
     places = place(chart, new.codes, index)
     near, distance = index.search(new.codes, k)
     beside, _ = flat.search(places, k)
-    _, own = index.search(chart.codes, 1, np.arange(len(chart.codes)))
     found: dict[str, NDArray[Any]] = {
         "new": places,
         "new_codes": new.codes,
@@ -212,7 +203,7 @@ def _placed(
         "new_distance": distance,
         "new_kept": kept(near, beside),
         "new_trust": trustworthiness(chart.codes, new.codes, beside),
-        "unlike": distance[:, 0] > np.quantile(own[:, 0], lens.quantile),
+        "unlike": distance[:, 0] > limit,
     }
     if lens.refit or (lens.refit is None and len(chart.codes) + len(new) <= _REFITTED):
         anew = fit(np.concatenate([chart.codes, new.codes]), chart.method, chart.perplexity, chart.seed).places
