@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
 }
+# of fewer images than by default, to be quick
+LENS_OPTIONS: dict[str, dict[str, Any]] = {"embedding": {"limit": 60}, "neighbours": {"limit": 60}}
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
 
@@ -174,7 +176,7 @@ def test_every_lens_is_finite_and_leaves_nothing_behind(tmp_path: Path, lens: st
         widths=(8,),
     )
     evaluate(run, baselines=False)
-    view = look(run, lens, out=tmp_path)
+    view = look(run, lens, out=tmp_path, **LENS_OPTIONS.get(lens, {}))
     assert view.words
     assert view.numbers
     assert all(np.isfinite(array[~np.isnan(array)]).all() for array in view.numbers.values() if array.dtype.kind == "f")
