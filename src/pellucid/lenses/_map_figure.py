@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OTHER", "colours", "figure"]
+__all__ = ["ALONE", "OTHER", "colours", "figure"]
 
 _PALETTE = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2", "#ff9da7", "#7f7f7f",
     "#1b6f8f", "#b5651d", "#2f6b2b", "#8c2d3c", "#5d3a80", "#4a3426", "#a38a12", "#2c7a74", "#c2577a", "#3d3d3d",
 )  # fmt: skip
-OTHER = "#c8c8c8"  # of classes beyond the twenty commonest, and of images without one
+OTHER, ALONE = "#c8c8c8", "#4a6fa5"  # of classes beyond the twenty commonest; of all images where there are no classes
 _SHOWN = 12  # new images that are drawn beside the map
 
 
@@ -61,7 +61,9 @@ def figure(
     # those unlike anything first: a person wants to see these
     first = np.argsort(~unlike, kind="stable")[:_SHOWN]
     shown = len(first)
-    drawing = Figure(figsize=(7.4 if shown else 5.6, 4.9), dpi=150, layout="constrained")
+    across, along = np.ptp(places, axis=0)
+    tall = float(np.clip(5.2 * along / max(across, 1e-12), 3.6, 5.2)) + 0.4
+    drawing = Figure(figsize=(7.4 if shown else 5.6, tall), dpi=150, layout="constrained")
     if shown:
         left, right = drawing.subfigures(1, 2, width_ratios=(5.1, 1.9), squeeze=False)[0]
         _strip(right, thumbs[first], [titles[i] for i in first], unlike[first])
@@ -89,7 +91,12 @@ def _scatter(axes: Axes, places: NDArray[np.float64], labels: NDArray[np.int64],
     size = float(np.clip(4000 / len(places), 2, 14))
     order = np.random.default_rng(0).permutation(len(places))  # no class lies on top of all others
     axes.scatter(
-        places[order, 0], places[order, 1], s=size, c=[paint.get(int(i), OTHER) for i in labels[order]], lw=0, alpha=0.8
+        places[order, 0],
+        places[order, 1],
+        s=size,
+        c=[paint.get(int(i), OTHER if paint else ALONE) for i in labels[order]],
+        lw=0,
+        alpha=0.8,
     )
     if not paint:
         return

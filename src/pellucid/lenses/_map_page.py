@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._map_figure import OTHER, colours
+from pellucid.lenses._map_figure import ALONE, OTHER, colours
 
 __all__ = ["page"]
 
@@ -58,6 +58,7 @@ def page(
     from markupsafe import Markup
 
     sheet, columns, thumbs = _sheet(thumbs[:_MOST_PICTURED])
+    paint = colours(labels[:fitted])
     data: dict[str, Any] = {
         "x": _short(places[:, 0]),
         "y": _short(places[:, 1]),
@@ -70,8 +71,8 @@ def page(
         "name": list(map(str, names)),
         "split": list(map(str, splits)),
         "classes": {int(i): str(classes[i]) for i in np.unique(labels) if 0 <= i < len(classes)},
-        "palette": colours(labels[:fitted]),
-        "other": OTHER,
+        "palette": paint,
+        "other": OTHER if paint else ALONE,
         "side": thumbs.shape[1],
         "columns": columns,
         "pictured": len(thumbs),

@@ -20,7 +20,7 @@ __all__ = ["Pair", "figure"]
 
 _MOST_ROWS, _MOST_NEAR, _MOST_PAIRS = 10, 8, 8  # drawn; the numbers hold all
 _INCHES, _CELL = 0.92, 1.3  # a cell's width, and its height in widths: two lines and an image
-_ASKED, _SAME, _OTHER, _DUPLICATE = "#222222", "#59a14f", "#e15759", "#d01c1c"
+_ASKED, _PLAIN, _SAME, _OTHER, _DUPLICATE = "#222222", "#b0b0b0", "#59a14f", "#e15759", "#d01c1c"
 _SHORT = {"train": "train", "val": "val", "test": "test", "given": ""}
 
 
@@ -59,9 +59,10 @@ def figure(
         _image(axes, 0, i * _CELL, asked.thumbs[i], title, _ASKED)
         for j in range(k):
             other = int(near[i, j])
-            same = searched.labels[other] == label or label < 0 or searched.labels[other] < 0
+            unknown = label < 0 or searched.labels[other] < 0
+            agreed = _PLAIN if unknown else _SAME if searched.labels[other] == label else _OTHER
             title = f"{_about(sight, searched, other)}\n{distance[i, j]:.3g}"
-            _image(axes, j + 1, i * _CELL, searched.thumbs[other], title, _SAME if same else _OTHER)
+            _image(axes, j + 1, i * _CELL, searched.thumbs[other], title, agreed)
     if shown:
         across = "across splits" if len(np.unique(searched.splits)) > 1 else "among them"
         axes.text(0.04, rows * _CELL + 0.28, f"near-duplicates {across}, with their distance and mean difference of pixels",
