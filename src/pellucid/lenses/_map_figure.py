@@ -57,6 +57,7 @@ def figure(
         titles: (Q,) a line about each.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import Normal, Stroke
 
     # those unlike anything first: a person wants to see these
     first = np.argsort(~unlike, kind="stable")[:_SHOWN]
@@ -76,6 +77,8 @@ def figure(
     for k, i in enumerate(first):
         axes.annotate(str(k + 1), new[i], (4, 4), textcoords="offset points", fontsize=7, weight="bold", color=edge[i],
                       zorder=6)  # fmt: skip
+    for text in axes.texts:
+        text.set_path_effects([Stroke(linewidth=2, foreground="white"), Normal()])
     axes.set(xticks=[], yticks=[], xlabel=f"{what} 1", ylabel=f"{what} 2")
     axes.set_aspect("equal", adjustable="datalim")
     axes.xaxis.label.set_fontsize(8)
