@@ -73,8 +73,9 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         for parameter, kept in optimizer.state.items():
             for entry, value in kept.items():
-                if value.shape == parameter.shape:  # a fused step walks both through memory: they must lie alike
-                    kept[entry] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                # a fused step walks weights and moments through memory: they must lie alike (channels_last)
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    kept[entry] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
     return numbers
 
 

@@ -166,7 +166,12 @@ def nothing(images: Any) -> bool:
 
 
 def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) to (C, *size): the shorter side brought to size / 0.875, then the middle, as ImageNet models are tested."""
+    """(C, H, W) to (C, *size): the shorter side brought to size / 0.875, then the middle, as ImageNet models are tested.
+
+    An image of just that size is taken as it is: a picture that was written at the model's size is the same when read back.
+    """
+    if tuple(image.shape[1:]) == size:
+        return image
     scale = max(side / have for side, have in zip(size, image.shape[1:], strict=True)) / 0.875
     tall, wide = (max(side, round(have * scale)) for side, have in zip(size, image.shape[1:], strict=True))
     scaled = F.interpolate(image[None], (tall, wide), mode="bilinear", antialias=True)[0]
@@ -193,6 +198,7 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
     if not places:
         raise UsageError(next(iter(given.faults.values())))
     row = {place: i for i, place in enumerate(given.places)}
+    planes = int(run.info["model"]["channels"])
 
     def read(chunk: Sequence[int]) -> Sequence[Tensor]:
         chosen = [places[i] for i in chunk]
@@ -205,6 +211,12 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
         )
         found: dict[int, Tensor] = {}
         for at, batch in inputs(run, part, _CHUNK, torch.device("cpu")):
+            if batch.shape[1] != planes:  # the task adds planes of its own, such as a mask
+                pixels = (batch * 255).round().to(torch.uint8)
+                places_of = torch.tensor(at)
+                batch, _ = run.task.prepare(
+                    Batch(pixels, {}, places_of), Draws.images(int(run.info["seed"]), places_of), training=False
+                )
             found |= dict(zip(at, batch, strict=True))
         return [found[place] for place in chosen]
 
@@ -286,6 +298,7 @@ def _trial(session: Session) -> Trial:
     model = copy.deepcopy(session.model).train()
     players = task.players(model)
     optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
+    factor = {id(player): task.rates.get(name, 1.0) for name, player in players.items()}
     taken = 0
 
     def step(rate: float) -> float:
@@ -302,7 +315,7 @@ def _trial(session: Session) -> Trial:
             for player, losses in task.steps(model, input, target):
                 optimizer = optimizers[id(player)]
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * factor[id(player)]
                 optimizer.zero_grad()
                 losses["loss"].backward()  # type: ignore[no-untyped-call]
                 if recipe.clip is not None:

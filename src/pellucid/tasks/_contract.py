@@ -89,6 +89,9 @@ class Task(ABC):
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "dense", "map", "latent", …
     asking: ClassVar[type[Asking]] = Asking  # what else `predict` may be asked
+    chooses: ClassVar[bool] = (
+        True  # whether the validation's `main` picks the weights that are kept; else the last stay
+    )
 
     @property
     @abstractmethod
