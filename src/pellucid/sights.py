@@ -198,6 +198,7 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
     if not places:
         raise UsageError(next(iter(given.faults.values())))
     row = {place: i for i, place in enumerate(given.places)}
+    planes = int(run.info["model"]["channels"])
 
     def read(chunk: Sequence[int]) -> Sequence[Tensor]:
         chosen = [places[i] for i in chunk]
@@ -210,6 +211,12 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
         )
         found: dict[int, Tensor] = {}
         for at, batch in inputs(run, part, _CHUNK, torch.device("cpu")):
+            if batch.shape[1] != planes:  # the task adds planes of its own, such as a mask
+                pixels = (batch * 255).round().to(torch.uint8)
+                places_of = torch.tensor(at)
+                batch, _ = run.task.prepare(
+                    Batch(pixels, {}, places_of), Draws.images(int(run.info["seed"]), places_of), training=False
+                )
             found |= dict(zip(at, batch, strict=True))
         return [found[place] for place in chosen]
 
@@ -291,6 +298,7 @@ def _trial(session: Session) -> Trial:
     model = copy.deepcopy(session.model).train()
     players = task.players(model)
     optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
+    factor = {id(player): task.rates.get(name, 1.0) for name, player in players.items()}
     taken = 0
 
     def step(rate: float) -> float:
@@ -307,7 +315,7 @@ def _trial(session: Session) -> Trial:
             for player, losses in task.steps(model, input, target):
                 optimizer = optimizers[id(player)]
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * factor[id(player)]
                 optimizer.zero_grad()
                 losses["loss"].backward()  # type: ignore[no-untyped-call]
                 if recipe.clip is not None:

@@ -75,7 +75,7 @@ def figure(sight: Sight, found: Sequence[Fooled], curve: Curve | None, method: s
     for axes in grid.flat:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
-        _row(sight, grid[k // across, 3 * (k % across) : 3 * (k % across) + 3], one, method, epsilon)
+        _row(sight, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
     if parts is not None:
         panels = iter(np.ravel(parts[1, 0].subplots(1, sum(below), squeeze=False)))
         if curve is not None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,23 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["picture", "show", "stacked"]
+__all__ = ["Known", "picture", "show", "stacked"]
 
 _BLOCKY = 96  # px: smaller images are drawn with their pixels to be seen
+
+
+@final
+class Known:
+    """What is made one by one, of a number that is known: what `Sight.progress` needs for a bar."""
+
+    def __init__(self, items: Iterable[Any], count: int) -> None:
+        self._items, self._count = items, count
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return self._count
 
 
 def stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

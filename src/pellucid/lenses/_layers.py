@@ -37,6 +37,8 @@ def guarded(*modules: Any) -> Iterator[None]:
     ]
     weights = [(p, p.requires_grad, p.grad) for part in parts for p in part.parameters(recurse=False)]
     try:
+        for weight, _, _ in weights:
+            weight.grad = None  # a backward pass would add to it
         for part in parts:
             part.training = False
             if isinstance(getattr(part, "inplace", None), bool):

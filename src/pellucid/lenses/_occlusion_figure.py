@@ -42,6 +42,7 @@ class Found:
     drop: NDArray[np.float64]  # (rows, columns)
     winner: NDArray[np.int64]  # (rows, columns): the most probable class, -1: none
     map: NDArray[np.float64]  # (H, W)
+    agreement: float | None = None  # rank correlation with fp32, where it was computed in bf16
 
 
 def figure(sight: Sight, found: Sequence[Found]) -> Figure:

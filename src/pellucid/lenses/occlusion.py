@@ -15,11 +15,13 @@ from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
-from pellucid.lenses._images import stacked
+from pellucid.lenses._images import Known, stacked
+from pellucid.lenses._occluded import outputs
 from pellucid.lenses._occlusion_figure import Found, figure
 
 __all__ = ["Occlusion"]
 
+_COMPARED = 200  # places that bf16 is compared with fp32 on
 _AXES = {
     "drop": ("image", "row", "column"),
     "score_at": ("image", "row", "column"),
@@ -28,7 +30,7 @@ _AXES = {
     "top": ("image", "row"),
     "left": ("image", "column"),
     "size": ("image", "height and width"),
-    **dict.fromkeys(("class", "score", "patch", "stride"), ("image",)),
+    **dict.fromkeys(("class", "score", "patch", "stride", "fp32_rank_correlation"), ("image",)),
 }
 
 
@@ -57,10 +59,16 @@ class Occlusion(Lens):
     """what covers: the image's mean colour, black, the blurred image, or noise"""
     follow: str | None = None
     """the class whose probability is followed, by name or number; by default each image's top one"""
+    whole: bool = False
+    """compute every covered image from the start, instead of what the patch can reach; slower, and the same"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is faster and can change the map: its rank correlation with fp32 on some of the places is told"""
 
     def __post_init__(self) -> None:
         if self.fill not in ("mean", "zero", "blur", "noise"):
             raise UsageError(f"fill={self.fill!r}: is not known; choose mean, zero, blur or noise.")
+        if self.precision not in ("fp32", "bf16"):
+            raise UsageError(f"precision={self.precision!r}: is not known; choose fp32 or bf16.")
         for name, value in (("patch", self.patch), ("stride", self.stride)):
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value}: must be at least 1 px; give another.")
@@ -69,7 +77,8 @@ class Occlusion(Lens):
     def look(self, sight: Sight) -> View:
         if sight.model is None or sight.images is None or not len(sight.images):
             raise UsageError("lens='occlusion': needs a model and at least one image; name an image file.")
-        found = [self._one(sight, image) for image in sight.progress(sight.images, "covering")]
+        alone = len(sight.images) == 1
+        found = [self._one(sight, image, alone) for image in sight.progress(sight.images, "covering")]
         numbers: dict[str, NDArray[Any]] = {
             "drop": stacked([one.drop for one in found]),
             "score_at": stacked([one.score - one.drop for one in found]),
@@ -83,9 +92,11 @@ class Occlusion(Lens):
             "patch": np.array([one.patch for one in found]),
             "stride": np.array([one.stride for one in found]),
         }
-        return View(figure(sight, found), numbers, _words(sight, found), _AXES)
+        if self.precision == "bf16":
+            numbers["fp32_rank_correlation"] = np.array([one.agreement for one in found])
+        return View(figure(sight, found), numbers, _words(sight, found), {name: _AXES[name] for name in numbers})
 
-    def _one(self, sight: Sight, image: Tensor) -> Found:
+    def _one(self, sight: Sight, image: Tensor, alone: bool) -> Found:
         """What covering does to one image."""
         assert sight.model is not None
         side = min(image.shape[1:])
@@ -99,23 +110,41 @@ class Occlusion(Lens):
         followed, score = self._followed(sight, whole)
         base = float(score(whole)[0])
         cover = self._cover(image, sight.seed)
-        places = [(y, x) for y in tops for x in lefts]
-        batch = sight.room(200.0 * 4 * image.numel(), most=128)
-        drops, winners = [], []
-        for start in range(0, len(places), batch):
-            part = places[start : start + batch]
-            covered = image[None].repeat(len(part), 1, 1, 1)  # (B, C, H, W)
-            for k, (y, x) in enumerate(part):
-                covered[k, :, y : y + patch, x : x + patch] = cover[:, y : y + patch, x : x + patch]
-            output = sight.model(covered)
-            drops.append(base - score(output).double())
-            shares = sight.probabilities(output)
-            winners.append(torch.full((len(part),), -1) if shares is None else shares.argmax(1))
-        shape = len(tops), len(lefts)
-        drop = torch.cat(drops).reshape(shape).cpu().numpy()
-        winner = torch.cat(winners).reshape(shape).cpu().numpy()
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            count, parts = outputs(sight, image, cover, tops, lefts, patch, score, self.whole)
+            drop = np.zeros((len(tops), len(lefts)))
+            winner = np.full(drop.shape, -1)
+            for part in sight.progress(Known(parts, count), "covering") if alone else parts:
+                shape = len(part.rows), len(part.columns)
+                at = np.ix_(part.rows, part.columns)
+                drop[at] = base - score(part.output).double().reshape(shape).cpu().numpy()
+                shares = sight.probabilities(part.output)
+                if shares is not None:
+                    winner[at] = shares.argmax(1).reshape(shape).cpu().numpy()
+        agreement = None
+        if self.precision == "bf16":
+            agreement = self._agreement(sight, image, cover, (tops, lefts, patch), score, base - drop)
         spread = _spread(drop, tops, lefts, patch, image.shape[1:])
-        return Found(image.cpu(), tops, lefts, patch, stride, followed, base, drop, winner, spread)
+        return Found(image.cpu(), tops, lefts, patch, stride, followed, base, drop, winner, spread, agreement)
+
+    def _agreement(
+        self, sight: Sight, image: Tensor, cover: Tensor, grid: Any, score: Callable[[Any], Tensor], found: Any
+    ) -> float:
+        """Rank correlation (Spearman) of the scores with those in fp32, over some of the rows of places."""
+        from scipy.stats import spearmanr
+
+        tops, lefts, patch = grid
+        rows = np.unique(
+            np.linspace(0, len(tops) - 1, min(len(tops), max(2, _COMPARED // len(lefts)))).round().astype(int)
+        )
+        _, parts = outputs(sight, image, cover, [tops[row] for row in rows], lefts, patch, score, self.whole)
+        true = np.zeros((len(rows), len(lefts)))
+        for part in parts:
+            at = np.ix_(part.rows, part.columns)
+            true[at] = score(part.output).double().reshape(len(part.rows), len(part.columns)).cpu().numpy()
+        if np.ptp(true) == 0 or np.ptp(found[rows]) == 0:
+            return float("nan")
+        return float(spearmanr(true.ravel(), found[rows].ravel()).statistic)
 
     def _followed(self, sight: Sight, whole: Any) -> tuple[int, Callable[[Any], Tensor]]:
         """The class that is followed, -1 for none, and the score (B,) of an output."""
@@ -164,7 +193,15 @@ def _spread(
 
 
 def _words(sight: Sight, found: Sequence[Found]) -> str:
-    """The image that a patch changes most."""
+    """The image that a patch changes most, and how far bf16 can be trusted."""
+    said = _finding(sight, found)
+    known = [one.agreement for one in found if one.agreement is not None]
+    if not known:
+        return said
+    return f"{said} In bf16: the rank correlation with fp32 is {np.nanmin(known):.3f}{' at least' if len(known) > 1 else ''}."
+
+
+def _finding(sight: Sight, found: Sequence[Found]) -> str:
     place = int(np.argmax([one.drop.max() for one in found]))
     one = found[place]
     patch, drop, score = one.patch, float(one.drop.max()), one.score

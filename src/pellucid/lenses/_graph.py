@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network as a graph, traced with one image at hand: every node knows its value, and so every shape is a number.
+
+`torch.fx` alone stops at the first `if x.shape[1] == 1`. Here a proxy carries the value that it stands for, so that such
+questions are answered from it; only the batch size stays open. A module whose forward cannot be followed is kept as one
+node, and its neighbours are followed all the same.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor, fx, nn
+
+__all__ = ["Graph", "trace"]
+
+_CONCRETE = ("ndim", "dtype", "device", "is_cuda", "requires_grad", "layout", "is_quantized")
+
+
+@final
+@dataclass(frozen=True)
+class Graph:
+    """The nodes in the order in which they are computed, the value of each for one image, and the modules that they call."""
+
+    root: nn.Module
+    nodes: tuple[fx.Node, ...]
+    values: Mapping[fx.Node, Any]
+    kept: tuple[str, ...]  # modules that are one node because their forward cannot be followed
+
+    def call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """What a node computes."""
+        return self.values[node] if node.op == "get_attr" else _call(self.root, node.op, node.target, args, kwargs)
+
+
+def trace(model: nn.Module, image: Tensor) -> Graph | None:
+    """The graph of a model for images (1, C, H, W) of this size, or None where its own forward cannot be followed.
+
+    >>> import torch
+    >>> graph = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.zeros(1, 1, 5, 5))
+    >>> [(node.op, str(node.target)) for node in graph.nodes]
+    [('placeholder', 'input'), ('call_module', '0'), ('call_module', '1'), ('output', 'output')]
+    """
+    tracer = _Tracer(image)
+    before = set(vars(model))
+    try:
+        graph = tracer.trace(model)
+    except Exception:  # any fault of a forward that meets a proxy instead of a tensor
+        _forget(model, before)
+        return None
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    values = {node: tracer.values[node.name] for node in graph.nodes if node.name in tracer.values}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            values[node] = _attribute(tracer.root, str(node.target))
+        elif node.op == "output":
+            values[node] = fx.node.map_arg(node.args[0], values.__getitem__)
+    _forget(model, before)
+    return Graph(model, tuple(graph.nodes), values, tuple(tracer.kept))
+
+
+@final
+class _Valued(fx.Proxy):
+    """A proxy that answers questions about shape and kind from the value that it stands for."""
+
+    def _value(self) -> Any:
+        tracer: Any = self.tracer
+        return tracer.values[self.node.name]
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._value()
+        if isinstance(value, Tensor):
+            if name in _CONCRETE:
+                return getattr(value, name)
+            if name == "shape":
+                return self._shape(value)
+            if name == "dim":
+                return lambda: value.ndim
+            if name == "size":
+                return lambda dim=None: self._shape(value) if dim is None else self._shape(value)[dim]
+        return super().__getattr__(name)
+
+    def _shape(self, value: Tensor) -> tuple[Any, ...]:
+        """The sizes as numbers, but for the batch's, which stays open."""
+        if not value.ndim:
+            return ()
+        sizes = self.tracer.create_proxy("call_function", getattr, (self, "shape"), {})
+        batch = self.tracer.create_proxy("call_function", operator.getitem, (sizes, 0), {})
+        return batch, *value.shape[1:]
+
+    def __len__(self) -> int:
+        value = self._value()
+        if isinstance(value, Tensor):
+            raise TypeError("the batch size stays open")
+        return len(value)
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, image: Tensor) -> None:
+        super().__init__()
+        self.image = image
+        self.values: dict[str, Any] = {}
+        self.kept: list[str] = []
+        self.computing = False  # a value, in which nothing is to be traced
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Valued(node, self)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
+        plain = [fx.node.map_aggregate(part, self._known) for part in (args, kwargs)]
+        if kind == "placeholder":
+            value: Any = self.image
+        elif kind == "output":
+            value = plain[0]
+        else:
+            if kind == "call_method" and str(target).endswith("_") and not str(target).endswith("__"):
+                raise TypeError(f"{target}: writes into its input")
+            self.computing = True
+            try:
+                value = _call(self.root, kind, target, plain[0], plain[1])
+            finally:
+                self.computing = False
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
+        self.values[proxy.node.name] = value
+        return proxy
+
+    def _known(self, part: Any) -> Any:
+        return self.values[part.node.name] if isinstance(part, fx.Proxy) else part
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self.computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if self.computing:
+            return forward(*args, **kwargs)
+        if self.is_leaf_module(m, self.path_of_module(m)):
+            return super().call_module(m, forward, args, kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:  # its forward cannot be followed: it stays one node
+            self.kept.append(self.path_of_module(m))
+            return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
+
+
+def _call(root: nn.Module, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+    if kind == "call_function":
+        if "inplace" in kwargs:
+            kwargs = {**kwargs, "inplace": False}
+        return target(*args, **kwargs)
+    if kind == "call_method":
+        return getattr(args[0], target)(*args[1:], **kwargs)
+    if kind == "call_module":
+        return root.get_submodule(target)(*args, **kwargs)
+    if kind == "get_attr":
+        return _attribute(root, target)
+    raise TypeError(f"{kind}: is no call")
+
+
+def _forget(model: nn.Module, before: set[str]) -> None:
+    """Take away the constants that tracing put into the model."""
+    for name in set(vars(model)) - before:
+        delattr(model, name)
+
+
+def _attribute(root: nn.Module, path: str) -> Any:
+    found: Any = root
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of activations: which part of a map a change reaches, and cutting and pasting such parts for many places at once.
+
+A place is a row and a column of the grid of patch positions; everything is separable, so that intervals are kept per axis:
+(N, 2) arrays of [first, last + 1). All maps are channels_last, and a batch of windows is (R·C, channels, h, w): R rows
+of places times C columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Ints", "Span", "Window", "cut", "gridded", "padded", "paste", "slid", "span", "spread", "steps"]
+
+Ints = NDArray[np.int64]
+
+
+@final
+@dataclass(frozen=True)
+class Span:
+    """Along one axis: where each place's window starts, and the size that they share."""
+
+    starts: Ints  # (N,)
+    size: int
+
+    def moved(self, by: int) -> Span:
+        """The same windows in the coordinates of a map that is padded (by > 0) or cropped (by < 0) at its start."""
+        return Span(self.starts + by, self.size)
+
+
+@final
+@dataclass(frozen=True)
+class Window:
+    """The changed part of a map, for R × C places; all the rest of the map is as in the image without a patch."""
+
+    data: Tensor  # (R·C, channels, h, w), channels_last
+    rows: Span
+    columns: Span
+
+
+def span(interval: Ints, length: int) -> Span:
+    """Windows of one size, inside a map of `length`, that hold each interval.
+
+    >>> span(np.array([[0, 3], [2, 6], [5, 8]]), 8)
+    Span(starts=array([0, 2, 4]), size=4)
+    """
+    size = int((interval[:, 1] - interval[:, 0]).max())
+    return Span(np.minimum(interval[:, 0], length - size), size)
+
+
+def slid(interval: Ints, kernel: int, stride: int, padding: int, dilation: int, length: int) -> Ints:
+    """The outputs of a sliding kernel that see something of each interval, in a map of `length`.
+
+    >>> slid(np.array([[0, 1], [4, 6]]), kernel=3, stride=2, padding=1, dilation=1, length=8).tolist()
+    [[0, 1], [2, 4]]
+    """
+    first = -((-(interval[:, 0] + padding - dilation * (kernel - 1))) // stride)
+    last = (interval[:, 1] - 1 + padding) // stride + 1
+    return _inside(first, last, length)
+
+
+def spread(interval: Ints, kernel: int, stride: int, padding: int, dilation: int, length: int) -> Ints:
+    """The outputs of a transposed convolution that each interval reaches, in a map of `length`."""
+    first = interval[:, 0] * stride - padding
+    last = (interval[:, 1] - 1) * stride - padding + dilation * (kernel - 1) + 1
+    return _inside(first, last, length)
+
+
+def _inside(first: Ints, last: Ints, length: int) -> Ints:
+    """Intervals inside [0, length), each with at least one element."""
+    first = np.clip(first, 0, length - 1)
+    return np.stack([first, np.clip(last, first + 1, length)], 1)
+
+
+def steps(starts: Ints) -> Iterator[tuple[int, int, int]]:
+    """Runs (from, to, step) in which starts grow evenly.
+
+    >>> list(steps(np.array([0, 0, 0, 1, 2, 3])))
+    [(0, 3, 0), (3, 6, 1)]
+    """
+    begin = 0
+    while begin < len(starts):
+        end = begin + 1
+        step = int(starts[end] - starts[begin]) if end < len(starts) else 0
+        while end < len(starts) and step >= 0 and starts[end] - starts[end - 1] == step:
+            end += 1
+        yield begin, end, max(step, 0)
+        begin = end
+
+
+def cut(clean: Tensor, rows: Span, columns: Span) -> Tensor:
+    """(R·C, channels, h, w): the windows of a map (1, channels, H, W) that is channels_last and contiguous.
+
+    >>> map = torch.arange(16.0).reshape(1, 1, 4, 4).contiguous(memory_format=torch.channels_last)
+    >>> cut(map, Span(np.array([0, 2]), 2), Span(np.array([1]), 1)).flatten(1).tolist()
+    [[1.0, 5.0], [9.0, 13.0]]
+    """
+    channels, width = clean.shape[1], clean.shape[3]
+    whole = torch.empty(
+        (len(rows.starts), len(columns.starts), rows.size, columns.size, channels),
+        dtype=clean.dtype,
+        device=clean.device,
+    )
+    line = width * channels
+    for top, bottom, down in steps(rows.starts):
+        for left, right, across in steps(columns.starts):
+            offset = clean.storage_offset() + int(rows.starts[top]) * line + int(columns.starts[left]) * channels
+            whole[top:bottom, left:right] = clean.as_strided(
+                (bottom - top, right - left, rows.size, columns.size, channels),
+                (down * line, across * channels, line, channels, 1),
+                offset,
+            )
+    return whole.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def paste(into: Tensor, rows: Span, columns: Span, window: Window) -> None:
+    """Write a window's data into the windows `into` (R·C, channels, h, w) that stand at rows and columns, where they meet."""
+    shape = len(rows.starts), len(columns.starts)
+    target = gridded(into, shape)  # (R, C, h, w, channels)
+    source = gridded(window.data, shape)
+    for top, bottom, y in _alike(window.rows.starts - rows.starts):
+        for left, right, x in _alike(window.columns.starts - columns.starts):
+            here, there = _meeting(y, window.rows.size, rows.size)
+            along, beside = _meeting(x, window.columns.size, columns.size)
+            target[top:bottom, left:right, here, along] = source[top:bottom, left:right, there, beside]
+
+
+def gridded(windows: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(R·C, channels, h, w) as (R, C, h, w, channels), without a copy where it is channels_last."""
+    lines = windows.permute(0, 2, 3, 1)
+    return lines.reshape(*shape, *lines.shape[1:])
+
+
+def _alike(offsets: Ints) -> Iterator[tuple[int, int, int]]:
+    """Runs (from, to, value) of equal offsets."""
+    edges = [0, *(np.flatnonzero(np.diff(offsets)) + 1).tolist(), len(offsets)]
+    for begin, end in itertools.pairwise(edges):
+        yield begin, end, int(offsets[begin])
+
+
+def _meeting(offset: int, size: int, room: int) -> tuple[slice, slice]:
+    """Where a piece of `size` at `offset` lies in a room, and which part of it that is."""
+    first, last = max(offset, 0), min(offset + size, room)
+    last = max(first, last)
+    return slice(first, last), slice(first - offset, last - offset)
+
+
+def padded(clean: Tensor, pads: Sequence[int], fill: float = 0.0) -> Tensor:
+    """A map (1, C, H, W) with (left, right, top, bottom) px around it, channels_last."""
+    whole = F.pad(clean, list(pads), value=fill) if any(pads) else clean
+    return whole.contiguous(memory_format=torch.channels_last)
