@@ -198,11 +198,15 @@ def test_what_is_imported_is_declared() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    required = project["dependencies"] + project["optional-dependencies"]["export"]
+    required = project["dependencies"] + [
+        word for extra in ("export", "index", "umap") for word in project["optional-dependencies"][extra]
+    ]
     declared = {word.split(">=")[0].split("[")[0] for word in required}
     modules = {
         "huggingface_hub": "huggingface-hub",
         "PIL": "pillow",
+        "faiss": "faiss-cpu",
+        "umap": "umap-learn",
         "skimage": "scikit-image",
         "sklearn": "scikit-learn",
     }
