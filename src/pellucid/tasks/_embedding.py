@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from pellucid.data.dataset import Batch
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.tasks import _clustering
-
-if TYPE_CHECKING:
-    from pellucid.tasks.cluster import Cluster
+from pellucid.tasks._cluster_asking import Clustering
 
 __all__ = ["Assigned", "Views", "codes_of", "losses", "partition", "settle", "through"]
 
@@ -80,7 +78,7 @@ def _inner(model: nn.Module) -> Any:
     return getattr(model, "module", model)
 
 
-def losses(task: Cluster, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+def losses(task: Clustering, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
     """The reconstruction of the unchanged image, and what draws codes together; every part is free of the data's scale."""
     inner, unit = _inner(model), task.agreement > 0
     if not isinstance(target, Views):  # validation
@@ -98,7 +96,7 @@ def losses(task: Cluster, model: nn.Module, input: Tensor, target: Target) -> di
 
 
 def _training(
-    task: Cluster, inner: Any, code: Tensor, picture: Tensor, clean: Tensor, own: Tensor
+    task: Clustering, inner: Any, code: Tensor, picture: Tensor, clean: Tensor, own: Tensor
 ) -> dict[str, Tensor]:
     images, unit = len(clean), task.agreement > 0
     found = {"reconstruction": _unexplained(picture, torch.cat([clean, clean]) if unit else clean)}
@@ -183,7 +181,7 @@ def _squared(code: Tensor, centres: Tensor) -> Tensor:
 
 
 def settle(
-    task: Cluster, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    task: Clustering, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
 ) -> None:
     """Fit the clusters to the codes of the training images, and keep them with what tells a strange image."""
     kept, unit = _inner(model).kept, task.agreement > 0
@@ -220,7 +218,7 @@ def settle(
 
 
 def partition(
-    task: Cluster, codes: _clustering.Codes, k: int, seed: int, restarts: int, start: bool = False
+    task: Clustering, codes: _clustering.Codes, k: int, seed: int, restarts: int, start: bool = False
 ) -> dict[str, Tensor]:
     """Clusters fitted to codes (N, D) alone, as the task's method does; `start`: those that dec sets out from."""
     if not np.isfinite(codes).all():
