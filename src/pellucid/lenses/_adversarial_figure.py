@@ -90,7 +90,7 @@ def _row(sight: Sight, axes: Sequence[Axes], one: Fooled, method: str, epsilon: 
     # ±ε from black to white around grey: what was added, magnified
     times = 1 / (2 * epsilon)
     enlarged = 0.5 + times * (one.adversarial - one.clean)
-    show(axes[1], enlarged, f"{method}, ±{said(epsilon)}\nmagnified {times:.3g}×", color="0.35")
+    show(axes[1], enlarged, f"{method}, ±{said(epsilon)}\nmagnified {times:.0f}×", color="0.35")
     least = f"smallest ε that fools: {one.smallest}/{LEVELS}" if one.smallest else ""
     least = "no ε tried fools" if one.smallest is None else least
     colour = _RED if one.fooled else "0.15"

@@ -55,7 +55,6 @@ def page(
         coloured: what the colours mean.
     """
     from jinja2 import Environment, select_autoescape
-    from markupsafe import Markup
 
     sheet, columns, thumbs = _sheet(thumbs[:_MOST_PICTURED])
     paint = colours(labels[:fitted])
@@ -83,7 +82,7 @@ def page(
     written = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     text = files("pellucid").joinpath("templates/map.html").read_text(encoding="utf-8")
     template = Environment(autoescape=select_autoescape(default_for_string=True)).from_string(text)
-    return template.render(title=title, words=words, coloured=coloured, data=Markup(written)).encode()
+    return template.render(title=title, words=words, coloured=coloured, data=written).encode()
 
 
 def _sheet(thumbs: NDArray[np.uint8]) -> tuple[str, int, NDArray[np.uint8]]:
