@@ -199,7 +199,7 @@ def settle(
             k = len(kept["centres"])
     going_on = "drawn" in kept and epoch > first
     if going_on and task.method == "dec":
-        found = {"centres": kept["centres"]}
+        found = _nearer(codes, kept["centres"], k, seed, unit)
     elif going_on:
         found = _clustering.kmeans(array, k, seed, start=kept["centres"].cpu().numpy())
     else:
@@ -215,6 +215,20 @@ def settle(
         error_reach=torch.quantile(errors, 1 - task.unlike / 2),
         sizes=torch.bincount(assigned.cluster, minlength=k),
     )
+
+
+def _nearer(codes: Tensor, centres: Tensor, k: int, seed: int, unit: bool) -> dict[str, Tensor]:
+    """The centres as they are, or those of k-means started anew, where the codes lie nearer to these.
+
+    Centres that follow their codes never leave a group that they share, nor one that they have alone; codes that are drawn to
+    clusters part into their own groups more and more clearly, so that a new start finds better ones.
+    """
+    found = [{"centres": centres}, _clustering.kmeans(codes.cpu().numpy(), k, seed)]
+    if unit:
+        found[1] = {"centres": F.normalize(found[1]["centres"], dim=1)}
+    found[1] = {"centres": found[1]["centres"].to(codes.device)}
+    scatter = [float(_clustering.assign(codes, each).distance.square().mean()) for each in found]
+    return found[int(scatter[1] < scatter[0])]
 
 
 def partition(
