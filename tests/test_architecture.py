@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("run", "recipe", "settings", "checkpoint", "machine", "answers", "snapshots"),
     ("inference", "exporting"),
-    ("session", "journal", "training", "comparison", "difference", "sidebyside", "sights", "looking"),
+    ("session", "journal", "training", "merging", "comparison", "difference", "sidebyside", "sights", "looking"),
     ("reporting", "wording"),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
@@ -181,7 +181,7 @@ def test_help_imports_no_torch() -> None:
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    names = ["Run", "compare", "evaluate", "export", "load", "look", "predict", "report", "sweep", "train"]
+    names = ["Run", "compare", "evaluate", "export", "load", "look", "merge", "predict", "report", "sweep", "train"]
     assert pellucid.__all__ == names
     assert all(callable(getattr(pellucid, name)) for name in names)
     # a module of a verb's name would be put in the verb's place by its own import
@@ -198,13 +198,18 @@ def test_what_is_imported_is_declared() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    required = project["dependencies"] + project["optional-dependencies"]["export"]
+    extras = project["optional-dependencies"]
+    offered = [word for name in extras if name not in ("bench", "dev", "serve") for word in extras[name]]
+    required = project["dependencies"] + offered
     declared = {word.split(">=")[0].split("[")[0] for word in required}
     modules = {
+        "cv2": "opencv-python-headless",
+        "faiss": "faiss-cpu",
         "huggingface_hub": "huggingface-hub",
         "PIL": "pillow",
         "skimage": "scikit-image",
         "sklearn": "scikit-learn",
+        "umap": "umap-learn",
     }
     for file in FILES:
         for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
@@ -216,7 +221,7 @@ def test_what_is_imported_is_declared() -> None:
                 assert modules.get(name, name) in declared, f"{file} imports {name}"
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in constraints.splitlines() if "==" in line}
-    tools = {word.split(">=")[0] for word in project["optional-dependencies"]["dev"] if not word.startswith("pellucid")}
+    tools = {word.split(">=")[0] for word in extras["dev"] if not word.startswith("pellucid")}
     assert pinned >= declared | tools
     assert "://" not in constraints, "a registry's address"
 

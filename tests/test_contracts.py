@@ -26,6 +26,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "timm": {"name": "test_resnet.r160_in1k"},
     "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
+    "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
+    "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
 }
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
@@ -59,7 +61,7 @@ def test_every_task_with_every_model_that_fits(tmp_path: Path, task: str, model:
     assert isinstance(loaded, Run)
     one, other = made.model(), loaded.model()
     assert not one.training
-    images = torch.rand(4, loaded.channels, *loaded.size)
+    images = torch.rand(4, made.task.inputs(dataset), *loaded.size)
     with torch.no_grad():
         torch.testing.assert_close(one(images), other(images))
         torch.testing.assert_close(one(images[1:2]), one(images)[1:2], rtol=1e-4, atol=1e-5)

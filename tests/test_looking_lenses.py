@@ -89,12 +89,14 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         assert after[what] == value, what
 
 
+# of fewer images than by default, to be quick
+OPTIONS: dict[str, dict[str, Any]] = {"embedding": {"limit": 60}, "neighbours": {"limit": 60}}
 IMAGES = [np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)]
 
 
 @pytest.mark.parametrize("lens", LENSES)
 def test_every_lens_is_finite_and_names_its_axes(run: Run, tmp_path: Path, lens: str) -> None:
-    view = look(run, lens, out=tmp_path)
+    view = look(run, lens, out=tmp_path, **OPTIONS.get(lens, {}))
     assert view.words.strip()
     assert view.numbers
     assert all(np.isfinite(array[~np.isnan(array)]).all() for array in view.numbers.values() if array.dtype.kind == "f")

@@ -22,13 +22,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "timm": {"name": "mobilenetv3_small_050"},
     "unet": {"widths": (8, 16)},
     "conv_autoencoder": {"widths": (8, 16), "code": 4},
+    "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
+    "lenet": {"widths": (8, 16), "hidden": (32, 32)},
 }
 MODELS = _catalog.names("models")
+BOUND = ("mlp", "lenet", "autoencoder", "vae", "conv_vae", "gan", "conv_gan")  # to the size of their training images
 
 
 def made(name: str, /, channels: int = 1, outputs: int | None = None, side: int = 32, **given: Any) -> Any:
     kind = _catalog.find("models", name)
-    answers = outputs or (channels if kind.output == "map" else 5)  # type: ignore[attr-defined]
+    pictured = ("map", "code", "distribution", "adversarial")
+    answers = outputs or (channels if kind.output in pictured else 5)  # type: ignore[attr-defined]
     torch.manual_seed(0)
     description = {"name": name, "channels": channels, "outputs": answers, "size": [side, side]}
     return build({**description, "options": {**SMALL.get(name, {}), **given}})
@@ -64,7 +68,16 @@ def test_the_answer_has_the_shape_that_the_output_says(name: str, channels: int)
     images = torch.rand(2, channels, 32, 32)
     with torch.no_grad():
         answer = model(images)
-    assert answer.shape == {"vector": (2, 5), "map": (2, channels, 32, 32)}[model.output]
+    whole = (2, channels, 32, 32)
+    shapes = {
+        "vector": (2, 5),
+        "dense": (2, 5),
+        "map": whole,
+        "code": whole,
+        "distribution": whole,
+        "adversarial": (2, 1),
+    }
+    assert answer.shape == shapes[model.output]
     assert answer.dtype == torch.float32
     assert isinstance(model.normalize, Normalize)
     assert model.fixed_size in (None, (32, 32))
@@ -92,7 +105,14 @@ def test_channels_last_computes_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_gradient_reaches_every_parameter(name: str) -> None:
     model = lively(made(name, 3)).train()
-    answer = model(pictures(4))
+    codes = (torch.randn(4, model.latent),) if model.output == "adversarial" else ()
+    if model.output == "code":  # every quality has steps of its own, and the density learns from the bits alone
+        codes = (torch.arange(model.prior.qualities),)
+    answer = model(pictures(len(codes[0]) if codes else 4), *codes)
+    if model.output == "code":
+        answer = answer[0] + answer[1][:, None, None, None]
+    if model.output == "map" and hasattr(model, "critic"):  # what it says of input and answer
+        answer = model.critic(torch.cat([pictures(4), answer], dim=1))
     (answer * torch.randn(answer.shape)).sum().backward()  # a sum alone has no gradient behind a normalisation
     silent = [title for title, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert silent == []
@@ -117,7 +137,7 @@ def test_every_option_has_a_type_a_default_and_a_meaning(name: str) -> None:
         assert json.loads(json.dumps({option: default})) is not None
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("mlp", "autoencoder")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in BOUND])
 def test_models_that_are_bound_to_no_size_take_others(name: str) -> None:
     model = made(name, 1).eval()
     assert model.fixed_size is None
@@ -280,7 +300,8 @@ def test_the_layer_table_adds_up_and_leaves_the_model_as_it_was(name: str) -> No
     before = {title: tensor.clone() for title, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     rows = layer_table(model, (32, 32))
-    assert sum(row["parameters"] for row in rows) == parameter_count(model)
+    answering = model.generator if hasattr(model, "critic") else model
+    assert sum(row["parameters"] for row in rows) == parameter_count(answering)
     assert modes == [module.training for module in model.modules()]
     assert all(torch.equal(tensor, before[title]) for title, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

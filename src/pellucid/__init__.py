@@ -7,12 +7,13 @@
     look(run, lens, images)                   how the model sees
     compare(runs), sweep(task, …)             several runs side by side
     report(run)                               one self-contained HTML page
+    merge(run, threshold)                     redundant filters made one, the smaller models trained on
     export(run)                               ONNX and torch.export files
     load(path)                                a `Run` from its folder
 
 >>> import pellucid
 >>> sorted(pellucid.__all__)
-['Run', 'compare', 'evaluate', 'export', 'load', 'look', 'predict', 'report', 'sweep', 'train']
+['Run', 'compare', 'evaluate', 'export', 'load', 'look', 'merge', 'predict', 'report', 'sweep', 'train']
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from pellucid.exporting import export
     from pellucid.inference import evaluate, predict
     from pellucid.looking import look
+    from pellucid.merging import merge
     from pellucid.reporting import report
     from pellucid.run import Run, load
     from pellucid.training import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "compare", "evaluate", "export", "load", "look", "predict", "report", "sweep", "train"]
+__all__ = ["Run", "compare", "evaluate", "export", "load", "look", "merge", "predict", "report", "sweep", "train"]
 
 # name -> module: torch takes seconds to import, so that nothing is imported before it is asked for (PEP 562)
 _HOME = {
@@ -41,6 +43,7 @@ _HOME = {
     "export": "exporting",
     "load": "run",
     "look": "looking",
+    "merge": "merging",
     "predict": "inference",
     "report": "reporting",
     "sweep": "comparison",

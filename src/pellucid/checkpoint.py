@@ -71,6 +71,11 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
                 position, entry = key.split("/")[2:]
                 state.setdefault(int(position), {})[entry] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for parameter, kept in optimizer.state.items():
+            for entry, value in kept.items():
+                # a fused step walks weights and moments through memory: they must lie alike (channels_last)
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    kept[entry] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
     return numbers
 
 

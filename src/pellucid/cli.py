@@ -23,6 +23,7 @@ COMMANDS = {
     "look": "see how a model sees, through a lens",
     "compare": "set runs side by side: measures, times, and whether a difference is real",
     "sweep": "train the same task over lists of options, and compare",
+    "merge": "merge redundant filters of a model, and train the smaller ones on",
     "report": "write one self-contained HTML page about a run",
     "export": "write a run's model as ONNX and torch.export files",
     "data": "say what is in a data set, and what is wrong with it",

@@ -22,6 +22,7 @@ __all__ = [
     "export",
     "list",
     "look",
+    "merge",
     "predict",
     "report",
     "sweep",
@@ -180,6 +181,28 @@ def compare(runs: tuple[Path, ...] = (), /, *, out: Path | None = None) -> int:
     from pellucid.comparison import compare as verb
 
     showing.compared(verb([*runs] or _runs(), out))
+    return 0
+
+
+def merge(
+    run: Path,
+    /,
+    *,
+    threshold: tuple[float, ...] = (0.9, 0.8, 0.7),
+    epochs: int = 3,
+    out: Path | None = None,
+) -> int:
+    """Merge redundant filters of a run's model, and train each smaller model on until nothing merges.
+
+    Args:
+        run: the run's folder.
+        threshold: cosine similarities above which filters are merged, from -1 to 1.
+        epochs: of training on, after each merging.
+        out: the folder for the smaller models' runs, the table and the pictures; by default merged/ in the run's.
+    """
+    from pellucid.merging import merge as verb
+
+    showing.merged(verb(run, threshold, out, epochs=epochs))
     return 0
 
 

@@ -268,7 +268,7 @@ def _sight(run: Run, data: Dataset | None) -> Sight:
 
 def _view(lens: str, run: Run, sight: Sight) -> dict[str, str] | None:
     """What a lens shows of the run, or nothing where it lacks something that it needs."""
-    if lens == "occlusion" and getattr(sight.model, "output", None) != "vector":
+    if lens == "occlusion" and getattr(sight.model, "output", None) not in ("vector", "dense"):
         return None
     try:
         view = _catalog.find("lenses", lens)().look(sight)

@@ -54,7 +54,13 @@ class Session:
 
     @classmethod
     def prepare(
-        cls, task: str | Task, what: Any, model: str | None, out: str | Path | None, options: Mapping[str, Any]
+        cls,
+        task: str | Task,
+        what: Any,
+        model: str | None,
+        out: str | Path | None,
+        options: Mapping[str, Any],
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Session:
         """Check everything that was asked for, then make or reopen the folder, then build or restore the state."""
         settings = Settings.of(task, model, options)
@@ -83,6 +89,8 @@ class Session:
                 f"model={settings.model!r}: gives a {session.model.output}, and {settings.task_name} needs "
                 f"{' or '.join(settings.task.accepts)}; choose another model."
             )
+        if weights is not None and fresh:
+            session.model.load_state_dict(weights)
         session._make_stores(size)
         session._start(asked, fresh)
         return session
@@ -321,8 +329,8 @@ class Session:
     def judge(self, row: Mapping[str, Any] | None) -> None:
         """Keep the weights if they are the best so far; without validation images the last are."""
         epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.task.main)
-        sign = (row or {}).get("sign", 1)
-        if row is None or self.best is None or (value is not None and sign * value > sign * self.best["value"]):
+        sign, best = (row or {}).get("sign", 1), self.best if self.task.chooses else None
+        if row is None or best is None or (value is not None and sign * value > sign * best["value"]):
             self.best = {"step": self.step, "epoch": epoch, "measure": self.task.main, "value": value}
             if self.accelerator.is_main_process:
                 checkpoint.save_weights(self.path / "weights.safetensors", self.evaluated)

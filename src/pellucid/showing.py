@@ -18,8 +18,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pellucid.run import Run
 
-__all__ = ["answered", "catalogue", "compared", "measured", "say", "trained"]
+__all__ = ["answered", "catalogue", "compared", "measured", "merged", "say", "trained"]
 
+_WIDE = 100  # characters of an answer on the terminal, at most
 _SHOWN = 20  # rows of answers on the terminal; the file has all
 
 
@@ -67,9 +68,13 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     '0.989 (0.978–0.997)'
     >>> _with_interval({"value": 25.1234, "low": 24.9, "high": 25.3})
     '25.12 (24.90–25.30)'
+    >>> _with_interval({"value": 10.0, "low": math.nan, "high": math.nan})
+    '10'
     """
-    if measure is None or measure["value"] is None:
+    if measure is None or measure["value"] is None or math.isnan(measure["value"]):
         return "–"
+    if any(measure[key] is None or not math.isfinite(measure[key]) for key in ("low", "high")):
+        return f"{measure['value']:.4g}"  # a count has no interval
     value, low, high = (float(measure[key]) for key in ("value", "low", "high"))
     width = high - low
     digits = 1 - math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 4
@@ -94,12 +99,28 @@ def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
 
 
 def compared(comparison: Any) -> None:
     """A comparison's table, and where its files lie."""
     say(comparison)
+
+
+def merged(rows: Sequence[Any]) -> None:
+    """What came of merging filters, a row a threshold, the first before any merging."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("threshold", "filters", "rounds", "parameters", "loss", "measure", "run"):
+        table.add_column(title, justify="left" if title == "run" else "right")
+    for row in rows:
+        before = sum(first for first, _ in row.kept.values())
+        measure = "–" if row.main is None else f"{row.main:.4f}"
+        threshold = f"{row.threshold:g}" if row.rounds or row is not rows[0] else "none"
+        filters = f"{row.filters} of {before}"
+        cells = (threshold, filters, row.rounds, f"{row.parameters:,}", f"{row.loss:.5g}", measure, row.run)
+        table.add_row(*map(str, cells))
+    say(table)
 
 
 def catalogue(kinds: Mapping[str, Mapping[str, str]]) -> None:

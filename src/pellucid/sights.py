@@ -166,7 +166,12 @@ def nothing(images: Any) -> bool:
 
 
 def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, H, W) to (C, *size): the shorter side brought to size / 0.875, then the middle, as ImageNet models are tested."""
+    """(C, H, W) to (C, *size): the shorter side brought to size / 0.875, then the middle, as ImageNet models are tested.
+
+    An image of just that size is taken as it is: a picture that was written at the model's size is the same when read back.
+    """
+    if tuple(image.shape[1:]) == size:
+        return image
     scale = max(side / have for side, have in zip(size, image.shape[1:], strict=True)) / 0.875
     tall, wide = (max(side, round(have * scale)) for side, have in zip(size, image.shape[1:], strict=True))
     scaled = F.interpolate(image[None], (tall, wide), mode="bilinear", antialias=True)[0]

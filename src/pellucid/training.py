@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
@@ -27,6 +29,7 @@ def train(
     out: str | Path | None = None,
     *,
     progress: bool = True,
+    weights: Mapping[str, Tensor] | None = None,
     **options: Any,
 ) -> Run:
     """Train a model for a task on data, and return its run; the same call resumes one that was stopped or killed.
@@ -44,6 +47,7 @@ def train(
         model: a name in the catalogue; by default the task's own.
         out: the run's folder; by default one under `runs/`, named for what was asked.
         progress: show a progress bar.
+        weights: what the model sets out from, a state dict that fits it; by default its own initialisation.
         options: fields of the task, options of the model, and fields of `Recipe`, flat.
 
     Raises:
@@ -51,7 +55,7 @@ def train(
         TrainingError: the loss is not finite; the run keeps its last good checkpoint.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
-        session = Session.prepare(task, data, model, out, options)
+        session = Session.prepare(task, data, model, out, options, weights)
         if session.finished:
             return Run(session.path)
         with session, interruptible() as stop, Journal(session, progress) as journal:

@@ -17,6 +17,10 @@ _TITLES = {
     "psnr_before": "PSNR before",
     "ssim_before": "SSIM before",
     "f1": "F1",
+    "elbo": "ELBO",
+    "nll": "−log p",
+    "frechet_over_floor": "Fréchet distance / floor",
+    "D_real": "D(x)",
 }
 
 

@@ -22,6 +22,8 @@ ABOUT = {
     "digits": "1,797 hand-written digits of 8×8 px, grey, ten classes (scikit-learn)",
     "patches": "natural patches of 64×64 px, grey, split by photograph (scikit-image, scikit-learn, matplotlib)",
     "patches_colour": "the same patches in colour",
+    "crops": "natural crops of 128×128 px, grey, of the photographs of patches, split as they are; those for testing overlap by half",
+    "crops_colour": "the same crops in colour",
     "scenes": "drawn shapes on textured ground, 64×64 px, colour, with classes, boxes, masks and keypoints",
     "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from the fonts that matplotlib carries",
 }
@@ -31,7 +33,7 @@ def names() -> list[str]:
     """The embedded datasets.
 
     >>> names()
-    ['digits', 'patches', 'patches_colour', 'scenes', 'glyphs']
+    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'glyphs']
     """
     return list(ABOUT)
 
@@ -47,8 +49,9 @@ def load(name: str) -> Dataset:
     """
     if name == "digits":
         return _digits()
-    if name in ("patches", "patches_colour"):
-        return _patches(name, colour=name == "patches_colour")
+    kind, _, colour = name.partition("_")
+    if name in ABOUT and kind in _SIDES:
+        return _patches(name, *_SIDES[kind], colour=bool(colour))
     if name in ("scenes", "glyphs"):
         return importlib.import_module(f"pellucid.data.{name}").draw()  # type: ignore[no-any-return]
     raise UnknownNameError("data", name, ABOUT)
@@ -85,8 +88,8 @@ _PHOTOGRAPHS = {
         ("sklearn", "datasets/images", "flower.jpg"),
     ],
 }
-_SIDE = 64  # px
-_EACH = 250  # patches of a training photograph, and as many of it at half its size
+# side in px, how many of a training photograph (and as many of it at half its size), px between neighbours elsewhere
+_SIDES = {"patches": (64, 250, 64), "crops": (128, 150, 64)}
 
 
 def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np.uint8]:
@@ -99,7 +102,7 @@ def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np
     return decode(path, 3 if colour else 1)
 
 
-def _patches(name: str, colour: bool) -> Dataset:
+def _patches(name: str, side: int, each: int, step: int, colour: bool) -> Dataset:
     """Patches at random places of the training photographs, as they are and at half their size; on a grid elsewhere.
 
     A photograph at half size shows the same things at another scale, less noise of its own, and costs nothing.
@@ -115,13 +118,13 @@ def _patches(name: str, colour: bool) -> Dataset:
         if part == "train":
             pictures += [(f"{t}-half", resize(p, (p.shape[1] // 2, p.shape[2] // 2))) for t, p in pictures]
         for title, picture in pictures:
-            rows, columns = picture.shape[1] - _SIDE + 1, picture.shape[2] - _SIDE + 1
+            rows, columns = picture.shape[1] - side + 1, picture.shape[2] - side + 1
             if part == "train":
-                places = [divmod(int(k), columns) for k in rng.choice(rows * columns, _EACH, replace=False)]
+                places = [divmod(int(k), columns) for k in rng.choice(rows * columns, each, replace=False)]
             else:
-                places = [(y, x) for y in range(0, rows, _SIDE) for x in range(0, columns, _SIDE)]
+                places = [(y, x) for y in range(0, rows, step) for x in range(0, columns, step)]
             for y, x in places:
-                patches.append(picture[:, y : y + _SIDE, x : x + _SIDE])
+                patches.append(picture[:, y : y + side, x : x + side])
                 titles.append(f"{title}@{y},{x}")
         splits[part] = Split(Pixels(np.stack(patches)), {}, titles)
     return finish(name, splits)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
+from pellucid.lenses import _players
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._verdict import Rows, Verdict, column, verdict
 
@@ -47,22 +48,27 @@ class Curves(Lens):
         measure = next(
             (name for row in val for name in row if name not in _PLACE and name not in (train or [{}])[0]), None
         )
-        figure = Figure(figsize=(8.2 if measure else 4.6, 3.1), dpi=150, layout="constrained")
-        grid = figure.subplots(1, 2 if measure else 1, squeeze=False)[0]
-        said = verdict(sight.history)
-        self._losses(grid[0], train, val, said)
-        if measure is not None:
-            grid[1].plot(column(val, "epoch"), column(val, measure), color=VAL, marker="o", ms=2.5, lw=1.4)
-            grid[1].set(xlabel="epoch", title=f"validation {_NAMES.get(measure, measure.replace('_', ' '))}")
-            _plain(grid[1])
-            grid[1].set_xlim(grid[0].get_xlim())
+        players = _players.parts(sight.history)
+        if players:  # no rule about one loss holds for a game
+            figure, told = _players.drawn(train, players), _players.words(train, players)
+        else:
+            figure = Figure(figsize=(8.2 if measure else 4.6, 3.1), dpi=150, layout="constrained")
+            grid = figure.subplots(1, 2 if measure else 1, squeeze=False)[0]
+            said = verdict(sight.history)
+            told = said.words
+            self._losses(grid[0], train, val, said)
+            if measure is not None:
+                grid[1].plot(column(val, "epoch"), column(val, measure), color=VAL, marker="o", ms=2.5, lw=1.4)
+                grid[1].set(xlabel="epoch", title=f"validation {_NAMES.get(measure, measure.replace('_', ' '))}")
+                _plain(grid[1])
+                grid[1].set_xlim(grid[0].get_xlim())
         numbers = {
             f"{split}/{name}": column(rows, name)
             for split, rows in (("train", train), ("val", val))
             for name in (rows or [{}])[0]
             if name != "split"
         }
-        return View(figure, numbers, said.words)
+        return View(figure, numbers, told)
 
     def _losses(self, axes: Axes, train: Rows, val: Rows, said: Verdict) -> None:
         x, y = column(train, "epoch"), column(train, "loss")

@@ -21,7 +21,7 @@ class Model(Protocol):
     `UsageError` naming that size. Every option is a keyword with a JSON-able default; `"sequence"` options are tuples.
     """
 
-    output: str  # "vector" (B, outputs), "map" (B, outputs, H, W), "latent"
+    output: str  # "vector" (B, outputs), "dense": that and bound to one size, "map" (B, outputs, H, W), "latent"
     normalize: Normalize  # the first layer; `training` fits it to the training images unless it is pretrained
     fixed_size: tuple[int, int] | None  # a dense model's only input size, None where any size from the least on works
 

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.errors import UsageError
+from pellucid.models._kept import Kept
 from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+from pellucid.models._merging import joined, rebuilt
 
 __all__ = ["Autoencoder"]
 
@@ -29,13 +33,16 @@ class Autoencoder(nn.Module):
         encoder: units of each layer of the encoder; the last is the code.
         decoder: units of each hidden layer of the decoder; by default the encoder's, in reverse.
         activation: between the layers; the code has it too.
+        code_activation: same gives the code the activation of the other layers, linear none.
+        sparsity: weight of the divergence of each code unit's mean activation from `active`; sigmoid codes only.
+        active: mean activation that a sparse code's units are to have, in (0, 1).
         output_activation: sigmoid keeps the answer within [0, 1], linear does not.
 
     Raises:
         UsageError: a value that an option cannot have.
     """
 
-    output: ClassVar[str] = "map"
+    output: ClassVar[str] = "reconstruction"
 
     def __init__(
         self,
@@ -46,18 +53,32 @@ class Autoencoder(nn.Module):
         decoder: tuple[int, ...] | None = None,
         activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
         output_activation: Literal["linear", "sigmoid"] = "linear",
+        code_activation: Literal["same", "linear"] = "same",
+        sparsity: float = 0.0,
+        active: float = 0.05,
     ) -> None:
         super().__init__()
         check_widths("encoder", encoder)
         check_widths("decoder", decoder or (), least=0)
         check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        check_one_of("code_activation", code_activation, ("same", "linear"))
+        if sparsity < 0:
+            raise UsageError(f"sparsity={sparsity!r}: is a weight; give 0 or more.")
+        if not 0 < active < 1:
+            raise UsageError(f"active={active!r}: is a mean activation; give a number between 0 and 1.")
+        if sparsity and (activation != "sigmoid" or code_activation != "same"):
+            raise UsageError(f"sparsity={sparsity!r}: needs a code between 0 and 1; give --activation sigmoid.")
+        self.sparsity, self.active = sparsity, active
         self.fixed_size, self.outputs = size, outputs
         self.normalize = Normalize(channels)
+        self.kept = Kept()
         units = channels * size[0] * size[1]
         down: list[nn.Module] = [nn.Flatten()]
         for width in encoder:
             down += [nn.Linear(units, width), activation_layer(activation)]
             units = width
+        if code_activation == "linear":
+            down.pop()
         up: list[nn.Module] = []
         for width in decoder if decoder is not None else tuple(reversed(encoder[:-1])):
             up += [nn.Linear(units, width), activation_layer(activation)]
@@ -75,6 +96,32 @@ class Autoencoder(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, encoder[-1])."""
         return self.encoder(self.normalize(images))  # type: ignore[no-any-return]
+
+    def penalty(self, code: Tensor) -> Tensor:
+        """The weighted divergence KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
+        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)
+        goal = self.active
+        return self.sparsity * (goal * (goal / mean).log() + (1 - goal) * ((1 - goal) / (1 - mean)).log()).sum()
+
+    def filters(self) -> dict[str, Tensor]:
+        """The weights of each layer of the encoder that has an activation, (units, inputs), by the layer's name."""
+        layers = list(self.encoder)
+        return {
+            f"encoder.{place}": layer.weight
+            for place, layer in enumerate(layers)
+            if isinstance(layer, nn.Linear) and place + 1 < len(layers)
+        }
+
+    def merged(self, groups: dict[str, Sequence[Sequence[int]]]) -> Self:
+        """A smaller model in which each group of units is one: their mean, whose answer counts for all of them."""
+        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index]
+        dense = [
+            (f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)
+        ]
+        options["encoder"] = tuple(len(groups.get(name, range(layer.out_features))) for name, layer in dense)
+        options["decoder"] = tuple(layer.out_features for layer in self.decoder if isinstance(layer, nn.Linear))[:-1]
+        weights = joined(self.encoder, groups, "encoder") | joined(self.decoder, groups, "decoder", dense[-1][0])
+        return rebuilt(self, options, weights)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         return self.decoder(self.encode(images)).reshape(-1, self.outputs, *self.fixed_size)  # type: ignore[no-any-return]

@@ -126,7 +126,9 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     modes = {module: module.training for module in names}
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model.eval()(image)
+            # a model of which images alone pass one half only says what takes them through the whole
+            through: Any = getattr(model, "through", lambda image: ())
+            model.eval()(image, *through(image))
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.models._kept import Kept
 from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
 
 __all__ = ["ConvAutoencoder"]
@@ -38,7 +39,7 @@ class ConvAutoencoder(nn.Module):
         UsageError: a value that an option cannot have.
     """
 
-    output: ClassVar[str] = "map"
+    output: ClassVar[str] = "reconstruction"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -56,6 +57,7 @@ class ConvAutoencoder(nn.Module):
         check_widths("code", (code,))
         check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
         self.normalize = Normalize(channels)
+        self.kept = Kept()
         self.multiple = 2 ** len(widths)
         down: list[nn.Module] = []
         inner = channels

@@ -34,7 +34,7 @@ class Mlp(nn.Module):
         UsageError: a value that an option cannot have.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[str] = "dense"
 
     def __init__(
         self,

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.models._layers import Normalize, check_widths
+from pellucid.errors import UsageError
+from pellucid.models._layers import Normalize, check_one_of, check_widths
+from pellucid.models._masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
 
@@ -24,16 +26,19 @@ class Unet(nn.Module):
     torch.Size([2, 1, 33, 50])
 
     Args:
-        channels: of the images, 1 or 3.
+        channels: of the input: 1 or 3 of the image, and a last one where a mask says what is missing (1 = missing).
         outputs: channels of the map.
         size: (H, W) of the training images in px.
         widths: channels at each scale, from the finest to the coarsest.
-        residual: answer with the image plus the network's output (Zhang et al. 2017, DnCNN) where channels = outputs.
+        residual: answer with the image plus the network's output (Zhang et al. 2017, DnCNN) where there are as many outputs
+            as the image has channels; where a mask is, in units of the contrast around its holes.
         batch_norm: normalise over the batch after each convolution; off: pictures differ in
             contrast, and the answer to one should not depend on those beside it (Zhang et al. 2021, DRUNet, has none).
+        convolution: plain; partial: of known pixels only, scaled by how many there are (Liu et al. 2018); gated: times a learnt
+            sigmoid (Yu et al. 2019). The latter two are for inputs with a mask.
 
     Raises:
-        UsageError: no width, or one below 1.
+        UsageError: no width, or one below 1, or a convolution that needs a mask where there is none.
     """
 
     output: ClassVar[str] = "map"
@@ -47,21 +52,30 @@ class Unet(nn.Module):
         widths: tuple[int, ...] = (32, 64, 128, 256),
         residual: bool = True,
         batch_norm: bool = False,
+        convolution: Literal["plain", "partial", "gated"] = "plain",
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
+        check_one_of("convolution", convolution, ("plain", "partial", "gated"))
+        self.masked = channels % 2 == 0  # images are grey or colour: an even number of planes has a mask as its last
+        if convolution != "plain" and not self.masked:
+            raise UsageError(
+                f"convolution={convolution!r}: needs a mask beside the image, and this task gives none; choose plain."
+            )
         self.normalize = Normalize(channels)
-        self.residual = residual and channels == outputs
+        self.convolution = convolution
+        self.pictured = channels - self.masked  # planes of the image itself
+        self.residual = residual and self.pictured == outputs
         self.multiple = 2 ** (len(widths) - 1)
         inner = channels
         self.down = nn.ModuleList()
         for width in widths:
-            self.down.append(_block(inner, width, batch_norm))
+            self.down.append(_block([inner], width, batch_norm, convolution))
             inner = width
         self.up, self.merge = nn.ModuleList(), nn.ModuleList()
         for width in reversed(widths[:-1]):
             self.up.append(nn.ConvTranspose2d(inner, width, 2, stride=2))
-            self.merge.append(_block(2 * width, width, batch_norm))
+            self.merge.append(_block([width, width], width, batch_norm, convolution))
             inner = width
         self.head = nn.Conv2d(inner, outputs, 3, padding=1)
         if self.residual:  # the untrained network answers with its input
@@ -72,23 +86,55 @@ class Unet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
         padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        features, kept = self.normalize(padded), []
+        features, unit = self.normalize(padded), None
+        if self.masked and self.residual:
+            mean, deviation = surroundings(features[:, :-1], padded[:, -1:])
+            features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
+            unit = deviation * self.normalize.std[:, :-1]
+        features = (
+            self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
+        )
+        answer: Tensor = self.head(features)[:, :, :height, :width]
+        if unit is not None:  # a flat surrounding leaves little to add: without this, smooth pictures get grain
+            answer = answer * unit
+        return images[:, : self.pictured] + answer if self.residual else answer
+
+    def _plain(self, features: Tensor) -> Tensor:
+        kept = []
         for scale, block in enumerate(self.down):
             features = block(F.max_pool2d(features, 2) if scale else features)
             kept.append(features)
         kept.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             features = merge(torch.cat([up(features), kept.pop()], dim=1))
-        answer: Tensor = self.head(features)[:, :, :height, :width]
-        return images + answer if self.residual else answer
+        return features
+
+    def _partial(self, features: Tensor, known: Tensor) -> Tensor:
+        """The same with partial convolutions: the mask (B, 1, H, W), 1 = known, goes along."""
+        kept = []
+        for scale, block in enumerate(self.down):
+            if scale:
+                features, known = F.max_pool2d(features, 2), F.max_pool2d(known, 2)
+            features, known = block(features, known)
+            kept.append((features, known))
+        kept.pop()
+        for up, merge in zip(self.up, self.merge, strict=True):
+            across, across_known = kept.pop()
+            known = torch.cat([F.interpolate(known, scale_factor=2.0, mode="nearest"), across_known], dim=1)
+            features, known = merge(torch.cat([up(features), across], dim=1), known)
+        return features
 
 
-def _block(channels: int, width: int, batch_norm: bool) -> nn.Sequential:
+def _block(groups: list[int], width: int, batch_norm: bool, convolution: str) -> nn.Module:
+    if convolution == "gated":
+        return GatedBlock(sum(groups), width, batch_norm)
+    if convolution == "partial":
+        return PartialBlock(groups, width, batch_norm)
     layers: list[nn.Module] = []
-    for inner in (channels, width):
-        convolution = nn.Conv2d(inner, width, 3, padding=1)
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # He et al. 2015, eq. 10
-        assert convolution.bias is not None
-        nn.init.zeros_(convolution.bias)
-        layers += [convolution, *([nn.BatchNorm2d(width)] if batch_norm else []), nn.ReLU(inplace=True)]
+    for inner in (sum(groups), width):
+        layer = nn.Conv2d(inner, width, 3, padding=1)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # He et al. 2015, eq. 10
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+        layers += [layer, *([nn.BatchNorm2d(width)] if batch_norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

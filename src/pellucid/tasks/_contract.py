@@ -87,8 +87,11 @@ class Task(ABC):
 
     example: ClassVar[str]  # the embedded dataset that it runs on by default
     default_model: ClassVar[str]  # a name in models/
-    accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "map", "latent", …
+    accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "dense", "map", "latent", …
     asking: ClassVar[type[Asking]] = Asking  # what else `predict` may be asked
+    chooses: ClassVar[bool] = (
+        True  # whether the validation's `main` picks the weights that are kept; else the last stay
+    )
 
     @property
     @abstractmethod

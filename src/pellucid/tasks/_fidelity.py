@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How near a picture is to the true one: PSNR, SSIM and mean absolute error per image, a whole batch at a time."""
+"""How near a picture is to the true one, per image, a whole batch at a time: PSNR, SSIM at one and several scales, mean error."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["mae", "psnr", "ssim"]
+__all__ = ["mae", "ms_ssim", "psnr", "ssim", "ssim_map"]
 
 _SIGMA = 1.5  # px, of SSIM's window
 _RADIUS = 5  # px: the window is cut at 3.5 sigma, 11 × 11 as in the paper
 _LEAST = 1e-10  # mean squared error of 100 dB
 _LONGEST = 1024  # px: up to this side a product with a banded matrix is the fastest blur (26 times at 28 px, one core)
 _C1, _C2 = 0.01**2, 0.03**2  # (K1·L)² and (K2·L)² for the range L = 1
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of five scales, from the finest (Wang et al. 2003, section 3.2)
+_WINDOW = 2 * _RADIUS + 1
 
 
 def psnr(pictures: Tensor, truth: Tensor) -> Tensor:
@@ -59,13 +61,70 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
         (B,) float32 in [-1, 1].
     """
     batch, channels = pictures.shape[:2]
+    return _similarity(pictures, truth)[0].mean((1, 2, 3)).view(batch, channels).mean(1).float()
+
+
+def ssim_map(pictures: Tensor, truth: Tensor) -> Tensor:
+    """The structural similarity of the window around each pixel, (B, 1, H, W) float32, mean over channels.
+
+    Windows that reach beyond the image see it mirrored there, edge included, as scikit-image's full map does.
+
+    >>> ssim_map(torch.ones(1, 3, 16, 12), torch.ones(1, 3, 16, 12)).shape
+    torch.Size([1, 1, 16, 12])
+    """
+    batch, channels, height, width = pictures.shape
+    rows, columns = (_mirrored(side, pictures.device) for side in (height, width))
+    grown = (images[:, :, rows[:, None], columns] for images in (pictures, truth))
+    return _similarity(*grown)[0].view(batch, channels, height, width).mean(1, keepdim=True).float()
+
+
+def ms_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity at several scales of each image (Wang, Simoncelli & Bovik 2003, eq. 7), 1 for equal ones.
+
+    Contrast and structure at every scale, luminance at the coarsest; each scale is the mean over 2×2 px of the one before. Of
+    the five scales those are taken at which the 11 px window fits into the image (all of them from 176 px on), with their
+    weights brought to the sum 1: numbers of small images are comparable among each other only.
+
+    >>> ms_ssim(torch.ones(2, 1, 32, 32), torch.ones(2, 1, 32, 32))
+    tensor([1., 1.])
+
+    Args:
+        pictures: (B, C, H, W) in [0, 1].
+        truth: (B, C, H, W) in [0, 1].
+
+    Returns:
+        (B,) float32 in [0, 1].
+    """
+    shape, least = pictures.shape[:2], min(pictures.shape[2:])
+    scales = 1 + sum(least // 2**k >= _WINDOW for k in range(1, len(_WEIGHTS)))
+    weights = [weight / sum(_WEIGHTS[:scales]) for weight in _WEIGHTS[:scales]]
+    product: Tensor | None = None
+    for scale, weight in enumerate(weights):
+        if scale:
+            pictures, truth = F.avg_pool2d(pictures, 2), F.avg_pool2d(truth, 2)
+        similarity, structure = (m.mean((1, 2, 3)).view(shape) for m in _similarity(pictures, truth))  # (B, C) each
+        # a negative correlation has no root: it counts as none
+        factor = (similarity if scale == scales - 1 else structure).clamp_min(0) ** weight
+        product = factor if product is None else product * factor
+    assert product is not None
+    return product.mean(1).float()
+
+
+def _mirrored(side: int, device: torch.device) -> Tensor:
+    """Positions -5 … side + 4 brought back into the image: 1 0 | 0 1 2 … ."""
+    place = torch.arange(-_RADIUS, side + _RADIUS, device=device) % (2 * side)
+    return torch.minimum(place, 2 * side - 1 - place)
+
+
+def _similarity(pictures: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(B·C, 1, h, w) float64 each, of all windows that lie inside: the similarity, and its part without luminance."""
     # variances are differences of near numbers: float32 would lose four of its seven digits on flat images
     x, y = (images.double().flatten(0, 1)[:, None] for images in (pictures, truth))  # (B·C, 1, H, W)
     mean_x, mean_y, square_x, square_y, product = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     var_x, var_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
-    similarity = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    similarity /= (mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2)
-    return similarity.mean((1, 2, 3)).view(batch, channels).mean(1).float()
+    structure = (2 * covariance + _C2) / (var_x + var_y + _C2)
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    return luminance * structure, structure
 
 
 def _blur(images: Tensor) -> Tensor:

@@ -23,13 +23,16 @@ RIGHT, WRONG, NEUTRAL = "#2a7f4f", "#c0392b", "#4a6fa5"
 _TOP = 3  # classes shown beside an image
 
 
-def pictures(columns: Mapping[str, Tensor], truth: Tensor | None, names: Sequence[str]) -> Figure:
+def pictures(
+    columns: Mapping[str, Tensor], truth: Tensor | None, names: Sequence[str], where: Tensor | None = None
+) -> Figure:
     """A row an image: the columns' pictures, each with its PSNR where the truth is known, and the truth.
 
     Args:
         columns: title -> (B, C, H, W) in [0, 1].
         truth: (B, C, H, W), or None.
         names: of the images.
+        where: (B, 1, H, W), 1 where the PSNR is taken; by default everywhere.
     """
     from matplotlib.figure import Figure
 
@@ -47,8 +50,11 @@ def pictures(columns: Mapping[str, Tensor], truth: Tensor | None, names: Sequenc
             show(axes, picture[r])
             if r == 0:
                 axes.set_title(title, fontsize=10)
-            if truth is not None and title != "truth":
-                value = float(psnr(picture[r : r + 1].clamp(0, 1), truth[r : r + 1])[0])
+            if truth is not None and title != "truth" and (where is None or c):  # what was given has no answer there
+                parts = [part[r : r + 1] for part in (picture.clamp(0, 1), truth)]
+                if where is not None:
+                    parts = [part[..., where[r, 0] > 0][:, :, None] for part in parts]
+                value = float(psnr(*parts)[0])
                 axes.set_xlabel(f"{value:.1f} dB", fontsize=8, labelpad=2)
             elif c == len(titles) - 1:
                 axes.set_xlabel(_shortened(names[r]), fontsize=7, color="0.4", labelpad=2)

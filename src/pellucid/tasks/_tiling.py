@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["tiled"]
+__all__ = ["tiled", "triangle"]
 
 _AT_ONCE = 256  # tiles
 
@@ -36,7 +36,7 @@ def tiled(model: nn.Module, images: Tensor, tile: tuple[int, int]) -> Tensor:
     rows, columns = tiles.shape[2:4]
     flat = tiles.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], *tile)
     answers = torch.cat([model(part).float() for part in flat.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
-    window = _triangle(tile[0], images)[:, None] * _triangle(tile[1], images)  # (h, w)
+    window = triangle(tile[0], images)[:, None] * triangle(tile[1], images)  # (h, w)
     weighted = (answers * window).reshape(batch, rows * columns, -1).transpose(1, 2)  # (B, C'·h·w, L)
     weights = window.expand(1, answers.shape[1], *tile).reshape(1, -1, 1).expand(1, -1, rows * columns)
     size = (grown[0], grown[1])
@@ -44,6 +44,7 @@ def tiled(model: nn.Module, images: Tensor, tile: tuple[int, int]) -> Tensor:
     return total[:, :, :height, :width]
 
 
-def _triangle(length: int, like: Tensor) -> Tensor:
+def triangle(length: int, like: Tensor) -> Tensor:
+    """A window of this length that counts most at its centre, (length,), on the device of `like`."""
     place = torch.arange(length, dtype=torch.float32, device=like.device)
     return torch.minimum(place + 1, length - place)

@@ -63,7 +63,7 @@ class Classify(Task):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "convnet"
-    accepts: ClassVar[tuple[str, ...]] = ("vector",)
+    accepts: ClassVar[tuple[str, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
     main: ClassVar[str] = "accuracy"
 

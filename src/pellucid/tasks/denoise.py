@@ -65,7 +65,7 @@ class Denoise(Task):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map",)
+    accepts: ClassVar[tuple[str, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
     main: ClassVar[str] = "psnr"
 
@@ -91,7 +91,12 @@ class Denoise(Task):
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
         assert isinstance(target, Picture)
         measure = F.mse_loss if self.error == "mse" else F.l1_loss
-        return {"loss": measure(model(input).float(), target.pixels)}
+        found = measure(model(input).float(), target.pixels)
+        inner: Any = getattr(model, "module", model)
+        if getattr(inner, "sparsity", 0):
+            sparsity = inner.penalty(inner.encode(input).float())
+            return {"loss": found + sparsity, "error": found, "sparsity": sparsity}
+        return {"loss": found}
 
     def predict(self, model: nn.Module, input: Tensor) -> Picture:
         """Whole pictures through convolutional models, overlapping tiles through dense ones; values in [0, 1]."""

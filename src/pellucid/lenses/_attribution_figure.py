@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of an attribution: each image, its map, and the two tests of it; and what they say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.lenses._attribution_checks import Deletion
+from pellucid.lenses._attribution_maps import Method
+from pellucid.lenses._contract import Sight
+from pellucid.lenses._images import show
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Mapped", "figure", "half", "kept", "words"]
+
+_MOST_DRAWN = 48  # images of a folder; the numbers hold all
+_ALIKE = 0.5  # of a map and that of a half random network, from where on it does not depend on the weights
+_RED, _BLUE, _GREY = "#b2182b", "#2166ac", "#777777"
+
+Depth = tuple[int, int, str]
+
+
+@final
+@dataclass(frozen=True)
+class Mapped:
+    """What a method ascribes to one image, and what the tests of it gave."""
+
+    place: int
+    image: Tensor  # (C, H, W)
+    followed: int  # class; -1: evidence, -2: a layer
+    score: float  # the class's probability, else the score
+    values: NDArray[np.float32]  # (C, H, W), or (1, H, W)
+    map: NDArray[np.float32]  # (H, W)
+    deletion: Deletion | None
+    randomised: list[NDArray[np.float32]] = field(default_factory=list)  # (H, W) at each depth
+    similar: list[tuple[float, float]] = field(default_factory=list)  # SSIM and rank correlation at each depth
+
+
+def half(depths: Sequence[Depth]) -> int:
+    """The place of the first depth at which half of the layers are random."""
+    return next(i for i, (count, of, _) in enumerate(depths) if 2 * count >= of)
+
+
+def kept(one: Mapped, depths: Sequence[Depth]) -> float:
+    """The least of SSIM's and rank correlation's mean, down to where half of the layers are random.
+
+    A method that does not need the weights gives a like map at every depth; a coarse map may be like by chance at one.
+    """
+    pairs = np.array(one.similar[: half(depths) + 1], np.float64)
+    known = [float(np.nanmean(pair)) for pair in pairs if np.isfinite(pair).any()]
+    return min(known) if known else float("nan")
+
+
+def figure(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
+    """A row an image that was tested; the others on a contact sheet below."""
+    from matplotlib.figure import Figure
+
+    tested = [one for one in found if one.deletion is not None or one.similar]
+    others = [one for one in found if one not in tested][: max(0, _MOST_DRAWN - len(tested))]
+    shape = float(np.median([one.map.shape[0] / one.map.shape[1] for one in found]))
+    panels = 2 + (2 if depths else 0) + 1
+    side, small = 2.0, 1.35
+    across = 4
+    heights = [len(tested) * (0.9 * side * shape + 0.45), -(-len(others) // across) * (small * shape + 0.3)]
+    width = (panels * side + 0.8) if tested else across * 2 * small
+    drawing = Figure(figsize=(width, sum(heights)), dpi=150, layout="constrained")
+    shares = [height for height in heights if height]
+    parts = iter(np.ravel(drawing.subfigures(len(shares), 1, height_ratios=shares, squeeze=False)))
+    if tested:
+        grid = next(parts).subplots(len(tested), panels, squeeze=False)
+        for axes, one in zip(grid, tested, strict=True):
+            _row(sight, axes, one, depths, method, what)
+    if others:
+        cells = next(parts).subplots(-(-len(others) // across), 2 * across, squeeze=False)
+        for axes in cells.flat:
+            axes.set_axis_off()
+        for k, one in enumerate(others):
+            own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
+            show(own[0], one.image, _answer(sight, one, 16))
+            _map(own[1], one, one.map, method, "")
+    return drawing
+
+
+def _row(sight: Sight, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
+    show(axes[0], one.image, _answer(sight, one, 24))
+    drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}")
+    bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
+    bar.ax.tick_params(labelsize=5, length=2, pad=1)
+    bar.formatter.set_powerlimits((-2, 3))
+    bar.ax.yaxis.get_offset_text().set_fontsize(5)
+    bar.set_label(method.unit, fontsize=5)
+    bar.outline.set_linewidth(0.4)
+    if bar.solids is not None:
+        bar.solids.set_alpha(1.0)
+    if depths:
+        count, of, _ = depths[half(depths)]
+        _map(axes[2], one, one.randomised[half(depths)], method, f"the same with {count} of {of} layers random")
+        _weights(axes[3], one, depths)
+    _deletion(axes[-1], one)
+
+
+def _answer(sight: Sight, one: Mapped, longest: int) -> str:
+    if one.followed >= 0:
+        return f"{sight.label(one.followed, longest)}: {100 * one.score:.1f} %"
+    return f"score: {one.score:.3g}" if one.followed == -1 else f"output: {one.score:.3g}"
+
+
+def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str) -> Any:
+    """A map: what is for and against in red and blue, strength in grey, and a coarse one over its image."""
+    top = float(np.percentile(np.abs(values), 99.5)) or float(np.abs(values).max()) or 1e-12
+    if not method.fine:
+        show(axes, one.image, title)
+        return axes.imshow(values, cmap="magma", vmin=0, vmax=top, alpha=0.15 + 0.7 * np.clip(values / top, 0, 1))
+    style: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": top}
+    if method.signed:
+        style = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    drawn = axes.imshow(values, interpolation="nearest" if values.shape[0] <= 96 else None, **style)
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=7.5, pad=3, parse_math=False)
+    return drawn
+
+
+def _weights(axes: Axes, one: Mapped, depths: Sequence[Depth]) -> None:
+    """How like the first map is to those of a network of which more and more layers are random."""
+    shares = [0.0, *(100 * count / of for count, of, _ in depths)]
+    for k, (colour, name) in enumerate((("#e08214", "SSIM"), (_BLUE, "rank correlation"))):
+        values = [1.0, *(pair[k] for pair in one.similar)]
+        axes.plot(shares, values, "o-", color=colour, markersize=2.5, linewidth=1.1, label=name)
+    axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
+    axes.set_ylim(min(-0.12, *(np.nanmin([*pair, 0.0]) - 0.05 for pair in one.similar)), 1.05)
+    axes.set_xlabel("layers drawn anew, from the output, %", fontsize=6)
+    axes.set_ylabel("likeness to the map", fontsize=6)
+    left, (count, of, _) = kept(one, depths), depths[half(depths)]
+    share = (
+        f"likeness ≥ {left:.2f} down to {count} of {of} layers"
+        if left >= _ALIKE
+        else f"likeness {left:.2f} within {count} of {of} layers"
+    )
+    fails = left >= _ALIKE
+    title = f"FAILS: does not need the weights\n{share}" if fails else f"depends on the weights\n{share}"
+    if np.isnan(left):
+        title = "the map is empty"
+    axes.set_title(title, fontsize=6.5, pad=3, color=_RED if fails else "0.15")
+    axes.legend(fontsize=5.5, frameon=False, loc="lower left" if fails else "upper right")
+    _plain(axes)
+
+
+def _deletion(axes: Axes, one: Mapped) -> None:
+    if one.deletion is None:
+        axes.set_axis_off()
+        return
+    curve, percent = one.deletion, one.followed >= 0
+    scale, x = 100.0 if percent else 1.0, 100 * one.deletion.shares
+    for rows, colour, name in ((curve.random, _GREY, "random orders"), (curve.shifted, _BLUE, "the map shifted")):
+        axes.fill_between(x, scale * rows.min(0), scale * rows.max(0), color=colour, alpha=0.18, linewidth=0)
+        axes.plot(x, scale * rows.mean(0), color=colour, linewidth=1.0, label=name)
+    axes.plot(x, scale * curve.score, color=_RED, linewidth=1.4, label="the map's order")
+    axes.set_xlabel("image deleted, %", fontsize=6)
+    axes.set_ylabel("probability, %" if percent else "score", fontsize=6)
+    total, (random, shifted) = len(curve.random), map(curve.beaten, ("random", "shifted"))
+    fails = min(random, shifted) < total
+    title = f"faster than {random} of {total} random orders,\n{shifted} of {total} shifted maps"
+    axes.set_title(f"FAILS: {title}" if fails else title, fontsize=6.5, pad=3, color=_RED if fails else "0.15")
+    axes.legend(fontsize=5.5, frameon=False)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.tick_params(labelsize=5.5, length=2, pad=1.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_box_aspect(0.85)
+
+
+def words(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> str:
+    """What was followed, and what the two tests say."""
+    first = found[0]
+    start = method.title[0].upper() + method.title[1:]
+    if first.followed >= 0:
+        start += f" of {sight.label(first.followed)} ({100 * first.score:.1f} %) in {sight.name(first.place)}"
+    said = [f"{start}{', ' + what if what else ''}"]
+    tested = [one for one in found if one.deletion is not None]
+    curves = [one.deletion for one in tested if one.deletion is not None]
+    if curves:
+        own = float(np.mean([curve.area for curve in curves]))
+        against = []
+        for kind, name in (("random", "random orders"), ("shifted", "shifted maps")):
+            beaten = sum(curve.beaten(kind) for curve in curves)
+            total = sum(len(curve.random) for curve in curves)
+            mean = float(np.mean([curve.areas(kind) for curve in curves]))
+            against.append(f"{beaten} of {total} {name} ({mean:.3g})")
+        said.append(
+            f"deleted in the map's order the score falls faster (area {own:.3g}) than in {' and '.join(against)}"
+        )
+    left = [value for one in tested if one.similar and np.isfinite(value := kept(one, depths))]
+    if depths and tested:
+        count, of, _ = depths[half(depths)]
+        mean = float(np.mean(left)) if left else 0.0
+        verdict = "it hardly depends on what was learnt" if mean >= _ALIKE else "it depends on the weights"
+        start = f"with up to {count} of {of} layers drawn anew its likeness falls to {mean:.2f}"
+        said.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
+    if method.title == "guided backprop":
+        said.append(
+            "guided backprop is known to redraw the image's edges whatever the weights (Adebayo et al. 2018; Nie et al. 2018)"
+        )
+    return "; ".join(said) + "."

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images as codes: the features of a run's own images or of named ones, with their names, classes and thumbnails."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.errors import UsageError
+from pellucid.lenses._contract import Sight
+from pellucid.lenses._layers import CONVOLUTIONS, layers_in_order
+
+__all__ = ["Coded", "chosen_layer", "fingerprint", "joined", "of_images", "of_split", "thumbnails"]
+
+_SIDE = 64  # px: of the largest thumbnail
+_NARROW = 8  # numbers: a layer of fewer says too little about an image where another has more
+_ACTIVATIONS = 200.0  # floats that a model keeps for one of an image, roughly
+
+
+@final
+@dataclass(frozen=True)
+class Coded:
+    """Images as a model codes them."""
+
+    codes: NDArray[np.float32]  # (N, D)
+    names: NDArray[np.str_]
+    splits: NDArray[np.str_]  # "given" where they are from no split
+    labels: NDArray[np.int64]  # classes, -1: none
+    truth: bool  # whether labels are the data's own rather than the model's
+    thumbs: NDArray[np.uint8]  # (N, side, side, 1 or 3), white beyond the image
+    where: str  # the layer, in words
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+def chosen_layer(sight: Sight, image: Tensor, layer: str | None) -> str | None:
+    """The layer that is asked for; else, where a model without dense layers ends in few planes, its widest convolution.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 1, 3))
+    >>> chosen_layer(Sight(model=model), torch.zeros(1, 8, 8), None)
+    '0'
+    """
+    if layer is not None:
+        return layer
+    assert sight.model is not None
+    with torch.no_grad():
+        codes, where = sight.features(image[None].to(sight.device))
+    if not where.startswith("the output") or codes.shape[1] >= _NARROW:
+        return None
+    passed = layers_in_order(sight.model, image.to(sight.device))
+    wide = {name: shape[1] for name, part, shape in passed if isinstance(part, CONVOLUTIONS)}
+    most = max(wide.values(), default=0)
+    return [name for name, planes in wide.items() if planes == most][-1] if most > codes.shape[1] else None
+
+
+def of_split(sight: Sight, split: str, layer: str | None, limit: int | None = None, side: int = _SIDE) -> Coded:
+    """Codes of a run's own images."""
+    assert sight.batches is not None and sight.images is not None
+    count = sight.counts.get(split, 0) if limit is None else min(limit, sight.counts.get(split, 0))
+    size = _at_once(sight, sight.images[0])
+    parts: list[Coded] = []
+    for batch in sight.progress(_Known(sight.batches(split, size, limit), -(-count // size)), f"coding {split}"):
+        codes, shares, where = _answer(sight, batch.images, layer)
+        guessed = np.full(len(batch), -1) if shares is None else shares.argmax(1).cpu().numpy()
+        labels = guessed if batch.labels is None else batch.labels.cpu().numpy()
+        made = thumbnails(batch.images, side)
+        names, splits = np.array(batch.names, np.str_), np.full(len(batch), split)
+        parts.append(Coded(codes, names, splits, labels.astype(np.int64), batch.labels is not None, made, where))
+    return joined(parts)
+
+
+def of_images(sight: Sight, layer: str | None, side: int = _SIDE) -> Coded:
+    """Codes of the images that were named, or of the few that a run shows of its own; their classes are the model's answer."""
+    assert sight.images is not None
+    parts: list[Coded] = []
+    for places in sight.progress(list(_alike(sight)), "coding images"):
+        images = torch.stack([sight.images[i] for i in places])
+        codes, shares, where = _answer(sight, images, layer)
+        labels = np.full(len(places), -1) if shares is None else shares.argmax(1).cpu().numpy()
+        names, splits = np.array([sight.name(i) for i in places], np.str_), np.full(len(places), "given")
+        made = thumbnails(images, side)
+        parts.append(Coded(codes, names, splits, labels.astype(np.int64), False, made, where))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Coded]) -> Coded:
+    """Several lots of coded images as one.
+
+    Raises:
+        UsageError: their codes differ in length, since the images differ in size.
+    """
+    lengths = sorted({part.codes.shape[1] for part in parts})
+    if len(lengths) > 1:
+        raise UsageError(
+            f"layer=None: images of several sizes have codes of {lengths[0]} to {lengths[-1]} numbers here; "
+            "give images of one size, or name a layer."
+        )
+    side = max(part.thumbs.shape[1] for part in parts)
+    planes = max(part.thumbs.shape[3] for part in parts)
+    thumbs = []
+    for one in parts:
+        short = side - one.thumbs.shape[1]
+        thumbs.append(np.pad(one.thumbs, ((0, 0), (0, short), (0, short), (0, 0)), constant_values=255))
+    return Coded(
+        np.concatenate([one.codes for one in parts]),
+        np.concatenate([one.names for one in parts]),
+        np.concatenate([one.splits for one in parts]),
+        np.concatenate([one.labels for one in parts]),
+        all(one.truth for one in parts),
+        np.concatenate([np.repeat(t, planes, 3) if t.shape[3] < planes else t for t in thumbs]),
+        parts[0].where,
+    )
+
+
+def thumbnails(images: Tensor, side: int = _SIDE) -> NDArray[np.uint8]:
+    """(B, s, s, 1 or 3) small copies of images (B, C, H, W) in [0, 1], s at most `side` px, white beyond the image.
+
+    >>> thumbnails(torch.zeros(1, 1, 4, 8))[0, :, :, 0].tolist()[0][:2], thumbnails(torch.zeros(2, 3, 300, 100)).shape
+    ([255, 255], (2, 64, 64, 3))
+    """
+    kept = images[:, :3] if images.shape[1] >= 3 else images[:, :1]
+    tall, wide = images.shape[2:]
+    if max(tall, wide) > side:
+        scale = side / max(tall, wide)
+        tall, wide = max(1, round(tall * scale)), max(1, round(wide * scale))
+        kept = F.interpolate(kept, (tall, wide), mode="bilinear", antialias=True)
+    whole = max(tall, wide)
+    top, left = (whole - tall) // 2, (whole - wide) // 2
+    framed = np.full((len(kept), whole, whole, kept.shape[1]), 255, np.uint8)
+    pixels = (kept.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    framed[:, top : top + tall, left : left + wide] = pixels.cpu().numpy()
+    return framed
+
+
+def fingerprint(model: nn.Module, where: str) -> str:
+    """A digest of a model's weights and the layer that codes are from: the same for the same codes.
+
+    >>> fingerprint(nn.Linear(1, 1), "a") == fingerprint(nn.Linear(1, 1), "a")
+    False
+    """
+    digest = hashlib.sha256(where.encode())
+    for name, values in sorted(model.state_dict().items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _answer(sight: Sight, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], Tensor | None, str]:
+    """The codes of images (B, C, H, W), the probabilities of their classes if the model has any, and where the codes are from."""
+    assert sight.model is not None
+    images = images.to(sight.device)
+    codes, where = sight.features(images, layer)
+    shares = sight.probabilities(sight.model(images))
+    return codes.float().cpu().numpy(), shares, where
+
+
+def _at_once(sight: Sight, image: Tensor) -> int:
+    return sight.room(_ACTIVATIONS * 4 * image.numel(), most=256)
+
+
+def _alike(sight: Sight) -> Iterator[list[int]]:
+    """Places of consecutive images of one size, as many as there is room for."""
+    assert sight.images is not None
+    lot: list[int] = []
+    shape: Any = None
+    for i in range(len(sight.images)):
+        image = sight.images[i]
+        if lot and (image.shape != shape or len(lot) >= _at_once(sight, image)):
+            yield lot
+            lot = []
+        shape = image.shape
+        lot.append(i)
+    if lot:
+        yield lot
+
+
+@final
+class _Known:
+    """An iterator of which the length is known beforehand, for those who watch."""
+
+    def __init__(self, items: Iterator[Any], length: int) -> None:
+        self._items, self._length = items, length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._items
+
+    def __len__(self) -> int:
+        return self._length

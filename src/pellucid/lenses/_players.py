@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The course of a training with several players: each one's losses, and what else each noted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pellucid.lenses._verdict import Rows, column
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["drawn", "parts", "words"]
+
+_COLOURS = ("#4a6fa5", "#d1662b", "#2a7f4f", "#8e5ba6")
+_POINTS = 60  # means that are drawn
+
+
+def parts(history: Rows) -> list[str]:
+    """The names "<player>/<part>" that a training's rows hold, in their order; none for a single player.
+
+    >>> parts([{"split": "train", "loss": 2.0, "a/loss": 1.0, "b/loss": 1.0}])
+    ['a/loss', 'b/loss']
+    """
+    first = next((row for row in history if row["split"] == "train"), {})
+    return [name for name in first if "/" in name]
+
+
+def drawn(train: Rows, names: list[str]) -> Figure:
+    """The players' losses beside everything else that they noted, as running means over the epochs."""
+    from matplotlib.figure import Figure
+
+    losses, others = ([n for n in names if n.endswith("/loss") is wanted] for wanted in (True, False))
+    figure = Figure(figsize=(8.2 if others else 4.6, 3.1), dpi=150, layout="constrained")
+    grid = figure.subplots(1, 2 if others else 1, squeeze=False)[0]
+    for axes, chosen, title in zip(grid, (losses, others), ("loss by player", "noted by player"), strict=False):
+        for place, name in enumerate(chosen):
+            rows = [row for row in train if name in row]
+            pieces = np.array_split(np.arange(len(rows)), min(_POINTS, len(rows)))
+            x, y = (np.array([column(rows, key)[piece].mean() for piece in pieces]) for key in ("epoch", name))
+            axes.plot(
+                x, y, lw=1.5, color=_COLOURS[place % len(_COLOURS)], label=name.replace("/", ": ", 1).replace("_", " ")
+            )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, lw=0.6)
+        axes.tick_params(labelsize=8)
+    return figure
+
+
+def words(train: Rows, names: list[str]) -> str:
+    """Where each player stands at the end: a loss of one rises as another gains, so that none says how good either is.
+
+    >>> rows = [{"a/loss": 1.0, "b/loss": 2.0}] * 20
+    >>> words(rows, ["a/loss", "b/loss"])
+    'Players: a/loss 1, b/loss 2 over the last tenth; a loss rises as the other player gains, so that it measures neither.'
+    """
+    last = train[-max(1, len(train) // 10) :]
+    told = []
+    for name in names:
+        values = [row[name] for row in last if name in row]
+        if values:
+            told.append(f"{name} {np.mean(values):.3g}")
+    return f"Players: {', '.join(told)} over the last tenth; a loss rises as the other player gains, so that it measures neither."

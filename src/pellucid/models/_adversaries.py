@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What generative adversarial networks share: two players in one model, each a module that can be optimised apart."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.models._layers import Normalize
+
+__all__ = ["Adversaries", "Discriminator"]
+
+
+@final
+class Discriminator(nn.Module):
+    """Images (B, C, H, W) in [0, 1] to one number each, (B, 1): the higher, the more real."""
+
+    def __init__(self, channels: int, layers: nn.Module) -> None:
+        super().__init__()
+        self.normalize = Normalize(channels)
+        self.layers = layers
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 1)
+        return self.layers(self.normalize(images))  # type: ignore[no-any-return]
+
+
+class Adversaries(nn.Module):
+    """A generator and a discriminator (Goodfellow et al. 2014); called on images, the model is its discriminator.
+
+    Args:
+        generator: (B, latent) standard normal numbers -> (B, C, H, W) in [0, 1].
+        discriminator: (B, C, H, W) -> (B, 1).
+        latent: how many numbers a picture is made from.
+    """
+
+    output: ClassVar[str] = "adversarial"
+
+    def __init__(self, generator: nn.Module, discriminator: Discriminator, latent: int) -> None:
+        super().__init__()
+        self.generator, self.discriminator, self.latent = generator, discriminator, latent
+
+    @property
+    def normalize(self) -> Normalize:
+        """The first layer of the discriminator; the generator's pictures are in [0, 1] from the start."""
+        return self.discriminator.normalize
+
+    def forward(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
+        """D(x), (B, 1), of images (B, C, H, W); with codes (B, latent) that of the pictures that are made of them."""
+        return self.discriminator(images if codes is None else self.generator(codes))  # type: ignore[no-any-return]
+
+    def through(self, images: Tensor) -> tuple[Tensor]:
+        """What else `forward` is given to pass both players: codes."""
+        return (torch.zeros(len(images), self.latent, device=images.device),)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How images of any size pass layers that halve and double: padded on the way in, cropped on the way out."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.errors import UsageError
+
+__all__ = ["Crop", "Pad", "halvings"]
+
+
+@final
+class Pad(nn.Module):
+    """Repeat the lower and the right edge until both sides are multiples of a number.
+
+    >>> import torch
+    >>> Pad(4)(torch.zeros(1, 1, 7, 8)).shape
+    torch.Size([1, 1, 8, 8])
+    """
+
+    def __init__(self, multiple: int) -> None:
+        super().__init__()
+        self.multiple = multiple
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ⌈H⌉, ⌈W⌉)
+        height, width = images.shape[2:]
+        below, right = -height % self.multiple, -width % self.multiple
+        return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
+
+
+@final
+class Crop(nn.Module):
+    """Keep the upper left part of a size."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, C, ⌈H⌉, ⌈W⌉) -> (B, C, H, W)
+        return images[:, :, : self.size[0], : self.size[1]]
+
+
+def halvings(model: str, size: tuple[int, int], count: int) -> tuple[int, int]:
+    """(H, W) after `count` halvings of a padded image.
+
+    >>> halvings("conv_vae", (28, 30), 2)
+    (7, 8)
+
+    Raises:
+        UsageError: the image would be a single pixel before that.
+    """
+    if 2 ** (count - 1) >= max(size):
+        raise UsageError(
+            f"widths: halve the image {count} times, and {size[0]}×{size[1]} px are one pixel before; "
+            f"give model={model!r} fewer widths, or a larger --size."
+        )
+    return -(-size[0] // 2**count), -(-size[1] // 2**count)

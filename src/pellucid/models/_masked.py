@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions for images with holes: gated ones learn where to look, partial ones look at known pixels only."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["GatedBlock", "PartialBlock", "PartialConv", "surroundings"]
+
+_REACH = 8  # px around a hole
+_LEAST = 0.02  # of a standard deviation
+
+
+@final
+class GatedBlock(nn.Module):
+    """Two 3×3 gated convolutions, each ReLU(W·x) ⊙ σ(V·x) (Yu et al. 2019, eq. 3), with optional batch norm before the ReLU.
+
+    >>> GatedBlock(3, 8)(torch.zeros(2, 3, 5, 6)).shape
+    torch.Size([2, 8, 5, 6])
+    """
+
+    def __init__(self, channels: int, width: int, batch_norm: bool = False) -> None:
+        super().__init__()
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        for inner in (channels, width):
+            convolution = nn.Conv2d(inner, 2 * width, 3, padding=1)  # features and gates in one product
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # He et al. 2015, eq. 10
+            with torch.no_grad():
+                convolution.weight[:width] *= 2  # the gates start at a half
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
+            self.convolutions.append(convolution)
+            self.norms.append(nn.BatchNorm2d(width) if batch_norm else nn.Identity())
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, C, H, W) -> (B, width, H, W)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            answer, gate = convolution(features).chunk(2, dim=1)
+            features = F.relu(norm(answer)) * torch.sigmoid(gate)
+        return features
+
+
+@final
+class PartialConv(nn.Module):
+    """A 3×3 convolution of known pixels only, scaled by how many of its window are known (Liu et al. 2018, eqs. 1 and 2).
+
+    Several groups of channels with a mask each go in together, as where a decoder meets a shortcut.
+
+    >>> layer = PartialConv([1], 1)
+    >>> image, known = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    >>> known[..., :2] = 1
+    >>> answer, grown = layer(image, known)
+    >>> grown[0, 0, 0].tolist()
+    [1.0, 1.0, 1.0, 0.0]
+
+    Args:
+        groups: channels of each group.
+        width: channels of the answer.
+    """
+
+    def __init__(self, groups: list[int], width: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.convolution = nn.Conv2d(sum(groups), width, 3, padding=1)
+        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
+        assert self.convolution.bias is not None
+        nn.init.zeros_(self.convolution.bias)
+
+    def forward(self, features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, ΣC, H, W) and the groups' masks (B, groups, H, W), 1 = known; the answer and its one mask."""
+        weights = known.new_tensor(self.groups).view(1, -1, 1, 1) / sum(self.groups)
+        if len(self.groups) == 1:
+            whole = known
+        else:
+            whole = torch.cat([known[:, i : i + 1].expand(-1, n, -1, -1) for i, n in enumerate(self.groups)], dim=1)
+        # avg_pool2d counts padding as unknown: the share of the window's nine places, as sum(M) / sum(1) in eq. 1
+        share = F.avg_pool2d((known * weights).sum(1, keepdim=True), 3, stride=1, padding=1)  # (B, 1, H, W)
+        grown = (share > 0).to(features.dtype)
+        bias = self.convolution.bias
+        product = F.conv2d(features * whole, self.convolution.weight, padding=1)
+        assert bias is not None
+        return (product / share.clamp_min(1e-6) + bias.view(1, -1, 1, 1)) * grown, grown
+
+
+@final
+class PartialBlock(nn.Module):
+    """Two partial convolutions with ReLUs; the mask of known pixels grows by two pixels a block.
+
+    >>> block = PartialBlock([3], 8)
+    >>> block(torch.zeros(2, 3, 5, 6), torch.ones(2, 1, 5, 6))[0].shape
+    torch.Size([2, 8, 5, 6])
+    """
+
+    def __init__(self, groups: list[int], width: int, batch_norm: bool = False) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList([PartialConv(groups, width), PartialConv([width], width)])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(width) if batch_norm else nn.Identity() for _ in range(2)])
+
+    def forward(self, features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            features, known = convolution(features, known)
+            features = F.relu(norm(features))
+        return features, known
+
+
+def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (B, C, 1, 1) and standard deviation (B, 1, 1, 1) of the known pixels up to 8 px around each picture's holes.
+
+    >>> pictures, mask = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    >>> pictures[..., :16], mask[..., 12:20, 12:20] = 1.0, 1.0
+    >>> [round(float(value), 2) for value in surroundings(pictures, mask)]
+    [0.5, 0.52]
+    """
+    ring = F.max_pool2d(mask, 2 * _REACH + 1, stride=1, padding=_REACH) * (1 - mask)
+    count = ring.sum((2, 3), keepdim=True).clamp_min(1)
+    mean = (pictures * ring).sum((2, 3), keepdim=True) / count
+    variance = ((pictures - mean).square() * ring).sum((2, 3), keepdim=True) / count
+    return mean, variance.mean(1, keepdim=True).sqrt() + _LEAST

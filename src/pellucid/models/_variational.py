@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What variational autoencoders share: an encoder to a Gaussian over codes, a decoder from a code to a distribution of pictures."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import UsageError
+from pellucid.models._layers import Normalize, check_widths
+
+__all__ = ["Variational", "check_latent"]
+
+_LOG_VARIANCE = (-12.0, 12.0)  # of a code: beyond, its exponential leaves float32 in training's first steps
+_START = -3.0  # log-variance of pixels in [0, 1]: a standard deviation of 0.22
+
+
+class Variational(nn.Module):
+    """q(z|x) = N(μ, diag σ²) by `encoder`, p(x|z) by `decoder`, p(z) = N(0, I) (Kingma & Welling 2014).
+
+    The weight of the latent loss, `kl_weight`, is a buffer: whoever trains may let it rise, and it is saved.
+
+    Args:
+        channels: of the images.
+        outputs: channels of what is decoded; those beyond the images' own depend on no image: one learned number each,
+            such as a log-variance that all pixels share.
+        encoder: (B, C, H, W) -> (B, 2·latent): μ and log σ².
+        decoder: (B, latent) -> (B, channels, H, W).
+        latent: numbers in a code.
+    """
+
+    output: ClassVar[str] = "distribution"
+    kl_weight: Tensor
+
+    def __init__(self, channels: int, outputs: int, encoder: nn.Module, decoder: nn.Module, latent: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.normalize = Normalize(channels)
+        self.encoder, self.decoder = encoder, decoder
+        spare = outputs - channels
+        self.constant = nn.Parameter(torch.full((spare, 1, 1), _START)) if spare > 0 else None
+        self.register_buffer("kl_weight", torch.ones(()))
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and log σ² of the codes of images (B, C, H, W), each (B, latent) float32."""
+        mean, log_variance = self.encoder(self.normalize(images)).float().chunk(2, dim=1)
+        return mean, log_variance.clamp(*_LOG_VARIANCE)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """What codes (B, latent) stand for, (B, outputs, H, W) float32: logits or means, and the shared numbers."""
+        decoded: Tensor = self.decoder(codes).float()
+        if self.constant is None:
+            return decoded
+        return torch.cat([decoded, self.constant.expand(len(decoded), -1, *decoded.shape[2:])], dim=1)
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """What the mean code stands for, (B, outputs, H, W); with `noise` ε also μ and log σ², and z = μ + σ·ε."""
+        mean, log_variance = self.encode(images)
+        if noise is None:
+            return self.decode(mean)
+        return self.decode(mean + torch.exp(0.5 * log_variance) * noise), mean, log_variance
+
+
+def check_latent(latent: int, channels: int, size: tuple[int, int]) -> None:
+    """Refuse a code without numbers, or with more than the image has pixels.
+
+    >>> check_latent(65, 1, (8, 8))
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: latent=65: is more than the 64 numbers of a 1×8×8 image; give at most 64.
+    """
+    check_widths("latent", (latent,))
+    numbers = channels * size[0] * size[1]
+    if latent > numbers:
+        raise UsageError(
+            f"latent={latent}: is more than the {numbers} numbers of a {channels}×{size[0]}×{size[1]} image; "
+            f"give at most {numbers}."
+        )

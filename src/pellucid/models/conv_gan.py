@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The convolutional generative adversarial network, after DCGAN (Radford et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from pellucid.models._adversaries import Adversaries, Discriminator
+from pellucid.models._convolutional import Crop, Pad, halvings
+from pellucid.models._layers import check_one_of, check_share, check_widths, initialise
+
+__all__ = ["ConvGan"]
+
+_SLOPE = 0.2  # of leaky ReLUs below zero (Radford et al. 2016)
+
+
+@final
+class ConvGan(Adversaries):
+    """Noise to a small map and up by doubling convolutions, and a discriminator of halving ones.
+
+    >>> import torch
+    >>> model = ConvGan(1, 1, (28, 28), widths=(8, 16), latent=16)
+    >>> model.generator(torch.zeros(3, 16)).shape, model(torch.zeros(2, 1, 28, 28)).shape
+    (torch.Size([3, 1, 28, 28]), torch.Size([2, 1]))
+
+    Args:
+        channels: of the images, 1 or 3.
+        outputs: channels of the pictures.
+        size: (H, W) of the images in px; it is bound to it.
+        widths: channels of the discriminator after each halving; the generator's, in reverse.
+        latent: standard normal numbers that a picture is made from.
+        dropout: share of the discriminator's last maps that is dropped in training.
+        norm: of the discriminator: batch, after all but its first layer (Radford et al. 2016, sec. 3), which shows it how
+            alike the pictures of a batch are; spectral divides each layer by its largest singular value (Miyato et al. 2018);
+            none leaves each image's gradient its own, as a gradient penalty needs it (Gulrajani et al. 2017, sec. 4).
+
+    Raises:
+        UsageError: a value that an option cannot have, or more halvings than the image has.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        size: tuple[int, int],
+        widths: tuple[int, ...] = (32, 64),
+        latent: int = 64,
+        dropout: float = 0.0,
+        norm: Literal["batch", "spectral", "none"] = "batch",
+    ) -> None:
+        check_widths("widths", widths)
+        check_widths("latent", (latent,))
+        check_share("dropout", dropout)
+        check_one_of("norm", norm, ("batch", "spectral", "none"))
+        height, width = halvings("conv_gan", size, len(widths))
+        maps = (widths[-1], height, width)
+        up: list[nn.Module] = [nn.Linear(latent, widths[-1] * height * width, bias=False), nn.Unflatten(1, maps)]
+        up += [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
+        narrower = (*reversed(widths[:-1]), max(1, widths[0] // 2))
+        for inner, outer in zip(reversed(widths), narrower, strict=True):
+            # 4 is a multiple of the stride, so that every pixel is made of equally many (Odena et al. 2016)
+            up += [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)]
+            up += [nn.BatchNorm2d(outer), nn.ReLU()]
+        up += [nn.Conv2d(narrower[-1], outputs, 3, padding=1), Crop(size), nn.Sigmoid()]
+        down: list[nn.Module] = [Pad(2 ** len(widths))]
+        for layer, (inner, outer) in enumerate(zip((channels, *widths), widths, strict=False)):
+            down.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1))
+            if norm == "batch" and layer:
+                down.append(nn.BatchNorm2d(outer))
+            down.append(nn.LeakyReLU(_SLOPE))
+        down += [nn.Flatten(), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(widths[-1] * height * width, 1)]
+        maker, judge = nn.Sequential(*up), nn.Sequential(*down)
+        initialise(maker, "xavier")
+        initialise(judge, "xavier")
+        if norm == "spectral":
+            for each in judge:
+                if isinstance(each, (nn.Conv2d, nn.Linear)):
+                    spectral_norm(each)
+        super().__init__(maker, Discriminator(channels, judge), latent)
+        self.fixed_size = size

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A U-Net with a critic of patches beside it, for losses that ask whether a picture looks real (Isola et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from pellucid.models._layers import Normalize, check_widths
+from pellucid.models.unet import Unet
+
+__all__ = ["Pix2pix"]
+
+
+@final
+class Pix2pix(nn.Module):
+    """The U-Net answers; the critic says of each patch of a picture, given the input, how real it looks.
+
+    Only tasks with an adversarial loss train the critic; for others this is a U-Net.
+
+    >>> import torch
+    >>> model = Pix2pix(2, 1, (32, 32), widths=(4, 8), critic_widths=(4, 8))
+    >>> input, picture = torch.zeros(2, 2, 32, 32), torch.zeros(2, 1, 32, 32)
+    >>> model(input).shape, model.critic(torch.cat([input, picture], dim=1)).shape
+    (torch.Size([2, 1, 32, 32]), torch.Size([2, 1, 8, 8]))
+
+    Args:
+        channels: planes of the input: 1 or 3 of the image, and a last one where a mask says what is missing.
+        outputs: channels of the map.
+        size: (H, W) of the training images in px.
+        widths: the U-Net's channels at each scale.
+        convolution: the U-Net's kind of convolution: plain, partial or gated.
+        critic_widths: the critic's channels; each layer halves the picture.
+
+    Raises:
+        UsageError: no width, or one below 1, or a convolution that needs a mask where there is none.
+    """
+
+    output: ClassVar[str] = "map"
+    fixed_size: ClassVar[None] = None
+    critic: nn.Module  # what adversarial losses train beside the model
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        size: tuple[int, int],
+        widths: tuple[int, ...] = (32, 64, 128, 256),
+        convolution: Literal["plain", "partial", "gated"] = "plain",
+        critic_widths: tuple[int, ...] = (32, 64, 128),
+    ) -> None:
+        super().__init__()
+        check_widths("critic_widths", critic_widths)
+        self.generator = Unet(channels, outputs, size, widths, convolution=convolution)
+        layers: list[nn.Module] = []
+        inner = channels + outputs
+        for width in critic_widths:  # spectral norms keep the critic's slope bounded (Miyato et al. 2018)
+            layers += [spectral_norm(nn.Conv2d(inner, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            inner = width
+        self.critic = nn.Sequential(*layers, spectral_norm(nn.Conv2d(inner, 1, 3, padding=1)))
+
+    @property
+    def normalize(self) -> Normalize:
+        """The U-Net's first layer."""
+        return self.generator.normalize
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
+        return self.generator(images)  # type: ignore[no-any-return]

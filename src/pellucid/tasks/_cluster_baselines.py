@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What k-means finds without learning: on pixels, on their principal components, and on histograms of gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pellucid.data.batches import store
+from pellucid.data.dataset import Split, grey
+from pellucid.data.targets import Label
+from pellucid.tasks import _clustering
+from pellucid.tasks._contract import Records
+
+__all__ = ["histograms", "measured"]
+
+_FITTED_ON = 10_000  # training images, at most
+_COMPONENTS = 50
+_SIDE = 64  # px to which larger images are brought
+
+Rows = NDArray[np.float32]
+
+
+def measured(train: Split, test: Split, size: tuple[int, int], k: int, seed: int) -> dict[str, Records]:
+    """The records of each, centres fitted to training images; without any, to the test images themselves."""
+    scale = min(1.0, _SIDE / max(size))
+    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    known = train if len(train) else test
+    if len(known) > _FITTED_ON:
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(known))[:_FITTED_ON])
+        known = known.select(chosen)
+    k = min(k, len(known))
+    channels = max(known.images.channels, test.images.channels)
+    seen, asked = (_pixels(split, small, channels) for split in (known, test))
+    flat, unseen = seen.reshape(len(seen), -1), asked.reshape(len(asked), -1)
+    label = test.targets.get("label")
+    truth = label.index.numpy() if isinstance(label, Label) else np.full(len(test), -1, np.int64)
+    mean = flat.mean(0)
+    wanted = min(_COMPONENTS, *flat.shape)
+    axes = np.linalg.svd((flat - mean)[:2000], full_matrices=False)[2][
+        :wanted
+    ]  # of 2,000 images: k-means needs no more
+    found = {
+        "k-means on pixels": (flat, unseen),
+        f"k-means on {wanted} principal components": ((flat - mean) @ axes.T, (unseen - mean) @ axes.T),
+        "k-means on histograms of gradients": (histograms(seen), histograms(asked)),
+    }
+    return {name: _records(one, other, truth, k, seed) for name, (one, other) in found.items()}
+
+
+def histograms(images: Rows) -> Rows:
+    """Histograms of oriented gradients (Dalal & Triggs 2005) of images (N, C, H, W), in 4 × 4 cells or as many as fit.
+
+    >>> histograms(np.zeros((2, 1, 28, 28), np.float32)).shape
+    (2, 324)
+    """
+    from skimage.feature import hog
+
+    side = min(images.shape[2:])
+    cell = max(1, side // 4)
+    block = min(2, side // cell)
+    planes = images[:, 0] if images.shape[1] == 1 else np.stack([_luma(image) for image in images])
+    rows = [hog(plane, 9, (cell, cell), (block, block), block_norm="L2-Hys") for plane in planes]
+    return np.asarray(rows, np.float32)
+
+
+def _luma(image: Rows) -> Rows:
+    return np.asarray(grey(np.round(image * 255).astype(np.uint8))[0] / np.float32(255), np.float32)
+
+
+def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
+    rows = [batch.images.numpy() for batch in store(split, size, channels).batches(1000)]
+    return np.concatenate(rows).astype(np.float32) / np.float32(255)
+
+
+def _records(seen: Rows, asked: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
+    seen, asked = np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(asked, np.float32)
+    kept = _clustering.kmeans(seen, k, seed, restarts=3)
+    parts = [_clustering.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]  # type: ignore[no-untyped-call]
+    return {
+        "cluster": torch.cat([part.cluster for part in parts]).numpy(),
+        "label": truth,
+        "distance": torch.cat([part.distance for part in parts]).numpy(),
+        "silhouette": torch.cat([part.silhouette for part in parts]).numpy(),
+    }

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Codes into clusters: k-means and Gaussian mixtures, how many clusters there are, and what is unlike any of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["CRITERIA", "Assignment", "assign", "choose", "kmeans", "mixture", "reaches", "spectral"]
+
+CRITERIA = ("silhouette", "gap", "bic")
+RESTARTS = 10
+_CHOSEN_ON = 3000  # codes on which the number of clusters is chosen
+_REFERENCES = 5  # uniform samples behind each gap
+_NEIGHBOURS = 10  # of the graph of neighbours
+_DENSE = 300  # codes up to which its eigenvectors are found without iterating
+_FLOOR = 1e-4  # share of the mean variance that is added to each variance of a mixture
+
+Codes = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class Assignment:
+    """For each code its cluster, its distance to it, and its simplified silhouette."""
+
+    cluster: Tensor  # (N,) int64
+    distance: Tensor  # (N,) float32, in units of the codes; of mixtures in standard deviations (Mahalanobis)
+    silhouette: (
+        Tensor  # (N,) float32 in [-1, 1]: (b − a)/max(a, b) of the distances to the nearest centre and to the next
+    )
+
+
+def assign(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
+    """The cluster of each code (N, D).
+
+    Without "factors" the nearest of the "centres" (k, D). With "factors" (k, D, D), whose products with their transposes
+    are the inverse covariances of a Gaussian mixture, and "weights" (k,), the component of the largest posterior.
+    The simplified silhouette (Hruschka et al. 2004) needs distances to the centres only, so that it belongs to one image.
+
+    >>> found = assign(torch.tensor([[0.1], [4.0]]), {"centres": torch.tensor([[0.0], [5.0]])})
+    >>> found.cluster.tolist(), [round(x, 2) for x in found.distance.tolist() + found.silhouette.tolist()]
+    ([0, 1], [0.1, 1.0, 0.98, 0.75])
+    """
+    with torch.autocast(codes.device.type, enabled=False):  # products in bf16 would round distances
+        return _assigned(codes.float(), kept)
+
+
+def _assigned(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
+    centres = kept["centres"]
+    euclidean = torch.cdist(codes, centres, compute_mode="donot_use_mm_for_euclid_dist")  # (N, k): the mm form cancels
+    if "factors" in kept:
+        white = torch.einsum("nkd,kde->nke", codes[:, None] - centres, kept["factors"])
+        distances = white.norm(dim=2)
+        halves = kept["factors"].diagonal(dim1=1, dim2=2).abs().clamp_min(1e-30).log().sum(1)  # log √det of the inverse
+        cluster = (kept["weights"].clamp_min(1e-30).log() + halves - distances**2 / 2).argmax(1)
+    else:
+        distances, cluster = euclidean, euclidean.argmin(1)
+    rows = torch.arange(len(codes), device=codes.device)
+    own = euclidean[rows, cluster]
+    if len(centres) > 1:
+        others = euclidean.clone()
+        others[rows, cluster] = math.inf
+        next_one = others.amin(1)
+        silhouette = (next_one - own) / torch.maximum(next_one, own).clamp_min(1e-12)
+    else:
+        silhouette = torch.zeros_like(own)
+    return Assignment(cluster, distances[rows, cluster], silhouette)
+
+
+def kmeans(codes: Codes, k: int, seed: int, start: Codes | None = None, restarts: int = RESTARTS) -> dict[str, Tensor]:
+    """The centres of k-means (Lloyd 1982), the best of several k-means++ starts, or from `start` alone.
+
+    >>> found = kmeans(np.array([[0.0], [1.0], [9.0]], np.float32), 2, seed=0)
+    >>> sorted(found["centres"].flatten().tolist())
+    [0.5, 9.0]
+    """
+    from sklearn.cluster import KMeans
+
+    first = "k-means++" if start is None else start
+    model = KMeans(k, init=first, n_init=restarts if start is None else 1, random_state=seed).fit(codes)
+    return {"centres": torch.from_numpy(np.asarray(model.cluster_centers_, np.float32))}
+
+
+def mixture(codes: Codes, k: int, seed: int, start: Codes) -> dict[str, Tensor]:
+    """A mixture of k Gaussians with full covariances by expectation maximisation, from centres (k, D)."""
+    from sklearn.mixture import GaussianMixture
+
+    floor = _FLOOR * float(codes.var(0).mean()) + 1e-9
+    model = GaussianMixture(k, means_init=start, reg_covar=floor, random_state=seed, max_iter=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 100 iterations bring it as far as the restarts of k-means are apart
+        model.fit(codes.astype(np.float64))
+    kept = {"centres": model.means_, "factors": model.precisions_cholesky_, "weights": model.weights_}
+    return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in kept.items()}
+
+
+def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
+    """The mean codes of the groups that a graph of nearest neighbours falls into (Ng, Jordan & Weiss 2001).
+
+    An edge weighs exp(−d²/(σᵢσⱼ)), σᵢ being the distance to the seventh neighbour (Zelnik-Manor & Perona 2004); k-means
+    parts the rows of the k leading eigenvectors, brought to length 1. Groups need not be round: only where codes are dense.
+
+    >>> turn = np.linspace(0, 6, 60)[:, None]
+    >>> rings = np.concatenate([np.hstack([np.cos(turn), np.sin(turn)]) * r + [x, 0] for r, x in ((1, 0), (1, 9))])
+    >>> sorted(spectral(rings.astype(np.float32), 2, seed=0)["centres"][:, 0].round().abs().tolist())
+    [0.0, 9.0]
+    """
+    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse.linalg import eigsh
+    from sklearn.cluster import KMeans
+    from sklearn.neighbors import NearestNeighbors
+
+    images = len(codes)
+    near = min(_NEIGHBOURS, images - 1)
+    distances, places = NearestNeighbors(n_neighbors=near + 1).fit(codes).kneighbors(codes)
+    distances, places = distances[:, 1:], places[:, 1:]
+    width = np.maximum(distances[:, min(7, near) - 1], 1e-12)
+    weights = np.exp(-(distances**2) / (width[:, None] * width[places]))
+    rows = np.repeat(np.arange(images), near)
+    graph = csr_array((weights.ravel(), (rows, places.ravel())), shape=(images, images))
+    graph = graph.maximum(graph.T)
+    scale = diags_array(1 / np.sqrt(np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)))
+    laplacian = scale @ graph @ scale
+    if images <= _DENSE:
+        vectors = np.linalg.eigh(laplacian.toarray())[1][:, -k:]
+    else:
+        vectors = eigsh(laplacian, k=k, which="LA", tol=1e-3, v0=np.ones(images))[1]
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    labels = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(vectors)
+    means = [codes[labels == group].mean(0) if (labels == group).any() else codes[group] for group in range(k)]
+    return {"centres": torch.from_numpy(np.stack(means).astype(np.float32))}
+
+
+def reaches(found: Assignment, k: int, beyond: float) -> Tensor:
+    """(k,): the distance that this share of each cluster's training images exceeds; of clusters without images, 0."""
+    reach = torch.zeros(k)
+    for cluster in range(k):
+        own = found.distance[found.cluster == cluster]
+        if len(own):
+            reach[cluster] = torch.quantile(own.float(), 1 - beyond)
+    return reach
+
+
+def choose(codes: Codes, most: int, criterion: str, seed: int) -> tuple[int, Floats]:
+    """The number of clusters from 2 to `most`, and the criterion at each, (most − 1,).
+
+    silhouette: the mean silhouette (Rousseeuw 1987) is largest. gap: the smallest k whose gap to uniform samples comes within
+    a standard error of the next (Tibshirani et al. 2001, sec. 3), else the one of the largest gap. bic: the Bayesian
+    information criterion of a Gaussian mixture (Schwarz 1978), shown as −BIC per code, is largest.
+
+    >>> rng = np.random.default_rng(0)
+    >>> codes = np.concatenate([rng.normal(place, 0.1, (50, 2)) for place in (0, 3, 6)]).astype(np.float32)
+    >>> [choose(codes, 5, criterion, seed=0)[0] for criterion in ("silhouette", "gap", "bic")]
+    [3, 3, 3]
+    """
+    rng = np.random.default_rng(seed)
+    if len(codes) > _CHOSEN_ON:
+        codes = codes[rng.choice(len(codes), _CHOSEN_ON, replace=False)]
+    counts = np.arange(2, most + 1)
+    if criterion == "gap":
+        return _by_gap(codes, counts, rng, seed)
+    if criterion == "bic":
+        values = np.array([_bic(codes, int(k), seed) for k in counts])
+    else:
+        from pellucid.tasks._partition import silhouette
+
+        values = np.array([silhouette(codes, _labels(codes, int(k), seed), seed) for k in counts])
+    return int(counts[np.nanargmax(values)]), values
+
+
+def _labels(codes: Codes, k: int, seed: int) -> NDArray[np.int64]:
+    from sklearn.cluster import KMeans
+
+    return np.asarray(KMeans(k, n_init=3, random_state=seed).fit_predict(codes), np.int64)
+
+
+def _bic(codes: Codes, k: int, seed: int) -> float:
+    from sklearn.mixture import GaussianMixture
+
+    start = kmeans(codes, k, seed, restarts=3)["centres"].numpy()
+    model = GaussianMixture(
+        k, means_init=start, reg_covar=_FLOOR * float(codes.var(0).mean()) + 1e-9, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(codes.astype(np.float64))
+    return -float(model.bic(codes.astype(np.float64))) / len(codes)
+
+
+def _by_gap(codes: Codes, counts: NDArray[np.int64], rng: np.random.Generator, seed: int) -> tuple[int, Floats]:
+    """The samples are uniform over the box of the codes' principal axes (their reference b)."""
+    centred = codes - codes.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2]
+    turned = centred @ axes.T
+    low, high = turned.min(0), turned.max(0)
+    references = [rng.uniform(low, high, turned.shape).astype(np.float32) for _ in range(_REFERENCES)]
+    gaps, errors = [], []
+    for k in counts:
+        drawn = np.array([_scatter(sample, int(k), seed) for sample in references])
+        gaps.append(float(drawn.mean()) - _scatter(turned, int(k), seed))
+        errors.append(float(drawn.std()) * math.sqrt(1 + 1 / _REFERENCES))
+    values = np.array(gaps)
+    within = np.flatnonzero(values[:-1] >= values[1:] - np.array(errors[1:]))
+    return int(counts[within[0] if len(within) else values.argmax()]), values
+
+
+def _scatter(codes: NDArray[np.floating], k: int, seed: int) -> float:
+    """log of the summed squared distances to the centres."""
+    from sklearn.cluster import KMeans
+
+    return math.log(max(float(KMeans(k, n_init=3, random_state=seed).fit(codes).inertia_), 1e-30))

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures to files and files to pictures, with a model of the output kind "code"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.data.targets import Target
+from pellucid.errors import UsageError
+from pellucid.tasks._container import Container, checksum, fingerprint
+from pellucid.tasks._entropy import MOST, Tables
+
+__all__ = ["Coded", "decoded", "encoded", "nearest"]
+
+
+@final
+@dataclass(frozen=True)
+class Coded(Target):
+    """Files, and the pictures that come out of them: (B, C, H, W) float32 in steps of 1/255."""
+
+    pixels: Tensor
+    files: list[bytes]
+    bare: list[int]  # bytes of each file that are symbols: without header and checksum
+
+
+@torch.no_grad()
+def encoded(model: Any, images: Tensor, quality: int, grey: bool = False) -> Coded:
+    """Images (B, C, H, W) in [0, 1] as files of a quality (from 0), and as they come back.
+
+    >>> from pellucid.models.factorized import Factorized
+    >>> coded = encoded(Factorized(1, 1, (16, 16), width=8, blocks=0).eval(), torch.rand(2, 1, 16, 20), quality=0)
+    >>> coded.pixels.shape, len(coded.files)
+    (torch.Size([2, 1, 16, 20]), 2)
+    """
+    size = (images.shape[2], images.shape[3])
+    asked = torch.full((len(images),), quality, device=images.device)
+    symbols = model.prior.symbols(model.analyse(images), asked).clamp(-MOST, MOST)
+    pixels = _pixels(model, symbols, asked, size)
+    tables, own = Tables.of(model.prior, quality), fingerprint(model)
+    files, bare = [], []
+    for whole in symbols.cpu().numpy().astype(np.int64):
+        payload = tables.encode(whole)
+        files.append(Container(own, quality, grey, size, checksum(whole), payload).written())
+        bare.append(len(payload))
+    return Coded(pixels, files, bare)
+
+
+@torch.no_grad()
+def decoded(model: Any, content: bytes, name: str) -> NDArray[np.uint8]:
+    """The picture (C, H, W) of a file's bytes.
+
+    Raises:
+        UsageError: it is damaged, no .plc file, another model's, or its symbols do not come out as they were coded.
+    """
+    read = Container.read(content, name)
+    if read.model != fingerprint(model):
+        raise UsageError(
+            f"images={name!r}: was written by another model (fingerprint {read.model.hex()}, and this run's is "
+            f"{fingerprint(model).hex()}); decode it with the run that wrote it."
+        )
+    size = (-(-read.size[0] // model.stride[0]), -(-read.size[1] // model.stride[1]))
+    garbled = UsageError(
+        f"images={name!r}: its symbols do not come out as they were coded; decode it with the version that wrote it."
+    )
+    if read.quality >= model.prior.qualities:
+        raise garbled
+    try:
+        symbols = Tables.of(model.prior, read.quality).decode(read.payload, size)
+    except ValueError:
+        raise garbled from None
+    if checksum(symbols) != read.check:
+        raise garbled
+    device = model.prior.log_step.device
+    asked = torch.full((1,), read.quality, device=device)
+    pixels = _pixels(model, torch.from_numpy(symbols).float().to(device)[None], asked, read.size)
+    whole = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
+    return whole[:1] if read.grey else whole
+
+
+def nearest(model: Any, weight: float) -> int:
+    """The quality whose λ is nearest to a weight, in ratio."""
+    return int((model.prior.weights.log() - torch.tensor(weight).log()).abs().argmin())
+
+
+def _pixels(model: Any, symbols: Tensor, quality: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures in the 256 levels that a PNG holds."""
+    images = model.synthesise(model.prior.restored(symbols, quality), size)
+    return (images.clamp(0, 1) * 255).round() / 255  # type: ignore[no-any-return]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole numbers to bytes and back, losslessly: integer tables chosen by integer sums, and a range coder.
+
+All arithmetic on which decoding depends is on whole numbers; where it is done in float64 the numbers stay below 2⁵³, so that
+every sum and product is exact, in any order and on any machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.models._prior import LARGEST
+
+__all__ = ["MOST", "Tables", "residuals", "surroundings"]
+
+MOST = LARGEST + 2**19
+"""The largest magnitude that a symbol can have; what lies beyond is cut to it."""
+
+_NEAR = 15  # larger magnitudes count as this in the surroundings
+_CHUNK = 8192  # symbols whose tables are laid out at a time: 8 MB
+_ESCAPED = 2**22  # values that an escaped symbol can have: a difference of the two largest, and its sign
+
+Array = NDArray[Any]
+
+
+@final
+@dataclass(frozen=True)
+class Tables:
+    """One quality's integer tables, as `pellucid.models` keeps them (see `Prior`), M channels.
+
+    Each channel is coded after those before it. How busy a place is, is told by a weighted sum of the magnitudes that earlier
+    channels have there and in the eight places around; the sum's interval, the state, chooses the channel's table.
+
+    >>> from pellucid.models._prior import Prior
+    >>> tables = Tables.of(Prior(codes=2, weights=[0.01], spread=[8.0, 1.0]), quality=0)
+    >>> symbols = np.array([[[3, -1]], [[0, 200]]])  # (2, 1, 2)
+    >>> tables.decode(tables.encode(symbols), (1, 2)).tolist()
+    [[[3, -1]], [[0, 200]]]
+    """
+
+    frequencies: Array  # (M, states, 2·LARGEST + 2) float64 of whole numbers
+    nearby: Array  # (M, 2, M) float64 of whole numbers
+    edges: Array  # (M, states − 1) float64 of whole numbers
+    predicted: Array  # (M,) bool
+
+    @classmethod
+    def of(cls, prior: Any, quality: int) -> Self:
+        """The tables that a model keeps for a quality."""
+
+        def array(tensor: Tensor) -> Array:
+            return tensor[quality].cpu().numpy().astype(np.float64)
+
+        return cls(
+            array(prior.frequencies), array(prior.nearby), array(prior.edges), array(prior.predicted).astype(bool)
+        )
+
+    def encode(self, symbols: Array) -> bytes:
+        """The bytes of symbols (M, h, w)."""
+        from constriction import stream
+
+        held = np.clip(symbols, -MOST, MOST).astype(np.int64)
+        told = np.stack([residuals(c) if p else c for c, p in zip(held, self.predicted, strict=True)])
+        near = surroundings(told[None])[0]
+        coder, family = stream.queue.RangeEncoder(), stream.model.Categorical(perfect=False)
+        for channel, values in enumerate(told.reshape(len(told), -1)):
+            state = self._states(channel, near)
+            escaped = np.abs(values) > LARGEST
+            index = np.where(escaped, 2 * LARGEST + 1, values + LARGEST).astype(np.int32)
+            for start in range(0, len(index), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                coder.encode(index[part], family, self.frequencies[channel, state[part]])
+            beyond = values[escaped]
+            if len(beyond):
+                rest = 2 * (np.abs(beyond) - LARGEST - 1) + (beyond < 0)
+                coder.encode(rest.clip(0, _ESCAPED - 1).astype(np.int32), stream.model.Uniform(_ESCAPED))
+        return _trimmed(coder.get_compressed())
+
+    def decode(self, payload: bytes, size: tuple[int, int]) -> Array:
+        """The symbols (M, h, w) of bytes; damaged bytes give other symbols or a ValueError, never anything worse."""
+        from constriction import stream
+
+        count = size[0] * size[1]
+        words = np.frombuffer(payload + bytes(-len(payload) % 4), "<u4").astype(np.uint32)
+        coder, family = stream.queue.RangeDecoder(words), stream.model.Categorical(perfect=False)
+        near = np.zeros((2, len(self.nearby), *size))
+        symbols = np.zeros((len(self.nearby), *size), np.int64)
+        try:
+            for channel in range(len(symbols)):
+                state = self._states(channel, near)
+                parts = [
+                    coder.decode(family, self.frequencies[channel, state[start : start + _CHUNK]])
+                    for start in range(0, count, _CHUNK)
+                ]
+                values = np.concatenate(parts).astype(np.int64) - LARGEST
+                escaped = values == LARGEST + 1
+                if escaped.any():
+                    rest = coder.decode(stream.model.Uniform(_ESCAPED), int(escaped.sum())).astype(np.int64)
+                    values[escaped] = (rest // 2 + LARGEST + 1) * np.where(rest % 2, -1, 1)
+                told = values.reshape(size)
+                near[:, channel] = surroundings(told[None, None])[0, :, 0]
+                symbols[channel] = _summed(told) if self.predicted[channel] else told
+        except (AssertionError, RuntimeError) as fault:  # what the coder raises on data that it cannot have written
+            raise ValueError(str(fault)) from None
+        return symbols
+
+    def _states(self, channel: int, near: Array) -> Array:
+        """(h·w,): which of the channel's tables each place takes."""
+        earlier = near[:, :channel].reshape(2 * channel, near.shape[2] * near.shape[3])
+        score = self.nearby[channel, :, :channel].reshape(-1) @ earlier  # whole numbers below 2⁵³: exact
+        return np.searchsorted(self.edges[channel], score, side="right")
+
+
+def surroundings(told: Array) -> Array:
+    """Magnitudes here, and summed over the eight places around, of (N, M, h, w): (N, 2, M, h, w) float64 of whole numbers.
+
+    >>> surroundings(np.array([[[[2, 0, -40]]]]))[0, :, 0, 0].tolist()
+    [[2.0, 0.0, 15.0], [0.0, 17.0, 0.0]]
+    """
+    here = np.minimum(np.abs(told), _NEAR).astype(np.float64)
+    padded = np.pad(here, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
+    return np.stack([here, rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] - here], axis=1)
+
+
+def residuals(symbols: Array) -> Array:
+    """Differences of (…, h, w) from the mean, rounded down, of the one to the left and the one above (where there is one).
+
+    >>> residuals(np.array([[5, 6], [7, 9]])).tolist()
+    [[5, 1], [2, 3]]
+    """
+    told = symbols.copy()
+    told[..., 0, 1:] -= symbols[..., 0, :-1]
+    told[..., 1:, 0] -= symbols[..., :-1, 0]
+    told[..., 1:, 1:] -= (symbols[..., :-1, 1:] + symbols[..., 1:, :-1]) >> 1
+    return told
+
+
+def _summed(told: Array) -> Array:
+    """The inverse of `residuals`, a diagonal at a time."""
+    symbols = told.copy()
+    np.cumsum(told[0], out=symbols[0])
+    np.cumsum(told[:, 0], out=symbols[:, 0])
+    height, width = told.shape
+    for diagonal in range(2, height + width - 1):
+        row = np.arange(max(1, diagonal - width + 1), min(height, diagonal))
+        column = diagonal - row
+        symbols[row, column] += (symbols[row - 1, column] + symbols[row, column - 1]) >> 1
+    return symbols
+
+
+def _trimmed(words: Array) -> bytes:
+    """Words as bytes without the zeros at their end, which reading puts back."""
+    return words.astype("<u4").tobytes().rstrip(b"\0")

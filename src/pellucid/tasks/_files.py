@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was handed over for compression: pictures become .plc files, .plc files pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pellucid.data.given import gather
+from pellucid.errors import PellucidError, UsageError
+from pellucid.tasks._coding import decoded, encoded
+from pellucid.tasks._container import SUFFIX
+
+__all__ = ["answers"]
+
+_LARGEST = 30_000_000  # px: the memory for a larger picture's features would be several GB
+
+
+def answers(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, Any]]:
+    """A row for each picture or file, in the order given; of several, one that cannot be answered has an "error".
+
+    Args:
+        model: of the output kind "code", in eval mode.
+        images: paths of pictures and of .plc files, folders, globs, arrays or Pillow images.
+        quality: of the files that are written, from 0.
+
+    Raises:
+        UsageError: there is nothing to answer, or the only answer is an error.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, make in _jobs(model, images, quality):
+        try:
+            rows.append(make())
+        except PellucidError as fault:
+            rows.append({"name": name, "error": str(fault)})
+            only = fault
+    if len(rows) == 1 and "error" in rows[0]:
+        raise only
+    return rows
+
+
+def _jobs(model: Any, images: Sequence[Any], quality: int) -> Iterator[tuple[str, Any]]:
+    """Each picture's or file's name with what answers for it; one is read at a time."""
+    plain: list[Any] = []
+    for one in images:
+        if isinstance(one, (str, Path)) and Path(one).suffix.lower() == SUFFIX:
+            yield from _pictures(model, plain, quality)
+            plain = []
+            yield from _opened(model, str(one))
+        else:
+            plain.append(one)
+    yield from _pictures(model, plain, quality)
+    if not images:
+        gather([])  # says what may be given
+
+
+def _opened(model: Any, text: str) -> Iterator[tuple[str, Any]]:
+    """The .plc files that a path or a glob names."""
+    import glob
+
+    found = [text] if Path(text).expanduser().is_file() else sorted(glob.glob(text, recursive=True))
+    if not found:
+        raise UsageError(f"images={text!r}: is no file and matches nothing; check the spelling.")
+    for each in found:
+        path = Path(each).expanduser()
+
+        def make(path: Path = path) -> dict[str, Any]:
+            content = path.read_bytes()
+            return {"name": path.name, "bytes": len(content), "picture": decoded(model, content, path.name)}
+
+        yield path.name, make
+
+
+def _pictures(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str, Any]]:
+    if not images:
+        return
+    for image in images:
+        _check_pillow(image)
+    given = gather(images if len(images) > 1 else images[0])
+    held = dict(zip(given.places, range(len(given.places)), strict=True))
+    sources = getattr(given.split.images, "sources", ())
+    for place, name in enumerate(given.names):
+
+        def make(place: int = place, name: str = name) -> dict[str, Any]:
+            if place in given.faults:
+                raise UsageError(f"images={name!r}: {given.faults[place]}")
+            if place in given.floats:
+                picture = (given.floats[place].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+            else:
+                if sources:
+                    _check_file(sources[held[place]], name)
+                own = given.split.select([held[place]]).images
+                picture = own.read(0, own.channels)
+            return _row(model, picture, name, quality)
+
+        yield name, make
+
+
+def _row(model: Any, picture: NDArray[np.uint8], name: str, quality: int) -> dict[str, Any]:
+    """The file of a picture (C, H, W)."""
+    channels = model.normalize.mean.shape[1]
+    if picture.shape[1] * picture.shape[2] > _LARGEST:
+        raise UsageError(
+            f"images={name!r}: has {picture.shape[1] * picture.shape[2]:,} pixels, more than {_LARGEST:,}; cut it up."
+        )
+    if picture.shape[0] == 3 and channels == 1:
+        if not (picture[0] == picture[1]).all() or not (picture[1] == picture[2]).all():
+            raise UsageError(
+                f"images={name!r}: has colour, and this run codes grey images; make it grey, or train on colour images."
+            )
+        picture = picture[:1]
+    grey = picture.shape[0] == 1
+    pixels = torch.tensor(picture).to(model.prior.log_step.device).float().div(255)
+    coded = encoded(model, pixels.expand(channels, -1, -1)[None], quality, grey and channels == 3)
+    (content,) = coded.files
+    area = picture.shape[1] * picture.shape[2]
+    error = float((coded.pixels[0] - pixels).square().mean())
+    return {
+        "name": name,
+        "bytes": len(content),
+        "bpp": round(8 * len(content) / area, 4),
+        "psnr": round(-10 * float(np.log10(max(error, 1e-10))), 2),
+        "content": content,
+        "suffix": SUFFIX,
+    }
+
+
+def _check_pillow(image: Any) -> None:
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        _check_mode(image, "image")
+
+
+def _check_file(source: Any, name: str) -> None:
+    """Refuse what a file holds and a .plc file could not."""
+    from PIL import Image
+
+    if isinstance(source, Path):
+        with Image.open(source) as image:
+            _check_mode(image, name)
+
+
+def _check_mode(image: Any, name: str) -> None:
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        raise UsageError(
+            f"images={name!r}: has transparency, which a {SUFFIX} file does not hold; lay it over a background first."
+        )
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        raise UsageError(
+            f"images={name!r}: has more than 8 bits a pixel, and a {SUFFIX} file holds 8; bring it to 8 bits first."
+        )

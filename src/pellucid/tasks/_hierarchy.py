@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree of codes by agglomerative clustering: its cuts, its pictures, and where a new code belongs in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import UsageError
+
+__all__ = ["Placement", "Tree"]
+
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class Placement:
+    """Where a new code came to stand: its cluster of the cut, the nearest old code, and the height at which it joins."""
+
+    cluster: int
+    nearest: int
+    height: float
+
+
+@final
+class Tree:
+    """The agglomerative clustering of codes (N, D) by SciPy; node i < N is a code, node N + j the j-th merger.
+
+    >>> tree = Tree(np.array([[0.0], [1.0], [8.0], [10.0]]), "average")
+    >>> tree.heights.tolist(), tree.cut(2).tolist()
+    ([1.0, 2.0, 8.5], [0, 0, 1, 1])
+    >>> tree.place(np.array([9.2]), tree.cut(2))
+    Placement(cluster=1, nearest=3, height=0.8)
+
+    Args:
+        codes: (N, D), two or more.
+        linkage: how far apart two groups are: ward (1963) by the growth of the squared distances to the mean, average and
+            complete by the mean and the largest distance of their members.
+
+    Raises:
+        UsageError: fewer than two codes.
+    """
+
+    def __init__(self, codes: NDArray[np.floating], linkage: str) -> None:
+        from scipy.cluster.hierarchy import linkage as agglomerate
+
+        if len(codes) < 2:
+            raise UsageError(f"images={len(codes)}: a tree needs two at least; give more.")
+        self.codes, self.linkage = np.asarray(codes, np.float64), linkage
+        self.links: Floats = agglomerate(self.codes, linkage)  # (N − 1, 4): two nodes, height, members
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def heights(self) -> Floats:
+        """(N − 1,) of the mergers, rising."""
+        return np.asarray(self.links[:, 2], np.float64)
+
+    def cut(self, clusters: int) -> NDArray[np.int64]:
+        """(N,): the cluster of each code where the tree falls into this many, numbered from the largest.
+
+        Raises:
+            UsageError: more clusters than codes.
+        """
+        from scipy.cluster.hierarchy import fcluster
+
+        if not 1 <= clusters <= len(self):
+            raise UsageError(f"cut={clusters}: the tree has {len(self)} images; give a number from 1 to {len(self)}.")
+        return _by_size(fcluster(self.links, clusters, "maxclust"))
+
+    def cut_at(self, height: float) -> NDArray[np.int64]:
+        """(N,): the cluster of each code where all mergers above a height are undone, numbered from the largest."""
+        from scipy.cluster.hierarchy import fcluster
+
+        return _by_size(fcluster(self.links, height, "distance"))
+
+    @cached_property
+    def members(self) -> list[NDArray[np.int64]]:
+        """The codes below each node, (2N − 1) lists."""
+        found = [np.array([i]) for i in range(len(self))]
+        for left, right in self.links[:, :2].astype(np.int64):
+            found.append(np.concatenate([found[left], found[right]]))
+        return found
+
+    def medoid(self, node: int) -> int:
+        """The code nearest to the mean of those below a node: its picture stands for the node."""
+        own = self.members[node]
+        return int(own[np.square(self.codes[own] - self.codes[own].mean(0)).sum(1).argmin()])
+
+    def place(self, code: NDArray[np.floating], cut: NDArray[np.int64]) -> Placement:
+        """Where a new code belongs: from the root down to the nearer of two branches, as long as it is nearer than they are.
+
+        It joins at the lowest node whose own height is below its distance to that node; distances are those of the linkage.
+        """
+        own = np.asarray(code, np.float64)
+        far = np.sqrt(np.square(self.codes - own).sum(1))
+        node, count = 2 * len(self) - 2, len(self)
+        height = self._apart(own, far, node)
+        while node >= count:
+            left, right = self.links[node - count, :2].astype(np.int64)
+            distances = [self._apart(own, far, int(child)) for child in (left, right)]
+            child = int((left, right)[int(np.argmin(distances))])
+            if min(distances) >= self.links[node - count, 2]:
+                break  # farther from both branches than they are from each other: it joins above them
+            node, height = child, min(distances)
+        nearest = int(self.members[node][far[self.members[node]].argmin()])
+        return Placement(int(cut[nearest]), nearest, round(float(height), 6))
+
+    def _apart(self, code: Floats, far: Floats, node: int) -> float:
+        """The linkage's distance of a single code from the group below a node."""
+        own = self.members[node]
+        if self.linkage == "complete":
+            return float(far[own].max())
+        if self.linkage == "average":
+            return float(far[own].mean())
+        return float(np.sqrt(2 * len(own) / (len(own) + 1) * np.square(self.codes[own].mean(0) - code).sum()))
+
+
+def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Labels numbered from 0 in the order of falling size; of equal ones the first comes first."""
+    values, first, place, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -counts))
+    rank = np.empty(len(values), np.int64)
+    rank[order] = np.arange(len(values))
+    return np.asarray(rank[place], np.int64)

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cluster: which images belong together, without being told?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Label, Target
+from pellucid.data.transforms import Augment
+from pellucid.errors import UsageError
+from pellucid.tasks import _embedding
+from pellucid.tasks._cluster_asking import ClusterAsking
+from pellucid.tasks._clustering import CRITERIA, assign
+from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
+from pellucid.tasks._embedding import Assigned, Views
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Cluster"]
+
+_METHODS = ("kmeans", "mixture", "joint", "dec")
+
+
+@final
+@dataclass(frozen=True)
+class Cluster(Task):
+    """Which images belong together, without being told?
+
+    An autoencoder learns codes from changed images; clusters are groups of codes. Labels, where there are any, only measure.
+
+    >>> task = Cluster(clusters=3, shift=0.0, rotate=0.0, zoom=0.0)
+    >>> batch = Batch(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), {}, torch.arange(2))
+    >>> input, truth = task.prepare(batch, Draws.images(0, batch.index), training=False)
+    >>> round(float(input.mean()), 3), truth.index.tolist()
+    (0.2, [-1, -1])
+    """
+
+    method: Literal["kmeans", "mixture", "joint", "dec"] = "dec"
+    """kmeans or a Gaussian mixture on the codes; joint: codes are drawn to their centres (Song et al. 2013); dec: deep embedded clustering with augmentation"""  # noqa: E501
+    clusters: int = 10
+    """number of clusters; 0: chosen by the criterion"""
+    criterion: Literal["silhouette", "gap", "bic"] = "silhouette"
+    """what chooses the number of clusters"""
+    most: int = 20
+    """largest number of clusters that is tried"""
+    pretrain: float = 0.5
+    """share of the epochs before the codes are drawn to clusters (joint, dec)"""
+    pull: float = 1.0
+    """weight of drawing codes to clusters, beside the reconstruction's 1 (joint, dec)"""
+    contrast: float | None = None
+    """weight of telling two changed views of an image from those of others; by default 1 for dec, else 0"""
+    shift: float = 0.09
+    """shift training images by up to this share of their side"""
+    rotate: float = 15.0
+    """turn training images by up to this many degrees"""
+    zoom: float = 0.15
+    """enlarge or shrink training images by up to this share"""
+    unlike: float = 0.01
+    """share of the training images that would be flagged as unlike anything seen, half by distance, half by reconstruction"""
+
+    example: ClassVar[str] = "digits"
+    default_model: ClassVar[str] = "embedding_autoencoder"
+    accepts: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    asking: ClassVar[type[Asking]] = ClusterAsking
+    keeps_size: ClassVar[bool] = False
+    chooses: ClassVar[bool] = (
+        False  # by labels would be telling, by distances would favour collapse: the last weights stay
+    )
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", _METHODS), ("criterion", CRITERIA)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name}={getattr(self, name)!r}: is not known; choose one of {', '.join(known)}.")
+        if self.clusters < 0 or self.clusters == 1:
+            raise UsageError(
+                f"clusters={self.clusters}: must be at least 2, or 0 to have it chosen; give another number."
+            )
+        if self.most < 3:
+            raise UsageError(f"most={self.most}: must be at least 3, for there to be a choice; give a larger number.")
+        for name in ("pretrain", "shift"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r}: is a share; give a number from 0 up to, but not including, 1."
+                )
+        for name in ("pull", "contrast"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise UsageError(f"{name}={value!r}: is a weight; give 0 or more.")
+        if not 0 < self.unlike < 1:
+            raise UsageError(f"unlike={self.unlike!r}: is a share; give a number between 0 and 1.")
+        Augment(rotate=self.rotate, scale=self.zoom)  # refuses bad values
+        object.__setattr__(self, "_labelled", True)
+
+    @property
+    def main(self) -> str:
+        return "accuracy" if self._labelled else "silhouette"  # type: ignore[attr-defined]
+
+    @property
+    def agreement(self) -> float:
+        """The weight of the contrast between views; codes have length 1 where there is any."""
+        return self.contrast if self.contrast is not None else float(self.method == "dec")
+
+    def read(self, data: Dataset) -> Dataset:
+        train, least = len(data.splits["train"]), max(self.clusters, 3)
+        if 0 < train < least:
+            raise UsageError(
+                f"clusters={self.clusters}: are more than the {train} training images of data={data.name!r}; give fewer."
+            )
+        object.__setattr__(self, "_labelled", bool(data.classes))
+        return data
+
+    def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
+        return data.channels
+
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+        clean = batch.images.float().div_(255)
+        if not training:
+            label = batch.targets.get("label")
+            return clean, label if isinstance(label, Label) else Label(
+                torch.full((len(clean),), -1, device=clean.device)
+            )
+        reach = round(self.shift * min(clean.shape[2:]))
+        change = Augment(crop=reach, rotate=self.rotate, scale=self.zoom)
+        none = Label(batch.index)  # nothing that moves with the image
+        one = change(clean, none, draws)[0]
+        other = change(clean, none, draws)[0] if self.agreement else clean[:, :0]
+        return one, Views(clean, other)
+
+    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+        return _embedding.losses(self, model, input, target)
+
+    def between(
+        self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    ) -> None:
+        _embedding.settle(self, model, batches, epoch, epochs, seed)
+
+    def predict(self, model: nn.Module, input: Tensor) -> Assigned:
+        """The cluster of each image, its distance, and whether it is unlike anything seen."""
+        kept: Any = model.kept
+        if "centres" not in kept:
+            raise UsageError("model: has no clusters yet; train it for an epoch at least.")
+        code, picture = _embedding.through(model, input, self.agreement > 0)
+        found = assign(code, kept)
+        error = (picture - input).square().flatten(1).mean(1)
+        strange = (found.distance > kept["reach"][found.cluster]) | (error > kept["error_reach"])
+        return Assigned(found.cluster, found.distance, found.silhouette, error, strange)
+
+    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
+        assert isinstance(prediction, Assigned)
+        assert isinstance(target, Label)
+        columns = {
+            "cluster": prediction.cluster,
+            "label": target.index,
+            "distance": prediction.distance,
+            "silhouette": prediction.silhouette,
+            "error": prediction.error,
+            "unlike": prediction.unlike,
+        }
+        return {name: value.cpu().numpy() for name, value in columns.items()}
+
+    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
+        from pellucid.tasks import _cluster_measures
+
+        return _cluster_measures.summary(records, len(classes), seed)
+
+    def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
+        from pellucid.tasks import _cluster_measures
+
+        return _cluster_measures.details(records, classes)
+
+    def ranking(self, records: Records) -> NDArray[np.float64]:
+        """The simplified silhouette."""
+        return np.asarray(records["silhouette"], np.float64)
+
+    def per_image(self, records: Records) -> NDArray[np.float64]:
+        """1 where the label is the one that the image's cluster stands for, else 0; the silhouette without labels."""
+        from pellucid.tasks import _cluster_measures
+
+        return _cluster_measures.per_image(records)
+
+    def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
+        from pellucid.tasks import _cluster_baselines
+
+        assert size is not None, "cluster resizes"
+        return _cluster_baselines.measured(train, test, size, self.clusters or 10, seed)
+
+    def survey(
+        self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
+    ) -> Survey:
+        from pellucid.tasks import _cluster_survey
+
+        assert size is not None, "cluster resizes"
+        return _cluster_survey.survey(self, model, train, test, size, seed)
+
+    def respond(
+        self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        from pellucid.tasks import _cluster_answers
+
+        assert isinstance(asked, ClusterAsking)
+        if asked.hierarchy == "none" and not asked.sort_into:
+            return None
+        return _cluster_answers.respond(self, model, images, asked)
+
+    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+        assert isinstance(prediction, Assigned)
+        return [
+            {"name": name, "cluster": cluster, "distance": round(distance, 5), "unlike": bool(strange)}
+            for name, cluster, distance, strange in zip(
+                names,
+                prediction.cluster.tolist(),
+                prediction.distance.tolist(),
+                prediction.unlike.tolist(),
+                strict=True,
+            )
+        ]
+
+    def draw(
+        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+    ) -> Figure:
+        from pellucid.tasks import _cluster_figures
+
+        assert isinstance(prediction, Assigned)
+        assert target is None or isinstance(target, Label)
+        return _cluster_figures.answers(input, prediction, target, classes)
+
+    def evidence(self, output: Tensor) -> Tensor:
+        """The mean absolute value of the reconstruction, in [0, 1] units."""
+        return output.float().abs().flatten(1).mean(1)

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compress: how few bytes does a picture need?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Label, Picture, Target
+from pellucid.data.transforms import Augment
+from pellucid.errors import UsageError
+from pellucid.tasks import _bootstrap, _rates
+from pellucid.tasks._coding import Coded, encoded, nearest
+from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
+from pellucid.tasks._files import answers
+from pellucid.tasks._tables import count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Compress"]
+
+_COUNTED = 600_000  # pixels of training images whose symbols are counted after an epoch,
+_COUNTED_LAST = 4_000_000  # and after the last one
+
+
+@final
+@dataclass(frozen=True)
+class Asked(Asking):
+    """What else `predict` may be asked."""
+
+    quality: int | None = None
+    """of the files, from 1 (small) to the run's highest; by default the one that the run was measured at"""
+
+
+@final
+@dataclass(frozen=True)
+class Compress(Task):
+    """How few bytes does a picture need?
+
+    One model learns several qualities at once. Training draws one for each image, and minimises the file's length in bits per
+    pixel under the learned density plus λ times the mean squared error in grey levels (of 255); each λ counts alike.
+
+    >>> Compress(flip=True).weight
+    0.012
+    """
+
+    weight: float = 0.012
+    """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) is worth"""
+    flip: bool = False
+    """mirror half of the training pictures left to right"""
+    turn: bool = False
+    """turn each training picture by a random multiple of 90°"""
+    rotate: float = 0.0
+    """turn each training picture by up to this many degrees either way"""
+    scale: float = 0.0
+    """enlarge or shrink each training picture by up to this share"""
+    shift: int = 0
+    """move each training picture by up to this many px either way"""
+    exposure: float = 0.0
+    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+
+    example: ClassVar[str] = "patches"
+    default_model: ClassVar[str] = "factorized"
+    accepts: ClassVar[tuple[str, ...]] = ("code",)
+    asking: ClassVar[type[Asking]] = Asked
+    keeps_size: ClassVar[bool] = True
+    main: ClassVar[str] = "cost"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise UsageError(f"weight={self.weight!r}: must be above 0; give e.g. 0.01.")
+        self._augment()  # refuses bad values
+
+    def _augment(self) -> Augment:
+        return Augment(
+            crop=self.shift,
+            flip=self.flip,
+            turn=self.turn,
+            rotate=self.rotate,
+            scale=self.scale,
+            exposure=self.exposure,
+        )
+
+    @classmethod
+    def defaults(cls, model: str) -> dict[str, Any]:
+        dense = model == "dense_codec"
+        return {
+            "epochs": 60 if dense else 20,
+            "batch_size": 128 if dense else 32,
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "clip": 1.0,
+        }
+
+    def read(self, data: Dataset) -> Dataset:
+        return data  # any images will do
+
+    def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
+        return data.channels
+
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+        images = batch.images.float().div_(255)
+        if training:
+            images = self._augment()(images, Label(batch.index), draws)[0]  # nothing moves along
+        return images, Picture(images)
+
+    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+        """Rate + λ·distortion; in training at a quality drawn for each image, else at the one that is measured."""
+        assert isinstance(target, Picture)
+        inner: Any = getattr(model, "module", model)
+        weights = inner.prior.weights
+        if model.training:
+            quality = torch.randint(len(weights), (len(input),), device=input.device)
+        else:
+            quality = torch.full((len(input),), nearest(inner, self.weight), device=input.device)
+        pictures, bits = model(input, quality)
+        squares = (pictures.float() - target.pixels).square().mean((1, 2, 3)) * 255**2
+        rate = bits / (input.shape[2] * input.shape[3])  # bits per pixel
+        weight = weights[quality]
+        # over the root of λ, so that no quality outweighs the others: cost grows about as the root
+        loss = ((rate + weight * squares) * (self.weight / weight).sqrt()).mean()
+        return {"loss": loss, "rate": rate.mean(), "squared_error": squares.mean()}
+
+    def between(
+        self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    ) -> None:
+        """Count the integer entropy tables, on a part of the training images until the last epoch."""
+        inner: Any = model
+        most = _COUNTED_LAST if epoch == epochs else _COUNTED
+        first = next(batches())
+        pixels = first.images.shape[2] * first.images.shape[3]
+        total = sum(len(batch) for batch in batches())
+        every = max(1, total * pixels // most)
+        codes, place = [], 0
+        mode = model.training
+        model.eval()
+        for batch in batches():
+            taken = batch.images[-place % every :: every]
+            place += len(batch)
+            if len(taken):
+                codes.append(inner.analyse(taken.float().div_(255)))
+        model.train(mode)
+        count(inner.prior, torch.cat(codes))
+
+    def predict(self, model: nn.Module, input: Tensor) -> Coded:
+        return encoded(model, input, nearest(model, self.weight))
+
+    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
+        assert isinstance(prediction, Coded)
+        assert isinstance(target, Picture)
+        sizes = [len(file) for file in prediction.files]
+        return _rates.columns(prediction.pixels, target.pixels, sizes, prediction.bare, self.weight)
+
+    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
+        """Cost is bits per pixel of the file + λ·(mean squared error in grey levels)."""
+        units = {"psnr": "dB", "bpp": "bit/px", "bpp_bare": "bit/px", "cost": "bit/px"}
+        found = {}
+        for name in ("psnr", "ms_ssim", "bpp", "bpp_bare", "cost"):
+            value, low, high = _bootstrap.of_mean(records[name], seed)
+            # a JPEG file without its tables could not be decoded: the rate without headers ranks nothing
+            better = "higher" if name in ("psnr", "ms_ssim") else "neither" if name == "bpp_bare" else "lower"
+            found[name] = Measure(value, low, high, units.get(name, ""), better)
+        return found
+
+    def ranking(self, records: Records) -> NDArray[np.float64]:
+        """The cost, negative: higher is better."""
+        return -np.asarray(records["cost"], np.float64)
+
+    def per_image(self, records: Records) -> NDArray[np.float64]:
+        """The cost in bits per pixel."""
+        return np.asarray(records["cost"], np.float64)
+
+    def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
+        """JPEG, WebP, PNG and PCA, each image at the setting that costs least at `weight`."""
+        return _rates.rivals(train, test, self.weight)
+
+    def survey(
+        self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
+    ) -> Survey:
+        """The rate–distortion curves of the model at all of its qualities and of the others at several."""
+        return _rates.survey(model, train, test, self.weight, seed)
+
+    def respond(self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]) -> list[dict[str, Any]]:
+        """Files from pictures, and pictures from .plc files."""
+        assert isinstance(asked, Asked)
+        inner: Any = model
+        highest = inner.prior.qualities
+        if asked.quality is not None and not 1 <= asked.quality <= highest:
+            raise UsageError(f"quality={asked.quality!r}: this run has the qualities 1 to {highest}; give one of them.")
+        quality = nearest(model, self.weight) if asked.quality is None else asked.quality - 1
+        return answers(inner, images if isinstance(images, (list, tuple)) else [images], quality)
+
+    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+        assert isinstance(prediction, Coded)
+        pixels = prediction.pixels.shape[2] * prediction.pixels.shape[3]
+        return [
+            {
+                "name": name,
+                "bytes": len(file),
+                "bpp": round(8 * len(file) / pixels, 4),
+                "content": file,
+                "suffix": ".plc",
+            }
+            for name, file in zip(names, prediction.files, strict=True)
+        ]
+
+    def draw(
+        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+    ) -> Figure:
+        from pellucid.tasks import _figures
+
+        assert isinstance(prediction, Coded)
+        assert target is None or isinstance(target, Picture)
+        said = [f"{name}: {len(file):,} B" for name, file in zip(names, prediction.files, strict=True)]
+        return _figures.pictures({"from the file": prediction.pixels}, input, said)
+
+    def evidence(self, output: Tensor) -> Tensor:
+        """The mean absolute value of the picture, in [0, 1] units."""
+        return output.float().abs().flatten(1).mean(1)

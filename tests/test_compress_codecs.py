@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the learned codecs are measured against, and the measures themselves."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.tasks import _rates
+from pellucid.tasks._codecs import Components, jpeg, png, webp
+from pellucid.tasks._coding import decoded, encoded
+from pellucid.tasks._fidelity import ms_ssim, ssim
+
+
+def photograph(channels: int, height: int = 96, width: int = 120) -> np.ndarray:
+    from skimage.data import astronaut
+
+    picture = astronaut()[100 : 100 + height, 150 : 150 + width].transpose(2, 0, 1)
+    return picture if channels == 3 else picture.mean(0, keepdims=True).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_takes_the_best_that_pillow_writes(channels: int) -> None:
+    picture = photograph(channels)
+    found = dict(jpeg(picture, (20, 80)))
+    assert list(found) == (
+        ["quality 20", "quality 80"]
+        if channels == 1
+        else ["quality 20 4:4:4", "quality 20 4:2:0", "quality 80 4:4:4", "quality 80 4:2:0"]
+    )
+    flat = Image.fromarray(picture[0] if channels == 1 else picture.transpose(1, 2, 0))
+    for setting, saved in found.items():
+        quality, chroma = int(setting.split()[1]), setting[-5:]
+        for progressive in (False, True):
+            for optimize in (False, True):
+                file = io.BytesIO()
+                subsampling = chroma if channels == 3 else "4:4:4"
+                flat.save(
+                    file, "JPEG", quality=quality, optimize=optimize, subsampling=subsampling, progressive=progressive
+                )
+                assert saved.bytes <= len(file.getvalue())
+                if optimize:
+                    assert (np.asarray(Image.open(file)).reshape(-1) == to_flat(saved.picture)).all()
+        assert 100 < saved.bytes - saved.bare < 800  # markers and tables
+
+
+def to_flat(picture: np.ndarray) -> np.ndarray:
+    return (picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).reshape(-1)
+
+
+def test_scans_of_a_flat_picture_are_a_few_bytes() -> None:
+    ((_, saved),) = jpeg(np.full((1, 16, 16), 99, np.uint8), (50,))
+    assert 0 < saved.bare < 10
+    assert saved.bytes > 100
+
+
+def test_png_is_lossless_and_webp_is_smaller() -> None:
+    picture = photograph(3)
+    *palettes, (setting, lossless) = png(picture, (4, 32))
+    assert (setting, [said for said, _ in palettes]) == ("lossless", ["4 colours", "32 colours"])
+    for (_, saved), most in zip(palettes, (4, 32), strict=True):
+        assert len(np.unique(saved.picture.reshape(3, -1), axis=1).T) <= most
+        assert saved.bytes < lossless.bytes
+    assert (lossless.picture == picture).all()
+    ((_, lossy),) = webp(picture, (50,))
+    assert lossy.bytes < lossless.bytes / 4
+    assert np.abs(lossy.picture.astype(int) - picture).mean() < 12
+
+
+def test_components_are_those_of_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(0)
+    images = (rng.random((200, 1, 4, 6)) @ rng.random((6, 6)) / 6).astype(np.float32)
+    codec = Components(torch.from_numpy(images), (4, 6), 5, [0.01])
+    fresh = (rng.random((20, 1, 4, 6)) @ rng.random((6, 6)) / 6).astype(np.float32)
+    judge = PCA(5).fit(images.reshape(200, 24))
+    expected = judge.inverse_transform(judge.transform(fresh.reshape(20, 24))).reshape(20, 1, 4, 6)
+    codes = codec.analyse(torch.from_numpy(fresh))
+    assert codes.shape == (20, 5, 1, 1)
+    assert codec.synthesise(codes, (4, 6)).numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_components_make_files_too() -> None:
+    picture = torch.from_numpy(photograph(3).copy()).float()[None] / 255
+    codec = Components(
+        picture.unfold(2, 32, 16).unfold(3, 32, 16).flatten(2, 3)[0].permute(1, 0, 2, 3), (8, 8), 192, [0.01, 0.1]
+    )
+    coarse, fine = (encoded(codec, picture, quality) for quality in (0, 1))
+    assert len(coarse.files[0]) < len(fine.files[0])
+    assert float((fine.pixels - picture).square().mean()) < float((coarse.pixels - picture).square().mean())
+    back = decoded(codec, fine.files[0], "a.plc")
+    assert np.abs(back - (fine.pixels[0] * 255).round().numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(176, 190), (181, 239), (256, 256)])
+def test_ms_ssim_equals_torchmetrics(size: tuple[int, int]) -> None:
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as judge
+
+    torch.manual_seed(0)
+    truth = torch.nn.functional.interpolate(torch.rand(3, 3, 20, 20), size, mode="bilinear")
+    for noise in (0.02, 0.1, 0.3):
+        pictures = (truth + noise * torch.randn_like(truth)).clamp(0, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = torch.stack(
+                [judge(p[None], t[None], data_range=1.0) for p, t in zip(pictures, truth, strict=True)]
+            )
+        assert ms_ssim(pictures, truth).numpy() == pytest.approx(expected.numpy(), abs=2e-3)
+
+
+def test_ms_ssim_of_a_small_image_is_ssim() -> None:
+    truth = torch.rand(3, 1, 20, 20)
+    pictures = (truth + 0.1 * torch.randn_like(truth)).clamp(0, 1)
+    torch.testing.assert_close(ms_ssim(pictures, truth), ssim(pictures, truth))
+    assert ms_ssim(truth[:, :, :1, :1], truth[:, :, :1, :1]).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_gains_between_curves() -> None:
+    def curve(ahead: float, rates: list[float], key: str = "bpp") -> list[dict[str, float]]:
+        return [{key: rate, "psnr": 30 + 6 * np.log2(rate) + ahead} for rate in rates]
+
+    many = [0.05, 0.1, 0.4, 1.6, 3.0]
+    assert _rates.curve_gain(curve(1.5, many), curve(0, [0.1, 0.2, 0.8, 2.0])) == pytest.approx(1.5)
+    assert _rates.curve_gain(curve(1.5, many, "bpp_bare"), curve(2, many, "bpp_bare"), "bpp_bare") == pytest.approx(
+        -0.5
+    )
+    assert _rates.curve_gain(curve(1, [0.5, 2.0]), curve(0, [0.6, 3.0])) == pytest.approx(1.0)  # where both reach
+    assert np.isnan(_rates.curve_gain(curve(1, many), curve(0, [1.2, 3.0])))
+    worse = [*curve(0, many), {"bpp": 0.9, "psnr": 5.0}]  # a setting that costs more for less is left out
+    assert _rates.curve_gain(curve(1, many), worse) == pytest.approx(1.0)
+
+
+def test_columns_by_hand() -> None:
+    truth = torch.full((2, 1, 16, 16), 100 / 255)
+    pictures = truth.clone()
+    pictures[1] += 2 / 255
+    found = _rates.columns(pictures, truth, [32, 64], [16, 48], weight=0.01)
+    assert found["bpp"].tolist() == [1.0, 2.0]
+    assert found["bpp_bare"].tolist() == [0.5, 1.5]
+    assert found["cost"] == pytest.approx([1.0, 2.0 + 0.01 * 4], abs=1e-6)
+    assert found["psnr"] == pytest.approx([100, 20 * np.log10(255 / 2)], abs=1e-3)
