@@ -65,7 +65,8 @@ def figure(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], metho
     from matplotlib.figure import Figure
 
     tested = [one for one in found if one.deletion is not None or one.similar]
-    others = [one for one in found if one not in tested][: max(0, _MOST_DRAWN - len(tested))]
+    known = {one.place for one in tested}
+    others = [one for one in found if one.place not in known][: max(0, _MOST_DRAWN - len(tested))]
     shape = float(np.median([one.map.shape[0] / one.map.shape[1] for one in found]))
     panels = 2 + (2 if depths else 0) + 1
     side, small = 2.0, 1.35
@@ -141,12 +142,8 @@ def _weights(axes: Axes, one: Mapped, depths: Sequence[Depth]) -> None:
     axes.set_xlabel("layers drawn anew, from the output, %", fontsize=6)
     axes.set_ylabel("likeness to the map", fontsize=6)
     left, (count, of, _) = kept(one, depths), depths[half(depths)]
-    share = (
-        f"likeness ≥ {left:.2f} down to {count} of {of} layers"
-        if left >= _ALIKE
-        else f"likeness {left:.2f} within {count} of {of} layers"
-    )
-    fails = left >= _ALIKE
+    fails, known = left >= _ALIKE, round(left, 2) + 0.0  # no -0.00
+    share = f"likeness {'stays above' if fails else 'falls to'} {known:.2f} within {count} of {of}"
     title = f"FAILS: does not need the weights\n{share}" if fails else f"depends on the weights\n{share}"
     if np.isnan(left):
         title = "the map is empty"
@@ -206,7 +203,7 @@ def words(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method
         count, of, _ = depths[half(depths)]
         mean = float(np.mean(left)) if left else 0.0
         verdict = "it hardly depends on what was learnt" if mean >= _ALIKE else "it depends on the weights"
-        start = f"with up to {count} of {of} layers drawn anew its likeness falls to {mean:.2f}"
+        start = f"with up to {count} of {of} layers drawn anew its likeness falls to {round(mean, 2) + 0.0:.2f}"
         said.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
     if method.title == "guided backprop":
         said.append(
