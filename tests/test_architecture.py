@@ -198,17 +198,18 @@ def test_what_is_imported_is_declared() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    required = project["dependencies"] + [
-        word for extra in ("export", "index", "umap") for word in project["optional-dependencies"][extra]
-    ]
+    extras = project["optional-dependencies"]
+    offered = [word for name in extras if name not in ("bench", "dev", "serve") for word in extras[name]]
+    required = project["dependencies"] + offered
     declared = {word.split(">=")[0].split("[")[0] for word in required}
     modules = {
+        "cv2": "opencv-python-headless",
+        "faiss": "faiss-cpu",
         "huggingface_hub": "huggingface-hub",
         "PIL": "pillow",
-        "faiss": "faiss-cpu",
-        "umap": "umap-learn",
         "skimage": "scikit-image",
         "sklearn": "scikit-learn",
+        "umap": "umap-learn",
     }
     for file in FILES:
         for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
@@ -220,7 +221,7 @@ def test_what_is_imported_is_declared() -> None:
                 assert modules.get(name, name) in declared, f"{file} imports {name}"
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in constraints.splitlines() if "==" in line}
-    tools = {word.split(">=")[0] for word in project["optional-dependencies"]["dev"] if not word.startswith("pellucid")}
+    tools = {word.split(">=")[0] for word in extras["dev"] if not word.startswith("pellucid")}
     assert pinned >= declared | tools
     assert "://" not in constraints, "a registry's address"
 

@@ -86,11 +86,15 @@ def figure(sight: Sight, found: Sequence[Fooled], curve: Curve | None, method: s
 
 
 def _row(sight: Sight, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
+    from matplotlib.patches import Rectangle
+
     show(axes[0], one.clean, f"{sight.label(one.before)}\n{100 * one.score:.1f} %")
     # ±ε from black to white around grey: what was added, magnified
     times = 1 / (2 * epsilon)
     enlarged = 0.5 + times * (one.adversarial - one.clean)
-    show(axes[1], enlarged, f"{method}, ±{said(epsilon)}\nmagnified {times:.3g}×", color="0.35")
+    show(axes[1], enlarged, f"{method}, ±{said(epsilon)}\nmagnified {times:.0f}×", color="0.35")
+    frame = {"fill": False, "edgecolor": "0.7", "linewidth": 0.5, "clip_on": False}
+    axes[1].add_patch(Rectangle((0, 0), 1, 1, transform=axes[1].transAxes, **frame))
     least = f"smallest ε that fools: {one.smallest}/{LEVELS}" if one.smallest else ""
     least = "no ε tried fools" if one.smallest is None else least
     colour = _RED if one.fooled else "0.15"
