@@ -20,8 +20,9 @@ from pellucid.inference import evaluate, predict
 from pellucid.models import building
 from pellucid.run import Run
 from pellucid.tasks import _embedding
+from pellucid.tasks._cluster_asking import ClusterAsking
 from pellucid.tasks._embedding import Views
-from pellucid.tasks.cluster import Cluster, ClusterAsking
+from pellucid.tasks.cluster import Cluster
 from pellucid.training import train
 
 SMALL = {"widths": (4, 8), "latent": 4, "progress": False, "device": "cpu", "batch_size": 32, "checkpoint": 1e9}

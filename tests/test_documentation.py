@@ -121,6 +121,8 @@ def test_every_option_that_a_page_names_exists() -> None:
     ]  # type: ignore[attr-defined]
     flags += [flag for lens in _catalog.names("lenses") for flag in options.of_class(_catalog.find("lenses", lens))]
     flags += [flag for name in COMMANDS for flag in options.of_function(getattr(commands, name))]
+    askings = [_catalog.find("tasks", task).asking for task in _catalog.names("tasks")]  # type: ignore[attr-defined]
+    flags += [flag for asking in askings for flag in options.of_class(asking)]
     known = {flag.written for flag in flags} | {"--debug", "--version", "--help"}
     known |= {f"--no-{name[2:]}" for name in known}
     for page in PAGES:

@@ -201,10 +201,10 @@ def test_survey_measures_the_whole_model_and_draws_it(vae: Run, gan: Run) -> Non
     of_gan = evaluate(gan)
     assert of_gan["model"]["energy"]["value"] > of_gan["baselines"]["training images"]["energy"]["value"]
     assert of_gan["details"]["samples"][0]["verdict"] in ("mode collapse", "discriminator wins", "not learnt")
-    for run in (vae, gan):
-        page = report(run).read_text(encoding="utf-8")
-        assert "At work, epoch by epoch" in page
-        assert "judge" in page
+    page = report(gan).read_text(encoding="utf-8")
+    assert "At work, epoch by epoch" in page
+    assert "Samples and their nearest training images" in page
+    assert "Players: discriminator/loss" in page
 
 
 def test_a_judge_knows_its_classes_and_says_where_there_were_none() -> None:

@@ -304,7 +304,7 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
 
     class Numbers(nn.Module):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return torch.arange(12.0).expand(len(input), 12) / 100
+            return torch.arange(12.0).expand(len(input), 12) / 10
 
     images = torch.full((2, 1, 16, 16), 51, dtype=torch.uint8)
     index = torch.arange(2)
@@ -358,3 +358,17 @@ def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:
         building.build(
             {"name": "unet", "channels": 1, "outputs": 1, "size": [8, 8], "options": {"convolution": "gated"}}
         )
+
+
+def test_figure_shows_the_hole_the_answers_inside_it_and_the_truth() -> None:
+    truth = photographs(2, 3)
+    mask = _holes.rectangles(draws(2), (48, 48), (0.2,), (1,))
+    answer = torch.where(mask > 0, truth + 0.1, truth)
+    input = torch.cat([diffused(truth, mask), mask], dim=1)
+    figure = Inpaint().draw(input, Picture(answer), Picture(truth), ["a.png", "b.png"], ())
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["given", "inpainted", "biharmonic", "truth"]
+    assert figure.axes[0].get_xlabel() == ""
+    assert float(figure.axes[1].get_xlabel().split()[0]) == pytest.approx(
+        20, abs=0.4
+    )  # inside the hole, clipped to [0, 1]
+    assert len(Inpaint().draw(input, Picture(answer), None, ["a.png", "b.png"], ()).axes) == 4

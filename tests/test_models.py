@@ -31,7 +31,7 @@ BOUND = ("mlp", "lenet", "autoencoder", "vae", "conv_vae", "gan", "conv_gan")  #
 
 def made(name: str, /, channels: int = 1, outputs: int | None = None, side: int = 32, **given: Any) -> Any:
     kind = _catalog.find("models", name)
-    pictured = ("map", "distribution", "adversarial")
+    pictured = ("map", "code", "distribution", "adversarial")
     answers = outputs or (channels if kind.output in pictured else 5)  # type: ignore[attr-defined]
     torch.manual_seed(0)
     description = {"name": name, "channels": channels, "outputs": answers, "size": [side, side]}
@@ -69,7 +69,14 @@ def test_the_answer_has_the_shape_that_the_output_says(name: str, channels: int)
     with torch.no_grad():
         answer = model(images)
     whole = (2, channels, 32, 32)
-    shapes = {"vector": (2, 5), "dense": (2, 5), "map": whole, "distribution": whole, "adversarial": (2, 1)}
+    shapes = {
+        "vector": (2, 5),
+        "dense": (2, 5),
+        "map": whole,
+        "code": whole,
+        "distribution": whole,
+        "adversarial": (2, 1),
+    }
     assert answer.shape == shapes[model.output]
     assert answer.dtype == torch.float32
     assert isinstance(model.normalize, Normalize)
@@ -99,7 +106,11 @@ def test_channels_last_computes_the_same(name: str) -> None:
 def test_a_gradient_reaches_every_parameter(name: str) -> None:
     model = lively(made(name, 3)).train()
     codes = (torch.randn(4, model.latent),) if model.output == "adversarial" else ()
-    answer = model(pictures(4), *codes)
+    if model.output == "code":  # every quality has steps of its own, and the density learns from the bits alone
+        codes = (torch.arange(model.prior.qualities),)
+    answer = model(pictures(len(codes[0]) if codes else 4), *codes)
+    if model.output == "code":
+        answer = answer[0] + answer[1][:, None, None, None]
     if model.output == "map" and hasattr(model, "critic"):  # what it says of input and answer
         answer = model.critic(torch.cat([pictures(4), answer], dim=1))
     (answer * torch.randn(answer.shape)).sum().backward()  # a sum alone has no gradient behind a normalisation

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Merged", "groups", "merge"]
 
-_ROUNDS = 8  # of merging and training on, at each threshold
-
 
 @final
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def _until_nothing_merges(
 ) -> tuple[Run, nn.Module, int]:
     """Merge and train on, round after round; the last round's run, its model, and how many rounds there were."""
     current, model, rounds = run, run.model("last"), 0
-    while rounds < _ROUNDS:
+    while True:  # every round leaves fewer filters, so that it ends
         found = {name: groups(each.detach().numpy(), threshold) for name, each in model.filters().items()}  # type: ignore[operator]
         if all(len(parts) == len(model.filters()[name]) for name, parts in found.items()):  # type: ignore[operator]
             break

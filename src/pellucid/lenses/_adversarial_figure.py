@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def _row(sight: Sight, axes: Sequence[Axes], one: Fooled, method: str, epsilon: 
     times = 1 / (2 * epsilon)
     enlarged = 0.5 + times * (one.adversarial - one.clean)
     show(axes[1], enlarged, f"{method}, ±{said(epsilon)}\nmagnified {times:.0f}×", color="0.35")
-    frame = {"fill": False, "edgecolor": "0.7", "linewidth": 0.5, "clip_on": False}
+    frame: dict[str, Any] = {"fill": False, "edgecolor": "0.7", "linewidth": 0.5, "clip_on": False}
     axes[1].add_patch(Rectangle((0, 0), 1, 1, transform=axes[1].transAxes, **frame))
     least = f"smallest ε that fools: {one.smallest}/{LEVELS}" if one.smallest else ""
     least = "no ε tried fools" if one.smallest is None else least

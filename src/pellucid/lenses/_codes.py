@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -57,9 +58,10 @@ def chosen_layer(sight: Sight, image: Tensor, layer: str | None) -> str | None:
     if not where.startswith("the output") or codes.shape[1] >= _NARROW:
         return None
     passed = layers_in_order(sight.model, image.to(sight.device))
-    wide = {name: shape[1] for name, part, shape in passed if isinstance(part, CONVOLUTIONS)}
-    most = max(wide.values(), default=0)
-    return [name for name, planes in wide.items() if planes == most][-1] if most > codes.shape[1] else None
+    # planes, and of layers with as many the smallest map: the bottleneck; of equals the later one
+    wide = {name: (shape[1], -math.prod(shape[2:])) for name, part, shape in passed if isinstance(part, CONVOLUTIONS)}
+    most = max(wide.values(), default=(0, 0))
+    return [name for name, size in wide.items() if size == most][-1] if most[0] > codes.shape[1] else None
 
 
 def of_split(sight: Sight, split: str, layer: str | None, limit: int | None = None, side: int = _SIDE) -> Coded:
@@ -69,9 +71,8 @@ def of_split(sight: Sight, split: str, layer: str | None, limit: int | None = No
     size = _at_once(sight, sight.images[0])
     parts: list[Coded] = []
     for batch in sight.progress(_Known(sight.batches(split, size, limit), -(-count // size)), f"coding {split}"):
-        codes, shares, where = _answer(sight, batch.images, layer)
-        guessed = np.full(len(batch), -1) if shares is None else shares.argmax(1).cpu().numpy()
-        labels = guessed if batch.labels is None else batch.labels.cpu().numpy()
+        codes, where = _codes(sight, batch.images, layer)
+        labels = _guessed(sight, batch.images) if batch.labels is None else batch.labels.cpu().numpy()
         made = thumbnails(batch.images, side)
         names, splits = np.array(batch.names, np.str_), np.full(len(batch), split)
         parts.append(Coded(codes, names, splits, labels.astype(np.int64), batch.labels is not None, made, where))
@@ -84,8 +85,8 @@ def of_images(sight: Sight, layer: str | None, side: int = _SIDE) -> Coded:
     parts: list[Coded] = []
     for places in sight.progress(list(_alike(sight)), "coding images"):
         images = torch.stack([sight.images[i] for i in places])
-        codes, shares, where = _answer(sight, images, layer)
-        labels = np.full(len(places), -1) if shares is None else shares.argmax(1).cpu().numpy()
+        codes, where = _codes(sight, images, layer)
+        labels = _guessed(sight, images)
         names, splits = np.array([sight.name(i) for i in places], np.str_), np.full(len(places), "given")
         made = thumbnails(images, side)
         parts.append(Coded(codes, names, splits, labels.astype(np.int64), False, made, where))
@@ -155,13 +156,20 @@ def fingerprint(model: nn.Module, where: str) -> str:
 
 
 @torch.no_grad()
-def _answer(sight: Sight, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], Tensor | None, str]:
-    """The codes of images (B, C, H, W), the probabilities of their classes if the model has any, and where the codes are from."""
+def _codes(sight: Sight, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], str]:
+    """(B, D) codes of images (B, C, H, W), and where they are from."""
+    codes, where = sight.features(images.to(sight.device), layer)
+    return codes.float().cpu().numpy(), where
+
+
+@torch.no_grad()
+def _guessed(sight: Sight, images: Tensor) -> NDArray[np.int64]:
+    """(B,) the model's answer, -1 where that is no class."""
+    if sight.evidence is not None and not sight.classes:
+        return np.full(len(images), -1, np.int64)  # a run of a task without classes
     assert sight.model is not None
-    images = images.to(sight.device)
-    codes, where = sight.features(images, layer)
-    shares = sight.probabilities(sight.model(images))
-    return codes.float().cpu().numpy(), shares, where
+    shares = sight.probabilities(sight.model(images.to(sight.device)))
+    return np.full(len(images), -1, np.int64) if shares is None else shares.argmax(1).cpu().numpy().astype(np.int64)
 
 
 def _at_once(sight: Sight, image: Tensor) -> int:

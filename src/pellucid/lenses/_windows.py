@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Ints", "Span", "Window", "cut", "gridded", "padded", "paste", "slid", "span", "spread", "steps"]
+__all__ = ["Ints", "Span", "Window", "cut", "gridded", "padded", "paste", "slid", "span", "spread", "steps", "together"]
 
 Ints = NDArray[np.int64]
 
@@ -158,3 +158,27 @@ def padded(clean: Tensor, pads: Sequence[int], fill: float = 0.0) -> Tensor:
     """A map (1, C, H, W) with (left, right, top, bottom) px around it, channels_last."""
     whole = F.pad(clean, list(pads), value=fill) if any(pads) else clean
     return whole.contiguous(memory_format=torch.channels_last)
+
+
+def together(sizes: Ints, weight: NDArray[np.float64], most: int) -> list[Ints]:
+    """At most so many groups of places, those whose windows (N, layers) waste least where the largest of a group sets the size.
+
+    >>> [group.tolist() for group in together(np.array([[3], [9], [4], [9]]), np.ones(1), 2)]
+    [[1, 3], [0, 2]]
+    """
+    chains, member = np.unique(sizes, axis=0, return_inverse=True)
+    groups = [(chain, np.flatnonzero(member.reshape(-1) == i)) for i, chain in enumerate(chains)]
+
+    def cost(chain: Ints, places: Ints) -> float:
+        return float((chain * weight).sum()) * len(places)
+
+    while len(groups) > most:
+        merged = [
+            (cost(np.maximum(a[0], b[0]), np.concatenate([a[1], b[1]])) - cost(*a) - cost(*b), i, j)
+            for i, a in enumerate(groups)
+            for j, b in enumerate(groups[:i])
+        ]
+        _, i, j = min(merged)
+        a, b = groups.pop(i), groups.pop(j)
+        groups.append((np.maximum(a[0], b[0]), np.sort(np.concatenate([a[1], b[1]]))))
+    return [places for _, places in groups]

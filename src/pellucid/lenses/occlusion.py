@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._images import Known, stacked
+from pellucid.lenses._layers import guarded
 from pellucid.lenses._occluded import outputs
 from pellucid.lenses._occlusion_figure import Found, figure
 
@@ -78,7 +79,8 @@ class Occlusion(Lens):
         if sight.model is None or sight.images is None or not len(sight.images):
             raise UsageError("lens='occlusion': needs a model and at least one image; name an image file.")
         alone = len(sight.images) == 1
-        found = [self._one(sight, image, alone) for image in sight.progress(sight.images, "covering")]
+        with guarded(sight.model):  # in-place activations would write into what is kept of the uncovered image
+            found = [self._one(sight, image, alone) for image in sight.progress(sight.images, "covering")]
         numbers: dict[str, NDArray[Any]] = {
             "drop": stacked([one.drop for one in found]),
             "score_at": stacked([one.score - one.drop for one in found]),

@@ -128,7 +128,7 @@ class Prior(nn.Module):
             total = total + part * mass
         return total.clamp_min(_LEAST)
 
-    def through(self, codec: Codec, images: Tensor, quality: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, codec: Codec, images: Tensor, quality: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
         """A codec's images through its quantised codes and back, and with qualities (B,) also the bits (B,)."""
         asked = quality
         if asked is None:

@@ -103,4 +103,4 @@ class DenseCodec(nn.Module):
 
         With qualities (B,): also what each costs in bits, (B,), under the learned density; in training from noisy codes.
         """
-        return self.prior.through(self, images, quality)
+        return self.prior(self, images, quality)  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +20,16 @@ from pellucid.data.given import Given, gather
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically
 from pellucid.tasks import _cluster_dendrogram
+from pellucid.tasks._cluster_asking import ClusterAsking, Clustering
 from pellucid.tasks._embedding import Assigned, codes_of
 from pellucid.tasks._hierarchy import Tree
-
-if TYPE_CHECKING:
-    from pellucid.tasks.cluster import Cluster, ClusterAsking
 
 __all__ = ["respond"]
 
 _AT_ONCE = 256
 
 
-def respond(task: Cluster, model: nn.Module, images: Any, asked: ClusterAsking) -> list[dict[str, Any]]:
+def respond(task: Clustering, model: nn.Module, images: Any, asked: ClusterAsking) -> list[dict[str, Any]]:
     """A row an image with its cluster; with a hierarchy also the dendrogram, and a row for each image placed in it.
 
     Raises:
@@ -88,7 +86,7 @@ def _inputs(model: nn.Module, given: Given) -> tuple[Tensor, list[str], list[int
     return torch.stack([parts[place] for place in places]), [given.names[place] for place in places], places
 
 
-def _assigned(task: Cluster, model: nn.Module, pictures: Tensor) -> Assigned:
+def _assigned(task: Clustering, model: nn.Module, pictures: Tensor) -> Assigned:
     device = next(model.parameters()).device
     parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
     return Assigned.cat([task.predict(model, part.to(device)).to("cpu") for part in parts])
@@ -101,7 +99,7 @@ def _codes(model: nn.Module, pictures: Tensor, unit: bool) -> NDArray[np.float32
 
 
 def _placed(
-    task: Cluster, model: nn.Module, tree: Tree, labels: NDArray[np.int64], known: Sequence[str], new: Sequence[str]
+    task: Clustering, model: nn.Module, tree: Tree, labels: NDArray[np.int64], known: Sequence[str], new: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each new image: the cluster of the cut that it falls into, its nearest image, the height at which it joins."""
     given = gather(list(new))

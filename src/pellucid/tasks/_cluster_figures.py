@@ -122,7 +122,9 @@ def table(counts: NDArray[np.int64]) -> Figure:
                 colour = "white" if share[row, column] > 0.6 else "0.2"
                 axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=6.5, color=colour)
         if match[row] >= 0:
-            frame = Rectangle((match[row] - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#c0772b", linewidth=1.6)
+            frame = Rectangle(
+                (match[row] - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#c0772b", linewidth=1.6, clip_on=False
+            )
             axes.add_patch(frame)
     axes.set(xlabel="class", ylabel="cluster", yticks=range(k), xticks=range(classes) if classes <= 40 else [])
     axes.tick_params(labelsize=7)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from pellucid.data.dataset import Split
 from pellucid.data.targets import Label
 from pellucid.tasks import _cluster_figures as figures
 from pellucid.tasks import _clustering, _embedding, _partition
+from pellucid.tasks._cluster_asking import Clustering
 from pellucid.tasks._contract import Measure, Shown, Survey
-
-if TYPE_CHECKING:
-    from pellucid.tasks.cluster import Cluster
 
 __all__ = ["survey"]
 
@@ -27,7 +25,7 @@ _MOST = 10_000  # images of either split that are looked at
 _SEEDS = 5  # partitions that are compared
 
 
-def survey(task: Cluster, model: nn.Module, train: Split, test: Split, size: tuple[int, int], seed: int) -> Survey:
+def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: tuple[int, int], seed: int) -> Survey:
     """What is measured and drawn of the clusters beside the per-image records."""
     unit = task.agreement > 0
     images, codes, labels, found = _seen(task, model, test, size, unit)
@@ -95,7 +93,7 @@ def _batches(split: Split, size: tuple[int, int], channels: int) -> Iterator[Any
 
 
 def _seen(
-    task: Cluster, model: nn.Module, split: Split, size: tuple[int, int], unit: bool
+    task: Clustering, model: nn.Module, split: Split, size: tuple[int, int], unit: bool
 ) -> tuple[Tensor, Tensor, NDArray[np.int64] | None, _embedding.Assigned]:
     """Images (N, C, H, W) in [0, 1], codes, labels where there are any, and answers."""
     device = next(model.parameters()).device
@@ -114,7 +112,7 @@ def _seen(
 
 
 def _reseeded(
-    task: Cluster, known: NDArray[np.float32], codes: Tensor, labels: NDArray[np.int64] | None, k: int, seed: int
+    task: Clustering, known: NDArray[np.float32], codes: Tensor, labels: NDArray[np.int64] | None, k: int, seed: int
 ) -> tuple[list[dict[str, Any]], list[NDArray[np.int64]]]:
     """Partitions of the test codes by fits to the training codes from other seeds, one start each."""
     rows, partitions = [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from pellucid.data.dataset import Batch
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.tasks import _clustering
-
-if TYPE_CHECKING:
-    from pellucid.tasks.cluster import Cluster
+from pellucid.tasks._cluster_asking import Clustering
 
 __all__ = ["Assigned", "Views", "codes_of", "losses", "partition", "settle", "through"]
 
@@ -80,7 +78,7 @@ def _inner(model: nn.Module) -> Any:
     return getattr(model, "module", model)
 
 
-def losses(task: Cluster, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+def losses(task: Clustering, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
     """The reconstruction of the unchanged image, and what draws codes together; every part is free of the data's scale."""
     inner, unit = _inner(model), task.agreement > 0
     if not isinstance(target, Views):  # validation
@@ -98,7 +96,7 @@ def losses(task: Cluster, model: nn.Module, input: Tensor, target: Target) -> di
 
 
 def _training(
-    task: Cluster, inner: Any, code: Tensor, picture: Tensor, clean: Tensor, own: Tensor
+    task: Clustering, inner: Any, code: Tensor, picture: Tensor, clean: Tensor, own: Tensor
 ) -> dict[str, Tensor]:
     images, unit = len(clean), task.agreement > 0
     found = {"reconstruction": _unexplained(picture, torch.cat([clean, clean]) if unit else clean)}
@@ -183,7 +181,7 @@ def _squared(code: Tensor, centres: Tensor) -> Tensor:
 
 
 def settle(
-    task: Cluster, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    task: Clustering, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
 ) -> None:
     """Fit the clusters to the codes of the training images, and keep them with what tells a strange image."""
     kept, unit = _inner(model).kept, task.agreement > 0
@@ -201,7 +199,7 @@ def settle(
             k = len(kept["centres"])
     going_on = "drawn" in kept and epoch > first
     if going_on and task.method == "dec":
-        found = {"centres": kept["centres"]}
+        found = _nearer(codes, kept["centres"], k, seed, unit)
     elif going_on:
         found = _clustering.kmeans(array, k, seed, start=kept["centres"].cpu().numpy())
     else:
@@ -219,8 +217,22 @@ def settle(
     )
 
 
+def _nearer(codes: Tensor, centres: Tensor, k: int, seed: int, unit: bool) -> dict[str, Tensor]:
+    """The centres as they are, or those of k-means started anew, where the codes lie nearer to these.
+
+    Centres that follow their codes never leave a group that they share, nor one that they have alone; codes that are drawn to
+    clusters part into their own groups more and more clearly, so that a new start finds better ones.
+    """
+    found = [{"centres": centres}, _clustering.kmeans(codes.cpu().numpy(), k, seed)]
+    if unit:
+        found[1] = {"centres": F.normalize(found[1]["centres"], dim=1)}
+    found[1] = {"centres": found[1]["centres"].to(codes.device)}
+    scatter = [float(_clustering.assign(codes, each).distance.square().mean()) for each in found]
+    return found[int(scatter[1] < scatter[0])]
+
+
 def partition(
-    task: Cluster, codes: _clustering.Codes, k: int, seed: int, restarts: int, start: bool = False
+    task: Clustering, codes: _clustering.Codes, k: int, seed: int, restarts: int, start: bool = False
 ) -> dict[str, Tensor]:
     """Clusters fitted to codes (N, D) alone, as the task's method does; `start`: those that dec sets out from."""
     if not np.isfinite(codes).all():

@@ -50,7 +50,7 @@ def pictures(
             show(axes, picture[r])
             if r == 0:
                 axes.set_title(title, fontsize=10)
-            if truth is not None and title != "truth":
+            if truth is not None and title != "truth" and (where is None or c):  # what was given has no answer there
                 parts = [part[r : r + 1] for part in (picture.clamp(0, 1), truth)]
                 if where is not None:
                     parts = [part[..., where[r, 0] > 0][:, :, None] for part in parts]

@@ -18,6 +18,7 @@ from pellucid.data.targets import Label, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.tasks import _embedding
+from pellucid.tasks._cluster_asking import ClusterAsking
 from pellucid.tasks._clustering import CRITERIA, assign
 from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
 from pellucid.tasks._embedding import Assigned, Views
@@ -28,38 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Cluster"]
 
 _METHODS = ("kmeans", "mixture", "joint", "dec")
-_LINKAGES = ("none", "ward", "average", "complete")
-
-
-@final
-@dataclass(frozen=True)
-class ClusterAsking(Asking):
-    """What a clustering may be asked about images besides the cluster of each."""
-
-    hierarchy: Literal["none", "ward", "average", "complete"] = "none"
-    """a tree of the images' codes by agglomerative clustering, drawn as a dendrogram"""
-    cut: int = 0
-    """cut the tree into this many clusters; 0: as many as the model has"""
-    height: float = 0.0
-    """cut the tree at this height in place of a number of clusters"""
-    place: tuple[str, ...] = ()
-    """image files to be placed in the tree of the others"""
-    sort_into: str = ""
-    """a folder into which the image files are copied by cluster; nothing is moved or overwritten"""
-
-    def __post_init__(self) -> None:
-        if self.hierarchy not in _LINKAGES:
-            raise UsageError(f"hierarchy={self.hierarchy!r}: is not known; choose {', '.join(_LINKAGES)}.")
-        if self.cut < 0:
-            raise UsageError(f"cut={self.cut}: is a number of clusters; give 1 or more.")
-        if self.height < 0:
-            raise UsageError(f"height={self.height}: is a distance; give a positive number.")
-        if self.cut and self.height:
-            raise UsageError(
-                f"height={self.height}: a tree is cut at a height or into cut={self.cut}; give one of them."
-            )
-        if self.hierarchy == "none" and (self.cut or self.height or self.place):
-            raise UsageError("hierarchy='none': there is no tree to cut or to place in; give --hierarchy ward.")
 
 
 @final

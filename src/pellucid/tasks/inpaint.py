@@ -32,6 +32,7 @@ __all__ = ["Inpaint"]
 
 _BASELINE_IMAGES = 300  # test images that the classical ways are measured on, at most: biharmonic takes a second each
 _BASELINE_PIXELS = 6_000_000
+_UNIT = 0.1  # of brightness, that a dense layer's 1 stands for: an untrained one then adds little
 _FLOOR = 1e-5  # mean squared error of 50 dB: nobody sees a difference below it
 _WINDOW = 256  # px, of models that take any size, where they were trained on smaller images
 
@@ -237,7 +238,7 @@ class Inpaint(Task):
             return answer
         channels, size = input.shape[1] - 1, (input.shape[2], input.shape[3])
         (height, width), (top, left) = (self.hole, self.place) if self.output == "patch" else (size, (0, 0))
-        added = answer.view(len(input), channels, height, width)
+        added = _UNIT * answer.view(len(input), channels, height, width)
         return input[:, :-1] + F.pad(added, (left, size[1] - left - width, top, size[0] - top - height))
 
     def _window(self, model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:

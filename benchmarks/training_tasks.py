@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inpaint, compress, generate and cluster: `train` against a bare loop over a resident tensor, the same arithmetic in both.
+
+The bare loop is what one writes for one case: a tensor of all images in memory, the task's own preparation, loss and, where it
+has any, its work on all images between epochs; a fused AdamW; no checkpoint, no history, no progress, no resumption.
+
+Claim: `train` has at least 0.9 of its speed for each task, with a model that is usual for it.
+
+    python benchmarks/training_tasks.py [--images 12800] [--rounds 5] [--only generate]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _timing import in_turn, ratio, report, timed
+from torch import Tensor
+
+from pellucid.data.dataset import Batch, Dataset, Pixels, Split
+from pellucid.data.draws import Draws
+from pellucid.models import building
+from pellucid.recipe import Recipe
+from pellucid.settings import Settings
+from pellucid.training import train
+
+CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {  # title: task, model, side in px, options
+    "inpaint, U-Net with gated convolutions": ("inpaint", "unet", 64, {"widths": (16, 32, 64), "convolution": "gated"}),
+    "compress, convolutional codec": ("compress", "factorized", 64, {}),
+    "compress, dense codec": ("compress", "dense_codec", 32, {"encoder": (512, 32)}),
+    "generate, dense VAE 784-500-500-50": ("generate", "vae", 28, {}),
+    "generate, convolutional GAN": ("generate", "conv_gan", 28, {}),
+    "cluster, convolutional autoencoder": ("cluster", "embedding_autoencoder", 28, {"method": "joint"}),
+}
+BATCH = 128
+
+
+def bare(task: str, model_name: str, side: int, options: dict[str, Any], images: Tensor) -> None:
+    """One epoch, by hand."""
+    settings = Settings.of(task, model_name, {**options, "batch_size": BATCH, "epochs": 1, "device": "cpu"})
+    recipe: Recipe = settings.recipe
+    asked = settings.task
+    dataset = asked.read(drawn(images))
+    description = {"name": settings.model, "channels": asked.inputs(dataset), "size": [side, side]}
+    description |= {"outputs": asked.outputs(dataset, (side, side)), "options": dict(settings.model_options)}
+    model = building.build(description).train()
+    model.to(memory_format=recipe.memory_format(model))
+    optimizers = {id(player): recipe.make_optimizer(player) for player in asked.players(model).values()}
+    bf16 = recipe.bfloat16(model, torch.device("cpu"))
+
+    def whole() -> Iterator[Batch]:
+        for start in range(0, len(images), BATCH):
+            yield Batch(images[start : start + BATCH], {}, torch.arange(start, min(start + BATCH, len(images))))
+
+    with torch.no_grad():
+        asked.between(model, whole, 0, 1, 0)
+    order = torch.randperm(len(images))
+    for step, start in enumerate(range(0, len(images) - BATCH + 1, BATCH)):
+        index = order[start : start + BATCH]
+        draws = Draws.step(0, step, slice(0, BATCH), BATCH)
+        input, target = asked.prepare(Batch(images[index], {}, index), draws, training=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            for player, losses in asked.steps(model, input, target):
+                optimizers[id(player)].zero_grad()
+                losses["loss"].backward()
+                optimizers[id(player)].step()
+                losses["loss"].item()
+    with torch.no_grad():
+        asked.between(model, whole, 1, 1, 0)
+
+
+def drawn(images: Tensor) -> Dataset:
+    """Images without labels, all for training."""
+    empty = Split(Pixels(images[:0].numpy()))
+    splits = {"train": Split(Pixels(images.numpy())), "val": empty, "test": empty}
+    return Dataset("drawn", splits, fingerprint=f"drawn{tuple(images.shape)}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--images", type=int, default=12800)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--only", default="", help="a part of the case's title")
+    asked = options.parse_args()
+    warnings.filterwarnings("ignore")
+    found = {}
+    for title, (task, model, side, given) in CASES.items():
+        if asked.only not in title:
+            continue
+        # smooth pictures: noise would keep an entropy coder and k-means busy with what no picture has
+        number = max(2 * BATCH, asked.images * 28 * 28 // (side * side) // BATCH * BATCH)
+        random = torch.rand(number, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+        smooth = torch.nn.functional.interpolate(random, (side, side), mode="bicubic").clamp(0, 1)
+        images = torch.from_numpy((smooth * 255).numpy().astype(np.uint8))
+
+        def ours(task: str = task, model: str = model, images: Tensor = images, given: dict[str, Any] = given) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                fair = {"batch_size": BATCH, "epochs": 1, "device": "cpu", "progress": False}
+                train(task, drawn(images), model, Path(folder) / "run", **given, **fair)
+
+        def by_hand(case: tuple[str, str, int, dict[str, Any]] = CASES[title], images: Tensor = images) -> None:
+            bare(*case, images)
+
+        rivals = {"pellucid": lambda ours=ours: timed(ours), "bare loop": lambda by_hand=by_hand: timed(by_hand)}
+        taken = in_turn(rivals, asked.rounds)
+        found[title] = {
+            "n": number,
+            "of_bare_loop": round(ratio(taken, "pellucid", "bare loop"), 3),
+            "median_seconds": {name: round(statistics.median(values), 3) for name, values in taken.items()},
+        }
+    report("one epoch of train against a bare loop, batch 128", rounds=asked.rounds, seed=0, cases=found)
+
+
+if __name__ == "__main__":
+    main()
