@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Needs python3 (3.11 or later), pip and make; everything else is installed into .venv, once.
-.PHONY: demo test test-all check bench help
+.PHONY: demo test test-all check bench docs help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -13,6 +13,7 @@ help:
 	@echo "make demo      set up, train and report a classifier and a denoiser on embedded images"
 	@echo "make test      set up, then lint, strict types, import directions and the quick tests"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make docs      draw the pictures of the documents on lenses again"
 	@echo "make bench     every benchmark, each against a named peer (tens of minutes)"
 
 # pip runs again only when what is to be installed has changed; Debian's python3 may come with pip and without ensurepip
@@ -37,6 +38,9 @@ test: check
 
 test-all: check
 	$(PYTEST)
+
+docs: $(READY)
+	$(BIN)/python docs/lens_pictures.py
 
 .venv/.bench: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'

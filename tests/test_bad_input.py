@@ -29,7 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "start"),
     [
         ("trian", "command='trian' is not known; did you mean 'train'? Known: compare, data,"),
-        ("train clasify", "task='clasify' is not known; did you mean 'classify'? Known: classify, denoise"),
+        ("train clasify", "task='clasify' is not known; did you mean 'classify'? Known: classify, cluster,"),
         ("train classify --model mpl", "model='mpl' is not known; did you mean 'mlp'? Known:"),
         ("train --epoch 3", "option='--epoch' is not known; did you mean '--epochs'? `pellucid train -h` lists them."),
         ("train --learning-rate 1", "option='--learning-rate' is not known; did you mean '--lr'?"),
@@ -40,7 +40,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("train --epochs 0", "epochs=0: must be at least 1; give another value."),
         ("train --optimizer adem", "optimizer='adem': must be one of sgd,"),
         ("train --data nowhere/at/all", "data='nowhere/at/all'"),
-        ("train denoise --model mlp", "model='mlp': gives a vector, and denoise needs"),
+        ("train denoise --model mlp", "model='mlp': gives a dense, and denoise needs"),
         ("sweep --lrr 0.1 0.2", "option='--lrr' is not known; did you mean '--lr'? `pellucid sweep -h` lists them."),
         ("sweep --lr 0.1 x", "lr='x': must be a number."),
         ("evaluate", "run=None: there is no run below runs/; name one, or train one with `pellucid train`."),

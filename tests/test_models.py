@@ -26,12 +26,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "lenet": {"widths": (8, 16), "hidden": (32, 32)},
 }
 MODELS = _catalog.names("models")
-BOUND = ("mlp", "lenet", "autoencoder", "vae", "conv_vae", "gan", "conv_gan")  # to the size of their training images
+BOUND = ("mlp", "lenet", "autoencoder", "vae", "conv_vae", "gan", "conv_gan", "embedding_autoencoder")  # to the size of their training images
 
 
 def made(name: str, /, channels: int = 1, outputs: int | None = None, side: int = 32, **given: Any) -> Any:
     kind = _catalog.find("models", name)
-    pictured = ("map", "code", "distribution", "adversarial")
+    pictured = ("map", "code", "distribution", "adversarial", "reconstruction")
     answers = outputs or (channels if kind.output in pictured else 5)  # type: ignore[attr-defined]
     torch.manual_seed(0)
     description = {"name": name, "channels": channels, "outputs": answers, "size": [side, side]}
@@ -73,6 +73,7 @@ def test_the_answer_has_the_shape_that_the_output_says(name: str, channels: int)
         "vector": (2, 5),
         "dense": (2, 5),
         "map": whole,
+        "reconstruction": whole,
         "code": whole,
         "distribution": whole,
         "adversarial": (2, 1),

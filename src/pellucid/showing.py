@@ -126,7 +126,8 @@ def merged(rows: Sequence[Any]) -> None:
 def catalogue(kinds: Mapping[str, Mapping[str, str]]) -> None:
     """The members of each kind with a line about each."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000  # a pipe's reader wants whole lines
+    column = 2 + max(len(name) for members in kinds.values() for name in members)
     for kind, members in kinds.items():
         print(kind)
         for name, line in members.items():
-            print(textwrap.fill(line, width, initial_indent=f"  {name:18}", subsequent_indent=" " * 20))
+            print(textwrap.fill(line, width, initial_indent=f"  {name:{column}}", subsequent_indent=" " * (column + 2)))

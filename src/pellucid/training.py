@@ -84,6 +84,7 @@ def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
                 if recipe.clip is not None:
                     accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
                 optimizer.step()
+                torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
                 journal.note(optimizer, losses)
         session.step += 1
         if session.average is not None:

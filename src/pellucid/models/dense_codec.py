@@ -26,6 +26,7 @@ class DenseCodec(nn.Module):
     The layers are those of `autoencoder`, with a linear code, so that its sign carries something. An image larger than those
     of training is coded tile by tile, a smaller one is padded by its edge.
 
+    >>> import torch
     >>> model = DenseCodec(1, 1, (32, 32), encoder=(32, 32)).eval()
     >>> images = torch.rand(2, 1, 40, 32)
     >>> model.analyse(images).shape, model(images).shape
