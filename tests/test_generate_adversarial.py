@@ -229,3 +229,17 @@ def test_more_halvings_than_the_image_has_are_refused() -> None:
         UsageError, match=r"widths: halve the image 4 times, and 8×8 px are one pixel before; give model='conv_gan'"
     ):
         model("conv_gan", widths=(4, 4, 4, 4))
+
+
+def test_batch_statistics_are_those_of_the_weights_after_an_epoch() -> None:
+    net = model()
+    with torch.no_grad():
+        for parameter in net.generator.parameters():  # type: ignore[union-attr]
+            parameter.mul_(1.7)  # as averaging does, behind the statistics' back
+        Generate().suited("gan").between(net, lambda: iter(()), 1, 2, 0)
+        net.eval()
+        norm = next(layer for layer in net.generator.modules() if isinstance(layer, nn.BatchNorm1d))  # type: ignore[union-attr]
+        before = net.generator[0](torch.randn(20_000, 6))  # type: ignore[index]
+    assert norm.momentum == 0.1
+    torch.testing.assert_close(norm.running_var, before.var(0), rtol=0.1, atol=1e-3)
+    torch.testing.assert_close(norm.running_mean, before.mean(0), rtol=0.1, atol=0.1)

@@ -84,14 +84,14 @@ class Classifier(nn.Module):
 
     size, classes = (6, 6), ("dark", "bright")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 1000) -> None:
         super().__init__()
         self.drop = nn.Dropout(0.5)
-        self.calls = 0
+        self.calls, self.most = 0, most
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        if self.calls > 2:
+        if self.calls > self.most:
             raise RuntimeError("out of memory")
         mean = self.drop(x).mean((1, 2, 3))
         return torch.stack([-mean, mean], 1)
@@ -104,7 +104,7 @@ def test_any_torch_classifier_can_be_looked_at(tmp_path: Path) -> None:
 
 
 def test_after_a_fault_nothing_is_left(tmp_path: Path) -> None:
-    model = Classifier().train()
+    model = Classifier(most=2).train()
     with pytest.raises(RuntimeError, match="out of memory"):
         look(model, "occlusion", np.zeros((6, 6), np.uint8), out=tmp_path / "out", memory=1e-9)
     assert all(module.training for module in model.modules()), "it was in training mode before"

@@ -59,7 +59,7 @@ def figure(
         _image(axes, 0, i * _CELL, asked.thumbs[i], title, _ASKED)
         for j in range(k):
             other = int(near[i, j])
-            unknown = label < 0 or searched.labels[other] < 0
+            unknown = not searched.truth or label < 0  # two answers of a model that differ are no mistake
             agreed = _PLAIN if unknown else _SAME if searched.labels[other] == label else _OTHER
             title = f"{_about(sight, searched, other)}\n{distance[i, j]:.3g}"
             _image(axes, j + 1, i * _CELL, searched.thumbs[other], title, agreed)

@@ -70,6 +70,7 @@ class Game:
             with torch.no_grad():
                 fake = generator(torch.randn(len(part), inner.latent, device=images.device)).float()
             yield discriminator, self._discriminate(discriminator, part, fake)
+            torch.clear_autocast_cache()  # type: ignore[no-untyped-call]  # it holds the weights as they were before the update
         for _ in range(self.updates[1]):
             noise = torch.randn(len(parts[0]), inner.latent, device=images.device)
             discriminator.requires_grad_(False)  # its gradients would be thrown away: a third of the backward pass
@@ -78,6 +79,7 @@ class Game:
                 yield generator, {"loss": self.on_generator(score), "D_fake": self.opinion(score.detach()).mean()}
             finally:
                 discriminator.requires_grad_(True)
+            torch.clear_autocast_cache()  # type: ignore[no-untyped-call]
 
     def _discriminate(self, discriminator: nn.Module, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
         of_real, of_fake = discriminator(images).float(), discriminator(fake).float()
