@@ -26,7 +26,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "lenet": {"widths": (8, 16), "hidden": (32, 32)},
 }
 MODELS = _catalog.names("models")
-BOUND = ("mlp", "lenet", "autoencoder", "vae", "conv_vae", "gan", "conv_gan", "embedding_autoencoder")  # to the size of their training images
+BOUND = (
+    "mlp",
+    "lenet",
+    "autoencoder",
+    "vae",
+    "conv_vae",
+    "gan",
+    "conv_gan",
+    "embedding_autoencoder",
+)  # to the size of their training images
 
 
 def made(name: str, /, channels: int = 1, outputs: int | None = None, side: int = 32, **given: Any) -> Any:

@@ -192,7 +192,8 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"model='mpl' is not known; did you mean 'mlp'"):
         train("classify", "digits", "mpl", out=tmp_path / "run")
     with pytest.raises(
-        UsageError, match=r"model='autoencoder': gives a reconstruction, and classify needs vector or dense; choose another model"
+        UsageError,
+        match=r"model='autoencoder': gives a reconstruction, and classify needs vector or dense; choose another model",
     ):
         train("classify", "digits", "autoencoder", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
