@@ -67,7 +67,7 @@ class Generate(Task):
     objective: Literal["non_saturating", "least_squares", "wasserstein"] = "non_saturating"
     """gan: what the players minimise; wasserstein has a gradient penalty"""
     penalty: float | None = None
-    """gan: weight of the discriminator's gradient penalty; by default 10 for wasserstein, else 0.02, on real images"""
+    """gan: weight of the discriminator's gradient penalty; by default 10 for wasserstein, else 0.1, on real images"""
     penalty_share: float | None = None
     """gan: share of a batch that the penalty is measured on; by default all of it for wasserstein, else an eighth"""
     updates: tuple[int, ...] = (1, 1)
@@ -139,7 +139,7 @@ class Generate(Task):
     @property
     def _kind(self) -> Variational | Adversarial:
         if self.family == "gan":
-            usual = (10.0, 1.0) if self.objective == "wasserstein" else (0.02, 0.125)
+            usual = (10.0, 1.0) if self.objective == "wasserstein" else (0.1, 0.125)
             penalty, share = (
                 own if given is None else given
                 for given, own in zip((self.penalty, self.penalty_share), usual, strict=True)
