@@ -90,7 +90,7 @@ class LearningRate(Lens):
             "diverged_at": np.array(found.diverged),
             "recipe_rate": np.array(trial.rate),
         }
-        axes = {name: ("step",) for name in _PER_STEP}
+        axes = dict.fromkeys(_PER_STEP, ("step",))
         return View(figure(sight, found, trial.rate), numbers, self._words(found, trial.rate), axes)
 
     def _tested(self, sight: Sight, trial: Trial) -> Told:
