@@ -185,7 +185,7 @@ def _merge(known: dict[str, Tensor], more: Mapping[str, Tensor], top: int) -> No
     """Keep the strongest of what is known, (T, F, …), and of more, (B, each, F, …); of equals the earlier one."""
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in more.items()}
     joined = {name: torch.cat([known[name], value]) if known else value for name, value in flat.items()}
-    order = joined["score"].argsort(0, descending=True, stable=True)[:top]  # (T, F)
+    order = joined["score"].sort(dim=0, descending=True, stable=True).indices[:top]  # (T, F)
     for name, value in joined.items():
         at = order if value.ndim == 2 else order[..., None].expand(*order.shape, value.shape[2])
         known[name] = value.gather(0, at)
