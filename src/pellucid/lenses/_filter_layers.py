@@ -165,12 +165,19 @@ def _nodes(graph: Graph) -> dict[str, tuple[fx.Node, fx.Node]]:
         value = graph.values.get(node)
         if not isinstance(value, Tensor) or value.ndim not in (2, 4):
             continue
-        name = str(node.target) if part is not None else node.name
+        name = str(node.target) if part is not None else _owner(node)
         if name in found:  # a layer that is used again
             name = f"{name}, use {1 + sum(other.split(', use')[0] == name for other in found)}"
         before = _follow(graph, parts, node, _NORMS, (F.batch_norm, F.group_norm), most=1)
         found[name] = before, _follow(graph, parts, before, _ACTIVATIONS, (*_ACTIVATING, F.dropout), most=3)
     return found
+
+
+def _owner(node: fx.Node) -> str:
+    """The module whose weight a function takes, else the node's own name."""
+    weight = node.kwargs.get("weight", node.args[1] if len(node.args) > 1 else None)
+    owner = str(weight.target).rpartition(".")[0] if isinstance(weight, fx.Node) and weight.op == "get_attr" else ""
+    return owner or node.name
 
 
 def _follow(graph: Graph, parts: Any, node: fx.Node, kinds: Any, functions: Any, most: int) -> fx.Node:

@@ -36,7 +36,8 @@ class Excited:
 
     def order(self) -> NDArray[np.int64]:
         """(F,): the filters, those with the highest scores first."""
-        mean = np.nan_to_num(np.where(self.image >= 0, self.score, np.nan), nan=-np.inf).mean(1)
+        known = self.image >= 0
+        mean = np.where(known, self.score, 0).sum(1) / np.maximum(known.sum(1), 1)
         return np.argsort(-mean, kind="stable")
 
 
@@ -148,13 +149,14 @@ def peaks(maps: Tensor, count: int, apart: int) -> tuple[Tensor, Tensor, Tensor]
 
 
 def cut_out(image: Tensor, box: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """(C, *size): what lies in a box, white where a window of this size reaches beyond the image.
+    """(C, *size): what lies in a box, NaN where a window of this size reaches beyond the image.
 
     >>> cut_out(torch.zeros(1, 5, 5), (0, 3, 2, 5), (3, 3))[0].tolist()
-    [[1.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    [[nan, nan, nan], [0.0, 0.0, nan], [0.0, 0.0, nan]]
     """
     top, left, bottom, right = (int(side) for side in box)
-    whole = torch.ones((len(image), *(max(a, b) for a, b in zip(size, (bottom - top, right - left), strict=True))))
+    sides = (max(a, b) for a, b in zip(size, (bottom - top, right - left), strict=True))
+    whole = torch.full((len(image), *sides), math.nan)
     down = whole.shape[1] - (bottom - top) if top == 0 else 0  # a window that is cut off stands at the other end
     across = whole.shape[2] - (right - left) if left == 0 else 0
     whole[:, down : down + bottom - top, across : across + right - left] = image[:, top:bottom, left:right].cpu()

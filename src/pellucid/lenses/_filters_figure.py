@@ -16,12 +16,13 @@ from torch import Tensor
 from pellucid.lenses._contract import Sight
 from pellucid.lenses._filter_layers import Layer
 from pellucid.lenses._filter_search import Excited
-from pellucid.lenses._filters_page import Page, Pixels, coloured, montage, signed, smooth, thumb
+from pellucid.lenses._filters_page import Page, Pixels, coloured, montage, signed, thumb
 
 __all__ = ["Weights", "images_page", "main_page", "maps_page", "png"]
 
 _WIDE = 7.2  # inches, of a page of two columns
 _ACROSS = 8  # montages in a row
+_CLIPPED = 0.98  # share of the weights that the scale holds: a few large ones would hide the others
 _HEAD, _LINE, _TINY = 7.5, 6.0, 5.0  # points
 
 
@@ -117,7 +118,10 @@ def images_page(
     """The whole images that excite each filter most, the strongest first, with the receptive field framed."""
     page = Page(_WIDE)
     for one in excited:
-        _heading(page, f"images that excite {one.layer.name} most; framed: the receptive field of the strongest place")
+        _heading(
+            page,
+            f"images that excite {one.layer.name} most, with {'class' if max(labels) >= 0 else 'name'} and answer; framed: what the filter sees",
+        )
         columns = one.score.shape[1]
         side = min(0.72, (_WIDE - 0.35) / columns)
         for filter in one.order()[:shown].tolist():
@@ -129,9 +133,9 @@ def images_page(
                     continue
                 pixels = _framed(images[place], one.box[filter, rank].tolist())
                 share = side * 0.94 / max(pixels.shape[:2])
-                page.place(pixels, 0.35 + rank * side, top, share * pixels.shape[1], max(pixels.shape[:2]) > 96)
+                page.place(pixels, 0.35 + rank * side, top, share * pixels.shape[1])
                 label = sight.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
-                page.write(f"{label}, {one.score[filter, rank]:.3g}", 0.35 + rank * side, top - 0.01, 4.2)
+                page.write(f"{label}: {one.score[filter, rank]:.3g}", 0.35 + rank * side, top - 0.01, 4.2)
             page.bottom = max(page.bottom, top + side * 0.94)
     return page
 
@@ -147,12 +151,12 @@ def _weights(page: Page, weights: Weights, shown: int, letter: str) -> None:
     sides = [side for side in (weights.before, weights.after) if side is not None]
     order = list(weights.order[: 2 * shown if len(sides) == 1 else shown])
     count, planes, high, wide = sides[0].shape
-    most = max(float(side[order].abs().max()) for side in sides)
+    most = float(np.quantile(np.concatenate([side[order].abs().numpy().ravel() for side in sides]), _CLIPPED))
     kind = "grey is 0" if planes >= 3 else "blue is below 0, red above"
     _heading(
         page,
         f"{letter}  weights of the first layer, {weights.layer}: {len(order)} of {count} filters of "
-        f"{planes}×{high}×{wide}; {kind}, the scale is ±{most:.2g}",
+        f"{planes}×{high}×{wide}; {kind}, the scale ends at ±{most:.2g}",
     )
     top = page.bottom + 0.16
     across = _ACROSS if len(sides) == 2 else 2 * _ACROSS
@@ -173,7 +177,7 @@ def _maps(
     )
     start, left = page.bottom + 0.16, 1.1
     pixels = thumb(image, 224)
-    page.place(pixels, 0, start, left - 0.12, smooth(pixels, 1))
+    page.place(pixels, 0, start, left - 0.12)
     bottom = start
     for layer in layers:
         own = maps[layer.name]
@@ -204,23 +208,16 @@ def _patches(
 ) -> None:
     top = page.bottom + 0.16
     page.write(f"{one.layer.name}   {words}", 0, top, _LINE)
-    side = math.ceil(math.sqrt(one.score.shape[1]))
-    blank: Pixels | None = None
+    side = math.ceil(math.sqrt(int((one.image >= 0).sum(1).max())))
     tiles, names = [], []
     for filter in one.order()[:shown].tolist():
-        own = [
-            thumb(patch, 64)
-            for rank in range(one.score.shape[1])
-            if (patch := cut.get((one.layer.name, filter, rank))) is not None
-        ]
-        if not own:
-            continue
-        blank = np.ones_like(own[0])
-        own += [blank] * (side * side - len(own))
-        tiles.append(montage(own, side))
-        names.append(f"{filter}")
+        found = [cut.get((one.layer.name, filter, rank)) for rank in range(one.score.shape[1])]
+        own = [thumb(patch, 64) for patch in found if patch is not None]
+        if own:
+            tiles.append(montage(own, side))
+            names.append(f"{filter}")
     if tiles:
-        _tiled(page, tiles, names, 0, top, _WIDE, _ACROSS, space=0.09, inside=side)
+        _tiled(page, tiles, names, 0, top, _WIDE, _ACROSS, space=0.09)
 
 
 def _tiled(
@@ -232,18 +229,18 @@ def _tiled(
     width: float,
     across: int,
     space: float = 0.04,
-    inside: int = 1,
 ) -> None:
     """Tiles with a number above each, in rows, below y."""
     each = (width + space) / across - space
+    top, height = y, 0.0
     for place, (tile, name) in enumerate(zip(tiles, names, strict=True)):
         if place % across == 0 and place:
-            y = page.bottom
+            y = top + height
         left = x + place % across * (each + space)
         top = y + (0.1 if name else 0.03)
         if name:
             page.write(name, left + each / 2, top - 0.005, _TINY, ha="center", color="0.35")
-        page.place(tile, left, top, each, smooth(tile, inside))
+        height = page.place(tile, left, top, each)
 
 
 def _channel(map: NDArray[np.float32]) -> Pixels:
@@ -268,6 +265,8 @@ def _framed(image: Tensor, box: Sequence[int]) -> Pixels:
     scale = pixels.shape[0] / image.shape[1]
     grown = max(1, -(-64 // max(pixels.shape[:2])))
     pixels = pixels.repeat(grown, 0).repeat(grown, 1)
+    if tuple(box) == (0, 0, *image.shape[1:]):
+        return pixels
     top, left, bottom, right = (round(side * scale * grown) for side in box)
     bottom, right = min(bottom, pixels.shape[0]) - 1, min(right, pixels.shape[1]) - 1
     line = np.array([0.95, 0.2, 0.1], np.float32)

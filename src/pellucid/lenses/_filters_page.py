@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -17,10 +16,12 @@ from pellucid.lenses._images import picture
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Page", "coloured", "montage", "signed", "smooth", "thumb"]
+__all__ = ["Page", "coloured", "montage", "signed", "thumb"]
 
 Pixels = NDArray[np.float32]  # (H, W, 3) in [0, 1]
 
+_LEAST = 48  # px: of a tile among others
+_BEYOND = (0.80, 0.87, 0.93)  # what lies beyond an image
 _SMOOTH = 40  # px: larger tiles are drawn smoothly, smaller ones with their pixels to be seen
 
 
@@ -33,10 +34,10 @@ class Page:
         self._pictures: list[tuple[Any, ...]] = []
         self._words: list[tuple[Any, ...]] = []
 
-    def place(self, pixels: Pixels, x: float, y: float, width: float, smooth: bool) -> float:
+    def place(self, pixels: Pixels, x: float, y: float, width: float) -> float:
         """Put a picture at a place; its height in inches."""
         height = width * pixels.shape[0] / pixels.shape[1]
-        self._pictures.append((pixels, x, y, width, height, smooth))
+        self._pictures.append((pixels, x, y, width, height, max(pixels.shape[:2]) > _SMOOTH))
         self.bottom = max(self.bottom, y + height)
         return height
 
@@ -63,19 +64,22 @@ class Page:
         return figure
 
 
-def montage(tiles: Sequence[Pixels], columns: int, gap: int | None = None) -> Pixels:
-    """Tiles of one size side by side, row by row, with white between them.
+def montage(tiles: Sequence[Pixels], columns: int) -> Pixels:
+    """Tiles side by side, row by row, with white between them; small ones are enlarged, so that the white stays thin.
 
-    >>> montage([np.zeros((2, 2, 3), np.float32)] * 3, columns=2, gap=1).shape
-    (5, 5, 3)
+    >>> montage([np.zeros((2, 2, 3), np.float32)] * 3, columns=2).shape
+    (98, 98, 3)
     """
     high, wide = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
-    between = max(1, round(max(high, wide) / 16)) if gap is None else gap
+    grown = max(1, -(-_LEAST // max(high, wide)))
+    between = max(1, round(max(high, wide) * grown / 24))
     rows = -(-len(tiles) // columns)
-    whole = np.ones((rows * (high + between) - between, columns * (wide + between) - between, 3), np.float32)
+    down, across = high * grown + between, wide * grown + between
+    whole = np.ones((rows * down - between, columns * across - between, 3), np.float32)
     for place, tile in enumerate(tiles):
-        y, x = place // columns * (high + between), place % columns * (wide + between)
-        whole[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+        large = tile.repeat(grown, 0).repeat(grown, 1)
+        y, x = place // columns * down, place % columns * across
+        whole[y : y + large.shape[0], x : x + large.shape[1]] = large
     return whole
 
 
@@ -96,15 +100,13 @@ def coloured(flat: NDArray[Any], name: str) -> Pixels:
 
 
 def thumb(image: Tensor, most: int = 96) -> Pixels:
-    """An image (C, H, W) in [0, 1] as (h, w, 3), of at most so many px."""
+    """An image (C, H, W) in [0, 1] as (h, w, 3), of at most so many px; NaN, what lies beyond it, is pale blue."""
     side = max(image.shape[1:])
     if side > most:
         sides = [max(1, round(length * most / side)) for length in image.shape[1:]]
         image = F.interpolate(image[None].float(), sides, mode="bilinear", antialias=True)[0]
-    flat = picture(image)
-    return np.repeat(flat[..., None], 3, 2) if flat.ndim == 2 else flat
-
-
-def smooth(pixels: Pixels, across: int) -> bool:
-    """Whether a montage's tiles are large enough to be drawn smoothly."""
-    return math.floor(pixels.shape[1] / across) > _SMOOTH
+    beyond = image.isnan().any(0).cpu().numpy()
+    flat = picture(image.nan_to_num(1.0))
+    whole: Pixels = np.repeat(flat[..., None], 3, 2) if flat.ndim == 2 else flat.copy()
+    whole[beyond] = _BEYOND
+    return whole

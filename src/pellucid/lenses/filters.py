@@ -24,7 +24,7 @@ __all__ = ["Filters"]
 _DEPTHS = 6  # layers of which there are feature maps
 _SEARCHED = 3  # of them, layers whose filters are searched for what excites them
 _DRAWN = 12  # images whose feature maps are drawn and kept
-_LOCAL = 0.25  # share of the image up to which a receptive field shows a part rather than the whole
+_LOCAL = 0.5  # share of the image up to which a receptive field shows a part rather than the whole
 
 
 @final
