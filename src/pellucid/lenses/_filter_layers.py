@@ -101,7 +101,8 @@ def chosen(layers: Sequence[Layer], named: str | None, most: int) -> list[Layer]
     >>> [one.name for one in chosen([Layer(n, (4, s, s), True) for n, s in zip("abcde", (9, 9, 9, 4, 4))], None, 6)]
     ['a', 'c', 'e']
 
-    Without convolutions the dense layers are shown, but for the last, which is the answer itself.
+    Without convolutions the dense layers are shown. A last layer of fewer filters than the one before is the answer itself,
+    and left out.
 
     Raises:
         UnknownNameError: no such layer.
@@ -114,8 +115,9 @@ def chosen(layers: Sequence[Layer], named: str | None, most: int) -> list[Layer]
         return found
     maps = [layer for layer in layers if layer.is_map and max(layer.shape[1:]) > 1]
     if not maps:
-        dense = [layer for layer in layers if not layer.is_map]
-        maps = dense[:-1] or dense
+        maps = [layer for layer in layers if not layer.is_map]
+    if len(maps) > 1 and maps[-1] is layers[-1] and maps[-1].shape[0] < maps[-2].shape[0]:
+        maps = maps[:-1]
     if not maps:
         raise UsageError("lens='filters': the model has no convolution and no dense layer; look at another model.")
     kept = [maps[0]]

@@ -23,6 +23,7 @@ __all__ = ["Weights", "images_page", "main_page", "maps_page", "png"]
 _WIDE = 7.2  # inches, of a page of two columns
 _ACROSS = 8  # montages in a row
 _CLIPPED = 0.98  # share of the weights that the scale holds: a few large ones would hide the others
+_FRAME = 6  # px: of the smallest frame
 _HEAD, _LINE, _TINY = 7.5, 6.0, 5.0  # points
 
 
@@ -117,25 +118,25 @@ def images_page(
 ) -> Page:
     """The whole images that excite each filter most, the strongest first, with the receptive field framed."""
     page = Page(_WIDE)
+    called = "class" if max(labels, default=-1) >= 0 else "name"
     for one in excited:
         _heading(
-            page,
-            f"images that excite {one.layer.name} most, with {'class' if max(labels) >= 0 else 'name'} and answer; framed: what the filter sees",
+            page, f"images that excite {one.layer.name} most, with {called} and answer; framed: what the filter sees"
         )
-        columns = one.score.shape[1]
-        side = min(0.72, (_WIDE - 0.35) / columns)
+        side = min(0.72, (_WIDE - 0.35) / one.score.shape[1])
         for filter in one.order()[:shown].tolist():
             top = page.bottom + 0.13
             page.write(f"#{filter}", 0.0, top + side / 2, _LINE)
-            for rank in range(columns):
-                place = int(one.image[filter, rank])
-                if place < 0:
-                    continue
-                pixels = _framed(images[place], one.box[filter, rank].tolist())
-                share = side * 0.94 / max(pixels.shape[:2])
-                page.place(pixels, 0.35 + rank * side, top, share * pixels.shape[1])
+            ranks: dict[int, list[int]] = {}
+            for rank, place in enumerate(one.image[filter].tolist()):
+                if place >= 0:
+                    ranks.setdefault(place, []).append(rank)
+            for column, (place, own) in enumerate(ranks.items()):
+                pixels = _framed(images[place], [one.box[filter, rank].tolist() for rank in own])
+                left, share = 0.35 + column * side, side * 0.94 / max(pixels.shape[:2])
+                page.place(pixels, left, top, share * pixels.shape[1])
                 label = sight.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
-                page.write(f"{label}: {one.score[filter, rank]:.3g}", 0.35 + rank * side, top - 0.01, 4.2)
+                page.write(f"{label}: {one.score[filter, own[0]]:.3g}", left, top - 0.01, 4.2)
             page.bottom = max(page.bottom, top + side * 0.94)
     return page
 
@@ -259,20 +260,21 @@ def _units(values: NDArray[np.float32]) -> Pixels:
     return drawn
 
 
-def _framed(image: Tensor, box: Sequence[int]) -> Pixels:
-    """A small copy of an image with a box drawn into it."""
+def _framed(image: Tensor, boxes: Sequence[Sequence[int]]) -> Pixels:
+    """A small copy of an image with boxes drawn into it, but for those that hold all of it."""
     pixels = thumb(image, 128)
-    scale = pixels.shape[0] / image.shape[1]
     grown = max(1, -(-64 // max(pixels.shape[:2])))
+    scale = grown * pixels.shape[0] / image.shape[1]
     pixels = pixels.repeat(grown, 0).repeat(grown, 1)
-    if tuple(box) == (0, 0, *image.shape[1:]):
-        return pixels
-    top, left, bottom, right = (round(side * scale * grown) for side in box)
-    bottom, right = min(bottom, pixels.shape[0]) - 1, min(right, pixels.shape[1]) - 1
-    line = np.array([0.95, 0.2, 0.1], np.float32)
-    thick = max(1, round(max(pixels.shape[:2]) / 64))
-    pixels[top : top + thick, left : right + 1] = pixels[bottom - thick + 1 : bottom + 1, left : right + 1] = line
-    pixels[top : bottom + 1, left : left + thick] = pixels[top : bottom + 1, right - thick + 1 : right + 1] = line
+    high, wide = pixels.shape[:2]
+    for box in boxes:
+        if tuple(box) == (0, 0, *image.shape[1:]):
+            continue
+        top, left, bottom, right = (round(side * scale) for side in box)
+        bottom, right = min(max(bottom, top + _FRAME), high), min(max(right, left + _FRAME), wide)
+        inside = pixels[top + 1 : bottom - 1, left + 1 : right - 1].copy()
+        pixels[top:bottom, left:right] = (0.0, 0.85, 1.0)
+        pixels[top + 1 : bottom - 1, left + 1 : right - 1] = inside
     return pixels
 
 

@@ -21,6 +21,7 @@ __all__ = ["Page", "coloured", "montage", "signed", "thumb"]
 Pixels = NDArray[np.float32]  # (H, W, 3) in [0, 1]
 
 _LEAST = 48  # px: of a tile among others
+_LINES = (0.50, 0.58, 0.68)  # between tiles
 _BEYOND = (0.80, 0.87, 0.93)  # what lies beyond an image
 _SMOOTH = 40  # px: larger tiles are drawn smoothly, smaller ones with their pixels to be seen
 
@@ -65,7 +66,7 @@ class Page:
 
 
 def montage(tiles: Sequence[Pixels], columns: int) -> Pixels:
-    """Tiles side by side, row by row, with white between them; small ones are enlarged, so that the white stays thin.
+    """Tiles side by side, row by row, with thin lines between them; small ones are enlarged, so that the lines stay thin.
 
     >>> montage([np.zeros((2, 2, 3), np.float32)] * 3, columns=2).shape
     (98, 98, 3)
@@ -75,7 +76,8 @@ def montage(tiles: Sequence[Pixels], columns: int) -> Pixels:
     between = max(1, round(max(high, wide) * grown / 24))
     rows = -(-len(tiles) // columns)
     down, across = high * grown + between, wide * grown + between
-    whole = np.ones((rows * down - between, columns * across - between, 3), np.float32)
+    whole = np.full((rows * down - between, columns * across - between, 3), _LINES, np.float32)
+    whole[(rows - 1) * down :, (len(tiles) - 1) % columns * across + wide * grown :] = 1.0  # no tiles any more
     for place, tile in enumerate(tiles):
         large = tile.repeat(grown, 0).repeat(grown, 1)
         y, x = place // columns * down, place % columns * across

@@ -75,9 +75,7 @@ class Filters(Lens):
         sight.note(f"layers: {', '.join(layer.name for layer in layers)}, of {len(reader.layers)} with filters")
         start = self._weights(sight, first)
         images, maps = self._maps(sight, readers, layers)
-        local = [layer for layer in layers if _is_local(reader.fields(layer), first)]
-        deepest = local[-1] if local else layers[len(layers) // 2]
-        looked = [one for one in layers if one in (layers[0], deepest, layers[-1])][:_SEARCHED]
+        looked = _looked(layers, [layer for layer in layers if _is_local(reader.fields(layer), first)])
         count, batches = searched(sight, self.split, self.limit)
         excited, names, labels = search(sight, readers, looked, self.top, count, batches)
         wanted = {
@@ -151,6 +149,17 @@ class Filters(Lens):
                     size = field.size if field is not None else (int(box[2] - box[0]), int(box[3] - box[1]))
                     cut[one.layer.name, filter, rank] = cut_out(kept[place], box.tolist(), size)
         return cut
+
+
+def _looked(layers: Sequence[Layer], local: Sequence[Layer]) -> list[Layer]:
+    """The first layer, the narrowest and the last, and where there is room the deepest that sees a part of the image."""
+    narrowest = min(
+        reversed(layers), key=lambda layer: int(np.prod(layer.shape[1:])) if layer.is_map else layer.shape[0]
+    )
+    wanted = list(
+        dict.fromkeys([layers[0].name, layers[-1].name, narrowest.name, *(one.name for one in reversed(local))])
+    )
+    return [layer for layer in layers if layer.name in wanted[:_SEARCHED]]
 
 
 def _is_local(field: Any, image: Tensor) -> bool:
@@ -239,7 +248,7 @@ def _words(
     said = []
     if start is not None and start.change is not None:
         said.append(
-            f"The filters of {start.layer} moved by {100 * float(np.median(start.change)):.0f} % of their norm "
+            f"The filters of {start.layer} moved by {100 * float(np.median(start.change)):.2g} % of their norm "
             f"(median) from {start.start}."
         )
     elif start is not None and start.after is None:
