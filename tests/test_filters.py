@@ -57,7 +57,7 @@ class Untraceable(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 2, 3, stride=2)
+        self.one, self.two = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 3, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.two(F.relu(self.one(x))) if float(x.detach().sum()) > -1 else x

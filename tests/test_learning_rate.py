@@ -110,6 +110,18 @@ def test_a_loss_that_is_no_number_ends_the_test(end: float) -> None:
     assert "there it diverges" in view.words
 
 
+def test_single_losses_that_leap_up_do_not_hide_the_fall() -> None:
+    rates = np.logspace(-6, -2, 41)
+    losses = 1.0 - 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3.5)))
+    plain = told(rates, losses, 1.0, 0.8, diverged=False)
+    leaping = losses.copy()
+    leaping[[29, 33, 38]] = 50.0, 9.0, 1e6
+    curve = told(rates, leaping, 1.0, 0.8, diverged=True)
+    assert abs(math.log10(curve.steepest / plain.steepest)) < 0.35
+    assert abs(math.log10(curve.begins / plain.begins)) < 0.35
+    assert curve.smoothed.max() < 1.1
+
+
 def test_without_a_fall_nothing_is_suggested() -> None:
     dice = np.random.default_rng(0)
     view = LearningRate(steps=60).look(
@@ -216,9 +228,9 @@ def test_a_runs_own_training_begins_anew(tmp_path: Path) -> None:
 def test_curves_are_read_as_they_are_told() -> None:
     rates = np.logspace(-5, 1, 61)
     falling = 2.0 - 1.5 / (1 + np.exp(-4 * (np.log10(rates) + 2)))  # steepest at 10⁻²
-    curve = told(rates, falling + 100 * np.maximum(0, np.log10(rates)) ** 2, 2.0, 0.0, 1e9, diverged=False)
+    curve = told(rates, falling + 100 * np.maximum(0, np.log10(rates)) ** 2, 2.0, 0.0, diverged=False)
     assert curve.steepest == pytest.approx(1e-2)
     assert curve.lowest == pytest.approx(1.0, rel=0.3)
     assert math.isnan(curve.diverged)
-    # a tenth of the fall: where the logistic curve is at 0.1
-    assert curve.begins == pytest.approx(10 ** (-2 + math.log(0.1 / 0.9) / 4), rel=0.35)
+    # a fifth of the fall: where the logistic curve is at 0.2
+    assert curve.begins == pytest.approx(10 ** (-2 + math.log(0.2 / 0.8) / 4), rel=0.35)

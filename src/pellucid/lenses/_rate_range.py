@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Running", "Told", "both_ways", "limit", "told"]
 
-_BEGUN = 0.1  # share of the whole fall after which the loss is said to fall
+_BEGUN = 0.2  # share of the whole fall after which the loss is said to fall
 _FIRST = 5  # losses at the lowest rates: their median is where the loss starts
 _SURE = 3.0  # a fall of fewer standard errors of the smoothed loss may be chance
 
@@ -45,7 +45,7 @@ class Told:
 
     rates: Floats  # (T,) of each step
     losses: Floats  # (T,) after it
-    smoothed: Floats  # (T,)
+    smoothed: Floats  # (T,) up to the start
     slopes: Floats  # (T,) of the smoothed loss for each tenfold rate
     start: float  # loss where nothing is learned yet
     begins: float  # the loss begins to fall
@@ -79,10 +79,13 @@ def both_ways(values: Floats, decay: float) -> Floats:
     return weights @ values / weights.sum(1)  # type: ignore[no-any-return]
 
 
-def told(rates: Any, losses: Any, before: float, averaging: float, most: float, diverged: bool) -> Told:
+def told(rates: Any, losses: Any, before: float, averaging: float, diverged: bool) -> Told:
     """What the losses after steps of growing rates say.
 
-    >>> curve = told(np.logspace(-4, 0, 9), [9, 9, 9, 8.5, 4, 2, 3, 7, 40], 9.0, 0.0, 36.0, diverged=True)
+    Losses above the start count as the start (and its noise) in the running mean, which a single one would else raise far
+    before it: how much is lost there says nothing about where the loss falls.
+
+    >>> curve = told(np.logspace(-4, 0, 9), [9, 9, 9, 8.5, 4, 2, 3, 7, 40], 9.0, 0.0, diverged=True)
     >>> [round(rate, 4) for rate in (curve.begins, curve.steepest, curve.lowest, curve.diverged)]
     [0.01, 0.01, 0.0316, 1.0]
 
@@ -91,19 +94,19 @@ def told(rates: Any, losses: Any, before: float, averaging: float, most: float, 
         losses: (T,) after it.
         before: the loss without a step.
         averaging: share of the running mean that is kept at each step.
-        most: a loss above this counts as this in the running mean, which it would else raise far before it.
         diverged: whether the test ended at the last step for this reason.
     """
     steps, after = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
-    places, capped = np.log10(steps), np.minimum(np.nan_to_num(after, nan=most, posinf=most), most)
-    smoothed = both_ways(capped, averaging)
+    places, finite = np.log10(steps), np.where(np.isfinite(after), after, np.finfo(np.float64).max)
+    start = float(np.median([before, *finite[: _FIRST - 1]]))
+    # differences of consecutive losses hold their noise without their course
+    bounded = np.minimum(finite, start + abs(start) + 1.0)
+    noise = 1.4826 * float(np.median(np.abs(np.diff(bounded)))) / math.sqrt(2) if len(steps) > 1 else 0.0
+    smoothed = both_ways(np.minimum(finite, start + _SURE * noise), averaging)
     slopes = np.gradient(smoothed, places) if len(steps) > 1 else np.zeros(len(steps))
-    start = float(np.median([before, *capped[: _FIRST - 1]]))
     begins = steepest = lowest = math.nan
     least = int(smoothed.argmin())
     fall = start - float(smoothed[least])
-    # differences of consecutive losses hold their noise without their course
-    noise = 1.4826 * float(np.median(np.abs(np.diff(capped)))) / math.sqrt(2) if len(steps) > 1 else 0.0
     if fall > max(_SURE * noise * math.sqrt((1 - averaging) / (1 + averaging)), 1e-6 * abs(start)):
         above = np.flatnonzero(smoothed[:least] > start - _BEGUN * fall)
         begins = float(steps[above[-1] + 1 if len(above) else 0])

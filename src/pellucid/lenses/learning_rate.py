@@ -26,7 +26,8 @@ class LearningRate(Lens):
 
     The rate rises exponentially, and the test ends where the loss diverges. `loss` (step) is that after the step with `rate`,
     on the next batch; `smoothed_loss` its running mean to both sides, which does not move the curve to higher rates as one to
-    the past alone would. What is suggested is the rate at which the loss falls most steeply.
+    the past alone would, and in which losses above the start count as the start. What is suggested is the rate at which the
+    loss falls most steeply.
 
     >>> from torch import nn
     >>> x = [4.0]
@@ -99,7 +100,7 @@ class LearningRate(Lens):
         sight.note(f"{self.steps} steps of the training of {sight.title or 'the model'}, of a copy of its model")
         losses: list[float] = []
         mean = Running(self.averaging)
-        before = best = most = math.inf
+        before = best = math.inf
         ended = False
         # a step tells the loss before it: the effect of a rate is seen in the step after
         for place in sight.progress(range(len(rates) + 1), "raising the learning rate"):
@@ -114,11 +115,10 @@ class LearningRate(Lens):
             losses.append(loss)
             smoothed = mean.add(loss) if math.isfinite(loss) else math.inf
             best = min(best, smoothed)
-            most = limit(min(best, before), before, self.diverged)
-            if smoothed > most:
+            if smoothed > limit(min(best, before), before, self.diverged):
                 ended = True
                 break
-        return told(rates[: len(losses)], losses, before, self.averaging, most, ended)
+        return told(rates[: len(losses)], losses, before, self.averaging, ended)
 
     def _words(self, found: Told, own: float) -> str:
         tested = f"{len(found.rates)} steps with rates from {short(found.rates[0])} to {short(found.rates[-1])}"
