@@ -23,6 +23,7 @@ __all__ = ["Weights", "images_page", "main_page", "maps_page", "png"]
 _WIDE = 7.2  # inches, of a page of two columns
 _ACROSS = 8  # montages in a row
 _CLIPPED = 0.98  # share of the weights that the scale holds: a few large ones would hide the others
+_NUMBER = 0.4  # inches, for a filter's number
 _FRAME = 6  # px: of the smallest frame
 _HEAD, _LINE, _TINY = 7.5, 6.0, 5.0  # points
 
@@ -123,17 +124,22 @@ def images_page(
         _heading(
             page, f"images that excite {one.layer.name} most, with {called} and answer; framed: what the filter sees"
         )
-        side = min(0.72, (_WIDE - 0.35) / one.score.shape[1])
-        for filter in one.order()[:shown].tolist():
-            top = page.bottom + 0.13
-            page.write(f"#{filter}", 0.0, top + side / 2, _LINE)
+        most = max((len({place for place in row if place >= 0}) for row in one.image.tolist()), default=1)
+        side = min(0.72, (_WIDE - _NUMBER) / max(1, most))
+        across = max(1, int(_WIDE // (_NUMBER + most * side)))  # filters side by side
+        top = page.bottom + 0.13
+        for turn, filter in enumerate(one.order()[:shown].tolist()):
+            if turn and turn % across == 0:
+                top += side + 0.12
+            start = turn % across * (_NUMBER + most * side)
+            page.write(f"#{filter}", start, top + side / 2, _LINE)
             ranks: dict[int, list[int]] = {}
             for rank, place in enumerate(one.image[filter].tolist()):
                 if place >= 0:
                     ranks.setdefault(place, []).append(rank)
             for column, (place, own) in enumerate(ranks.items()):
                 pixels = _framed(images[place], [one.box[filter, rank].tolist() for rank in own])
-                left, share = 0.35 + column * side, side * 0.94 / max(pixels.shape[:2])
+                left, share = start + _NUMBER + column * side, side * 0.94 / max(pixels.shape[:2])
                 page.place(pixels, left, top, share * pixels.shape[1])
                 label = sight.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
                 page.write(f"{label}: {one.score[filter, own[0]]:.3g}", left, top - 0.01, 4.2)
@@ -272,9 +278,10 @@ def _framed(image: Tensor, boxes: Sequence[Sequence[int]]) -> Pixels:
             continue
         top, left, bottom, right = (round(side * scale) for side in box)
         bottom, right = min(max(bottom, top + _FRAME), high), min(max(right, left + _FRAME), wide)
-        inside = pixels[top + 1 : bottom - 1, left + 1 : right - 1].copy()
+        thick = max(1, round(max(high, wide) / 80))
+        inside = pixels[top + thick : bottom - thick, left + thick : right - thick].copy()
         pixels[top:bottom, left:right] = (0.0, 0.85, 1.0)
-        pixels[top + 1 : bottom - 1, left + 1 : right - 1] = inside
+        pixels[top + thick : bottom - thick, left + thick : right - thick] = inside
     return pixels
 
 
