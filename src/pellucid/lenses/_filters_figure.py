@@ -55,7 +55,7 @@ def main_page(
     layers: Sequence[Layer],
     image: Tensor,
     excited: Sequence[Excited],
-    cut: Mapping[tuple[str, int, int], Tensor],
+    cut: Mapping[tuple[str, int, int], Pixels],
     shown: int,
     told: Sequence[str],
     count: int,
@@ -69,7 +69,7 @@ def main_page(
         layers: of which there are maps.
         image: the first one, (C, H, W).
         excited: the layers whose filters were searched for.
-        cut: what a filter's strongest places show, by layer, filter and rank.
+        cut: small pictures of a filter's strongest places, by layer, filter and rank.
         shown: filters of a layer that are drawn.
         told: about the receptive field of each of `excited`.
         count: images that were searched.
@@ -209,7 +209,7 @@ def _patches(
     page: Page,
     sight: Sight,
     one: Excited,
-    cut: Mapping[tuple[str, int, int], Tensor],
+    cut: Mapping[tuple[str, int, int], Pixels],
     shown: int,
     words: str,
 ) -> None:
@@ -219,7 +219,7 @@ def _patches(
     tiles, names = [], []
     for filter in one.order()[:shown].tolist():
         found = [cut.get((one.layer.name, filter, rank)) for rank in range(one.score.shape[1])]
-        own = [thumb(patch, 64) for patch in found if patch is not None]
+        own = [patch for patch in found if patch is not None]
         if own:
             tiles.append(montage(own, side))
             names.append(f"{filter}")
@@ -267,8 +267,8 @@ def _units(values: NDArray[np.float32]) -> Pixels:
 
 
 def _framed(image: Tensor, boxes: Sequence[Sequence[int]]) -> Pixels:
-    """A small copy of an image with boxes drawn into it, but for those that hold all of it."""
-    pixels = thumb(image, 128)
+    """A small copy of an image (C, H, W) uint8 with boxes drawn into it, but for those that hold all of it."""
+    pixels = thumb(image.float() / 255, 128)
     grown = max(1, -(-64 // max(pixels.shape[:2])))
     scale = grown * pixels.shape[0] / image.shape[1]
     pixels = pixels.repeat(grown, 0).repeat(grown, 1)

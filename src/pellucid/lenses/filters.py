@@ -17,6 +17,7 @@ from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._filter_layers import Layer, chosen, first_layer, weights
 from pellucid.lenses._filter_search import Excited, Readers, cut_out, search, searched
 from pellucid.lenses._filters_figure import Weights, images_page, main_page, maps_page, png
+from pellucid.lenses._filters_page import thumb
 from pellucid.lenses._images import stacked
 
 __all__ = ["Filters"]
@@ -24,6 +25,7 @@ __all__ = ["Filters"]
 _DEPTHS = 6  # layers of which there are feature maps
 _SEARCHED = 3  # of them, layers whose filters are searched for what excites them
 _DRAWN = 12  # images whose feature maps are drawn and kept
+_PATCH = 64  # px: of the largest patch as it is drawn
 _LOCAL = 0.5  # share of the image up to which a receptive field shows a part rather than the whole
 
 
@@ -132,8 +134,8 @@ class Filters(Lens):
 
     def _cut(
         self, readers: Readers, excited: Sequence[Excited], kept: Mapping[int, Tensor]
-    ) -> dict[tuple[str, int, int], Tensor]:
-        """What the shown filters see at their strongest places; boxes that the graph does not tell are measured here."""
+    ) -> dict[tuple[str, int, int], NDArray[np.float32]]:
+        """Small pictures of what the shown filters see at their strongest places; boxes that the graph does not tell are measured."""
         cut = {}
         for one in excited:
             for filter in one.order()[: self.filters].tolist():
@@ -147,7 +149,9 @@ class Filters(Lens):
                         box[:] = reader.box(one.layer, int(one.row[filter, rank]), int(one.column[filter, rank]))
                     field = reader.fields(one.layer)
                     size = field.size if field is not None else (int(box[2] - box[0]), int(box[3] - box[1]))
-                    cut[one.layer.name, filter, rank] = cut_out(kept[place], box.tolist(), size)
+                    cut[one.layer.name, filter, rank] = thumb(
+                        cut_out(kept[place].float() / 255, box.tolist(), size), _PATCH
+                    )
         return cut
 
 
@@ -167,13 +171,13 @@ def _is_local(field: Any, image: Tensor) -> bool:
 
 
 def _collected(batches: Any, wanted: set[int]) -> dict[int, Tensor]:
-    """The searched images at these places, (C, H, W) each."""
+    """The searched images at these places, (C, H, W) uint8 each: as floats they would take four times the memory."""
     found: dict[int, Tensor] = {}
     place = 0
     for images, _, _ in batches():
         for image in images:
             if place in wanted:
-                found[place] = image.cpu()
+                found[place] = (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
             place += 1
         if len(found) == len(wanted):
             break
