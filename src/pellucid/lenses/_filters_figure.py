@@ -79,14 +79,8 @@ def main_page(
     letter = iter("abc")
     if weights is not None:
         _weights(page, weights, shown, next(letter))
-    _maps(
-        page,
-        f"{next(letter)}  feature maps of {sight.name(0)}",
-        image,
-        {k: v[0] for k, v in maps.items()},
-        layers,
-        shown,
-    )
+    own = {name: found[0] for name, found in maps.items()}
+    _maps(page, sight.name(0), image, own, layers, shown, f"{next(letter)}  ")
     places = max((one.score.shape[1] for one in excited), default=0)
     _heading(page, f"{next(letter)}  what excites a filter most: the {places} strongest places in {_images(count)}")
     for one, words in zip(excited, told, strict=True):
@@ -105,7 +99,7 @@ def maps_page(
     page = Page(_WIDE)
     for place, image in enumerate(images):
         own = {name: found[place] for name, found in maps.items()}
-        _maps(page, f"feature maps of {sight.name(place)}", image, own, layers, shown)
+        _maps(page, sight.name(place), image, own, layers, shown)
     return page
 
 
@@ -177,11 +171,19 @@ def _weights(page: Page, weights: Weights, shown: int, letter: str) -> None:
 
 
 def _maps(
-    page: Page, title: str, image: Tensor, maps: Mapping[str, NDArray[np.float32]], layers: Sequence[Layer], shown: int
+    page: Page,
+    title: str,
+    image: Tensor,
+    maps: Mapping[str, NDArray[np.float32]],
+    layers: Sequence[Layer],
+    shown: int,
+    letter: str = "",
 ) -> None:
-    _heading(
-        page, f"{title}: by layer, the {shown} channels that vary most over it, each from its lowest (dark) to highest"
-    )
+    if layers[0].is_map:
+        gist = f"feature maps of {title}: by layer, the {shown} channels that vary most over it, each from its lowest"
+    else:
+        gist = f"answers to {title}: by layer, every unit from the lowest"
+    _heading(page, f"{letter}{gist} (dark) to highest")
     start, left = page.bottom + 0.16, 1.1
     pixels = thumb(image, 224)
     page.place(pixels, 0, start, left - 0.12)
@@ -257,7 +259,7 @@ def _channel(map: NDArray[np.float32]) -> Pixels:
 
 def _units(values: NDArray[np.float32]) -> Pixels:
     """A dense layer's answer as a block of cells, row by row."""
-    across = math.ceil(math.sqrt(len(values) * 12))
+    across = math.ceil(math.sqrt(len(values) * 24))
     cells = np.full(-(-len(values) // across) * across, np.nan, np.float32)
     cells[: len(values)] = values
     low, high = float(values.min()), float(values.max())

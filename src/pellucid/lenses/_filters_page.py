@@ -37,7 +37,7 @@ class Page:
 
     def place(self, pixels: Pixels, x: float, y: float, width: float) -> float:
         """Put a picture at a place; its height in inches."""
-        height = width * pixels.shape[0] / pixels.shape[1]
+        height = width * float(pixels.shape[0]) / float(pixels.shape[1])
         self._pictures.append((pixels, x, y, width, height, max(pixels.shape[:2]) > _SMOOTH))
         self.bottom = max(self.bottom, y + height)
         return height

@@ -96,7 +96,7 @@ def support(answers: Callable[[Tensor], Tensor], image: Tensor, row: int, column
         (slope,) = torch.autograd.grad((there * weights).sum(), noise)
     seen = (slope != 0).any(0).any(0)  # (H, W)
     if not bool(seen.any()):
-        return 0, 0, *image.shape[1:]  # type: ignore[return-value]
+        return 0, 0, int(image.shape[1]), int(image.shape[2])
     rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 

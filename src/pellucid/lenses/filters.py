@@ -259,7 +259,8 @@ def _words(
         said.append(f"The filters of {start.layer} are as initialised ({start.start}): no training has begun.")
     elif start is not None:
         said.append(f"The first layer is {start.layer}; of a ready model there is no start to compare with.")
-    said.append(f"Feature maps of {', '.join(layer.name for layer in layers)}.")
+    kind = "Feature maps" if layers[0].is_map else "Answers"
+    said.append(f"{kind} of {', '.join(layer.name for layer in layers)}.")
     of = "images" if sight.batches is None or split == "named" else f"{split} images"
     one = excited[-1]
     said.append(f"Searched {count:,} {of} for {', '.join(each.layer.name for each in excited)} (the last: {told[-1]}).")
