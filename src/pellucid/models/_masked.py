@@ -114,7 +114,9 @@ def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     >>> [round(float(value), 2) for value in surroundings(pictures, mask)]
     [0.5, 0.52]
     """
-    ring = F.max_pool2d(mask, 2 * _REACH + 1, stride=1, padding=_REACH) * (1 - mask)
+    side = 2 * _REACH + 1
+    near = F.max_pool2d(mask, (side, 1), stride=1, padding=(_REACH, 0))  # a square's maximum is that of its rows' maxima
+    ring = F.max_pool2d(near, (1, side), stride=1, padding=(0, _REACH)) * (1 - mask)
     count = ring.sum((2, 3), keepdim=True).clamp_min(1)
     mean = (pictures * ring).sum((2, 3), keepdim=True) / count
     variance = ((pictures - mean).square() * ring).sum((2, 3), keepdim=True) / count
