@@ -95,7 +95,7 @@ def _mark(axes: Axes, epochs: NDArray[np.float64], losses: NDArray[np.float64], 
     axes.annotate("", (epochs[-1], losses[-1]), (epochs[-1], train), arrowprops=ends)
     middle = np.sqrt(losses[-1] * train) if log and train > 0 else (losses[-1] + train) / 2
     axes.annotate(f"gap {losses[-1] - train:.2g}", (epochs[-1], middle), (-4, 0), ha="right", va="center", fontsize=7.5,
-                  textcoords="offset points", color="0.2")  # fmt: skip
+                  textcoords="offset points", color="0.2", bbox={"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1})  # fmt: skip
 
 
 def of_split(history: Rows, split: str) -> Rows:

@@ -18,6 +18,8 @@ from pellucid.lenses._images import picture
 
 __all__ = ["Confusion"]
 
+_LISTED = 24  # images of a cell
+
 _AXES = {
     "confusion": ("true", "predicted"),
     "share": ("true", "predicted"),
@@ -25,6 +27,7 @@ _AXES = {
     "pair": ("pair", "first and second"),
     "pair_count": ("pair", "first for second and second for first"),
     "example": ("pair", "direction", "image"),
+    "cell_image": ("listed image", "true, predicted, position"),
 }
 
 
@@ -35,7 +38,8 @@ class Confusion(Lens):
 
     The classes stand in an order that brings confusable ones together, and the pairs that are most confused stand beside the
     matrix with their images, the surest mistakes first. In the numbers `confusion` and `share` have the classes in their own
-    order; `order` is the one that is drawn. `example` are positions in the split, -1 where there is no further one.
+    order; `order` is the one that is drawn. `example` are positions in the split, -1 where there is no further one, and
+    `cell_image` lists the first images of every cell.
 
     >>> records = {"true": np.array([0, 0, 1]), "predicted": np.array([0, 1, 1])}
     >>> Confusion().look(Sight(records=records, classes=("a", "b"))).words
@@ -81,6 +85,7 @@ class Confusion(Lens):
             "pair": np.array([(pair.first, pair.second) for pair in worst], np.int64).reshape(-1, 2),
             "pair_count": np.array([(pair.forth, pair.back) for pair in worst], np.int64).reshape(-1, 2),
             "example": examples,
+            "cell_image": _listed(sight, found),
         }
         return View(drawing, numbers, _words(sight, found), _AXES)
 
@@ -119,6 +124,16 @@ class Confusion(Lens):
                 rows.append(Row(sight.label(true), sight.label(predicted), told, shown, begins))
                 begins = False
         return rows
+
+
+def _listed(sight: Sight, found: Counts) -> NDArray[np.int64]:
+    """(L, 3) true class, predicted class and position of the first images of every cell."""
+    rows = [
+        (true, predicted, place)
+        for true, predicted in np.argwhere(found.matrix).tolist()
+        for place in _surest(sight, found, true, predicted)[:_LISTED].tolist()
+    ]
+    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def _surest(sight: Sight, found: Counts, true: int, predicted: int) -> NDArray[np.int64]:
