@@ -58,7 +58,7 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
         return Links(overviews=_unmeasured(sight, maps))
     lacks: list[str] = []
     try:
-        view: View | None = _catalog.find("lenses", "confusion")().look(sight)
+        view: View | None = _catalog.find("lenses", "confusion")(pairs=0).look(sight)
     except UsageError as fault:
         view = None
         lacks.append(str(fault))
@@ -80,6 +80,7 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
             "title": _cell_words(view, sight, cell),
             "images": [(place, names[place]) for place in shown[cell]],
             "count": int(view["confusion"][cell]) if view else 0,
+            "wrong": cell[0] != cell[1],
         }
         for cell in shown
     ]
@@ -166,7 +167,7 @@ def _panels(
         if {"true", "predicted"} <= set(sight.records) and sight.classes:
             true, predicted = (sight.label(int(sight.records[name][place])) for name in ("true", "predicted"))
             said.append(f"{true}, and taken for it" if true == predicted else f"{true}, taken for {predicted}")
-        if np.isfinite(share[place]):
+        elif np.isfinite(share[place]):
             said.append(f"{wording.title(run.task.main)} {share[place]:.4g}")
         panels.append(
             {
@@ -245,4 +246,4 @@ def _limit(images: int, of: int, near: bool, maps: int) -> str:
     said = f"Shown are {images:,} of {of:,} images: the worst and the best, of a cell up to {_WRONG} mistakes or {_RIGHT} right answers"
     if near:
         said += f"; their {NEAREST} nearest among up to {SEARCHED:,} images of each split"
-    return f"{said}; maps of {maps} of them." if maps else f"{said}."
+    return f"{said}; maps of {maps} of them (--maps makes more)." if maps else f"{said}."

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid import _catalog
 from pellucid.errors import PellucidError
 from pellucid.lenses import Sight, View, guarded
-from pellucid.reporting_pictures import png, thumbnail
+from pellucid.reporting_pictures import compact, png, thumbnail
 
 __all__ = ["NEAREST", "SEARCHED", "Neighbour", "mapped", "nearest", "pictured"]
 
@@ -24,10 +24,12 @@ SEARCHED = 2000
 """Images of each split, spread evenly, among which they are looked for."""
 _WORK = 6e7  # pixels that go through the network, in all, for the maps of a page by occlusion
 _MAPS: dict[str, tuple[str, str]] = {
-    "occlusion": ("percentage points", "drop of the score where it is covered"),
-    "attribution": ("", "contribution of each pixel"),
+    "occlusion": ("percentage points", "how far the score falls where it is covered"),
+    "attribution": ("", "what each pixel adds to the score"),
 }
 """Lenses with a map for each image: the unit where a probability is followed, and what the map shows."""
+_DRAWN = {"occlusion"}  # of which the page has the picture of all images too
+_LARGE = 192  # px: of a map
 
 Neighbour = dict[str, Any]  # split, place, name, label, distance
 
@@ -72,14 +74,15 @@ def mapped(
         if view is None:
             lacks.append(lack)
             continue
-        overviews.append({"name": lens, "words": view.words, "picture": png(view.figure)})
+        if lens in _DRAWN:
+            overviews.append({"name": lens, "words": view.words, "picture": png(view.figure)})
         for row, (place, image) in enumerate(chosen.items()):
             height, width = image.shape[1:]
+            values = view["map"][row, :height, :width]
             percent = bool(unit) and view["class"][row] >= 0
-            drawn = _drawn(
-                image, view["map"][row, :height, :width] * (100 if percent else 1), unit if percent else "score"
-            )
-            found[place].append({"name": lens, "words": what, "picture": drawn})
+            most = float(np.abs(values).max()) * (100 if percent else 1)
+            said = f"{what}; the strongest colour is {most:.3g}{f' {unit}' if percent else ''}"
+            found[place].append({"name": lens, "words": said, "picture": _drawn(image, values)})
     return found, overviews, lacks
 
 
@@ -110,26 +113,21 @@ def _seen(
         return None, f"lens={lens!r}: {fault}"
 
 
-def _drawn(image: Tensor, values: NDArray[Any], unit: str) -> str:
-    """A map over its image, as strong as its values are large, with a scale of its own."""
-    from matplotlib.figure import Figure
+def _drawn(image: Tensor, values: NDArray[Any]) -> str:
+    """A map over its image in grey, red above zero and blue below, as strong as its values are large."""
+    from matplotlib import colormaps
+    from PIL import Image
 
     grey = image.detach().float().clamp(0, 1).cpu().numpy()[:3].mean(0)
     most = float(np.abs(values).max()) or 1.0
-    figure = Figure(figsize=(2.5, 2.0), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    smooth = None if max(grey.shape) > 96 else "nearest"
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation=smooth)
-    drawn = axes.imshow(
-        values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.85 * np.abs(values / most) ** 0.7, interpolation="nearest"
-    )
-    axes.set_axis_off()
-    bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
-    if bar.solids is not None:
-        bar.solids.set_alpha(1.0)
-    bar.set_label(unit, fontsize=6.5)
-    bar.ax.tick_params(labelsize=6.5, length=2, pad=1.5)
-    return png(figure)
+    strength = 0.85 * np.abs(values / most)[..., None] ** 0.7
+    paint = colormaps["RdBu_r"](0.5 + 0.5 * values / most)[..., :3]
+    blended = strength * paint + (1 - strength) * grey[..., None]  # (H, W, 3)
+    shown = Image.fromarray((blended * 255).round().astype(np.uint8))
+    times = _LARGE / max(shown.size)
+    size = (max(1, round(shown.width * times)), max(1, round(shown.height * times)))
+    kind = Image.Resampling.NEAREST if times > 1 else Image.Resampling.LANCZOS
+    return compact(shown.resize(size, kind))
 
 
 def pictured(sight: Sight, neighbours: Sequence[Neighbour], side: int) -> dict[tuple[str, int], str]:

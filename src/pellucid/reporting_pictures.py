@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["answers", "inline", "looks", "pictures", "png", "sheet", "svg", "thumbnail"]
+__all__ = ["answers", "compact", "inline", "looks", "pictures", "png", "sheet", "svg", "thumbnail"]
 
 _WORST, _BEST = 8, 4  # examples shown
 _WIDEST = 1500  # px: of a lens's picture on the page
@@ -126,7 +126,7 @@ def looks(run: Run) -> list[dict[str, str]]:
         shown.thumbnail((_WIDEST, 4 * _WIDEST))
         page = file.with_suffix(".html")
         found.append(
-            {"name": name, "words": said, "picture": _smallest(shown), "page": page.name if page.exists() else ""}
+            {"name": name, "words": said, "picture": compact(shown), "page": page.name if page.exists() else ""}
         )
     return found
 
@@ -144,11 +144,11 @@ def thumbnail(image: Tensor, side: int = 64) -> str:
     shown = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
     if max(shown.size) > side:
         shown.thumbnail((side, side))
-    return _smallest(shown)
+    return compact(shown)
 
 
-def _smallest(picture: Image) -> str:
-    """As PNG, or as JPEG where that is less than half of it."""
+def compact(picture: Image) -> str:
+    """An image as an address that holds it: as PNG, or as JPEG where that is less than half of it."""
     written = {}
     for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
         out = io.BytesIO()
