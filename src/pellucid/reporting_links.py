@@ -6,7 +6,6 @@ Everything is a link to a place on the page, which is shown while it is the one 
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from torch import Tensor
 from pellucid import _catalog, wording
 from pellucid.errors import UsageError
 from pellucid.lenses import Sight, View
-from pellucid.reporting_maps import NEAREST, SEARCHED, Neighbour, mapped, nearest, pictured
-from pellucid.reporting_pictures import thumbnail
+from pellucid.reporting_maps import NEAREST, SEARCHED, Neighbour, mapped, nearest, pictured, plain
+from pellucid.reporting_pictures import inline, thumbnail
 from pellucid.run import Run
 
 __all__ = ["Links", "links"]
@@ -61,7 +60,7 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
         view: View | None = _catalog.find("lenses", "confusion")(pairs=0).look(sight)
     except UsageError as fault:
         view = None
-        lacks.append(str(fault))
+        lacks.append(plain(fault))
     listed = _by_cell(view)
     if not sight.shows_records or sight.model is None:
         lacks.append("Images, their neighbours and their maps are missing: the data or the weights are not at hand.")
@@ -85,7 +84,7 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
         for cell in shown
     ]
     limits = [
-        _limit(len(images), len(sight.records[next(iter(sight.records))]), bool(near), sum(map(bool, found.values())))
+        _limit(len(images), sight.counts[sight.evaluated], bool(cells), bool(near), sum(map(bool, found.values())))
     ]
     return Links(
         _matrix(view, sight, shown),
@@ -225,8 +224,7 @@ def _matrix(view: View | None, sight: Sight, shown: Mapping[tuple[int, int], lis
                     "title": _cell_words(view, sight, cell),
                 }
             )
-    picture = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
-    return {"picture": picture, "width": round(width), "height": round(height), "cells": cells}
+    return {"picture": inline(out.getvalue(), "png"), "width": round(width), "height": round(height), "cells": cells}
 
 
 def _cell_id(cell: tuple[int, int]) -> str:
@@ -236,14 +234,16 @@ def _cell_id(cell: tuple[int, int]) -> str:
 def _cell_words(view: View | None, sight: Sight, cell: tuple[int, int]) -> str:
     assert view is not None
     count, share = int(view["confusion"][cell]), float(view["share"][cell])
-    true, predicted = sight.label(cell[0], 60), sight.label(cell[1], 60)
+    true, predicted = (sight.label(i, 60) for i in cell)
     said = f"{true}, and taken for it" if cell[0] == cell[1] else f"{true}, taken for {predicted}"
     return f"{said}: {count:,} ({100 * share:.3g} %)"
 
 
-def _limit(images: int, of: int, near: bool, maps: int) -> str:
+def _limit(images: int, of: int, cells: bool, near: bool, maps: int) -> str:
     """What of the evaluated images stands on the page."""
-    said = f"Shown are {images:,} of {of:,} images: the worst and the best, of a cell up to {_WRONG} mistakes or {_RIGHT} right answers"
+    said = f"Shown are {images:,} of {of:,} images: the worst and the best"
+    if cells:
+        said += f", and of a cell up to {_WRONG} mistakes or {_RIGHT} right answers"
     if near:
         said += f"; their {NEAREST} nearest among up to {SEARCHED:,} images of each split"
     return f"{said}; maps of {maps} of them (--maps makes more)." if maps else f"{said}."

@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 from pellucid.lenses import Sight, View, guarded
 from pellucid.reporting_pictures import compact, png, thumbnail
 
-__all__ = ["NEAREST", "SEARCHED", "Neighbour", "mapped", "nearest", "pictured"]
+__all__ = ["NEAREST", "SEARCHED", "Neighbour", "mapped", "nearest", "pictured", "plain"]
 
 NEAREST = 6
 """Neighbours of an image that are shown."""
@@ -108,9 +108,19 @@ def _seen(
         with guarded(sight.model):
             return _catalog.find("lenses", lens)(**options).look(own), ""
     except PellucidError as fault:
-        return None, str(fault)
+        return None, plain(fault)
     except ImportError as fault:  # an extra that is not there
         return None, f"lens={lens!r}: {fault}"
+
+
+def plain(fault: Exception) -> str:
+    """What a lens says that it lacks, for a reader who did not ask for it.
+
+    >>> plain(ValueError("lens='neighbours': needs a model; name one."))
+    'neighbours: needs a model; name one.'
+    """
+    said = str(fault)
+    return said.replace("lens='", "", 1).replace("':", ":", 1) if said.startswith("lens='") else said
 
 
 def _drawn(image: Tensor, values: NDArray[Any]) -> str:
