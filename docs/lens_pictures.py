@@ -69,9 +69,7 @@ class Subjects:
     def sizes(self) -> tuple[Any, list[Path], dict[str, Any]]:
         """Three trainings on different numbers of images."""
         options: dict[str, Any] = {"model": "mlp", "hidden": (64,), "epochs": 30, "batch_size": 32, "lr": 0.01}
-        runs = [
-            self._run(f"limit={n}", data="digits", limit=n, schedule="constant", **options) for n in (40, 160, 640)
-        ]
+        runs = [self._run(f"limit={n}", data="digits", limit=n, schedule="constant", **options) for n in (40, 160, 640)]
         return runs[0], [], {"runs": [str(run.path) for run in runs[1:]]}
 
     def _run(self, name: str, **options: Any) -> pellucid.Run:

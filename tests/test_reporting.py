@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
+from pellucid.errors import UsageError
 from pellucid.inference import evaluate
+from pellucid.looking import look
 from pellucid.reporting import report
 from pellucid.run import Run
 from pellucid.training import train
@@ -72,7 +75,9 @@ def outside(page: Page) -> list[str]:
     loading = [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base")]
     found = [(name, value or "") for _, attrs in page.tags for name, value in attrs.items()]
     addresses = [
-        v for name, v in found if name in ("src", "href", "srcset", "poster", "data", "action") and v[:5] != "data:"
+        v
+        for name, v in found
+        if name in ("src", "href", "srcset", "poster", "data", "action") and v[:5] != "data:" and v[:1] != "#"
     ]
     return loading + addresses + [name for name, _ in found if name.startswith("on")]
 
@@ -119,6 +124,77 @@ def test_only_what_was_changed_stands_outside_the_fold(run: Run, page: Page) -> 
         assert name in folded
 
 
+# -- the links
+
+
+def targets(page: Page) -> tuple[set[str], list[str]]:
+    """Places on the page, and where its links lead."""
+    places = [attrs["id"] or "" for _, attrs in page.tags if "id" in attrs]
+    assert len(set(places)) == len(places), "an id that stands twice"
+    return set(places), [attrs["href"] or "" for tag, attrs in page.tags if tag == "a"]
+
+
+def test_every_link_leads_to_a_place_on_the_page(page: Page) -> None:
+    places, links = targets(page)
+    assert links and all(link[:1] == "#" and link[1:] in places for link in links)
+    # and every place can be reached
+    assert {link[1:] for link in links} == places
+
+
+def section(text: str, place: str) -> str:
+    found = re.search(rf'<section class="panel" id="{place}">(.*?)</section>', text, re.S)
+    assert found, place
+    return found[1]
+
+
+def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run: Run, page: Page) -> None:
+    text = (run.path / "report.html").read_text(encoding="utf-8")
+    records, names = run.records(), run.data()["test"].names
+    matrix = confusion_matrix(records["true"], records["predicted"], labels=range(10))
+    cells = set(re.findall(r'<a href="#(cell-\d+-\d+)"><rect', text))
+    wrong = np.argwhere(matrix - np.diag(np.diag(matrix))).tolist()
+    assert {f"cell-{i}-{j}" for i, j in wrong} <= cells
+    told = re.search(r"of a cell up to (\d)", page.text)
+    assert told
+    most, seen = int(told[1]), set()
+    for true, predicted in wrong:
+        own = re.findall(r'<a href="#image-(\d+)" title="([^"]+)"', section(text, f"cell-{true}-{predicted}"))
+        assert len(own) == min(most, matrix[true, predicted])
+        for place, name in own:
+            assert (records["true"][int(place)], records["predicted"][int(place)]) == (true, predicted)
+            assert names[int(place)] == name
+            seen.add(int(place))
+    near = look(run, "neighbours", out=run.path / "looks", k=6)
+    shutil.rmtree(run.path / "looks")
+    place = {name: i for i, name in enumerate(names)}
+    for row, name in enumerate(near["names"].tolist()):
+        if place[name] not in seen:
+            continue
+        shown = re.findall(r"<small>(\w+) (\w+)<br>([\d.e-]+)</small>", section(text, f"image-{place[name]}"))
+        assert [split for split, _, _ in shown] == near["neighbour_split"][row].tolist()
+        assert [float(far) for *_, far in shown] == pytest.approx(near["distance"][row], rel=0.01)
+    assert len(re.findall(r'alt="occlusion of', text)) == 8
+    assert "maps of 8 of them" in page.text
+
+
+def test_the_numbers_of_maps_is_the_callers(run: Run, tmp_path: Path) -> None:
+    text = report(run, tmp_path / "page.html", maps=0).read_text(encoding="utf-8")
+    assert "occlusion of" not in text and "maps of" not in text
+    assert "nearest among" in text
+    with pytest.raises(UsageError, match="maps=-1"):
+        report(run, maps=-1)
+
+
+def test_what_lenses_have_drawn_stands_on_the_page_with_its_words(run: Run, tmp_path: Path) -> None:
+    own = copy(run, tmp_path / "run")
+    said = [look(own, lens, **options).words for lens, options in (("curves", {}), ("embedding", {"limit": 60}))]
+    page = Page(report(own, maps=0).read_text(encoding="utf-8"))
+    assert not outside(page)
+    assert "Lenses" in page.headings
+    assert all(words in page.text for words in said)
+    assert "figures/embedding.html" in page.text
+
+
 def test_it_tells_how_to_do_it_again(run: Run, page: Page) -> None:
     again = page.text.split("To do it again")[1]
     assert run.info["command"] in again
@@ -157,6 +233,7 @@ def test_without_an_evaluation_it_says_what_to_do(run: Run, tmp_path: Path) -> N
     assert "pellucid evaluate" in page.text
     assert "Learning curves" in page.headings
     assert "Confusion" not in page.headings
+    assert "Occlusion" in page.headings
 
 
 def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
@@ -165,6 +242,8 @@ def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
     assert str(tmp_path / "gone") in page.text
     assert {"Learning curves", "Measures on test", "Confusion", "Layers"} <= set(page.headings)
     assert "The worst answers" not in page.headings
+    assert "Images, their neighbours and their maps are missing" in page.text
+    assert not targets(page)[1]
 
 
 def test_a_run_without_weights_has_a_page_too(run: Run, tmp_path: Path) -> None:
@@ -189,3 +268,9 @@ def test_pictures_have_a_page(tmp_path: Path) -> None:
     assert not outside(page)
     assert "The same for all of them: PSNR before" in page.text
     assert {"The worst answers", "The best answers"} <= set(page.headings)
+    # without classes there are images, their neighbours and their maps, and a sentence about the matrix
+    assert {"Images, their neighbours and their maps", "Occlusion"} <= set(page.headings)
+    assert "confusion: needs the true and the predicted class" in page.text
+    places, links = targets(page)
+    assert {link[1:] for link in links} <= places
+    assert sum(place.startswith("image-") for place in places) == 12

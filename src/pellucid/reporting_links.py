@@ -24,7 +24,8 @@ from pellucid.run import Run
 __all__ = ["Links", "links"]
 
 _WRONG, _RIGHT = 8, 3  # images of a cell beside the diagonal, and of one on it
-_IMAGES = 160  # of which the page shows neighbours
+_IMAGES = 200  # of which the page shows neighbours
+_ANSWERS = 12  # of these, the worst and the best
 _SIDE, _LARGE = 64, 192  # px: of a small picture, and of the image that was asked for
 _DPI = 130
 
@@ -84,7 +85,13 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
         for cell in shown
     ]
     limits = [
-        _limit(len(images), sight.counts[sight.evaluated], bool(cells), bool(near), sum(map(bool, found.values())))
+        _limit(
+            len(images),
+            sight.counts[sight.evaluated],
+            max(map(len, shown.values()), default=0),
+            bool(near),
+            sum(map(bool, found.values())),
+        )
     ]
     return Links(
         _matrix(view, sight, shown),
@@ -106,16 +113,18 @@ def _unmeasured(sight: Sight, maps: int) -> list[dict[str, str]]:
 
 def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
     """Positions of the first images of each cell; the cells beside the diagonal first, the fullest first."""
-    if view is None:
+    if view is None or not len(view["cell_image"]):
         return {}
     found: dict[tuple[int, int], list[int]] = {}
     for true, predicted, place in view["cell_image"].tolist():
         found.setdefault((true, predicted), []).append(place)
     matrix = view["confusion"]
-    return {
-        cell: found[cell][: _RIGHT if cell[0] == cell[1] else _WRONG]
-        for cell in sorted(found, key=lambda cell: (cell[0] == cell[1], -int(matrix[cell])))
-    }
+    fullest = sorted(found, key=lambda cell: (cell[0] == cell[1], -int(matrix[cell])))
+    for most in range(_WRONG, 0, -1):  # rather fewer images of each cell than cells without
+        few = {cell: found[cell][: min(most, _RIGHT) if cell[0] == cell[1] else most] for cell in fullest}
+        if sum(map(len, few.values())) <= _IMAGES - _ANSWERS:
+            break
+    return few
 
 
 def _chosen(
@@ -239,11 +248,11 @@ def _cell_words(view: View | None, sight: Sight, cell: tuple[int, int]) -> str:
     return f"{said}: {count:,} ({100 * share:.3g} %)"
 
 
-def _limit(images: int, of: int, cells: bool, near: bool, maps: int) -> str:
+def _limit(images: int, of: int, most: int, near: bool, maps: int) -> str:
     """What of the evaluated images stands on the page."""
     said = f"Shown are {images:,} of {of:,} images: the worst and the best"
-    if cells:
-        said += f", and of a cell up to {_WRONG} mistakes or {_RIGHT} right answers"
+    if most:
+        said += f", and of a cell up to {most}"
     if near:
         said += f"; their {NEAREST} nearest among up to {SEARCHED:,} images of each split"
     return f"{said}; maps of {maps} of them (--maps makes more)." if maps else f"{said}."

@@ -84,7 +84,8 @@ def likeness_order(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
     """(K,): the classes in an order in which those that are confused stand together.
 
     The shares, the same in both directions by their mean, are likenesses; classes are joined by average linkage, and the
-    leaves of the tree turned so that neighbours are as alike as they can be (Bar-Joseph, Gifford & Jaakkola 2001). The class that was first among the two ends stands first.
+    leaves of the tree turned so that neighbours are as alike as they can be (Bar-Joseph, Gifford & Jaakkola 2001). The end
+    whose class comes first in the data stands first.
 
     >>> likeness_order(np.array([[9, 0, 1, 0], [0, 8, 0, 2], [2, 0, 8, 0], [0, 1, 0, 9]])).tolist()
     [0, 2, 3, 1]
