@@ -20,8 +20,6 @@ from skimage import data
 import pellucid
 from pellucid import _catalog
 
-WIDEST = 1400  # px
-
 
 @dataclass(frozen=True)
 class Look:
@@ -29,6 +27,7 @@ class Look:
 
     subject: str
     options: dict[str, Any] = field(default_factory=dict)
+    width: int = 1400  # px, at most
 
 
 # A line a lens. One that has none here looks at the digits with its own defaults.
@@ -36,7 +35,7 @@ LOOKS: dict[str, Look] = {
     "occlusion": Look("network", {"patch": 48, "stride": 8}),
     "attribution": Look("network", {"method": "grad_cam"}),
     "guided_backprop": Look("network"),
-    "adversarial": Look("network", {"method": "pgd", "epsilon": "4/255"}),
+    "adversarial": Look("network", {"method": "pgd", "epsilon": "4/255"}, width=800),
     "embedding": Look("digits"),
     "neighbours": Look("digits"),
     "confusion": Look("glyphs"),
@@ -90,16 +89,16 @@ def main() -> None:
             what, images, more = subject()
             out = Path(folder) / "looks"
             view = pellucid.look(what, lens, images, out, progress=True, **chosen.options, **more)
-            keep(out / f"{lens}.png", Path(__file__).parent / "pictures" / f"lens_{lens}.png")
+            keep(out / f"{lens}.png", Path(__file__).parent / "pictures" / f"lens_{lens}.png", chosen.width)
             shutil.rmtree(out)
             print(f"{lens}: {view.words}", flush=True)
 
 
-def keep(picture: Path, where: Path) -> None:
-    """A copy of at most `WIDEST` px and 256 colours."""
+def keep(picture: Path, where: Path, widest: int) -> None:
+    """A copy of at most so many px across, in 256 colours."""
     with Image.open(picture) as drawn:
         small = drawn.convert("RGB")
-    small.thumbnail((WIDEST, 2 * WIDEST))
+    small.thumbnail((widest, 2 * widest))
     small.quantize(256).save(where, optimize=True)
 
 

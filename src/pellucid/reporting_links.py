@@ -6,7 +6,6 @@ Everything is a link to a place on the page, which is shown while it is the one 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -17,8 +16,9 @@ from torch import Tensor
 from pellucid import _catalog, wording
 from pellucid.errors import UsageError
 from pellucid.lenses import Sight, View
-from pellucid.reporting_maps import NEAREST, SEARCHED, Neighbour, mapped, nearest, pictured, plain
-from pellucid.reporting_pictures import inline, thumbnail
+from pellucid.reporting_maps import NEAREST, Neighbour, mapped, nearest, pictured, plain, searched
+from pellucid.reporting_matrix import cell_id, cell_words, matrix
+from pellucid.reporting_pictures import thumbnail
 from pellucid.run import Run
 
 __all__ = ["Links", "links"]
@@ -27,7 +27,6 @@ _WRONG, _RIGHT = 8, 3  # images of a cell beside the diagonal, and of one on it
 _IMAGES = 200  # of which the page shows neighbours
 _ANSWERS = 12  # of these, the worst and the best
 _SIDE, _LARGE = 64, 192  # px: of a small picture, and of the image that was asked for
-_DPI = 130
 
 
 @final
@@ -65,7 +64,7 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
     listed = _by_cell(view)
     if not sight.shows_records or sight.model is None:
         lacks.append("Images, their neighbours and their maps are missing: the data or the weights are not at hand.")
-        return Links(_matrix(view, sight, {}), view.words if view else "", lacks=lacks)
+        return Links(matrix(view, sight, {}), view.words if view else "", lacks=lacks)
     shown, chosen = _chosen(listed, answers)
     images, names = _fetched(sight, chosen)
     near, lack = nearest(sight, images, names)
@@ -76,8 +75,8 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
     small = {place: thumbnail(image, _SIDE) for place, image in images.items()}
     cells = [
         {
-            "id": _cell_id(cell),
-            "title": _cell_words(view, sight, cell),
+            "id": cell_id(cell),
+            "title": cell_words(view, sight, cell),
             "images": [(place, names[place]) for place in shown[cell]],
             "count": int(view["confusion"][cell]) if view else 0,
             "wrong": cell[0] != cell[1],
@@ -89,12 +88,12 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
             len(images),
             sight.counts[sight.evaluated],
             max(map(len, shown.values()), default=0),
-            bool(near),
+            searched(next(iter(images.values()))) if near else 0,
             sum(map(bool, found.values())),
         )
     ]
     return Links(
-        _matrix(view, sight, shown),
+        matrix(view, sight, shown),
         view.words if view else "",
         cells,
         _panels(run, sight, images, names, near, found, shown),
@@ -118,8 +117,7 @@ def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
     found: dict[tuple[int, int], list[int]] = {}
     for true, predicted, place in view["cell_image"].tolist():
         found.setdefault((true, predicted), []).append(place)
-    matrix = view["confusion"]
-    fullest = sorted(found, key=lambda cell: (cell[0] == cell[1], -int(matrix[cell])))
+    fullest = sorted(found, key=lambda cell: (cell[0] == cell[1], -int(view["confusion"][cell])))
     for most in range(_WRONG, 0, -1):  # rather fewer images of each cell than cells without
         few = {cell: found[cell][: min(most, _RIGHT) if cell[0] == cell[1] else most] for cell in fullest}
         if sum(map(len, few.values())) <= _IMAGES - _ANSWERS:
@@ -183,7 +181,7 @@ def _panels(
                 "name": names[place],
                 "picture": thumbnail(image, _LARGE),
                 "said": "; ".join(said),
-                "cell": _cell_id(cell_of[place]) if place in cell_of else "",
+                "cell": cell_id(cell_of[place]) if place in cell_of else "",
                 "neighbours": [
                     {
                         "picture": small[each["split"], each["place"]],
@@ -202,57 +200,11 @@ def _panels(
     return panels
 
 
-# -- the matrix as a picture with links
-
-
-def _matrix(view: View | None, sight: Sight, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any] | None:
-    """The lens's figure, and over each cell of its first axes a rectangle, px, with a title and where it leads."""
-    if view is None:
-        return None
-    figure = view.figure
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=_DPI, facecolor="white")
-    width, height = (float(side) * _DPI for side in figure.get_size_inches())
-    scale = _DPI / figure.dpi
-    axes = figure.axes[0]
-    order = view["order"].tolist()
-    cells = []
-    for i, true in enumerate(order):
-        for j, predicted in enumerate(order):
-            if not view["confusion"][true, predicted]:
-                continue
-            (left, bottom), (right, top) = axes.transData.transform([(j - 0.5, i + 0.5), (j + 0.5, i - 0.5)]) * scale
-            cell = (true, predicted)
-            cells.append(
-                {
-                    "x": round(left, 1),
-                    "y": round(height - top, 1),
-                    "width": round(right - left, 1),
-                    "height": round(top - bottom, 1),
-                    "id": _cell_id(cell) if cell in shown else "",
-                    "title": _cell_words(view, sight, cell),
-                }
-            )
-    return {"picture": inline(out.getvalue(), "png"), "width": round(width), "height": round(height), "cells": cells}
-
-
-def _cell_id(cell: tuple[int, int]) -> str:
-    return f"cell-{cell[0]}-{cell[1]}"
-
-
-def _cell_words(view: View | None, sight: Sight, cell: tuple[int, int]) -> str:
-    assert view is not None
-    count, share = int(view["confusion"][cell]), float(view["share"][cell])
-    true, predicted = (sight.label(i, 60) for i in cell)
-    said = f"{true}, and taken for it" if cell[0] == cell[1] else f"{true}, taken for {predicted}"
-    return f"{said}: {count:,} ({100 * share:.3g} %)"
-
-
-def _limit(images: int, of: int, most: int, near: bool, maps: int) -> str:
+def _limit(images: int, of: int, most: int, near: int, maps: int) -> str:
     """What of the evaluated images stands on the page."""
     said = f"Shown are {images:,} of {of:,} images: the worst and the best"
     if most:
         said += f", and of a cell up to {most}"
     if near:
-        said += f"; their {NEAREST} nearest among up to {SEARCHED:,} images of each split"
+        said += f"; their {NEAREST} nearest among up to {near:,} images of each split"
     return f"{said}; maps of {maps} of them (--maps makes more)." if maps else f"{said}."

@@ -16,12 +16,12 @@ from pellucid.errors import PellucidError
 from pellucid.lenses import Sight, View, guarded
 from pellucid.reporting_pictures import compact, png, thumbnail
 
-__all__ = ["NEAREST", "SEARCHED", "Neighbour", "mapped", "nearest", "pictured", "plain"]
+__all__ = ["NEAREST", "Neighbour", "mapped", "nearest", "pictured", "plain", "searched"]
 
 NEAREST = 6
 """Neighbours of an image that are shown."""
-SEARCHED = 2000
-"""Images of each split, spread evenly, among which they are looked for."""
+_SEARCHED = (200, 2000)  # images of each split, spread evenly, among which they are looked for: at least, and at most
+_LOOKED = 2.5e6  # pixels of a split that go through the network for it, in all
 _WORK = 6e7  # pixels that go through the network, in all, for the maps of a page by occlusion
 _MAPS: dict[str, tuple[str, str]] = {
     "occlusion": ("percentage points", "how far the score falls where it is covered"),
@@ -34,11 +34,22 @@ _LARGE = 192  # px: of a map
 Neighbour = dict[str, Any]  # split, place, name, label, distance
 
 
+def searched(image: Tensor) -> int:
+    """Images of each split among which neighbours are looked for: fewer of larger ones.
+
+    >>> import torch
+    >>> searched(torch.zeros(1, 28, 28)), searched(torch.zeros(3, 224, 224))
+    (2000, 200)
+    """
+    height, width = image.shape[1:]
+    return int(np.clip(_LOOKED / (height * width), *_SEARCHED))
+
+
 def nearest(
     sight: Sight, images: Mapping[int, Tensor], names: Mapping[int, str]
 ) -> tuple[dict[int, list[Neighbour]], str]:
     """The nearest of each image among the run's own, by position; and a sentence, where there are none."""
-    view, lack = _seen(sight, "neighbours", images, names, k=NEAREST, limit=SEARCHED)
+    view, lack = _seen(sight, "neighbours", images, names, k=NEAREST, limit=searched(next(iter(images.values()))))
     if view is None:
         return {}, lack
     found: dict[int, list[Neighbour]] = {}
