@@ -87,7 +87,7 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
         _limit(
             len(images),
             sight.counts[sight.evaluated],
-            max(map(len, shown.values()), default=0),
+            [max((len(p) for c, p in shown.items() if (c[0] == c[1]) is right), default=0) for right in (False, True)],
             searched(next(iter(images.values()))) if near else 0,
             sum(map(bool, found.values())),
         )
@@ -118,8 +118,9 @@ def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
     for true, predicted, place in view["cell_image"].tolist():
         found.setdefault((true, predicted), []).append(place)
     fullest = sorted(found, key=lambda cell: (cell[0] == cell[1], -int(view["confusion"][cell])))
-    for most in range(_WRONG, 0, -1):  # rather fewer images of each cell than cells without
-        few = {cell: found[cell][: min(most, _RIGHT) if cell[0] == cell[1] else most] for cell in fullest}
+    for wrong, right in [(_WRONG, _RIGHT), *((most, 1) for most in range(_WRONG, 0, -1))]:
+        # rather fewer images of each cell than cells without
+        few = {cell: found[cell][: right if cell[0] == cell[1] else wrong] for cell in fullest}
         if sum(map(len, few.values())) <= _IMAGES - _ANSWERS:
             break
     return few
@@ -200,11 +201,11 @@ def _panels(
     return panels
 
 
-def _limit(images: int, of: int, most: int, near: int, maps: int) -> str:
+def _limit(images: int, of: int, most: Sequence[int], near: int, maps: int) -> str:
     """What of the evaluated images stands on the page."""
     said = f"Shown are {images:,} of {of:,} images: the worst and the best"
-    if most:
-        said += f", and of a cell up to {most}"
+    if any(most):
+        said += f", and of a cell up to {most[0]} mistakes or {most[1]} right answers"
     if near:
         said += f"; their {NEAREST} nearest among up to {near:,} images of each split"
     return f"{said}; maps of {maps} of them (--maps makes more)." if maps else f"{said}."
