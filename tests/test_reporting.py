@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
-from pellucid.looking import look
+from pellucid.looking import look, sight_of
 from pellucid.reporting import report
 from pellucid.run import Run
 from pellucid.training import train
@@ -67,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def page(run: Run) -> Page:
-    return Page(report(run).read_text(encoding="utf-8"))
+    return Page(report(run, maps=3).read_text(encoding="utf-8"))
 
 
 def outside(page: Page) -> list[str]:
@@ -164,17 +165,19 @@ def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run:
             assert (records["true"][int(place)], records["predicted"][int(place)]) == (true, predicted)
             assert names[int(place)] == name
             seen.add(int(place))
-    near = look(run, "neighbours", out=run.path / "looks", k=6)
-    shutil.rmtree(run.path / "looks")
-    place = {name: i for i, name in enumerate(names)}
-    for row, name in enumerate(near["names"].tolist()):
-        if place[name] not in seen:
-            continue
-        shown = re.findall(r"<small>(\w+) (\w+)<br>([\d.e-]+)</small>", section(text, f"image-{place[name]}"))
-        assert [split for split, _, _ in shown] == near["neighbour_split"][row].tolist()
-        assert [float(far) for *_, far in shown] == pytest.approx(near["distance"][row], rel=0.01)
-    assert len(re.findall(r'alt="occlusion of', text)) == 8
-    assert "maps of 8 of them" in page.text
+    sight = sight_of(run)
+    assert sight.batches is not None
+    parts = {split: [*sight.batches(split)] for split in ("train", "val", "test")}
+    codes = {split: torch.cat([sight.features(b.images)[0] for b in part]).double() for split, part in parts.items()}
+    for place in sorted(seen)[:5]:
+        far = torch.cat([torch.linalg.norm(own - codes["test"][place], dim=1) for own in codes.values()])
+        of = [split for split, own in codes.items() for _ in range(len(own))]
+        order = [i for i in far.argsort().tolist() if i != len(far) - len(codes["test"]) + place][:6]
+        shown = re.findall(r"<small>(\w+) (\w+)<br>([\d.e-]+)</small>", section(text, f"image-{place}"))
+        assert [split for split, _, _ in shown] == [of[i] for i in order]
+        assert [float(distance) for *_, distance in shown] == pytest.approx(far[order].tolist(), rel=0.01)
+    assert len(re.findall(r'alt="occlusion of', text)) == len(re.findall(r'alt="attribution of', text)) == 3
+    assert "maps of 3 of them" in page.text
 
 
 def test_the_numbers_of_maps_is_the_callers(run: Run, tmp_path: Path) -> None:
@@ -213,7 +216,7 @@ def test_names_of_classes_cannot_break_it(tmp_path: Path) -> None:
     made = train("classify", tmp_path / "data", "mlp", tmp_path / "run", epochs=1, batch_size=8, hidden=(4,),
                  device="cpu", progress=False)  # fmt: skip
     evaluate(made, baselines=False)
-    page = Page(report(made).read_text(encoding="utf-8"))
+    page = Page(report(made, maps=0).read_text(encoding="utf-8"))
     assert not outside(page)
     for name in made.classes:
         assert name in page.text
@@ -229,7 +232,7 @@ def copy(run: Run, to: Path, *without: str, **changes: Any) -> Run:
 
 
 def test_without_an_evaluation_it_says_what_to_do(run: Run, tmp_path: Path) -> None:
-    page = Page(report(copy(run, tmp_path / "run", "metrics.json", "records.npz")).read_text())
+    page = Page(report(copy(run, tmp_path / "run", "metrics.json", "records.npz"), maps=1).read_text())
     assert "pellucid evaluate" in page.text
     assert "Learning curves" in page.headings
     assert "Confusion" not in page.headings
@@ -238,7 +241,7 @@ def test_without_an_evaluation_it_says_what_to_do(run: Run, tmp_path: Path) -> N
 
 def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
     moved = copy(run, tmp_path / "run", data={"what": str(tmp_path / "gone")})
-    page = Page(report(moved).read_text())
+    page = Page(report(moved, maps=0).read_text())
     assert str(tmp_path / "gone") in page.text
     assert {"Learning curves", "Measures on test", "Confusion", "Layers"} <= set(page.headings)
     assert "The worst answers" not in page.headings
@@ -248,13 +251,13 @@ def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
 
 def test_a_run_without_weights_has_a_page_too(run: Run, tmp_path: Path) -> None:
     failed = copy(run, tmp_path / "run", "*.safetensors", "metrics.json", "records.npz", status="failed")
-    page = Page(report(failed).read_text())
+    page = Page(report(failed, maps=0).read_text())
     assert "failed" in page.text
     assert "Layers" in page.headings
 
 
 def test_the_file_can_lie_elsewhere(run: Run, tmp_path: Path) -> None:
-    path = report(run.path, tmp_path / "page.html")
+    path = report(run.path, tmp_path / "page.html", maps=1)
     assert path == tmp_path / "page.html"
     assert path.stat().st_size > 50_000
 
