@@ -99,7 +99,8 @@ def keep(picture: Path, where: Path, widest: int) -> None:
     with Image.open(picture) as drawn:
         small = drawn.convert("RGB")
     small.thumbnail((widest, 2 * widest))
-    small.quantize(256).save(where, optimize=True)
+    # the few pixels of a colour bar need their colours as much as the many of a photograph do
+    small.quantize(256, Image.Quantize.MAXCOVERAGE).save(where, optimize=True)
 
 
 if __name__ == "__main__":
