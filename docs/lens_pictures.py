@@ -23,11 +23,12 @@ from pellucid import _catalog
 
 @dataclass(frozen=True)
 class Look:
-    """What a lens looks at for its picture: "network", "digits", "glyphs" or "sizes" (see `Subjects`), and its options."""
+    """What a lens looks at for its picture: "network", "digits", "glyphs", "sizes" or "beginning" (see `Subjects`), and its options."""
 
     subject: str
     options: dict[str, Any] = field(default_factory=dict)
     width: int = 1400  # px, at most
+    bars: bool = True  # the few pixels of a colour bar need their colours as much as the many of a photograph do
 
 
 # A line a lens. One that has none here looks at the digits with its own defaults.
@@ -35,11 +36,13 @@ LOOKS: dict[str, Look] = {
     "occlusion": Look("network", {"patch": 48, "stride": 8}),
     "attribution": Look("network", {"method": "grad_cam"}),
     "guided_backprop": Look("network"),
-    "adversarial": Look("network", {"method": "pgd", "epsilon": "4/255"}, width=800),
+    "adversarial": Look("network", {"method": "pgd", "epsilon": "4/255"}, width=800, bars=False),
     "embedding": Look("digits"),
     "neighbours": Look("digits"),
     "confusion": Look("glyphs"),
     "curves": Look("sizes"),
+    "filters": Look("network"),
+    "learning_rate": Look("beginning"),
 }
 
 
@@ -71,6 +74,10 @@ class Subjects:
         runs = [self._run(f"limit={n}", data="digits", limit=n, schedule="constant", **options) for n in (40, 160, 640)]
         return runs[0], [], {"runs": [str(run.path) for run in runs[1:]]}
 
+    def beginning(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """A training on the digits that has not begun."""
+        return "classify", [], {"data": "digits", "model": "convnet", "widths": (16, 32)}
+
     def _run(self, name: str, **options: Any) -> pellucid.Run:
         folder = self.folder / name
         if not folder.exists():
@@ -89,18 +96,20 @@ def main() -> None:
             what, images, more = subject()
             out = Path(folder) / "looks"
             view = pellucid.look(what, lens, images, out, progress=True, **chosen.options, **more)
-            keep(out / f"{lens}.png", Path(__file__).parent / "pictures" / f"lens_{lens}.png", chosen.width)
+            keep(
+                out / f"{lens}.png", Path(__file__).parent / "pictures" / f"lens_{lens}.png", chosen.width, chosen.bars
+            )
             shutil.rmtree(out)
             print(f"{lens}: {view.words}", flush=True)
 
 
-def keep(picture: Path, where: Path, widest: int) -> None:
+def keep(picture: Path, where: Path, widest: int, bars: bool) -> None:
     """A copy of at most so many px across, in 256 colours."""
     with Image.open(picture) as drawn:
         small = drawn.convert("RGB")
     small.thumbnail((widest, 2 * widest))
-    # the few pixels of a colour bar need their colours as much as the many of a photograph do
-    small.quantize(256, Image.Quantize.MAXCOVERAGE).save(where, optimize=True)
+    method = Image.Quantize.MAXCOVERAGE if bars else Image.Quantize.MEDIANCUT
+    small.quantize(256, method).save(where, optimize=True)
 
 
 if __name__ == "__main__":
