@@ -41,7 +41,7 @@ LOOKS: dict[str, Look] = {
     "neighbours": Look("digits"),
     "confusion": Look("glyphs"),
     "curves": Look("sizes"),
-    "filters": Look("network"),
+    "filters": Look("network", bars=False),
     "learning_rate": Look("beginning"),
 }
 
