@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of docs/lenses.md: chelsea (a cat) and coffee through EfficientNet-Lite0, a lens each.
+"""The pictures of the documents on lenses: chelsea (a cat) and coffee through EfficientNet-Lite0, else small runs.
 
 python docs/lens_pictures.py [LENS…]
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +18,98 @@ from PIL import Image
 from skimage import data
 
 import pellucid
+from pellucid import _catalog
 
-OPTIONS: dict[str, dict[str, Any]] = {"occlusion": {"patch": 48, "stride": 8}}
-WIDEST = 1400  # px
+
+@dataclass(frozen=True)
+class Look:
+    """What a lens looks at for its picture: "network", "digits", "glyphs", "sizes" or "beginning" (see `Subjects`), and its options."""
+
+    subject: str
+    options: dict[str, Any] = field(default_factory=dict)
+    width: int = 1400  # px, at most
+    bars: bool = True  # the few pixels of a colour bar need their colours as much as the many of a photograph do
+
+
+# A line a lens. One that has none here looks at the digits with its own defaults.
+LOOKS: dict[str, Look] = {
+    "occlusion": Look("network", {"patch": 48, "stride": 8}),
+    "attribution": Look("network", {"method": "grad_cam"}),
+    "guided_backprop": Look("network"),
+    "adversarial": Look("network", {"method": "pgd", "epsilon": "4/255"}, width=800, bars=False),
+    "embedding": Look("digits"),
+    "neighbours": Look("digits"),
+    "confusion": Look("glyphs"),
+    "curves": Look("sizes"),
+    "filters": Look("network", bars=False),
+    "learning_rate": Look("beginning"),
+}
+
+
+class Subjects:
+    """The network on the two photographs, and runs that are trained here when they are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def network(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """EfficientNet-Lite0, which knows ImageNet, and a cat and a cup of coffee."""
+        files = []
+        for name in ("chelsea", "coffee"):
+            files.append(self.folder / f"{name}.png")
+            Image.fromarray(getattr(data, name)()).save(files[-1])
+        return "efficientnet_lite0", files, {}
+
+    def digits(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """A small convolutional network on the embedded digits."""
+        return self._run("digits", data="digits", model="convnet", widths=(16, 32), epochs=6), [], {}
+
+    def glyphs(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """The same on rendered letters and digits, in fonts that it has not seen."""
+        return self._run("glyphs", data="glyphs", model="convnet", widths=(16, 32), epochs=6, batch_size=64), [], {}
+
+    def sizes(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """Three trainings on different numbers of images."""
+        options: dict[str, Any] = {"model": "mlp", "hidden": (64,), "epochs": 30, "batch_size": 32, "lr": 0.01}
+        runs = [self._run(f"limit={n}", data="digits", limit=n, schedule="constant", **options) for n in (40, 160, 640)]
+        return runs[0], [], {"runs": [str(run.path) for run in runs[1:]]}
+
+    def beginning(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """A training on the digits that has not begun."""
+        return "classify", [], {"data": "digits", "model": "convnet", "widths": (16, 32)}
+
+    def _run(self, name: str, **options: Any) -> pellucid.Run:
+        folder = self.folder / name
+        if not folder.exists():
+            pellucid.train("classify", out=folder, seed=0, device="cpu", progress=False, **options)
+            pellucid.evaluate(folder, baselines=False)
+        return pellucid.Run(folder)
 
 
 def main() -> None:
     """Look, and keep a picture of a size that a page can hold."""
-    for lens in sys.argv[1:] or OPTIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            files = []
-            for name in ("chelsea", "coffee"):
-                files.append(Path(folder) / f"{name}.png")
-                Image.fromarray(getattr(data, name)()).save(files[-1])
-            view = pellucid.look("efficientnet_lite0", lens, files, folder, progress=True, **OPTIONS[lens])
-            with Image.open(Path(folder) / f"{lens}.png") as picture:
-                small = picture.convert("RGB")
-        small.thumbnail((WIDEST, WIDEST))
-        small.quantize(256).save(Path(__file__).parent / "pictures" / f"lens_{lens}.png", optimize=True)
-        print(f"{lens}: {view.words}")
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = Subjects(Path(folder))
+        for lens in sys.argv[1:] or _catalog.names("lenses"):
+            chosen = LOOKS.get(lens, Look("digits"))
+            subject: Callable[[], tuple[Any, list[Path], dict[str, Any]]] = getattr(subjects, chosen.subject)
+            what, images, more = subject()
+            out = Path(folder) / "looks"
+            view = pellucid.look(what, lens, images, out, progress=True, **chosen.options, **more)
+            keep(
+                out / f"{lens}.png", Path(__file__).parent / "pictures" / f"lens_{lens}.png", chosen.width, chosen.bars
+            )
+            shutil.rmtree(out)
+            print(f"{lens}: {view.words}", flush=True)
+
+
+def keep(picture: Path, where: Path, widest: int, bars: bool) -> None:
+    """A copy of at most so many px across, in 256 colours."""
+    with Image.open(picture) as drawn:
+        small = drawn.convert("RGB")
+    small.thumbnail((widest, 2 * widest))
+    method = Image.Quantize.MAXCOVERAGE if bars else Image.Quantize.MEDIANCUT
+    small.quantize(256, method).save(where, optimize=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("run", "recipe", "settings", "checkpoint", "machine", "answers", "snapshots"),
     ("inference", "exporting"),
     ("session", "journal", "training", "merging", "comparison", "difference", "sidebyside", "sights", "looking"),
-    ("reporting", "wording"),
+    (*(f"reporting{part}" for part in ("", "_links", "_maps", "_matrix", "_measures", "_pictures")), "wording"),
     ("binding", "flags", "options", "listing", "showing", "commands", "cli", "__main__"),
 )
 APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pellucid.errors import UsageError
+from pellucid.errors import RunError, UsageError
+from pellucid.inference import evaluate
 from pellucid.lenses import Sight
+from pellucid.lenses._regions import regions
 from pellucid.lenses._verdict import RULES, verdict
 from pellucid.lenses.curves import Curves
+from pellucid.looking import look
+from pellucid.training import train
 
 EPOCHS, STEPS = 20, 20  # rows of training an epoch
 Course = Callable[[float], float]
@@ -136,3 +142,125 @@ def test_little_can_be_drawn_too(history: Sequence[Any]) -> None:
 def test_no_history_is_said() -> None:
     with pytest.raises(UsageError, match="train for at least one epoch"):
         Curves().look(Sight())
+
+
+# -- regions with known answers
+
+
+def validated(val: Sequence[float], train: Sequence[float]) -> list[dict[str, Any]]:
+    """One row of each split an epoch."""
+    return [
+        {"step": e, "epoch": e, "split": split, "loss": loss, "learning_rate": 0.1, "seconds": e}
+        for e, pair in enumerate(zip(train, val, strict=True), start=1)
+        for split, loss in zip(("train", "val"), pair, strict=True)
+    ]
+
+
+FALLING = [2.0, 1.5, 1.1, 0.8, 0.6, 0.45, 0.3, 0.2]
+KNOWN: dict[str, tuple[list[float], list[float], list[tuple[str, float, float]]]] = {
+    "a valley": (
+        [2.0, 1.6, 1.2, 1.05, 1.0, 1.05, 1.2, 1.4],
+        FALLING,
+        [("underfitting", 1, 3), ("overfitting", 7, 8)],
+    ),
+    "a valley with a bump": (  # the rise at epoch 6 does not last
+        [2.0, 1.2, 1.0, 1.05, 1.09, 1.3, 1.0, 1.2],
+        FALLING,
+        [("underfitting", 1, 2), ("overfitting", 8, 8)],
+    ),
+    "a plateau above a falling training loss": (
+        [2.0, 1.4, 1.02, 1.0, 1.0, 1.0, 1.0, 1.0],
+        FALLING,
+        [("underfitting", 1, 2), ("overfitting", 6, 8)],  # from 0.45 on it is more than twice as high
+    ),
+    "both level off": ([2.0, 1.2, 0.6, 0.42, 0.4, 0.4, 0.4, 0.4], [2.0, 1.1, 0.55, 0.4, 0.38, 0.38, 0.38, 0.38], [("underfitting", 1, 3)]),
+    "nothing is learnt": ([2.31] * 8, [2.3, 2.3, 2.29, 2.3, 2.3, 2.29, 2.3, 2.3], [("underfitting", 1, 8)]),
+    "below zero": ([1.0, 0.5, -0.5, -1.0], [1.0, 0.5, -0.5, -1.0], []),
+    "two epochs": ([2.0, 1.0], [2.0, 1.0], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("course", KNOWN)
+def test_regions_follow_the_stated_rules(course: str) -> None:
+    val, train, expected = KNOWN[course]
+    view = Curves().look(Sight(history=validated(val, train)))
+    found = [(kind, *ends) for kind, ends in zip(view["region_kind"].tolist(), view["region"].tolist(), strict=True)]
+    assert found == expected
+    named = [text.get_text() for text in view.figure.axes[0].texts if text.get_text().endswith("fitting")]
+    assert named == [kind for kind, *_ in expected]
+    np.testing.assert_allclose(view["gap"], np.subtract(val, train))
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_region_of_overfitting_goes_with_that_verdict(kind: str) -> None:
+    history = rows(*PLANTED[kind])
+    assert ("overfitting" in {region.kind for region in regions(history)}) is (verdict(history).kind == "overfitting")
+
+
+def test_the_gap_is_to_the_mean_over_the_epoch() -> None:
+    history = rows(*PLANTED["overfitting"], noise=0.05)
+    own = [row["loss"] for row in history if row["split"] == "train"][-STEPS:]
+    last = [row["loss"] for row in history if row["split"] == "val"][-1]
+    assert Curves().look(Sight(history=history))["gap"][-1] == pytest.approx(last - np.mean(own))
+
+
+# -- several runs
+
+
+def made(name: str, course: str, images: int, value: float | None) -> Sight:
+    measured = {"accuracy": {"value": value, "low": 0.9, "high": 1.0, "unit": "", "better": "higher"}}
+    metrics = {} if value is None else {"main": "accuracy", "split": "test", "model": measured}
+    return Sight(history=rows(*PLANTED[course]), title=name, trained_on=images, metrics=metrics)
+
+
+def beside(*runs: Sight) -> Any:
+    first = dataclasses.replace(runs[0], runs=lambda folders: runs)
+    return Curves(runs=tuple(run.title for run in runs[1:])).look(first)
+
+
+def test_several_runs_have_a_colour_a_region_and_a_name_each() -> None:
+    runs = made("a", "overfitting", 100, None), made("b", "healthy", 100, None), made("c", "underfitting", 100, None)
+    view = beside(*runs)
+    losses = view.figure.axes[0]
+    assert len({line.get_color() for line in losses.lines}) == 3 and len(losses.lines) == 6
+    assert [text.get_text() for text in view.figure.legends[0].get_texts()] == ["a", "b", "c"]
+    assert view.words.startswith("a: overfitting from epoch ") and "b: healthy; c: underfitting." in view.words
+    assert "The lowest validation loss is that of b" in view.words
+    for run in runs:
+        own = [row["loss"] for row in run.history if row["split"] == "val"]
+        np.testing.assert_array_equal(view[f"{run.title}/val/loss"], own)
+    assert "learning_curve" not in view.numbers
+    assert len(view.figure.axes) == 3  # losses, regions, the measure
+
+
+def test_runs_on_several_numbers_of_images_make_a_learning_curve() -> None:
+    view = beside(
+        made("large", "healthy", 800, 0.97), made("small", "overfitting", 50, 0.91), made("new", "healthy", 200, None)
+    )
+    np.testing.assert_allclose(view["learning_curve"], [[50, 0.91, 0.9, 1.0], [800, 0.97, 0.9, 1.0]])
+    assert view["learning_curve_run"].tolist() == ["small", "large"]
+    assert "From 50 to 800 training images accuracy on test went from 0.91 to 0.97." in view.words
+    assert "Not evaluated, and so not on the learning curve: new." in view.words
+    assert view.figure.axes[-1].get_xscale() == "log"
+
+
+def test_runs_beside_a_run_are_read_from_their_folders(tmp_path: Path) -> None:
+    made_runs = [
+        train("classify", "digits", "mlp", tmp_path / f"limit={n}", epochs=3, limit=n, hidden=(8,), batch_size=16,
+              device="cpu", progress=False)
+        for n in (32, 128)
+    ]  # fmt: skip
+    for run in made_runs:
+        evaluate(run, baselines=False)
+    view = look(made_runs[0], "curves", runs=(str(made_runs[1].path), str(made_runs[0].path)))
+    assert view["learning_curve"][:, 0].tolist() == [32, 128]
+    assert view["learning_curve_run"].tolist() == ["limit=32", "limit=128"]
+    accuracy = [run.metrics["model"]["accuracy"]["value"] for run in made_runs if run.metrics]
+    np.testing.assert_allclose(view["learning_curve"][:, 1], accuracy)
+    with pytest.raises(RunError, match="no run"):
+        look(made_runs[0], "curves", runs=(str(tmp_path / "none"),))
+
+
+def test_runs_stand_beside_a_run_only() -> None:
+    with pytest.raises(UsageError, match="stand beside a run"):
+        Curves(runs=("other",)).look(Sight(history=rows(levelling)))

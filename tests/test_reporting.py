@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
+from pellucid.errors import UsageError
 from pellucid.inference import evaluate
+from pellucid.looking import look, sight_of
 from pellucid.reporting import report
 from pellucid.run import Run
 from pellucid.training import train
@@ -64,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def page(run: Run) -> Page:
-    return Page(report(run).read_text(encoding="utf-8"))
+    return Page(report(run, maps=3).read_text(encoding="utf-8"))
 
 
 def outside(page: Page) -> list[str]:
@@ -72,7 +76,9 @@ def outside(page: Page) -> list[str]:
     loading = [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "embed", "base")]
     found = [(name, value or "") for _, attrs in page.tags for name, value in attrs.items()]
     addresses = [
-        v for name, v in found if name in ("src", "href", "srcset", "poster", "data", "action") and v[:5] != "data:"
+        v
+        for name, v in found
+        if name in ("src", "href", "srcset", "poster", "data", "action") and v[:5] != "data:" and v[:1] != "#"
     ]
     return loading + addresses + [name for name, _ in found if name.startswith("on")]
 
@@ -119,6 +125,79 @@ def test_only_what_was_changed_stands_outside_the_fold(run: Run, page: Page) -> 
         assert name in folded
 
 
+# -- the links
+
+
+def targets(page: Page) -> tuple[set[str], list[str]]:
+    """Places on the page, and where its links lead."""
+    places = [attrs["id"] or "" for _, attrs in page.tags if "id" in attrs]
+    assert len(set(places)) == len(places), "an id that stands twice"
+    return set(places), [attrs["href"] or "" for tag, attrs in page.tags if tag == "a"]
+
+
+def test_every_link_leads_to_a_place_on_the_page(page: Page) -> None:
+    places, links = targets(page)
+    assert links and all(link[:1] == "#" and link[1:] in places for link in links)
+    # and every place can be reached
+    assert {link[1:] for link in links} == places
+
+
+def section(text: str, place: str) -> str:
+    found = re.search(rf'<section class="panel" id="{place}">(.*?)</section>', text, re.S)
+    assert found, place
+    return found[1]
+
+
+def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run: Run, page: Page) -> None:
+    text = (run.path / "report.html").read_text(encoding="utf-8")
+    records, names = run.records(), run.data()["test"].names
+    matrix = confusion_matrix(records["true"], records["predicted"], labels=range(10))
+    cells = set(re.findall(r'<a href="#(cell-\d+-\d+)"><rect', text))
+    wrong = np.argwhere(matrix - np.diag(np.diag(matrix))).tolist()
+    assert {f"cell-{i}-{j}" for i, j in wrong} <= cells
+    told = re.search(r"of a cell up to (\d)", page.text)
+    assert told
+    most, seen = int(told[1]), set()
+    for true, predicted in wrong:
+        own = re.findall(r'<a href="#image-(\d+)" title="([^"]+)"', section(text, f"cell-{true}-{predicted}"))
+        assert len(own) == min(most, matrix[true, predicted])
+        for place, name in own:
+            assert (records["true"][int(place)], records["predicted"][int(place)]) == (true, predicted)
+            assert names[int(place)] == name
+            seen.add(int(place))
+    sight = sight_of(run)
+    assert sight.batches is not None
+    parts = {split: [*sight.batches(split)] for split in ("train", "val", "test")}
+    codes = {split: torch.cat([sight.features(b.images)[0] for b in part]).double() for split, part in parts.items()}
+    for place in sorted(seen)[:5]:
+        far = torch.cat([torch.linalg.norm(own - codes["test"][place], dim=1) for own in codes.values()])
+        of = [split for split, own in codes.items() for _ in range(len(own))]
+        order = [i for i in far.argsort().tolist() if i != len(far) - len(codes["test"]) + place][:6]
+        shown = re.findall(r"<small>(\w+) (\w+)<br>([\d.e-]+)</small>", section(text, f"image-{place}"))
+        assert [split for split, _, _ in shown] == [of[i] for i in order]
+        assert [float(distance) for *_, distance in shown] == pytest.approx(far[order].tolist(), rel=0.01)
+    assert len(re.findall(r'alt="occlusion of', text)) == len(re.findall(r'alt="attribution of', text)) == 3
+    assert "maps of 3 of them" in page.text
+
+
+def test_the_numbers_of_maps_is_the_callers(run: Run, tmp_path: Path) -> None:
+    text = report(run, tmp_path / "page.html", maps=0).read_text(encoding="utf-8")
+    assert "occlusion of" not in text and "maps of" not in text
+    assert "nearest among" in text
+    with pytest.raises(UsageError, match="maps=-1"):
+        report(run, maps=-1)
+
+
+def test_what_lenses_have_drawn_stands_on_the_page_with_its_words(run: Run, tmp_path: Path) -> None:
+    own = copy(run, tmp_path / "run")
+    said = [look(own, lens, **options).words for lens, options in (("curves", {}), ("embedding", {"limit": 60}))]
+    page = Page(report(own, maps=0).read_text(encoding="utf-8"))
+    assert not outside(page)
+    assert "Lenses" in page.headings
+    assert all(words in page.text for words in said)
+    assert "figures/embedding.html" in page.text
+
+
 def test_it_tells_how_to_do_it_again(run: Run, page: Page) -> None:
     again = page.text.split("To do it again")[1]
     assert run.info["command"] in again
@@ -137,7 +216,7 @@ def test_names_of_classes_cannot_break_it(tmp_path: Path) -> None:
     made = train("classify", tmp_path / "data", "mlp", tmp_path / "run", epochs=1, batch_size=8, hidden=(4,),
                  device="cpu", progress=False)  # fmt: skip
     evaluate(made, baselines=False)
-    page = Page(report(made).read_text(encoding="utf-8"))
+    page = Page(report(made, maps=0).read_text(encoding="utf-8"))
     assert not outside(page)
     for name in made.classes:
         assert name in page.text
@@ -153,29 +232,32 @@ def copy(run: Run, to: Path, *without: str, **changes: Any) -> Run:
 
 
 def test_without_an_evaluation_it_says_what_to_do(run: Run, tmp_path: Path) -> None:
-    page = Page(report(copy(run, tmp_path / "run", "metrics.json", "records.npz")).read_text())
+    page = Page(report(copy(run, tmp_path / "run", "metrics.json", "records.npz"), maps=1).read_text())
     assert "pellucid evaluate" in page.text
     assert "Learning curves" in page.headings
     assert "Confusion" not in page.headings
+    assert "Occlusion" in page.headings
 
 
 def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
     moved = copy(run, tmp_path / "run", data={"what": str(tmp_path / "gone")})
-    page = Page(report(moved).read_text())
+    page = Page(report(moved, maps=0).read_text())
     assert str(tmp_path / "gone") in page.text
     assert {"Learning curves", "Measures on test", "Confusion", "Layers"} <= set(page.headings)
     assert "The worst answers" not in page.headings
+    assert "Images, their neighbours and their maps are missing" in page.text
+    assert not targets(page)[1]
 
 
 def test_a_run_without_weights_has_a_page_too(run: Run, tmp_path: Path) -> None:
     failed = copy(run, tmp_path / "run", "*.safetensors", "metrics.json", "records.npz", status="failed")
-    page = Page(report(failed).read_text())
+    page = Page(report(failed, maps=0).read_text())
     assert "failed" in page.text
     assert "Layers" in page.headings
 
 
 def test_the_file_can_lie_elsewhere(run: Run, tmp_path: Path) -> None:
-    path = report(run.path, tmp_path / "page.html")
+    path = report(run.path, tmp_path / "page.html", maps=1)
     assert path == tmp_path / "page.html"
     assert path.stat().st_size > 50_000
 
@@ -189,3 +271,9 @@ def test_pictures_have_a_page(tmp_path: Path) -> None:
     assert not outside(page)
     assert "The same for all of them: PSNR before" in page.text
     assert {"The worst answers", "The best answers"} <= set(page.headings)
+    # without classes there are images, their neighbours and their maps, and a sentence about the matrix
+    assert {"Images, their neighbours and their maps", "Occlusion"} <= set(page.headings)
+    assert "confusion: needs the true and the predicted class" in page.text
+    places, links = targets(page)
+    assert {link[1:] for link in links} <= places
+    assert sum(place.startswith("image-") for place in places) == 12

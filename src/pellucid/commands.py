@@ -206,15 +206,16 @@ def merge(
     return 0
 
 
-def report(run: Path | None = None, /) -> int:
+def report(run: Path | None = None, /, *, maps: int = 8) -> int:
     """Write one self-contained HTML page about a run, which opens without a network.
 
     Args:
         run: the run's folder; by default the newest below runs/.
+        maps: of how many images there are maps of what the answer rests on; they take most of the time.
     """
     from pellucid.reporting import report as verb
 
-    print(verb(run or _newest()))
+    print(verb(run or _newest(), maps=maps))
     return 0
 
 

@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError, TrainingError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import evaluate
 from pellucid.models import building
-from pellucid.run import Run
+from pellucid.run import Run, told_apart
 from pellucid.settings import Settings
 from pellucid.sidebyside import Comparison, Row, draw, text, write_csv
 from pellucid.tasks import Task
@@ -65,7 +65,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
             f"runs={[str(run.path) for run in chosen]}: a comparison needs two runs or more; name another."
         )
     notes: list[str] = []
-    parts = zip(_names(chosen), chosen, _asked(chosen), strict=True)
+    parts = zip(told_apart(chosen), chosen, _asked(chosen), strict=True)
     rows = [Row(name, run, asked, _metrics(name, run, notes)) for name, run, asked in parts]
     tasks = dict.fromkeys(row.task for row in rows)
     judged = {row.name: row for task in tasks for row in _judged([row for row in rows if row.task == task], notes)}
@@ -183,16 +183,6 @@ def _default_folder(task: str | Task, data: Any, grid: Sequence[Any]) -> Path:
 def _compared(folder: str | Path) -> bool:
     """Whether this is no run but what `compare` wrote."""
     return (Path(folder) / "comparison.csv").exists() and not (Path(folder) / "run.json").exists()
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """The ends of the runs' paths, as long as it takes to tell them apart."""
-    paths = [run.path.resolve().parts for run in runs]
-    for length in range(1, max(map(len, paths)) + 1):
-        names = ["/".join(parts[-length:]) for parts in paths]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _asked(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -124,7 +124,8 @@ def look(
 def _write(view: View, folder: Path, name: str) -> None:
     """The picture, the numbers with the names of their axes, and further files, each in the old one's place at once."""
     with write_atomically(folder / f"{name}.png") as draft:
-        view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white")
+        said = {"Title": name, "Description": view.words}  # the picture carries its words
+        view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white", metadata=said)
     with write_atomically(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         arrays: dict[str, Any] = dict(view.numbers)
         np.savez_compressed(file, **arrays, axes=np.array(json.dumps(view.axes)))

@@ -14,13 +14,15 @@ from pellucid.errors import RunError
 from pellucid.files import write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from torch import nn
 
     from pellucid.data.dataset import Dataset
     from pellucid.tasks import Task
 
-__all__ = ["FORMAT", "Run", "command_line", "load"]
+__all__ = ["FORMAT", "Run", "command_line", "load", "told_apart"]
 
 FORMAT = 1
 """The version of the folder's layout; a reader refuses a newer one and says what to do with an older one."""
@@ -200,3 +202,13 @@ def command_line(*words: str, **options: Any) -> str:
         elif value is not None:
             parts += [flag, str(value)]
     return shlex.join(parts)
+
+
+def told_apart(runs: Sequence[Run]) -> list[str]:
+    """The ends of the runs' paths, as long as it takes to tell them apart."""
+    paths = [run.path.resolve().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            break
+    return names

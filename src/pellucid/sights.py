@@ -26,7 +26,7 @@ from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Sight, Trial
 from pellucid.models import building
 from pellucid.recipe import Recipe
-from pellucid.run import Run
+from pellucid.run import Run, told_apart
 from pellucid.session import Session
 from pellucid.tasks import Task
 
@@ -68,8 +68,9 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
     if data is not None:
         counts = {part: len(split) for part, split in opened().splits.items()}
     names, shown, faults = _examples(run.task, run, opened()) if nothing(images) else _named(run, gather(images))
+    own = without_images(run)
     return dataclasses.replace(
-        without_images(run),
+        own,
         model=model,
         images=shown,
         names=names,
@@ -77,6 +78,7 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
         evidence=run.task.evidence,
         counts=counts,
         batches=_batches_of(run, opened, device),
+        evaluated=own.evaluated if data is None else "",  # the records are of the run's own data
         loss=_loss_of(run.task),
         untrained=_untrained_of(run.info["model"], model),
         trial=lambda: _trial_of(run, opened()),
@@ -90,9 +92,21 @@ def without_images(run: Run) -> Sight:
         history=run.history,
         records=run.records(),
         evaluated=str((run.metrics or {}).get("split", "test")),
+        metrics=run.metrics or {},
+        trained_on=min(run.info["data"]["images"].get("train", 0), run.info["recipe"].get("limit") or 1 << 62),
+        runs=lambda folders: _beside(run, folders),
         title=f"{run.info['model']['name']} for {run.info['task']['name']} on {Path(run.info['data']['what']).name}",
         seed=int(run.info["seed"]),
     )
+
+
+def _beside(run: Run, folders: Sequence[str]) -> list[Sight]:
+    """A run and others, each once, by names that tell them apart."""
+    opened = {one.path.resolve(): one for one in (run, *map(Run, folders))}
+    runs = [*opened.values()]
+    return [
+        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, told_apart(runs), strict=True)
+    ]
 
 
 def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None) -> Sight:
@@ -226,27 +240,36 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
 
 
 def _labelled(
-    task: Task, run: Run, split: Split, size: int, limit: int | None, device: torch.device
+    task: Task,
+    run: Run,
+    split: Split,
+    size: int,
+    limit: int | None,
+    device: torch.device,
+    places: Sequence[int] | None = None,
 ) -> Iterator[Labelled]:
     count = len(split) if limit is None else min(limit, len(split))
-    chosen = np.unique(np.linspace(0, len(split) - 1, count).round().astype(np.int64))
+    spread = np.linspace(0, len(split) - 1, count).round() if places is None else np.asarray(places)
+    chosen = np.unique(spread.astype(np.int64))
     own = torch.from_numpy(chosen)
     fewer = split if len(chosen) == len(split) else split.select(chosen)
     for batch in run_batches(run, fewer, size, device):
-        places = own[batch.index]
-        draws = Draws.images(int(run.info["seed"]), places, device)
-        input, target = task.prepare(Batch(batch.images, batch.targets, places), draws, training=False)
+        at = own[batch.index]
+        draws = Draws.images(int(run.info["seed"]), at, device)
+        input, target = task.prepare(Batch(batch.images, batch.targets, at), draws, training=False)
         label = batch.targets.get("label")
-        names = [split.names[int(i)] if split.names else f"image_{int(i)}" for i in places]
-        yield Labelled(input, label.index if isinstance(label, Label) else None, names, places, target)
+        names = [split.names[int(i)] if split.names else f"image_{int(i)}" for i in at]
+        yield Labelled(input, label.index if isinstance(label, Label) else None, names, at, target)
 
 
 def _batches_of(run: Run, opened: Callable[[], Dataset], device: torch.device) -> Any:
-    def batches(split: str, size: int = 64, limit: int | None = None) -> Iterator[Labelled]:
+    def batches(
+        split: str, size: int = 64, limit: int | None = None, places: Sequence[int] | None = None
+    ) -> Iterator[Labelled]:
         dataset = opened()
         if split not in dataset.splits or not len(dataset.splits[split]):
             raise UsageError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
-        return _labelled(run.task, run, dataset.splits[split], size, limit, device)
+        return _labelled(run.task, run, dataset.splits[split], size, limit, device, places)
 
     return batches
 

@@ -38,6 +38,7 @@ class Coded:
     truth: bool  # whether labels are the data's own rather than the model's
     thumbs: NDArray[np.uint8]  # (N, side, side, 1 or 3), white beyond the image
     where: str  # the layer, in words
+    places: NDArray[np.int64]  # positions in the split, or among the images that were given
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -75,7 +76,18 @@ def of_split(sight: Sight, split: str, layer: str | None, limit: int | None = No
         labels = _guessed(sight, batch.images) if batch.labels is None else batch.labels.cpu().numpy()
         made = thumbnails(batch.images, side)
         names, splits = np.array(batch.names, np.str_), np.full(len(batch), split)
-        parts.append(Coded(codes, names, splits, labels.astype(np.int64), batch.labels is not None, made, where))
+        parts.append(
+            Coded(
+                codes,
+                names,
+                splits,
+                labels.astype(np.int64),
+                batch.labels is not None,
+                made,
+                where,
+                batch.index.cpu().numpy(),
+            )
+        )
     return joined(parts)
 
 
@@ -89,7 +101,7 @@ def of_images(sight: Sight, layer: str | None, side: int = _SIDE) -> Coded:
         labels = _guessed(sight, images)
         names, splits = np.array([sight.name(i) for i in places], np.str_), np.full(len(places), "given")
         made = thumbnails(images, side)
-        parts.append(Coded(codes, names, splits, labels.astype(np.int64), False, made, where))
+        parts.append(Coded(codes, names, splits, labels.astype(np.int64), False, made, where, np.array(places)))
     return joined(parts)
 
 
@@ -119,6 +131,7 @@ def joined(parts: Sequence[Coded]) -> Coded:
         all(one.truth for one in parts),
         np.concatenate([np.repeat(t, planes, 3) if t.shape[3] < planes else t for t in thumbs]),
         parts[0].where,
+        np.concatenate([one.places for one in parts]),
     )
 
 

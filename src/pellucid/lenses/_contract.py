@@ -10,6 +10,8 @@ line of words with the finding (and the layer that was chosen, if any).
 - `sight.images` is any sequence of images (C, H, W) float32 in [0, 1], decoded when they are asked for; sizes may differ.
   `_images.py` stacks arrays of several sizes and draws images; `sight.progress(items, "words")` shows how far one is.
 - `sight.batches("train" | "val" | "test")` yields `Labelled` batches of a run's own data as the model takes them.
+- `sight.records` are columns with a row for each image of the split `sight.evaluated`; `sight.shows_records` says whether
+  these images are at hand. `sight.runs(folders)` are this run and others: what their folders tell.
 - `sight.device` is where the model is; `sight.room(bytes_each)` says how many items fit into the memory budget at once.
 - `sight.probabilities(output)` are class probabilities, or None where the output is no vector of classes;
   `sight.followed(output)` is the score that a lens follows: a class's probability, or the task's evidence.
@@ -60,9 +62,11 @@ class Labelled:
 
 
 class Batches(Protocol):
-    """The images of a split, a batch at a time; `limit` takes that many, spread evenly over the split."""
+    """The images of a split, a batch at a time; `limit` takes that many, spread evenly, `places` those at these positions."""
 
-    def __call__(self, split: str, size: int = 64, limit: int | None = None) -> Iterator[Labelled]: ...
+    def __call__(
+        self, split: str, size: int = 64, limit: int | None = None, places: Sequence[int] | None = None
+    ) -> Iterator[Labelled]: ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class Sight:
     history: Sequence[Mapping[str, Any]] = ()  # rows of history.jsonl
     records: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # per-image columns of an evaluation
     evaluated: str = "test"  # the split that the records are of
+    metrics: Mapping[str, Any] = field(default_factory=dict)  # metrics.json of that evaluation
+    trained_on: int = 0  # training images; 0: not known
+    runs: Callable[[Sequence[str]], Sequence[Sight]] | None = (
+        None  # this run and others, by their folders, titled apart
+    )
     counts: Mapping[str, int] = field(default_factory=dict)  # images by split
     batches: Batches | None = None
     loss: Callable[[nn.Module, Labelled], Tensor] | None = None  # the task's, a scalar
@@ -113,6 +122,12 @@ class Sight:
         assert self.model is not None
         first = next(iter([*self.model.parameters(), *self.model.buffers()]), None)
         return first.device if first is not None else torch.device("cpu")
+
+    @property
+    def shows_records(self) -> bool:
+        """Whether the images that the records are of can be had from `batches`."""
+        rows = next((len(column) for column in self.records.values()), 0)
+        return self.batches is not None and 0 < rows == self.counts.get(self.evaluated)
 
     def room(self, bytes_each: float, least: int = 1, most: int = 1024) -> int:
         """How many items of so many bytes go into the memory budget at once.

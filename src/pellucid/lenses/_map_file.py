@@ -90,7 +90,8 @@ def _of(held: Mapping[str, NDArray[Any]]) -> Charted:
         method, codes, places, float(held["perplexity"]), int(held["seed"]), held["pca_mean"], held["pca_components"]
     )
     images = Coded(
-        codes, held["name"], held["split"], held["label"], bool(held["labels_are_true"]), held["thumbnail"], str(held["where"])
+        codes, held["name"], held["split"], held["label"], bool(held["labels_are_true"]), held["thumbnail"], str(held["where"]),
+        np.arange(len(codes)),
     )  # fmt: skip
     if not len(codes) == len(images.names) == len(images.splits) == len(images.labels) == len(images.thumbs):
         raise ValueError

@@ -36,6 +36,7 @@ _AXES: dict[str, tuple[str, ...]] = {
     "duplicate_pixels": ("pair",),
     "searched_name": ("searched image",),
     "searched_split": ("searched image",),
+    "searched_place": ("searched image",),
     "searched_label": ("searched image",),
     "classes": ("class",),
 }
@@ -184,6 +185,7 @@ def _numbers(
         "duplicate_pixels": np.array([pair.pixels for pair in pairs], np.float64),
         "searched_name": searched.names,
         "searched_split": searched.splits,
+        "searched_place": searched.places,
         "searched_label": searched.labels,
         "classes": np.array(sight.classes, np.str_),
     }

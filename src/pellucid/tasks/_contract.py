@@ -164,7 +164,14 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        """What is measured of each image: columns with B rows."""
+        """What is measured of each image: columns with B rows.
+
+        Which classes are taken for which, the lens `confusion` and the report read from either of two forms. A task that
+        gives each image one class has "true" and "predicted" (B,), and "probabilities" (B, K) if it knows them. A task that
+        gives classes to pixels, or to other parts of an image, has "confusion": (B, K, K), or flat (B, K·K), the number of
+        the image's pixels of each true class (row) that were taken for each class (column). K are the dataset's classes,
+        a background among them if it is one; pixels without a truth are not counted. int32 is enough for an image.
+        """
 
     def judge(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, NDArray[Any]]:
         """What is measured of each image; by default the score of the prediction. A likelihood needs the model itself."""

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is taken for whom: counts from the records of an evaluation, an order that brings confusable classes together, pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.errors import UsageError
+
+__all__ = ["Counts", "Pair", "counts", "likeness_order", "pairs", "shares"]
+
+_MOST_ORDERED = 400  # classes whose leaves are ordered best; of more, the tree's own order is taken
+
+
+@final
+@dataclass(frozen=True)
+class Counts:
+    """How often each true class (row) was taken for each class (column), in all and by image."""
+
+    matrix: NDArray[np.int64]  # (K, K)
+    unit: str  # "images" or "pixels"
+    cell: NDArray[np.int64] | None  # (N,) true · K + predicted of each image, where an image has one class
+    parts: NDArray[Any] | None  # (N, K, K) of each image, where its pixels have classes
+
+    def members(self, true: int, predicted: int) -> NDArray[np.int64]:
+        """Positions of the images of a cell: all of them in their order, or those with most of such pixels first."""
+        if self.cell is not None:
+            return np.flatnonzero(self.cell == true * len(self.matrix) + predicted)
+        assert self.parts is not None
+        amount = self.parts[:, true, predicted].astype(np.int64)
+        order = np.argsort(-amount, kind="stable")
+        return order[: np.count_nonzero(amount)]
+
+
+@final
+@dataclass(frozen=True)
+class Pair:
+    """Two classes that are taken for each other."""
+
+    first: int
+    second: int
+    forth: int  # how often the first is taken for the second
+    back: int  # how often the second is taken for the first
+
+
+def counts(records: Mapping[str, NDArray[Any]], classes: int) -> Counts:
+    """The counts of an evaluation's records: a class an image, or a matrix an image.
+
+    >>> counts({"true": np.array([0, 1]), "predicted": np.array([1, 1])}, 2).matrix.tolist()
+    [[0, 1], [0, 1]]
+    >>> counts({"confusion": np.array([[90, 10, 0, 0], [0, 5, 5, 90]])}, 2).matrix.tolist()
+    [[90, 15], [5, 90]]
+
+    Raises:
+        UsageError: the records hold neither.
+    """
+    if "confusion" in records:
+        given = np.asarray(records["confusion"])
+        n = given.shape[1] if given.ndim == 3 else math.isqrt(given.shape[1])
+        parts = given.reshape(len(given), n, n)
+        return Counts(parts.sum(0, dtype=np.int64), "pixels", None, parts)
+    if not {"true", "predicted"} <= set(records) or not classes:
+        raise UsageError(
+            "lens='confusion': needs the true and the predicted class of each image or pixel; evaluate a classifier first."
+        )
+    cell = records["true"].astype(np.int64) * classes + records["predicted"].astype(np.int64)
+    matrix = np.bincount(cell, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
+    return Counts(matrix, "images", cell, None)
+
+
+def shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(K, K): each row as shares of its class; 0 in the row of a class that does not occur."""
+    found: NDArray[np.float64] = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    return found
+
+
+def likeness_order(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K,): the classes in an order in which those that are confused stand together.
+
+    The shares, the same in both directions by their mean, are likenesses; classes are joined by average linkage, and the
+    leaves of the tree turned so that neighbours are as alike as they can be (Bar-Joseph, Gifford & Jaakkola 2001). The end
+    whose class comes first in the data stands first.
+
+    >>> likeness_order(np.array([[9, 0, 1, 0], [0, 8, 0, 2], [2, 0, 8, 0], [0, 1, 0, 9]])).tolist()
+    [0, 2, 3, 1]
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    n = len(matrix)
+    alike = shares(matrix)
+    alike = (alike + alike.T) / 2
+    np.fill_diagonal(alike, 0)
+    if n < 3 or not alike.any():
+        return np.arange(n)
+    distance = 1 - alike / alike.max()
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=n <= _MOST_ORDERED)
+    order: NDArray[np.int64] = leaves_list(tree).astype(np.int64)
+    return order if order[0] < order[-1] else order[::-1]
+
+
+def pairs(matrix: NDArray[np.int64], most: int) -> list[Pair]:
+    """The pairs of classes with most mistakes between them, in both directions together.
+
+    >>> pairs(np.array([[5, 2, 0], [1, 5, 0], [0, 1, 5]]), 2)
+    [Pair(first=0, second=1, forth=2, back=1), Pair(first=2, second=1, forth=1, back=0)]
+    """
+    both = np.triu(matrix + matrix.T, 1)
+    rows, columns = np.nonzero(both)
+    chosen = np.argsort(-both[rows, columns], kind="stable")[:most]
+    found = []
+    for a, b in zip(rows[chosen].tolist(), columns[chosen].tolist(), strict=True):
+        forth, back = int(matrix[a, b]), int(matrix[b, a])
+        found.append(Pair(a, b, forth, back) if forth >= back else Pair(b, a, back, forth))
+    return found

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The confusion matrix as a picture whose cells are links."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid.lenses import Sight, View
+from pellucid.reporting_pictures import inline
+
+__all__ = ["cell_id", "cell_words", "matrix"]
+
+_DPI = 130
+
+
+def matrix(view: View | None, sight: Sight, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any] | None:
+    """The lens's figure, and over each cell of its first axes a rectangle, px, with a title and where it leads."""
+    if view is None:
+        return None
+    figure = view.figure
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=_DPI, facecolor="white")
+    width, height = (float(side) * _DPI for side in figure.get_size_inches())
+    scale = _DPI / figure.dpi
+    axes = figure.axes[0]
+    order = view["order"].tolist()
+    cells = []
+    for i, true in enumerate(order):
+        for j, predicted in enumerate(order):
+            if not view["confusion"][true, predicted]:
+                continue
+            (left, bottom), (right, top) = axes.transData.transform([(j - 0.5, i + 0.5), (j + 0.5, i - 0.5)]) * scale
+            cell = (true, predicted)
+            cells.append(
+                {
+                    "x": round(left, 1),
+                    "y": round(height - top, 1),
+                    "width": round(right - left, 1),
+                    "height": round(top - bottom, 1),
+                    "id": cell_id(cell) if cell in shown else "",
+                    "title": cell_words(view, sight, cell),
+                }
+            )
+    return {"picture": inline(out.getvalue(), "png"), "width": round(width), "height": round(height), "cells": cells}
+
+
+def cell_id(cell: tuple[int, int]) -> str:
+    """The place of a cell on the page.
+
+    >>> cell_id((3, 5))
+    'cell-3-5'
+    """
+    return f"cell-{cell[0]}-{cell[1]}"
+
+
+def cell_words(view: View | None, sight: Sight, cell: tuple[int, int]) -> str:
+    """A cell in words, with its count and its share of the true class."""
+    assert view is not None
+    count, share = int(view["confusion"][cell]), float(view["share"][cell])
+    true, predicted = (sight.label(i, 60) for i in cell)
+    said = f"{true}, and taken for it" if cell[0] == cell[1] else f"{true}, taken for {predicted}"
+    return f"{said}: {count:,} ({100 * share:.3g} %)"
