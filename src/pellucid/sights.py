@@ -142,6 +142,11 @@ def of_training(
         plain, dataset = session.model, session.dataset
         plain.eval()
         device = next(plain.parameters()).device
+        untrained = _untrained_of(run.info["model"], plain)
+
+        def trial(**options: Any) -> Trial:
+            return _trial(session, untrained(session.recipe.seed, **options) if options else copy.deepcopy(plain))
+
         found = _examples(session.task, run, dataset) if nothing(images) else _named(run, gather(images))
         yield Sight(
             model=plain,
@@ -153,8 +158,8 @@ def of_training(
             counts={part: len(split) for part, split in dataset.splits.items()},
             batches=_batches_of(run, lambda: dataset, device),
             loss=_loss_of(session.task),
-            untrained=_untrained_of(run.info["model"], plain),
-            trial=lambda: _trial(session),
+            untrained=untrained,
+            trial=trial,
             title=f"{session.settings.model} for {session.settings.task_name} on {dataset.name}",
             seed=session.recipe.seed,
         )
@@ -292,10 +297,10 @@ def _reset_of(model: nn.Module) -> Callable[..., nn.Module]:
     return build
 
 
-def _trial(session: Session) -> Trial:
-    """The training's own steps, with a learning rate of the caller's choice."""
+def _trial(session: Session, model: nn.Module) -> Trial:
+    """The training's own steps on this model, with a learning rate of the caller's choice."""
     task, recipe = session.task, session.recipe
-    model = copy.deepcopy(session.model).train()
+    model.train()
     players = task.players(model)
     optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
     factor = {id(player): task.rates.get(name, 1.0) for name, player in players.items()}
