@@ -64,7 +64,9 @@ def main(words: Sequence[str] | None = None) -> None:
     _draw(errors, f"{dataset.name}, {asked.epochs} epochs, {len(asked.seeds)} seed(s)", picture)
     for plain in (True, False):
         ends = [(depth, [c[-1] for c in errors[plain, depth]]) for depth in asked.depths if (plain, depth) in errors]
-        told = ", ".join(f"{depth} layers {np.mean(last):.1f} % ({min(last):.1f}–{max(last):.1f})" for depth, last in ends)
+        told = ", ".join(
+            f"{depth} layers {np.mean(last):.1f} % ({min(last):.1f}–{max(last):.1f})" for depth, last in ends
+        )
         print(f"training error, {'plain' if plain else 'residual'}: {told}")
     print(f"{picture} after {time.monotonic() - begun:.0f} s")
 
@@ -80,7 +82,9 @@ def _draw(errors: dict[tuple[bool, int], list[np.ndarray[Any, Any]]], told: str,
             courses = np.stack(errors[plain, depth])  # (seeds, epochs)
             epochs = np.arange(1, courses.shape[1] + 1)
             style = {"color": COLOURS[place % len(COLOURS)], "lw": 2.0 if depth == depths[-1] else 1.2}
-            axes.plot(epochs, courses.mean(0), label=f"{depth} layers: {courses[:, -1].mean():.1f} % at the end", **style)
+            axes.plot(
+                epochs, courses.mean(0), label=f"{depth} layers: {courses[:, -1].mean():.1f} % at the end", **style
+            )
             axes.fill_between(epochs, courses.min(0), courses.max(0), color=style["color"], alpha=0.2, lw=0)
         axes.set(xlabel="epoch", ylim=(0, 100), title="plain" if plain else "residual")
         axes.legend(frameon=False, fontsize=8)
@@ -93,7 +97,9 @@ def _draw(errors: dict[tuple[bool, int], list[np.ndarray[Any, Any]]], told: str,
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", nargs="?", default="runs/degradation", help="for the runs, their comparison and the picture")
+    parser.add_argument(
+        "folder", nargs="?", default="runs/degradation", help="for the runs, their comparison and the picture"
+    )
     parser.add_argument("--data", default="digits", help="a name from `pellucid list data`, a path or a hub id")
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56], help="layers, 6n + 2")
     parser.add_argument("--widths", type=int, nargs=3, default=[16, 32, 64], help="channels of the three stages")

@@ -7,100 +7,18 @@ import csv
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import _flow_compared_figure
 from pellucid.lenses._contract import Sight, View
 from pellucid.lenses._flow_moments import Question
-from pellucid.lenses._flow_rules import Reading, named, reading
-from pellucid.lenses._flow_sizes import Profile
+from pellucid.lenses._flow_rules import named, reading
+from pellucid.lenses._flow_variants import Variant, variations
 
-__all__ = ["Variant", "variations", "view"]
-
-KNOWN: Mapping[str, tuple[Any, ...]] = {
-    "activation": ("sigmoid", "tanh", "relu"),
-    "initialisation": ("uniform", "xavier", "he"),
-    "batch_norm": (False, True),
-    "plain": (True, False),
-}
-_MOST = 48  # variants
-_TAIL = 0.1  # of the steps, over which the last loss is a mean
-
-
-@final
-@dataclass(frozen=True)
-class Variant:
-    """One choice of options, and what was seen of it."""
-
-    options: Mapping[str, Any]
-    profile: Profile  # at the start
-    read: Reading
-    losses: NDArray[np.float64]  # before every step; empty where none was taken
-
-    @property
-    def name(self) -> str:
-        """Its options in words."""
-        return ", ".join(said(option, value) for option, value in self.options.items())
-
-    @property
-    def last(self) -> float:
-        """The mean loss of the last steps; NaN where none was taken, or it was no longer finite."""
-        if not len(self.losses):
-            return float("nan")
-        tail = self.losses[-max(1, round(_TAIL * len(self.losses))) :]
-        return float(tail.mean()) if np.isfinite(tail).all() else float("nan")
-
-
-def said(option: str, value: Any) -> str:
-    """A value of an option in words.
-
-    >>> said("batch_norm", True), said("plain", False), said("activation", "tanh"), said("depth", 20)
-    ('batch norm', 'shortcuts', 'tanh', 'depth 20')
-    """
-    if option == "plain":
-        return "plain" if value else "shortcuts"
-    if isinstance(value, bool):
-        words = option.replace("_", " ")
-        return words if value else f"no {words}"
-    return value if isinstance(value, str) else f"{option.replace('_', ' ')} {value:g}"
-
-
-def variations(sight: Sight, words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Options and the values to try: of "all" those known that the model has, else those named, each with its own values or the known.
-
-    Raises:
-        UsageError: a word that says no values, too few or too many variants, or a model without the options.
-        UnknownNameError: an option that the model does not have.
-    """
-    if sight.untrained is None:
-        raise UsageError("compare: needs a model that can be built anew; look at a run or a task.")
-    found: dict[str, tuple[Any, ...]] = {}
-    for word in words:
-        option, _, listed = word.partition("=")
-        option = option.replace("-", "_")
-        if option == "all" and not listed:
-            found |= {name: values for name, values in KNOWN.items() if _has(sight, name, values)}
-            continue
-        if not listed and option not in KNOWN:
-            raise UsageError(f"compare={word!r}: says no values to compare; give e.g. {option}=1,2.")
-        values = tuple(_value(one) for one in listed.split(",")) if listed else KNOWN[option]
-        for value in values:
-            sight.untrained(seed=sight.seed, **{option: value})  # says what is wrong with it
-        found[option] = values
-    count = int(np.prod([len(values) for values in found.values()])) if found else 0
-    if count < 2:
-        raise UsageError(
-            f"compare={' '.join(words)}: leaves nothing to compare; give two values or more, or a model that has options "
-            f"such as {', '.join(KNOWN)}: mlp, convnet or cifar_resnet."
-        )
-    if count > _MOST:
-        raise UsageError(f"compare={' '.join(words)}: are {count} variants, above {_MOST}; name fewer options or values.")
-    return found
+__all__ = ["view"]
 
 
 def view(sight: Sight, asked: Question, words: Sequence[str], steps: int) -> View:
@@ -163,11 +81,17 @@ def _verdict(one: Variant) -> str:
 def _words(found: Sequence[Variant], taken: int, asked: Question) -> str:
     vanishing = [one for one in found if "vanishing" in one.read.found]
     exploding = [one for one in found if "exploding" in one.read.found]
-    sentences = [f"Of {len(found)} variants the gradient vanishes at the start in {len(vanishing)} and explodes in {len(exploding)}"]
+    sentences = [
+        f"Of {len(found)} variants the gradient vanishes at the start in {len(vanishing)} and explodes in {len(exploding)}"
+    ]
     if vanishing:
         worst = min(vanishing, key=lambda one: one.read.gradient)
-        sentences[0] += f" (least in {worst.name}: the first hidden layer's is {named(worst.read.gradient)} of the last one's)"
-    nearest = min(found, key=lambda one: abs(np.log(max(one.read.gradient, 1e-300))) if np.isfinite(one.read.gradient) else np.inf)
+        sentences[0] += (
+            f" (least in {worst.name}: the first hidden layer's is {named(worst.read.gradient)} of the last one's)"
+        )
+    nearest = min(
+        found, key=lambda one: abs(np.log(max(one.read.gradient, 1e-300))) if np.isfinite(one.read.gradient) else np.inf
+    )
     sentences.append(f"It keeps its size best in {nearest.name}: {named(nearest.read.gradient)}")
     known = [one for one in found if np.isfinite(one.last)]
     if taken and known:
@@ -188,7 +112,11 @@ def _effects(found: Sequence[Variant]) -> list[str]:
         if len({one.options.get(option) for one in found}) < 2:
             continue
         counts = [
-            sum(bool({"vanishing", "exploding"} & set(one.read.found)) for one in found if (one.options[option] == without) is side)
+            sum(
+                bool({"vanishing", "exploding"} & set(one.read.found))
+                for one in found
+                if (one.options[option] == without) is side
+            )
             for side in (True, False)
         ]
         each = len(found) // 2
@@ -200,33 +128,21 @@ def _table(found: Sequence[Variant], options: Mapping[str, Any]) -> bytes:
     """A row a variant, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*options, "gradient_ratio", "activation_ratio", "dead_units", "units", "loss_at_start", "loss_at_end", "verdict"])
+    writer.writerow(
+        [
+            *options,
+            "gradient_ratio",
+            "activation_ratio",
+            "dead_units",
+            "units",
+            "loss_at_start",
+            "loss_at_end",
+            "verdict",
+        ]
+    )
     for one in found:
         sizes = [f"{value:.4g}" for value in (one.read.gradient, one.read.activation)]
         counted = [one.read.dead + one.read.saturated, one.read.units + one.read.saturable]
         losses = [f"{one.profile.loss:.4g}", f"{one.last:.4g}" if len(one.losses) else ""]
         writer.writerow([*one.options.values(), *sizes, *counted, *losses, _verdict(one)])
     return text.getvalue().encode()
-
-
-def _has(sight: Sight, option: str, values: Sequence[Any]) -> bool:
-    """Whether the model has an option of these values."""
-    assert sight.untrained is not None
-    try:
-        for value in values:
-            sight.untrained(seed=sight.seed, **{option: value})
-    except (UnknownNameError, UsageError):
-        return False
-    return True
-
-
-def _value(word: str) -> Any:
-    """A value as it is written: a whole number, a number, yes or no, or a name."""
-    if word.lower() in ("true", "false"):
-        return word.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses import _flow_compared
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._flow_figure import plain, ticks, values
+from pellucid.lenses._flow_figure import plain, values
 from pellucid.lenses._flow_moments import Question
 from pellucid.lenses._flow_rules import named
+from pellucid.lenses._flow_variants import Variant, said
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,9 +27,7 @@ _LINES = ("-", "--", ":", "-.")
 _LEAST = 1e-14  # smaller gradients are drawn at the border
 
 
-def figure(
-    sight: Sight, found: Sequence[_flow_compared.Variant], options: Mapping[str, Sequence[Any]], asked: Question
-) -> Figure:
+def figure(sight: Sight, found: Sequence[Variant], options: Mapping[str, Sequence[Any]], asked: Question) -> Figure:
     """Panels by the options: columns of one, colours of another, rows of all the rest; below, the loss over the steps."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -44,12 +42,12 @@ def figure(
     low, high = _range(found)
     for r, c in itertools.product(range(len(rows)), range(len(columns))):
         axes = grid[r][c]
-        wanted = rows[r] | ({across: columns[c]} if across else {})
+        wanted = ({across: columns[c]} if across else {}) | rows[r]
         own = [one for one in found if all(one.options[name] == value for name, value in wanted.items())]
         for place, one in enumerate(own):
             shade = _COLOURS[place % len(_COLOURS)]
             on = one.profile.path
-            x = np.arange(int(on.sum()))
+            x = np.arange(1, int(on.sum()) + 1)
             axes.plot(x, _kept(one.profile.gradient[on]), color=shade, lw=1.4, marker="o", ms=2.2)
             axes.plot(x, _kept(one.profile.activation[on]), color=shade, lw=0.9, ls=":")
             axes.annotate(
@@ -57,17 +55,17 @@ def figure(
                 ha="right", va="bottom", fontsize=7, color=shade, bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75},
             )  # fmt: skip
         axes.set(yscale="log", ylim=(low, high))
-        axes.set_title(", ".join(_flow_compared.said(name, value) for name, value in wanted.items()), fontsize=9)
-        longest = max((one.profile for one in own), key=lambda profile: profile.path.sum())
-        ticks(axes, [name for name, chosen in zip(longest.names, longest.path, strict=True) if chosen])
+        axes.set_title(", ".join(said(name, value) for name, value in wanted.items()), fontsize=9)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         plain(axes)
-        axes.tick_params(axis="x", labelsize=6)
     for line in grid[: len(rows)]:
         line[0].set_ylabel("root mean square", fontsize=8.5)
+    for axes in grid[len(rows) - 1]:
+        axes.set_xlabel("layer", fontsize=8.5)
     if trained:
         _losses(grid[-1], found, across, colour, columns, rows)
     handles = [Line2D([], [], color=_COLOURS[i % len(_COLOURS)], lw=1.8) for i in range(len(options[colour]))]
-    labels = [_flow_compared.said(colour, value) for value in options[colour]]
+    labels = [said(colour, value) for value in options[colour]]
     handles += [Line2D([], [], color="0.3", marker="o", ms=2.2, lw=1.4), Line2D([], [], color="0.3", ls=":", lw=0.9)]
     labels += ["gradient of the loss with respect to the activation", "activation"]
     figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
@@ -78,7 +76,7 @@ def figure(
 
 def _losses(
     grid: Sequence[Any],
-    found: Sequence[_flow_compared.Variant],
+    found: Sequence[Variant],
     across: str | None,
     colour: str,
     columns: Sequence[Any],
@@ -95,7 +93,7 @@ def _losses(
             axes.plot(_smooth(known), color=shade, lw=1.2, ls=_LINES[row % len(_LINES)])
         for i, wanted in enumerate(rows):
             if wanted and c == 0:
-                label = ", ".join(_flow_compared.said(name, value) for name, value in wanted.items())
+                label = ", ".join(said(name, value) for name, value in wanted.items())
                 axes.plot([], [], color="0.3", ls=_LINES[i % len(_LINES)], label=label)
         if c == 0 and len(rows) > 1:
             axes.legend(frameon=False, fontsize=7)
@@ -103,7 +101,7 @@ def _losses(
         plain(axes)
     # what a step blew up would leave nothing to be seen of the others
     start = max(float(one.losses[0]) for one in found if len(one.losses))
-    grid[0].set_ylim(0, 1.6 * start)
+    grid[0].set_ylim(0, 1.15 * start)
     grid[0].set_ylabel("training loss", fontsize=8.5)
 
 
@@ -124,7 +122,7 @@ def _kept(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     return kept
 
 
-def _range(found: Sequence[_flow_compared.Variant]) -> tuple[float, float]:
+def _range(found: Sequence[Variant]) -> tuple[float, float]:
     """One range of sizes for all panels."""
     sizes = np.concatenate([values(a) for one in found for a in (one.profile.gradient, one.profile.activation)])
     sizes = sizes[(sizes > 0) & np.isfinite(sizes)]

@@ -49,8 +49,8 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
             weights.plot(x, relative[chosen], **style)
         silent.plot(x, share[chosen], **style)
         silent.plot(x, 100 * profile.silent[chosen], **{**style, "marker": "", "ls": ":"})
-    _titled(forth, "activation, root mean square")
-    _titled(back, "gradient of the loss with respect to it, root mean square")
+    _titled(forth, "activation (root mean square)")
+    _titled(back, "gradient with respect to the activation")
     _titled(silent, "units that pass no gradient" if counted else "no unit can fall silent", log=False)
     silent.set_ylabel("share of the layer, %", fontsize=9)
     silent.set_ylim(-4, 104)
@@ -70,9 +70,17 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
 
 
 def _titled(axes: Axes, title: str, log: bool = True) -> None:
+    from matplotlib.ticker import LogLocator
+
     axes.set_title(title, fontsize=9.5)
     if log and any((values(line.get_ydata()) > 0).any() for line in axes.lines):
         axes.set_yscale("log")
+        sizes = np.concatenate([values(line.get_ydata()) for line in axes.lines])
+        sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
+        if sizes.max() < 30 * sizes.min():  # few powers of ten would stand beside the axis
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}" if sizes.max() < 4 * sizes.min() else "")
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if sizes.max() > 4 * sizes.min() else "auto"))
     plain(axes)
 
 

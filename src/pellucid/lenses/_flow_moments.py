@@ -154,9 +154,9 @@ def _bytes(model: nn.Module, batch: Labelled, loss: Callable[[nn.Module, Any], T
             kept += tensor.numel() * tensor.element_size()
         return tensor
 
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss(model, batch)
+    noting = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), noting:
+        loss(model, batch)
     return _NEEDED * kept / len(batch)
 
 

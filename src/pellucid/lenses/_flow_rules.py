@@ -62,7 +62,9 @@ def reading(profile: Profile) -> Reading:
     chosen = hidden(profile)
     gradients, activations = profile.gradient[chosen], profile.activation[chosen]
     back, forth = _ratio(gradients), _ratio(activations[::-1])
-    relu = np.array([name in _RELU for name in profile.nonlinear], bool) & (profile.depth < profile.depth.max(initial=0))
+    relu = np.array([name in _RELU for name in profile.nonlinear], bool) & (
+        profile.depth < profile.depth.max(initial=0)
+    )
     flat = np.array([name in ("sigmoid", "tanh") for name in profile.nonlinear], bool) & chosen
     found = []
     finite = bool(np.isfinite(activations).all() and np.isfinite(profile.loss)) and not np.isinf(gradients).any()
@@ -160,7 +162,9 @@ def _initialisation(profile: Profile, kinds: set[str]) -> list[str]:
     for name in sorted(kinds & set(_NEEDED)):
         if not 0.7 < middle / _NEEDED[name] < 1.4:
             scheme = "He's" if _NEEDED[name] == 2 else "Xavier's"
-            return [f"{scheme} initialisation (the weights' variance is {middle:.2g}/inputs, {name} needs {_NEEDED[name]:g}/inputs)"]
+            return [
+                f"{scheme} initialisation (the weights' variance is {middle:.2g}/inputs, {name} needs {_NEEDED[name]:g}/inputs)"
+            ]
     return []
 
 

@@ -124,7 +124,7 @@ class _Seen:
         if nonlinear in _SILENT:
             self.quiet = _SILENT[nonlinear](tensor.detach())
         if tensor.requires_grad:
-            tensor.register_hook(lambda slope: gradient.add(slope, self.images))
+            tensor.register_hook(lambda slope: gradient.add(slope, self.images))  # type: ignore[no-untyped-call]
 
     def finish(self) -> None:
         """Add what was found to the row."""
@@ -259,7 +259,7 @@ def _profile(model: nn.Module, rows: Sequence[_Row], loss: float, shortcut: bool
         activation=np.array([row.activation.root for row in rows], np.float64),
         gradient=np.array([row.gradient.root for row in rows], np.float64),
         weight=np.array(sizes, np.float64),
-        weight_gradient=np.array([_rms(weight.grad) for weight in weights], np.float64),  # type: ignore[arg-type,union-attr]
+        weight_gradient=np.array([_rms(weight.grad) for weight in weights], np.float64),
         gain=np.array([size * count**0.5 for size, count in zip(sizes, inputs, strict=True)], np.float64),
         units=np.array([0 if row.units is None else len(row.units) for row in rows], np.int64),
         dead=np.array([0 if row.units is None else int(row.units.sum()) for row in rows], np.int64),

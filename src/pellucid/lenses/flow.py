@@ -46,7 +46,8 @@ class Flow(Lens):
     """variants of the model side by side: options such as activation, initialisation, batch_norm, plain, or depth=20,56; all for those that there are"""  # noqa: E501
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "compare", (self.compare,) if isinstance(self.compare, str) else tuple(self.compare))
+        given: Any = self.compare  # a single word in Python
+        object.__setattr__(self, "compare", (given,) if isinstance(given, str) else tuple(given))
         for name, value, least in (("limit", self.limit, 2), ("steps", self.steps, 0), ("moments", self.moments, 2)):
             if value < least:
                 raise UsageError(f"{name}={value}: must be at least {least}; give another.")
@@ -58,7 +59,9 @@ class Flow(Lens):
         moments, losses = self._moments(sight, asked)
         names = moments[0].profile.names
         if not names:
-            raise UsageError("lens='flow': the model has no dense or convolutional layer to be measured; choose another.")
+            raise UsageError(
+                "lens='flow': the model has no dense or convolutional layer to be measured; choose another."
+            )
         numbers: dict[str, NDArray[Any]] = {
             "moment": np.array([moment.name for moment in moments]),
             "layer": np.array(names),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +18,7 @@ __all__ = ["CifarResnet"]
 class CifarResnet(nn.Module):
     """Three stages of blocks of two 3×3 convolutions, each stage of half the resolution, then the mean over the map.
 
+    >>> import torch
     >>> model = CifarResnet(1, 10, (8, 8), depth=20).eval()
     >>> model(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
@@ -89,9 +89,7 @@ class CifarResnet(nn.Module):
 class _Block(nn.Module):
     """Two convolutions, and what enters added to what they answer, unless the block is plain."""
 
-    def __init__(
-        self, entering: int, width: int, stride: int, plain: bool, activation: str, batch_norm: bool
-    ) -> None:
+    def __init__(self, entering: int, width: int, stride: int, plain: bool, activation: str, batch_norm: bool) -> None:
         super().__init__()
         self.plain, self.stride, self.more = plain, stride, width - entering
         self.first = nn.Sequential(*_convolution(entering, width, stride, batch_norm), activation_layer(activation))
