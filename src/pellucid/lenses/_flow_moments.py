@@ -156,7 +156,7 @@ def _bytes(model: nn.Module, batch: Labelled, loss: Callable[[nn.Module, Any], T
 
     noting = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), noting:
-        loss(model, batch)
+        loss(prepared(copy.deepcopy(model)), batch)
     return _NEEDED * kept / len(batch)
 
 

@@ -96,8 +96,8 @@ def named(size: float) -> str:
     if size == 0:
         return "0"
     if size < 1 / RANGE:
-        return f"1/{named(1 / size)}"
-    return f"{size:.2g}" if size < RANGE else f"{float(f'{size:.2g}'):,.0f}" if size < 1e7 else f"{size:.1e}"
+        return f"1/{named(1 / size)}" if size > 1e-6 else f"{size:.1e}"
+    return f"{size:.2g}" if size < RANGE else f"{float(f'{size:.2g}'):,.0f}" if size < 1e6 else f"{size:.1e}"
 
 
 def told(read: Reading) -> str:

@@ -163,6 +163,8 @@ class _Followed(TorchFunctionMode):
             if tensor.is_floating_point():
                 tensor._flow = tag  # type: ignore[attr-defined]
                 known = name.removesuffix("_")
+                if known == "hardtanh" and tuple(args[1:3]) == (0.0, 6.0):
+                    known = "relu6"  # as torch writes it
                 if known in _NONLINEAR and not tag.seen.nonlinear:
                     tag.seen.take(tensor, known)
         return answer
@@ -205,12 +207,19 @@ def measured(
 
 
 def prepared(model: nn.Module) -> nn.Module:
-    """The model as one step of training sees it, but for dropout: batch norm takes the batch's own statistics."""
+    """The model as one step of training sees it, but for dropout: batch norm takes the batch's own statistics.
+
+    Gradients go through all its layers, those that a training would leave as they are included.
+    """
     model.eval()
+    ready = not any(weight.requires_grad for weight in model.parameters())  # one of others, that is only looked at
     for part in model.modules():
         weights = list(part.parameters(recurse=False))
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and (not weights or any(w.requires_grad for w in weights)):
+        free = ready or not weights or any(weight.requires_grad for weight in weights)
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and free:
             part.train()  # one that is frozen keeps to its stored ones
+    for weight in model.parameters():
+        weight.requires_grad_(weight.is_floating_point())
     return model
 
 
@@ -265,9 +274,14 @@ def _profile(model: nn.Module, rows: Sequence[_Row], loss: float, shortcut: bool
         dead=np.array([0 if row.units is None else int(row.units.sum()) for row in rows], np.int64),
         silent=np.array([row.silent / row.values if row.values else np.nan for row in rows], np.float64),
         loss=loss,
-        norm=any(type(part).__name__.rstrip("123d").endswith("Norm") for part in model.modules()),
+        norm=any(_normalises(part) for part in model.modules()),
         shortcut=shortcut,
     )
+
+
+def _normalises(part: nn.Module) -> bool:
+    known = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+    return isinstance(part, known) or type(part).__name__.endswith("Norm")
 
 
 def _rms(tensor: Any) -> float:
