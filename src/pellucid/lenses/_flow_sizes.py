@@ -163,7 +163,7 @@ class _Followed(TorchFunctionMode):
             if tensor.is_floating_point():
                 tensor._flow = tag  # type: ignore[attr-defined]
                 known = name.removesuffix("_")
-                if known == "hardtanh" and tuple(args[1:3]) == (0.0, 6.0):
+                if known == "hardtanh" and (kwargs or {}).get("min_val") == 0 and (kwargs or {}).get("max_val") == 6:
                     known = "relu6"  # as torch writes it
                 if known in _NONLINEAR and not tag.seen.nonlinear:
                     tag.seen.take(tensor, known)
@@ -198,7 +198,8 @@ def measured(
             with _followed(model, rows, total) as (mode, seen), mode:
                 mean = loss(model, batch)
             # times its share, so that the gradients of the weights add up to that of the mean over all images
-            (mean * (len(batch) / total)).backward()  # type: ignore[no-untyped-call]
+            if mean.requires_grad:  # of a model that has something to learn
+                (mean * (len(batch) / total)).backward()  # type: ignore[no-untyped-call]
             for one in seen:
                 one.finish()
             summed += float(mean.detach()) * len(batch) / total

@@ -65,7 +65,11 @@ class Convnet(nn.Module):
         for width in widths:
             for convolution in (nn.Conv2d(channels, width, 3), nn.Conv2d(width, width, 3, padding=1)):
                 norm = [nn.BatchNorm2d(width)] if batch_norm else []
-                layers += [convolution, *norm, nn.ReLU(inplace=True) if activation == "relu" else activation_layer(activation)]
+                layers += [
+                    convolution,
+                    *norm,
+                    nn.ReLU(inplace=True) if activation == "relu" else activation_layer(activation),
+                ]
             channels = width
         self.features = nn.Sequential(*layers)
         self.pool = AdaptivePool(3)
