@@ -154,7 +154,7 @@ def test_models_without_a_loss_or_options_or_layers_are_refused(tmp_path: Path) 
         (Pair(), {}, "no vector of classes"),
         (nn.Flatten(), {}, "no dense or convolutional layer"),
         (net, {"compare": "plain"}, "a ready model has no options"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.BatchNorm1d(3)), {}, "give more images"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(108, 3), nn.BatchNorm1d(3)), {}, "give more images"),
     ):
         with pytest.raises(UsageError, match=said):
             look(model, "flow", image, tmp_path, **options)

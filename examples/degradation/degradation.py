@@ -61,7 +61,9 @@ def main(words: Sequence[str] | None = None) -> None:
         course = 100 * (1 - np.array([one["accuracy"] for one in rows]))
         errors.setdefault((options["plain"], options["depth"]), []).append(course)
     picture = Path(asked.folder) / "degradation.png"
-    _draw(errors, f"{dataset.name}, {asked.epochs} epochs, {len(asked.seeds)} seed(s)", picture)
+    several = f"the mean of {len(asked.seeds)} seeds, and from the least to the most"
+    told = several if len(asked.seeds) > 1 else f"seed {asked.seeds[0]}"
+    _draw(errors, f"{dataset.name}, {len(dataset.splits['train']):,} training images: {told}", picture)
     for plain in (True, False):
         ends = [(depth, [c[-1] for c in errors[plain, depth]]) for depth in asked.depths if (plain, depth) in errors]
         told = ", ".join(

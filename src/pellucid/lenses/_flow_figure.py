@@ -21,6 +21,7 @@ __all__ = ["figure", "plain", "ticks"]
 
 _TICKS = 14  # names of layers that an axis has room for
 _LONGEST = 16  # letters of one
+_LINEAR = 12  # times that sizes may differ to be drawn on a linear axis
 
 
 def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
@@ -47,8 +48,9 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
             share = np.where(profile.units > 0, 100 * profile.dead / profile.units, np.nan)
         if moment.update is not None or not stepped:
             weights.plot(x, relative[chosen], **style)
-        silent.plot(x, share[chosen], **style)
-        silent.plot(x, 100 * profile.silent[chosen], **{**style, "marker": "", "ls": ":"})
+        known = profile.units[chosen] > 0  # the lines go on over layers without a nonlinearity
+        silent.plot(x[known], share[chosen][known], **style)
+        silent.plot(x[known], 100 * profile.silent[chosen][known], **{**style, "marker": "", "ls": ":"})
     _titled(forth, "activation (root mean square)")
     _titled(back, "gradient with respect to the activation")
     _titled(silent, "units that pass no gradient" if counted else "no unit can fall silent", log=False)
@@ -70,17 +72,13 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
 
 
 def _titled(axes: Axes, title: str, log: bool = True) -> None:
-    from matplotlib.ticker import LogLocator
-
     axes.set_title(title, fontsize=9.5)
-    if log and any((values(line.get_ydata()) > 0).any() for line in axes.lines):
+    sizes = np.concatenate([values(line.get_ydata()) for line in axes.lines] or [np.zeros(0)])
+    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
+    if log and len(sizes) and sizes.max() > _LINEAR * sizes.min():
         axes.set_yscale("log")
-        sizes = np.concatenate([values(line.get_ydata()) for line in axes.lines])
-        sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
-        if sizes.max() < 30 * sizes.min():  # few powers of ten would stand beside the axis
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}" if sizes.max() < 4 * sizes.min() else "")
-            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if sizes.max() > 4 * sizes.min() else "auto"))
+    elif log and len(sizes):
+        axes.set_ylim(0, 1.1 * sizes.max())
     plain(axes)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -62,15 +63,8 @@ class Question:
 
     def of(self, model: nn.Module) -> Profile:
         """The sizes in a model, measured on a copy."""
-        own = prepared(copy.deepcopy(model))
-        try:
-            return measured(own, self.batches, self.loss, self.seed)
-        except ValueError as fault:  # torch's words for a batch norm that has nothing to take a mean over
-            if "more than 1 value per channel" not in str(fault):
-                raise
-            raise UsageError(
-                f"images={self.images}: batch norm takes the statistics of several here; give more images."
-            ) from fault
+        with _several(self.images):
+            return measured(prepared(copy.deepcopy(model)), self.batches, self.loss, self.seed)
 
 
 def question(sight: Sight, limit: int) -> Question:
@@ -155,9 +149,22 @@ def _bytes(model: nn.Module, batch: Labelled, loss: Callable[[nn.Module, Any], T
         return tensor
 
     noting = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), noting:
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), noting, _several(len(batch)):
         loss(prepared(copy.deepcopy(model)), batch)
     return _NEEDED * kept / len(batch)
+
+
+@contextmanager
+def _several(images: int) -> Iterator[None]:
+    """Say in a sentence what torch says of a batch norm that has nothing to take a mean over."""
+    try:
+        yield
+    except ValueError as fault:
+        if "more than 1 value per channel" not in str(fault):
+            raise
+        raise UsageError(
+            f"images={images}: batch norm takes the statistics of several here; give more images."
+        ) from fault
 
 
 def _drawn(model: nn.Module, batch: Labelled) -> Tensor:
