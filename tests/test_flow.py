@@ -187,6 +187,19 @@ def test_relu6_is_known_by_what_torch_calls_it() -> None:
     assert found.nonlinear[0] == "relu6" and found.dead[0] == 2
 
 
+def test_a_density_of_the_codes_is_no_nonlinearity_and_a_pooled_map_is_the_layers() -> None:
+    class Coded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.head = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            codes = self.two(F.max_pool2d(self.one(x), 2).relu())
+            return self.head(codes.mean((2, 3))) + torch.sigmoid(1 - codes.abs()).mean()
+
+    assert sizes(Coded(), torch.rand(2, 1, 10, 10)).nonlinear == ("relu", "", "")
+
+
 # -- what is said
 
 
@@ -227,6 +240,7 @@ def profile(gradient: Sequence[float], activation: Sequence[float] | None = None
         (profile([1, 1, 1], dead=np.array([10, 11, 0])), ("dead units",)),
         (profile([1, 1, 1], units=np.array([900, 10, 0]), dead=np.array([0, 6, 0])), ("dead units",)),
         (profile([1e-9, 1]), ()),  # a single hidden layer
+        (profile([0.0, 0.0, 1], weight=np.array([1.0, 1.0, 0.0])), ()),  # as some networks begin
     ],
     ids=str,
 )

@@ -63,7 +63,8 @@ def main(words: Sequence[str] | None = None) -> None:
     picture = Path(asked.folder) / "degradation.png"
     several = f"the mean of {len(asked.seeds)} seeds, and from the least to the most"
     told = several if len(asked.seeds) > 1 else f"seed {asked.seeds[0]}"
-    _draw(errors, f"{dataset.name}, {len(dataset.splits['train']):,} training images: {told}", picture)
+    count = min(len(dataset.splits["train"]), asked.limit or len(dataset.splits["train"]))
+    _draw(errors, f"{dataset.name}, {count:,} training images: {told}", picture)
     for plain in (True, False):
         ends = [(depth, [c[-1] for c in errors[plain, depth]]) for depth in asked.depths if (plain, depth) in errors]
         told = ", ".join(

@@ -45,6 +45,7 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
         back.plot(x, profile.gradient[chosen], **style)
         with np.errstate(invalid="ignore", divide="ignore"):
             relative = profile.weight_gradient / profile.weight if moment.update is None else moment.update
+            relative = np.where(np.isinf(relative), np.nan, relative)  # of weights that are 0
             share = np.where(profile.units > 0, 100 * profile.dead / profile.units, np.nan)
         if moment.update is not None or not stepped:
             weights.plot(x, relative[chosen], **style)
@@ -74,7 +75,7 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
 def _titled(axes: Axes, title: str, log: bool = True) -> None:
     axes.set_title(title, fontsize=9.5)
     sizes = np.concatenate([values(line.get_ydata()) for line in axes.lines] or [np.zeros(0)])
-    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
+    sizes = sizes[sizes > 0]
     if log and len(sizes) and sizes.max() > _LINEAR * sizes.min():
         axes.set_yscale("log")
     elif log and len(sizes):
@@ -83,8 +84,8 @@ def _titled(axes: Axes, title: str, log: bool = True) -> None:
 
 
 def values(given: object) -> NDArray[np.float64]:
-    """Numbers, with 0 for what is none."""
-    return np.nan_to_num(np.asarray(given, np.float64))
+    """Numbers, with 0 for what is none or has no end."""
+    return np.nan_to_num(np.asarray(given, np.float64), posinf=0.0, neginf=0.0)
 
 
 def plain(axes: Axes) -> None:

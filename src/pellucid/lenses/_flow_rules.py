@@ -26,7 +26,7 @@ RULES = {
     "growing": f"it is more than {RANGE:g} times that",
     "dead units": f"more than {DEAD:.0%} of all hidden ReLU units, or {LAYER:.0%} of a layer's, are 0 for every image and place",
     "saturated units": f"as many sigmoid or tanh units have less than {FLAT:.0%} of their steepest slope for every image and place",
-    "steps too large": f"a step changes a layer's weights by more than {FAST:.0%} of their size",
+    "steps too large": f"a step changes the weights of most layers by more than {FAST:.0%} of their size",
 }
 _RELU = ("relu", "relu6")
 _NEEDED = {"relu": 2.0, "relu6": 2.0, "leaky_relu": 2.0, "tanh": 1.0, "sigmoid": 1.0}  # times 1/inputs, of the variance
@@ -45,6 +45,7 @@ class Reading:
     units: int  # that could be dead
     saturated: int
     saturable: int
+    closed: bool  # whether the last layer's weights are all 0, so that no gradient comes below it yet
 
 
 def hidden(profile: Profile) -> NDArray[np.bool_]:
@@ -66,11 +67,12 @@ def reading(profile: Profile) -> Reading:
         profile.depth < profile.depth.max(initial=0)
     )
     flat = np.array([name in ("sigmoid", "tanh") for name in profile.nonlinear], bool) & chosen
+    closed = bool(profile.path.any()) and profile.weight[profile.path][-1] == 0
     found = []
     finite = bool(np.isfinite(activations).all() and np.isfinite(profile.loss)) and not np.isinf(gradients).any()
     if not finite or back > RANGE:
         found.append("exploding")
-    elif back < 1 / RANGE:
+    elif back < 1 / RANGE and not closed:
         found.append("vanishing")
     if finite and forth < 1 / RANGE:
         found.append("fading")
@@ -82,7 +84,7 @@ def reading(profile: Profile) -> Reading:
             found.append(what)
     counts = (int(profile.dead[relu].sum()), int(profile.units[relu].sum()))
     flats = (int(profile.dead[flat].sum()), int(profile.units[flat].sum()))
-    return Reading(tuple(found), back, forth, max(0, len(gradients) - 1), *counts, *flats)
+    return Reading(tuple(found), back, forth, max(0, len(gradients) - 1), *counts, *flats, closed)
 
 
 def named(size: float) -> str:
@@ -104,6 +106,8 @@ def told(read: Reading) -> str:
     """The reading in a sentence's words, without its subject."""
     if not read.between and "exploding" not in read.found:
         return "a single hidden layer, whose gradient has nothing to be compared with" + _counted(read)
+    if read.closed and not read.gradient:
+        return "no gradient passes the last layer, whose weights are all 0, until a step changes them" + _counted(read)
     size = f"{named(read.gradient)} of the last one's"
     each = ""
     if read.between > 1 and 0 < read.gradient < np.inf:
@@ -133,7 +137,7 @@ def help_for(profile: Profile, read: Reading, fresh: bool, update: float = float
         profile: the sizes.
         read: what they say.
         fresh: whether these are the weights before training, of which an initialisation can be blamed.
-        update: the largest share of a layer's weights that a step changes, where one was taken.
+        update: the share of its weights that a step changes in the middle one of the layers, where one was taken.
     """
     advice: list[str] = []
     kinds = {name for name, own in zip(profile.nonlinear, hidden(profile), strict=True) if own and name}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -29,7 +29,17 @@ _SILENT: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": lambda a: 4 * a * (1 - a) < FLAT,
     "tanh": lambda a: 1 - a * a < FLAT,
 }
-_SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
+_OTHERS = {
+    "abs",
+    "exp",
+    "log",
+    "round",
+    "square",
+    "pow",
+    "__pow__",
+    "sqrt",
+}  # what comes after is no layer's nonlinearity
+_JOINS = {"add", "add_", "__add__", "__iadd__", "__radd__", "cat", "concat", "concatenate"}
 
 
 class _Question(Protocol):
@@ -61,7 +71,7 @@ class Profile:
     silent: NDArray[np.float64]  # share of the values that pass none
     loss: float
     norm: bool  # whether the network normalises
-    shortcut: bool  # whether answers of different depths are added
+    shortcut: bool  # whether answers of different depths are added or joined
 
 
 @final
@@ -104,6 +114,7 @@ class _Tag:
 
     depth: int
     seen: _Seen
+    open: bool = True  # whether its nonlinearity may still follow
 
 
 @final
@@ -112,6 +123,7 @@ class _Seen:
 
     def __init__(self, row: _Row, images: float) -> None:
         self.row, self.images, self.nonlinear = row, images, ""
+        self.shape: tuple[int, ...] = ()
         self.activation, self.gradient = _Sum(), _Sum()
         self.quiet: Tensor | None = None
 
@@ -120,11 +132,16 @@ class _Seen:
         self.nonlinear = nonlinear
         self.activation, gradient = _Sum(), _Sum()
         self.gradient = gradient
+        self.shape = tuple(tensor.shape)
         self.activation.add(tensor)
         if nonlinear in _SILENT:
             self.quiet = _SILENT[nonlinear](tensor.detach())
         if tensor.requires_grad:
             tensor.register_hook(lambda slope: gradient.add(slope, self.images))  # type: ignore[no-untyped-call]
+
+    def suits(self, tensor: Tensor) -> bool:
+        """Whether a tensor has the layer's units: its map may be pooled, but a density's values, say, are others."""
+        return tensor.ndim == len(self.shape) and tuple(tensor.shape[:2]) == self.shape[:2]
 
     def finish(self) -> None:
         """Add what was found to the row."""
@@ -155,17 +172,19 @@ class _Followed(TorchFunctionMode):
         answer = func(*args, **(kwargs or {}))
         if not tags:
             return answer
-        tag = max(tags, key=lambda one: one.depth)
+        tag = max(tags, key=lambda one: (one.depth, one.open))
         name = getattr(func, "__name__", "")
-        if name in _SUMS and len({one.depth for one in tags}) > 1:
+        if name in _JOINS and len({one.depth for one in tags}) > 1:
             self.shortcut = True
+        if name.removesuffix("_") in _OTHERS:
+            tag = replace(tag, open=False)
         for tensor in _tensors(answer):
             if tensor.is_floating_point():
                 tensor._flow = tag  # type: ignore[attr-defined]
                 known = name.removesuffix("_")
                 if known == "hardtanh" and (kwargs or {}).get("min_val") == 0 and (kwargs or {}).get("max_val") == 6:
                     known = "relu6"  # as torch writes it
-                if known in _NONLINEAR and not tag.seen.nonlinear:
+                if known in _NONLINEAR and tag.open and not tag.seen.nonlinear and tag.seen.suits(tensor):
                     tag.seen.take(tensor, known)
         return answer
 

@@ -108,7 +108,9 @@ def _words(moments: Sequence[Moment], asked: Question) -> str:
     for moment in dict.fromkeys((0, len(moments) - 1)):
         one = moments[moment]
         read = reading(one.profile)
-        updates = [float(np.nanmax(m.update)) for m in moments if m.update is not None and np.isfinite(m.update).any()]
+        updates = [
+            float(np.nanmedian(m.update)) for m in moments if m.update is not None and np.isfinite(m.update).any()
+        ]
         fresh = moment == 0 and one.name in ("untrained", "step 0")
         helps = help_for(one.profile, read, fresh, float("nan") if fresh or not updates else updates[-1])
         sentences.append(f"{one.name[0].upper()}{one.name[1:]}: {told(read)}.")
