@@ -70,6 +70,7 @@ def figure(sight: Sight, found: Sequence[Variant], options: Mapping[str, Sequenc
     labels += ["gradient of the loss with respect to the activation", "activation"]
     figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
     ratio = "in the corners: the first hidden layer's gradient over the last one's"
+    ratio = ratio if len(columns) > 2 else f"\n{ratio}"
     figure.suptitle(f"{sight.title}, untrained, {asked.images:,} images; {ratio}", fontsize=9.5)
     return figure
 

@@ -56,11 +56,12 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
     _titled(back, "gradient with respect to the activation")
     _titled(silent, "units that pass no gradient" if counted else "no unit can fall silent", log=False)
     silent.set_ylabel("share of the layer, %", fontsize=9)
-    silent.set_ylim(-4, 104)
+    silent.set_ylim(-4, 132)  # above stands the legend
+    silent.set_yticks(range(0, 101, 20))
     if counted:
         silent.plot([], [], color="0.35", marker="o", ms=3.6, label="units, for every image and place")
         silent.plot([], [], color="0.35", ls=":", label="values of all units")
-        silent.legend(frameon=False, fontsize=7.5, loc="best")
+        silent.legend(frameon=False, fontsize=7.5, loc="upper right")
     _titled(weights, "change of the weights by one step / weights" if stepped else "gradient of the weights / weights")
     if stepped:
         weights.axhline(FAST, color="#b2182b", lw=0.9, ls="--")

@@ -105,17 +105,15 @@ class Flow(Lens):
 def _words(moments: Sequence[Moment], asked: Question) -> str:
     """What the first and the last moment say, and what would help."""
     sentences = []
-    for moment in dict.fromkeys((0, len(moments) - 1)):
-        one = moments[moment]
-        read = reading(one.profile)
-        updates = [
-            float(np.nanmedian(m.update)) for m in moments if m.update is not None and np.isfinite(m.update).any()
-        ]
-        fresh = moment == 0 and one.name in ("untrained", "step 0")
-        helps = help_for(one.profile, read, fresh, float("nan") if fresh or not updates else updates[-1])
-        sentences.append(f"{one.name[0].upper()}{one.name[1:]}: {told(read)}.")
-        if helps:
-            sentences.append(f"What would help: {helps}.")
+    updates = [float(np.nanmedian(m.update)) for m in moments if m.update is not None and np.isfinite(m.update).any()]
+    for place in dict.fromkeys((0, len(moments) - 1)):
+        one, read = moments[place], reading(moments[place].profile)
+        fresh = place == 0 and one.name in ("untrained", "step 0")
+        sentences.append(f"{one.name[0].upper()}{one.name[1:]}: {told(read)}")
+        if place and updates:
+            sentences[-1] += f"; a step changes the weights by {100 * updates[-1]:.2g} % of their size"
+        helps = help_for(one.profile, read, fresh, updates[-1] if place and updates else float("nan"))
+        sentences[-1] += f". What would help: {helps}." if helps else "."
     where = f"Measured on {asked.images:,} images"
     sentences.append(f"{where}, with classes that were drawn." if asked.drawn else f"{where}.")
     return " ".join(sentences)
