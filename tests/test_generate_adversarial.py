@@ -24,7 +24,9 @@ from pellucid.tasks.generate import Generate
 
 
 def game(objective: str = "non_saturating", **changes: object) -> Game:
-    return Game(**{"objective": objective, "smoothing": 0.0, "penalty": 0.0, "updates": (1, 1), **changes})  # type: ignore[arg-type]
+    return Game(
+        **{"objective": objective, "smoothing": 0.0, "penalty": 0.0, "share": 1.0, "updates": (1, 1), **changes}
+    )  # type: ignore[arg-type]
 
 
 def test_losses_are_those_of_the_papers() -> None:

@@ -104,6 +104,17 @@ def test_masks_come_from_files_at_any_size(tmp_path: Path) -> None:
     assert all(torch.equal(mask[0], expected[0]) or torch.equal(mask[0], expected[1]) for mask in masks)
 
 
+def test_other_masks_make_another_training(tmp_path: Path) -> None:
+    data, prints = open_data("digits"), []
+    for column in (2, 20, 2):
+        array = np.zeros((40, 30), np.uint8)
+        array[:, column : column + 6] = 255
+        Image.fromarray(array).save(tmp_path / "mask.png")
+        prints.append(Inpaint(holes="files", masks=str(tmp_path)).read(data).fingerprint)
+    assert prints[0] == prints[2] != prints[1]
+    assert data.fingerprint not in prints
+
+
 @pytest.mark.parametrize(("value", "what"), [(0, "has no white pixel"), (255, "is white all over")])
 def test_a_mask_file_without_a_hole_or_without_anything_else_is_refused(tmp_path: Path, value: int, what: str) -> None:
     Image.fromarray(np.full((9, 9), value, np.uint8)).save(tmp_path / "m.png")

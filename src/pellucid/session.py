@@ -170,12 +170,8 @@ class Session:
     def _make_stores(self, size: tuple[int, int]) -> None:
         fit: Literal["resize", "crop"] = "crop" if self.task.keeps_size else "resize"
         channels, fingerprint = self.dataset.channels, self.dataset.fingerprint
-        name = (
-            f"{fingerprint}-train-{self.recipe.limit}-{self.recipe.seed}"
-            if self.recipe.limit
-            else f"{fingerprint}-train"
-        )
-        self.store: Store = store(self.train, size, channels, fit=fit, fingerprint=name)
+        part = f"-{self.recipe.limit}-{self.recipe.seed}" if self.recipe.limit else ""
+        self.store: Store = store(self.train, size, channels, fit=fit, fingerprint=f"{fingerprint}-train{part}")
         val = self.dataset.splits["val"]
         self.val: Store | None = (
             store(val, size, channels, fit=fit, fingerprint=f"{fingerprint}-val") if len(val) else None
@@ -193,6 +189,10 @@ class Session:
             self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         self.average = Average(model, recipe.ema) if recipe.ema else None
         players = self.task.players(model)
+        world = self.accelerator.num_processes
+        if world > 1 and len(players) > 1:  # gradients are shared through the whole model's forward alone
+            several = f"{' and '.join(players)} would drift apart in several"
+            raise UsageError(f"processes={world}: {several}; train it in one, without a launcher.")
         self.optimizers = {name: recipe.make_optimizer(player) for name, player in players.items()}
         self._optimizer_of = {id(player): self.optimizers[name] for name, player in players.items()}
         self._rate_of = {id(self.optimizers[name]): rate for name, rate in self.task.rates.items()}

@@ -33,9 +33,9 @@ class ConvGan(Adversaries):
         widths: channels of the discriminator after each halving; the generator's, in reverse.
         latent: standard normal numbers that a picture is made from.
         dropout: share of the discriminator's last maps that is dropped in training.
-        norm: of the discriminator: batch, after all but its first layer (Radford et al. 2016, sec. 3), which shows it how
-            alike the pictures of a batch are; spectral divides each layer by its largest singular value (Miyato et al. 2018);
-            none leaves each image's gradient its own, as a gradient penalty needs it (Gulrajani et al. 2017, sec. 4).
+        norm: of the discriminator: none leaves each image's gradient its own, as a gradient penalty needs it (Gulrajani et
+            al. 2017, sec. 4); batch, after all but its first layer (Radford et al. 2016, sec. 3), shows it how alike the
+            pictures of a batch are; spectral divides each layer by its largest singular value (Miyato et al. 2018).
 
     Raises:
         UsageError: a value that an option cannot have, or more halvings than the image has.
@@ -46,10 +46,10 @@ class ConvGan(Adversaries):
         channels: int,
         outputs: int,
         size: tuple[int, int],
-        widths: tuple[int, ...] = (32, 64),
+        widths: tuple[int, ...] = (32, 64, 128),
         latent: int = 64,
         dropout: float = 0.0,
-        norm: Literal["batch", "spectral", "none"] = "batch",
+        norm: Literal["batch", "spectral", "none"] = "none",
     ) -> None:
         check_widths("widths", widths)
         check_widths("latent", (latent,))

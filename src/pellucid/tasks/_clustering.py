@@ -7,20 +7,22 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["CRITERIA", "Assignment", "assign", "choose", "kmeans", "mixture", "reaches", "spectral"]
+__all__ = ["CRITERIA", "Assignment", "assign", "choose", "kmeans", "mixture", "neighbours", "reaches", "spectral"]
 
 CRITERIA = ("silhouette", "gap", "bic")
 RESTARTS = 10
 _CHOSEN_ON = 3000  # codes on which the number of clusters is chosen
 _REFERENCES = 5  # uniform samples behind each gap
-_NEIGHBOURS = 10  # of the graph of neighbours
+_NEIGHBOURS = 10  # that an image's shares in the clusters are averaged over
+_CUT_NEIGHBOURS = 20  # of the graph that is cut
+_MORE = (0, 2, 4)  # eigenvectors beyond the number of clusters
 _DENSE = 300  # codes up to which its eigenvectors are found without iterating
 _FLOOR = 1e-4  # share of the mean variance that is added to each variance of a mixture
 
@@ -108,7 +110,9 @@ def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
     """The mean codes of the groups that a graph of nearest neighbours falls into (Ng, Jordan & Weiss 2001).
 
     An edge weighs exp(−d²/(σᵢσⱼ)), σᵢ being the distance to the seventh neighbour (Zelnik-Manor & Perona 2004); k-means
-    parts the rows of the k leading eigenvectors, brought to length 1. Groups need not be round: only where codes are dense.
+    parts the rows of the leading eigenvectors, brought to length 1. Groups need not be round: only where codes are dense. A
+    small group far off takes an eigenvector of its own, and two others then share one: besides k eigenvectors, k + 2 and k + 4
+    are tried, and the partition of the smallest normalised cut is taken (Shi & Malik 2000, eq. 2).
 
     >>> turn = np.linspace(0, 6, 60)[:, None]
     >>> rings = np.concatenate([np.hstack([np.cos(turn), np.sin(turn)]) * r + [x, 0] for r, x in ((1, 0), (1, 9))])
@@ -118,27 +122,57 @@ def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
     from scipy.sparse import csr_array, diags_array
     from scipy.sparse.linalg import eigsh
     from sklearn.cluster import KMeans
-    from sklearn.neighbors import NearestNeighbors
 
     images = len(codes)
-    near = min(_NEIGHBOURS, images - 1)
-    distances, places = NearestNeighbors(n_neighbors=near + 1).fit(codes).kneighbors(codes)
-    distances, places = distances[:, 1:], places[:, 1:]
+    near = min(_CUT_NEIGHBOURS, images - 1)
+    distances, places = _nearest(codes, near)
     width = np.maximum(distances[:, min(7, near) - 1], 1e-12)
     weights = np.exp(-(distances**2) / (width[:, None] * width[places]))
     rows = np.repeat(np.arange(images), near)
     graph = csr_array((weights.ravel(), (rows, places.ravel())), shape=(images, images))
     graph = graph.maximum(graph.T)
-    scale = diags_array(1 / np.sqrt(np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)))
+    degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)
+    scale = diags_array(1 / np.sqrt(degrees))
     laplacian = scale @ graph @ scale
+    most = min(k + _MORE[-1], images)
     if images <= _DENSE:
-        vectors = np.linalg.eigh(laplacian.toarray())[1][:, -k:]
+        vectors = np.linalg.eigh(laplacian.toarray())[1][:, -most:]
     else:
-        vectors = eigsh(laplacian, k=k, which="LA", tol=1e-3, v0=np.ones(images))[1]
-    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    labels = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(vectors)
+        values, vectors = eigsh(laplacian, k=most, which="LA", tol=1e-3, v0=np.ones(images))
+        vectors = vectors[:, np.argsort(values)]
+    found = []
+    for more in _MORE:
+        part = vectors[:, -min(k + more, most) :]
+        part = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+        labels = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(part)
+        found.append((_cut(graph, degrees, labels, k), labels))
+    labels = min(found, key=lambda pair: pair[0])[1]
     means = [codes[labels == group].mean(0) if (labels == group).any() else codes[group] for group in range(k)]
     return {"centres": torch.from_numpy(np.stack(means).astype(np.float32))}
+
+
+def _cut(graph: Any, degrees: Floats, labels: NDArray[np.int32], k: int) -> float:
+    """The normalised cut of a partition: the sum over its groups of the share of their edges' weight that leaves them."""
+    member = np.eye(k)[labels]  # (N, k)
+    inside, whole = (member * (graph @ member)).sum(0), degrees @ member
+    return float((1 - inside / np.maximum(whole, 1e-12)).sum())
+
+
+def neighbours(codes: Codes) -> NDArray[np.int64]:
+    """(N, 11): the places of each code (N, D) and of its ten nearest; fewer where there are fewer.
+
+    >>> neighbours(np.array([[0.0], [1.0], [5.0]], np.float32)).tolist()
+    [[0, 1, 2], [1, 0, 2], [2, 1, 0]]
+    """
+    near = min(_NEIGHBOURS, len(codes) - 1)
+    return np.hstack([np.arange(len(codes))[:, None], _nearest(codes, near)[1]])
+
+
+def _nearest(codes: Codes, near: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Distances and places (N, near) of the nearest other codes."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=near).fit(codes).kneighbors()  # type: ignore[no-any-return]  # without a code itself
 
 
 def reaches(found: Assignment, k: int, beyond: float) -> Tensor:

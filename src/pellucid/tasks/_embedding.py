@@ -46,6 +46,7 @@ class Views(Target):
 
     clean: Tensor  # (N, C, H, W) float32 in [0, 1]
     other: Tensor  # the same; no channels where it is not needed
+    place: Tensor  # (N,) int64, in the training data
 
 
 def through(model: nn.Module, images: Tensor, unit: bool) -> tuple[Tensor, Tensor]:
@@ -85,28 +86,24 @@ def losses(task: Clustering, model: nn.Module, input: Tensor, target: Target) ->
         code, picture = through(model, input, unit)
         found = {"reconstruction": _unexplained(picture, input)}
         return {"loss": found["reconstruction"], **found}
-    clean = target.clean
     code, picture = through(model, torch.cat([input, target.other]) if unit else input, unit)
-    with torch.no_grad():
-        own = codes_of(inner, clean, unit) if "drawn" in inner.kept and task.method == "dec" else code[:0]
     with torch.autocast(
         input.device.type, enabled=False
     ):  # products of codes in bf16 would round what tells them apart
-        return _training(task, inner, code, picture, clean, own)
+        return _training(task, inner, code, picture, target)
 
 
-def _training(
-    task: Clustering, inner: Any, code: Tensor, picture: Tensor, clean: Tensor, own: Tensor
-) -> dict[str, Tensor]:
-    images, unit = len(clean), task.agreement > 0
+def _training(task: Clustering, inner: Any, code: Tensor, picture: Tensor, target: Views) -> dict[str, Tensor]:
+    clean, unit, drawn = target.clean, task.agreement > 0, "drawn" in inner.kept
     found = {"reconstruction": _unexplained(picture, torch.cat([clean, clean]) if unit else clean)}
     total = found["reconstruction"]
-    if unit:
-        found["contrast"] = _contrast(code, images)
+    if unit and not (drawn and task.method == "dec"):  # it drives images of a cluster apart
+        found["contrast"] = _contrast(code, len(clean))
         total = total + task.agreement * found["contrast"]
-    if "drawn" in inner.kept:
-        found["clusters"] = _divergence(inner, code, own, unit) if task.method == "dec" else _scatter(inner, code, unit)
-        total = total + task.pull * found["clusters"]
+    if drawn:
+        dec = task.method == "dec"
+        found["clusters"] = _divergence(inner, code, target.place, unit) if dec else _scatter(inner, code, unit)
+        total = total + task.weight * found["clusters"]
     if hasattr(inner, "penalty") and inner.sparsity:
         found["sparsity"] = inner.penalty(code)
         total = total + found["sparsity"]
@@ -139,24 +136,11 @@ def _scatter(inner: Any, code: Tensor, unit: bool) -> Tensor:
     return nearest.mean() / code.var(0, unbiased=False).sum().clamp_min(1e-12)
 
 
-def _divergence(inner: Any, code: Tensor, own: Tensor, unit: bool) -> Tensor:
-    """The cross-entropy of the changed views' shares with the sharpened, evened-out shares of the unchanged images.
-
-    Targets are p ∝ q²/Σq (Xie et al. 2016, eq. 3) with the sum over the batch; the changed views are to reach them
-    (Guo et al. 2018). Centres are running means of the codes, moved in training as a batch norm's statistics are.
-    """
-    centres = inner.kept["centres"]
-    scale = torch.ones((), device=code.device) if unit else inner.kept["scale"]
-    with torch.no_grad():
-        shares = _shares(own, centres, scale).exp()
-        target = shares.square() / shares.sum(0).clamp_min(1e-6)
-        target = target / target.sum(1, keepdim=True)
-    logs = _shares(code, centres, scale)
-    found = -(target.repeat(len(code) // len(own), 1) * logs).sum(1).mean()
-    if inner.training:
-        with torch.no_grad():
-            _follow(inner, target, own, unit)
-    return found
+def _divergence(inner: Any, code: Tensor, places: Tensor, unit: bool) -> Tensor:
+    """The cross-entropy of the changed views' shares with the shares that their images are to have (Xie et al. 2016, eq. 2)."""
+    logs = _shares(code, inner.kept["centres"], _scale(inner.kept, unit))
+    target: Tensor = inner.kept["shares"][places]
+    return -(target.repeat(len(code) // len(places), 1) * logs).sum(1).mean()
 
 
 def _follow(inner: Any, target: Tensor, code: Tensor, unit: bool) -> None:
@@ -168,6 +152,11 @@ def _follow(inner: Any, target: Tensor, code: Tensor, unit: bool) -> None:
     means = torch.where(weight[:, None] > 0.5, sums / weight.clamp_min(0.5)[:, None], centres)
     moved = torch.lerp(centres, means, _MOMENTUM)
     inner.kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
+
+
+def _scale(kept: Any, unit: bool) -> Tensor:
+    """The squared distance that the temperature is a share of."""
+    return torch.ones((), device=kept["centres"].device) if unit else kept["scale"]
 
 
 def _shares(code: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
@@ -187,7 +176,8 @@ def settle(
     kept, unit = _inner(model).kept, task.agreement > 0
     first = round(task.pretrain * epochs) if task.method in ("joint", "dec") else epochs
     last = epoch == epochs
-    codes, errors = _all_codes(model, batches, unit, None if last else _SAMPLE)
+    whole = last or (task.method == "dec" and epoch >= first)  # every image gets shares in the clusters
+    codes, errors, places = _all_codes(model, batches, unit, None if whole else _SAMPLE)
     array = codes.cpu().numpy()
     k = task.clusters
     if not k:
@@ -198,16 +188,21 @@ def settle(
         else:
             k = len(kept["centres"])
     going_on = "drawn" in kept and epoch > first
-    if going_on and task.method == "dec":
-        found = _nearer(codes, kept["centres"], k, seed, unit)
-    elif going_on:
-        found = _clustering.kmeans(array, k, seed, start=kept["centres"].cpu().numpy())
+    if going_on:
+        start = kept["centres"]
+        found = (
+            {"centres": start}
+            if task.method == "dec"
+            else _clustering.kmeans(array, k, seed, start=start.cpu().numpy())
+        )
     else:
         found = partition(task, array, k, seed, restarts=_clustering.RESTARTS if last or epoch == first else _LLOYD_RESTARTS,
                           start=task.method == "dec" and epoch == first)  # fmt: skip
     kept.put(**{name: value.to(codes.device) for name, value in found.items()})
     if task.method in ("joint", "dec") and epoch == first and not last:
         kept.put(drawn=torch.ones(1, device=codes.device))
+    if task.method == "dec" and "drawn" in kept:
+        _aim(kept, codes, places, unit, last)
     assigned = _clustering.assign(codes, kept)
     kept.put(
         scale=assigned.distance.square().mean().clamp_min(1e-12),
@@ -217,18 +212,28 @@ def settle(
     )
 
 
-def _nearer(codes: Tensor, centres: Tensor, k: int, seed: int, unit: bool) -> dict[str, Tensor]:
-    """The centres as they are, or those of k-means started anew, where the codes lie nearer to these.
+def _aim(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: bool) -> None:
+    """Keep the shares in the clusters that each training image is to have in the coming epoch, and the centres of these.
 
-    Centres that follow their codes never leave a group that they share, nor one that they have alone; codes that are drawn to
-    clusters part into their own groups more and more clearly, so that a new start finds better ones.
+    An image's shares are the mean of its own and its nearest neighbours' (Van Gansbeke et al. 2020, sec. 2.2: neighbours
+    mostly belong together, where an image alone may lie at the edge of a wrong cluster), sharpened and evened out: p ∝ q²/Σq
+    with the sum over all images (Xie et al. 2016, eq. 3). A centre is the mean code by these shares.
     """
-    found = [{"centres": centres}, _clustering.kmeans(codes.cpu().numpy(), k, seed)]
-    if unit:
-        found[1] = {"centres": F.normalize(found[1]["centres"], dim=1)}
-    found[1] = {"centres": found[1]["centres"].to(codes.device)}
-    scatter = [float(_clustering.assign(codes, each).distance.square().mean()) for each in found]
-    return found[int(scatter[1] < scatter[0])]
+    near = torch.from_numpy(_clustering.neighbours(codes.cpu().numpy())).to(codes.device)
+    scale = codes.var(0).sum() if not unit and "scale" not in kept else _scale(kept, unit)
+    shares = _shares(codes, kept["centres"], scale).exp()
+    shares = shares[near].mean(1)
+    shares = shares.square() / shares.sum(0).clamp_min(1e-6)
+    shares = shares / shares.sum(1, keepdim=True)
+    means = shares.T @ codes / shares.sum(0)[:, None].clamp_min(1e-6)
+    kept.put(centres=F.normalize(means, dim=1) if unit else means)
+    kept.drop("shares")
+    if not last:  # by the image's place in the training data
+        kept.put(
+            shares=torch.zeros(int(places.max()) + 1, shares.shape[1], device=codes.device).index_copy(
+                0, places, shares
+            )
+        )
 
 
 def partition(
@@ -247,9 +252,9 @@ def partition(
 
 def _all_codes(
     model: nn.Module, batches: Callable[[], Iterator[Batch]], unit: bool, most: int | None
-) -> tuple[Tensor, Tensor]:
-    """The codes (N, D) of the training images, or of evenly spread ones, and their reconstruction errors (N,)."""
-    codes, errors, images = [], [], 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The codes (N, D) of the training images, or of evenly spread ones, their reconstruction errors (N,) and places (N,)."""
+    codes, errors, places, images = [], [], [], 0
     mode = model.training
     model.eval()
     try:
@@ -258,13 +263,15 @@ def _all_codes(
             total = sum(len(batch) for batch in batches())
             step = max(1, -(-total // most))
         for batch in batches():
-            chosen = batch.images[(-images) % step :: step]
+            first = (-images) % step
+            chosen = batch.images[first::step]
             images += len(batch)
             if len(chosen):
                 input = chosen.float().div_(255)
                 code, picture = through(model, input, unit)
                 codes.append(code)
                 errors.append((picture - input).square().flatten(1).mean(1))
+                places.append(batch.index[first::step].to(code.device))
     finally:
         model.train(mode)
-    return torch.cat(codes), torch.cat(errors)
+    return torch.cat(codes), torch.cat(errors), torch.cat(places)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from pellucid.data.decoding import SUFFIXES, decode
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 
-__all__ = ["from_files", "mask_files", "rectangles", "scattered", "strokes"]
+__all__ = ["digest", "from_files", "mask_files", "rectangles", "scattered", "strokes"]
 
 _ASPECT = math.log(2)  # rectangles are at most twice as long as wide
 _VERTICES = 4  # of a brush stroke
@@ -153,6 +154,25 @@ def mask_files(folder: str) -> tuple[NDArray[np.uint8], ...]:
             raise UsageError(f"masks={folder!r}: {file.name} {what}; leave it out, or draw it anew.")
         found.append(mask)
     return tuple(found)
+
+
+def forget() -> None:
+    """Let the files of masks be read anew."""
+    mask_files.cache_clear()
+    _fitted.cache_clear()
+
+
+def digest(masks: Sequence[NDArray[np.uint8]], data: str) -> str:
+    """The fingerprint, in hex, of data with masks: another one when either changes.
+
+    >>> one, other = np.eye(2, dtype=np.uint8), np.ones((2, 1), np.uint8)
+    >>> digest([one], "ab") == digest([one], "ab"), digest([one], "ab") == digest([other], "ab")
+    (True, False)
+    """
+    found = hashlib.blake2b(data.encode(), digest_size=16)
+    for mask in masks:
+        found.update(str(mask.shape).encode() + mask.tobytes())
+    return found.hexdigest()
 
 
 @functools.lru_cache(maxsize=8)

@@ -55,10 +55,10 @@ class Cluster(Task):
     """largest number of clusters that is tried"""
     pretrain: float = 0.5
     """share of the epochs before the codes are drawn to clusters (joint, dec)"""
-    pull: float = 1.0
-    """weight of drawing codes to clusters, beside the reconstruction's 1 (joint, dec)"""
+    pull: float | None = None
+    """weight of drawing codes to clusters, beside the reconstruction's 1; by default 10 for dec, 1 for joint"""
     contrast: float | None = None
-    """weight of telling two changed views of an image from those of others; by default 1 for dec, else 0"""
+    """weight of telling two changed views of an image from those of others, in dec before codes are drawn; by default 10 for dec, else 0"""
     shift: float = 0.09
     """shift training images by up to this share of their side"""
     rotate: float = 15.0
@@ -108,7 +108,12 @@ class Cluster(Task):
     @property
     def agreement(self) -> float:
         """The weight of the contrast between views; codes have length 1 where there is any."""
-        return self.contrast if self.contrast is not None else float(self.method == "dec")
+        return self.contrast if self.contrast is not None else 10.0 * (self.method == "dec")
+
+    @property
+    def weight(self) -> float:
+        """The weight of drawing codes to clusters."""
+        return self.pull if self.pull is not None else 10.0 if self.method == "dec" else 1.0
 
     def read(self, data: Dataset) -> Dataset:
         train, least = len(data.splits["train"]), max(self.clusters, 3)
@@ -131,10 +136,10 @@ class Cluster(Task):
             )
         reach = round(self.shift * min(clean.shape[2:]))
         change = Augment(crop=reach, rotate=self.rotate, scale=self.zoom)
-        none = Label(batch.index)  # nothing that moves with the image
+        none = Label(batch.index.to(clean.device))  # nothing that moves with the image
         one = change(clean, none, draws)[0]
         other = change(clean, none, draws)[0] if self.agreement else clean[:, :0]
-        return one, Views(clean, other)
+        return one, Views(clean, other, none.index)
 
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
         return _embedding.losses(self, model, input, target)

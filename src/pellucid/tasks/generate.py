@@ -30,7 +30,7 @@ __all__ = ["Generate"]
 
 _FAMILIES: dict[str, Literal["vae", "gan"]] = {"distribution": "vae", "adversarial": "gan"}  # of a model's output
 _OF_VAE = ("likelihood", "binarise", "variance", "beta", "kl_warmup", "importance")
-_OF_GAN = ("objective", "penalty", "updates", "smoothing", "discriminator_rate")
+_OF_GAN = ("objective", "penalty", "penalty_share", "updates", "smoothing", "discriminator_rate")
 _STATIC = 0x5EED  # the thresholds of static binarisation are no option: there is one such dataset
 
 
@@ -67,7 +67,9 @@ class Generate(Task):
     objective: Literal["non_saturating", "least_squares", "wasserstein"] = "non_saturating"
     """gan: what the players minimise; wasserstein has a gradient penalty"""
     penalty: float | None = None
-    """gan: weight of the discriminator's gradient penalty; by default 10 for wasserstein, else 0"""
+    """gan: weight of the discriminator's gradient penalty; by default 10 for wasserstein, else 0.1, on real images"""
+    penalty_share: float | None = None
+    """gan: share of a batch that the penalty is measured on; by default all of it for wasserstein, else an eighth"""
     updates: tuple[int, ...] = (1, 1)
     """gan: updates of the discriminator and of the generator a step; they share the step's batch"""
     smoothing: float = 0.0
@@ -93,6 +95,8 @@ class Generate(Task):
         _check("kl_warmup", self.kl_warmup, self.kl_warmup >= 0, "must not be negative")
         _check("importance", self.importance, self.importance >= 0, "must not be negative")
         _check("penalty", self.penalty, self.penalty is None or self.penalty >= 0, "must not be negative")
+        share = self.penalty_share
+        _check("penalty_share", share, share is None or 0 < share <= 1, "must be above 0 and at most 1")
         _check("smoothing", self.smoothing, 0 <= self.smoothing < 0.5, "must lie in [0, 0.5)")
         _check("discriminator_rate", self.discriminator_rate, self.discriminator_rate > 0, "must be above 0")
         if self.likelihood == "bernoulli" and self.variance is not None:
@@ -100,9 +104,9 @@ class Generate(Task):
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
-        """Adam for both; an adversarial game wants little momentum and a constant rate (Radford et al. 2016, sec. 4)."""
+        """Adam for both; an adversarial game wants no momentum (Karras et al. 2018, app. A) and a rate that falls."""
         if _family(model) == "gan":
-            return {"optimizer": "adam", "betas": (0.5, 0.999), "lr": 5e-4, "schedule": "cosine", "ema": 0.995,
+            return {"optimizer": "adam", "betas": (0.0, 0.99), "lr": 1e-3, "schedule": "cosine", "ema": 0.995,
                     "epochs": 60, "batch_size": 64}  # fmt: skip
         return {"optimizer": "adam", "lr": 1e-3, "ema": 0.99, "epochs": 60}
 
@@ -135,8 +139,12 @@ class Generate(Task):
     @property
     def _kind(self) -> Variational | Adversarial:
         if self.family == "gan":
-            penalty = self.penalty if self.penalty is not None else 10.0 if self.objective == "wasserstein" else 0.0
-            return Adversarial(Game(self.objective, self.smoothing, penalty, (self.updates[0], self.updates[1])))
+            usual = (10.0, 1.0) if self.objective == "wasserstein" else (0.1, 0.125)
+            penalty, share = (
+                own if given is None else given
+                for given, own in zip((self.penalty, self.penalty_share), usual, strict=True)
+            )
+            return Adversarial(Game(self.objective, self.smoothing, penalty, share, (self.updates[0], self.updates[1])))
         return Variational(
             Pixels(self.likelihood, self.variance), self.beta, self.kl_warmup, self.importance, self.binarise
         )

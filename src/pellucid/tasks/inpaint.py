@@ -142,7 +142,10 @@ class Inpaint(Task):
 
     def read(self, data: Dataset) -> Dataset:
         if self.masks:
-            _holes.mask_files(self.masks)  # refuses a folder without good masks
+            _holes.forget()  # the files may have changed since
+            masks = _holes.mask_files(self.masks)  # refuses a folder without good masks
+            # a training with other masks is another training
+            data = replace(data, fingerprint=_holes.digest(masks, data.fingerprint))
         if self.hole and not self.place:
             sizes = np.concatenate([split.images.sizes for split in data.splits.values() if len(split)])
             _fits(self.hole, (0, 0), (int(sizes[:, 0].min()), int(sizes[:, 1].min())), "the smallest image")
