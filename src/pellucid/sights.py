@@ -25,6 +25,7 @@ from pellucid.errors import UsageError
 from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Sight, Trial
 from pellucid.models import building
+from pellucid.recipe import Recipe
 from pellucid.run import Run
 from pellucid.session import Session
 from pellucid.tasks import Task
@@ -78,6 +79,7 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
         batches=_batches_of(run, opened, device),
         loss=_loss_of(run.task),
         untrained=_untrained_of(run.info["model"], model),
+        trial=lambda **options: _trial_of(run, opened(), options),
     )
 
 
@@ -262,11 +264,11 @@ def _loss_of(task: Task) -> Callable[[nn.Module, Labelled], Tensor]:
 
 
 def _untrained_of(description: Mapping[str, Any], model: nn.Module) -> Callable[..., nn.Module]:
-    """The described model with fresh weights, and the images' statistics of the model that there is."""
+    """The described model with the weights that a training with this seed starts from, and the images' statistics."""
 
     def build(seed: int = 0, **options: Any) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(mix(seed, 0))  # as a session does
             made: nn.Module = building.build({**description, "options": {**description["options"], **options}})
         known = getattr(model, "normalize", None)
         if isinstance(known, nn.Module):
@@ -330,7 +332,18 @@ def _trial(session: Session, model: nn.Module) -> Trial:
         taken += 1
         return total
 
-    return Trial(model, float(recipe.peak), session.steps, step)
+    return Trial(model, float(recipe.peak), session.steps, step, tuple(players))
+
+
+def _trial_of(run: Run, dataset: Dataset, others: Mapping[str, Any]) -> Trial:
+    """A run's training anew, with other options of its model if there are any, in a folder that is gone before the first step."""
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    recipe = {name: value for name, value in run.info["recipe"].items() if name in known}
+    options = {**run.info["model"]["options"], **others, **recipe, "device": "auto"}
+    with torch.random.fork_rng(), TemporaryDirectory() as folder:
+        name = run.info["model"]["name"]
+        with Session.prepare(run.task, dataset, name, Path(folder) / "run", options) as session:
+            return _trial(session, session.model)
 
 
 # -- the images of a ready model

@@ -15,8 +15,9 @@ line of words with the finding (and the layer that was chosen, if any).
   `sight.followed(output)` is the score that a lens follows: a class's probability, or the task's evidence.
 - `_layers.py` finds layers (`last_convolution`, `feature_layer`) and records what goes through them (`recorded`).
 - `sight.features(images)` are the model's codes (its `encode`) or the input of its last dense layer, and where they are from.
-- `sight.untrained(**options)` builds the same architecture anew; `sight.loss` is the task's; `sight.trial(**options)` a training
-  that has not begun, of which each step is taken with a learning rate of one's own.
+- `sight.untrained(**options)` builds the same architecture anew, with a run's seed as that run's training found it;
+  `sight.loss` is the task's; `sight.trial(**options)` a training that has not begun (a run's own anew), of which each step is
+  taken with a learning rate of one's own.
 - `sight.note("…")` is said with --verbose only. Random numbers derive from `sight.seed`, never from torch's own generator.
 
 `pellucid.looking` does the rest: it puts the model into eval mode with in-place activations turned off, and afterwards,
@@ -72,6 +73,7 @@ class Trial:
     rate: float  # the learning rate that the training would rise to
     steps: int  # that the training would take
     step: Callable[[float], float]  # one step with this learning rate; its loss, before it
+    players: Sequence[str] = ("model",)  # modules that are optimised apart; with several, the loss is the sum of theirs
 
 
 @dataclass(frozen=True)

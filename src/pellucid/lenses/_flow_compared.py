@@ -65,7 +65,7 @@ def _variant(sight: Sight, asked: Question, options: Mapping[str, Any], steps: i
     assert sight.untrained is not None
     profile = asked.of(sight.untrained(seed=sight.seed, **options))
     losses: list[float] = []
-    if sight.trial is not None and steps:
+    if sight.trial is not None and steps and not sight.history:
         trial = sight.trial(**options)
         for step in range(steps):
             losses.append(trial.step(trial.rate * min(1.0, (step + 1) / max(1.0, steps / 4))))

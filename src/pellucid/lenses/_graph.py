@@ -108,6 +108,16 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Valued(node, self)
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        """The image alone: what else a forward can be given keeps its default."""
+        function, given = super().create_args_for_root(root_fn, is_module, concrete_args)
+        more = [proxy for proxy in given[2:] if isinstance(proxy, fx.Proxy)]
+        if more and len(more) == len(given) - 2 and all(proxy.node.args for proxy in more):
+            for proxy in more:
+                self.graph.erase_node(proxy.node)
+            given = given[:2]
+        return function, given
+
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
         plain = [fx.node.map_aggregate(part, self._known) for part in (args, kwargs)]
         if kind == "placeholder":

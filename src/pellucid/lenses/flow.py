@@ -87,12 +87,12 @@ class Flow(Lens):
 
     def _moments(self, sight: Sight, asked: Question) -> tuple[Sequence[Moment], NDArray[np.float64]]:
         assert sight.model is not None
-        if sight.trial is not None and self.steps:
+        if sight.trial is not None and self.steps and not sight.history:
             trial = sight.trial()
             course = followed(trial, self.steps, self.moments, asked, sight.progress)
             sight.note(f"{len(course.losses)} steps, the learning rate rising to {trial.rate:g}.")
             return course.moments, course.losses
-        if sight.trial is not None:
+        if sight.trial is not None and not sight.history:
             return [Moment("untrained", 0, asked.of(sight.model))], np.zeros(0)
         found = [Moment("as it is", None, asked.of(sight.model))]
         if sight.untrained is not None:

@@ -23,10 +23,11 @@ class External(nn.Module):
     """A classifier that others trained: float images in [0, 1], grey or colour, to logits; in eval mode.
 
     `classes` are the names of its outputs, `size` (H, W) in px is what it was tested at, and `fixed_size` is that too
-    where it takes no other.
+    where it takes no other; `title` is the name that it was called by.
     """
 
     output: ClassVar[str] = "vector"
+    title: str = ""
 
     def __init__(
         self, body: nn.Module, normalize: Normalize, classes: tuple[str, ...], size: tuple[int, int], bound: bool
@@ -53,12 +54,15 @@ def load_external(name: str) -> External:
     """
     owner, _, model = name.partition("/")
     if owner == "torchvision" and model:
-        return _of_torchvision(model)
-    if owner == "timm" and model:
-        return _of_timm(model)
-    if name == _LITE:
-        return _lite()
-    raise UnknownNameError("model", name, ["torchvision/NAME", "timm/NAME", _LITE])
+        made = _of_torchvision(model)
+    elif owner == "timm" and model:
+        made = _of_timm(model)
+    elif name == _LITE:
+        made = _lite()
+    else:
+        raise UnknownNameError("model", name, ["torchvision/NAME", "timm/NAME", _LITE])
+    made.title = name
+    return made
 
 
 def _of_torchvision(name: str) -> External:
