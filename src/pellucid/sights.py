@@ -81,7 +81,7 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
         evaluated=own.evaluated if data is None else "",  # the records are of the run's own data
         loss=_loss_of(run.task),
         untrained=_untrained_of(run.info["model"], model),
-        trial=lambda: _trial_of(run, opened()),
+        trial=lambda **options: _trial_of(run, opened(), options),
     )
 
 
@@ -158,6 +158,11 @@ def of_training(
         plain, dataset = session.model, session.dataset
         plain.eval()
         device = next(plain.parameters()).device
+        untrained = _untrained_of(run.info["model"], plain)
+
+        def trial(**options: Any) -> Trial:
+            return _trial(session, untrained(session.recipe.seed, **options) if options else copy.deepcopy(plain))
+
         found = _examples(session.task, run, dataset) if nothing(images) else _named(run, gather(images))
         yield Sight(
             model=plain,
@@ -169,8 +174,8 @@ def of_training(
             counts={part: len(split) for part, split in dataset.splits.items()},
             batches=_batches_of(run, lambda: dataset, device),
             loss=_loss_of(session.task),
-            untrained=_untrained_of(run.info["model"], plain),
-            trial=lambda: _trial(session),
+            untrained=untrained,
+            trial=trial,
             title=f"{session.settings.model} for {session.settings.task_name} on {dataset.name}",
             seed=session.recipe.seed,
         )
@@ -317,10 +322,10 @@ def _reset_of(model: nn.Module) -> Callable[..., nn.Module]:
     return build
 
 
-def _trial(session: Session) -> Trial:
-    """The training's own steps, with a learning rate of the caller's choice."""
+def _trial(session: Session, model: nn.Module) -> Trial:
+    """The training's own steps on this model, with a learning rate of the caller's choice."""
     task, recipe = session.task, session.recipe
-    model = copy.deepcopy(session.model).train()
+    model.train()
     players = task.players(model)
     optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
     factor = {id(player): task.rates.get(name, 1.0) for name, player in players.items()}
@@ -353,15 +358,15 @@ def _trial(session: Session) -> Trial:
     return Trial(model, float(recipe.peak), session.steps, step, tuple(players))
 
 
-def _trial_of(run: Run, dataset: Dataset) -> Trial:
-    """A run's training anew: its task, model, recipe and seed, in a folder that is gone before the first step."""
+def _trial_of(run: Run, dataset: Dataset, others: Mapping[str, Any]) -> Trial:
+    """A run's training anew, with other options of its model if there are any, in a folder that is gone before the first step."""
     known = {field.name for field in dataclasses.fields(Recipe)}
     recipe = {name: value for name, value in run.info["recipe"].items() if name in known}
-    options = {**run.info["model"]["options"], **recipe, "device": "auto"}
+    options = {**run.info["model"]["options"], **others, **recipe, "device": "auto"}
     with torch.random.fork_rng(), TemporaryDirectory() as folder:
         name = run.info["model"]["name"]
         with Session.prepare(run.task, dataset, name, Path(folder) / "run", options) as session:
-            return _trial(session)
+            return _trial(session, session.model)
 
 
 # -- the images of a ready model

@@ -18,8 +18,8 @@ line of words with the finding (and the layer that was chosen, if any).
 - `_layers.py` finds layers (`last_convolution`, `feature_layer`) and records what goes through them (`recorded`).
 - `sight.features(images)` are the model's codes (its `encode`) or the input of its last dense layer, and where they are from.
 - `sight.untrained(**options)` builds the same architecture anew, with a run's seed as that run's training found it;
-  `sight.loss` is the task's; `sight.trial()` a training that has not begun (a run's own anew), of which each step is taken
-  with a learning rate of one's own.
+  `sight.loss` is the task's; `sight.trial(**options)` a training that has not begun (a run's own anew), of which each step is
+  taken with a learning rate of one's own.
 - `sight.note("…")` is said with --verbose only. Random numbers derive from `sight.seed`, never from torch's own generator.
 
 `pellucid.looking` does the rest: it puts the model into eval mode with in-place activations turned off, and afterwards,
@@ -109,7 +109,7 @@ class Sight:
     batches: Batches | None = None
     loss: Callable[[nn.Module, Labelled], Tensor] | None = None  # the task's, a scalar
     untrained: Callable[..., nn.Module] | None = None  # untrained(seed=0, **model options)
-    trial: Callable[[], Trial] | None = None
+    trial: Callable[..., Trial] | None = None  # trial(**model options)
     title: str = ""  # the model or the run, in a few words
     seed: int = 0
     memory: int = MEMORY  # bytes

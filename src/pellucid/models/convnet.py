@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
-from pellucid.models._layers import AdaptivePool, Normalize, check_share, check_size, check_widths
+from pellucid.models._layers import (
+    AdaptivePool,
+    Normalize,
+    activation_layer,
+    check_share,
+    check_size,
+    check_widths,
+    initialise,
+)
 
 __all__ = ["Convnet"]
 
@@ -26,6 +34,9 @@ class Convnet(nn.Module):
         size: (H, W) of the images in px; each block takes 2 px away, and 3 must be left.
         widths: channels of each block.
         dropout: share of the pooled features that is dropped in training.
+        activation: after each convolution.
+        initialisation: of the convolutions' weights; ReLU layers keep their variance with He's (He et al. 2015, eq. 10).
+        batch_norm: normalise over the batch after each convolution (Ioffe & Szegedy 2015).
 
     Raises:
         UsageError: the images are smaller than that, or a value that an option cannot have.
@@ -41,6 +52,9 @@ class Convnet(nn.Module):
         size: tuple[int, int],
         widths: tuple[int, ...] = (64, 128),
         dropout: float = 0.0,
+        activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
+        initialisation: Literal["he", "xavier", "uniform", "zero"] = "he",
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
@@ -49,19 +63,19 @@ class Convnet(nn.Module):
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
         for width in widths:
-            layers += [nn.Conv2d(channels, width, 3), nn.ReLU(inplace=True)]
-            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)]
+            for convolution in (nn.Conv2d(channels, width, 3), nn.Conv2d(width, width, 3, padding=1)):
+                norm = [nn.BatchNorm2d(width)] if batch_norm else []
+                layers += [
+                    convolution,
+                    *norm,
+                    nn.ReLU(inplace=True) if activation == "relu" else activation_layer(activation),
+                ]
             channels = width
         self.features = nn.Sequential(*layers)
         self.pool = AdaptivePool(3)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(9 * channels, outputs)
-        # ReLU layers keep their variance with He's initialisation (He et al. 2015, eq. 10)
-        for layer in self.features:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
+        initialise(self.features, initialisation)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n)

@@ -28,6 +28,7 @@ class Lenet(nn.Module):
         hidden: units of each hidden dense layer.
         activation: after each convolution and each hidden layer.
         dropout: share of each hidden layer's units that is dropped in training.
+        initialisation: of the weights; biases start at zero.
 
     Raises:
         UsageError: the images are too small, or a value that an option cannot have.
@@ -44,6 +45,7 @@ class Lenet(nn.Module):
         hidden: tuple[int, ...] = (64, 64),
         activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
         dropout: float = 0.0,
+        initialisation: Literal["he", "xavier", "uniform", "zero"] = "he",
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
@@ -68,7 +70,7 @@ class Lenet(nn.Module):
             units = count
         last = nn.Linear(units, outputs)
         self.layers = nn.Sequential(*layers, last)
-        initialise(self.layers, "he")
+        initialise(self.layers, initialisation)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         return self.layers(self.normalize(images))  # type: ignore[no-any-return]

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of variants: gradients by layer, a panel for each activation, a colour for each initialisation, and the losses."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.lenses._contract import Sight
+from pellucid.lenses._flow_figure import plain, values
+from pellucid.lenses._flow_moments import Question
+from pellucid.lenses._flow_rules import named
+from pellucid.lenses._flow_variants import Variant, said
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure"]
+
+# Okabe & Ito 2008: told apart by the colour-blind too
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_LINES = ("-", "--", ":", "-.")
+_LEAST = 1e-14  # smaller gradients are drawn at the border
+
+
+def figure(sight: Sight, found: Sequence[Variant], options: Mapping[str, Sequence[Any]], asked: Question) -> Figure:
+    """Panels by the options: columns of one, colours of another, rows of all the rest; below, the loss over the steps."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    across, colour, down = _places(options)
+    columns: Sequence[Any] = options[across] if across else [None]
+    rows = [dict(zip(down, chosen, strict=True)) for chosen in itertools.product(*(options[name] for name in down))]
+    trained = any(len(one.losses) for one in found)
+    count = len(rows) + trained
+    figure = Figure(figsize=(max(4.6, 2.75 * len(columns) + 0.6), 2.15 * count + 0.9), dpi=150, layout="constrained")
+    grid = figure.subplots(count, len(columns), squeeze=False, sharey="row")
+    low, high = _range(found)
+    for r, c in itertools.product(range(len(rows)), range(len(columns))):
+        axes = grid[r][c]
+        wanted = ({across: columns[c]} if across else {}) | rows[r]
+        own = [one for one in found if all(one.options[name] == value for name, value in wanted.items())]
+        for place, one in enumerate(own):
+            shade = _COLOURS[place % len(_COLOURS)]
+            on = one.profile.path
+            x = np.arange(1, int(on.sum()) + 1)
+            axes.plot(x, _kept(one.profile.gradient[on]), color=shade, lw=1.4, marker="o", ms=2.2)
+            axes.plot(x, _kept(one.profile.activation[on]), color=shade, lw=0.9, ls=":")
+            axes.annotate(
+                named(one.read.gradient), (0.99, 0.03 + 0.085 * (len(own) - 1 - place)), xycoords="axes fraction",
+                ha="right", va="bottom", fontsize=7, color=shade, bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75},
+            )  # fmt: skip
+        axes.set(yscale="log", ylim=(low, high))
+        axes.set_title(", ".join(said(name, value) for name, value in wanted.items()), fontsize=9)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+        plain(axes)
+    for line in grid[: len(rows)]:
+        line[0].set_ylabel("root mean square", fontsize=8.5)
+    for axes in grid[len(rows) - 1]:
+        axes.set_xlabel("layer", fontsize=8.5)
+    if trained:
+        _losses(grid[-1], found, across, colour, columns, rows)
+    handles = [Line2D([], [], color=_COLOURS[i % len(_COLOURS)], lw=1.8) for i in range(len(options[colour]))]
+    labels = [said(colour, value) for value in options[colour]]
+    handles += [Line2D([], [], color="0.3", marker="o", ms=2.2, lw=1.4), Line2D([], [], color="0.3", ls=":", lw=0.9)]
+    labels += ["gradient of the loss with respect to the activation", "activation"]
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
+    ratio = "in the corners: the first hidden layer's gradient over the last one's"
+    ratio = ratio if len(columns) > 2 else f"\n{ratio}"
+    figure.suptitle(f"{sight.title}, untrained, {asked.images:,} images; {ratio}", fontsize=9.5)
+    return figure
+
+
+def _losses(
+    grid: Sequence[Any],
+    found: Sequence[Variant],
+    across: str | None,
+    colour: str,
+    columns: Sequence[Any],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """The loss of each variant over its steps: colours as above, a kind of line for each row above."""
+    for c, axes in enumerate(grid):
+        own = [one for one in found if across is None or one.options[across] == columns[c]]
+        shades = {str(value): i for i, value in enumerate(dict.fromkeys(str(one.options[colour]) for one in own))}
+        for one in own:
+            row = next(i for i, wanted in enumerate(rows) if all(one.options[n] == v for n, v in wanted.items()))
+            known = one.losses[np.isfinite(one.losses)]
+            shade = _COLOURS[shades[str(one.options[colour])] % len(_COLOURS)]
+            axes.plot(_smooth(known), color=shade, lw=1.2, ls=_LINES[row % len(_LINES)])
+        for i, wanted in enumerate(rows):
+            if wanted and c == 0:
+                label = ", ".join(said(name, value) for name, value in wanted.items())
+                axes.plot([], [], color="0.3", ls=_LINES[i % len(_LINES)], label=label)
+        if c == 0 and len(rows) > 1:
+            axes.legend(frameon=False, fontsize=7)
+        axes.set_xlabel("step", fontsize=8.5)
+        plain(axes)
+    # what a step blew up would leave nothing to be seen of the others
+    start = max(float(one.losses[0]) for one in found if len(one.losses))
+    grid[0].set_ylim(0, 1.15 * start)
+    grid[0].set_ylabel("training loss", fontsize=8.5)
+
+
+def _places(options: Mapping[str, Sequence[Any]]) -> tuple[str | None, str, list[str]]:
+    """The options for the columns, the colours and the rows."""
+    left = [*options]
+    across = "activation" if "activation" in left and len(left) > 1 else None
+    left = [name for name in left if name != across]
+    colour = "initialisation" if "initialisation" in left else left[0]
+    left.remove(colour)
+    if across is None and left:
+        across = left.pop(0)
+    return across, colour, left
+
+
+def _kept(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept: NDArray[np.float64] = np.where(np.isnan(sizes), np.nan, np.maximum(sizes, _LEAST))
+    return kept
+
+
+def _range(found: Sequence[Variant]) -> tuple[float, float]:
+    """One range of sizes for all panels."""
+    sizes = np.concatenate([values(a) for one in found for a in (one.profile.gradient, one.profile.activation)])
+    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
+    if not len(sizes):
+        return 1e-3, 1e3
+    return max(_LEAST, float(sizes.min()) / 3), min(1e14, float(sizes.max()) * 3)
+
+
+def _smooth(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over the last twentieth of the steps."""
+    width = max(1, len(losses) // 20)
+    total = np.cumsum(np.insert(losses, 0, 0.0))
+    ends = np.arange(1, len(losses) + 1)
+    begins = np.maximum(0, ends - width)
+    smooth: NDArray[np.float64] = (total[ends] - total[begins]) / (ends - begins)
+    return smooth
