@@ -23,7 +23,7 @@ from pellucid import _catalog
 
 @dataclass(frozen=True)
 class Look:
-    """What a lens looks at for its picture: "network", "digits", "glyphs", "sizes" or "beginning" (see `Subjects`), and its options."""
+    """What a lens looks at for its picture, the name of a method of `Subjects`, and its options."""
 
     subject: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -43,6 +43,7 @@ LOOKS: dict[str, Look] = {
     "curves": Look("sizes"),
     "filters": Look("network", bars=False),
     "learning_rate": Look("beginning"),
+    "flow": Look("deep"),
 }
 
 
@@ -77,6 +78,11 @@ class Subjects:
     def beginning(self) -> tuple[Any, list[Path], dict[str, Any]]:
         """A training on the digits that has not begun."""
         return "classify", [], {"data": "digits", "model": "convnet", "widths": (16, 32)}
+
+    def deep(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """The same with eight dense layers, whose weights are too small."""
+        hidden = {"hidden": (64,) * 8, "initialisation": "uniform", "device": "cpu"}
+        return "classify", [], {"data": "digits", "model": "mlp", **hidden}
 
     def _run(self, name: str, **options: Any) -> pellucid.Run:
         folder = self.folder / name

@@ -115,7 +115,8 @@ def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     [0.5, 0.52]
     """
     side = 2 * _REACH + 1
-    near = F.max_pool2d(mask, (side, 1), stride=1, padding=(_REACH, 0))  # a square's maximum is that of its rows' maxima
+    # the maximum over a square is that of its rows' maxima
+    near = F.max_pool2d(mask, (side, 1), stride=1, padding=(_REACH, 0))
     ring = F.max_pool2d(near, (1, side), stride=1, padding=(0, _REACH)) * (1 - mask)
     count = ring.sum((2, 3), keepdim=True).clamp_min(1)
     mean = (pictures * ring).sum((2, 3), keepdim=True) / count
