@@ -35,8 +35,13 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {  # title: task, model
     "inpaint, U-Net with gated convolutions": ("inpaint", "unet", 64, {"widths": (16, 32, 64), "convolution": "gated"}),
     "compress, convolutional codec": ("compress", "factorized", 64, {}),
     "compress, dense codec": ("compress", "dense_codec", 32, {"encoder": (512, 32)}),
-    "generate, dense VAE 784-500-500-50": ("generate", "vae", 28, {}),
-    "generate, convolutional GAN": ("generate", "conv_gan", 28, {}),
+    "generate, dense VAE 784-500-500-50": (
+        "generate",
+        "vae",
+        28,
+        {"ema": 0.0},
+    ),  # an average that the bare loop has not
+    "generate, convolutional GAN": ("generate", "conv_gan", 28, {"ema": 0.0}),
     "cluster, convolutional autoencoder": ("cluster", "embedding_autoencoder", 28, {"method": "joint"}),
 }
 BATCH = 128
@@ -71,6 +76,8 @@ def bare(task: str, model_name: str, side: int, options: dict[str, Any], images:
                 for player, losses in asked.steps(model, input, target):
                     optimizers[id(player)].zero_grad()
                     losses["loss"].backward()
+                    if recipe.clip is not None:
+                        torch.nn.utils.clip_grad_norm_(player.parameters(), recipe.clip)
                     optimizers[id(player)].step()
                     torch.clear_autocast_cache()
                     losses["loss"].item()
