@@ -158,12 +158,16 @@ def test_diffusion_is_laplaces_equation_and_looks_at_known_pixels_only() -> None
 
 
 def test_diffusion_bears_any_size_and_a_row_does_not_see_its_neighbours() -> None:
-    for size in [(1, 7), (5, 5), (33, 18)]:
-        images, mask = torch.rand(3, 3, *size), _holes.scattered(draws(3), size, (0.6,))
+    generator = torch.Generator().manual_seed(0)
+    for size in [(1, 7), (5, 5), (33, 18), (40, 40)]:
+        images, mask = torch.rand(3, 3, *size, generator=generator), _holes.scattered(draws(3), size, (0.6,))
         filled = diffused(images, mask)
         assert torch.allclose(filled[1:2], diffused(images[1:2], mask[1:2]), atol=1e-6)
-        assert float(filled.min()) >= float(images.min()) - 1e-5
-        assert float(filled.max()) <= float(images.max()) + 1e-5
+        for image, hole, answer in zip(images, mask, filled, strict=True):  # heat's own maximum principle
+            known = image[:, hole[0] == 0]
+            assert bool((answer.amin((1, 2)) >= known.amin(1)).all()) and bool(
+                (answer.amax((1, 2)) <= known.amax(1)).all()
+            )
 
 
 def test_the_input_tells_nothing_of_the_hole_and_the_mask_is_its_last_plane() -> None:

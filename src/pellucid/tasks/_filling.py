@@ -62,4 +62,12 @@ def diffused(images: Tensor, mask: Tensor) -> Tensor:
             sides = edge[:, :, :-2, 1:-1] + edge[:, :, 2:, 1:-1] + edge[:, :, 1:-1, :-2] + edge[:, :, 1:-1, 2:]
             weight = 1 / (1 - (_RADIUS**2 / (2 if sweep == 1 else 4 / weight))) if sweep else 1.0
             filled, before = torch.where(keep, values, before + weight * (sides / 4 - before)), filled
-    return filled
+    return _within(filled, *scales[0])
+
+
+def _within(filled: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    """No warmer and no colder than what is known: the accelerated sweeps can overshoot, and heat never does."""
+    there = known > 0
+    low = torch.where(there, values, torch.inf).amin((2, 3), keepdim=True)  # (B, C, 1, 1)
+    high = torch.where(there, values, -torch.inf).amax((2, 3), keepdim=True)
+    return torch.where(low <= high, torch.maximum(torch.minimum(filled, high), low), filled)
