@@ -83,7 +83,8 @@ def test_one_image_is_answered_as_in_a_batch(name: str) -> None:
         together = model(images)
         apart = torch.cat([model(image[None]) for image in images])
     assert torch.allclose(together, apart, rtol=1e-4, atol=1e-5)
-    assert float((together[0] - together[1]).abs().max()) > 1e-4  # it does look at the image
+    scale = min(1.0, float(together.abs().max()))
+    assert float((together[0] - together[1]).abs().max()) > 1e-3 * scale  # it does look at the image
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -32,7 +32,7 @@ _CHOICES = {
     "objective": ("non_saturating", "least_squares", "wasserstein"),
 }
 _AT_ONCE = 500  # pictures made at a time
-_MEASURED = 2000  # pictures that batch statistics are measured on
+_MEASURED = 4000  # pictures that batch statistics are measured on
 _TREE = 1600  # pixels: a tree weighs all pairs
 
 
