@@ -79,12 +79,12 @@ def test_the_answer_has_the_shape_that_the_output_says(name: str, channels: int)
 @pytest.mark.parametrize("name", MODELS)
 def test_one_image_is_answered_as_in_a_batch(name: str) -> None:
     model, images = lively(made(name, 3)).eval(), pictures(4)
+    images[1] = 0  # two pictures of noise are alike to a model that averages
     with torch.no_grad():
         together = model(images)
         apart = torch.cat([model(image[None]) for image in images])
     assert torch.allclose(together, apart, rtol=1e-4, atol=1e-5)
-    scale = min(1.0, float(together.abs().max()))
-    assert float((together[0] - together[1]).abs().max()) > 1e-3 * scale  # it does look at the image
+    assert float((together[0] - together[1]).abs().max()) > 1e-3  # it does look at the image
 
 
 @pytest.mark.parametrize("name", MODELS)
