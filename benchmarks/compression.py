@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 import pellucid
 from pellucid.data.decoding import SUFFIXES, decode
-from pellucid.data.embedded import photograph
+from pellucid.data.embedded.embedded import photograph
 from pellucid.run import Run
-from pellucid.tasks import _rates
-from pellucid.tasks._codecs import Components, jpeg, png, webp
-from pellucid.tasks._coding import decoded, encoded
+from pellucid.tasks.compress import rates
+from pellucid.tasks.compress.baselines import Components, jpeg, png, webp
+from pellucid.tasks.compress.coding import decoded, encoded
 
 PHOTOGRAPHS = {
     "camera": ("skimage", "data", "camera.png"),
@@ -53,15 +53,15 @@ def pictures(folder: str | None, most: int, colour: bool) -> dict[str, NDArray[n
 def curves(run: Run, codec: Components, image: NDArray[np.uint8]) -> dict[str, list[dict[str, Any]]]:
     """Each codec's settings on one image."""
     weight = run.task.weight
-    found = {"this model": _rates._sweep(run.model(), image, weight), "PCA": _rates._sweep(codec, image, weight)}
+    found = {"this model": rates._sweep(run.model(), image, weight), "PCA": rates._sweep(codec, image, weight)}
     for name, rule in (("JPEG", jpeg), ("WebP", webp), ("PNG", png)):
-        found[name] = _rates._measured(image, rule, weight)
+        found[name] = rates._measured(image, rule, weight)
     return found
 
 
 def gaps(mine: list[dict[str, Any]], its: list[dict[str, Any]], rate: str) -> list[float]:
     """How many dB ahead at each of RATES; NaN where either does not reach it."""
-    return [_rates.psnr_at(mine, rate, at) - _rates.psnr_at(its, rate, at) for at in RATES]
+    return [rates.psnr_at(mine, rate, at) - rates.psnr_at(its, rate, at) for at in RATES]
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     images = pictures(asked.images, asked.most, run.channels == 3)
     train = run.data().splits["train"]
     model = run.model()
-    codec = Components(_rates._learnt(train, run.channels), (8, 8), 64 * run.channels, model.prior.weights.tolist())
+    codec = Components(rates._learnt(train, run.channels), (8, 8), 64 * run.channels, model.prior.weights.tolist())
     with torch.no_grad():
         found = {name: curves(run, codec, image) for name, image in images.items()}
     print(f"dB ahead of JPEG at {', '.join(map(str, RATES))} bit/px of whole files (bare: without headers)")
@@ -94,7 +94,7 @@ def main() -> None:
         mean = [float(np.nanmean(column)) if np.isfinite(column).any() else np.nan for column in columns]
         counts = [int(np.isfinite(column).sum()) for column in columns]
         print(f"mean over {len(table)} images, ahead of {rival:10s} {said(mean)}   of {counts} images")
-    gains = [_rates.curve_gain(each["this model"], each["JPEG"]) for each in found.values()]
+    gains = [rates.curve_gain(each["this model"], each["JPEG"]) for each in found.values()]
     print(
         f"mean over 0.2–1 bit/px: {np.nanmean(gains):+.2f} dB, least {np.nanmin(gains):+.2f}, most {np.nanmax(gains):+.2f}"
     )
@@ -109,9 +109,9 @@ def said(values: list[float]) -> str:
 def draw(run: Run, images: dict[str, NDArray[np.uint8]], found: Any, path: str) -> None:
     """The mean curves, and a cut-out as it is and at about 0.3 bits per pixel."""
     table = [
-        row for codec in next(iter(found.values())) for row in _rates._means(codec, [f[codec] for f in found.values()])
+        row for codec in next(iter(found.values())) for row in rates._means(codec, [f[codec] for f in found.values()])
     ]
-    figure = _rates._figure(table)
+    figure = rates._figure(table)
     figure.savefig(path, bbox_inches="tight", facecolor="white")
     from matplotlib.figure import Figure
 

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from pellucid import data
 from pellucid.data.batches import store
-from pellucid.data.embedded import photograph
+from pellucid.data.embedded.embedded import photograph
 
 
 def draw(folder: Path, images: int) -> None:

@@ -25,7 +25,7 @@ import pellucid
 from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.embedded import photograph
+from pellucid.data.embedded.embedded import photograph
 from pellucid.data.given import Arrays
 from pellucid.run import Run
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
 import pellucid
-from pellucid.lenses._agreement import kept, trustworthiness
 from pellucid.lenses._codes import chosen_layer, of_split
 from pellucid.lenses._index import Index
-from pellucid.lenses._maps import fit, place
-from pellucid.looking import sight_of
+from pellucid.lenses.embedding.agreement import kept, trustworthiness
+from pellucid.lenses.embedding.maps import fit, place
+from pellucid.looking.looking import sight_of
 from pellucid.run import Run
 
 K, PERPLEXITY, SEED = 10, 30.0, 0

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pellucid.lenses import Sight, guarded
-from pellucid.lenses._incremental import Incremental
 from pellucid.lenses.occlusion import Occlusion
-from pellucid.sights import middle
+from pellucid.lenses.occlusion.incremental import Incremental
+from pellucid.looking.sights import middle
 
 SIDE, PATCH, STRIDE = 224, 16, 4
 FEWER = 16  # px, the stride at which Captum is tuned and the plain loop is timed

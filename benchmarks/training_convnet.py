@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.targets import Label
 from pellucid.inference import evaluate
-from pellucid.training import train
+from pellucid.training.training import train
 
 BATCH = 128
 

@@ -28,7 +28,7 @@ from torchvision import datasets, transforms
 
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.models.autoencoder import Autoencoder
-from pellucid.training import train
+from pellucid.training.training import train
 
 BATCH, SIGMA, RATE = 128, 0.5, 1e-3
 

@@ -16,7 +16,7 @@ from _timing import report
 
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.targets import Label
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 def main() -> None:

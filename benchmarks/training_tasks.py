@@ -26,10 +26,10 @@ from torch import Tensor
 
 from pellucid.data.dataset import Batch, Dataset, Pixels, Split
 from pellucid.data.draws import Draws
-from pellucid.models import building
-from pellucid.recipe import Recipe
-from pellucid.settings import Settings
-from pellucid.training import train
+from pellucid.models import _building
+from pellucid.training.recipe import Recipe
+from pellucid.training.settings import Settings
+from pellucid.training.training import train
 
 CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {  # title: task, model, side in px, options
     "inpaint, U-Net with gated convolutions": ("inpaint", "unet", 64, {"widths": (16, 32, 64), "convolution": "gated"}),
@@ -55,7 +55,7 @@ def bare(task: str, model_name: str, side: int, options: dict[str, Any], images:
     dataset = asked.read(drawn(images))
     description = {"name": settings.model, "channels": asked.inputs(dataset), "size": [side, side]}
     description |= {"outputs": asked.outputs(dataset, (side, side)), "options": dict(settings.model_options)}
-    model = building.build(description).train()
+    model = _building.build(description).train()
     model.to(memory_format=recipe.memory_format(model))
     optimizers = {id(player): recipe.make_optimizer(player) for player in asked.players(model).values()}
     bf16 = recipe.bfloat16(model, torch.device("cpu"))

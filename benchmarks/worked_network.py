@@ -29,8 +29,8 @@ RIVALS = {"pellucid.worked": "numpy", "PyTorch": "torch", "PyTorch, fused SGD": 
 
 
 def with_numpy(x: np.ndarray, y: np.ndarray, batch: int) -> Callable[[], object]:
-    from pellucid.worked.network import Network
-    from pellucid.worked.network_training import train
+    from pellucid.worked.network.network import Network
+    from pellucid.worked.network.training import train
 
     network = Network((x.shape[1], HIDDEN, CLASSES), "relu", dtype=np.float32)
     return lambda: train(network, x, y, epochs=1, batch_size=batch, rate=RATE, measured=False)
@@ -110,7 +110,7 @@ def main() -> None:
     if asked.serve:
         serve(asked.serve[0], asked.serve[1], int(asked.serve[2]))
         return
-    from pellucid.data import glyphs
+    from pellucid.data.embedded import glyphs
 
     split = glyphs.draw(variants=-(-asked.images // 504)).splits["train"]  # 36 classes in 14 fonts
     x = np.asarray(split.images.array).reshape(len(split), -1)[: asked.images].astype(np.float32) / 255

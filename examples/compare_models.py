@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pellucid
-from pellucid.showing import compared
+from pellucid.cli.printing import compared
 
 
 def main(folder: str = "runs/compare-models") -> None:

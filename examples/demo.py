@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pellucid
-from pellucid.showing import measured, trained
+from pellucid.cli.printing import measured, trained
 
 
 def main(folder: str = "runs") -> None:

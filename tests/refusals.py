@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 
 __all__ = ["contents", "refused", "small_disk"]
 

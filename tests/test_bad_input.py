@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from refusals import contents, refused, small_disk
 
-from pellucid import commands
-from pellucid.cli import main
+from pellucid.cli import commands
+from pellucid.cli.cli import main
 from pellucid.run import Run
 
 TRAIN = ["train", "classify", "--data", "digits", "--model", "mlp", "--hidden", "24", "--epochs", "2"]

@@ -16,10 +16,10 @@ from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
 from pellucid.inference import evaluate, predict
-from pellucid.models import building
-from pellucid.recipe import Recipe
+from pellucid.models import _building
 from pellucid.run import Run, load
-from pellucid.training import train
+from pellucid.training.recipe import Recipe
+from pellucid.training.training import train
 
 # models that need larger images, or a name, than the others; every other option keeps its default
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def test_every_task_with_every_model_that_fits(tmp_path: Path, task: str, model:
         whole, part = getattr(answers, field.name), getattr(single, field.name)
         if isinstance(whole, torch.Tensor):
             torch.testing.assert_close(whole[1:2], part, rtol=1e-4, atol=1e-5)
-    assert building.describe(one)["name"] == model
+    assert _building.describe(one)["name"] == model
     assert made.task.evidence(one(images)).shape == (4,)
 
 
@@ -167,4 +167,4 @@ def test_no_two_owners_of_options_share_a_name() -> None:
         of_task = {field.name for field in dataclasses.fields(_catalog.find("tasks", task))}  # type: ignore[arg-type]
         assert not of_task & of_recipe
         for model in MODELS:
-            assert not set(building.options(model)) & (of_task | of_recipe), (task, model)
+            assert not set(_building.options(model)) & (of_task | of_recipe), (task, model)

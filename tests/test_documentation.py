@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from pellucid.binding import bind
-from pellucid.cli import COMMANDS, main
+from pellucid.cli.binding import bind
+from pellucid.cli.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -110,7 +110,8 @@ def test_every_command_and_task_is_documented() -> None:
 
 def test_every_option_that_a_page_names_exists() -> None:
     """Options in running text, such as `--level`, belong to some command."""
-    from pellucid import _catalog, commands, options
+    from pellucid import _catalog
+    from pellucid.cli import commands, options
 
     groups = [
         group for task in _catalog.names("tasks") for group in options.of_training(task, _catalog.names("models"))

@@ -14,9 +14,9 @@ from torch import nn
 
 from pellucid.errors import UsageError
 from pellucid.merging import groups, merge
-from pellucid.models import building
+from pellucid.models import _building
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 DENSE = {"name": "autoencoder", "channels": 1, "outputs": 1, "size": [8, 8],
          "options": {"encoder": [6, 5], "activation": "sigmoid"}}  # fmt: skip
@@ -27,7 +27,7 @@ CONVOLUTIONAL = {"name": "embedding_autoencoder", "channels": 3, "outputs": 3, "
 def twinned(description: dict[str, Any]) -> Any:
     """A model whose second filter of each layer is its first."""
     torch.manual_seed(0)
-    model: Any = building.build(description)
+    model: Any = _building.build(description)
     with torch.no_grad():
         for layer in model.encoder:
             if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight is not list(model.encoder.parameters())[-2]:
@@ -45,8 +45,8 @@ def test_twins_are_joined_without_any_change_of_the_answer(description: dict[str
     small = model.merged(found)
     images = torch.rand(4, description["channels"], *description["size"])
     torch.testing.assert_close(small(images), model(images), rtol=1e-4, atol=1e-5)
-    assert building.parameter_count(small) < building.parameter_count(model)
-    again = building.build(building.describe(small))
+    assert _building.parameter_count(small) < _building.parameter_count(model)
+    again = _building.build(_building.describe(small))
     again.load_state_dict(small.state_dict())
     torch.testing.assert_close(again(images), small(images))
 
@@ -78,7 +78,7 @@ def test_merging_goes_on_until_nothing_merges(tmp_path: Path) -> None:
     last = rows[-1]
     assert last.rounds >= 1
     assert last.filters < 24
-    model: Any = building.build(json.loads((last.run / "run.json").read_text())["model"])
+    model: Any = _building.build(json.loads((last.run / "run.json").read_text())["model"])
     assert len(model.filters()["encoder.1"]) == last.filters
     weights = {name: weight.detach().numpy() for name, weight in Run(last.run).model("last").filters().items()}  # type: ignore[operator]
     assert all(len(groups(weight, 0.1)) == len(weight) for weight in weights.values()), "something still merges"

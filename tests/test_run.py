@@ -19,7 +19,7 @@ from pellucid.errors import RunError, UsageError
 from pellucid.files import write_atomically, write_json
 from pellucid.inference import evaluate, predict
 from pellucid.run import FORMAT, Run, command_line, load
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 @pytest.fixture(scope="module")

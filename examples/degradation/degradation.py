@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 import pellucid
+from pellucid.cli.printing import compared
 from pellucid.data import open as open_data
-from pellucid.showing import compared
 
 COLOURS = ("#56b4e9", "#d55e00", "#009e73", "#cc79a7")  # by depth
 

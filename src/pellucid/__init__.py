@@ -21,33 +21,33 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pellucid._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from pellucid.comparison import compare, sweep
+    from pellucid.comparison.comparison import compare, sweep
     from pellucid.exporting import export
     from pellucid.inference import evaluate, predict
-    from pellucid.looking import look
+    from pellucid.looking.looking import look
     from pellucid.merging import merge
-    from pellucid.reporting import report
+    from pellucid.reporting.reporting import report
     from pellucid.run import Run, load
-    from pellucid.training import train
-
-__version__ = "0.1.0"
+    from pellucid.training.training import train
 
 __all__ = ["Run", "compare", "evaluate", "export", "load", "look", "merge", "predict", "report", "sweep", "train"]
 
 # name -> module: torch takes seconds to import, so that nothing is imported before it is asked for (PEP 562)
 _HOME = {
     "Run": "run",
-    "compare": "comparison",
+    "compare": "comparison.comparison",
     "evaluate": "inference",
     "export": "exporting",
     "load": "run",
-    "look": "looking",
+    "look": "looking.looking",
     "merge": "merging",
     "predict": "inference",
-    "report": "reporting",
-    "sweep": "comparison",
-    "train": "training",
+    "report": "reporting.reporting",
+    "sweep": "comparison.comparison",
+    "train": "training.training",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 
 __all__: list[str] = []
 

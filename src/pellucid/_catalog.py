@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder is a catalogue: the file name is the public name, the file's one public class is the member."""
+"""A folder is a catalogue: a file's or an inner folder's name is the public name, its one public class is the member."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 
 from pellucid.errors import UnknownNameError
 
-__all__ = ["find", "names"]
+__all__ = ["find", "names", "source"]
 
 _SINGULAR = {"tasks": "task", "models": "model", "lenses": "lens"}
-_MACHINERY = {"building"}  # models.building makes members and is none
 
 
 def names(folder: str) -> list[str]:
@@ -22,7 +21,18 @@ def names(folder: str) -> list[str]:
     True
     """
     here = Path(__file__).parent / folder
-    return sorted(file.stem for file in here.glob("*.py") if file.stem[0] != "_" and file.stem not in _MACHINERY)
+    members = [*here.glob("*.py"), *(face.parent for face in here.glob("*/__init__.py"))]
+    return sorted(member.stem for member in members if member.stem[0] != "_")
+
+
+def source(folder: str, name: str) -> Path:
+    """The file that holds a member's class: `NAME.py`, or `NAME/NAME.py` where the member is a folder.
+
+    >>> source("models", "mlp").name, source("tasks", "cluster").parent.name
+    ('mlp.py', 'cluster')
+    """
+    here = Path(__file__).parent / folder
+    return here / name / f"{name}.py" if (here / name).is_dir() else here / f"{name}.py"
 
 
 def find(folder: str, name: str) -> type:
@@ -35,10 +45,11 @@ def find(folder: str, name: str) -> type:
     if key not in names(folder):
         raise UnknownNameError(_SINGULAR[folder], name, names(folder))
     module = importlib.import_module(f"pellucid.{folder}.{key}")
+    homes = (module.__name__, f"{module.__name__}.{key}")  # a folder's face exports the class of the file of its name
     found = [
         member
         for title, member in vars(module).items()
-        if inspect.isclass(member) and member.__module__ == module.__name__ and title in module.__all__
+        if inspect.isclass(member) and member.__module__ in homes and title in module.__all__
     ]
     if len(found) != 1:
         raise ImportError(f"{module.__name__}.__all__ names {len(found)} classes; a member's file names exactly one")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
-import pellucid
+from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import write_atomically
 from pellucid.run import Run
@@ -168,7 +168,7 @@ def _facts(run: Run, free: bool) -> dict[str, str]:
         "task options": json.dumps(run.info["task"]["options"]),
         "classes": json.dumps(run.classes, ensure_ascii=False),
         "trained on": f"{run.size[0]}x{run.size[1]} px",
-        "written by": f"pellucid {pellucid.__version__}",
+        "written by": f"pellucid {__version__}",
     }
 
 

@@ -17,13 +17,13 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.answers import Answers, picture_names
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import Given, gather
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import write_atomically, write_json
+from pellucid.predictions import Answers, picture_names
 from pellucid.run import Run
 from pellucid.tasks import Measure, Records, Survey, Task
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from pellucid.errors import RunError, UsageError
 from pellucid.files import make_folder, write_atomically, write_json
 from pellucid.inference import evaluate
-from pellucid.models import building
-from pellucid.recipe import Recipe
+from pellucid.models import _building
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.recipe import Recipe
+from pellucid.training.training import train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,7 +161,7 @@ def _train_on(run: Run, model: nn.Module, path: Path, epochs: int, progress: boo
         for name, value in run.info["recipe"].items()
         if name in default and value != default[name]
     }
-    options = {**building.describe(model)["options"], **changed, "size": run.size, "epochs": epochs, "warmup": None}
+    options = {**_building.describe(model)["options"], **changed, "size": run.size, "epochs": epochs, "warmup": None}
     return train(
         run.task, run.data(), run.info["model"]["name"], path, progress=progress, weights=model.state_dict(), **options
     )
@@ -177,7 +177,7 @@ def _row(threshold: float, before: nn.Module, after: nn.Module, rounds: int, run
         threshold=threshold,
         kept={name: (len(old[name]), len(new[name])) for name in old},
         rounds=rounds,
-        parameters=building.parameter_count(after),
+        parameters=_building.parameter_count(after),
         loss=float(last["loss"]),
         main=measure.get("value"),
         run=run.path,

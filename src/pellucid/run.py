@@ -103,7 +103,7 @@ class Run:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
         from safetensors.torch import load_file
 
-        from pellucid.models.building import build
+        from pellucid.models._building import build
 
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
@@ -177,7 +177,7 @@ def load(path: str | Path) -> Run | nn.Module:
     """
     owner = str(path).split("/")[0]
     if owner in ("torchvision", "timm", "efficientnet_lite0") and not Path(path).exists():
-        from pellucid.models.building import load_external
+        from pellucid.models._building import load_external
 
         external: nn.Module = load_external(str(path))
         return external

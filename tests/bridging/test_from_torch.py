@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.bridging_worksheet import from_torch, parameter_names
+from pellucid.bridging.worksheet import from_torch, parameter_names
 from pellucid.errors import DataError, PellucidError, UsageError
-from pellucid.worked.arrays import component
+from pellucid.worked.notation.arrays import component
 
 ACTIVATIONS: list[Callable[[], nn.Module]] = [
     nn.ReLU,

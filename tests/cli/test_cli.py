@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pellucid import _catalog, listing
-from pellucid.cli import COMMANDS, main
+from pellucid import _catalog
+from pellucid.cli import listing
+from pellucid.cli.cli import COMMANDS, main
 
 TRAIN = ["train", "classify", "--data", "digits", "--model", "mlp", "--hidden", "24", "--epochs", "4", "--seed", "3"]
 
@@ -80,7 +81,7 @@ def test_help_shows_the_options_of_what_is_named(
 
 @pytest.mark.parametrize("task", _catalog.names("tasks"))
 def test_every_option_says_what_it_is(task: str) -> None:
-    from pellucid.options import of_training
+    from pellucid.cli.options import of_training
 
     silent = [
         f"{group.title}: {flag.written}"
@@ -180,7 +181,7 @@ def test_list(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_imports_no_torch() -> None:
-    code = "import sys; from pellucid.cli import main; main(['list']); assert 'torch' not in sys.modules"
+    code = "import sys; from pellucid.cli.cli import main; main(['list']); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.cli.flags import Flag, Group, is_option, parse
+from pellucid.cli.options import of_class, of_function, texts
 from pellucid.errors import UsageError
-from pellucid.flags import Flag, Group, is_option, parse
-from pellucid.options import of_class, of_function, texts
 from pellucid.run import command_line
 
 FLAGS = [

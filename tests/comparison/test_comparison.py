@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from pellucid.comparison import compare, sweep
-from pellucid.difference import Difference, paired, unpaired
+from pellucid.comparison.comparison import compare, sweep
+from pellucid.comparison.difference import Difference, paired, unpaired
+from pellucid.comparison.table import Comparison
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.run import Run
-from pellucid.sidebyside import Comparison
-from pellucid.training import train
+from pellucid.training.training import train
 
 QUICK: dict[str, Any] = {"hidden": (8,), "limit": 256, "device": "cpu", "progress": False}
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from refusals import refused, small_disk
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.run import Run
 
 

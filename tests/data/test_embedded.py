@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.data import Dataset, embedded, glyphs, open, scenes
+from pellucid.data import Dataset, open
+from pellucid.data.embedded import embedded, glyphs, scenes
 from pellucid.data.targets import Boxes, Label, Mask, Points
 from pellucid.errors import UnknownNameError
 
@@ -45,7 +46,7 @@ def test_no_image_stands_in_two_splits(loaded: dict[str, Dataset], name: str) ->
 def test_another_process_draws_the_same_datasets() -> None:
     """Two processes hash strings with other seeds; contents and splits must not depend on it."""
     counts = {"train": 20, "val": 5, "test": 5}
-    command = f"from pellucid.data import glyphs, scenes; print(glyphs.draw(1).fingerprint, scenes.draw({counts}).fingerprint)"
+    command = f"from pellucid.data.embedded import glyphs, scenes; print(glyphs.draw(1).fingerprint, scenes.draw({counts}).fingerprint)"
     told = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.split()
     assert told == [glyphs.draw(1).fingerprint, scenes.draw(counts).fingerprint]
 

@@ -334,7 +334,7 @@ def test_the_hub_without_a_network(tmp_path: Path) -> None:
         "import socket, sys\n"
         "def nowhere(*more, **named): raise socket.gaierror('no network')\n"
         "socket.getaddrinfo = nowhere\n"
-        "from pellucid.cli import main\n"
+        "from pellucid.cli.cli import main\n"
         "sys.exit(main(['data', sys.argv[1]]))"
     )
     proxies = ("http_proxy", "https_proxy", "all_proxy")

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 from pellucid.errors import UsageError
 from pellucid.inference import predict
 from pellucid.lenses import Labelled, Sight
-from pellucid.lenses._attacks import attack, magnitude, quantised, random_start, threshold, wilson
 from pellucid.lenses.adversarial import Adversarial
-from pellucid.looking import look
+from pellucid.lenses.adversarial.attacks import attack, magnitude, quantised, random_start, threshold, wilson
+from pellucid.looking.looking import look
 from pellucid.run import load
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 class Small(nn.Module):
@@ -229,7 +229,7 @@ def test_a_runs_test_images_and_its_saved_files(tmp_path: Path) -> None:
 
 
 def run_batch(run: Any) -> Iterator[Labelled]:
-    from pellucid.looking import sight_of
+    from pellucid.looking.looking import sight_of
 
     batches = sight_of(run).batches
     assert batches is not None

@@ -14,14 +14,14 @@ from matplotlib.text import Text
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import pellucid.lenses.attribution as lens
+import pellucid.lenses.attribution.attribution as lens
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses import Sight, _attribution_checks
-from pellucid.lenses._attribution_checks import cascade, deletion, rank_correlation, similarity, weighted_layers
-from pellucid.lenses._attribution_maps import METHODS, Asked, attributed
-from pellucid.lenses.attribution import Attribution
+from pellucid.lenses import Sight
+from pellucid.lenses.attribution import Attribution, checks
+from pellucid.lenses.attribution.checks import cascade, deletion, rank_correlation, similarity, weighted_layers
+from pellucid.lenses.attribution.maps import METHODS, Asked, attributed
 from pellucid.lenses.guided_backprop import GuidedBackprop
-from pellucid.looking import look
+from pellucid.looking.looking import look
 from pellucid.run import load
 
 FINE = [name for name, method in METHODS.items() if method.fine]
@@ -342,7 +342,7 @@ def test_without_captum_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("pellucid.lenses._attribution_maps.importlib.import_module", missing)
+    monkeypatch.setattr("pellucid.lenses.attribution.maps.importlib.import_module", missing)
     sight = Sight(model=Net().eval(), images=images(1))
     with pytest.raises(UsageError, match=r"pellucid\[attribution\]"):
         quick("saliency").look(sight)
@@ -390,7 +390,7 @@ def test_guided_backprop_of_a_cat_needs_no_weights_and_saliency_does(
 ) -> None:
     from skimage import data
 
-    monkeypatch.setattr(_attribution_checks, "_ORDERS", 1)
+    monkeypatch.setattr(checks, "_ORDERS", 1)
     model = load("efficientnet_lite0")
     found = {}
     for method in ("guided_backprop", "saliency"):

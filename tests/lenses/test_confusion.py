@@ -24,11 +24,11 @@ from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
 from pellucid.lenses import Labelled, Sight, View
-from pellucid.lenses._confused import likeness_order, shares
 from pellucid.lenses.confusion import Confusion
-from pellucid.looking import look
+from pellucid.lenses.confusion.pairs import likeness_order, shares
+from pellucid.looking.looking import look
 from pellucid.tasks.classify import Classify
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 def sight(n: int = 200, classes: tuple[str, ...] = ("a", "b", "c", "d"), seed: int = 0) -> Sight:

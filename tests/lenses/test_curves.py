@@ -14,11 +14,11 @@ import pytest
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.lenses import Sight
-from pellucid.lenses._regions import regions
-from pellucid.lenses._verdict import RULES, verdict
 from pellucid.lenses.curves import Curves
-from pellucid.looking import look
-from pellucid.training import train
+from pellucid.lenses.curves.regions import regions
+from pellucid.lenses.curves.verdict import RULES, verdict
+from pellucid.looking.looking import look
+from pellucid.training.training import train
 
 EPOCHS, STEPS = 20, 20  # rows of training an epoch
 Course = Callable[[float], float]

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.lenses import Labelled, Sight
-from pellucid.lenses._agreement import kept, trustworthiness
 from pellucid.lenses._codes import chosen_layer, of_images
 from pellucid.lenses._index import Index
-from pellucid.lenses._maps import Map, fit, place
 from pellucid.lenses.embedding import Embedding
-from pellucid.looking import look
+from pellucid.lenses.embedding.agreement import kept, trustworthiness
+from pellucid.lenses.embedding.maps import Map, fit, place
+from pellucid.looking.looking import look
 
 KINDS = np.repeat(np.arange(3), 50)
 

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import Sight
-from pellucid.lenses._filter_layers import Reader, chosen, first_layer
-from pellucid.lenses._filter_search import peaks
-from pellucid.lenses._receptive import support
 from pellucid.lenses.filters import Filters
-from pellucid.looking import look
-from pellucid.models import building
+from pellucid.lenses.filters.layers import Reader, chosen, first_layer
+from pellucid.lenses.filters.receptive import support
+from pellucid.lenses.filters.search import peaks
+from pellucid.looking.looking import look
+from pellucid.models import _building
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 class Skip(nn.Module):
@@ -246,7 +246,7 @@ def test_a_runs_page(run: Run) -> None:
 
 
 def test_maps_are_what_goes_through_the_model(run: Run) -> None:
-    from pellucid.looking import sight_of
+    from pellucid.looking.looking import sight_of
 
     sight = sight_of(run)
     assert sight.images is not None
@@ -260,7 +260,7 @@ def test_maps_are_what_goes_through_the_model(run: Run) -> None:
 
 @pytest.mark.parametrize("planes", [1, 3])
 def test_dense_first_layers_are_pictures_of_the_image(planes: int) -> None:
-    model = building.build(
+    model = _building.build(
         {"name": "mlp", "channels": planes, "outputs": 4, "size": [5, 6], "options": {"hidden": [7]}}
     ).eval()
     view = Filters(top=2).look(Sight(model=model, images=torch.rand(4, planes, 5, 6)))

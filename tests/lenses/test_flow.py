@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.lenses import Labelled, Sight, Trial
-from pellucid.lenses._flow_moments import Question, followed
-from pellucid.lenses._flow_rules import DEAD, RANGE, help_for, named, reading, told
-from pellucid.lenses._flow_sizes import Profile, measured, prepared
+from pellucid.lenses.flow.moments import Question, followed
+from pellucid.lenses.flow.rules import DEAD, RANGE, help_for, named, reading, told
+from pellucid.lenses.flow.sizes import Profile, measured, prepared
 
 
 def chain(weights: Sequence[float], activation: Callable[[], nn.Module] = nn.Identity) -> nn.Sequential:

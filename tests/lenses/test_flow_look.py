@@ -15,14 +15,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pellucid import sights
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import Sight, View
-from pellucid.lenses._flow_moments import question
 from pellucid.lenses.flow import Flow
-from pellucid.looking import look, sight_of
+from pellucid.lenses.flow.moments import question
+from pellucid.looking import sights
+from pellucid.looking.looking import look, sight_of
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 HIDDEN = (16, 16, 16, 16, 16, 16)
 DEEP: dict[str, Any] = {"hidden": HIDDEN, "device": "cpu", "batch_size": 32}
@@ -171,7 +171,7 @@ def test_other_tasks_have_their_own_loss(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_degradation_experiment_in_little(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two networks of 8 and two of 14 layers; a second call only draws again."""
-    file = Path(__file__).parents[1] / "examples" / "degradation" / "degradation.py"
+    file = Path(__file__).parents[2] / "examples" / "degradation" / "degradation.py"
     main = runpy.run_path(str(file))["main"]
     words = [str(tmp_path), "--depths", "8", "14", "--widths", "4", "4", "8", "--epochs", "2", "--limit", "256"]
     main(words)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid import sights
 from pellucid.errors import UsageError
 from pellucid.lenses import Sight, Trial
-from pellucid.lenses._rate_range import Running, both_ways, limit, told
 from pellucid.lenses.learning_rate import LearningRate
-from pellucid.looking import look, sight_of
-from pellucid.training import train
+from pellucid.lenses.learning_rate.range import Running, both_ways, limit, told
+from pellucid.looking import sights
+from pellucid.looking.looking import look, sight_of
+from pellucid.training.training import train
 
 
 def descent(curvature: Tensor, start: Tensor, rate: float = 0.1, noise: float = 0.0) -> Callable[[], Trial]:

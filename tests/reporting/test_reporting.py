@@ -18,10 +18,10 @@ from sklearn.metrics import confusion_matrix
 
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
-from pellucid.looking import look, sight_of
-from pellucid.reporting import report
+from pellucid.looking.looking import look, sight_of
+from pellucid.reporting.reporting import report
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 HOSTILE = ("<script>alert(1)</script>", "$\\frac{\"'><img src=http://evil.example/x onerror=alert(2)>")
 

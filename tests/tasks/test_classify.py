@@ -272,7 +272,7 @@ def test_baselines_on_digits_agree_with_scikit_learn() -> None:
 
 
 def test_baselines_say_how_many_images_they_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.tasks.classify._BASELINE_IMAGES", 1000)
+    monkeypatch.setattr("pellucid.tasks.classify.classify._BASELINE_IMAGES", 1000)
     data = open_data("digits")
     found = Classify().baselines(data.splits["train"], data.splits["test"], (8, 8))
     assert list(found)[1:] == ["5 nearest neighbours (1,000 images)", "logistic regression (1,000 images)"]

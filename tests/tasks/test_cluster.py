@@ -18,14 +18,13 @@ from pellucid.data.splitting import finish
 from pellucid.data.targets import Label
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
-from pellucid.models import building
+from pellucid.models import _building
 from pellucid.models._kept import Kept
 from pellucid.run import Run
-from pellucid.tasks import _embedding
-from pellucid.tasks._cluster_asking import ClusterAsking
-from pellucid.tasks._embedding import Views
-from pellucid.tasks.cluster import Cluster
-from pellucid.training import train
+from pellucid.tasks.cluster import Cluster, training
+from pellucid.tasks.cluster.options import ClusterAsking
+from pellucid.tasks.cluster.training import Views
+from pellucid.training.training import train
 
 SMALL = {"widths": (4, 8), "latent": 4, "progress": False, "device": "cpu", "batch_size": 32, "checkpoint": 1e9}
 
@@ -87,7 +86,7 @@ def test_the_joint_method_draws_codes_to_their_centres(tmp_path: Path) -> None:
         made = train("cluster", dataset(), None, tmp_path / str(pull), method="joint", pull=pull, clusters=3, epochs=12,
                      pretrain=0.34, lr=5e-3, schedule="constant", **SMALL)  # fmt: skip
         with torch.no_grad():
-            codes = _embedding.codes_of(made.model(), images, unit=False)
+            codes = training.codes_of(made.model(), images, unit=False)
         within = sum((codes[kinds == k] - codes[kinds == k].mean(0)).square().sum() for k in range(3))
         shares.append(float(within / (codes - codes.mean(0)).square().sum()))
     assert shares[1] < 0.5 * shares[0], shares
@@ -100,7 +99,7 @@ def test_the_last_weights_are_kept_whatever_the_validation_says(run: Run) -> Non
 
 
 def test_a_resumed_training_ends_where_the_whole_one_does(run: Run, tmp_path: Path) -> None:
-    from pellucid import training
+    from pellucid.training import training
 
     def stopped_after(steps: int) -> Any:
         original = training.Session.save
@@ -182,7 +181,7 @@ def test_an_image_is_to_have_the_shares_of_its_neighbours() -> None:
     centres = torch.stack([turned.cos(), turned.sin()], 1)
     kept, places = Kept(), torch.randperm(80, generator=torch.Generator().manual_seed(0))
     kept.put(centres=centres)
-    _embedding._aim(kept, codes, places, True, last=False)
+    training._aim(kept, codes, places, True, last=False)
     shares = kept["shares"][places]
     own = (codes @ centres.T / 0.1).softmax(1)
     assert own[40, 1] < 0.5 < shares[40, 1]
@@ -192,7 +191,7 @@ def test_an_image_is_to_have_the_shares_of_its_neighbours() -> None:
     torch.testing.assert_close(shares, expected / expected.sum(1, keepdim=True), rtol=1e-3, atol=1e-4)
     means = torch.stack([(shares[:, [k]] * codes).sum(0) for k in range(2)])
     torch.testing.assert_close(kept["centres"], means / means.norm(dim=1, keepdim=True))
-    _embedding._aim(kept, codes, places, True, last=True)
+    training._aim(kept, codes, places, True, last=True)
     assert "shares" not in kept
 
 
@@ -204,7 +203,7 @@ def test_the_parts_of_the_loss_by_hand() -> None:
     for i in range(6):
         alike = torch.exp(code @ code[i] / 0.3)
         terms.append(-torch.log(alike[(i + 3) % 6] / (alike.sum() - alike[i])))
-    torch.testing.assert_close(_embedding._contrast(code, 3), torch.stack(terms).mean())
+    torch.testing.assert_close(training._contrast(code, 3), torch.stack(terms).mean())
     centres, shares = torch.nn.functional.normalize(torch.randn(2, 4), dim=1), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
 
     class Drawn:
@@ -214,7 +213,7 @@ def test_the_parts_of_the_loss_by_hand() -> None:
     for i in range(4):  # images 1 and 0, in two views each, at the places 3 and 4
         likely = torch.exp(-((code[i] - centres) ** 2).sum(1) / 0.2)
         terms.append(-(shares[1 - i % 2] * (likely / likely.sum()).log()).sum())
-    found = _embedding._divergence(Drawn, code[:4], torch.tensor([3, 4]), True)
+    found = training._divergence(Drawn, code[:4], torch.tensor([3, 4]), True)
     torch.testing.assert_close(found, torch.stack(terms).mean())
 
     class Inner:
@@ -223,11 +222,9 @@ def test_the_parts_of_the_loss_by_hand() -> None:
 
     nearest = torch.cdist(code, Inner.kept["centres"]).square().amin(1).mean()
     spread = (code - code.mean(0)).square().sum(1).mean()
-    torch.testing.assert_close(_embedding._scatter(Inner, code, False), nearest / spread)
+    torch.testing.assert_close(training._scatter(Inner, code, False), nearest / spread)
     Inner.kept["centres"] *= 3
-    torch.testing.assert_close(
-        _embedding._scatter(Inner, code * 3, False), nearest / spread
-    )  # free of the codes' scale
+    torch.testing.assert_close(training._scatter(Inner, code * 3, False), nearest / spread)  # free of the codes' scale
 
 
 def test_training_sees_two_views_and_evaluation_the_image() -> None:
@@ -295,8 +292,8 @@ def test_a_sparse_code_must_lie_between_0_and_1() -> None:
     options = {"encoder": [8], "sparsity": 0.1}
     what = {"name": "autoencoder", "channels": 1, "outputs": 1, "size": [4, 4], "options": options}
     with pytest.raises(UsageError, match=r"sparsity=0.1: needs a code between 0 and 1; give --activation sigmoid."):
-        building.build(what)
-    model: Any = building.build({**what, "options": {**options, "activation": "sigmoid"}})
+        _building.build(what)
+    model: Any = _building.build({**what, "options": {**options, "activation": "sigmoid"}})
     code = torch.full((5, 8), 0.05)
     assert float(model.penalty(code)) == pytest.approx(0, abs=1e-6)
     expected = 8 * 0.1 * (0.05 * np.log(0.05 / 0.2) + 0.95 * np.log(0.95 / 0.8))

@@ -13,8 +13,8 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 
 from pellucid.errors import UsageError
-from pellucid.tasks import _cluster_dendrogram
-from pellucid.tasks._hierarchy import Tree
+from pellucid.tasks.cluster import dendrogram
+from pellucid.tasks.cluster.hierarchy import Tree
 
 CODES = np.random.default_rng(0).normal(size=(80, 5))
 LINKAGES = ["ward", "average", "complete"]
@@ -73,7 +73,7 @@ def test_two_thousand_images_take_less_than_ten_seconds() -> None:
     codes, pictures = rng.normal(size=(2000, 10)), torch.rand(2000, 1, 28, 28)
     begun = time.process_time()
     tree = Tree(codes, "ward")
-    figure = _cluster_dendrogram.draw(tree, tree.cut(10), pictures)
+    figure = dendrogram.draw(tree, tree.cut(10), pictures)
     figure.canvas.draw()
     assert time.process_time() - begun < 10
     # every drawn node carries a picture: 23 mergers, and up to three members below each of 24 branches
@@ -81,5 +81,5 @@ def test_two_thousand_images_take_less_than_ten_seconds() -> None:
 
 
 def test_a_tree_of_two_can_be_drawn() -> None:
-    figure = _cluster_dendrogram.draw(Tree(np.eye(2), "average"), np.array([0, 1]), torch.rand(2, 3, 4, 4))
+    figure = dendrogram.draw(Tree(np.eye(2), "average"), np.array([0, 1]), torch.rand(2, 3, 4, 4))
     assert len(figure.axes) == 1 + 1 + 2

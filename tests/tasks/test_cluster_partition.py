@@ -11,8 +11,9 @@ import torch
 from sklearn import metrics
 from sklearn.mixture import GaussianMixture
 
-from pellucid.tasks import _clustering, _partition
-from pellucid.tasks._cluster_measures import details, per_image, summary
+from pellucid.tasks.cluster import methods
+from pellucid.tasks.cluster import metrics as partition
+from pellucid.tasks.cluster.summary import details, per_image, summary
 
 RNG = np.random.default_rng(0)
 
@@ -25,12 +26,12 @@ def blobs(places: list[tuple[float, float]], each: int = 60, width: float = 0.3)
 @pytest.mark.parametrize(("k", "classes"), [(4, 4), (5, 3), (3, 5)])
 def test_accuracy_is_that_of_the_best_matching_of_all(k: int, classes: int) -> None:
     table = RNG.integers(0, 20, (k, classes))
-    found = _partition.accuracies(table[None])[0]
+    found = partition.accuracies(table[None])[0]
     small, large = sorted((k, classes))
     tall = table if k <= classes else table.T
     best = max(sum(tall[i, j] for i, j in enumerate(way)) for way in itertools.permutations(range(large), small))
     assert found == pytest.approx(best / table.sum())
-    match = _partition.matching(table)
+    match = partition.matching(table)
     assert (match >= 0).sum() == small
     assert len(set(match[match >= 0])) == small
 
@@ -39,42 +40,42 @@ def test_accuracy_is_that_of_the_best_matching_of_all(k: int, classes: int) -> N
 def test_agreement_is_what_scikit_learn_finds(k: int) -> None:
     labels = RNG.integers(0, 6, 400)
     clusters = np.where(RNG.random(400) < 0.6, labels % k, RNG.integers(0, k, 400))
-    table = _partition.contingency(clusters, labels, k, 6)[None]
-    assert _partition.mutual_information(table)[0] == pytest.approx(
+    table = partition.contingency(clusters, labels, k, 6)[None]
+    assert partition.mutual_information(table)[0] == pytest.approx(
         metrics.normalized_mutual_info_score(labels, clusters)
     )
-    assert _partition.adjusted_rand(table)[0] == pytest.approx(metrics.adjusted_rand_score(labels, clusters))
-    assert _partition.purities(table)[0] == pytest.approx(np.max(table[0], axis=1).sum() / 400)
+    assert partition.adjusted_rand(table)[0] == pytest.approx(metrics.adjusted_rand_score(labels, clusters))
+    assert partition.purities(table)[0] == pytest.approx(np.max(table[0], axis=1).sum() / 400)
 
 
 def test_names_of_clusters_do_not_matter() -> None:
     table = RNG.integers(0, 30, (6, 6))
     turned = table[RNG.permutation(6)]
     for rule in (
-        _partition.accuracies,
-        _partition.purities,
-        _partition.mutual_information,
-        _partition.adjusted_rand,
+        partition.accuracies,
+        partition.purities,
+        partition.mutual_information,
+        partition.adjusted_rand,
     ):
         assert rule(table[None])[0] == pytest.approx(rule(turned[None])[0])
 
 
 def test_many_tables_are_measured_as_each_alone() -> None:
     tables = RNG.integers(0, 30, (5, 3, 4))
-    for rule in (_partition.purities, _partition.mutual_information, _partition.adjusted_rand):
+    for rule in (partition.purities, partition.mutual_information, partition.adjusted_rand):
         np.testing.assert_allclose(rule(tables), [rule(one[None])[0] for one in tables])
 
 
 def test_silhouette_is_scikit_learns_and_nan_for_one_cluster() -> None:
     codes, clusters = blobs([(0, 0), (4, 4)]), np.repeat([0, 1], 60)
-    assert _partition.silhouette(codes, clusters) == pytest.approx(metrics.silhouette_score(codes, clusters))
-    assert np.isnan(_partition.silhouette(codes, np.zeros(120, int)))
+    assert partition.silhouette(codes, clusters) == pytest.approx(metrics.silhouette_score(codes, clusters))
+    assert np.isnan(partition.silhouette(codes, np.zeros(120, int)))
 
 
 def test_stability_is_one_for_renamed_and_near_zero_for_independent_partitions() -> None:
     one = RNG.integers(0, 5, 2000)
-    assert _partition.stability([one, (one + 2) % 5]).tolist() == [1.0]
-    assert abs(_partition.stability([one, RNG.integers(0, 5, 2000)])[0]) < 0.01
+    assert partition.stability([one, (one + 2) % 5]).tolist() == [1.0]
+    assert abs(partition.stability([one, RNG.integers(0, 5, 2000)])[0]) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_stability_is_one_for_renamed_and_near_zero_for_independent_partitions()
     ],
 )
 def test_empty_and_collapsed_clusters_are_named(sizes: list[int], said: str) -> None:
-    assert said in _partition.verdict(np.array(sizes))
+    assert said in partition.verdict(np.array(sizes))
 
 
 def test_records_are_summed_up_with_intervals_and_each_images_share() -> None:
@@ -112,7 +113,7 @@ def test_records_are_summed_up_with_intervals_and_each_images_share() -> None:
 
 def test_the_nearest_centre_and_the_simplified_silhouette() -> None:
     codes, centres = torch.randn(50, 4), torch.randn(6, 4)
-    found = _clustering.assign(codes, {"centres": centres})
+    found = methods.assign(codes, {"centres": centres})
     apart = (codes[:, None] - centres).square().sum(2).sqrt().sort(1)
     torch.testing.assert_close(found.distance, apart.values[:, 0])
     assert found.cluster.equal(apart.indices[:, 0])
@@ -121,11 +122,11 @@ def test_the_nearest_centre_and_the_simplified_silhouette() -> None:
 
 def test_a_mixture_answers_as_scikit_learns_does() -> None:
     codes = np.concatenate([blobs([(0, 0)]) * [6, 1], blobs([(0, 3), (8, 8)])]).astype(np.float32)
-    start = _clustering.kmeans(codes, 3, seed=0)["centres"].numpy()
-    kept = _clustering.mixture(codes, 3, 0, start)
+    start = methods.kmeans(codes, 3, seed=0)["centres"].numpy()
+    kept = methods.mixture(codes, 3, 0, start)
     floor = 1e-4 * float(codes.var(0).mean()) + 1e-9
     peer = GaussianMixture(3, means_init=start, reg_covar=floor, random_state=0).fit(codes.astype(np.float64))
-    found = _clustering.assign(torch.from_numpy(codes), kept)
+    found = methods.assign(torch.from_numpy(codes), kept)
     assert (found.cluster.numpy() == peer.predict(codes.astype(np.float64))).mean() > 0.99
     own = found.cluster.numpy()
     away = codes - peer.means_[own]
@@ -133,10 +134,10 @@ def test_a_mixture_answers_as_scikit_learns_does() -> None:
     np.testing.assert_allclose(found.distance.numpy(), distance, rtol=1e-3)
 
 
-@pytest.mark.parametrize("criterion", _clustering.CRITERIA)
+@pytest.mark.parametrize("criterion", methods.CRITERIA)
 def test_every_criterion_finds_four_clear_groups(criterion: str) -> None:
     codes = blobs([(0, 0), (5, 0), (0, 5), (5, 5)], each=40)
-    k, values = _clustering.choose(codes, 7, criterion, seed=0)
+    k, values = methods.choose(codes, 7, criterion, seed=0)
     assert k == 4
     assert values.shape == (6,)
     assert np.isfinite(values).all()
@@ -148,15 +149,15 @@ def test_a_graph_of_neighbours_parts_what_no_centres_can() -> None:
     ring = np.stack([np.cos(turn), np.sin(turn)], 1) * 5
     codes = np.concatenate([blobs([(0, 0)], each=200, width=0.5), ring]).astype(np.float32)
     # the graph's groups come back as their mean codes, which here both lie in the middle
-    centres = _clustering.spectral(codes, 2, seed=0)["centres"].numpy()
+    centres = methods.spectral(codes, 2, seed=0)["centres"].numpy()
     assert np.linalg.norm(centres, axis=1).max() < 0.6
-    by_centres = _clustering.kmeans(codes, 2, seed=0)["centres"].numpy()
+    by_centres = methods.kmeans(codes, 2, seed=0)["centres"].numpy()
     assert np.linalg.norm(by_centres, axis=1).max() > 1
 
 
 def test_the_reach_of_a_cluster_leaves_the_stated_share_outside() -> None:
     codes = torch.from_numpy(blobs([(0, 0), (9, 9)], each=1000))
-    found = _clustering.assign(codes, {"centres": torch.tensor([[0.0, 0.0], [9.0, 9.0], [99.0, 99.0]])})
-    reach = _clustering.reaches(found, 3, 0.05)
+    found = methods.assign(codes, {"centres": torch.tensor([[0.0, 0.0], [9.0, 9.0], [99.0, 99.0]])})
+    reach = methods.reaches(found, 3, 0.05)
     assert float((found.distance > reach[found.cluster]).float().mean()) == pytest.approx(0.05, abs=0.002)
     assert reach[2] == 0

@@ -15,7 +15,7 @@ from PIL import Image
 from refusals import refused
 
 from pellucid import data
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.data.dataset import Batch, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.splitting import finish
@@ -25,10 +25,10 @@ from pellucid.inference import evaluate, predict
 from pellucid.models.dense_codec import DenseCodec
 from pellucid.models.factorized import Factorized
 from pellucid.run import Run
-from pellucid.tasks._coding import decoded, encoded, nearest
-from pellucid.tasks._container import Container, fingerprint
 from pellucid.tasks.compress import Compress
-from pellucid.training import train
+from pellucid.tasks.compress.coding import decoded, encoded, nearest
+from pellucid.tasks.compress.container import Container, fingerprint
+from pellucid.training.training import train
 
 
 def smooth(n: int, channels: int, height: int, width: int, seed: int = 0) -> np.ndarray:

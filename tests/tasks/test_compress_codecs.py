@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.tasks import _rates
-from pellucid.tasks._codecs import Components, jpeg, png, webp
-from pellucid.tasks._coding import decoded, encoded
 from pellucid.tasks._fidelity import ms_ssim, ssim
+from pellucid.tasks.compress import rates
+from pellucid.tasks.compress.baselines import Components, jpeg, png, webp
+from pellucid.tasks.compress.coding import decoded, encoded
 
 
 def photograph(channels: int, height: int = 96, width: int = 120) -> np.ndarray:
@@ -126,21 +126,19 @@ def test_gains_between_curves() -> None:
         return [{key: rate, "psnr": 30 + 6 * np.log2(rate) + ahead} for rate in rates]
 
     many = [0.05, 0.1, 0.4, 1.6, 3.0]
-    assert _rates.curve_gain(curve(1.5, many), curve(0, [0.1, 0.2, 0.8, 2.0])) == pytest.approx(1.5)
-    assert _rates.curve_gain(curve(1.5, many, "bpp_bare"), curve(2, many, "bpp_bare"), "bpp_bare") == pytest.approx(
-        -0.5
-    )
-    assert _rates.curve_gain(curve(1, [0.5, 2.0]), curve(0, [0.6, 3.0])) == pytest.approx(1.0)  # where both reach
-    assert np.isnan(_rates.curve_gain(curve(1, many), curve(0, [1.2, 3.0])))
+    assert rates.curve_gain(curve(1.5, many), curve(0, [0.1, 0.2, 0.8, 2.0])) == pytest.approx(1.5)
+    assert rates.curve_gain(curve(1.5, many, "bpp_bare"), curve(2, many, "bpp_bare"), "bpp_bare") == pytest.approx(-0.5)
+    assert rates.curve_gain(curve(1, [0.5, 2.0]), curve(0, [0.6, 3.0])) == pytest.approx(1.0)  # where both reach
+    assert np.isnan(rates.curve_gain(curve(1, many), curve(0, [1.2, 3.0])))
     worse = [*curve(0, many), {"bpp": 0.9, "psnr": 5.0}]  # a setting that costs more for less is left out
-    assert _rates.curve_gain(curve(1, many), worse) == pytest.approx(1.0)
+    assert rates.curve_gain(curve(1, many), worse) == pytest.approx(1.0)
 
 
 def test_columns_by_hand() -> None:
     truth = torch.full((2, 1, 16, 16), 100 / 255)
     pictures = truth.clone()
     pictures[1] += 2 / 255
-    found = _rates.columns(pictures, truth, [32, 64], [16, 48], weight=0.01)
+    found = rates.columns(pictures, truth, [32, 64], [16, 48], weight=0.01)
     assert found["bpp"].tolist() == [1.0, 2.0]
     assert found["bpp_bare"].tolist() == [0.5, 1.5]
     assert found["cost"] == pytest.approx([1.0, 2.0 + 0.01 * 4], abs=1e-6)

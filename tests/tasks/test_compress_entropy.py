@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pellucid.models._prior import LARGEST, STATES, TOTAL, Prior
-from pellucid.tasks import _tables
-from pellucid.tasks._entropy import MOST, Tables, _summed, residuals, surroundings
+from pellucid.tasks.compress import tables
+from pellucid.tasks.compress.entropy import MOST, Tables, _summed, residuals, surroundings
 
 
 def prior(codes: int = 5) -> Prior:
@@ -33,7 +33,7 @@ def field(images: int = 200, codes: int = 5, side: int = 8, seed: int = 0) -> to
 
 def counted() -> Prior:
     made = prior()
-    _tables.count(made, field())
+    tables.count(made, field())
     return made
 
 
@@ -51,17 +51,17 @@ def symbols_of(made: Prior, codes: torch.Tensor, quality: int) -> np.ndarray:
     )
 )
 def test_any_symbols_come_back(symbols: np.ndarray) -> None:
-    for tables in (Tables.of(prior(), 0), TRAINED):
-        assert (tables.decode(tables.encode(symbols), symbols.shape[1:]) == symbols).all()
+    for coded in (Tables.of(prior(), 0), TRAINED):
+        assert (coded.decode(coded.encode(symbols), symbols.shape[1:]) == symbols).all()
 
 
 TRAINED = Tables.of(counted(), 1)
 
 
 def test_what_lies_beyond_the_largest_is_cut_to_it() -> None:
-    tables = Tables.of(prior(1), 0)
+    coder = Tables.of(prior(1), 0)
     symbols = np.array([[[MOST + 5, -MOST - 5, MOST, 0]]])
-    assert tables.decode(tables.encode(symbols), (1, 4)).tolist() == [[[MOST, -MOST, MOST, 0]]]
+    assert coder.decode(coder.encode(symbols), (1, 4)).tolist() == [[[MOST, -MOST, MOST, 0]]]
 
 
 def test_tables_are_whole_and_sum_to_the_total() -> None:
@@ -81,17 +81,17 @@ def test_tables_are_whole_and_sum_to_the_total() -> None:
 def test_files_are_near_the_entropy_of_the_tables_and_shorter_for_the_states() -> None:
     made = counted()
     fresh = symbols_of(made, field(8, side=24, seed=1), 1)
-    tables = Tables.of(made, 1)
+    coder = Tables.of(made, 1)
     told = fresh.copy()
     told[:, 0] = residuals(fresh[:, 0])
-    spent = sum(len(tables.encode(image)) * 8 for image in fresh)
+    spent = sum(len(coder.encode(image)) * 8 for image in fresh)
     ideal = np.zeros(5)
     for image in told:
         near = surroundings(image[None])[0]
         for channel, values in enumerate(image.reshape(5, -1)):
-            state = tables._states(channel, near)
+            state = coder._states(channel, near)
             index = np.where(abs(values) > LARGEST, 2 * LARGEST + 1, values + LARGEST)
-            ideal[channel] -= np.log2(tables.frequencies[channel, state, index] / TOTAL).sum()
+            ideal[channel] -= np.log2(coder.frequencies[channel, state, index] / TOTAL).sum()
     assert spent == pytest.approx(ideal.sum(), rel=0.02)
     # against one histogram a channel that even knows these symbols: what a prior without states could reach at best
     for channel in range(2, 5):  # the first of the busy ones has nothing before it that tells of them
@@ -103,7 +103,7 @@ def test_the_coder_takes_whole_numbers_as_they_are() -> None:
     """Tables given as numbers, as shares of a power of two, and one by one give the same bytes: nothing is rounded."""
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.full(2 * LARGEST + 2, 0.05), 40)
-    whole = _tables.whole_frequencies(shares).astype(np.float64)
+    whole = tables.whole_frequencies(shares).astype(np.float64)
     assert (whole.sum(1) == TOTAL).all()
     row = rng.integers(0, 40, 3000)
     symbols = np.array([rng.choice(whole.shape[1], p=whole[r] / TOTAL) for r in row], np.int32)
@@ -135,10 +135,10 @@ def test_bytes_are_the_same_on_every_machine() -> None:
     made.predicted[0, 0] = 1
     place = np.arange(6 * 9).reshape(6, 9)
     symbols = np.stack([place % 7 - 3, (place * place) % 11 - 5, np.where(place == 20, 900, place % 2)])
-    tables = Tables.of(made, 0)
-    content = tables.encode(symbols)
+    coder = Tables.of(made, 0)
+    content = coder.encode(symbols)
     assert hashlib.sha256(content).hexdigest()[:16] == PINNED
-    assert (tables.decode(content, (6, 9)) == symbols).all()
+    assert (coder.decode(content, (6, 9)) == symbols).all()
 
 
 PINNED = "93da089b4f404264"
@@ -170,7 +170,7 @@ def test_weights_are_those_of_least_squares() -> None:
     rng = np.random.default_rng(5)
     near = rng.random((4000, 6)) * 10
     magnitudes = np.stack([rng.random(4000), near[:, 0] * 0.5, near[:, 1] * 0.25 + near[:, 2]], 1)
-    weights = _tables._weights(near, magnitudes) / _tables._UNITS
+    weights = tables._weights(near, magnitudes) / tables._UNITS
     assert weights[:, 0].tolist() == [0.0] * 6
     assert weights[:, 1] == pytest.approx([0.5, 0, 0, 0, 0, 0], abs=5e-3)
     assert weights[:, 2] == pytest.approx([0, 0.25, 1, 0, 0, 0], abs=5e-3)

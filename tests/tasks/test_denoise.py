@@ -17,9 +17,9 @@ from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.tasks import _fidelity, _filters
+from pellucid.tasks import _fidelity
 from pellucid.tasks._tiling import tiled
-from pellucid.tasks.denoise import Denoise
+from pellucid.tasks.denoise import Denoise, baselines
 
 
 def pair(*shape: int, noise: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,20 +193,20 @@ def test_every_filter_keeps_the_picture_upright_and_takes_noise_out(channels: in
     clean = list(smooth(4, channels, 40, 48).astype(np.float32) / 255)  # not square: a transposed answer cannot pass
     rng = np.random.default_rng(0)
     noisy = [(image + 0.15 * rng.standard_normal(image.shape)).astype(np.float32) for image in clean]
-    rules = _filters.filters(0.15)
-    pca = _filters.PCA(np.stack(clean))
+    rules = baselines.filters(0.15)
+    pca = baselines.PCA(np.stack(clean))
     rules[pca.name] = (pca, pca.strengths())
 
     def error(images: list[np.ndarray]) -> float:
         return float(np.mean([((a - b) ** 2).mean() for a, b in zip(images, clean, strict=True)]))
 
     for name, (rule, strengths) in rules.items():
-        strength = _filters.tune(rule, strengths, noisy, clean)
-        answer = _filters.run(rule, noisy, strength)
+        strength = baselines.tune(rule, strengths, noisy, clean)
+        answer = baselines.run(rule, noisy, strength)
         assert [image.shape for image in answer] == [image.shape for image in clean], name
         assert error(answer) < 0.5 * error(noisy), name
         for other in strengths:
-            assert error(answer) <= error(_filters.run(rule, noisy, other)) * 1.1, (name, strength, other)
+            assert error(answer) <= error(baselines.run(rule, noisy, other)) * 1.1, (name, strength, other)
 
 
 def test_filters_equal_scikit_image_and_scipy() -> None:
@@ -225,7 +225,7 @@ def test_filters_equal_scikit_image_and_scipy() -> None:
         ),
         "total variation": (0.1, denoise_tv_chambolle(image[0], 0.1)),
     }
-    rules = _filters.filters(0.1)
+    rules = baselines.filters(0.1)
     assert rules.keys() == known.keys()
     for name, (strength, expected) in known.items():
         assert rules[name][0](image, strength)[0] == pytest.approx(expected, abs=1e-5), name
@@ -235,13 +235,13 @@ def test_pca_with_all_components_is_the_identity_and_equals_scikit_learn_with_fe
     from sklearn.decomposition import PCA
 
     clean = smooth(300, 1, 8, 8).astype(np.float32) / 255 + np.random.default_rng(0).random((300, 1, 8, 8), np.float32)
-    pca = _filters.PCA(clean)
+    pca = baselines.PCA(clean)
     assert pca.name == "PCA of whole images"
     assert pca(clean[0], 64) == pytest.approx(clean[0], abs=1e-4)
     judge = PCA(5).fit(clean.reshape(300, 64))
     expected = judge.inverse_transform(judge.transform(clean[:1].reshape(1, 64))).reshape(1, 8, 8)
     assert pca(clean[0], 5) == pytest.approx(expected, abs=1e-3)
-    patches = _filters.PCA(smooth(5, 3, 50, 41).astype(np.float32) / 255)
+    patches = baselines.PCA(smooth(5, 3, 50, 41).astype(np.float32) / 255)
     assert patches.name == "PCA of 8×8 patches"
     assert patches(clean[0].repeat(3, 0), 192).shape == (3, 8, 8)
 
@@ -290,7 +290,7 @@ class Sizes(Images):
 
 
 def test_baselines_of_mixed_sizes_stand_in_the_order_of_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.tasks.denoise._BASELINE_IMAGES", 5)
+    monkeypatch.setattr("pellucid.tasks.denoise.denoise._BASELINE_IMAGES", 5)
     shapes = [(20, 30), (24, 16), (20, 30), (16, 24), (24, 16), (20, 30), (18, 18), (24, 16), (20, 30)]
     test = Split(Sizes([smooth(i + 1, 1, *shape)[i] for i, shape in enumerate(shapes)]))
     train = Split(Pixels(smooth(20, 1, 24, 24)))

@@ -16,16 +16,15 @@ from refusals import refused
 from safetensors.torch import load_file
 
 from pellucid import _catalog
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.data import open as open_data
 from pellucid.data.dataset import Pixels, Split
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
-from pellucid.reporting import report
+from pellucid.reporting.reporting import report
 from pellucid.run import Run
-from pellucid.tasks import _judge, _survey
-from pellucid.tasks.generate import Generate
-from pellucid.training import train
+from pellucid.tasks.generate import Generate, judge, survey
+from pellucid.training.training import train
 
 QUICK = {"limit": 128, "batch_size": 32, "device": "cpu", "progress": False}
 
@@ -210,13 +209,13 @@ def test_a_judge_knows_its_classes_and_says_where_there_were_none() -> None:
     data = open_data("digits")
     train_images = torch.from_numpy(data["train"].images.array)  # type: ignore[attr-defined]
     test_images = torch.from_numpy(data["test"].images.array)  # type: ignore[attr-defined]
-    judge = _judge.Judge.trained(train_images, data["train"].targets["label"].index, data.classes, 0)  # type: ignore[attr-defined]
-    right = judge.classes(test_images) == data["test"].targets["label"].index  # type: ignore[attr-defined]
+    trained = judge.Judge.trained(train_images, data["train"].targets["label"].index, data.classes, 0)  # type: ignore[attr-defined]
+    right = trained.classes(test_images) == data["test"].targets["label"].index  # type: ignore[attr-defined]
     assert float(right.float().mean()) > 0.93
-    blind = _judge.Judge.trained(train_images[:200], None, (), 0)
+    blind = judge.Judge.trained(train_images[:200], None, (), 0)
     assert "there are no labels" in blind.words
     assert len(blind.modes) == 10
-    same = _judge.Judge.trained(train_images[:200], None, (), 0)
+    same = judge.Judge.trained(train_images[:200], None, (), 0)
     assert torch.equal(blind.features(test_images), same.features(test_images))
 
 
@@ -301,7 +300,7 @@ def test_mnist_is_read_and_a_short_training_beats_every_exact_baseline(
 def test_arrays_are_what_the_model_is_given() -> None:
     data = open_data("digits")
     task = Generate()
-    known, seen = _survey.arrays(task, data["train"].select(range(50)), data["test"].select(range(20)), (8, 8), 3)
+    known, seen = survey.arrays(task, data["train"].select(range(50)), data["test"].select(range(20)), (8, 8), 3)
     assert (known.shape, seen.shape) == ((50, 1, 8, 8), (20, 1, 8, 8))
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     assert _catalog.find("tasks", "generate") is Generate

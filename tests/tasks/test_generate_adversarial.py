@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
-from pellucid.models import building
-from pellucid.tasks import _energy, _judge, _survey
-from pellucid.tasks._adversarial import Game
-from pellucid.tasks._survey import Looked, verdict
-from pellucid.tasks.generate import Generate
+from pellucid.models import _building
+from pellucid.tasks.generate import Generate, energy, judge, survey
+from pellucid.tasks.generate.game import Game
+from pellucid.tasks.generate.survey import Looked, verdict
 
 
 def game(objective: str = "non_saturating", **changes: object) -> Game:
@@ -76,7 +75,7 @@ def test_gradient_penalties_of_a_plane_are_known_and_differentiable(bf16: bool) 
 
 def model(name: str = "gan", **options: object) -> nn.Module:
     torch.manual_seed(0)
-    made: nn.Module = building.build(
+    made: nn.Module = _building.build(
         {"name": name, "channels": 1, "outputs": 1, "size": [8, 8], "options": {"latent": 6, **options}}
     )
     return made
@@ -119,11 +118,11 @@ def test_losses_in_evaluation_are_a_function_of_the_seeds() -> None:
 def test_energy_score_is_that_of_all_pairs_and_least_for_the_images_own_distribution() -> None:
     rng = torch.Generator().manual_seed(0)
     samples, images = (torch.rand(40, 1, 8, 8, generator=rng) for _ in range(2))
-    score, near = _energy.Gallery.of(samples).score(images[:3])
-    seen = _energy.features(samples).double()
+    score, near = energy.Gallery.of(samples).score(images[:3])
+    seen = energy.features(samples).double()
     pairs = [float((a - b).norm()) for a, b in itertools.combinations(seen, 2)]
     for i in range(3):
-        x = _energy.features(images[i : i + 1]).double()
+        x = energy.features(images[i : i + 1]).double()
         expected = float((seen - x).norm(dim=1).mean()) - 0.5 * float(np.mean(pairs))
         assert float(score[i]) == pytest.approx(expected / math.sqrt(seen.shape[1]), rel=1e-3)
         nearest = float((samples - images[i]).square().flatten(1).mean(1).sqrt().min())
@@ -139,7 +138,7 @@ def test_energy_score_is_that_of_all_pairs_and_least_for_the_images_own_distribu
         "one": own[:1].expand(600, -1, -1, -1),
         "shuffled": own.flatten()[torch.randperm(own.numel(), generator=rng)].view_as(own),
     }
-    means = {name: float(_energy.Gallery.of(made).scores(held)[0].mean()) for name, made in kinds.items()}
+    means = {name: float(energy.Gallery.of(made).scores(held)[0].mean()) for name, made in kinds.items()}
     assert min(means, key=lambda name: means[name]) == "own"
     assert min(means[name] for name in means if name != "own") > 1.02 * means["own"]
 
@@ -152,11 +151,11 @@ def test_samples_are_made_again_when_the_weights_change() -> None:
         made.append(len(seeds))
         return torch.rand(len(seeds), 1, 8, 8)
 
-    one = _energy.gallery(net, draw)
-    assert _energy.gallery(net, draw) is one
+    one = energy.gallery(net, draw)
+    assert energy.gallery(net, draw) is one
     with torch.no_grad():
         next(net.parameters()).add_(0.01)
-    assert _energy.gallery(net, draw) is not one
+    assert energy.gallery(net, draw) is not one
     assert len(made) == 2
 
 
@@ -166,9 +165,9 @@ def test_frechet_distance_equals_the_formula_with_scipys_root() -> None:
     b = rng.standard_normal((200, 6)) @ rng.standard_normal((6, 6)) + 1
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
-    assert _judge.frechet(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
-    assert _judge.frechet(torch.from_numpy(a), torch.from_numpy(a)) == pytest.approx(0, abs=1e-6)
-    assert _judge.frechet(torch.from_numpy(a), torch.from_numpy(a + 2)) == pytest.approx(24, rel=1e-6)
+    assert judge.frechet(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
+    assert judge.frechet(torch.from_numpy(a), torch.from_numpy(a)) == pytest.approx(0, abs=1e-6)
+    assert judge.frechet(torch.from_numpy(a), torch.from_numpy(a + 2)) == pytest.approx(24, rel=1e-6)
 
 
 def test_distance_beside_its_floor_is_one_floor_for_real_images_and_more_for_others() -> None:
@@ -178,10 +177,10 @@ def test_distance_beside_its_floor_is_one_floor_for_real_images_and_more_for_oth
         torch.randn(1000, 5, generator=rng),
         1 + torch.randn(1000, 5),
     )
-    found, floor, half = _judge.frechet_beside_floor(real, same, 0)
+    found, floor, half = judge.frechet_beside_floor(real, same, 0)
     assert half == 500
     assert found.mean() / floor.mean() == pytest.approx(1, abs=0.5)
-    assert _judge.frechet_beside_floor(real, other, 0)[0].mean() == pytest.approx(5, abs=0.7)
+    assert judge.frechet_beside_floor(real, other, 0)[0].mean() == pytest.approx(5, abs=0.7)
 
 
 def looked(**changes: object) -> Looked:
@@ -209,7 +208,7 @@ def test_planted_faults_are_named() -> None:
 def test_ranking_of_pairs_counts_ties_by_half() -> None:
     real, made = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.0])
     pairs = [(a > b) + 0.5 * (a == b) for a in real for b in made]
-    assert _survey._auc(real, made) == pytest.approx(np.mean(pairs))
+    assert survey._auc(real, made) == pytest.approx(np.mean(pairs))
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,15 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
-from pellucid.models import building
-from pellucid.tasks import _chance, _likelihood, _mixtures
-from pellucid.tasks._likelihood import Drawn, Pixels
-from pellucid.tasks.generate import Generate
+from pellucid.models import _building
+from pellucid.tasks.generate import Generate, chance, likelihood, mixtures
+from pellucid.tasks.generate.likelihood import Drawn, Pixels
 
 
 def test_latent_loss_is_the_divergence_from_the_prior() -> None:
     mean, log_variance = torch.randn(5, 7), torch.randn(5, 7)
     expected = kl_divergence(Normal(mean, torch.exp(0.5 * log_variance)), Normal(0.0, 1.0))
-    torch.testing.assert_close(_likelihood.latent_loss(mean, log_variance), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(likelihood.latent_loss(mean, log_variance), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_log_probabilities_are_those_of_torch_distributions() -> None:
@@ -75,8 +74,8 @@ def test_importance_sampling_finds_the_likelihood_from_below_and_knows_its_error
     assert float(truth.exp().sum()) == pytest.approx(1, abs=1e-6)  # the quadrature itself
     target = Drawn(ALL, torch.arange(16))
     pixels = Pixels("bernoulli", None)
-    few, _, bound = _likelihood.importance(Curved(), pixels, ALL, target, 5)
-    many, error, _ = _likelihood.importance(Curved(), pixels, ALL, target, 20_000)
+    few, _, bound = likelihood.importance(Curved(), pixels, ALL, target, 5)
+    many, error, _ = likelihood.importance(Curved(), pixels, ALL, target, 20_000)
     off = (many.double() - truth).abs()
     assert float(off.max()) < 0.05
     assert float((off / error).max()) < 4.5  # in standard errors, over 16 images
@@ -94,20 +93,20 @@ def test_bound_is_below_the_likelihood_and_does_not_depend_on_the_batch() -> Non
     torch.testing.assert_close(found["latent_by_dimension"].sum(1), found["latent"])
     alone = task._kind.judge(Curved(), ALL[3:5], target[[3, 4]])
     torch.testing.assert_close(alone["elbo"], found["elbo"][3:5])
-    few, _, _ = _likelihood.importance(Curved(), Pixels("bernoulli", None), ALL[3:5], target[[3, 4]], 50)
-    all_of_them, _, _ = _likelihood.importance(Curved(), Pixels("bernoulli", None), ALL, target, 50)
+    few, _, _ = likelihood.importance(Curved(), Pixels("bernoulli", None), ALL[3:5], target[[3, 4]], 50)
+    all_of_them, _, _ = likelihood.importance(Curved(), Pixels("bernoulli", None), ALL, target, 50)
     torch.testing.assert_close(few, all_of_them[3:5])
 
 
 def test_chance_is_even_normal_and_a_function_of_the_seed() -> None:
-    drawn = _chance.uniform(torch.arange(200), 500)
+    drawn = chance.uniform(torch.arange(200), 500)
     assert stats.kstest(drawn.flatten().numpy(), "uniform").pvalue > 1e-3
-    assert stats.kstest(_chance.normal(torch.arange(200), 500).flatten().numpy(), "norm").pvalue > 1e-3
+    assert stats.kstest(chance.normal(torch.arange(200), 500).flatten().numpy(), "norm").pvalue > 1e-3
     assert 0 < float(drawn.min()) < float(drawn.max()) < 1
     neighbours = np.corrcoef(drawn[:, :50].numpy())
     assert np.abs(neighbours - np.eye(200)).max() < 0.7
-    assert not torch.equal(_chance.uniform(torch.arange(2), 9, stream=1), _chance.uniform(torch.arange(2), 9))
-    assert torch.equal(_chance.normal(torch.tensor([7, 3]), 9)[1], _chance.normal(torch.tensor([3]), 9)[0])
+    assert not torch.equal(chance.uniform(torch.arange(2), 9, stream=1), chance.uniform(torch.arange(2), 9))
+    assert torch.equal(chance.normal(torch.tensor([7, 3]), 9)[1], chance.normal(torch.tensor([3]), 9)[0])
 
 
 def grey(count: int = 400) -> Batch:
@@ -135,7 +134,7 @@ def test_dynamic_images_are_drawn_anew_and_static_ones_once_and_both_by_brightne
 
 def test_weight_of_the_latent_loss_rises_in_the_model_and_is_saved_with_it() -> None:
     task = Generate(beta=2.0, kl_warmup=3).suited("vae")
-    model = building.build({"name": "vae", "channels": 1, "outputs": 1, "size": [4, 4], "options": {"latent": 2}})
+    model = _building.build({"name": "vae", "channels": 1, "outputs": 1, "size": [4, 4], "options": {"latent": 2}})
     weights = []
     for epoch in range(5):
         task.between(model, lambda: iter(()), epoch, 5, 0)
@@ -174,9 +173,9 @@ def correlated(count: int, seed: int = 0) -> np.ndarray:
 def test_distributions_of_bits_sum_to_one_and_the_tree_finds_a_chain() -> None:
     train, test = correlated(4000), correlated(3000, 1)
     found = {
-        "alone": lambda x: _mixtures.bernoullis(train, x, 1, 0),
-        "mixture": lambda x: _mixtures.bernoullis(train, x, 8, 0),
-        "tree": lambda x: _mixtures.chow_liu(train, x),
+        "alone": lambda x: mixtures.bernoullis(train, x, 1, 0),
+        "mixture": lambda x: mixtures.bernoullis(train, x, 8, 0),
+        "tree": lambda x: mixtures.chow_liu(train, x),
     }
     for log_p in found.values():
         assert np.exp(log_p(BITS)).sum() == pytest.approx(1, abs=1e-4)
@@ -198,10 +197,10 @@ def test_gaussian_distributions_equal_scipy() -> None:
     noise = values[:3].mean()
     modelled = vectors[:, 3:] @ np.diag(values[3:] - noise) @ vectors[:, 3:].T + noise * np.eye(5)
     expected = stats.multivariate_normal(train.mean(0), modelled).logpdf(test)
-    assert _mixtures.principal(train, test, 2) == pytest.approx(expected, rel=1e-4, abs=1e-3)
+    assert mixtures.principal(train, test, 2) == pytest.approx(expected, rel=1e-4, abs=1e-3)
     expected = stats.norm(train.mean(0), train.std(0)).logpdf(test).sum(1)
-    assert _mixtures.gaussians(train, test, 1, 0) == pytest.approx(expected, rel=1e-3, abs=1e-2)
-    assert _mixtures.gaussians(train, test, 4, 0).mean() > expected.mean() - 0.3
+    assert mixtures.gaussians(train, test, 1, 0) == pytest.approx(expected, rel=1e-3, abs=1e-2)
+    assert mixtures.gaussians(train, test, 4, 0).mean() > expected.mean() - 0.3
 
 
 @pytest.mark.parametrize(
@@ -226,4 +225,4 @@ def test_a_latent_larger_than_the_image_is_refused() -> None:
         with pytest.raises(
             UsageError, match=r"latent=65: is more than the 64 numbers of a 1×8×8 image; give at most 64"
         ):
-            building.build({"name": name, "channels": 1, "outputs": 1, "size": [8, 8], "options": {"latent": 65}})
+            _building.build({"name": name, "channels": 1, "outputs": 1, "size": [8, 8], "options": {"latent": 65}})

@@ -20,11 +20,10 @@ from pellucid.data.dataset import Batch, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
-from pellucid.models import building
-from pellucid.tasks import _holes, _inpainting
+from pellucid.models import _building
 from pellucid.tasks._fidelity import ssim_map
-from pellucid.tasks._filling import diffused
-from pellucid.tasks.inpaint import Inpaint
+from pellucid.tasks.inpaint import Inpaint, baselines, holes
+from pellucid.tasks.inpaint.fill import diffused
 
 
 def draws(count: int, seed: int = 0) -> Draws:
@@ -48,7 +47,7 @@ def pieces(mask: torch.Tensor) -> tuple[int, int, int]:
 
 
 def test_one_rectangle_is_a_rectangle_of_the_asked_area_anywhere() -> None:
-    masks = _holes.rectangles(draws(300), (64, 48), (0.15,), (1,))
+    masks = holes.rectangles(draws(300), (64, 48), (0.15,), (1,))
     assert masks.shape == (300, 1, 64, 48)
     assert set(masks.unique().tolist()) == {0.0, 1.0}
     forms = [pieces(mask[0]) for mask in masks]
@@ -62,7 +61,7 @@ def test_one_rectangle_is_a_rectangle_of_the_asked_area_anywhere() -> None:
 
 
 def test_several_rectangles_and_a_range_of_areas() -> None:
-    masks = _holes.rectangles(draws(200), (64, 64), (0.05, 0.3), (2, 5))
+    masks = holes.rectangles(draws(200), (64, 64), (0.05, 0.3), (2, 5))
     share = masks.mean((1, 2, 3))
     assert 0.02 < float(share.min()) < 0.08
     assert 0.2 < float(share.max()) <= 0.31
@@ -70,25 +69,25 @@ def test_several_rectangles_and_a_range_of_areas() -> None:
 
 
 def test_a_rectangle_of_fixed_size_and_place() -> None:
-    fixed = _holes.rectangles(draws(3), (300, 200), (0.15,), (1,), (60, 100), (100, 50))
+    fixed = holes.rectangles(draws(3), (300, 200), (0.15,), (1,), (60, 100), (100, 50))
     expected = torch.zeros(300, 200)
     expected[100:160, 50:150] = 1
     assert all(torch.equal(mask[0], expected) for mask in fixed)
-    moving = _holes.rectangles(draws(40), (300, 200), (0.15,), (1,), (60, 100))
+    moving = holes.rectangles(draws(40), (300, 200), (0.15,), (1,), (60, 100))
     assert {pieces(mask[0])[1:] for mask in moving} == {(60, 100)}
     assert len({int(mask[0].flatten().argmax()) for mask in moving}) > 30
 
 
 def test_strokes_and_pixels_have_the_asked_area_and_their_own_look() -> None:
-    strokes = _holes.strokes(draws(20), (64, 64), (0.1,), (2,))
-    dots = _holes.scattered(draws(20), (64, 64), (0.1,))
+    strokes = holes.strokes(draws(20), (64, 64), (0.1,), (2,))
+    dots = holes.scattered(draws(20), (64, 64), (0.1,))
     for masks in (strokes, dots):
         assert masks.mean((1, 2, 3)) == pytest.approx(np.full(20, 0.1), abs=1 / 4096)
     assert max(pieces(mask[0])[0] for mask in strokes) <= 2
     assert min(pieces(mask[0])[0] for mask in dots) > 50
-    tiny = _holes.scattered(draws(5), (2, 2), (0.01,))
+    tiny = holes.scattered(draws(5), (2, 2), (0.01,))
     assert tiny.sum((1, 2, 3)).tolist() == [1.0] * 5  # never nothing
-    assert _holes.scattered(draws(5), (2, 2), (0.99,)).sum((1, 2, 3)).tolist() == [3.0] * 5  # never everything
+    assert holes.scattered(draws(5), (2, 2), (0.99,)).sum((1, 2, 3)).tolist() == [3.0] * 5  # never everything
 
 
 def test_masks_come_from_files_at_any_size(tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_masks_come_from_files_at_any_size(tmp_path: Path) -> None:
         array = np.zeros((40, 30), np.uint8)
         array[:, column : column + 6] = 255
         Image.fromarray(array).save(tmp_path / f"{name}.png")
-    masks = _holes.from_files(draws(30), (80, 60), str(tmp_path))
+    masks = holes.from_files(draws(30), (80, 60), str(tmp_path))
     expected = torch.zeros(2, 80, 60)
     expected[0, :, 4:16] = expected[1, :, 40:52] = 1
     found = {int(torch.equal(mask[0], expected[1])) for mask in masks}
@@ -129,7 +128,7 @@ def test_a_mask_file_without_a_hole_or_without_anything_else_is_refused(tmp_path
 
 def test_diffusion_is_laplaces_equation_and_looks_at_known_pixels_only() -> None:
     images = photographs(6)
-    mask = _holes.rectangles(draws(6), (48, 48), (0.15,), (1, 3))
+    mask = holes.rectangles(draws(6), (48, 48), (0.15,), (1, 3))
     spoilt = torch.where(mask > 0, torch.full_like(images, 9.0), images)
     filled = diffused(spoilt, mask)
     assert torch.equal(filled, diffused(images, mask))
@@ -160,7 +159,7 @@ def test_diffusion_is_laplaces_equation_and_looks_at_known_pixels_only() -> None
 def test_diffusion_bears_any_size_and_a_row_does_not_see_its_neighbours() -> None:
     generator = torch.Generator().manual_seed(0)
     for size in [(1, 7), (5, 5), (33, 18), (40, 40)]:
-        images, mask = torch.rand(3, 3, *size, generator=generator), _holes.scattered(draws(3), size, (0.6,))
+        images, mask = torch.rand(3, 3, *size, generator=generator), holes.scattered(draws(3), size, (0.6,))
         filled = diffused(images, mask)
         assert torch.allclose(filled[1:2], diffused(images[1:2], mask[1:2]), atol=1e-6)
         for image, hole, answer in zip(images, mask, filled, strict=True):  # heat's own maximum principle
@@ -205,9 +204,9 @@ def test_ssim_map_equals_scikit_image() -> None:
 
 def test_measures_look_inside_the_hole_only() -> None:
     truth = photographs(3, 3)
-    mask = _holes.rectangles(draws(3), (48, 48), (0.2,), (1,))
+    mask = holes.rectangles(draws(3), (48, 48), (0.2,), (1,))
     answer = torch.where(mask > 0, truth + 0.1, truth)
-    found = _inpainting.columns(answer, truth, mask)
+    found = baselines.columns(answer, truth, mask)
     assert found["psnr"] == pytest.approx([20.0] * 3, abs=1e-3)
     assert found["mae"] == pytest.approx([0.1] * 3, abs=1e-5)
     assert found["missing"] == pytest.approx(mask.mean((1, 2, 3)).numpy())
@@ -219,9 +218,9 @@ def test_measures_look_inside_the_hole_only() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_classical_ways_equal_their_libraries_and_leave_the_known(channels: int) -> None:
     images = [one.numpy() for one in photographs(2, channels)]
-    holes = [hole[0].numpy() > 0 for hole in _holes.rectangles(draws(2), (48, 48), (0.1,), (2,))]
-    for way in _inpainting.CLASSICAL:
-        for one, hole, answer in zip(images, holes, _inpainting.fill(way, images, holes), strict=True):
+    missing = [hole[0].numpy() > 0 for hole in holes.rectangles(draws(2), (48, 48), (0.1,), (2,))]
+    for way in baselines.CLASSICAL:
+        for one, hole, answer in zip(images, missing, baselines.fill(way, images, missing), strict=True):
             assert np.array_equal(answer[:, ~hole], one[:, ~hole]), way
             if way == "biharmonic":
                 expected = inpaint_biharmonic(one, hole, channel_axis=0, split_into_regions=True).clip(0, 1)
@@ -243,7 +242,7 @@ def test_baselines_meet_the_holes_of_evaluation() -> None:
     test = data.splits["test"].select(np.arange(0, 100, 10))
     task = Inpaint()
     found = task.baselines(data.splits["train"], test, None, seed=3)
-    assert list(found) == list(_inpainting.CLASSICAL)
+    assert list(found) == list(baselines.CLASSICAL)
     index = torch.tensor([4])
     image = torch.from_numpy(test.images.read(4, 1))[None]
     input, target = task.prepare(Batch(image, {}, index), Draws.images(3, index), training=False)
@@ -294,7 +293,7 @@ def test_loss_in_closed_form(error: str, expected: float) -> None:
 
 @pytest.mark.slow
 def test_perceptual_part_is_zero_for_the_truth_and_grows_with_blur() -> None:
-    from pellucid.tasks._perceiving import features
+    from pellucid.tasks.inpaint.losses import features
 
     seen = features("efficientnet_lite0", torch.device("cpu"))
     truth = photographs(2, 1, 64)
@@ -370,14 +369,14 @@ def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^adversarial=0.1: needs a model with a critic; choose --model pix2pix"):
         Inpaint(adversarial=0.1).suited("unet")
     with pytest.raises(UsageError, match=r"^convolution='gated': needs a mask beside the image"):
-        building.build(
+        _building.build(
             {"name": "unet", "channels": 1, "outputs": 1, "size": [8, 8], "options": {"convolution": "gated"}}
         )
 
 
 def test_figure_shows_the_hole_the_answers_inside_it_and_the_truth() -> None:
     truth = photographs(2, 3)
-    mask = _holes.rectangles(draws(2), (48, 48), (0.2,), (1,))
+    mask = holes.rectangles(draws(2), (48, 48), (0.2,), (1,))
     answer = torch.where(mask > 0, truth + 0.1, truth)
     input = torch.cat([diffused(truth, mask), mask], dim=1)
     figure = Inpaint().draw(input, Picture(answer), Picture(truth), ["a.png", "b.png"], ())

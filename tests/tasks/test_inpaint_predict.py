@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pellucid import cli, evaluate, predict, train
+from pellucid import evaluate, predict, train
+from pellucid.cli import cli
 from pellucid.data import open as open_data
 from pellucid.data.dataset import Batch, Dataset
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.run import Run
-from pellucid.tasks._inpainting import in_windows
 from pellucid.tasks.inpaint import Inpaint
+from pellucid.tasks.inpaint.baselines import in_windows
 
 
 def few(count: int = 32, name: str = "patches") -> Dataset:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from pellucid.errors import RunError, TrainingError, UnknownNameError, UsageError
 from pellucid.run import Run
-from pellucid.training import train
+from pellucid.training.training import train
 
 SMALL = {"hidden": (16,), "epochs": 3, "limit": 400, "batch_size": 64, "device": "cpu", "progress": False}
 
@@ -37,7 +37,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def in_process(out: Path, **changes: object) -> subprocess.Popen[str]:
     """The same training in a process of its own, which a signal can hit."""
     code = (
-        "import sys, json; from pathlib import Path; from pellucid.training import train; from pellucid.errors import PellucidError\n"
+        "import sys, json; from pathlib import Path; from pellucid import train\n"
         "options = json.loads(sys.argv[2]); options['hidden'] = tuple(options['hidden'])\n"
         "run = train('classify', 'digits', 'mlp', Path(sys.argv[1]), **options); print(run.status)"
     )
@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(tmp_path:
 
 
 def test_the_last_good_checkpoint_survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.recipe import Recipe
+    from pellucid.training.recipe import Recipe
 
     good = Recipe.rate
     monkeypatch.setattr(
@@ -215,7 +215,7 @@ def test_every_optimizer_lowers_the_loss(tmp_path: Path, optimizer: str) -> None
 
 def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: Path) -> None:
     code = (
-        "import sys; from pellucid.training import train\n"
+        "import sys; from pellucid.training.training import train\n"
         "train('denoise', 'digits', 'autoencoder', sys.argv[1], encoder=(32,), epochs=2, batch_size=64, device='cpu', "
         "precision='fp32', progress=False)"
     )

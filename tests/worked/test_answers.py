@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked import Worksheet
-from pellucid.worked.answers import check_answers
-from pellucid.worked.answers_reading import agrees, literal
-from pellucid.worked.answers_report import Report
+from pellucid.worked.answers.answers import check_answers
+from pellucid.worked.answers.reading import agrees, literal
+from pellucid.worked.answers.report import Report
 
-RNN = (Path(__file__).parents[1] / "examples" / "worked" / "rnn.work").read_text(encoding="utf-8")
+RNN = (Path(__file__).parents[2] / "examples" / "worked" / "rnn.work").read_text(encoding="utf-8")
 
 NEURON = "x = 2; w = 0.7; b = 0.3; y = 1; z = w*x + b; a = sigmoid(z); L = (a - y)^2; ? L"
 X, W, B, Y = 2, 0.7, 0.3, 1

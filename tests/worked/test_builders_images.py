@@ -15,16 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from pellucid.worked.arrays import component
 from pellucid.worked.builders import BUILDERS, builder
 from pellucid.worked.builders.convolution import convolution, im2col
 from pellucid.worked.builders.losses import gan, localization, psnr, vae
 from pellucid.worked.builders.measures import box_measures, counted_measures, mask_map, mask_measures
 from pellucid.worked.builders.optimisers import optimizer, steps_tables
 from pellucid.worked.builders.pooling import average_pooling, gradient_map, max_pooling
-from pellucid.worked.expression import Const, Name
-from pellucid.worked.grids import Matrix
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Const, Name
+from pellucid.worked.notation.arrays import component
+from pellucid.worked.showing.grids import Matrix
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 SEEDS = range(200)
 

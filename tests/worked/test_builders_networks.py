@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.worked import Worksheet
 from pellucid.worked.builders import builder
-from pellucid.worked.builders.gates import Gate
+from pellucid.worked.builders._gates import Gate
 from pellucid.worked.builders.mlp import EXAMPLE, Neuron
 
 INSTANCES = range(200)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.worked import Worksheet
-from pellucid.worked.command import FORMS
+from pellucid.worked.forms.command import FORMS
 
-SHEETS = sorted((Path(__file__).parents[1] / "examples" / "worked").glob("*.work"))
+SHEETS = sorted((Path(__file__).parents[2] / "examples" / "worked").glob("*.work"))
 RNN = next(sheet for sheet in SHEETS if sheet.stem == "rnn")
 
 
@@ -52,7 +52,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_command_loads_no_torch() -> None:
-    code = f"import sys; from pellucid.cli import main; main(['work', {str(RNN)!r}]); assert 'torch' not in sys.modules"
+    code = f"import sys; from pellucid.cli.cli import main; main(['work', {str(RNN)!r}]); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
@@ -66,9 +66,9 @@ def test_every_form_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_form_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A word in the table is a command of its own, with its own help."""
-    from pellucid.worked import command
+    from pellucid.worked.forms import command
 
-    monkeypatch.setattr(command, "FORMS", {"again": "command:work"})
+    monkeypatch.setattr(command, "FORMS", {"again": "forms.command:work"})
     assert main(["work", "again", str(RNN), "--digits", "3"]) == 0
     assert "L ≈ 1.63" in capsys.readouterr().out
     assert main(["work", "again", "-h"]) == 0

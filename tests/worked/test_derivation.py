@@ -11,10 +11,10 @@ import sympy
 import torch
 
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
-from pellucid.worked.derivation import command, derive, to_sympy
-from pellucid.worked.notation import parse_expression
-from pellucid.worked.proofs import PROOFS, prove
-from pellucid.worked.rules import differentiate, value, written
+from pellucid.worked.derivation.derivation import command, derive, to_sympy
+from pellucid.worked.derivation.proofs import PROOFS, prove
+from pellucid.worked.derivation.rules import differentiate, value, written
+from pellucid.worked.notation.notation import parse_expression
 
 
 def test_the_softmax_comes_out_with_its_cases() -> None:

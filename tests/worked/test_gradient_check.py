@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pellucid.errors import DataError, UsageError
-from pellucid.worked.gradient_check import GradientReport, check_gradient, check_network
-from pellucid.worked.network import Network
+from pellucid.worked.network.gradient_check import GradientReport, check_gradient, check_network
+from pellucid.worked.network.network import Network
 
 Arrays = dict[str, np.ndarray]
 SMOOTH, KINKED = ("identity", "sigmoid", "tanh"), ("relu", "leaky_relu")

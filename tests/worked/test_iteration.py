@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from pellucid.errors import UsageError
-from pellucid.worked.iterated_function import Function
-from pellucid.worked.iteration import Study, command, study
+from pellucid.worked.iteration.function import Function
+from pellucid.worked.iteration.iteration import Study, command, study
 
 CLIPPED = "piecewise(1 if x >= 1, -1 if x <= -1, exp(x) - exp(-x) otherwise)"
 

@@ -13,11 +13,11 @@ import sympy
 import torch
 from torch import nn
 
-from pellucid.bridging import check_module, module_table, named_module, named_table
-from pellucid.cli import main
+from pellucid.bridging.bridging import check_module, module_table, named_module, named_table
+from pellucid.cli.cli import main
 from pellucid.errors import DataError, UnknownNameError, UsageError
-from pellucid.worked.layers import LayerTable, table
-from pellucid.worked.sizes import output_size, read_product, text, transposed_size
+from pellucid.worked.layers.layers import LayerTable, table
+from pellucid.worked.layers.sizes import output_size, read_product, text, transposed_size
 
 EXERCISE = """
 input 300x200x2

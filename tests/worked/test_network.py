@@ -15,12 +15,12 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from pellucid.errors import DataError, UnknownNameError, UsageError
-from pellucid.worked.activations import ACTIVATIONS
-from pellucid.worked.descent import RULES
-from pellucid.worked.network import INITIALISATIONS, Network
-from pellucid.worked.network_pictures import draw, draw_confusion, mosaic
-from pellucid.worked.network_training import accuracy, confusion, distinct_neurons, train
-from pellucid.worked.objectives import OBJECTIVES
+from pellucid.worked.network.activations import ACTIVATIONS
+from pellucid.worked.network.descent import RULES
+from pellucid.worked.network.network import INITIALISATIONS, Network
+from pellucid.worked.network.objectives import OBJECTIVES
+from pellucid.worked.network.pictures import draw, draw_confusion, mosaic
+from pellucid.worked.network.training import accuracy, confusion, distinct_neurons, train
 
 TORCH = {
     "identity": lambda z: z,

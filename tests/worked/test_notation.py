@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pellucid.errors import PellucidError, UsageError
 from pellucid.worked import Worksheet
-from pellucid.worked.notation import parse, parse_expression
-from pellucid.worked.showing_terminal import Unicode
-from pellucid.worked.statements import Ask, Given
+from pellucid.worked.notation.notation import parse, parse_expression
+from pellucid.worked.notation.statements import Ask, Given
+from pellucid.worked.showing.terminal import Unicode
 
 
 def value(text: str, name: str = "q") -> float:

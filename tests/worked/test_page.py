@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 
-PAGE = (Path(__file__).parents[1] / "docs" / "worked.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "worked.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 

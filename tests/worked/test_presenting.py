@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.errors import UsageError
-from pellucid.worked.expression import Name, as_expr
-from pellucid.worked.grids import Matrix, Product, Table, as_json, show_grid
-from pellucid.worked.presenting import read_tensor, read_vector
-from pellucid.worked.tensors import as_tensor, place
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Name, as_expr
+from pellucid.worked.forms.presenting import read_tensor, read_vector
+from pellucid.worked.showing.grids import Matrix, Product, Table, as_json, show_grid
+from pellucid.worked.worksheet.tensors import as_tensor, place
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 WORDS = {
     "convolution": ("as a product of matrices", "z₂₂ = ", 4),

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from pellucid.cli import main
+from pellucid.cli.cli import main
 from pellucid.errors import PellucidError, UsageError
 from pellucid.worked import Worksheet
 from pellucid.worked.builders import batch_norm, builder, dense, gru, lstm, mlp, residual, rnn, softmax
-from pellucid.worked.builders.gates import Gate
+from pellucid.worked.builders._gates import Gate
 from pellucid.worked.builders.mlp import EXAMPLE, Neuron, read_table
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.exercise import by_hand, can_be_done_by_hand
-from pellucid.worked.expression import Call, walk
-from pellucid.worked.writing import write_expression, write_worksheet
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Call, walk
+from pellucid.worked.forms.exercise import by_hand, can_be_done_by_hand
+from pellucid.worked.worksheet.writing import write_expression, write_worksheet
 
 MODULES: dict[str, Any] = {
     module.__name__.rpartition(".")[2]: module for module in (batch_norm, dense, gru, lstm, mlp, residual, rnn, softmax)

@@ -16,14 +16,14 @@ import pytest
 
 from pellucid.errors import UnknownNameError
 from pellucid.worked import Worksheet
-from pellucid.worked.lines import Line
-from pellucid.worked.notation import parse_expression
-from pellucid.worked.numerals import numeral
-from pellucid.worked.showing_html import MathML
-from pellucid.worked.showing_latex import Latex
-from pellucid.worked.showing_terminal import Unicode
+from pellucid.worked.notation.notation import parse_expression
+from pellucid.worked.showing.html import MathML
+from pellucid.worked.showing.latex import Latex
+from pellucid.worked.showing.lines import Line
+from pellucid.worked.showing.numerals import numeral
+from pellucid.worked.showing.terminal import Unicode
 
-SHEETS = sorted((Path(__file__).parents[1] / "examples" / "worked").glob("*.work"))
+SHEETS = sorted((Path(__file__).parents[2] / "examples" / "worked").glob("*.work"))
 MANY = """
 x = [1, 2]; W = [[0.1, 0.3, -0.2], [0.6, 0.4, 0]]; alpha = 0.1; b_in = -1/3
 z = x @ W
@@ -87,7 +87,7 @@ def test_how_mathematics_is_written(text: str, terminal: str, latex: str) -> Non
     ],
 )
 def test_how_numbers_are_written(value: Fraction | Decimal, digits: int, exact: bool, shown: str) -> None:
-    from pellucid.worked.expression import Const
+    from pellucid.worked.expressions.expression import Const
 
     sign = "=" if numeral(value, digits, exact).exact else "≈"
     assert f"{sign} {Unicode(digits, exact).write(Const(value))}" == shown

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pellucid.worked import Worksheet
-from pellucid.worked.answers import check_answers
-from pellucid.worked.slips import SLIPS
+from pellucid.worked.answers.answers import check_answers
+from pellucid.worked.answers.slips import SLIPS
 
 NEURON = "x = 2; w = 0.7; b = 0.3; y = 1; z = w*x + b; a = sigmoid(z); L = (a - y)^2; ? L"
 X, W, B, Y = 2, 0.7, 0.3, 1

@@ -14,11 +14,11 @@ import torch
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked import CheckError, Worksheet, leaky_relu, maximum, piecewise, relu, sigmoid, softmax, tanh, total
-from pellucid.worked import verifying as verifying_module
-from pellucid.worked.numeric import STEPS, differences
-from pellucid.worked.solution import Solution
+from pellucid.worked.expressions.numeric import STEPS, differences
+from pellucid.worked.worksheet import verifying as verifying_module
+from pellucid.worked.worksheet.solution import Solution
 
-RNN = Path(__file__).parents[1] / "examples" / "worked" / "rnn.work"
+RNN = Path(__file__).parents[2] / "examples" / "worked" / "rnn.work"
 NETWORK = """
 x = [1, 2]
 W = [[0.1, 0.3, -0.2], [0.6, 0.4, 0]]
@@ -198,7 +198,7 @@ def test_a_wrong_value_or_derivative_is_never_shown(monkeypatch: pytest.MonkeyPa
     L = Worksheet().a ** 2
     with pytest.raises(CheckError, match=r"central difference is (6|5\.99999999)"):
         verifying_module.check_derivatives([("L", L)], {"a": 3.0, "L": 9.0}, "L", {"a": Fraction(60006, 10000)})
-    from pellucid.worked import differentiation
+    from pellucid.worked.expressions import differentiation
 
     monkeypatch.setattr(differentiation, "_negative", lambda node: node)
     with pytest.raises(CheckError):
@@ -343,7 +343,7 @@ def test_a_solution_is_what_its_type_says() -> None:
     ],
 )
 def test_a_local_derivative_is_as_a_person_writes_it(right: str, slope: str) -> None:
-    from pellucid.worked.showing_terminal import Unicode
+    from pellucid.worked.showing.terminal import Unicode
 
     solution = Worksheet.parse(f"a = 2; b = 3; L = {right} + 0*a").solve()
     plain = Worksheet.parse(f"a = 2; b = 3; L = {right}").solve() if right != "7" else solution

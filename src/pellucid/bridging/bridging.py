@@ -15,8 +15,8 @@ from pellucid.errors import DataError, UnknownNameError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pellucid.worked.gradient_check import GradientReport
-    from pellucid.worked.layer_table import LayerTable, Row
+    from pellucid.worked.layers.table import LayerTable, Row
+    from pellucid.worked.network.gradient_check import GradientReport
 
 __all__ = ["check_module", "layer_table", "module_table", "named_module", "named_table"]
 
@@ -38,14 +38,14 @@ def check_module(
         inputs: a batch.
         target: what `loss` takes as its second argument; floats are turned to float64.
         loss: (output, target) ↦ a scalar.
-        options: step, tolerance, entries and seed of `pellucid.worked.gradient_check.check_gradient`.
+        options: step, tolerance, entries and seed of `pellucid.worked.network.gradient_check.check_gradient`.
 
     Raises:
         DataError: the module has no parameters to learn, or the loss is no scalar.
     """
     import torch
 
-    from pellucid.worked.gradient_check import check_gradient
+    from pellucid.worked.network.gradient_check import check_gradient
 
     def double(value: Any) -> Any:
         floats = isinstance(value, torch.Tensor) and value.is_floating_point()
@@ -93,7 +93,7 @@ def layer_table(
     Raises:
         UsageError: no layers, an option that does not belong to them, or a file that cannot be read.
     """
-    from pellucid.worked.layers import table
+    from pellucid.worked.layers.layers import table
 
     if batch < 1:
         raise UsageError(f"batch={batch}: memory is told for at least one sample; give 1 or more.")
@@ -195,9 +195,9 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
     """
     import sympy
 
-    from pellucid.layer_formulas import row_of
-    from pellucid.tracing import trace
-    from pellucid.worked.layer_table import LayerTable
+    from pellucid.bridging.formulas import row_of
+    from pellucid.bridging.tracing import trace
+    from pellucid.worked.layers.table import LayerTable
 
     if not inputs:
         raise DataError("inputs=(): the sizes depend on what comes in; give one batch of it.")
@@ -237,7 +237,7 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
 def _input_row(shape: tuple[int, ...]) -> Row:
     import sympy
 
-    from pellucid.worked.layer_table import Row
+    from pellucid.worked.layers.table import Row
 
     last = (*shape[1:], shape[0]) if len(shape) > 2 else shape  # channels last
     return Row("input", tuple(sympy.Integer(each) for each in last))
@@ -247,7 +247,7 @@ def _left_over(module: nn.Module, counted: dict[int, str], unused: frozenset[str
     """Rows of the parameters that no called layer holds, by the module that owns them."""
     import sympy
 
-    from pellucid.worked.layer_table import Row
+    from pellucid.worked.layers.table import Row
 
     rows = []
     seen = set(counted)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import sympy
 from torch import Tensor, nn
 
-from pellucid.tracing import Call
-from pellucid.worked.layer_table import Row
-from pellucid.worked.sizes import output_size_text
+from pellucid.bridging.tracing import Call
+from pellucid.worked.layers.sizes import output_size_text
+from pellucid.worked.layers.table import Row
 
 __all__ = ["row_of"]
 
@@ -26,14 +26,14 @@ _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")
 def row_of(call: Call, fresh: Mapping[str, Tensor], repeated: bool = False) -> Row:
     """One row for one call of a layer.
 
-    >>> from pellucid.tracing import Call
+    >>> from pellucid.bridging.tracing import Call
     >>> layer = nn.Conv2d(2, 64, 3)
     >>> call = Call("first", layer, (1, 2, 300, 200), (1, 64, 298, 198), ())
     >>> row_of(call, dict(layer.named_parameters())).formula
     '(3·3·2 + 1)·64'
 
     Args:
-        call: of `pellucid.tracing.trace`.
+        call: of `pellucid.bridging.tracing.trace`.
         fresh: the layer's parameters by name, those left out that were counted before.
         repeated: whether some were left out, so that the formula of the whole layer would not give their number.
     """

@@ -11,19 +11,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pellucid.bridging_losses import numbers
+from pellucid.bridging.losses import numbers
 from pellucid.errors import DataError
 from pellucid.worked.builders.pooling import pooled
-from pellucid.worked.expression import Expr, as_expr
-from pellucid.worked.operations import clip, exp, leaky_relu, log, piecewise, relu, sigmoid, softmax, sqrt, tanh
-from pellucid.worked.tensors import place, summed, weighted
-from pellucid.worked.windows import unfold
+from pellucid.worked.expressions.expression import Expr, as_expr
+from pellucid.worked.notation.operations import (
+    clip,
+    exp,
+    leaky_relu,
+    log,
+    piecewise,
+    relu,
+    sigmoid,
+    softmax,
+    sqrt,
+    tanh,
+)
+from pellucid.worked.worksheet.tensors import place, summed, weighted
+from pellucid.worked.worksheet.windows import unfold
 
 if TYPE_CHECKING:
     from torch import Tensor, fx, nn
 
-    from pellucid.worked.tensors import Tensor as Names
-    from pellucid.worked.worksheet import Worksheet
+    from pellucid.worked.worksheet.tensors import Tensor as Names
+    from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Walk"]
 

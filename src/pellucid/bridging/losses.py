@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.errors import DataError, UnknownNameError, UsageError
-from pellucid.worked.expression import Expr, as_expr
-from pellucid.worked.operations import log, sigmoid, softmax
-from pellucid.worked.tensors import as_tensor, place, summed
+from pellucid.worked.expressions.expression import Expr, as_expr
+from pellucid.worked.notation.operations import log, sigmoid, softmax
+from pellucid.worked.worksheet.tensors import as_tensor, place, summed
 
 if TYPE_CHECKING:
-    from pellucid.worked.tensors import Tensor as Names
-    from pellucid.worked.worksheet import Worksheet
+    from pellucid.worked.worksheet.tensors import Tensor as Names
+    from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["LOSSES", "numbers", "put_loss"]
 
@@ -45,8 +45,8 @@ def numbers(tensor: Any) -> Names:
 def put_loss(sheet: Worksheet, output: Names, target: Any, loss: str | Callable[..., Any]) -> None:
     """Add the target t and the loss L to a worksheet.
 
-    >>> from pellucid.worked.expression import Name
-    >>> from pellucid.worked.worksheet import Worksheet
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> sheet = Worksheet("yhat_1 = 3")
     >>> put_loss(sheet, np.array([[Name("yhat_1")]]), [[1.0]], "mse")
     >>> print(sheet.solve().value("L"))

@@ -14,7 +14,7 @@ from pellucid.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor, fx, nn
 
-    from pellucid.worked.worksheet import Worksheet
+    from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["from_torch", "parameter_names"]
 
@@ -55,10 +55,10 @@ def from_torch(
     """
     from torch import nn
 
-    from pellucid.bridging_layers import Walk
-    from pellucid.bridging_losses import put_loss
-    from pellucid.worked.tensors import ask_all, ask_slopes
-    from pellucid.worked.worksheet import Worksheet
+    from pellucid.bridging.layers import Walk
+    from pellucid.bridging.losses import put_loss
+    from pellucid.worked.worksheet.tensors import ask_all, ask_slopes
+    from pellucid.worked.worksheet.worksheet import Worksheet
 
     called = parameter_names(module)
     if type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential):

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pellucid import _catalog, commands, options
+from pellucid import _catalog
+from pellucid.cli import commands, options
+from pellucid.cli.flags import Group, is_option, parse
 from pellucid.errors import UsageError
-from pellucid.flags import Group, is_option, parse
 from pellucid.run import Run
-from pellucid.worked import command as forms
+from pellucid.worked.forms import command as forms
 
 if TYPE_CHECKING:
     from pellucid.tasks import Task
@@ -28,7 +29,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     functools.partial(<function list at ...>, 'tasks')
 
     Args:
-        name: a command, one of `pellucid.cli.COMMANDS`.
+        name: a command, one of `pellucid.cli.cli.COMMANDS`.
         words: what was typed after it.
 
     Raises:

@@ -31,7 +31,7 @@ COMMANDS = {
     "table": "write a network as a table of its layers, with the formula of every number",
     "list": "name the tasks, models, lenses and data sets",
 }
-"""Every command with a line about it, in the order of use; `pellucid.commands` has a function of each name."""
+"""Every command with a line about it, in the order of use; `pellucid.cli.commands` has a function of each name."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -67,14 +67,14 @@ def _run(words: list[str]) -> int:
         print(_help())
         return 0
     if words[0] in ("-V", "--version"):
-        from pellucid import __version__
+        from pellucid._version import __version__
 
         print(f"pellucid {__version__}")
         return 0
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
-    from pellucid.binding import bind
+    from pellucid.cli.binding import bind
 
     try:
         return bind(name, rest)()

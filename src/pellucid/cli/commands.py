@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pellucid import listing, showing
+from pellucid.cli import listing, printing
 from pellucid.errors import RunError, UnknownNameError
-from pellucid.worked.command import work
+from pellucid.worked.forms.command import work
 
 __all__ = [
     "compare",
@@ -49,10 +49,10 @@ def train(
         model: a name from `pellucid list models`; by default the task's own.
         out: the run's folder; by default one below runs/, named for what was asked.
     """
-    from pellucid.training import train as verb
+    from pellucid.training.training import train as verb
 
     run = verb(task, data, model, out, **given)
-    showing.trained(run)
+    printing.trained(run)
     return 130 if run.status == "stopped" else 0
 
 
@@ -73,9 +73,9 @@ def sweep(
         model: one or more names from `pellucid list models`; by default the task's own.
         out: the folder for the runs and their comparison; by default one below runs/.
     """
-    from pellucid.comparison import sweep as verb
+    from pellucid.comparison.comparison import sweep as verb
 
-    showing.compared(verb(task, data, model, out, **given))
+    printing.compared(verb(task, data, model, out, **given))
     return 0
 
 
@@ -102,7 +102,7 @@ def evaluate(
     from pellucid.inference import evaluate as verb
 
     path = run or _newest()
-    showing.measured(verb(path, data, split=split, baselines=baselines, batch_size=batch_size, which=which))
+    printing.measured(verb(path, data, split=split, baselines=baselines, batch_size=batch_size, which=which))
     if data is None:
         print(f"written to {path / 'metrics.json'}")
     return 0
@@ -130,7 +130,7 @@ def predict(
     from pellucid.inference import predict as verb
 
     rows = verb(run, [*images], out, format=format, batch_size=batch_size, progress=True, **given)
-    showing.answered(rows, out)
+    printing.answered(rows, out)
     return 0
 
 
@@ -163,7 +163,7 @@ def look(
         seed: of random numbers; by default the run's.
         verbose: say more about what is done.
     """
-    from pellucid.looking import look as verb
+    from pellucid.looking.looking import look as verb
 
     asked: dict[str, Any] = {"data": data, "model": model, "size": size, "memory": memory, "seed": seed}
     view = verb(str(what), lens, [*images], out, **asked, verbose=verbose, progress=True, **given)
@@ -178,9 +178,9 @@ def compare(runs: tuple[Path, ...] = (), /, *, out: Path | None = None) -> int:
         runs: two or more run folders; by default all below runs/.
         out: the folder for the table as CSV and the curves as PNG.
     """
-    from pellucid.comparison import compare as verb
+    from pellucid.comparison.comparison import compare as verb
 
-    showing.compared(verb([*runs] or _runs(), out))
+    printing.compared(verb([*runs] or _runs(), out))
     return 0
 
 
@@ -202,7 +202,7 @@ def merge(
     """
     from pellucid.merging import merge as verb
 
-    showing.merged(verb(run, threshold, out, epochs=epochs))
+    printing.merged(verb(run, threshold, out, epochs=epochs))
     return 0
 
 
@@ -213,7 +213,7 @@ def report(run: Path | None = None, /, *, maps: int = 8) -> int:
         run: the run's folder; by default the newest below runs/.
         maps: of how many images there are maps of what the answer rests on; they take most of the time.
     """
-    from pellucid.reporting import report as verb
+    from pellucid.reporting.reporting import report as verb
 
     print(verb(run or _newest(), maps=maps))
     return 0
@@ -251,7 +251,7 @@ def data(what: str = "digits", /, *, out: Path | None = None) -> int:
     from pellucid.data import inspection, open
 
     dataset = open(what)
-    showing.say(inspection.inspect(dataset))
+    printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
     return 0
@@ -277,7 +277,7 @@ def table(
         format: how to show it.
         out: the file to write; by default the terminal.
     """
-    from pellucid.bridging import layer_table
+    from pellucid.bridging.bridging import layer_table
 
     written = layer_table(what, size or None, outputs, batch).write(format)
     if out is None:
@@ -297,7 +297,7 @@ def list(kind: str | None = None, /) -> int:
     """
     if kind is not None and kind not in listing.KINDS:
         raise UnknownNameError("kind", kind, listing.KINDS)
-    showing.catalogue({each: listing.about(each) for each in ((kind,) if kind else listing.KINDS)})
+    printing.catalogue({each: listing.about(each) for each in ((kind,) if kind else listing.KINDS)})
     return 0
 
 

@@ -21,12 +21,12 @@ def about(kind: str) -> dict[str, str]:
     >>> "digits" in about("data")
     True
     """
-    folder = Path(__file__).parent / kind
+    folder = Path(__file__).parents[1] / kind
     if kind == "data":
-        hub = _constant(folder / "hub.py", "SHORT")
+        hub = _constant(folder / "formats" / "hub.py", "SHORT")
         fetched = {name: f"from the hub, fetched once: {identity}" for name, identity in hub.items()}
-        return _constant(folder / "embedded.py", "ABOUT") | fetched
-    return {name: _line(folder / f"{name}.py") for name in _catalog.names(kind)}
+        return _constant(folder / "embedded" / "embedded.py", "ABOUT") | fetched
+    return {name: _line(_catalog.source(kind, name)) for name in _catalog.names(kind)}
 
 
 def _line(source: Path) -> str:

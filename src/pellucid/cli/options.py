@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 from pellucid import _catalog
+from pellucid.cli.flags import Flag, Group, misspelt
 from pellucid.errors import UsageError
-from pellucid.flags import Flag, Group, misspelt
 
 __all__ = ["explain_unknown", "of_class", "of_function", "of_training", "texts"]
 
@@ -49,7 +49,7 @@ def of_function(function: Callable[..., Any], skip: Sequence[str] = ()) -> list[
 def of_class(owner: type) -> list[Flag]:
     """The flags of a dataclass: its fields.
 
-    >>> from pellucid.recipe import Recipe
+    >>> from pellucid.training.recipe import Recipe
     >>> epochs = of_class(Recipe)[0]
     >>> epochs.written, epochs.kind, epochs.default, epochs.help
     ('--epochs', <class 'int'>, 10, 'passes over the training images')
@@ -74,14 +74,14 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
     Raises:
         UnknownNameError: a task or a model that there is not.
     """
-    from pellucid.models import building
-    from pellucid.recipe import Recipe
+    from pellucid.models import _building
+    from pellucid.training.recipe import Recipe
 
     kind = _catalog.find("tasks", task)
     groups = [Group(task, of_class(kind), _first_line(kind))]
     for model in models:
         about = _first_line(_catalog.find("models", model))
-        found = building.options(model.replace("-", "_")).items()
+        found = _building.options(model.replace("-", "_")).items()
         groups.append(Group(model, [Flag(name, *rest) for name, rest in found], about))
     own = kind.defaults(models[0]) if len(models) == 1 else {}  # type: ignore[attr-defined]
     recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
@@ -101,13 +101,13 @@ def explain_unknown(name: str, flags: Sequence[Flag], task: str, models: Sequenc
     >>> print(explain_unknown("--epoch", [Flag("epochs", int, 10)], "classify", ["mlp"], "pellucid train classify"))
     option='--epoch' is not known; did you mean '--epochs'? `pellucid train classify -h` lists them.
     """
-    from pellucid.models import building
+    from pellucid.models import _building
 
     plain = name.lstrip("-").replace("-", "_")
     owners = [
         f"--model {other}"
         for other in _catalog.names("models")
-        if other not in models and plain in building.options(other)
+        if other not in models and plain in _building.options(other)
     ]
     owners += [
         f"task {other}" for other in _catalog.names("tasks") if other != task and plain in _fields("tasks", other)

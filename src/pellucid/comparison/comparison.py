@@ -14,17 +14,17 @@ from typing import Any, get_origin
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.comparison.difference import Difference, paired, unpaired
+from pellucid.comparison.table import Comparison, Row, draw, text, write_csv
 from pellucid.data.dataset import Dataset
-from pellucid.difference import Difference, paired, unpaired
 from pellucid.errors import PellucidError, TrainingError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import evaluate
-from pellucid.models import building
+from pellucid.models import _building
 from pellucid.run import Run, told_apart
-from pellucid.settings import Settings
-from pellucid.sidebyside import Comparison, Row, draw, text, write_csv
 from pellucid.tasks import Task
-from pellucid.training import train
+from pellucid.training.settings import Settings
+from pellucid.training.training import train
 
 __all__ = ["compare", "sweep"]
 
@@ -137,7 +137,7 @@ def _grid(task: str | Task, models: Sequence[str], options: Mapping[str, Any]) -
     lists = {name: [*value] if isinstance(value, (list, tuple)) else [value] for name, value in options.items()}
     settings = Settings.of(task, None, {})
     names = [name.replace("-", "_") for name in models] or [settings.model]
-    known = {name: building.options(name) for name in names}
+    known = {name: _building.options(name) for name in names}
     general = {field.name for owner in (settings.task, settings.recipe) for field in dataclasses.fields(owner)}  # type: ignore[arg-type]
     found: dict[str, tuple[str, dict[str, Any], str]] = {}
     for model, own in known.items():
@@ -190,7 +190,7 @@ def _asked(runs: Sequence[Run]) -> list[dict[str, Any]]:
     full = []
     for run in runs:
         info = run.info
-        model = {name: default for name, (_, default, _) in building.options(info["model"]["name"]).items()}
+        model = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
         recipe = {name: value for name, value in info["recipe"].items() if name not in _INCIDENTAL}
         named = {"data": info["data"]["what"], "model": info["model"]["name"]}
         full.append(named | info["task"]["options"] | model | info["model"]["options"] | recipe)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 from rich.console import Group
 from rich.table import Table
 
-from pellucid.difference import Difference
+from pellucid.comparison.difference import Difference
 from pellucid.files import write_atomically
 from pellucid.run import Run
 from pellucid.tasks import Measure

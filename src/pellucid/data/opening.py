@@ -34,7 +34,8 @@ def open(what: str | Path) -> Dataset:
         DataError: nothing is there, or it cannot be used; the sentence says why, and what to do.
         UnknownNameError: a single word that is neither a name nor a path.
     """
-    from pellucid.data import embedded, hub
+    from pellucid.data.embedded import embedded
+    from pellucid.data.formats import hub
 
     text = str(what)
     path = Path(text).expanduser()
@@ -52,8 +53,8 @@ def open(what: str | Path) -> Dataset:
 
 
 def _open_directory(path: Path) -> Dataset:
-    from pellucid.data import arrays, folders, hub, idx, matlab
-    from pellucid.data.finding import holds_images
+    from pellucid.data.formats import arrays, folders, hub, idx, matlab
+    from pellucid.data.formats.finding import holds_images
 
     if found := idx.idx_files(path):
         return idx.open_idx(path, found)
@@ -67,7 +68,7 @@ def _open_directory(path: Path) -> Dataset:
 
 def _open_one_of(path: Path, files: list[Path], reader: Callable[[Path], Dataset]) -> Dataset:
     """The file that holds train, with those of the other splits beside it; a single file needs no such name."""
-    from pellucid.data.arrays import siblings
+    from pellucid.data.formats.arrays import siblings
     from pellucid.data.splitting import SPLITS, split_word
 
     train = [file for file in files if SPLITS.get(split_word(file.stem) or "") == "train"]
@@ -88,7 +89,7 @@ def _open_one_of(path: Path, files: list[Path], reader: Callable[[Path], Dataset
 
 
 def _open_file(path: Path) -> Dataset:
-    from pellucid.data import arrays, hub, idx, matlab
+    from pellucid.data.formats import arrays, hub, idx, matlab
 
     if path.stat().st_size == 0:
         raise DataError(f"data={str(path)!r}: is empty; fetch or write it again.")

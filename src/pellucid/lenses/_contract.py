@@ -22,7 +22,7 @@ line of words with the finding (and the layer that was chosen, if any).
   taken with a learning rate of one's own.
 - `sight.note("…")` is said with --verbose only. Random numbers derive from `sight.seed`, never from torch's own generator.
 
-`pellucid.looking` does the rest: it puts the model into eval mode with in-place activations turned off, and afterwards,
+`pellucid.looking.looking` does the rest: it puts the model into eval mode with in-place activations turned off, and afterwards,
 also after an exception or Ctrl-C, takes away every hook and gradient and restores modes; a lens that changes weights works
 on a copy (`sight.copied()`). It writes the picture, the numbers and `View.files`, and shows the words.
 """

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from pellucid import _catalog, sights
+from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.files import write_atomically
 from pellucid.lenses import View, guarded
+from pellucid.looking import sights
+from pellucid.looking.sights import of_run as sight_of
+from pellucid.looking.sights import without_images
 from pellucid.run import Run, load
-from pellucid.sights import of_run as sight_of
-from pellucid.sights import without_images
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset

@@ -24,11 +24,11 @@ from pellucid.data.targets import Label
 from pellucid.errors import UsageError
 from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Sight, Trial
-from pellucid.models import building
-from pellucid.recipe import Recipe
+from pellucid.models import _building
 from pellucid.run import Run, told_apart
-from pellucid.session import Session
 from pellucid.tasks import Task
+from pellucid.training.recipe import Recipe
+from pellucid.training.session import Session
 
 __all__ = ["of_module", "of_run", "of_training", "without_images"]
 
@@ -292,7 +292,7 @@ def _untrained_of(description: Mapping[str, Any], model: nn.Module) -> Callable[
     def build(seed: int = 0, **options: Any) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(seed, 0))  # as a session does
-            made: nn.Module = building.build({**description, "options": {**description["options"], **options}})
+            made: nn.Module = _building.build({**description, "options": {**description["options"], **options}})
         known = getattr(model, "normalize", None)
         if isinstance(known, nn.Module):
             made.normalize.load_state_dict(known.state_dict())  # type: ignore[union-attr]

@@ -59,10 +59,10 @@ def joined(layers: nn.Module, groups: Groups, prefix: str, follow: str | None = 
 
 def rebuilt(model: M, options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> M:
     """A model of other options with these weights; whatever they do not name comes from `model`, what it keeps is forgotten."""
-    from pellucid.models import building
+    from pellucid.models import _building
 
-    description = {**building.describe(model), "options": dict(options)}
-    made = building.build(description, fetch=False)
+    description = {**_building.describe(model), "options": dict(options)}
+    made = _building.build(description, fetch=False)
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("kept.")}
     made.load_state_dict({**state, **weights})
     return made  # type: ignore[no-any-return]

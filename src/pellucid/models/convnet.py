@@ -24,7 +24,7 @@ __all__ = ["Convnet"]
 class Convnet(nn.Module):
     """Blocks of conv 3×3 (no padding) → ReLU → conv 3×3 (padding 1) → ReLU, pooled to 3×3, and one linear layer.
 
-    >>> from pellucid.models.building import parameter_count
+    >>> from pellucid.models._building import parameter_count
     >>> parameter_count(Convnet(3, 10, (32, 32)))
     271690
 

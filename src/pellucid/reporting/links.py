@@ -13,12 +13,13 @@ from typing import Any, final
 import numpy as np
 from torch import Tensor
 
-from pellucid import _catalog, wording
+from pellucid import _catalog
 from pellucid.errors import UsageError
 from pellucid.lenses import Sight, View
-from pellucid.reporting_maps import NEAREST, Neighbour, mapped, nearest, pictured, plain, searched
-from pellucid.reporting_matrix import cell_id, cell_words, matrix
-from pellucid.reporting_pictures import thumbnail
+from pellucid.reporting import wording
+from pellucid.reporting.maps import NEAREST, Neighbour, mapped, nearest, pictured, plain, searched
+from pellucid.reporting.matrix import cell_id, cell_words, matrix
+from pellucid.reporting.pictures import thumbnail
 from pellucid.run import Run
 
 __all__ = ["Links", "links"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid import _catalog
 from pellucid.errors import PellucidError
 from pellucid.lenses import Sight, View, guarded
-from pellucid.reporting_pictures import compact, png, thumbnail
+from pellucid.reporting.pictures import compact, png, thumbnail
 
 __all__ = ["NEAREST", "Neighbour", "mapped", "nearest", "pictured", "plain", "searched"]
 

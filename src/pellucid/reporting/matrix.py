@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pellucid.lenses import Sight, View
-from pellucid.reporting_pictures import inline
+from pellucid.reporting.pictures import inline
 
 __all__ = ["cell_id", "cell_words", "matrix"]
 

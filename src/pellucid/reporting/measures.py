@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pellucid import wording
-from pellucid.models import building
-from pellucid.recipe import Recipe
-from pellucid.reporting_pictures import svg
+from pellucid.models import _building
+from pellucid.reporting import wording
+from pellucid.reporting.pictures import svg
 from pellucid.run import Run
+from pellucid.training.recipe import Recipe
 
 __all__ = ["asked", "columns", "counts", "headline", "results", "tables"]
 
@@ -23,7 +23,7 @@ def asked(run: Run) -> list[dict[str, Any]]:
     """The options of the task, the model and the training: those that differ from their default, and the others."""
     info = run.info
     recipe = Recipe(**info["recipe"])
-    model = {name: default for name, (_, default, _) in building.options(info["model"]["name"]).items()}
+    model = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
     owners = [
         ("Task", info["task"]["name"], info["task"]["options"], _defaults(run.task)),
         ("Model", info["model"]["name"], model | info["model"]["options"], model),

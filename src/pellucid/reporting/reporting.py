@@ -9,19 +9,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pellucid import _catalog, wording
-from pellucid import reporting_measures as told
-from pellucid import reporting_pictures as drawn
+from pellucid import _catalog
+from pellucid.comparison.table import duration
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import write_atomically
 from pellucid.lenses import Sight
-from pellucid.looking import sight_of, without_images
-from pellucid.models import building
-from pellucid.reporting_links import links
+from pellucid.looking.looking import sight_of, without_images
+from pellucid.models import _building
+from pellucid.reporting import measures as told
+from pellucid.reporting import pictures as drawn
+from pellucid.reporting import wording
+from pellucid.reporting.links import links
 from pellucid.run import Run
-from pellucid.sidebyside import duration
-from pellucid.snapshots import over_time
+from pellucid.training.snapshots import over_time
 
 __all__ = ["report"]
 
@@ -106,7 +107,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         ],
         "tables": told.tables((metrics or {}).get("details", {})),
         "examples": examples,
-        "layers": building.layer_table(building.build(info["model"], fetch=False), run.size),
+        "layers": _building.layer_table(_building.build(info["model"], fetch=False), run.size),
         "environment": info["environment"],
         "evaluate": f"pellucid evaluate {run.path}",
     }

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pellucid.files import write_atomically
 from pellucid.inference import measure
-from pellucid.session import Session
+from pellucid.training.session import Session
 
 __all__ = ["Journal"]
 

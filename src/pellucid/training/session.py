@@ -17,20 +17,21 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-import pellucid
-from pellucid import checkpoint, data, snapshots
+from pellucid import data
+from pellucid._version import __version__
 from pellucid.data.batches import Store, store
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
 from pellucid.data.sizing import training_size
 from pellucid.errors import DataError, RunError, TrainingError, UsageError
 from pellucid.files import make_folder, write_json
-from pellucid.machine import accelerator, environment, evaluating
-from pellucid.models import Frozen, building
-from pellucid.recipe import Average, Recipe
+from pellucid.models import Frozen, _building
 from pellucid.run import FORMAT, Run
-from pellucid.settings import Settings
 from pellucid.tasks import Task
+from pellucid.training import checkpoint, snapshots
+from pellucid.training.machine import accelerator, environment, evaluating
+from pellucid.training.recipe import Average, Recipe
+from pellucid.training.settings import Settings
 
 __all__ = ["Session"]
 
@@ -83,7 +84,7 @@ class Session:
             return session
         torch.manual_seed(mix(session.recipe.seed, 0))
         fresh = not (path / "state" / "last.safetensors").exists()
-        session.model = building.build(description, fetch=fresh)
+        session.model = _building.build(description, fetch=fresh)
         if session.model.output not in settings.task.accepts:
             raise UsageError(
                 f"model={settings.model!r}: gives a {session.model.output}, and {settings.task_name} needs "
@@ -230,7 +231,7 @@ class Session:
         before = checkpoint.digest(list(self.frozen))
         self.info = {
             "format": FORMAT,
-            "version": pellucid.__version__,
+            "version": __version__,
             "status": "running",
             "command": self.settings.command(self.dataset.name, str(self.path)),
             **asked,
@@ -239,7 +240,7 @@ class Session:
             "started": earlier.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
             "seconds": self.seconds,
             "steps": self.steps,
-            "parameters": building.parameter_count(self.model),
+            "parameters": _building.parameter_count(self.model),
             "best": self.best,
             "frozen": earlier.get("frozen")
             or (before and {"tensors": _tensor_count(self.frozen), "before": before, "after": None}),
@@ -271,9 +272,8 @@ class Session:
     def reseed(self) -> None:
         """Seed torch's own generator for this step: dropout draws from it."""
         seed = mix(self.recipe.seed, 3, self.step, self.accelerator.process_index)
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed costs half a millisecond where CUDA is not started
+        # torch.manual_seed costs half a millisecond where CUDA is not started
+        torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 

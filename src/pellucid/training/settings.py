@@ -10,10 +10,10 @@ from typing import Any, final
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.models import building
-from pellucid.recipe import Recipe
+from pellucid.models import _building
 from pellucid.run import command_line
 from pellucid.tasks import Task
+from pellucid.training.recipe import Recipe
 
 __all__ = ["Settings"]
 
@@ -50,7 +50,7 @@ class Settings:
         chosen = (model or kind.default_model).replace("-", "_")
         _catalog.find("models", chosen)
         of_task = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # tasks are dataclasses
-        of_model = set(building.options(chosen))
+        of_model = set(_building.options(chosen))
         of_recipe = {field.name for field in dataclasses.fields(Recipe)}
         for option in options:
             if option not in of_task | of_model | of_recipe:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
-from pellucid.journal import Journal
-from pellucid.machine import interruptible
 from pellucid.run import Run
-from pellucid.session import Session
 from pellucid.tasks import Task
+from pellucid.training.journal import Journal
+from pellucid.training.machine import interruptible
+from pellucid.training.session import Session
 
 __all__ = ["train"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small neural networks worked by hand: values, derivatives and updates, every line shown and checked.
 
-    Worksheet(text)              a worksheet from its text; `pellucid.worked.notation` explains the notation
+    Worksheet(text)              a worksheet from its text; `pellucid.worked.notation.notation` explains the notation
     Worksheet()                  an empty one: w.h_1 = w.W_h * w.h_0 + 1; w.x = [1, 2]; w.ask("dL/dW_h")
     .solve(exact=, digits=)      a `Solution`: .value("L"), .derivative("L", "W_h"), .gradient("L", [...])
     .show(form, verify=)         "terminal", "markdown", "latex", "html", "json"; print(w) shows it as well
@@ -20,11 +20,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid.worked.answers import check_answers
-    from pellucid.worked.arrays import Array
-    from pellucid.worked.expression import Expr, Name
-    from pellucid.worked.lines import CheckError
-    from pellucid.worked.operations import (
+    from pellucid.worked.answers.answers import check_answers
+    from pellucid.worked.expressions.expression import Expr, Name
+    from pellucid.worked.notation.arrays import Array
+    from pellucid.worked.notation.operations import (
         absolute,
         clip,
         exp,
@@ -40,8 +39,9 @@ if TYPE_CHECKING:
         tanh,
         total,
     )
-    from pellucid.worked.solution import Solution
-    from pellucid.worked.worksheet import Worksheet
+    from pellucid.worked.showing.lines import CheckError
+    from pellucid.worked.worksheet.solution import Solution
+    from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = [
     "Array",
@@ -68,19 +68,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "Array": "arrays",
-    "CheckError": "lines",
-    "check_answers": "answers",
-    "Expr": "expression",
-    "Name": "expression",
-    "Solution": "solution",
-    "Worksheet": "worksheet",
+    "Array": "notation.arrays",
+    "CheckError": "showing.lines",
+    "check_answers": "answers.answers",
+    "Expr": "expressions.expression",
+    "Name": "expressions.expression",
+    "Solution": "worksheet.solution",
+    "Worksheet": "worksheet.worksheet",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = importlib.import_module(f"pellucid.worked.{_HOME.get(name, 'operations')}")
+        module = importlib.import_module(f"pellucid.worked.{_HOME.get(name, 'notation.operations')}")
         value = getattr(module, name)
         globals()[name] = value  # the next access is a plain attribute
         return value

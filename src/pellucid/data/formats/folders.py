@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from pellucid.data import tables
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import SUFFIXES
-from pellucid.data.finding import holds_images, images_below, readable
+from pellucid.data.formats import tables
+from pellucid.data.formats.finding import holds_images, images_below, readable
 from pellucid.data.splitting import SPLITS, finish, order
 from pellucid.data.targets import Label, Target
 from pellucid.errors import DataError

@@ -14,9 +14,9 @@ from typing import Any, final
 
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
-from pellucid.data.finding import join, readable
+from pellucid.data.formats.finding import join, readable
+from pellucid.data.formats.tables import class_names, read_masks, row_targets, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
-from pellucid.data.tables import class_names, read_masks, row_targets, with_masks
 from pellucid.errors import DataError
 
 __all__ = ["SHORT", "open_hub", "open_parquet", "parquet_files"]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.arrays import Part, from_arrays
 from pellucid.data.dataset import Dataset
+from pellucid.data.formats.arrays import Part, from_arrays
 from pellucid.data.splitting import SPLITS
 from pellucid.errors import DataError
 

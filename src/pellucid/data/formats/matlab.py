@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.arrays import Part, from_arrays, siblings
 from pellucid.data.dataset import Dataset
+from pellucid.data.formats.arrays import Part, from_arrays, siblings
 from pellucid.errors import DataError
 
 __all__ = ["open_mat"]

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.data.arrays import to_classes
 from pellucid.data.dataset import Dataset, Images, Split
 from pellucid.data.decoding import Source, fault_sentence
-from pellucid.data.finding import images_below, readable
+from pellucid.data.formats.arrays import to_classes
+from pellucid.data.formats.finding import images_below, readable
 from pellucid.data.splitting import SPLITS, finish, order
 from pellucid.data.targets import Boxes, Label, Mask, Points, Target, Text
 from pellucid.errors import DataError

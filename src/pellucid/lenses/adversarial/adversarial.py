@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import UsageError
-from pellucid.lenses._adversarial_figure import Curve, Fooled, figure
-from pellucid.lenses._attacks import (
+from pellucid.lenses._contract import Labelled, Lens, Sight, View
+from pellucid.lenses._images import stacked
+from pellucid.lenses.adversarial.attacks import (  # fmt: skip
     LEVELS,
     attack,
     magnitude,
@@ -27,9 +28,8 @@ from pellucid.lenses._attacks import (
     said,
     threshold,
     wilson,
-)  # fmt: skip
-from pellucid.lenses._contract import Labelled, Lens, Sight, View
-from pellucid.lenses._images import stacked
+)
+from pellucid.lenses.adversarial.figure import Curve, Fooled, figure
 
 __all__ = ["Adversarial"]
 

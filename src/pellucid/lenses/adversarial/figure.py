@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._attacks import LEVELS, said
 from pellucid.lenses._contract import Sight
 from pellucid.lenses._images import show
+from pellucid.lenses.adversarial.attacks import LEVELS, said
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

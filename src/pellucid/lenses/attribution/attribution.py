@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
-from pellucid.lenses._attribution_checks import cascade, deletion, similarity
-from pellucid.lenses._attribution_figure import Mapped, figure, words
-from pellucid.lenses._attribution_maps import METHODS, Asked, attributed, reduced
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._images import stacked
 from pellucid.lenses._layers import last_convolution, recorded
+from pellucid.lenses.attribution.checks import cascade, deletion, similarity
+from pellucid.lenses.attribution.figure import Mapped, figure, words
+from pellucid.lenses.attribution.maps import METHODS, Asked, attributed, reduced
 
 __all__ = ["Attribution"]
 

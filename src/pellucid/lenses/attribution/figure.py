@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._attribution_checks import Deletion
-from pellucid.lenses._attribution_maps import Method
 from pellucid.lenses._contract import Sight
 from pellucid.lenses._images import show
+from pellucid.lenses.attribution.checks import Deletion
+from pellucid.lenses.attribution.maps import Method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

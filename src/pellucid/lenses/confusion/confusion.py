@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses._confused import Counts, Pair, counts, likeness_order, pairs, shares
-from pellucid.lenses._confusion_figure import Row, figure, percent, room, short
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._images import picture
+from pellucid.lenses.confusion.figure import Row, figure, percent, room, short
+from pellucid.lenses.confusion.pairs import Counts, Pair, counts, likeness_order, pairs, shares
 
 __all__ = ["Confusion"]
 

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses import _curves_figure, _curves_many, _players
 from pellucid.lenses._contract import Lens, Sight, View
-from pellucid.lenses._curves_figure import of_split
-from pellucid.lenses._regions import gap, regions
-from pellucid.lenses._verdict import Rows, column, verdict
+from pellucid.lenses.curves import figure as _curves_figure
+from pellucid.lenses.curves import players as _players
+from pellucid.lenses.curves import several
+from pellucid.lenses.curves.figure import of_split
+from pellucid.lenses.curves.regions import gap, regions
+from pellucid.lenses.curves.verdict import Rows, column, verdict
 
 __all__ = ["Curves"]
 
@@ -73,13 +75,13 @@ class Curves(Lens):
         measures = [_measure(of_split(run.history, "train"), of_split(run.history, "val")) for run in runs]
         shared = measures[0] if len(set(measures)) == 1 else None
         numbers = {f"{run.title}/{name}": values for run in runs for name, values in _numbers(run.history).items()}
-        curve = _curves_many.learning_curve(runs)
+        curve = several.learning_curve(runs)
         axes: dict[str, tuple[str, ...]] = {}
         if curve:
             numbers["learning_curve"] = np.array([(images, *rest) for images, _, *rest in curve], np.float64)
             numbers["learning_curve_run"] = np.array([runs[place].title for _, place, *_ in curve], np.str_)
             axes = {"learning_curve": ("run", "training images, measure, low, high"), "learning_curve_run": ("run",)}
-        return View(_curves_many.figure(runs, shared, self.log), numbers, _curves_many.words(runs), axes)
+        return View(several.figure(runs, shared, self.log), numbers, several.words(runs), axes)
 
 
 def _measure(train: Rows, val: Rows) -> str | None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._regions import Region
-from pellucid.lenses._verdict import Rows, Verdict, column
+from pellucid.lenses.curves.regions import Region
+from pellucid.lenses.curves.verdict import Rows, Verdict, column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

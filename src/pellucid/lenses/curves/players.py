@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.lenses._verdict import Rows, column
+from pellucid.lenses.curves.verdict import Rows, column
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

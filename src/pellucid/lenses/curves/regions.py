@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._verdict import Course, Rows, column, overfitting, underfitting
+from pellucid.lenses.curves.verdict import Course, Rows, column, overfitting, underfitting
 
 __all__ = ["NEAR", "Region", "gap", "regions"]
 

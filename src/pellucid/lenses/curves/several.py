@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._curves_figure import SHADES, of_split, plain, scaled, smoothed, title
-from pellucid.lenses._regions import regions
-from pellucid.lenses._verdict import column, verdict
+from pellucid.lenses.curves.figure import SHADES, of_split, plain, scaled, smoothed, title
+from pellucid.lenses.curves.regions import regions
+from pellucid.lenses.curves.verdict import column, verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

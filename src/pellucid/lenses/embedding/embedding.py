@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses._agreement import kept, trustworthiness
 from pellucid.lenses._codes import Coded, chosen_layer, fingerprint, joined, of_images, of_split
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._index import Index
-from pellucid.lenses._map_figure import figure
-from pellucid.lenses._map_file import AXES, Charted, read
-from pellucid.lenses._map_page import page
-from pellucid.lenses._maps import METHODS, fit, place
+from pellucid.lenses.embedding.agreement import kept, trustworthiness
+from pellucid.lenses.embedding.figure import figure
+from pellucid.lenses.embedding.file import AXES, Charted, read
+from pellucid.lenses.embedding.maps import METHODS, fit, place
+from pellucid.lenses.embedding.page import page
 
 __all__ = ["Embedding"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded
-from pellucid.lenses._maps import METHODS, Map
+from pellucid.lenses.embedding.maps import METHODS, Map
 
 __all__ = ["AXES", "Charted", "read"]
 

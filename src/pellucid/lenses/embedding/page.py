@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._map_figure import ALONE, OTHER, colours
+from pellucid.lenses.embedding.figure import ALONE, OTHER, colours
 
 __all__ = ["page"]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._filter_layers import Layer
-from pellucid.lenses._filter_search import Excited
-from pellucid.lenses._filters_page import Page, Pixels, coloured, montage, signed, thumb
+from pellucid.lenses.filters.layers import Layer
+from pellucid.lenses.filters.search import Excited
+from pellucid.lenses.filters.tiles import Page, Pixels, coloured, montage, signed, thumb
 
 __all__ = ["Weights", "images_page", "main_page", "maps_page", "png"]
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
-from pellucid.lenses._filter_layers import Layer, chosen, first_layer, weights
-from pellucid.lenses._filter_search import Excited, Readers, cut_out, search, searched
-from pellucid.lenses._filters_figure import Weights, images_page, main_page, maps_page, png
-from pellucid.lenses._filters_page import thumb
 from pellucid.lenses._images import stacked
+from pellucid.lenses.filters.figure import Weights, images_page, main_page, maps_page, png
+from pellucid.lenses.filters.layers import Layer, chosen, first_layer, weights
+from pellucid.lenses.filters.search import Excited, Readers, cut_out, search, searched
+from pellucid.lenses.filters.tiles import thumb
 
 __all__ = ["Filters"]
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses._graph import Graph, trace
 from pellucid.lenses._layers import recorded
-from pellucid.lenses._receptive import Fields, fields, support
 from pellucid.lenses._rules import Rule, rules
+from pellucid.lenses.filters.receptive import Fields, fields, support
 
 __all__ = ["Layer", "Reader", "chosen", "first_layer", "weights"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._filter_layers import Layer, Reader
 from pellucid.lenses._images import Known
+from pellucid.lenses.filters.layers import Layer, Reader
 
 __all__ = ["Excited", "Readers", "cut_out", "peaks", "search", "searched"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses import _flow_compared_figure
 from pellucid.lenses._contract import Sight, View
-from pellucid.lenses._flow_moments import Question
-from pellucid.lenses._flow_rules import named, reading
-from pellucid.lenses._flow_variants import Variant, variations
+from pellucid.lenses.flow import compared_figure
+from pellucid.lenses.flow.moments import Question
+from pellucid.lenses.flow.rules import named, reading
+from pellucid.lenses.flow.variants import Variant, variations
 
 __all__ = ["view"]
 
@@ -57,7 +57,7 @@ def view(sight: Sight, asked: Question, words: Sequence[str], steps: int) -> Vie
             [np.pad(one.losses, (0, taken - len(one.losses)), constant_values=np.nan) for one in found]
         )
         axes["training_loss"] = ("variant", "step")
-    figure = _flow_compared_figure.figure(sight, found, options, asked)
+    figure = compared_figure.figure(sight, found, options, asked)
     return View(figure, numbers, _words(found, taken, asked), axes, {"flow.csv": _table(found, options)})
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._flow_figure import plain, values
-from pellucid.lenses._flow_moments import Question
-from pellucid.lenses._flow_rules import named
-from pellucid.lenses._flow_variants import Variant, said
+from pellucid.lenses.flow.figure import plain, values
+from pellucid.lenses.flow.moments import Question
+from pellucid.lenses.flow.rules import named
+from pellucid.lenses.flow.variants import Variant, said
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._flow_moments import Moment, Question
-from pellucid.lenses._flow_rules import FAST
+from pellucid.lenses.flow.moments import Moment, Question
+from pellucid.lenses.flow.rules import FAST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses import _flow_compared, _flow_figure
 from pellucid.lenses._contract import Lens, Sight, View
-from pellucid.lenses._flow_moments import Moment, Question, followed, question
-from pellucid.lenses._flow_rules import help_for, reading, told
+from pellucid.lenses.flow import compared, figure
+from pellucid.lenses.flow.moments import Moment, Question, followed, question
+from pellucid.lenses.flow.rules import help_for, reading, told
 
 __all__ = ["Flow"]
 
@@ -55,7 +55,7 @@ class Flow(Lens):
     def look(self, sight: Sight) -> View:
         asked = question(sight, self.limit)
         if self.compare:
-            return _flow_compared.view(sight, asked, self.compare, self.steps)
+            return compared.view(sight, asked, self.compare, self.steps)
         moments, losses = self._moments(sight, asked)
         names = moments[0].profile.names
         if not names:
@@ -83,7 +83,7 @@ class Flow(Lens):
             numbers["update"] = np.stack([none if one.update is None else one.update for one in moments])
             numbers["training_loss"] = losses
             axes |= {"step": ("moment",), "update": ("moment", "layer"), "training_loss": ("step",)}
-        return View(_flow_figure.figure(sight, moments, asked), numbers, _words(moments, asked), axes)
+        return View(figure.figure(sight, moments, asked), numbers, _words(moments, asked), axes)
 
     def _moments(self, sight: Sight, asked: Question) -> tuple[Sequence[Moment], NDArray[np.float64]]:
         assert sight.model is not None

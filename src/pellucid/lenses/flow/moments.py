@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Labelled, Sight, Trial
-from pellucid.lenses._flow_sizes import Profile, measured, prepared
+from pellucid.lenses.flow.sizes import Profile, measured, prepared
 
 __all__ = ["Course", "Moment", "Question", "followed", "question"]
 

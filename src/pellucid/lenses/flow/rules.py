@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._flow_sizes import FLAT, Profile
+from pellucid.lenses.flow.sizes import FLAT, Profile
 
 __all__ = ["RULES", "Reading", "help_for", "hidden", "named", "reading", "told"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._flow_rules import Reading
-from pellucid.lenses._flow_sizes import Profile
+from pellucid.lenses.flow.rules import Reading
+from pellucid.lenses.flow.sizes import Profile
 
 __all__ = ["KNOWN", "Variant", "said", "variations"]
 

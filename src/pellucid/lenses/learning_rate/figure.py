@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._rate_range import Told
+from pellucid.lenses.learning_rate.range import Told
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

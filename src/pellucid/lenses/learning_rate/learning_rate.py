@@ -11,8 +11,8 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, Trial, View
-from pellucid.lenses._rate_figure import figure, short
-from pellucid.lenses._rate_range import Running, Told, limit, told
+from pellucid.lenses.learning_rate.figure import figure, short
+from pellucid.lenses.learning_rate.range import Running, Told, limit, told
 
 __all__ = ["LearningRate"]
 

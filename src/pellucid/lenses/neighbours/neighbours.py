@@ -13,7 +13,7 @@ from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded, chosen_layer, joined, of_images, of_split
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._index import Index
-from pellucid.lenses._neighbours_figure import Pair, figure
+from pellucid.lenses.neighbours.figure import Pair, figure
 
 __all__ = ["Neighbours"]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pellucid.lenses._contract import Sight
-from pellucid.lenses._incremental import Incremental, Part
 from pellucid.lenses._windows import Ints
+from pellucid.lenses.occlusion.incremental import Incremental, Part
 
 __all__ = ["outputs", "whole_outputs"]
 

@@ -17,8 +17,8 @@ from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, Sight, View
 from pellucid.lenses._images import Known, stacked
 from pellucid.lenses._layers import guarded
-from pellucid.lenses._occluded import outputs
-from pellucid.lenses._occlusion_figure import Found, figure
+from pellucid.lenses.occlusion.covered import outputs
+from pellucid.lenses.occlusion.figure import Found, figure
 
 __all__ = ["Occlusion"]
 

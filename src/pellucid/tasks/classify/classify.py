@@ -160,7 +160,7 @@ class Classify(Task):
         return np.asarray(records["true"] == records["predicted"], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        from pellucid.tasks import _classical
+        from pellucid.tasks.classify import baselines
 
         assert size is not None, "classify resizes"
         if not len(train):  # all three learn from training images
@@ -177,11 +177,11 @@ class Classify(Task):
         everything = train.targets["label"].index.numpy()  # type: ignore[attr-defined]
         classes = int(max(everything.max(), labels[1].max())) + 1
         answers = {
-            "majority class": _classical.majority(everything, len(asked), classes),
-            f"{_NEIGHBOURS} nearest neighbours{said}": _classical.neighbours(
+            "majority class": baselines.majority(everything, len(asked), classes),
+            f"{_NEIGHBOURS} nearest neighbours{said}": baselines.neighbours(
                 seen, unseen, labels[0], classes, _NEIGHBOURS
             ),
-            f"logistic regression{said}": _classical.logistic(seen, unseen, labels[0], classes),
+            f"logistic regression{said}": baselines.logistic(seen, unseen, labels[0], classes),
         }
         truth = torch.from_numpy(labels[1])
         return {name: _columns(truth, torch.from_numpy(answer).float()) for name, answer in answers.items()}

@@ -19,10 +19,10 @@ from pellucid.data.batches import store
 from pellucid.data.given import Given, gather
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically
-from pellucid.tasks import _cluster_dendrogram
-from pellucid.tasks._cluster_asking import ClusterAsking, Clustering
-from pellucid.tasks._embedding import Assigned, codes_of
-from pellucid.tasks._hierarchy import Tree
+from pellucid.tasks.cluster import dendrogram
+from pellucid.tasks.cluster.hierarchy import Tree
+from pellucid.tasks.cluster.options import ClusterAsking, Clustering
+from pellucid.tasks.cluster.training import Assigned, codes_of
 
 __all__ = ["respond"]
 
@@ -53,7 +53,7 @@ def respond(task: Clustering, model: nn.Module, images: Any, asked: ClusterAskin
             rows[place] = {**rows[place], "cluster": label}
         if asked.place:
             extra = _placed(task, model, tree, labels, names, asked.place)
-        figure = _cluster_dendrogram.draw(tree, labels, pictures)
+        figure = dendrogram.draw(tree, labels, pictures)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", bbox_inches="tight", facecolor="white")
         extra.append({"name": f"dendrogram-{asked.hierarchy}", "content": drawn.getvalue(), "suffix": ".png"})

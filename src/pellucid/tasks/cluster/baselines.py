@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split, grey
 from pellucid.data.targets import Label
-from pellucid.tasks import _clustering
 from pellucid.tasks._contract import Records
+from pellucid.tasks.cluster import methods
 
 __all__ = ["histograms", "measured"]
 
@@ -76,8 +76,8 @@ def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
 
 def _records(seen: Rows, asked: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
     seen, asked = np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(asked, np.float32)
-    kept = _clustering.kmeans(seen, k, seed, restarts=3)
-    parts = [_clustering.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]  # type: ignore[no-untyped-call]
+    kept = methods.kmeans(seen, k, seed, restarts=3)
+    parts = [methods.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]  # type: ignore[no-untyped-call]
     return {
         "cluster": torch.cat([part.cluster for part in parts]).numpy(),
         "label": truth,

@@ -17,11 +17,11 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _embedding
-from pellucid.tasks._cluster_asking import ClusterAsking
-from pellucid.tasks._clustering import CRITERIA, assign
 from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
-from pellucid.tasks._embedding import Assigned, Views
+from pellucid.tasks.cluster import training
+from pellucid.tasks.cluster.methods import CRITERIA, assign
+from pellucid.tasks.cluster.options import ClusterAsking
+from pellucid.tasks.cluster.training import Assigned, Views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,19 +142,19 @@ class Cluster(Task):
         return one, Views(clean, other, none.index)
 
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
-        return _embedding.losses(self, model, input, target)
+        return training.losses(self, model, input, target)
 
     def between(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        _embedding.settle(self, model, batches, epoch, epochs, seed)
+        training.settle(self, model, batches, epoch, epochs, seed)
 
     def predict(self, model: nn.Module, input: Tensor) -> Assigned:
         """The cluster of each image, its distance, and whether it is unlike anything seen."""
         kept: Any = model.kept
         if "centres" not in kept:
             raise UsageError("model: has no clusters yet; train it for an epoch at least.")
-        code, picture = _embedding.through(model, input, self.agreement > 0)
+        code, picture = training.through(model, input, self.agreement > 0)
         found = assign(code, kept)
         error = (picture - input).square().flatten(1).mean(1)
         strange = (found.distance > kept["reach"][found.cluster]) | (error > kept["error_reach"])
@@ -174,14 +174,14 @@ class Cluster(Task):
         return {name: value.cpu().numpy() for name, value in columns.items()}
 
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
-        from pellucid.tasks import _cluster_measures
+        from pellucid.tasks.cluster import summary
 
-        return _cluster_measures.summary(records, len(classes), seed)
+        return summary.summary(records, len(classes), seed)
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
-        from pellucid.tasks import _cluster_measures
+        from pellucid.tasks.cluster import summary
 
-        return _cluster_measures.details(records, classes)
+        return summary.details(records, classes)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The simplified silhouette."""
@@ -189,33 +189,33 @@ class Cluster(Task):
 
     def per_image(self, records: Records) -> NDArray[np.float64]:
         """1 where the label is the one that the image's cluster stands for, else 0; the silhouette without labels."""
-        from pellucid.tasks import _cluster_measures
+        from pellucid.tasks.cluster import summary
 
-        return _cluster_measures.per_image(records)
+        return summary.per_image(records)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        from pellucid.tasks import _cluster_baselines
+        from pellucid.tasks.cluster import baselines
 
         assert size is not None, "cluster resizes"
-        return _cluster_baselines.measured(train, test, size, self.clusters or 10, seed)
+        return baselines.measured(train, test, size, self.clusters or 10, seed)
 
     def survey(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> Survey:
-        from pellucid.tasks import _cluster_survey
+        from pellucid.tasks.cluster import survey
 
         assert size is not None, "cluster resizes"
-        return _cluster_survey.survey(self, model, train, test, size, seed)
+        return survey.survey(self, model, train, test, size, seed)
 
     def respond(
         self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
-        from pellucid.tasks import _cluster_answers
+        from pellucid.tasks.cluster import answers
 
         assert isinstance(asked, ClusterAsking)
         if asked.hierarchy == "none" and not asked.sort_into:
             return None
-        return _cluster_answers.respond(self, model, images, asked)
+        return answers.respond(self, model, images, asked)
 
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         assert isinstance(prediction, Assigned)
@@ -233,11 +233,11 @@ class Cluster(Task):
     def draw(
         self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
     ) -> Figure:
-        from pellucid.tasks import _cluster_figures
+        from pellucid.tasks.cluster import figures
 
         assert isinstance(prediction, Assigned)
         assert target is None or isinstance(target, Label)
-        return _cluster_figures.answers(input, prediction, target, classes)
+        return figures.answers(input, prediction, target, classes)
 
     def evidence(self, output: Tensor) -> Tensor:
         """The mean absolute value of the reconstruction, in [0, 1] units."""

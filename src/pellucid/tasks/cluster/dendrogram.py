@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.tasks._hierarchy import Tree
+from pellucid.tasks.cluster.hierarchy import Tree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

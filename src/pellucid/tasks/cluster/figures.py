@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.targets import Label
-from pellucid.tasks._cluster_dendrogram import COLOURS
-from pellucid.tasks._embedding import Assigned
 from pellucid.tasks._figures import show
-from pellucid.tasks._partition import matching
+from pellucid.tasks.cluster.dendrogram import COLOURS
+from pellucid.tasks.cluster.metrics import matching
+from pellucid.tasks.cluster.training import Assigned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.tasks import _bootstrap, _partition
+from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, Records
+from pellucid.tasks.cluster import metrics
 
 __all__ = ["details", "matched", "per_image", "summary", "table"]
 
@@ -23,10 +24,10 @@ def summary(records: Records, classes: int, seed: int = 0) -> dict[str, Measure]
         drawn = _bootstrap.resampled(counts.ravel(), seed).reshape(-1, *counts.shape)
         tables = np.concatenate([counts[None], drawn])
         rules = {
-            "accuracy": _partition.accuracies,
-            "nmi": _partition.mutual_information,
-            "ari": _partition.adjusted_rand,
-            "purity": _partition.purities,
+            "accuracy": metrics.accuracies,
+            "nmi": metrics.mutual_information,
+            "ari": metrics.adjusted_rand,
+            "purity": metrics.purities,
         }
         for name, rule in rules.items():
             values = rule(tables)
@@ -42,7 +43,7 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
     sizes = np.bincount(records["cluster"])
     rows: list[dict[str, Any]] = []
     counts = table(records, len(classes)) if _labelled(records) else None
-    match = None if counts is None else _partition.matching(counts)
+    match = None if counts is None else metrics.matching(counts)
     for cluster, size in enumerate(sizes.tolist()):
         own = records["cluster"] == cluster
         row: dict[str, Any] = {"cluster": cluster, "images": size}
@@ -52,7 +53,7 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
             row["purity"] = round(float(counts[cluster].max() / size), 4) if size else None
         row["silhouette"] = round(float(records["silhouette"][own].mean()), 4) if size else None
         rows.append(row)
-    return {"clusters": rows, "verdict": _partition.verdict(sizes)}
+    return {"clusters": rows, "verdict": metrics.verdict(sizes)}
 
 
 def per_image(records: Records) -> NDArray[np.float64]:
@@ -65,14 +66,14 @@ def per_image(records: Records) -> NDArray[np.float64]:
 def matched(records: Records) -> NDArray[np.int64]:
     """(N,): the class that each image's cluster stands for, −1 for none."""
     counts = table(records, int(records["label"].max()) + 1)
-    return _partition.matching(counts)[records["cluster"]]
+    return metrics.matching(counts)[records["cluster"]]
 
 
 def table(records: Records, classes: int) -> NDArray[np.int64]:
     """(k, classes) counts of the labelled records."""
     known = records["label"] >= 0
     clusters = int(records["cluster"].max()) + 1
-    return _partition.contingency(records["cluster"][known], records["label"][known], clusters, classes)
+    return metrics.contingency(records["cluster"][known], records["label"][known], clusters, classes)
 
 
 def _labelled(records: Records) -> bool:

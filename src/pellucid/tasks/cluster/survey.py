@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.targets import Label
-from pellucid.tasks import _cluster_figures as figures
-from pellucid.tasks import _clustering, _embedding, _partition
-from pellucid.tasks._cluster_asking import Clustering
 from pellucid.tasks._contract import Measure, Shown, Survey
+from pellucid.tasks.cluster import figures, methods, metrics, training
+from pellucid.tasks.cluster.options import Clustering
 
 __all__ = ["survey"]
 
@@ -31,7 +30,7 @@ def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: 
     images, codes, labels, found = _seen(task, model, test, size, unit)
     clusters = found.cluster.numpy()
     measures: dict[str, Measure] = {}
-    value = _partition.silhouette(codes.numpy(), clusters, seed)
+    value = metrics.silhouette(codes.numpy(), clusters, seed)
     if np.isfinite(value):
         measures["silhouette_of_pairs"] = Measure(value, value, value)
     details: dict[str, Any] = {}
@@ -40,7 +39,7 @@ def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: 
     known = _seen(task, model, train, size, unit)[1] if len(train) else codes
     if len(known) >= 2 * k:
         rows, partitions = _reseeded(task, known.numpy(), codes, labels, k, seed)
-        pairs = _partition.stability(partitions)
+        pairs = metrics.stability(partitions)
         measures["stability"] = Measure(float(pairs.mean()), float(pairs.min()), float(pairs.max()))
         details["seeds"] = rows
     sizes = kept["sizes"].cpu().numpy()
@@ -52,7 +51,7 @@ def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: 
         }
         for i, (n, reach) in enumerate(zip(sizes, kept["reach"].tolist(), strict=True))
     ]
-    details["verdict_of_training"] = _partition.verdict(sizes)
+    details["verdict_of_training"] = metrics.verdict(sizes)
     pictures = [
         Shown(
             "clusters",
@@ -68,7 +67,7 @@ def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: 
         ),
     ]
     if labels is not None and len(labels):
-        table = _partition.contingency(clusters, labels, k, int(labels.max()) + 1)
+        table = metrics.contingency(clusters, labels, k, int(labels.max()) + 1)
         words = "Test images by cluster and class; framed is the class that each cluster stands for."
         pictures.append(Shown("contingency", "Clusters and classes", words, figures.table(table)))
     if "criterion" in kept:
@@ -94,7 +93,7 @@ def _batches(split: Split, size: tuple[int, int], channels: int) -> Iterator[Any
 
 def _seen(
     task: Clustering, model: nn.Module, split: Split, size: tuple[int, int], unit: bool
-) -> tuple[Tensor, Tensor, NDArray[np.int64] | None, _embedding.Assigned]:
+) -> tuple[Tensor, Tensor, NDArray[np.int64] | None, training.Assigned]:
     """Images (N, C, H, W) in [0, 1], codes, labels where there are any, and answers."""
     device = next(model.parameters()).device
     channels: int = model.description["channels"]  # type: ignore[index,assignment]
@@ -105,9 +104,9 @@ def _seen(
         if isinstance(label, Label):
             labels.append(label.index.cpu().numpy())
         answers.append(task.predict(model, input.to(device)).to("cpu"))
-        codes.append(_embedding.codes_of(model, input.to(device), unit).cpu())
+        codes.append(training.codes_of(model, input.to(device), unit).cpu())
         images.append(input)
-    found = _embedding.Assigned.cat(answers)
+    found = training.Assigned.cat(answers)
     return torch.cat(images), torch.cat(codes), np.concatenate(labels) if labels else None, found
 
 
@@ -117,19 +116,19 @@ def _reseeded(
     """Partitions of the test codes by fits to the training codes from other seeds, one start each."""
     rows, partitions = [], []
     for other in range(seed, seed + _SEEDS):
-        kept = _embedding.partition(task, known, k, other, restarts=1)
-        clusters = _clustering.assign(codes, kept).cluster.numpy()
+        kept = training.partition(task, known, k, other, restarts=1)
+        clusters = methods.assign(codes, kept).cluster.numpy()
         partitions.append(clusters)
         row: dict[str, Any] = {
             "seed": other,
             "clusters with images": int((np.bincount(clusters, minlength=k) > 0).sum()),
         }
         if labels is not None:
-            table = _partition.contingency(clusters, labels, k, int(labels.max()) + 1)[None]
+            table = metrics.contingency(clusters, labels, k, int(labels.max()) + 1)[None]
             row |= {
-                "accuracy": round(float(_partition.accuracies(table)[0]), 4),
-                "nmi": round(float(_partition.mutual_information(table)[0]), 4),
-                "ari": round(float(_partition.adjusted_rand(table)[0]), 4),
+                "accuracy": round(float(metrics.accuracies(table)[0]), 4),
+                "nmi": round(float(metrics.mutual_information(table)[0]), 4),
+                "ari": round(float(metrics.adjusted_rand(table)[0]), 4),
             }
         rows.append(row)
     if labels is not None:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from pellucid.data.dataset import Batch
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks import _clustering
-from pellucid.tasks._cluster_asking import Clustering
+from pellucid.tasks.cluster import methods
+from pellucid.tasks.cluster.options import Clustering
 
 __all__ = ["Assigned", "Views", "codes_of", "losses", "partition", "settle", "through"]
 
@@ -183,7 +183,7 @@ def settle(
     if not k:
         most = min(task.most, len(array) - 1)
         if epoch in (0, first):  # codes that were drawn to k clusters would choose k again
-            k, values = _clustering.choose(array, most, task.criterion, seed)
+            k, values = methods.choose(array, most, task.criterion, seed)
             kept.put(criterion=torch.from_numpy(np.asarray(values, np.float32)))
         else:
             k = len(kept["centres"])
@@ -191,22 +191,20 @@ def settle(
     if going_on:
         start = kept["centres"]
         found = (
-            {"centres": start}
-            if task.method == "dec"
-            else _clustering.kmeans(array, k, seed, start=start.cpu().numpy())
+            {"centres": start} if task.method == "dec" else methods.kmeans(array, k, seed, start=start.cpu().numpy())
         )
     else:
-        found = partition(task, array, k, seed, restarts=_clustering.RESTARTS if last or epoch == first else _LLOYD_RESTARTS,
+        found = partition(task, array, k, seed, restarts=methods.RESTARTS if last or epoch == first else _LLOYD_RESTARTS,
                           start=task.method == "dec" and epoch == first)  # fmt: skip
     kept.put(**{name: value.to(codes.device) for name, value in found.items()})
     if task.method in ("joint", "dec") and epoch == first and not last:
         kept.put(drawn=torch.ones(1, device=codes.device))
     if task.method == "dec" and "drawn" in kept:
         _aim(kept, codes, places, unit, last)
-    assigned = _clustering.assign(codes, kept)
+    assigned = methods.assign(codes, kept)
     kept.put(
         scale=assigned.distance.square().mean().clamp_min(1e-12),
-        reach=_clustering.reaches(assigned, k, task.unlike / 2).to(codes.device),
+        reach=methods.reaches(assigned, k, task.unlike / 2).to(codes.device),
         error_reach=torch.quantile(errors, 1 - task.unlike / 2),
         sizes=torch.bincount(assigned.cluster, minlength=k),
     )
@@ -219,7 +217,7 @@ def _aim(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: bool) -> No
     mostly belong together, where an image alone may lie at the edge of a wrong cluster), sharpened and evened out: p ∝ q²/Σq
     with the sum over all images (Xie et al. 2016, eq. 3). A centre is the mean code by these shares.
     """
-    near = torch.from_numpy(_clustering.neighbours(codes.cpu().numpy())).to(codes.device)
+    near = torch.from_numpy(methods.neighbours(codes.cpu().numpy())).to(codes.device)
     scale = codes.var(0).sum() if not unit and "scale" not in kept else _scale(kept, unit)
     shares = _shares(codes, kept["centres"], scale).exp()
     shares = shares[near].mean(1)
@@ -237,17 +235,17 @@ def _aim(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: bool) -> No
 
 
 def partition(
-    task: Clustering, codes: _clustering.Codes, k: int, seed: int, restarts: int, start: bool = False
+    task: Clustering, codes: methods.Codes, k: int, seed: int, restarts: int, start: bool = False
 ) -> dict[str, Tensor]:
     """Clusters fitted to codes (N, D) alone, as the task's method does; `start`: those that dec sets out from."""
     if not np.isfinite(codes).all():
         raise UsageError("codes: are not finite; train with a lower lr.")
     if start:
         rows = np.linspace(0, len(codes) - 1, min(len(codes), _SAMPLE)).astype(np.int64)
-        found = _clustering.spectral(codes[rows], k, seed)
+        found = methods.spectral(codes[rows], k, seed)
         return {"centres": F.normalize(found["centres"], dim=1) if task.agreement else found["centres"]}
-    found = _clustering.kmeans(codes, k, seed, restarts=restarts)
-    return _clustering.mixture(codes, k, seed, found["centres"].numpy()) if task.method == "mixture" else found
+    found = methods.kmeans(codes, k, seed, restarts=restarts)
+    return methods.mixture(codes, k, seed, found["centres"].numpy()) if task.method == "mixture" else found
 
 
 def _all_codes(

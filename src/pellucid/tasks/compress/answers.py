@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pellucid.data.given import gather
 from pellucid.errors import PellucidError, UsageError
-from pellucid.tasks._coding import decoded, encoded
-from pellucid.tasks._container import SUFFIX
+from pellucid.tasks.compress.coding import decoded, encoded
+from pellucid.tasks.compress.container import SUFFIX
 
 __all__ = ["answers"]
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior
-from pellucid.tasks._tables import count
+from pellucid.tasks.compress.tables import count
 
 __all__ = ["COLOURS", "QUALITIES", "Components", "Saved", "jpeg", "png", "webp"]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks._container import Container, checksum, fingerprint
-from pellucid.tasks._entropy import MOST, Tables
+from pellucid.tasks.compress.container import Container, checksum, fingerprint
+from pellucid.tasks.compress.entropy import MOST, Tables
 
 __all__ = ["Coded", "decoded", "encoded", "nearest"]
 

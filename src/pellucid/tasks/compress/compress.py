@@ -18,11 +18,12 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap, _rates
-from pellucid.tasks._coding import Coded, encoded, nearest
+from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
-from pellucid.tasks._files import answers
-from pellucid.tasks._tables import count
+from pellucid.tasks.compress import rates
+from pellucid.tasks.compress.answers import answers
+from pellucid.tasks.compress.coding import Coded, encoded, nearest
+from pellucid.tasks.compress.tables import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,7 +160,7 @@ class Compress(Task):
         assert isinstance(prediction, Coded)
         assert isinstance(target, Picture)
         sizes = [len(file) for file in prediction.files]
-        return _rates.columns(prediction.pixels, target.pixels, sizes, prediction.bare, self.weight)
+        return rates.columns(prediction.pixels, target.pixels, sizes, prediction.bare, self.weight)
 
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
         """Cost is bits per pixel of the file + λ·(mean squared error in grey levels)."""
@@ -182,13 +183,13 @@ class Compress(Task):
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         """JPEG, WebP, PNG and PCA, each image at the setting that costs least at `weight`."""
-        return _rates.rivals(train, test, self.weight)
+        return rates.rivals(train, test, self.weight)
 
     def survey(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> Survey:
         """The rate–distortion curves of the model at all of its qualities and of the others at several."""
-        return _rates.survey(model, train, test, self.weight, seed)
+        return rates.survey(model, train, test, self.weight, seed)
 
     def respond(self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]) -> list[dict[str, Any]]:
         """Files from pictures, and pictures from .plc files."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Split
 from pellucid.tasks import _bootstrap
-from pellucid.tasks._codecs import Components, Saved, jpeg, png, webp
-from pellucid.tasks._coding import Coded, encoded
 from pellucid.tasks._contract import Measure, Records, Shown, Survey
 from pellucid.tasks._fidelity import ms_ssim, psnr
+from pellucid.tasks.compress.baselines import Components, Saved, jpeg, png, webp
+from pellucid.tasks.compress.coding import Coded, encoded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.models._prior import LARGEST, STATES, TOTAL
-from pellucid.tasks._entropy import residuals, surroundings
+from pellucid.tasks.compress.entropy import residuals, surroundings
 
 __all__ = ["count", "whole_frequencies"]
 

@@ -20,10 +20,11 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap, _filters
+from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, Records, Task
 from pellucid.tasks._fidelity import psnr, ssim
 from pellucid.tasks._tiling import tiled
+from pellucid.tasks.denoise import baselines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,11 +139,11 @@ class Denoise(Task):
             known = _spread(len(train), min(len(train), _TUNED_ON))
             tuning = tuple([_middle(image) for image in part] for part in self._pairs(train, known, channels, seed + 1))
             sigma = float(np.mean([(a - b).std() for a, b in zip(*tuning, strict=True)]))
-            rules = _filters.filters(sigma)
-            pca = _filters.PCA(_alike(train, channels))
+            rules = baselines.filters(sigma)
+            pca = baselines.PCA(_alike(train, channels))
             rules[pca.name] = (pca, pca.strengths())
             for name, (rule, strengths) in rules.items():
-                answers[name] = _filters.run(rule, noisy, _filters.tune(rule, strengths, *tuning))
+                answers[name] = baselines.run(rule, noisy, baselines.tune(rule, strengths, *tuning))
         said = f" (on {len(index)} test images)" if len(index) < len(test) else ""
         return {
             name + said: {**self._measured(noisy, answer, clean), "index": index} for name, answer in answers.items()

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from pellucid.data.batches import store
 from pellucid.data.given import gather
 from pellucid.errors import UsageError
-from pellucid.tasks import _generating
 from pellucid.tasks._contract import Asking
-from pellucid.tasks._generating import Adversarial, Variational
-from pellucid.tasks._likelihood import plain
+from pellucid.tasks.generate import families
+from pellucid.tasks.generate.families import Adversarial, Variational
+from pellucid.tasks.generate.likelihood import plain
 
 __all__ = ["Asked", "respond"]
 
@@ -89,7 +89,7 @@ def _varied(kind: Variational | Adversarial, model: nn.Module, images: Any, aske
         if len(codes) != 1:
             raise UsageError(f"vary={asked.vary[0]}: starts from one image, not from {len(codes)}; give one.")
     else:
-        codes = _generating.codes(plain(model), 1, asked.seed)
+        codes = families.codes(plain(model), 1, asked.seed)
     reach = torch.linspace(-_REACH, _REACH, asked.steps + 2, device=codes.device)
     rows = []
     for number in asked.vary:
@@ -135,7 +135,7 @@ def _fitted(image: Tensor, channels: int, size: tuple[int, ...]) -> Tensor:
 
 
 def _rows(pictures: Tensor, names: list[str], columns: int | None = None) -> list[dict[str, Any]]:
-    arrays = _generating.as_bytes(pictures)
+    arrays = families.as_bytes(pictures)
     rows = [{"name": name, "picture": array} for name, array in zip(names, arrays, strict=True)]
     return rows if len(rows) == 1 else [*rows, {"name": "sheet", "picture": sheet(arrays, columns)}]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.tasks import _chance
+from pellucid.tasks.generate import chance
 
 __all__ = ["Gallery", "features", "gallery"]
 
@@ -72,7 +72,7 @@ def features(images: Tensor) -> Tensor:
         found = images.float() - 0.5
         for layer, width in enumerate(_CHANNELS):
             inner = found.shape[1]
-            weights = _chance.normal(torch.arange(width, device=images.device), inner * 9, stream=layer)
+            weights = chance.normal(torch.arange(width, device=images.device), inner * 9, stream=layer)
             weights = weights.view(width, inner, 3, 3) / (3 * math.sqrt(inner))
             stride = 2 if layer or max(found.shape[2:]) > 2 * _SIDE else 1
             found = F.conv2d(found, weights, stride=stride, padding=1).abs()

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap, _chance, _energy, _mixtures
-from pellucid.tasks._adversarial import Game, Verdict
+from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, Records
-from pellucid.tasks._likelihood import COLLAPSED, Drawn, Pixels, Reconstruction, latent_loss, plain
+from pellucid.tasks.generate import chance, mixtures
+from pellucid.tasks.generate import energy as _energy
+from pellucid.tasks.generate.game import Game, Verdict
+from pellucid.tasks.generate.likelihood import COLLAPSED, Drawn, Pixels, Reconstruction, latent_loss, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +86,7 @@ class Variational:
     def _noise(self, inner: Any, target: Drawn, training: bool) -> Tensor:
         if training:  # torch's own generator is seeded at every step
             return torch.randn(len(target.seeds), inner.latent, device=target.seeds.device)
-        return _chance.normal(target.seeds, inner.latent)
+        return chance.normal(target.seeds, inner.latent)
 
     def between(self, model: nn.Module, epoch: int) -> None:
         """The weight of the latent loss in the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β."""
@@ -158,14 +160,14 @@ class Variational:
         """Exact likelihoods of simple distributions, of the very images that the model is measured on."""
         known, seen = (part.flatten(1).cpu().numpy() for part in (train, test))
         binary = self.pixels.kind == "bernoulli"
-        mixture = _mixtures.bernoullis if binary else _mixtures.gaussians
+        mixture = mixtures.bernoullis if binary else mixtures.gaussians
         found = {"independent pixels": mixture(known, seen, 1, seed)}
         for k in (10, 50):
             found[f"mixture of {k}"] = mixture(known, seen, min(k, len(known)), seed)
         if not binary:
-            found["probabilistic PCA"] = _mixtures.principal(known, seen, 50)
+            found["probabilistic PCA"] = mixtures.principal(known, seen, 50)
         elif known.shape[1] <= _TREE:
-            found["tree of pixels"] = _mixtures.chow_liu(known, seen)
+            found["tree of pixels"] = mixtures.chow_liu(known, seen)
         nothing = np.full(len(seen), np.nan)
         rest = {"reconstruction": nothing, "latent": nothing}
         return {name: {"elbo": log_p, **rest} for name, log_p in found.items()}
@@ -264,7 +266,7 @@ class Adversarial:
     def judge(self, model: nn.Module, input: Tensor, target: Drawn) -> dict[str, Tensor]:
         """The energy score of the image under a thousand samples, and the distance to the nearest of them."""
         inner = plain(model)
-        gallery = _energy.gallery(model, lambda seeds: self.made(model, _chance.normal(seeds, inner.latent)))
+        gallery = _energy.gallery(model, lambda seeds: self.made(model, chance.normal(seeds, inner.latent)))
         energy, nearest = gallery.score(target.pixels)
         return {"energy": energy, "nearest": nearest}
 
@@ -331,7 +333,7 @@ def codes(inner: Any, count: int, seed: int) -> Tensor:
     """(N, latent) standard normal, the first the same however many there are."""
     device = next(inner.parameters()).device
     seeds = torch.arange(count, device=device) + (seed << 32)
-    return _chance.normal(seeds, inner.latent)
+    return chance.normal(seeds, inner.latent)
 
 
 def _mean(column: NDArray[Any], seed: int, unit: str = "", better: str = "higher") -> Measure:

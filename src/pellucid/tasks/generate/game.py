@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.targets import Target
-from pellucid.tasks import _chance
-from pellucid.tasks._likelihood import Drawn
+from pellucid.tasks.generate import chance
+from pellucid.tasks.generate.likelihood import Drawn
 
 __all__ = ["Game", "Verdict"]
 
@@ -106,7 +106,7 @@ class Game:
     def losses(self, model: nn.Module, images: Tensor, target: Drawn) -> dict[str, Tensor]:
         """Both players' losses without a step; the noise is a function of the target's seeds."""
         inner = _own(model)
-        noise = _chance.normal(target.seeds, inner.latent)
+        noise = chance.normal(target.seeds, inner.latent)
         of_real, of_fake = inner.discriminator(images).float(), inner.discriminator(inner.generator(noise)).float()
         parts = {
             "discriminator/loss": self.on_discriminator(of_real, of_fake),

@@ -17,11 +17,11 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks import _asked, _chance, _generating, _survey
-from pellucid.tasks._adversarial import Game
 from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
-from pellucid.tasks._generating import Adversarial, Variational
-from pellucid.tasks._likelihood import Drawn, Pixels
+from pellucid.tasks.generate import answers, chance, families, survey
+from pellucid.tasks.generate.families import Adversarial, Variational
+from pellucid.tasks.generate.game import Game
+from pellucid.tasks.generate.likelihood import Drawn, Pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,12 +80,12 @@ class Generate(Task):
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "vae"
     accepts: ClassVar[tuple[str, ...]] = tuple(_FAMILIES)
-    asking: ClassVar[type[Asking]] = _asked.Asked
+    asking: ClassVar[type[Asking]] = answers.Asked
     keeps_size: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in ("family", "likelihood", "binarise", "objective"):
-            _generating.check_choice(name, getattr(self, name))
+            families.check_choice(name, getattr(self, name))
         if len(self.updates) != 2 or any(not isinstance(n, int) or n < 1 for n in self.updates):
             raise UsageError(
                 f"updates={self.updates!r}: must be two whole numbers of at least 1; give e.g. --updates 5 1."
@@ -159,7 +159,7 @@ class Generate(Task):
         images = batch.images.float().div_(255)
         if self.family != "gan" and self.likelihood == "bernoulli":
             if self.binarise == "static":  # by position, so that an image is the same in every epoch
-                thresholds = _chance.uniform(batch.index + _STATIC, images[0].numel()).view_as(images)
+                thresholds = chance.uniform(batch.index + _STATIC, images[0].numel()).view_as(images)
             else:
                 thresholds = draws.uniform(*images.shape[1:])
             images = (thresholds < images).float()
@@ -212,18 +212,18 @@ class Generate(Task):
         return np.asarray(records[self.main], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        return self._kind.baselines(*_survey.arrays(self, train, test, size, seed), seed)
+        return self._kind.baselines(*survey.arrays(self, train, test, size, seed), seed)
 
     def survey(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> Survey:
-        return _survey.survey(self, self._kind, model, train, test, size, seed)
+        return survey.survey(self, self._kind, model, train, test, size, seed)
 
     def respond(
         self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
-        assert isinstance(asked, _asked.Asked)
-        return _asked.respond(self._kind, model, images, asked)
+        assert isinstance(asked, answers.Asked)
+        return answers.respond(self._kind, model, images, asked)
 
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         return self._kind.write(prediction, names)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.targets import Target
-from pellucid.tasks import _chance
+from pellucid.tasks.generate import chance
 
 __all__ = [
     "COLLAPSED",
@@ -121,7 +121,7 @@ def importance(
     weights = []
     for start in range(0, samples, at_once):
         count = min(at_once, samples - start)
-        noise = _chance.normal(target.seeds, count * latent, stream=1 + start).view(batch, count, latent)
+        noise = chance.normal(target.seeds, count * latent, stream=1 + start).view(batch, count, latent)
         codes = mean[:, None] + deviation[:, None] * noise
         decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, (batch, count))  # (B, count, outputs, H, W)
         prior_over_guess = 0.5 * (noise**2 + log_variance[:, None] - codes**2).sum(2)

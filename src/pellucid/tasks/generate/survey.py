@@ -16,11 +16,12 @@ from pellucid.data.batches import store
 from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
-from pellucid.tasks import _bootstrap, _generation_figures, _likelihood
+from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, Shown, Survey
-from pellucid.tasks._generating import Adversarial, Variational
-from pellucid.tasks._judge import Judge, frechet_beside_floor
-from pellucid.tasks._likelihood import Drawn
+from pellucid.tasks.generate import figures, likelihood
+from pellucid.tasks.generate.families import Adversarial, Variational
+from pellucid.tasks.generate.judge import Judge, frechet_beside_floor
+from pellucid.tasks.generate.likelihood import Drawn
 
 __all__ = ["Looked", "arrays", "survey", "verdict"]
 
@@ -175,10 +176,8 @@ def survey(
         f"with {half:,} samples; two halves of as many held-out images are {floors.mean():.3g} apart."
     )
     pictures = [
-        Shown("samples", "Samples", f"100 codes drawn from the prior. {apart}", _generation_figures.grid(made[:100])),
-        Shown(
-            "health", "Health", words, _generation_figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)
-        ),
+        Shown("samples", "Samples", f"100 codes drawn from the prior. {apart}", figures.grid(made[:100])),
+        Shown("health", "Health", words, figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)),
         _neighbours(made, training, channels),
         *_of_codes(task, kind, model, seen, seed),
     ]
@@ -191,7 +190,7 @@ def _likelihood_of(
     """−log p in nats with its interval over the images, and how it was had."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    inner = _likelihood.plain(model)
+    inner = likelihood.plain(model)
     with FlopCounterMode(display=False) as counter:
         inner.decode(torch.zeros(1, inner.latent, device=device))
     each = max(1.0, counter.get_total_flops() / 2) * kind.importance
@@ -201,7 +200,7 @@ def _likelihood_of(
         batch = seen.batch(index, device)
         input, target = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
         assert isinstance(target, Drawn)
-        found, error, _ = _likelihood.importance(model, kind.pixels, input, target, kind.importance)
+        found, error, _ = likelihood.importance(model, kind.pixels, input, target, kind.importance)
         log_p.append(found.cpu())
         errors.append(error.cpu())
     values, errs = torch.cat(log_p).double().numpy(), torch.cat(errors).double().numpy()
@@ -270,7 +269,7 @@ def _nearest(pictures: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
 def _neighbours(made: Tensor, training: Tensor, channels: int) -> Shown:
     chosen = made[:16]
     _, places = _nearest(chosen, training)
-    figure = _generation_figures.rows({"sample": chosen, "nearest": training[places].float().div(255)})
+    figure = figures.rows({"sample": chosen, "nearest": training[places].float().div(255)})
     words = f"Below each sample the nearest of {len(training):,} training images, by the pixels: a generator should not copy."
     return Shown("neighbours", "Samples and their nearest training images", words, figure)
 
@@ -283,11 +282,11 @@ def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen
     index = torch.from_numpy(_spread(len(seen), min(len(seen), 512)))
     batch: Batch = seen.batch(index, device)
     input, _ = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
-    mean, log_variance = _likelihood.plain(model).encode(input)
-    nats = _likelihood.latent_loss(mean, log_variance).mean(0).cpu().numpy()
-    dead = int((nats < _likelihood.COLLAPSED).sum())
+    mean, log_variance = likelihood.plain(model).encode(input)
+    nats = likelihood.latent_loss(mean, log_variance).mean(0).cpu().numpy()
+    dead = int((nats < likelihood.COLLAPSED).sum())
     alarm = (
-        f"{dead} of {len(nats)} have collapsed: below {_likelihood.COLLAPSED} nats they say nothing"
+        f"{dead} of {len(nats)} have collapsed: below {likelihood.COLLAPSED} nats they say nothing"
         if dead
         else "none has collapsed"
     )
@@ -302,13 +301,13 @@ def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen
     said = f"Each row varies one number of the first image's code from −3 to 3: {telling}, the most telling ones."
     shown = [
         Shown("reconstructions", "Reconstructions", "Held-out images, and the pictures of their mean codes.",
-              _generation_figures.rows({"image": input[:16], "again": kind.predict(model, input[:16]).pixels})),
+              figures.rows({"image": input[:16], "again": kind.predict(model, input[:16]).pixels})),
         Shown("latent", "Latent loss by dimension", f"Mean over {len(index)} held-out images, in nats; {alarm}.",
-              _generation_figures.bars(nats, _likelihood.COLLAPSED)),
-        Shown("traversals", "What the numbers of a code mean", said, _generation_figures.grid(kind.made(model, walks), len(reach))),
+              figures.bars(nats, likelihood.COLLAPSED)),
+        Shown("traversals", "What the numbers of a code mean", said, figures.grid(kind.made(model, walks), len(reach))),
     ]  # fmt: skip
     if pairs:
-        figure = _generation_figures.grid(kind.made(model, torch.cat(pairs)), 10)
+        figure = figures.grid(kind.made(model, torch.cat(pairs)), 10)
         words = "From one held-out image to another by way of their mean codes, in equal steps."
         shown.insert(1, Shown("interpolations", "Interpolations", words, figure))
     return shown

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from pellucid.data.decoding import workers
 from pellucid.tasks._fidelity import ssim_map
-from pellucid.tasks._filling import diffused, mean_filled
 from pellucid.tasks._tiling import triangle
+from pellucid.tasks.inpaint.fill import diffused, mean_filled
 
 __all__ = ["CLASSICAL", "columns", "fill", "in_windows"]
 

@@ -20,10 +20,11 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap, _holes, _inpainting, _mending
+from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Asking, Measure, Records, Task
-from pellucid.tasks._filling import diffused, mean_filled
-from pellucid.tasks._perceiving import critic_loss, features, realness_loss
+from pellucid.tasks.inpaint import answers, baselines, holes
+from pellucid.tasks.inpaint.fill import diffused, mean_filled
+from pellucid.tasks.inpaint.losses import critic_loss, features, realness_loss
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +92,7 @@ class Inpaint(Task):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[str, ...]] = ("map", "dense")
     main: ClassVar[str] = "psnr"
-    asking: ClassVar[type[Asking]] = _mending.Mending
+    asking: ClassVar[type[Asking]] = answers.Mending
     _flat: ClassVar[bool] = False  # whether the model is dense, which `suited` learns; no option
 
     def __post_init__(self) -> None:
@@ -142,10 +143,10 @@ class Inpaint(Task):
 
     def read(self, data: Dataset) -> Dataset:
         if self.masks:
-            _holes.forget()  # the files may have changed since
-            masks = _holes.mask_files(self.masks)  # refuses a folder without good masks
+            holes.forget()  # the files may have changed since
+            masks = holes.mask_files(self.masks)  # refuses a folder without good masks
             # a training with other masks is another training
-            data = replace(data, fingerprint=_holes.digest(masks, data.fingerprint))
+            data = replace(data, fingerprint=holes.digest(masks, data.fingerprint))
         if self.hole and not self.place:
             sizes = np.concatenate([split.images.sizes for split in data.splits.values() if len(split)])
             _fits(self.hole, (0, 0), (int(sizes[:, 0].min()), int(sizes[:, 1].min())), "the smallest image")
@@ -170,12 +171,12 @@ class Inpaint(Task):
     def mask(self, draws: Draws, size: tuple[int, int]) -> Tensor:
         """What is missing of images of this size, (B, 1, H, W) with 1 = missing."""
         if self.holes == "rectangles":
-            return _holes.rectangles(draws, size, self.area, self.count, self.hole, self.place)
+            return holes.rectangles(draws, size, self.area, self.count, self.hole, self.place)
         if self.holes == "strokes":
-            return _holes.strokes(draws, size, self.area, self.count)
+            return holes.strokes(draws, size, self.area, self.count)
         if self.holes == "pixels":
-            return _holes.scattered(draws, size, self.area)
-        return _holes.from_files(draws, size, self.masks)
+            return holes.scattered(draws, size, self.area)
+        return holes.from_files(draws, size, self.masks)
 
     def broken(self, images: Tensor, mask: Tensor) -> Tensor:
         """The input (B, C + 1, H, W): images without what the mask takes away, and the mask."""
@@ -231,7 +232,7 @@ class Inpaint(Task):
     def predict(self, model: nn.Module, input: Tensor) -> Picture:
         """Known pixels as they are; holes from the whole picture, or in overlapping windows where it is larger than those."""
         window = self._window(model, (input.shape[2], input.shape[3]))
-        answer = _inpainting.in_windows(lambda part: self._answer(model, part), input, window)
+        answer = baselines.in_windows(lambda part: self._answer(model, part), input, window)
         return Picture(torch.where(input[:, -1:] > 0.5, answer.clamp(0, 1), input[:, :-1]))
 
     def _answer(self, model: nn.Module, input: Tensor) -> Tensor:
@@ -256,7 +257,7 @@ class Inpaint(Task):
     def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
         assert isinstance(prediction, Picture)
         assert isinstance(target, Picture)
-        return _inpainting.columns(prediction.pixels, target.pixels, input[:, -1:])
+        return baselines.columns(prediction.pixels, target.pixels, input[:, -1:])
 
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
         found = {}
@@ -279,7 +280,7 @@ class Inpaint(Task):
         count = min(len(test), _BASELINE_IMAGES, max(2, _BASELINE_PIXELS // pixels))
         index = np.linspace(0, len(test) - 1, count).round().astype(np.int64)
         said = f" (on {count} test images)" if count < len(test) else ""
-        found: dict[str, dict[str, list[NDArray[Any]]]] = {way: {} for way in _inpainting.CLASSICAL}
+        found: dict[str, dict[str, list[NDArray[Any]]]] = {way: {} for way in baselines.CLASSICAL}
         places = []
         part = test.select(index)
         batches = (
@@ -293,8 +294,8 @@ class Inpaint(Task):
             mask = input[:, -1:]
             truth, holes = list(target.pixels.numpy()), list(mask[:, 0].numpy() > 0)
             for way, table in found.items():
-                answer = torch.from_numpy(np.stack(_inpainting.fill(way, truth, holes)))
-                for name, column in _inpainting.columns(answer, target.pixels, mask).items():
+                answer = torch.from_numpy(np.stack(baselines.fill(way, truth, holes)))
+                for name, column in baselines.columns(answer, target.pixels, mask).items():
                     table.setdefault(name, []).append(column)
         order = np.argsort(np.concatenate(places), kind="stable")
         return {
@@ -305,8 +306,8 @@ class Inpaint(Task):
     def respond(
         self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
-        assert isinstance(asked, _mending.Mending)
-        return _mending.mend(self, model, images, asked)
+        assert isinstance(asked, answers.Mending)
+        return answers.mend(self, model, images, asked)
 
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         assert isinstance(prediction, Picture)
@@ -326,7 +327,7 @@ class Inpaint(Task):
         columns = {"given": torch.where(mask > 0, torch.ones(()), known), "inpainted": prediction.pixels.cpu()}
         if truth is not None:
             filled = [
-                _inpainting.fill("biharmonic", [one.numpy()], [hole[0].numpy() > 0])[0]
+                baselines.fill("biharmonic", [one.numpy()], [hole[0].numpy() > 0])[0]
                 for one, hole in zip(truth, mask, strict=True)
             ]
             columns["biharmonic"] = torch.from_numpy(np.stack(filled))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.models import building
+from pellucid.models import _building
 
 __all__ = ["Features", "critic_loss", "features", "realness_loss"]
 
@@ -73,7 +73,7 @@ def features(network: str, device: torch.device) -> Features:
     Raises:
         UsageError: its weights cannot be had, or it has no maps of features.
     """
-    ready = building.load_external(network)
+    ready = _building.load_external(network)
     found = Features(ready)
     if not found._layers:
         raise UsageError(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers checked: which are right, which is the first that is wrong, what the slip may be, and what only follows from it.
 
->>> from pellucid.worked.worksheet import Worksheet
+>>> from pellucid.worked.worksheet.worksheet import Worksheet
 >>> sheet = Worksheet("W = 2; x = 3; b = 1; z = W*x + b; L = (z - 5)^2; ? L; ? dL/dW")
 >>> report = check_answers(sheet, "z = 6; L = 1; dL/dW = 6")
 >>> [(each.key, each.status, each.slip) for each in report.checked]
@@ -17,19 +17,19 @@ from fractions import Fraction
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.answering import Answering
-from pellucid.worked.answers_reading import BadLine, Entry, Number, Target, agrees, moved, read_answers
-from pellucid.worked.answers_report import Checked, Report
-from pellucid.worked.answers_world import Exhausted, Work, World
-from pellucid.worked.arithmetic import precision
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Expr, Partial, Value, names
-from pellucid.worked.lines import Words
-from pellucid.worked.questions import Question
-from pellucid.worked.slip_search import Found, likely
-from pellucid.worked.slips_numbers import copied
-from pellucid.worked.solved import Solved
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.answers.reading import BadLine, Entry, Number, Target, agrees, moved, read_answers
+from pellucid.worked.answers.report import Checked, Report
+from pellucid.worked.answers.slip_search import Found, likely
+from pellucid.worked.answers.slips_numbers import copied
+from pellucid.worked.answers.world import Exhausted, Work, World
+from pellucid.worked.expressions.arithmetic import precision
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Expr, Partial, Value, names
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.showing.lines import Words
+from pellucid.worked.worksheet.answering import Answering
+from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["check_answers"]
 
@@ -38,7 +38,7 @@ ALL: Final = 150_000  # and of all answers
 
 
 def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
-    """Check a text of answers against a worksheet; `pellucid.worked.answers_reading` says how they are written.
+    """Check a text of answers against a worksheet; `pellucid.worked.answers.reading` says how they are written.
 
     Args:
         sheet: the worksheet.

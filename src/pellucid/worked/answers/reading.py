@@ -22,14 +22,15 @@ from fractions import Fraction
 from typing import Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.arrays import Array, Scope, elaborate
-from pellucid.worked.expression import At, Const, Expr, Index, Name, Neg, Partial, Value, names, replace
-from pellucid.worked.notation import parse
-from pellucid.worked.questions import Question
-from pellucid.worked.reading import Reader
-from pellucid.worked.statements import Ask
-from pellucid.worked.tokens import Token, place, tokenize
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, Value, names, replace
+from pellucid.worked.expressions.position import place
+from pellucid.worked.notation.arrays import Array, Scope, elaborate
+from pellucid.worked.notation.notation import parse
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.notation.reading import Reader
+from pellucid.worked.notation.statements import Ask
+from pellucid.worked.notation.tokens import Token, tokenize
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["BadLine", "Entry", "Number", "Target", "agrees", "literal", "moved", "read_answers"]
 
@@ -106,7 +107,7 @@ class BadLine:
 def agrees(given: Number, truth: Value) -> bool:
     """Whether a number is a true one, as far as its digits go.
 
-    >>> from pellucid.worked.answers_reading import literal
+    >>> from pellucid.worked.answers.reading import literal
     >>> truth = Fraction(2, 3)
     >>> [agrees(literal(text), truth) for text in ("0.6667", "0.666", "0.668", "0.67")]
     [True, True, False, False]

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.answers_reading import LEAST, BadLine, Entry
-from pellucid.worked.expression import Const, Name, Value
-from pellucid.worked.lines import Words
-from pellucid.worked.numerals import numeral
-from pellucid.worked.questions import RULES
-from pellucid.worked.showing_json import number
-from pellucid.worked.showing_terminal import Unicode
+from pellucid.worked.answers.reading import LEAST, BadLine, Entry
+from pellucid.worked.expressions.expression import Const, Name, Value
+from pellucid.worked.notation.questions import RULES
+from pellucid.worked.showing.json import number
+from pellucid.worked.showing.lines import Words
+from pellucid.worked.showing.numerals import numeral
+from pellucid.worked.showing.terminal import Unicode
 
 __all__ = ["FORMS", "Checked", "Report", "summary"]
 

@@ -9,16 +9,16 @@ from decimal import Decimal
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked import slips_slopes
-from pellucid.worked.answers_reading import Number, Target, agrees
-from pellucid.worked.answers_world import Exhausted, Local, World
-from pellucid.worked.evaluation import put_in
-from pellucid.worked.expression import Const, Expr, Name, Partial, Value, replace, walk
-from pellucid.worked.lines import Words
-from pellucid.worked.numerals import numeral
-from pellucid.worked.slips import SLIPS, Slip
-from pellucid.worked.slips_values import Facts, Writing
-from pellucid.worked.sloping import Rule, Sloping
+from pellucid.worked.answers import slips_slopes
+from pellucid.worked.answers.reading import Number, Target, agrees
+from pellucid.worked.answers.slips import SLIPS, Slip
+from pellucid.worked.answers.slips_values import Facts, Writing
+from pellucid.worked.answers.sloping import Rule, Sloping
+from pellucid.worked.answers.world import Exhausted, Local, World
+from pellucid.worked.expressions.evaluation import put_in
+from pellucid.worked.expressions.expression import Const, Expr, Name, Partial, Value, replace, walk
+from pellucid.worked.showing.lines import Words
+from pellucid.worked.showing.numerals import numeral
 
 __all__ = ["Found", "likely"]
 
@@ -40,8 +40,8 @@ class Found:
 def likely(worlds: Sequence[World], target: Target, given: Number, known: Container[str] = ()) -> list[Found]:
     """The slips that lead to a number, the likeliest first.
 
-    >>> from pellucid.worked.worksheet import Worksheet
-    >>> from pellucid.worked.answers_reading import literal
+    >>> from pellucid.worked.worksheet.worksheet import Worksheet
+    >>> from pellucid.worked.answers.reading import literal
     >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().solved
     >>> [each.slip.name for each in likely([World(solved)], Target("z"), literal("6"))]
     ['bias left out']

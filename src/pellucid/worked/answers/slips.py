@@ -8,7 +8,7 @@
     rounding  `slips_graph`    numbers rounded on the way
     number    `slips_numbers`  the number itself: sign, digits, decimal point
 
-`pellucid.worked.slip_search` makes each wherever it can be made and keeps those that come to the number given.
+`pellucid.worked.answers.slip_search` makes each wherever it can be made and keeps those that come to the number given.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from pellucid.worked import slips_graph, slips_numbers, slips_slopes, slips_values
+from pellucid.worked.answers import slips_graph, slips_numbers, slips_slopes, slips_values
 
 __all__ = ["SLIPS", "Slip"]
 

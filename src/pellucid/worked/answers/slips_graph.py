@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TypeAlias
 
-from pellucid.worked.answers_reading import Number, Target
-from pellucid.worked.answers_world import Local, World
-from pellucid.worked.expression import Name, Partial, Value
-from pellucid.worked.lines import Words
-from pellucid.worked.numerals import numeral
+from pellucid.worked.answers.reading import Number, Target
+from pellucid.worked.answers.world import Local, World
+from pellucid.worked.expressions.expression import Name, Partial, Value
+from pellucid.worked.showing.lines import Words
+from pellucid.worked.showing.numerals import numeral
 
 __all__ = ["Made"]
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
-from pellucid.worked.answers_reading import LEAST, Number, Target, agrees
-from pellucid.worked.arithmetic import times
-from pellucid.worked.expression import Const, Expr, Name, Value
-from pellucid.worked.lines import Words
+from pellucid.worked.answers.reading import LEAST, Number, Target, agrees
+from pellucid.worked.expressions.arithmetic import times
+from pellucid.worked.expressions.expression import Const, Expr, Name, Value
+from pellucid.worked.showing.lines import Words
 
 __all__ = ["Telling"]
 

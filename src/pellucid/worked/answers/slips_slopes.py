@@ -10,11 +10,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final
 
-from pellucid.worked.arithmetic import over, plus, times
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, Sum, Value, names
-from pellucid.worked.slips_values import ACTIVATIONS
-from pellucid.worked.sloping import Sloping
+from pellucid.worked.answers.slips_values import ACTIVATIONS
+from pellucid.worked.answers.sloping import Sloping
+from pellucid.worked.expressions.arithmetic import over, plus, times
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, Sum, Value, names
 
 __all__ = ["WORDS"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, TypeAlias, final
 
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.expression import (
     Add,
     Call,
     Const,
@@ -26,8 +26,8 @@ from pellucid.worked.expression import (
     replace,
     walk,
 )
-from pellucid.worked.lines import Words
-from pellucid.worked.solved import Solved
+from pellucid.worked.showing.lines import Words
+from pellucid.worked.worksheet.solved import Solved
 
 __all__ = ["ACTIVATIONS", "Facts", "Writing"]
 

@@ -7,11 +7,25 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias, final
 
-from pellucid.worked.arithmetic import plus, times
-from pellucid.worked.differentiation import differentiate
-from pellucid.worked.evaluation import branch_of, evaluate
-from pellucid.worked.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Piecewise, Pow, Sum, Value, replace
-from pellucid.worked.functions import FUNCTIONS
+from pellucid.worked.expressions.arithmetic import plus, times
+from pellucid.worked.expressions.differentiation import differentiate
+from pellucid.worked.expressions.evaluation import branch_of, evaluate
+from pellucid.worked.expressions.expression import (
+    Add,
+    Call,
+    Const,
+    Div,
+    Expr,
+    Mul,
+    Name,
+    Neg,
+    Piecewise,
+    Pow,
+    Sum,
+    Value,
+    replace,
+)
+from pellucid.worked.expressions.functions import FUNCTIONS
 
 __all__ = ["Rule", "Sloping"]
 
@@ -22,7 +36,7 @@ Rule: TypeAlias = Callable[[Expr, "Sloping", str], "Value | None"]  # a node, wh
 class Sloping:
     """Derivatives of one equation at some numbers; `rule` may give a node another derivative.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> view = Sloping({"a": Fraction(3)}, "L", parse_expression("(2*a)^2"))
     >>> print(view.slope(view.root, "a"))
     24

@@ -12,13 +12,13 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Final, TypeAlias, final
 
-from pellucid.worked.answers_reading import Target
-from pellucid.worked.arithmetic import over, plus, power, root, times
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Expr, Value
-from pellucid.worked.questions import Question
-from pellucid.worked.sloping import Sloping
-from pellucid.worked.solved import Solved
+from pellucid.worked.answers.reading import Target
+from pellucid.worked.answers.sloping import Sloping
+from pellucid.worked.expressions.arithmetic import over, plus, power, root, times
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Expr, Value
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.worksheet.solved import Solved
 
 __all__ = ["TWISTS", "Exhausted", "Local", "Work", "World"]
 
@@ -53,7 +53,7 @@ class Work:
 class World:
     """Values, derivatives and updates of a worksheet with changes.
 
-    >>> from pellucid.worked.worksheet import Worksheet
+    >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> world = World(Worksheet("W = 2; h = 3*W; L = h^2; ? L").solve().solved)
     >>> print(world.answer(Target("L")), world.changed(held={"h": Fraction(5)}).answer(Target("W", "L")))
     36 30
@@ -200,7 +200,7 @@ class World:
     def updated(self, question: Question) -> dict[str, Value]:
         """The parameters after the steps of an optimiser, with the twist.
 
-        The rules stand in `pellucid.worked.updating`; this is the same without the lines.
+        The rules stand in `pellucid.worked.worksheet.updating`; this is the same without the lines.
         """
         options: dict[str, Value] = dict(question.options)
         rate, rule, twist = options["lr"], question.rule, self.twist

@@ -9,11 +9,11 @@ from random import Random
 from typing import Any, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import Quantity, given, product, shape_of, wanted_shape
-from pellucid.worked.builders.objective import put_loss
-from pellucid.worked.exercise import nonzero_tenth
-from pellucid.worked.presenting import read_vector
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import Quantity, given, product, shape_of, wanted_shape
+from pellucid.worked.builders._objective import put_loss
+from pellucid.worked.forms.exercise import nonzero_tenth
+from pellucid.worked.forms.presenting import read_vector
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Gate", "begin", "close", "gate_from_text", "gate_sum", "random_gate"]
 

@@ -8,11 +8,11 @@ from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.arrays import Array
-from pellucid.worked.expression import Expr, Operand
-from pellucid.worked.operations import leaky_relu, relu, sigmoid, tanh
-from pellucid.worked.presenting import read_tensor
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Expr, Operand
+from pellucid.worked.forms.presenting import read_tensor
+from pellucid.worked.notation.arrays import Array
+from pellucid.worked.notation.operations import leaky_relu, relu, sigmoid, tanh
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = [
     "ACTIVATIONS",
@@ -44,7 +44,7 @@ _APPLIED: Final[Mapping[str, Callable[[Any], Any]]] = {
 def activated(name: str, what: Quantity) -> Quantity:
     """An activation of a quantity, component by component.
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> activated("identity", Name("z"))
     Name(name='z')
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders.losses import gan, localization, psnr, vae
-from pellucid.worked.presenting import Format, present, read_tensor, read_vector
+from pellucid.worked.forms.presenting import Format, present, read_tensor, read_vector
 
 __all__ = ["gan_command", "localization_command", "psnr_command", "vae_command"]
 

@@ -8,10 +8,10 @@ from fractions import Fraction
 from typing import Any, Final
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import one_of, shape_of
-from pellucid.worked.expression import Add, Expr, Name, Partial
-from pellucid.worked.operations import log, softmax
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import one_of, shape_of
+from pellucid.worked.expressions.expression import Add, Expr, Name, Partial
+from pellucid.worked.notation.operations import log, softmax
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["LOSSES", "mean_or_sum", "one_hot", "probabilities", "put_end", "put_loss"]
 

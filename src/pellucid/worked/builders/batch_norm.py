@@ -8,13 +8,13 @@ from random import Random
 from typing import Any
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import ask_update, from_text, shape_of
-from pellucid.worked.builders.objective import put_end
-from pellucid.worked.exercise import by_hand
-from pellucid.worked.expression import Name, Operand, Partial
-from pellucid.worked.forming import command_of
-from pellucid.worked.operations import sqrt, total
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import ask_update, from_text, shape_of
+from pellucid.worked.builders._objective import put_end
+from pellucid.worked.expressions.expression import Name, Operand, Partial
+from pellucid.worked.forms.exercise import by_hand
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.notation.operations import sqrt, total
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["batch_norm", "command"]
 

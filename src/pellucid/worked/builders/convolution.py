@@ -14,21 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import Const, Expr, as_expr
-from pellucid.worked.grids import Matrix, Product
-from pellucid.worked.presenting import Format, present, read_tensor, read_vector
-from pellucid.worked.tensors import (
-    Numbers,
-    Tensor,
-    as_tensor,
-    ask_all,
-    ask_slopes,
-    place,
-    summed,
-    weighted,
-)
-from pellucid.worked.windows import pair, size_text, unfold
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Const, Expr, as_expr
+from pellucid.worked.forms.presenting import Format, present, read_tensor, read_vector
+from pellucid.worked.showing.grids import Matrix, Product
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed, weighted
+from pellucid.worked.worksheet.windows import pair, size_text, unfold
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "convolution", "convolved", "im2col", "upstream"]
 
@@ -88,7 +79,7 @@ def im2col(
 ) -> Product:
     """A convolution as a product of matrices: a row of X is a window, 0 where it reaches into the padding.
 
-    >>> from pellucid.worked.grids import show_grid
+    >>> from pellucid.worked.showing.grids import show_grid
     >>> print(show_grid(im2col([1, 2, 3], [1, -1], padding=1)))
     as a product of matrices: one window a row, 0 where it reaches into the padding; size: ⌊(3 + 2·1 − 1·(2 − 1) − 1)/1⌋ + 1 = 4
     <BLANKLINE>
@@ -146,7 +137,7 @@ def convolved(
 ) -> Tensor:
     """Add a convolution's equations to a worksheet; returns the names of its output, (O, positions…).
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> sheet = Worksheet("a = 1; b = 2; k = 3; c = 0.5")
     >>> windows = np.array([[[Name("a")]], [[Name("b")]]], dtype=object)
     >>> _ = convolved(sheet, "z", windows, np.array([Name("k")]), np.array([Name("c")]), plain=True)
@@ -184,7 +175,7 @@ def convolved(
 def upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Numbers | None) -> bool:
     """Add L = Σ δ·z or L = Σ (z − t)² and ask for it; False where neither is given.
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> sheet = Worksheet("z_1 = 3")
     >>> upstream(sheet, np.array([Name("z_1")]), [2], None), str(sheet.solve().value("L"))
     (True, '6')

@@ -9,15 +9,15 @@ from random import Random
 from typing import Any, Literal
 
 from pellucid.errors import UsageError
-from pellucid.worked.arrays import Array
-from pellucid.worked.builders.given import activated, ask_update, from_text, shape_of, wanted_shape
-from pellucid.worked.builders.objective import put_end
-from pellucid.worked.exercise import by_hand, nonzero_tenth
-from pellucid.worked.expression import Add, Const, Expr, Name, Operand, as_expr
-from pellucid.worked.forming import command_of
-from pellucid.worked.operations import maximum, minimum
-from pellucid.worked.solution import Solution
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import activated, ask_update, from_text, shape_of, wanted_shape
+from pellucid.worked.builders._objective import put_end
+from pellucid.worked.expressions.expression import Add, Const, Expr, Name, Operand, as_expr
+from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.notation.arrays import Array
+from pellucid.worked.notation.operations import maximum, minimum
+from pellucid.worked.worksheet.solution import Solution
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "dense"]
 

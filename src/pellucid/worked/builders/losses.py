@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import Expr, Name, as_expr
-from pellucid.worked.operations import absolute, exp, log, piecewise, sigmoid
-from pellucid.worked.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed, weighted
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Expr, Name, as_expr
+from pellucid.worked.notation.operations import absolute, exp, log, piecewise, sigmoid
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed, weighted
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["gan", "localization", "psnr", "vae"]
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from pellucid.worked.builders.gates import Gate, begin, close, gate_from_text, gate_sum, random_gate
-from pellucid.worked.builders.given import activated, ask_update, from_text, shape_of
-from pellucid.worked.exercise import by_hand
-from pellucid.worked.expression import Operand
-from pellucid.worked.forming import command_of
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._gates import Gate, begin, close, gate_from_text, gate_sum, random_gate
+from pellucid.worked.builders._given import activated, ask_update, from_text, shape_of
+from pellucid.worked.expressions.expression import Operand
+from pellucid.worked.forms.exercise import by_hand
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "lstm"]
 

@@ -15,12 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import Const, Expr, Index, Name, Sum, as_expr
-from pellucid.worked.grids import Matrix, Product
-from pellucid.worked.operations import maximum, minimum
-from pellucid.worked.presenting import Format, present, read_tensor, read_vector
-from pellucid.worked.tensors import Numbers, as_tensor, place
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Const, Expr, Index, Name, Sum, as_expr
+from pellucid.worked.forms.presenting import Format, present, read_tensor, read_vector
+from pellucid.worked.notation.operations import maximum, minimum
+from pellucid.worked.showing.grids import Matrix, Product
+from pellucid.worked.worksheet.tensors import Numbers, as_tensor, place
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["box_measures", "command", "counted_measures", "mask_map", "mask_measures"]
 
@@ -135,7 +135,7 @@ def counted_measures(tp: int, fp: int, fn: int, tn: int | None = None) -> Worksh
 def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction = Fraction(1, 2)) -> Product:
     """Truth, prediction, and how each pixel counts.
 
-    >>> from pellucid.worked.grids import show_grid
+    >>> from pellucid.worked.showing.grids import show_grid
     >>> print(show_grid(mask_map([[1, 1], [0, 0]], [[1, 0], [1, 0]])))
     truth, prediction, and how each pixel counts
     <BLANKLINE>

@@ -11,12 +11,12 @@ from random import Random
 from typing import Any, Final, Literal, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import ACTIVATIONS, activated, ask_update, from_text, one_of, shape_of
-from pellucid.worked.builders.objective import LOSSES, mean_or_sum, one_hot, probabilities, put_loss
-from pellucid.worked.exercise import by_hand, nonzero_tenth
-from pellucid.worked.expression import Add, Expr, Name, Operand
-from pellucid.worked.forming import command_of
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import ACTIVATIONS, activated, ask_update, from_text, one_of, shape_of
+from pellucid.worked.builders._objective import LOSSES, mean_or_sum, one_hot, probabilities, put_loss
+from pellucid.worked.expressions.expression import Add, Expr, Name, Operand
+from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["EXAMPLE", "Neuron", "command", "mlp", "read_table"]
 

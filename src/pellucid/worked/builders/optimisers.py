@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimisers over several steps, as lines and as a table: SGD, momentum, Nesterov's momentum, Adam.
 
-The rules stand in `pellucid.worked.updating`: v ← ρv − λ∂w, w ← w + v; Nesterov takes the gradient at the look-ahead point w + ρv.
+The rules stand in `pellucid.worked.worksheet.updating`: v ← ρv − λ∂w, w ← w + v; Nesterov takes the gradient at w + ρv.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.arithmetic import precision
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Const, Expr, Name, Operand, Partial, Value, as_expr
-from pellucid.worked.grids import Table
-from pellucid.worked.lines import Answer, Line
-from pellucid.worked.presenting import Format, present, read_vector
-from pellucid.worked.questions import RULES, STEPS, Question
-from pellucid.worked.solution import Solution
-from pellucid.worked.verifying import check_value, floats
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.arithmetic import precision
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Const, Expr, Name, Operand, Partial, Value, as_expr
+from pellucid.worked.forms.presenting import Format, present, read_vector
+from pellucid.worked.notation.questions import RULES, STEPS, Question
+from pellucid.worked.showing.grids import Table
+from pellucid.worked.showing.lines import Answer, Line
+from pellucid.worked.worksheet.solution import Solution
+from pellucid.worked.worksheet.verifying import check_value, floats
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "optimizer", "steps_table", "steps_tables"]
 
@@ -85,7 +85,7 @@ def steps_tables(solution: Solution) -> list[Table]:
 def steps_table(solution: Solution, question: Question, answer: Answer) -> Table:
     """The steps of an optimiser, one a row: gradient, velocity or moments, the new numbers, and the loss there.
 
-    >>> from pellucid.worked.grids import show_grid
+    >>> from pellucid.worked.showing.grids import show_grid
     >>> solution = optimizer("(w - 3)^2/2", {"w": 1}, rules=["nesterov"], steps=2, lr=0.1, rho=0.9).solve()
     >>> print(show_grid(steps_table(solution, solution.questions[0], solution.answers[0])))
     nesterov(lr=0.1, rho=0.9) on L

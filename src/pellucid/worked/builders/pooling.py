@@ -11,12 +11,12 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders.convolution import upstream
-from pellucid.worked.expression import Call, Const, Expr, Name, Partial, as_expr
-from pellucid.worked.grids import Matrix, Product
-from pellucid.worked.presenting import Format, present, read_tensor
-from pellucid.worked.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed
-from pellucid.worked.windows import pair, unfold
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Call, Const, Expr, Name, Partial, as_expr
+from pellucid.worked.forms.presenting import Format, present, read_tensor
+from pellucid.worked.showing.grids import Matrix, Product
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed
+from pellucid.worked.worksheet.windows import pair, unfold
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["average_pooling", "command", "gradient_map", "max_pooling", "pooled"]
 
@@ -104,7 +104,7 @@ def pooled(windows: Tensor, kind: Kind) -> Tensor:
 def gradient_map(sheet: Worksheet, name: str = "x") -> Product:
     """Where the gradient of a pooling's loss went: ∂L/∂x beside x, each in the image's place.
 
-    >>> from pellucid.worked.grids import show_grid
+    >>> from pellucid.worked.showing.grids import show_grid
     >>> print(show_grid(gradient_map(max_pooling([[1, 5, 4], [2, 3, 6]], [2, 1], delta=[[7, 8, 9]]))))
     the image, and the gradient in its places: 0 where nothing comes back
     <BLANKLINE>

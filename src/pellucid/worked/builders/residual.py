@@ -7,12 +7,12 @@ from random import Random
 from typing import Any, Literal
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import activated, ask_update, from_text, given, product, shape_of, wanted_shape
-from pellucid.worked.builders.objective import put_end
-from pellucid.worked.exercise import by_hand, nonzero_tenth
-from pellucid.worked.expression import Operand
-from pellucid.worked.forming import command_of
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import activated, ask_update, from_text, given, product, shape_of, wanted_shape
+from pellucid.worked.builders._objective import put_end
+from pellucid.worked.expressions.expression import Operand
+from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "residual"]
 

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Literal
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import (
+from pellucid.worked.builders._given import (
     activated,
     ask_update,
     from_text,
@@ -18,11 +18,11 @@ from pellucid.worked.builders.given import (
     shape_of,
     wanted_shape,
 )
-from pellucid.worked.builders.objective import put_loss
-from pellucid.worked.exercise import by_hand, nonzero_tenth
-from pellucid.worked.expression import Name, Operand
-from pellucid.worked.forming import command_of
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._objective import put_loss
+from pellucid.worked.expressions.expression import Name, Operand
+from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "rnn"]
 

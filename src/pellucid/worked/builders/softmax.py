@@ -7,13 +7,13 @@ from random import Random
 from typing import Any, Final
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders.given import from_text, shape_of
-from pellucid.worked.builders.objective import one_hot
-from pellucid.worked.exercise import by_hand
-from pellucid.worked.expression import Add, Call, Name
-from pellucid.worked.forming import command_of
-from pellucid.worked.operations import exp, log, maximum, total
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.builders._given import from_text, shape_of
+from pellucid.worked.builders._objective import one_hot
+from pellucid.worked.expressions.expression import Add, Call, Name
+from pellucid.worked.forms.exercise import by_hand
+from pellucid.worked.forms.forming import command_of
+from pellucid.worked.notation.operations import exp, log, maximum, total
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "softmax"]
 

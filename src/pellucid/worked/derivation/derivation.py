@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Derivations: a derivative found one named rule a line, brought to its known form, each line checked at random points.
 
-`derive("exp(z_j)/sum(exp(z_k), k)", by="z_l")` ends with f_j·(δ_jl − f_l) and its two cases. The proofs of `pellucid.worked.proofs`
-print alike.
+`derive("exp(z_j)/sum(exp(z_k), k)", by="z_l")` ends with f_j·(δ_jl − f_l) and its two cases. The proofs of
+`pellucid.worked.derivation.proofs` print alike.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
-from pellucid.worked.notation import parse_expression
-from pellucid.worked.proofs import PROOFS, prove
-from pellucid.worked.rules import INDICES, Step, differentiate, index_of, renamed, value, written
+from pellucid.worked.derivation.proofs import PROOFS, prove
+from pellucid.worked.derivation.rules import INDICES, Step, differentiate, index_of, renamed, value, written
+from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
+from pellucid.worked.notation.notation import parse_expression
 
 __all__ = ["Derivation", "command", "derive", "to_sympy"]
 

@@ -9,9 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
-from pellucid.worked.functions import FUNCTIONS
-from pellucid.worked.numeric import plain
+from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
+from pellucid.worked.expressions.functions import FUNCTIONS
+from pellucid.worked.expressions.numeric import plain
 
 __all__ = ["Step", "differentiate", "index_of", "renamed", "value", "written"]
 
@@ -52,7 +52,7 @@ def index_of(name: str) -> tuple[str, str]:
 def differentiate(node: Expr, by: str) -> tuple[Expr, list[Step]]:
     """The derivative of an expression by a name, and the rules that lead to it, the outermost first.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> result, steps = differentiate(parse_expression("x^2*exp(x)"), "x")
     >>> [step.rule for step in steps]
     ['product rule', 'power rule', 'exponential rule']
@@ -201,7 +201,7 @@ def renamed(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = 
     >>> written(renamed(Name("z_k"), "k", "l"))
     'z_l'
     """
-    from pellucid.worked.expression import replace
+    from pellucid.worked.expressions.expression import replace
 
     def change(each: Expr) -> Expr | None:
         if also and each in also:
@@ -222,7 +222,7 @@ def renamed(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = 
 def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> float:
     """The value where names with an index stand for components of vectors.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> value(parse_expression("sum(z_k^2, k) + z_j"), {"z": [1.0, 2.0]}, {"j": 1})
     7.0
 
@@ -231,7 +231,7 @@ def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> 
         numbers: by stem a vector for names with an index, a number for those without.
         places: the component that each index stands for, from 0.
     """
-    from pellucid.worked.expression import replace
+    from pellucid.worked.expressions.expression import replace
 
     def change(each: Expr) -> Expr | None:
         match each:
@@ -254,7 +254,7 @@ def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> 
 def written(node: Expr) -> str:
     """An expression in one line.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> written(parse_expression("exp(z_j)/sum(exp(z_k), k) - 1"))
     'exp(z_j)/Σ_k exp(z_k) − 1'
     """
@@ -342,7 +342,7 @@ def _pow(base: Expr, exponent: Expr) -> Expr:
 
 def _tidied(node: Expr) -> Expr:
     """Factors of 1 and terms of 0 left out."""
-    from pellucid.worked.expression import rebuild
+    from pellucid.worked.expressions.expression import rebuild
 
     inner = rebuild(node, _tidied)
     match inner:

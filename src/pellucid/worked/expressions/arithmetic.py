@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from pellucid.worked.expression import Value
+from pellucid.worked.expressions.expression import Value
 
 __all__ = ["BITS", "LARGEST", "decimal_of", "exponential", "logarithm", "plus", "power", "precision", "root", "times"]
 

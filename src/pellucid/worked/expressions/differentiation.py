@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
-from pellucid.worked.evaluation import branch_of
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.evaluation import branch_of
+from pellucid.worked.expressions.expression import (
     Add,
     Call,
     Const,
@@ -22,7 +22,7 @@ from pellucid.worked.expression import (
     Sum,
     Value,
 )
-from pellucid.worked.functions import FUNCTIONS
+from pellucid.worked.expressions.functions import FUNCTIONS
 
 __all__ = ["Branching", "differentiate", "tidy"]
 
@@ -33,7 +33,7 @@ ZERO, ONE = Const(Fraction(0)), Const(Fraction(1))
 def differentiate(node: Expr, by: str, numbers: Mapping[str, Value]) -> Expr:
     """The derivative of an expression by a name, lightly tidied, on the branches that the numbers take.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> differentiate(parse_expression("(a - 5)^2"), "a", {"a": Fraction(4)})
     Mul(factors=(Const(value=Fraction(2, 1)), Add(terms=(Name(name='a'), Neg(term=Const(value=Fraction(5, 1)))))))
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from pellucid.errors import UsageError
-from pellucid.worked.arithmetic import over, plus, power, times
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.arithmetic import over, plus, power, times
+from pellucid.worked.expressions.expression import (
     Add,
     At,
     Call,
@@ -28,8 +28,8 @@ from pellucid.worked.expression import (
     first,
     replace,
 )
-from pellucid.worked.functions import FUNCTIONS
-from pellucid.worked.tokens import place
+from pellucid.worked.expressions.functions import FUNCTIONS
+from pellucid.worked.expressions.position import place
 
 __all__ = ["branch_of", "evaluate", "holds", "put_in"]
 

@@ -3,7 +3,7 @@
 
     Const  Name  Partial        a number, a quantity, a derivative ∂a/∂b that stands as one symbol
     Add  Mul  Div  Pow  Neg     arithmetic; a − b is Add(a, Neg(b))
-    Call                        a function of `pellucid.worked.functions`
+    Call                        a function of `pellucid.worked.expressions.functions`
     Piecewise  Condition        cases
     Sum                         Σ with its terms written out
     Index                       x[i] before the loop variable i has its number

@@ -16,8 +16,8 @@ from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
-from pellucid.worked.arithmetic import decimal_of, exponential, logarithm, over, plus, root, times
-from pellucid.worked.expression import Call, Const, Expr, Neg, Value
+from pellucid.worked.expressions.arithmetic import decimal_of, exponential, logarithm, over, plus, root, times
+from pellucid.worked.expressions.expression import Call, Const, Expr, Neg, Value
 
 __all__ = ["ALIASES", "FUNCTIONS", "Function"]
 

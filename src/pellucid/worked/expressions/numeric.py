@@ -15,7 +15,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.expression import (
     Add,
     Call,
     Condition,
@@ -30,7 +30,7 @@ from pellucid.worked.expression import (
     Pow,
     Sum,
 )
-from pellucid.worked.functions import FUNCTIONS
+from pellucid.worked.expressions.functions import FUNCTIONS
 
 __all__ = ["Difference", "Tape", "differences", "plain"]
 

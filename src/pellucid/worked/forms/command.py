@@ -21,21 +21,21 @@ FORMS: Final[Mapping[str, str]] = {
     "batch_norm": "builders.batch_norm:command",
     "convolution": "builders.convolution:command",
     "dense": "builders.dense:command",
-    "derive": "derivation:command",
-    "gan": "builders.loss_forms:gan_command",
+    "derive": "derivation.derivation:command",
+    "gan": "builders._loss_forms:gan_command",
     "gru": "builders.gru:command",
     "iou": "builders.measures:command",
-    "iterate": "iteration:command",
-    "localization": "builders.loss_forms:localization_command",
+    "iterate": "iteration.iteration:command",
+    "localization": "builders._loss_forms:localization_command",
     "lstm": "builders.lstm:command",
     "mlp": "builders.mlp:command",
     "optimizer": "builders.optimisers:command",
     "pooling": "builders.pooling:command",
-    "psnr": "builders.loss_forms:psnr_command",
+    "psnr": "builders._loss_forms:psnr_command",
     "residual": "builders.residual:command",
     "rnn": "builders.rnn:command",
     "softmax": "builders.softmax:command",
-    "vae": "builders.loss_forms:vae_command",
+    "vae": "builders._loss_forms:vae_command",
 }
 """Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
 
@@ -72,13 +72,13 @@ def work(
         out: the file to write; by default the terminal.
         answers: a text of answers to check, one "name = value" a line: which are right, the first wrong, the likely slip.
     """
-    from pellucid.worked.worksheet import Worksheet
+    from pellucid.worked.worksheet.worksheet import Worksheet
 
     sheet = Worksheet.parse(_text(file))
     chosen = form_of(format, out)
     color = chosen == "terminal" and out is None and sys.stdout.isatty()
     if answers is not None:
-        from pellucid.worked.answers import check_answers
+        from pellucid.worked.answers.answers import check_answers
 
         report = check_answers(sheet, _text(str(answers), "answers"), digits=digits)
         return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)

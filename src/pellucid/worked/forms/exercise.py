@@ -9,11 +9,11 @@ from random import Random
 from typing import Final
 
 from pellucid.errors import PellucidError
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Call, Const, Name, walk
-from pellucid.worked.lines import Answer, Sheet, Words
-from pellucid.worked.solution import Solution
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Call, Const, Name, walk
+from pellucid.worked.showing.lines import Answer, Sheet, Words
+from pellucid.worked.worksheet.solution import Solution
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["by_hand", "can_be_done_by_hand", "nonzero_tenth", "without_solution"]
 
@@ -72,7 +72,7 @@ def can_be_done_by_hand(solution: Solution) -> bool:
 def without_solution(sheet: Worksheet, solution: Solution, title: str) -> Sheet:
     """The exercise that a solution answers: what is given, the equations in symbols, and the questions.
 
-    >>> from pellucid.worked.showing import show
+    >>> from pellucid.worked.showing.showing import show
     >>> sheet = Worksheet("a = 3; b = a^2; ? b; ? db/da")
     >>> print(show(without_solution(sheet, sheet.solve(), "A square.")))
     A square.

@@ -11,11 +11,11 @@ from random import Random
 from typing import Any, Final, Literal, get_type_hints
 
 from pellucid.errors import UsageError
-from pellucid.worked.command import deliver, form_of
-from pellucid.worked.exercise import without_solution
-from pellucid.worked.showing import show
-from pellucid.worked.worksheet import Worksheet
-from pellucid.worked.writing import write_worksheet
+from pellucid.worked.forms.command import deliver, form_of
+from pellucid.worked.forms.exercise import without_solution
+from pellucid.worked.showing.showing import show
+from pellucid.worked.worksheet.worksheet import Worksheet
+from pellucid.worked.worksheet.writing import write_worksheet
 
 __all__ = ["command_of"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from pellucid.errors import UsageError
-from pellucid.worked.command import deliver, form_of
-from pellucid.worked.grids import Grid, as_json, show_grid
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.forms.command import deliver, form_of
+from pellucid.worked.showing.grids import Grid, as_json, show_grid
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Format", "compose", "present", "read_tensor", "read_vector"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.worked.iterated_function import GRID, Function, orbit, short
-from pellucid.worked.iteration_points import Cycle, FixedPoint
+from pellucid.worked.iteration.function import GRID, Function, orbit, short
+from pellucid.worked.iteration.points import Cycle, FixedPoint
 
 __all__ = ["Basin", "Fates", "basins_of", "exceptions_of"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError, UsageError
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Expr, names
-from pellucid.worked.notation import parse_expression
-from pellucid.worked.numeric import plain
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Expr, names
+from pellucid.worked.expressions.numeric import plain
+from pellucid.worked.notation.notation import parse_expression
 
 __all__ = ["DIGITS", "GRID", "LONGEST_CYCLE", "Function", "orbit", "short"]
 

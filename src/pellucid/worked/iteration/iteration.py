@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pellucid.errors import UsageError
-from pellucid.worked.iterated_function import GRID, Function, orbit
-from pellucid.worked.iteration_basins import Fates, basins_of, exceptions_of
-from pellucid.worked.iteration_points import cycles_of, fixed_points, judged
-from pellucid.worked.iteration_reach import reaches_of
-from pellucid.worked.iteration_showing import Study
+from pellucid.worked.iteration.basins import Fates, basins_of, exceptions_of
+from pellucid.worked.iteration.function import GRID, Function, orbit
+from pellucid.worked.iteration.points import cycles_of, fixed_points, judged
+from pellucid.worked.iteration.reach import reaches_of
+from pellucid.worked.iteration.showing import Study
 
 __all__ = ["Study", "command", "study"]
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.worked.iterated_function import DIGITS, GRID, LONGEST_CYCLE, Function
+from pellucid.worked.iteration.function import DIGITS, GRID, LONGEST_CYCLE, Function
 
 __all__ = ["Cycle", "FixedPoint", "cycles_of", "fixed_points", "judged"]
 

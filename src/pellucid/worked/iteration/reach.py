@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from pellucid.worked.iterated_function import DIGITS, Function
-from pellucid.worked.iteration_points import Cycle, FixedPoint
+from pellucid.worked.iteration.function import DIGITS, Function
+from pellucid.worked.iteration.points import Cycle, FixedPoint
 
 __all__ = ["Reach", "reaches_of"]
 
@@ -37,7 +37,7 @@ class Reach:
 def reaches_of(f: Function, fixed: tuple[FixedPoint, ...], cycles: tuple[Cycle, ...], times: int) -> tuple[Reach, ...]:
     """The reach on either side of every fixed point that repels.
 
-    >>> from pellucid.worked.iteration_points import judged
+    >>> from pellucid.worked.iteration.points import judged
     >>> f = Function("2*x")
     >>> [round(float(reach.exact) * 2**11, 6) for reach in reaches_of(f, (judged(f, Decimal(0)),), (), 10)]
     [1.0, 1.0]

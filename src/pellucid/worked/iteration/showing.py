@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pellucid.worked.iterated_function import Function, short
-from pellucid.worked.iteration_basins import Basin
-from pellucid.worked.iteration_points import Cycle, FixedPoint
-from pellucid.worked.iteration_reach import Reach
+from pellucid.worked.iteration.basins import Basin
+from pellucid.worked.iteration.function import Function, short
+from pellucid.worked.iteration.points import Cycle, FixedPoint
+from pellucid.worked.iteration.reach import Reach
 
 __all__ = ["Study", "draw", "page"]
 
@@ -43,7 +43,7 @@ class Study:
 def page(study: Study) -> str:
     """The study as lines of text.
 
-    >>> from pellucid.worked.iteration import study
+    >>> from pellucid.worked.iteration.iteration import study
     >>> print(page(study("x/2 + 1", 10)).splitlines()[3])
       x = 2   slope 0.5, |slope| < 1: attracts
     """

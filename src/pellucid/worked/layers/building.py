@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import sympy
 
 from pellucid.errors import UsageError
-from pellucid.worked.layer_specification import FUNCTIONS, Equation, Line, read_lines, several, solve
-from pellucid.worked.layer_table import Row, size_text
-from pellucid.worked.sizes import Size, output_size, output_size_text, product_text, text, transposed_size
+from pellucid.worked.layers.sizes import Size, output_size, output_size_text, product_text, text, transposed_size
+from pellucid.worked.layers.specification import FUNCTIONS, Equation, Line, read_lines, several, solve
+from pellucid.worked.layers.table import Row, size_text
 
 __all__ = ["build", "read"]
 

@@ -7,8 +7,8 @@ symbols: they are solved where the other layers determine them and kept where no
 
 from __future__ import annotations
 
-from pellucid.worked.layer_building import read
-from pellucid.worked.layer_table import LayerTable, Row
+from pellucid.worked.layers.building import read
+from pellucid.worked.layers.table import LayerTable, Row
 
 __all__ = ["LayerTable", "Row", "table"]
 
@@ -20,7 +20,7 @@ def table(specification: str, *, batch: int = 1, bytes_per_value: int = 4) -> La
     (3·3·2 + 1)·64
 
     Args:
-        specification: see `pellucid.worked.layer_specification` for the words.
+        specification: see `pellucid.worked.layers.specification` for the words.
         batch: samples at a time, for the memory.
         bytes_per_value: of an activation, 4 for float32.
 

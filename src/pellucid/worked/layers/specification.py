@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.sizes import Size, read_product, text
+from pellucid.worked.layers.sizes import Size, read_product, text
 
 __all__ = ["FUNCTIONS", "KINDS", "Equation", "Line", "read_lines", "several", "solve"]
 

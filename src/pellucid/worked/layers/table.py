@@ -11,7 +11,7 @@ from typing import Any
 import sympy
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.sizes import Size, text
+from pellucid.worked.layers.sizes import Size, text
 
 __all__ = ["FORMATS", "LayerTable", "Row", "size_text"]
 
@@ -60,7 +60,7 @@ class Row:
 class LayerTable:
     """The rows with their sums.
 
-    >>> from pellucid.worked.layers import table
+    >>> from pellucid.worked.layers.layers import table
     >>> found = table("input 8x8x1; conv 4 of 3x3; flatten; dense 10")
     >>> print(found.parameters, found.without_biases, found.macs)
     1490 1476 2736

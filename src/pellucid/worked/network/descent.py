@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.activations import Array
+from pellucid.worked.network.activations import Array
 
 __all__ = ["RULES", "SGD", "Adam", "Momentum", "Nesterov", "Rule", "rule"]
 

@@ -2,7 +2,7 @@
 """The gradient check: every parameter's derivatives against central differences, with a verdict that tells causes apart.
 
 A derivative that disagrees with the difference may be wrong, or the difference may be: it straddles a kink (ReLU, max), its step
-is too small for the precision, or too large for the curvature. `pellucid.worked.differencing` tells which.
+is too small for the precision, or too large for the curvature. `pellucid.worked.network.differencing` tells which.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
-from pellucid.worked.activations import Array
-from pellucid.worked.differencing import Judgement, Verdict, judge
-from pellucid.worked.network import Network
+from pellucid.worked.network.activations import Array
+from pellucid.worked.network.differencing import Judgement, Verdict, judge
+from pellucid.worked.network.network import Network
 
 __all__ = ["Finding", "Function", "GradientReport", "check_gradient", "check_network"]
 
@@ -147,7 +147,7 @@ def check_network(network: Network, x: Array, target: NDArray[Any], **options: A
     right
 
     Args:
-        network: of `pellucid.worked.network`.
+        network: of `pellucid.worked.network.network`.
         x: a batch, (n, in).
         target: as the network's loss takes it.
         options: step, tolerance, entries and seed of `check_gradient`.

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UnknownNameError, UsageError
-from pellucid.worked.activations import Array, activation
-from pellucid.worked.objectives import OBJECTIVES
+from pellucid.worked.network.activations import Array, activation
+from pellucid.worked.network.objectives import OBJECTIVES
 
 __all__ = ["INITIALISATIONS", "Dense", "Network"]
 
@@ -41,7 +41,7 @@ class Dense:
     Args:
         W: the weights, (in, out); column j holds those of neuron j.
         b: the biases, (out,).
-        f: the activation's name, one of `pellucid.worked.activations.ACTIVATIONS`.
+        f: the activation's name, one of `pellucid.worked.network.activations.ACTIVATIONS`.
     """
 
     def __init__(self, W: Array, b: Array, f: str) -> None:

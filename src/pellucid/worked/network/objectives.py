@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import DataError
-from pellucid.worked.activations import ACTIVATIONS, Array, softmax
+from pellucid.worked.network.activations import ACTIVATIONS, Array, softmax
 
 __all__ = ["OBJECTIVES", "Objective"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.worked.activations import Array
+from pellucid.worked.network.activations import Array
 
 if TYPE_CHECKING:
-    from pellucid.worked.network_training import History
+    from pellucid.worked.network.training import History
 
 __all__ = ["draw", "draw_confusion", "mosaic"]
 
@@ -55,7 +55,7 @@ def draw(history: History, path: Path | str, shape: tuple[int, int] | None = Non
     """Write a PNG: loss and accuracy by epoch, and the first layer's weights before and after on one colour scale.
 
     Args:
-        history: of `pellucid.worked.network_training.train`.
+        history: of `pellucid.worked.network.training.train`.
         path: the PNG file.
         shape: height and width of the images; by default a square.
     """
@@ -102,7 +102,7 @@ def draw_confusion(counts: NDArray[np.int64], path: Path | str, names: list[str]
     """Write a PNG of a confusion matrix: rows are the classes, columns the answers, a cell the share of its row.
 
     Args:
-        counts: of `pellucid.worked.network_training.confusion`, (classes, classes).
+        counts: of `pellucid.worked.network.training.confusion`, (classes, classes).
         path: the PNG file.
         names: of the classes; by default their numbers.
     """

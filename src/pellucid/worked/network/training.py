@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
-from pellucid.worked.activations import Array
-from pellucid.worked.descent import rule as rule_of
-from pellucid.worked.network import Network
+from pellucid.worked.network.activations import Array
+from pellucid.worked.network.descent import rule as rule_of
+from pellucid.worked.network.network import Network
 
 __all__ = ["History", "accuracy", "confusion", "distinct_neurons", "train"]
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Final, TypeAlias, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.expression import (
     Add,
     At,
     Call,
@@ -27,8 +27,8 @@ from pellucid.worked.expression import (
     first,
     rebuild,
 )
-from pellucid.worked.statements import Component, Loop, Product, Row
-from pellucid.worked.tokens import place
+from pellucid.worked.expressions.position import place
+from pellucid.worked.notation.statements import Component, Loop, Product, Row
 
 __all__ = ["Array", "Scope", "Shape", "component", "elaborate", "ranges", "scalar", "whole"]
 

@@ -22,11 +22,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.expression import Const, Expr, Index, Name, Neg
-from pellucid.worked.questions import RULES, STEPS
-from pellucid.worked.reading import Reader
-from pellucid.worked.statements import Ask, Given, Loop
-from pellucid.worked.tokens import place
+from pellucid.worked.expressions.expression import Const, Expr, Index, Name, Neg
+from pellucid.worked.expressions.position import place
+from pellucid.worked.notation.questions import RULES, STEPS
+from pellucid.worked.notation.reading import Reader
+from pellucid.worked.notation.statements import Ask, Given, Loop
 
 __all__ = ["parse", "parse_expression"]
 

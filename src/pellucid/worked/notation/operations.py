@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pellucid.errors import UsageError
-from pellucid.worked.arrays import Array
-from pellucid.worked.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
+from pellucid.worked.expressions.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
+from pellucid.worked.notation.arrays import Array
 
 __all__ = [
     "absolute",
@@ -110,7 +110,7 @@ def total(*what: Array | Operand) -> Expr:
 def piecewise(*branches: tuple[Operand, Condition], otherwise: Operand) -> Expr:
     """The first value whose condition holds.
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> x = Name("x")
     >>> piecewise((x**2, x < 1), otherwise=1).otherwise
     Const(value=Fraction(1, 1))

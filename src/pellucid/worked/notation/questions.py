@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, final
 
-from pellucid.worked.expression import At
+from pellucid.worked.expressions.expression import At
 
 __all__ = ["Question"]
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.expression import (
     Add,
     At,
     Call,
@@ -24,9 +24,10 @@ from pellucid.worked.expression import (
     Pow,
     Sum,
 )
-from pellucid.worked.functions import ALIASES, FUNCTIONS
-from pellucid.worked.statements import Component, Loop, Product, Row
-from pellucid.worked.tokens import Token, place, tokenize
+from pellucid.worked.expressions.functions import ALIASES, FUNCTIONS
+from pellucid.worked.expressions.position import place
+from pellucid.worked.notation.statements import Component, Loop, Product, Row
+from pellucid.worked.notation.tokens import Token, tokenize
 
 __all__ = ["Reader"]
 

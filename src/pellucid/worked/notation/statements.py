@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import final
 
-from pellucid.worked.expression import At, Expr, Index, Name
+from pellucid.worked.expressions.expression import At, Expr, Index, Name
 
 __all__ = ["Ask", "Component", "Given", "Loop", "Product", "Row"]
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import At
+from pellucid.worked.expressions.expression import At
+from pellucid.worked.expressions.position import place
 
-__all__ = ["Token", "place", "tokenize"]
+__all__ = ["Token", "tokenize"]
 
 LINES: Final = 5_000
 CHARACTERS: Final = 200_000
@@ -36,17 +37,6 @@ class Token:
     kind: str
     text: str
     at: At
-
-
-def place(at: At | None, name: str = "") -> str:
-    """How an error says where it is: by line and column in a text, else by the equation's name.
-
-    >>> place((3, 7)), place(None, "L"), place(None)
-    ('line 3, column 7: ', 'equation of L: ', '')
-    """
-    if at:
-        return f"line {at[0]}, column {at[1]}: "
-    return f"equation of {name}: " if name else ""
 
 
 def tokenize(text: str) -> list[Token]:

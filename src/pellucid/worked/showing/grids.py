@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
-from pellucid.worked.expression import Expr
-from pellucid.worked.showing_html import MathML
-from pellucid.worked.showing_latex import Latex
-from pellucid.worked.showing_terminal import Unicode
+from pellucid.worked.expressions.expression import Expr
+from pellucid.worked.showing.html import MathML
+from pellucid.worked.showing.latex import Latex
+from pellucid.worked.showing.terminal import Unicode
 
 __all__ = ["Grid", "Matrix", "Product", "Table", "as_json", "show_grid"]
 
@@ -40,7 +40,7 @@ class Matrix:
 class Product:
     """Lines of matrices with signs between them, such as z = X·w.
 
-    >>> from pellucid.worked.expression import Name, as_expr
+    >>> from pellucid.worked.expressions.expression import Name, as_expr
     >>> X = Matrix(((as_expr(0), Name("x_1")), (Name("x_1"), Name("x_2"))))
     >>> print(show_grid(Product("windows", ((X, "·", Matrix(((Name("w_1"),), (Name("w_2"),)))),))))
     windows

@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final, final
 
-from pellucid.worked.expression import Expr
-from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
-from pellucid.worked.numerals import GREEK, Numeral, Symbol
-from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
+from pellucid.worked.expressions.expression import Expr
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
+from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
 __all__ = ["MathML", "fragment", "page"]
 
@@ -50,7 +50,7 @@ _PAGE: Final = """<!doctype html>
 class MathML(Typesetter):
     """Mathematics in MathML's presentation elements.
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> MathML().write(Name("h_1"))
     '<msub><mi>h</mi><mn>1</mn></msub>'
     """

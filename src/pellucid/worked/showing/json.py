@@ -7,9 +7,9 @@ import json
 from fractions import Fraction
 from typing import Any
 
-from pellucid.worked.expression import Name, Value
-from pellucid.worked.lines import Heading, Line, Remark, Sheet
-from pellucid.worked.showing_terminal import Unicode
+from pellucid.worked.expressions.expression import Name, Value
+from pellucid.worked.showing.lines import Heading, Line, Remark, Sheet
+from pellucid.worked.showing.terminal import Unicode
 
 __all__ = ["show"]
 
@@ -17,7 +17,7 @@ __all__ = ["show"]
 def show(sheet: Sheet) -> str:
     """A JSON document: `values` by name, and `answers` with their lines, each with its check.
 
-    >>> from pellucid.worked.worksheet import Worksheet
+    >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> json.loads(show(Worksheet.parse("a = 1; b = a/3; ? b").solve()))["values"]["b"]
     {'exact': '1/3', 'float': 0.3333333333333333}
     """

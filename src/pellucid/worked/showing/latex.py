@@ -7,10 +7,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final, final
 
-from pellucid.worked.expression import Expr
-from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
-from pellucid.worked.numerals import GREEK, Numeral, Symbol
-from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
+from pellucid.worked.expressions.expression import Expr
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
+from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
 __all__ = ["Latex", "document", "fragment", "markdown"]
 
@@ -63,7 +63,7 @@ _PREAMBLE: Final = r"""\documentclass[11pt]{article}
 class Latex(Typesetter):
     r"""Mathematics in LaTeX.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> Latex().write(parse_expression("(yhat_1 - y_1)^2/2"))
     '\\frac{(\\hat{y}_{1} - y_{1})^{2}}{2}'
     """

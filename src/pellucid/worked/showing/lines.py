@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
 from pellucid.errors import PellucidError
-from pellucid.worked.expression import Expr, Value
+from pellucid.worked.expressions.expression import Expr, Value
 
 __all__ = [
     "Answer",

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, final
 
-from pellucid.worked.expression import Value
+from pellucid.worked.expressions.expression import Value
 
 __all__ = ["GREEK", "Numeral", "Symbol", "numeral", "symbol"]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked import showing_html, showing_json, showing_latex, showing_terminal
-from pellucid.worked.lines import Sheet
+from pellucid.worked.showing import html, json, latex, terminal
+from pellucid.worked.showing.lines import Sheet
 
 __all__ = ["FORMS", "show"]
 
@@ -17,7 +17,7 @@ FORMS: Final = ("terminal", "markdown", "latex", "latex-fragment", "html", "frag
 def show(sheet: Sheet, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
     """A solution in a format.
 
-    >>> from pellucid.worked.worksheet import Worksheet
+    >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> print(show(Worksheet.parse("a = 3; b = a^2; ? b").solve()))
     ? b
       given: a = 3
@@ -38,15 +38,15 @@ def show(sheet: Sheet, form: str = "terminal", *, verify: bool = False, color: b
         raise UnknownNameError("form", form, FORMS)
     match form:
         case "markdown":
-            return showing_latex.markdown(sheet, verify)
+            return latex.markdown(sheet, verify)
         case "latex":
-            return showing_latex.document(sheet, verify)
+            return latex.document(sheet, verify)
         case "latex-fragment":
-            return showing_latex.fragment(sheet)
+            return latex.fragment(sheet)
         case "html":
-            return showing_html.page(sheet, verify)
+            return html.page(sheet, verify)
         case "fragment":
-            return showing_html.fragment(sheet, verify)
+            return html.fragment(sheet, verify)
         case "json":
-            return showing_json.show(sheet)
-    return showing_terminal.show(sheet, verify, color)
+            return json.show(sheet)
+    return terminal.show(sheet, verify, color)

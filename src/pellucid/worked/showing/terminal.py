@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final, final
 
-from pellucid.worked.expression import Const, Expr, Name
-from pellucid.worked.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
-from pellucid.worked.numerals import GREEK, Numeral, Symbol
-from pellucid.worked.typesetting import ADD, ATOM, MUL, POW, Typesetter
+from pellucid.worked.expressions.expression import Const, Expr, Name
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
+from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
 __all__ = ["Unicode", "show"]
 
@@ -27,7 +27,7 @@ _NAMES: Final = {"sigmoid": "σ", "log": "ln", "relu": "ReLU", "leaky_relu": "le
 class Unicode(Typesetter):
     """Mathematics on one line of text.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> Unicode().write(parse_expression("(yhat_1 - y_1)^2 + W_h*h_0/2"))
     '(ŷ₁ − y₁)² + W_h·h₀/2'
     """

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from pellucid.worked.expression import (
+from pellucid.worked.expressions.expression import (
     Add,
     Call,
     Condition,
@@ -23,8 +23,8 @@ from pellucid.worked.expression import (
     Pow,
     Sum,
 )
-from pellucid.worked.lines import Line, Words
-from pellucid.worked.numerals import Numeral, Symbol, numeral, symbol
+from pellucid.worked.showing.lines import Line, Words
+from pellucid.worked.showing.numerals import Numeral, Symbol, numeral, symbol
 
 __all__ = ["ADD", "ATOM", "MUL", "POW", "Typesetter"]
 

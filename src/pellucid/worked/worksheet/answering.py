@@ -8,16 +8,16 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from pellucid.errors import UsageError
-from pellucid.worked.branches import remarks
-from pellucid.worked.chain import PATHS, Path
-from pellucid.worked.evaluation import evaluate, put_in
-from pellucid.worked.expression import Add, Const, Expr, Mul, Name, Partial, Value, names
-from pellucid.worked.lines import Answer, Block, CheckError, Heading, Line, Remark, Words
-from pellucid.worked.questions import Question
-from pellucid.worked.solved import Solved
-from pellucid.worked.tokens import place
-from pellucid.worked.updating import Stepping
-from pellucid.worked.verifying import check_value
+from pellucid.worked.expressions.evaluation import evaluate, put_in
+from pellucid.worked.expressions.expression import Add, Const, Expr, Mul, Name, Partial, Value, names
+from pellucid.worked.expressions.position import place
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.showing.lines import Answer, Block, CheckError, Heading, Line, Remark, Words
+from pellucid.worked.worksheet.branches import remarks
+from pellucid.worked.worksheet.chain import PATHS, Path
+from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.updating import Stepping
+from pellucid.worked.worksheet.verifying import check_value
 
 __all__ = ["Answering", "answer_all"]
 

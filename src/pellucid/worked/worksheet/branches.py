@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pellucid.worked.evaluation import branch_of, evaluate
-from pellucid.worked.expression import Call, Condition, Const, Expr, Piecewise, Value, names, walk
-from pellucid.worked.functions import FUNCTIONS
-from pellucid.worked.lines import Words
+from pellucid.worked.expressions.evaluation import branch_of, evaluate
+from pellucid.worked.expressions.expression import Call, Condition, Const, Expr, Piecewise, Value, names, walk
+from pellucid.worked.expressions.functions import FUNCTIONS
+from pellucid.worked.showing.lines import Words
 
 __all__ = ["remarks"]
 
@@ -17,7 +17,7 @@ def remarks(right: Expr, by: str | None, values: Mapping[str, Value]) -> Iterato
     """Sentences about every branch in an expression; with `by`, about its derivative by that name.
 
     >>> from fractions import Fraction
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> next(remarks(Call("relu", (Name("z"),)), None, {"z": Fraction(2)}))[-1]
     ' > 0: ReLU passes it on.'
     """

@@ -14,12 +14,12 @@ from fractions import Fraction
 from typing import Final, TypeAlias, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.arithmetic import plus, times
-from pellucid.worked.differentiation import differentiate
-from pellucid.worked.equation import Equation
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Call, Expr, Name, Value, names, replace
-from pellucid.worked.tokens import place
+from pellucid.worked.expressions.arithmetic import plus, times
+from pellucid.worked.expressions.differentiation import differentiate
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Call, Expr, Name, Value, names, replace
+from pellucid.worked.expressions.position import place
+from pellucid.worked.worksheet.equation import Equation
 
 __all__ = ["Graph", "Path"]
 
@@ -32,7 +32,7 @@ Path: TypeAlias = tuple[str, ...]
 class Graph:
     """The graph of a worksheet whose values are known.
 
-    >>> from pellucid.worked.expression import Const
+    >>> from pellucid.worked.expressions.expression import Const
     >>> W, h = Name("W"), Name("h")
     >>> rights = {"W": Const(Fraction(3)), "h": W * 2, "L": h * W}
     >>> equations = {name: Equation(name, right) for name, right in rights.items()}

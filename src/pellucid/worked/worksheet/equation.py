@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from pellucid.worked.expression import At, Const, Expr, Neg
+from pellucid.worked.expressions.expression import At, Const, Expr, Neg
 
 __all__ = ["Equation"]
 

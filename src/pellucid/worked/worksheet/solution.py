@@ -8,15 +8,15 @@ from functools import cached_property
 from typing import final
 
 from pellucid.errors import UsageError
-from pellucid.worked.answering import answer_all
-from pellucid.worked.arithmetic import precision
-from pellucid.worked.chain import Graph
-from pellucid.worked.equation import Equation
-from pellucid.worked.expression import Value
-from pellucid.worked.lines import Answer, Sheet, Words
-from pellucid.worked.questions import Question
-from pellucid.worked.showing import show
-from pellucid.worked.solved import Solved
+from pellucid.worked.expressions.arithmetic import precision
+from pellucid.worked.expressions.expression import Value
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.showing.lines import Answer, Sheet, Words
+from pellucid.worked.showing.showing import show
+from pellucid.worked.worksheet.answering import answer_all
+from pellucid.worked.worksheet.chain import Graph
+from pellucid.worked.worksheet.equation import Equation
+from pellucid.worked.worksheet.solved import Solved
 
 __all__ = ["Solution"]
 
@@ -25,7 +25,7 @@ __all__ = ["Solution"]
 class Solution:
     """The numbers of a worksheet, each checked, and its answers; `Worksheet.solve` makes it.
 
-    >>> from pellucid.worked.worksheet import Worksheet
+    >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> solution = Worksheet.parse("a = 3; L = a^2 + 1; ? dL/da").solve()
     >>> print(solution.value("L"), solution.derivative("L", "a"))
     10 6
@@ -102,7 +102,7 @@ class Solution:
         """The answers as text.
 
         Args:
-            form: terminal, markdown, latex, html or json; one of `pellucid.worked.showing.FORMS`.
+            form: terminal, markdown, latex, html or json; one of `pellucid.worked.showing.showing.FORMS`.
             verify: each line's check beside it.
             color: for the terminal.
 

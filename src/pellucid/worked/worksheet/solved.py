@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.arithmetic import precision
-from pellucid.worked.chain import Graph
-from pellucid.worked.equation import Equation
-from pellucid.worked.evaluation import evaluate
-from pellucid.worked.expression import Expr, Value
-from pellucid.worked.lines import Check
-from pellucid.worked.verifying import check_derivatives, check_value, floats
+from pellucid.worked.expressions.arithmetic import precision
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import Expr, Value
+from pellucid.worked.showing.lines import Check
+from pellucid.worked.worksheet.chain import Graph
+from pellucid.worked.worksheet.equation import Equation
+from pellucid.worked.worksheet.verifying import check_derivatives, check_value, floats
 
 __all__ = ["Solved"]
 
@@ -24,7 +24,7 @@ class Solved:
     """Values in exact numbers or `working_digits`, each checked by NumPy; derivatives by the chain rule.
 
     >>> from fractions import Fraction
-    >>> from pellucid.worked.expression import Const, Name
+    >>> from pellucid.worked.expressions.expression import Const, Name
     >>> equations = {"a": Equation("a", Const(Fraction(3))), "L": Equation("L", Name("a") ** 2)}
     >>> print(Solved(equations, ["a", "L"], 34).derivative("L", "a"))
     6

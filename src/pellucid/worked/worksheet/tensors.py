@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.worked.arrays import Array, component
-from pellucid.worked.expression import Add, Const, Expr, Mul, Name, Operand, as_expr
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import Add, Const, Expr, Mul, Name, Operand, as_expr
+from pellucid.worked.notation.arrays import Array, component
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Numbers", "Tensor", "as_tensor", "ask_all", "ask_slopes", "place", "summed", "weighted"]
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import final
 
-from pellucid.worked.chain import Graph
-from pellucid.worked.equation import Equation
-from pellucid.worked.evaluation import evaluate, put_in
-from pellucid.worked.expression import Call, Const, Div, Expr, Mul, Name, Partial, Value
-from pellucid.worked.lines import Block, Heading, Line, Remark
-from pellucid.worked.questions import Question
-from pellucid.worked.solved import Solved
-from pellucid.worked.verifying import check_derivatives, check_value, floats
+from pellucid.worked.expressions.evaluation import evaluate, put_in
+from pellucid.worked.expressions.expression import Call, Const, Div, Expr, Mul, Name, Partial, Value
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.showing.lines import Block, Heading, Line, Remark
+from pellucid.worked.worksheet.chain import Graph
+from pellucid.worked.worksheet.equation import Equation
+from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.verifying import check_derivatives, check_value, floats
 
 __all__ = ["Stepping"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.worked.expression import Add, Call, Div, Expr, Mul, Neg, Pow, Sum, Value
-from pellucid.worked.lines import Check, CheckError
-from pellucid.worked.numeric import EPS, STEPS, differences, plain
+from pellucid.worked.expressions.expression import Add, Call, Div, Expr, Mul, Neg, Pow, Sum, Value
+from pellucid.worked.expressions.numeric import EPS, STEPS, differences, plain
+from pellucid.worked.showing.lines import Check, CheckError
 
 __all__ = ["check_derivatives", "check_value", "floats"]
 
@@ -24,7 +24,7 @@ def floats(values: Mapping[str, Value]) -> dict[str, float]:
 def check_value(what: str, node: Expr, value: Value, numbers: Mapping[str, float]) -> Check:
     """The value of an expression by NumPy, from the float64 numbers of its names.
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> from fractions import Fraction
     >>> check_value("b", Name("a") * 2, Fraction(6), {"a": 3.0}).value
     6.0
@@ -49,7 +49,7 @@ def check_derivatives(
 ) -> dict[str, Check]:
     """The derivatives of one quantity by several, by central differences through all equations between.
 
-    >>> from pellucid.worked.expression import Name
+    >>> from pellucid.worked.expressions.expression import Name
     >>> from fractions import Fraction
     >>> found = check_derivatives([("L", Name("a") ** 2)], {"a": 3.0, "L": 9.0}, "L", {"a": Fraction(6)})
     >>> round(found["a"].value, 6)

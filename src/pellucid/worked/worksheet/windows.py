@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.tensors import Tensor
+from pellucid.worked.worksheet.tensors import Tensor
 
 __all__ = ["pair", "positions", "size_text", "unfold"]
 

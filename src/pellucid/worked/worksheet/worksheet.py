@@ -18,15 +18,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.arrays import Array, Bound, Scope, Shape, component, elaborate, ranges, scalar, whole
-from pellucid.worked.equation import Equation
-from pellucid.worked.expression import At, Expr, Index, Name, as_expr, depth, names
-from pellucid.worked.lines import Words
-from pellucid.worked.notation import parse
-from pellucid.worked.questions import Question
-from pellucid.worked.solution import Solution
-from pellucid.worked.statements import Ask, Given
-from pellucid.worked.tokens import place
+from pellucid.worked.expressions.expression import At, Expr, Index, Name, as_expr, depth, names
+from pellucid.worked.expressions.position import place
+from pellucid.worked.notation.arrays import Array, Bound, Scope, Shape, component, elaborate, ranges, scalar, whole
+from pellucid.worked.notation.notation import parse
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.notation.statements import Ask, Given
+from pellucid.worked.showing.lines import Words
+from pellucid.worked.worksheet.equation import Equation
+from pellucid.worked.worksheet.solution import Solution
 
 __all__ = ["EQUATIONS", "Worksheet"]
 
@@ -62,7 +62,7 @@ class Worksheet:
 
     @classmethod
     def parse(cls, text: str) -> Worksheet:
-        """A worksheet from its text; the notation stands in `pellucid.worked.notation`.
+        """A worksheet from its text; the notation stands in `pellucid.worked.notation.notation`.
 
         Raises:
             UsageError: with line and column.

@@ -8,10 +8,23 @@ from fractions import Fraction
 from typing import Final
 
 from pellucid.errors import UsageError
-from pellucid.worked.expression import Add, Call, Condition, Const, Div, Expr, Mul, Name, Neg, Piecewise, Pow, Sum
-from pellucid.worked.questions import Question
-from pellucid.worked.showing_terminal import Unicode
-from pellucid.worked.worksheet import Worksheet
+from pellucid.worked.expressions.expression import (
+    Add,
+    Call,
+    Condition,
+    Const,
+    Div,
+    Expr,
+    Mul,
+    Name,
+    Neg,
+    Piecewise,
+    Pow,
+    Sum,
+)
+from pellucid.worked.notation.questions import Question
+from pellucid.worked.showing.terminal import Unicode
+from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["write_expression", "write_worksheet"]
 
@@ -43,7 +56,7 @@ def write_worksheet(sheet: Worksheet) -> str:
 def write_expression(node: Expr) -> str:
     """An expression in the notation of worksheets.
 
-    >>> from pellucid.worked.notation import parse_expression
+    >>> from pellucid.worked.notation.notation import parse_expression
     >>> write_expression(parse_expression("-(a + 2)^2/(b*(c - 0.25))"))
     '-(a + 2)^2/(b*(c - 0.25))'
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""flow: how large activations and gradients are by layer and over training, what that says, and what would help."""
+
+from pellucid.lenses.flow.flow import Flow
+
+__all__ = ["Flow"]

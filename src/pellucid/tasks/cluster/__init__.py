@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cluster: which images belong together, without being told?"""
+
+from pellucid.tasks.cluster.cluster import Cluster
+
+__all__ = ["Cluster"]

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that version 0.1.0 wrote and left unfinished: they load, evaluate, answer and resume as they would have then."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid import Run, evaluate, predict
+from pellucid.cli.cli import main
+
+HERE = Path(__file__).parent / "runs_0_1_0"
+EXPECTED: dict[str, dict[str, Any]] = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
+CLOSE = 1e-3  # kernels of other processors round differently
+
+
+def copied(name: str, folder: Path) -> Run:
+    shutil.copytree(HERE / name, folder / name)
+    return Run(folder / name)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_earlier_run_evaluates_and_answers_as_it_did(name: str, tmp_path: Path) -> None:
+    run, expected = copied(name, tmp_path), EXPECTED[name]
+    assert run.status == "stopped"
+    assert run.metrics is not None
+    before = run.metrics["model"]
+    metrics = evaluate(run)
+    assert metrics["main"] == expected["main"]
+    # the measures of the model that were recorded then, each of them
+    for key, then in before.items():
+        now = metrics["model"][key]
+        assert now["unit"] == then["unit"] and now["better"] == then["better"]
+        for part in ("value", "low", "high"):
+            one, other = (math.nan if x is None else x for x in (now[part], then[part]))
+            assert one == pytest.approx(other, rel=CLOSE, abs=CLOSE, nan_ok=True), (key, part)
+    if expected["prediction"]:
+        row = predict(run, run.data()["test"].images.read(0, channels=1)[0])[0]
+        for key, then in expected["prediction"].items():
+            assert row[key] == (pytest.approx(then, rel=CLOSE, abs=CLOSE) if isinstance(then, float) else then)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_earlier_run_resumes_with_its_own_command(name: str, tmp_path: Path) -> None:
+    """Its last row is the one of a training that version 0.1.0 took to the end without stopping."""
+    run, expected = copied(name, tmp_path), EXPECTED[name]
+    words = shlex.split(run.info["command"])[1:]
+    words[words.index("--out") + 1] = str(run.path)
+    assert main(words) == 0
+    done = Run(run.path)
+    assert done.status == "finished"
+    last, then = done.history[-1], expected["last"]
+    assert list(last) == list(then)
+    for key in then.keys() - {"seconds", "split"}:
+        assert last[key] == pytest.approx(then[key], rel=5 * CLOSE), key
+    evaluate(done, baselines=False)
+    assert done.metrics is not None
+    assert done.metrics["model"][expected["main"]]["value"] == pytest.approx(expected["value"], rel=5 * CLOSE)
