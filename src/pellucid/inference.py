@@ -25,7 +25,7 @@ from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import write_atomically, write_json
 from pellucid.predictions import Answers, picture_names
 from pellucid.run import Run
-from pellucid.tasks import Measure, Records, Survey, Task
+from pellucid.tasks import Measure, ModelMeasures, Records, Task
 
 __all__ = ["evaluate", "measure", "predict"]
 
@@ -76,12 +76,12 @@ def evaluate(
     records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
-    survey = Survey()
+    whole = ModelMeasures()
     if baselines:
         size = None if run.task.keeps_size else run.size
         rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
         with torch.no_grad():
-            survey = run.task.survey(model, dataset.splits["train"], part, size, seed=seed)
+            whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
@@ -92,7 +92,7 @@ def evaluate(
         "seed": seed,
         "weights": which,
         "main": run.task.main,
-        "model": _measures({**run.task.summary(records, run.classes, seed), **survey.measures}),
+        "model": _measures({**run.task.summary(records, run.classes, seed), **whole.measures}),
         "baselines": {name: _measures(run.task.summary(rival, run.classes, seed)) for name, rival in rivals.items()},
         # where baselines were measured on some images only, the model on those same images
         "on_same_images": shared
@@ -101,8 +101,8 @@ def evaluate(
             "n": len(shared),
             "model": _measures(run.task.summary({k: v[shared] for k, v in records.items()}, run.classes, seed)),
         },
-        "details": {**run.task.details(records, run.classes), **survey.details},
-        "pictures": [{"name": each.name, "title": each.title, "words": each.words} for each in survey.pictures],
+        "details": {**run.task.details(records, run.classes), **whole.details},
+        "pictures": [{"name": each.name, "title": each.title, "words": each.words} for each in whole.pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     if data is None:
@@ -111,7 +111,7 @@ def evaluate(
             columns |= {f"baselines/{rival}/{name}": column for name, column in table.items()}
         with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, **columns)
-        for each in survey.pictures:
+        for each in whole.pictures:
             with write_atomically(run.figures / f"{each.name}.png") as draft:
                 each.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
         write_json(run.path / "metrics.json", metrics)
@@ -139,7 +139,7 @@ def predict(
         format: of the table in a folder.
         batch_size: images at a time; no result depends on it.
         progress: show a progress bar.
-        asked: what else the task can be asked, fields of its `asking`.
+        asked: what else the task can be asked, fields of its `predict_options`.
 
     Returns:
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
@@ -149,7 +149,7 @@ def predict(
         UnknownNameError: the task cannot be asked that.
     """
     run = run if isinstance(run, Run) else Run(run)
-    kind = run.task.asking
+    kind = run.task.predict_options
     known = [field.name for field in dataclasses.fields(kind)]
     for name in asked:
         if name not in known:
@@ -158,7 +158,7 @@ def predict(
     model = run.model().to(device)
     place = Path(out) if out is not None else None
     with torch.no_grad():
-        own = run.task.respond(model, images, question, run.classes)
+        own = run.task.answer(model, images, question, run.classes)
     if own is not None:
         sources = images if isinstance(images, (list, tuple)) else [images]
         answers = Answers(place, format, sources)
@@ -255,7 +255,7 @@ def measure(
                 if with_loss:
                     for name, value in task.loss(model, input, target).items():
                         sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
-                for name, column in task.judge(model, input, target).items():
+                for name, column in task.measure(model, input, target).items():
                     columns.setdefault(name, []).append(column)
                 places.append(batch.index.cpu().numpy())
     finally:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import pellucid.lenses.attribution.attribution as lens
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses import Sight
+from pellucid.lenses import Subject
 from pellucid.lenses.attribution import Attribution, checks
 from pellucid.lenses.attribution.checks import cascade, deletion, rank_correlation, similarity, weighted_layers
 from pellucid.lenses.attribution.maps import METHODS, Asked, attributed
@@ -68,7 +68,7 @@ def quick(method: str = "saliency", **options: Any) -> Attribution:
 
 
 def values(model: nn.Module, method: str, given: Tensor, **options: Any) -> Any:
-    return quick(method, **options).look(Sight(model=model.eval(), images=given))["values"]
+    return quick(method, **options).look(Subject(model=model.eval(), images=given))["values"]
 
 
 class Linear(nn.Module):
@@ -92,7 +92,7 @@ def test_on_a_linear_model_it_is_the_weights(method: str) -> None:
     expected = weights if method in ("saliency", "smooth_grad") else weights * given[0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert (found[:, 2:4] == 0).all(), "the model ignores these pixels"
-    view = quick(method, follow="1").look(Sight(model=model, images=given))
+    view = quick(method, follow="1").look(Subject(model=model, images=given))
     flat = expected.sum(0) if METHODS[method].signed else np.abs(expected).max(0)
     np.testing.assert_allclose(view["map"][0], flat, atol=1e-5)
 
@@ -128,10 +128,10 @@ def test_grad_cam_is_its_equation(way: str) -> None:
     scores = model.last(model.third(model.dense(model.other(model.norm(activation)).flatten(1))))
     (gradient,) = torch.autograd.grad(scores[0, scores[0].argmax()], activation)
     expected = (gradient.mean((2, 3), keepdim=True) * activation).sum(1).relu()[0].detach().numpy()
-    view = quick("grad_cam").look(Sight(model=Net(way).eval(), images=given))
+    view = quick("grad_cam").look(Subject(model=Net(way).eval(), images=given))
     np.testing.assert_allclose(view["map"][0], expected, atol=1e-6)
     assert "at two" in view.words, "the layer that was found is said"
-    assert "at one" in quick("grad_cam", layer="one").look(Sight(model=model, images=given)).words
+    assert "at one" in quick("grad_cam", layer="one").look(Subject(model=model, images=given)).words
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "blur"])
@@ -165,22 +165,22 @@ def test_smooth_grad_is_the_mean_of_gradients_and_seeded() -> None:
 )
 def test_a_filter_and_a_layer_can_be_followed(method: str) -> None:
     model, given = Net().eval(), images(1)
-    view = quick(method, layer="two", filter=3).look(Sight(model=model, images=given))
+    view = quick(method, layer="two", filter=3).look(Subject(model=model, images=given))
     height, width = np.unravel_index(int(model.two(model.relu(model.one((given - 0.5) / 0.2)))[0, 3].argmax()), (9, 9))
     rows, columns = np.nonzero(np.abs(view["map"][0]) > 0)
     if method not in ("smooth_grad", "integrated_gradients"):  # on their way the strongest place may be another
         assert np.abs(rows - height).max() <= 2 and np.abs(columns - width).max() <= 2, "what the filter can see"
     assert view["class"].tolist() == [-2] and "filter 3 of two" in view.words
-    whole = quick(method, layer="two").look(Sight(model=model, images=given))
+    whole = quick(method, layer="two").look(Subject(model=model, images=given))
     assert (whole["map"] != 0).mean() > 0.9 and "layer two" in whole.words
     with pytest.raises(UsageError, match="has 5 filters"):
-        quick(method, layer="two", filter=5).look(Sight(model=model, images=given))
+        quick(method, layer="two", filter=5).look(Subject(model=model, images=given))
 
 
 def test_the_memory_budget_changes_nothing() -> None:
     for method in ("integrated_gradients", "smooth_grad"):
         one, many = (
-            quick(method, tested=1, steps=5).look(Sight(model=Net().eval(), images=images(1), memory=size))
+            quick(method, tested=1, steps=5).look(Subject(model=Net().eval(), images=images(1), memory=size))
             for size in (1, 1 << 30)
         )
         np.testing.assert_allclose(one["deletion_random"], many["deletion_random"], atol=1e-6)
@@ -212,7 +212,7 @@ def test_a_map_that_ignores_the_weights_is_told(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(lens, "attributed", lambda score, image, asked: image - 0.5)
     model = Net().eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    view = quick("input_x_gradient", depths=4, tested=2).look(Sight(model=model, images=images()))
+    view = quick("input_x_gradient", depths=4, tested=2).look(Subject(model=model, images=images()))
     titles = " ".join(text.get_text() for text in view.figure.findobj(Text))
     assert ("does not need the weights" in titles) == fault
     assert ("hardly depends on what was learnt" in view.words) == fault
@@ -226,9 +226,9 @@ def test_a_map_that_ignores_the_weights_is_told(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_guided_backprop_says_what_is_known_of_it() -> None:
-    view = GuidedBackprop(depths=2, tested=1).look(Sight(model=Net().eval(), images=images()))
+    view = GuidedBackprop(depths=2, tested=1).look(Subject(model=Net().eval(), images=images()))
     assert "whatever the weights (Adebayo et al. 2018" in view.words
-    same = quick("guided_backprop", depths=2, tested=1).look(Sight(model=Net().eval(), images=images()))
+    same = quick("guided_backprop", depths=2, tested=1).look(Subject(model=Net().eval(), images=images()))
     np.testing.assert_array_equal(view["map"], same["map"])
     np.testing.assert_array_equal(view["ssim"], same["ssim"])
 
@@ -285,7 +285,7 @@ def test_images_of_several_sizes_and_a_contact_sheet() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3))], 1)
 
-    view = quick("integrated_gradients", depths=2, tested=2).look(Sight(model=Mean(), images=given))
+    view = quick("integrated_gradients", depths=2, tested=2).look(Subject(model=Mean(), images=given))
     assert view["map"].shape == (3, 10, 12) and view["values"].shape == (3, 1, 10, 12)
     assert view["size"].tolist() == [[8, 12], [10, 8], [9, 9]]
     assert view["tested"].tolist() == [0, 2]
@@ -295,11 +295,11 @@ def test_images_of_several_sizes_and_a_contact_sheet() -> None:
 
 def test_evidence_is_followed_where_there_are_no_classes() -> None:
     same = nn.Conv2d(1, 1, 1, bias=False)
-    sight = Sight(model=same, images=torch.ones(1, 1, 4, 4), evidence=lambda output: output.mean((1, 2, 3)))
-    view = quick("input_x_gradient").look(sight)
+    subject = Subject(model=same, images=torch.ones(1, 1, 4, 4), evidence=lambda output: output.mean((1, 2, 3)))
+    view = quick("input_x_gradient").look(subject)
     np.testing.assert_allclose(view["map"][0], float(same.weight.detach()) / 16, rtol=1e-5)
     with pytest.raises(UsageError, match="has neither"):
-        quick().look(Sight(model=same, images=torch.ones(1, 1, 4, 4)))
+        quick().look(Subject(model=same, images=torch.ones(1, 1, 4, 4)))
 
 
 @pytest.mark.parametrize(
@@ -343,10 +343,10 @@ def test_without_captum_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr("pellucid.lenses.attribution.maps.importlib.import_module", missing)
-    sight = Sight(model=Net().eval(), images=images(1))
+    subject = Subject(model=Net().eval(), images=images(1))
     with pytest.raises(UsageError, match=r"pellucid\[attribution\]"):
-        quick("saliency").look(sight)
-    assert quick("guided_backprop").look(sight)["map"].any()
+        quick("saliency").look(subject)
+    assert quick("guided_backprop").look(subject)["map"].any()
 
 
 @pytest.mark.parametrize(
@@ -366,21 +366,21 @@ def test_without_captum_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        quick(**options).look(Sight(model=Net().eval(), images=images(1)))
+        quick(**options).look(Subject(model=Net().eval(), images=images(1)))
 
 
 def test_what_has_no_layer_or_gradient_is_said() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'two'"):
-        quick(layer="twoo").look(Sight(model=Net().eval(), images=images(1)))
+        quick(layer="twoo").look(Subject(model=Net().eval(), images=images(1)))
     with pytest.raises(UsageError, match="no convolution"):
-        quick("grad_cam").look(Sight(model=nn.Sequential(nn.Flatten(), nn.Linear(243, 2)), images=images(1)))
+        quick("grad_cam").look(Subject(model=nn.Sequential(nn.Flatten(), nn.Linear(243, 2)), images=images(1)))
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return F.one_hot(x.mean((1, 2, 3)).round().long(), 2).float()
 
     with pytest.raises(UsageError, match="has none"):
-        quick().look(Sight(model=Fixed(), images=images(1)))
+        quick().look(Subject(model=Fixed(), images=images(1)))
 
 
 @pytest.mark.slow

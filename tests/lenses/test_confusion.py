@@ -23,7 +23,7 @@ from torch import Tensor
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
-from pellucid.lenses import Labelled, Sight, View
+from pellucid.lenses import Labelled, Subject, View
 from pellucid.lenses.confusion import Confusion
 from pellucid.lenses.confusion.pairs import likeness_order, shares
 from pellucid.looking.looking import look
@@ -31,15 +31,15 @@ from pellucid.tasks.classify import Classify
 from pellucid.training.training import train
 
 
-def sight(n: int = 200, classes: tuple[str, ...] = ("a", "b", "c", "d"), seed: int = 0) -> Sight:
+def subject(n: int = 200, classes: tuple[str, ...] = ("a", "b", "c", "d"), seed: int = 0) -> Subject:
     rng = np.random.default_rng(seed)
     true, other = rng.integers(0, len(classes), (2, n))
-    return Sight(records={"true": true, "predicted": np.where(rng.random(n) < 0.7, true, other)}, classes=classes)
+    return Subject(records={"true": true, "predicted": np.where(rng.random(n) < 0.7, true, other)}, classes=classes)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_counts_are_those_of_scikit_learn(seed: int) -> None:
-    given = sight(seed=seed)
+    given = subject(seed=seed)
     found = Confusion().look(given).numbers["confusion"]
     expected = confusion_matrix(given.records["true"], given.records["predicted"], labels=range(4))
     np.testing.assert_array_equal(found, expected)
@@ -47,7 +47,7 @@ def test_counts_are_those_of_scikit_learn(seed: int) -> None:
 
 def test_a_class_without_images_keeps_its_row() -> None:
     records = {"true": np.array([0, 0, 2]), "predicted": np.array([0, 2, 2])}
-    found = Confusion().look(Sight(records=records, classes=("a", "none", "c")))
+    found = Confusion().look(Subject(records=records, classes=("a", "none", "c")))
     assert found.numbers["confusion"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
     assert found.words.startswith("1 of 3 images is wrong; most often a is taken for c (1).")
     assert found["share"].tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 1]]
@@ -55,20 +55,20 @@ def test_a_class_without_images_keeps_its_row() -> None:
 
 def test_without_a_mistake_it_says_so() -> None:
     records = {"true": np.arange(3), "predicted": np.arange(3)}
-    assert Confusion().look(Sight(records=records, classes=("a", "b", "c"))).words == "All 3 images are right."
+    assert Confusion().look(Subject(records=records, classes=("a", "b", "c"))).words == "All 3 images are right."
 
 
 def test_a_permutation_of_the_classes_permutes_rows_and_columns() -> None:
-    given, order = sight(), np.array([2, 0, 3, 1])
+    given, order = subject(), np.array([2, 0, 3, 1])
     place = np.argsort(order)  # the new number of each class
-    moved = Sight(records={k: place[v] for k, v in given.records.items()}, classes=[given.classes[i] for i in order])
+    moved = Subject(records={k: place[v] for k, v in given.records.items()}, classes=[given.classes[i] for i in order])
     before, after = (Confusion().look(each).numbers["confusion"] for each in (given, moved))
     np.testing.assert_array_equal(after, before[np.ix_(order, order)])
 
 
 @pytest.mark.parametrize(("figures", "per_cell"), [("both", 2), ("counts", 1), ("shares", 1), ("none", 0)])
 def test_every_count_and_share_stands_in_its_cell(figures: str, per_cell: int) -> None:
-    view = Confusion(figures=figures).look(sight())  # type: ignore[arg-type]
+    view = Confusion(figures=figures).look(subject())  # type: ignore[arg-type]
     order, matrix = view["order"], view["confusion"]
     texts = {text.get_position(): text.get_text().split("\n") for text in view.figure.axes[0].texts}
     assert len(texts) == (np.count_nonzero(matrix) if per_cell else 0)
@@ -84,23 +84,23 @@ def test_every_count_and_share_stands_in_its_cell(figures: str, per_cell: int) -
 
 def test_hostile_and_long_names_are_drawn_as_they_are() -> None:
     """Dollar signs begin a formula elsewhere, and a long name would squeeze the matrix."""
-    view = Confusion().look(sight(classes=("$\\frac{", "<b>&", "a" * 200, "$x$")))
+    view = Confusion().look(subject(classes=("$\\frac{", "<b>&", "a" * 200, "$x$")))
     labels = [label.get_text() for label in view.figure.axes[0].get_yticklabels()]
     assert sorted(labels) == sorted(["$\\frac{", "<b>&", "a" * 23 + "…", "$x$"])
     view.figure.savefig(io.BytesIO(), format="svg")
 
 
 def test_many_classes_share_out_the_labels() -> None:
-    view = Confusion().look(sight(2000, tuple(f"class {i}" for i in range(250))))
+    view = Confusion().look(subject(2000, tuple(f"class {i}" for i in range(250))))
     assert view.numbers["confusion"].shape == (250, 250)
     assert len(view.figure.axes[0].get_yticklabels()) <= 100
     assert not view.figure.axes[0].texts
 
 
 @pytest.mark.parametrize(
-    "broken", [Sight(), Sight(records={"true": np.zeros(1)}), Sight(records={"true": np.zeros(1), "predicted": np.zeros(1)})]
+    "broken", [Subject(), Subject(records={"true": np.zeros(1)}), Subject(records={"true": np.zeros(1), "predicted": np.zeros(1)})]
 )  # fmt: skip
-def test_what_it_lacks_is_said(broken: Sight) -> None:
+def test_what_it_lacks_is_said(broken: Subject) -> None:
     with pytest.raises(UsageError, match="evaluate a classifier first"):
         Confusion().look(broken)
 
@@ -108,7 +108,7 @@ def test_what_it_lacks_is_said(broken: Sight) -> None:
 # -- the order
 
 
-def planted(groups: list[tuple[int, ...]], classes: int, seed: int) -> Sight:
+def planted(groups: list[tuple[int, ...]], classes: int, seed: int) -> Subject:
     """Most images right; of the others most stay in their class's group, a few go anywhere."""
     rng = np.random.default_rng(seed)
     true = np.repeat(np.arange(classes), 60)
@@ -119,7 +119,7 @@ def planted(groups: list[tuple[int, ...]], classes: int, seed: int) -> Sight:
             predicted[own] = rng.choice([other for other in group if other != one], len(own))
     stray = rng.choice(len(true), len(true) // 40, replace=False)
     predicted[stray] = rng.integers(0, classes, len(stray))
-    return Sight(records={"true": true, "predicted": predicted}, classes=tuple(f"c{i}" for i in range(classes)))
+    return Subject(records={"true": true, "predicted": predicted}, classes=tuple(f"c{i}" for i in range(classes)))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -174,7 +174,7 @@ def test_other_orders() -> None:
 # -- the images
 
 
-def with_images(records: dict[str, Any], classes: tuple[str, ...]) -> Sight:
+def with_images(records: dict[str, Any], classes: tuple[str, ...]) -> Subject:
     """Images that hold their own position as brightness."""
     count = len(next(iter(records.values())))
     images = (torch.arange(count) / 255.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 6)
@@ -185,7 +185,7 @@ def with_images(records: dict[str, Any], classes: tuple[str, ...]) -> Sight:
             at = torch.from_numpy(chunk)
             yield Labelled(images[at], None, [f"image {i}" for i in chunk], at, None)
 
-    return Sight(records=records, classes=classes, evaluated="val", counts={"val": count}, batches=batches)
+    return Subject(records=records, classes=classes, evaluated="val", counts={"val": count}, batches=batches)
 
 
 def test_a_pair_is_shown_with_its_images_the_surest_first() -> None:
@@ -216,7 +216,7 @@ def cells(view: View) -> dict[tuple[int, int], list[int]]:
 
 
 def test_without_images_the_matrix_is_drawn_and_it_is_said() -> None:
-    view = Confusion().look(sight())
+    view = Confusion().look(subject())
     assert len(view.figure.axes) == 2  # the matrix and its colour bar
     assert view.words.endswith("The images are missing: the data of the evaluation are not at hand.")
 

@@ -13,7 +13,7 @@ import pytest
 
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
-from pellucid.lenses import Sight
+from pellucid.lenses import Subject
 from pellucid.lenses.curves import Curves
 from pellucid.lenses.curves.regions import regions
 from pellucid.lenses.curves.verdict import RULES, verdict
@@ -117,7 +117,7 @@ def test_losses_below_zero_are_not_judged() -> None:
 
 def test_the_numbers_are_those_of_the_history() -> None:
     history = rows(*PLANTED["overfitting"])
-    view = Curves().look(Sight(history=history))
+    view = Curves().look(Subject(history=history))
     for split in ("train", "val"):
         own = [row for row in history if row["split"] == split]
         np.testing.assert_array_equal(view.numbers[f"{split}/loss"], [row["loss"] for row in own])
@@ -127,21 +127,21 @@ def test_the_numbers_are_those_of_the_history() -> None:
 
 @pytest.mark.parametrize(("kind", "marked"), [("overfitting", True), ("healthy", False)])
 def test_the_gap_is_marked_where_it_is_the_finding(kind: str, marked: bool) -> None:
-    losses, measure = Curves().look(Sight(history=rows(*PLANTED[kind]))).figure.axes
+    losses, measure = Curves().look(Subject(history=rows(*PLANTED[kind]))).figure.axes
     assert any("gap" in text.get_text() for text in losses.texts) is marked
     assert "validation accuracy" in measure.get_title()
 
 
 @pytest.mark.parametrize("history", [rows(levelling), rows(levelling, levelling, epochs=1)], ids=["train only", "one"])
 def test_little_can_be_drawn_too(history: Sequence[Any]) -> None:
-    axes = Curves().look(Sight(history=history)).figure.axes[0]
+    axes = Curves().look(Subject(history=history)).figure.axes[0]
     assert axes.get_ylim()[0] > 0
     assert "generalisation gap" not in [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_no_history_is_said() -> None:
     with pytest.raises(UsageError, match="train for at least one epoch"):
-        Curves().look(Sight())
+        Curves().look(Subject())
 
 
 # -- regions with known answers
@@ -183,7 +183,7 @@ KNOWN: dict[str, tuple[list[float], list[float], list[tuple[str, float, float]]]
 @pytest.mark.parametrize("course", KNOWN)
 def test_regions_follow_the_stated_rules(course: str) -> None:
     val, train, expected = KNOWN[course]
-    view = Curves().look(Sight(history=validated(val, train)))
+    view = Curves().look(Subject(history=validated(val, train)))
     found = [(kind, *ends) for kind, ends in zip(view["region_kind"].tolist(), view["region"].tolist(), strict=True)]
     assert found == expected
     named = [text.get_text() for text in view.figure.axes[0].texts if text.get_text().endswith("fitting")]
@@ -201,19 +201,19 @@ def test_the_gap_is_to_the_mean_over_the_epoch() -> None:
     history = rows(*PLANTED["overfitting"], noise=0.05)
     own = [row["loss"] for row in history if row["split"] == "train"][-STEPS:]
     last = [row["loss"] for row in history if row["split"] == "val"][-1]
-    assert Curves().look(Sight(history=history))["gap"][-1] == pytest.approx(last - np.mean(own))
+    assert Curves().look(Subject(history=history))["gap"][-1] == pytest.approx(last - np.mean(own))
 
 
 # -- several runs
 
 
-def made(name: str, course: str, images: int, value: float | None) -> Sight:
+def made(name: str, course: str, images: int, value: float | None) -> Subject:
     measured = {"accuracy": {"value": value, "low": 0.9, "high": 1.0, "unit": "", "better": "higher"}}
     metrics = {} if value is None else {"main": "accuracy", "split": "test", "model": measured}
-    return Sight(history=rows(*PLANTED[course]), title=name, trained_on=images, metrics=metrics)
+    return Subject(history=rows(*PLANTED[course]), title=name, trained_on=images, metrics=metrics)
 
 
-def beside(*runs: Sight) -> Any:
+def beside(*runs: Subject) -> Any:
     first = dataclasses.replace(runs[0], runs=lambda folders: runs)
     return Curves(runs=tuple(run.title for run in runs[1:])).look(first)
 
@@ -263,4 +263,4 @@ def test_runs_beside_a_run_are_read_from_their_folders(tmp_path: Path) -> None:
 
 def test_runs_stand_beside_a_run_only() -> None:
     with pytest.raises(UsageError, match="stand beside a run"):
-        Curves(runs=("other",)).look(Sight(history=rows(levelling)))
+        Curves(runs=("other",)).look(Subject(history=rows(levelling)))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.lenses import Labelled, Sight, Trial
+from pellucid.lenses import Labelled, Subject, Trial
 from pellucid.lenses.flow.moments import Question, followed
 from pellucid.lenses.flow.rules import DEAD, RANGE, help_for, named, reading, told
 from pellucid.lenses.flow.sizes import Profile, measured, prepared
@@ -290,7 +290,7 @@ def test_a_course_is_measured_before_during_and_after() -> None:
     asked = Question(
         [Labelled(images, None, [], torch.arange(2), None)], lambda net, batch: net(batch.images).mean(), False, 0
     )
-    course = followed(trial, 8, 3, asked, Sight().progress)
+    course = followed(trial, 8, 3, asked, Subject().progress)
     assert [moment.step for moment in course.moments] == [0, 4, 8]
     w, rates, losses = 1.0, [0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], []  # the rate rises over the first two steps
     weights = []
@@ -311,7 +311,7 @@ def test_a_loss_that_blows_up_ends_the_course() -> None:
     asked = Question(
         [Labelled(images, None, [], torch.arange(2), None)], lambda net, batch: net(batch.images).mean(), False, 0
     )
-    course = followed(trial, 50, 2, asked, Sight().progress)
+    course = followed(trial, 50, 2, asked, Subject().progress)
     assert len(course.losses) < 10 and not np.isfinite(course.losses[-1])
     assert [moment.step for moment in course.moments] == [0, len(course.losses)]
     assert "exploding" in reading(course.moments[-1].profile).found

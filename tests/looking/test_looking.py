@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.inference import evaluate
-from pellucid.looking.looking import look, sight_of
+from pellucid.looking.looking import look, subject_of
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -54,11 +54,11 @@ def test_confusion_counts_what_was_evaluated(run: Run, tmp_path: Path) -> None:
 
 
 def test_own_images_are_those_of_the_test_split(run: Run) -> None:
-    sight = sight_of(run)
-    assert sight.images is not None
+    subject = subject_of(run)
+    assert subject.images is not None
     test = run.data().splits["test"]
-    assert set(sight.names) <= set(test.names)
-    for name, image in zip(sight.names, sight.images, strict=True):
+    assert set(subject.names) <= set(test.names)
+    for name, image in zip(subject.names, subject.images, strict=True):
         stored = test.images.read(list(test.names).index(name), 1)
         np.testing.assert_allclose(image.numpy(), stored / np.float32(255), atol=1e-6)
 

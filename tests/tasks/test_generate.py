@@ -23,7 +23,7 @@ from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.reporting.reporting import report
 from pellucid.run import Run
-from pellucid.tasks.generate import Generate, judge, survey
+from pellucid.tasks.generate import Generate, judge, model_measures
 from pellucid.training.training import train
 
 QUICK = {"limit": 128, "batch_size": 32, "device": "cpu", "progress": False}
@@ -300,12 +300,14 @@ def test_mnist_is_read_and_a_short_training_beats_every_exact_baseline(
 def test_arrays_are_what_the_model_is_given() -> None:
     data = open_data("digits")
     task = Generate()
-    known, seen = survey.arrays(task, data["train"].select(range(50)), data["test"].select(range(20)), (8, 8), 3)
+    known, seen = model_measures.arrays(
+        task, data["train"].select(range(50)), data["test"].select(range(20)), (8, 8), 3
+    )
     assert (known.shape, seen.shape) == ((50, 1, 8, 8), (20, 1, 8, 8))
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     assert _catalog.find("tasks", "generate") is Generate
     with pytest.raises(UsageError):
-        Generate().suited("gan").suited("vae")
+        Generate().for_model("gan").for_model("vae")
 
 
 def test_two_players_refuse_several_processes_before_there_is_a_folder(

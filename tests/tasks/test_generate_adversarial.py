@@ -17,9 +17,9 @@ from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.models import _building
-from pellucid.tasks.generate import Generate, energy, judge, survey
+from pellucid.tasks.generate import Generate, energy, judge, model_measures
 from pellucid.tasks.generate.game import Game
-from pellucid.tasks.generate.survey import Looked, verdict
+from pellucid.tasks.generate.model_measures import Looked, verdict
 
 
 def game(objective: str = "non_saturating", **changes: object) -> Game:
@@ -105,7 +105,7 @@ def test_turns_follow_the_ratio_and_each_player_moves_alone() -> None:
 
 
 def test_losses_in_evaluation_are_a_function_of_the_seeds() -> None:
-    task, net = Generate().suited("gan"), model().eval()
+    task, net = Generate().for_model("gan"), model().eval()
     batch = Batch(torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8), {}, torch.arange(6))
     images, target = task.prepare(batch, Draws.images(0, batch.index), training=False)
     with torch.no_grad():
@@ -208,7 +208,7 @@ def test_planted_faults_are_named() -> None:
 def test_ranking_of_pairs_counts_ties_by_half() -> None:
     real, made = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.0])
     pairs = [(a > b) + 0.5 * (a == b) for a in real for b in made]
-    assert survey._auc(real, made) == pytest.approx(np.mean(pairs))
+    assert model_measures._auc(real, made) == pytest.approx(np.mean(pairs))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_ranking_of_pairs_counts_ties_by_half() -> None:
 )
 def test_options_of_the_other_family_are_refused(name: str, options: dict, sentence: str) -> None:
     with pytest.raises(UsageError) as found:
-        Generate(**options).suited(name)
+        Generate(**options).for_model(name)
     assert str(found.value) == sentence
 
 
@@ -238,7 +238,7 @@ def test_batch_statistics_are_those_of_the_weights_after_an_epoch() -> None:
     with torch.no_grad():
         for parameter in net.generator.parameters():  # type: ignore[union-attr]
             parameter.mul_(1.7)  # as averaging does, behind the statistics' back
-        Generate().suited("gan").between(net, lambda: iter(()), 1, 2, 0)
+        Generate().for_model("gan").between(net, lambda: iter(()), 1, 2, 0)
         net.eval()
         norm = next(layer for layer in net.generator.modules() if isinstance(layer, nn.BatchNorm1d))  # type: ignore[union-attr]
         before = net.generator[0](torch.randn(20_000, 6))  # type: ignore[index]

@@ -84,14 +84,14 @@ def test_importance_sampling_finds_the_likelihood_from_below_and_knows_its_error
 
 
 def test_bound_is_below_the_likelihood_and_does_not_depend_on_the_batch() -> None:
-    task = Generate().suited("vae")
+    task = Generate().for_model("vae")
     target = Drawn(ALL, torch.arange(16))
-    found = task._kind.judge(Curved(), ALL, target)
+    found = task._kind.measure(Curved(), ALL, target)
     slack = float(exact(ALL).mean()) - float(found["elbo"].mean())
     assert 0 < slack < 2
     torch.testing.assert_close(found["elbo"], -found["reconstruction"] - found["latent"])
     torch.testing.assert_close(found["latent_by_dimension"].sum(1), found["latent"])
-    alone = task._kind.judge(Curved(), ALL[3:5], target[[3, 4]])
+    alone = task._kind.measure(Curved(), ALL[3:5], target[[3, 4]])
     torch.testing.assert_close(alone["elbo"], found["elbo"][3:5])
     few, _, _ = likelihood.importance(Curved(), Pixels("bernoulli", None), ALL[3:5], target[[3, 4]], 50)
     all_of_them, _, _ = likelihood.importance(Curved(), Pixels("bernoulli", None), ALL, target, 50)
@@ -116,7 +116,7 @@ def grey(count: int = 400) -> Batch:
 def test_dynamic_images_are_drawn_anew_and_static_ones_once_and_both_by_brightness() -> None:
     batch = grey()
     for kind in ("dynamic", "static"):
-        task = Generate(binarise=kind).suited("vae")  # type: ignore[arg-type]
+        task = Generate(binarise=kind).for_model("vae")  # type: ignore[arg-type]
         first, target = task.prepare(batch, Draws.step(0, 0, slice(0, 400), 400), training=True)
         second, _ = task.prepare(batch, Draws.step(0, 1, slice(0, 400), 400), training=True)
         assert torch.equal(first, second) == (kind == "static")
@@ -127,17 +127,17 @@ def test_dynamic_images_are_drawn_anew_and_static_ones_once_and_both_by_brightne
         assert torch.equal(again, task.prepare(batch, Draws.images(0, batch.index), training=False)[0])
         assert (f"binarised {kind}ally" in task._kind.words) is True
     assert torch.equal(
-        Generate(likelihood="gaussian").suited("vae").prepare(batch, Draws.images(0, batch.index), False)[0],
+        Generate(likelihood="gaussian").for_model("vae").prepare(batch, Draws.images(0, batch.index), False)[0],
         batch.images / 255,
     )
 
 
 def test_weight_of_the_latent_loss_rises_in_the_model_and_is_saved_with_it() -> None:
-    task = Generate(beta=2.0, kl_warmup=3).suited("vae")
+    task = Generate(beta=2.0, kl_warmup=3).for_model("vae")
     model = _building.build({"name": "vae", "channels": 1, "outputs": 1, "size": [4, 4], "options": {"latent": 2}})
     weights = []
     for epoch in range(5):
-        task.between(model, lambda: iter(()), epoch, 5, 0)
+        task.update_buffers(model, lambda: iter(()), epoch, 5, 0)
         weights.append(float(model.kl_weight))
     assert weights == [0.5, 1.0, 1.5, 2.0, 2.0]
     assert float(model.state_dict()["kl_weight"]) == 2.0
@@ -148,7 +148,7 @@ def test_weight_of_the_latent_loss_rises_in_the_model_and_is_saved_with_it() -> 
 
 
 def test_a_collapsed_dimension_is_named() -> None:
-    kind = Generate().suited("vae")._kind
+    kind = Generate().for_model("vae")._kind
     columns = {"latent_by_dimension": np.array([[2.0, 0.001, 0.5], [1.0, 0.002, 0.7]])}
     found = kind.details(columns)
     assert "1 of 3 dimensions say nothing (below 0.01 nats): 1" in found["likelihood"][0]["collapsed dimensions"]

@@ -311,7 +311,7 @@ def test_perceptual_part_is_zero_for_the_truth_and_grows_with_blur() -> None:
 
 
 def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
-    task = Inpaint(hole=(3, 4), place=(2, 1), output="patch", fill="mean").suited("lenet")
+    task = Inpaint(hole=(3, 4), place=(2, 1), output="patch", fill="mean").for_model("lenet")
     data = open_data("digits")
     assert task.outputs(data, (16, 16)) == 12
     assert task.inputs(data) == 2
@@ -326,9 +326,9 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
     picture = task._answer(Numbers(), input)
     assert picture[1, 0, 2:5, 1:5] == pytest.approx(0.2 + np.arange(12).reshape(3, 4) / 100, abs=1e-6)
     assert torch.equal(picture[:, :, 5:], input[:, :1, 5:])
-    whole = Inpaint().suited("mlp")
+    whole = Inpaint().for_model("mlp")
     assert whole.outputs(data, (8, 8)) == 64
-    assert Inpaint().suited("unet").outputs(data, (8, 8)) == 1
+    assert Inpaint().for_model("unet").outputs(data, (8, 8)) == 1
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -365,9 +365,9 @@ def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"^model='unet': answers whole pictures; choose --output image, or mlp or lenet"
     ):
-        Inpaint(hole=(2, 2), place=(1, 1), output="patch").suited("unet")
+        Inpaint(hole=(2, 2), place=(1, 1), output="patch").for_model("unet")
     with pytest.raises(UsageError, match=r"^adversarial=0.1: needs a model with a critic; choose --model pix2pix"):
-        Inpaint(adversarial=0.1).suited("unet")
+        Inpaint(adversarial=0.1).for_model("unet")
     with pytest.raises(UsageError, match=r"^convolution='gated': needs a mask beside the image"):
         _building.build(
             {"name": "unet", "channels": 1, "outputs": 1, "size": [8, 8], "options": {"convolution": "gated"}}

@@ -104,9 +104,9 @@ def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
     for task in tasks:
         kind: type[Task] = _catalog.find("tasks", task)
         seen = {flag.name for group in groups for flag in group.flags}
-        flags = [flag for flag in options.of_class(kind.asking) if flag.name not in seen]
+        flags = [flag for flag in options.of_class(kind.predict_options) if flag.name not in seen]
         if flags:
-            groups.append(Group(task, flags, inspect.cleandoc(kind.asking.__doc__ or "").split("\n")[0]))
+            groups.append(Group(task, flags, inspect.cleandoc(kind.predict_options.__doc__ or "").split("\n")[0]))
     return groups
 
 

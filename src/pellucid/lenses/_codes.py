@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses._layers import CONVOLUTIONS, layers_in_order
 
 __all__ = ["Coded", "chosen_layer", "fingerprint", "joined", "of_images", "of_split", "thumbnails"]
@@ -44,36 +44,36 @@ class Coded:
         return len(self.codes)
 
 
-def chosen_layer(sight: Sight, image: Tensor, layer: str | None) -> str | None:
+def chosen_layer(subject: Subject, image: Tensor, layer: str | None) -> str | None:
     """The layer that is asked for; else, where a model without dense layers ends in few planes, its widest convolution.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 1, 3))
-    >>> chosen_layer(Sight(model=model), torch.zeros(1, 8, 8), None)
+    >>> chosen_layer(Subject(model=model), torch.zeros(1, 8, 8), None)
     '0'
     """
     if layer is not None:
         return layer
-    assert sight.model is not None
+    assert subject.model is not None
     with torch.no_grad():
-        codes, where = sight.features(image[None].to(sight.device))
+        codes, where = subject.features(image[None].to(subject.device))
     if not where.startswith("the output") or codes.shape[1] >= _NARROW:
         return None
-    passed = layers_in_order(sight.model, image.to(sight.device))
+    passed = layers_in_order(subject.model, image.to(subject.device))
     # planes, and of layers with as many the smallest map: the bottleneck; of equals the later one
     wide = {name: (shape[1], -math.prod(shape[2:])) for name, part, shape in passed if isinstance(part, CONVOLUTIONS)}
     most = max(wide.values(), default=(0, 0))
     return [name for name, size in wide.items() if size == most][-1] if most[0] > codes.shape[1] else None
 
 
-def of_split(sight: Sight, split: str, layer: str | None, limit: int | None = None, side: int = _SIDE) -> Coded:
+def of_split(subject: Subject, split: str, layer: str | None, limit: int | None = None, side: int = _SIDE) -> Coded:
     """Codes of a run's own images."""
-    assert sight.batches is not None and sight.images is not None
-    count = sight.counts.get(split, 0) if limit is None else min(limit, sight.counts.get(split, 0))
-    size = _at_once(sight, sight.images[0])
+    assert subject.batches is not None and subject.images is not None
+    count = subject.counts.get(split, 0) if limit is None else min(limit, subject.counts.get(split, 0))
+    size = _at_once(subject, subject.images[0])
     parts: list[Coded] = []
-    for batch in sight.progress(_Known(sight.batches(split, size, limit), -(-count // size)), f"coding {split}"):
-        codes, where = _codes(sight, batch.images, layer)
-        labels = _guessed(sight, batch.images) if batch.labels is None else batch.labels.cpu().numpy()
+    for batch in subject.progress(_Known(subject.batches(split, size, limit), -(-count // size)), f"coding {split}"):
+        codes, where = _codes(subject, batch.images, layer)
+        labels = _guessed(subject, batch.images) if batch.labels is None else batch.labels.cpu().numpy()
         made = thumbnails(batch.images, side)
         names, splits = np.array(batch.names, np.str_), np.full(len(batch), split)
         parts.append(
@@ -91,15 +91,15 @@ def of_split(sight: Sight, split: str, layer: str | None, limit: int | None = No
     return joined(parts)
 
 
-def of_images(sight: Sight, layer: str | None, side: int = _SIDE) -> Coded:
+def of_images(subject: Subject, layer: str | None, side: int = _SIDE) -> Coded:
     """Codes of the images that were named, or of the few that a run shows of its own; their classes are the model's answer."""
-    assert sight.images is not None
+    assert subject.images is not None
     parts: list[Coded] = []
-    for places in sight.progress(list(_alike(sight)), "coding images"):
-        images = torch.stack([sight.images[i] for i in places])
-        codes, where = _codes(sight, images, layer)
-        labels = _guessed(sight, images)
-        names, splits = np.array([sight.name(i) for i in places], np.str_), np.full(len(places), "given")
+    for places in subject.progress(list(_alike(subject)), "coding images"):
+        images = torch.stack([subject.images[i] for i in places])
+        codes, where = _codes(subject, images, layer)
+        labels = _guessed(subject, images)
+        names, splits = np.array([subject.name(i) for i in places], np.str_), np.full(len(places), "given")
         made = thumbnails(images, side)
         parts.append(Coded(codes, names, splits, labels.astype(np.int64), False, made, where, np.array(places)))
     return joined(parts)
@@ -169,34 +169,34 @@ def fingerprint(model: nn.Module, where: str) -> str:
 
 
 @torch.no_grad()
-def _codes(sight: Sight, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], str]:
+def _codes(subject: Subject, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], str]:
     """(B, D) codes of images (B, C, H, W), and where they are from."""
-    codes, where = sight.features(images.to(sight.device), layer)
+    codes, where = subject.features(images.to(subject.device), layer)
     return codes.float().cpu().numpy(), where
 
 
 @torch.no_grad()
-def _guessed(sight: Sight, images: Tensor) -> NDArray[np.int64]:
+def _guessed(subject: Subject, images: Tensor) -> NDArray[np.int64]:
     """(B,) the model's answer, -1 where that is no class."""
-    if sight.evidence is not None and not sight.classes:
+    if subject.evidence is not None and not subject.classes:
         return np.full(len(images), -1, np.int64)  # a run of a task without classes
-    assert sight.model is not None
-    shares = sight.probabilities(sight.model(images.to(sight.device)))
+    assert subject.model is not None
+    shares = subject.probabilities(subject.model(images.to(subject.device)))
     return np.full(len(images), -1, np.int64) if shares is None else shares.argmax(1).cpu().numpy().astype(np.int64)
 
 
-def _at_once(sight: Sight, image: Tensor) -> int:
-    return sight.room(_ACTIVATIONS * 4 * image.numel(), most=256)
+def _at_once(subject: Subject, image: Tensor) -> int:
+    return subject.room(_ACTIVATIONS * 4 * image.numel(), most=256)
 
 
-def _alike(sight: Sight) -> Iterator[list[int]]:
+def _alike(subject: Subject) -> Iterator[list[int]]:
     """Places of consecutive images of one size, as many as there is room for."""
-    assert sight.images is not None
+    assert subject.images is not None
     lot: list[int] = []
     shape: Any = None
-    for i in range(len(sight.images)):
-        image = sight.images[i]
-        if lot and (image.shape != shape or len(lot) >= _at_once(sight, image)):
+    for i in range(len(subject.images)):
+        image = subject.images[i]
+        if lot and (image.shape != shape or len(lot) >= _at_once(subject, image)):
             yield lot
             lot = []
         shape = image.shape

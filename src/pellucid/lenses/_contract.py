@@ -2,29 +2,29 @@
 """What a lens is: a way of looking into a model or a run.
 
 How one is written: `lenses/NAME.py` holds one frozen dataclass, a `Lens`, whose class name is NAME in CamelCase and whose
-fields, each with a string below it, are its options on the command line and in Python. Its `look(sight)` takes what it
-needs from the `Sight`, and raises `UsageError` ("lens='NAME': needs …; the way out.") where that is missing; it checks its
+fields, each with a string below it, are its options on the command line and in Python. Its `look(subject)` takes what it
+needs from the `Subject`, and raises `UsageError` ("lens='NAME': needs …; the way out.") where that is missing; it checks its
 own options in `__post_init__`. It returns a `View`: a figure fit for a paper, the raw numbers with their axes named, and one
 line of words with the finding (and the layer that was chosen, if any).
 
-- `sight.images` is any sequence of images (C, H, W) float32 in [0, 1], decoded when they are asked for; sizes may differ.
-  `_images.py` stacks arrays of several sizes and draws images; `sight.progress(items, "words")` shows how far one is.
-- `sight.batches("train" | "val" | "test")` yields `Labelled` batches of a run's own data as the model takes them.
-- `sight.records` are columns with a row for each image of the split `sight.evaluated`; `sight.shows_records` says whether
-  these images are at hand. `sight.runs(folders)` are this run and others: what their folders tell.
-- `sight.device` is where the model is; `sight.room(bytes_each)` says how many items fit into the memory budget at once.
-- `sight.probabilities(output)` are class probabilities, or None where the output is no vector of classes;
-  `sight.followed(output)` is the score that a lens follows: a class's probability, or the task's evidence.
+- `subject.images` is any sequence of images (C, H, W) float32 in [0, 1], decoded when they are asked for; sizes may differ.
+  `_images.py` stacks arrays of several sizes and draws images; `subject.progress(items, "words")` shows how far one is.
+- `subject.batches("train" | "val" | "test")` yields `Labelled` batches of a run's own data as the model takes them.
+- `subject.records` are columns with a row for each image of the split `subject.evaluated`; `subject.shows_records` says whether
+  these images are at hand. `subject.runs(folders)` are this run and others: what their folders tell.
+- `subject.device` is where the model is; `subject.room(bytes_each)` says how many items fit into the memory budget at once.
+- `subject.probabilities(output)` are class probabilities, or None where the output is no vector of classes;
+  `subject.followed(output)` is the score that a lens follows: a class's probability, or the task's evidence.
 - `_layers.py` finds layers (`last_convolution`, `feature_layer`) and records what goes through them (`recorded`).
-- `sight.features(images)` are the model's codes (its `encode`) or the input of its last dense layer, and where they are from.
-- `sight.untrained(**options)` builds the same architecture anew, with a run's seed as that run's training found it;
-  `sight.loss` is the task's; `sight.trial(**options)` a training that has not begun (a run's own anew), of which each step is
+- `subject.features(images)` are the model's codes (its `encode`) or the input of its last dense layer, and where they are from.
+- `subject.untrained(**options)` builds the same architecture anew, with a run's seed as that run's training found it;
+  `subject.loss` is the task's; `subject.trial(**options)` a training that has not begun (a run's own anew), of which each step is
   taken with a learning rate of one's own.
-- `sight.note("…")` is said with --verbose only. Random numbers derive from `sight.seed`, never from torch's own generator.
+- `subject.note("…")` is said with --verbose only. Random numbers derive from `subject.seed`, never from torch's own generator.
 
 `pellucid.looking.looking` does the rest: it puts the model into eval mode with in-place activations turned off, and afterwards,
 also after an exception or Ctrl-C, takes away every hook and gradient and restores modes; a lens that changes weights works
-on a copy (`sight.copied()`). It writes the picture, the numbers and `View.files`, and shows the words.
+on a copy (`subject.copied()`). It writes the picture, the numbers and `View.files`, and shows the words.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Labelled", "Lens", "Sight", "Trial", "View"]
+__all__ = ["Labelled", "Lens", "Subject", "Trial", "View"]
 
 MEMORY = 2 << 30  # bytes that a look may take where nothing else is said
 
@@ -55,7 +55,7 @@ class Labelled:
     labels: Tensor | None  # (B,) int64, where the data have classes
     names: Sequence[str]
     index: Tensor  # (B,) positions in the split
-    target: Any  # the task's truth, for `Sight.loss`
+    target: Any  # the task's truth, for `Subject.loss`
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,11 +81,11 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Subject:
     """What there is to look at; each lens uses the part that it needs and says in one sentence what it lacks.
 
-    >>> sight = Sight(model=nn.Flatten(), images=torch.zeros(2, 1, 1, 3))
-    >>> sight.probabilities(sight.model(sight.images[0][None]))[0, 0].item(), sight.device.type
+    >>> subject = Subject(model=nn.Flatten(), images=torch.zeros(2, 1, 1, 3))
+    >>> subject.probabilities(subject.model(subject.images[0][None]))[0, 0].item(), subject.device.type
     (0.3333333432674408, 'cpu')
     """
 
@@ -102,7 +102,7 @@ class Sight:
     evaluated: str = "test"  # the split that the records are of
     metrics: Mapping[str, Any] = field(default_factory=dict)  # metrics.json of that evaluation
     trained_on: int = 0  # training images; 0: not known
-    runs: Callable[[Sequence[str]], Sequence[Sight]] | None = (
+    runs: Callable[[Sequence[str]], Sequence[Subject]] | None = (
         None  # this run and others, by their folders, titled apart
     )
     counts: Mapping[str, int] = field(default_factory=dict)  # images by split
@@ -132,7 +132,7 @@ class Sight:
     def room(self, bytes_each: float, least: int = 1, most: int = 1024) -> int:
         """How many items of so many bytes go into the memory budget at once.
 
-        >>> Sight(memory=1 << 20).room(1 << 18), Sight(memory=100).room(1 << 18)
+        >>> Subject(memory=1 << 20).room(1 << 18), Subject(memory=100).room(1 << 18)
         (4, 1)
         """
         return int(max(least, min(most, self.memory // max(1.0, bytes_each))))
@@ -180,7 +180,7 @@ class Sight:
     def class_of(self, named: str | int) -> int:
         """The index of a class that was named, by its name, the beginning of its name, or its number.
 
-        >>> Sight(classes=("tabby", "tiger cat", "tiger")).class_of("tiger"), Sight(classes=("tabby", "tiger")).class_of("1")
+        >>> Subject(classes=("tabby", "tiger cat", "tiger")).class_of("tiger"), Subject(classes=("tabby", "tiger")).class_of("1")
         (2, 1)
 
         Raises:
@@ -225,5 +225,5 @@ class Lens(ABC):
     """One way of looking. Concrete lenses are frozen dataclasses: their fields are the lens's options."""
 
     @abstractmethod
-    def look(self, sight: Sight) -> View:
+    def look(self, subject: Subject) -> View:
         """The view; leaves no hook and no train/eval change behind, also after an exception."""

@@ -20,7 +20,7 @@ _BLOCKY = 96  # px: smaller images are drawn with their pixels to be seen
 
 @final
 class Known:
-    """What is made one by one, of a number that is known: what `Sight.progress` needs for a bar."""
+    """What is made one by one, of a number that is known: what `Subject.progress` needs for a bar."""
 
     def __init__(self, items: Iterable[Any], count: int) -> None:
         self._items, self._count = items, count

@@ -127,7 +127,7 @@ def feature_layer(model: nn.Module, image: Tensor) -> tuple[str, nn.Module, Lite
 
 @torch.no_grad()
 def features(model: nn.Module, images: Tensor, layer: str | None = None) -> tuple[Tensor, str]:
-    """(B, D) codes of images (B, C, H, W) and the layer that they are from; see `Sight.features`.
+    """(B, D) codes of images (B, C, H, W) and the layer that they are from; see `Subject.features`.
 
     >>> codes, where = features(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)), torch.zeros(5, 1, 2, 2))
     >>> codes.shape, where

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses.attribution import Attribution
 
 __all__ = ["GuidedBackprop"]
@@ -28,7 +28,7 @@ class GuidedBackprop(Lens):
     >>> _ = model[0].weight.data.copy_(torch.tensor([[[[3.0]]], [[[-1.0]]]]))
     >>> image = torch.zeros(1, 1, 4, 4)
     >>> image[0, 0, 1, 2] = 1  # where the filter answers most
-    >>> GuidedBackprop(layer="1", filter=0).look(Sight(model=model, images=image))["map"][0, 1].tolist()
+    >>> GuidedBackprop(layer="1", filter=0).look(Subject(model=model, images=image))["map"][0, 1].tolist()
     [0.0, 0.0, 3.0, 0.0]
     """
 
@@ -46,10 +46,10 @@ class GuidedBackprop(Lens):
     def __post_init__(self) -> None:
         self._same()
 
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError("lens='guided_backprop': needs a model and at least one image; name an image file.")
-        return self._same().look(sight)
+        return self._same().look(subject)
 
     def _same(self) -> Attribution:
         return Attribution(

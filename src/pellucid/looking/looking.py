@@ -18,15 +18,15 @@ from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.files import write_atomically
 from pellucid.lenses import View, guarded
-from pellucid.looking import sights
-from pellucid.looking.sights import of_run as sight_of
-from pellucid.looking.sights import without_images
+from pellucid.looking import subjects
+from pellucid.looking.subjects import of_run as subject_of
+from pellucid.looking.subjects import without_images
 from pellucid.run import Run, load
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
 
-__all__ = ["look", "sight_of", "without_images"]
+__all__ = ["look", "subject_of", "without_images"]
 
 _DRAWN_AT = 200  # dots per inch of the written picture: what a journal asks for
 
@@ -94,7 +94,7 @@ def look(
     with contextlib.ExitStack() as stack:
         if task is not None:
             given = {**rest, **({"seed": seed} if seed is not None else {}), **({"size": size} if sides else {})}
-            sight = stack.enter_context(sights.of_training(task, data, model, given, images))
+            subject = stack.enter_context(subjects.of_training(task, data, model, given, images))
         else:
             thing = load(what) if isinstance(what, (str, Path)) else what
             _refuse(model is not None, f"model={model!r}", "goes with a task's name")
@@ -102,22 +102,22 @@ def look(
                 _refuse(bool(sides), f"size={size}", "goes with a ready model; a run has its own")
                 folder = thing.figures if out is None else folder
                 try:
-                    sight = sights.of_run(thing, images, data)
+                    subject = subjects.of_run(thing, images, data)
                 except PellucidError as fault:
-                    if not sights.nothing(images) or data is not None:
+                    if not subjects.nothing(images) or data is not None:
                         raise
-                    lack, sight = fault, without_images(thing)  # enough for a lens that looks at records alone
+                    lack, subject = fault, without_images(thing)  # enough for a lens that looks at records alone
             else:
                 _refuse(data is not None, f"data={data!r}", "goes with a run or a task; name images")
-                sight = sights.of_module(thing, images, sides or None)
-        sight = dataclasses.replace(sight, **_manners(memory, seed, progress, verbose))
+                subject = subjects.of_module(thing, images, sides or None)
+        subject = dataclasses.replace(subject, **_manners(memory, seed, progress, verbose))
         try:
-            with guarded(sight.model):
-                view: View = made.look(sight)
+            with guarded(subject.model):
+                view: View = made.look(subject)
         except UsageError as fault:
             raise lack or fault from None
-    if sight.unread:
-        view = dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(sight.unread)}")
+    if subject.unread:
+        view = dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(subject.unread)}")
     _write(view, folder, lens.replace("-", "_"))
     return view
 

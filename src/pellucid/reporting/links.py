@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pellucid import _catalog
 from pellucid.errors import UsageError
-from pellucid.lenses import Sight, View
-from pellucid.reporting import wording
+from pellucid.lenses import Subject, View
+from pellucid.reporting import formatting
 from pellucid.reporting.maps import NEAREST, Neighbour, mapped, nearest, pictured, plain, searched
 from pellucid.reporting.matrix import cell_id, cell_words, matrix
 from pellucid.reporting.pictures import thumbnail
@@ -45,39 +45,39 @@ class Links:
     small: Mapping[int, str] = field(default_factory=dict)  # thumbnails of the images that have a place on the page
 
 
-def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: int) -> Links:
+def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps: int) -> Links:
     """Cells, images, neighbours and maps of an evaluated run.
 
     Args:
         run: the run.
-        sight: what there is to look at.
+        subject: what there is to look at.
         answers: groups with the positions ("places") of images that the page shows anyway: the worst, the best.
         maps: of how many images.
     """
-    if not sight.records:
-        return Links(overviews=_unmeasured(sight, maps))
+    if not subject.records:
+        return Links(overviews=_unmeasured(subject, maps))
     lacks: list[str] = []
     try:
-        view: View | None = _catalog.find("lenses", "confusion")(pairs=0).look(sight)
+        view: View | None = _catalog.find("lenses", "confusion")(pairs=0).look(subject)
     except UsageError as fault:
         view = None
         lacks.append(plain(fault))
     listed = _by_cell(view)
-    if not sight.shows_records or sight.model is None:
+    if not subject.shows_records or subject.model is None:
         lacks.append("Images, their neighbours and their maps are missing: the data or the weights are not at hand.")
-        return Links(matrix(view, sight, {}), view.words if view else "", lacks=lacks)
+        return Links(matrix(view, subject, {}), view.words if view else "", lacks=lacks)
     shown, chosen = _chosen(listed, answers)
-    images, names = _fetched(sight, chosen)
-    near, lack = nearest(sight, images, names)
+    images, names = _fetched(subject, chosen)
+    near, lack = nearest(subject, images, names)
     lacks += [lack] if lack else []
     first = {place: images[place] for place in chosen[: max(0, maps)]}
-    found, overviews, missing = mapped(sight, first, names) if first else ({}, [], [])
+    found, overviews, missing = mapped(subject, first, names) if first else ({}, [], [])
     lacks += missing
     small = {place: thumbnail(image, _SIDE) for place, image in images.items()}
     cells = [
         {
             "id": cell_id(cell),
-            "title": cell_words(view, sight, cell),
+            "title": cell_words(view, subject, cell),
             "images": [(place, names[place]) for place in shown[cell]],
             "count": int(view["confusion"][cell]) if view else 0,
             "wrong": cell[0] != cell[1],
@@ -87,17 +87,17 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
     limits = [
         _limit(
             len(images),
-            sight.counts[sight.evaluated],
+            subject.counts[subject.evaluated],
             [max((len(p) for c, p in shown.items() if (c[0] == c[1]) is right), default=0) for right in (False, True)],
             searched(next(iter(images.values()))) if near else 0,
             sum(map(bool, found.values())),
         )
     ]
     return Links(
-        matrix(view, sight, shown),
+        matrix(view, subject, shown),
         view.words if view else "",
         cells,
-        _panels(run, sight, images, names, near, found, shown),
+        _panels(run, subject, images, names, near, found, shown),
         overviews,
         limits,
         lacks,
@@ -105,10 +105,10 @@ def links(run: Run, sight: Sight, answers: Sequence[Mapping[str, Any]], maps: in
     )
 
 
-def _unmeasured(sight: Sight, maps: int) -> list[dict[str, str]]:
+def _unmeasured(subject: Subject, maps: int) -> list[dict[str, str]]:
     """The maps of a few images of a run that is not evaluated yet."""
-    few = list(sight.images or ())[:maps] if sight.model is not None else []
-    return mapped(sight, dict(enumerate(few)), {i: sight.name(i) for i in range(len(few))})[1] if few else []
+    few = list(subject.images or ())[:maps] if subject.model is not None else []
+    return mapped(subject, dict(enumerate(few)), {i: subject.name(i) for i in range(len(few))})[1] if few else []
 
 
 def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
@@ -145,12 +145,12 @@ def _chosen(
     return shown, [*chosen]
 
 
-def _fetched(sight: Sight, places: Sequence[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
+def _fetched(subject: Subject, places: Sequence[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
     """Images as the model takes them and their names, by position, in the given order."""
-    assert sight.batches is not None
+    assert subject.batches is not None
     images: dict[int, Tensor] = {}
     names: dict[int, str] = {}
-    for batch in sight.batches(sight.evaluated, places=sorted(places)):
+    for batch in subject.batches(subject.evaluated, places=sorted(places)):
         for i, image, name in zip(batch.index.tolist(), batch.images, batch.names, strict=True):
             images[i], names[i] = image, name
     return {place: images[place] for place in places}, names
@@ -158,7 +158,7 @@ def _fetched(sight: Sight, places: Sequence[int]) -> tuple[dict[int, Tensor], di
 
 def _panels(
     run: Run,
-    sight: Sight,
+    subject: Subject,
     images: Mapping[int, Tensor],
     names: Mapping[int, str],
     near: Mapping[int, list[Neighbour]],
@@ -166,17 +166,17 @@ def _panels(
     shown: Mapping[tuple[int, int], list[int]],
 ) -> list[dict[str, Any]]:
     """Of each image: what is known of it, its neighbours and its maps."""
-    small = pictured(sight, [each for own in near.values() for each in own], _SIDE)
-    share = run.task.per_image(sight.records)
+    small = pictured(subject, [each for own in near.values() for each in own], _SIDE)
+    share = run.task.per_image(subject.records)
     cell_of = {place: cell for cell, places in shown.items() for place in places}
     panels = []
     for place, image in images.items():
         said = []
-        if {"true", "predicted"} <= set(sight.records) and sight.classes:
-            true, predicted = (sight.label(int(sight.records[name][place])) for name in ("true", "predicted"))
+        if {"true", "predicted"} <= set(subject.records) and subject.classes:
+            true, predicted = (subject.label(int(subject.records[name][place])) for name in ("true", "predicted"))
             said.append(f"{true}, and taken for it" if true == predicted else f"{true}, taken for {predicted}")
         elif np.isfinite(share[place]):
-            said.append(f"{wording.title(run.task.main)} {share[place]:.4g}")
+            said.append(f"{formatting.title(run.task.main)} {share[place]:.4g}")
         panels.append(
             {
                 "id": place,
@@ -188,11 +188,11 @@ def _panels(
                     {
                         "picture": small[each["split"], each["place"]],
                         "about": " ".join(
-                            [each["split"], *([sight.label(each["label"], 14)] if each["label"] >= 0 else [])]
+                            [each["split"], *([subject.label(each["label"], 14)] if each["label"] >= 0 else [])]
                         ),
                         "name": each["name"],
                         "distance": f"{each['distance']:.3g}",
-                        "id": each["place"] if each["split"] == sight.evaluated and each["place"] in images else None,
+                        "id": each["place"] if each["split"] == subject.evaluated and each["place"] in images else None,
                     }
                     for each in near.get(place, ())
                 ],

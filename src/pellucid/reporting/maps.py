@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid import _catalog
 from pellucid.errors import PellucidError
-from pellucid.lenses import Sight, View, guarded
+from pellucid.lenses import Subject, View, guarded
 from pellucid.reporting.pictures import compact, png, thumbnail
 
 __all__ = ["NEAREST", "Neighbour", "mapped", "nearest", "pictured", "plain", "searched"]
@@ -46,10 +46,10 @@ def searched(image: Tensor) -> int:
 
 
 def nearest(
-    sight: Sight, images: Mapping[int, Tensor], names: Mapping[int, str]
+    subject: Subject, images: Mapping[int, Tensor], names: Mapping[int, str]
 ) -> tuple[dict[int, list[Neighbour]], str]:
     """The nearest of each image among the run's own, by position; and a sentence, where there are none."""
-    view, lack = _seen(sight, "neighbours", images, names, k=NEAREST, limit=searched(next(iter(images.values()))))
+    view, lack = _seen(subject, "neighbours", images, names, k=NEAREST, limit=searched(next(iter(images.values()))))
     if view is None:
         return {}, lack
     found: dict[int, list[Neighbour]] = {}
@@ -68,7 +68,7 @@ def nearest(
 
 
 def mapped(
-    sight: Sight, images: Mapping[int, Tensor], names: Mapping[int, str]
+    subject: Subject, images: Mapping[int, Tensor], names: Mapping[int, str]
 ) -> tuple[dict[int, list[dict[str, str]]], list[dict[str, str]], list[str]]:
     """Maps of each image by position, the lenses' own pictures of all of them, and what does not make sense here."""
     found: dict[int, list[dict[str, str]]] = {place: [] for place in images}
@@ -81,7 +81,7 @@ def mapped(
             stride = max(1, side // 10)
             options = {"stride": stride}
             chosen = _affordable(images, stride)
-        view, lack = _seen(sight, lens, chosen, names, **options)
+        view, lack = _seen(subject, lens, chosen, names, **options)
         if view is None:
             lacks.append(lack)
             continue
@@ -111,12 +111,12 @@ def _affordable(images: Mapping[int, Tensor], stride: int) -> dict[int, Tensor]:
 
 
 def _seen(
-    sight: Sight, lens: str, images: Mapping[int, Tensor], names: Mapping[int, str], **options: Any
+    subject: Subject, lens: str, images: Mapping[int, Tensor], names: Mapping[int, str], **options: Any
 ) -> tuple[View | None, str]:
     """What a lens shows of these images, or the one sentence why it shows nothing."""
-    own = dataclasses.replace(sight, images=[*images.values()], names=[names[place] for place in images])
+    own = dataclasses.replace(subject, images=[*images.values()], names=[names[place] for place in images])
     try:
-        with guarded(sight.model):
+        with guarded(subject.model):
             return _catalog.find("lenses", lens)(**options).look(own), ""
     except PellucidError as fault:
         return None, plain(fault)
@@ -151,15 +151,15 @@ def _drawn(image: Tensor, values: NDArray[Any]) -> str:
     return compact(shown.resize(size, kind))
 
 
-def pictured(sight: Sight, neighbours: Sequence[Neighbour], side: int) -> dict[tuple[str, int], str]:
+def pictured(subject: Subject, neighbours: Sequence[Neighbour], side: int) -> dict[tuple[str, int], str]:
     """Thumbnails of neighbours by split and position, each image read once."""
     wanted: dict[str, list[int]] = {}
     for each in neighbours:
         wanted.setdefault(each["split"], []).append(each["place"])
     found = {}
-    assert sight.batches is not None
+    assert subject.batches is not None
     for split, places in wanted.items():
-        for batch in sight.batches(split, places=sorted(set(places))):
+        for batch in subject.batches(split, places=sorted(set(places))):
             for i, image in zip(batch.index.tolist(), batch.images, strict=True):
                 found[split, i] = thumbnail(image, side)
     return found

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.lenses import Sight, View
+from pellucid.lenses import Subject, View
 from pellucid.reporting.pictures import inline
 
 __all__ = ["cell_id", "cell_words", "matrix"]
@@ -15,7 +15,7 @@ __all__ = ["cell_id", "cell_words", "matrix"]
 _DPI = 130
 
 
-def matrix(view: View | None, sight: Sight, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any] | None:
+def matrix(view: View | None, subject: Subject, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any] | None:
     """The lens's figure, and over each cell of its first axes a rectangle, px, with a title and where it leads."""
     if view is None:
         return None
@@ -40,7 +40,7 @@ def matrix(view: View | None, sight: Sight, shown: Mapping[tuple[int, int], list
                     "width": round(right - left, 1),
                     "height": round(top - bottom, 1),
                     "id": cell_id(cell) if cell in shown else "",
-                    "title": cell_words(view, sight, cell),
+                    "title": cell_words(view, subject, cell),
                 }
             )
     return {"picture": inline(out.getvalue(), "png"), "width": round(width), "height": round(height), "cells": cells}
@@ -55,10 +55,10 @@ def cell_id(cell: tuple[int, int]) -> str:
     return f"cell-{cell[0]}-{cell[1]}"
 
 
-def cell_words(view: View | None, sight: Sight, cell: tuple[int, int]) -> str:
+def cell_words(view: View | None, subject: Subject, cell: tuple[int, int]) -> str:
     """A cell in words, with its count and its share of the true class."""
     assert view is not None
     count, share = int(view["confusion"][cell]), float(view["share"][cell])
-    true, predicted = (sight.label(i, 60) for i in cell)
+    true, predicted = (subject.label(i, 60) for i in cell)
     said = f"{true}, and taken for it" if cell[0] == cell[1] else f"{true}, taken for {predicted}"
     return f"{said}: {count:,} ({100 * share:.3g} %)"

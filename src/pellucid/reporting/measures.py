@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.models import _building
-from pellucid.reporting import wording
+from pellucid.reporting import formatting
 from pellucid.reporting.pictures import svg
 from pellucid.run import Run
 from pellucid.training.recipe import Recipe
@@ -38,8 +38,8 @@ def asked(run: Run) -> list[dict[str, Any]]:
             {
                 "title": title,
                 "name": name,
-                "changed": [(wording.title(k), shown[k]) for k in changed],
-                "defaults": [(wording.title(k), shown[k]) for k in options if k not in changed],
+                "changed": [(formatting.title(k), shown[k]) for k in changed],
+                "defaults": [(formatting.title(k), shown[k]) for k in options if k not in changed],
             }
         )
     return found
@@ -132,7 +132,7 @@ def _interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     unit = rows[0]["measures"][main]["unit"]
-    axes.set_xlabel(wording.title(main) + (f", {unit}" if unit else "") + "  (95 % interval)", fontsize=8.5)
+    axes.set_xlabel(formatting.title(main) + (f", {unit}" if unit else "") + "  (95 % interval)", fontsize=8.5)
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -145,7 +145,7 @@ def tables(details: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for name, rows in details.items():
         if isinstance(rows, list) and rows and isinstance(rows[0], Mapping):
-            found.append({"title": wording.title(name), "columns": list(rows[0]), "rows": rows})
+            found.append({"title": formatting.title(name), "columns": list(rows[0]), "rows": rows})
     return found
 
 

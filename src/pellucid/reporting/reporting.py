@@ -14,12 +14,12 @@ from pellucid.comparison.table import duration
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import write_atomically
-from pellucid.lenses import Sight
-from pellucid.looking.looking import sight_of, without_images
+from pellucid.lenses import Subject
+from pellucid.looking.looking import subject_of, without_images
 from pellucid.models import _building
+from pellucid.reporting import formatting
 from pellucid.reporting import measures as told
 from pellucid.reporting import pictures as drawn
-from pellucid.reporting import wording
 from pellucid.reporting.links import links
 from pellucid.run import Run
 from pellucid.training.snapshots import over_time
@@ -56,9 +56,9 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
         loader=PackageLoader("pellucid"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
     world.filters |= {
-        "title": wording.title,
-        "number": wording.number,
-        "interval": wording.interval,
+        "title": formatting.title,
+        "number": formatting.number,
+        "interval": formatting.interval,
         "words": shlex.split,
         "quote": shlex.quote,
     }
@@ -77,7 +77,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         trouble = ""
     except PellucidError as fault:
         data, trouble = None, str(fault)
-    sight = _sight(run, data)
+    subject = _sight(run, data)
     rows, plot = told.results(metrics) if metrics else ([], None)
     columns, common = told.columns(rows)
     examples = drawn.answers(run, data) if metrics and data is not None else []
@@ -98,8 +98,8 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "sheet": drawn.sheet(data),
         "asked": told.asked(run),
         "counts": told.counts(info["data"]),
-        "curves": _curves(sight),
-        "links": links(run, sight, examples, maps),
+        "curves": _curves(subject),
+        "links": links(run, subject, examples, maps),
         "looks": drawn.looks(run),
         "pictures": drawn.pictures(run, metrics),
         "progress": [
@@ -113,20 +113,20 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
     }
 
 
-def _sight(run: Run, data: Dataset | None) -> Sight:
+def _sight(run: Run, data: Dataset | None) -> Subject:
     """What the lenses see; without the data or the weights the history and the records are left."""
     try:
         if data is not None:
-            return sight_of(run)
+            return subject_of(run)
     except PellucidError:
         pass
     return without_images(run)
 
 
-def _curves(sight: Sight) -> dict[str, str] | None:
+def _curves(subject: Subject) -> dict[str, str] | None:
     """The curves with their verdict, or nothing before the first epoch."""
     try:
-        view = _catalog.find("lenses", "curves")().look(sight)
+        view = _catalog.find("lenses", "curves")().look(subject)
     except UsageError:
         return None
     return {"words": view.words, "picture": drawn.svg(view.figure)}

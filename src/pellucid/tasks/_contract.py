@@ -20,7 +20,7 @@ from pellucid.data.targets import Target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Asking", "Measure", "Records", "Shown", "Survey", "Task"]
+__all__ = ["Measure", "ModelMeasures", "NamedFigure", "PredictOptions", "Records", "Task"]
 
 Records = Mapping[str, NDArray[Any]]
 """Per-image columns, one row an image: what `Task.score` yields and `Task.summary` reads."""
@@ -55,7 +55,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Shown:
+class NamedFigure:
     """A picture for the report: its file's name, its title, a sentence below it, and the figure."""
 
     name: str
@@ -65,16 +65,16 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Survey:
+class ModelMeasures:
     """What is measured of a model as a whole rather than of each image, and what is drawn of it."""
 
     measures: Mapping[str, Measure] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; lists of rows become tables
-    pictures: Sequence[Shown] = ()
+    pictures: Sequence[NamedFigure] = ()
 
 
 @dataclass(frozen=True)
-class Asking:
+class PredictOptions:
     """What may be asked of a model besides answers for images; a task's own has fields, which are options of `predict`."""
 
 
@@ -88,8 +88,8 @@ class Task(ABC):
     example: ClassVar[str]  # the embedded dataset that it runs on by default
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "dense", "map", "latent", …
-    asking: ClassVar[type[Asking]] = Asking  # what else `predict` may be asked
-    chooses: ClassVar[bool] = (
+    predict_options: ClassVar[type[PredictOptions]] = PredictOptions  # what else `predict` may be asked
+    selects_checkpoint: ClassVar[bool] = (
         True  # whether the validation's `main` picks the weights that are kept; else the last stay
     )
 
@@ -108,7 +108,7 @@ class Task(ABC):
         """The training options (fields of `Recipe`) whose default differs for this task with this model."""
         return {}
 
-    def suited(self, model: str) -> Self:
+    def for_model(self, model: str) -> Self:
         """This task as a model of this name needs it; raises `UsageError` where an option rules that model out."""
         return self
 
@@ -141,11 +141,11 @@ class Task(ABC):
         yield model, self.loss(model, input, target)
 
     @property
-    def rates(self) -> Mapping[str, float]:
+    def lr_factors(self) -> Mapping[str, float]:
         """Factors on the learning rate, by player; 1 for those that are not named."""
         return {}
 
-    def between(  # noqa: B027  (nothing is what most tasks need)
+    def update_buffers(  # noqa: B027  (nothing is what most tasks need)
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
         """Compute what the model keeps in its buffers from all training images: centres, tables, a schedule's value.
@@ -173,7 +173,7 @@ class Task(ABC):
         a background among them if it is one; pixels without a truth are not counted. int32 is enough for an image.
         """
 
-    def judge(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, NDArray[Any]]:
+    def measure(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, NDArray[Any]]:
         """What is measured of each image; by default the score of the prediction. A likelihood needs the model itself."""
         return self.score(input, self.predict(model, input), target)
 
@@ -202,21 +202,21 @@ class Task(ABC):
         them have an "index" column with their positions.
         """
 
-    def survey(
+    def measure_model(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
-    ) -> Survey:
+    ) -> ModelMeasures:
         """What is measured of the model as a whole, beside the baselines, and drawn of it; by default nothing."""
-        return Survey()
+        return ModelMeasures()
 
-    def respond(
-        self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
+    def answer(
+        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
         """Rows as `write` gives them, where this task answers in a way of its own; None: image by image, as `predict` does.
 
         Args:
             model: in eval mode.
             images: as they were handed over: files, folders, arrays, or nothing.
-            asked: the task's `asking`, with its options.
+            asked: the task's `predict_options`, with its options.
             classes: the names of the dataset's classes.
         """
         return None

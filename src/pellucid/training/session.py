@@ -196,7 +196,7 @@ class Session:
             raise UsageError(f"processes={world}: {several}; train it in one, without a launcher.")
         self.optimizers = {name: recipe.make_optimizer(player) for name, player in players.items()}
         self._optimizer_of = {id(player): self.optimizers[name] for name, player in players.items()}
-        self._rate_of = {id(self.optimizers[name]): rate for name, rate in self.task.rates.items()}
+        self._rate_of = {id(self.optimizers[name]): rate for name, rate in self.task.lr_factors.items()}
         self.frozen = [module for module in model.modules() if isinstance(module, Frozen)]
         self.numbers: dict[str, Any] = {}
         if main:
@@ -212,7 +212,7 @@ class Session:
         self.accelerator.wait_for_everyone()
         self.wrapped = self.accelerator.prepare_model(torch.compile(model) if recipe.compile else model)
         if fresh:
-            self.between()
+            self.update_buffers()
         self._saved = self.begun = time.monotonic()
         self.saved_step = self.step if not fresh else -1
 
@@ -312,24 +312,24 @@ class Session:
         asked = torch.tensor(int(stop.is_set()), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, "sum").item())
 
-    def between(self) -> None:
+    def update_buffers(self) -> None:
         """Let the task compute what the model keeps from all training images, and show the model at work."""
         epoch, seed, device = self.step // self.steps_per_epoch, self.recipe.seed, self.accelerator.device
         self.reseed()
         with torch.no_grad():
             for model in self._modules().values():
                 batches = partial(self.store.batches, self.global_batch, device)
-                self.task.between(model, batches, epoch, self.recipe.epochs, seed)
+                self.task.update_buffers(model, batches, epoch, self.recipe.epochs, seed)
             if self.accelerator.is_main_process:
                 with evaluating(self.evaluated) as model:
                     pictures = self.task.snapshot(model, seed)
                 if pictures is not None:
                     snapshots.keep(self.path, epoch, pictures)
 
-    def judge(self, row: Mapping[str, Any] | None) -> None:
+    def keep_best(self, row: Mapping[str, Any] | None) -> None:
         """Keep the weights if they are the best so far; without validation images the last are."""
         epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.task.main)
-        sign, best = (row or {}).get("sign", 1), self.best if self.task.chooses else None
+        sign, best = (row or {}).get("sign", 1), self.best if self.task.selects_checkpoint else None
         if row is None or best is None or (value is not None and sign * value > sign * best["value"]):
             self.best = {"step": self.step, "epoch": epoch, "measure": self.task.main, "value": value}
             if self.accelerator.is_main_process:

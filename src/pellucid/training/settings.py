@@ -67,7 +67,7 @@ class Settings:
             made = task
         for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
         for_model = {key: value for key, value in given.items() if key in of_model}
-        return cls(name, made.suited(chosen), chosen, for_model, Recipe(**for_recipe))
+        return cls(name, made.for_model(chosen), chosen, for_model, Recipe(**for_recipe))
 
     @property
     def task_options(self) -> dict[str, Any]:

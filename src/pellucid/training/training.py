@@ -15,7 +15,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
 from pellucid.run import Run
 from pellucid.tasks import Task
-from pellucid.training.journal import Journal
+from pellucid.training.history import History
 from pellucid.training.machine import interruptible
 from pellucid.training.session import Session
 
@@ -58,12 +58,12 @@ def train(
         session = Session.prepare(task, data, model, out, options, weights)
         if session.finished:
             return Run(session.path)
-        with session, interruptible() as stop, Journal(session, progress) as journal:
-            _loop(session, journal, stop)
+        with session, interruptible() as stop, History(session, progress) as history:
+            _loop(session, history, stop)
             return session.finish()
 
 
-def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
+def _loop(session: Session, history: History, stop: threading.Event) -> None:
     """Forward, backward, step, log; after every epoch validate, and keep the best weights."""
     task, recipe, accelerator, rows = session.task, session.recipe, session.accelerator, session.rows
     while session.step < session.steps and not session.exhausted and not session.stopping(stop):
@@ -85,15 +85,15 @@ def _loop(session: Session, journal: Journal, stop: threading.Event) -> None:
                     accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
                 optimizer.step()
                 torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
-                journal.note(optimizer, losses)
+                history.note(optimizer, losses)
         session.step += 1
         if session.average is not None:
             session.average.update(session.model)
-        journal.step_done(rate, len(batch))
+        history.step_done(rate, len(batch))
         if session.step % session.steps_per_epoch == 0:
-            session.between()
-            session.judge(journal.validate())
+            session.update_buffers()
+            session.keep_best(history.validate())
         if session.step % session.steps_per_epoch == 0 or session.due():
-            session.save(journal.state())
+            session.save(history.state())
     if session.step != session.saved_step:
-        session.save(journal.state())
+        session.save(history.state())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Labelled, Lens, Sight, View
+from pellucid.lenses._contract import Labelled, Lens, Subject, View
 from pellucid.lenses._images import stacked
 from pellucid.lenses.adversarial.attacks import (  # fmt: skip
     LEVELS,
@@ -63,7 +63,7 @@ class Adversarial(Lens):
 
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
     >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0] * 4, [0.0] * 4])), model[1].bias.data.copy_(torch.tensor([-1.9, 0]))
-    >>> view = Adversarial(epsilon="8/255").look(Sight(model=model, images=torch.full((1, 1, 2, 2), 0.5)))
+    >>> view = Adversarial(epsilon="8/255").look(Subject(model=model, images=torch.full((1, 1, 2, 2), 0.5)))
     >>> view["adversarial"].ravel().tolist(), view["fooled"].tolist(), (255 * view["smallest"]).tolist()
     ([120, 120, 120, 120], [True], [7.0])
     """
@@ -96,11 +96,11 @@ class Adversarial(Lens):
         if self.test_images < 0:
             raise UsageError(f"test_images={self.test_images}: must be at least 0; give another.")
 
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError("lens='adversarial': needs a model and at least one image; name an image file.")
-        found = [self._one(sight, place, image) for place, image in _places(sight)]
-        curve = self._curve(sight) if sight.batches is not None and self.test_images else None
+        found = [self._one(subject, place, image) for place, image in _places(subject)]
+        curve = self._curve(subject) if subject.batches is not None and self.test_images else None
         numbers: dict[str, NDArray[Any]] = {
             "clean": stacked([_stored(one.clean) for one in found]),
             "adversarial": stacked([_stored(one.adversarial) for one in found]),
@@ -124,71 +124,71 @@ class Adversarial(Lens):
                     f"random_accuracy{part}": row for part, row in zip(("", "_low", "_high"), curve.random, strict=True)
                 },
             }
-        drawn = figure(sight, found, curve, _NAMES[self.method], self._size)
+        drawn = figure(subject, found, curve, _NAMES[self.method], self._size)
         axes = {name: names for name, names in _AXES.items() if name in numbers}
-        return View(drawn, numbers, self._words(sight, found, curve), axes, _files(sight, found))
+        return View(drawn, numbers, self._words(subject, found, curve), axes, _files(subject, found))
 
     @property
     def _size(self) -> float:
         return magnitude("epsilon", self.epsilon)
 
-    def _attacked(self, sight: Sight, clean: Tensor, labels: Tensor, epsilon: float, seeds: list[int]) -> Tensor:
+    def _attacked(self, subject: Subject, clean: Tensor, labels: Tensor, epsilon: float, seeds: list[int]) -> Tensor:
         """Stored images (B, C, H, W) within ±ε of the stored `clean` ones."""
-        assert sight.model is not None
+        assert subject.model is not None
         several = self.method != "fgsm"
         start = random_start(clean, epsilon, seeds) if self.method == "pgd" else None
         step = None if self.step is None or not several else magnitude("step", self.step)
         changed = attack(
-            sight.model, clean, labels, epsilon, steps=self.steps if several else 1, step=step,
+            subject.model, clean, labels, epsilon, steps=self.steps if several else 1, step=step,
             towards=self.towards is not None, start=start,
         )  # fmt: skip
         return quantised(changed, clean, epsilon)
 
-    def _one(self, sight: Sight, place: int, image: Tensor) -> Fooled:
-        clean = quantised(image.to(sight.device))[None]
-        shares = _shares(sight, clean)[0]
+    def _one(self, subject: Subject, place: int, image: Tensor) -> Fooled:
+        clean = quantised(image.to(subject.device))[None]
+        shares = _shares(subject, clean)[0]
         before = int(shares.argmax())
-        target = None if self.towards is None else self._target(sight, len(shares))
+        target = None if self.towards is None else self._target(subject, len(shares))
         label = torch.tensor([before if target is None else target], device=clean.device)
-        seeds = [_seed(sight.seed, place)]
+        seeds = [_seed(subject.seed, place)]
 
         def changed(levels: float) -> Tensor:
-            return self._attacked(sight, clean, label, levels / LEVELS, seeds)
+            return self._attacked(subject, clean, label, levels / LEVELS, seeds)
 
         def fooled(images: Tensor) -> bool:
-            answer = int(_shares(sight, images)[0].argmax())
+            answer = int(_shares(subject, images)[0].argmax())
             return answer != before if target is None else answer == target
 
         adversarial = changed(self._size * LEVELS)
-        after = _shares(sight, adversarial)[0]
+        after = _shares(subject, adversarial)[0]
         most = max(_MOST, int(self._size * LEVELS + 1e-6))
         smallest = 0 if target == before else threshold(lambda levels: fooled(changed(levels)), most)
-        random = _shares(sight, quantised(random_signs(clean, self._size, seeds), clean, self._size))[0]
+        random = _shares(subject, quantised(random_signs(clean, self._size, seeds), clean, self._size))[0]
         return Fooled(
             clean[0].cpu(), adversarial[0].cpu(), before, float(shares[before]), int(after.argmax()), float(after.max()),
             float(after[before]), int(random.argmax()), fooled(adversarial), smallest, target,
         )  # fmt: skip
 
-    def _target(self, sight: Sight, classes: int) -> int:
+    def _target(self, subject: Subject, classes: int) -> int:
         assert self.towards is not None
-        index = sight.class_of(self.towards)
+        index = subject.class_of(self.towards)
         if index >= classes:
             raise UsageError(f"towards={self.towards!r}: the model has {classes} classes; give a lower number.")
         return index
 
-    def _curve(self, sight: Sight) -> Curve | None:
+    def _curve(self, subject: Subject) -> Curve | None:
         """Accuracy over a run's test images for each ε, attacked and under random signs."""
-        assert sight.batches is not None
+        assert subject.batches is not None
         epsilons = [0.0, *sorted({magnitude("curve", value) for value in self.curve})]
         right = np.zeros((2, len(epsilons)), np.int64)
         n = 0
-        part = "test" if sight.counts.get("test", 1) else "val"
-        for batch in sight.progress(_whole(sight, part, self.test_images), "test images"):
+        part = "test" if subject.counts.get("test", 1) else "val"
+        for batch in subject.progress(_whole(subject, part, self.test_images), "test images"):
             if batch.labels is None:
                 return None
             clean, truth = quantised(batch.images), batch.labels.to(batch.images.device)
             if self.towards is not None:
-                target = self._target(sight, _shares(sight, clean[:1]).shape[1])
+                target = self._target(subject, _shares(subject, clean[:1]).shape[1])
                 clean, truth, kept = (
                     clean[truth != target],
                     truth[truth != target],
@@ -199,31 +199,31 @@ class Adversarial(Lens):
                 kept, aimed = batch.index, truth
             if not len(clean):
                 continue
-            seeds = [_seed(sight.seed, int(i)) for i in kept]
+            seeds = [_seed(subject.seed, int(i)) for i in kept]
             n += len(clean)
             for k, epsilon in enumerate(epsilons):
                 pair = (clean, clean)
                 if epsilon:
                     noisy = quantised(random_signs(clean, epsilon, seeds), clean, epsilon)
-                    pair = (self._attacked(sight, clean, aimed, epsilon, seeds), noisy)
+                    pair = (self._attacked(subject, clean, aimed, epsilon, seeds), noisy)
                 for row, images in zip(right, pair, strict=True):
-                    row[k] += int((_shares(sight, images).argmax(1) == truth).sum())
+                    row[k] += int((_shares(subject, images).argmax(1) == truth).sum())
         if not n:
             return None
         rows = [np.array([(hits / n, *wilson(int(hits), n)) for hits in row]).T for row in right]
         return Curve(np.array(epsilons), n, rows[0], rows[1])
 
-    def _words(self, sight: Sight, found: Sequence[Fooled], curve: Curve | None) -> str:
+    def _words(self, subject: Subject, found: Sequence[Fooled], curve: Curve | None) -> str:
         hit = [place for place, one in enumerate(found) if one.fooled]
-        aim = "" if found[0].target is None else f" towards {sight.label(found[0].target)}"
+        aim = "" if found[0].target is None else f" towards {subject.label(found[0].target)}"
         plural = "image" if len(found) == 1 else "images"
         words = f"{_NAMES[self.method]}{aim} with ε = {said(self._size)} fools {len(hit)} of {len(found)} {plural}"
         if hit:
             place = min(hit, key=lambda i: _MOST + 1 if found[i].smallest is None else found[i].smallest or 0)
             one = found[place]
             words += (
-                f": {sight.name(place)} from {sight.label(one.before)} ({100 * one.score:.1f} %) "
-                f"to {sight.label(one.after)} ({100 * one.new_score:.1f} %)"
+                f": {subject.name(place)} from {subject.label(one.before)} ({100 * one.score:.1f} %) "
+                f"to {subject.label(one.after)} ({100 * one.new_score:.1f} %)"
             )
             if one.smallest:
                 words += f", as {one.smallest}/{LEVELS} already does"
@@ -244,24 +244,24 @@ class Adversarial(Lens):
         return words
 
 
-def _places(sight: Sight) -> list[tuple[int, Tensor]] | Any:
-    assert sight.images is not None
-    return enumerate(sight.progress(sight.images, "attacking"))
+def _places(subject: Subject) -> list[tuple[int, Tensor]] | Any:
+    assert subject.images is not None
+    return enumerate(subject.progress(subject.images, "attacking"))
 
 
-def _whole(sight: Sight, part: str, limit: int) -> Any:
+def _whole(subject: Subject, part: str, limit: int) -> Any:
     """The batches of a split, as many images at once as the memory allows."""
-    assert sight.batches is not None and sight.images is not None
-    size = sight.room(600.0 * 4 * sight.images[0].numel(), most=128)
-    batches: Sequence[Labelled] | Any = sight.batches(part, size, limit)
+    assert subject.batches is not None and subject.images is not None
+    size = subject.room(600.0 * 4 * subject.images[0].numel(), most=128)
+    batches: Sequence[Labelled] | Any = subject.batches(part, size, limit)
     return batches
 
 
 @torch.no_grad()
-def _shares(sight: Sight, images: Tensor) -> Tensor:
+def _shares(subject: Subject, images: Tensor) -> Tensor:
     """(B, K) probabilities of the classes."""
-    assert sight.model is not None
-    shares = sight.probabilities(sight.model(images * 1))
+    assert subject.model is not None
+    shares = subject.probabilities(subject.model(images * 1))
     if shares is None or shares.shape[1] < 2:
         raise UsageError(
             "lens='adversarial': fools a classifier, and this model's answer is no vector of classes; look at a classifier."
@@ -279,7 +279,7 @@ def _stored(image: Tensor) -> NDArray[np.int16]:
     return levels
 
 
-def _files(sight: Sight, found: Sequence[Fooled]) -> dict[str, bytes]:
+def _files(subject: Subject, found: Sequence[Fooled]) -> dict[str, bytes]:
     """The adversarial images as PNG, at the size at which the model takes them; of one, three or four planes."""
     from PIL import Image
 
@@ -288,7 +288,7 @@ def _files(sight: Sight, found: Sequence[Fooled]) -> dict[str, bytes]:
         levels = _stored(one.adversarial).astype(np.uint8)
         if len(levels) not in (1, 3, 4):
             continue
-        stem = re.sub(r"[^\w.-]+", "_", Path(sight.name(place)).stem)
+        stem = re.sub(r"[^\w.-]+", "_", Path(subject.name(place)).stem)
         memory = io.BytesIO()
         Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).save(memory, "PNG")
         files[f"adversarial_{place + 1}_{stem}.png"] = memory.getvalue()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import show
 from pellucid.lenses.adversarial.attacks import LEVELS, said
 
@@ -54,7 +54,7 @@ class Curve:
     random: NDArray[np.float64]  # (3, epsilons)
 
 
-def figure(sight: Sight, found: Sequence[Fooled], curve: Curve | None, method: str, epsilon: float) -> Figure:
+def figure(subject: Subject, found: Sequence[Fooled], curve: Curve | None, method: str, epsilon: float) -> Figure:
     """Three panels an image, and below them what a whole test set does."""
     from matplotlib.figure import Figure
 
@@ -75,7 +75,7 @@ def figure(sight: Sight, found: Sequence[Fooled], curve: Curve | None, method: s
     for axes in grid.flat:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
-        _row(sight, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
+        _row(subject, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
     if parts is not None:
         panels = iter(np.ravel(parts[1, 0].subplots(1, sum(below), squeeze=False)))
         if curve is not None:
@@ -85,10 +85,10 @@ def figure(sight: Sight, found: Sequence[Fooled], curve: Curve | None, method: s
     return drawing
 
 
-def _row(sight: Sight, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
+def _row(subject: Subject, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
     from matplotlib.patches import Rectangle
 
-    show(axes[0], one.clean, f"{sight.label(one.before)}\n{100 * one.score:.1f} %")
+    show(axes[0], one.clean, f"{subject.label(one.before)}\n{100 * one.score:.1f} %")
     # ±ε from black to white around grey: what was added, magnified
     times = 1 / (2 * epsilon)
     enlarged = 0.5 + times * (one.adversarial - one.clean)
@@ -98,7 +98,7 @@ def _row(sight: Sight, axes: Sequence[Axes], one: Fooled, method: str, epsilon: 
     least = f"smallest ε that fools: {one.smallest}/{LEVELS}" if one.smallest else ""
     least = "no ε tried fools" if one.smallest is None else least
     colour = _RED if one.fooled else "0.15"
-    show(axes[2], one.adversarial, f"{sight.label(one.after)}\n{100 * one.new_score:.1f} %", color=colour)
+    show(axes[2], one.adversarial, f"{subject.label(one.after)}\n{100 * one.new_score:.1f} %", color=colour)
     axes[2].text(
         0.5, -0.03, least, transform=axes[2].transAxes, ha="center", va="top", fontsize=6.5, color="0.35"
     )  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses._images import stacked
 from pellucid.lenses._layers import last_convolution, recorded
 from pellucid.lenses.attribution.checks import cascade, deletion, similarity
@@ -54,7 +54,7 @@ class Attribution(Lens):
 
     >>> class Left(nn.Module):  # sees only the left half
     ...     def forward(self, x): return torch.stack([x[..., :4].sum((1, 2, 3)), x.sum((1, 2, 3)) * 0], 1)
-    >>> view = Attribution(method="guided_backprop").look(Sight(model=nn.Sequential(nn.ReLU(), Left()), images=torch.ones(1, 1, 8, 8)))
+    >>> view = Attribution(method="guided_backprop").look(Subject(model=nn.Sequential(nn.ReLU(), Left()), images=torch.ones(1, 1, 8, 8)))
     >>> view["map"][0, 0].tolist(), view.axes["map"]
     ([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], ('image', 'y', 'x'))
     """
@@ -99,19 +99,19 @@ class Attribution(Lens):
                 f"follow={self.follow!r}: goes with the model's answer, not with a layer's; leave one out."
             )
 
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError("lens='attribution': needs a model and at least one image; name an image file.")
-        layer = self._grad_cam_layer(sight) if self.method == "grad_cam" else self.layer
+        layer = self._grad_cam_layer(subject) if self.method == "grad_cam" else self.layer
         if self.method == "grad_cam":
-            sight.note(f"Grad-CAM looks at the layer {layer}")
-        count = len(sight.images)
+            subject.note(f"Grad-CAM looks at the layer {layer}")
+        count = len(subject.images)
         chosen = set(np.unique(np.linspace(0, count - 1, min(count, self.tested)).round().astype(int)).tolist())
         found = []
-        for place, image in enumerate(sight.progress(sight.images, "following the gradient")):
-            found.append(self._one(sight, place, image.to(sight.device), layer, place in chosen))
+        for place, image in enumerate(subject.progress(subject.images, "following the gradient")):
+            found.append(self._one(subject, place, image.to(subject.device), layer, place in chosen))
         tested = [found[place] for place in sorted(chosen)]
-        depths = self._randomise(sight, tested, layer) if self.depths and tested else []
+        depths = self._randomise(subject, tested, layer) if self.depths and tested else []
         empty = np.full((len(depths), 1, 1), np.nan)
         none = np.full(len(depths), np.nan)
         numbers: dict[str, NDArray[Any]] = {
@@ -143,7 +143,7 @@ class Attribution(Lens):
         method, axes = METHODS[self.method], {name: names for name, names in _AXES.items() if name in numbers}
         what = self._what(layer)
         return View(
-            figure(sight, found, depths, method, what), numbers, words(sight, found, depths, method, what), axes
+            figure(subject, found, depths, method, what), numbers, words(subject, found, depths, method, what), axes
         )
 
     def _what(self, layer: str | None) -> str:
@@ -154,72 +154,76 @@ class Attribution(Lens):
             return ""
         return f"layer {layer}" if self.filter is None else f"filter {self.filter} of {layer}"
 
-    def _grad_cam_layer(self, sight: Sight) -> str:
-        assert sight.model is not None and sight.images is not None
-        image = sight.images[0].to(sight.device)
-        name, part = last_convolution(sight.model, image, self.layer)
+    def _grad_cam_layer(self, subject: Subject) -> str:
+        assert subject.model is not None and subject.images is not None
+        image = subject.images[0].to(subject.device)
+        name, part = last_convolution(subject.model, image, self.layer)
         with recorded([part]) as seen, torch.no_grad():
-            sight.model(image[None])
+            subject.model(image[None])
         if not seen or seen[0][-1].ndim != 4:
             raise UsageError(f"layer={name!r}: has no map (B, C, H, W) that Grad-CAM could weigh; name a convolution.")
         return name
 
-    def _one(self, sight: Sight, place: int, image: Tensor, layer: str | None, tested: bool) -> Mapped:
-        assert sight.model is not None
+    def _one(self, subject: Subject, place: int, image: Tensor, layer: str | None, tested: bool) -> Mapped:
+        assert subject.model is not None
         with torch.no_grad():
-            followed = self._followed(sight, sight.model(image[None]))
-            shown = self._height(sight, sight.model, followed, layer)
+            followed = self._followed(subject, subject.model(image[None]))
+            shown = self._height(subject, subject.model, followed, layer)
             before = float(shown(image[None])[0])
-        values, flat = self._map(sight, sight.model, image, followed, layer)
-        curve = deletion(shown, image, flat, sight.seed + place, self._batch(sight, image)) if tested else None
+        values, flat = self._map(subject, subject.model, image, followed, layer)
+        curve = deletion(shown, image, flat, subject.seed + place, self._batch(subject, image)) if tested else None
         return Mapped(place, image.cpu(), followed, before, values, flat, curve)
 
     def _map(
-        self, sight: Sight, model: nn.Module, image: Tensor, followed: int, layer: str | None
+        self, subject: Subject, model: nn.Module, image: Tensor, followed: int, layer: str | None
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         asked = Asked(
             self.method, self.steps, self.baseline, self.noise,
             dict(model.named_modules())[str(layer)] if self.method == "grad_cam" else None,
-            sight.seed, self._batch(sight, image),
+            subject.seed, self._batch(subject, image),
         )  # fmt: skip
-        values = attributed(self._score(sight, model, followed, layer), image, asked)
+        values = attributed(self._score(subject, model, followed, layer), image, asked)
         return values.cpu().numpy(), reduced(values, METHODS[self.method].signed).cpu().numpy()
 
-    def _batch(self, sight: Sight, image: Tensor) -> int:
-        return sight.room(_BYTES * image.numel(), most=64)
+    def _batch(self, subject: Subject, image: Tensor) -> int:
+        return subject.room(_BYTES * image.numel(), most=64)
 
-    def _followed(self, sight: Sight, output: Any) -> int:
+    def _followed(self, subject: Subject, output: Any) -> int:
         """The class that is followed; -1 the task's evidence, -2 a layer."""
         if self.layer is not None and self.method != "grad_cam":
             return -2
-        shares = sight.probabilities(output)
+        shares = subject.probabilities(output)
         if shares is None:
             if self.follow is not None:
                 raise UsageError(f"follow={self.follow!r}: the model's answer is no vector of classes; leave it out.")
-            if sight.evidence is None:
+            if subject.evidence is None:
                 raise UsageError(
                     "lens='attribution': follows a class or a task's evidence, and this model has neither; look at a run."
                 )
             return -1
-        index = int(shares[0].argmax()) if self.follow is None else sight.class_of(self.follow)
+        index = int(shares[0].argmax()) if self.follow is None else subject.class_of(self.follow)
         if index >= shares.shape[1]:
             raise UsageError(f"follow={self.follow!r}: the model has {shares.shape[1]} classes; give a lower number.")
         return index
 
-    def _score(self, sight: Sight, model: nn.Module, followed: int, layer: str | None) -> Callable[[Tensor], Tensor]:
+    def _score(
+        self, subject: Subject, model: nn.Module, followed: int, layer: str | None
+    ) -> Callable[[Tensor], Tensor]:
         """(B, C, H, W) to (B,): a class's logit, for a sure probability has no gradient; else evidence, or a layer's output."""
         if followed == -2:
             return lambda images: self._of_layer(model, images, str(layer))
         if followed == -1:
-            assert sight.evidence is not None
-            evidence = sight.evidence
+            assert subject.evidence is not None
+            evidence = subject.evidence
             return lambda images: evidence(model(images))
         return lambda images: model(images)[:, followed]
 
-    def _height(self, sight: Sight, model: nn.Module, followed: int, layer: str | None) -> Callable[[Tensor], Tensor]:
+    def _height(
+        self, subject: Subject, model: nn.Module, followed: int, layer: str | None
+    ) -> Callable[[Tensor], Tensor]:
         """(B, C, H, W) to (B,): what is shown of the score: a class's probability, else the same."""
         if followed < 0:
-            return self._score(sight, model, followed, layer)
+            return self._score(subject, model, followed, layer)
         return lambda images: model(images).float().softmax(1)[:, followed]
 
     def _of_layer(self, model: nn.Module, images: Tensor, layer: str) -> Tensor:
@@ -238,14 +242,14 @@ class Attribution(Lens):
             )
         return places[..., self.filter].flatten(1).amax(1)
 
-    def _randomise(self, sight: Sight, tested: Sequence[Mapped], layer: str | None) -> list[tuple[int, int, str]]:
+    def _randomise(self, subject: Subject, tested: Sequence[Mapped], layer: str | None) -> list[tuple[int, int, str]]:
         """The maps again while the layers are drawn anew from the output down: filled into `tested`; the depths."""
-        model, first, depths = sight.copied(), tested[0].image.to(sight.device), []
-        for depth in cascade(model, first, self.depths, sight.seed):
+        model, first, depths = subject.copied(), tested[0].image.to(subject.device), []
+        for depth in cascade(model, first, self.depths, subject.seed):
             depths.append(depth)
-            sight.note(f"{depth[0]} of {depth[1]} layers drawn anew, down to {depth[2]}")
+            subject.note(f"{depth[0]} of {depth[1]} layers drawn anew, down to {depth[2]}")
             for one in tested:
-                _, flat = self._map(sight, model, one.image.to(sight.device), one.followed, layer)
+                _, flat = self._map(subject, model, one.image.to(subject.device), one.followed, layer)
                 one.randomised.append(flat)
                 one.similar.append(similarity(one.map, flat))
         return depths

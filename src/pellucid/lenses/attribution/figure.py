@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import show
 from pellucid.lenses.attribution.checks import Deletion
 from pellucid.lenses.attribution.maps import Method
@@ -60,7 +60,7 @@ def kept(one: Mapped, depths: Sequence[Depth]) -> float:
     return min(known) if known else float("nan")
 
 
-def figure(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
+def figure(subject: Subject, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
     """A row an image that was tested; the others on a contact sheet below."""
     from matplotlib.figure import Figure
 
@@ -79,20 +79,20 @@ def figure(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], metho
     if tested:
         grid = next(parts).subplots(len(tested), panels, squeeze=False)
         for axes, one in zip(grid, tested, strict=True):
-            _row(sight, axes, one, depths, method, what)
+            _row(subject, axes, one, depths, method, what)
     if others:
         cells = next(parts).subplots(-(-len(others) // across), 2 * across, squeeze=False)
         for axes in cells.flat:
             axes.set_axis_off()
         for k, one in enumerate(others):
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
-            show(own[0], one.image, _answer(sight, one, 16))
+            show(own[0], one.image, _answer(subject, one, 16))
             _map(own[1], one, one.map, method, "")
     return drawing
 
 
-def _row(sight: Sight, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
-    show(axes[0], one.image, _answer(sight, one, 24))
+def _row(subject: Subject, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
+    show(axes[0], one.image, _answer(subject, one, 24))
     drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}")
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
     bar.ax.tick_params(labelsize=5, length=2, pad=1)
@@ -109,9 +109,9 @@ def _row(sight: Sight, axes: Any, one: Mapped, depths: Sequence[Depth], method: 
     _deletion(axes[-1], one)
 
 
-def _answer(sight: Sight, one: Mapped, longest: int) -> str:
+def _answer(subject: Subject, one: Mapped, longest: int) -> str:
     if one.followed >= 0:
-        return f"{sight.label(one.followed, longest)}: {100 * one.score:.1f} %"
+        return f"{subject.label(one.followed, longest)}: {100 * one.score:.1f} %"
     return f"score: {one.score:.3g}" if one.followed == -1 else f"output: {one.score:.3g}"
 
 
@@ -178,12 +178,12 @@ def _plain(axes: Axes) -> None:
     axes.set_box_aspect(0.85)
 
 
-def words(sight: Sight, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> str:
+def words(subject: Subject, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> str:
     """What was followed, and what the two tests say."""
     first = found[0]
     start = method.title[0].upper() + method.title[1:]
     if first.followed >= 0:
-        start += f" of {sight.label(first.followed)} ({100 * first.score:.1f} %) in {sight.name(first.place)}"
+        start += f" of {subject.label(first.followed)} ({100 * first.score:.1f} %) in {subject.name(first.place)}"
     said = [f"{start}{', ' + what if what else ''}"]
     tested = [one for one in found if one.deletion is not None]
     curves = [one.deletion for one in tested if one.deletion is not None]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses._images import picture
 from pellucid.lenses.confusion.figure import Row, figure, percent, room, short
 from pellucid.lenses.confusion.pairs import Counts, Pair, counts, likeness_order, pairs, shares
@@ -42,7 +42,7 @@ class Confusion(Lens):
     `cell_image` lists the first images of every cell.
 
     >>> records = {"true": np.array([0, 0, 1]), "predicted": np.array([0, 1, 1])}
-    >>> Confusion().look(Sight(records=records, classes=("a", "b"))).words
+    >>> Confusion().look(Subject(records=records, classes=("a", "b"))).words
     '1 of 3 images is wrong; most often a is taken for b (1). The images are missing: the data of the evaluation are not at hand.'
     """
 
@@ -64,19 +64,19 @@ class Confusion(Lens):
             if value is not None and value < 0:
                 raise UsageError(f"{name}={value}: must not be negative; give another.")
 
-    def look(self, sight: Sight) -> View:
-        found = counts(sight.records, len(sight.classes))
+    def look(self, subject: Subject) -> View:
+        found = counts(subject.records, len(subject.classes))
         share = shares(found.matrix)
         order = self._order(found.matrix, share)
         worst = pairs(found.matrix, room(len(found.matrix)) if self.pairs is None else self.pairs)
         examples = np.full((len(worst), 2, self.examples), -1, np.int64)
         for k, pair in enumerate(worst):
             for direction, (true, predicted) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
-                members = _surest(sight, found, true, predicted)[: self.examples]
+                members = _surest(subject, found, true, predicted)[: self.examples]
                 examples[k, direction, : len(members)] = members
-        rows = self._rows(sight, found, share, worst, examples) if sight.shows_records and self.examples else []
+        rows = self._rows(subject, found, share, worst, examples) if subject.shows_records and self.examples else []
         grid = np.ix_(order, order)
-        names = [sight.label(int(i), 200) for i in order]
+        names = [subject.label(int(i), 200) for i in order]
         drawing = figure(found.matrix[grid], share[grid], names, self.figures, rows)
         numbers: dict[str, NDArray[np.int64] | NDArray[np.float64]] = {
             "confusion": found.matrix,
@@ -85,9 +85,9 @@ class Confusion(Lens):
             "pair": np.array([(pair.first, pair.second) for pair in worst], np.int64).reshape(-1, 2),
             "pair_count": np.array([(pair.forth, pair.back) for pair in worst], np.int64).reshape(-1, 2),
             "example": examples,
-            "cell_image": _listed(sight, found),
+            "cell_image": _listed(subject, found),
         }
-        return View(drawing, numbers, _words(sight, found), _AXES)
+        return View(drawing, numbers, _words(subject, found), _AXES)
 
     def _order(self, matrix: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.int64]:
         if self.sort == "likeness":
@@ -99,17 +99,17 @@ class Confusion(Lens):
 
     def _rows(
         self,
-        sight: Sight,
+        subject: Subject,
         found: Counts,
         share: NDArray[np.float64],
         worst: Sequence[Pair],
         examples: NDArray[np.int64],
     ) -> list[Row]:
         """Both directions of each pair that occur, with their images."""
-        assert sight.batches is not None
+        assert subject.batches is not None
         wanted = np.unique(examples[examples >= 0]).tolist()
         images: dict[int, NDArray[np.float32]] = {}
-        for batch in sight.batches(sight.evaluated, 64, places=wanted) if wanted else ():
+        for batch in subject.batches(subject.evaluated, 64, places=wanted) if wanted else ():
             images |= {int(i): picture(image) for i, image in zip(batch.index, batch.images, strict=True)}
         rows = []
         for k, pair in enumerate(worst):
@@ -121,31 +121,31 @@ class Confusion(Lens):
                 unit = " px" if found.unit == "pixels" else ""
                 told = f"{short(count)}{unit} ({percent(share[true, predicted])})"
                 shown = [images[int(i)] for i in examples[k, direction] if i >= 0]
-                rows.append(Row(sight.label(true), sight.label(predicted), told, shown, begins))
+                rows.append(Row(subject.label(true), subject.label(predicted), told, shown, begins))
                 begins = False
         return rows
 
 
-def _listed(sight: Sight, found: Counts) -> NDArray[np.int64]:
+def _listed(subject: Subject, found: Counts) -> NDArray[np.int64]:
     """(L, 3) true class, predicted class and position of the first images of every cell."""
     rows = [
         (true, predicted, place)
         for true, predicted in np.argwhere(found.matrix).tolist()
-        for place in _surest(sight, found, true, predicted)[:_LISTED].tolist()
+        for place in _surest(subject, found, true, predicted)[:_LISTED].tolist()
     ]
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def _surest(sight: Sight, found: Counts, true: int, predicted: int) -> NDArray[np.int64]:
+def _surest(subject: Subject, found: Counts, true: int, predicted: int) -> NDArray[np.int64]:
     """The images of a cell, where probabilities are known those of the surest answers first."""
     members = found.members(true, predicted)
-    known = sight.records.get("probabilities")
+    known = subject.records.get("probabilities")
     if found.cell is None or known is None or known.ndim != 2:
         return members
     return members[np.argsort(-known[members, predicted], kind="stable")]
 
 
-def _words(sight: Sight, found: Counts) -> str:
+def _words(subject: Subject, found: Counts) -> str:
     matrix = found.matrix
     wrong = matrix - np.diag(np.diag(matrix))
     total, count = int(matrix.sum()), int(wrong.sum())
@@ -154,12 +154,12 @@ def _words(sight: Sight, found: Counts) -> str:
     i, j = divmod(int(wrong.argmax()), len(wrong))
     said = (
         f"{count:,} of {total:,} {found.unit} {'is' if count == 1 else 'are'} wrong; "
-        f"most often {sight.label(i)} is taken for {sight.label(j)} ({wrong[i, j]:,})."
+        f"most often {subject.label(i)} is taken for {subject.label(j)} ({wrong[i, j]:,})."
     )
     first = pairs(matrix, 3)
     if len(first) > 1:
-        told = [f"{sight.label(p.first)} and {sight.label(p.second)} ({p.forth + p.back:,})" for p in first]
+        told = [f"{subject.label(p.first)} and {subject.label(p.second)} ({p.forth + p.back:,})" for p in first]
         said += f" Most confused in both directions: {', '.join(told)}."
-    if not sight.shows_records:
+    if not subject.shows_records:
         said += " The images are missing: the data of the evaluation are not at hand."
     return said

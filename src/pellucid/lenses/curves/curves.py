@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses.curves import figure as _curves_figure
 from pellucid.lenses.curves import players as _players
 from pellucid.lenses.curves import several
@@ -36,7 +36,7 @@ class Curves(Lens):
 
     >>> rows = [{"step": i, "epoch": i, "split": s, "loss": 1 / i, "learning_rate": 0.1, "seconds": i}
     ...         for i in range(1, 9) for s in ("train", "val")]
-    >>> view = Curves().look(Sight(history=rows))
+    >>> view = Curves().look(Subject(history=rows))
     >>> view.words
     'Stopped too early: the validation loss was still falling, by 25 % over the last quarter; train for more than 8 epochs.'
     >>> view["region_kind"].tolist(), view["region"].tolist()
@@ -48,27 +48,27 @@ class Curves(Lens):
     log: bool = True
     """draw losses on a logarithmic axis"""
 
-    def look(self, sight: Sight) -> View:
-        if not sight.history:
+    def look(self, subject: Subject) -> View:
+        if not subject.history:
             raise UsageError("history=[]: holds nothing to draw; train for at least one epoch.")
         if not self.runs:
-            return self._alone(sight)
-        if sight.runs is None:
+            return self._alone(subject)
+        if subject.runs is None:
             raise UsageError(f"runs={list(self.runs)}: stand beside a run; look at a run's folder.")
-        found = [run for run in sight.runs(self.runs) if run.history]
-        return self._alone(sight) if len(found) == 1 else self._together(found)
+        found = [run for run in subject.runs(self.runs) if run.history]
+        return self._alone(subject) if len(found) == 1 else self._together(found)
 
-    def _alone(self, sight: Sight) -> View:
-        train, val = of_split(sight.history, "train"), of_split(sight.history, "val")
-        players = _players.parts(sight.history)
-        numbers = _numbers(sight.history, judged=not players)
+    def _alone(self, subject: Subject) -> View:
+        train, val = of_split(subject.history, "train"), of_split(subject.history, "val")
+        players = _players.parts(subject.history)
+        numbers = _numbers(subject.history, judged=not players)
         if players:  # no rule about one loss holds for a game
             return View(_players.drawn(train, players), numbers, _players.words(train, players))
-        said, found = verdict(sight.history), regions(sight.history)
-        figure = _curves_figure.figure(sight.history, _measure(train, val), said, found, self.log)
+        said, found = verdict(subject.history), regions(subject.history)
+        figure = _curves_figure.figure(subject.history, _measure(train, val), said, found, self.log)
         return View(figure, numbers, said.words, {"region": ("region", "first and last epoch"), "gap": ("epoch",)})
 
-    def _together(self, runs: Sequence[Sight]) -> View:
+    def _together(self, runs: Sequence[Subject]) -> View:
         games = [run.title for run in runs if _players.parts(run.history)]
         if games:
             raise UsageError(f"runs={games}: have several players, whose losses measure none; look at each alone.")

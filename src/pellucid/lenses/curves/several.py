@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses.curves.figure import SHADES, of_split, plain, scaled, smoothed, title
 from pellucid.lenses.curves.regions import regions
 from pellucid.lenses.curves.verdict import column, verdict
@@ -24,7 +24,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _LONGEST = 34  # letters of a run's name
 
 
-def figure(runs: Sequence[Sight], measure: str | None, log: bool) -> Figure:
+def figure(runs: Sequence[Subject], measure: str | None, log: bool) -> Figure:
     """A colour a run: losses (training broken, validation whole), below them the regions; the measure; and the learning curve."""
     from matplotlib.figure import Figure
 
@@ -71,13 +71,13 @@ def figure(runs: Sequence[Sight], measure: str | None, log: bool) -> Figure:
     return drawing
 
 
-def _one(axes: Axes, run: Sight, colour: str) -> None:
+def _one(axes: Axes, run: Subject, colour: str) -> None:
     train, val = of_split(run.history, "train"), of_split(run.history, "val")
     axes.plot(*(smoothed(column(train, name)) for name in ("epoch", "loss")), color=colour, lw=1.0, ls=(0, (4, 2)))
     axes.plot(*(column(val, name) for name in ("epoch", "loss")), color=colour, lw=1.6, marker="o", ms=2.5)
 
 
-def _strips(axes: Axes, runs: Sequence[Sight]) -> None:
+def _strips(axes: Axes, runs: Sequence[Subject]) -> None:
     """A line a run, its regions in their colours."""
     from matplotlib.patches import Patch
 
@@ -99,7 +99,7 @@ def _strips(axes: Axes, runs: Sequence[Sight]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def learning_curve(runs: Sequence[Sight]) -> list[tuple[int, int, float, float, float]]:
+def learning_curve(runs: Sequence[Subject]) -> list[tuple[int, int, float, float, float]]:
     """(training images, run, measure, low, high) of the evaluated runs, where these were trained on several numbers of images."""
     found = []
     main = next((run.metrics["main"] for run in runs if run.metrics), None)
@@ -112,7 +112,7 @@ def learning_curve(runs: Sequence[Sight]) -> list[tuple[int, int, float, float, 
     return sorted(found) if len({each[0] for each in found}) > 1 else []
 
 
-def _learning(axes: Axes, runs: Sequence[Sight], curve: Sequence[tuple[int, int, float, float, float]]) -> None:
+def _learning(axes: Axes, runs: Sequence[Subject], curve: Sequence[tuple[int, int, float, float, float]]) -> None:
     images = [each[0] for each in curve]
     if len(set(images)) == len(images):
         axes.plot(images, [each[2] for each in curve], color="0.7", lw=1.2, zorder=1)
@@ -130,7 +130,7 @@ def _learning(axes: Axes, runs: Sequence[Sight], curve: Sequence[tuple[int, int,
     plain(axes, whole=False)
 
 
-def words(runs: Sequence[Sight]) -> str:
+def words(runs: Sequence[Subject]) -> str:
     """Each run's verdict, the lowest validation loss, and what more training images brought."""
     told = []
     for run in runs:

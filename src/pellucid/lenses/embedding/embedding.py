@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded, chosen_layer, fingerprint, joined, of_images, of_split
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses._index import Index
 from pellucid.lenses.embedding.agreement import kept, trustworthiness
 from pellucid.lenses.embedding.figure import figure
@@ -53,7 +53,7 @@ class Embedding(Lens):
 
     >>> import torch
     >>> images = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    >>> view = Embedding(method="pca", layer="0").look(Sight(model=torch.nn.Sequential(torch.nn.Flatten()), images=images))
+    >>> view = Embedding(method="pca", layer="0").look(Subject(model=torch.nn.Sequential(torch.nn.Flatten()), images=images))
     >>> view["map"].shape, sorted(view.files)
     ((12, 2), ['embedding.html'])
     """
@@ -95,39 +95,39 @@ class Embedding(Lens):
                         f"{name}={getattr(self, name)!r}: is the map's own; leave it out, or leave out --map."
                     )
 
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError("lens='embedding': needs a model and images; name a folder of images, or a run with data.")
-        drawn, new = self._fitted(sight) if self.map is None else self._onto(sight, read(self.map))
-        return _view(self, sight, drawn, new)
+        drawn, new = self._fitted(subject) if self.map is None else self._onto(subject, read(self.map))
+        return _view(self, subject, drawn, new)
 
-    def _fitted(self, sight: Sight) -> tuple[Charted, Coded | None]:
+    def _fitted(self, subject: Subject) -> tuple[Charted, Coded | None]:
         """A map of the run's own images with the named ones as new, or of the named ones alone."""
-        assert sight.model is not None and sight.images is not None
-        layer = chosen_layer(sight, sight.images[0], self.layer)
-        if sight.batches is None:
+        assert subject.model is not None and subject.images is not None
+        layer = chosen_layer(subject, subject.images[0], self.layer)
+        if subject.batches is None:
             for name in ("split", "limit"):
                 if getattr(self, name) is not None:
                     raise UsageError(f"{name}={getattr(self, name)!r}: goes with a run's own images; leave it out.")
-            images, new = of_images(sight, layer), None
+            images, new = of_images(subject, layer), None
         else:
             asked = self.split or "train"
             wanted = [part for part in ("train", "val", "test") if asked in (part, "all")]
-            parts = [part for part in wanted if sight.counts.get(part)] or ["train" if asked == "all" else asked]
-            limit, whole = self.limit or 2_000, max(1, sum(sight.counts.get(part, 0) for part in parts))
-            shares = {part: -(-limit * sight.counts.get(part, 0) // whole) for part in parts}
-            images = joined([of_split(sight, part, layer, share) for part, share in shares.items()])
-            new = of_images(sight, layer)
-        chart = fit(images.codes, self.method or "tsne", self.perplexity or 30.0, sight.seed)
-        return Charted(chart, images, tuple(sight.classes), layer, fingerprint(sight.model, images.where)), new
+            parts = [part for part in wanted if subject.counts.get(part)] or ["train" if asked == "all" else asked]
+            limit, whole = self.limit or 2_000, max(1, sum(subject.counts.get(part, 0) for part in parts))
+            shares = {part: -(-limit * subject.counts.get(part, 0) // whole) for part in parts}
+            images = joined([of_split(subject, part, layer, share) for part, share in shares.items()])
+            new = of_images(subject, layer)
+        chart = fit(images.codes, self.method or "tsne", self.perplexity or 30.0, subject.seed)
+        return Charted(chart, images, tuple(subject.classes), layer, fingerprint(subject.model, images.where)), new
 
-    def _onto(self, sight: Sight, drawn: Charted) -> tuple[Charted, Coded | None]:
-        assert sight.model is not None
-        if fingerprint(sight.model, drawn.images.where) != drawn.model:
+    def _onto(self, subject: Subject, drawn: Charted) -> tuple[Charted, Coded | None]:
+        assert subject.model is not None
+        if fingerprint(subject.model, drawn.images.where) != drawn.model:
             raise UsageError(
                 f"map={self.map!r}: was made with another model or other weights; make it anew with this one."
             )
-        new = of_images(sight, drawn.layer)
+        new = of_images(subject, drawn.layer)
         if new.codes.shape[1] != drawn.chart.codes.shape[1]:
             raise UsageError(
                 f"images=…: have codes of {new.codes.shape[1]} numbers, those of the map {drawn.chart.codes.shape[1]}; "
@@ -136,11 +136,11 @@ class Embedding(Lens):
         return drawn, new
 
 
-def _view(lens: Embedding, sight: Sight, drawn: Charted, new: Coded | None) -> View:
+def _view(lens: Embedding, subject: Subject, drawn: Charted, new: Coded | None) -> View:
     chart, images = drawn.chart, drawn.images
     k = min(lens.nearest, len(chart.codes) - 1)
-    index, flat = Index(chart.codes, sight.memory // 4), Index(chart.places, sight.memory // 4)
-    sight.note(f"neighbours in feature space: {index.kind}; perplexity {chart.perplexity:g}, seed {chart.seed}")
+    index, flat = Index(chart.codes, subject.memory // 4), Index(chart.places, subject.memory // 4)
+    subject.note(f"neighbours in feature space: {index.kind}; perplexity {chart.perplexity:g}, seed {chart.seed}")
     everyone = np.arange(len(chart.codes))
     near, distance = index.search(chart.codes, k, everyone)
     judged = np.unique(np.linspace(0, len(everyone) - 1, min(_JUDGED, len(everyone))).astype(np.int64))
@@ -155,7 +155,7 @@ def _view(lens: Embedding, sight: Sight, drawn: Charted, new: Coded | None) -> V
     }
     if new is not None:
         numbers |= _placed(lens, drawn, new, index, flat, k, float(numbers["nearest_limit"]))
-    words = _words(lens, sight, drawn, numbers)
+    words = _words(lens, subject, drawn, numbers)
     everything = images if new is None else joined([images, replace(new, splits=np.full(len(new), "placed"))])
     none = np.zeros(0, np.int64)
     html = page(
@@ -169,7 +169,7 @@ def _view(lens: Embedding, sight: Sight, drawn: Charted, new: Coded | None) -> V
         names=everything.names.tolist(),
         splits=everything.splits.tolist(),
         classes=drawn.classes,
-        title=f"{METHODS[chart.method]} of {len(images):,} images: {sight.title}",
+        title=f"{METHODS[chart.method]} of {len(images):,} images: {subject.title}",
         words=words,
         coloured=_coloured(images),
     )
@@ -212,7 +212,7 @@ def _placed(
     return found
 
 
-def _words(lens: Embedding, sight: Sight, drawn: Charted, numbers: dict[str, NDArray[Any]]) -> str:
+def _words(lens: Embedding, subject: Subject, drawn: Charted, numbers: dict[str, NDArray[Any]]) -> str:
     chart, k = drawn.chart, numbers["nearest"].shape[1]
     of = [_SPLITS[part] for part in {*drawn.images.splits.tolist()} & {*_SPLITS}]
     said = (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses.filters.layers import Layer
 from pellucid.lenses.filters.search import Excited
 from pellucid.lenses.filters.tiles import Page, Pixels, coloured, montage, signed, thumb
@@ -49,7 +49,7 @@ class Weights:
 
 
 def main_page(
-    sight: Sight,
+    subject: Subject,
     weights: Weights | None,
     maps: Mapping[str, Sequence[NDArray[np.float32]]],
     layers: Sequence[Layer],
@@ -63,7 +63,7 @@ def main_page(
     """The three panels below one another.
 
     Args:
-        sight: what is looked at.
+        subject: what is looked at.
         weights: of the first layer, if it sees pixels.
         maps: by layer, one array an image, (F, h, w) or (F,).
         layers: of which there are maps.
@@ -75,21 +75,21 @@ def main_page(
         count: images that were searched.
     """
     page = Page(_WIDE)
-    page.write(sight.title, 0, 0.14, 8.5, weight="bold")
+    page.write(subject.title, 0, 0.14, 8.5, weight="bold")
     letter = iter("abc")
     if weights is not None:
         _weights(page, weights, shown, next(letter))
     own = {name: found[0] for name, found in maps.items()}
-    _maps(page, sight.name(0), image, own, layers, shown, f"{next(letter)}  ")
+    _maps(page, subject.name(0), image, own, layers, shown, f"{next(letter)}  ")
     places = max((one.score.shape[1] for one in excited), default=0)
     _heading(page, f"{next(letter)}  what excites a filter most: the {places} strongest places in {_images(count)}")
     for one, words in zip(excited, told, strict=True):
-        _patches(page, sight, one, cut, shown, words)
+        _patches(page, subject, one, cut, shown, words)
     return page
 
 
 def maps_page(
-    sight: Sight,
+    subject: Subject,
     maps: Mapping[str, Sequence[NDArray[np.float32]]],
     layers: Sequence[Layer],
     images: Sequence[Tensor],
@@ -99,12 +99,12 @@ def maps_page(
     page = Page(_WIDE)
     for place, image in enumerate(images):
         own = {name: found[place] for name, found in maps.items()}
-        _maps(page, sight.name(place), image, own, layers, shown)
+        _maps(page, subject.name(place), image, own, layers, shown)
     return page
 
 
 def images_page(
-    sight: Sight,
+    subject: Subject,
     excited: Sequence[Excited],
     images: Mapping[int, Tensor],
     names: Sequence[str],
@@ -135,7 +135,7 @@ def images_page(
                 pixels = _framed(images[place], [one.box[filter, rank].tolist() for rank in own])
                 left, share = start + _NUMBER + column * side, side * 0.94 / max(pixels.shape[:2])
                 page.place(pixels, left, top, share * pixels.shape[1])
-                label = sight.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
+                label = subject.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
                 page.write(f"{label}: {one.score[filter, own[0]]:.3g}", left, top - 0.01, 4.2)
             page.bottom = max(page.bottom, top + side * 0.94)
     return page
@@ -209,7 +209,7 @@ def _maps(
 
 def _patches(
     page: Page,
-    sight: Sight,
+    subject: Subject,
     one: Excited,
     cut: Mapping[tuple[str, int, int], Pixels],
     shown: int,

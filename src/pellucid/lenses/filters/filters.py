@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses._images import stacked
 from pellucid.lenses.filters.figure import Weights, images_page, main_page, maps_page, png
 from pellucid.lenses.filters.layers import Layer, chosen, first_layer, weights
@@ -41,7 +41,7 @@ class Filters(Lens):
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 2, bias=False))
     >>> _ = model[0].weight.data.copy_(torch.tensor([[[[1.0, -1], [1, -1]]]]))  # bright on the left, dark on the right
     >>> image = torch.zeros(1, 6, 6); image[0, :, :3] = 1
-    >>> view = Filters(top=1).look(Sight(model=model, images=image[None]))
+    >>> view = Filters(top=1).look(Subject(model=model, images=image[None]))
     >>> view["score/0"].tolist(), view["box/0"][0, 0].tolist()
     ([[2.0]], [0, 2, 2, 4])
     """
@@ -65,21 +65,21 @@ class Filters(Lens):
             raise UsageError(f"split={self.split!r}: is not known; choose train, val, test or named.")
 
     @torch.no_grad()
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError(
                 "lens='filters': needs a model and at least one image; name an image file, or look at a run."
             )
-        readers = Readers(sight.model, sight.device)
-        first = sight.images[0]
+        readers = Readers(subject.model, subject.device)
+        first = subject.images[0]
         reader = readers.of(first.shape)
         layers = chosen(reader.layers, self.layer, _DEPTHS)
-        sight.note(f"layers: {', '.join(layer.name for layer in layers)}, of {len(reader.layers)} with filters")
-        start = self._weights(sight, first)
-        images, maps = self._maps(sight, readers, layers)
+        subject.note(f"layers: {', '.join(layer.name for layer in layers)}, of {len(reader.layers)} with filters")
+        start = self._weights(subject, first)
+        images, maps = self._maps(subject, readers, layers)
         looked = _looked(layers, [layer for layer in layers if _is_local(reader.fields(layer), first)])
-        count, batches = searched(sight, self.split, self.limit)
-        excited, names, labels = search(sight, readers, looked, self.top, count, batches)
+        count, batches = searched(subject, self.split, self.limit)
+        excited, names, labels = search(subject, readers, looked, self.top, count, batches)
         wanted = {
             int(place)
             for one in excited
@@ -90,44 +90,44 @@ class Filters(Lens):
         kept = _collected(batches, wanted)
         cut = self._cut(readers, excited, kept)
         told = [_field(readers, one, first) for one in excited]
-        page = main_page(sight, start, maps, layers, images[0], excited, cut, self.filters, told, len(names))
-        files = {"filters_images.png": png(images_page(sight, excited, kept, names, labels, min(8, self.filters)))}
+        page = main_page(subject, start, maps, layers, images[0], excited, cut, self.filters, told, len(names))
+        files = {"filters_images.png": png(images_page(subject, excited, kept, names, labels, min(8, self.filters)))}
         if len(images) > 1:
-            files["filters_maps.png"] = png(maps_page(sight, maps, layers, images, self.filters))
-        numbers, axes = _numbers(sight, start, maps, excited, names, labels, len(images))
-        words = _words(sight, start, layers, excited, labels, told, self.split, len(names))
+            files["filters_maps.png"] = png(maps_page(subject, maps, layers, images, self.filters))
+        numbers, axes = _numbers(subject, start, maps, excited, names, labels, len(images))
+        words = _words(subject, start, layers, excited, labels, told, self.split, len(names))
         return View(page.drawn(), numbers, words, axes, files)
 
-    def _weights(self, sight: Sight, image: Tensor) -> Weights | None:
+    def _weights(self, subject: Subject, image: Tensor) -> Weights | None:
         """The first layer's filters, before training where the start can be had, and after, where there was a training."""
-        model = sight.model
+        model = subject.model
         assert model is not None
-        name = first_layer(model, image.to(sight.device))
+        name = first_layer(model, image.to(subject.device))
         if name is None:
-            sight.note("no first layer sees pixels: there are no weights to be drawn as pictures")
+            subject.note("no first layer sees pixels: there are no weights to be drawn as pictures")
             return None
         own = weights(model, name, image)
         order = own.flatten(1).norm(dim=1).argsort(descending=True, stable=True).tolist()
-        if sight.batches is None or sight.untrained is None:
+        if subject.batches is None or subject.untrained is None:
             return Weights(name, None, own, "", order)
-        if not sight.history:  # a training that has not begun
-            return Weights(name, own, None, f"seed {sight.seed}", order)
-        before = weights(sight.untrained(seed=sight.seed), name, image)
-        return Weights(name, before, own, f"the run's own start, seed {sight.seed}", order)
+        if not subject.history:  # a training that has not begun
+            return Weights(name, own, None, f"seed {subject.seed}", order)
+        before = weights(subject.untrained(seed=subject.seed), name, image)
+        return Weights(name, before, own, f"the run's own start, seed {subject.seed}", order)
 
     def _maps(
-        self, sight: Sight, readers: Readers, layers: Sequence[Layer]
+        self, subject: Subject, readers: Readers, layers: Sequence[Layer]
     ) -> tuple[list[Tensor], dict[str, list[NDArray[np.float32]]]]:
         """Some images, and what each layer answers to them."""
-        assert sight.images is not None
+        assert subject.images is not None
         bytes_each = 4 * sum(int(np.prod(layer.shape)) for layer in layers)
-        count = sight.room(4 * bytes_each, most=min(_DRAWN, len(sight.images)))
-        if count < len(sight.images):
-            sight.note(f"feature maps of the first {count} of {len(sight.images)} images are kept")
-        images = [sight.images[place] for place in range(count)]
+        count = subject.room(4 * bytes_each, most=min(_DRAWN, len(subject.images)))
+        if count < len(subject.images):
+            subject.note(f"feature maps of the first {count} of {len(subject.images)} images are kept")
+        images = [subject.images[place] for place in range(count)]
         maps: dict[str, list[NDArray[np.float32]]] = {layer.name: [] for layer in layers}
-        for image in sight.progress(images, "reading feature maps"):
-            found = readers.of(image.shape).read(image[None].to(sight.device), list(maps))
+        for image in subject.progress(images, "reading feature maps"):
+            found = readers.of(image.shape).read(image[None].to(subject.device), list(maps))
             for name, (_, after) in found.items():
                 maps[name].append(after[0].float().cpu().numpy())
         return images, maps
@@ -199,7 +199,7 @@ def _field(readers: Readers, one: Excited, image: Tensor) -> str:
 
 
 def _numbers(
-    sight: Sight,
+    subject: Subject,
     start: Weights | None,
     maps: Mapping[str, list[NDArray[np.float32]]],
     excited: Sequence[Excited],
@@ -231,7 +231,7 @@ def _numbers(
             axes[f"{part}/{one.layer.name}"] = ("filter", "rank", "top left bottom right")[: values.ndim]
         numbers[f"order/{one.layer.name}"], axes[f"order/{one.layer.name}"] = one.order(), ("shown",)
     numbers |= {
-        "names": np.array([sight.name(place) for place in range(count)], np.str_),
+        "names": np.array([subject.name(place) for place in range(count)], np.str_),
         "searched_name": np.array(names, np.str_),
         "searched_label": np.array(labels, np.int64),
     }
@@ -240,7 +240,7 @@ def _numbers(
 
 
 def _words(
-    sight: Sight,
+    subject: Subject,
     start: Weights | None,
     layers: Sequence[Layer],
     excited: Sequence[Excited],
@@ -261,7 +261,7 @@ def _words(
         said.append(f"The first layer is {start.layer}; of a ready model there is no start to compare with.")
     kind = "Feature maps" if layers[0].is_map else "Answers"
     said.append(f"{kind} of {', '.join(layer.name for layer in layers)}.")
-    of = "images" if sight.batches is None or split == "named" else f"{split} images"
+    of = "images" if subject.batches is None or split == "named" else f"{split} images"
     one = excited[-1]
     said.append(f"Searched {count:,} {of} for {', '.join(each.layer.name for each in excited)} (the last: {told[-1]}).")
     pure = _purest(one, labels)
@@ -269,7 +269,7 @@ def _words(
         filter, label, same, among = pure
         said.append(
             f"Filter {filter} of {one.layer.name} speaks for one class most: {same} of its {among} strongest images "
-            f"are of {sight.label(label)}."
+            f"are of {subject.label(label)}."
         )
     return " ".join(said)
 

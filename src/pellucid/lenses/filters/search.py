@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import Known
 from pellucid.lenses.filters.layers import Layer, Reader
 
@@ -59,22 +59,22 @@ class Readers:
 
 
 def searched(
-    sight: Sight, split: str, limit: int | None
+    subject: Subject, split: str, limit: int | None
 ) -> tuple[int, Callable[[], Iterator[tuple[Tensor, Any, Any]]]]:
     """How many images are searched, and batches of them: images (B, C, H, W), names and labels (or None), in one order."""
-    assert sight.images is not None and len(sight.images)
-    images, size = sight.images, sight.room(_ACTIVATIONS * 4 * sight.images[0].numel(), most=128)
-    if split == "named" or sight.batches is None:
+    assert subject.images is not None and len(subject.images)
+    images, size = subject.images, subject.room(_ACTIVATIONS * 4 * subject.images[0].numel(), most=128)
+    if split == "named" or subject.batches is None:
         count = len(images) if limit is None else min(limit, len(images))
         places = np.unique(np.linspace(0, len(images) - 1, count).round().astype(int)).tolist()
 
         def given() -> Iterator[tuple[Tensor, Any, Any]]:
             for place in places:
-                yield images[place][None], [sight.name(place)], None
+                yield images[place][None], [subject.name(place)], None
 
         return len(places), given
-    batches = sight.batches
-    count = sight.counts.get(split, 0) if limit is None else min(limit, sight.counts.get(split, 0))
+    batches = subject.batches
+    count = subject.counts.get(split, 0) if limit is None else min(limit, subject.counts.get(split, 0))
 
     def own() -> Iterator[tuple[Tensor, Any, Any]]:
         for batch in batches(split, size, limit):
@@ -85,7 +85,7 @@ def searched(
 
 @torch.no_grad()
 def search(
-    sight: Sight,
+    subject: Subject,
     readers: Readers,
     layers: Sequence[Layer],
     top: int,
@@ -100,9 +100,9 @@ def search(
     found: dict[str, dict[str, Tensor]] = {layer.name: {} for layer in layers}
     names: list[str] = []
     labels: list[int] = []
-    for images, called, known in sight.progress(Known(batches(), count), "searching"):
+    for images, called, known in subject.progress(Known(batches(), count), "searching"):
         reader = readers.of(images.shape[1:])
-        answers = reader.read(images.to(sight.device), [layer.name for layer in layers])
+        answers = reader.read(images.to(subject.device), [layer.name for layer in layers])
         for layer in layers:
             whole = answers[layer.name][0].float()
             if not layer.is_map:

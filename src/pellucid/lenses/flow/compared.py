@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._contract import Sight, View
+from pellucid.lenses._contract import Subject, View
 from pellucid.lenses.flow import compared_figure
 from pellucid.lenses.flow.moments import Question
 from pellucid.lenses.flow.rules import named, reading
@@ -21,11 +21,11 @@ from pellucid.lenses.flow.variants import Variant, variations
 __all__ = ["view"]
 
 
-def view(sight: Sight, asked: Question, words: Sequence[str], steps: int) -> View:
+def view(subject: Subject, asked: Question, words: Sequence[str], steps: int) -> View:
     """Every combination, measured at its start, and trained for some steps where a training is at hand."""
-    options = variations(sight, words)
+    options = variations(subject, words)
     combinations = [dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())]
-    found = [_variant(sight, asked, chosen, steps) for chosen in sight.progress(combinations, "variants")]
+    found = [_variant(subject, asked, chosen, steps) for chosen in subject.progress(combinations, "variants")]
     layers = max(len(one.profile.names) for one in found)
     longest = max(found, key=lambda one: len(one.profile.names)).profile
 
@@ -57,16 +57,16 @@ def view(sight: Sight, asked: Question, words: Sequence[str], steps: int) -> Vie
             [np.pad(one.losses, (0, taken - len(one.losses)), constant_values=np.nan) for one in found]
         )
         axes["training_loss"] = ("variant", "step")
-    figure = compared_figure.figure(sight, found, options, asked)
+    figure = compared_figure.figure(subject, found, options, asked)
     return View(figure, numbers, _words(found, taken, asked), axes, {"flow.csv": _table(found, options)})
 
 
-def _variant(sight: Sight, asked: Question, options: Mapping[str, Any], steps: int) -> Variant:
-    assert sight.untrained is not None
-    profile = asked.of(sight.untrained(seed=sight.seed, **options))
+def _variant(subject: Subject, asked: Question, options: Mapping[str, Any], steps: int) -> Variant:
+    assert subject.untrained is not None
+    profile = asked.of(subject.untrained(seed=subject.seed, **options))
     losses: list[float] = []
-    if sight.trial is not None and steps and not sight.history:
-        trial = sight.trial(**options)
+    if subject.trial is not None and steps and not subject.history:
+        trial = subject.trial(**options)
         for step in range(steps):
             losses.append(trial.step(trial.rate * min(1.0, (step + 1) / max(1.0, steps / 4))))
             if not np.isfinite(losses[-1]):

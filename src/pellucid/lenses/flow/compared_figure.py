@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses.flow.figure import plain, values
 from pellucid.lenses.flow.moments import Question
 from pellucid.lenses.flow.rules import named
@@ -27,7 +27,7 @@ _LINES = ("-", "--", ":", "-.")
 _LEAST = 1e-14  # smaller gradients are drawn at the border
 
 
-def figure(sight: Sight, found: Sequence[Variant], options: Mapping[str, Sequence[Any]], asked: Question) -> Figure:
+def figure(subject: Subject, found: Sequence[Variant], options: Mapping[str, Sequence[Any]], asked: Question) -> Figure:
     """Panels by the options: columns of one, colours of another, rows of all the rest; below, the loss over the steps."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -71,7 +71,7 @@ def figure(sight: Sight, found: Sequence[Variant], options: Mapping[str, Sequenc
     figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
     ratio = "in the corners: the first hidden layer's gradient over the last one's"
     ratio = ratio if len(columns) > 2 else f"\n{ratio}"
-    figure.suptitle(f"{sight.title}, untrained, {asked.images:,} images; {ratio}", fontsize=9.5)
+    figure.suptitle(f"{subject.title}, untrained, {asked.images:,} images; {ratio}", fontsize=9.5)
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses.flow.moments import Moment, Question
 from pellucid.lenses.flow.rules import FAST
 
@@ -24,7 +24,7 @@ _LONGEST = 16  # letters of one
 _LINEAR = 12  # times that sizes may differ to be drawn on a linear axis
 
 
-def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
+def figure(subject: Subject, moments: Sequence[Moment], asked: Question) -> Figure:
     """Activations, gradients, units without a gradient, and how fast the weights change, each by layer."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -69,7 +69,7 @@ def figure(sight: Sight, moments: Sequence[Moment], asked: Question) -> Figure:
     for axes in (silent, weights):
         ticks(axes, names)
     figure.legend(*forth.get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8, ncols=3)
-    figure.suptitle(f"{sight.title or 'model'}: {asked.images:,} images", fontsize=10.5)
+    figure.suptitle(f"{subject.title or 'model'}: {asked.images:,} images", fontsize=10.5)
     return figure
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses.flow import compared, figure
 from pellucid.lenses.flow.moments import Moment, Question, followed, question
 from pellucid.lenses.flow.rules import help_for, reading, told
@@ -31,7 +31,7 @@ class Flow(Lens):
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-    >>> view = Flow().look(Sight(model=net, images=torch.rand(5, 1, 2, 2)))
+    >>> view = Flow().look(Subject(model=net, images=torch.rand(5, 1, 2, 2)))
     >>> view.axes["gradient"], view["gradient"].shape, view["layer"].tolist()
     (('moment', 'layer'), (1, 2), ['1', '3'])
     """
@@ -52,11 +52,11 @@ class Flow(Lens):
             if value < least:
                 raise UsageError(f"{name}={value}: must be at least {least}; give another.")
 
-    def look(self, sight: Sight) -> View:
-        asked = question(sight, self.limit)
+    def look(self, subject: Subject) -> View:
+        asked = question(subject, self.limit)
         if self.compare:
-            return compared.view(sight, asked, self.compare, self.steps)
-        moments, losses = self._moments(sight, asked)
+            return compared.view(subject, asked, self.compare, self.steps)
+        moments, losses = self._moments(subject, asked)
         names = moments[0].profile.names
         if not names:
             raise UsageError(
@@ -83,21 +83,21 @@ class Flow(Lens):
             numbers["update"] = np.stack([none if one.update is None else one.update for one in moments])
             numbers["training_loss"] = losses
             axes |= {"step": ("moment",), "update": ("moment", "layer"), "training_loss": ("step",)}
-        return View(figure.figure(sight, moments, asked), numbers, _words(moments, asked), axes)
+        return View(figure.figure(subject, moments, asked), numbers, _words(moments, asked), axes)
 
-    def _moments(self, sight: Sight, asked: Question) -> tuple[Sequence[Moment], NDArray[np.float64]]:
-        assert sight.model is not None
-        if sight.trial is not None and self.steps and not sight.history:
-            trial = sight.trial()
-            course = followed(trial, self.steps, self.moments, asked, sight.progress)
-            sight.note(f"{len(course.losses)} steps, the learning rate rising to {trial.rate:g}.")
+    def _moments(self, subject: Subject, asked: Question) -> tuple[Sequence[Moment], NDArray[np.float64]]:
+        assert subject.model is not None
+        if subject.trial is not None and self.steps and not subject.history:
+            trial = subject.trial()
+            course = followed(trial, self.steps, self.moments, asked, subject.progress)
+            subject.note(f"{len(course.losses)} steps, the learning rate rising to {trial.rate:g}.")
             return course.moments, course.losses
-        if sight.trial is not None and not sight.history:
-            return [Moment("untrained", 0, asked.of(sight.model))], np.zeros(0)
-        found = [Moment("as it is", None, asked.of(sight.model))]
-        if sight.untrained is not None:
-            name = "trained" if sight.history else "as it is"
-            fresh = asked.of(sight.untrained(seed=sight.seed))
+        if subject.trial is not None and not subject.history:
+            return [Moment("untrained", 0, asked.of(subject.model))], np.zeros(0)
+        found = [Moment("as it is", None, asked.of(subject.model))]
+        if subject.untrained is not None:
+            name = "trained" if subject.history else "as it is"
+            fresh = asked.of(subject.untrained(seed=subject.seed))
             found = [Moment("untrained", None, fresh), Moment(name, None, found[0].profile)]
         return found, np.zeros(0)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Labelled, Sight, Trial
+from pellucid.lenses._contract import Labelled, Subject, Trial
 from pellucid.lenses.flow.sizes import Profile, measured, prepared
 
 __all__ = ["Course", "Moment", "Question", "followed", "question"]
@@ -67,32 +67,32 @@ class Question:
             return measured(prepared(copy.deepcopy(model)), self.batches, self.loss, self.seed)
 
 
-def question(sight: Sight, limit: int) -> Question:
+def question(subject: Subject, limit: int) -> Question:
     """Training images with the task's loss, or images alone with the cross-entropy of classes that are drawn.
 
     Raises:
         UsageError: there is no model, no image, or nothing that could be a loss.
     """
-    if sight.model is None:
+    if subject.model is None:
         raise UsageError("lens='flow': needs a model; look at a run, a task or a torch model.")
-    if sight.batches is not None and sight.loss is not None:
-        [first] = [batch for _, batch in zip(range(1), sight.batches("train", _PROBED, _PROBED), strict=False)]
-        size = sight.room(_bytes(sight.model, first, sight.loss), _PROBED, limit)
-        batches = list(sight.batches("train", size, limit))
+    if subject.batches is not None and subject.loss is not None:
+        [first] = [batch for _, batch in zip(range(1), subject.batches("train", _PROBED, _PROBED), strict=False)]
+        size = subject.room(_bytes(subject.model, first, subject.loss), _PROBED, limit)
+        batches = list(subject.batches("train", size, limit))
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches.pop()  # a batch of one has no statistics of its own
-        return Question(batches, sight.loss, False, sight.seed)
-    if sight.images is None or not len(sight.images):
+        return Question(batches, subject.loss, False, subject.seed)
+    if subject.images is None or not len(subject.images):
         raise UsageError("lens='flow': needs images to send through the model; name some, or look at a run or a task.")
     with torch.no_grad():
-        shares = sight.probabilities(sight.model(sight.images[0][None].to(sight.device)))
+        shares = subject.probabilities(subject.model(subject.images[0][None].to(subject.device)))
     if shares is None:
         raise UsageError("lens='flow': needs a loss, and this model's answer is no vector of classes; look at a run.")
-    groups = list(_grouped(sight, shares.shape[1], min(limit, len(sight.images))))
+    groups = list(_grouped(subject, shares.shape[1], min(limit, len(subject.images))))
     probe = _cut(groups[0], 0, _PROBED)
-    size = sight.room(_bytes(sight.model, probe, _drawn), _PROBED, limit)
+    size = subject.room(_bytes(subject.model, probe, _drawn), _PROBED, limit)
     parts = [_cut(group, at, size) for group in groups for at in range(0, len(group), size)]
-    return Question(parts, _drawn, True, sight.seed)
+    return Question(parts, _drawn, True, subject.seed)
 
 
 def followed(trial: Trial, steps: int, moments: int, asked: Question, track: Callable[..., Any]) -> Course:
@@ -171,17 +171,17 @@ def _drawn(model: nn.Module, batch: Labelled) -> Tensor:
     return F.cross_entropy(model(batch.images).float(), batch.target)
 
 
-def _grouped(sight: Sight, classes: int, count: int) -> Iterator[Labelled]:
+def _grouped(subject: Subject, classes: int, count: int) -> Iterator[Labelled]:
     """Images of one size together, each with a class that is drawn."""
-    assert sight.images is not None
-    drawn = torch.randint(classes, (count,), generator=torch.Generator().manual_seed(sight.seed))
+    assert subject.images is not None
+    drawn = torch.randint(classes, (count,), generator=torch.Generator().manual_seed(subject.seed))
     groups: dict[tuple[int, ...], list[int]] = {}
     for place in range(count):
-        groups.setdefault(tuple(sight.images[place].shape), []).append(place)
+        groups.setdefault(tuple(subject.images[place].shape), []).append(place)
     for places in groups.values():
-        images = torch.stack([sight.images[place] for place in places]).to(sight.device)  # (B, C, H, W)
+        images = torch.stack([subject.images[place] for place in places]).to(subject.device)  # (B, C, H, W)
         index = torch.tensor(places)
-        yield Labelled(images, None, [sight.name(place) for place in places], index, drawn[index].to(sight.device))
+        yield Labelled(images, None, [subject.name(place) for place in places], index, drawn[index].to(subject.device))
 
 
 def _cut(batch: Labelled, start: int, count: int) -> Labelled:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses.flow.rules import Reading
 from pellucid.lenses.flow.sizes import Profile
 
@@ -65,27 +65,27 @@ def said(option: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{option.replace('_', ' ')} {value:g}"
 
 
-def variations(sight: Sight, words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def variations(subject: Subject, words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """Options and the values to try: of "all" those known that the model has, else those named, each with its own values or the known.
 
     Raises:
         UsageError: a word that says no values, too few or too many variants, or a model without the options.
         UnknownNameError: an option that the model does not have.
     """
-    if sight.untrained is None:
+    if subject.untrained is None:
         raise UsageError("compare: needs a model that can be built anew; look at a run or a task.")
     found: dict[str, tuple[Any, ...]] = {}
     for word in words:
         option, _, listed = word.partition("=")
         option = option.replace("-", "_")
         if option == "all" and not listed:
-            found |= {name: values for name, values in KNOWN.items() if _has(sight, name, values)}
+            found |= {name: values for name, values in KNOWN.items() if _has(subject, name, values)}
             continue
         if not listed and option not in KNOWN:
             raise UsageError(f"compare={word!r}: says no values to compare; give e.g. {option}=1,2.")
         values = tuple(_value(one) for one in listed.split(",")) if listed else KNOWN[option]
         for value in values:
-            sight.untrained(seed=sight.seed, **{option: value})  # says what is wrong with it
+            subject.untrained(seed=subject.seed, **{option: value})  # says what is wrong with it
         found[option] = values
     count = int(np.prod([len(values) for values in found.values()])) if found else 0
     if count < 2:
@@ -100,12 +100,12 @@ def variations(sight: Sight, words: Sequence[str]) -> dict[str, tuple[Any, ...]]
     return found
 
 
-def _has(sight: Sight, option: str, values: Sequence[Any]) -> bool:
+def _has(subject: Subject, option: str, values: Sequence[Any]) -> bool:
     """Whether the model has an option of these values."""
-    assert sight.untrained is not None
+    assert subject.untrained is not None
     try:
         for value in values:
-            sight.untrained(seed=sight.seed, **{option: value})
+            subject.untrained(seed=subject.seed, **{option: value})
     except (UnknownNameError, UsageError):
         return False
     return True

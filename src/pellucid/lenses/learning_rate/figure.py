@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses.learning_rate.range import Told
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["figure", "short"]
 _LOSS, _GOOD, _BEST, _OWN, _WORST = "#4a6fa5", "#e4efe2", "#2a7f4f", "#8e5ba6", "#c23b22"
 
 
-def figure(sight: Sight, found: Told, own: float) -> Figure:
+def figure(subject: Subject, found: Told, own: float) -> Figure:
     """Each step's loss, the smoothed one, the range in which it falls, the suggestion, and the recipe's own rate."""
     from matplotlib.figure import Figure
 
@@ -44,7 +44,7 @@ def figure(sight: Sight, found: Told, own: float) -> Figure:
         axes.axvline(found.diverged, color=_WORST, lw=1.3, ls=":", label=f"diverged: {short(found.diverged)}")
     axes.set_xlabel("learning rate of the step (logarithmic)", fontsize=9)
     axes.set_ylabel("loss of the next training batch", fontsize=9)
-    axes.set_title(sight.title or "learning-rate range test", fontsize=9.5, parse_math=False)
+    axes.set_title(subject.title or "learning-rate range test", fontsize=9.5, parse_math=False)
     _plain(axes)
     drawing.legend(loc="outside right upper", fontsize=7.5, frameon=False)
     return drawing

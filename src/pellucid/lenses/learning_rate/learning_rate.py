@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, Trial, View
+from pellucid.lenses._contract import Lens, Subject, Trial, View
 from pellucid.lenses.learning_rate.figure import figure, short
 from pellucid.lenses.learning_rate.range import Running, Told, limit, told
 
@@ -34,7 +34,7 @@ class LearningRate(Lens):
     >>> def step(rate):  # gradient descent on x²/2: it converges up to a rate of 2
     ...     loss = x[0] ** 2 / 2; x[0] -= rate * x[0]; return loss
     >>> trial = Trial(nn.Identity(), rate=0.1, steps=100, step=step)
-    >>> view = LearningRate(lowest_rate=0.001, highest_rate=50, steps=61, averaging=0).look(Sight(trial=lambda: trial))
+    >>> view = LearningRate(lowest_rate=0.001, highest_rate=50, steps=61, averaging=0).look(Subject(trial=lambda: trial))
     >>> round(float(view["lowest_at"]), 2), round(float(view["diverged_at"]), 2)
     (1.95, 11.82)
 
@@ -67,18 +67,18 @@ class LearningRate(Lens):
         if not self.diverged > 1:
             raise UsageError(f"diverged={self.diverged:g}: must be above 1; give e.g. 4.")
 
-    def look(self, sight: Sight) -> View:
-        if sight.trial is None:
+    def look(self, subject: Subject) -> View:
+        if subject.trial is None:
             raise UsageError(
                 "lens='learning_rate': needs a training that can begin; name a task with --data and --model, or a run."
             )
-        trial = sight.trial()
+        trial = subject.trial()
         if len(trial.players) > 1:
             raise UsageError(
                 f"lens='learning_rate': the players {' and '.join(trial.players)} are trained against each other, and a loss "
                 "that one's gain raises tells no good rate; train for a few epochs and look at curves."
             )
-        found = self._tested(sight, trial)
+        found = self._tested(subject, trial)
         numbers = {
             "rate": found.rates,
             "loss": np.where(np.isfinite(found.losses), found.losses, np.nan),  # `diverged_at` tells of the others
@@ -92,18 +92,18 @@ class LearningRate(Lens):
             "recipe_rate": np.array(trial.rate),
         }
         axes = dict.fromkeys(_PER_STEP, ("step",))
-        return View(figure(sight, found, trial.rate), numbers, self._words(found, trial.rate), axes)
+        return View(figure(subject, found, trial.rate), numbers, self._words(found, trial.rate), axes)
 
-    def _tested(self, sight: Sight, trial: Trial) -> Told:
+    def _tested(self, subject: Subject, trial: Trial) -> Told:
         """The steps, each with a higher rate than the one before."""
         rates = np.geomspace(self.lowest_rate, self.highest_rate, self.steps)
-        sight.note(f"{self.steps} steps of the training of {sight.title or 'the model'}, of a copy of its model")
+        subject.note(f"{self.steps} steps of the training of {subject.title or 'the model'}, of a copy of its model")
         losses: list[float] = []
         mean = Running(self.averaging)
         before = best = math.inf
         ended = False
         # a step tells the loss before it: the effect of a rate is seen in the step after
-        for place in sight.progress(range(len(rates) + 1), "raising the learning rate"):
+        for place in subject.progress(range(len(rates) + 1), "raising the learning rate"):
             loss = trial.step(float(rates[min(place, len(rates) - 1)]))
             if place == 0:
                 before = loss

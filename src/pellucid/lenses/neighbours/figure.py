@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.lenses._codes import Coded
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ class Pair:
 
 
 def figure(
-    sight: Sight,
+    subject: Subject,
     asked: Coded,
     searched: Coded,
     near: NDArray[np.int64],
@@ -55,13 +55,13 @@ def figure(
     axes = drawing.add_axes((0, 0, 1, 1))
     for i in range(rows):
         label = int(asked.labels[i])
-        title = _clip(str(asked.names[i])) + (f"\n→ {sight.label(label, 14)}" if label >= 0 else "")
+        title = _clip(str(asked.names[i])) + (f"\n→ {subject.label(label, 14)}" if label >= 0 else "")
         _image(axes, 0, i * _CELL, asked.thumbs[i], title, _ASKED)
         for j in range(k):
             other = int(near[i, j])
             unknown = not searched.truth or label < 0  # two answers of a model that differ are no mistake
             agreed = _PLAIN if unknown else _SAME if searched.labels[other] == label else _OTHER
-            title = f"{_about(sight, searched, other)}\n{distance[i, j]:.3g}"
+            title = f"{_about(subject, searched, other)}\n{distance[i, j]:.3g}"
             _image(axes, j + 1, i * _CELL, searched.thumbs[other], title, agreed)
     if shown:
         across = "across splits" if len(np.unique(searched.splits)) > 1 else "among them"
@@ -72,7 +72,7 @@ def figure(
         y = rows * _CELL + 0.3 + row * _CELL
         told = f"{pair.distance:.2g}, {100 * pair.pixels:.1f} %", _clip(str(searched.names[pair.second]))
         for x, other, line in zip((column, column + 1), (pair.first, pair.second), told, strict=True):
-            _image(axes, x, y, searched.thumbs[other], f"{_about(sight, searched, other)}\n{line}", _DUPLICATE)
+            _image(axes, x, y, searched.thumbs[other], f"{_about(subject, searched, other)}\n{line}", _DUPLICATE)
     axes.set(xlim=(0, columns), ylim=(tall, 0))
     axes.set_axis_off()
     return drawing
@@ -90,9 +90,9 @@ def _image(axes: Axes, x: float, y: float, thumb: NDArray[np.uint8], title: str,
               linespacing=1.1)  # fmt: skip
 
 
-def _about(sight: Sight, searched: Coded, place: int) -> str:
+def _about(subject: Subject, searched: Coded, place: int) -> str:
     label = int(searched.labels[place])
-    words = [_SHORT.get(str(searched.splits[place]), ""), sight.label(label, 14) if label >= 0 else ""]
+    words = [_SHORT.get(str(searched.splits[place]), ""), subject.label(label, 14) if label >= 0 else ""]
     return " ".join(filter(None, words)) or _clip(str(searched.names[place]))
 
 

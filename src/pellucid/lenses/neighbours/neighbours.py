@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded, chosen_layer, joined, of_images, of_split
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses._index import Index
 from pellucid.lenses.neighbours.figure import Pair, figure
 
@@ -53,7 +53,7 @@ class Neighbours(Lens):
 
     >>> import torch
     >>> images = torch.stack([torch.full((1, 4, 4), x) for x in (0.1, 0.2, 0.9)])
-    >>> view = Neighbours(k=1, layer="0").look(Sight(model=torch.nn.Sequential(torch.nn.Flatten()), images=images))
+    >>> view = Neighbours(k=1, layer="0").look(Subject(model=torch.nn.Sequential(torch.nn.Flatten()), images=images))
     >>> view["neighbour"].tolist(), view["distance"].round(1).tolist()
     ([[1], [0], [1]], [[0.4], [0.4], [2.8]])
     """
@@ -75,47 +75,47 @@ class Neighbours(Lens):
         if not 0 <= self.duplicate <= 1:
             raise UsageError(f"duplicate={self.duplicate:g}: must be a share in [0, 1]; give another.")
 
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError("lens='neighbours': needs a model and images; name images, or a run with data.")
-        layer = chosen_layer(sight, sight.images[0], self.layer)
-        asked = of_images(sight, layer, _SIDES[1])
-        searched = self._searched(sight, asked, layer)
+        layer = chosen_layer(subject, subject.images[0], self.layer)
+        asked = of_images(subject, layer, _SIDES[1])
+        searched = self._searched(subject, asked, layer)
         if len(searched) < 2:
             raise UsageError(
                 f"images={len(searched)}: have no neighbours among themselves; give two or more, or look at a run."
             )
-        index = Index(searched.codes, sight.memory // 4)
-        sight.note(
+        index = Index(searched.codes, subject.memory // 4)
+        subject.note(
             f"neighbours among {len(searched):,} images: {index.kind}, which finds {index.recall(self.k):.1%} of them"
         )
-        own = _own(asked, searched, sight)
+        own = _own(asked, searched, subject)
         near, distance = index.search(asked.codes, self.k, own)
-        typical = _typical(searched, sight)
+        typical = _typical(searched, subject)
         pairs = _duplicates(searched, index, self.duplicate * typical)
-        numbers = _numbers(asked, searched, near, distance, pairs, sight) | {
+        numbers = _numbers(asked, searched, near, distance, pairs, subject) | {
             "typical": np.array(typical),
             "limit": np.array(self.duplicate * typical),
         }
-        words = _words(self, sight, asked, searched, near, distance, pairs, typical)
-        return View(figure(sight, asked, searched, near, distance, pairs), numbers, words, _AXES)
+        words = _words(self, subject, asked, searched, near, distance, pairs, typical)
+        return View(figure(subject, asked, searched, near, distance, pairs), numbers, words, _AXES)
 
-    def _searched(self, sight: Sight, asked: Coded, layer: str | None) -> Coded:
+    def _searched(self, subject: Subject, asked: Coded, layer: str | None) -> Coded:
         """The images among which neighbours are looked for: those of the run, else those that were named."""
-        assert sight.images is not None
-        if sight.batches is None:
+        assert subject.images is not None
+        if subject.batches is None:
             return asked
-        parts = [part for part in ("train", "val", "test") if sight.counts.get(part)]
-        total = sum(min(sight.counts[part], self.limit or sight.counts[part]) for part in parts)
+        parts = [part for part in ("train", "val", "test") if subject.counts.get(part)]
+        total = sum(min(subject.counts[part], self.limit or subject.counts[part]) for part in parts)
         planes = asked.thumbs.shape[3]
         # a quarter of the memory goes into thumbnails, of which the nearest are drawn
-        side = int(np.clip(np.sqrt(sight.memory / 4 / max(1, total) / planes), *_SIDES))
-        return joined([of_split(sight, part, layer, self.limit, side) for part in parts])
+        side = int(np.clip(np.sqrt(subject.memory / 4 / max(1, total) / planes), *_SIDES))
+        return joined([of_split(subject, part, layer, self.limit, side) for part in parts])
 
 
-def _own(asked: Coded, searched: Coded, sight: Sight) -> NDArray[np.int64]:
+def _own(asked: Coded, searched: Coded, subject: Subject) -> NDArray[np.int64]:
     """Where each image that was asked for stands among those that are searched, by name; -1: nowhere."""
-    if sight.batches is None:
+    if subject.batches is None:
         return np.arange(len(asked))
     places: dict[str, int] = {}
     for place, (name, split) in enumerate(zip(searched.names.tolist(), searched.splits.tolist(), strict=True)):
@@ -128,14 +128,14 @@ def _own(asked: Coded, searched: Coded, sight: Sight) -> NDArray[np.int64]:
     return np.where((found >= 0) & same, found, -1)
 
 
-def _typical(searched: Coded, sight: Sight) -> float:
+def _typical(searched: Coded, subject: Subject) -> float:
     """The median distance of an image to its nearest in its own split; images with a copy there do not count."""
     lengths = []
     for split in np.unique(searched.splits):
         codes = searched.codes[searched.splits == split]
         if len(codes) > 1:
             rows = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), 5_000)).astype(np.int64))
-            lengths.append(Index(codes, sight.memory // 4).search(codes[rows], 1, rows)[1][:, 0])
+            lengths.append(Index(codes, subject.memory // 4).search(codes[rows], 1, rows)[1][:, 0])
     whole = np.concatenate(lengths) if lengths else np.zeros(1)
     apart = whole[whole > 0]
     return float(np.median(apart)) if len(apart) else 0.0
@@ -166,7 +166,7 @@ def _numbers(
     near: NDArray[np.int64],
     distance: NDArray[np.float64],
     pairs: list[Pair],
-    sight: Sight,
+    subject: Subject,
 ) -> dict[str, NDArray[Any]]:
     both = np.array([[pair.first, pair.second] for pair in pairs], np.int64).reshape(-1, 2)
     return {
@@ -187,13 +187,13 @@ def _numbers(
         "searched_split": searched.splits,
         "searched_place": searched.places,
         "searched_label": searched.labels,
-        "classes": np.array(sight.classes, np.str_),
+        "classes": np.array(subject.classes, np.str_),
     }
 
 
 def _words(
     lens: Neighbours,
-    sight: Sight,
+    subject: Subject,
     asked: Coded,
     searched: Coded,
     near: NDArray[np.int64],
@@ -202,7 +202,7 @@ def _words(
     typical: float,
 ) -> str:
     first = int(near[0, 0])
-    label = f" ({sight.label(int(searched.labels[first]))})" if searched.labels[first] >= 0 else ""
+    label = f" ({subject.label(int(searched.labels[first]))})" if searched.labels[first] >= 0 else ""
     place = "" if searched.splits[first] == "given" else f" of {searched.splits[first]}"
     where = "the model's own codes" if searched.where == "encode" else searched.where
     said = (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses._windows import Ints
 from pellucid.lenses.occlusion.incremental import Incremental, Part
 
@@ -23,7 +23,7 @@ _MOST = 96  # covered images at a time
 
 
 def outputs(
-    sight: Sight,
+    subject: Subject,
     image: Tensor,
     cover: Tensor,
     tops: Sequence[int],
@@ -35,7 +35,7 @@ def outputs(
     """The number of batches and the batches themselves, each with the model's output for its places.
 
     Args:
-        sight: the model, the memory budget, and who is told what is done.
+        subject: the model, the memory budget, and who is told what is done.
         image: (C, H, W), uncovered.
         cover: (C, H, W), what the patch shows.
         tops: px, the patch's first rows.
@@ -45,11 +45,11 @@ def outputs(
         whole: compute every covered image from the start.
     """
     places = (np.arange(len(tops)), np.arange(len(lefts)))
-    engine = None if whole else _engine(sight, image, cover, tops, lefts, patch, score)
+    engine = None if whole else _engine(subject, image, cover, tops, lefts, patch, score)
     if engine is not None:
-        batches = engine.batches(sight.room(engine.bytes_each(), most=_MOST))
+        batches = engine.batches(subject.room(engine.bytes_each(), most=_MOST))
         return len(batches), engine.run(cover, batches)
-    size = sight.room(_EACH * 4.0 * image.numel(), most=_MOST)
+    size = subject.room(_EACH * 4.0 * image.numel(), most=_MOST)
     wide = min(len(lefts), size)
     high = max(1, size // wide)
     groups = [
@@ -58,14 +58,14 @@ def outputs(
         for left in range(0, len(lefts), wide)
     ]
     found = (
-        Part(rows, columns, whole_outputs(sight, image, cover, tops, lefts, patch, rows, columns))
+        Part(rows, columns, whole_outputs(subject, image, cover, tops, lefts, patch, rows, columns))
         for rows, columns in groups
     )
     return len(groups), found
 
 
 def whole_outputs(
-    sight: Sight,
+    subject: Subject,
     image: Tensor,
     cover: Tensor,
     tops: Sequence[int],
@@ -75,15 +75,15 @@ def whole_outputs(
     columns: Ints,
 ) -> Any:
     """The model's output for covered images, each computed from the start."""
-    assert sight.model is not None
+    assert subject.model is not None
     covered = image[None].repeat(len(rows) * len(columns), 1, 1, 1)  # (R·C, channels, H, W)
     for k, (y, x) in enumerate((tops[row], lefts[column]) for row in rows for column in columns):
         covered[k, :, y : y + patch, x : x + patch] = cover[:, y : y + patch, x : x + patch]
-    return sight.model(covered)
+    return subject.model(covered)
 
 
 def _engine(
-    sight: Sight,
+    subject: Subject,
     image: Tensor,
     cover: Tensor,
     tops: Sequence[int],
@@ -92,10 +92,10 @@ def _engine(
     score: Callable[[Any], Tensor],
 ) -> Incremental | None:
     """The incremental engine, if the model's forward can be followed and some places come out as they do from the start."""
-    assert sight.model is not None
-    engine = Incremental.of(sight.model, image, tops, lefts, patch)
+    assert subject.model is not None
+    engine = Incremental.of(subject.model, image, tops, lefts, patch)
     if engine is None:
-        sight.note("The model's forward cannot be followed: every covered image is computed whole.")
+        subject.note("The model's forward cannot be followed: every covered image is computed whole.")
         return None
     # the first and the last place of each axis together: both borders, and more than one place at a time
     rows, columns = (np.unique([0, len(places) - 1]) for places in (tops, lefts))
@@ -103,13 +103,13 @@ def _engine(
         found = next(engine.run(cover, [(rows, columns)])).output
         near = score(found).double()
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
-        sight.note(f"Its graph cannot be run for several places ({fault}): every covered image is computed whole.")
+        subject.note(f"Its graph cannot be run for several places ({fault}): every covered image is computed whole.")
         return None
-    true = score(whole_outputs(sight, image, cover, tops, lefts, patch, rows, columns)).double()
+    true = score(whole_outputs(subject, image, cover, tops, lefts, patch, rows, columns)).double()
     gap = (near - true).abs() / true.abs().clamp_min(1) if near.shape == true.shape else torch.tensor([torch.inf])
     worst = float(gap.nan_to_num(torch.inf).max())
     if worst > (_COARSE if torch.is_autocast_enabled(image.device.type) else _TOLERANCE):
-        sight.note(f"Windows differ from whole maps by {worst:.1e}: every covered image is computed whole.")
+        subject.note(f"Windows differ from whole maps by {worst:.1e}: every covered image is computed whole.")
         return None
     work = engine.work()
     saved = (
@@ -117,7 +117,7 @@ def _engine(
     )
     mixed = [name for name in dict.fromkeys(engine.whole_layers()) if name]
     told = f"; computed whole: {', '.join(mixed[:6])}{' …' if len(mixed) > 6 else ''}" if mixed else ""
-    sight.note(
+    subject.note(
         f"Only what the patch reaches is computed: {saved}{told}. Checked at {len(true)} places: differs by {worst:.1e}."
     )
     return engine

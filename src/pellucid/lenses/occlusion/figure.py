@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Sight
+from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import picture, show
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Found:
     agreement: float | None = None  # rank correlation with fp32, where it was computed in bf16
 
 
-def figure(sight: Sight, found: Sequence[Found]) -> Figure:
+def figure(subject: Subject, found: Sequence[Found]) -> Figure:
     """A block an image: the image, the drop over it with a scale of its own, and the class that takes over where one does."""
     from matplotlib.figure import Figure
 
@@ -64,12 +64,12 @@ def figure(sight: Sight, found: Sequence[Found]) -> Figure:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
-        name = sight.label(one.followed, 22) if one.followed >= 0 else "score"
+        name = subject.label(one.followed, 22) if one.followed >= 0 else "score"
         shown = f"{name}: {100 * one.score:.1f} %" if one.followed >= 0 else f"{name}: {one.score:.3g}"
         show(own[0], one.image, shown)
         _drop(drawing, own[1], one)
         if taken:
-            _winners(sight, own[2], one)
+            _winners(subject, own[2], one)
     return drawing
 
 
@@ -101,7 +101,7 @@ def _taken(one: Found) -> bool:
     return bool(((one.winner != one.followed) & (one.winner >= 0)).any())
 
 
-def _winners(sight: Sight, axes: Axes, one: Found) -> None:
+def _winners(subject: Subject, axes: Axes, one: Found) -> None:
     """Which class is most probable where the image is covered: a colour for each of the commonest."""
     from matplotlib.patches import Patch
 
@@ -114,7 +114,7 @@ def _winners(sight: Sight, axes: Axes, one: Found) -> None:
         rgb = [int(colour[j : j + 2], 16) / 255 for j in (1, 3, 5)]
         layer[one.winner == index] = [*rgb, 0.75]
         if place < _MOST_WINNERS:
-            keys.append(Patch(color=colour, label=sight.label(index, 18)))
+            keys.append(Patch(color=colour, label=subject.label(index, 18)))
     if len(commonest) > _MOST_WINNERS:
         keys.append(Patch(color="#555555", label=f"{len(commonest) - _MOST_WINNERS} others"))
     layer[~changed] = 0

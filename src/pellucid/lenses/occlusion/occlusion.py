@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Sight, View
+from pellucid.lenses._contract import Lens, Subject, View
 from pellucid.lenses._images import Known, stacked
 from pellucid.lenses._layers import guarded
 from pellucid.lenses.occlusion.covered import outputs
@@ -47,7 +47,7 @@ class Occlusion(Lens):
 
     >>> class Bright(torch.nn.Module):  # sees only the upper left quarter
     ...     def forward(self, x): return torch.stack([x[:, 0, :4, :4].sum((1, 2)), x[:, 0, 0, 0] * 0], 1)
-    >>> view = Occlusion(patch=4, stride=4, fill="zero").look(Sight(model=Bright(), images=torch.ones(1, 1, 8, 8)))
+    >>> view = Occlusion(patch=4, stride=4, fill="zero").look(Subject(model=Bright(), images=torch.ones(1, 1, 8, 8)))
     >>> view["drop"][0].round(2).tolist(), view["map"].shape
     ([[0.5, 0.0], [0.0, 0.0]], (1, 8, 8))
     """
@@ -75,12 +75,12 @@ class Occlusion(Lens):
                 raise UsageError(f"{name}={value}: must be at least 1 px; give another.")
 
     @torch.no_grad()
-    def look(self, sight: Sight) -> View:
-        if sight.model is None or sight.images is None or not len(sight.images):
+    def look(self, subject: Subject) -> View:
+        if subject.model is None or subject.images is None or not len(subject.images):
             raise UsageError("lens='occlusion': needs a model and at least one image; name an image file.")
-        alone = len(sight.images) == 1
-        with guarded(sight.model):  # in-place activations would write into what is kept of the uncovered image
-            found = [self._one(sight, image, alone) for image in sight.progress(sight.images, "covering")]
+        alone = len(subject.images) == 1
+        with guarded(subject.model):  # in-place activations would write into what is kept of the uncovered image
+            found = [self._one(subject, image, alone) for image in subject.progress(subject.images, "covering")]
         numbers: dict[str, NDArray[Any]] = {
             "drop": stacked([one.drop for one in found]),
             "score_at": stacked([one.score - one.drop for one in found]),
@@ -96,41 +96,41 @@ class Occlusion(Lens):
         }
         if self.precision == "bf16":
             numbers["fp32_rank_correlation"] = np.array([one.agreement for one in found])
-        return View(figure(sight, found), numbers, _words(sight, found), {name: _AXES[name] for name in numbers})
+        return View(figure(subject, found), numbers, _words(subject, found), {name: _AXES[name] for name in numbers})
 
-    def _one(self, sight: Sight, image: Tensor, alone: bool) -> Found:
+    def _one(self, subject: Subject, image: Tensor, alone: bool) -> Found:
         """What covering does to one image."""
-        assert sight.model is not None
+        assert subject.model is not None
         side = min(image.shape[1:])
         patch = self.patch if self.patch is not None else max(1, round(side / 5))
         stride = self.stride if self.stride is not None else max(1, patch // 4)
         if patch > side:
             raise UsageError(f"patch={patch}: is larger than an image's shorter side, {side} px; give a smaller one.")
         tops, lefts = (_positions(length, patch, stride) for length in image.shape[1:])
-        image = image.to(sight.device)
-        whole = sight.model(image[None])
-        followed, score = self._followed(sight, whole)
+        image = image.to(subject.device)
+        whole = subject.model(image[None])
+        followed, score = self._followed(subject, whole)
         base = float(score(whole)[0])
-        cover = self._cover(image, sight.seed)
+        cover = self._cover(image, subject.seed)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            count, parts = outputs(sight, image, cover, tops, lefts, patch, score, self.whole)
+            count, parts = outputs(subject, image, cover, tops, lefts, patch, score, self.whole)
             drop = np.zeros((len(tops), len(lefts)))
             winner = np.full(drop.shape, -1)
-            for part in sight.progress(Known(parts, count), "covering") if alone else parts:
+            for part in subject.progress(Known(parts, count), "covering") if alone else parts:
                 shape = len(part.rows), len(part.columns)
                 at = np.ix_(part.rows, part.columns)
                 drop[at] = base - score(part.output).double().reshape(shape).cpu().numpy()
-                shares = sight.probabilities(part.output)
+                shares = subject.probabilities(part.output)
                 if shares is not None:
                     winner[at] = shares.argmax(1).reshape(shape).cpu().numpy()
         agreement = None
         if self.precision == "bf16":
-            agreement = self._agreement(sight, image, cover, (tops, lefts, patch), score, base - drop)
+            agreement = self._agreement(subject, image, cover, (tops, lefts, patch), score, base - drop)
         spread = _spread(drop, tops, lefts, patch, image.shape[1:])
         return Found(image.cpu(), tops, lefts, patch, stride, followed, base, drop, winner, spread, agreement)
 
     def _agreement(
-        self, sight: Sight, image: Tensor, cover: Tensor, grid: Any, score: Callable[[Any], Tensor], found: Any
+        self, subject: Subject, image: Tensor, cover: Tensor, grid: Any, score: Callable[[Any], Tensor], found: Any
     ) -> float:
         """Rank correlation (Spearman) of the scores with those in fp32, over some of the rows of places."""
         from scipy.stats import spearmanr
@@ -139,7 +139,7 @@ class Occlusion(Lens):
         rows = np.unique(
             np.linspace(0, len(tops) - 1, min(len(tops), max(2, _COMPARED // len(lefts)))).round().astype(int)
         )
-        _, parts = outputs(sight, image, cover, [tops[row] for row in rows], lefts, patch, score, self.whole)
+        _, parts = outputs(subject, image, cover, [tops[row] for row in rows], lefts, patch, score, self.whole)
         true = np.zeros((len(rows), len(lefts)))
         for part in parts:
             at = np.ix_(part.rows, part.columns)
@@ -148,18 +148,18 @@ class Occlusion(Lens):
             return float("nan")
         return float(spearmanr(true.ravel(), found[rows].ravel()).statistic)
 
-    def _followed(self, sight: Sight, whole: Any) -> tuple[int, Callable[[Any], Tensor]]:
+    def _followed(self, subject: Subject, whole: Any) -> tuple[int, Callable[[Any], Tensor]]:
         """The class that is followed, -1 for none, and the score (B,) of an output."""
-        shares = sight.probabilities(whole)
+        shares = subject.probabilities(whole)
         if shares is None:
             if self.follow is not None:
                 raise UsageError(f"follow={self.follow!r}: the model's answer is no vector of classes; leave it out.")
-            if sight.evidence is None:
+            if subject.evidence is None:
                 raise UsageError(
                     "lens='occlusion': follows a class or a task's evidence, and this model has neither; look at a run."
                 )
-            return -1, sight.evidence
-        index = int(shares[0].argmax()) if self.follow is None else sight.class_of(self.follow)
+            return -1, subject.evidence
+        index = int(shares[0].argmax()) if self.follow is None else subject.class_of(self.follow)
         if index >= shares.shape[1]:
             raise UsageError(f"follow={self.follow!r}: the model has {shares.shape[1]} classes; give a lower number.")
         return index, lambda output: output.float().softmax(1)[:, index]
@@ -194,16 +194,16 @@ def _spread(
     return total / np.maximum(covers, 1)
 
 
-def _words(sight: Sight, found: Sequence[Found]) -> str:
+def _words(subject: Subject, found: Sequence[Found]) -> str:
     """The image that a patch changes most, and how far bf16 can be trusted."""
-    said = _finding(sight, found)
+    said = _finding(subject, found)
     known = [one.agreement for one in found if one.agreement is not None]
     if not known:
         return said
     return f"{said} In bf16: the rank correlation with fp32 is {np.nanmin(known):.3f}{' at least' if len(known) > 1 else ''}."
 
 
-def _finding(sight: Sight, found: Sequence[Found]) -> str:
+def _finding(subject: Subject, found: Sequence[Found]) -> str:
     place = int(np.argmax([one.drop.max() for one in found]))
     one = found[place]
     patch, drop, score = one.patch, float(one.drop.max()), one.score
@@ -211,12 +211,12 @@ def _finding(sight: Sight, found: Sequence[Found]) -> str:
         return f"Covering {patch}×{patch} px lowers no score, wherever it is."
     y, x = np.unravel_index(int(one.drop.argmax()), one.drop.shape)
     where = f"at row {one.tops[int(y)]}, column {one.lefts[int(x)]} px"
-    start = f"Covering {patch}×{patch} px changes most in {sight.name(place)}, {where}"
+    start = f"Covering {patch}×{patch} px changes most in {subject.name(place)}, {where}"
     if one.followed < 0:
         return f"{start}: the score falls from {score:.3g} to {score - drop:.3g}."
     winner = int(one.winner[y, x])
-    over = "" if winner == one.followed else f", and {sight.label(winner)} takes over"
+    over = "" if winner == one.followed else f", and {subject.label(winner)} takes over"
     return (
-        f"{start}: the probability of {sight.label(one.followed)} falls "
+        f"{start}: the probability of {subject.label(one.followed)} falls "
         f"from {100 * score:.1f} % to {max(0.0, 100 * (score - drop)):.1f} %{over}."
     )

@@ -24,12 +24,12 @@ from pellucid.tasks.cluster.hierarchy import Tree
 from pellucid.tasks.cluster.options import ClusterAsking, Clustering
 from pellucid.tasks.cluster.training import Assigned, codes_of
 
-__all__ = ["respond"]
+__all__ = ["answer"]
 
 _AT_ONCE = 256
 
 
-def respond(task: Clustering, model: nn.Module, images: Any, asked: ClusterAsking) -> list[dict[str, Any]]:
+def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterAsking) -> list[dict[str, Any]]:
     """A row an image with its cluster; with a hierarchy also the dendrogram, and a row for each image placed in it.
 
     Raises:

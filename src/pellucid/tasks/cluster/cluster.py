@@ -17,7 +17,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
+from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
 from pellucid.tasks.cluster import training
 from pellucid.tasks.cluster.methods import CRITERIA, assign
 from pellucid.tasks.cluster.options import ClusterAsking
@@ -71,9 +71,9 @@ class Cluster(Task):
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "embedding_autoencoder"
     accepts: ClassVar[tuple[str, ...]] = ("reconstruction",)
-    asking: ClassVar[type[Asking]] = ClusterAsking
+    predict_options: ClassVar[type[PredictOptions]] = ClusterAsking
     keeps_size: ClassVar[bool] = False
-    chooses: ClassVar[bool] = (
+    selects_checkpoint: ClassVar[bool] = (
         False  # by labels would be telling, by distances would favour collapse: the last weights stay
     )
 
@@ -144,7 +144,7 @@ class Cluster(Task):
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
         return training.losses(self, model, input, target)
 
-    def between(
+    def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
         training.settle(self, model, batches, epoch, epochs, seed)
@@ -199,23 +199,23 @@ class Cluster(Task):
         assert size is not None, "cluster resizes"
         return baselines.measured(train, test, size, self.clusters or 10, seed)
 
-    def survey(
+    def measure_model(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
-    ) -> Survey:
-        from pellucid.tasks.cluster import survey
+    ) -> ModelMeasures:
+        from pellucid.tasks.cluster import model_measures
 
         assert size is not None, "cluster resizes"
-        return survey.survey(self, model, train, test, size, seed)
+        return model_measures.measure_model(self, model, train, test, size, seed)
 
-    def respond(
-        self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
+    def answer(
+        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
         from pellucid.tasks.cluster import answers
 
         assert isinstance(asked, ClusterAsking)
         if asked.hierarchy == "none" and not asked.sort_into:
             return None
-        return answers.respond(self, model, images, asked)
+        return answers.answer(self, model, images, asked)
 
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         assert isinstance(prediction, Assigned)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import Asking
+from pellucid.tasks._contract import PredictOptions
 
 __all__ = ["ClusterAsking", "Clustering"]
 
@@ -43,7 +43,7 @@ class Clustering(Protocol):
 
 @final
 @dataclass(frozen=True)
-class ClusterAsking(Asking):
+class ClusterAsking(PredictOptions):
     """What a clustering may be asked about images besides the cluster of each."""
 
     hierarchy: Literal["none", "ward", "average", "complete"] = "none"

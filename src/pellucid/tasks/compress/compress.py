@@ -19,7 +19,7 @@ from pellucid.data.targets import Label, Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
+from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
 from pellucid.tasks.compress import rates
 from pellucid.tasks.compress.answers import answers
 from pellucid.tasks.compress.coding import Coded, encoded, nearest
@@ -36,7 +36,7 @@ _COUNTED_LAST = 4_000_000  # and after the last one
 
 @final
 @dataclass(frozen=True)
-class Asked(Asking):
+class Asked(PredictOptions):
     """What else `predict` may be asked."""
 
     quality: int | None = None
@@ -73,7 +73,7 @@ class Compress(Task):
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "factorized"
     accepts: ClassVar[tuple[str, ...]] = ("code",)
-    asking: ClassVar[type[Asking]] = Asked
+    predict_options: ClassVar[type[PredictOptions]] = Asked
     keeps_size: ClassVar[bool] = True
     main: ClassVar[str] = "cost"
 
@@ -132,7 +132,7 @@ class Compress(Task):
         loss = ((rate + weight * squares) * (self.weight / weight).sqrt()).mean()
         return {"loss": loss, "rate": rate.mean(), "squared_error": squares.mean()}
 
-    def between(
+    def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
         """Count the integer entropy tables, on a part of the training images until the last epoch."""
@@ -185,13 +185,15 @@ class Compress(Task):
         """JPEG, WebP, PNG and PCA, each image at the setting that costs least at `weight`."""
         return rates.rivals(train, test, self.weight)
 
-    def survey(
+    def measure_model(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
-    ) -> Survey:
+    ) -> ModelMeasures:
         """The rate–distortion curves of the model at all of its qualities and of the others at several."""
-        return rates.survey(model, train, test, self.weight, seed)
+        return rates.measure_model(model, train, test, self.weight, seed)
 
-    def respond(self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]) -> list[dict[str, Any]]:
+    def answer(
+        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
+    ) -> list[dict[str, Any]]:
         """Files from pictures, and pictures from .plc files."""
         assert isinstance(asked, Asked)
         inner: Any = model

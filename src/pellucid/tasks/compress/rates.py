@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Split
 from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, Records, Shown, Survey
+from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure, Records
 from pellucid.tasks._fidelity import ms_ssim, psnr
 from pellucid.tasks.compress.baselines import Components, Saved, jpeg, png, webp
 from pellucid.tasks.compress.coding import Coded, encoded
@@ -22,7 +22,7 @@ from pellucid.tasks.compress.coding import Coded, encoded
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["columns", "curve_gain", "psnr_at", "rivals", "survey"]
+__all__ = ["columns", "curve_gain", "measure_model", "psnr_at", "rivals"]
 
 _RIVALS = (400, 3_000_000)  # test images, and pixels, that the rivals are measured on at most,
 _SURVEYED = (100, 2_000_000)  # and those whose curves are drawn: a few dozen files of each
@@ -80,7 +80,7 @@ def rivals(train: Split, test: Split, weight: float) -> dict[str, Records]:
     return answers
 
 
-def survey(model: Any, train: Split, test: Split, weight: float, seed: int) -> Survey:
+def measure_model(model: Any, train: Split, test: Split, weight: float, seed: int) -> ModelMeasures:
     """The curves of the model's every quality and of its rivals, on (some of the) test images, as tables, measures, pictures."""
     images = _images(test, _some(test, *_SURVEYED))
     curves: dict[str, list[Rows]] = {"this model": [_sweep(model, image, weight) for image in images]}
@@ -105,8 +105,8 @@ def survey(model: Any, train: Split, test: Split, weight: float, seed: int) -> S
         f"The mean over {len(images)} test images at each setting; files as they are, with headers. Up and to the left is better. "
         "PCA has the model's own entropy coder; JPEG has optimised tables, and sequential or progressive scans, whichever is smaller."
     )
-    shown = Shown("rates", "Picture quality against file size", words, _figure(table))
-    return Survey(measures, {"rates": table}, [shown])
+    shown = NamedFigure("rates", "Picture quality against file size", words, _figure(table))
+    return ModelMeasures(measures, {"rates": table}, [shown])
 
 
 def curve_gain(mine: Rows, its: Rows, rate: str = "bpp") -> float:

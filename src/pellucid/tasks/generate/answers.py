@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from pellucid.data.batches import store
 from pellucid.data.given import gather
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import Asking
+from pellucid.tasks._contract import PredictOptions
 from pellucid.tasks.generate import families
 from pellucid.tasks.generate.families import Adversarial, Variational
 from pellucid.tasks.generate.likelihood import plain
 
-__all__ = ["Asked", "respond"]
+__all__ = ["Asked", "answer"]
 
 _REACH = 3.0  # standard deviations of the prior to each side
 
 
 @final
 @dataclass(frozen=True)
-class Asked(Asking):
+class Asked(PredictOptions):
     """What else `predict` may be asked of a generative model; each answer is single pictures and a sheet of them."""
 
     samples: int = 0
@@ -41,9 +41,7 @@ class Asked(Asking):
     """pictures between the two images, or between the ends of what is varied"""
 
 
-def respond(
-    kind: Variational | Adversarial, model: nn.Module, images: Any, asked: Asked
-) -> list[dict[str, Any]] | None:
+def answer(kind: Variational | Adversarial, model: nn.Module, images: Any, asked: Asked) -> list[dict[str, Any]] | None:
     """Rows with a picture each, and a last one with all of them as a sheet; None where images are to be answered for."""
     wanted = [name for name in ("samples", "interpolate", "vary") if getattr(asked, name)]
     if asked.samples < 0:

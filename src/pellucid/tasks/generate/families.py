@@ -88,7 +88,7 @@ class Variational:
             return torch.randn(len(target.seeds), inner.latent, device=target.seeds.device)
         return chance.normal(target.seeds, inner.latent)
 
-    def between(self, model: nn.Module, epoch: int) -> None:
+    def update_buffers(self, model: nn.Module, epoch: int) -> None:
         """The weight of the latent loss in the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β."""
         plain(model).kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
 
@@ -114,7 +114,7 @@ class Variational:
         assert isinstance(prediction, Reconstruction)
         return {"mse": (prediction.pixels - target.pixels).square().flatten(1).mean(1)}
 
-    def judge(self, model: nn.Module, input: Tensor, target: Drawn) -> dict[str, Tensor]:
+    def measure(self, model: nn.Module, input: Tensor, target: Drawn) -> dict[str, Tensor]:
         """Both parts of the bound in nats, with one z an image, and the latent part by dimension."""
         inner = plain(model)
         decoded, mean, log_variance = inner(input, self._noise(inner, target, training=False))
@@ -228,7 +228,7 @@ class Adversarial:
         """Both players' losses, without a step."""
         return self.game.losses(model, input, target)
 
-    def between(self, model: nn.Module, epoch: int) -> None:
+    def update_buffers(self, model: nn.Module, epoch: int) -> None:
         """The generator's batch statistics, measured anew: averaged weights have others (Izmailov et al. 2018, sec. 3.2)."""
         inner: Any = plain(model)
         norms = [m for m in inner.generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -263,7 +263,7 @@ class Adversarial:
         assert isinstance(prediction, Verdict)
         return {"D_real": prediction.real}
 
-    def judge(self, model: nn.Module, input: Tensor, target: Drawn) -> dict[str, Tensor]:
+    def measure(self, model: nn.Module, input: Tensor, target: Drawn) -> dict[str, Tensor]:
         """The energy score of the image under a thousand samples, and the distance to the nearest of them."""
         inner = plain(model)
         gallery = _energy.gallery(model, lambda seeds: self.made(model, chance.normal(seeds, inner.latent)))

@@ -17,8 +17,8 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import Asking, Measure, Records, Survey, Task
-from pellucid.tasks.generate import answers, chance, families, survey
+from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
+from pellucid.tasks.generate import answers, chance, families, model_measures
 from pellucid.tasks.generate.families import Adversarial, Variational
 from pellucid.tasks.generate.game import Game
 from pellucid.tasks.generate.likelihood import Drawn, Pixels
@@ -42,7 +42,7 @@ class Generate(Task):
     A variational autoencoder is trained by the bound of its likelihood, an adversarial network by the play of its two halves.
 
     >>> import torch
-    >>> Generate().suited("gan").family, Generate(beta=4.0).suited("vae").main
+    >>> Generate().for_model("gan").family, Generate(beta=4.0).for_model("vae").main
     ('gan', 'elbo')
     >>> task = Generate(likelihood="bernoulli")
     >>> batch = Batch(torch.full((2, 1, 8, 8), 128, dtype=torch.uint8), {}, torch.arange(2))
@@ -80,7 +80,7 @@ class Generate(Task):
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "vae"
     accepts: ClassVar[tuple[str, ...]] = tuple(_FAMILIES)
-    asking: ClassVar[type[Asking]] = answers.Asked
+    predict_options: ClassVar[type[PredictOptions]] = answers.Asked
     keeps_size: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class Generate(Task):
                     "epochs": 60, "batch_size": 64}  # fmt: skip
         return {"optimizer": "adam", "lr": 1e-3, "ema": 0.99, "epochs": 60}
 
-    def suited(self, model: str) -> Self:
+    def for_model(self, model: str) -> Self:
         """With the family of the model; options of the other family are refused."""
         family = _family(model)
         if family is None:
@@ -133,7 +133,7 @@ class Generate(Task):
         return self._kind.main
 
     @property
-    def rates(self) -> Mapping[str, float]:
+    def lr_factors(self) -> Mapping[str, float]:
         return {"discriminator": self.discriminator_rate} if self.family == "gan" else {}
 
     @property
@@ -176,10 +176,10 @@ class Generate(Task):
         assert isinstance(target, Drawn)
         return self._kind.steps(model, input, target)
 
-    def between(
+    def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        self._kind.between(model, epoch)
+        self._kind.update_buffers(model, epoch)
 
     def snapshot(self, model: nn.Module, seed: int) -> Tensor | None:
         """Samples from the same 64 codes every time."""
@@ -193,10 +193,10 @@ class Generate(Task):
         assert isinstance(target, Drawn)
         return _numpy(self._kind.score(prediction, target))
 
-    def judge(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, NDArray[Any]]:
+    def measure(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, NDArray[Any]]:
         assert isinstance(target, Drawn)
         of_answer = self.score(input, self.predict(model, input), target)
-        return of_answer | _numpy(self._kind.judge(model, input, target))
+        return of_answer | _numpy(self._kind.measure(model, input, target))
 
     def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
         return self._kind.summary(records, seed)
@@ -212,18 +212,18 @@ class Generate(Task):
         return np.asarray(records[self.main], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        return self._kind.baselines(*survey.arrays(self, train, test, size, seed), seed)
+        return self._kind.baselines(*model_measures.arrays(self, train, test, size, seed), seed)
 
-    def survey(
+    def measure_model(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
-    ) -> Survey:
-        return survey.survey(self, self._kind, model, train, test, size, seed)
+    ) -> ModelMeasures:
+        return model_measures.measure_model(self, self._kind, model, train, test, size, seed)
 
-    def respond(
-        self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
+    def answer(
+        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
         assert isinstance(asked, answers.Asked)
-        return answers.respond(self._kind, model, images, asked)
+        return answers.answer(self._kind, model, images, asked)
 
     def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         return self._kind.write(prediction, names)

@@ -18,7 +18,7 @@ from pellucid.data.decoding import decode, from_pillow
 from pellucid.data.given import gather
 from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import Asking
+from pellucid.tasks._contract import PredictOptions
 
 __all__ = ["Mending", "mend"]
 
@@ -29,7 +29,7 @@ _WHITE, _BLACK = 250, 5  # of 255: JPEG does not keep the extremes exactly
 
 @final
 @dataclass(frozen=True)
-class Mending(Asking):
+class Mending(PredictOptions):
     """What is missing of the pictures that are handed over."""
 
     mask: tuple[str, ...] = ()

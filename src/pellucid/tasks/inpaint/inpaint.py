@@ -21,7 +21,7 @@ from pellucid.data.targets import Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Asking, Measure, Records, Task
+from pellucid.tasks._contract import Measure, PredictOptions, Records, Task
 from pellucid.tasks.inpaint import answers, baselines, holes
 from pellucid.tasks.inpaint.fill import diffused, mean_filled
 from pellucid.tasks.inpaint.losses import critic_loss, features, realness_loss
@@ -92,8 +92,8 @@ class Inpaint(Task):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[str, ...]] = ("map", "dense")
     main: ClassVar[str] = "psnr"
-    asking: ClassVar[type[Asking]] = answers.Mending
-    _flat: ClassVar[bool] = False  # whether the model is dense, which `suited` learns; no option
+    predict_options: ClassVar[type[PredictOptions]] = answers.Mending
+    _flat: ClassVar[bool] = False  # whether the model is dense, which `for_model` learns; no option
 
     def __post_init__(self) -> None:
         choices = {"holes": ("rectangles", "strokes", "pixels", "files"), "output": ("image", "patch")}
@@ -129,7 +129,7 @@ class Inpaint(Task):
         """Whether pictures stay as large as they are: a patch of fixed place is one of pictures of one size."""
         return not self.place
 
-    def suited(self, model: str) -> Self:
+    def for_model(self, model: str) -> Self:
         kind = _catalog.find("models", model)
         if self.output == "patch" and kind.output != "dense":  # type: ignore[attr-defined]
             raise UsageError(
@@ -303,8 +303,8 @@ class Inpaint(Task):
             for way, table in found.items()
         }
 
-    def respond(
-        self, model: nn.Module, images: Any, asked: Asking, classes: Sequence[str]
+    def answer(
+        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
         assert isinstance(asked, answers.Mending)
         return answers.mend(self, model, images, asked)

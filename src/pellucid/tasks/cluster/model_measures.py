@@ -14,17 +14,19 @@ from torch import Tensor, nn
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.targets import Label
-from pellucid.tasks._contract import Measure, Shown, Survey
+from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure
 from pellucid.tasks.cluster import figures, methods, metrics, training
 from pellucid.tasks.cluster.options import Clustering
 
-__all__ = ["survey"]
+__all__ = ["measure_model"]
 
 _MOST = 10_000  # images of either split that are looked at
 _SEEDS = 5  # partitions that are compared
 
 
-def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: tuple[int, int], seed: int) -> Survey:
+def measure_model(
+    task: Clustering, model: nn.Module, train: Split, test: Split, size: tuple[int, int], seed: int
+) -> ModelMeasures:
     """What is measured and drawn of the clusters beside the per-image records."""
     unit = task.agreement > 0
     images, codes, labels, found = _seen(task, model, test, size, unit)
@@ -53,13 +55,13 @@ def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: 
     ]
     details["verdict_of_training"] = metrics.verdict(sizes)
     pictures = [
-        Shown(
+        NamedFigure(
             "clusters",
             "Clusters",
             "A row a cluster: the test images nearest to its centre, and after the gap the farthest.",
             figures.rows(images, clusters, found.distance.numpy(), k, found.unlike.numpy()),
         ),
-        Shown(
+        NamedFigure(
             "map",
             "Map of the codes",
             "Two principal axes of the test images' codes, in the colours of their clusters.",
@@ -69,20 +71,22 @@ def survey(task: Clustering, model: nn.Module, train: Split, test: Split, size: 
     if labels is not None and len(labels):
         table = metrics.contingency(clusters, labels, k, int(labels.max()) + 1)
         words = "Test images by cluster and class; framed is the class that each cluster stands for."
-        pictures.append(Shown("contingency", "Clusters and classes", words, figures.table(table)))
+        pictures.append(NamedFigure("contingency", "Clusters and classes", words, figures.table(table)))
     if "criterion" in kept:
         values, words = kept["criterion"].cpu().numpy(), f"The {task.criterion} chose {k} clusters."
-        pictures.append(Shown("criterion", "Number of clusters", words, figures.criterion(values, k, task.criterion)))
+        pictures.append(
+            NamedFigure("criterion", "Number of clusters", words, figures.criterion(values, k, task.criterion))
+        )
     if bool(found.unlike.any()):
         words = "Test images that are flagged: their distance or their reconstruction is beyond nearly all training images'."
-        pictures.append(Shown("unlike", "Unlike anything seen", words, figures.strange(images, found)))
+        pictures.append(NamedFigure("unlike", "Unlike anything seen", words, figures.strange(images, found)))
     if hasattr(model, "filters"):
         words = "The first layer's filters, each on its own scale from black (lowest) to white (highest)."
         first = next(iter(model.filters().values()))  # type: ignore[operator]
         channels: int = model.description["channels"]  # type: ignore[index,assignment]
         shape = (channels, *size) if first.ndim == 2 else None
-        pictures.append(Shown("filters", "Filters", words, figures.filters(first.detach().cpu(), shape)))
-    return Survey(measures, details, pictures)
+        pictures.append(NamedFigure("filters", "Filters", words, figures.filters(first.detach().cpu(), shape)))
+    return ModelMeasures(measures, details, pictures)
 
 
 def _batches(split: Split, size: tuple[int, int], channels: int) -> Iterator[Any]:

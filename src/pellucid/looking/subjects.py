@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a run, a ready model or a training that has not begun to a `Sight`: what a lens has to look at."""
+"""From a run, a ready model or a training that has not begun to a `Subject`: what a lens has to look at."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pellucid.data.given import Given, gather
 from pellucid.data.targets import Label
 from pellucid.errors import UsageError
 from pellucid.inference import inputs, run_batches, unit
-from pellucid.lenses import Labelled, Sight, Trial
+from pellucid.lenses import Labelled, Subject, Trial
 from pellucid.models import _building
 from pellucid.run import Run, told_apart
 from pellucid.tasks import Task
@@ -59,7 +59,7 @@ class Later(Sequence[Tensor]):
         return self._kept[1][at - start]
 
 
-def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None) -> Sight:
+def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None) -> Subject:
     """All that a run has to look at; its model sees the named images, or a few of its own test images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = run.model().to(device)
@@ -85,9 +85,9 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
     )
 
 
-def without_images(run: Run) -> Sight:
+def without_images(run: Run) -> Subject:
     """What a run's folder tells without its data and its weights: history, classes and records."""
-    return Sight(
+    return Subject(
         classes=run.classes,
         history=run.history,
         records=run.records(),
@@ -100,7 +100,7 @@ def without_images(run: Run) -> Sight:
     )
 
 
-def _beside(run: Run, folders: Sequence[str]) -> list[Sight]:
+def _beside(run: Run, folders: Sequence[str]) -> list[Subject]:
     """A run and others, each once, by names that tell them apart."""
     opened = {one.path.resolve(): one for one in (run, *map(Run, folders))}
     runs = [*opened.values()]
@@ -109,7 +109,7 @@ def _beside(run: Run, folders: Sequence[str]) -> list[Sight]:
     ]
 
 
-def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None) -> Sight:
+def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None) -> Subject:
     """A ready model sees images at the size that it was made for (`model.size`), the middle of them cut; else at their own."""
     asked = size or getattr(model, "size", None)
     wanted = None if asked is None else (int(asked[0]), int(asked[-1]))
@@ -136,7 +136,7 @@ def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None
             return found
 
         shown = Later(len(places), read)
-    return Sight(
+    return Subject(
         model=model,
         images=shown,
         names=names,
@@ -150,7 +150,7 @@ def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None
 @contextmanager
 def of_training(
     task: str | Task, data: Any, model: str | None, options: Mapping[str, Any], images: Any = ()
-) -> Iterator[Sight]:
+) -> Iterator[Subject]:
     """A training that has not begun, in a folder that goes with it: its untrained model on a few of its training images."""
     with TemporaryDirectory() as folder, Session.prepare(task, data, model, Path(folder) / "run", options) as session:
         run = Run(session.path)
@@ -164,7 +164,7 @@ def of_training(
             return _trial(session, untrained(session.recipe.seed, **options) if options else copy.deepcopy(plain))
 
         found = _examples(session.task, run, dataset) if nothing(images) else _named(run, gather(images))
-        yield Sight(
+        yield Subject(
             model=plain,
             images=found[1],
             names=found[0],
@@ -328,7 +328,7 @@ def _trial(session: Session, model: nn.Module) -> Trial:
     model.train()
     players = task.players(model)
     optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
-    factor = {id(player): task.rates.get(name, 1.0) for name, player in players.items()}
+    factor = {id(player): task.lr_factors.get(name, 1.0) for name, player in players.items()}
     taken = 0
 
     def step(rate: float) -> float:

@@ -20,7 +20,7 @@ from pellucid.files import write_atomically
 from pellucid.inference import measure
 from pellucid.training.session import Session
 
-__all__ = ["Journal"]
+__all__ = ["History"]
 
 _ROWS = 200  # training rows that a history aims at
 _WARNINGS = 10  # lines about the data that are printed at most
@@ -28,7 +28,7 @@ _PENDING = 50  # steps whose losses may wait on a GPU before they are read
 
 
 @final
-class Journal:
+class History:
     """The history of one training, and its progress on the terminal."""
 
     def __init__(self, session: Session, progress: bool) -> None:

@@ -17,13 +17,13 @@ from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
 from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, Shown, Survey
+from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure
 from pellucid.tasks.generate import figures, likelihood
 from pellucid.tasks.generate.families import Adversarial, Variational
 from pellucid.tasks.generate.judge import Judge, frechet_beside_floor
 from pellucid.tasks.generate.likelihood import Drawn
 
-__all__ = ["Looked", "arrays", "survey", "verdict"]
+__all__ = ["Looked", "arrays", "measure_model", "verdict"]
 
 _KNOWN = 20_000  # training images that baselines and the judge learn from, at most
 _NUMBERS = 60_000_000  # and pixels of them
@@ -122,7 +122,7 @@ def arrays(task: Any, train: Split, test: Split, size: tuple[int, int] | None, s
     return found[0], found[1]
 
 
-def survey(
+def measure_model(
     task: Any,
     kind: Variational | Adversarial,
     model: nn.Module,
@@ -130,7 +130,7 @@ def survey(
     test: Split,
     size: tuple[int, int] | None,
     seed: int,
-) -> Survey:
+) -> ModelMeasures:
     """−log p where there is a likelihood; modes, entropy, Fréchet distance beside its floor, nearest neighbours; pictures."""
     device = next(model.parameters()).device
     channels = max(part.images.channels for part in (train, test) if len(part))
@@ -176,12 +176,12 @@ def survey(
         f"with {half:,} samples; two halves of as many held-out images are {floors.mean():.3g} apart."
     )
     pictures = [
-        Shown("samples", "Samples", f"100 codes drawn from the prior. {apart}", figures.grid(made[:100])),
-        Shown("health", "Health", words, figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)),
+        NamedFigure("samples", "Samples", f"100 codes drawn from the prior. {apart}", figures.grid(made[:100])),
+        NamedFigure("health", "Health", words, figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)),
         _neighbours(made, training, channels),
         *_of_codes(task, kind, model, seen, seed),
     ]
-    return Survey(measures, details, pictures)
+    return ModelMeasures(measures, details, pictures)
 
 
 def _likelihood_of(
@@ -266,15 +266,15 @@ def _nearest(pictures: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
     return best / root, places
 
 
-def _neighbours(made: Tensor, training: Tensor, channels: int) -> Shown:
+def _neighbours(made: Tensor, training: Tensor, channels: int) -> NamedFigure:
     chosen = made[:16]
     _, places = _nearest(chosen, training)
     figure = figures.rows({"sample": chosen, "nearest": training[places].float().div(255)})
     words = f"Below each sample the nearest of {len(training):,} training images, by the pixels: a generator should not copy."
-    return Shown("neighbours", "Samples and their nearest training images", words, figure)
+    return NamedFigure("neighbours", "Samples and their nearest training images", words, figure)
 
 
-def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen: Any, seed: int) -> list[Shown]:
+def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen: Any, seed: int) -> list[NamedFigure]:
     """What only a model with an encoder can show: reconstructions, ways between images, and what a number of the code means."""
     if not isinstance(kind, Variational):
         return []
@@ -300,16 +300,16 @@ def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen
     telling = ", ".join(map(str, order))
     said = f"Each row varies one number of the first image's code from −3 to 3: {telling}, the most telling ones."
     shown = [
-        Shown("reconstructions", "Reconstructions", "Held-out images, and the pictures of their mean codes.",
+        NamedFigure("reconstructions", "Reconstructions", "Held-out images, and the pictures of their mean codes.",
               figures.rows({"image": input[:16], "again": kind.predict(model, input[:16]).pixels})),
-        Shown("latent", "Latent loss by dimension", f"Mean over {len(index)} held-out images, in nats; {alarm}.",
+        NamedFigure("latent", "Latent loss by dimension", f"Mean over {len(index)} held-out images, in nats; {alarm}.",
               figures.bars(nats, likelihood.COLLAPSED)),
-        Shown("traversals", "What the numbers of a code mean", said, figures.grid(kind.made(model, walks), len(reach))),
+        NamedFigure("traversals", "What the numbers of a code mean", said, figures.grid(kind.made(model, walks), len(reach))),
     ]  # fmt: skip
     if pairs:
         figure = figures.grid(kind.made(model, torch.cat(pairs)), 10)
         words = "From one held-out image to another by way of their mean codes, in equal steps."
-        shown.insert(1, Shown("interpolations", "Interpolations", words, figure))
+        shown.insert(1, NamedFigure("interpolations", "Interpolations", words, figure))
     return shown
 
 
