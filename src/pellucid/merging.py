@@ -124,7 +124,7 @@ def merge(
         rows.append(_row(each, model, small, rounds, made))
         pictures[f"threshold {each:g}"] = _first(small)
     write_json(folder / "merging.json", [_told(row) for row in rows])
-    for name, figure in (("merging", _plot(rows, run.task.main)), ("filters", _tiles(pictures, run))):
+    for name, figure in (("merging", _plot(rows, run.main.key)), ("filters", _tiles(pictures, run))):
         with write_atomically(folder / f"{name}.png") as draft:
             figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
     return rows
@@ -170,7 +170,7 @@ def _train_on(run: Run, model: nn.Module, path: Path, epochs: int, progress: boo
 def _row(threshold: float, before: nn.Module, after: nn.Module, rounds: int, run: Run) -> Merged:
     old, new = before.filters(), after.filters()  # type: ignore[operator]
     metrics = run.metrics or evaluate(run, baselines=False)
-    measure: Mapping[str, Any] = metrics["model"].get(run.task.main, {})
+    measure: Mapping[str, Any] = metrics["model"].get(run.main.key, {})
     history = [row for row in run.history if row["split"] == "val"] or run.history
     last = history[-1]
     return Merged(

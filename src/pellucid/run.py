@@ -16,11 +16,10 @@ from pellucid.files import write_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from torch import nn
 
     from pellucid.data.dataset import Dataset
-    from pellucid.tasks import Task
+    from pellucid.tasks import AnyTask, Metric
 
 __all__ = ["FORMAT", "Run", "command_line", "load", "told_apart"]
 
@@ -93,11 +92,17 @@ class Run:
         return self.path / "figures"
 
     @cached_property
-    def task(self) -> Task:
+    def task(self) -> AnyTask:
         """The task with the options that it was trained with."""
         kind = _catalog.find("tasks", self.info["task"]["name"])
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
-        return kind(**options)  # type: ignore[no-any-return]
+        task: AnyTask = kind(**options).for_model(self.info["model"]["name"])
+        return task
+
+    @cached_property
+    def main(self) -> Metric:
+        """The measure that decides: it picked the weights, and it orders runs and baselines."""
+        return self.task.metrics(self.classes)[0]
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
@@ -135,32 +140,40 @@ class Run:
         file = self.path / "metrics.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
-    def records(self, owner: str = "model") -> dict[str, np.ndarray[Any, Any]]:
+    def records(self, owner: str = "model") -> dict[str, Any]:
         """The per-image columns behind `metrics`, of "model" or of "baselines/NAME"; {} before `evaluate`."""
         import numpy as np
+
+        from pellucid.tasks import from_arrays
 
         file = self.path / "records.npz"
         if not file.exists():
             return {}
         with np.load(file, allow_pickle=False) as columns:
-            return {name[len(owner) + 1 :]: columns[name] for name in columns.files if name.startswith(f"{owner}/")}
+            own = {name[len(owner) + 1 :]: columns[name] for name in columns.files if name.startswith(f"{owner}/")}
+        return from_arrays(own)
 
-    def data(self, what: str | Path | None = None) -> Dataset:
-        """The dataset it was trained on, or another one for the same task.
+    def data(self, what: str | Path | Dataset | None = None) -> Dataset:
+        """The dataset it was trained on, or another one for the same task; see `read`."""
+        return self.read(what)[0]
+
+    def read(self, what: str | Path | Dataset | None = None) -> tuple[Dataset, AnyTask]:
+        """The dataset it was trained on, or another one for the same task, and the task with what it learns from it.
 
         Raises:
             RunError: its own data have changed since (their fingerprint is another).
         """
-        from pellucid.data import open
+        from pellucid.data import Dataset, open
 
         trained = self.info["data"]
-        data = self.task.read(open(what if what is not None else trained["what"]))
+        opened = what if isinstance(what, Dataset) else open(what if what is not None else trained["what"])
+        data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(
                 f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, then "
                 f"{trained['fingerprint'][:12]}); name the data to use with --data, or train again."
             )
-        return data
+        return data, task
 
     def update(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""

@@ -22,6 +22,7 @@ from pellucid.comparison.table import Comparison
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.run import Run
+from pellucid.tasks._metrics import mean
 from pellucid.training.training import train
 
 QUICK: dict[str, Any] = {"hidden": (8,), "limit": 256, "device": "cpu", "progress": False}
@@ -97,7 +98,7 @@ def test_only_a_real_difference_is_called_real(runs: list[Run], found: Compariso
     short, best, same = found.rows
     assert [row.verdict for row in found.rows] == ["real", "best", "may be chance"]
     assert same.difference == Difference(0, 0, 0, True)
-    right = {row.name: row.run.task.per_image(row.run.records()) for row in found.rows}
+    right = {row.name: np.asarray(row.run.main.each(row.run.records()), float) for row in found.rows}
     assert short.difference is not None
     assert short.difference.paired
     assert short.difference.value == pytest.approx(float((right[short.name] - right[best.name]).mean()))
@@ -105,8 +106,8 @@ def test_only_a_real_difference_is_called_real(runs: list[Run], found: Compariso
 
 
 def test_a_run_against_itself_differs_by_nothing() -> None:
-    column = np.random.default_rng(0).random(300)
-    [gap] = paired([column], column)
+    table = {"x": np.random.default_rng(0).random(300)}
+    [gap] = paired(mean("x", "x"), [table], table)
     assert (gap.value, gap.low, gap.high, gap.real) == (0, 0, 0, False)
 
 
@@ -114,7 +115,7 @@ def test_the_paired_interval_is_that_of_the_mean() -> None:
     """For many images the bootstrap of a mean is the normal interval: mean ± 1.96 s / √n."""
     rng = np.random.default_rng(0)
     column, reference = rng.normal(0.1, 1, 4000), rng.normal(0, 1, 4000)
-    [gap] = paired([column], reference)
+    [gap] = paired(mean("x", "x"), [{"x": column}], {"x": reference})
     gaps = column - reference
     reach = 1.96 * gaps.std(ddof=1) / math.sqrt(len(gaps))
     assert gap.value == pytest.approx(gaps.mean())

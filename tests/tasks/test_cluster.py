@@ -22,7 +22,7 @@ from pellucid.models import _building
 from pellucid.models._kept import Kept
 from pellucid.run import Run
 from pellucid.tasks.cluster import Cluster, training
-from pellucid.tasks.cluster.options import ClusterAsking
+from pellucid.tasks.cluster.options import ClusterOptions
 from pellucid.tasks.cluster.training import Views
 from pellucid.training.training import train
 
@@ -163,7 +163,7 @@ def test_centres_of_the_joint_method_follow_in_training_only(run: Run) -> None:
     before = model.kept["centres"].clone()
     task: Any = replace(run.task, method="joint")
     images = torch.rand(8, 1, 12, 12)
-    views = Views(images, images[:, :0], torch.arange(8))
+    views = Views(images, images[:, :0], torch.arange(8), torch.full((8,), -1))
     task.loss(model, images, views)
     assert model.kept["centres"].equal(before)
     model.train()
@@ -272,7 +272,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) 
 )
 def test_questions_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        ClusterAsking(**options)
+        ClusterOptions(**options)
     assert said in str(caught.value)
 
 

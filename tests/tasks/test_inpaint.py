@@ -109,7 +109,7 @@ def test_other_masks_make_another_training(tmp_path: Path) -> None:
         array = np.zeros((40, 30), np.uint8)
         array[:, column : column + 6] = 255
         Image.fromarray(array).save(tmp_path / "mask.png")
-        prints.append(Inpaint(holes="files", masks=str(tmp_path)).read(data).fingerprint)
+        prints.append(Inpaint(holes="files", masks=str(tmp_path)).read(data)[0].fingerprint)
     assert prints[0] == prints[2] != prints[1]
     assert data.fingerprint not in prints
 
@@ -314,7 +314,7 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
     task = Inpaint(hole=(3, 4), place=(2, 1), output="patch", fill="mean").for_model("lenet")
     data = open_data("digits")
     assert task.outputs(data, (16, 16)) == 12
-    assert task.inputs(data) == 2
+    assert data.channels + task.extra_planes == 2
 
     class Numbers(nn.Module):
         def forward(self, input: torch.Tensor) -> torch.Tensor:

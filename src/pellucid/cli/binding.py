@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pellucid import _catalog
 from pellucid.cli import commands, options
@@ -15,9 +15,6 @@ from pellucid.cli.flags import Group, is_option, parse
 from pellucid.errors import UsageError
 from pellucid.run import Run
 from pellucid.worked.forms import command as forms
-
-if TYPE_CHECKING:
-    from pellucid.tasks import Task
 
 __all__ = ["bind"]
 
@@ -45,7 +42,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     unknown: Callable[[str], UsageError] | None = None
     if name in ("train", "sweep"):
         task, words = _task_first(words)
-        kind: type[Task] = _catalog.find("tasks", task)
+        kind: Any = _catalog.find("tasks", task)
         # the last one counts where only one can be given, as for every option
         models = _after("--model", words)[None if name == "sweep" else -1 :] or [kind.default_model]
         more = options.of_training(task, models, swept=name == "sweep")
@@ -102,11 +99,13 @@ def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
     tasks = [Run(words[0]).info["task"]["name"]] if named else _catalog.names("tasks")
     groups: list[Group] = []
     for task in tasks:
-        kind: type[Task] = _catalog.find("tasks", task)
+        asked = getattr(_catalog.find("tasks", task), "predict_options", None)
+        if asked is None:
+            continue
         seen = {flag.name for group in groups for flag in group.flags}
-        flags = [flag for flag in options.of_class(kind.predict_options) if flag.name not in seen]
+        flags = [flag for flag in options.of_class(asked) if flag.name not in seen]
         if flags:
-            groups.append(Group(task, flags, inspect.cleandoc(kind.predict_options.__doc__ or "").split("\n")[0]))
+            groups.append(Group(task, flags, inspect.cleandoc(asked.__doc__ or "").split("\n")[0]))
     return groups
 
 
@@ -118,7 +117,7 @@ def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:
     groups = [Group(lens, options.of_class(_catalog.find("lenses", lens)))]
     task = words[0].replace("-", "_")
     if task in _catalog.names("tasks") and not Path(words[0]).exists():
-        kind: type[Task] = _catalog.find("tasks", task)
+        kind: Any = _catalog.find("tasks", task)
         taken = taken | {flag.name for flag in groups[0].flags}
         for group in options.of_training(task, _after("--model", words)[-1:] or [kind.default_model]):
             flags = [flag for flag in group.flags if flag.name not in taken]

@@ -57,6 +57,8 @@ def of_class(owner: type) -> list[Flag]:
     hints, helps = get_type_hints(owner), texts(owner)
     flags = []
     for field in dataclasses.fields(owner):
+        if field.metadata.get("learned"):  # from data, no option
+            continue
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         flags.append(Flag(field.name, hints[field.name], default, helps.get(field.name, "")))
@@ -157,7 +159,9 @@ def _arguments(document: str) -> dict[str, str]:
 
 
 def _fields(folder: str, name: str) -> set[str]:
-    return {field.name for field in dataclasses.fields(_catalog.find(folder, name))}
+    return {
+        field.name for field in dataclasses.fields(_catalog.find(folder, name)) if not field.metadata.get("learned")
+    }
 
 
 def _first_line(owner: type) -> str:

@@ -54,7 +54,7 @@ class Row:
     @property
     def measure(self) -> Measure | None:
         """The one that decides."""
-        return self.measures.get(self.run.task.main)
+        return self.measures.get(self.run.main.key)
 
     @property
     def verdict(self) -> str:
@@ -85,7 +85,7 @@ def _table(rows: Sequence[Row]) -> Table:
     units = {name: measure.unit for row in rows for name, measure in row.measures.items()}
     # what is the same for all, such as the noise before denoising, tells no runs apart
     units = {name: unit for name, unit in units.items() if len({row.measures.get(name) for row in rows}) > 1}
-    main, many = rows[0].run.task.main, len(rows) > _ABREAST
+    main, many = rows[0].run.main.key, len(rows) > _ABREAST
     lines: dict[str, list[str]] = {
         name: [text(row.asked.get(name)) for row in rows]
         for name in _asked(rows)
@@ -158,7 +158,7 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 
 def _curves(panels: Any, rows: Sequence[Row]) -> None:
-    main = rows[0].run.task.main
+    main = rows[0].run.main.key
     for i, row in enumerate(rows):
         style: dict[str, Any] = {"color": _colour(i), "ls": LINES[i // len(COLOURS) % len(LINES)], "lw": 1.5}
         val, train = ([r for r in row.run.history if r["split"] == split] for split in ("val", "train"))
@@ -189,7 +189,7 @@ def _bars(panels: Any, rows: Sequence[Row]) -> None:
     places = range(len(rows))[::-1]  # the first on top
     colours = [_colour(i) for i in range(len(rows))]
     unit = next((row.measure.unit for row in rows if row.measure), "")
-    main = rows[0].run.task.main + (f", {unit}" if unit else "")
+    main = rows[0].run.main.key + (f", {unit}" if unit else "")
     for place, row, colour in zip(places, rows, colours, strict=True):
         if (found := row.measure) and found.value is not None:
             panels[0].plot(

@@ -8,15 +8,15 @@ Every type behaves as a sequence over images: `len(target)`, `target[index]` (a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text"]
+__all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text", "target_of"]
 
 Index = Tensor | slice | Sequence[int]
 
@@ -62,6 +62,24 @@ class Target:
     def _map(self, change: Any) -> Self:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return type(self)(**{name: None if value is None else change(value) for name, value in values.items()})
+
+
+T = TypeVar("T", bound=Target)
+
+
+def target_of(targets: Mapping[str, Target], name: str, kind: type[T]) -> T:
+    """The target of that name, of the type that it must have.
+
+    >>> target_of({"label": Label(torch.tensor([1]))}, "label", Label).index
+    tensor([1])
+
+    Raises:
+        TypeError: it has another type, which is a mistake of the program's.
+    """
+    target = targets[name]
+    if not isinstance(target, kind):
+        raise TypeError(f"target {name!r} is a {type(target).__name__}, not a {kind.__name__}")
+    return target
 
 
 def _take(value: Any, index: Index) -> Any:

@@ -26,7 +26,7 @@ from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Subject, Trial
 from pellucid.models import _building
 from pellucid.run import Run, told_apart
-from pellucid.tasks import Task
+from pellucid.tasks import AnyTask, TaskFamily, lr_factors_of, players_of, steps_of
 from pellucid.training.recipe import Recipe
 from pellucid.training.session import Session
 
@@ -63,7 +63,7 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
     """All that a run has to look at; its model sees the named images, or a few of its own test images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = run.model().to(device)
-    opened = functools.cache(lambda: run.task.read(data) if isinstance(data, Dataset) else run.data(data))
+    opened = functools.cache(lambda: run.data(data))
     counts: Mapping[str, int] = run.info["data"]["images"]
     if data is not None:
         counts = {part: len(split) for part, split in opened().splits.items()}
@@ -149,7 +149,7 @@ def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None
 
 @contextmanager
 def of_training(
-    task: str | Task, data: Any, model: str | None, options: Mapping[str, Any], images: Any = ()
+    task: str | AnyTask | TaskFamily, data: Any, model: str | None, options: Mapping[str, Any], images: Any = ()
 ) -> Iterator[Subject]:
     """A training that has not begun, in a folder that goes with it: its untrained model on a few of its training images."""
     with TemporaryDirectory() as folder, Session.prepare(task, data, model, Path(folder) / "run", options) as session:
@@ -203,7 +203,7 @@ def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
 # -- the images of a run
 
 
-def _examples(task: Task, run: Run, dataset: Dataset) -> tuple[list[str], list[Tensor], list[str]]:
+def _examples(task: AnyTask, run: Run, dataset: Dataset) -> tuple[list[str], list[Tensor], list[str]]:
     """A few images spread over the test split, as evaluation sees them."""
     splits = dataset.splits
     test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
@@ -245,7 +245,7 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
 
 
 def _labelled(
-    task: Task,
+    task: AnyTask,
     run: Run,
     split: Split,
     size: int,
@@ -279,7 +279,7 @@ def _batches_of(run: Run, opened: Callable[[], Dataset], device: torch.device) -
     return batches
 
 
-def _loss_of(task: Task) -> Callable[[nn.Module, Labelled], Tensor]:
+def _loss_of(task: AnyTask) -> Callable[[nn.Module, Labelled], Tensor]:
     return lambda model, batch: task.loss(model, batch.images, batch.target)["loss"]
 
 
@@ -326,9 +326,9 @@ def _trial(session: Session, model: nn.Module) -> Trial:
     """The training's own steps on this model, with a learning rate of the caller's choice."""
     task, recipe = session.task, session.recipe
     model.train()
-    players = task.players(model)
+    players = players_of(task, model)
     optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
-    factor = {id(player): task.lr_factors.get(name, 1.0) for name, player in players.items()}
+    factor = {id(player): lr_factors_of(task).get(name, 1.0) for name, player in players.items()}
     taken = 0
 
     def step(rate: float) -> float:
@@ -342,7 +342,7 @@ def _trial(session: Session, model: nn.Module) -> Trial:
         total = 0.0
         with torch.random.fork_rng(), session.autocast():
             torch.manual_seed(mix(recipe.seed, 3, taken))  # dropout draws from torch's own generator
-            for player, losses in task.steps(model, input, target):
+            for player, losses in steps_of(task, model, input, target):
                 optimizer = optimizers[id(player)]
                 for group in optimizer.param_groups:
                     group["lr"] = rate * factor[id(player)]

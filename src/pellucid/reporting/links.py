@@ -16,7 +16,6 @@ from torch import Tensor
 from pellucid import _catalog
 from pellucid.errors import UsageError
 from pellucid.lenses import Subject, View
-from pellucid.reporting import formatting
 from pellucid.reporting.maps import NEAREST, Neighbour, mapped, nearest, pictured, plain, searched
 from pellucid.reporting.matrix import cell_id, cell_words, matrix
 from pellucid.reporting.pictures import thumbnail
@@ -167,7 +166,7 @@ def _panels(
 ) -> list[dict[str, Any]]:
     """Of each image: what is known of it, its neighbours and its maps."""
     small = pictured(subject, [each for own in near.values() for each in own], _SIDE)
-    share = run.task.per_image(subject.records)
+    values = None if run.main.each is None else np.asarray(run.main.each(subject.records), np.float64)
     cell_of = {place: cell for cell, places in shown.items() for place in places}
     panels = []
     for place, image in images.items():
@@ -175,8 +174,8 @@ def _panels(
         if {"true", "predicted"} <= set(subject.records) and subject.classes:
             true, predicted = (subject.label(int(subject.records[name][place])) for name in ("true", "predicted"))
             said.append(f"{true}, and taken for it" if true == predicted else f"{true}, taken for {predicted}")
-        elif np.isfinite(share[place]):
-            said.append(f"{formatting.title(run.task.main)} {share[place]:.4g}")
+        elif values is not None and np.isfinite(values[place]):
+            said.append(f"{run.main.title} {values[place]:.4g}")
         panels.append(
             {
                 "id": place,

@@ -114,11 +114,10 @@ class History:
                 seed=session.recipe.seed,
                 with_loss=True,
             )
-        main = session.task.summary(records, session.dataset.classes)[session.task.main]
-        row = self._row("val", losses) | {session.task.main: main.value}
+        row = self._row("val", losses) | {session.main.key: session.main.value(records)}
         self.rows.append(row)
         self._say(row)
-        return {**row, "sign": -1 if main.better == "lower" else 1}
+        return {**row, "sign": session.main.sign}
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs to write the same history; also brings history.jsonl up to date."""
@@ -173,7 +172,7 @@ class History:
         """One line an epoch where there is no bar to look at."""
         if self._shown and self._bar is None:
             left = (self.session.steps - self.session.step) / max(1, self.session.step) * row["seconds"]
-            values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", self.session.task.main) if name in row)
+            values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", self.session.main.key) if name in row)
             epoch = f"epoch {round(row['epoch'])}/{self.session.recipe.epochs}"
             self._console.print(
                 f"{epoch}  validation: {values}  {row['seconds']:.0f} s, {left:.0f} s left", highlight=False

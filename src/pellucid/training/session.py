@@ -27,7 +27,7 @@ from pellucid.errors import DataError, RunError, TrainingError, UsageError
 from pellucid.files import make_folder, write_json
 from pellucid.models import Frozen, _building
 from pellucid.run import FORMAT, Run
-from pellucid.tasks import Task
+from pellucid.tasks import AnyTask, Snapshots, TaskFamily, UpdatesBuffers, lr_factors_of, players_of
 from pellucid.training import checkpoint, snapshots
 from pellucid.training.machine import accelerator, environment, evaluating
 from pellucid.training.recipe import Average, Recipe
@@ -45,6 +45,7 @@ class Session:
     def __init__(self, settings: Settings, dataset: Dataset, path: Path) -> None:
         self.settings, self.dataset, self.path = settings, dataset, path
         self.task, self.recipe = settings.task, settings.recipe
+        self.main = self.task.metrics(dataset.classes)[0]
         self.accelerator = accelerator(self.recipe.device)
         self.step, self.seconds = 0, 0.0
         self.best: dict[str, Any] | None = None
@@ -56,7 +57,7 @@ class Session:
     @classmethod
     def prepare(
         cls,
-        task: str | Task,
+        task: str | AnyTask | TaskFamily,
         what: Any,
         model: str | None,
         out: str | Path | None,
@@ -66,14 +67,15 @@ class Session:
         """Check everything that was asked for, then make or reopen the folder, then build or restore the state."""
         settings = Settings.of(task, model, options)
         opened = what if isinstance(what, Dataset) else data.open(what if what is not None else settings.task.example)
-        dataset = settings.task.read(opened)
+        dataset, task = settings.task.read(opened)
+        settings = dataclasses.replace(settings, task=task)
         path = Path(out) if out is not None else _default_path(settings, dataset)
         session = cls(settings, dataset, path)
         session._divide(dataset.splits["train"])
         size = training_size(dataset, session.recipe.size, settings.task.keeps_size)
         description = {
             "name": settings.model,
-            "channels": settings.task.inputs(dataset),
+            "channels": dataset.channels + settings.task.extra_planes,
             "outputs": settings.task.outputs(dataset, size),
             "size": list(size),
             "options": dict(settings.model_options),
@@ -189,14 +191,14 @@ class Session:
         if self.accelerator.device.type == "cuda" and self.accelerator.num_processes > 1:
             self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         self.average = Average(model, recipe.ema) if recipe.ema else None
-        players = self.task.players(model)
+        players = players_of(self.task, model)
         world = self.accelerator.num_processes
         if world > 1 and len(players) > 1:  # gradients are shared through the whole model's forward alone
             several = f"{' and '.join(players)} would drift apart in several"
             raise UsageError(f"processes={world}: {several}; train it in one, without a launcher.")
         self.optimizers = {name: recipe.make_optimizer(player) for name, player in players.items()}
         self._optimizer_of = {id(player): self.optimizers[name] for name, player in players.items()}
-        self._rate_of = {id(self.optimizers[name]): rate for name, rate in self.task.lr_factors.items()}
+        self._rate_of = {id(self.optimizers[name]): rate for name, rate in lr_factors_of(self.task).items()}
         self.frozen = [module for module in model.modules() if isinstance(module, Frozen)]
         self.numbers: dict[str, Any] = {}
         if main:
@@ -317,21 +319,20 @@ class Session:
         epoch, seed, device = self.step // self.steps_per_epoch, self.recipe.seed, self.accelerator.device
         self.reseed()
         with torch.no_grad():
-            for model in self._modules().values():
-                batches = partial(self.store.batches, self.global_batch, device)
-                self.task.update_buffers(model, batches, epoch, self.recipe.epochs, seed)
-            if self.accelerator.is_main_process:
+            if isinstance(self.task, UpdatesBuffers):
+                for model in self._modules().values():
+                    batches = partial(self.store.batches, self.global_batch, device)
+                    self.task.update_buffers(model, batches, epoch, self.recipe.epochs, seed)
+            if isinstance(self.task, Snapshots) and self.accelerator.is_main_process:
                 with evaluating(self.evaluated) as model:
-                    pictures = self.task.snapshot(model, seed)
-                if pictures is not None:
-                    snapshots.keep(self.path, epoch, pictures)
+                    snapshots.keep(self.path, epoch, self.task.snapshot(model, seed))
 
     def keep_best(self, row: Mapping[str, Any] | None) -> None:
         """Keep the weights if they are the best so far; without validation images the last are."""
-        epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.task.main)
+        epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.main.key)
         sign, best = (row or {}).get("sign", 1), self.best if self.task.selects_checkpoint else None
         if row is None or best is None or (value is not None and sign * value > sign * best["value"]):
-            self.best = {"step": self.step, "epoch": epoch, "measure": self.task.main, "value": value}
+            self.best = {"step": self.step, "epoch": epoch, "measure": self.main.key, "value": value}
             if self.accelerator.is_main_process:
                 checkpoint.save_weights(self.path / "weights.safetensors", self.evaluated)
 

@@ -12,7 +12,7 @@ from pellucid import _catalog
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
 from pellucid.run import command_line
-from pellucid.tasks import Task
+from pellucid.tasks import AnyTask, TaskFamily
 from pellucid.training.recipe import Recipe
 
 __all__ = ["Settings"]
@@ -32,24 +32,25 @@ class Settings:
     """
 
     task_name: str
-    task: Task
+    task: AnyTask
     model: str
     model_options: Mapping[str, Any]
     recipe: Recipe
 
     @classmethod
-    def of(cls, task: str | Task, model: str | None, options: Mapping[str, Any]) -> Settings:
+    def of(cls, task: str | AnyTask | TaskFamily, model: str | None, options: Mapping[str, Any]) -> Settings:
         """Sort flat options by their owners.
 
         Raises:
             UnknownNameError: a task, model or option that there is not.
             UsageError: an option twice, or a value that its owner refuses.
         """
-        kind: type[Task] = _catalog.find("tasks", task) if isinstance(task, str) else type(task)
-        name = type(task).__module__.rsplit(".", 1)[-1] if not isinstance(task, str) else task.replace("-", "_")
+        # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
+        name = type(task).__module__.split(".")[2] if not isinstance(task, str) else task.replace("-", "_")
+        kind: Any = _catalog.find("tasks", name)
         chosen = (model or kind.default_model).replace("-", "_")
         _catalog.find("models", chosen)
-        of_task = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # tasks are dataclasses
+        of_task = set(kind.option_names())
         of_model = set(_building.options(chosen))
         of_recipe = {field.name for field in dataclasses.fields(Recipe)}
         for option in options:
@@ -72,12 +73,14 @@ class Settings:
     @property
     def task_options(self) -> dict[str, Any]:
         """The task's fields."""
-        return dataclasses.asdict(self.task)  # type: ignore[call-overload,no-any-return]
+        return self.task.options
 
     def command(self, data: str, out: str) -> str:
         """The command that gives the same training: only what differs from the defaults is named."""
-        plain = Recipe(**type(self.task).defaults(self.model))
-        changed = {**_changed(self.task), **self.model_options, **_changed(self.recipe, plain)}
+        kind: Any = _catalog.find("tasks", self.task_name)
+        plain, usual = Recipe(**kind.defaults(self.model)), kind().options
+        of_task = {name: value for name, value in self.task.options.items() if value != usual[name]}
+        changed = {**of_task, **self.model_options, **_changed(self.recipe, plain)}
         return command_line("train", self.task_name, data=data, model=self.model, out=out, **changed)
 
 

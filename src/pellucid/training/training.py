@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
 from pellucid.run import Run
-from pellucid.tasks import Task
+from pellucid.tasks import AnyTask, TaskFamily, steps_of
 from pellucid.training.history import History
 from pellucid.training.machine import interruptible
 from pellucid.training.session import Session
@@ -23,7 +23,7 @@ __all__ = ["train"]
 
 
 def train(
-    task: str | Task = "classify",
+    task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
     model: str | None = None,
     out: str | Path | None = None,
@@ -77,7 +77,7 @@ def _loop(session: Session, history: History, stop: threading.Event) -> None:
         input = input.contiguous(memory_format=session.memory_format)  # (B, C, H, W)
         rate = recipe.rate(session.step, session.steps, session.steps_per_epoch)
         with session.autocast():
-            for player, losses in task.steps(session.wrapped, input, target):
+            for player, losses in steps_of(task, session.wrapped, input, target):
                 optimizer = session.optimizer(player, rate)
                 optimizer.zero_grad()
                 accelerator.backward(losses["loss"])

@@ -21,7 +21,7 @@ from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically
 from pellucid.tasks.cluster import dendrogram
 from pellucid.tasks.cluster.hierarchy import Tree
-from pellucid.tasks.cluster.options import ClusterAsking, Clustering
+from pellucid.tasks.cluster.options import Clustering, ClusterOptions
 from pellucid.tasks.cluster.training import Assigned, codes_of
 
 __all__ = ["answer"]
@@ -29,7 +29,7 @@ __all__ = ["answer"]
 _AT_ONCE = 256
 
 
-def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterAsking) -> list[dict[str, Any]]:
+def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterOptions) -> list[dict[str, Any]]:
     """A row an image with its cluster; with a hierarchy also the dendrogram, and a row for each image placed in it.
 
     Raises:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split, grey
 from pellucid.data.targets import Label
-from pellucid.tasks._contract import Records
+from pellucid.tasks._records import Records
 from pellucid.tasks.cluster import methods
 
 __all__ = ["histograms", "measured"]
