@@ -77,7 +77,7 @@ def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
 def _records(seen: Rows, asked: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
     seen, asked = np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(asked, np.float32)
     kept = methods.kmeans(seen, k, seed, restarts=3)
-    parts = [methods.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]  # type: ignore[no-untyped-call]
+    parts = [methods.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]
     return {
         "cluster": torch.cat([part.cluster for part in parts]).numpy(),
         "label": truth,

@@ -101,7 +101,7 @@ class Variational:
         """Mean pictures (N, C, H, W) in [0, 1] of codes (N, latent)."""
         inner = plain(model)
         with torch.no_grad():
-            return torch.cat([self.pixels.pictures(inner.decode(part)) for part in drawn.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
+            return torch.cat([self.pixels.pictures(inner.decode(part)) for part in drawn.split(_AT_ONCE)])
 
     def predict(self, model: nn.Module, input: Tensor) -> Reconstruction:
         """The picture of the mean code."""
@@ -238,7 +238,7 @@ class Adversarial:
             norm.momentum = None  # the mean over all batches
         inner.generator.train()
         if norms:
-            for part in codes(inner, _MEASURED, 0).split(_AT_ONCE):  # type: ignore[no-untyped-call]
+            for part in codes(inner, _MEASURED, 0).split(_AT_ONCE):
                 inner.generator(part)
         inner.generator.train(mode)
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -252,7 +252,7 @@ class Adversarial:
         """Pictures (N, C, H, W) in [0, 1] of codes (N, latent)."""
         inner = plain(model)
         with torch.no_grad():
-            return torch.cat([inner.generator(part).float() for part in drawn.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
+            return torch.cat([inner.generator(part).float() for part in drawn.split(_AT_ONCE)])
 
     def predict(self, model: nn.Module, input: Tensor) -> Verdict:
         """How real the discriminator takes images to be."""

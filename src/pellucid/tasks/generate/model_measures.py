@@ -196,7 +196,7 @@ def _likelihood_of(
     each = max(1.0, counter.get_total_flops() / 2) * kind.importance
     count = int(min(len(seen), max(50, _WORK // each)))
     log_p, errors = [], []
-    for index in torch.from_numpy(_spread(len(seen), count)).split(100):  # type: ignore[no-untyped-call]
+    for index in torch.from_numpy(_spread(len(seen), count)).split(100):
         batch = seen.batch(index, device)
         input, target = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
         assert isinstance(target, Drawn)
@@ -235,7 +235,7 @@ def _looked(
         scores: list[Tensor] = []
         for part in (real.float().div(255), made):
             scores.append(
-                torch.cat([kind.predict(model, x.to(next(model.parameters()).device)).real for x in part.split(500)])  # type: ignore[no-untyped-call]
+                torch.cat([kind.predict(model, x.to(next(model.parameters()).device)).real for x in part.split(500)])
             )
         auc = _auc(*(score.cpu().numpy() for score in scores))
     spread = _distance(judge.features(made[:1000])) / max(_distance(features[:1000]), 1e-12)
