@@ -97,7 +97,8 @@ class Run:
         """The task with the options that it was trained with."""
         kind = _catalog.find("tasks", self.info["task"]["name"])
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
-        return kind(**options)  # type: ignore[no-any-return]
+        task: Task = kind(**options)
+        return task
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
@@ -108,7 +109,7 @@ class Run:
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model = build(self.info["model"], fetch=False)
+        model: nn.Module = build(self.info["model"], fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:
@@ -116,7 +117,7 @@ class Run:
                 f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again."
             ) from fault
         model.eval()
-        return model  # type: ignore[no-any-return]
+        return model
 
     @property
     def resuming(self) -> str:

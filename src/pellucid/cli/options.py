@@ -10,11 +10,14 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pellucid import _catalog
 from pellucid.cli.flags import Flag, Group, misspelt
 from pellucid.errors import UsageError
+
+if TYPE_CHECKING:
+    from pellucid.tasks import Task
 
 __all__ = ["explain_unknown", "of_class", "of_function", "of_training", "texts"]
 
@@ -77,13 +80,13 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
     from pellucid.models import _building
     from pellucid.training.recipe import Recipe
 
-    kind = _catalog.find("tasks", task)
+    kind: type[Task] = _catalog.find("tasks", task)
     groups = [Group(task, of_class(kind), _first_line(kind))]
     for model in models:
         about = _first_line(_catalog.find("models", model))
         found = _building.options(model.replace("-", "_")).items()
         groups.append(Group(model, [Flag(name, *rest) for name, rest in found], about))
-    own = kind.defaults(models[0]) if len(models) == 1 else {}  # type: ignore[attr-defined]
+    own = kind.defaults(models[0]) if len(models) == 1 else {}
     recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
     groups.append(Group("training", recipe, _first_line(Recipe)))
     seen: set[str] = set()

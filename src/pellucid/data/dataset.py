@@ -7,7 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,9 +151,9 @@ class Dataset:
     def __getitem__(self, split: str) -> Split:
         return self.splits[split]
 
-    def replace(self, **changes: object) -> Dataset:
+    def replace(self, **changes: Any) -> Dataset:
         """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 @final

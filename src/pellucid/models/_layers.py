@@ -72,7 +72,8 @@ class Frozen(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body(images)  # type: ignore[no-any-return]
+        features: Tensor = self.body(images)
+        return features
 
 
 @final

@@ -82,8 +82,10 @@ class ConvAutoencoder(nn.Module):
         """The codes of images (B, C, H, W): (B, code, ⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉)."""
         height, width = images.shape[2:]
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        return self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))  # type: ignore[no-any-return]
+        codes: Tensor = self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))
+        return codes
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
-        return self.decoder(self.encode(images))[:, :, :height, :width]  # type: ignore[no-any-return]
+        padded: Tensor = self.decoder(self.encode(images))
+        return padded[:, :, :height, :width]

@@ -92,7 +92,8 @@ class Resnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512 or 2048)
-        return self.head(features)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def _without_shortcut(block: nn.Module) -> nn.Sequential:

@@ -94,4 +94,5 @@ class Vgg(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512, H/32, W/32)
-        return self.head(self.pool(features).flatten(1))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.pool(features).flatten(1))
+        return logits
