@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from pellucid._version import __version__
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import write_atomically
 from pellucid.run import Run
 
@@ -70,8 +70,7 @@ def export(
     """
     run = run if isinstance(run, Run) else Run(run)
     for form in formats:
-        if form not in _FILES:
-            raise UsageError(f"formats={form!r}: is not known; choose from {', '.join(_FILES)}.")
+        check_choice("formats", form, _FILES)
     if "onnx" in formats:
         _need_onnx()
     model = run.model()

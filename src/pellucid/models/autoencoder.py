@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 from pellucid.models._merging import Groups, joined, rebuilt
 
 __all__ = ["Autoencoder"]
@@ -60,8 +60,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         check_widths("encoder", encoder)
         check_widths("decoder", decoder or (), least=0)
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
-        check_one_of("code_activation", code_activation, ("same", "linear"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("code_activation", code_activation, ("same", "linear"))
         if sparsity < 0:
             raise UsageError(f"sparsity={sparsity!r}: is a weight; give 0 or more.")
         if not 0 < active < 1:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.errors import check_choice
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 
 __all__ = ["ConvAutoencoder"]
 
@@ -55,7 +56,7 @@ class ConvAutoencoder(nn.Module):
         super().__init__()
         check_widths("widths", widths)
         check_widths("code", (code,))
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
         self.normalize = Normalize(channels)
         self.kept = Kept()
         self.multiple = 2 ** len(widths)

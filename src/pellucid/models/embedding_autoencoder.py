@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 from pellucid.models._merging import Groups, joined, rebuilt
 
 __all__ = ["EmbeddingAutoencoder"]
@@ -55,7 +55,7 @@ class EmbeddingAutoencoder(nn.Module):
         super().__init__()
         check_widths("widths", widths)
         check_widths("latent", (latent,))
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
         back = tuple(reversed(widths)) if decoder_widths is None else decoder_widths
         check_widths("decoder_widths", back)
         if len(back) != len(widths):

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data.batches import store
-from pellucid.data.dataset import Split, grey
+from pellucid.data.colour import bytes_to_channels
+from pellucid.data.dataset import Split
 from pellucid.data.targets import Label
 from pellucid.tasks._contract import Records
 from pellucid.tasks.cluster import methods
@@ -66,7 +67,7 @@ def histograms(images: Rows) -> Rows:
 
 
 def _luma(image: Rows) -> Rows:
-    return np.asarray(grey(np.round(image * 255).astype(np.uint8))[0] / np.float32(255), np.float32)
+    return np.asarray(bytes_to_channels(np.round(image * 255).astype(np.uint8), 1)[0] / np.float32(255), np.float32)
 
 
 def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
