@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid import _catalog
+from pellucid._options import build
 from pellucid.errors import RunError
 from pellucid.files import write_json
 
@@ -95,21 +96,20 @@ class Run:
     @cached_property
     def task(self) -> Task:
         """The task with the options that it was trained with."""
-        kind = _catalog.find("tasks", self.info["task"]["name"])
+        kind: type[Task] = _catalog.find("tasks", self.info["task"]["name"])
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
-        task: Task = kind(**options)
-        return task
+        return build(kind, options)
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
         from safetensors.torch import load_file
 
-        from pellucid.models._building import build
+        from pellucid.models import _building
 
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model: nn.Module = build(self.info["model"], fetch=False)
+        model: nn.Module = _building.build(self.info["model"], fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:

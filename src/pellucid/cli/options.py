@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pellucid import _catalog
+from pellucid._options import options_of
 from pellucid.cli.flags import Flag, Group, misspelt
 from pellucid.errors import UsageError
 
@@ -50,20 +51,19 @@ def of_function(function: Callable[..., Any], skip: Sequence[str] = ()) -> list[
 
 
 def of_class(owner: type) -> list[Flag]:
-    """The flags of a dataclass: its fields.
+    """The flags of a dataclass: its fields, and those of its unfolded ones.
 
     >>> from pellucid.training.recipe import Recipe
     >>> epochs = of_class(Recipe)[0]
     >>> epochs.written, epochs.kind, epochs.default, epochs.help
     ('--epochs', <class 'int'>, 10, 'passes over the training images')
     """
-    hints, helps = get_type_hints(owner), texts(owner)
-    flags = []
-    for field in dataclasses.fields(owner):
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        flags.append(Flag(field.name, hints[field.name], default, helps.get(field.name, "")))
-    return flags
+    known = options_of(owner)
+    helps = {kind: texts(kind) for kind in {option.owner for option in known.values()}}
+    return [
+        Flag(name, option.kind, option.default, option.help or helps[option.owner].get(option.field, ""))
+        for name, option in known.items()
+    ]
 
 
 def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[Group]:
@@ -160,7 +160,7 @@ def _arguments(document: str) -> dict[str, str]:
 
 
 def _fields(folder: str, name: str) -> set[str]:
-    return {field.name for field in dataclasses.fields(_catalog.find(folder, name))}
+    return set(options_of(_catalog.find(folder, name)))
 
 
 def _first_line(owner: type) -> str:

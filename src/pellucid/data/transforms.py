@@ -31,25 +31,25 @@ class Augment:
     >>> moved.shape, same is label
     (torch.Size([4, 3, 16, 16]), True)
 
-    Args:
-        crop: shift by up to this many px each way, edges repeated (a random crop of the padded image).
-        flip: mirror every second image left to right.
-        turn: turn by a random multiple of 90°; by 180° or not at all where height and width differ.
-        rotate: turn by up to this many degrees each way.
-        scale: zoom by up to this share each way.
-        exposure: multiply by up to 2 to the power of this, each way (photographic stops).
-        noise: add gaussian noise of up to this σ in [0, 1] units.
-        erase: grey out one rectangle of up to this share of the area (Zhong et al. 2017).
+    A task that offers some of these as its own options holds an `Augment` as an unfolded field.
     """
 
     crop: int = 0
+    """shift training images by up to this many px each way, repeating their edges"""
     flip: bool = False
+    """mirror half of the training images left to right"""
     turn: bool = False
+    """turn training images by a random multiple of 90°, or of 180° if they are not square"""
     rotate: float = 0.0
+    """rotate training images by up to this many degrees each way"""
     scale: float = 0.0
+    """enlarge or shrink training images by up to this share"""
     exposure: float = 0.0
+    """brighten or darken training images by up to this many photographic stops (factors of 2)"""
     noise: float = 0.0
+    """add Gaussian noise to training images, with a standard deviation of up to this, in [0, 1] units"""
     erase: float = 0.0
+    """grey out a rectangle of training images, of up to this share of their area (Zhong et al. 2017)"""
 
     def __post_init__(self) -> None:
         for name, most in (

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from pellucid import _catalog
+from pellucid._options import build, options_of, values_of
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
 from pellucid.run import command_line
@@ -49,16 +49,16 @@ class Settings:
         name = type(task).__module__.rsplit(".", 1)[-1] if not isinstance(task, str) else task.replace("-", "_")
         chosen = (model or kind.default_model).replace("-", "_")
         _catalog.find("models", chosen)
-        of_task = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # tasks are dataclasses
+        of_task = set(options_of(kind))
         of_model = set(_building.options(chosen))
-        of_recipe = {field.name for field in dataclasses.fields(Recipe)}
+        of_recipe = set(options_of(Recipe))
         for option in options:
             if option not in of_task | of_model | of_recipe:
                 raise UnknownNameError("option", option, of_task | of_model | of_recipe)
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         for_task = {key: value for key, value in given.items() if key in of_task}
         if isinstance(task, str):
-            made = kind(**for_task)
+            made = build(kind, for_task)
         elif for_task:
             raise UsageError(
                 f"{next(iter(for_task))}={next(iter(for_task.values()))!r}: the task already has its options; set it there."
@@ -71,8 +71,8 @@ class Settings:
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """The task's fields."""
-        return dataclasses.asdict(self.task)  # type: ignore[call-overload,no-any-return]
+        """The values of the task's options."""
+        return values_of(self.task)
 
     def command(self, data: str, out: str) -> str:
         """The command that gives the same training: only what differs from the defaults is named."""
@@ -82,12 +82,8 @@ class Settings:
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:
-    """The fields of a dataclass that differ from those of `plain`, or from their default."""
-    changed = {}
-    for field in dataclasses.fields(owner):
-        value = getattr(owner, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        default = default if plain is None else getattr(plain, field.name)
-        if value != default:
-            changed[field.name] = value
-    return changed
+    """The options that differ from those of `plain`, or from their defaults."""
+    defaults = {name: option.default for name, option in options_of(type(owner)).items()}
+    if plain is not None:
+        defaults = values_of(plain)
+    return {name: value for name, value in values_of(owner).items() if value != defaults[name]}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._options import unfolded
 from pellucid.data.batches import store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
@@ -39,7 +40,7 @@ class Classify(Task):
     """Which class does an image show?
 
     >>> from pellucid.data import open
-    >>> task = Classify(flip=False, crop=1)
+    >>> task = Classify(augment=Augment(flip=True, crop=1))
     >>> task.outputs(task.read(open("digits")), (8, 8))
     10
     """
@@ -48,18 +49,7 @@ class Classify(Task):
     """weigh each class by the inverse of its share of the training images"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (Szegedy et al. 2016)"""
-    crop: int = 0
-    """shift training images by up to this many px"""
-    flip: bool = False
-    """mirror half of the training images left to right"""
-    rotate: float = 0.0
-    """turn training images by up to this many degrees"""
-    exposure: float = 0.0
-    """brighten or darken training images by up to this many photographic stops"""
-    noise: float = 0.0
-    """add gaussian noise to training images, of a sigma up to this, in [0, 1] units"""
-    erase: float = 0.0
-    """grey out a rectangle of training images, of up to this share of the area"""
+    augment: Augment = unfolded(Augment(), "crop", "flip", "rotate", "exposure", "noise", "erase")
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "convnet"
@@ -71,18 +61,7 @@ class Classify(Task):
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing={self.label_smoothing!r}: must lie in [0, 1); give another value.")
         # made once: a frozen dataclass takes what is no option by this door only
-        object.__setattr__(self, "_augment", self._make_augment())
         object.__setattr__(self, "_weights", None)
-
-    def _make_augment(self) -> Augment:
-        return Augment(
-            crop=self.crop,
-            flip=self.flip,
-            rotate=self.rotate,
-            exposure=self.exposure,
-            noise=self.noise,
-            erase=self.erase,
-        )
 
     def read(self, data: Dataset) -> Dataset:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):
@@ -101,7 +80,7 @@ class Classify(Task):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
         input, target = batch.images.float().div_(255), batch.targets["label"]
-        return self._augment(input, target, draws) if training else (input, target)  # type: ignore[attr-defined]
+        return self.augment(input, target, draws) if training else (input, target)
 
     def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
         assert isinstance(target, Label)
