@@ -12,13 +12,24 @@ import pytest
 import torch
 
 from pellucid import _catalog, data
+from pellucid._options import options_of
 from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
 from pellucid.inference import evaluate, predict
 from pellucid.models import _building
 from pellucid.run import Run, load
-from pellucid.tasks import rows_of, summarise, taken
+from pellucid.tasks import (
+    AnswersOptions,
+    MeasuresModel,
+    MeasuresWithModel,
+    MultiPlayer,
+    Snapshots,
+    UpdatesBuffers,
+    rows_of,
+    summarise,
+    taken,
+)
 from pellucid.training.recipe import Recipe
 from pellucid.training.training import train
 
@@ -141,6 +152,17 @@ def test_every_baseline_is_measured_on_the_same_images_and_drawn(tmp_path: Path,
         assert made.ranking(records).shape == (rows_of(records),)
 
 
+def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
+    """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
+    protocols = (MultiPlayer, UpdatesBuffers, Snapshots, MeasuresWithModel, MeasuresModel, AnswersOptions)
+    for task, model in PAIRS:
+        made = _catalog.find("tasks", task)().for_model(model)
+        for protocol in protocols:
+            names = {name for name in (*vars(protocol), *protocol.__annotations__) if name[0] != "_"}
+            there = sorted(name for name in names if hasattr(made, name))
+            assert not there or isinstance(made, protocol), (task, protocol.__name__, there)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_measure_is_declared_and_follows_the_images_alone(tmp_path: Path, task: str) -> None:
     """Titles and directions are there; doubled images leave each measure as it is, and so does their order."""
@@ -155,7 +177,8 @@ def test_every_measure_is_declared_and_follows_the_images_alone(tmp_path: Path, 
         if not all(name in records for name in metric.needs):
             continue
         value = metric.value(records)
-        for index in (np.tile(np.arange(n), 2), np.random.default_rng(0).permutation(n)):
+        doubled = [np.tile(np.arange(n), 2)] if metric.key != "ari" else []  # ari is of pairs without repetition
+        for index in (*doubled, np.random.default_rng(0).permutation(n)):
             assert metric.value(taken(records, index)) == pytest.approx(value, rel=1e-6, nan_ok=True), metric.key
         # drawing an image twice is having it twice
         weights = np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), 1).astype(np.float64)
@@ -192,7 +215,7 @@ def test_no_two_owners_of_options_share_a_name() -> None:
     of_recipe = {field.name for field in dataclasses.fields(Recipe)}
     for task in TASKS:
         kind: Any = _catalog.find("tasks", task)
-        of_task = set(kind.option_names())
+        of_task = set(options_of(kind))
         assert not of_task & of_recipe
         for model in MODELS:
             assert not set(_building.options(model)) & (of_task | of_recipe), (task, model)

@@ -117,13 +117,10 @@ def test_every_option_that_a_page_names_exists() -> None:
         group for task in _catalog.names("tasks") for group in options.of_training(task, _catalog.names("models"))
     ]
     flags = [flag for group in groups for flag in group.flags]
-    flags += [
-        flag for task in _catalog.names("tasks") for flag in options.of_class(_catalog.find("tasks", task).asking)
-    ]  # type: ignore[attr-defined]
     flags += [flag for lens in _catalog.names("lenses") for flag in options.of_class(_catalog.find("lenses", lens))]
     flags += [flag for name in COMMANDS for flag in options.of_function(getattr(commands, name))]
-    askings = [_catalog.find("tasks", task).asking for task in _catalog.names("tasks")]  # type: ignore[attr-defined]
-    flags += [flag for asking in askings for flag in options.of_class(asking)]
+    asked = [getattr(_catalog.find("tasks", task), "predict_options", None) for task in _catalog.names("tasks")]
+    flags += [flag for kind in asked if kind is not None for flag in options.of_class(kind)]
     known = {flag.written for flag in flags} | {"--debug", "--version", "--help"}
     known |= {f"--no-{name[2:]}" for name in known}
     for page in PAGES:

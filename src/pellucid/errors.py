@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DataError", "PellucidError", "RunError", "TrainingError", "UnknownNameError", "UsageError"]
+__all__ = ["DataError", "PellucidError", "RunError", "TrainingError", "UnknownNameError", "UsageError", "check_choice"]
 
 
 class PellucidError(Exception):
@@ -43,6 +43,20 @@ class UnknownNameError(UsageError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         super().__init__(f"{kind}={name!r} is not known{hint} Known: {', '.join(names)}.")
+
+
+def check_choice(option: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse a value that is not among the choices of an option.
+
+    >>> check_choice("fill", "grey", ("mean", "zero", "blur"))
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: fill='grey': is not known; choose mean, zero or blur.
+    """
+    names = list(choices)
+    if value not in names:
+        *others, last = map(str, names)
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise UsageError(f"{option}={value!r}: is not known; choose {listed}.")
 
 
 class DataError(UsageError):

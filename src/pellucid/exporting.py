@@ -8,6 +8,8 @@ architecture allows it, else the training images' own.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -21,16 +23,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental import _config
 
 from pellucid._version import __version__
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import write_atomically
 from pellucid.run import Run
 
 __all__ = ["export", "facts"]
 
 _log = logging.getLogger(__name__)
+_shapes = importlib.import_module("torch.fx.experimental._config")  # how torch.export reasons about sizes
 
 Answer = Callable[[Tensor], Tensor]  # images (B, C, H, W) to outputs
 
@@ -68,8 +70,7 @@ def export(
     """
     run = run if isinstance(run, Run) else Run(run)
     for form in formats:
-        if form not in _FILES:
-            raise UsageError(f"formats={form!r}: is not known; choose from {', '.join(_FILES)}.")
+        check_choice("formats", form, _FILES)
     if "onnx" in formats:
         _need_onnx()
     model = run.model()
@@ -108,8 +109,6 @@ def facts(file: str | Path) -> dict[str, str]:
 
 
 def _need_onnx() -> None:
-    import importlib.util
-
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
@@ -123,7 +122,7 @@ def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple
         images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
         try:
             # a size of 1 somewhere inside, as small images have at the coarsest scale, is a size like any other
-            with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            with _shapes.patch(backed_size_oblivious=True):
                 graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
         except Exception as reason:  # torch.export raises many kinds
             _log.info("the image size stays fixed: %s", reason)

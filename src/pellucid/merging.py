@@ -17,6 +17,7 @@ from pellucid.errors import RunError, UsageError
 from pellucid.files import make_folder, write_atomically, write_json
 from pellucid.inference import evaluate
 from pellucid.models import _building
+from pellucid.models._merging import Mergeable
 from pellucid.run import Run
 from pellucid.training.recipe import Recipe
 from pellucid.training.training import train
@@ -112,7 +113,7 @@ def merge(
     if run.status != "finished":
         raise RunError(f"run={str(run.path)!r}: is not finished; {run.resuming}.")
     model = run.model("last")
-    if not hasattr(model, "merged"):
+    if not isinstance(model, Mergeable):
         name = run.info["model"]["name"]
         raise UsageError(f"model={name!r}: has no filters that can be merged; train an autoencoder.")
     folder = Path(out) if out is not None else run.path / "merged"
@@ -141,12 +142,13 @@ def _until_nothing_merges(
     """Merge and train on, round after round; the last round's run, its model, and how many rounds there were."""
     current, model, rounds = run, run.model("last"), 0
     while True:  # every round leaves fewer filters, so that it ends
-        found = {name: groups(each.detach().numpy(), threshold) for name, each in model.filters().items()}  # type: ignore[operator]
-        if all(len(parts) == len(model.filters()[name]) for name, parts in found.items()):  # type: ignore[operator]
+        assert isinstance(model, Mergeable)
+        filters = {name: weights.detach().numpy() for name, weights in model.filters().items()}
+        similar = {name: groups(weights, threshold) for name, weights in filters.items()}
+        if all(len(similar[name]) == len(weights) for name, weights in filters.items()):
             break
         rounds += 1
-        smaller = model.merged(found)  # type: ignore[operator]
-        current = _train_on(run, smaller, folder / f"round-{rounds}", epochs, progress)
+        current = _train_on(run, model.merged(similar), folder / f"round-{rounds}", epochs, progress)
         model = current.model("last")
     if rounds and current.metrics is None:
         evaluate(current, baselines=False)
@@ -168,7 +170,8 @@ def _train_on(run: Run, model: nn.Module, path: Path, epochs: int, progress: boo
 
 
 def _row(threshold: float, before: nn.Module, after: nn.Module, rounds: int, run: Run) -> Merged:
-    old, new = before.filters(), after.filters()  # type: ignore[operator]
+    assert isinstance(before, Mergeable) and isinstance(after, Mergeable)
+    old, new = before.filters(), after.filters()
     metrics = run.metrics or evaluate(run, baselines=False)
     measure: Mapping[str, Any] = metrics["model"].get(run.main.key, {})
     history = [row for row in run.history if row["split"] == "val"] or run.history
@@ -190,7 +193,8 @@ def _told(row: Merged) -> dict[str, Any]:
 
 
 def _first(model: nn.Module) -> Tensor:
-    return next(iter(model.filters().values())).detach()  # type: ignore[operator,no-any-return]
+    assert isinstance(model, Mergeable)
+    return next(iter(model.filters().values())).detach()
 
 
 def _plot(rows: Sequence[Merged], main: str) -> Figure:

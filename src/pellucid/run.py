@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid import _catalog
+from pellucid._options import build
 from pellucid.errors import RunError
 from pellucid.files import write_json
 
@@ -94,9 +95,9 @@ class Run:
     @cached_property
     def task(self) -> AnyTask:
         """The task with the options that it was trained with."""
-        kind = _catalog.find("tasks", self.info["task"]["name"])
+        kind: Any = _catalog.find("tasks", self.info["task"]["name"])
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
-        task: AnyTask = kind(**options).for_model(self.info["model"]["name"])
+        task: AnyTask = build(kind, options).for_model(self.info["model"]["name"])
         return task
 
     @cached_property
@@ -108,12 +109,12 @@ class Run:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
         from safetensors.torch import load_file
 
-        from pellucid.models._building import build
+        from pellucid.models import _building
 
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model = build(self.info["model"], fetch=False)
+        model: nn.Module = _building.build(self.info["model"], fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:
@@ -121,7 +122,7 @@ class Run:
                 f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again."
             ) from fault
         model.eval()
-        return model  # type: ignore[no-any-return]
+        return model
 
     @property
     def resuming(self) -> str:

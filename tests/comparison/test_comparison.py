@@ -125,7 +125,9 @@ def test_the_paired_interval_is_that_of_the_mean() -> None:
 def test_chance_is_called_real_about_as_often_as_promised() -> None:
     """Two equal runs of independent answers: 5 % of the intervals may leave zero out."""
     rng = np.random.default_rng(1)
-    false = sum(paired([rng.random(60)], rng.random(60), seed=k)[0].real for k in range(150))
+    false = sum(
+        paired(mean("x", "x"), [{"x": rng.random(60)}], {"x": rng.random(60)}, seed=k)[0].real for k in range(150)
+    )
     assert 1 <= false <= 17
 
 
@@ -133,7 +135,7 @@ def test_pairing_finds_what_two_intervals_do_not() -> None:
     reference = np.tile([1.0, 0.0], 500)
     better = reference.copy()
     better[1:40:2] = 1.0  # twenty images more are right, and none less
-    [gap] = paired([better], reference)
+    [gap] = paired(mean("x", "x"), [{"x": better}], {"x": reference})
     interval = [{"value": x.mean(), "low": x.mean() - 0.031, "high": x.mean() + 0.031} for x in (better, reference)]
     assert gap.real
     assert not unpaired(*interval).real

@@ -14,10 +14,12 @@ from sklearn import metrics
 from torch import nn
 from torch.nn import functional as F
 
+from pellucid._options import build
 from pellucid.data import open as open_data
 from pellucid.data.dataset import Batch, Dataset, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
+from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError
 from pellucid.tasks import Measure, summarise
 from pellucid.tasks.classify import Classify
@@ -205,11 +207,11 @@ def test_option_out_of_range_is_refused_by_name(options: dict[str, float]) -> No
     with pytest.raises(
         UsageError, match=rf"^{next(iter(options))}={next(iter(options.values()))}: must lie in .*; give"
     ):
-        Classify(**options)  # type: ignore[arg-type]
+        build(Classify, options)
 
 
 def test_augmentation_is_for_training_only() -> None:
-    task = Classify(crop=2, flip=True, exposure=0.5)
+    task = Classify(augment=Augment(crop=2, flip=True, exposure=0.5))
     images = torch.randint(0, 256, (8, 3, 12, 12), dtype=torch.uint8)
     batch = Batch(images, {"label": Label(torch.arange(8) % 2)}, torch.arange(8))
     trained, _ = task.prepare(batch, Draws.step(0, 0, slice(0, 8), 8), training=True)

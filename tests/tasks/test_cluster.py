@@ -232,14 +232,15 @@ def test_training_sees_two_views_and_evaluation_the_image() -> None:
     pixels, kinds = shapes(6)
     batch = Batch(torch.from_numpy(pixels), {"label": Label(torch.from_numpy(kinds))}, torch.arange(6))
     input, target = task.prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)
-    assert isinstance(target, Views)
     assert not input.equal(target.other)
     torch.testing.assert_close(target.clean, batch.images.float() / 255)
-    input, label = task.prepare(batch, Draws.images(0, batch.index), training=False)
+    assert target.label.tolist() == [-1] * 6, "training sees no labels"
+    input, truth = task.prepare(batch, Draws.images(0, batch.index), training=False)
     torch.testing.assert_close(input, target.clean)
-    assert isinstance(label, Label)
+    assert truth.other is None
+    assert truth.label.tolist() == kinds.tolist()
     plain = Cluster(clusters=3, method="kmeans").prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)[1]
-    assert isinstance(plain, Views)
+    assert plain.other is not None
     assert plain.other.shape[1] == 0
 
 

@@ -358,5 +358,6 @@ def test_the_dense_code_is_ahead_of_as_many_principal_components(tmp_path: Path)
         activation="leaky_relu", rotate=8.0, scale=0.1, shift=2, epochs=30, progress=False,
     )  # fmt: skip
     found = evaluate(run)
-    pca = found["baselines"]["PCA of whole images, 32 components"]["psnr"]["value"]
-    assert found["model"]["psnr"]["value"] > pca + 1
+    # on some of the test images; the model on the same
+    pca = next(row for name, row in found["baselines"].items() if name.startswith("PCA of whole images, 32 components"))
+    assert found["on_same_images"]["model"]["psnr"]["value"] > pca["psnr"]["value"] + 1

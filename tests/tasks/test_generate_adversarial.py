@@ -238,7 +238,7 @@ def test_batch_statistics_are_those_of_the_weights_after_an_epoch() -> None:
     with torch.no_grad():
         for parameter in net.generator.parameters():  # type: ignore[union-attr]
             parameter.mul_(1.7)  # as averaging does, behind the statistics' back
-        Generate().for_model("gan").between(net, lambda: iter(()), 1, 2, 0)
+        Generate().for_model("gan").update_buffers(net, lambda: iter(()), 1, 2, 0)
         net.eval()
         norm = next(layer for layer in net.generator.modules() if isinstance(layer, nn.BatchNorm1d))  # type: ignore[union-attr]
         before = net.generator[0](torch.randn(20_000, 6))  # type: ignore[index]

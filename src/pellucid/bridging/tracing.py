@@ -117,7 +117,7 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     return Trace(tuple(calls), unused, macs)
 
 
-class _Fields(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Fields(TorchDispatchMode):
     """The receptive field of every tensor of a forward pass, with the distance between two neighbours in the input."""
 
     def __init__(self, given: Tensor) -> None:

@@ -10,11 +10,15 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pellucid import _catalog
+from pellucid._options import options_of
 from pellucid.cli.flags import Flag, Group, misspelt
 from pellucid.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["explain_unknown", "of_class", "of_function", "of_training", "texts"]
 
@@ -47,22 +51,19 @@ def of_function(function: Callable[..., Any], skip: Sequence[str] = ()) -> list[
 
 
 def of_class(owner: type) -> list[Flag]:
-    """The flags of a dataclass: its fields.
+    """The flags of a dataclass: its fields, and those of its unfolded ones.
 
     >>> from pellucid.training.recipe import Recipe
     >>> epochs = of_class(Recipe)[0]
     >>> epochs.written, epochs.kind, epochs.default, epochs.help
     ('--epochs', <class 'int'>, 10, 'passes over the training images')
     """
-    hints, helps = get_type_hints(owner), texts(owner)
-    flags = []
-    for field in dataclasses.fields(owner):
-        if field.metadata.get("learned"):  # from data, no option
-            continue
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        flags.append(Flag(field.name, hints[field.name], default, helps.get(field.name, "")))
-    return flags
+    known = options_of(owner)
+    helps = {kind: texts(kind) for kind in {option.owner for option in known.values()}}
+    return [
+        Flag(name, option.kind, option.default, option.help or helps[option.owner].get(option.field, ""))
+        for name, option in known.items()
+    ]
 
 
 def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[Group]:
@@ -79,13 +80,13 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
     from pellucid.models import _building
     from pellucid.training.recipe import Recipe
 
-    kind = _catalog.find("tasks", task)
+    kind: Any = _catalog.find("tasks", task)
     groups = [Group(task, of_class(kind), _first_line(kind))]
     for model in models:
         about = _first_line(_catalog.find("models", model))
         found = _building.options(model.replace("-", "_")).items()
         groups.append(Group(model, [Flag(name, *rest) for name, rest in found], about))
-    own = kind.defaults(models[0]) if len(models) == 1 else {}  # type: ignore[attr-defined]
+    own = kind.defaults(models[0]) if len(models) == 1 else {}
     recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
     groups.append(Group("training", recipe, _first_line(Recipe)))
     seen: set[str] = set()
@@ -159,9 +160,7 @@ def _arguments(document: str) -> dict[str, str]:
 
 
 def _fields(folder: str, name: str) -> set[str]:
-    return {
-        field.name for field in dataclasses.fields(_catalog.find(folder, name)) if not field.metadata.get("learned")
-    }
+    return set(options_of(_catalog.find(folder, name)))
 
 
 def _first_line(owner: type) -> str:

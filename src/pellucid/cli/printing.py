@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from pellucid._digits import interval_digits
+
 if TYPE_CHECKING:
     from pellucid.run import Run
 
@@ -62,7 +64,7 @@ def measured(metrics: Mapping[str, Any]) -> None:
 
 
 def _with_interval(measure: Mapping[str, Any] | None) -> str:
-    """A value with its interval, to the digit that the interval's width leaves a meaning.
+    """A value with its interval, to the digits that the interval leaves meaningful.
 
     >>> _with_interval({"value": 0.98901, "low": 0.97802, "high": 0.99725})
     '0.989 (0.978–0.997)'
@@ -76,9 +78,7 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     if any(measure[key] is None or not math.isfinite(measure[key]) for key in ("low", "high")):
         return f"{measure['value']:.4g}"  # a count has no interval
     value, low, high = (float(measure[key]) for key in ("value", "low", "high"))
-    width = high - low
-    digits = 1 - math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 4
-    digits = min(max(digits, 0), 6)
+    digits = interval_digits(low, high)
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 

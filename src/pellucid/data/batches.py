@@ -123,7 +123,8 @@ def store(
     if fingerprint and not decoded and needed <= disk_share * _free_disk():
         mapped = _mapped(split.images, shape, fit, fingerprint)
         if in_memory:  # the system reads it whole, ahead of the first batch, and keeps it; a copy would take it twice
-            mapped.base.madvise(mmap.MADV_WILLNEED)  # type: ignore[union-attr]
+            pages: Any = mapped.base  # the mmap.mmap below NumPy's view
+            pages.madvise(mmap.MADV_WILLNEED)
             return Store(_as_tensor(mapped), split, size, channels, fit, "memory")
         return Store(_as_tensor(mapped), split, size, channels, fit, "mapped")
     if not in_memory:
@@ -236,7 +237,8 @@ def _mapped(images: Images, shape: tuple[int, ...], fit: Fit, fingerprint: str) 
         for left in path.parent.glob(f"{key}.*.part"):  # ours, or that of a process that was killed
             if left == draft or not psutil.pid_exists(int(left.name.split(".")[-2])):
                 left.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+    mapped: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
+    return mapped
 
 
 def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
@@ -276,5 +278,5 @@ def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str,
         scale, offset = wanted / sizes, torch.zeros_like(sizes)
     else:
         scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2)
-    flipped: Any = {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}
-    return flipped  # type: ignore[no-any-return]
+    # sizes are (H, W), a target's coordinates (x, y)
+    return {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}

@@ -7,15 +7,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.data.colour import bytes_to_channels
 from pellucid.data.targets import Label, Target
 
-__all__ = ["Batch", "Dataset", "Images", "Pixels", "Split", "grey"]
+__all__ = ["Batch", "Dataset", "Images", "Pixels", "Split"]
 
 
 class Images(ABC):
@@ -48,13 +49,6 @@ class Images(ABC):
         """One image decoded at its own size, (channels, H, W) uint8; raises `DataError` naming it if it is corrupt."""
 
 
-def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A colour image (3, H, W) as (1, H, W): ITU-R 601-2 luma in the integer form that Pillow's convert("L") uses."""
-    weights = np.array([19595, 38470, 7471], np.uint32)
-    luma: NDArray[np.uint8] = ((np.tensordot(weights, image.astype(np.uint32), axes=1) + 0x8000) >> 16).astype(np.uint8)
-    return luma[None]
-
-
 @final
 class Pixels(Images):
     """Images that are already in memory, all of one size: (N, C, H, W) uint8."""
@@ -81,12 +75,7 @@ class Pixels(Images):
         return Pixels(self.array[np.asarray(index, np.int64)])
 
     def read(self, index: int, channels: int) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] = self.array[index]
-        if image.shape[0] == channels:
-            return image
-        if channels == 3:
-            return np.repeat(image, 3, axis=0)
-        return grey(image)
+        return bytes_to_channels(self.array[index], channels)
 
 
 @final
@@ -151,9 +140,9 @@ class Dataset:
     def __getitem__(self, split: str) -> Split:
         return self.splits[split]
 
-    def replace(self, **changes: object) -> Dataset:
+    def replace(self, **changes: Any) -> Dataset:
         """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 @final

@@ -19,7 +19,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pellucid.data.dataset import Images, grey
+from pellucid.data.colour import bytes_to_channels
+from pellucid.data.dataset import Images
 from pellucid.errors import DataError
 
 __all__ = [
@@ -139,14 +140,6 @@ def _deep(array: NDArray[Any]) -> NDArray[np.uint8]:
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _to_channels(array: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    if array.shape[0] == channels:
-        return array
-    if channels == 3:
-        return np.repeat(array, 3, axis=0)
-    return grey(array)
-
-
 def _open(source: Source) -> Any:
     from PIL import Image
 
@@ -183,7 +176,7 @@ def decode(
             array = from_pillow(image, size)
     except Exception as fault:  # Pillow's decoders raise whatever their format brings: SyntaxError, struct.error, …
         raise DataError(fault_sentence(source, name, fault)) from fault
-    return array if channels is None else _to_channels(array, channels)
+    return array if channels is None else bytes_to_channels(array, channels)
 
 
 def fault_sentence(source: Source, name: str, fault: Exception) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -88,12 +88,12 @@ class Draws:
             row.copy_(torch.poisson(rate, torch.Generator(rates.device).manual_seed(mix(seed))))
         return values
 
-    def _draw(self, fill: object, shape: tuple[int, ...]) -> Tensor:
+    def _draw(self, fill: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         device = self._generators[0].device if self._generators else torch.device("cpu")
         values = torch.empty((self._total, *shape), device=device)
         if len(self._generators) == 1:
-            fill(values, generator=self._generators[0])  # type: ignore[operator]
+            fill(values, generator=self._generators[0])
         else:
             for row, generator in zip(values, self._generators, strict=True):
-                fill(row, generator=generator)  # type: ignore[operator]
+                fill(row, generator=generator)
         return values[self._rows]

@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pellucid._spread import evenly_spread
 from pellucid.data.batches import resize
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, scan
@@ -143,11 +144,12 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
     if isinstance(label, Label) and dataset.classes:
         index = label.index.numpy()
         present = np.flatnonzero(np.bincount(index, minlength=len(dataset.classes)))
-        shown = _spread(present, rows)
-        lines = [(dataset.classes[c], _spread(np.flatnonzero(index == c), columns)) for c in shown]
+        shown = present[evenly_spread(rows, len(present))]
+        members = [(c, np.flatnonzero(index == c)) for c in shown]
+        lines = [(dataset.classes[c], own[evenly_spread(columns, len(own))]) for c, own in members]
         about += f", {len(shown)} of {len(dataset.classes)} classes" if len(shown) < len(dataset.classes) else ""
     else:
-        chosen = _spread(np.arange(len(split)), columns * min(rows, 8))
+        chosen = evenly_spread(columns * min(rows, 8), len(split))
         lines = [("", chosen[i : i + columns]) for i in range(0, len(chosen), columns)]
     inch = side / 100
     wide = max(len(title[:18]) for title, _ in lines)
@@ -203,12 +205,6 @@ def _picture(axes: Axes, dataset: Dataset, split: Split, place: int, side: int) 
             axes.scatter(x, y, s=5, c="#00e5ff", linewidths=0)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-
-
-def _spread(places: NDArray[Any], most: int) -> NDArray[np.int64]:
-    if len(places) <= most:
-        return np.asarray(places, np.int64)
-    return np.asarray(places[np.linspace(0, len(places) - 1, most).round().astype(int)], np.int64)
 
 
 def _fitted(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

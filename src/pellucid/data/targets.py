@@ -8,7 +8,7 @@ Every type behaves as a sequence over images: `len(target)`, `target[index]` (a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, final
 
@@ -19,6 +19,8 @@ from torch.nn import functional as F
 __all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text", "target_of"]
 
 Index = Tensor | slice | Sequence[int]
+Move = Callable[[Tensor, bool], Tensor]
+"""Moves the pixels of (N, C, H, W); where the flag is set, each takes the value of its nearest source."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class Target:
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Self:
         """The target after its images became `size` = (H, W): x' = scale·x + offset, `scale`, `offset` (N, 2) as (x, y)."""
+        return self
+
+    def moved(self, matrix: Tensor, move: Move) -> Self:
+        """The target after its images were moved: x' = matrix·(x, y, 1) in px, `matrix` (N, 2, 3); pixels go through `move`."""
         return self
 
     def _map(self, change: Any) -> Self:
@@ -98,6 +104,23 @@ def _whence(scale: Tensor, offset: Tensor, size: tuple[int, int], before: torch.
     return found[1], found[0], inside[1][:, :, None] & inside[0][:, None, :]
 
 
+def _apply(matrix: Tensor, points: Tensor) -> Tensor:
+    """Points (…, K, 2) under matrices (…, 2, 3)."""
+    return points @ matrix[..., :2].mT + matrix[..., None, :, 2]
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """The four corners of boxes (n, 4) as points (4n, 2)."""
+    x0, y0, x1, y1 = boxes.unbind(1)
+    return torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], 1).view(-1, 2)
+
+
+def _around(points: Tensor) -> Tensor:
+    """The smallest upright boxes (n, 4) around moved corners (4n, 2)."""
+    grouped = points.view(-1, 4, 2)
+    return torch.cat([grouped.amin(1), grouped.amax(1)], 1)
+
+
 @final
 @dataclass(frozen=True)
 class Label(Target):
@@ -126,6 +149,9 @@ class Picture(Target):
             return Picture(moved.view(*self.pixels.shape[:2], *size))
         return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
 
+    def moved(self, matrix: Tensor, move: Move) -> Picture:
+        return Picture(move(self.pixels, False))
+
 
 @final
 @dataclass(frozen=True)
@@ -139,6 +165,10 @@ class Boxes(Target):
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
         moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
         return Boxes(moved, self.labels, self.scores)
+
+    def moved(self, matrix: Tensor, move: Move) -> Boxes:
+        corners = [_around(_apply(own, _corners(boxes))) for own, boxes in zip(matrix, self.corners, strict=True)]
+        return Boxes(corners, self.labels, self.scores)
 
 
 @final
@@ -155,6 +185,10 @@ class Mask(Target):
         moved = self.classes.flatten(1).gather(1, flat).view(len(self.classes), *size)
         return Mask(moved.masked_fill_(~inside, 255))
 
+    def moved(self, matrix: Tensor, move: Move) -> Mask:
+        classes = move(self.classes[:, None].float(), True)  # nearest: a mixture of two classes is neither
+        return Mask(classes[:, 0].to(self.classes.dtype))
+
 
 @final
 @dataclass(frozen=True)
@@ -165,6 +199,9 @@ class Points(Target):
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
         return Points(self.xy * scale[:, None] + offset[:, None])
+
+    def moved(self, matrix: Tensor, move: Move) -> Points:
+        return Points(_apply(matrix, self.xy))
 
 
 @final

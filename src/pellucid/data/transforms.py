@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, final
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Boxes, Mask, Picture, Points, Target
+from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 
 __all__ = ["Augment"]
@@ -32,25 +31,25 @@ class Augment:
     >>> moved.shape, same is label
     (torch.Size([4, 3, 16, 16]), True)
 
-    Args:
-        crop: shift by up to this many px each way, edges repeated (a random crop of the padded image).
-        flip: mirror every second image left to right.
-        turn: turn by a random multiple of 90°; by 180° or not at all where height and width differ.
-        rotate: turn by up to this many degrees each way.
-        scale: zoom by up to this share each way.
-        exposure: multiply by up to 2 to the power of this, each way (photographic stops).
-        noise: add gaussian noise of up to this σ in [0, 1] units.
-        erase: grey out one rectangle of up to this share of the area (Zhong et al. 2017).
+    A task that offers some of these as its own options holds an `Augment` as an unfolded field.
     """
 
     crop: int = 0
+    """shift training images by up to this many px each way, repeating their edges"""
     flip: bool = False
+    """mirror half of the training images left to right"""
     turn: bool = False
+    """turn training images by a random multiple of 90°, or of 180° if they are not square"""
     rotate: float = 0.0
+    """rotate training images by up to this many degrees each way"""
     scale: float = 0.0
+    """enlarge or shrink training images by up to this share"""
     exposure: float = 0.0
+    """brighten or darken training images by up to this many photographic stops (factors of 2)"""
     noise: float = 0.0
+    """add Gaussian noise to training images, with a standard deviation of up to this, in [0, 1] units"""
     erase: float = 0.0
+    """grey out a rectangle of training images, of up to this share of their area (Zhong et al. 2017)"""
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -102,7 +101,7 @@ class Augment:
                     moved[chosen] = pixels[chosen].rot90(quarter, (2, 3))
             return moved
 
-        return move(images), _moved(target, matrix, move)
+        return move(images), target.moved(matrix, move)
 
     def _shift(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
         """Whole pixels only, so that nothing is interpolated: one gather."""
@@ -135,7 +134,7 @@ class Augment:
             index = flat.view(batch, 1, height * width).expand(-1, pixels.shape[1], -1)
             return pixels.flatten(2).gather(2, index).view(batch, pixels.shape[1], height, width)
 
-        return move(images), _moved(target, matrix, move)
+        return move(images), target.moved(matrix, move)
 
     def _affine(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
         """Rotation and zoom about the centre, with the shift and the mirror in the same interpolation."""
@@ -174,7 +173,7 @@ class Augment:
             mode = "nearest" if nearest else "bilinear"
             return F.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=False)
 
-        return move(images), _moved(target, matrix, move)
+        return move(images), target.moved(matrix, move)
 
     def _erase(self, images: Tensor, draws: Draws) -> Tensor:
         height, width = images.shape[2:]
@@ -187,37 +186,3 @@ class Augment:
         inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
         hole = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
         return torch.where(hole, images.mean((2, 3), keepdim=True), images)
-
-
-def _moved(target: T, matrix: Tensor, move: Callable[..., Tensor]) -> T:
-    """A target moved along: x' = matrix·(x, y, 1) in px."""
-    if isinstance(target, Picture):
-        return Picture(move(target.pixels))  # type: ignore[return-value]
-    if isinstance(target, Mask):
-        classes = move(target.classes[:, None].float(), nearest=True)
-        return Mask(classes[:, 0].to(target.classes.dtype))  # type: ignore[return-value]
-    if isinstance(target, Points):
-        return Points(_apply(matrix, target.xy))  # type: ignore[return-value]
-    if isinstance(target, Boxes):
-        corners = [
-            _around(_apply(own[None], _four(boxes)[None])[0]) for own, boxes in zip(matrix, target.corners, strict=True)
-        ]
-        return Boxes(corners, target.labels, target.scores)  # type: ignore[return-value]
-    return target
-
-
-def _apply(matrix: Tensor, points: Tensor) -> Tensor:
-    """(B, K, 2) points under (B, 2, 3) matrices."""
-    return points @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
-
-
-def _four(boxes: Tensor) -> Tensor:
-    """(n, 4) boxes as (4n, 2) corner points."""
-    x0, y0, x1, y1 = boxes.unbind(1)
-    return torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], 1).view(-1, 2)
-
-
-def _around(points: Tensor) -> Tensor:
-    """The (n, 4) boxes around (4n, 2) moved corners."""
-    grouped = points.view(-1, 4, 2)
-    return torch.cat([grouped.amin(1), grouped.amax(1)], 1)

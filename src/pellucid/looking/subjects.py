@@ -347,7 +347,7 @@ def _trial(session: Session, model: nn.Module) -> Trial:
                 for group in optimizer.param_groups:
                     group["lr"] = rate * factor[id(player)]
                 optimizer.zero_grad()
-                losses["loss"].backward()  # type: ignore[no-untyped-call]
+                losses["loss"].backward()
                 if recipe.clip is not None:
                     nn.utils.clip_grad_norm_(player.parameters(), recipe.clip)
                 optimizer.step()

@@ -23,7 +23,8 @@ class Discriminator(nn.Module):
         self.layers = layers
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 1)
-        return self.layers(self.normalize(images))  # type: ignore[no-any-return]
+        score: Tensor = self.layers(self.normalize(images))
+        return score
 
 
 class Adversaries(nn.Module):
@@ -48,7 +49,8 @@ class Adversaries(nn.Module):
 
     def forward(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
         """D(x), (B, 1), of images (B, C, H, W); with codes (B, latent) that of the pictures that are made of them."""
-        return self.discriminator(images if codes is None else self.generator(codes))  # type: ignore[no-any-return]
+        score: Tensor = self.discriminator(images if codes is None else self.generator(codes))
+        return score
 
     def through(self, images: Tensor) -> tuple[Tensor]:
         """What else `forward` is given to pass both players: codes."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from pellucid.models._external import load_external
 
 __all__ = ["build", "describe", "layer_table", "load_external", "options", "parameter_count"]
 
-_FIXED = ("self", "channels", "outputs", "size")  # what every model takes; the rest are its options
+_FIXED = ("channels", "outputs", "size")  # what every model takes; the rest are its options
 
 
 def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
@@ -51,7 +51,8 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
 
 def describe(model: nn.Module) -> dict[str, Any]:
     """The description that a model was built from."""
-    return dict(model.description)  # type: ignore[arg-type]
+    description: Any = model.description
+    return dict(description)
 
 
 def options(name: str) -> dict[str, tuple[Any, Any, str]]:
@@ -61,11 +62,10 @@ def options(name: str) -> dict[str, tuple[Any, Any, str]]:
     (<class 'float'>, 0.0, "share of each hidden layer's units that is dropped in training")
     """
     kind = _catalog.find("models", name)
-    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
     meanings = _meanings(inspect.getdoc(kind) or "")
     return {
-        option: (hints[option], parameter.default, meanings.get(option, ""))
-        for option, parameter in inspect.signature(kind.__init__).parameters.items()  # type: ignore[misc]
+        option: (parameter.annotation, parameter.default, meanings.get(option, ""))
+        for option, parameter in inspect.signature(kind, eval_str=True).parameters.items()
         if option not in (*_FIXED, "fetch")
     }
 

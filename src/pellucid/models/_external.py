@@ -39,7 +39,8 @@ class External(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 1 or 3, H, W) -> (B, K)
-        return self.body(self.normalize(as_colour(images, self.normalize)))  # type: ignore[no-any-return]
+        logits: Tensor = self.body(self.normalize(as_colour(images, self.normalize)))
+        return logits
 
 
 def load_external(name: str) -> External:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self, final
 
 import torch
@@ -17,7 +17,6 @@ __all__ = [
     "Frozen",
     "Normalize",
     "activation_layer",
-    "check_one_of",
     "check_share",
     "check_size",
     "check_widths",
@@ -72,7 +71,8 @@ class Frozen(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body(images)  # type: ignore[no-any-return]
+        features: Tensor = self.body(images)
+        return features
 
 
 @final
@@ -109,20 +109,6 @@ def check_size(model: str, size: tuple[int, int], least: int) -> None:
         raise UsageError(
             f"size={size[0]}×{size[1]}: is below {least}×{least} px, the least that model={model!r} can take; "
             f"give --size {least} or more, or another model."
-        )
-
-
-def check_one_of(option: str, value: object, known: Iterable[object]) -> None:
-    """Refuse a value that is none of the known ones.
-
-    >>> check_one_of("depth", 20, (18, 34))
-    Traceback (most recent call last):
-    pellucid.errors.UsageError: depth=20: is not known; choose 18 or 34.
-    """
-    choices = list(known)
-    if value not in choices:
-        raise UsageError(
-            f"{option}={value!r}: is not known; choose {', '.join(map(str, choices[:-1]))} or {choices[-1]}."
         )
 
 

@@ -4,15 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["joined", "rebuilt"]
+__all__ = ["Groups", "Mergeable", "joined", "rebuilt"]
 
 Groups = Mapping[str, Sequence[Sequence[int]]]
 M = TypeVar("M", bound=nn.Module)
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A model with filters that can be merged."""
+
+    def filters(self) -> dict[str, Tensor]:
+        """The weights of each layer whose units can be merged, (units, …), by the layer's name."""
+        ...
+
+    def merged(self, groups: Groups) -> nn.Module:
+        """A smaller model in which each group of units has become one."""
+        ...
 
 
 def joined(layers: nn.Module, groups: Groups, prefix: str, follow: str | None = None) -> dict[str, Tensor]:
@@ -62,7 +75,7 @@ def rebuilt(model: M, options: Mapping[str, Any], weights: Mapping[str, Tensor])
     from pellucid.models import _building
 
     description = {**_building.describe(model), "options": dict(options)}
-    made = _building.build(description, fetch=False)
+    made: M = _building.build(description, fetch=False)
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("kept.")}
     made.load_state_dict({**state, **weights})
-    return made  # type: ignore[no-any-return]
+    return made

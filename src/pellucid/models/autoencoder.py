@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
-from pellucid.models._merging import joined, rebuilt
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
+from pellucid.models._merging import Groups, joined, rebuilt
 
 __all__ = ["Autoencoder"]
 
@@ -43,6 +42,7 @@ class Autoencoder(nn.Module):
     """
 
     output: ClassVar[str] = "reconstruction"
+    description: dict[str, Any]  # set by `build`
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         check_widths("encoder", encoder)
         check_widths("decoder", decoder or (), least=0)
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
-        check_one_of("code_activation", code_activation, ("same", "linear"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("code_activation", code_activation, ("same", "linear"))
         if sparsity < 0:
             raise UsageError(f"sparsity={sparsity!r}: is a weight; give 0 or more.")
         if not 0 < active < 1:
@@ -95,7 +95,8 @@ class Autoencoder(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, encoder[-1])."""
-        return self.encoder(self.normalize(images))  # type: ignore[no-any-return]
+        codes: Tensor = self.encoder(self.normalize(images))
+        return codes
 
     def penalty(self, code: Tensor) -> Tensor:
         """The weighted divergence KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
@@ -112,9 +113,9 @@ class Autoencoder(nn.Module):
             if isinstance(layer, nn.Linear) and place + 1 < len(layers)
         }
 
-    def merged(self, groups: dict[str, Sequence[Sequence[int]]]) -> Self:
+    def merged(self, groups: Groups) -> Self:
         """A smaller model in which each group of units is one: their mean, whose answer counts for all of them."""
-        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index]
+        options = dict(self.description["options"])
         dense = [
             (f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)
         ]
@@ -124,4 +125,5 @@ class Autoencoder(nn.Module):
         return rebuilt(self, options, weights)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
-        return self.decoder(self.encode(images)).reshape(-1, self.outputs, *self.fixed_size)  # type: ignore[no-any-return]
+        flat: Tensor = self.decoder(self.encode(images))  # (B, outputs·H·W)
+        return flat.reshape(-1, self.outputs, *self.fixed_size)

@@ -82,7 +82,8 @@ class CifarResnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.blocks(self.stem(self.normalize(images)))  # (B, widths[2], H/4, W/4)
-        return self.head(self.dropout(features.mean((2, 3))))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.dropout(features.mean((2, 3))))
+        return logits
 
 
 @final
@@ -97,11 +98,11 @@ class _Block(nn.Module):
         self.activation = activation_layer(activation)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, entering, H, W) -> (B, width, H/stride, W/stride)
-        answer = self.second(self.first(x))
-        if self.plain:
-            return self.activation(answer)  # type: ignore[no-any-return]
-        kept = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
-        return self.activation(answer + kept)  # type: ignore[no-any-return]
+        added = self.second(self.first(x))
+        if not self.plain:  # where a stage begins, every other pixel, and zeros in the new channels (their option A)
+            added = added + F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        features: Tensor = self.activation(added)
+        return features
 
 
 def _convolution(entering: int, width: int, stride: int, batch_norm: bool) -> list[nn.Module]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.errors import check_choice
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 
 __all__ = ["ConvAutoencoder"]
 
@@ -55,7 +56,7 @@ class ConvAutoencoder(nn.Module):
         super().__init__()
         check_widths("widths", widths)
         check_widths("code", (code,))
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
         self.normalize = Normalize(channels)
         self.kept = Kept()
         self.multiple = 2 ** len(widths)
@@ -82,8 +83,10 @@ class ConvAutoencoder(nn.Module):
         """The codes of images (B, C, H, W): (B, code, ⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉)."""
         height, width = images.shape[2:]
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        return self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))  # type: ignore[no-any-return]
+        codes: Tensor = self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))
+        return codes
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
-        return self.decoder(self.encode(images))[:, :, :height, :width]  # type: ignore[no-any-return]
+        padded: Tensor = self.decoder(self.encode(images))
+        return padded[:, :, :height, :width]

@@ -8,9 +8,10 @@ from typing import Literal, final
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pellucid.errors import check_choice
 from pellucid.models._adversaries import Adversaries, Discriminator
 from pellucid.models._convolutional import Crop, Pad, halvings
-from pellucid.models._layers import check_one_of, check_share, check_widths, initialise
+from pellucid.models._layers import check_share, check_widths, initialise
 
 __all__ = ["ConvGan"]
 
@@ -54,7 +55,7 @@ class ConvGan(Adversaries):
         check_widths("widths", widths)
         check_widths("latent", (latent,))
         check_share("dropout", dropout)
-        check_one_of("norm", norm, ("batch", "spectral", "none"))
+        check_choice("norm", norm, ("batch", "spectral", "none"))
         height, width = halvings("conv_gan", size, len(widths))
         maps = (widths[-1], height, width)
         up: list[nn.Module] = [nn.Linear(latent, widths[-1] * height * width, bias=False), nn.Unflatten(1, maps)]

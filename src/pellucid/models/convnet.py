@@ -79,4 +79,5 @@ class Convnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n)
-        return self.head(self.dropout(self.pool(features).flatten(1)))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))
+        return logits

@@ -87,21 +87,24 @@ class DenseCodec(nn.Module):
         padded = F.pad(images, (0, -width % wide, 0, -height % tall), mode="replicate")
         rows, columns = padded.shape[2] // tall, padded.shape[3] // wide
         tiles = padded.reshape(batch, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5)
-        codes = self.encoder(self.normalize(tiles.reshape(-1, channels, tall, wide))).float()  # (B·rows·columns, code)
-        return codes.reshape(batch, rows, columns, -1).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+        codes: Tensor = self.encoder(
+            self.normalize(tiles.reshape(-1, channels, tall, wide))
+        ).float()  # (B·rows·columns, code)
+        return codes.reshape(batch, rows, columns, -1).permute(0, 3, 1, 2)
 
     def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
         """The images of codes (B, code, rows, columns): (B, C, *size) float32, not yet held within [0, 1]."""
         batch, _, rows, columns = codes.shape
         tall, wide = self.stride
         flat = codes.permute(0, 2, 3, 1).reshape(batch * rows * columns, -1)
-        tiles = self.decoder(flat).float().reshape(batch, rows, columns, -1, tall, wide)
+        tiles: Tensor = self.decoder(flat).float().reshape(batch, rows, columns, -1, tall, wide)
         images = tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, -1, rows * tall, columns * wide)
-        return (images * self.normalize.std + self.normalize.mean)[:, :, : size[0], : size[1]]  # type: ignore[no-any-return]
+        return (images * self.normalize.std + self.normalize.mean)[:, :, : size[0], : size[1]]
 
     def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Images as they come back from a file, (B, C, H, W), at the middle quality.
 
         With qualities (B,): also what each costs in bits, (B,), under the learned density; in training from noisy codes.
         """
-        return self.prior(self, images, quality)  # type: ignore[no-any-return]
+        restored: Tensor | tuple[Tensor, Tensor] = self.prior(self, images, quality)
+        return restored

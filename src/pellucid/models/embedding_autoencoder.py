@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
-from pellucid.models._merging import joined, rebuilt
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
+from pellucid.models._merging import Groups, joined, rebuilt
 
 __all__ = ["EmbeddingAutoencoder"]
 
@@ -40,6 +39,7 @@ class EmbeddingAutoencoder(nn.Module):
     """
 
     output: ClassVar[str] = "reconstruction"
+    description: dict[str, Any]  # set by `build`
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class EmbeddingAutoencoder(nn.Module):
         super().__init__()
         check_widths("widths", widths)
         check_widths("latent", (latent,))
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
         back = tuple(reversed(widths)) if decoder_widths is None else decoder_widths
         check_widths("decoder_widths", back)
         if len(back) != len(widths):
@@ -90,16 +90,19 @@ class EmbeddingAutoencoder(nn.Module):
         self.decoder = nn.Sequential(*up)
         initialise(self.encoder, "he")
         initialise(self.decoder, "he")
+        assert isinstance(last, nn.ConvTranspose2d)
         with torch.no_grad():
-            last.weight.mul_(0.1)  # type: ignore[operator]  # start near a flat answer
+            last.weight.mul_(0.1)  # start near a flat image
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, latent)."""
-        return self.encoder(self.normalize(images))  # type: ignore[no-any-return]
+        codes: Tensor = self.encoder(self.normalize(images))
+        return codes
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = self.fixed_size
-        return self.decoder(self.encode(images))[:, :, :height, :width]  # type: ignore[no-any-return]
+        padded: Tensor = self.decoder(self.encode(images))
+        return padded[:, :, :height, :width]
 
     def filters(self) -> dict[str, Tensor]:
         """The kernels of each convolution of the encoder, (filters, inputs, height, width), by the layer's name."""
@@ -107,9 +110,9 @@ class EmbeddingAutoencoder(nn.Module):
             f"encoder.{place}": layer.weight for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Conv2d)
         }
 
-    def merged(self, groups: dict[str, Sequence[Sequence[int]]]) -> Self:
+    def merged(self, groups: Groups) -> Self:
         """A smaller model in which each group of filters is one: their mean, whose answer counts for all of them."""
-        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index]
+        options = dict(self.description["options"])
         widths = [len(groups.get(name, range(len(kernels)))) for name, kernels in self.filters().items()]
         options |= {"widths": tuple(widths), "decoder_widths": tuple(self._back())}
         return rebuilt(self, options, joined(self.encoder, groups, "encoder"))

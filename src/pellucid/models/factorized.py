@@ -97,8 +97,11 @@ class Factorized(nn.Module):
         with torch.no_grad():
             self.down.weight.copy_(basis * 255 / _SCALE)
             self.up.weight.copy_(basis * _SCALE / 255)
-            self.encoder[-1].weight.mul_(0.3)  # type: ignore[operator]
-            self.decoder[-1].weight.mul_(0.1)  # type: ignore[operator]
+            # the network starts as a small correction of the linear path
+            for half, share in ((self.encoder, 0.3), (self.decoder, 0.1)):
+                last = half[-1]
+                assert isinstance(last, (nn.Conv2d, nn.ConvTranspose2d))
+                last.weight.mul_(share)
         # natural images: amplitudes fall with the frequency
         spread = [16.0 if f == 0 else 0.5 if f < 0 else 4.0 * (1 + f) ** -1.2 for f in frequency]
         self.prior = Prior(codes, trade_offs(lowest, highest, qualities), spread, scale=1 / _SCALE)
@@ -109,7 +112,8 @@ class Factorized(nn.Module):
         padded = F.pad(images, (0, -width % _SIDE, 0, -height % _SIDE), mode="replicate")
         learned = self.encoder(self.normalize(padded)).float()
         with torch.autocast(images.device.type, enabled=False):  # a level of 64 needs more than bfloat16's 8 bits
-            return self.down(padded.float() - self.normalize.mean) + learned  # type: ignore[no-any-return]
+            codes: Tensor = self.down(padded.float() - self.normalize.mean) + learned
+        return codes
 
     def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
         """The images of codes (B, code, h, w): (B, C, *size) float32, not yet held within [0, 1]."""
@@ -123,7 +127,8 @@ class Factorized(nn.Module):
 
         With qualities (B,): also what each costs in bits, (B,), under the learned density; in training from noisy codes.
         """
-        return self.prior(self, images, quality)  # type: ignore[no-any-return]
+        restored: Tensor | tuple[Tensor, Tensor] = self.prior(self, images, quality)
+        return restored
 
 
 class _Residual(nn.Module):
@@ -137,7 +142,8 @@ class _Residual(nn.Module):
             self.second.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(F.leaky_relu(self.first(features)))  # type: ignore[no-any-return]
+        added: Tensor = self.second(F.leaky_relu(self.first(features)))
+        return features + added
 
 
 def _cosines(channels: int, codes: int) -> tuple[Tensor, list[int]]:

@@ -73,4 +73,5 @@ class Lenet(nn.Module):
         initialise(self.layers, initialisation)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        return self.layers(self.normalize(images))  # type: ignore[no-any-return]
+        logits: Tensor = self.layers(self.normalize(images))
+        return logits

@@ -67,4 +67,5 @@ class Pix2pix(nn.Module):
         return self.generator.normalize
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
-        return self.generator(images)  # type: ignore[no-any-return]
+        pictures: Tensor = self.generator(images)
+        return pictures

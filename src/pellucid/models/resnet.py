@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
-from pellucid.models._layers import Frozen, check_one_of, check_share
+from pellucid.errors import UsageError, check_choice
+from pellucid.models._layers import Frozen, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
 __all__ = ["Resnet"]
@@ -64,8 +64,8 @@ class Resnet(nn.Module):
         from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
         super().__init__()
-        check_one_of("depth", depth, _STAGES)
-        check_one_of("stem", stem, ("auto", "small", "large"))
+        check_choice("depth", depth, _STAGES)
+        check_choice("stem", stem, ("auto", "small", "large"))
         check_share("dropout", dropout)
         small = stem == "small" or (stem == "auto" and not pretrained and min(size) <= _SMALL)
         if pretrained and (plain or small):
@@ -92,7 +92,8 @@ class Resnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512 or 2048)
-        return self.head(features)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def _without_shortcut(block: nn.Module) -> nn.Sequential:

@@ -64,7 +64,8 @@ class Timm(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, features)
-        return self.head(features)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def _body(name: str, channels: int, size: tuple[int, int], pretrained: bool) -> tuple[Any, int]:

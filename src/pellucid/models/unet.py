@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.errors import UsageError
-from pellucid.models._layers import Normalize, check_one_of, check_widths
+from pellucid.errors import UsageError, check_choice
+from pellucid.models._layers import Normalize, check_widths
 from pellucid.models._masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
@@ -56,7 +56,7 @@ class Unet(nn.Module):
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
-        check_one_of("convolution", convolution, ("plain", "partial", "gated"))
+        check_choice("convolution", convolution, ("plain", "partial", "gated"))
         self.masked = channels % 2 == 0  # images are grey or colour: an even number of planes has a mask as its last
         if convolution != "plain" and not self.masked:
             raise UsageError(

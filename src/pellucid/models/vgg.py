@@ -7,7 +7,8 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
-from pellucid.models._layers import AdaptivePool, Frozen, check_one_of, check_share, check_size, check_widths
+from pellucid.errors import check_choice
+from pellucid.models._layers import AdaptivePool, Frozen, check_share, check_size, check_widths
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
 __all__ = ["Vgg"]
@@ -60,7 +61,7 @@ class Vgg(nn.Module):
         from torchvision.models.vgg import cfgs, make_layers
 
         super().__init__()
-        check_one_of("depth", depth, (11, 13, 16, 19))
+        check_choice("depth", depth, (11, 13, 16, 19))
         check_widths("hidden", hidden, least=0)
         check_share("dropout", dropout)
         check_size("vgg", size, _LEAST)
@@ -94,4 +95,5 @@ class Vgg(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512, H/32, W/32)
-        return self.head(self.pool(features).flatten(1))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.pool(features).flatten(1))
+        return logits

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from pellucid._digits import interval_digits
 
 __all__ = ["interval", "number", "title"]
 
@@ -58,4 +58,4 @@ def _digits(measure: Mapping[str, Any]) -> int | None:
     low, high = measure.get("low"), measure.get("high")
     if measure["value"] is None or low is None or high is None or high <= low:
         return None
-    return int(np.clip(1 - np.floor(np.log10(high - low)), 0, 6))
+    return interval_digits(low, high)

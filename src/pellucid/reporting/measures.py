@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pellucid._options import options_of
 from pellucid.models import _building
 from pellucid.reporting import formatting
 from pellucid.reporting.pictures import svg
@@ -46,10 +46,7 @@ def asked(run: Run) -> list[dict[str, Any]]:
 
 
 def _defaults(owner: Any) -> dict[str, Any]:
-    return {
-        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        for field in dataclasses.fields(owner)
-    }
+    return {name: option.default for name, option in options_of(type(owner)).items()}
 
 
 def _option(value: Any) -> str:

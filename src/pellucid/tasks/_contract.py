@@ -9,7 +9,6 @@ and options of `predict` (`AnswersOptions`).
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._options import values_of
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
@@ -41,7 +41,6 @@ __all__ = [
     "Task",
     "TaskFamily",
     "UpdatesBuffers",
-    "learned",
     "lr_factors_of",
     "measured",
     "players_of",
@@ -80,11 +79,6 @@ class PredictOptions:
     """Options of `predict` that a task adds: the fields of its own subclass."""
 
 
-def learned(default: Any) -> Any:
-    """A field of a task that `read` fills from the data: no option on the command line, and not kept in run.json."""
-    return field(default=default, metadata={"learned": True})
-
-
 class _Member(ABC):
     """What is known of a task before its model is."""
 
@@ -97,16 +91,10 @@ class _Member(ABC):
         """The training options (fields of `Recipe`) whose default differs for this task with this model."""
         return {}
 
-    @classmethod
-    def option_names(cls) -> list[str]:
-        """The names of its options: the fields that are not learned from data."""
-        fields: Any = cls  # every concrete one is a dataclass
-        return [field.name for field in dataclasses.fields(fields) if not field.metadata.get("learned")]
-
     @property
     def options(self) -> dict[str, Any]:
-        """Its options by name, as run.json keeps them."""
-        return {name: getattr(self, name) for name in self.option_names()}
+        """Its options by name, flat, as run.json keeps them."""
+        return values_of(self)
 
 
 class TaskFamily(_Member):
@@ -138,7 +126,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
         return self
 
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
-        """The dataset as this task uses it, and the task with what it learned from it (see `learned`).
+        """The dataset as this task uses it, and the task with what it learned from it (fields that are `_options.learned`).
 
         Looks at targets and counts, never decodes an image; raises `DataError` where the data lack what the task needs.
         """

@@ -189,7 +189,7 @@ class Session:
         self.bfloat16 = recipe.bfloat16(model, self.accelerator.device)
         model.to(self.accelerator.device, memory_format=self.memory_format)
         if self.accelerator.device.type == "cuda" and self.accelerator.num_processes > 1:
-            self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+            self.model = model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.average = Average(model, recipe.ema) if recipe.ema else None
         players = players_of(self.task, model)
         world = self.accelerator.num_processes

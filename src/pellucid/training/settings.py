@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from pellucid import _catalog
+from pellucid._options import build, options_of, values_of
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
 from pellucid.run import command_line
@@ -50,16 +50,16 @@ class Settings:
         kind: Any = _catalog.find("tasks", name)
         chosen = (model or kind.default_model).replace("-", "_")
         _catalog.find("models", chosen)
-        of_task = set(kind.option_names())
+        of_task = set(options_of(kind))
         of_model = set(_building.options(chosen))
-        of_recipe = {field.name for field in dataclasses.fields(Recipe)}
+        of_recipe = set(options_of(Recipe))
         for option in options:
             if option not in of_task | of_model | of_recipe:
                 raise UnknownNameError("option", option, of_task | of_model | of_recipe)
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         for_task = {key: value for key, value in given.items() if key in of_task}
         if isinstance(task, str):
-            made = kind(**for_task)
+            made = build(kind, for_task)
         elif for_task:
             raise UsageError(
                 f"{next(iter(for_task))}={next(iter(for_task.values()))!r}: the task already has its options; set it there."
@@ -85,12 +85,8 @@ class Settings:
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:
-    """The fields of a dataclass that differ from those of `plain`, or from their default."""
-    changed = {}
-    for field in dataclasses.fields(owner):
-        value = getattr(owner, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        default = default if plain is None else getattr(plain, field.name)
-        if value != default:
-            changed[field.name] = value
-    return changed
+    """The options that differ from those of `plain`, or from their defaults."""
+    defaults = {name: option.default for name, option in options_of(type(owner)).items()}
+    if plain is not None:
+        defaults = values_of(plain)
+    return {name: value for name, value in values_of(owner).items() if value != defaults[name]}

@@ -53,7 +53,8 @@ def load(name: str) -> Dataset:
     if name in ABOUT and kind in _SIDES:
         return _patches(name, *_SIDES[kind], colour=bool(colour))
     if name in ("scenes", "glyphs"):
-        return importlib.import_module(f"pellucid.data.embedded.{name}").draw()  # type: ignore[no-any-return]
+        drawn: Dataset = importlib.import_module(f"pellucid.data.embedded.{name}").draw()
+        return drawn
     raise UnknownNameError("data", name, ABOUT)
 
 

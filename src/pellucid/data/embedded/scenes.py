@@ -165,7 +165,8 @@ def _polygon(sides: int) -> Callable[[Floats, Floats, Floats], Floats]:
 
     def distance(u: Floats, v: Floats, radius: Floats) -> Floats:
         turn = np.mod(np.arctan2(u, -v), 2 * half) - half  # from the middle of the nearest side
-        return np.hypot(u, v) * np.cos(turn) - radius * np.cos(half)  # type: ignore[no-any-return]
+        signed: Floats = np.hypot(u, v) * np.cos(turn) - radius * np.cos(half)
+        return signed
 
     return distance
 
@@ -177,11 +178,13 @@ def _star(u: Floats, v: Floats, radius: Floats) -> Floats:
     distance = np.hypot(u, v)
     along = np.array([_INNER * np.cos(half) - 1, _INNER * np.sin(half)], np.float32)
     normal = np.array([along[1], -along[0]]) / np.hypot(*along)
-    return (distance * np.cos(turn) - radius) * normal[0] + distance * np.sin(turn) * normal[1]  # type: ignore[no-any-return]
+    signed: Floats = (distance * np.cos(turn) - radius) * normal[0] + distance * np.sin(turn) * normal[1]
+    return signed
 
 
 def _square(u: Floats, v: Floats, radius: Floats) -> Floats:
-    return np.maximum(np.abs(u), np.abs(v)) - radius / np.sqrt(np.float32(2))  # type: ignore[no-any-return]
+    signed: Floats = np.maximum(np.abs(u), np.abs(v)) - radius / np.sqrt(np.float32(2))
+    return signed
 
 
 def _diamond(u: Floats, v: Floats, radius: Floats) -> Floats:
@@ -191,7 +194,8 @@ def _diamond(u: Floats, v: Floats, radius: Floats) -> Floats:
 def _cross(u: Floats, v: Floats, radius: Floats) -> Floats:
     length, width = _arms(radius)
     long, short = np.maximum(np.abs(u), np.abs(v)), np.minimum(np.abs(u), np.abs(v))
-    return np.maximum(long - length, short - width)  # type: ignore[no-any-return]
+    signed: Floats = np.maximum(long - length, short - width)
+    return signed
 
 
 def _arms(radius: Floats) -> tuple[Floats, Floats]:
@@ -235,7 +239,8 @@ def _boxes(shapes: _Shapes) -> Floats:
         else:
             reach[here] = (-1, -1, 1, 1)
     centre = np.stack([shapes.x, shapes.y, shapes.x, shapes.y], 2)
-    return centre + reach * shapes.radius[..., None]  # type: ignore[no-any-return]
+    boxes: Floats = centre + reach * shapes.radius[..., None]
+    return boxes
 
 
 def _keypoints(shapes: _Shapes) -> Floats:

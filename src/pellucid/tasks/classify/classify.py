@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._options import learned, unfolded
 from pellucid.data.batches import store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError
-from pellucid.tasks._contract import Task, learned
+from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks.classify import baselines, metrics
@@ -41,8 +41,7 @@ class Classify(Task[Tensor, Label, Label]):
     """Which class does an image show?
 
     >>> from pellucid.data import open
-    >>> task = Classify(flip=False, crop=1)
-    >>> data, task = task.read(open("digits"))
+    >>> data, task = Classify(augment=Augment(flip=True, crop=1)).read(open("digits"))
     >>> task.outputs(data, (8, 8))
     10
     """
@@ -51,18 +50,7 @@ class Classify(Task[Tensor, Label, Label]):
     """weigh each class by the inverse of its share of the training images"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (Szegedy et al. 2016)"""
-    crop: int = 0
-    """shift training images by up to this many px"""
-    flip: bool = False
-    """mirror half of the training images left to right"""
-    rotate: float = 0.0
-    """turn training images by up to this many degrees"""
-    exposure: float = 0.0
-    """brighten or darken training images by up to this many photographic stops"""
-    noise: float = 0.0
-    """add gaussian noise to training images, of a sigma up to this, in [0, 1] units"""
-    erase: float = 0.0
-    """grey out a rectangle of training images, of up to this share of the area"""
+    augment: Augment = unfolded(Augment(), "crop", "flip", "rotate", "exposure", "noise", "erase")
 
     weights: tuple[float, ...] = learned(())
 
@@ -74,18 +62,6 @@ class Classify(Task[Tensor, Label, Label]):
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing={self.label_smoothing!r}: must lie in [0, 1); give another value.")
-        _ = self._augment  # refuses bad values
-
-    @cached_property
-    def _augment(self) -> Augment:
-        return Augment(
-            crop=self.crop,
-            flip=self.flip,
-            rotate=self.rotate,
-            exposure=self.exposure,
-            noise=self.noise,
-            erase=self.erase,
-        )
 
     def read(self, data: Dataset) -> tuple[Dataset, Classify]:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):
@@ -104,7 +80,7 @@ class Classify(Task[Tensor, Label, Label]):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Label]:
         input, truth = batch.images.float().div_(255), target_of(batch.targets, "label", Label)
-        return self._augment(input, truth, draws) if training else (input, truth)
+        return self.augment(input, truth, draws) if training else (input, truth)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Label) -> dict[str, Tensor]:
         logits = model(input).float()  # (B, K); bf16 logits would round the loss

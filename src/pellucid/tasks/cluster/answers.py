@@ -88,13 +88,13 @@ def _inputs(model: nn.Module, given: Given) -> tuple[Tensor, list[str], list[int
 
 def _assigned(task: Clustering, model: nn.Module, pictures: Tensor) -> Assigned:
     device = next(model.parameters()).device
-    parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    parts: list[Tensor] = pictures.split(_AT_ONCE)
     return Assigned.cat([task.predict(model, part.to(device)).to("cpu") for part in parts])
 
 
 def _codes(model: nn.Module, pictures: Tensor, unit: bool) -> NDArray[np.float32]:
     device = next(model.parameters()).device
-    parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    parts: list[Tensor] = pictures.split(_AT_ONCE)
     return torch.cat([codes_of(model, part.to(device), unit).cpu() for part in parts]).numpy()
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
@@ -40,7 +41,7 @@ class Cluster(Task[Tensor, Assigned, Views]):
 
     An autoencoder learns codes from changed images; clusters are groups of codes. Labels, where there are any, only measure.
 
-    >>> task = Cluster(clusters=3, shift=0.0, rotate=0.0, zoom=0.0)
+    >>> task = Cluster(clusters=3, shift=0.0, augment=Augment())
     >>> batch = Batch(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), {}, torch.arange(2))
     >>> input, truth = task.prepare(batch, Draws.images(0, batch.index), training=False)
     >>> round(float(input.mean()), 3), truth.label.tolist()
@@ -63,10 +64,7 @@ class Cluster(Task[Tensor, Assigned, Views]):
     """weight of telling two changed views of an image from those of others, in dec before codes are drawn; by default 10 for dec, else 0"""
     shift: float = 0.09
     """shift training images by up to this share of their side"""
-    rotate: float = 15.0
-    """turn training images by up to this many degrees"""
-    zoom: float = 0.15
-    """enlarge or shrink training images by up to this share"""
+    augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", zoom="scale")
     unlike: float = 0.01
     """share of the training images that would be flagged as unlike anything seen, half by distance, half by reconstruction"""
 
@@ -99,7 +97,6 @@ class Cluster(Task[Tensor, Assigned, Views]):
                 raise UsageError(f"{name}={value!r}: is a weight; give 0 or more.")
         if not 0 < self.unlike < 1:
             raise UsageError(f"unlike={self.unlike!r}: is a share; give a number between 0 and 1.")
-        Augment(rotate=self.rotate, scale=self.zoom)  # refuses bad values
 
     @property
     def agreement(self) -> float:
@@ -130,7 +127,7 @@ class Cluster(Task[Tensor, Assigned, Views]):
             label = known.index if isinstance(known, Label) else torch.full_like(place, -1)
             return clean, Views(clean, None, place, label)
         reach = round(self.shift * min(clean.shape[2:]))
-        change = Augment(crop=reach, rotate=self.rotate, scale=self.zoom)
+        change = replace(self.augment, crop=reach)
         none = Label(place)  # nothing that moves with the image
         one = change(clean, none, draws)[0]
         other = change(clean, none, draws)[0] if self.agreement else clean[:, :0]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Picture
@@ -61,24 +62,13 @@ class Compress(Task[Tensor, Coded, Picture]):
     One model learns several qualities at once. Training draws one for each image, and minimises the file's length in bits per
     pixel under the learned density plus λ times the mean squared error in grey levels (of 255); each λ counts alike.
 
-    >>> Compress(flip=True).weight
+    >>> Compress(augment=Augment(flip=True)).weight
     0.012
     """
 
     weight: float = 0.012
     """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) is worth"""
-    flip: bool = False
-    """mirror half of the training pictures left to right"""
-    turn: bool = False
-    """turn each training picture by a random multiple of 90°"""
-    rotate: float = 0.0
-    """turn each training picture by up to this many degrees either way"""
-    scale: float = 0.0
-    """enlarge or shrink each training picture by up to this share"""
-    shift: int = 0
-    """move each training picture by up to this many px either way"""
-    exposure: float = 0.0
-    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+    augment: Augment = unfolded(Augment(), "flip", "turn", "rotate", "scale", "exposure", shift="crop")
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "factorized"
@@ -89,17 +79,6 @@ class Compress(Task[Tensor, Coded, Picture]):
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
             raise UsageError(f"weight={self.weight!r}: must be above 0; give e.g. 0.01.")
-        self._augment()  # refuses bad values
-
-    def _augment(self) -> Augment:
-        return Augment(
-            crop=self.shift,
-            flip=self.flip,
-            turn=self.turn,
-            rotate=self.rotate,
-            scale=self.scale,
-            exposure=self.exposure,
-        )
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -118,7 +97,7 @@ class Compress(Task[Tensor, Coded, Picture]):
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         images = batch.images.float().div_(255)
         if training:
-            images = self._augment()(images, Label(batch.index), draws)[0]  # nothing moves along
+            images = self.augment(images, Label(batch.index), draws)[0]  # nothing moves along
         return images, Picture(images)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Picture) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._options import unfolded
 from pellucid.data.batches import own_size_batches
 from pellucid.data.corruption import Kind, corrupt
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -65,12 +66,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     """sigma of gaussian and speckle noise in [0, 1] units; share of pixels (salt_and_pepper) or area (missing); brightness of one photon in [0, 1] units (poisson)"""  # noqa: E501
     error: Literal["mse", "l1"] = "mse"
     """what is minimised: the mean squared or the mean absolute difference"""
-    flip: bool = False
-    """mirror half of the training pictures left to right"""
-    turn: bool = False
-    """turn each training picture by a random multiple of 90°"""
-    exposure: float = 0.0
-    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure")
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
@@ -80,7 +76,6 @@ class Denoise(Task[Tensor, Picture, Picture]):
     def __post_init__(self) -> None:
         if self.error not in ("mse", "l1"):
             raise UsageError(f"error={self.error!r}: is not known; choose mse or l1.")
-        Augment(exposure=self.exposure)  # refuses bad values, as the next line does
         corrupt(torch.zeros(0, 1, 1, 1), self.noise, self.level, Draws.images(0, torch.zeros(0)))
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
@@ -88,9 +83,10 @@ class Denoise(Task[Tensor, Picture, Picture]):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         clean = batch.images.float().div_(255)
-        if training and (self.flip or self.turn or self.exposure):
-            augment = Augment(flip=self.flip, turn=self.turn, exposure=self.exposure)
-            clean = augment(clean, Picture(clean[:, :0]), draws)[0]  # noise comes after, so input and truth move alike
+        if training:
+            clean = self.augment(clean, Picture(clean[:, :0]), draws)[
+                0
+            ]  # noise comes after, so input and truth move alike
         return corrupt(clean, self.noise, self.level, draws), Picture(clean)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Picture) -> dict[str, Tensor]:

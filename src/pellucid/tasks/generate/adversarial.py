@@ -100,7 +100,7 @@ class Adversarial(Generative[Verdict]):
             norm.momentum = None  # the mean over all batches
         inner.generator.train()
         if norms:
-            for part in chance.codes(inner, _MEASURED, 0).split(_AT_ONCE):  # type: ignore[no-untyped-call]
+            for part in chance.codes(inner, _MEASURED, 0).split(_AT_ONCE):
                 inner.generator(part)
         inner.generator.train(mode)
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -54,7 +54,7 @@ def likelihood(task: Likelihood, model: nn.Module, seen: Any, seed: int) -> tupl
     each = max(1.0, counter.get_total_flops() / 2) * task.importance
     count = int(min(len(seen), max(50, _WORK // each)))
     log_p, errors = [], []
-    for index in torch.from_numpy(evenly(len(seen), count)).split(100):  # type: ignore[no-untyped-call]
+    for index in torch.from_numpy(evenly(len(seen), count)).split(100):
         batch = seen.batch(index, device)
         input, truth = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
         found, error, _ = importance(model, task.pixels, input, truth, task.importance)

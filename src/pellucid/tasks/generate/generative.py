@@ -68,7 +68,7 @@ class Generative(Task[Tensor, Answer, Drawn]):
     def made(self, model: nn.Module, drawn: Tensor) -> Tensor:
         """Pictures (N, C, H, W) in [0, 1] of codes (N, latent), some at a time."""
         with torch.no_grad():
-            return torch.cat([self.decode(model, part) for part in drawn.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
+            return torch.cat([self.decode(model, part) for part in drawn.split(_AT_ONCE)])
 
     def snapshot(self, model: nn.Module, seed: int) -> Tensor:
         """Samples from the same 64 codes every time."""

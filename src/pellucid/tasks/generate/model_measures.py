@@ -199,7 +199,7 @@ def _looked(
     auc, device = math.nan, next(model.parameters()).device
     scores: list[NDArray[Any]] = []
     for pictures in (real.float().div(255), made):
-        parts = [task.realness(model, part.to(device)) for part in pictures.split(500)]  # type: ignore[no-untyped-call]
+        parts = [task.realness(model, part.to(device)) for part in pictures.split(500)]
         scores.append(np.concatenate([part.cpu().numpy() for part in parts if part is not None] or [np.zeros(0)]))
     if len(scores[0]):  # a discriminator is there
         auc = _auc(*scores)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid import _catalog
+from pellucid._options import learned, unfolded
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import PredictOptions, Task, learned
+from pellucid.tasks._contract import PredictOptions, Task
 from pellucid.tasks._metrics import Metric, mean
 from pellucid.tasks._records import Records
 from pellucid.tasks.inpaint import answers, baselines, holes
@@ -90,12 +91,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     """ready network of the perceptual part: efficientnet_lite0, torchvision/NAME or timm/NAME"""
     adversarial: float = 0.0
     """weight of a critic's opinion that is trained beside the model; needs a model with a critic: pix2pix"""
-    flip: bool = False
-    """mirror half of the training pictures left to right"""
-    turn: bool = False
-    """turn each training picture by a random multiple of 90°"""
-    exposure: float = 0.0
-    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure")
 
     flat: bool = learned(False)  # whether the model is dense: its output is a vector of pixels
 
@@ -132,7 +128,6 @@ class Inpaint(Task[Tensor, Picture, Picture]):
             )
         if bool(self.masks) != (self.holes == "files"):
             raise UsageError(f"masks={self.masks!r}: belongs to --holes files, and only there; give both or neither.")
-        Augment(exposure=self.exposure)  # refuses bad values
 
     @property
     def keeps_size(self) -> bool:
@@ -168,9 +163,8 @@ class Inpaint(Task[Tensor, Picture, Picture]):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         clean = batch.images.float().div_(255)
-        if training and (self.flip or self.turn or self.exposure):
-            augment = Augment(flip=self.flip, turn=self.turn, exposure=self.exposure)
-            clean = augment(clean, Picture(clean[:, :0]), draws)[0]
+        if training:
+            clean = self.augment(clean, Picture(clean[:, :0]), draws)[0]
         return self.broken(clean, self.mask(draws, (clean.shape[2], clean.shape[3]))), Picture(clean)
 
     def mask(self, draws: Draws, size: tuple[int, int]) -> Tensor:
@@ -231,6 +225,10 @@ class Inpaint(Task[Tensor, Picture, Picture]):
             critic = _critic(model)
             real, fake = (torch.cat([input, picture], dim=1) for picture in (truth.pixels, mended.detach()))
             yield critic, critic_loss(critic(real), critic(fake))
+
+    @property
+    def lr_factors(self) -> Mapping[str, float]:
+        return {}
 
     def predict(self, model: nn.Module, input: Tensor) -> Picture:
         """Known pixels as they are; holes from the whole picture, or in overlapping windows where it is larger than those."""
