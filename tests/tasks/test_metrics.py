@@ -12,7 +12,7 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from pellucid.tasks import Metric, Ragged, Records, as_arrays, bounds, from_arrays, gaps, joined, summarise, taken
 from pellucid.tasks._metrics import RESAMPLES, Weights, mean, resamples
-from pellucid.tasks._tallies import Tallies
+from pellucid.tasks.classify.tallies import Tallies
 
 VALUE = mean("x", "x")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.tasks._metrics import Floats, Metric, Weights, bounds, resamples
 from pellucid.tasks._records import Records
-from pellucid.tasks._tallies import Tallies
+from pellucid.tasks.classify.tallies import Tallies
 
 __all__ = ["columns", "details", "metrics"]
 
