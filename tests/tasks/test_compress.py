@@ -15,11 +15,13 @@ from PIL import Image
 from refusals import refused
 
 from pellucid import data
+from pellucid._options import build
 from pellucid.cli.cli import main
 from pellucid.data.dataset import Batch, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Picture
+from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.models.dense_codec import DenseCodec
@@ -264,13 +266,13 @@ def test_options_that_cannot_be() -> None:
     with pytest.raises(UsageError, match=r"^weight=0: must be above 0"):
         Compress(weight=0)
     with pytest.raises(UsageError, match=r"^rotate=500: must lie in"):
-        Compress(rotate=500)
+        build(Compress, {"rotate": 500})
 
 
 def test_what_is_learned_is_the_moved_picture_itself() -> None:
     images = torch.from_numpy(smooth(6, 3, 20, 20))
     batch = Batch(images, {}, torch.arange(6))
-    task = Compress(flip=True, turn=True, rotate=10, scale=0.2, shift=2, exposure=0.5)
+    task = Compress(augment=Augment(flip=True, turn=True, rotate=10, scale=0.2, crop=2, exposure=0.5))
     moved, target = task.prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)
     assert isinstance(target, Picture)
     assert target.pixels is moved

@@ -16,6 +16,7 @@ from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
+from pellucid.data.transforms import Augment
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.tasks import _fidelity, summarise
 from pellucid.tasks._tiling import tiled
@@ -142,7 +143,7 @@ def test_noise_in_evaluation_depends_on_the_position_alone() -> None:
 def test_flips_are_for_training_and_move_truth_and_noisy_together() -> None:
     images = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
     images[..., 0] = 255
-    task = Denoise(level=0.0, flip=True)
+    task = Denoise(level=0.0, augment=Augment(flip=True))
     batch = Batch(images, {}, torch.arange(64))
     noisy, target = task.prepare(batch, Draws.step(0, 0, slice(0, 64), 64), training=True)
     assert isinstance(target, Picture)

@@ -15,6 +15,7 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
 from torch import nn
 
+from pellucid._options import build
 from pellucid.data import open as open_data
 from pellucid.data.dataset import Batch, Pixels, Split
 from pellucid.data.draws import Draws
@@ -353,7 +354,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("options", "sentence"), BAD)
 def test_bad_options_are_refused_by_name(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        Inpaint(**options)
+        build(Inpaint, options)
 
 
 def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:

@@ -311,8 +311,7 @@ class Session:
             return stop.is_set()
         if self.step % 10:
             return False
-        asked = torch.tensor(int(stop.is_set()), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked, "sum").item())
+        return bool(self.accelerator.reduce(torch.tensor(int(stop.is_set()), device=self.accelerator.device), "sum"))
 
     def update_buffers(self) -> None:
         """Let the task compute what the model keeps from all training images, and show the model at work."""
