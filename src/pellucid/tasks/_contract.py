@@ -92,6 +92,7 @@ class Task(ABC):
     selects_checkpoint: ClassVar[bool] = (
         True  # whether the validation's `main` picks the weights that are kept; else the last stay
     )
+    floors: ClassVar[tuple[str, ...]] = ()  # baselines that bound `main` and answer nothing
 
     @property
     @abstractmethod

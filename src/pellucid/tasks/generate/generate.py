@@ -82,6 +82,9 @@ class Generate(Task):
     accepts: ClassVar[tuple[str, ...]] = tuple(_FAMILIES)
     predict_options: ClassVar[type[PredictOptions]] = answers.Asked
     keeps_size: ClassVar[bool] = False
+    floors: ClassVar[tuple[str, ...]] = (
+        "training images",
+    )  # of the energy score: no sampler can be expected to beat them
 
     def __post_init__(self) -> None:
         for name in ("family", "likelihood", "binarise", "objective"):
