@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pellucid import _catalog
 from pellucid.cli.binding import bind
 from pellucid.cli.cli import COMMANDS, main
 
@@ -102,7 +103,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_command_and_task_is_documented() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "CHANGELOG.md")
     assert [name for name in COMMANDS if f"pellucid {name}" not in text] == []
-    tasks = [file.stem for file in (ROOT / "src/pellucid/tasks").glob("[a-z]*.py")]
+    tasks = _catalog.names("tasks")
+    assert tasks
     assert [name for name in tasks if not (ROOT / "docs" / f"{name}.md").exists()] == []
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in tasks if f"pellucid train {name}" not in readme] == []
@@ -110,7 +112,6 @@ def test_every_command_and_task_is_documented() -> None:
 
 def test_every_option_that_a_page_names_exists() -> None:
     """Options in running text, such as `--level`, belong to some command."""
-    from pellucid import _catalog
     from pellucid.cli import commands, options
 
     groups = [

@@ -139,7 +139,15 @@ class Run:
     def metrics(self) -> dict[str, Any] | None:
         """What `evaluate` wrote last: the model's measures and the baselines', or None."""
         file = self.path / "metrics.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if not file.exists():
+            return None
+        metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        titles = {metric.key: metric.title for metric in self.task.metrics(self.classes)}
+        same = metrics.get("on_same_images") or {}
+        for measures in (metrics["model"], *metrics["baselines"].values(), same.get("model", {})):
+            for key, measure in measures.items():  # version 0.1.0 wrote no titles
+                measure.setdefault("title", titles.get(key, key.replace("_", " ")))
+        return metrics
 
     def records(self, owner: str = "model") -> dict[str, Any]:
         """The per-image columns behind `metrics`, of "model" or of "baselines/NAME"; {} before `evaluate`."""

@@ -52,7 +52,7 @@ def test_every_row_holds_the_numbers_of_its_run(runs: list[Run], found: Comparis
     for row, run in zip(found.rows, runs, strict=True):
         assert run.metrics is not None
         assert {name: vars(measure) for name, measure in row.measures.items()} == run.metrics["model"]
-    assert [dict(row.asked) for row in found.rows] == [{"epochs": n} for n in (1, 12, 12)]
+    assert [dict(row.options) for row in found.rows] == [{"epochs": n} for n in (1, 12, 12)]
 
 
 def test_the_file_holds_the_same_numbers(runs: list[Run], found: Comparison) -> None:
@@ -189,7 +189,7 @@ def test_a_sweep_trains_every_combination_and_resumes(tmp_path: Path) -> None:
     assert [row.name for row in found.rows] == names
     for row, (lr, size) in zip(found.rows, [(0.1, 64), (0.1, 128), (0.01, 64), (0.01, 128)], strict=True):
         assert (row.run.info["recipe"]["lr"], row.run.info["recipe"]["batch_size"]) == (lr, size)
-        assert dict(row.asked) == {"lr": lr, "batch_size": size}
+        assert dict(row.options) == {"lr": lr, "batch_size": size}
         assert row.run.info["model"]["options"] == {"hidden": [4]}
     assert sum(row.best for row in found.rows) == 1
     assert {file.parent for file in found.files} == {tmp_path / "comparison"}

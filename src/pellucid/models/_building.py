@@ -111,14 +111,22 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     seen: dict[nn.Module, tuple[int, ...]] = {}  # in the order of their first call
     inner: set[nn.Module] = set()  # called while another one was at work
     stack: list[nn.Module] = []
+    # for each module at work: operations before its call, and operations of the modules that it has called
+    frames = [[0, 0]]
+    own = dict.fromkeys(names, 0)
 
     def enter(module: nn.Module, _: Any) -> None:
         inner.update(stack)
         stack.append(module)
         seen.setdefault(module, ())
+        frames.append([counter.get_total_flops(), 0])
 
     def leave(module: nn.Module, _: Any, answer: Any) -> None:
         stack.pop()
+        before, inside = frames.pop()
+        here = counter.get_total_flops() - before
+        own[module] += (here - inside) // 2  # the counter counts a multiplication and its addition apart
+        frames[-1][1] += here
         first = answer if isinstance(answer, Tensor) else next(iter(answer))
         seen[module] = tuple(first.shape[1:])
 
@@ -134,28 +142,14 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    # the counter puts the root's class before each name, counts what is inside modules too, and both halves of a step
-    root = type(model).__name__
-    total = {name: sum(kinds.values()) // 2 for name, kinds in counter.get_flop_counts().items()}
     rows = []
     for module, shape in seen.items():
-        name = names[module]
-        own = _own_operations(total, f"{root}.{name}" if name else root)
         held = sum(p.numel() for p in module.parameters(recurse=module not in inner))
-        if module not in inner or held or own:
-            kind = _kind(module)
-            rows.append({"layer": name or root, "kind": kind, "output": shape, "parameters": held, "operations": own})
+        if module not in inner or held or own[module]:
+            name = names[module] or type(model).__name__
+            row = {"layer": name, "kind": _kind(module), "output": shape, "parameters": held}
+            rows.append({**row, "operations": own[module]})
     return rows
-
-
-def _own_operations(total: Mapping[str, int], name: str) -> int:
-    """A module's operations less those of the nearest modules inside it that were called."""
-
-    def nearest(inside: str) -> str:
-        above = inside.rpartition(".")[0]
-        return above if not above or above in total else nearest(above)
-
-    return total.get(name, 0) - sum(n for inside, n in total.items() if nearest(inside) == name)
 
 
 _SHORTER = {

@@ -114,6 +114,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     """
 
     selects_checkpoint: ClassVar[bool] = True  # keep the weights with the best validation measure; else the last ones
+    floors: ClassVar[tuple[str, ...]] = ()  # baselines that bound the deciding measure: real images, not an answer
     extra_planes: ClassVar[int] = 0  # planes of the model's input beside the image's own channels, such as a mask
 
     @property

@@ -39,9 +39,9 @@ _METRICS = (
     mean("cost", "cost", "bit/px", "lower"),
     mean("psnr", "PSNR", "dB"),
     mean("ms_ssim", "MS-SSIM"),
-    mean("bpp", "file size", "bit/px", "lower"),
+    mean("bpp", "bpp", "bit/px", "lower"),
     # a JPEG file without its tables could not be decoded: the rate without headers ranks nothing
-    mean("bpp_bare", "file size without headers", "bit/px", "neither"),
+    mean("bpp_bare", "bpp without headers", "bit/px", "neither"),
 )
 
 

@@ -98,8 +98,8 @@ def measure_model(model: Any, train: Split, test: Split, weight: float, seed: in
     table = [row for name, found in curves.items() for row in _means(name, found)]
     measures: dict[str, Measure] = {}
     for key, title, rate in (
-        ("gain_over_jpeg", "gain over JPEG", "bpp"),
-        ("gain_over_jpeg_bare", "gain over JPEG without headers", "bpp_bare"),
+        ("gain_over_jpeg", "PSNR over JPEG at equal size", "bpp"),
+        ("gain_over_jpeg_bare", "PSNR over JPEG without headers", "bpp_bare"),
     ):
         gains = [curve_gain(mine, its, rate) for mine, its in zip(curves["this model"], curves["JPEG"], strict=True)]
         known = np.array([gain for gain in gains if np.isfinite(gain)])

@@ -51,6 +51,7 @@ class Adversarial(Generative[Verdict]):
 
     default_model: ClassVar[str] = "gan"
     accepts: ClassVar[tuple[str, ...]] = ("adversarial",)
+    floors: ClassVar[tuple[str, ...]] = ("training images",)  # no sampler can be expected to beat them
 
     @property
     def words(self) -> str:
