@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded random numbers for a batch, independent of how its rows are split over processes or batches."""
+"""Seeded random numbers for a batch, the same however its rows are split over processes or batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
-    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014, over their chain).
+    """One 63-bit seed from several integers (the finaliser of SplitMix64, Steele et al. 2014, applied in a chain).
 
     >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)
     (True, False)
@@ -33,9 +33,9 @@ def mix(*parts: int) -> int:
 class Draws:
     """Random numbers with one leading row per image of a batch.
 
-    In training (`Draws.step`) all rows of the global batch come from one generator and a process keeps its own rows:
-    two processes with half a batch each see the numbers that one process sees. In evaluation (`Draws.images`) each
-    image has a generator of its own, so that its numbers depend on neither the batch nor its neighbours.
+    In training (`Draws.step`) one generator draws all rows of the global batch, and a process keeps its own: two processes
+    with half a batch each see the numbers that a single process sees. In evaluation (`Draws.images`) each image has its own
+    generator, so that its numbers do not depend on the batch around it.
 
     >>> whole = Draws.step(seed=0, step=3, rows=slice(0, 4), total=4).normal(2)
     >>> half = Draws.step(seed=0, step=3, rows=slice(2, 4), total=4).normal(2)
@@ -56,7 +56,7 @@ class Draws:
 
     @classmethod
     def images(cls, seed: int, index: Tensor, device: torch.device | str = "cpu") -> Draws:
-        """The draws that belong to the images at positions `index` (B,) of a split, whatever batch they stand in."""
+        """The draws for the images at positions `index` (B,) of a split, in whatever batch they come."""
         generators = [torch.Generator(device).manual_seed(mix(seed, int(i))) for i in index]
         return cls(generators, slice(0, len(generators)), len(generators))
 
@@ -79,8 +79,8 @@ class Draws:
     def poisson(self, rates: Tensor) -> Tensor:
         """Poisson numbers with the means `rates` (B, …), float32.
 
-        The number of draws depends on the rates, so that one generator could not be shared by rows: each row has its own,
-        seeded from the batch's.
+        How many numbers are drawn depends on the rates, so that rows cannot share a generator: each has its own, seeded
+        from the batch's.
         """
         seeds = self.integers(0, 2**23)  # (B,)
         values = torch.empty_like(rates)
