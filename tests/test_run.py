@@ -165,7 +165,7 @@ def test_predict_equals_evaluate_on_the_same_files(run: Run) -> None:
 def test_predict_says_what_is_no_image(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is neither a file nor a folder and matches nothing"):
         predict(run, tmp_path / "none.png")
-    with pytest.raises(UsageError, match="contains no images"):
+    with pytest.raises(UsageError, match=r"^images=\[\]: is empty"):
         predict(run, [])
     with pytest.raises(UsageError, match="contain NaN or infinite pixels"):
         predict(run, np.full((8, 8), np.nan))

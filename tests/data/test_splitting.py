@@ -137,7 +137,9 @@ def test_an_empty_split_that_is_there_is_cut_and_named() -> None:
 def test_a_class_that_is_not_in_train_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         finish("x", {"train": split([1, 2], [0, 1]), "test": split([3], [2])}, ("a", "b", "c"))
-    assert str(caught.value) == "data='x': class 'c' of test is missing from train; add images of it there, or remove it."
+    assert (
+        str(caught.value) == "data='x': class 'c' of test is missing from train; add images of it there, or remove it."
+    )
 
 
 def test_a_single_class_is_no_label() -> None:

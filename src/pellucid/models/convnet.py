@@ -31,15 +31,15 @@ class Convnet(nn.Module):
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
-        size: (H, W) of the images in px; each block takes 2 px away, and 3 must be left.
+        size: (H, W) of the images in px; each block removes 2 px, and at least 3 must remain.
         widths: channels of each block.
-        dropout: share of the pooled features that is dropped in training.
-        activation: after each convolution.
-        initialisation: of the convolutions' weights; ReLU layers keep their variance with He's (He et al. 2015, eq. 10).
+        dropout: share of the pooled features dropped in training.
+        activation: function after each convolution.
+        initialisation: how the convolutions' weights start; he keeps the variance through ReLU layers (He et al. 2015, eq. 10).
         batch_norm: normalise over the batch after each convolution (Ioffe & Szegedy 2015).
 
     Raises:
-        UsageError: the images are smaller than that, or a value that an option cannot have.
+        UsageError: the images are too small, or an option is out of range.
     """
 
     output: ClassVar[str] = "vector"
