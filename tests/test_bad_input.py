@@ -57,7 +57,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("export runs/none --formats onyx", "formats='onyx': must be one of onnx, torch; did you mean 'onnx'?"),
         ("data nowhere/at/all", "data='nowhere/at/all'"),
         ("list lense", "kind='lense' is not known; did you mean 'lenses'? Known: data, lenses, models, tasks."),
-        ("list tasks models", "'models': is one word too many, pellucid list takes KIND only"),
+        ("list tasks models", "'models': is one word too many: pellucid list takes KIND only"),
     ],
 )
 def test_the_sentence(words: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +82,7 @@ def test_a_fault_of_ours_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: py
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(commands, "list", broken)
-    assert refused("list", capsys, code=1).startswith("RuntimeError: a bug. This is a fault of pellucid's;")
+    assert refused("list", capsys, code=1).startswith("RuntimeError: a bug. This is a bug in pellucid;")
 
 
 def test_an_interrupted_command_ends_with_130(

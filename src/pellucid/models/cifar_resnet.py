@@ -64,9 +64,7 @@ class CifarResnet(nn.Module):
             raise UsageError(f"depth={depth!r}: must be 6n + 2; give e.g. 8, 14, 20, 32, 44, 56 or 110.")
         check_widths("widths", widths)
         if len(widths) != 3 or list(widths) != sorted(widths):
-            raise UsageError(
-                f"widths={widths}: must be three numbers in ascending order; give e.g. 16 32 64."
-            )
+            raise UsageError(f"widths={widths}: must be three numbers in ascending order; give e.g. 16 32 64.")
         check_share("dropout", dropout)
         self.normalize = Normalize(channels)
         self.stem = nn.Sequential(*_convolution(channels, widths[0], 1, batch_norm), activation_layer(activation))
