@@ -76,7 +76,7 @@ def test_a_newer_format_is_refused_and_an_older_one_says_what_to_do(run: Run, tm
 
 
 def test_no_run_and_a_damaged_one(tmp_path: Path, run: Run) -> None:
-    with pytest.raises(RunError, match=r"no run\.json is there"):
+    with pytest.raises(RunError, match=r"has no run\.json"):
         Run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 1, "sta')
     with pytest.raises(RunError, match=r"run\.json cannot be read"):

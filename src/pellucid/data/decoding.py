@@ -214,25 +214,25 @@ def scan(
     Size and channels come from the header, the digest from the bytes; the end of a file shows whether it is complete. `deep`
     also decodes each image, which finds damage inside. A second scan reads only the files that have changed.
     """
-    known = _Index()
+    index = _Index()
     stamps = [_stamp(source, container, i) for i, source in enumerate(sources)]
-    rows = known.recall([stamp for stamp in stamps if stamp is not None], deep)
-    missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in rows]
+    cached = index.recall([stamp for stamp in stamps if stamp is not None], deep)
+    missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in cached]
 
     def look(i: int) -> Row:
         return _look(sources[i], names[i] if names else "", deep)
 
     # small files spend little time outside the interpreter's lock: two threads would only wait for each other
     small = not deep and sum(stamp[1] for stamp in stamps if stamp is not None) < _SMALL * len(stamps)
-    found_now = in_parallel(lambda place: look(missing[place]), len(missing), threads=1 if small else None)
-    fresh = dict(zip(missing, found_now, strict=True))
-    known.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
-    found = [fresh[i] if stamp is None or i in fresh else rows[stamp] for i, stamp in enumerate(stamps)]
+    looked = in_parallel(lambda place: look(missing[place]), len(missing), threads=1 if small else None)
+    fresh = dict(zip(missing, looked, strict=True))
+    index.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
+    rows = [fresh[i] if stamp is None or i in fresh else cached[stamp] for i, stamp in enumerate(stamps)]
     return Scan(
-        np.array([row[1:3] for row in found], np.int32).reshape(-1, 2),
-        np.array([row[3] for row in found], np.int8),
-        [row[0] for row in found],
-        {i: row[4] for i, row in enumerate(found) if row[4]},
+        np.array([row[1:3] for row in rows], np.int32).reshape(-1, 2),
+        np.array([row[3] for row in rows], np.int8),
+        [row[0] for row in rows],
+        {i: row[4] for i, row in enumerate(rows) if row[4]},
     )
 
 
@@ -276,11 +276,11 @@ def _stamp(source: Source, container: Path | None = None, position: int = 0) -> 
         return None
     name = str(path)
     try:
-        found = os.stat(name)
+        status = os.stat(name)
     except OSError:
         return None
     name = name if name[0] == "/" else os.path.abspath(name)
-    return f"{name}/{position}" if isinstance(source, bytes) else name, found.st_size, found.st_mtime_ns
+    return f"{name}/{position}" if isinstance(source, bytes) else name, status.st_size, status.st_mtime_ns
 
 
 class _Index:
@@ -303,7 +303,7 @@ class _Index:
             return {}
         wanted = {stamp[0]: stamp for stamp in stamps}
         folders = {os.path.dirname(path) for path in wanted}
-        found = {}
+        rows = {}
         try:
             with closing(self._connect()) as connection:
                 for folder in folders:  # one range of the sorted paths per folder: far fewer statements than files
@@ -313,11 +313,11 @@ class _Index:
                     ):
                         stamp = wanted.get(path)
                         if stamp is not None and stamp[1:] == tuple(rest[:2]) and rest[-1] >= deep:
-                            found[stamp] = tuple(rest[2:])
+                            rows[stamp] = tuple(rest[2:])
         except sqlite3.DatabaseError:  # a damaged cache costs a second scan, never a result
             self.path.unlink(missing_ok=True)
             return {}
-        return found
+        return rows
 
     def remember(self, rows: Sequence[tuple[Stamp, Row]]) -> None:
         if not rows:
@@ -336,42 +336,42 @@ class _Index:
 class Files(Images):
     """Images in files, or files' bytes, decoded when they are read."""
 
-    def __init__(self, sources: Sequence[Source], names: Sequence[str] = (), found: Scan | None = None) -> None:
+    def __init__(self, sources: Sequence[Source], names: Sequence[str] = (), scanned: Scan | None = None) -> None:
         self.sources = sources
         self.names = names
-        self._found = found
+        self._scanned = scanned
 
     def __len__(self) -> int:
         return len(self.sources)
 
     @property
-    def found(self) -> Scan:
+    def scanned(self) -> Scan:
         """The scan of the files, made on first use."""
-        if self._found is None:
-            self._found = scan(self.sources, self.names)
-        return self._found
+        if self._scanned is None:
+            self._scanned = scan(self.sources, self.names)
+        return self._scanned
 
     @property
     def sizes(self) -> NDArray[np.int32]:
-        return self.found.sizes
+        return self.scanned.sizes
 
     @property
     def channels(self) -> int:
-        return int(self.found.channels.max(initial=1))
+        return int(self.scanned.channels.max(initial=1))
 
     @property
     def digests(self) -> Sequence[bytes]:
-        return self.found.digests
+        return self.scanned.digests
 
     def select(self, index: Sequence[int] | NDArray[np.int64]) -> Files:
         rows = [int(i) for i in index]
-        found = self._found and Scan(
-            self._found.sizes[rows],
-            self._found.channels[rows],
-            [self._found.digests[i] for i in rows],
-            {new: self._found.problems[old] for new, old in enumerate(rows) if old in self._found.problems},
+        scanned = self._scanned and Scan(
+            self._scanned.sizes[rows],
+            self._scanned.channels[rows],
+            [self._scanned.digests[i] for i in rows],
+            {new: self._scanned.problems[old] for new, old in enumerate(rows) if old in self._scanned.problems},
         )
-        return Files([self.sources[i] for i in rows], [self.names[i] for i in rows] if self.names else (), found)
+        return Files([self.sources[i] for i in rows], [self.names[i] for i in rows] if self.names else (), scanned)
 
     def read(self, index: int, channels: int) -> NDArray[np.uint8]:
         return decode(self.sources[index], channels, self.names[index] if self.names else "")

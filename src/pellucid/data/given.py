@@ -91,11 +91,11 @@ def gather(images: Any) -> UserImages:
 
 
 def _given_files(paths: list[Path]) -> UserImages:
-    found = scan(paths)
-    good = [place for place in range(len(paths)) if place not in found.problems]
+    scanned = scan(paths)
+    good = [place for place in range(len(paths)) if place not in scanned.problems]
     names = _names(paths)
     split = Split(Files([paths[place] for place in good]), names=[names[place] for place in good])
-    return UserImages(names, split, good, faults=dict(found.problems))
+    return UserImages(names, split, good, faults=dict(scanned.problems))
 
 
 def _given_arrays(arrays: list[NDArray[Any]]) -> UserImages:

@@ -56,8 +56,8 @@ def _open_directory(path: Path) -> Dataset:
     from pellucid.data.formats import arrays, folders, hub, idx, matlab
     from pellucid.data.formats.finding import holds_images
 
-    if found := idx.idx_files(path):
-        return idx.open_idx(path, found)
+    if by_split := idx.idx_files(path):
+        return idx.open_idx(path, by_split)
     if tables := hub.parquet_files(path):
         return hub.open_parquet(path, tables)
     for suffix, reader in ((".npz", arrays.open_npz), (".mat", matlab.open_mat)):
@@ -97,9 +97,9 @@ def _open_file(path: Path) -> Dataset:
         return matlab.open_mat(path)
     if path.suffix == ".parquet":
         return hub.open_parquet(path, {part: [file] for part, file in arrays.siblings(path).items()})
-    found = idx.idx_files(path.parent)
-    if any(path in own.values() for own in found.values()):
-        return idx.open_idx(path.parent, found)
+    by_split = idx.idx_files(path.parent)
+    if any(path in own.values() for own in by_split.values()):
+        return idx.open_idx(path.parent, by_split)
     raise DataError(
         f"data={str(path)!r}: is a {path.suffix or 'file without a suffix'}, which cannot be read as a dataset; "
         "give a folder of images, idx, .npz, .mat or .parquet."

@@ -49,29 +49,29 @@ def finish(
         DataError: val or test has a class that train lacks.
     """
     sentences = list(problems)
-    found = {part: splits[part] for part in ("train", "val", "test") if part in splits}
+    present = {part: splits[part] for part in ("train", "val", "test") if part in splits}
     labels = {
-        part: label.index for part, split in found.items() if isinstance(label := split.targets.get("label"), Label)
+        part: label.index for part, split in present.items() if isinstance(label := split.targets.get("label"), Label)
     }
     if labels and len(classes) == 1:
         sentences.append(f"All images belong to a single class, {classes[0]!r}: they are read without labels.")
-        kinds = {kind for split in found.values() for kind in split.targets if kind != "label"}
-        found = {
+        kinds = {kind for split in present.values() for kind in split.targets if kind != "label"}
+        present = {
             part: Split(split.images, {kind: split.targets[kind] for kind in kinds & set(split.targets)}, split.names)
-            for part, split in found.items()
+            for part, split in present.items()
         }
         labels, classes = {}, (classes if "boxes" in kinds else ())
     _known(name, labels, classes)
-    digests = {part: list(split.images.digests) for part, split in found.items()}
+    digests = {part: list(split.images.digests) for part, split in present.items()}
     for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if not digests.get(part):
-            if part in found:
+            if part in present:
                 sentences.append(f"The {part} split is empty: {share:.0%} of train is used for it.")
             kept, taken = _cut(digests["train"], share, part)
-            found[part], found["train"] = found["train"].select(taken), found["train"].select(kept)
+            present[part], present["train"] = present["train"].select(taken), present["train"].select(kept)
             digests[part] = [digests["train"][i] for i in taken]
             digests["train"] = [digests["train"][i] for i in kept]
-    ordered = {part: found[part] for part in ("train", "val", "test")}
+    ordered = {part: present[part] for part in ("train", "val", "test")}
     sentences += [*_straddling(ordered, digests), *_contradicting(ordered, digests, classes)]
     sentences += [*_mixed(ordered), *_thin(ordered, classes)]
     return Dataset(name, ordered, classes, tuple(sentences), fingerprint(ordered, classes, digests))
@@ -154,7 +154,7 @@ def _mixed(splits: Mapping[str, Split]) -> list[str]:
     grey = total = 0
     for split in splits.values():
         if isinstance(split.images, Files):
-            grey += int((split.images.found.channels == 1).sum())
+            grey += int((split.images.scanned.channels == 1).sum())
             total += len(split)
     if 0 < grey < total:
         return [

@@ -25,7 +25,7 @@ from pellucid.errors import UsageError
 from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Subject, Trial
 from pellucid.models import _building
-from pellucid.run import Run, told_apart
+from pellucid.run import Run, short_names
 from pellucid.tasks import Task
 from pellucid.training.recipe import Recipe
 from pellucid.training.session import Session
@@ -105,7 +105,7 @@ def _beside(run: Run, folders: Sequence[str]) -> list[Subject]:
     opened = {one.path.resolve(): one for one in (run, *map(Run, folders))}
     runs = [*opened.values()]
     return [
-        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, told_apart(runs), strict=True)
+        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, short_names(runs), strict=True)
     ]
 
 

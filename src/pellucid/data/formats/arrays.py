@@ -46,12 +46,12 @@ def siblings(path: Path) -> dict[str, Path]:
     word = split_word(path.stem)
     if word is None:
         return {"train": path}
-    found = {SPLITS[word]: path}
+    by_split = {SPLITS[word]: path}
     for other, part in SPLITS.items():
         name = re.sub(rf"(?<![a-z]){word}(?![a-z])", other, path.name, count=1, flags=re.IGNORECASE)
         if path.with_name(name).is_file():
-            found.setdefault(part, path.with_name(name))
-    return found if "train" in found else {"train": path}
+            by_split.setdefault(part, path.with_name(name))
+    return by_split if "train" in by_split else {"train": path}
 
 
 def open_npz(path: Path) -> Dataset:
@@ -67,8 +67,8 @@ def open_npz(path: Path) -> Dataset:
     titles: list[str] | None = None
     for part, file in siblings(path).items():
         arrays = _load(file)
-        found = _parts(file, arrays)
-        parts.update({part: found["train"]} if set(found) == {"train"} else found)
+        own = _parts(file, arrays)
+        parts.update({part: own["train"]} if set(own) == {"train"} else own)
         if "classes" in arrays:
             titles = [str(name) for name in arrays["classes"].reshape(-1)]
     if "train" not in parts:
@@ -88,12 +88,12 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Part]:
-    found: dict[str, dict[str, NDArray[Any]]] = {}
+    by_split: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in arrays.items():
         words = [word for word in re.split(r"[_\W]+", name.lower()) if word and word not in SPLITS]
         if words and words[-1] in _ROLES:
-            found.setdefault(SPLITS[split_word(name) or "train"], {})[_ROLES[words[-1]]] = array
-    parts = {part: own for part, own in found.items() if "images" in own}
+            by_split.setdefault(SPLITS[split_word(name) or "train"], {})[_ROLES[words[-1]]] = array
+    parts = {part: own for part, own in by_split.items() if "images" in own}
     if not parts:
         raise DataError(
             f"data={str(path)!r}: has {', '.join(sorted(arrays)) or 'no arrays'}, but no images; "
@@ -204,7 +204,7 @@ def to_classes(masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, NDArr
     Raises:
         DataError: numbers that are not classes, or a shape that is not that of masks.
     """
-    found = {}
+    classes = {}
     for part, array in masks.items():
         if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
             array = array[:, 0] if array.shape[1] == 1 else array[..., 0]
@@ -216,11 +216,11 @@ def to_classes(masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, NDArr
             raise DataError(
                 f"masks={part}: contain numbers that are not classes in data={where!r}; give whole ones from 0 to 255."
             )
-        found[part] = np.ascontiguousarray(array).astype(np.uint8)
-    values = {int(value) for array in found.values() for value in np.flatnonzero(np.bincount(array.reshape(-1)))}
+        classes[part] = np.ascontiguousarray(array).astype(np.uint8)
+    values = {int(value) for array in classes.values() for value in np.flatnonzero(np.bincount(array.reshape(-1)))}
     if 255 in values and values <= {0, 255}:
-        found = {part: np.minimum(array, 1).astype(np.uint8) for part, array in found.items()}
-    return found
+        classes = {part: np.minimum(array, 1).astype(np.uint8) for part, array in classes.items()}
+    return classes
 
 
 def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | None = None) -> NDArray[np.uint8]:

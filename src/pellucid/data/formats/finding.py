@@ -50,7 +50,7 @@ def readable(
 
 def join(parts: Sequence[Files]) -> Files:
     """Images of several containers as one sequence."""
-    scans = [part.found for part in parts]
+    scans = [part.scanned for part in parts]
     return Files(
         [*chain.from_iterable(part.sources for part in parts)],
         [*chain.from_iterable(part.names for part in parts)],

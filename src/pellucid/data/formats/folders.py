@@ -97,10 +97,10 @@ def _class(name: str) -> str | None:
 
 def _classes(labels: Mapping[str, Sequence[str | None]]) -> tuple[tuple[str, ...], list[str]]:
     """The class names in natural order; none, and a sentence, if images lie beside the class folders."""
-    found = {label for own in labels.values() for label in own}
-    names = sorted(label for label in found if label is not None)
+    labels_used = {label for own in labels.values() for label in own}
+    names = sorted(label for label in labels_used if label is not None)
     titles = tuple(names[i] for i in order(names))
-    if names and None in found:
+    if names and None in labels_used:
         more = ", …" if len(names) > 3 else ""
         return (), [f"Some images lie beside the folders {', '.join(titles[:3])}{more}: all are read without labels."]
     return titles, []

@@ -51,10 +51,10 @@ class _Rows:
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
     """The parquet files of a folder or its `data` folder by split, which a word in their names tells; without one it is train."""
     files = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for file in sorted(file for file in files if file.name != "metadata.parquet"):
-        found.setdefault(SPLITS[split_word(file.stem) or "train"], []).append(file)
-    return found
+        by_split.setdefault(SPLITS[split_word(file.stem) or "train"], []).append(file)
+    return by_split
 
 
 def open_parquet(path: Path, files: Mapping[str, Sequence[Path]]) -> Dataset:
@@ -229,7 +229,7 @@ def _images(
     several: Sequence[_Rows], image: str, part: str, where: str
 ) -> tuple[Files, list[str], list[int], list[str]]:
     """The images of one split, their names, their positions among all rows, and a sentence for each that cannot be read."""
-    found: list[Files] = []
+    parts: list[Files] = []
     titles: list[str] = []
     places: list[int] = []
     problems: list[str] = []
@@ -240,12 +240,12 @@ def _images(
             raise DataError(f"data={where!r}: lacks the column {image} in {part}; give all files the same columns.")
         names = [f"{part}/{_title(cell, start + i)}" for i, cell in enumerate(cells)]
         good, images, unreadable = readable([_source(cell, where) for cell in cells], names, own.file)
-        found.append(images)
+        parts.append(images)
         titles += [names[i] for i in good]
         places += [start + i for i in good]
         problems += unreadable
         start += len(cells)
-    return found[0] if len(found) == 1 else join(found), titles, places, problems
+    return parts[0] if len(parts) == 1 else join(parts), titles, places, problems
 
 
 def _source(cell: Any, where: str) -> Source:

@@ -31,7 +31,7 @@ def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
     A file counts if its name contains a word for a split and `images` or `labels`, and it begins with the idx magic number
     or, in case it is damaged, has idx in its name.
     """
-    found: dict[str, dict[str, Path]] = {}
+    by_split: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         words = re.split(r"[\W_]+", file.name.lower())
         role = next((_ROLES[word] for word in words if word in _ROLES), None)
@@ -39,12 +39,12 @@ def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
         if role is None or not file.is_file() or not (named or (file.suffix in ("", ".gz") and _has_magic(file))):
             continue
         part = next((_PARTS[word] for word in words if word in _PARTS), "train")
-        own = found.setdefault(part, {})
+        own = by_split.setdefault(part, {})
         if (
             role not in own or own[role].suffix == ".gz"
         ):  # of a file and its gzipped copy, the plain one is faster to read
             own[role] = file
-    return {part: files for part, files in found.items() if "images" in files}
+    return {part: files for part, files in by_split.items() if "images" in files}
 
 
 def _has_magic(file: Path) -> bool:

@@ -47,7 +47,7 @@ def open_table(path: Path, tops: Mapping[str, Path], tables: Mapping[str, Path])
     Raises:
         DataError: a row names a missing file, lacks a value that others have, or has a mask of another size.
     """
-    found: dict[str, list[tuple[Path, Row]]] = {}
+    by_split: dict[str, list[tuple[Path, Row]]] = {}
     masks: dict[Path, Path] = {}  # image -> mask
     problems = []
     for part, table in tables.items():
@@ -56,10 +56,10 @@ def open_table(path: Path, tops: Mapping[str, Path], tables: Mapping[str, Path])
             if word not in SPLITS:
                 raise DataError(f"data={str(table)!r}: has split={word!r}; write train, val or test.")
             file = _beside(table, row, "file_name")
-            found.setdefault(SPLITS[word], []).append((file, row))
+            by_split.setdefault(SPLITS[word], []).append((file, row))
             if _has(row, "mask_file_name"):
                 masks[file] = _beside(table, row, "mask_file_name")
-        named = {file.resolve() for own in found.values() for file, _ in own} | {
+        named = {file.resolve() for own in by_split.values() for file, _ in own} | {
             file.resolve() for file in masks.values()
         }
         below = [tops[part] / name for name in images_below(tops[part])]
@@ -69,12 +69,12 @@ def open_table(path: Path, tops: Mapping[str, Path], tables: Mapping[str, Path])
             problems.append(
                 f"{len(left):,} images have no row in {table.name} and are ignored ({', '.join(left[:3])}{more})."
             )
-    if "train" not in found:
+    if "train" not in by_split:
         raise DataError(f"data={str(path)!r}: no row belongs to train; give images to train on.")
-    classes = class_names([row for own in found.values() for _, row in own])
+    classes = class_names([row for own in by_split.values() for _, row in own])
     splits: dict[str, Split] = {}
     arrays: dict[str, NDArray[np.uint8]] = {}
-    for part, own in found.items():
+    for part, own in by_split.items():
         titles = [file.relative_to(path).as_posix() if file.is_relative_to(path) else str(file) for file, _ in own]
         good, images, unreadable = readable([file for file, _ in own], titles)
         problems += unreadable
@@ -127,11 +127,11 @@ def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
     >>> class_names([{"label": 10}, {"label": 2}, {"objects": {"bbox": [[0, 0, 1, 1]], "category": ["cell"]}}])
     ('2', '10', 'cell')
     """
-    found = {_text(row["label"]) for row in rows if _has(row, "label")}
+    used = {_text(row["label"]) for row in rows if _has(row, "label")}
     for row in rows:
         if _has(row, "objects"):
-            found.update(_objects(row["objects"])[1])
-    unique = sorted(found)
+            used.update(_objects(row["objects"])[1])
+    unique = sorted(used)
     return tuple(unique[i] for i in order(unique))
 
 
@@ -265,8 +265,10 @@ def _read_mask(source: Source, name: str) -> NDArray[np.uint8]:
 
 def with_masks(splits: Mapping[str, Split], masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, Split]:
     """The splits with their masks (N, H, W) as targets."""
-    found = {part: Mask(torch.from_numpy(array)) for part, array in to_classes(masks, where).items()}
+    as_targets = {part: Mask(torch.from_numpy(array)) for part, array in to_classes(masks, where).items()}
     return {
-        part: Split(own.images, {**own.targets, "mask": found[part]} if part in found else own.targets, own.names)
+        part: Split(
+            own.images, {**own.targets, "mask": as_targets[part]} if part in as_targets else own.targets, own.names
+        )
         for part, own in splits.items()
     }
