@@ -41,7 +41,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     try:
         yield draft
         with draft.open("rb+") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # on the disk before it gets its name
         draft.chmod(0o666 & ~_umask())
         os.replace(draft, path)
     except OSError as fault:

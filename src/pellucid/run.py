@@ -97,6 +97,7 @@ class Run:
     def task(self) -> Task:
         """The task with its options in this training."""
         kind: type[Task] = _catalog.find("tasks", self.info["task"]["name"])
+        # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
         return build(kind, options)
 

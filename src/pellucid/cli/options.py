@@ -86,7 +86,7 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
         about = _first_line(_catalog.find("models", model))
         known = _building.options(model.replace("-", "_")).items()
         groups.append(Group(model, [Flag(name, *rest) for name, rest in known], about))
-    own = kind.defaults(models[0]) if len(models) == 1 else {}
+    own = kind.defaults(models[0]) if len(models) == 1 else {}  # defaults that the task changes for this model
     recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
     groups.append(Group("training", recipe, _first_line(Recipe)))
     seen: set[str] = set()

@@ -51,6 +51,7 @@ class Draws:
         cls, seed: int, step: int, rows: slice, total: int, device: torch.device | str = "cpu", purpose: int = 0
     ) -> Draws:
         """The draws of training step `step`, for the rows `rows` of a global batch of `total` images."""
+        # the state is a function of the step, so that a resumed training draws the same numbers
         generator = torch.Generator(device).manual_seed(mix(seed, step, purpose))
         return cls([generator], rows, total)
 
@@ -74,6 +75,7 @@ class Draws:
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Integers in [low, high), (B, *shape) int64."""
+        # rounding can bring the product to `high`, which is not among them
         return (low + (self.uniform(*shape) * (high - low)).long()).clamp_(max=high - 1)
 
     def poisson(self, rates: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ class Draws:
         How many numbers are drawn depends on the rates, so that rows cannot share a generator: each has its own, seeded
         from the batch's.
         """
-        seeds = self.integers(0, 2**23)  # (B,)
+        seeds = self.integers(0, 2**23)  # (B,); float32 holds integers up to 2²⁴
         values = torch.empty_like(rates)
         for row, rate, seed in zip(values, rates, seeds.tolist(), strict=True):
             row.copy_(torch.poisson(rate, torch.Generator(rates.device).manual_seed(mix(seed))))
@@ -90,7 +92,7 @@ class Draws:
 
     def _draw(self, fill: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         device = self._generators[0].device if self._generators else torch.device("cpu")
-        values = torch.empty((self._total, *shape), device=device)
+        values = torch.empty((self._total, *shape), device=device)  # all rows of the batch, of which `rows` are kept
         if len(self._generators) == 1:
             fill(values, generator=self._generators[0])
         else:

@@ -115,7 +115,7 @@ def _sizes(split: Split) -> str:
         return "–"
     if (sizes == sizes[0]).all():
         return f"{sizes[0, 0]}×{sizes[0, 1]}"
-    area = sizes.prod(1)
+    area = sizes.prod(1)  # (N,) px²
     small, large = sizes[area.argmin()], sizes[area.argmax()]
     median = np.median(sizes, axis=0)
     return f"{small[0]}×{small[1]} … {large[0]}×{large[1]}, median {median[0]:.0f}×{median[1]:.0f}"
@@ -150,7 +150,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
     else:
         chosen = evenly_spread(columns * min(rows, 8), len(split))
         lines = [("", chosen[i : i + columns]) for i in range(0, len(chosen), columns)]
-    inch = side / 100
+    inch = side / 100  # the sheet has 100 px an inch
     wide = max(len(title[:18]) for title, _ in lines)
     margin = 0.12 + (0.075 * wide + 0.05 if wide else 0.0)  # inches for the class names
     title = dataset.name if len(dataset.name) <= 60 else f"…{dataset.name[-59:]}"

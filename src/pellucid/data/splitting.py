@@ -63,7 +63,7 @@ def finish(
         labels, classes = {}, (classes if "boxes" in kinds else ())
     _known(name, labels, classes)
     digests = {part: list(split.images.digests) for part, split in present.items()}
-    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):  # val is a share of what test leaves
         if not digests.get(part):
             if part in present:
                 sentences.append(f"The {part} split is empty: {share:.0%} of train is used for it.")
@@ -79,7 +79,7 @@ def finish(
 
 def _cut(digests: Sequence[bytes], share: float, salt: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions that stay, and those of a share that is chosen by content hash."""
-    limit = int(share * 2**32)
+    limit = int(share * 2**32)  # hashes are uniform in [0, 2³²)
     chosen = np.array([_number(digest, salt) < limit for digest in digests], bool)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 

@@ -40,7 +40,7 @@ class Normalize(nn.Module):
     ) -> None:
         super().__init__()
         self.pretrained = mean is not None  # the statistics belong to the weights and must not be fitted again
-        self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(1, -1, 1, 1))  # (1, C, 1, 1)
         self.register_buffer("std", torch.tensor(std or [1.0] * channels).view(1, -1, 1, 1))
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
@@ -51,6 +51,7 @@ class Normalize(nn.Module):
         if not self.pretrained:
             own = len(mean)
             self.mean[:, :own].copy_(mean.view(1, -1, 1, 1))
+            # a channel that is constant in training must not be divided by zero
             self.std[:, :own].copy_(std.clamp_min(1e-3).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
@@ -67,7 +68,7 @@ class Frozen(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self.body.eval()
+        self.body.eval()  # `train` has just switched it, with all other modules
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -95,11 +96,12 @@ class AdaptivePool(nn.Module):
         pixels = images.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view where channels_last
         rows, columns = self._shares(height, images), self._shares(width, images)
         weights = torch.einsum("ih,jw->ijhw", rows, columns).reshape(self.side**2, height * width)
+        # (side², H·W) @ (B, H·W, C) -> (B, side², C)
         return (weights @ pixels).transpose(1, 2).reshape(batch, channels, self.side, self.side)
 
     def _shares(self, length: int, like: Tensor) -> Tensor:
         """The weight of each row of pixels in each pooled row, (side, length)."""
-        unit = torch.eye(length, dtype=like.dtype, device=like.device)
+        unit = torch.eye(length, dtype=like.dtype, device=like.device)  # pooling is linear: pool the unit vectors
         return F.adaptive_avg_pool1d(unit, self.side).T
 
 
@@ -151,7 +153,7 @@ def initialise(layers: nn.Module, scheme: str) -> None:
             elif scheme == "xavier":
                 nn.init.xavier_uniform_(layer.weight)
             elif scheme == "uniform":
-                bound = 1 / layer.weight[0].numel() ** 0.5
+                bound = 1 / layer.weight[0].numel() ** 0.5  # 1/√fan_in
                 nn.init.uniform_(layer.weight, -bound, bound)
             else:
                 nn.init.zeros_(layer.weight)

@@ -52,10 +52,12 @@ def joined(layers: nn.Module, groups: Groups, prefix: str, follow: str | None = 
     for name, layer in layers.named_children():
         if not isinstance(layer, (nn.Linear, nn.Conv2d)):
             continue
+        # (units, inputs) of dense layers, (units, channels, h, w) of convolutions
         weight, title = layer.weight.detach(), f"{prefix}.{name}"
         if entering is not None:
             units = sum(len(group) for group in entering)
             by_unit = weight.reshape(len(weight), units, -1)  # a flattened map has several numbers per channel
+            # the merged unit replaces all members, so that its outgoing weight is the sum of theirs
             summed = torch.stack([by_unit[:, list(group)].sum(1) for group in entering], 1)
             weight = summed.reshape(len(weight), -1, *weight.shape[2:])
         bias = None if layer.bias is None else layer.bias.detach()

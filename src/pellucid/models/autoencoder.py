@@ -73,13 +73,14 @@ class Autoencoder(nn.Module):
         self.normalize = Normalize(channels)
         self.kept = Kept()
         units = channels * size[0] * size[1]
-        down: list[nn.Module] = [nn.Flatten()]
+        down: list[nn.Module] = [nn.Flatten()]  # (B, C, H, W) -> (B, C·H·W)
         for width in encoder:
             down += [nn.Linear(units, width), activation_layer(activation)]
             units = width
         if code_activation == "linear":
-            down.pop()
+            down.pop()  # the last activation
         up: list[nn.Module] = []
+        # the encoder's widths in reverse, without the code itself, mirror it
         for width in decoder if decoder is not None else tuple(reversed(encoder[:-1])):
             up += [nn.Linear(units, width), activation_layer(activation)]
             units = width
@@ -100,7 +101,7 @@ class Autoencoder(nn.Module):
 
     def penalty(self, code: Tensor) -> Tensor:
         """The weighted KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
-        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)
+        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)  # (K,); its logarithms must be finite
         goal = self.active
         return self.sparsity * (goal * (goal / mean).log() + (1 - goal) * ((1 - goal) / (1 - mean)).log()).sum()
 
@@ -120,6 +121,7 @@ class Autoencoder(nn.Module):
             (f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)
         ]
         options["encoder"] = tuple(len(groups.get(name, range(layer.out_features))) for name, layer in dense)
+        # without its last layer, whose units are the image's pixels
         options["decoder"] = tuple(layer.out_features for layer in self.decoder if isinstance(layer, nn.Linear))[:-1]
         weights = joined(self.encoder, groups, "encoder") | joined(self.decoder, groups, "decoder", dense[-1][0])
         return rebuilt(self, options, weights)

@@ -72,7 +72,7 @@ class CifarResnet(nn.Module):
         entering = widths[0]
         for stage, width in enumerate(widths):
             for place in range((depth - 2) // 6):
-                stride = 2 if stage and not place else 1
+                stride = 2 if stage and not place else 1  # the first block of a stage halves the resolution
                 blocks.append(_Block(entering, width, stride, plain, activation, batch_norm))
                 entering = width
         self.blocks = nn.Sequential(*blocks)
@@ -82,7 +82,7 @@ class CifarResnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.blocks(self.stem(self.normalize(images)))  # (B, widths[2], H/4, W/4)
-        logits: Tensor = self.head(self.dropout(features.mean((2, 3))))
+        logits: Tensor = self.head(self.dropout(features.mean((2, 3))))  # (B, widths[2]) -> (B, outputs)
         return logits
 
 
@@ -106,5 +106,6 @@ class _Block(nn.Module):
 
 
 def _convolution(entering: int, width: int, stride: int, batch_norm: bool) -> list[nn.Module]:
+    # batch norm has a bias of its own
     made: list[nn.Module] = [nn.Conv2d(entering, width, 3, stride, padding=1, bias=not batch_norm)]
     return [*made, nn.BatchNorm2d(width)] if batch_norm else made

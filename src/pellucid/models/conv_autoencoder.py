@@ -64,6 +64,7 @@ class ConvAutoencoder(nn.Module):
         inner = channels
         for width in widths:
             down += [nn.Conv2d(inner, width, 3, padding=1), activation_layer(activation)]
+            # (B, width, H, W) -> (B, width, H/2, W/2)
             down += [nn.Conv2d(width, width, 3, stride=2, padding=1), activation_layer(activation)]
             inner = width
         up: list[nn.Module] = [nn.Conv2d(code, inner, 3, padding=1), activation_layer(activation)]
@@ -82,11 +83,11 @@ class ConvAutoencoder(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, code, ⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉)."""
         height, width = images.shape[2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)  # left, right, top, bottom
         codes: Tensor = self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))
         return codes
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
-        padded: Tensor = self.decoder(self.encode(images))
+        padded: Tensor = self.decoder(self.encode(images))  # (B, outputs, 2ⁿ·⌈H/2ⁿ⌉, 2ⁿ·⌈W/2ⁿ⌉)
         return padded[:, :, :height, :width]

@@ -58,7 +58,8 @@ class ConvGan(Adversaries):
         check_share("dropout", dropout)
         check_choice("norm", norm, ("batch", "spectral", "none"))
         height, width = halvings("conv_gan", size, len(widths))
-        maps = (widths[-1], height, width)
+        maps = (widths[-1], height, width)  # the smallest map, where both networks meet their dense layer
+        # (B, latent) -> (B, widths[-1], H/2ⁿ, W/2ⁿ) -> … -> (B, outputs, H, W); batch norm replaces the biases
         up: list[nn.Module] = [nn.Linear(latent, widths[-1] * height * width, bias=False), nn.Unflatten(1, maps)]
         up += [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
         narrower = (*reversed(widths[:-1]), max(1, widths[0] // 2))
@@ -67,6 +68,7 @@ class ConvGan(Adversaries):
             up += [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)]
             up += [nn.BatchNorm2d(outer), nn.ReLU()]
         up += [nn.Conv2d(narrower[-1], outputs, 3, padding=1), Crop(size), nn.Sigmoid()]
+        # (B, channels, H, W) -> … -> (B, widths[-1], H/2ⁿ, W/2ⁿ) -> (B, 1)
         down: list[nn.Module] = [Pad(2 ** len(widths))]
         for place, (inner, outer) in enumerate(zip((channels, *widths), widths, strict=False)):
             down.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1))

@@ -51,10 +51,12 @@ class ConvVae(Variational):
         check_latent(latent, channels, size)
         height, width = halvings("conv_vae", size, len(widths))
         maps = (widths[-1], height, width)
+        # (B, channels, H, W) -> (B, widths[-1], H/2ⁿ, W/2ⁿ) -> (B, hidden)
         down: list[nn.Module] = [Pad(2 ** len(widths))]
         for inner, outer in zip((channels, *widths), widths, strict=False):
             down += [nn.Conv2d(inner, outer, 4, stride=2, padding=1), activation_layer(activation)]
         down += [nn.Flatten(), nn.Linear(widths[-1] * height * width, hidden), activation_layer(activation)]
+        # (B, latent) -> (B, hidden) -> (B, widths[-1], H/2ⁿ, W/2ⁿ) -> (B, channels, H, W)
         up: list[nn.Module] = [nn.Linear(latent, hidden), activation_layer(activation)]
         up += [nn.Linear(hidden, widths[-1] * height * width), activation_layer(activation), nn.Unflatten(1, maps)]
         narrower = (*reversed(widths[:-1]), widths[0])
@@ -66,6 +68,6 @@ class ConvVae(Variational):
         for half in (into, out):
             initialise(half, "he" if "relu" in activation else "xavier")
         for linear in (code, last):
-            initialise(linear, "xavier")
+            initialise(linear, "xavier")  # no activation follows
         super().__init__(channels, outputs, into, out, latent)
         self.fixed_size = size

@@ -63,6 +63,7 @@ class Convnet(nn.Module):
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
         for width in widths:
+            # (B, channels, H, W) -> (B, width, H - 2, W - 2)
             for convolution in (nn.Conv2d(channels, width, 3), nn.Conv2d(width, width, 3, padding=1)):
                 norm = [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [
@@ -79,5 +80,5 @@ class Convnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n)
-        logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))
+        logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))  # pooled to (B, 9·widths[-1])
         return logits

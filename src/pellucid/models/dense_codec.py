@@ -86,6 +86,7 @@ class DenseCodec(nn.Module):
         tall, wide = self.stride
         padded = F.pad(images, (0, -width % wide, 0, -height % tall), mode="replicate")
         rows, columns = padded.shape[2] // tall, padded.shape[3] // wide
+        # (B, C, rows·tall, columns·wide) -> (B, rows, columns, C, tall, wide)
         tiles = padded.reshape(batch, channels, rows, tall, columns, wide).permute(0, 2, 4, 1, 3, 5)
         codes: Tensor = self.encoder(
             self.normalize(tiles.reshape(-1, channels, tall, wide))
@@ -98,6 +99,7 @@ class DenseCodec(nn.Module):
         tall, wide = self.stride
         flat = codes.permute(0, 2, 3, 1).reshape(batch * rows * columns, -1)
         tiles: Tensor = self.decoder(flat).float().reshape(batch, rows, columns, -1, tall, wide)
+        # (B, rows, columns, C, tall, wide) -> (B, C, rows·tall, columns·wide)
         images = tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, -1, rows * tall, columns * wide)
         return (images * self.normalize.std + self.normalize.mean)[:, :, : size[0], : size[1]]
 

@@ -74,7 +74,7 @@ class EmbeddingAutoencoder(nn.Module):
         for place, wide in enumerate(widths):
             kernel = 3 if place else 5
             down += [nn.Conv2d(inner, wide, kernel, stride=2, padding=kernel // 2), activation_layer(activation)]
-            inner, height, width = wide, -(-height // 2), -(-width // 2)
+            inner, height, width = wide, -(-height // 2), -(-width // 2)  # halved, rounded up
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(inner * height * width, latent))
         first = back[0]
         up: list[nn.Module] = [
@@ -85,7 +85,7 @@ class EmbeddingAutoencoder(nn.Module):
         for inner, wide in zip(back, (*back[1:], outputs), strict=True):
             # the stride divides the kernel, so that no checkerboard arises (Odena et al. 2016)
             up += [nn.ConvTranspose2d(inner, wide, 4, stride=2, padding=1), activation_layer(activation)]
-        last = up[-2]
+        last = up[-2]  # the convolution before the last activation, which the output's replaces
         up[-1:] = [nn.Sigmoid()] if output_activation == "sigmoid" else []
         self.decoder = nn.Sequential(*up)
         initialise(self.encoder, "he")
@@ -101,7 +101,7 @@ class EmbeddingAutoencoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = self.fixed_size
-        padded: Tensor = self.decoder(self.encode(images))
+        padded: Tensor = self.decoder(self.encode(images))  # the halvings rounded sizes up: crop
         return padded[:, :, :height, :width]
 
     def filters(self) -> dict[str, Tensor]:

@@ -52,12 +52,12 @@ class Gan(Adversaries):
         check_widths("latent", (latent,))
         check_share("dropout", dropout)
         pixels = size[0] * size[1]
-        up: list[nn.Module] = []
+        up: list[nn.Module] = []  # (B, latent) -> (B, outputs, H, W)
         for inner, width in zip((latent, *generator), generator, strict=False):
             up += [nn.Linear(inner, width), nn.BatchNorm1d(width), nn.LeakyReLU(_SLOPE)]
         up += [nn.Linear(generator[-1], outputs * pixels), nn.Sigmoid(), nn.Unflatten(1, (outputs, *size))]
         hidden = discriminator if discriminator is not None else tuple(reversed(generator))
-        down: list[nn.Module] = [nn.Flatten()]
+        down: list[nn.Module] = [nn.Flatten()]  # (B, channels, H, W) -> (B, 1)
         for inner, width in zip((channels * pixels, *hidden), hidden, strict=False):
             down += [nn.Linear(inner, width), nn.LeakyReLU(_SLOPE), *([nn.Dropout(dropout)] if dropout else [])]
         down.append(nn.Linear((channels * pixels, *hidden)[-1], 1))

@@ -72,7 +72,7 @@ class Resnet(nn.Module):
             option = "plain=True" if plain else "stem='small'"
             raise UsageError(f"{option}: has no pretrained weights; omit --pretrained, or this option.")
         net = ResNet(BasicBlock if depth < 50 else Bottleneck, list(_STAGES[depth]))
-        net.fc, features = nn.Identity(), net.fc.in_features
+        net.fc, features = nn.Identity(), net.fc.in_features  # the head is ours, with dropout before it
         if pretrained and fetch:
             load_body(net, torchvision_state(f"resnet{depth}"), "fc.")
         inner = body_channels(channels, pretrained)

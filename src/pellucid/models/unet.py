@@ -74,7 +74,7 @@ class Unet(nn.Module):
             inner = width
         self.up, self.merge = nn.ModuleList(), nn.ModuleList()
         for width in reversed(widths[:-1]):
-            self.up.append(nn.ConvTranspose2d(inner, width, 2, stride=2))
+            self.up.append(nn.ConvTranspose2d(inner, width, 2, stride=2))  # doubles; its output meets the encoder's
             self.merge.append(_block([width, width], width, batch_norm, convolution))
             inner = width
         self.head = nn.Conv2d(inner, outputs, 3, padding=1)
@@ -90,7 +90,7 @@ class Unet(nn.Module):
         if self.masked and self.residual:
             mean, deviation = surroundings(features[:, :-1], padded[:, -1:])
             features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
-            unit = deviation * self.normalize.std[:, :-1]
+            unit = deviation * self.normalize.std[:, :-1]  # (B, C, 1, 1) in the image's units
         features = (
             self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
         )
@@ -101,10 +101,10 @@ class Unet(nn.Module):
 
     def _plain(self, features: Tensor) -> Tensor:
         kept = []
-        for scale, block in enumerate(self.down):
+        for scale, block in enumerate(self.down):  # (B, widths[scale], H/2ˢ, W/2ˢ)
             features = block(F.max_pool2d(features, 2) if scale else features)
             kept.append(features)
-        kept.pop()
+        kept.pop()  # the coarsest is where the way up begins
         for up, merge in zip(self.up, self.merge, strict=True):
             features = merge(torch.cat([up(features), kept.pop()], dim=1))
         return features

@@ -51,7 +51,9 @@ class Vae(Variational):
         check_latent(latent, channels, size)
         pixels = channels * size[0] * size[1]
         back = decoder if decoder is not None else tuple(reversed(encoder))
+        # (B, C, H, W) -> (B, 2·latent): mean and log-variance
         into = nn.Sequential(nn.Flatten(), *_layers((pixels, *encoder, 2 * latent), activation))
+        # (B, latent) -> (B, C, H, W)
         out = nn.Sequential(*_layers((latent, *back, pixels), activation), nn.Unflatten(1, (channels, *size)))
         super().__init__(channels, outputs, into, out, latent)
         self.fixed_size = size

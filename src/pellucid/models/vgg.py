@@ -79,7 +79,7 @@ class Vgg(nn.Module):
                     nn.init.zeros_(layer.bias)
         self.normalize = imagenet_normalize(channels, pretrained)
         self.backbone: nn.Module = Frozen(features) if frozen else features
-        side = min(7, min(size) // _LEAST)
+        side = min(7, min(size) // _LEAST)  # px of the pooled map
         self.pool = AdaptivePool(side)
         units, layers = 512 * side**2, list[nn.Module]()
         for width in hidden:

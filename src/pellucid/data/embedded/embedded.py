@@ -121,6 +121,7 @@ def _patches(name: str, side: int, count: int, step: int, colour: bool) -> Datas
         for title, picture in pictures:
             rows, columns = picture.shape[1] - side + 1, picture.shape[2] - side + 1
             if part == "train":
+                # without replacement: no place twice
                 places = [divmod(int(k), columns) for k in rng.choice(rows * columns, count, replace=False)]
             else:
                 places = [(y, x) for y in range(0, rows, step) for x in range(0, columns, step)]

@@ -120,6 +120,7 @@ def from_arrays(where: str, parts: Mapping[str, Part], titles: Sequence[str] | N
     Raises:
         DataError: the arrays do not match each other.
     """
+    # all splits are scaled alike, by the range of their pixels together
     ends = [pixel_range(_oriented(own.images, where), where) for own in parts.values()]
     reach = min(low for low, _ in ends), max(high for _, high in ends)
     pixels = {part: to_pixels(own.images, where, reach) for part, own in parts.items()}
@@ -137,6 +138,7 @@ def from_arrays(where: str, parts: Mapping[str, Part], titles: Sequence[str] | N
         if strange:
             raise DataError(f"data={where!r}: has a label {strange[0]!r} and {len(titles)} classes; count from 0.")
         classes, place = tuple(titles), {str(i): i for i in range(len(titles))}
+    # as one too: whether 255 is void or a class depends on all masks
     masks = to_classes({part: own.extra["masks"] for part, own in parts.items() if "masks" in own.extra}, where)
     splits = {}
     for part, images in pixels.items():
@@ -172,7 +174,7 @@ def _texts(labels: NDArray[Any], where: str, part: str) -> list[str]:
             raise DataError(
                 f"data={where!r}: has labels of shape {labels.shape} in {part} that are not one-hot; give one label per image."
             )
-        labels = labels.argmax(1)
+        labels = labels.argmax(1)  # (N, K) -> (N,)
     labels = labels.reshape(len(labels), -1)
     if labels.shape[1] != 1:
         raise DataError(f"data={where!r}: has labels of shape {labels.shape} in {part}; give one label per image.")

@@ -85,6 +85,7 @@ def read_idx(file: Path) -> NDArray[Any]:
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or len(content) < 4 + 4 * content[3]:
         raise DataError(f"data={str(file)!r}: is not an idx file; give one that begins with the idx magic number.")
     kind, dimensions = np.dtype(_TYPES[content[2]]), content[3]
+    # header: two zero bytes, the type, the number of dimensions, then the size of each as a big-endian int32
     shape = np.frombuffer(content, ">i4", dimensions, 4)
     expected = 4 + 4 * dimensions + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     if len(content) != expected or (shape < 0).any():
