@@ -70,3 +70,12 @@ def test_an_earlier_run_resumes_with_its_own_command(name: str, tmp_path: Path) 
     evaluate(done, baselines=False)
     assert done.metrics is not None
     assert done.metrics["model"][expected["main"]]["value"] == pytest.approx(expected["value"], rel=5 * CLOSE)
+
+
+def test_a_run_resumes_though_a_problem_of_its_data_was_worded_otherwise(tmp_path: Path) -> None:
+    run = copied("classify", tmp_path)
+    run.update(data={**run.info["data"], "problems": ["1 image of test stands in train too."]})
+    words = shlex.split(run.info["command"])[1:]
+    words[words.index("--out") + 1] = str(run.path)
+    assert main(words) == 0
+    assert Run(run.path).status == "finished"

@@ -126,5 +126,5 @@ def test_mistakes(exported: tuple[Run, list[Path]], tmp_path: Path, monkeypatch:
         export(exported[0], tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "other.pt2").write_bytes(b"no archive")
-    with pytest.raises(UsageError, match=r"other\.pt2': is no export of a run"):
+    with pytest.raises(UsageError, match=r"other\.pt2': is not an exported run"):
         facts(tmp_path / "other.pt2")

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import Given, gather
+from pellucid.data.given import UserImages, gather
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import write_atomically, write_json
 from pellucid.predictions import Answers, picture_names
@@ -190,7 +190,7 @@ def predict(
 
 
 def _image_by_image(
-    run: Run, model: nn.Module, given: Given, answers: Answers, batch_size: int, progress: bool
+    run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
 ) -> list[dict[str, Any]]:
     device = _device()
     rows: dict[int, dict[str, Any]] = {
@@ -215,7 +215,7 @@ def _image_by_image(
     return found
 
 
-def inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
+def inputs(run: Run, given: UserImages, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded."""
     if len(given.split):
         for batch in run_batches(run, given.split, batch_size, device):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run folder: everything about one training, and the only thing that the machinery hands around."""
+"""The run folder, which holds everything about one training and connects all commands."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.tasks import AnyTask, Metric
 
-__all__ = ["FORMAT", "Run", "command_line", "load", "told_apart"]
+__all__ = ["FORMAT", "Run", "command_line", "load", "short_names"]
 
 FORMAT = 1
-"""The version of the folder's layout; a reader refuses a newer one and says what to do with an older one."""
+"""The version of the folder's layout; a run of a newer or older version is refused with a way out."""
 
 
 @final
 class Run:
     """One training, read from its folder.
 
-    `info` is run.json; see ARCHITECTURE.md for its keys. Everything else is read when it is asked for.
+    `info` is run.json, whose keys are in ARCHITECTURE.md; everything else is read on access.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,7 +41,7 @@ class Run:
         try:
             self.info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"run={str(path)!r}: no run.json is there; name the folder that a training wrote.") from None
+            raise RunError(f"run={str(path)!r}: has no run.json; name the folder that a training wrote.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError) as fault:
             raise RunError(
                 f"run={str(path)!r}: run.json cannot be read ({fault}); train again into a new folder."
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) in pixels of the images that it was trained on."""
+        """(H, W) in px of the images that the model was trained on."""
         height, width = self.info["model"]["size"]
         return int(height), int(width)
 
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def planes(self) -> int:
-        """Of the model's input: the images' channels, and what the task adds to them."""
+        """Channels of the model's input: those of the images, and what the task adds, such as a mask."""
         return int(self.info["model"]["channels"])
 
     @property
@@ -94,8 +94,9 @@ class Run:
 
     @cached_property
     def task(self) -> AnyTask:
-        """The task with the options that it was trained with."""
+        """The task with its options in this training."""
         kind: Any = _catalog.find("tasks", self.info["task"]["name"])
+        # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
         task: AnyTask = build(kind, options).for_model(self.info["model"]["name"])
         return task
@@ -126,8 +127,8 @@ class Run:
 
     @property
     def resuming(self) -> str:
-        """What a person does to go on with it."""
-        return f"go on with: {self.info['command']}"
+        """How to resume the training, for error messages."""
+        return f"resume it with: {self.info['command']}"
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -137,7 +138,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """What `evaluate` wrote last: the model's measures and the baselines', or None."""
+        """The last result of `evaluate`, with the measures of the model and the baselines, or None."""
         file = self.path / "metrics.json"
         if not file.exists():
             return None
@@ -150,7 +151,7 @@ class Run:
         return metrics
 
     def records(self, owner: str = "model") -> dict[str, Any]:
-        """The per-image columns behind `metrics`, of "model" or of "baselines/NAME"; {} before `evaluate`."""
+        """The per-image columns behind `metrics`, for "model" or "baselines/NAME"; {} before `evaluate`."""
         import numpy as np
 
         from pellucid.tasks import from_arrays
@@ -163,14 +164,14 @@ class Run:
         return from_arrays(own)
 
     def data(self, what: str | Path | Dataset | None = None) -> Dataset:
-        """The dataset it was trained on, or another one for the same task; see `read`."""
+        """The dataset of the training, or another one, read for the same task; see `read`."""
         return self.read(what)[0]
 
     def read(self, what: str | Path | Dataset | None = None) -> tuple[Dataset, AnyTask]:
-        """The dataset it was trained on, or another one for the same task, and the task with what it learns from it.
+        """The dataset of the training, or another one, read for the same task, and the task with what it learned from it.
 
         Raises:
-            RunError: its own data have changed since (their fingerprint is another).
+            RunError: the training's data have changed since, as their fingerprint shows.
         """
         from pellucid.data import Dataset, open
 
@@ -179,7 +180,7 @@ class Run:
         data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(
-                f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, then "
+                f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, was "
                 f"{trained['fingerprint'][:12]}); name the data to use with --data, or train again."
             )
         return data, task
@@ -191,11 +192,11 @@ class Run:
 
 
 def load(path: str | Path) -> Run | nn.Module:
-    """A run from its folder; "torchvision/NAME" or "timm/NAME" give a ready-made classifier instead.
+    """A run from its folder, or a pretrained classifier: "torchvision/NAME", "timm/NAME", "efficientnet_lite0".
 
     >>> load("runs/none")
     Traceback (most recent call last):
-    pellucid.errors.RunError: run='runs/none': no run.json is there; name the folder that a training wrote.
+    pellucid.errors.RunError: run='runs/none': has no run.json; name the folder that a training wrote.
     """
     owner = str(path).split("/")[0]
     if owner in ("torchvision", "timm", "efficientnet_lite0") and not Path(path).exists():
@@ -207,7 +208,7 @@ def load(path: str | Path) -> Run | nn.Module:
 
 
 def command_line(*words: str, **options: Any) -> str:
-    """A `pellucid` command that a person can paste; None is left out.
+    """A `pellucid` command to paste into a shell; options that are None are omitted.
 
     >>> command_line("train", "classify", data="digits", hidden=(64, 32), flip=True)
     'pellucid train classify --data digits --hidden 64 32 --flip'
@@ -226,8 +227,8 @@ def command_line(*words: str, **options: Any) -> str:
     return shlex.join(parts)
 
 
-def told_apart(runs: Sequence[Run]) -> list[str]:
-    """The ends of the runs' paths, as long as it takes to tell them apart."""
+def short_names(runs: Sequence[Run]) -> list[str]:
+    """A short name for each run: the end of its path, as long as needed to be unique."""
     paths = [run.path.resolve().parts for run in runs]
     for length in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-length:]) for parts in paths]

@@ -175,7 +175,7 @@ def test_what_cannot_be_compared_is_said(runs: list[Run], found: Comparison, tmp
         compare([runs[0], runs[0].path])
     with pytest.raises(UsageError, match="needs two runs or more"):
         compare([runs[0], found.files[0].parent])  # what an earlier comparison wrote is no run
-    with pytest.raises(RunError, match=r"no run\.json is there"):
+    with pytest.raises(RunError, match=r"has no run\.json"):
         compare([runs[0], tmp_path])
 
 

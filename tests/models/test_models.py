@@ -344,7 +344,7 @@ def test_pretrained_weights_that_cannot_be_had_are_one_sentence(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     monkeypatch.setattr("socket.create_connection", refuse)
-    with pytest.raises(UsageError, match="cannot be fetched") as raised:
+    with pytest.raises(UsageError, match="cannot be downloaded") as raised:
         made(model, pretrained=True, **given)
     assert "\n" not in str(raised.value) and "connect once" in str(raised.value)
     description = {"name": model, "channels": 1, "outputs": 5, "size": [64, 64]}

@@ -227,7 +227,8 @@ def test_options_of_the_other_family_are_refused(name: str, options: dict, sente
 
 def test_more_halvings_than_the_image_has_are_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"widths: halve the image 4 times, and 8×8 px are one pixel before; give model='conv_gan'"
+        UsageError,
+        match=r"widths: halve the image 4 times, but 8×8 px shrink to one pixel earlier; give model='conv_gan'",
     ):
         model("conv_gan", widths=(4, 4, 4, 4))
 

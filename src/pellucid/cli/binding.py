@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the words of a command line to a call: which options a command has depends on the task, model or lens it names."""
+"""From the words of a command line to a call; the options depend on the task, model or lens that it names."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ __all__ = ["bind"]
 
 
 def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
-    """The call that a command line means, checked and not yet made.
+    """The function call for a command line, with checked arguments.
 
     >>> bind("list", ["tasks"])
     functools.partial(<function list at ...>, 'tasks')
 
     Args:
         name: a command, one of `pellucid.cli.cli.COMMANDS`.
-        words: what was typed after it.
+        words: the words after it.
 
     Raises:
-        UsageError: a word that the command cannot take.
-        SystemExit: after the help.
+        UsageError: an unknown option, or an invalid value.
+        SystemExit: after printing the help.
     """
     command: Callable[..., int] = getattr(commands, name)
     prog = f"pellucid {name}"
@@ -43,7 +44,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     if name in ("train", "sweep"):
         task, words = _task_first(words)
         kind: Any = _catalog.find("tasks", task)
-        # the last one counts where only one can be given, as for every option
+        # of an option that takes one value, the last one counts
         models = _after("--model", words)[None if name == "sweep" else -1 :] or [kind.default_model]
         more = options.of_training(task, models, swept=name == "sweep")
         flags = [*own, *(flag for group in more for flag in group.flags)]
@@ -51,13 +52,13 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     elif name == "look":
         more = _look_groups(words, {flag.name for flag in own})
     elif name == "predict":
-        more = _asking_groups(words)
+        more = _predict_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
         about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
-    # what stands at its default was not asked for: the verb decides, and the run records only what was
+    # pass only values that differ from their defaults: the function decides the others, and the run records what was given
     for flag in (flag for group in more for flag in group.flags):
         if values[flag.name] == flag.default:
             del values[flag.name]
@@ -65,36 +66,33 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
 
 
 def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The task that a command line names, and its words with the task in front."""
+    """The task that a command line names, and the words with the task in front."""
     rest = [*words]
     known = _catalog.names("tasks")
     if rest and not is_option(rest[0]):
         _catalog.find("tasks", rest[0])
         return rest[0].replace("-", "_"), rest
     for place, word in enumerate(rest):
-        # after an option that takes a list of values its name would be one of them
+        # right after an option, the task's name would be its value
         if word in known and not is_option(rest[place - 1]):
             return word, [rest.pop(place), *rest]
     return "classify", rest
 
 
 def _after(option: str, words: Sequence[str]) -> Sequence[str]:
-    """The values that stand after an option."""
-    found = []
+    """The values that follow an option."""
+    values = []
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == option and equals:
-            found.append(value)
+            values.append(value)
         elif name == option:
-            for each in words[place + 1 :]:
-                if is_option(each):
-                    break
-                found.append(each)
-    return found
+            values += takewhile(lambda text: not is_option(text), words[place + 1 :])
+    return values
 
 
-def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
-    """What the task of the run that is named first can be asked besides; without such a run, what any task can be."""
+def _predict_groups(words: Sequence[str]) -> Sequence[Group]:
+    """The options of `predict` that the run's task adds; those of all tasks if no run is named."""
     named = bool(words) and not is_option(words[0]) and (Path(words[0]) / "run.json").exists()
     tasks = [Run(words[0]).info["task"]["name"]] if named else _catalog.names("tasks")
     groups: list[Group] = []
@@ -110,7 +108,7 @@ def _asking_groups(words: Sequence[str]) -> Sequence[Group]:
 
 
 def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:
-    """The options of the lens, and of the training where a task stands in the place of a run."""
+    """The options of the lens, and those of a training if a task is given instead of a run."""
     if len(words) < 2 or is_option(words[0]) or is_option(words[1]):
         return ()
     lens = words[1].replace("-", "_")

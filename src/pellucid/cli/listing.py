@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is: the tasks, models, lenses and data sets with a line about each, read from their sources."""
+"""The tasks, models, lenses and datasets with a line about each, read from their sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("tasks", "models", "lenses", "data")
 
 
 def about(kind: str) -> dict[str, str]:
-    """The members of a kind with a line each; nothing is imported, so that it costs milliseconds.
+    """The members of a kind with a line about each; nothing is imported, so that it takes milliseconds.
 
     >>> about("tasks")["classify"] != ""
     True
@@ -24,13 +24,13 @@ def about(kind: str) -> dict[str, str]:
     folder = Path(__file__).parents[1] / kind
     if kind == "data":
         hub = _constant(folder / "formats" / "hub.py", "SHORT")
-        fetched = {name: f"from the hub, fetched once: {identity}" for name, identity in hub.items()}
+        fetched = {name: f"{identity} from the hub, downloaded once" for name, identity in hub.items()}
         return _constant(folder / "embedded" / "embedded.py", "ABOUT") | fetched
     return {name: _line(_catalog.source(kind, name)) for name in _catalog.names(kind)}
 
 
 def _line(source: Path) -> str:
-    """The first sentence of a member's public class, or of its module where the class has none."""
+    """The first line of the docstring of a member's public class, or of its module if the class has none."""
     module = ast.parse(source.read_text(encoding="utf-8"))
     public = [node for node in module.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     documents = [*map(ast.get_docstring, public), ast.get_docstring(module)]
@@ -38,9 +38,9 @@ def _line(source: Path) -> str:
 
 
 def _constant(source: Path, name: str) -> dict[str, str]:
-    """A dictionary of texts that stands in a module under a name."""
+    """A dictionary of strings, read from a module's source by name."""
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            found: dict[str, str] = ast.literal_eval(node.value)
-            return found
+            value: dict[str, str] = ast.literal_eval(node.value)
+            return value
     raise ImportError(f"{source.name} has no {name}")

@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError, TrainingError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import evaluate
 from pellucid.models import _building
-from pellucid.run import Run, told_apart
+from pellucid.run import Run, short_names
 from pellucid.tasks import AnyTask, Records, TaskFamily, rows_of
 from pellucid.training.settings import Settings
 from pellucid.training.training import train
@@ -62,7 +62,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
             f"runs={[str(run.path) for run in chosen]}: a comparison needs two runs or more; name another."
         )
     notes: list[str] = []
-    parts = zip(told_apart(chosen), chosen, _asked(chosen), strict=True)
+    parts = zip(short_names(chosen), chosen, _asked(chosen), strict=True)
     rows = [Row(name, run, asked, _metrics(name, run, notes)) for name, run, asked in parts]
     tasks = dict.fromkeys(row.task for row in rows)
     judged = {row.name: row for task in tasks for row in _judged([row for row in rows if row.task == task], notes)}

@@ -20,7 +20,7 @@ __all__ = ["Batch", "Dataset", "Images", "Pixels", "Split"]
 
 
 class Images(ABC):
-    """A sequence of images that may not be decoded yet."""
+    """A sequence of images, which may not be decoded yet."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -51,7 +51,7 @@ class Images(ABC):
 
 @final
 class Pixels(Images):
-    """Images that are already in memory, all of one size: (N, C, H, W) uint8."""
+    """Images in memory, all of one size: (N, C, H, W) uint8."""
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.array = array
@@ -81,7 +81,7 @@ class Pixels(Images):
 @final
 @dataclass(frozen=True)
 class Split:
-    """Part of a dataset: images, what is known of each, and their names."""
+    """Part of a dataset: images, their targets, and their names."""
 
     images: Images
     targets: Mapping[str, Target] = field(default_factory=dict)  # "label" "picture" "boxes" "mask" "points" "text"
@@ -112,7 +112,7 @@ class Dataset:
     splits: Mapping[str, Split]  # "train", "val", "test"; a split may be empty, none is missing
     classes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # one sentence each: corrupt files, duplicates across splits, …
-    fingerprint: str = ""  # hex, of contents, targets and splits; filled in by `open`
+    fingerprint: str = ""  # hexadecimal hash of contents, targets and splits; set by `open`
 
     @property
     def channels(self) -> int:
@@ -129,13 +129,13 @@ class Dataset:
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Images per split and class; {} for a dataset without labels."""
-        found: dict[str, dict[str, int]] = {}
+        counts: dict[str, dict[str, int]] = {}
         for name, split in self.splits.items():
             label = split.targets.get("label")
             if isinstance(label, Label):
                 tally = np.bincount(label.index.numpy(), minlength=len(self.classes))
-                found[name] = {c: int(n) for c, n in zip(self.classes, tally, strict=True)}
-        return found
+                counts[name] = {c: int(n) for c, n in zip(self.classes, tally, strict=True)}
+        return counts
 
     def __getitem__(self, split: str) -> Split:
         return self.splits[split]
@@ -148,14 +148,11 @@ class Dataset:
 @final
 @dataclass(frozen=True)
 class Batch:
-    """Images of one size with their targets, on one device.
+    """Images of one size with their targets, on one device."""
 
-    `images` (B, C, H, W) uint8, `index` (B,) int64 positions in the split.
-    """
-
-    images: Tensor
+    images: Tensor  # (B, C, H, W) uint8
     targets: Mapping[str, Target]
-    index: Tensor
+    index: Tensor  # (B,) int64 positions in the split
 
     def __len__(self) -> int:
         return len(self.images)

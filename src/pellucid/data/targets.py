@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of images and what comes back: truth and prediction share one type each, a whole batch at a time.
+"""Targets of a whole batch; the truth and the prediction have the same type.
 
-Every type behaves as a sequence over images: `len(target)`, `target[index]` (a tensor, slice or list of positions),
-`type(target).cat([...])`, `target.to(device)`; and `resized(...)` moves its coordinates with the images.
+Each type is a sequence over images: `len(target)`, `target[index]` (a tensor, slice or list of positions),
+`type(target).cat([...])`, `target.to(device)`; `resized` and `moved` take its coordinates along with the images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Move = Callable[[Tensor, bool], Tensor]
 
 @dataclass(frozen=True)
 class Target:
-    """What the types share: fields are tensors or lists with one leading row per image."""
+    """What all targets share: the fields are tensors or lists with one leading row per image."""
 
     def __len__(self) -> int:
         return len(getattr(self, dataclasses.fields(self)[0].name))
@@ -45,7 +45,7 @@ class Target:
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
-        """One target out of the targets of consecutive batches."""
+        """The targets of consecutive batches as one."""
         joined: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             values = [getattr(part, field.name) for part in parts]
@@ -95,13 +95,13 @@ def _take(value: Any, index: Index) -> Any:
 
 
 def _whence(scale: Tensor, offset: Tensor, size: tuple[int, int], before: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-    """The source row (N, H) and column (N, W) whose pixel covers each new pixel's centre, and which lie inside, (N, H, W)."""
-    found, inside = [], []
+    """The source row (N, H) and column (N, W) of each new pixel's centre, and whether it lies inside, (N, H, W)."""
+    sources, inside = [], []
     for axis, (new, old) in enumerate(zip(size[::-1], reversed(before), strict=True)):  # x, then y
         place = (torch.arange(new) + 0.5 - offset[:, axis, None]) / scale[:, axis, None]
         inside.append((place >= 0) & (place < old))
-        found.append(place.floor().long().clamp_(0, old - 1))
-    return found[1], found[0], inside[1][:, :, None] & inside[0][:, None, :]
+        sources.append(place.floor().long().clamp_(0, old - 1))
+    return sources[1], sources[0], inside[1][:, :, None] & inside[0][:, None, :]
 
 
 def _apply(matrix: Tensor, points: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def _around(points: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Label(Target):
-    """One class an image.
+    """One class per image.
 
     >>> Label(torch.tensor([2, 0]))[[1]].index
     tensor([0])
@@ -137,12 +137,12 @@ class Label(Target):
 @final
 @dataclass(frozen=True)
 class Picture(Target):
-    """One picture an image, float32 in [0, 1] (uint8 in stores)."""
+    """One picture per image, float32 in [0, 1] (uint8 in stores)."""
 
     pixels: Tensor  # (N, C, H, W)
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Picture:
-        if bool((scale == 1).all()):  # a crop, or edges repeated: no pixel is mixed with another
+        if bool((scale == 1).all()):  # a crop or padding by edges: nothing is interpolated
             rows, columns, _ = _whence(scale, offset, size, self.pixels.shape[2:])
             flat = (rows[:, :, None] * self.pixels.shape[3] + columns[:, None, :]).flatten(1)[:, None]
             moved = self.pixels.flatten(2).gather(2, flat.expand(-1, self.pixels.shape[1], -1))
@@ -156,7 +156,7 @@ class Picture(Target):
 @final
 @dataclass(frozen=True)
 class Boxes(Target):
-    """Any number of boxes an image, corners in pixels: pixel (i, j) covers [j, j+1) × [i, i+1)."""
+    """Any number of boxes per image, their corners in px; pixel (i, j) covers [j, j+1) × [i, i+1)."""
 
     corners: list[Tensor]  # N of (n, 4) float32: x0, y0, x1, y1
     labels: list[Tensor]  # N of (n,) int64
@@ -174,7 +174,7 @@ class Boxes(Target):
 @final
 @dataclass(frozen=True)
 class Mask(Target):
-    """One class a pixel; 255 is void (not counted)."""
+    """One class per pixel; 255 is void (not counted)."""
 
     classes: Tensor  # (N, H, W) uint8
     probabilities: Tensor | None = None  # (N, K, H, W) float32; predictions only
@@ -193,7 +193,7 @@ class Mask(Target):
 @final
 @dataclass(frozen=True)
 class Points(Target):
-    """K keypoints an image as (x, y) in pixels; NaN where a point is not visible."""
+    """K keypoints per image as (x, y) in px; NaN where a point is not visible."""
 
     xy: Tensor  # (N, K, 2) float32
 
@@ -207,6 +207,6 @@ class Points(Target):
 @final
 @dataclass(frozen=True)
 class Text(Target):
-    """One text an image."""
+    """One text per image."""
 
     lines: list[str]

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws, mix
-from pellucid.data.given import Given, gather
+from pellucid.data.given import UserImages, gather
 from pellucid.data.targets import Label
 from pellucid.errors import UsageError
 from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Subject, Trial
 from pellucid.models import _building
-from pellucid.run import Run, told_apart
+from pellucid.run import Run, short_names
 from pellucid.tasks import AnyTask, TaskFamily, lr_factors_of, players_of, steps_of
 from pellucid.training.recipe import Recipe
 from pellucid.training.session import Session
@@ -105,7 +105,7 @@ def _beside(run: Run, folders: Sequence[str]) -> list[Subject]:
     opened = {one.path.resolve(): one for one in (run, *map(Run, folders))}
     runs = [*opened.values()]
     return [
-        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, told_apart(runs), strict=True)
+        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, short_names(runs), strict=True)
     ]
 
 
@@ -214,7 +214,7 @@ def _examples(task: AnyTask, run: Run, dataset: Dataset) -> tuple[list[str], lis
     return [test.names[i] if test.names else f"image_{i}" for i in order], [found[i] for i in order], []
 
 
-def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[str]]:
+def _named(run: Run, given: UserImages) -> tuple[list[str], Sequence[Tensor], list[str]]:
     places = sorted([*given.places, *given.floats])
     if not places:
         raise UsageError(next(iter(given.faults.values())))
@@ -224,7 +224,7 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
     def read(chunk: Sequence[int]) -> Sequence[Tensor]:
         chosen = [places[i] for i in chunk]
         stored = [place for place in chosen if place in row]
-        part = Given(
+        part = UserImages(
             given.names,
             given.split.select([row[place] for place in stored]),
             stored,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models: plain modules from float images in [0, 1] to an output, one family a file. `models/mlp.py` is the model `mlp`."""
+"""Models: plain modules from float images in [0, 1] to an output, one family per file; `models/mlp.py` is the model `mlp`."""
 
 from pellucid.models._layers import Frozen, Normalize
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What generative adversarial networks share: two players in one model, each a module that can be optimised apart."""
+"""What generative adversarial networks share: two players in one model, each a module with its own optimiser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Adversaries", "Discriminator"]
 
 @final
 class Discriminator(nn.Module):
-    """Images (B, C, H, W) in [0, 1] to one number each, (B, 1): the higher, the more real."""
+    """Images (B, C, H, W) in [0, 1] to one score each, (B, 1): the higher, the more real."""
 
     def __init__(self, channels: int, layers: nn.Module) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Adversaries(nn.Module):
     Args:
         generator: (B, latent) standard normal numbers -> (B, C, H, W) in [0, 1].
         discriminator: (B, C, H, W) -> (B, 1).
-        latent: how many numbers a picture is made from.
+        latent: how many numbers a picture is generated from.
     """
 
     output: ClassVar[str] = "adversarial"
@@ -44,14 +44,14 @@ class Adversaries(nn.Module):
 
     @property
     def normalize(self) -> Normalize:
-        """The first layer of the discriminator; the generator's pictures are in [0, 1] from the start."""
+        """The first layer of the discriminator; the generator's pictures are in [0, 1] already."""
         return self.discriminator.normalize
 
     def forward(self, images: Tensor, codes: Tensor | None = None) -> Tensor:
-        """D(x), (B, 1), of images (B, C, H, W); with codes (B, latent) that of the pictures that are made of them."""
+        """D(x), (B, 1), for images (B, C, H, W), or D(G(z)) if there are codes z (B, latent)."""
         score: Tensor = self.discriminator(images if codes is None else self.generator(codes))
         return score
 
     def through(self, images: Tensor) -> tuple[Tensor]:
-        """What else `forward` is given to pass both players: codes."""
+        """Further arguments with which `forward` passes through both players: codes."""
         return (torch.zeros(len(images), self.latent, device=images.device),)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a JSON-able description to a model and back, and what a model is made of."""
+"""Models from their JSON descriptions and back, and the table of a model's layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.models._external import load_external
 
 __all__ = ["build", "describe", "layer_table", "load_external", "options", "parameter_count"]
 
-_FIXED = ("channels", "outputs", "size")  # what every model takes; the rest are its options
+_FIXED = ("channels", "outputs", "size")  # parameters of every model; the others are its options
 
 
 def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
@@ -29,11 +29,11 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
 
     Args:
         description: "name", "channels", "outputs", "size" [H, W] and "options".
-        fetch: load pretrained weights where the options ask for them; not needed where weights are loaded afterwards.
+        fetch: load pretrained weights if the options ask for them; not needed if weights are loaded afterwards.
 
     Raises:
-        UnknownNameError: a model or an option that there is not.
-        UsageError: images that the architecture cannot take, or weights that cannot be had.
+        UnknownNameError: an unknown model or option.
+        UsageError: images that the architecture cannot take, or weights that are unavailable.
     """
     name = description["name"]
     kind = _catalog.find("models", name)
@@ -50,16 +50,16 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
-    """The description that a model was built from."""
+    """The description from which a model was built."""
     description: Any = model.description
     return dict(description)
 
 
 def options(name: str) -> dict[str, tuple[Any, Any, str]]:
-    """The options of a model, by name: their type, default and meaning, from its signature and docstring.
+    """The options of a model by name: type, default and meaning, from its signature and docstring.
 
     >>> options("mlp")["dropout"]
-    (<class 'float'>, 0.0, "share of each hidden layer's units that is dropped in training")
+    (<class 'float'>, 0.0, "share of each hidden layer's units dropped in training")
     """
     kind = _catalog.find("models", name)
     meanings = _meanings(inspect.getdoc(kind) or "")
@@ -73,12 +73,12 @@ def options(name: str) -> dict[str, tuple[Any, Any, str]]:
 def _meanings(document: str) -> dict[str, str]:
     """The entries of a docstring's Args section."""
     section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", document, re.MULTILINE)
-    found = re.findall(r"^    (\w+): ((?:.|\n        )+)", section.group(1) if section else "", re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", text).rstrip(". ") for name, text in found}
+    entries = re.findall(r"^    (\w+): ((?:.|\n        )+)", section.group(1) if section else "", re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text).rstrip(". ") for name, text in entries}
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers are trained or could be.
+    """The number of parameters, frozen ones included.
 
     >>> parameter_count(nn.Linear(3, 2))
     8
@@ -87,19 +87,19 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = None) -> list[dict[str, Any]]:
-    """The layers in the order in which an image passes them; the model is left as it was.
+    """The layers in the order in which an image passes through them; the model stays unchanged.
 
     >>> model = build({"name": "mlp", "channels": 1, "outputs": 10, "size": [8, 8], "options": {"hidden": [32]}})
     >>> layer_table(model, (8, 8))[2]
     {'layer': 'layers.1', 'kind': 'Linear(64, 32)', 'output': (32,), 'parameters': 2080, 'operations': 2048}
 
-    "output" is the shape for one image; "operations" are the multiplications with an addition of convolutions and matrix
-    products for one image. The parameters and the operations add up to the model's.
+    "output" is the shape for one image; "operations" counts the multiply-adds of convolutions and matrix products for one
+    image. Parameters and operations add up to those of the model.
 
     Args:
-        model: with a `description`, or any other module that takes images.
+        model: a model with a `description`, or any other module that takes images.
         size: (H, W) of the image in px.
-        channels: of the image; by default the described model's own, else 3.
+        channels: channels of the image; by default those of the description, else 3.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -109,7 +109,7 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     image = torch.zeros(1, channels, *size, device=first.device, dtype=first.dtype)
     names = {module: name for name, module in model.named_modules()}
     seen: dict[nn.Module, tuple[int, ...]] = {}  # in the order of their first call
-    inner: set[nn.Module] = set()  # called while another one was at work
+    inner: set[nn.Module] = set()  # called by another module
     stack: list[nn.Module] = []
     # for each module at work: operations before its call, and operations of the modules that it has called
     frames = [[0, 0]]
@@ -134,7 +134,7 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     modes = {module: module.training for module in names}
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            # a model of which images alone pass one half only says what takes them through the whole
+            # images alone pass through one half of an adversarial network: `through` adds the other half's input
             through: Any = getattr(model, "through", lambda image: ())
             model.eval()(image, *through(image))
     finally:
@@ -163,8 +163,8 @@ _SHORTER = {
 
 
 def _kind(module: nn.Module) -> str:
-    """What a layer is, in a few words: its class, and the gist of its own printing."""
-    told = module.extra_repr()
+    """What a layer is, briefly: its class and its most important arguments."""
+    text = module.extra_repr()
     for long, short in _SHORTER.items():
-        told = re.sub(long, short, told)
-    return f"{type(module).__name__}({told.replace('=', ' ')})" if told and len(told) <= 60 else type(module).__name__
+        text = re.sub(long, short, text)
+    return f"{type(module).__name__}({text.replace('=', ' ')})" if text and len(text) <= 60 else type(module).__name__

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dense autoencoder: an image through a narrow (or wide) layer and back."""
+"""The dense autoencoder: an image through a narrow (or wide) code and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Autoencoder"]
 
 @final
 class Autoencoder(nn.Module):
-    """Dense layers down to a code and back up to the image; under-complete if the code is shorter than the image.
+    """Dense layers to a code and back to the image; undercomplete if the code is smaller than the image.
 
     >>> import torch
     >>> model = Autoencoder(1, 1, (28, 28), encoder=(128,))
@@ -27,18 +27,18 @@ class Autoencoder(nn.Module):
 
     Args:
         channels: of the images, 1 or 3.
-        outputs: channels of the answer.
-        size: (H, W) of the images in px; it is bound to it, and larger images are answered tile by tile.
-        encoder: units of each layer of the encoder; the last is the code.
-        decoder: units of each hidden layer of the decoder; by default the encoder's, in reverse.
-        activation: between the layers; the code has it too.
-        code_activation: same gives the code the activation of the other layers, linear none.
-        sparsity: weight of the divergence of each code unit's mean activation from `active`; sigmoid codes only.
-        active: mean activation that a sparse code's units are to have, in (0, 1).
-        output_activation: sigmoid keeps the answer within [0, 1], linear does not.
+        outputs: channels of the output.
+        size: (H, W) of the images in px, which is the only size it takes; larger images are processed in tiles.
+        encoder: units of each layer of the encoder; the last layer is the code.
+        decoder: units of each hidden layer of the decoder; by default the encoder's in reverse.
+        activation: function between the layers.
+        code_activation: "same" applies the activation to the code too, "linear" does not.
+        sparsity: weight of the KL divergence of each code unit's mean activation from `active`; for sigmoid codes only.
+        active: target of the mean activation of a sparse code's units, in (0, 1).
+        output_activation: sigmoid keeps the output within [0, 1], linear does not.
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
     output: ClassVar[str] = "reconstruction"
@@ -73,13 +73,14 @@ class Autoencoder(nn.Module):
         self.normalize = Normalize(channels)
         self.kept = Kept()
         units = channels * size[0] * size[1]
-        down: list[nn.Module] = [nn.Flatten()]
+        down: list[nn.Module] = [nn.Flatten()]  # (B, C, H, W) -> (B, C·H·W)
         for width in encoder:
             down += [nn.Linear(units, width), activation_layer(activation)]
             units = width
         if code_activation == "linear":
-            down.pop()
+            down.pop()  # the last activation
         up: list[nn.Module] = []
+        # the encoder's widths in reverse, without the code itself, mirror it
         for width in decoder if decoder is not None else tuple(reversed(encoder[:-1])):
             up += [nn.Linear(units, width), activation_layer(activation)]
             units = width
@@ -90,7 +91,7 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
         initialise(self.encoder, "he")
         initialise(self.decoder, "he")
-        with torch.no_grad():  # start near a flat answer: an error of many times the image would kill the code's ReLUs
+        with torch.no_grad():  # start near a flat image: a huge error at the start would kill the code's ReLUs
             last.weight.mul_(0.1)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -99,13 +100,13 @@ class Autoencoder(nn.Module):
         return codes
 
     def penalty(self, code: Tensor) -> Tensor:
-        """The weighted divergence KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
-        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)
+        """The weighted KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
+        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)  # (K,); its logarithms must be finite
         goal = self.active
         return self.sparsity * (goal * (goal / mean).log() + (1 - goal) * ((1 - goal) / (1 - mean)).log()).sum()
 
     def filters(self) -> dict[str, Tensor]:
-        """The weights of each layer of the encoder that has an activation, (units, inputs), by the layer's name."""
+        """The weights of each encoder layer that has an activation, (units, inputs), by the layer's name."""
         layers = list(self.encoder)
         return {
             f"encoder.{place}": layer.weight
@@ -114,12 +115,13 @@ class Autoencoder(nn.Module):
         }
 
     def merged(self, groups: Groups) -> Self:
-        """A smaller model in which each group of units is one: their mean, whose answer counts for all of them."""
+        """A smaller model in which each group of units is replaced by its mean."""
         options = dict(self.description["options"])
         dense = [
             (f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)
         ]
         options["encoder"] = tuple(len(groups.get(name, range(layer.out_features))) for name, layer in dense)
+        # without its last layer, whose units are the image's pixels
         options["decoder"] = tuple(layer.out_features for layer in self.decoder if isinstance(layer, nn.Linear))[:-1]
         weights = joined(self.encoder, groups, "encoder") | joined(self.decoder, groups, "decoder", dense[-1][0])
         return rebuilt(self, options, weights)

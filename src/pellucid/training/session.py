@@ -35,7 +35,7 @@ from pellucid.training.settings import Settings
 
 __all__ = ["Session"]
 
-_FREE = {"checkpoint", "device", "compile"}  # options that may change when a training is resumed
+_FREE = {"checkpoint", "device", "compile", "problems"}  # may change in resuming: the fingerprint tells the data
 
 
 @final

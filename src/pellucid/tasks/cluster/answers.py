@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.batches import store
-from pellucid.data.given import Given, gather
+from pellucid.data.given import UserImages, gather
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically
 from pellucid.tasks.cluster import dendrogram
@@ -64,7 +64,7 @@ def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterOption
     return [rows[place] for place in sorted(rows)] + extra
 
 
-def _inputs(model: nn.Module, given: Given) -> tuple[Tensor, list[str], list[int]]:
+def _inputs(model: nn.Module, given: UserImages) -> tuple[Tensor, list[str], list[int]]:
     """All images as the model takes them, (N, C, H, W) float32 in [0, 1], with their names and places."""
     description: dict[str, Any] = model.description  # type: ignore[assignment]
     size, channels = tuple(description["size"]), description["channels"]
@@ -113,7 +113,7 @@ def _placed(
     return rows
 
 
-def _check_copies(given: Given, folder: Path) -> None:
+def _check_copies(given: UserImages, folder: Path) -> None:
     if given.floats or not given.split.names or not _sources(given):
         raise UsageError(
             f"sort_into={str(folder)!r}: copies files, and arrays were given; give files, folders or globs."
@@ -127,11 +127,11 @@ def _check_copies(given: Given, folder: Path) -> None:
         )
 
 
-def _sources(given: Given) -> list[Path]:
+def _sources(given: UserImages) -> list[Path]:
     return [Path(source) for source in getattr(given.split.images, "sources", ())]
 
 
-def _copy(given: Given, labels: dict[int, int], folder: Path) -> dict[int, Path]:
+def _copy(given: UserImages, labels: dict[int, int], folder: Path) -> dict[int, Path]:
     """Copies in cluster-00, cluster-01, …; a name that is taken gets a number, so that nothing is overwritten."""
     digits = max(2, len(str(max(labels.values(), default=0))))
     found: dict[int, Path] = {}
