@@ -295,9 +295,8 @@ class Session:
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
-        if self.recipe.patience is None or self.best is None:
-            return False
-        return bool(self.step // self.steps_per_epoch - self.best["epoch"] >= self.recipe.patience)
+        best, patience, epoch = self.best, self.recipe.patience, self.step // self.steps_per_epoch
+        return bool(best and patience and epoch - best.get("reached", best["epoch"]) >= patience)
 
     def due(self) -> bool:
         """Whether the last saved state is older than asked for."""
@@ -328,10 +327,10 @@ class Session:
 
     def keep_best(self, row: Mapping[str, Any] | None) -> None:
         """Keep the weights if they are the best so far; without validation images the last are."""
-        epoch, value = self.step // self.steps_per_epoch, (row or {}).get(self.task.main)
-        sign, best = (row or {}).get("sign", 1), self.best if self.task.selects_checkpoint else None
-        if row is None or best is None or (value is not None and sign * value > sign * best["value"]):
-            self.best = {"step": self.step, "epoch": epoch, "measure": self.task.main, "value": value}
+        best = self.best if self.task.selects_checkpoint else None
+        record = checkpoint.better(row, best, self.task.main, self.step, self.step // self.steps_per_epoch)
+        if record is not None:
+            self.best = record
             if self.accelerator.is_main_process:
                 checkpoint.save_weights(self.path / "weights.safetensors", self.evaluated)
 
