@@ -56,7 +56,7 @@ def bare(task: str, model_name: str, side: int, options: dict[str, Any], images:
     description = {"name": settings.model, "channels": asked.inputs(dataset), "size": [side, side]}
     description |= {"outputs": asked.outputs(dataset, (side, side)), "options": dict(settings.model_options)}
     model = _building.build(description).train()
-    model.to(memory_format=recipe.memory_format(model))
+    model.to(memory_format=recipe.memory_format(model, torch.device("cpu")))
     optimizers = {id(player): recipe.make_optimizer(player) for player in asked.players(model).values()}
     bf16 = recipe.bfloat16(model, torch.device("cpu"))
 

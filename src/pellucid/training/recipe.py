@@ -60,7 +60,7 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto takes bf16 for convolutional models where the processor computes in it (AMX, AVX-512 BF16, recent GPUs)"""
     channels_last: bool | None = None
-    """memory layout of convolutions; by default on for models that convolve"""
+    """memory layout of convolutions; by default on for models that convolve, on a GPU or a processor with AVX-512"""
     compile: bool = False
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()
@@ -154,22 +154,32 @@ class Recipe:
             return self.precision == "bf16"
         return convolves(model) and computes_bfloat16(device)
 
-    def memory_format(self, model: nn.Module) -> torch.memory_format:
+    def memory_format(self, model: nn.Module, device: torch.device) -> torch.memory_format:
         """channels_last or contiguous."""
-        chosen = convolves(model) if self.channels_last is None else self.channels_last
+        auto = convolves(model) and gains_from_channels_last(device)
+        chosen = auto if self.channels_last is None else self.channels_last
         return torch.channels_last if chosen else torch.contiguous_format
 
 
 def convolves(model: nn.Module) -> bool:
-    """Whether a model has 2-D convolutions, which gain from channels_last and bf16."""
+    """Whether a model has 2-D convolutions, which can gain from channels_last and bf16."""
     return any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules())
+
+
+def gains_from_channels_last(device: torch.device) -> bool:
+    """Whether convolutions on a device are faster in channels_last: with AVX2 alone large images take up to 2.3 × as long."""
+    return (
+        device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    )  # processors with AMX have it too
 
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device has bf16 arithmetic of its own, rather than an emulation."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 @final

@@ -183,7 +183,7 @@ class Session:
         model, recipe, main = self.model, self.recipe, self.accelerator.is_main_process
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*self.store.statistics())
-        self.memory_format = recipe.memory_format(model)
+        self.memory_format = recipe.memory_format(model, self.accelerator.device)
         self.bfloat16 = recipe.bfloat16(model, self.accelerator.device)
         model.to(self.accelerator.device, memory_format=self.memory_format)
         if self.accelerator.device.type == "cuda" and self.accelerator.num_processes > 1:
