@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from pellucid.errors import RunError, TrainingError, UnknownNameError, UsageError
 from pellucid.run import Run
-from pellucid.training.checkpoint import better
+from pellucid.training.state import better
 from pellucid.training.training import train
 
 SMALL = {"hidden": (16,), "epochs": 3, "limit": 400, "batch_size": 64, "device": "cpu", "progress": False}
@@ -138,7 +138,7 @@ def test_a_run_of_other_options_is_refused_and_left_alone(tmp_path: Path) -> Non
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="exists and is no run; name a folder that is new or empty"):
+    with pytest.raises(RunError, match="exists and is not a run; name a folder that is new or empty"):
         small(tmp_path / "photos")
 
 

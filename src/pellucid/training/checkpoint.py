@@ -8,7 +8,6 @@ optimisers, the average, and the counters. One file, replaced atomically, can be
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,37 +20,7 @@ from torch import Tensor, nn
 from pellucid.errors import RunError
 from pellucid.files import write_atomically
 
-__all__ = ["better", "digest", "restore", "save", "save_weights"]
-
-
-def better(
-    row: Mapping[str, Any] | None, best: Mapping[str, Any] | None, measure: str, step: int, epoch: int
-) -> dict[str, Any] | None:
-    """The record of weights that are better than the best so far, else None; the lower loss breaks ties of the measure.
-
-    >>> first = better({"accuracy": 0.9, "loss": 0.4}, None, "accuracy", step=10, epoch=1)
-    >>> better({"accuracy": 0.9, "loss": 0.5}, first, "accuracy", step=20, epoch=2) is None
-    True
-    >>> better({"accuracy": 0.9, "loss": 0.3}, first, "accuracy", step=30, epoch=3)
-    {'step': 30, 'epoch': 3, 'measure': 'accuracy', 'value': 0.9, 'loss': 0.3, 'reached': 1}
-
-    Args:
-        row: of the validation, with the sign that makes the measure one to be maximised; None without validation images.
-        best: the record so far, if there is one; version 0.1.0 wrote it without the loss, and a tie with it keeps its weights.
-        measure: the name of the measure that decides.
-        step: where the training is.
-        epoch: epochs done. `reached` is the one that first had the measure's value: patience counts from there.
-    """
-    row = row or {}
-    value, loss, sign, reached = row.get(measure), row.get("loss"), row.get("sign", 1), epoch
-    if best is not None and row:
-        if value is None or not sign * value >= sign * best["value"]:
-            return None
-        if value == best["value"]:
-            if loss is None or not loss < best.get("loss", -math.inf):
-                return None
-            reached = best["reached"]
-    return {"step": step, "epoch": epoch, "measure": measure, "value": value, "loss": loss, "reached": reached}
+__all__ = ["digest", "restore", "save", "save_weights"]
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from pellucid.errors import UsageError
 
-__all__ = ["accelerator", "environment", "evaluating", "interruptible"]
+__all__ = ["accelerator", "environment", "evaluating", "interruptible", "stopping"]
 
 
 @contextmanager
@@ -59,6 +59,16 @@ def interruptible() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stopping(accelerator: Accelerator, stop: threading.Event, step: int) -> bool:
+    """Whether to stop before this step: processes agree, so that none waits for another in vain, but at every tenth step only."""
+    if accelerator.num_processes == 1:
+        return stop.is_set()
+    if step % 10:
+        return False
+    asked = torch.tensor(int(stop.is_set()), device=accelerator.device)
+    return bool(accelerator.reduce(asked, "sum").item())
 
 
 def environment(device: torch.device, bfloat16: bool, memory_format: torch.memory_format) -> dict[str, Any]:
