@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
 from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
 
@@ -39,7 +40,7 @@ class ConvAutoencoder(nn.Module):
         UsageError: a value that an option cannot have.
     """
 
-    output: ClassVar[str] = "reconstruction"
+    output: ClassVar[OutputKind] = "reconstruction"
     fixed_size: ClassVar[None] = None
 
     def __init__(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed, OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior, trade_offs
 from pellucid.models.autoencoder import Autoencoder
@@ -47,7 +48,7 @@ class DenseCodec(nn.Module):
         UsageError: a value that an option cannot have; a code that is longer than the image.
     """
 
-    output: ClassVar[str] = "code"
+    output: ClassVar[OutputKind] = "code"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -99,7 +100,7 @@ class DenseCodec(nn.Module):
         images = tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, -1, rows * tall, columns * wide)
         return (images * self.normalize.std + self.normalize.mean)[:, :, : size[0], : size[1]]  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
         """Images as they come back from a file, (B, C, H, W), at the middle quality.
 
         With qualities (B,): also what each costs in bits, (B,), under the learned density; in training from noisy codes.

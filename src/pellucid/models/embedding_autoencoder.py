@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
 from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
 from pellucid.models._merging import joined, rebuilt
@@ -39,7 +40,7 @@ class EmbeddingAutoencoder(nn.Module):
         UsageError: a value that an option cannot have, or a code larger than the image.
     """
 
-    output: ClassVar[str] = "reconstruction"
+    output: ClassVar[OutputKind] = "reconstruction"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed, OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior, trade_offs
 
@@ -48,7 +49,7 @@ class Factorized(nn.Module):
         UsageError: a value that an option cannot have.
     """
 
-    output: ClassVar[str] = "code"
+    output: ClassVar[OutputKind] = "code"
     fixed_size: ClassVar[None] = None
     stride: ClassVar[tuple[int, int]] = (_SIDE, _SIDE)
 
@@ -118,7 +119,7 @@ class Factorized(nn.Module):
             images: Tensor = self.up(codes.float()) + self.normalize.mean + learned
         return images[:, :, : size[0], : size[1]]
 
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
         """Images as they come back from a file, (B, C, H, W), at the middle quality.
 
         With qualities (B,): also what each costs in bits, (B,), under the learned density; in training from noisy codes.

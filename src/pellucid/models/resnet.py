@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Frozen, check_one_of, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
@@ -45,7 +46,7 @@ class Resnet(nn.Module):
         UsageError: a depth that there is not, pretrained weights that are not to be had or do not fit.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(

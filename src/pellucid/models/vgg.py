@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import AdaptivePool, Frozen, check_one_of, check_share, check_size, check_widths
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
@@ -41,7 +42,7 @@ class Vgg(nn.Module):
         UsageError: images below 32 px, a depth that there is not, pretrained weights that are not to be had.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
+from pellucid.models import OutputKind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +88,7 @@ class Task(ABC):
 
     example: ClassVar[str]  # the embedded dataset that it runs on by default
     default_model: ClassVar[str]  # a name in models/
-    accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "dense", "map", "latent", …
+    accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that fit
     predict_options: ClassVar[type[PredictOptions]] = PredictOptions  # what else `predict` may be asked
     selects_checkpoint: ClassVar[bool] = (
         True  # whether the validation's `main` picks the weights that are kept; else the last stay

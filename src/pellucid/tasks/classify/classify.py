@@ -19,6 +19,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, Records, Task
 
@@ -63,7 +64,7 @@ class Classify(Task):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "convnet"
-    accepts: ClassVar[tuple[str, ...]] = ("vector", "dense")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
     main: ClassVar[str] = "accuracy"
 

@@ -17,6 +17,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
 from pellucid.tasks.cluster import training
 from pellucid.tasks.cluster.methods import CRITERIA, assign
@@ -70,7 +71,7 @@ class Cluster(Task):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "embedding_autoencoder"
-    accepts: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("reconstruction",)
     predict_options: ClassVar[type[PredictOptions]] = ClusterAsking
     keeps_size: ClassVar[bool] = False
     selects_checkpoint: ClassVar[bool] = (

@@ -18,6 +18,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
 from pellucid.tasks.compress import rates
@@ -72,7 +73,7 @@ class Compress(Task):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "factorized"
-    accepts: ClassVar[tuple[str, ...]] = ("code",)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("code",)
     predict_options: ClassVar[type[PredictOptions]] = Asked
     keeps_size: ClassVar[bool] = True
     main: ClassVar[str] = "cost"

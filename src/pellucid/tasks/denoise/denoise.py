@@ -20,6 +20,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, Records, Task
 from pellucid.tasks._fidelity import psnr, ssim
@@ -66,7 +67,7 @@ class Denoise(Task):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "reconstruction")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
     main: ClassVar[str] = "psnr"
 

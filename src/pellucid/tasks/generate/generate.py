@@ -17,6 +17,7 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
 from pellucid.tasks.generate import answers, chance, families, model_measures
 from pellucid.tasks.generate.families import Adversarial, Variational
@@ -79,7 +80,7 @@ class Generate(Task):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "vae"
-    accepts: ClassVar[tuple[str, ...]] = tuple(_FAMILIES)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution", "adversarial")
     predict_options: ClassVar[type[PredictOptions]] = answers.Asked
     keeps_size: ClassVar[bool] = False
 

@@ -20,6 +20,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture, Target
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks import _bootstrap
 from pellucid.tasks._contract import Measure, PredictOptions, Records, Task
 from pellucid.tasks.inpaint import answers, baselines, holes
@@ -90,7 +91,7 @@ class Inpaint(Task):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "dense")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
     main: ClassVar[str] = "psnr"
     predict_options: ClassVar[type[PredictOptions]] = answers.Mending
     _flat: ClassVar[bool] = False  # whether the model is dense, which `for_model` learns; no option
