@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`convnet` on 3×32×32, batch 128: `train` against the plain fp32 loop that one writes first.
 
-Claims: at least 2× where the processor computes in bf16, at least 1.2× from the memory layout alone in fp32; with `--accuracy` the
-test accuracies after training in fp32 and in bf16 on real images are compared, with their intervals.
+Claims: at least 2× where the processor computes in bf16, and at least 1.2× from the memory layout alone in fp32. `--accuracy`
+compares the test accuracies after training in fp32 and in bf16 on real images, with their intervals.
 
     python benchmarks/training_convnet.py [--images 2560] [--rounds 5] [--accuracy ../shared/data/cifar10 --epochs 3 --limit 10000]
 """

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError
-from pellucid.training.recipe import Average, Recipe, computes_bfloat16
+from pellucid.training.average import Average
+from pellucid.training.recipe import Recipe, computes_bfloat16
 
 STEPS, PER_EPOCH = 100, 10
 

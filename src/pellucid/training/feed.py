@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The batches of a training: decoded once, shuffled in every epoch, divided over the processes."""
+"""The batches of a training: images decoded once, shuffled in every epoch, divided among processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Feed"]
 
 @final
 class Feed:
-    """The images of a plan, decoded to its size; a batch depends on the seed and the step alone.
+    """The images of a plan, decoded at its size. A batch depends only on the seed and the step.
 
     >>> feed = Feed(Plan.of("classify", "digits", "mlp", {"batch_size": 4, "device": "cpu"}))
     >>> batch, draws = feed.batch(step=0)
@@ -29,9 +29,10 @@ class Feed:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the epoch that was asked for last
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
         fit: Literal["resize", "crop"] = "crop" if plan.task.keeps_size else "resize"
         channels, fingerprint = plan.dataset.channels, plan.dataset.fingerprint
+        # the cache must tell apart what `limit` and `seed` choose
         part = f"-{plan.recipe.limit}-{plan.recipe.seed}" if plan.recipe.limit else ""
         self.train: Store = store(plan.train, plan.size, channels, fit=fit, fingerprint=f"{fingerprint}-train{part}")
         val = plan.dataset.splits["val"]
@@ -47,7 +48,7 @@ class Feed:
         return self._order[1]
 
     def batch(self, step: int) -> tuple[Batch, Draws]:
-        """This process's rows of a step's global batch, with the random numbers that one process alone would draw for them."""
+        """This process's rows of a step's global batch, with the random numbers that a single process would draw for them."""
         plan, device = self._plan, self._plan.accelerator.device
         epoch, place = divmod(step, plan.steps_per_epoch)
         index = self.order(epoch)[place * plan.global_batch :][: plan.global_batch]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training keeps: the run's folder, its lock and its files, each replaced atomically and by the main process alone."""
+"""What a training keeps: the run's folder with its lock and files, which the main process alone replaces, atomically."""
 
 from __future__ import annotations
 
@@ -29,10 +29,23 @@ __all__ = ["Folder"]
 
 @final
 class Folder:
-    """The folder of a run while it is trained; it is locked, and made where it does not exist, only in a `with` block.
+    """The folder of a run while it is trained. It is only looked at until `open` makes it and locks it.
+
+    >>> import tempfile
+    >>> plan = Plan.of("classify", "digits", "mlp", {"device": "cpu"})
+    >>> with tempfile.TemporaryDirectory() as temporary:
+    ...     folder, state = Folder(plan, temporary + "/run"), State.begin(plan)
+    ...     with folder.open(state):
+    ...         folder.save(state)
+    ...     print(folder.resumable, folder.finished)
+    True False
+
+    Args:
+        plan: the training.
+        out: where; None for a folder below runs/ that the same plan finds again.
 
     Raises:
-        RunError: it holds another run or something else, or another process is training in it.
+        RunError: the folder holds another run, or something that is not a run.
     """
 
     def __init__(self, plan: Plan, out: str | Path | None) -> None:
@@ -55,7 +68,7 @@ class Folder:
 
     @contextmanager
     def open(self, state: State) -> Iterator[None]:
-        """Lock the folder and start in it, where its state was saved last or at the first step.
+        """Lock the folder, and start from the state that was saved in it last, or from the first step.
 
         Raises:
             RunError: another process is training in it, or the saved state is damaged.
@@ -63,10 +76,10 @@ class Folder:
         with self._locked():
             if self.resumable:
                 state.restore(self.state_file)
-            self._write_record(state)
+            self._write_record(state)  # from here on the folder holds a run, which the same command resumes
             self.plan.accelerator.wait_for_everyone()
-            state.learner.wrap()
-            if state.saved is None:
+            state.learner.wrap()  # after `restore`: sharing a model hands the first process's weights to the others
+            if state.saved is None:  # a restored model has its buffers
                 state.update_buffers()
                 self.keep_snapshot(state)
             state.begun = self._saved_at = time.monotonic()
@@ -91,7 +104,7 @@ class Folder:
             lock.release()
 
     def _write_record(self, state: State) -> None:
-        """run.json of a run that is under way."""
+        """Write run.json for a run that is under way."""
         if not self._main:
             return
         plan, earlier = self.plan, self.record or {}
@@ -130,7 +143,7 @@ class Folder:
             checkpoint.save_weights(self.path / "weights.safetensors", state.evaluated)
 
     def keep_snapshot(self, state: State) -> None:
-        """Write what the task shows of the model at work after each epoch, if it shows anything."""
+        """Write pictures of the model at work after an epoch, if the task has any."""
         if not self._main:
             return
         with torch.no_grad(), evaluating(state.evaluated) as model:
@@ -139,7 +152,7 @@ class Folder:
             snapshots.keep(self.path, state.epoch, pictures)
 
     def fail(self, sentence: str) -> None:
-        """Record why the training cannot go on; what was kept stays."""
+        """Record why the training cannot go on; weights and state stay as they were written last."""
         if self._main:
             Run(self.path).update(status="failed", failure=sentence)
 

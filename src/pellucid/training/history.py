@@ -27,7 +27,7 @@ _PENDING = 50  # steps whose losses may wait on a GPU before they are read
 
 @final
 class History:
-    """The losses and measures of a training by step, in `state.history` and on the terminal."""
+    """Writes the losses and measures of a training to `state.history`, and shows them on the terminal."""
 
     def __init__(self, state: State, folder: Folder, progress: bool) -> None:
         self.state, self.folder, self.plan = state, folder, state.plan
@@ -36,7 +36,7 @@ class History:
         self._images = self.plan.global_batch // accelerator.num_processes  # of a step, in this process
         self._pending: list[tuple[int, float, Mapping[str, Tensor]]] = []  # (step, rate, losses) not read yet
         self._patience = _PENDING if accelerator.device.type == "cuda" else 1
-        self._terminal = Terminal(state, folder, progress and accelerator.is_main_process)
+        self._terminal = Terminal(state, folder.path, progress and accelerator.is_main_process)
 
     def __enter__(self) -> Self:
         self._terminal.start()
@@ -46,7 +46,7 @@ class History:
         self._terminal.stop()
 
     def log(self, updates: Sequence[Update], rate: float) -> None:
-        """Take the updates of the step that was just done, and now and then write a training row and move the bar.
+        """Take in the updates of a step; now and then write a training row, and move the progress bar.
 
         Raises:
             TrainingError: a loss is not finite.
@@ -60,9 +60,9 @@ class History:
         self._terminal.refresh()
 
     def validate(self) -> dict[str, Any] | None:
-        """Measure the validation images and write their row; None where there are none.
+        """Measure on the validation images, and write and return the row; None where there are none.
 
-        The row that comes back has a "sign" besides: that with which more of the measure is better.
+        The returned row also has a "sign": −1 where a lower measure is better, else 1.
         """
         state, plan = self.state, self.plan
         batches = state.feed.validation()
@@ -77,14 +77,14 @@ class History:
         return {**row, "sign": -1 if main.better == "lower" else 1}
 
     def write(self) -> None:
-        """Bring history.jsonl up to date, and `state` to what a resumed training needs to write the same rows."""
+        """Write history.jsonl; afterwards the state holds all that a resumed training needs to write the same rows."""
         self._read()
         if self.plan.accelerator.is_main_process:
             with write_atomically(self.folder.path / "history.jsonl") as draft:
                 draft.write_text("".join(json.dumps(row) + "\n" for row in self.state.history), encoding="utf-8")
 
     def _read(self) -> None:
-        """Add the pending losses to the sums; reading them waits for a GPU."""
+        """Add the pending losses to the sums. Reading a loss waits for the GPU, so it is done for many steps at once."""
         state = self.state
         for step, rate, losses in self._pending:
             for name, value in losses.items():
@@ -106,7 +106,7 @@ class History:
         raise TrainingError(sentence)
 
     def _write_train(self) -> None:
-        """A row with the mean losses since the last one, over all processes."""
+        """Write a row with the mean losses since the last one, over all processes."""
         self._read()
         state, accelerator = self.state, self.plan.accelerator
         means = torch.tensor(list(state.sums.values()), dtype=torch.float64) / max(1, state.summed)

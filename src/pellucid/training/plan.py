@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is checked before a training writes anything: its options, its data, its batches, its model, and an earlier run."""
+"""What is checked before a training writes anything: options, data, batches, the model, and the run to be resumed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
     model: Mapping[str, Any]  # the description from which `models._building.build` makes it
     accelerator: Accelerator
     global_batch: int  # images a step, over all processes
-    rows: slice  # the rows of each global batch that this process takes
+    rows: slice  # of the global batch, this process's
 
     @classmethod
     def of(cls, task: str | Task, what: Any, model: str | None, options: Mapping[str, Any]) -> Plan:
@@ -89,13 +89,13 @@ class Plan:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) in px to which the images are brought."""
+        """(H, W) of the training images in px."""
         height, width = self.model["size"]
         return height, width
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; the remainder is left out, which is another one in each epoch's order."""
+        """Full batches in an epoch. The remainder is left out: as each epoch has its own order, no image is left out for good."""
         return len(self.train) // self.global_batch
 
     @property
@@ -153,7 +153,7 @@ class Plan:
 
 
 def _limited(dataset: Dataset, recipe: Recipe) -> Split:
-    """The training images, or as many of them as `limit` allows, drawn by seed."""
+    """The training images, or as many as `limit` allows, chosen at random by seed."""
     train = dataset.splits["train"]
     if not len(train):
         raise DataError(f"data={dataset.name!r}: the train split is empty; give at least one training image.")
@@ -164,7 +164,7 @@ def _limited(dataset: Dataset, recipe: Recipe) -> Split:
 
 
 def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int, slice]:
-    """The size of the global batch, and the rows of it that this process takes."""
+    """The size of the global batch, and this process's rows of it."""
     world, wanted = processes.num_processes, min(recipe.batch_size, images)
     if recipe.batch_size % world or wanted < world:
         raise UsageError(
@@ -207,7 +207,7 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
 
 
 def _differences(now: Any, then: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(option, value now, value then) where two records differ; JSON made lists of tuples."""
+    """(option, value now, value then) wherever two records differ; JSON turned tuples into lists."""
     if isinstance(now, Mapping) and isinstance(then, Mapping):
         for key in {**now, **then}:
             yield from _differences(now.get(key), then.get(key), str(key))

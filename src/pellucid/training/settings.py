@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options, given flat, sorted into those of the task, of the model and of the training."""
+"""Options given in one list, sorted into those of the task, of the model and of the training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Settings"]
 @final
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for, checked, before any data are read.
+    """The options of a training, sorted and checked before any data are read.
 
     >>> settings = Settings.of("classify", model="mlp", options={"hidden": (64,), "epochs": 3})
     >>> settings.recipe.epochs, settings.model_options
@@ -39,11 +39,11 @@ class Settings:
 
     @classmethod
     def of(cls, task: str | Task, model: str | None, options: Mapping[str, Any]) -> Settings:
-        """Sort flat options by their owners.
+        """Sort options by their owners.
 
         Raises:
-            UnknownNameError: a task, model or option that there is not.
-            UsageError: an option twice, or a value that its owner refuses.
+            UnknownNameError: a task, model or option that does not exist.
+            UsageError: an option of a task that already has its options, or a value that its owner refuses.
         """
         kind: type[Task] = _catalog.find("tasks", task) if isinstance(task, str) else type(task)
         name = type(task).__module__.rsplit(".", 1)[-1] if not isinstance(task, str) else task.replace("-", "_")
@@ -71,18 +71,18 @@ class Settings:
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """The task's fields."""
+        """The values of the task's options."""
         return dataclasses.asdict(self.task)  # type: ignore[call-overload,no-any-return]
 
     def command(self, data: str, out: str) -> str:
-        """The command that gives the same training: only what differs from the defaults is named."""
+        """The command that gives the same training, with the options that differ from their defaults."""
         plain = Recipe(**type(self.task).defaults(self.model))
         changed = {**_changed(self.task), **self.model_options, **_changed(self.recipe, plain)}
         return command_line("train", self.task_name, data=data, model=self.model, out=out, **changed)
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:
-    """The fields of a dataclass that differ from those of `plain`, or from their default."""
+    """The fields of a dataclass that differ from those of `plain`, or from their defaults."""
     changed = {}
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from pellucid.models import Frozen
 from pellucid.training import checkpoint
+from pellucid.training.average import Average
 from pellucid.training.feed import Feed
 from pellucid.training.plan import Plan
-from pellucid.training.recipe import Average
 from pellucid.training.step import Learner
 
 __all__ = ["State", "better"]
@@ -24,7 +24,7 @@ __all__ = ["State", "better"]
 
 @final
 class State:
-    """Where a training stands; what `save` writes and `restore` reads is all that it needs to go on bit for bit.
+    """Where a training stands. What `save` writes and `restore` reads is all that it takes to go on bit for bit.
 
     >>> state = State.begin(Plan.of("classify", "digits", "mlp", {"device": "cpu"}))
     >>> state.step, state.best, state.average
@@ -41,7 +41,7 @@ class State:
         self.history: list[dict[str, Any]] = []  # the rows of history.jsonl
         self.sums: dict[str, float] = {}  # of each loss over the images since the last training row
         self.summed = 0  # those images
-        self.seconds = 0.0  # of training before this start
+        self.seconds = 0.0  # of training before it was started this time
         self.begun = time.monotonic()
 
     @classmethod
@@ -49,13 +49,12 @@ class State:
         """Build the model, decode the images, and set up the optimisers; nothing is written yet.
 
         Args:
-            plan: what was checked.
+            plan: the training.
             weights: a state dict that the model starts from; by default its own initialisation.
-            fresh: whether this is the start; else a state will be restored, which needs neither `weights`, pretrained ones,
-                nor the images' statistics.
+            fresh: False where a saved state will be restored: then weights and the images' statistics come with it.
         """
         model = plan.build(weights if fresh else None, fetch=fresh)
-        feed = Feed(plan)  # after `build`, which may refuse: decoding can take minutes
+        feed = Feed(plan)  # decoding can take minutes: only once the model is known to fit
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
         device = plan.accelerator.device
@@ -71,7 +70,7 @@ class State:
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training up to now, those before a resumption included."""
+        """Seconds of training up to now, including those before it was resumed."""
         return self.seconds + time.monotonic() - self.begun
 
     @property
@@ -85,7 +84,7 @@ class State:
         return [module for module in self.model.modules() if isinstance(module, Frozen)]
 
     def update_buffers(self) -> None:
-        """Let the task compute what the model keeps of all training images: before the first epoch and after each."""
+        """Let the task compute the model's buffers from all training images, before the first epoch and after each."""
         plan = self.plan
         plan.seed_torch(self.step)
         with torch.no_grad():
@@ -93,7 +92,7 @@ class State:
                 plan.task.update_buffers(model, self.feed.once, self.epoch, plan.recipe.epochs, plan.recipe.seed)
 
     def improve(self, row: Mapping[str, Any] | None) -> bool:
-        """Take note of a validation (None without validation images); whether its weights are the ones to keep."""
+        """Whether the weights are the best so far by this validation row; without validation images (None) they always are."""
         task = self.plan.task
         record = better(row, self.best if task.selects_checkpoint else None, task.main, self.step, self.epoch)
         if record is not None:
@@ -102,7 +101,7 @@ class State:
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience has run out: that many epochs have not improved the validation measure."""
+        """Whether patience has run out: so many epochs have not improved the validation measure."""
         best, patience = self.best, self.plan.recipe.patience
         return bool(best and patience and self.epoch - best.get("reached", best["epoch"]) >= patience)
 
@@ -113,7 +112,7 @@ class State:
         checkpoint.save(path, self._modules(), self.learner.optimizers, numbers)
 
     def restore(self, path: Path) -> None:
-        """Continue from the state in a file.
+        """Go on from the state in a file.
 
         Raises:
             RunError: the file is damaged, or of another model.

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from pellucid.training.folder import Folder
 from pellucid.training.state import State
 
 __all__ = ["Terminal"]
@@ -23,8 +23,8 @@ _WARNINGS = 10  # problems of the data that are printed at most
 class Terminal:
     """A progress bar with rate, losses and time left; where there is no terminal, a line for each epoch."""
 
-    def __init__(self, state: State, folder: Folder, shown: bool) -> None:
-        self._state, self._folder, self._shown = state, folder, shown
+    def __init__(self, state: State, path: Path, shown: bool) -> None:
+        self._state, self._path, self._shown = state, path, shown
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._line = TaskID(0)
@@ -32,12 +32,12 @@ class Terminal:
         self._begun, self._first = time.monotonic(), state.step
 
     def start(self) -> None:
-        """Warn about the data, say from where the training resumes, and draw the bar."""
+        """Print warnings about the data and the step that is resumed from, and start the bar."""
         state, plan = self._state, self._state.plan
         if self._shown:
             self._warn(plan.dataset.problems)
         if self._shown and state.step:
-            self._console.print(f"resuming {self._folder.path} at step {state.step:,} of {plan.steps:,}")
+            self._console.print(f"resuming {self._path} at step {state.step:,} of {plan.steps:,}")
         if self._shown and self._console.is_terminal:
             columns = (
                 TextColumn("[bold]{task.description}"),
@@ -52,12 +52,12 @@ class Terminal:
         self._begun, self._first = time.monotonic(), state.step
 
     def stop(self) -> None:
-        """Leave the bar as it is."""
+        """Stop the bar where it is."""
         if self._bar is not None:
             self._bar.stop()
 
     def refresh(self) -> None:
-        """Move the bar, four times a second at most."""
+        """Move the bar, at most four times a second."""
         now = time.monotonic()
         if self._bar is None or now - self._refreshed <= 0.25:
             return
@@ -69,7 +69,7 @@ class Terminal:
         self._bar.update(self._line, completed=state.step, description=epoch, rate=f"{speed:,.0f}", losses=losses)
 
     def validated(self, row: Mapping[str, Any]) -> None:
-        """Print the epoch's line where there is no bar."""
+        """Print a line for the epoch where there is no bar."""
         if not self._shown or self._bar is not None:
             return
         state, plan = self._state, self._state.plan

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: one visible loop, from a task, data and a model to a run that a kill at any moment cannot spoil."""
+"""Training: one visible loop, from a task, data and a model to a run that can be killed at any moment and resumed."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def train(
         task: a name in the catalogue, or a task with its options.
         data: what `pellucid.data.open` takes, or a dataset; by default the task's embedded example.
         model: a name in the catalogue; by default the task's own.
-        out: the run's folder; by default one under `runs/`, named for what was asked.
+        out: the run's folder; by default one below `runs/`, which the same call finds again.
         progress: show a progress bar.
-        weights: what the model sets out from, a state dict that fits it; by default its own initialisation.
-        options: fields of the task, options of the model, and fields of `Recipe`, flat.
+        weights: a state dict that the model starts from; by default its own initialisation.
+        options: those of the task, of the model and of the training (`Recipe`).
 
     Raises:
-        UsageError: something asked for cannot be; nothing was written.
-        TrainingError: the loss is not finite; the run keeps its last good checkpoint.
+        UsageError: an option, the data or the folder cannot be used; nothing was written.
+        TrainingError: a loss is not finite; the run keeps its last good checkpoint.
     """
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         plan = Plan.of(task, data, model, options)
         folder = Folder(plan, out)
         if folder.finished:
@@ -68,7 +68,7 @@ def train(
 
 
 def _loop(state: State, folder: Folder, history: History, stop: threading.Event) -> None:
-    """Step, log; after every epoch validate, and keep the best weights."""
+    """Step and log; after every epoch validate and keep the best weights; save the state now and then."""
     plan = state.plan
     while state.step < plan.steps and not state.exhausted and not stopping(plan.accelerator, stop, state.step):
         batch, draws = state.feed.batch(state.step)
