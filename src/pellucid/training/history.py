@@ -70,8 +70,8 @@ class History:
             return None
         with state.learner.autocast():
             records, losses = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
-        main = plan.task.summary(records, plan.dataset.classes)[plan.task.main]
-        row = self._row("val", losses) | {plan.task.main: main.value}
+        main = plan.task.summary(records, plan.dataset.classes)[plan.main]
+        row = self._row("val", losses) | {plan.main: main.value}
         state.history.append(row)
         self._terminal.validated(row)
         return {**row, "sign": -1 if main.better == "lower" else 1}

@@ -88,6 +88,11 @@ class Plan:
         return self.settings.recipe
 
     @property
+    def main(self) -> str:
+        """The validation measure that picks the best weights."""
+        return self.task.main
+
+    @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the training images in px."""
         height, width = self.model["size"]

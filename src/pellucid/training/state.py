@@ -93,8 +93,8 @@ class State:
 
     def improve(self, row: Mapping[str, Any] | None) -> bool:
         """Whether the weights are the best so far by this validation row; without validation images (None) they always are."""
-        task = self.plan.task
-        record = better(row, self.best if task.selects_checkpoint else None, task.main, self.step, self.epoch)
+        best = self.best if self.plan.task.selects_checkpoint else None
+        record = better(row, best, self.plan.main, self.step, self.epoch)
         if record is not None:
             self.best = record
         return record is not None

@@ -74,7 +74,7 @@ class Terminal:
             return
         state, plan = self._state, self._state.plan
         left = (plan.steps - state.step) / max(1, state.step) * row["seconds"]
-        values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", plan.task.main) if name in row)
+        values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", plan.main) if name in row)
         epoch = f"epoch {round(row['epoch'])}/{plan.recipe.epochs}"
         self._console.print(
             f"{epoch}  validation: {values}  {row['seconds']:.0f} s, {left:.0f} s left", highlight=False
