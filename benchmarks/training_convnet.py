@@ -85,8 +85,8 @@ def main() -> None:
                                        schedule="constant", device="cpu", progress=False, **changes))  # fmt: skip
 
     rivals = {
-        "pellucid, bf16 and channels_last": lambda: ours(precision="bf16"),
-        "pellucid, fp32 and channels_last": lambda: ours(precision="fp32"),
+        "pellucid, bf16 and channels_last": lambda: ours(precision="bf16", channels_last=True),
+        "pellucid, fp32 and channels_last": lambda: ours(precision="fp32", channels_last=True),
         "pellucid, fp32": lambda: ours(precision="fp32", channels_last=False),
         "plain fp32 loop": lambda: timed(lambda: plain(floats, labels)),
     }

@@ -116,22 +116,9 @@ def main() -> None:
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            asked = {
-                "encoder": (128,),
-                "noise": "gaussian",
-                "level": SIGMA,
-                "optimizer": "adam",
-                "schedule": "constant",
-            }
-            fair = {
-                "epochs": 1,
-                "batch_size": BATCH,
-                "lr": RATE,
-                "precision": "fp32",
-                "device": "cpu",
-                "progress": False,
-            }
-            train("denoise", data, "autoencoder", Path(folder) / "run", **asked, **fair)
+            train("denoise", data, "autoencoder", Path(folder) / "run", encoder=(128,), noise="gaussian", level=SIGMA, epochs=1,
+                  batch_size=BATCH, optimizer="adam", lr=RATE, schedule="constant", precision="fp32", device="cpu",
+                  progress=False)  # fmt: skip
 
     rivals = {
         "pellucid": lambda: timed(ours),

@@ -26,54 +26,45 @@ from torch import Tensor
 
 from pellucid.data.dataset import Batch, Dataset, Pixels, Split
 from pellucid.data.draws import Draws
-from pellucid.models import _building
-from pellucid.training.recipe import Recipe
-from pellucid.training.settings import Settings
+from pellucid.training.plan import Plan
 from pellucid.training.training import train
 
 CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {  # title: task, model, side in px, options
     "inpaint, U-Net with gated convolutions": ("inpaint", "unet", 64, {"widths": (16, 32, 64), "convolution": "gated"}),
     "compress, convolutional codec": ("compress", "factorized", 64, {}),
     "compress, dense codec": ("compress", "dense_codec", 32, {"encoder": (512, 32)}),
-    "generate, dense VAE 784-500-500-50": (
-        "generate",
-        "vae",
-        28,
-        {"ema": 0.0},
-    ),  # the bare loop does not average weights
+    # the bare loop averages no weights
+    "generate, dense VAE 784-500-500-50": ("generate", "vae", 28, {"ema": 0.0}),
     "generate, convolutional GAN": ("generate", "conv_gan", 28, {"ema": 0.0}),
     "cluster, convolutional autoencoder": ("cluster", "embedding_autoencoder", 28, {"method": "joint"}),
 }
 BATCH = 128
 
 
-def bare(task: str, model_name: str, side: int, options: dict[str, Any], images: Tensor, epochs: int) -> None:
-    """Train for a few epochs in a bare loop."""
-    settings = Settings.of(task, model_name, {**options, "batch_size": BATCH, "epochs": epochs, "device": "cpu"})
-    recipe: Recipe = settings.recipe
-    asked = settings.task
-    dataset = asked.read(drawn(images))
-    description = {"name": settings.model, "channels": asked.inputs(dataset), "size": [side, side]}
-    description |= {"outputs": asked.outputs(dataset, (side, side)), "options": dict(settings.model_options)}
-    model = _building.build(description).train()
-    model.to(memory_format=recipe.memory_format(model))
-    optimizers = {id(player): recipe.make_optimizer(player) for player in asked.players(model).values()}
-    bf16 = recipe.bfloat16(model, torch.device("cpu"))
+def bare(task_name: str, model_name: str, side: int, options: dict[str, Any], images: Tensor, epochs: int) -> None:
+    """Some epochs, by hand."""
+    options = {**options, "size": side, "batch_size": BATCH, "epochs": epochs, "device": "cpu"}
+    plan = Plan.of(task_name, drawn(images), model_name, options)
+    task, recipe, cpu = plan.task, plan.recipe, torch.device("cpu")
+    model = plan.build().train()
+    model.to(memory_format=recipe.memory_format(model, cpu))
+    optimizers = {id(player): recipe.make_optimizer(player) for player in task.players(model).values()}
+    bf16 = recipe.bfloat16(model, cpu)
 
     def whole() -> Iterator[Batch]:
         for start in range(0, len(images), BATCH):
             yield Batch(images[start : start + BATCH], {}, torch.arange(start, min(start + BATCH, len(images))))
 
     with torch.no_grad():
-        asked.update_buffers(model, whole, 0, epochs, 0)
+        task.update_buffers(model, whole, 0, epochs, 0)
     for epoch in range(epochs):
         order = torch.randperm(len(images))
         for step, start in enumerate(range(0, len(images) - BATCH + 1, BATCH)):
             index = order[start : start + BATCH]
             draws = Draws.step(epoch, step, slice(0, BATCH), BATCH)
-            input, target = asked.prepare(Batch(images[index], {}, index), draws, training=True)
+            input, target = task.prepare(Batch(images[index], {}, index), draws, training=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                for player, losses in asked.steps(model, input, target):
+                for player, losses in task.steps(model, input, target):
                     optimizers[id(player)].zero_grad()
                     losses["loss"].backward()
                     if recipe.clip is not None:
@@ -82,7 +73,7 @@ def bare(task: str, model_name: str, side: int, options: dict[str, Any], images:
                     torch.clear_autocast_cache()
                     losses["loss"].item()
         with torch.no_grad():
-            asked.update_buffers(model, whole, epoch + 1, epochs, 0)
+            task.update_buffers(model, whole, epoch + 1, epochs, 0)
 
 
 def drawn(images: Tensor) -> Dataset:

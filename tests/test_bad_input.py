@@ -114,7 +114,7 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/thesis.txt").write_text("years of work")
     assert refused([*TRAIN, "--out", "precious"], capsys) == (
-        "out='precious': exists and is no run; name a folder that is new or empty."
+        "out='precious': exists and is not a run; name a folder that is new or empty."
     )
 
 

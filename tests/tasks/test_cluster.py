@@ -98,28 +98,24 @@ def test_the_last_weights_are_kept_whatever_the_validation_says(run: Run) -> Non
     assert all(best[name].equal(last[name]) for name in last)
 
 
-def test_a_resumed_training_ends_where_the_whole_one_does(run: Run, tmp_path: Path) -> None:
-    from pellucid.training import training
+def test_a_resumed_training_ends_where_the_whole_one_does(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.training.folder import Folder
+    from pellucid.training.state import State
 
-    def stopped_after(steps: int) -> Any:
-        original = training.Session.save
-        count = [0]
+    original, saved = Folder.save, []
 
-        def save(self: Any, numbers: Any) -> None:
-            original(self, numbers)
-            count[0] += 1
-            if count[0] == steps:
-                raise KeyboardInterrupt
+    def save(self: Folder, state: State) -> None:
+        original(self, state)
+        saved.append(state.step)
+        if len(saved) == 6:  # two epochs into the clustering
+            raise KeyboardInterrupt
 
-        return original, save
-
-    original, save = stopped_after(6)  # two epochs into the clustering
-    training.Session.save = save  # type: ignore[method-assign]
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
-    finally:
-        training.Session.save = original  # type: ignore[method-assign]
+    monkeypatch.setattr(Folder, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
+    monkeypatch.undo()
     again = train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
     whole, parts = run.model("last").state_dict(), again.model("last").state_dict()
     assert whole.keys() == parts.keys()

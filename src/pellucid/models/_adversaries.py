@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize
 
 __all__ = ["Adversaries", "Discriminator"]
@@ -36,7 +37,7 @@ class Adversaries(nn.Module):
         latent: how many numbers a picture is generated from.
     """
 
-    output: ClassVar[str] = "adversarial"
+    output: ClassVar[OutputKind] = "adversarial"
 
     def __init__(self, generator: nn.Module, discriminator: Discriminator, latent: int) -> None:
         super().__init__()

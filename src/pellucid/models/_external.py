@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 
 from pellucid.errors import UnknownNameError, UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._pretrained import as_colour, timm_model, torchvision_state
 
@@ -26,7 +27,7 @@ class External(nn.Module):
     takes no other size, and `title` the name under which it was loaded.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     title: str = ""
 
     def __init__(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed
 
 __all__ = ["LARGEST", "STATES", "TOTAL", "Codec", "Prior", "trade_offs"]
 
@@ -126,7 +127,7 @@ class Prior(nn.Module):
             total = total + part * mass
         return total.clamp_min(_LEAST)
 
-    def forward(self, codec: Codec, images: Tensor, quality: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, codec: Codec, images: Tensor, quality: Tensor | None) -> Tensor | Compressed:
         """Images restored from their quantised codes, (B, C, H, W); with qualities (B,) also the bits (B,)."""
         asked = quality
         if asked is None:
@@ -136,7 +137,7 @@ class Prior(nn.Module):
         if quality is None:
             return answer
         coded = self.noisy(codes, quality) if self.training else self.symbols(codes, quality) * self.step(quality)
-        return answer, self.bits(coded, quality)
+        return Compressed(answer, self.bits(coded, quality))
 
 
 def trade_offs(lowest: float, highest: float, qualities: int) -> list[float]:

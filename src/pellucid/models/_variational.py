@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Distribution, OutputKind
 from pellucid.models._layers import Normalize, check_widths
 
 __all__ = ["Variational", "check_latent"]
@@ -31,7 +32,7 @@ class Variational(nn.Module):
         latent: dimensions of the code.
     """
 
-    output: ClassVar[str] = "distribution"
+    output: ClassVar[OutputKind] = "distribution"
     kl_weight: Tensor
 
     def __init__(self, channels: int, outputs: int, encoder: nn.Module, decoder: nn.Module, latent: int) -> None:
@@ -55,12 +56,13 @@ class Variational(nn.Module):
             return decoded
         return torch.cat([decoded, self.constant.expand(len(decoded), -1, *decoded.shape[2:])], dim=1)
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor | Distribution:
         """The decoded mean code, (B, outputs, H, W); with `noise` ε the decoded z = μ + σ·ε, and μ and log σ²."""
         mean, log_variance = self.encode(images)
         if noise is None:
             return self.decode(mean)
-        return self.decode(mean + torch.exp(0.5 * log_variance) * noise), mean, log_variance
+        codes = mean + torch.exp(0.5 * log_variance) * noise
+        return Distribution(self.decode(codes), mean, log_variance)
 
 
 def check_latent(latent: int, channels: int, size: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, activation_layer, check_share, check_widths, initialise
 
 __all__ = ["CifarResnet"]
@@ -43,7 +44,7 @@ class CifarResnet(nn.Module):
         UsageError: a depth that is not 6n + 2, or an option out of range.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(

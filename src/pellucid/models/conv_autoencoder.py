@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
 from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 
@@ -40,7 +41,7 @@ class ConvAutoencoder(nn.Module):
         UsageError: an option out of range.
     """
 
-    output: ClassVar[str] = "reconstruction"
+    output: ClassVar[OutputKind] = "reconstruction"
     fixed_size: ClassVar[None] = None
 
     def __init__(

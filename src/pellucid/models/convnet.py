@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import (
     AdaptivePool,
     Normalize,
@@ -42,7 +43,7 @@ class Convnet(nn.Module):
         UsageError: the images are too small, or an option is out of range.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(

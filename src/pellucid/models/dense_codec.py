@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed, OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior, trade_offs
 from pellucid.models.autoencoder import Autoencoder
@@ -47,7 +48,7 @@ class DenseCodec(nn.Module):
         UsageError: an option out of range, or a code that is larger than the image.
     """
 
-    output: ClassVar[str] = "code"
+    output: ClassVar[OutputKind] = "code"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -103,10 +104,10 @@ class DenseCodec(nn.Module):
         images = tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, -1, rows * tall, columns * wide)
         return (images * self.normalize.std + self.normalize.mean)[:, :, : size[0], : size[1]]
 
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
         """Images coded and decoded, (B, C, H, W), at the middle quality.
 
         With qualities (B,), also the bits (B,) of each image under the learned density, in training those of noisy codes.
         """
-        restored: Tensor | tuple[Tensor, Tensor] = self.prior(self, images, quality)
+        restored: Tensor | Compressed = self.prior(self, images, quality)
         return restored

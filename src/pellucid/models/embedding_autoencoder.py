@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
 from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 from pellucid.models._merging import Groups, joined, rebuilt
@@ -38,7 +39,7 @@ class EmbeddingAutoencoder(nn.Module):
         UsageError: an option out of range, or a code larger than the image.
     """
 
-    output: ClassVar[str] = "reconstruction"
+    output: ClassVar[OutputKind] = "reconstruction"
     description: dict[str, Any]  # set by `build`
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed, OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior, trade_offs
 
@@ -48,7 +49,7 @@ class Factorized(nn.Module):
         UsageError: an option out of range.
     """
 
-    output: ClassVar[str] = "code"
+    output: ClassVar[OutputKind] = "code"
     fixed_size: ClassVar[None] = None
     stride: ClassVar[tuple[int, int]] = (_SIDE, _SIDE)
 
@@ -122,12 +123,12 @@ class Factorized(nn.Module):
             images: Tensor = self.up(codes.float()) + self.normalize.mean + learned
         return images[:, :, : size[0], : size[1]]
 
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
         """Images coded and decoded, (B, C, H, W), at the middle quality.
 
         With qualities (B,), also the bits (B,) of each image under the learned density, in training those of noisy codes.
         """
-        restored: Tensor | tuple[Tensor, Tensor] = self.prior(self, images, quality)
+        restored: Tensor | Compressed = self.prior(self, images, quality)
         return restored
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, activation_layer, check_share, check_size, check_widths, initialise
 
 __all__ = ["Lenet"]
@@ -34,7 +35,7 @@ class Lenet(nn.Module):
         UsageError: the images are too small, or an option is out of range.
     """
 
-    output: ClassVar[str] = "dense"
+    output: ClassVar[OutputKind] = "dense"
 
     def __init__(
         self,

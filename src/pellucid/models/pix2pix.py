@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_widths
 from pellucid.models.unet import Unet
 
@@ -38,7 +39,7 @@ class Pix2pix(nn.Module):
         UsageError: no width or one below 1, or a convolution that needs a mask without one.
     """
 
-    output: ClassVar[str] = "map"
+    output: ClassVar[OutputKind] = "map"
     fixed_size: ClassVar[None] = None
     critic: nn.Module  # trained by adversarial losses, beside the U-Net
 

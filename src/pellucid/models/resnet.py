@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Frozen, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
@@ -45,7 +46,7 @@ class Resnet(nn.Module):
         UsageError: an unknown depth, or pretrained weights that are unavailable or do not fit.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(

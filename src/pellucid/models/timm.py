@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Frozen, Normalize, check_share
 from pellucid.models._pretrained import as_colour, body_channels, timm_model
 
@@ -37,7 +38,7 @@ class Timm(nn.Module):
         UsageError: timm has no such model, it cannot take images of this size, or its weights are unavailable.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
 
     def __init__(
         self,

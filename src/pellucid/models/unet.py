@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError, check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_widths
 from pellucid.models._masked import GatedBlock, PartialBlock, surroundings
 
@@ -41,7 +42,7 @@ class Unet(nn.Module):
         UsageError: no width or one below 1, or a convolution that needs a mask without one.
     """
 
-    output: ClassVar[str] = "map"
+    output: ClassVar[OutputKind] = "map"
     fixed_size: ClassVar[None] = None
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 
 from pellucid.errors import check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import AdaptivePool, Frozen, check_share, check_size, check_widths
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
@@ -42,7 +43,7 @@ class Vgg(nn.Module):
         UsageError: images below 32 px, an unknown depth, or pretrained weights that are unavailable.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(

@@ -22,6 +22,7 @@ from pellucid._options import values_of
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
+from pellucid.models import OutputKind
 from pellucid.tasks._metrics import Measure, Metric
 from pellucid.tasks._records import Records
 
@@ -84,7 +85,7 @@ class _Member(ABC):
 
     example: ClassVar[str]  # the embedded dataset that it runs on by default
     default_model: ClassVar[str]  # a name in models/
-    accepts: ClassVar[tuple[str, ...]]  # the model `output` kinds that fit: "vector", "dense", "map", "latent", …
+    accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that fit
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:

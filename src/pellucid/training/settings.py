@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options, given flat, sorted into those of the task, of the model and of the training."""
+"""Options given in one list, sorted into those of the task, of the model and of the training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Settings"]
 @final
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for, checked, before any data are read.
+    """The options of a training, sorted and checked before any data are read.
 
     >>> settings = Settings.of("classify", model="mlp", options={"hidden": (64,), "epochs": 3})
     >>> settings.recipe.epochs, settings.model_options
@@ -39,11 +39,11 @@ class Settings:
 
     @classmethod
     def of(cls, task: str | AnyTask | TaskFamily, model: str | None, options: Mapping[str, Any]) -> Settings:
-        """Sort flat options by their owners.
+        """Sort options by their owners.
 
         Raises:
-            UnknownNameError: a task, model or option that there is not.
-            UsageError: an option twice, or a value that its owner refuses.
+            UnknownNameError: a task, model or option that does not exist.
+            UsageError: an option of a task that already has its options, or a value that its owner refuses.
         """
         # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
         name = type(task).__module__.split(".")[2] if not isinstance(task, str) else task.replace("-", "_")
@@ -72,11 +72,11 @@ class Settings:
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """The task's fields."""
+        """The values of the task's options."""
         return self.task.options
 
     def command(self, data: str, out: str) -> str:
-        """The command that gives the same training: only what differs from the defaults is named."""
+        """The command that gives the same training, with the options that differ from their defaults."""
         kind: Any = _catalog.find("tasks", self.task_name)
         plain, usual = Recipe(**kind.defaults(self.model)), kind().options
         of_task = {name: value for name, value in self.task.options.items() if value != usual[name]}

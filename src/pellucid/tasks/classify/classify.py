@@ -20,6 +20,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
@@ -56,7 +57,7 @@ class Classify(Task[Tensor, Label, Label]):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "convnet"
-    accepts: ClassVar[tuple[str, ...]] = ("vector", "dense")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

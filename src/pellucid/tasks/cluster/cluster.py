@@ -18,6 +18,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
@@ -70,7 +71,7 @@ class Cluster(Task[Tensor, Assigned, Views]):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "embedding_autoencoder"
-    accepts: ClassVar[tuple[str, ...]] = ("reconstruction",)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("reconstruction",)
     predict_options: ClassVar[type[PredictOptions]] = ClusterOptions
     keeps_size: ClassVar[bool] = False
     # selecting by labels would leak them, selecting by distances would favour collapse: the last weights are kept

@@ -19,6 +19,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
 from pellucid.tasks._metrics import Metric, mean
 from pellucid.tasks._records import Records
@@ -72,7 +73,7 @@ class Compress(Task[Tensor, Coded, Picture]):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "factorized"
-    accepts: ClassVar[tuple[str, ...]] = ("code",)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("code",)
     predict_options: ClassVar[type[PredictOptions]] = CompressOptions
     keeps_size: ClassVar[bool] = True
 

@@ -21,6 +21,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import Task
 from pellucid.tasks._fidelity import psnr, ssim
 from pellucid.tasks._metrics import Metric, mean
@@ -70,7 +71,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "reconstruction")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._metrics import Metric, mean
 from pellucid.tasks._records import Records
 from pellucid.tasks.generate import chance, energy
@@ -50,7 +51,7 @@ class Adversarial(Generative[Verdict]):
     discriminator_rate: float = 1.0
 
     default_model: ClassVar[str] = "gan"
-    accepts: ClassVar[tuple[str, ...]] = ("adversarial",)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("adversarial",)
     floors: ClassVar[tuple[str, ...]] = ("training images",)  # no sampler can be expected to beat them
 
     @property

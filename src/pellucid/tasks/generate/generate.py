@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, final
 
 from pellucid import _catalog
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import PredictOptions, TaskFamily
 from pellucid.tasks.generate.adversarial import Adversarial
 from pellucid.tasks.generate.game import Game
@@ -63,7 +64,7 @@ class Generate(TaskFamily):
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "vae"
-    accepts: ClassVar[tuple[str, ...]] = tuple(_FAMILIES)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution", "adversarial")
     predict_options: ClassVar[type[PredictOptions]] = GenerateOptions
 
     def __post_init__(self) -> None:

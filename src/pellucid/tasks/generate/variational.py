@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch, Dataset
 from pellucid.data.draws import Draws
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._metrics import Measure, Metric, mean
 from pellucid.tasks._records import Records
@@ -54,7 +55,7 @@ class Variational(Generative[Reconstruction]):
     binarise: str = "dynamic"
 
     default_model: ClassVar[str] = "vae"
-    accepts: ClassVar[tuple[str, ...]] = ("distribution",)
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution",)
 
     @property
     def words(self) -> str:

@@ -21,6 +21,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
+from pellucid.models import OutputKind
 from pellucid.tasks._contract import PredictOptions, Task
 from pellucid.tasks._metrics import Metric, mean
 from pellucid.tasks._records import Records
@@ -97,7 +98,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "dense")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
     extra_planes: ClassVar[int] = 1  # the mask
     predict_options: ClassVar[type[PredictOptions]] = answers.Mending
 
