@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pellucid.data.dataset import Batch, Dataset, Pixels, Split
 from pellucid.data.draws import Draws
+from pellucid.tasks import UpdatesBuffers, players_of, steps_of
 from pellucid.training.plan import Plan
 from pellucid.training.training import train
 
@@ -48,7 +49,7 @@ def bare(task_name: str, model_name: str, side: int, options: dict[str, Any], im
     task, recipe, cpu = plan.task, plan.recipe, torch.device("cpu")
     model = plan.build().train()
     model.to(memory_format=recipe.memory_format(model, cpu))
-    optimizers = {id(player): recipe.make_optimizer(player) for player in task.players(model).values()}
+    optimizers = {id(player): recipe.make_optimizer(player) for player in players_of(task, model).values()}
     bf16 = recipe.bfloat16(model, cpu)
 
     def whole() -> Iterator[Batch]:
@@ -56,7 +57,8 @@ def bare(task_name: str, model_name: str, side: int, options: dict[str, Any], im
             yield Batch(images[start : start + BATCH], {}, torch.arange(start, min(start + BATCH, len(images))))
 
     with torch.no_grad():
-        task.update_buffers(model, whole, 0, epochs, 0)
+        if isinstance(task, UpdatesBuffers):
+            task.update_buffers(model, whole, 0, epochs, 0)
     for epoch in range(epochs):
         order = torch.randperm(len(images))
         for step, start in enumerate(range(0, len(images) - BATCH + 1, BATCH)):
@@ -64,7 +66,7 @@ def bare(task_name: str, model_name: str, side: int, options: dict[str, Any], im
             draws = Draws.step(epoch, step, slice(0, BATCH), BATCH)
             input, target = task.prepare(Batch(images[index], {}, index), draws, training=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                for player, losses in task.steps(model, input, target):
+                for player, losses in steps_of(task, model, input, target):
                     optimizers[id(player)].zero_grad()
                     losses["loss"].backward()
                     if recipe.clip is not None:
@@ -73,7 +75,8 @@ def bare(task_name: str, model_name: str, side: int, options: dict[str, Any], im
                     torch.clear_autocast_cache()
                     losses["loss"].item()
         with torch.no_grad():
-            task.update_buffers(model, whole, epoch + 1, epochs, 0)
+            if isinstance(task, UpdatesBuffers):
+                task.update_buffers(model, whole, epoch + 1, epochs, 0)
 
 
 def drawn(images: Tensor) -> Dataset:

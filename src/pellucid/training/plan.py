@@ -28,7 +28,8 @@ from pellucid.training.settings import Settings
 
 __all__ = ["Plan", "default_path", "earlier_record"]
 
-_FREE = {"checkpoint", "device", "compile"}  # options that may change when a run is resumed
+# what may change when a run is resumed; the fingerprint identifies the data, however their problems are worded
+_FREE = {"checkpoint", "device", "compile", "problems"}
 
 
 @final
