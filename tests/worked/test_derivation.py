@@ -13,7 +13,7 @@ import torch
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.worked.derivation.derivation import command, derive, to_sympy
 from pellucid.worked.derivation.proofs import PROOFS, prove
-from pellucid.worked.derivation.rules import differentiate, value, written
+from pellucid.worked.derivation.rules import differentiate, evaluate_at, to_text
 from pellucid.worked.notation.notation import parse_expression
 
 
@@ -53,7 +53,9 @@ def test_the_softmaxs_derivative_equals_torchs() -> None:
     jacobian = torch.autograd.functional.jacobian(lambda t: torch.softmax(t, 0), torch.from_numpy(z))
     for j in range(5):
         for place in range(5):
-            assert value(result, {"z": z}, {"j": j, "l": place}) == pytest.approx(jacobian[j, place].item(), abs=1e-12)
+            assert evaluate_at(result, {"z": z}, {"j": j, "l": place}) == pytest.approx(
+                jacobian[j, place].item(), abs=1e-12
+            )
 
 
 def drawn(random: np.random.Generator, depth: int) -> str:
@@ -75,9 +77,11 @@ def test_200_random_expressions_agree_with_sympy() -> None:
         point = {"x": float(random.uniform(-2, 2)), "a": float(random.uniform(-2, 2))}
         symbols = {sympy.Symbol(name, real=True): number for name, number in point.items()}
         expected = float(sympy.diff(to_sympy(node), x).evalf(subs=symbols))
-        assert value(result, point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), text
-        reparsed = written(result).replace("·", "*").replace("−", "-")
-        assert value(parse_expression(reparsed), point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), reparsed
+        assert evaluate_at(result, point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), text
+        reparsed = to_text(result).replace("·", "*").replace("−", "-")
+        assert evaluate_at(parse_expression(reparsed), point, {}) == pytest.approx(expected, rel=1e-8, abs=1e-10), (
+            reparsed
+        )
 
 
 def test_the_function_has_a_name_of_its_own() -> None:

@@ -16,10 +16,10 @@ from torch.optim.sgd import sgd
 
 from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.network.activations import ACTIVATIONS
-from pellucid.worked.network.descent import RULES
 from pellucid.worked.network.network import INITIALISATIONS, Network
 from pellucid.worked.network.objectives import OBJECTIVES
-from pellucid.worked.network.pictures import draw, draw_confusion, mosaic
+from pellucid.worked.network.optimisers import OPTIMISERS
+from pellucid.worked.network.pictures import draw_confusion, draw_history, mosaic
 from pellucid.worked.network.training import accuracy, confusion, distinct_neurons, train
 
 TORCH = {
@@ -92,7 +92,7 @@ def test_the_benchmarks_network_has_torchs_gradients_in_float32() -> None:
         np.testing.assert_allclose(found, parameter.grad, atol=1e-6, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_updates_equal_torchs(name: str) -> None:
     network = Network((5, 4, 3), "tanh", seed=1)
     random = np.random.default_rng(1)
@@ -177,7 +177,7 @@ def test_a_training_learns_measures_and_draws(tmp_path: Path) -> None:
     assert counts.sum() == 100
     assert counts.sum(axis=1).tolist() == np.bincount(target[200:], minlength=3).tolist()
     assert np.trace(counts) / 100 == pytest.approx(history.held_out_accuracy[-1])
-    for file in (draw(history, tmp_path / "network.png"), draw_confusion(counts, tmp_path / "confusion.png")):
+    for file in (draw_history(history, tmp_path / "network.png"), draw_confusion(counts, tmp_path / "confusion.png")):
         with Image.open(file) as picture:
             assert min(picture.size) > 300
 

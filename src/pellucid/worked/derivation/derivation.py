@@ -16,7 +16,7 @@ import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.derivation.proofs import PROOFS, prove
-from pellucid.worked.derivation.rules import INDICES, Step, differentiate, index_of, renamed, value, written
+from pellucid.worked.derivation.rules import INDICES, Step, differentiate, evaluate_at, index_of, rename_index, to_text
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.notation.notation import parse_expression
 
@@ -104,7 +104,7 @@ def derive(text: str, by: str) -> Derivation:
     name = f"{letter}_{free[0]}" if len(free) == 1 else letter
     known, cases = _known_form(node, result, name, free, index)
     return Derivation(
-        written(node), by, tuple(steps), written(result), f"∂{name}/∂{by} = {_print(known)}", cases, difference
+        to_text(node), by, tuple(steps), to_text(result), f"∂{name}/∂{by} = {_print(known)}", cases, difference
     )
 
 
@@ -147,16 +147,16 @@ def to_sympy(node: Expr, sums: dict[Expr, Any] | None = None) -> Any:
             under, up = inner(base), inner(exponent)
             if under.is_number and up.is_number and abs(up) > _LARGEST_POWER:
                 raise UsageError(
-                    f"{written(node)}: a power of numbers has an exponent of at most {_LARGEST_POWER}; write its value."
+                    f"{to_text(node)}: a power of numbers has an exponent of at most {_LARGEST_POWER}; write its value."
                 )
             return under**up
         case Call(function="sum"):
-            return table.setdefault(node, sympy.Symbol(f"({written(node)})", positive=True))
+            return table.setdefault(node, sympy.Symbol(f"({to_text(node)})", positive=True))
         case Call(function="sigmoid", args=(one,)):
             return sympy.Function("sigmoid")(inner(one))
         case Call(function=("exp" | "log" | "sqrt" | "tanh") as function, args=(one,)):
             return getattr(sympy, function)(inner(one))
-    raise UsageError(f"{written(node)}: is not simplified here; write it with exp, log, sqrt, tanh or sigmoid.")
+    raise UsageError(f"{to_text(node)}: is not simplified here; write it with exp, log, sqrt, tanh or sigmoid.")
 
 
 def _known_form(
@@ -171,7 +171,10 @@ def _known_form(
     if isinstance(node, Div) and "_" in name and index and _is_sum(node.bottom):
         other = sympy.Symbol(f"{name[0]}_{index}", real=True)
         total = sums[node.bottom]
-        tops = {to_sympy(node.top, sums): own * total, to_sympy(renamed(node.top, free[0], index), sums): other * total}
+        tops = {
+            to_sympy(node.top, sums): own * total,
+            to_sympy(rename_index(node.top, free[0], index), sums): other * total,
+        }
         candidates.append(own * sympy.cancel(sympy.expand(slope.subs(tops)) / own))
     elif "_" not in name:
         candidates += _by_itself(function, slope, own)
@@ -263,12 +266,12 @@ def _difference(node: Expr, result: Expr, by: str) -> float:
                 moved[stem][places[index]] += t
             else:
                 moved[stem] = numbers[stem] + t
-            return value(node, moved, places)
+            return evaluate_at(node, moved, places)
 
         h = 1e-3
         coarse, fine = (at(h) - at(-h)) / (2 * h), (at(h / 2) - at(-h / 2)) / h
         expected = (4 * fine - coarse) / 3  # Richardson's extrapolation: the error is of order h⁴
-        found = value(result, numbers, places)
+        found = evaluate_at(result, numbers, places)
         worst = max(worst, abs(found - expected) / max(1.0, abs(expected)))
         if not np.isfinite(found + expected):
             return float("inf")

@@ -17,14 +17,14 @@ import sympy
 
 from pellucid.errors import PellucidError, UnknownNameError
 
-__all__ = ["PROOFS", "Claim", "Proof", "prove"]
+__all__ = ["PROOFS", "Proof", "ProofLine", "prove"]
 
 Values = Mapping[str, Any]
 Formula = Callable[[Values], Any]
 
 
 @dataclass(frozen=True)
-class Claim:
+class ProofLine:
     """One line: why it follows, how it reads, its shape, and the formula that says the same to the machine."""
 
     rule: str
@@ -45,7 +45,7 @@ class Proof:
     """
 
     title: str
-    chains: tuple[tuple[Claim, ...], ...]
+    chains: tuple[tuple[ProofLine, ...], ...]
     symbolic: Mapping[str, tuple[int, ...]]
     random: Mapping[str, tuple[int, ...]]
 
@@ -131,22 +131,22 @@ PROOFS: Mapping[str, Proof] = {
         "softmax(x + c) = softmax(x): the shift by the maximum changes nothing but the size of the powers",
         (
             (
-                Claim(
+                ProofLine(
                     "definition",
                     "softmax(x + c)_j = exp(x_j + c)/Σ_k exp(x_k + c)",
                     lambda v: _exp(v["x"] + v["c"]) / _exp(v["x"] + v["c"]).sum(),
                 ),
-                Claim(
+                ProofLine(
                     "exp(a + b) = exp(a)·exp(b)",
                     "= exp(x_j)·exp(c)/Σ_k exp(x_k)·exp(c)",
                     lambda v: _exp(v["x"]) * _exp(v["c"]) / (_exp(v["x"]) * _exp(v["c"])).sum(),
                 ),
-                Claim(
+                ProofLine(
                     "constant factor of the sum",
                     "= exp(c)·exp(x_j)/(exp(c)·Σ_k exp(x_k))",
                     lambda v: _exp(v["c"]) * _exp(v["x"]) / (_exp(v["c"]) * _exp(v["x"]).sum()),
                 ),
-                Claim(
+                ProofLine(
                     "cancel exp(c) > 0",
                     "= exp(x_j)/Σ_k exp(x_k) = softmax(x)_j",
                     lambda v: _exp(v["x"]) / _exp(v["x"]).sum(),
@@ -160,20 +160,20 @@ PROOFS: Mapping[str, Proof] = {
         "tanh x = 2σ(2x) − 1",
         (
             (
-                Claim(
+                ProofLine(
                     "definition of σ", "2σ(2x) − 1 = 2/(1 + exp(−2x)) − 1", lambda v: 2 / (1 + _exp(-2 * v["x"])) - 1
                 ),
-                Claim(
+                ProofLine(
                     "common denominator",
                     "= (1 − exp(−2x))/(1 + exp(−2x))",
                     lambda v: (1 - _exp(-2 * v["x"])) / (1 + _exp(-2 * v["x"])),
                 ),
-                Claim(
+                ProofLine(
                     "times exp(x)/exp(x)",
                     "= (exp(x) − exp(−x))/(exp(x) + exp(−x))",
                     lambda v: (_exp(v["x"]) - _exp(-v["x"])) / (_exp(v["x"]) + _exp(-v["x"])),
                 ),
-                Claim(
+                ProofLine(
                     "definition of tanh",
                     "= tanh x",
                     lambda v: _tanh(v["x"]).rewrite(sympy.exp) if isinstance(v["x"], sympy.Basic) else _tanh(v["x"]),
@@ -187,25 +187,25 @@ PROOFS: Mapping[str, Proof] = {
         "two linear layers are one: without an activation between them depth adds nothing",
         (
             (
-                Claim(
+                ProofLine(
                     "two layers",
                     "y = (xW₁ + b₁)W₂ + b₂",
                     lambda v: (v["x"] @ v["W₁"] + v["b₁"]) @ v["W₂"] + v["b₂"],
                     "((n×in)(in×h) + h)(h×out) + out",
                 ),
-                Claim(
+                ProofLine(
                     "distribute W₂",
                     "= (xW₁)W₂ + b₁W₂ + b₂",
                     lambda v: v["x"] @ v["W₁"] @ v["W₂"] + v["b₁"] @ v["W₂"] + v["b₂"],
                     "(n×h)(h×out) + h(h×out) + out",
                 ),
-                Claim(
+                ProofLine(
                     "associate",
                     "= x(W₁W₂) + (b₁W₂ + b₂)",
                     lambda v: v["x"] @ (v["W₁"] @ v["W₂"]) + (v["b₁"] @ v["W₂"] + v["b₂"]),
                     "(n×in)(in×out) + out",
                 ),
-                Claim(
+                ProofLine(
                     "name them",
                     "= xW + b,  W = W₁W₂,  b = b₁W₂ + b₂",
                     lambda v: (lambda W, b: v["x"] @ W + b)(v["W₁"] @ v["W₂"], v["b₁"] @ v["W₂"] + v["b₂"]),
@@ -220,40 +220,40 @@ PROOFS: Mapping[str, Proof] = {
         "the backward pass of a dense layer z = xW + b,  x: n×in, W: in×out, b: out, z: n×out,  with δ = ∂J/∂z: n×out given",
         (
             (
-                Claim(
+                ProofLine(
                     "chain rule over all z_ij",
                     "∂J/∂W_kl = Σ_ij δ_ij·∂z_ij/∂W_kl",
                     lambda v: _slopes_of_z(v, "W"),
                     "in×out",
                 ),
-                Claim(
+                ProofLine(
                     "∂z_ij/∂W_kl = x_ik·δ_jl",
                     "= Σ_i x_ik·δ_il",
                     lambda v: (v["x"][:, :, None] * v["δ"][:, None, :]).sum(0),
                     "in×out",
                 ),
-                Claim("as a matrix product", "∂J/∂W = xᵀδ", lambda v: v["x"].T @ v["δ"], "(in×n)(n×out) = in×out"),
+                ProofLine("as a matrix product", "∂J/∂W = xᵀδ", lambda v: v["x"].T @ v["δ"], "(in×n)(n×out) = in×out"),
             ),
             (
-                Claim(
+                ProofLine(
                     "chain rule over all z_ij",
                     "∂J/∂x_mk = Σ_ij δ_ij·∂z_ij/∂x_mk",
                     lambda v: _slopes_of_z(v, "x"),
                     "n×in",
                 ),
-                Claim(
+                ProofLine(
                     "∂z_ij/∂x_mk = W_kj where i = m, else 0",
                     "= Σ_j δ_mj·W_kj",
                     lambda v: (v["δ"][:, None, :] * v["W"][None, :, :]).sum(2),
                     "n×in",
                 ),
-                Claim("as a matrix product", "∂J/∂x = δWᵀ", lambda v: v["δ"] @ v["W"].T, "(n×out)(out×in) = n×in"),
+                ProofLine("as a matrix product", "∂J/∂x = δWᵀ", lambda v: v["δ"] @ v["W"].T, "(n×out)(out×in) = n×in"),
             ),
             (
-                Claim(
+                ProofLine(
                     "chain rule over all z_ij", "∂J/∂b_l = Σ_ij δ_ij·∂z_ij/∂b_l", lambda v: _slopes_of_z(v, "b"), "out"
                 ),
-                Claim(
+                ProofLine(
                     "∂z_ij/∂b_l = 1 where j = l, else 0",
                     "∂J/∂b = Σ_i δ_i, the sum over the samples",
                     lambda v: v["δ"].sum(0),

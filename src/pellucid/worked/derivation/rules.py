@@ -11,9 +11,9 @@ from typing import Any
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.expressions.functions import FUNCTIONS
-from pellucid.worked.expressions.numeric import plain
+from pellucid.worked.expressions.numeric import numpy_value
 
-__all__ = ["Step", "differentiate", "index_of", "renamed", "value", "written"]
+__all__ = ["Step", "differentiate", "evaluate_at", "index_of", "rename_index", "to_text"]
 
 INDICES = frozenset("ijklmnpqrst")  # letters behind an underscore that count as an index; in W_h and W_x they do not
 ZERO, ONE, TWO = (Const(Fraction(n)) for n in (0, 1, 2))
@@ -56,7 +56,7 @@ def differentiate(node: Expr, by: str) -> tuple[Expr, list[Step]]:
     >>> result, steps = differentiate(parse_expression("x^2*exp(x)"), "x")
     >>> [step.rule for step in steps]
     ['product rule', 'power rule', 'exponential rule']
-    >>> written(result)
+    >>> to_text(result)
     '2·x·exp(x) + exp(x)·x^2'
 
     Raises:
@@ -103,8 +103,8 @@ class _Rules:
         """f′(u)·∂u, the factor left out where u is the variable itself."""
         slope = self.of(inner)
         if slope == ONE:
-            return written(outer), outer
-        before = f"({written(outer)})" if isinstance(outer, Div) else _factor(outer)
+            return to_text(outer), outer
+        before = f"({to_text(outer)})" if isinstance(outer, Div) else _factor(outer)
         return f"{before}·{self.mark(inner)}", _mul(outer, slope)
 
     def rule(self, node: Expr) -> tuple[str, str, Expr]:
@@ -112,7 +112,7 @@ class _Rules:
             case Name(name=name):
                 first, second = index_of(name)[1], index_of(self.by)[1]
                 delta = Name(f"δ_{first}{second}")
-                return f"index rule: 1 if {first} = {second}, else 0", written(delta), delta
+                return f"index rule: 1 if {first} = {second}, else 0", to_text(delta), delta
             case Neg(term=term):
                 return "constant factor", f"−{self.mark(term)}", _neg(self.of(term))
             case Add(terms=terms):
@@ -137,17 +137,17 @@ class _Rules:
             case Call():
                 return self.call(node)
         raise UsageError(
-            f"{written(node)}: there is no one rule for it; write it with + − · / ^ and functions that have one formula."
+            f"{to_text(node)}: there is no one rule for it; write it with + − · / ^ and functions that have one formula."
         )
 
     def quotient(self, top: Expr, bottom: Expr) -> tuple[str, str, Expr]:
         if not self.contains(bottom):
             return "constant factor", f"({self.mark(top)})/{_factor(bottom)}", _div(self.of(top), bottom)
         if not self.contains(top):
-            words = f"−{'' if top == ONE else _factor(top) + '·'}({self.mark(bottom)})/{written(Pow(bottom, TWO))}"
+            words = f"−{'' if top == ONE else _factor(top) + '·'}({self.mark(bottom)})/{to_text(Pow(bottom, TWO))}"
             return "reciprocal rule", words, _div(_neg(_mul(top, self.of(bottom))), _pow(bottom, TWO))
         words = (
-            f"(({self.mark(top)})·{_factor(bottom)} − {_factor(top)}·{self.mark(bottom)})/{written(Pow(bottom, TWO))}"
+            f"(({self.mark(top)})·{_factor(bottom)} − {_factor(top)}·{self.mark(bottom)})/{to_text(Pow(bottom, TWO))}"
         )
         above = _add([_mul(self.of(top), bottom), _neg(_mul(top, self.of(bottom)))])
         return "quotient rule", words, _div(above, _pow(bottom, TWO))
@@ -162,8 +162,8 @@ class _Rules:
             return _with_chain("exponential rule", self.of(exponent)), words, result
         log = Call("log", (base,))
         inner = _add([_mul(self.of(exponent), log), _div(_mul(exponent, self.of(base)), base)])
-        brackets = f"{self.mark(exponent)}·{written(log)} + {_factor(exponent)}·{self.mark(base)}/{_factor(base)}"
-        words = f"{written(Pow(base, exponent))}·({brackets})"
+        brackets = f"{self.mark(exponent)}·{to_text(log)} + {_factor(exponent)}·{self.mark(base)}/{_factor(base)}"
+        words = f"{to_text(Pow(base, exponent))}·({brackets})"
         return "power rule u^v = exp(v·log u)", words, _mul(Pow(base, exponent), inner)
 
     def call(self, node: Call) -> tuple[str, str, Expr]:
@@ -186,19 +186,19 @@ class _Rules:
         delta = Name(f"δ_{index}{wanted}")
         if wanted and any(each == delta for each in walk(inner)):
             # every term of the sum has the factor δ: only the one with k = l is left
-            kept = renamed(inner, index, wanted, {delta: ONE})
+            kept = rename_index(inner, index, wanted, {delta: ONE})
             return (
                 f"sum rule, and of the sum only {index} = {wanted} is left",
-                f"Σ_{index} {_factor(inner)} = {written(kept)}",
+                f"Σ_{index} {_factor(inner)} = {to_text(kept)}",
                 kept,
             )
         return "sum rule, term by term", f"Σ_{index} {self.mark(body)}", Call("sum", (inner, Name(index)))
 
 
-def renamed(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = None) -> Expr:
+def rename_index(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = None) -> Expr:
     """The expression with one index in place of another, δ of two like indices being 1.
 
-    >>> written(renamed(Name("z_k"), "k", "l"))
+    >>> to_text(rename_index(Name("z_k"), "k", "l"))
     'z_l'
     """
     from pellucid.worked.expressions.expression import replace
@@ -219,11 +219,11 @@ def renamed(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = 
     return _tidied(replace(node, change))
 
 
-def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> float:
+def evaluate_at(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> float:
     """The value where names with an index stand for components of vectors.
 
     >>> from pellucid.worked.notation.notation import parse_expression
-    >>> value(parse_expression("sum(z_k^2, k) + z_j"), {"z": [1.0, 2.0]}, {"j": 1})
+    >>> evaluate_at(parse_expression("sum(z_k^2, k) + z_j"), {"z": [1.0, 2.0]}, {"j": 1})
     7.0
 
     Args:
@@ -240,7 +240,7 @@ def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> 
                     index_of(n.name)[0] for n in walk(body) if isinstance(n, Name) and index_of(n.name)[1] == index
                 }
                 count = next((len(numbers[stem]) for stem in stems if stem in numbers), 1)
-                return Const(Fraction(sum(value(body, numbers, {**places, index: k}) for k in range(count))))
+                return Const(Fraction(sum(evaluate_at(body, numbers, {**places, index: k}) for k in range(count))))
             case Name(name=name) if name.startswith("δ_"):
                 return ONE if places[name[2]] == places[name[3]] else ZERO
             case Name(name=name):
@@ -248,14 +248,14 @@ def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> 
                 return Const(Fraction(float(numbers[stem][places[index]]) if index else float(numbers[stem])))
         return None
 
-    return float(plain(replace(node, change), {}))
+    return float(numpy_value(replace(node, change), {}))
 
 
-def written(node: Expr) -> str:
+def to_text(node: Expr) -> str:
     """An expression in one line.
 
     >>> from pellucid.worked.notation.notation import parse_expression
-    >>> written(parse_expression("exp(z_j)/sum(exp(z_k), k) - 1"))
+    >>> to_text(parse_expression("exp(z_j)/sum(exp(z_k), k) - 1"))
     'exp(z_j)/Σ_k exp(z_k) − 1'
     """
     match node:
@@ -266,27 +266,27 @@ def written(node: Expr) -> str:
         case Neg(term=term):
             return f"−{_factor(term)}"
         case Add(terms=terms):
-            words = written(terms[0])
+            words = to_text(terms[0])
             for term in terms[1:]:
-                inner = written(term)
+                inner = to_text(term)
                 words += f" − {inner[1:]}" if inner.startswith("−") else f" + {inner}"
             return words
         case Mul(factors=factors):
-            return "·".join(f"({written(each)})" if isinstance(each, Div) else _factor(each) for each in factors)
+            return "·".join(f"({to_text(each)})" if isinstance(each, Div) else _factor(each) for each in factors)
         case Div(top=top, bottom=bottom):
-            below = f"({written(bottom)})" if isinstance(bottom, (Mul, Div)) else _factor(bottom)
+            below = f"({to_text(bottom)})" if isinstance(bottom, (Mul, Div)) else _factor(bottom)
             return f"{_factor(top)}/{below}"
         case Pow(base=base, exponent=exponent):
-            inner = written(exponent)
+            inner = to_text(exponent)
             up = inner if isinstance(exponent, (Const, Name)) and "/" not in inner else f"({inner})"
             under = (
-                f"({written(base)})" if isinstance(base, (Pow, Div, Mul, Add, Neg)) or _is_sum(base) else written(base)
+                f"({to_text(base)})" if isinstance(base, (Pow, Div, Mul, Add, Neg)) or _is_sum(base) else to_text(base)
             )
             return f"{under}^{up}"
         case Call(function="sum", args=(body, Name(name=index))):
             return f"Σ_{index} {_factor(body)}"
         case Call(function=function, args=args):
-            return f"{function}({', '.join(map(written, args))})"
+            return f"{function}({', '.join(map(to_text, args))})"
     return str(node)
 
 
@@ -296,11 +296,11 @@ def _is_sum(node: Expr) -> bool:
 
 def _factor(node: Expr) -> str:
     closed = not isinstance(node, (Add, Neg)) and not (isinstance(node, Const) and node.value < 0)
-    return written(node) if closed else f"({written(node)})"
+    return to_text(node) if closed else f"({to_text(node)})"
 
 
 def _bracketed(node: Expr) -> str:
-    return written(node) if isinstance(node, (Name, Call)) else f"[{written(node)}]"
+    return to_text(node) if isinstance(node, (Name, Call)) else f"[{to_text(node)}]"
 
 
 def _with_chain(rule: str, inner: Expr) -> str:

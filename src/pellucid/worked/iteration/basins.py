@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.worked.iteration.function import GRID, Function, orbit, short
+from pellucid.worked.iteration.function import GRID, Function, number_text, orbit
 from pellucid.worked.iteration.points import Cycle, FixedPoint
 
-__all__ = ["Basin", "Fates", "basins_of", "exceptions_of"]
+__all__ = ["Basin", "Limits", "basins_of", "exceptions_of"]
 
 _MANY = 24  # intervals and exceptions that are listed
 
@@ -34,7 +34,7 @@ class Basin:
     after: tuple[float, float]
 
 
-class Fates:
+class Limits:
     """Where a starting point ends: the number of an attractor, or one of the codes below."""
 
     UP, DOWN, NOWHERE, OPEN = -1, -2, -3, -4
@@ -44,10 +44,12 @@ class Fates:
         self.attractors: list[tuple[str, NDArray[np.float64], float]] = []
         for point in fixed:
             if point.kind.startswith("attracts"):
-                self.attractors.append((f"→ {short(float(point.x))}", np.array([float(point.x)]), self._trap(point)))
+                self.attractors.append(
+                    (f"→ {number_text(float(point.x))}", np.array([float(point.x)]), self._trap(point))
+                )
         for cycle in cycles:
             points = np.array(cycle.points)
-            words = ", ".join(short(float(p)) for p in points[:8]) + (", …" if len(points) > 8 else "")
+            words = ", ".join(number_text(float(p)) for p in points[:8]) + (", …" if len(points) > 8 else "")
             self.attractors.append((f"→ the cycle of {len(points)} ({words})", points, 1e-6))
 
     def _trap(self, point: FixedPoint) -> float:
@@ -78,7 +80,7 @@ class Fates:
         if fate >= 0:
             return self.attractors[fate][0]
         if fate <= -10:
-            return f"→ {short(float(self.fixed[-10 - fate].x))}"
+            return f"→ {number_text(float(self.fixed[-10 - fate].x))}"
         return {
             self.UP: "→ ∞",
             self.DOWN: "→ −∞",
@@ -86,7 +88,7 @@ class Fates:
         }.get(fate, "comes to no rest and no cycle of at most 64 points")
 
 
-def basins_of(f: Function, fates: Fates, times: int, exceptions: list[float]) -> tuple[Basin, ...]:
+def basins_of(f: Function, fates: Limits, times: int, exceptions: list[float]) -> tuple[Basin, ...]:
     """The intervals of one fate, their ends found by bisection; single points between two are the exceptions."""
     # starts off the round numbers, which might be exceptions themselves
     starts = np.unique(np.concatenate([GRID[1:] * 0.4142135 + GRID[:-1] * 0.5857865, GRID[[0, -1]]]))
@@ -131,9 +133,9 @@ def exceptions_of(f: Function, fixed: tuple[FixedPoint, ...]) -> tuple[tuple[flo
         for k in np.flatnonzero(difference[:-1] * difference[1:] < 0):
             root = _solved(f, x, float(GRID[k]), float(GRID[k + 1]))
             if root is not None and abs(root - x) > 1e-9:
-                found.setdefault(root, f"is mapped to {short(x)} in one step")
+                found.setdefault(root, f"is mapped to {number_text(x)} in one step")
         for exact in GRID[(difference == 0) & (np.abs(GRID - x) > 1e-9)][:8]:
-            found.setdefault(float(exact), f"is mapped to {short(x)} in one step")
+            found.setdefault(float(exact), f"is mapped to {number_text(x)} in one step")
     return tuple(sorted(found.items()))[:_MANY]
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError, UsageError
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, names
-from pellucid.worked.expressions.numeric import plain
+from pellucid.worked.expressions.numeric import numpy_value
 from pellucid.worked.notation.notation import parse_expression
 
-__all__ = ["DIGITS", "GRID", "LONGEST_CYCLE", "Function", "orbit", "short"]
+__all__ = ["DIGITS", "GRID", "LONGEST_CYCLE", "Function", "number_text", "orbit"]
 
 DIGITS = 60
 """Decimal digits of what is computed slowly."""
@@ -55,7 +55,7 @@ class Function:
     def values(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """f(x) in float64; where it has no value, NaN."""
         with np.errstate(all="ignore"):
-            return np.broadcast_to(np.asarray(plain(self.node, {self.variable: x}), np.float64), x.shape).copy()
+            return np.broadcast_to(np.asarray(numpy_value(self.node, {self.variable: x}), np.float64), x.shape).copy()
 
     def exact(self, x: Decimal) -> Decimal:
         """f(x) with 60 digits; NaN where it has no value."""
@@ -89,10 +89,10 @@ def orbit(f: Function, x: NDArray[np.float64], times: int) -> NDArray[np.float64
     return x
 
 
-def short(value: float) -> str:
+def number_text(value: float) -> str:
     """A number in print, a short one in full.
 
-    >>> short(0.6875), short(1.9150080481545)
+    >>> number_text(0.6875), number_text(1.9150080481545)
     ('0.6875', '1.915008')
     """
     return f"{value:.7g}".replace("-", "−").replace("inf", "∞")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pellucid.errors import UsageError
-from pellucid.worked.iteration.basins import Fates, basins_of, exceptions_of
+from pellucid.worked.iteration.basins import Limits, basins_of, exceptions_of
+from pellucid.worked.iteration.escape import escapes_of
 from pellucid.worked.iteration.function import GRID, Function, orbit
-from pellucid.worked.iteration.points import cycles_of, fixed_points, judged
-from pellucid.worked.iteration.reach import reaches_of
+from pellucid.worked.iteration.points import classify, cycles_of, fixed_points
 from pellucid.worked.iteration.showing import Study
 
 __all__ = ["Study", "command", "study"]
@@ -37,13 +37,13 @@ def study(text: str, times: int = 1000) -> Study:
         raise UsageError(f"times={times}: a function is applied 1 to 100,000 times; give a number between.")
     f = Function(text)
     points, plateaus = fixed_points(f)
-    fixed = tuple(judged(f, x) for x in points)
+    fixed = tuple(classify(f, x) for x in points)
     end = orbit(f, GRID, 6000)
     cycles = cycles_of(f, end)
-    fate = Fates(f, fixed, cycles)
+    fate = Limits(f, fixed, cycles)
     exceptions = exceptions_of(f, fixed)
     basins = basins_of(f, fate, times, [x for x, _ in exceptions])
-    return Study(f, times, fixed, cycles, basins, exceptions, reaches_of(f, fixed, cycles, times), plateaus)
+    return Study(f, times, fixed, cycles, basins, exceptions, escapes_of(f, fixed, cycles, times), plateaus)
 
 
 def command(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pellucid.worked.iteration.function import DIGITS, GRID, LONGEST_CYCLE, Function
 
-__all__ = ["Cycle", "FixedPoint", "cycles_of", "fixed_points", "judged"]
+__all__ = ["Cycle", "FixedPoint", "classify", "cycles_of", "fixed_points"]
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ def _tidy(x: Decimal) -> Decimal:
         return short.normalize() if abs(short) > Decimal("1e-40") else Decimal(0)
 
 
-def judged(f: Function, x: Decimal) -> FixedPoint:
+def classify(f: Function, x: Decimal) -> FixedPoint:
     """A fixed point with its slopes, and what becomes of points close by.
 
-    >>> judged(Function("x/2"), Decimal(0)).kind
+    >>> classify(Function("x/2"), Decimal(0)).kind
     'attracts'
     """
     slopes = [f.slope(x, side) for side in (-1, 1)]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pellucid.worked.iteration.basins import Basin
-from pellucid.worked.iteration.function import Function, short
+from pellucid.worked.iteration.escape import Escape
+from pellucid.worked.iteration.function import Function, number_text
 from pellucid.worked.iteration.points import Cycle, FixedPoint
-from pellucid.worked.iteration.reach import Reach
 
 __all__ = ["Study", "draw", "page"]
 
@@ -29,7 +29,7 @@ class Study:
     cycles: tuple[Cycle, ...]
     basins: tuple[Basin, ...]
     exceptions: tuple[tuple[float, str], ...]
-    reach: tuple[Reach, ...]
+    reach: tuple[Escape, ...]
     all_fixed: tuple[tuple[float, float], ...] = ()
 
     def __str__(self) -> str:
@@ -50,13 +50,13 @@ def page(study: Study) -> str:
     f = study.function
     lines = [f"f({f.variable}) = {f.text}, applied {study.times:,} times", "", "fixed points, f(x) = x"]
     lines += [f"  {_point(each)}" for each in study.fixed]
-    lines += [f"  every x from {short(low)} to {short(high)}" for low, high in study.all_fixed]
+    lines += [f"  every x from {number_text(low)} to {number_text(high)}" for low, high in study.all_fixed]
     if not study.fixed and not study.all_fixed:
         lines.append("  none is found between −10⁹ and 10⁹")
     lines += ["", "cycles that attract"]
     for cycle in study.cycles:
-        words = " → ".join(short(p) for p in cycle.points[:8]) + (" → …" if len(cycle.points) > 8 else "")
-        lines.append(f"  of {len(cycle.points)}: {words}   slope round it {short(cycle.multiplier)}, |slope| < 1")
+        words = " → ".join(number_text(p) for p in cycle.points[:8]) + (" → …" if len(cycle.points) > 8 else "")
+        lines.append(f"  of {len(cycle.points)}: {words}   slope round it {number_text(cycle.multiplier)}, |slope| < 1")
     if not study.cycles:
         lines.append("  none of at most 64 points")
     lines += ["", f"what f applied {study.times:,} times does to every x"]
@@ -65,11 +65,11 @@ def page(study: Study) -> str:
     lines += [f"  {a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
     if study.exceptions:
         lines += ["", "exceptions: single points with a fate of their own, and all points that some steps lead to them"]
-        lines += [f"  x = {short(x)} {words}" for x, words in study.exceptions]
+        lines += [f"  x = {number_text(x)} {words}" for x, words in study.exceptions]
     if study.reach:
         lines += ["", f"reach: how near to a repelling point a start still escapes in {study.times:,} steps"]
         for each in study.reach:
-            where = f"{'above' if each.side > 0 else 'below'} {short(float(each.x))}"
+            where = f"{'above' if each.side > 0 else 'below'} {number_text(float(each.x))}"
             told = "no start does" if each.float64 is None else f"from {each.float64:.2g}"
             lines.append(
                 f"  {where}: in exact arithmetic from a distance of {_power(each.exact)}; in float64, the formula as it is written, {told}"
@@ -83,16 +83,16 @@ def _point(point: FixedPoint) -> str:
         size = abs(right)
         near_one = abs(size - 1) < 1e-12
         why = "|slope| = 1, followed step by step" if near_one else f"|slope| {'<' if size < 1 else '>'} 1"
-        slopes = f"slope {short(round(right, 12) + 0.0)}, {why}"
+        slopes = f"slope {number_text(round(right, 12) + 0.0)}, {why}"
     else:
-        slopes = f"slope {short(round(left, 12) + 0.0)} on the left, {short(round(right, 12) + 0.0)} on the right"
+        slopes = f"slope {number_text(round(left, 12) + 0.0)} on the left, {number_text(round(right, 12) + 0.0)} on the right"
     if point.jump:
         slopes += f", f jumps {point.jump}"
-    return f"x = {short(float(point.x))}   {slopes}: {point.kind}"
+    return f"x = {number_text(float(point.x))}   {slopes}: {point.kind}"
 
 
 def _interval(basin: Basin) -> str:
-    low, high = (short(0.0 if abs(end) < 1e-300 else float(f"{end:.12g}")) for end in (basin.low, basin.high))
+    low, high = (number_text(0.0 if abs(end) < 1e-300 else float(f"{end:.12g}")) for end in (basin.low, basin.high))
     return f"{low} < x < {high}" if np.isfinite([basin.low, basin.high]).any() else "every x"
 
 
@@ -100,7 +100,11 @@ def _after(basin: Basin) -> str:
     low, high = basin.after
     if np.isnan(low) or not np.isfinite([low, high]).all():
         return ""
-    return f"now at {short(low)}" if short(low) == short(high) else f"now between {short(low)} and {short(high)}"
+    return (
+        f"now at {number_text(low)}"
+        if number_text(low) == number_text(high)
+        else f"now between {number_text(low)} and {number_text(high)}"
+    )
 
 
 def _power(value: Decimal) -> str:

@@ -2,7 +2,7 @@
 """The gradient check: every parameter's derivatives against central differences, with a verdict that tells causes apart.
 
 A derivative that disagrees with the difference may be wrong, or the difference may be: it straddles a kink (ReLU, max), its step
-is too small for the precision, or too large for the curvature. `pellucid.worked.network.differencing` tells which.
+is too small for the precision, or too large for the curvature. `pellucid.worked.network.slope_check` tells which.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
 from pellucid.worked.network.activations import Array
-from pellucid.worked.network.differencing import Judgement, Verdict, judge
 from pellucid.worked.network.network import Network
+from pellucid.worked.network.slope_check import SlopeCheck, Verdict, check_slope
 
 __all__ = ["Finding", "Function", "GradientReport", "check_gradient", "check_network"]
 
@@ -240,7 +240,7 @@ def _find(
     epsilon = float(np.finfo(array.dtype).eps)
     allowed = tolerance or (1e-6 if epsilon < 1e-12 else 1e-2)
     judged = [
-        judge(
+        check_slope(
             each.line,
             each.slope,
             step=None if step is None else step * each.unit,
@@ -260,7 +260,7 @@ def _find(
     return Finding(name, worst.verdict, error, checked, array.size, sentence)
 
 
-def _sentence(through: _Through, worst: Judgement, judged: list[Judgement], lines: list[_Through]) -> str:
+def _sentence(through: _Through, worst: SlopeCheck, judged: list[SlopeCheck], lines: list[_Through]) -> str:
     at = f"along {through.where}" if through.where == _LINE else f"at {through.where}"
     numbers = f"{at} the gradient says {through.slope:.6g}, the central difference {worst.numeric:.6g} (step {worst.step:.1e})"
     if worst.verdict == "bug":
@@ -278,7 +278,7 @@ def _sentence(through: _Through, worst: Judgement, judged: list[Judgement], line
     return f"right: the largest relative error is {worst.error:.1e}."
 
 
-def _pattern(judged: list[Judgement], lines: list[_Through]) -> str:
+def _pattern(judged: list[SlopeCheck], lines: list[_Through]) -> str:
     """What all the wrong derivatives have in common, if anything."""
     wrong = [(j, each) for j, each in zip(judged, lines, strict=True) if j.verdict == "bug"]
     if {each.where for _, each in wrong} == {_LINE}:

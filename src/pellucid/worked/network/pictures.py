@@ -16,7 +16,7 @@ from pellucid.worked.network.activations import Array
 if TYPE_CHECKING:
     from pellucid.worked.network.training import History
 
-__all__ = ["draw", "draw_confusion", "mosaic"]
+__all__ = ["draw_confusion", "draw_history", "mosaic"]
 
 _SHOWN = 64  # neurons in a mosaic
 _BLUE, _ORANGE = "#2a6fbb", "#d1701f"
@@ -51,7 +51,7 @@ def mosaic(W: Array, shape: tuple[int, int] | None = None) -> NDArray[np.floatin
     return grid
 
 
-def draw(history: History, path: Path | str, shape: tuple[int, int] | None = None) -> Path:
+def draw_history(history: History, path: Path | str, shape: tuple[int, int] | None = None) -> Path:
     """Write a PNG: loss and accuracy by epoch, and the first layer's weights before and after on one colour scale.
 
     Args:

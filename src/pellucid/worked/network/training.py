@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
 from pellucid.worked.network.activations import Array
-from pellucid.worked.network.descent import rule as rule_of
 from pellucid.worked.network.network import Network
+from pellucid.worked.network.optimisers import optimiser as rule_of
 
 __all__ = ["History", "accuracy", "confusion", "distinct_neurons", "train"]
 

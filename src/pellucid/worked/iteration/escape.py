@@ -12,11 +12,11 @@ import numpy as np
 from pellucid.worked.iteration.function import DIGITS, Function
 from pellucid.worked.iteration.points import Cycle, FixedPoint
 
-__all__ = ["Reach", "reaches_of"]
+__all__ = ["Escape", "escapes_of"]
 
 
 @dataclass(frozen=True)
-class Reach:
+class Escape:
     """How near to a repelling fixed point a start may lie and still escape in n steps.
 
     Args:
@@ -34,12 +34,12 @@ class Reach:
     away: Decimal
 
 
-def reaches_of(f: Function, fixed: tuple[FixedPoint, ...], cycles: tuple[Cycle, ...], times: int) -> tuple[Reach, ...]:
+def escapes_of(f: Function, fixed: tuple[FixedPoint, ...], cycles: tuple[Cycle, ...], times: int) -> tuple[Escape, ...]:
     """The reach on either side of every fixed point that repels.
 
-    >>> from pellucid.worked.iteration.points import judged
+    >>> from pellucid.worked.iteration.points import classify
     >>> f = Function("2*x")
-    >>> [round(float(reach.exact) * 2**11, 6) for reach in reaches_of(f, (judged(f, Decimal(0)),), (), 10)]
+    >>> [round(float(reach.exact) * 2**11, 6) for reach in escapes_of(f, (classify(f, Decimal(0)),), (), 10)]
     [1.0, 1.0]
 
     Args:
@@ -58,7 +58,7 @@ def reaches_of(f: Function, fixed: tuple[FixedPoint, ...], cycles: tuple[Cycle, 
                 exact = _exact_reach(f, point.x, side, abs(slope), away, times)
                 if exact is not None:
                     found.append(
-                        Reach(point.x, side, exact, _float_reach(f, float(point.x), side, float(away), times), away)
+                        Escape(point.x, side, exact, _float_reach(f, float(point.x), side, float(away), times), away)
                     )
     return tuple(found)
 

@@ -11,10 +11,10 @@ import numpy as np
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.network.activations import Array
 
-__all__ = ["RULES", "SGD", "Adam", "Momentum", "Nesterov", "Rule", "rule"]
+__all__ = ["OPTIMISERS", "SGD", "Adam", "Momentum", "Nesterov", "Optimiser", "optimiser"]
 
 
-class Rule(Protocol):
+class Optimiser(Protocol):
     """An update rule over a list of parameters w with their gradients g."""
 
     def before(self) -> None:
@@ -152,7 +152,7 @@ class Adam:
             w -= root
 
 
-RULES: dict[str, Callable[[Sequence[Array], Sequence[Array], float], Rule]] = {
+OPTIMISERS: dict[str, Callable[[Sequence[Array], Sequence[Array], float], Optimiser]] = {
     "sgd": SGD,
     "momentum": Momentum,
     "nesterov": Nesterov,
@@ -161,18 +161,18 @@ RULES: dict[str, Callable[[Sequence[Array], Sequence[Array], float], Rule]] = {
 """Every update rule by its name."""
 
 
-def rule(name: str, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> Rule:
+def optimiser(name: str, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> Optimiser:
     """The update rule of a name over these parameters.
 
-    >>> type(rule("adam", [], [], 0.001)).__name__
+    >>> type(optimiser("adam", [], [], 0.001)).__name__
     'Adam'
 
     Raises:
         UnknownNameError: there is no rule of this name.
         UsageError: a rate that is not positive.
     """
-    if name not in RULES:
-        raise UnknownNameError("rule", name, RULES)
+    if name not in OPTIMISERS:
+        raise UnknownNameError("rule", name, OPTIMISERS)
     if not 0 < rate < float("inf"):
         raise UsageError(f"rate={rate}: a step goes down the gradient by a positive amount; give a number above 0.")
-    return RULES[name](parameters, gradients, rate)
+    return OPTIMISERS[name](parameters, gradients, rate)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Judgement", "Verdict", "central_difference", "judge", "kink", "noise"]
+__all__ = ["SlopeCheck", "Verdict", "central_difference", "check_slope", "estimate_noise", "find_kink"]
 
 Line = Callable[[float], float]
 Verdict = Literal["right", "kink", "rounding", "curvature", "bug"]
@@ -24,7 +24,7 @@ _CELLS = 8  # parts that an interval is cut into when a kink is searched
 
 
 @dataclass(frozen=True)
-class Judgement:
+class SlopeCheck:
     """What became of one derivative.
 
     Args:
@@ -51,13 +51,13 @@ def central_difference(line: Line, h: float) -> float:
     return (line(h) - line(-h)) / (2 * h)
 
 
-def noise(line: Line, epsilon: float) -> float:
+def estimate_noise(line: Line, epsilon: float) -> float:
     """How far off the values of φ are from rounding, told from fourth differences at points too close for anything else.
 
     The differences of order k of independent errors of size ε have the mean square ε²(2k)!/(k!)², those of a smooth function
     vanish (Hamming 1973, ch. 6; Moré and Wild 2011, eq. 2.6).
 
-    >>> 1e-17 < noise(lambda t: 1 + t * t, 2.0**-52) < 1e-14
+    >>> 1e-17 < estimate_noise(lambda t: 1 + t * t, 2.0**-52) < 1e-14
     True
 
     Args:
@@ -71,16 +71,16 @@ def noise(line: Line, epsilon: float) -> float:
     return max(found, epsilon * float(np.abs(values).max()))
 
 
-def kink(line: Line, h: float, error: float) -> tuple[float, float] | None:
+def find_kink(line: Line, h: float, error: float) -> tuple[float, float] | None:
     """Where between −h and h the slope of φ jumps, and by how much; None where it does not.
 
     The interval is cut into parts and the neighbourhood of the largest change of slope is cut again: a smooth function's change
     shrinks with the interval, a kink's stays.
 
-    >>> at, jump = kink(lambda t: abs(t - 0.3), 1.0, 1e-16)
+    >>> at, jump = find_kink(lambda t: abs(t - 0.3), 1.0, 1e-16)
     >>> round(at, 2), round(jump, 2)
     (0.3, 2.0)
-    >>> kink(lambda t: t**3, 1.0, 1e-16) is None
+    >>> find_kink(lambda t: t**3, 1.0, 1e-16) is None
     True
 
     Args:
@@ -114,17 +114,17 @@ def kink(line: Line, h: float, error: float) -> tuple[float, float] | None:
     return found if narrowed else None
 
 
-def judge(
+def check_slope(
     line: Line, slope: float, *, step: float | None, unit: float, scale: float, tolerance: float, epsilon: float
-) -> Judgement:
+) -> SlopeCheck:
     """Whether `slope` is φ′(0), and if the central difference at the step disagrees, why.
 
     >>> about = dict(unit=1.0, scale=1.0, tolerance=1e-6, epsilon=2.0**-52)
-    >>> [judge(np.tanh, slope, step=None, **about).verdict for slope in (1.0, 1.1)]
+    >>> [check_slope(np.tanh, slope, step=None, **about).verdict for slope in (1.0, 1.1)]
     ['right', 'bug']
-    >>> judge(np.exp, 1.0, step=1e-13, **about).verdict
+    >>> check_slope(np.exp, 1.0, step=1e-13, **about).verdict
     'rounding'
-    >>> judge(lambda t: max(t - 1e-4, 0.0), 0.0, step=1e-3, **about).verdict
+    >>> check_slope(lambda t: max(t - 1e-4, 0.0), 0.0, step=1e-3, **about).verdict
     'kink'
 
     Args:
@@ -146,12 +146,12 @@ def judge(
 
     error = abs(numeric - slope) / size(numeric)
     if error <= tolerance:
-        return Judgement("right", numeric, error, h)
+        return SlopeCheck("right", numeric, error, h)
     if not np.isfinite(slope) or not np.isfinite(numeric):
-        return Judgement("bug", numeric, float("inf"), h)
+        return SlopeCheck("bug", numeric, float("inf"), h)
 
-    off = noise(line, epsilon * unit)
-    corner = kink(line, h, off)
+    off = estimate_noise(line, epsilon * unit)
+    corner = find_kink(line, h, off)
     # a kink close by leaves only small steps to judge by, and those are rough
     roughest = 0.01 if corner is not None else 10 * tolerance
     steps = [balanced * 4.0**k for k in range(5, -9, -1)]
@@ -165,21 +165,21 @@ def judge(
     if agreeing:
         at, difference = min(agreeing, key=lambda found: abs(np.log(found[0] / balanced)))
         if corner is not None:
-            return Judgement("kink", difference, error, at, corner[0])
+            return SlopeCheck("kink", difference, error, at, corner[0])
         if step is None:
-            return Judgement("right", difference, abs(difference - slope) / size(difference), at)
-        return Judgement("rounding" if at > h else "curvature", difference, error, at)
+            return SlopeCheck("right", difference, abs(difference - slope) / size(difference), at)
+        return SlopeCheck("rounding" if at > h else "curvature", difference, error, at)
     if not trusted:
-        return Judgement("rounding", numeric, error, h)
+        return SlopeCheck("rounding", numeric, error, h)
     at, difference, rounding = min(trusted, key=lambda found: _unsteadiness(found, trusted))
-    near = kink(line, at, off)
+    near = find_kink(line, at, off)
     if near is not None:
         # the kink is nearer than any step can tell: every slope between the left and the right one is a derivative by convention
         left, right = (line(0.0) - line(-at)) / at, (line(at) - line(0.0)) / at
         slack = 2 * tolerance * size(difference) + 2 * rounding
         if min(left, right) - slack <= slope <= max(left, right) + slack and abs(near[0]) < at / 2:
-            return Judgement("kink", difference, error, at, near[0])
-    return Judgement("bug", difference, abs(difference - slope) / size(difference), at)
+            return SlopeCheck("kink", difference, error, at, near[0])
+    return SlopeCheck("bug", difference, abs(difference - slope) / size(difference), at)
 
 
 def _unsteadiness(found: tuple[float, float, float], trusted: list[tuple[float, float, float]]) -> float:
