@@ -102,7 +102,7 @@ def test_updates_equal_torchs(name: str) -> None:
     speed = [torch.zeros_like(w) for w in ahead]
     zeros = [[torch.zeros_like(w) for w in parameters] for _ in range(2)]
     steps = [torch.zeros(()) for _ in parameters]
-    train(network, x, target, epochs=5, batch_size=8, rate=0.1, rule=name)
+    train(network, x, target, epochs=5, batch_size=8, rate=0.1, optimiser=name)
     for _ in range(5):
         if name == "nesterov":
             there = [(w + 0.9 * v).detach().requires_grad_() for w, v in zip(ahead, speed, strict=True)]
@@ -167,7 +167,9 @@ def test_a_training_learns_measures_and_draws(tmp_path: Path) -> None:
     x = pattern[target] + 0.3 * random.standard_normal((300, 64))
     network = Network((64, 10, 3), "relu", seed=0)
     before = network.layers[0].W.copy()
-    history = train(network, x[:200], target[:200], epochs=12, rule="adam", rate=0.01, held_out=(x[200:], target[200:]))
+    history = train(
+        network, x[:200], target[:200], epochs=12, optimiser="adam", rate=0.01, held_out=(x[200:], target[200:])
+    )
     assert history.loss[-1] < 0.3 * history.loss[0]
     assert history.held_out_accuracy[-1] > 0.9
     assert (history.first_before == before).all()
@@ -205,11 +207,11 @@ def test_a_mosaic_holds_every_neurons_weights() -> None:
         (lambda: Network((3, 2), loss="hinge"), UnknownNameError, "loss='hinge'"),
         (lambda: Network((3, 2, 2), initialisation="xavir"), UnknownNameError, "did you mean 'xavier'?"),
         (lambda: Network((3, 2, 2), ["relu", "tanh"]), UsageError, "has 1 hidden layers"),
-        (lambda: Network((3, 2), output="tanh"), UsageError, "brings its own activation"),
-        (lambda: Network((3, 2)).loss(np.ones((2, 4)), np.zeros(2, int)), DataError, "takes (n, 3)"),
+        (lambda: Network((3, 2), output="tanh"), UsageError, "includes its own activation"),
+        (lambda: Network((3, 2)).loss(np.ones((2, 4)), np.zeros(2, int)), DataError, "needs (n, 3)"),
         (lambda: Network((3, 2)).loss(np.ones((2, 3)), np.zeros(3, int)), DataError, "target.shape=(3,)"),
         (lambda: Network((3, 2)).loss(np.ones((2, 3)), np.zeros(2)), DataError, "give integers"),
-        (lambda: Network((3, 2)).loss(np.ones((1, 3)), np.array([2])), DataError, "classes 0 to 1"),
+        (lambda: Network((3, 2)).loss(np.ones((1, 3)), np.array([2])), DataError, "classes are 0 to 1"),
         (lambda: train(Network((3, 2)), np.ones((2, 3)), np.zeros(2, int), rate=0), UsageError, "rate=0"),
         (lambda: train(Network((3, 2)), np.ones((2, 3)), np.zeros(2, int), epochs=0), UsageError, "epochs=0"),
         (lambda: mosaic(np.ones((7, 2))), UsageError, "7 weights"),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A derivative against central differences along a line, and why the two disagree where they do.
+"""One derivative against central differences along a line, and the cause if the two disagree.
 
-For a smooth φ the central difference C(h) = (φ(h) − φ(−h))/2h errs by h²φ‴/6 from curvature, which shrinks with h, and by about
-ε/h from rounding, which grows as h shrinks; ε is the noise of φ. A kink between −h and h adds half the jump of the slope, weighted
-with its nearness, and vanishes at once when h is smaller than its distance. A wrong derivative disagrees at every step.
+For a smooth φ the central difference C(h) = (φ(h) − φ(−h))/2h has two errors: h²φ‴/6 from curvature, which shrinks with h, and about
+ε/h from rounding, which grows as h shrinks, where ε is the noise of φ. A kink between −h and h adds half the jump of the slope, weighted
+by its nearness, and this error vanishes as soon as h is smaller than the distance of the kink. A wrong derivative disagrees at every h.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ __all__ = ["SlopeCheck", "Verdict", "central_difference", "check_slope", "estima
 Line = Callable[[float], float]
 Verdict = Literal["right", "kink", "rounding", "curvature", "bug"]
 
-_SAFETY = 8.0  # how many times the noise a difference of two values may be off
-_CELLS = 8  # parts that an interval is cut into when a kink is searched
+_SAFETY = 8.0  # a difference of two values may be off by so many times the noise
+_CELLS = 8  # parts into which the search for a kink divides an interval
 
 
 @dataclass(frozen=True)
 class SlopeCheck:
-    """What became of one derivative.
+    """The result for one derivative.
 
     Args:
-        verdict: `right`; `kink`, `rounding` and `curvature` where the derivative is right and the step is not; `bug`.
-        numeric: the best central difference that was found.
-        error: |C − g| over the larger of |C|, |g| and the scale below which nothing is told, at the step that was asked for.
-        step: the step at which `numeric` was found.
-        kink_at: where along the line the slope jumps, if it does within the step asked for.
+        verdict: `right`; `kink`, `rounding` or `curvature` if the derivative is right and the step is not; `bug`.
+        numeric: the most reliable central difference.
+        error: |C − g| at the requested step, relative to the largest of |C|, |g| and the resolution.
+        step: the step of `numeric`.
+        kink_at: the position of a kink along the line, if there is one within the step.
     """
 
     verdict: Verdict
@@ -52,9 +52,9 @@ def central_difference(line: Line, h: float) -> float:
 
 
 def estimate_noise(line: Line, epsilon: float) -> float:
-    """How far off the values of φ are from rounding, told from fourth differences at points too close for anything else.
+    """The rounding error of φ, from its fourth differences at points so close that φ itself hardly changes.
 
-    The differences of order k of independent errors of size ε have the mean square ε²(2k)!/(k!)², those of a smooth function
+    Differences of order k of independent errors of size ε have the mean square ε²(2k)!/(k!)², and those of a smooth function
     vanish (Hamming 1973, ch. 6; Moré and Wild 2011, eq. 2.6).
 
     >>> 1e-17 < estimate_noise(lambda t: 1 + t * t, 2.0**-52) < 1e-14
@@ -62,20 +62,20 @@ def estimate_noise(line: Line, epsilon: float) -> float:
 
     Args:
         line: φ.
-        epsilon: the machine's relative precision, at the scale of the line's argument.
+        epsilon: the machine precision, scaled to the argument of φ.
     """
     spacing = 64 * epsilon
     values = np.array([line(k * spacing) for k in range(-4, 5)])
     fourth = np.diff(values, n=4)
-    found = float(np.sqrt(np.mean(fourth**2) / 70))  # 8!/(4!)² = 70
-    return max(found, epsilon * float(np.abs(values).max()))
+    noise = float(np.sqrt(np.mean(fourth**2) / 70))  # 8!/(4!)² = 70
+    return max(noise, epsilon * float(np.abs(values).max()))  # at least one rounding of the value itself
 
 
 def find_kink(line: Line, h: float, error: float) -> tuple[float, float] | None:
-    """Where between −h and h the slope of φ jumps, and by how much; None where it does not.
+    """The position of a kink of φ between −h and h, and the jump of the slope there; None if φ is smooth.
 
-    The interval is cut into parts and the neighbourhood of the largest change of slope is cut again: a smooth function's change
-    shrinks with the interval, a kink's stays.
+    The interval is divided, and the neighbourhood of the largest change of slope is divided again. For a smooth function this
+    change shrinks with the interval, at a kink it stays.
 
     >>> at, jump = find_kink(lambda t: abs(t - 0.3), 1.0, 1e-16)
     >>> round(at, 2), round(jump, 2)
@@ -90,7 +90,7 @@ def find_kink(line: Line, h: float, error: float) -> tuple[float, float] | None:
     """
     low, high = -h, h
     first: float | None = None
-    found: tuple[float, float] | None = None
+    candidate: tuple[float, float] | None = None
     for _ in range(6):
         points = np.linspace(low, high, _CELLS + 1)
         cell = float(points[1] - points[0])
@@ -98,26 +98,26 @@ def find_kink(line: Line, h: float, error: float) -> tuple[float, float] | None:
             break
         slopes = np.diff([line(float(point)) for point in points]) / cell
         changes = np.abs(np.diff(slopes))
-        # a kink within a cell shares its jump between two neighbouring changes
+        # a kink inside a cell splits its jump between the changes on either side
         pairs = changes[:-1] + changes[1:]
         place = int(pairs.argmax())
         jump = float(pairs[place])
         if jump <= 2 * _SAFETY * error / cell:
-            break  # rounding hides what is left
+            break  # any change left is rounding
         first = jump if first is None else first
         if jump < 0.3 * first:
             return None
-        found = (float(points[place] + points[place + 3]) / 2, jump)
+        candidate = (float(points[place] + points[place + 3]) / 2, jump)
         low, high = float(points[place]), float(points[place + 3])
-    # one look tells a change of slope and no more: it takes a second, finer one to tell a jump
+    # a single round finds any change of slope; only a second one, closer up, tells a jump from curvature
     narrowed = high - low < 2 * h * (3 / _CELLS) ** 1.5
-    return found if narrowed else None
+    return candidate if narrowed else None
 
 
 def check_slope(
     line: Line, slope: float, *, step: float | None, unit: float, scale: float, tolerance: float, epsilon: float
 ) -> SlopeCheck:
-    """Whether `slope` is φ′(0), and if the central difference at the step disagrees, why.
+    """Check whether `slope` is φ′(0); if the central difference at the step disagrees, find out why.
 
     >>> about = dict(unit=1.0, scale=1.0, tolerance=1e-6, epsilon=2.0**-52)
     >>> [check_slope(np.tanh, slope, step=None, **about).verdict for slope in (1.0, 1.1)]
@@ -128,21 +128,22 @@ def check_slope(
     'kink'
 
     Args:
-        line: φ, the function along a line through the point in question.
-        slope: g, the derivative φ′(0) that is claimed.
-        step: h of the central difference; by default the one that balances rounding and curvature, unit · ∛ε.
+        line: φ, the function along a line through the point of interest.
+        slope: g, the derivative φ′(0) to check.
+        step: h of the central difference; by default unit · ∛ε, which balances rounding and curvature.
         unit: the size of the parameter along the line, at least 1.
-        scale: the size of derivatives that matter; a much smaller one is not held to its own last digits.
-        tolerance: the relative error that is allowed.
-        epsilon: the machine's relative precision.
+        scale: the size of the derivatives that matter; of much smaller ones the last digits are not checked.
+        tolerance: the relative error allowed.
+        epsilon: the machine precision.
     """
+    # rounding ε/h and curvature h² are equal at h = ∛ε
     balanced = unit * epsilon ** (1 / 3)
     h = balanced if step is None else step
     numeric = central_difference(line, h)
-    finest = _SAFETY * epsilon * abs(line(0.0)) / balanced  # nothing below is told at any step
+    resolution = _SAFETY * epsilon * abs(line(0.0)) / balanced  # no step resolves smaller derivatives
 
     def size(difference: float) -> float:
-        return float(max(abs(difference), abs(slope), 1e-3 * scale, finest / tolerance, np.finfo(float).tiny))
+        return float(max(abs(difference), abs(slope), 1e-3 * scale, resolution / tolerance, np.finfo(float).tiny))
 
     error = abs(numeric - slope) / size(numeric)
     if error <= tolerance:
@@ -150,20 +151,21 @@ def check_slope(
     if not np.isfinite(slope) or not np.isfinite(numeric):
         return SlopeCheck("bug", numeric, float("inf"), h)
 
-    off = estimate_noise(line, epsilon * unit)
-    corner = find_kink(line, h, off)
-    # a kink close by leaves only small steps to judge by, and those are rough
+    # the requested step disagrees: try others, and trust those whose rounding error is small enough
+    noise = estimate_noise(line, epsilon * unit)
+    corner = find_kink(line, h, noise)
+    # next to a kink only small steps are usable, and these are less precise
     roughest = 0.01 if corner is not None else 10 * tolerance
     steps = [balanced * 4.0**k for k in range(5, -9, -1)]
-    trusted = []  # (step, difference, how far it may be off by rounding)
-    for each in steps:
-        rounding = _SAFETY * off / each
-        difference = central_difference(line, each)
+    trusted = []  # (step, difference, bound of its rounding error)
+    for candidate in steps:
+        rounding = _SAFETY * noise / candidate
+        difference = central_difference(line, candidate)
         if rounding <= roughest * max(abs(difference), abs(slope), 1e-3 * scale):
-            trusted.append((each, difference, rounding))
+            trusted.append((candidate, difference, rounding))
     agreeing = [(s, d) for s, d, rounding in trusted if abs(d - slope) <= tolerance * size(d) + rounding]
-    if agreeing:
-        at, difference = min(agreeing, key=lambda found: abs(np.log(found[0] / balanced)))
+    if agreeing:  # the derivative is right, so the requested step was not
+        at, difference = min(agreeing, key=lambda pair: abs(np.log(pair[0] / balanced)))
         if corner is not None:
             return SlopeCheck("kink", difference, error, at, corner[0])
         if step is None:
@@ -171,10 +173,10 @@ def check_slope(
         return SlopeCheck("rounding" if at > h else "curvature", difference, error, at)
     if not trusted:
         return SlopeCheck("rounding", numeric, error, h)
-    at, difference, rounding = min(trusted, key=lambda found: _unsteadiness(found, trusted))
-    near = find_kink(line, at, off)
+    at, difference, rounding = min(trusted, key=lambda candidate: _uncertainty(candidate, trusted))
+    near = find_kink(line, at, noise)
     if near is not None:
-        # the kink is nearer than any step can tell: every slope between the left and the right one is a derivative by convention
+        # a kink nearer than any usable step: by convention every slope between left and right is a derivative there
         left, right = (line(0.0) - line(-at)) / at, (line(at) - line(0.0)) / at
         slack = 2 * tolerance * size(difference) + 2 * rounding
         if min(left, right) - slack <= slope <= max(left, right) + slack and abs(near[0]) < at / 2:
@@ -182,8 +184,8 @@ def check_slope(
     return SlopeCheck("bug", difference, abs(difference - slope) / size(difference), at)
 
 
-def _unsteadiness(found: tuple[float, float, float], trusted: list[tuple[float, float, float]]) -> float:
-    """How far a difference is from its neighbour at the next finer step, and from certainty: smallest at the best step."""
-    step, difference, rounding = found
+def _uncertainty(candidate: tuple[float, float, float], trusted: list[tuple[float, float, float]]) -> float:
+    """The rounding error of a difference plus its change at the next finer step, smallest for the best step."""
+    step, difference, rounding = candidate
     finer = [d for s, d, _ in trusted if s < step]
     return rounding + (abs(difference - finer[0]) if finer else abs(difference))
