@@ -33,7 +33,7 @@ def with_numpy(x: np.ndarray, y: np.ndarray, batch: int) -> Callable[[], object]
     from pellucid.worked.network.training import train
 
     network = Network((x.shape[1], HIDDEN, CLASSES), "relu", dtype=np.float32)
-    return lambda: train(network, x, y, epochs=1, batch_size=batch, rate=RATE, measured=False)
+    return lambda: train(network, x, y, epochs=1, batch_size=batch, rate=RATE, measure=False)
 
 
 def with_torch(x: np.ndarray, y: np.ndarray, batch: int, fused: bool) -> Callable[[], object]:

@@ -36,6 +36,17 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
+# the rooms of `worked`, in the order of its flow; rooms of one level do not know each other
+WORKED: tuple[tuple[str, ...], ...] = (
+    ("expressions",),
+    ("notation", "showing"),
+    ("worksheet", "derivation", "iteration", "layers", "network"),
+    ("answers",),
+    ("forms",),
+    ("builders",),
+)
+BESIDE = {"derivation", "iteration", "layers", "network"}  # on the side: no other room of `worked` imports them
+
 
 def room(module: str) -> str:
     """The part of the tree that a module of ours belongs to: `pellucid.data.draws` to `data`."""
@@ -164,6 +175,21 @@ def test_what_is_worked_by_hand_stands_alone() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             outside = {name.split(".")[0] for name in names} - {"pellucid", "__future__"} - sys.stdlib_module_names
             assert outside <= {"numpy", "sympy", "matplotlib"}, f"{file}: imports {outside}"
+
+
+def test_worked_reads_as_its_flow() -> None:
+    level = {name: number for number, names in enumerate(WORKED) for name in names}
+    files = [file for file in FILES if file.parts[0] == "worked" and len(file.parts) > 2]
+    assert {file.parts[1] for file in files} == set(level)
+    for file in files:
+        own = file.parts[1]
+        for module, line in imports(file):
+            other = [*module.split("."), "", ""][2]
+            if room(module) != "worked" or other == own:
+                continue
+            assert other in level, f"{file}:{line}: imports {module}, the face of worked"
+            assert level[other] < level[own], f"{file}:{line}: {own} imports {module}, against the flow"
+            assert other not in BESIDE, f"{file}:{line}: {own} imports {module}, which is on the side"
 
 
 def test_nothing_imports_in_a_circle() -> None:

@@ -49,7 +49,7 @@ def test_problems_can_be_done_by_hand(word: str) -> None:
         inner = [float(evaluate(n.args[0], solution.values)) for n in nodes if n.function == "relu"]
         assert 2 * sum(z > 0 for z in inner) > len(inner) or not inner
         assert all(abs(z) >= 0.04 for z in inner)
-        slopes = solution.graph.back("L")
+        slopes = solution.graph.backward("L")
         assert any(slopes[name] for name in sheet.equations if sheet.equations[name].given and name in slopes)
         for node in nodes:
             if node.function in ("sigmoid", "tanh", "exp"):

@@ -277,7 +277,7 @@ def table(
         format: format of the table.
         out: the file to write; by default the terminal.
     """
-    from pellucid.bridging.bridging import layer_table
+    from pellucid.bridging.tables import layer_table
 
     written = layer_table(what, size or None, outputs, batch).write(format)
     if out is None:

@@ -27,8 +27,8 @@ from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Partial, Value, names
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Words
-from pellucid.worked.worksheet.answering import Answering
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.answering import AnswerWriter
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["check_answers"]
@@ -48,7 +48,7 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     Raises:
         UsageError: a worksheet that has no solution, a text that is far too long.
     """
-    solved = sheet.solve(digits=digits).solved
+    solved = sheet.solve(digits=digits).numbers
     entries, bad = read_answers(text, sheet)
     with precision(solved.working_digits):
         truths, worse = _truths(solved, entries)
@@ -62,7 +62,7 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     return Report(tuple(sorted(checked, key=lambda each: each.entry.at)), tuple(lines), missing, digits)
 
 
-def _truths(solved: Solved, entries: Sequence[Entry]) -> tuple[dict[Target, Value], list[BadLine]]:
+def _truths(solved: CheckedNumbers, entries: Sequence[Entry]) -> tuple[dict[Target, Value], list[BadLine]]:
     """The right numbers, each checked as those of a solution are; and what has none."""
     found: dict[Target, Value] = {}
     bad: list[BadLine] = []
@@ -78,7 +78,7 @@ def _truths(solved: Solved, entries: Sequence[Entry]) -> tuple[dict[Target, Valu
         try:
             if target.update:
                 if target.update not in updates:
-                    updates[target.update] = dict(Answering(solved).update(target.update).results)
+                    updates[target.update] = dict(AnswerWriter(solved).update(target.update).results)
                 found[target] = updates[target.update][target.symbol]
             elif target.of:
                 found[target] = solved.derivative(target.of, target.name)
@@ -94,7 +94,7 @@ def _truths(solved: Solved, entries: Sequence[Entry]) -> tuple[dict[Target, Valu
 class _Checking:
     """One pass over the answers, each after those that it depends on."""
 
-    def __init__(self, solved: Solved, truths: Mapping[Target, Value]) -> None:
+    def __init__(self, solved: CheckedNumbers, truths: Mapping[Target, Value]) -> None:
         self.solved, self.graph, self.truths = solved, solved.graph, truths
         self.work = Work(0)
         self.left = ALL
@@ -138,11 +138,11 @@ class _Checking:
         found: dict[int, set[int]] = {}
         for n, entry in enumerate(entries):
             target = entry.target
-            below = self.graph.below(target.of or target.name)
+            below = self.graph.dependencies(target.of or target.name)
             own = {values[name] for name in values.keys() & below} - {n}
             by = target.update.names if target.update else (target.name,) if target.of else ()
             for name in by:
-                route = {*self.graph.between(name, target.of)}
+                route = {*self.graph.route(name, target.of)}
                 own |= {
                     m for (of, other), m in slopes.items() if m != n and of in route and other in route and of != other
                 }

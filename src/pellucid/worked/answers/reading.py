@@ -23,12 +23,13 @@ from typing import Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, Value, names, replace
-from pellucid.worked.expressions.position import place
-from pellucid.worked.notation.arrays import Array, Scope, elaborate
+from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.arrays import Array
+from pellucid.worked.notation.expansion import Scope, expand
 from pellucid.worked.notation.notation import parse
+from pellucid.worked.notation.parser import Parser
 from pellucid.worked.notation.questions import Question
-from pellucid.worked.notation.reading import Reader
-from pellucid.worked.notation.statements import Ask
+from pellucid.worked.notation.statements import QuestionStatement
 from pellucid.worked.notation.tokens import Token, tokenize
 from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -170,9 +171,9 @@ def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine
             for entry in found:
                 if entry.target.key in seen:
                     first = seen[entry.target.key]
-                    raise UsageError(f"{place(entry.at)}{entry.target.key}: is answered in line {first}; keep one.")
+                    raise UsageError(f"{position(entry.at)}{entry.target.key}: is answered in line {first}; keep one.")
             if len(entries) + len(found) > ANSWERS:
-                raise UsageError(f"{place((line, 1))}at most {ANSWERS:,} answers are checked at once; split them.")
+                raise UsageError(f"{position((line, 1))}at most {ANSWERS:,} answers are checked at once; split them.")
         except UsageError as fault:
             bad.append(BadLine(line, " ".join(statement.split()), str(fault)))
             continue
@@ -215,7 +216,9 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
                 break
         else:
             start = len(statement) - len(statement.lstrip()) + 1
-            raise UsageError(f"{place((1, start))}an answer is written name = value, as in L = 0.5; add the = and it.")
+            raise UsageError(
+                f"{position((1, start))}an answer is written name = value, as in L = 0.5; add the = and it."
+            )
         questions = _questions(statement[: sign.at[1] - 1], sheet)
         right = " " * sign.at[1] + statement[sign.at[1] :]
         values = _right(right, sheet)
@@ -225,7 +228,7 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
     at = (line, len(statement) - len(statement.lstrip()) + 1)
     if len(values) != len(targets):
         wanted = "1 number is" if len(targets) == 1 else f"{len(targets)} numbers are"
-        raise UsageError(f"{place(at)}{len(values)} are given where {wanted} asked for; give one for each.")
+        raise UsageError(f"{position(at)}{len(values)} are given where {wanted} asked for; give one for each.")
     shown = right.strip() if len(targets) == 1 else ""
     return [
         Entry(at, target, shown or text, number, formula, digits)
@@ -243,7 +246,7 @@ def _questions(left: str, sheet: Worksheet) -> Sequence[Question]:
         text, back = (" " * (begin - 1) + "?" + body, 0) if begin else ("?" + body, 1)
         asked = parse(text)
         for each in asked:
-            assert isinstance(each, Ask)
+            assert isinstance(each, QuestionStatement)
             for name in (*each.names, *([each.of] if each.of else [])):
                 _known(name, sheet)
         sheet._questions = []
@@ -264,15 +267,15 @@ def _unknown(name: str, at: At | None, sheet: Worksheet) -> UsageError:
     sentence = str(UnknownNameError("name", name, sheet.equations))
     if len(sheet.equations) > 16:
         sentence = sentence.partition(" Known:")[0]
-    return UsageError(place(at) + sentence)
+    return UsageError(position(at) + sentence)
 
 
 def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, int]]:
     """What stands after the =: numbers or formulas, the components of a list one by one."""
     if re.search(r"\d,\d", text) and "[" not in text and "(" not in text:
         column = text.index(",") + 1
-        raise UsageError(f"{place((1, column))}',': decimals are written with a point, as in 0.5; mend the number.")
-    reader = Reader(text)
+        raise UsageError(f"{position((1, column))}',': decimals are written with a point, as in 0.5; mend the number.")
+    reader = Parser(text)
     reader.tokens = _partials(reader.tokens, sheet)
     found: list[tuple[str, Number | None, Expr, int]] = []
     while True:
@@ -281,7 +284,7 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         used = reader.tokens[start : reader.here]
         digits = _rounded(used)
         scope = Scope(lambda name, at: each if isinstance(each := sheet[name], Array) else None)
-        written = elaborate(node, scope, {})
+        written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:
             for name, symbol in names(item).items():

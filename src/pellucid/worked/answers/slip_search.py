@@ -15,7 +15,7 @@ from pellucid.worked.answers.slips import SLIPS, Slip
 from pellucid.worked.answers.slips_values import Facts, Writing
 from pellucid.worked.answers.sloping import Rule, Sloping
 from pellucid.worked.answers.world import Exhausted, Local, World
-from pellucid.worked.expressions.evaluation import put_in
+from pellucid.worked.expressions.evaluation import substitute
 from pellucid.worked.expressions.expression import Const, Expr, Name, Partial, Value, replace, walk
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.showing.numerals import numeral
@@ -42,7 +42,7 @@ def likely(worlds: Sequence[World], target: Target, given: Number, known: Contai
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> from pellucid.worked.answers.reading import literal
-    >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().solved
+    >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().numbers
     >>> [each.slip.name for each in likely([World(solved)], Target("z"), literal("6"))]
     ['bias left out']
     >>> likely([World(solved)], Target("W", "L"), literal("19.5"))[0].slip.name
@@ -113,7 +113,7 @@ def _made(world: World, target: Target, here: Value, given: Number, known: Conta
     others: dict[Expr, Value] = {}
     if not target.update:
         if target.of:
-            others = {Partial(target.of, name): value for name, value in world.graph.back(target.of).items()}
+            others = {Partial(target.of, name): value for name, value in world.graph.backward(target.of).items()}
         worked = {name: value for name, value in world.solved.values.items() if not equations[name].given}
         others |= {Name(name): value for name, value in worked.items()}
     for slip in SLIPS:
@@ -123,7 +123,7 @@ def _made(world: World, target: Target, here: Value, given: Number, known: Conta
 
 def _sites(world: World, of: str) -> list[str]:
     """The equations that lead to a quantity and are not answered themselves, the nearest first."""
-    below = world.graph.below(of)
+    below = world.graph.dependencies(of)
     names = [name for name in world.solved.order if name in below and not world.solved.equations[name].given]
     return [name for name in reversed(names) if name not in world.held]
 
@@ -177,7 +177,7 @@ def _local(name: str, root: Expr, by: str, rule: Rule | None = None) -> Local:
 
 def _slopes(slip: Slip, world: World, target: Target) -> Iterator[Found]:
     """A rule of differentiation put to use wrongly, at one node, or at every node of the way."""
-    route = [name for name in reversed(world.graph.between(target.name, target.of)) if name != target.name]
+    route = [name for name in reversed(world.graph.route(target.name, target.of)) if name != target.name]
     rule: Rule = slip.function
     everywhere: dict[tuple[str, str], Local] = {}
     for away, name in enumerate(route):
@@ -226,6 +226,6 @@ def _shown(found: Found, target: Target) -> Words:
     right = world.rights[name]
     value = numbers[name]
     sign = " = " if numeral(value).exact or not isinstance(value, Decimal) else " ≈ "
-    put = put_in(right, numbers)
+    put = substitute(right, numbers)
     middle: Words = (" = ", put) if put != right and put != Const(value) else ()
     return (": ", Name(name), " = ", right, *middle, sign, Const(value))

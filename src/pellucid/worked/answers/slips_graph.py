@@ -25,7 +25,7 @@ Made: TypeAlias = tuple[Words, World, int]
 def path_left_out(world: World, target: Target) -> Iterator[Made]:
     """A sum over paths without one of them: a shared weight counted at one time step only."""
     graph = world.graph
-    route = graph.between(target.name, target.of)
+    route = graph.route(target.name, target.of)
     there = set(route)
     for away, name in enumerate(route[:-1]):
         above = [each for each in graph.used_by[name] if each in there]
@@ -44,7 +44,7 @@ def path_left_out(world: World, target: Target) -> Iterator[Made]:
 def link_left_out(world: World, target: Target) -> Iterator[Made]:
     """The chain rule without one of its factors."""
     graph = world.graph
-    route = graph.between(target.name, target.of)
+    route = graph.route(target.name, target.of)
     there = set(route)
     away = 0
     for above in reversed(route):

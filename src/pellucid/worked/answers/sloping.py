@@ -117,8 +117,8 @@ class Sloping:
                 return evaluate(differentiate(there, mark, numbers), numbers)
             case Call(function=function, args=args):
                 rule = FUNCTIONS[function]
-                if rule.slopes is not None:
-                    found = rule.slopes(args, place, branch_of(node, self.numbers)[0])
+                if rule.branch_slope is not None:
+                    found = rule.branch_slope(args, place, branch_of(node, self.numbers)[0])
                 else:
                     assert rule.slope is not None, function
                     found = rule.slope(args, place, node)

@@ -18,7 +18,7 @@ from pellucid.worked.expressions.arithmetic import over, plus, power, root, time
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Value
 from pellucid.worked.notation.questions import Question
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 
 __all__ = ["TWISTS", "Exhausted", "Local", "Work", "World"]
 
@@ -54,7 +54,7 @@ class World:
     """Values, derivatives and updates of a worksheet with changes.
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
-    >>> world = World(Worksheet("W = 2; h = 3*W; L = h^2; ? L").solve().solved)
+    >>> world = World(Worksheet("W = 2; h = 3*W; L = h^2; ? L").solve().numbers)
     >>> print(world.answer(Target("L")), world.changed(held={"h": Fraction(5)}).answer(Target("W", "L")))
     36 30
 
@@ -72,7 +72,7 @@ class World:
 
     def __init__(
         self,
-        solved: Solved,
+        solved: CheckedNumbers,
         rights: Mapping[str, Expr] | None = None,
         held: Mapping[str, Value] | None = None,
         edges: Mapping[Edge, Local] | None = None,
@@ -137,7 +137,7 @@ class World:
         """What the changes reach; a rounding reaches all that is worked out."""
         if self.rounding:
             return {name for name in self.solved.order if self.graph.uses[name] or name in self.held}
-        return set().union(*(self.graph.above(name) for name in (*self.rights, *self.held)), set())
+        return set().union(*(self.graph.dependents(name) for name in (*self.rights, *self.held)), set())
 
     def values(self, of: str) -> Mapping[str, Value]:
         """The numbers of all that a quantity depends on, and of what the changes do not reach."""
@@ -146,7 +146,7 @@ class World:
         if of not in self._values:
             found = dict(self.solved.values)
             # softmax's other components stand in its derivative
-            wanted = self.dirty & self.graph.below(of)
+            wanted = self.dirty & self.graph.dependencies(of)
             for name in sorted(wanted, key=self.graph.position.__getitem__):
                 if name in self.held:
                     found[name] = self.held[name]
@@ -173,7 +173,7 @@ class World:
             self.work.spend()
             return self.edges[above, name](self.values(of))
         if above not in self.rights and self.dirty.isdisjoint((above, *self.graph.uses[above])):
-            return self.graph.local(above, name)[1]
+            return self.graph.local_derivative(above, name)[1]
         self.work.spend(2)
         return self.sloping(of, above).slope(self.right(above), name)
 
@@ -181,7 +181,7 @@ class World:
         """The chain rule backwards; numbers of `slopes` are taken on the way, not at the end."""
         if of == by:
             return Fraction(1)
-        route = self.graph.between(by, of)
+        route = self.graph.route(by, of)
         found: dict[str, Value] = {of: Fraction(1)}
         for name in reversed(route[:-1]):
             if name != by and (of, name) in self.slopes:
@@ -191,7 +191,11 @@ class World:
             for above in self.graph.used_by[name]:
                 if above in found:
                     # ∂c/∂q that was answered is taken where it is the edge itself, no sum over paths
-                    own = self.slopes.get((above, name)) if above != of and self.graph.count(name, above) == 1 else None
+                    own = (
+                        self.slopes.get((above, name))
+                        if above != of and self.graph.path_count(name, above) == 1
+                        else None
+                    )
                     edge = self.local(of, above, name) if own is None else own
                     total = plus(total, times(found[above], self.rounding(edge) if self.rounding else edge))
             found[name] = self.rounding(total) if self.rounding and name != by else total
@@ -240,7 +244,7 @@ class World:
     def _slope(self, of: str, name: str, start: Mapping[str, Value], there: Mapping[str, Value]) -> Value:
         if all(there[each] == start[each] for each in there):
             return self.answer(Target(name, of))
-        self.work.spend(len(self.graph.below(of)))
+        self.work.spend(len(self.graph.dependencies(of)))
         elsewhere = World(self.solved, self.rights, {**self.held, **there}, self.edges, work=self.work)
         for each in [each for each in elsewhere.held if self.graph.uses[each]]:
             del elsewhere.held[each]  # what was worked out once follows from the new numbers

@@ -16,9 +16,9 @@ import numpy as np
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Const, Expr, as_expr
 from pellucid.worked.forms.presenting import Format, present, read_tensor, read_vector
-from pellucid.worked.showing.grids import Matrix, Product
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed, weighted
-from pellucid.worked.worksheet.windows import pair, size_text, unfold
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, ask_values, define, dot, summed
+from pellucid.worked.worksheet.windows import per_axis, size_formula, unfold
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["command", "convolution", "convolved", "im2col", "upstream"]
@@ -61,10 +61,10 @@ def convolution(
     sheet, x, w, windows = _windows(image, kernel, stride, padding, dilation)
     b = _bias(sheet, bias, w)
     z = convolved(sheet, "z", windows, w, b, as_matrix=as_matrix, plain=x.ndim == w.ndim)
-    ask_all(sheet, z)
+    ask_values(sheet, z)
     if upstream(sheet, z, delta, target):
         for names in (w, *([] if b is None else [b]), x):
-            ask_slopes(sheet, "L", names)
+            ask_gradient(sheet, "L", names)
     return sheet
 
 
@@ -76,7 +76,7 @@ def im2col(
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
-) -> Product:
+) -> MatrixEquation:
     """A convolution as a product of matrices: a row of X is a window, 0 where it reaches into the padding.
 
     >>> from pellucid.worked.showing.grids import show_grid
@@ -120,9 +120,9 @@ def im2col(
         for part in symbols
     ]
     size = x.ndim if plain else x.ndim - 1
-    sizes = size_text(x.shape[-size:], w.shape[-size:], *_options(size, stride, padding, dilation))
+    sizes = size_formula(x.shape[-size:], w.shape[-size:], *_options(size, stride, padding, dilation))
     title = f"as a product of matrices: one window a row, 0 where it reaches into the padding; {sizes}"
-    return Product(title, (tuple(symbols), tuple(numbers)))
+    return MatrixEquation(title, (tuple(symbols), tuple(numbers)))
 
 
 def convolved(
@@ -161,15 +161,15 @@ def convolved(
         window = windows[tuple(where)].reshape(-1)
         total: Expr
         if as_matrix:
-            total = weighted([ZERO if each is None else each for each in window], list(kernels[channel]))
+            total = dot([ZERO if each is None else each for each in window], list(kernels[channel]))
         else:
             kept = [(k, each) for k, each in zip(kernels[channel], window, strict=True) if each is not None]
-            total = weighted([k for k, _ in kept], [each for _, each in kept])
+            total = dot([k for k, _ in kept], [each for _, each in kept])
         if b is not None:
             bias: Any = b[channel]
             total = bias if total == ZERO else total + bias
         found[(channel, *where)] = total
-    return place(sheet, name, found[0] if plain else found)
+    return define(sheet, name, found[0] if plain else found)
 
 
 def upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Numbers | None) -> bool:
@@ -192,9 +192,9 @@ def upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Numbers
         name = "delta" if target is None else "target"
         raise UsageError(f"{name}.shape={given.shape}: the output's is {z.shape}; give as many numbers.")
     if target is None:
-        sheet["L"] = weighted(list(place(sheet, "delta", given).flat), list(z.flat))
+        sheet["L"] = dot(list(define(sheet, "delta", given).flat), list(z.flat))
     else:
-        sheet["L"] = summed([(a - t) ** 2 for a, t in zip(z.flat, place(sheet, "t", given).flat, strict=True)])
+        sheet["L"] = summed([(a - t) ** 2 for a, t in zip(z.flat, define(sheet, "t", given).flat, strict=True)])
     sheet.ask("L")
     return True
 
@@ -220,7 +220,7 @@ def _windows(
         )
     size = given.ndim if plain else given.ndim - 1
     sheet = Worksheet()
-    x, w = place(sheet, "x", given), place(sheet, "w", weights)
+    x, w = define(sheet, "x", given), define(sheet, "w", weights)
     options = _options(size, stride, padding, dilation)
     return sheet, x, w, unfold(x[None] if plain else x, weights.shape[-size:], *options)
 
@@ -228,7 +228,11 @@ def _windows(
 def _options(
     size: int, stride: int | Sequence[int], padding: int | Sequence[int], dilation: int | Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    return pair(stride, size, "stride", 1), pair(padding, size, "padding", 0), pair(dilation, size, "dilation", 1)
+    return (
+        per_axis(stride, size, "stride", 1),
+        per_axis(padding, size, "padding", 0),
+        per_axis(dilation, size, "dilation", 1),
+    )
 
 
 def _bias(sheet: Worksheet, bias: Numbers | None, w: Tensor) -> Tensor | None:
@@ -241,7 +245,7 @@ def _bias(sheet: Worksheet, bias: Numbers | None, w: Tensor) -> Tensor | None:
     if w.ndim < 3:
         sheet["b"] = given.flat[0]
         return np.array([sheet["b"]], dtype=object)
-    return place(sheet, "b", given.reshape(-1))
+    return define(sheet, "b", given.reshape(-1))
 
 
 def _matrix(names: Tensor) -> Matrix:

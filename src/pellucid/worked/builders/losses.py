@@ -11,7 +11,7 @@ import numpy as np
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Expr, Name, as_expr
 from pellucid.worked.notation.operations import absolute, exp, log, piecewise, sigmoid
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed, weighted
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, ask_values, define, dot, summed
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["gan", "localization", "psnr", "vae"]
@@ -56,7 +56,7 @@ def localization(
     if not all(each in (as_expr(0), as_expr(1)) for each in o):
         raise UsageError("objectness: must be 1 where there is an object and 0 where not; give these.")
     sheet = Worksheet()
-    there, S, B, P = (place(sheet, name, each) for name, each in (("o", o), ("s", s), ("b", b), ("bhat", bhat)))
+    there, S, B, P = (define(sheet, name, each) for name, each in (("o", o), ("s", s), ("b", b), ("bhat", bhat)))
     sheet["lambda"] = as_expr(weight)
     parts = []
     for n in range(len(o)):
@@ -73,8 +73,8 @@ def localization(
         "o is 1 where there is an object: with o = 0 the box term is multiplied by 0, and no gradient reaches b̂."
     )
     sheet.ask("L")
-    ask_slopes(sheet, "L", S)
-    ask_slopes(sheet, "L", P)
+    ask_gradient(sheet, "L", S)
+    ask_gradient(sheet, "L", P)
     return sheet
 
 
@@ -124,24 +124,24 @@ def vae(
     if sigma is not None and not all(float(each.value) > 0 for each in given["sigma"]):
         raise UsageError("sigma: is a standard deviation; give numbers above 0.")
     sheet = Worksheet()
-    placed = {name: place(sheet, name, numbers) for name, numbers in given.items()}
+    placed = {name: define(sheet, name, numbers) for name, numbers in given.items()}
     if sigma is None:
         sheet.remark("s is ln σ², so that σ = e^(s/2) is positive whatever the network puts out.")
         widths: Tensor = np.array([exp(each / 2) for each in placed["s"]], dtype=object)
-        placed["sigma"] = place(sheet, "sigma", widths)
+        placed["sigma"] = define(sheet, "sigma", widths)
     m, d, e = placed["mu"], placed["sigma"], placed["epsilon"]
-    z = place(sheet, "z", m + d * e)
+    z = define(sheet, "z", m + d * e)
     terms = [(m[n] ** 2 + d[n] ** 2 - log(d[n] ** 2) - 1) / 2 for n in range(size)]
-    sheet["D_KL"] = summed(list(place(sheet, "D", np.array(terms, dtype=object))))
-    ask_all(sheet, z)
+    sheet["D_KL"] = summed(list(define(sheet, "D", np.array(terms, dtype=object))))
+    ask_values(sheet, z)
     sheet.ask("D_KL")
-    ask_slopes(sheet, "D_KL", m)
-    ask_slopes(sheet, "D_KL", placed["s" if sigma is None else "sigma"])
+    ask_gradient(sheet, "D_KL", m)
+    ask_gradient(sheet, "D_KL", placed["s" if sigma is None else "sigma"])
     if delta is not None:
         sheet["beta"] = as_expr(beta)
-        sheet["L"] = weighted(list(placed["delta"]), list(z)) + sheet["beta"] * sheet["D_KL"]
-        ask_slopes(sheet, "L", m)
-        ask_slopes(sheet, "L", placed["s" if sigma is None else "sigma"])
+        sheet["L"] = dot(list(placed["delta"]), list(z)) + sheet["beta"] * sheet["D_KL"]
+        ask_gradient(sheet, "L", m)
+        ask_gradient(sheet, "L", placed["s" if sigma is None else "sigma"])
     return sheet
 
 
@@ -177,9 +177,9 @@ def gan(
     for name, numbers in given.items():
         if probabilities and not all(0 < each.value < 1 for each in numbers):
             raise UsageError(f"{name}: are probabilities; give numbers between 0 and 1, or leave --probabilities out.")
-        inner[name] = place(sheet, f"D_{name}" if probabilities else f"s_{name}", numbers)
+        inner[name] = define(sheet, f"D_{name}" if probabilities else f"s_{name}", numbers)
         made: Tensor = np.array([sigmoid(each) for each in inner[name]], dtype=object)
-        D[name] = inner[name] if probabilities else place(sheet, f"D_{name}", made)
+        D[name] = inner[name] if probabilities else define(sheet, f"D_{name}", made)
     sheet["L_real"] = _mean([-log(each) for each in D["real"]])
     sheet["L_fake"] = _mean([-log(1 - each) for each in D["fake"]])
     sheet["L_D"] = sheet["L_real"] + sheet["L_fake"]
@@ -194,8 +194,8 @@ def gan(
     )
     sheet.ask("L_D", "L_G")
     for name in ("real", "fake"):
-        ask_slopes(sheet, "L_D", inner[name])
-    ask_slopes(sheet, "L_G", inner["fake"])
+        ask_gradient(sheet, "L_D", inner[name])
+    ask_gradient(sheet, "L_G", inner["fake"])
     return sheet
 
 
@@ -222,14 +222,14 @@ def psnr(image: Numbers, reference: Numbers, *, peak: float | Fraction = 255, gr
     if not float(peak) > 0:
         raise UsageError(f"peak={peak}: is the largest value that a pixel can have; give a number above 0.")
     sheet = Worksheet()
-    X, Y = place(sheet, "x", x), place(sheet, "y", y)
+    X, Y = define(sheet, "x", x), define(sheet, "y", y)
     sheet["M"] = as_expr(peak)
     sheet["MSE"] = _mean([(a - b) ** 2 for a, b in zip(X.flat, Y.flat, strict=True)])
     sheet["PSNR"] = 10 * log(sheet["M"] ** 2 / sheet["MSE"]) / log(as_expr(10))
     sheet.remark("PSNR is in dB; log₁₀ u = ln u/ln 10.")
     sheet.ask("MSE", "PSNR")
     if gradient:
-        ask_slopes(sheet, "PSNR", X)
+        ask_gradient(sheet, "PSNR", X)
     return sheet
 
 

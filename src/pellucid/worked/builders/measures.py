@@ -18,8 +18,8 @@ from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Const, Expr, Index, Name, Sum, as_expr
 from pellucid.worked.forms.presenting import Format, present, read_tensor, read_vector
 from pellucid.worked.notation.operations import maximum, minimum
-from pellucid.worked.showing.grids import Matrix, Product
-from pellucid.worked.worksheet.tensors import Numbers, as_tensor, place
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
+from pellucid.worked.worksheet.tensors import Numbers, as_tensor, define
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["box_measures", "command", "counted_measures", "mask_map", "mask_measures"]
@@ -93,8 +93,8 @@ def mask_measures(truth: Numbers, prediction: Numbers, *, threshold: float | Fra
     """
     t, p = _masks(truth, prediction, _exact(as_expr(threshold)))
     sheet = Worksheet()
-    place(sheet, "t", _expressions(t.reshape(-1)))
-    place(sheet, "p", _expressions(p.reshape(-1)))
+    define(sheet, "t", _expressions(t.reshape(-1)))
+    define(sheet, "p", _expressions(p.reshape(-1)))
     if t.ndim == 2:
         sheet.remark("Pixels are numbered row by row; t is the truth, p the prediction.")
     whole = (Index("t", (Name("i"),)), Index("p", (Name("i"),)))
@@ -132,7 +132,7 @@ def counted_measures(tp: int, fp: int, fn: int, tn: int | None = None) -> Worksh
     return sheet
 
 
-def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction = Fraction(1, 2)) -> Product:
+def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction = Fraction(1, 2)) -> MatrixEquation:
     """Truth, prediction, and how each pixel counts.
 
     >>> from pellucid.worked.showing.grids import show_grid
@@ -151,7 +151,7 @@ def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction
         for pairs in zip(rows[0].tolist(), rows[1].tolist(), strict=True)
     )
     line = (Name("t"), "=", numbers[0], " ", Name("p"), "=", numbers[1], " ", Matrix(counts))
-    return Product("truth, prediction, and how each pixel counts", (line,))
+    return MatrixEquation("truth, prediction, and how each pixel counts", (line,))
 
 
 def _rates(sheet: Worksheet) -> None:

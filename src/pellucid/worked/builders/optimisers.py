@@ -16,7 +16,7 @@ from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Const, Expr, Name, Operand, Partial, Value, as_expr
 from pellucid.worked.forms.presenting import Format, present, read_vector
-from pellucid.worked.notation.questions import RULES, STEPS, Question
+from pellucid.worked.notation.questions import MAX_STEPS, OPTIMISERS, Question
 from pellucid.worked.showing.grids import Table
 from pellucid.worked.showing.lines import Answer, Line
 from pellucid.worked.worksheet.solution import Solution
@@ -55,11 +55,11 @@ def optimizer(
     """
     if not start:
         raise UsageError("start={}: has no parameter; give one a number, as in w = 1.")
-    if not 1 <= steps <= STEPS:
-        raise UsageError(f"steps={steps}: must be from 1 to {STEPS}; choose such a number.")
+    if not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"steps={steps}: must be from 1 to {MAX_STEPS}; choose such a number.")
     for rule in rules:
-        if rule not in RULES:
-            raise UnknownNameError("rule", rule, RULES)
+        if rule not in OPTIMISERS:
+            raise UnknownNameError("rule", rule, OPTIMISERS)
     for name, option in options.items():
         if name not in _OPTIONS:
             raise UnknownNameError("option", name, _OPTIONS)
@@ -70,7 +70,9 @@ def optimizer(
     for name, number in start.items():
         sheet[name] = as_expr(number)
     for rule in rules:
-        own = dict(RULES[rule]) | {name: _exact(each) for name, each in options.items() if name in RULES[rule]}
+        own = dict(OPTIMISERS[rule]) | {
+            name: _exact(each) for name, each in options.items() if name in OPTIMISERS[rule]
+        }
         written = ", ".join(f"{name}={_decimal(each)}" for name, each in own.items())
         sheet.ask(f"{', '.join(start)} after {steps} {rule}({written}) on L")
     return sheet
@@ -143,7 +145,7 @@ def _rule(lines: Sequence[Line]) -> Sequence[Line]:
 
 def _loss_at(solution: Solution, of: str, numbers: Mapping[str, Value]) -> Value:
     """The loss with the parameters at other numbers, checked by NumPy."""
-    solved = solution.solved
+    solved = solution.numbers
     values: dict[str, Value] = {}
     with precision(solved.working_digits):
         for name in solved.order:

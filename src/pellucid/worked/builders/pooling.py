@@ -13,9 +13,9 @@ from pellucid.errors import UsageError
 from pellucid.worked.builders.convolution import upstream
 from pellucid.worked.expressions.expression import Call, Const, Expr, Name, Partial, as_expr
 from pellucid.worked.forms.presenting import Format, present, read_tensor
-from pellucid.worked.showing.grids import Matrix, Product
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed
-from pellucid.worked.worksheet.windows import pair, unfold
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, ask_values, define, summed
+from pellucid.worked.worksheet.windows import per_axis, unfold
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["average_pooling", "command", "gradient_map", "max_pooling", "pooled"]
@@ -101,7 +101,7 @@ def pooled(windows: Tensor, kind: Kind) -> Tensor:
     return found
 
 
-def gradient_map(sheet: Worksheet, name: str = "x") -> Product:
+def gradient_map(sheet: Worksheet, name: str = "x") -> MatrixEquation:
     """Where the gradient of a pooling's loss went: ∂L/∂x beside x, each in the image's place.
 
     >>> from pellucid.worked.showing.grids import show_grid
@@ -132,7 +132,7 @@ def gradient_map(sheet: Worksheet, name: str = "x") -> Product:
     values = rows([Const(solution.value(each)) for each in names])
     back = rows([Const(slopes[each]) for each in names])
     line = (Name(name), "=", values, " ", Partial("L", name), "=", back)
-    return Product("the image, and the gradient in its places: 0 where nothing comes back", (line,))
+    return MatrixEquation("the image, and the gradient in its places: 0 where nothing comes back", (line,))
 
 
 def _pooling(
@@ -147,21 +147,21 @@ def _pooling(
 ) -> Worksheet:
     given = as_tensor(image, "image", 1, 2, 3)
     dimensions = min(given.ndim, 2)
-    f = pair(size, dimensions, "size", 1)
-    s = f if stride is None else pair(stride, dimensions, "stride", 1)
-    p, d = pair(padding, dimensions, "padding", 0), pair(dilation, dimensions, "dilation", 1)
+    f = per_axis(size, dimensions, "size", 1)
+    s = f if stride is None else per_axis(stride, dimensions, "stride", 1)
+    p, d = per_axis(padding, dimensions, "padding", 0), per_axis(dilation, dimensions, "dilation", 1)
     if any(2 * border > window for border, window in zip(p, f, strict=True)):
         raise UsageError(
             f"padding={padding}: is more than half the window {size}; take less, so that none is all border."
         )
     sheet = Worksheet()
-    x = place(sheet, "x", given)
+    x = define(sheet, "x", given)
     windows = unfold(x if x.ndim == 3 else x[None], f, s, p, d)
     found = pooled(windows, kind)
-    z = place(sheet, "z", found if x.ndim == 3 else found[0])
-    ask_all(sheet, z)
+    z = define(sheet, "z", found if x.ndim == 3 else found[0])
+    ask_values(sheet, z)
     if upstream(sheet, z, delta, target):
-        ask_slopes(sheet, "L", x)
+        ask_gradient(sheet, "L", x)
     return sheet
 
 

@@ -54,7 +54,7 @@ def can_be_done_by_hand(solution: Solution) -> bool:
     for name, value in solution.values.items():
         if abs(float(value)) > _LARGEST or (isinstance(value, Fraction) and not _short(value)):
             return False
-        for node in walk(solution.solved.equations[name].right):
+        for node in walk(solution.numbers.equations[name].right):
             if not isinstance(node, Call):
                 continue
             numbers = [float(evaluate(arg, solution.values)) for arg in node.args]
@@ -91,7 +91,7 @@ def without_solution(sheet: Worksheet, solution: Solution, title: str) -> Sheet:
         solution: of the sheet.
         title: a sentence that stands first.
     """
-    equations = solution.solved.equations
+    equations = solution.numbers.equations
     listed: list[str | Name | Const] = []
     for name, equation in equations.items():
         if equation.given:
