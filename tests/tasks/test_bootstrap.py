@@ -61,7 +61,7 @@ def test_tables_give_the_intervals_that_drawing_every_image_gives() -> None:
     np.testing.assert_allclose(bounds(tallies.recall[1:, 1]), bounds(recall), atol=0.015)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 5), st.integers(0, 10_000))
 def test_precision_recall_and_f1_are_scikit_learns(classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
