@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
 import pellucid
+from pellucid.lenses import Network, Splits
 from pellucid.lenses._codes import chosen_layer, of_split
 from pellucid.lenses._index import Index
 from pellucid.lenses.embedding.agreement import kept, trustworthiness
 from pellucid.lenses.embedding.maps import fit, place
-from pellucid.looking.looking import subject_of
+from pellucid.looking import subjects
 from pellucid.run import Run
 
 K, PERPLEXITY, SEED = 10, 30.0, 0
@@ -40,11 +41,12 @@ def clustered(count: int, new: int, wide: int = 64) -> tuple[NDArray[Any], NDArr
 
 
 def of_run(run: Run, count: int, new: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    subject = subject_of(run)
-    assert subject.model is not None and subject.images is not None
-    subject.model.eval()
-    layer = chosen_layer(subject, subject.images[0], None)
-    return of_split(subject, "train", layer, count).codes, of_split(subject, "test", layer, new).codes
+    subject = subjects.of_run(run)
+    network, splits = subject.part(Network), subject.part(Splits)
+    assert network is not None and splits is not None
+    layer = chosen_layer(network, None)
+    train, test = (of_split(network, splits, split, layer, limit) for split, limit in (("train", count), ("test", new)))
+    return train.codes, test.codes
 
 
 def quality(codes: NDArray[Any], places: NDArray[Any], rows: NDArray[np.int64]) -> dict[str, float]:

@@ -26,10 +26,10 @@ from skimage.data import chelsea
 from torch import Tensor, nn
 from torchvision import models
 
-from pellucid.lenses import Subject, guarded
+from pellucid.lenses import Network, guarded
 from pellucid.lenses.occlusion import Occlusion
 from pellucid.lenses.occlusion.incremental import Incremental
-from pellucid.looking.subjects import middle
+from pellucid.looking.images import middle
 
 SIDE, PATCH, STRIDE = 224, 16, 4
 FEWER = 16  # px, the stride at which Captum is tuned and the plain loop is timed
@@ -87,7 +87,7 @@ def measure(name: str, rounds: int, scaled: bool = False) -> None:
     """Time one network and print the results."""
     model = network(name)
     image = middle(torch.from_numpy(chelsea().transpose(2, 0, 1) / np.float32(255)), (SIDE, SIDE))
-    subject = Subject(model=model, images=image[None])
+    shown = Network(model, image[None])
     top = int(model(image[None]).argmax())
     captum = Captum(Probabilities(model))
     maps: dict[str, Tensor] = {}
@@ -114,7 +114,7 @@ def measure(name: str, rounds: int, scaled: bool = False) -> None:
 
         def run() -> float:
             def work() -> None:
-                maps[key] = torch.from_numpy(lens.look(subject)["map"])
+                maps[key] = torch.from_numpy(lens.look(shown)["map"])
 
             with guarded(model), Peak() as peak:
                 seconds = timed(work)
@@ -142,7 +142,7 @@ def measure(name: str, rounds: int, scaled: bool = False) -> None:
         at = list(range(0, SIDE - PATCH + 1, STRIDE))
         engine = Incremental.of(model, image, at, at, PATCH)
     assert engine is not None
-    work = engine.work()
+    work = engine.plan.work()
     over_loop = float(np.median([p / o for p, o in zip(plain, taken["pellucid"], strict=True)]))
     report(
         f"occlusion of {name} at {SIDE}×{SIDE} px, patch {PATCH} px, stride {STRIDE} px: {places:,} places",

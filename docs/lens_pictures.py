@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of the documents on lenses: chelsea (a cat) and coffee through EfficientNet-Lite0, else small runs.
+"""The pictures in the pages on lenses: chelsea (a cat) and coffee through EfficientNet-Lite0, else small runs.
 
 python docs/lens_pictures.py [LENS…]
 """
@@ -23,15 +23,15 @@ from pellucid import _catalog
 
 @dataclass(frozen=True)
 class Look:
-    """What a lens looks at for its picture, the name of a method of `Subjects`, and its options."""
+    """What a lens looks at for its picture (a method of `Subjects`), and its options."""
 
     subject: str
     options: dict[str, Any] = field(default_factory=dict)
     width: int = 1400  # px, at most
-    bars: bool = True  # the few pixels of a colour bar need their colours as much as the many of a photograph do
+    bars: bool = True  # whether the few pixels of colour bars count as much as the many of photographs
 
 
-# A line a lens. One that has none here looks at the digits with its own defaults.
+# One line for each lens. Any other looks at the digits with its defaults.
 LOOKS: dict[str, Look] = {
     "occlusion": Look("network", {"patch": 48, "stride": 8}),
     "attribution": Look("network", {"method": "grad_cam"}),
@@ -48,7 +48,7 @@ LOOKS: dict[str, Look] = {
 
 
 class Subjects:
-    """The network on the two photographs, and runs that are trained here when they are asked for."""
+    """The network on the two photographs, and runs that are trained here when they are needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,7 +93,7 @@ class Subjects:
 
 
 def main() -> None:
-    """Look, and keep a picture of a size that a page can hold."""
+    """Look, and keep a picture of a size that fits a page."""
     with tempfile.TemporaryDirectory() as folder:
         subjects = Subjects(Path(folder))
         for lens in sys.argv[1:] or _catalog.names("lenses"):
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def keep(picture: Path, where: Path, widest: int, bars: bool) -> None:
-    """A copy of at most so many px across, in 256 colours."""
+    """A copy at most so many px wide, in 256 colours."""
     with Image.open(picture) as drawn:
         small = drawn.convert("RGB")
     small.thumbnail((widest, 2 * widest))

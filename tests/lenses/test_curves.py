@@ -13,7 +13,7 @@ import pytest
 
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
-from pellucid.lenses import Subject
+from pellucid.lenses import TrainingLog
 from pellucid.lenses.curves import Curves
 from pellucid.lenses.curves.regions import regions
 from pellucid.lenses.curves.verdict import RULES, verdict
@@ -117,7 +117,7 @@ def test_losses_below_zero_are_not_judged() -> None:
 
 def test_the_numbers_are_those_of_the_history() -> None:
     history = rows(*PLANTED["overfitting"])
-    view = Curves().look(Subject(history=history))
+    view = Curves().look(TrainingLog(history=history))
     for split in ("train", "val"):
         own = [row for row in history if row["split"] == split]
         np.testing.assert_array_equal(view.numbers[f"{split}/loss"], [row["loss"] for row in own])
@@ -127,21 +127,16 @@ def test_the_numbers_are_those_of_the_history() -> None:
 
 @pytest.mark.parametrize(("kind", "marked"), [("overfitting", True), ("healthy", False)])
 def test_the_gap_is_marked_where_it_is_the_finding(kind: str, marked: bool) -> None:
-    losses, measure = Curves().look(Subject(history=rows(*PLANTED[kind]))).figure.axes
+    losses, measure = Curves().look(TrainingLog(history=rows(*PLANTED[kind]))).figure.axes
     assert any("gap" in text.get_text() for text in losses.texts) is marked
     assert "validation accuracy" in measure.get_title()
 
 
 @pytest.mark.parametrize("history", [rows(levelling), rows(levelling, levelling, epochs=1)], ids=["train only", "one"])
 def test_little_can_be_drawn_too(history: Sequence[Any]) -> None:
-    axes = Curves().look(Subject(history=history)).figure.axes[0]
+    axes = Curves().look(TrainingLog(history=history)).figure.axes[0]
     assert axes.get_ylim()[0] > 0
     assert "generalisation gap" not in [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def test_no_history_is_said() -> None:
-    with pytest.raises(UsageError, match="train for at least one epoch"):
-        Curves().look(Subject())
 
 
 # -- regions with known answers
@@ -183,7 +178,7 @@ KNOWN: dict[str, tuple[list[float], list[float], list[tuple[str, float, float]]]
 @pytest.mark.parametrize("course", KNOWN)
 def test_regions_follow_the_stated_rules(course: str) -> None:
     val, train, expected = KNOWN[course]
-    view = Curves().look(Subject(history=validated(val, train)))
+    view = Curves().look(TrainingLog(history=validated(val, train)))
     found = [(kind, *ends) for kind, ends in zip(view["region_kind"].tolist(), view["region"].tolist(), strict=True)]
     assert found == expected
     named = [text.get_text() for text in view.figure.axes[0].texts if text.get_text().endswith("fitting")]
@@ -201,20 +196,20 @@ def test_the_gap_is_to_the_mean_over_the_epoch() -> None:
     history = rows(*PLANTED["overfitting"], noise=0.05)
     own = [row["loss"] for row in history if row["split"] == "train"][-STEPS:]
     last = [row["loss"] for row in history if row["split"] == "val"][-1]
-    assert Curves().look(Subject(history=history))["gap"][-1] == pytest.approx(last - np.mean(own))
+    assert Curves().look(TrainingLog(history=history))["gap"][-1] == pytest.approx(last - np.mean(own))
 
 
 # -- several runs
 
 
-def made(name: str, course: str, images: int, value: float | None) -> Subject:
+def made(name: str, course: str, images: int, value: float | None) -> TrainingLog:
     measured = {"accuracy": {"value": value, "low": 0.9, "high": 1.0, "unit": "", "better": "higher"}}
     metrics = {} if value is None else {"main": "accuracy", "split": "test", "model": measured}
-    return Subject(history=rows(*PLANTED[course]), title=name, trained_on=images, metrics=metrics)
+    return TrainingLog(history=rows(*PLANTED[course]), title=name, trained_on=images, metrics=metrics)
 
 
-def beside(*runs: Subject) -> Any:
-    first = dataclasses.replace(runs[0], runs=lambda folders: runs)
+def beside(*runs: TrainingLog) -> Any:
+    first = dataclasses.replace(runs[0], beside=lambda folders: runs)
     return Curves(runs=tuple(run.title for run in runs[1:])).look(first)
 
 
@@ -225,7 +220,7 @@ def test_several_runs_have_a_colour_a_region_and_a_name_each() -> None:
     assert len({line.get_color() for line in losses.lines}) == 3 and len(losses.lines) == 6
     assert [text.get_text() for text in view.figure.legends[0].get_texts()] == ["a", "b", "c"]
     assert view.words.startswith("a: overfitting from epoch ") and "b: healthy; c: underfitting." in view.words
-    assert "The lowest validation loss is that of b" in view.words
+    assert "b has the lowest validation loss" in view.words
     for run in runs:
         own = [row["loss"] for row in run.history if row["split"] == "val"]
         np.testing.assert_array_equal(view[f"{run.title}/val/loss"], own)
@@ -240,7 +235,7 @@ def test_runs_on_several_numbers_of_images_make_a_learning_curve() -> None:
     np.testing.assert_allclose(view["learning_curve"], [[50, 0.91, 0.9, 1.0], [800, 0.97, 0.9, 1.0]])
     assert view["learning_curve_run"].tolist() == ["small", "large"]
     assert "From 50 to 800 training images accuracy on test went from 0.91 to 0.97." in view.words
-    assert "Not evaluated, and so not on the learning curve: new." in view.words
+    assert "Not evaluated, so not on the learning curve: new." in view.words
     assert view.figure.axes[-1].get_xscale() == "log"
 
 
@@ -262,5 +257,5 @@ def test_runs_beside_a_run_are_read_from_their_folders(tmp_path: Path) -> None:
 
 
 def test_runs_stand_beside_a_run_only() -> None:
-    with pytest.raises(UsageError, match="stand beside a run"):
-        Curves(runs=("other",)).look(Subject(history=rows(levelling)))
+    with pytest.raises(UsageError, match="can only be compared with a run"):
+        Curves(runs=("other",)).look(TrainingLog(history=rows(levelling)))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -20,7 +21,7 @@ from sklearn.manifold import trustworthiness as peer_trustworthiness
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
-from pellucid.lenses import Labelled, Subject
+from pellucid.lenses import Labelled, Network, Splits
 from pellucid.lenses._codes import chosen_layer, of_images
 from pellucid.lenses._index import Index
 from pellucid.lenses.embedding import Embedding
@@ -133,7 +134,7 @@ def images(each: int, seed: int) -> Tensor:
     return torch.cat([codes / 20 + 0.25, torch.zeros(len(codes), 6)], 1).reshape(-1, 1, 3, 4)
 
 
-def subject(new: Tensor, names: tuple[str, ...] = ()) -> Subject:
+def parts(new: Tensor, names: tuple[str, ...] = ()) -> tuple[Network, Splits]:
     """A run with 150 training images of three classes, and new ones."""
 
     def batches(split: str, size: int = 64, limit: int | None = None) -> Iterator[Labelled]:
@@ -144,28 +145,28 @@ def subject(new: Tensor, names: tuple[str, ...] = ()) -> Subject:
                 images(50, 0)[places], torch.from_numpy(KINDS)[places], [f"own/{i}" for i in places], places, None
             )
 
-    return Subject(model=Codes().eval(), images=new, names=names, classes=("a", "b", "c"), batches=batches,
-                 counts={"train": 150, "test": 0}, title="codes")  # fmt: skip
+    network = Network(Codes().eval(), new, names, ("a", "b", "c"), title="codes")
+    return network, Splits(batches, {"train": 150, "test": 0})
 
 
 def test_far_images_are_flagged_and_near_ones_not() -> None:
     new = images(3, 1)
     new[4] = 1.0
-    view = Embedding(method="pca").look(subject(new, tuple(f"n{i}" for i in range(9))))
+    view = Embedding(method="pca").look(*parts(new, tuple(f"n{i}" for i in range(9))))
     assert view["unlike"].tolist() == [i == 4 for i in range(9)]
     assert view["new_distance"][4, 0] > view["nearest_limit"] >= np.quantile(view["distance"][:, 0], 0.98)
     assert "n4 at" in view.words
     assert view["where"] == "encode"
     np.testing.assert_array_equal(view["label"], KINDS)
-    assert "None is unlike" in Embedding(method="pca").look(subject(images(3, 0)[[0, 4]])).words
+    assert "None is unlike" in Embedding(method="pca").look(*parts(images(3, 0)[[0, 4]])).words
 
 
 def test_the_quality_of_placing_is_told_beside_fitting_anew() -> None:
-    view = Embedding(perplexity=12, nearest=5).look(subject(images(8, 1)))
+    view = Embedding(perplexity=12, nearest=5).look(*parts(images(8, 1)))
     assert view["new_kept"].shape == view["new_kept_refitted"].shape == (24,)
     assert view["new_kept"].mean() > 0.6 * view["new_kept_refitted"].mean() > 0.2
-    assert "fitted anew" in view.words
-    assert "new_kept_refitted" not in Embedding(method="pca", refit=False).look(subject(images(2, 1))).numbers
+    assert "in a new fit of everything" in view.words
+    assert "new_kept_refitted" not in Embedding(method="pca", refit=False).look(*parts(images(2, 1))).numbers
 
 
 def test_a_map_is_read_again_and_stays(tmp_path: Path) -> None:
@@ -190,9 +191,9 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", map=np.zeros((3, 2)))
     for name in ("a.npz", "b.npz"):
         with pytest.raises(UsageError, match="holds no map"):
-            Embedding(map=str(tmp_path / name)).look(subject(images(2, 1)))
-    with pytest.raises(UsageError, match="is no file"):
-        Embedding(map=str(tmp_path / "none.npz")).look(subject(images(2, 1)))
+            Embedding(map=str(tmp_path / name)).look(*parts(images(2, 1)))
+    with pytest.raises(UsageError, match="does not exist"):
+        Embedding(map=str(tmp_path / "none.npz")).look(*parts(images(2, 1)))
 
 
 @pytest.mark.parametrize(
@@ -203,29 +204,26 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
         ({"perplexity": 0.5}, r"perplexity=0\.5"),
         ({"nearest": 0}, "nearest=0"),
         ({"quantile": 0.0}, "quantile=0"),
-        ({"map": "a.npz", "method": "pca"}, "is the map's own"),
+        ({"map": "a.npz", "method": "pca"}, "is fixed by the earlier map"),
         ({"layer": "nowhere"}, "nowhere"),
         ({"split": "test"}, "split='test'"),
     ],
 )
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
-    given = subject(images(2, 1))
+    network, splits = parts(images(2, 1))
 
     def empty(split: str, size: int = 64, limit: int | None = None) -> Iterator[Labelled]:
         if split != "train":
             raise UsageError(f"split={split!r}: is empty")
-        assert given.batches is not None
-        return given.batches(split, size, limit)
+        return splits.batches(split, size, limit)
 
     with pytest.raises(UsageError, match=words):
-        Embedding(**options).look(Subject(**{**given.__dict__, "batches": empty}))
+        Embedding(**options).look(network, dataclasses.replace(splits, batches=empty))
 
 
 def test_too_few_images_are_said() -> None:
-    with pytest.raises(UsageError, match="needs 6 or more"):
-        Embedding().look(Subject(model=Codes(), images=images(1, 0)))
-    with pytest.raises(UsageError, match="needs a model and images"):
-        Embedding().look(Subject(model=Codes()))
+    with pytest.raises(UsageError, match="needs at least 6"):
+        Embedding().look(Network(model=Codes(), images=images(1, 0)))
 
 
 class Reader(HTMLParser):
@@ -251,7 +249,7 @@ class Reader(HTMLParser):
 
 def test_the_page_stands_alone_and_holds_all() -> None:
     wild = tuple(f"</script><b onload='x'>{i}" for i in range(6))
-    view = Embedding(method="pca", nearest=4).look(subject(images(2, 1), wild))
+    view = Embedding(method="pca", nearest=4).look(*parts(images(2, 1), wild))
     text = view.files["embedding.html"].decode()
     page = Reader()
     page.feed(text)
@@ -289,14 +287,14 @@ def test_codes_of_several_lengths_are_said() -> None:
             return x
 
     with pytest.raises(UsageError, match="several sizes"):
-        of_images(Subject(model=Own(), images=[torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)]), None)
+        of_images(Network(model=Own(), images=[torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)]), None)
 
 
 def test_a_network_that_ends_in_a_picture_is_asked_for_its_widest_layer() -> None:
     network = nn.Sequential(nn.Conv2d(1, 16, 3, 2), nn.ReLU(inplace=True), nn.Conv2d(16, 24, 3), nn.Conv2d(24, 1, 3))
-    assert chosen_layer(Subject(model=network), torch.zeros(1, 16, 16), None) == "2"
-    assert chosen_layer(Subject(model=network), torch.zeros(1, 16, 16), "0") == "0"
-    assert chosen_layer(Subject(model=Codes()), torch.zeros(1, 3, 4), None) is None
+    assert chosen_layer(Network(network, torch.zeros(1, 1, 16, 16)), None) == "2"
+    assert chosen_layer(Network(network, torch.zeros(1, 1, 16, 16)), "0") == "0"
+    assert chosen_layer(Network(Codes(), torch.zeros(1, 1, 3, 4)), None) is None
 
 
 def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

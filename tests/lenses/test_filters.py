@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses import Subject
+from pellucid.lenses import Network, Splits
 from pellucid.lenses.filters import Filters
 from pellucid.lenses.filters.layers import Reader, chosen, first_layer
 from pellucid.lenses.filters.receptive import support
 from pellucid.lenses.filters.search import peaks
 from pellucid.looking.looking import look
+from pellucid.looking.subjects import of_run
 from pellucid.models import _building
 from pellucid.run import Run
 from pellucid.training.training import train
@@ -115,7 +116,7 @@ def test_a_forward_that_cannot_be_followed_is_measured_and_that_is_said() -> Non
     with torch.no_grad():
         model.one.bias.fill_(1.0)  # no unit is off
     images = torch.rand(6, 1, 9, 9)
-    view = Filters(top=2, filters=3).look(Subject(model=model, images=images))
+    view = Filters(top=2, filters=3).look(Network(model=model, images=images))
     assert "measured by gradients" in view.words
     for filter in range(2):
         row, column = view["row/two"][filter, 0], view["column/two"][filter, 0]
@@ -125,7 +126,7 @@ def test_a_forward_that_cannot_be_followed_is_measured_and_that_is_said() -> Non
 
 
 def test_gates_of_the_whole_image_are_named_and_left_out() -> None:
-    view = Filters(layer="two", top=1).look(Subject(model=Gated().eval(), images=torch.rand(3, 1, 12, 12)))
+    view = Filters(layer="two", top=1).look(Network(model=Gated().eval(), images=torch.rand(3, 1, 12, 12)))
     assert "receptive field 5×5 px, apart from factors of the whole image at mul" in view.words
     top, left, bottom, right = view["box/two"][0, 0].tolist()
     assert (bottom - top, right - left) == (5, 5)
@@ -141,7 +142,7 @@ def test_the_strongest_patches_are_those_of_a_plain_search() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, (3, 4), bias=False), nn.ReLU())
     with torch.no_grad():
         model[0].weight.copy_(torch.from_numpy(np.stack([kernel, -kernel]))[:, None])
-    view = Filters(top=5).look(Subject(model=model.eval(), images=torch.from_numpy(images)[:, None]))
+    view = Filters(top=5).look(Network(model=model.eval(), images=torch.from_numpy(images)[:, None]))
     assert view["image/0"][0, 0] == 17
     assert view["box/0"][0, 0].tolist() == [4, 2, 7, 6]
     assert view["score/0"][0, 0] == pytest.approx(kernel.clip(0).sum(), rel=1e-5)
@@ -163,7 +164,7 @@ def test_a_batch_norm_can_turn_a_filters_sign() -> None:
         model[1].weight.fill_(-2.0)
         model[1].bias.fill_(3.0)
     images = torch.linspace(0.1, 0.9, 9).view(9, 1, 1, 1).expand(9, 1, 4, 4)
-    view = Filters(top=1).look(Subject(model=model.eval(), images=images))
+    view = Filters(top=1).look(Network(model=model.eval(), images=images))
     assert view["image/0"].tolist() == [[0]]  # the darkest
     assert view["score/0"][0, 0] == pytest.approx(3 - 2 * 0.1, abs=1e-3)
     assert view["maps/0"][8, 0, 0, 0] == pytest.approx(3 - 2 * 0.9, abs=1e-3)
@@ -176,7 +177,7 @@ def test_few_images_have_several_places_that_are_apart() -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]).view(1, 1, 3, 3))
-    view = Filters(top=3).look(Subject(model=model, images=image))
+    view = Filters(top=3).look(Network(model=model, images=image))
     places = list(zip(view["row/0"][0].tolist(), view["column/0"][0].tolist(), strict=True))
     assert places == [(2, 3), (12, 15), (17, 2)]
     assert view["image/0"].tolist() == [[0, 0, 0]]
@@ -246,13 +247,12 @@ def test_a_runs_page(run: Run) -> None:
 
 
 def test_maps_are_what_goes_through_the_model(run: Run) -> None:
-    from pellucid.looking.looking import subject_of
-
-    subject = subject_of(run)
-    assert subject.images is not None
-    model: Any = subject.model
-    view = Filters(limit=8).look(subject)
-    images = torch.stack(list(subject.images)).to(subject.device)
+    subject = of_run(run)
+    network = subject.part(Network)
+    assert network is not None
+    model: Any = network.model
+    view = subject.look(Filters(limit=8))
+    images = torch.stack(list(network.images)).to(network.device)
     with torch.no_grad():
         through = model.features[:2](model.normalize(images)).cpu().numpy()
     np.testing.assert_allclose(view["maps/features.0"], through, atol=1e-5)
@@ -263,10 +263,10 @@ def test_dense_first_layers_are_pictures_of_the_image(planes: int) -> None:
     model = _building.build(
         {"name": "mlp", "channels": planes, "outputs": 4, "size": [5, 6], "options": {"hidden": [7]}}
     ).eval()
-    view = Filters(top=2).look(Subject(model=model, images=torch.rand(4, planes, 5, 6)))
+    view = Filters(top=2).look(Network(model=model, images=torch.rand(4, planes, 5, 6)))
     own = model.layers[1].weight.detach().numpy()
     np.testing.assert_array_equal(view["weights_after"], own.reshape(7, planes, 5, 6))
-    assert "weights_before" not in view.numbers and "no start to compare with" in view.words
+    assert "weights_before" not in view.numbers and "no start to compare it with" in view.words
     assert view["maps/layers.1"].shape == (4, 7) and view["box/layers.1"][0, 0].tolist() == [0, 0, 5, 6]
     assert "7 units that see the whole image" in view.words
 
@@ -341,11 +341,9 @@ def test_the_filter_that_speaks_for_a_class_is_named() -> None:
         for part in torch.arange(12).split(5):
             yield Labelled(images[part], labels[part], [f"{split}/{i}" for i in part.tolist()], part, None)
 
-    subject = Subject(
-        model=model, images=images[:2], batches=batches, counts={"train": 12}, classes=("a", "b", "bright")
-    )
-    view = Filters(top=4).look(subject)
-    assert "Filter 1 of 0 speaks for one class most: 4 of its 4 strongest images are of bright." in view.words
+    network = Network(model, images[:2], classes=("a", "b", "bright"))
+    view = Filters(top=4).look(network, Splits(batches, {"train": 12}))
+    assert "Filter 1 of 0 is the most specific to one class: 4 of its 4 strongest images are of bright." in view.words
     assert {view["searched_name"][place] for place in view["image/0"][1]} == {f"train/{i}" for i in (2, 5, 8, 11)}
 
 
@@ -369,8 +367,6 @@ def test_refused_options(options: dict[str, Any], sentence: str) -> None:
 def test_refused_models() -> None:
     images = torch.rand(2, 1, 4, 4)
     with pytest.raises(UsageError, match="no convolution and no dense layer"):
-        Filters().look(Subject(model=nn.Flatten(), images=images))
+        Filters().look(Network(model=nn.Flatten(), images=images))
     with pytest.raises(UnknownNameError, match="layer='1' is not known"):
-        Filters(layer="1").look(Subject(model=nn.Sequential(nn.Conv2d(1, 2, 2)), images=images))
-    with pytest.raises(UsageError, match="needs a model and at least one image"):
-        Filters().look(Subject(model=nn.Conv2d(1, 1, 1)))
+        Filters(layer="1").look(Network(model=nn.Sequential(nn.Conv2d(1, 2, 2)), images=images))

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.lenses import Labelled, Subject, Trial
-from pellucid.lenses.flow.moments import Question, followed
-from pellucid.lenses.flow.rules import DEAD, RANGE, help_for, named, reading, told
+from pellucid.lenses import Labelled, Trial
+from pellucid.lenses.flow.moments import Probe, follow
+from pellucid.lenses.flow.rules import DEAD, RANGE, in_words, ratio, read, remedies
 from pellucid.lenses.flow.sizes import Profile, measured, prepared
 
 
@@ -58,18 +58,18 @@ def test_a_sigmoid_chain_passes_a_quarter_at_most() -> None:
     np.testing.assert_allclose(found.gradient[:6], expected, rtol=1e-5)
     np.testing.assert_allclose(found.activation[:6], a, rtol=1e-6)
     assert (found.gradient[:-2] / found.gradient[1:-1]).max() <= 0.25
-    read = reading(found)
-    assert read.found == ("vanishing",) and read.gradient <= 0.25**5
-    assert "a sigmoid passes at most a quarter" in help_for(found, read, fresh=True)
+    reading = read(found)
+    assert reading.faults == ("vanishing",) and reading.gradient <= 0.25**5
+    assert "a sigmoid passes on at most a quarter" in remedies(found, reading, fresh=True)
 
 
 @pytest.mark.parametrize(("weight", "what"), [(3.0, "exploding"), (0.3, "vanishing"), (1.0, None)])
 def test_a_chain_of_equal_weights_is_named(weight: float, what: str | None) -> None:
     found = sizes(chain([weight] * 7), torch.ones(2, 1))
-    read = reading(found)
-    assert read.gradient == pytest.approx(weight**5, rel=1e-5)
-    assert read.found[:1] == (() if what is None else (what,))
-    assert f"times {weight:.2g} a layer" in told(read)
+    reading = read(found)
+    assert reading.gradient == pytest.approx(weight**5, rel=1e-5)
+    assert reading.faults[:1] == (() if what is None else (what,))
+    assert f"times {weight:.2g} a layer" in in_words(reading)
 
 
 def test_dead_units_are_counted_exactly() -> None:
@@ -82,9 +82,9 @@ def test_dead_units_are_counted_exactly() -> None:
     found = sizes(net, torch.rand(5, 1, 6, 6))
     assert found.units.tolist() == [6, 9, 0] and found.dead.tolist() == [2, 4, 0]
     np.testing.assert_allclose(found.silent[:2], [2 / 6, 4 / 9])
-    read = reading(found)
-    assert (read.dead, read.units) == (6, 15) and "dead units" in read.found
-    assert "6 of 15 ReLU units dead" in told(read) and "leaky ReLU" in help_for(found, read, fresh=True)
+    reading = read(found)
+    assert (reading.dead, reading.units) == (6, 15) and "dead units" in reading.faults
+    assert "6 of 15 ReLU units dead" in in_words(reading) and "leaky ReLU" in remedies(found, reading, fresh=True)
 
 
 def test_a_unit_that_one_image_wakes_is_not_dead() -> None:
@@ -104,8 +104,8 @@ def test_a_unit_is_saturated_below_a_tenth_of_its_steepest_slope(kind: type[nn.M
         net[0].weight.zero_()  # type: ignore[operator,union-attr]
         net[0].bias.copy_(torch.tensor([0.0, edge - 0.001, edge + 0.001, -edge - 0.001]))  # type: ignore[operator,union-attr]
     found = sizes(net, torch.zeros(2, 1))
-    read = reading(found)
-    assert (read.saturated, read.saturable, read.units) == (2, 4, 0) and "saturated units" in read.found
+    reading = read(found)
+    assert (reading.saturated, reading.saturable, reading.units) == (2, 4, 0) and "saturated units" in reading.faults
 
 
 # -- how a network is written does not matter
@@ -246,23 +246,23 @@ def profile(gradient: Sequence[float], activation: Sequence[float] | None = None
 )
 def test_the_rules_hold_to_their_bounds(made: Profile, expected: tuple[str, ...]) -> None:
     assert DEAD == 0.1
-    read = reading(made)
-    assert read.found == expected
-    assert bool(help_for(made, read, fresh=False)) == bool(expected)
+    reading = read(made)
+    assert reading.faults == expected
+    assert bool(remedies(made, reading, fresh=False)) == bool(expected)
 
 
 def test_the_advice_knows_what_the_network_has() -> None:
     weak = profile([1e-4, 1e-2, 1, 1], gain=np.full(4, 3**-0.5))
-    said = help_for(weak, reading(weak), fresh=True)
+    said = remedies(weak, read(weak), fresh=True)
     assert "He's initialisation (the weights' variance is 0.33/inputs, relu needs 2/inputs)" in said
     assert "batch norm" in said and "shortcuts" in said
     held = profile([1e-4, 1e-2, 1, 1], norm=True, shortcut=True)
-    assert help_for(held, reading(held), fresh=True) == ""  # none of the remedies that are known is missing
+    assert remedies(held, read(held), fresh=True) == ""  # none of the remedies that are known is missing
     late = profile([1e3, 1, 1])
-    assert "a smaller learning rate" in help_for(late, reading(late), fresh=False)
-    assert help_for(profile([1, 1, 1]), reading(profile([1, 1, 1])), True, update=0.2) == "a smaller learning rate"
-    assert [named(size) for size in (0.0, 2.5e-4, 1e-9, 0.25, 250.0, 3e8, math.inf)] == [
-        "0", "1/4,000", "1.0e-09", "0.25", "250", "3.0e+08", "no finite number",
+    assert "a smaller learning rate" in remedies(late, read(late), fresh=False)
+    assert remedies(profile([1, 1, 1]), read(profile([1, 1, 1])), True, update=0.2) == "a smaller learning rate"
+    assert [ratio(size) for size in (0.0, 2.5e-4, 1e-9, 0.25, 250.0, 3e8, math.inf)] == [
+        "0", "1/4,000", "1.0e-09", "0.25", "250", "3.0e+08", "not finite",
     ]  # fmt: skip
 
 
@@ -287,10 +287,10 @@ def stepping(rate: float) -> tuple[Trial, Tensor]:
 
 def test_a_course_is_measured_before_during_and_after() -> None:
     trial, images = stepping(0.1)
-    asked = Question(
+    asked = Probe(
         [Labelled(images, None, [], torch.arange(2), None)], lambda net, batch: net(batch.images).mean(), False, 0
     )
-    course = followed(trial, 8, 3, asked, Subject().progress)
+    course = follow(trial, 8, 3, asked, lambda items, words: items)
     assert [moment.step for moment in course.moments] == [0, 4, 8]
     w, rates, losses = 1.0, [0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], []  # the rate rises over the first two steps
     weights = []
@@ -308,10 +308,10 @@ def test_a_course_is_measured_before_during_and_after() -> None:
 
 def test_a_loss_that_blows_up_ends_the_course() -> None:
     trial, images = stepping(-1e6)  # uphill
-    asked = Question(
+    asked = Probe(
         [Labelled(images, None, [], torch.arange(2), None)], lambda net, batch: net(batch.images).mean(), False, 0
     )
-    course = followed(trial, 50, 2, asked, Subject().progress)
+    course = follow(trial, 50, 2, asked, lambda items, words: items)
     assert len(course.losses) < 10 and not np.isfinite(course.losses[-1])
     assert [moment.step for moment in course.moments] == [0, len(course.losses)]
-    assert "exploding" in reading(course.moments[-1].profile).found
+    assert "exploding" in read(course.moments[-1].profile).faults

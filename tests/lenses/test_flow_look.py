@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import runpy
 from pathlib import Path
@@ -16,11 +17,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.lenses import Subject, View
+from pellucid.lenses import Network, Splits, Training, View
 from pellucid.lenses.flow import Flow
-from pellucid.lenses.flow.moments import question
+from pellucid.lenses.flow.moments import probe_for
 from pellucid.looking import subjects
-from pellucid.looking.looking import look, subject_of
+from pellucid.looking.looking import look
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -41,11 +42,12 @@ def test_a_run_shows_its_start_and_its_end(run: Run, tmp_path: Path) -> None:
     assert view["layer"].tolist() == ["layers.1", "layers.3", "layers.5"]
     assert view["gradient"].shape == (2, 3) and np.isfinite(view["gradient"]).all()
     assert view["loss"][1] < view["loss"][0]
-    subject = subject_of(run)
-    assert subject.batches is not None and subject.model is not None
-    [batch] = subject.batches("train", 40, 40)
+    subject = subjects.of_run(run)
+    network, splits = subject.part(Network), subject.part(Splits)
+    assert network is not None and splits is not None
+    [batch] = splits.batches("train", 40, 40)
     with torch.no_grad():
-        logits = subject.model(batch.images)
+        logits = network.model(batch.images)
     assert batch.labels is not None
     assert view["loss"][1] == pytest.approx(float(F.cross_entropy(logits, batch.labels)), rel=1e-5)
     last = view["gradient"][1, -1]  # of the logits: softmax less one-hot
@@ -55,11 +57,12 @@ def test_a_run_shows_its_start_and_its_end(run: Run, tmp_path: Path) -> None:
 
 
 def test_little_memory_gives_the_same_sizes(run: Run) -> None:
-    subject = subject_of(run)
-    small = Subject(**{**vars(subject), "memory": 40_000})
-    asked = question(small, 40)
-    assert len(asked.batches) > 1
-    whole, parts = Flow(limit=40).look(subject), Flow(limit=40).look(small)
+    subject = subjects.of_run(run)
+    network, splits, training = subject.part(Network), subject.part(Splits), subject.part(Training)
+    assert network is not None
+    small = dataclasses.replace(network, memory=40_000)
+    assert len(probe_for(small, splits, training, 40).batches) > 1
+    whole, parts = (Flow(limit=40).look(one, splits, training) for one in (network, small))
     np.testing.assert_allclose(parts["gradient"], whole["gradient"], rtol=1e-4)
     np.testing.assert_allclose(parts["weight_gradient"], whole["weight_gradient"], rtol=1e-4)
 
@@ -67,10 +70,11 @@ def test_little_memory_gives_the_same_sizes(run: Run) -> None:
 def test_a_training_is_followed_on_a_copy(tmp_path: Path) -> None:
     options = {**DEEP, "activation": "sigmoid", "initialisation": "uniform", "seed": 1}
     with subjects.of_training("classify", "digits", "mlp", options) as subject:
-        assert subject.model is not None
-        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
-        found, again = (Flow(limit=32, steps=6, moments=3).look(subject) for _ in range(2))
-        assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
+        network = subject.part(Network)
+        assert network is not None
+        before = {name: value.clone() for name, value in network.model.state_dict().items()}
+        found, again = (subject.look(Flow(limit=32, steps=6, moments=3)) for _ in range(2))
+        assert all(torch.equal(value, before[name]) for name, value in network.model.state_dict().items())
     assert found["step"].tolist() == [0, 3, 6] and found["training_loss"].shape == (6,)
     assert found["update"].shape == (3, 7) and (found["update"] > 0).all()
     for name in ("gradient", "update", "training_loss"):
@@ -116,7 +120,7 @@ def test_a_ready_model_without_labels_is_asked_for_drawn_classes(tmp_path: Path)
     for name in ("gradient", "activation"):
         np.testing.assert_array_equal(views[0][name], views[1][name])
     assert views[0]["moment"].tolist() == ["untrained", "as it is"]
-    assert "Measured on 3 images, with classes that were drawn." in views[0].words
+    assert "Measured on 3 images, with random classes." in views[0].words
     assert not any(weight.requires_grad for weight in model.parameters())
 
 
@@ -131,11 +135,11 @@ class Pair(nn.Module):
         ({"limit": 1}, UsageError, "limit=1: must be at least 2"),
         ({"steps": -1}, UsageError, "steps=-1: must be at least 0"),
         ({"moments": 1}, UsageError, "moments=1: must be at least 2"),
-        ({"compare": "depth"}, UsageError, "compare='depth': says no values"),
+        ({"compare": "depth"}, UsageError, "compare='depth': has no values"),
         ({"compare": "depth=2,3"}, UnknownNameError, "option='depth'"),
         ({"compare": "activation=relu"}, UsageError, "leaves nothing to compare"),
         ({"compare": "activation=relu,swish"}, UnknownNameError, "activation='swish'"),
-        ({"compare": ("all", "dropout=0.1,0.2,0.3")}, UsageError, "are 54 variants, above 48"),
+        ({"compare": ("all", "dropout=0.1,0.2,0.3")}, UsageError, "gives 54 variants, above 48"),
     ],
     ids=str,
 )
@@ -151,14 +155,14 @@ def test_models_without_a_loss_or_options_or_layers_are_refused(tmp_path: Path) 
     image = np.zeros((6, 6))
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 3))
     for model, options, said in (
-        (Pair(), {}, "no vector of classes"),
+        (Pair(), {}, "not a vector of classes"),
         (nn.Flatten(), {}, "no dense or convolutional layer"),
         (net, {"compare": "plain"}, "a ready model has no options"),
         (nn.Sequential(nn.Flatten(), nn.Linear(108, 3), nn.BatchNorm1d(3)), {}, "give more images"),
     ):
         with pytest.raises(UsageError, match=said):
             look(model, "flow", image, tmp_path, **options)
-    with pytest.raises(UsageError, match="needs images"):
+    with pytest.raises(UsageError, match="needs at least one image"):
         look(net, "flow", out=tmp_path)
 
 

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
-from pellucid.lenses import Subject, Trial
+from pellucid.lenses import Labelled, Network, Training, Trial
 from pellucid.lenses.learning_rate import LearningRate
-from pellucid.lenses.learning_rate.range import Running, both_ways, limit, told
+from pellucid.lenses.learning_rate.range import Running, both_ways, limit, read
 from pellucid.looking import subjects
-from pellucid.looking.looking import look, subject_of
+from pellucid.looking.looking import look
 from pellucid.training.training import train
+
+
+def unused(model: nn.Module, batch: Labelled) -> Tensor:
+    raise AssertionError("the range test takes the losses of the steps")
 
 
 def descent(curvature: Tensor, start: Tensor, rate: float = 0.1, noise: float = 0.0) -> Callable[[], Trial]:
@@ -46,7 +50,7 @@ def descent(curvature: Tensor, start: Tensor, rate: float = 0.1, noise: float = 
 def test_the_losses_are_those_of_the_closed_form() -> None:
     curvature = 5.0
     begin = descent(torch.tensor([[curvature]], dtype=torch.float64), torch.tensor([3.0], dtype=torch.float64))
-    view = LearningRate(1e-4, 20.0, steps=53, averaging=0.0).look(Subject(trial=begin))
+    view = LearningRate(1e-4, 20.0, steps=53, averaging=0.0).look(Training(begin, unused))
     rates = np.geomspace(1e-4, 20.0, 53)[: len(view["rate"])]
     np.testing.assert_allclose(view["rate"], rates)
     expected = 0.5 * curvature * 9 * np.cumprod((1 - curvature * rates) ** 2)
@@ -63,7 +67,7 @@ def test_the_steepest_curvature_decides_where_least_squares_diverge() -> None:
     hessian = inputs.T @ inputs / len(inputs)
     curvatures, directions = np.linalg.eigh(hessian)
     begin = descent(torch.from_numpy(hessian), torch.from_numpy(directions[:, -1].copy()))
-    view = LearningRate(1e-4, 50.0, steps=60, averaging=0.0).look(Subject(trial=begin))
+    view = LearningRate(1e-4, 50.0, steps=60, averaging=0.0).look(Training(begin, unused))
     assert view["lowest_at"] == view["rate"][view["rate"] < 2 / curvatures[-1]].max()
     assert view["diverged_at"] > 2 / curvatures[-1]
 
@@ -72,9 +76,9 @@ def test_the_steepest_curvature_decides_where_least_squares_diverge() -> None:
 def test_smoothing_moves_no_rate_by_much(averaging: float) -> None:
     begin = descent(torch.diag(torch.tensor([1.0, 0.3, 0.1])), torch.ones(3), noise=0.002)
     plain = LearningRate(1e-4, 100.0, steps=200, averaging=0.0).look(
-        Subject(trial=descent(torch.diag(torch.tensor([1.0, 0.3, 0.1])), torch.ones(3)))
+        Training(descent(torch.diag(torch.tensor([1.0, 0.3, 0.1])), torch.ones(3)), unused)
     )
-    smooth = LearningRate(1e-4, 100.0, steps=200, averaging=averaging).look(Subject(trial=begin))
+    smooth = LearningRate(1e-4, 100.0, steps=200, averaging=averaging).look(Training(begin, unused))
     # one to the past alone would move it by 1/(1 − 0.95) steps of 7 %, a factor of 3.8
     assert abs(math.log(smooth["suggested"] / plain["suggested"])) < math.log(1.7)
 
@@ -101,22 +105,22 @@ def test_negative_losses_have_a_limit_too() -> None:
 def test_a_loss_that_is_no_number_ends_the_test(end: float) -> None:
     losses = iter([2.0] * 10 + [1.9, 1.5, 1.0, 0.8, 0.9, end])
     view = LearningRate(1e-5, 1.0, steps=40).look(
-        Subject(trial=lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: next(losses)))
+        Training(lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: next(losses)), unused)
     )
     assert len(view["rate"]) == 15
     assert view["diverged_at"] == view["rate"][14]
     assert view["lowest_at"] in view["rate"][11:14]
     assert np.isfinite(view["smoothed_loss"]).all() and not np.isinf(view["loss"]).any()
-    assert "there it diverges" in view.words
+    assert "where it diverges" in view.words
 
 
 def test_single_losses_that_leap_up_do_not_hide_the_fall() -> None:
     rates = np.logspace(-6, -2, 41)
     losses = 1.0 - 0.6 / (1 + np.exp(-6 * (np.log10(rates) + 3.5)))
-    plain = told(rates, losses, 1.0, 0.8, diverged=False)
+    plain = read(rates, losses, 1.0, 0.8, diverged=False)
     leaping = losses.copy()
     leaping[[29, 33, 38]] = 50.0, 9.0, 1e6
-    curve = told(rates, leaping, 1.0, 0.8, diverged=True)
+    curve = read(rates, leaping, 1.0, 0.8, diverged=True)
     assert abs(math.log10(curve.steepest / plain.steepest)) < 0.35
     assert abs(math.log10(curve.begins / plain.begins)) < 0.35
     assert curve.smoothed.max() < 1.1
@@ -125,7 +129,7 @@ def test_single_losses_that_leap_up_do_not_hide_the_fall() -> None:
 def test_without_a_fall_nothing_is_suggested() -> None:
     dice = np.random.default_rng(0)
     view = LearningRate(steps=60).look(
-        Subject(trial=lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: 2.3 + 0.05 * dice.standard_normal()))
+        Training(lambda: Trial(nn.Identity(), 1e-3, 9, lambda rate: 2.3 + 0.05 * dice.standard_normal()), unused)
     )
     assert math.isnan(view["suggested"]) and math.isnan(view["lowest_at"])
     assert "No learning rate lowers the loss of 2.31 by more than its noise" in view.words and "--lr" not in view.words
@@ -142,14 +146,14 @@ def test_without_a_fall_nothing_is_suggested() -> None:
 )
 def test_the_recipes_own_rate_is_judged(own: float, said: str) -> None:
     begin = descent(torch.eye(1), torch.ones(1), own)
-    view = LearningRate(1e-4, 1e3, steps=73, averaging=0.0).look(Subject(trial=begin))
+    view = LearningRate(1e-4, 1e3, steps=73, averaging=0.0).look(Training(begin, unused))
     assert said in view.words
     assert view["recipe_rate"] == own
 
 
 def test_bounds_that_cut_the_curve_off_are_said() -> None:
     begin = descent(torch.eye(1), torch.ones(1))
-    short = LearningRate(0.2, 0.9, steps=20, averaging=0.0).look(Subject(trial=begin)).words
+    short = LearningRate(0.2, 0.9, steps=20, averaging=0.0).look(Training(begin, unused)).words
     assert "try --lowest-rate 0.002" in short and "try --highest-rate 90" in short
 
 
@@ -160,7 +164,7 @@ def test_bounds_that_cut_the_curve_off_are_said() -> None:
         ({"lowest_rate": 2.0, "highest_rate": 1.0}, "below highest_rate=1"),
         ({"highest_rate": math.inf}, "highest_rate=inf"),
         ({"steps": 9}, "steps=9: must be at least 10"),
-        ({"averaging": 1.0}, "averaging=1: is a share"),
+        ({"averaging": 1.0}, "averaging=1: must be at least 0 and below 1"),
         ({"diverged": 1.0}, "diverged=1: must be above 1"),
     ],
 )
@@ -171,12 +175,12 @@ def test_refusals(options: dict[str, Any], sentence: str) -> None:
 
 def test_what_it_cannot_test_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a training that can begin"):
-        LearningRate().look(Subject(model=nn.Identity()))
-    with pytest.raises(UsageError, match="the players discriminator and generator are trained against each other"):
+        look(nn.Identity(), "learning_rate", np.zeros((4, 4)), tmp_path / "out")
+    with pytest.raises(UsageError, match="discriminator and generator are trained against each other"):
         look("generate", "learning_rate", out=tmp_path / "out", data="digits", model="gan", limit=32, device="cpu")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="the untrained model's loss is nan"):
-        LearningRate().look(Subject(trial=lambda: Trial(nn.Identity(), 0.1, 9, lambda rate: math.nan)))
+        LearningRate().look(Training(lambda: Trial(nn.Identity(), 0.1, 9, lambda rate: math.nan), unused))
 
 
 # -- trainings
@@ -187,12 +191,13 @@ OPTIONS: dict[str, Any] = {"hidden": (16,), "batch_size": 64, "limit": 320, "dev
 
 def test_a_range_test_is_reproducible_and_leaves_the_model_alone(tmp_path: Path) -> None:
     with subjects.of_training("classify", "digits", "mlp", OPTIONS) as subject:
-        assert subject.model is not None
-        before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+        network = subject.part(Network)
+        assert network is not None
+        before = {name: value.clone() for name, value in network.model.state_dict().items()}
         state = torch.random.get_rng_state()
-        views = [LearningRate(1e-5, 10, steps=40).look(subject) for _ in range(2)]
+        views = [subject.look(LearningRate(1e-5, 10, steps=40)) for _ in range(2)]
         assert torch.equal(state, torch.random.get_rng_state())
-        assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
+        assert all(torch.equal(value, before[name]) for name, value in network.model.state_dict().items())
     for name, values in views[0].numbers.items():
         np.testing.assert_array_equal(values, views[1][name])
     assert 1e-4 < views[0]["suggested"] < 0.3
@@ -206,12 +211,13 @@ def test_a_range_test_is_reproducible_and_leaves_the_model_alone(tmp_path: Path)
 def test_a_runs_own_training_begins_anew(tmp_path: Path) -> None:
     """The steps of the trial, at the recipe's rates, are those that the run took."""
     run = train("classify", "digits", "mlp", tmp_path / "run", epochs=2, progress=False, **OPTIONS)
-    subject = subject_of(run)
-    assert subject.trial is not None and subject.untrained is not None
+    subject = subjects.of_run(run)
+    network, training = subject.part(Network), subject.part(Training)
+    assert network is not None and training is not None and training.begun
     state = torch.random.get_rng_state()
-    trial = subject.trial()
+    trial = training.start()
     assert torch.equal(state, torch.random.get_rng_state())
-    start = subject.untrained(seed=5).state_dict()
+    start = network.untrained(seed=5).state_dict()
     for name, value in trial.model.state_dict().items():
         torch.testing.assert_close(value, start[name], rtol=0, atol=0)
     rows = [row for row in run.history if row["split"] == "train"]
@@ -228,7 +234,7 @@ def test_a_runs_own_training_begins_anew(tmp_path: Path) -> None:
 def test_curves_are_read_as_they_are_told() -> None:
     rates = np.logspace(-5, 1, 61)
     falling = 2.0 - 1.5 / (1 + np.exp(-4 * (np.log10(rates) + 2)))  # steepest at 10⁻²
-    curve = told(rates, falling + 100 * np.maximum(0, np.log10(rates)) ** 2, 2.0, 0.0, diverged=False)
+    curve = read(rates, falling + 100 * np.maximum(0, np.log10(rates)) ** 2, 2.0, 0.0, diverged=False)
     assert curve.steepest == pytest.approx(1e-2)
     assert curve.lowest == pytest.approx(1.0, rel=0.3)
     assert math.isnan(curve.diverged)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pellucid import data
 from pellucid.errors import UsageError
-from pellucid.lenses import Labelled, Subject, _index
+from pellucid.lenses import Labelled, Network, Splits, _index
 from pellucid.lenses.neighbours import Neighbours
 from pellucid.looking.looking import look
 from pellucid.run import Run
@@ -93,7 +93,7 @@ def splits() -> dict[str, Tensor]:
     return made
 
 
-def subject(asked: Tensor, names: tuple[str, ...] = ()) -> Subject:
+def parts(asked: Tensor, names: tuple[str, ...] = ()) -> tuple[Network, Splits]:
     own = splits()
 
     def batches(split: str, size: int = 64, limit: int | None = None) -> Iterator[Labelled]:
@@ -104,12 +104,12 @@ def subject(asked: Tensor, names: tuple[str, ...] = ()) -> Subject:
         for places in every.split(size):
             yield Labelled(own[split][places], places % 2, [f"{split}_{i}" for i in places], places, None)
 
-    return Subject(model=Plain(), images=asked, names=names, classes=("even", "odd"), batches=batches,
-                 counts={part: len(images) for part, images in own.items()}, title="plain")  # fmt: skip
+    network = Network(Plain(), asked, names, ("even", "odd"), title="plain")
+    return network, Splits(batches, {part: len(images) for part, images in own.items()})
 
 
 def test_planted_duplicates_across_splits_are_found_and_no_others() -> None:
-    view = Neighbours(k=3).look(subject(splits()["test"][:2], ("test_0", "test_1")))
+    view = Neighbours(k=3).look(*parts(splits()["test"][:2], ("test_0", "test_1")))
     pairs = [{*pair} for pair in view["duplicate_name"].tolist()]
     assert pairs == [{"train_3", "val_2"}, {"train_17", "test_5"}]
     assert [{*pair} for pair in view["duplicate_split"].tolist()] == [{"train", "val"}, {"train", "test"}]
@@ -121,13 +121,13 @@ def test_planted_duplicates_across_splits_are_found_and_no_others() -> None:
 
 
 def test_a_lower_share_finds_exact_copies_alone() -> None:
-    view = Neighbours(duplicate=0.0).look(subject(splits()["test"][:1]))
+    view = Neighbours(duplicate=0.0).look(*parts(splits()["test"][:1]))
     assert view["duplicate_name"].tolist() == [["train_3", "val_2"]]
 
 
 def test_the_nearest_are_told_with_split_label_and_distance() -> None:
     asked = splits()["train"][9:10] + 1e-3
-    view = Neighbours(k=4).look(subject(asked, ("photo.png",)))
+    view = Neighbours(k=4).look(*parts(asked, ("photo.png",)))
     assert (view["neighbour_name"][0, 0], view["neighbour_split"][0, 0], view["neighbour_label"][0, 0]) == (
         "train_9",
         "train",
@@ -142,12 +142,12 @@ def test_the_nearest_are_told_with_split_label_and_distance() -> None:
 
 
 def test_an_own_image_is_not_its_own_neighbour() -> None:
-    view = Neighbours(k=2).look(subject(splits()["test"], tuple(f"test_{i}" for i in range(12))))
+    view = Neighbours(k=2).look(*parts(splits()["test"], tuple(f"test_{i}" for i in range(12))))
     for i, near in enumerate(view["neighbour_name"].tolist()):
         assert f"test_{i}" not in near
     assert view["neighbour_name"][5, 0] == "train_17"
     # another image that happens to be called so has that one as its neighbour
-    other = Neighbours(k=1).look(subject(splits()["test"][4:5] + 0.05, ("test_4",)))
+    other = Neighbours(k=1).look(*parts(splits()["test"][4:5] + 0.05, ("test_4",)))
     assert other["neighbour_name"].tolist() == [["test_4"]]
 
 
@@ -191,11 +191,9 @@ def test_a_copy_planted_in_a_runs_data_is_found(run: Run, tmp_path: Path) -> Non
 )
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        Neighbours(**options).look(subject(splits()["test"][:1]))
+        Neighbours(**options).look(*parts(splits()["test"][:1]))
 
 
 def test_one_image_has_no_neighbours() -> None:
     with pytest.raises(UsageError, match="no neighbours among themselves"):
-        Neighbours().look(Subject(model=Plain(), images=torch.zeros(1, 1, 4, 4)))
-    with pytest.raises(UsageError, match="needs a model and images"):
-        Neighbours().look(Subject(model=Plain()))
+        Neighbours().look(Network(model=Plain(), images=torch.zeros(1, 1, 4, 4)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
-from pellucid.lenses import Subject
+from pellucid.lenses import Network
 from pellucid.lenses.occlusion import Occlusion
 
 
@@ -54,7 +54,7 @@ def brute(model: nn.Module, image: Tensor, patch: int, stride: int, fill: str) -
 @pytest.mark.parametrize(("patch", "stride"), [(1, 1), (2, 1), (3, 2), (4, 3), (2, 4), (6, 1)])
 def test_it_is_the_loop_over_every_patch(patch: int, stride: int, fill: Literal["mean", "zero"]) -> None:
     model, given = tiny(), images()
-    found = Occlusion(patch=patch, stride=stride, fill=fill).look(Subject(model=model, images=given)).numbers
+    found = Occlusion(patch=patch, stride=stride, fill=fill).look(Network(model=model, images=given)).numbers
     for i, image in enumerate(given):
         drop, spread = brute(model, image, patch, stride, fill)
         np.testing.assert_allclose(found["drop"][i], drop, atol=1e-6)
@@ -64,7 +64,7 @@ def test_it_is_the_loop_over_every_patch(patch: int, stride: int, fill: Literal[
 
 
 def test_the_memory_budget_changes_nothing() -> None:
-    one, many = (Occlusion().look(Subject(model=tiny(), images=images(), memory=size))["drop"] for size in (1, 1 << 30))
+    one, many = (Occlusion().look(Network(model=tiny(), images=images(), memory=size))["drop"] for size in (1, 1 << 30))
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 
@@ -73,7 +73,7 @@ def test_only_what_the_model_sees_matters() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x[:, 0, :2, :2].sum((1, 2)), torch.zeros(len(x))], 1)
 
-    view = Occlusion(patch=2, stride=1, fill="zero").look(Subject(model=Corner(), images=torch.ones(1, 1, 8, 8)))
+    view = Occlusion(patch=2, stride=1, fill="zero").look(Network(model=Corner(), images=torch.ones(1, 1, 8, 8)))
     drop = view.numbers["drop"][0]
     assert np.argmax(drop) == 0
     assert (drop[2:] == 0).all() and (drop[:, 2:] == 0).all()
@@ -89,7 +89,7 @@ def test_a_sure_answer_is_coloured_too() -> None:
 
     given = torch.zeros(2, 1, 8, 8)
     given[0, 0, 3, 3], given[1, 0, 2:5, 3] = 1.0, 1.0
-    view = Occlusion(patch=1, stride=1, fill="zero").look(Subject(model=Sure(), images=given))
+    view = Occlusion(patch=1, stride=1, fill="zero").look(Network(model=Sure(), images=given))
     maps = view.numbers["map"]
     assert np.abs(maps[1]).max() < 0.1 * np.abs(maps[0]).max()
     drawn = [axes.images[1] for axes in view.figure.axes if "drop" in axes.get_title()]
@@ -101,12 +101,12 @@ def test_evidence_is_followed_where_there_are_no_classes() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    subject = Subject(model=Same(), images=torch.ones(1, 1, 4, 4), evidence=lambda output: output.mean((1, 2, 3)))
-    found = Occlusion(patch=2, stride=2, fill="zero").look(subject)
+    network = Network(model=Same(), images=torch.ones(1, 1, 4, 4), evidence=lambda output: output.mean((1, 2, 3)))
+    found = Occlusion(patch=2, stride=2, fill="zero").look(network)
     assert found.numbers["class"].tolist() == [-1]
     np.testing.assert_allclose(found.numbers["drop"][0], np.full((2, 2), 0.25), atol=1e-6)
-    with pytest.raises(UsageError, match="has neither"):
-        Occlusion().look(Subject(model=Same(), images=torch.ones(1, 1, 4, 4)))
+    with pytest.raises(UsageError, match="not a vector of classes"):
+        Occlusion().look(Network(model=Same(), images=torch.ones(1, 1, 4, 4)))
 
 
 @pytest.mark.parametrize("fill", ["mean", "zero", "blur", "noise"])
@@ -114,7 +114,7 @@ def test_it_leaves_nothing_behind(fill: Any) -> None:
     model, given = tiny(), images()
     state, copy = {k: v.clone() for k, v in model.state_dict().items()}, given.clone()
     chance = torch.random.get_rng_state()
-    Occlusion(fill=fill).look(Subject(model=model, images=given))
+    Occlusion(fill=fill).look(Network(model=model, images=given))
     assert torch.equal(given, copy), "the images were written into"
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks or module.training for module in model.modules())
@@ -124,7 +124,7 @@ def test_it_leaves_nothing_behind(fill: Any) -> None:
 
 
 def test_names_with_a_dollar_sign_are_drawn(tmp_path: Any) -> None:
-    view = Occlusion().look(Subject(model=tiny(), images=images(), classes=("$\\frac{", "$a$", "<b>")))
+    view = Occlusion().look(Network(model=tiny(), images=images(), classes=("$\\frac{", "$a$", "<b>")))
     view.figure.savefig(tmp_path / "out.png")
 
 
@@ -140,4 +140,4 @@ def test_names_with_a_dollar_sign_are_drawn(tmp_path: Any) -> None:
 )
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        Occlusion(**options).look(Subject(model=tiny(), images=images()))
+        Occlusion(**options).look(Network(model=tiny(), images=images()))

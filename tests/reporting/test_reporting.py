@@ -18,7 +18,9 @@ from sklearn.metrics import confusion_matrix
 
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
-from pellucid.looking.looking import look, subject_of
+from pellucid.lenses import Network, Splits
+from pellucid.looking.looking import look
+from pellucid.looking.subjects import of_run
 from pellucid.reporting.reporting import report
 from pellucid.run import Run
 from pellucid.training.training import train
@@ -179,10 +181,11 @@ def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run:
             assert (records["true"][int(place)], records["predicted"][int(place)]) == (true, predicted)
             assert names[int(place)] == name
             seen.add(int(place))
-    subject = subject_of(run)
-    assert subject.batches is not None
-    parts = {split: [*subject.batches(split)] for split in ("train", "val", "test")}
-    codes = {split: torch.cat([subject.features(b.images)[0] for b in part]).double() for split, part in parts.items()}
+    subject = of_run(run)
+    network, splits = subject.part(Network), subject.part(Splits)
+    assert network is not None and splits is not None
+    parts = {split: [*splits.batches(split)] for split in ("train", "val", "test")}
+    codes = {split: torch.cat([network.features(b.images)[0] for b in part]).double() for split, part in parts.items()}
     for place in sorted(seen)[:5]:
         far = torch.cat([torch.linalg.norm(own - codes["test"][place], dim=1) for own in codes.values()])
         of = [split for split, own in codes.items() for _ in range(len(own))]

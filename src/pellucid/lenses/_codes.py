@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as codes: the features of a run's own images or of named ones, with their names, classes and thumbnails."""
+"""Images as feature vectors ("codes"): a run's own or named ones, with their names, classes and thumbnails."""
 
 from __future__ import annotations
 
@@ -16,74 +16,74 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Subject
+from pellucid.lenses._images import Counted
 from pellucid.lenses._layers import CONVOLUTIONS, layers_in_order
+from pellucid.lenses._parts import Network, Splits
 
-__all__ = ["Coded", "chosen_layer", "fingerprint", "joined", "of_images", "of_split", "thumbnails"]
+__all__ = ["Coded", "at_once", "chosen_layer", "fingerprint", "joined", "of_images", "of_split", "thumbnails"]
 
 _SIDE = 64  # px: of the largest thumbnail
 _NARROW = 8  # numbers: a layer of fewer says too little about an image where another has more
-_ACTIVATIONS = 200.0  # floats that a model keeps for one of an image, roughly
+_ACTIVATIONS = 200.0  # floats that a model keeps for each float of an image, roughly
 
 
 @final
 @dataclass(frozen=True)
 class Coded:
-    """Images as a model codes them."""
+    """Images with their codes."""
 
     codes: NDArray[np.float32]  # (N, D)
-    names: NDArray[np.str_]
-    splits: NDArray[np.str_]  # "given" where they are from no split
-    labels: NDArray[np.int64]  # classes, -1: none
-    truth: bool  # whether labels are the data's own rather than the model's
+    names: NDArray[np.str_]  # (N,)
+    splits: NDArray[np.str_]  # (N,) "given": images that were named, from no split
+    labels: NDArray[np.int64]  # (N,) classes, -1: none
+    truth: bool  # whether labels are the data's own rather than the model's answers
     thumbs: NDArray[np.uint8]  # (N, side, side, 1 or 3), white beyond the image
     where: str  # the layer, in words
-    places: NDArray[np.int64]  # positions in the split, or among the images that were given
+    places: NDArray[np.int64]  # (N,) positions in the split, or among the named images
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
-def chosen_layer(subject: Subject, image: Tensor, layer: str | None) -> str | None:
-    """The layer that is asked for; else, where a model without dense layers ends in few planes, its widest convolution.
+def chosen_layer(network: Network, layer: str | None) -> str | None:
+    """The named layer; else, where a model without dense layers ends in few planes, its widest convolution.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 1, 3))
-    >>> chosen_layer(Subject(model=model), torch.zeros(1, 8, 8), None)
+    >>> chosen_layer(Network(model, torch.zeros(1, 1, 8, 8)), None)
     '0'
     """
     if layer is not None:
         return layer
-    assert subject.model is not None
+    image = network.images[0].to(network.device)
     with torch.no_grad():
-        codes, where = subject.features(image[None].to(subject.device))
+        codes, where = network.features(image[None])
     if not where.startswith("the output") or codes.shape[1] >= _NARROW:
         return None
-    passed = layers_in_order(subject.model, image.to(subject.device))
-    # planes, and of layers with as many the smallest map: the bottleneck; of equals the later one
+    passed = layers_in_order(network.model, image)
+    # planes, then the smallest map: the bottleneck of an autoencoder; of equals the later one
     wide = {name: (shape[1], -math.prod(shape[2:])) for name, part, shape in passed if isinstance(part, CONVOLUTIONS)}
     most = max(wide.values(), default=(0, 0))
     return [name for name, size in wide.items() if size == most][-1] if most[0] > codes.shape[1] else None
 
 
-def of_split(subject: Subject, split: str, layer: str | None, limit: int | None = None, side: int = _SIDE) -> Coded:
+def of_split(
+    network: Network, splits: Splits, split: str, layer: str | None, limit: int | None = None, side: int = _SIDE
+) -> Coded:
     """Codes of a run's own images."""
-    assert subject.batches is not None and subject.images is not None
-    count = subject.counts.get(split, 0) if limit is None else min(limit, subject.counts.get(split, 0))
-    size = _at_once(subject, subject.images[0])
+    count, size = splits.count(split, limit), at_once(network, network.images[0])
     parts: list[Coded] = []
-    for batch in subject.progress(_Known(subject.batches(split, size, limit), -(-count // size)), f"coding {split}"):
-        codes, where = _codes(subject, batch.images, layer)
-        labels = _guessed(subject, batch.images) if batch.labels is None else batch.labels.cpu().numpy()
-        made = thumbnails(batch.images, side)
-        names, splits = np.array(batch.names, np.str_), np.full(len(batch), split)
+    batches = Counted(splits.batches(split, size, limit), -(-count // size))
+    for batch in network.progress(batches, f"coding {split}"):
+        codes, where = _codes(network, batch.images, layer)
+        labels = _answers(network, batch.images) if batch.labels is None else batch.labels.cpu().numpy()
         parts.append(
             Coded(
                 codes,
-                names,
-                splits,
+                np.array(batch.names, np.str_),
+                np.full(len(batch), split),
                 labels.astype(np.int64),
                 batch.labels is not None,
-                made,
+                thumbnails(batch.images, side),
                 where,
                 batch.index.cpu().numpy(),
             )
@@ -91,25 +91,32 @@ def of_split(subject: Subject, split: str, layer: str | None, limit: int | None 
     return joined(parts)
 
 
-def of_images(subject: Subject, layer: str | None, side: int = _SIDE) -> Coded:
-    """Codes of the images that were named, or of the few that a run shows of its own; their classes are the model's answer."""
-    assert subject.images is not None
+def of_images(network: Network, layer: str | None, side: int = _SIDE) -> Coded:
+    """Codes of the named images, or of the few that a run shows of its own; their classes are the model's answers."""
     parts: list[Coded] = []
-    for places in subject.progress(list(_alike(subject)), "coding images"):
-        images = torch.stack([subject.images[i] for i in places])
-        codes, where = _codes(subject, images, layer)
-        labels = _guessed(subject, images)
-        names, splits = np.array([subject.name(i) for i in places], np.str_), np.full(len(places), "given")
-        made = thumbnails(images, side)
-        parts.append(Coded(codes, names, splits, labels.astype(np.int64), False, made, where, np.array(places)))
+    for places in network.progress(list(_of_one_size(network)), "coding images"):
+        images = torch.stack([network.images[i] for i in places])  # (B, C, H, W)
+        codes, where = _codes(network, images, layer)
+        parts.append(
+            Coded(
+                codes,
+                np.array([network.name(i) for i in places], np.str_),
+                np.full(len(places), "given"),
+                _answers(network, images),
+                False,
+                thumbnails(images, side),
+                where,
+                np.array(places),
+            )
+        )
     return joined(parts)
 
 
 def joined(parts: Sequence[Coded]) -> Coded:
-    """Several lots of coded images as one.
+    """Several groups of coded images as one.
 
     Raises:
-        UsageError: their codes differ in length, since the images differ in size.
+        UsageError: their codes differ in length because the images differ in size.
     """
     lengths = sorted({part.codes.shape[1] for part in parts})
     if len(lengths) > 1:
@@ -120,23 +127,24 @@ def joined(parts: Sequence[Coded]) -> Coded:
     side = max(part.thumbs.shape[1] for part in parts)
     planes = max(part.thumbs.shape[3] for part in parts)
     thumbs = []
-    for one in parts:
-        short = side - one.thumbs.shape[1]
-        thumbs.append(np.pad(one.thumbs, ((0, 0), (0, short), (0, short), (0, 0)), constant_values=255))
+    for part in parts:
+        missing = side - part.thumbs.shape[1]
+        framed = np.pad(part.thumbs, ((0, 0), (0, missing), (0, missing), (0, 0)), constant_values=255)
+        thumbs.append(np.repeat(framed, planes, 3) if framed.shape[3] < planes else framed)
     return Coded(
-        np.concatenate([one.codes for one in parts]),
-        np.concatenate([one.names for one in parts]),
-        np.concatenate([one.splits for one in parts]),
-        np.concatenate([one.labels for one in parts]),
-        all(one.truth for one in parts),
-        np.concatenate([np.repeat(t, planes, 3) if t.shape[3] < planes else t for t in thumbs]),
+        np.concatenate([part.codes for part in parts]),
+        np.concatenate([part.names for part in parts]),
+        np.concatenate([part.splits for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        all(part.truth for part in parts),
+        np.concatenate(thumbs),
         parts[0].where,
-        np.concatenate([one.places for one in parts]),
+        np.concatenate([part.places for part in parts]),
     )
 
 
 def thumbnails(images: Tensor, side: int = _SIDE) -> NDArray[np.uint8]:
-    """(B, s, s, 1 or 3) small copies of images (B, C, H, W) in [0, 1], s at most `side` px, white beyond the image.
+    """(B, s, s, 1 or 3) small copies of images (B, C, H, W) in [0, 1], square, s at most `side` px, white beyond the image.
 
     >>> thumbnails(torch.zeros(1, 1, 4, 8))[0, :, :, 0].tolist()[0][:2], thumbnails(torch.zeros(2, 3, 300, 100)).shape
     ([255, 255], (2, 64, 64, 3))
@@ -156,7 +164,7 @@ def thumbnails(images: Tensor, side: int = _SIDE) -> NDArray[np.uint8]:
 
 
 def fingerprint(model: nn.Module, where: str) -> str:
-    """A digest of a model's weights and the layer that codes are from: the same for the same codes.
+    """A digest of a model's weights and of the layer: equal where codes are comparable.
 
     >>> fingerprint(nn.Linear(1, 1), "a") == fingerprint(nn.Linear(1, 1), "a")
     False
@@ -168,52 +176,36 @@ def fingerprint(model: nn.Module, where: str) -> str:
     return digest.hexdigest()
 
 
+def at_once(network: Network, image: Tensor, most: int = 256) -> int:
+    """How many images of this size pass the model together within the memory budget."""
+    return network.room(_ACTIVATIONS * 4 * image.numel(), most=most)
+
+
 @torch.no_grad()
-def _codes(subject: Subject, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], str]:
-    """(B, D) codes of images (B, C, H, W), and where they are from."""
-    codes, where = subject.features(images.to(subject.device), layer)
+def _codes(network: Network, images: Tensor, layer: str | None) -> tuple[NDArray[np.float32], str]:
+    """(B, D) codes of images (B, C, H, W), and the layer that they are from."""
+    codes, where = network.features(images.to(network.device), layer)
     return codes.float().cpu().numpy(), where
 
 
 @torch.no_grad()
-def _guessed(subject: Subject, images: Tensor) -> NDArray[np.int64]:
-    """(B,) the model's answer, -1 where that is no class."""
-    if subject.evidence is not None and not subject.classes:
+def _answers(network: Network, images: Tensor) -> NDArray[np.int64]:
+    """(B,) the model's top classes, -1 where it does not classify."""
+    if network.evidence is not None and not network.classes:
         return np.full(len(images), -1, np.int64)  # a run of a task without classes
-    assert subject.model is not None
-    shares = subject.probabilities(subject.model(images.to(subject.device)))
+    shares = network.probabilities(network.model(images.to(network.device)))
     return np.full(len(images), -1, np.int64) if shares is None else shares.argmax(1).cpu().numpy().astype(np.int64)
 
 
-def _at_once(subject: Subject, image: Tensor) -> int:
-    return subject.room(_ACTIVATIONS * 4 * image.numel(), most=256)
-
-
-def _alike(subject: Subject) -> Iterator[list[int]]:
-    """Places of consecutive images of one size, as many as there is room for."""
-    assert subject.images is not None
-    lot: list[int] = []
+def _of_one_size(network: Network) -> Iterator[list[int]]:
+    """Places of consecutive images of one size, as many as fit into memory."""
+    group: list[int] = []
     shape: Any = None
-    for i in range(len(subject.images)):
-        image = subject.images[i]
-        if lot and (image.shape != shape or len(lot) >= _at_once(subject, image)):
-            yield lot
-            lot = []
+    for place, image in enumerate(network.images):
+        if group and (image.shape != shape or len(group) >= at_once(network, image)):
+            yield group
+            group = []
         shape = image.shape
-        lot.append(i)
-    if lot:
-        yield lot
-
-
-@final
-class _Known:
-    """An iterator of which the length is known beforehand, for those who watch."""
-
-    def __init__(self, items: Iterator[Any], length: int) -> None:
-        self._items, self._length = items, length
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._items
-
-    def __len__(self) -> int:
-        return self._length
+        group.append(place)
+    if group:
+        yield group

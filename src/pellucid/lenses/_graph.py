@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network as a graph, traced with one image at hand: every node knows its value, and so every shape is a number.
+"""A network as a graph, traced with one image: every node knows its value, so that every shape is a number.
 
-`torch.fx` alone stops at the first `if x.shape[1] == 1`. Here a proxy carries the value that it stands for, so that such
-questions are answered from it; only the batch size stays open. A module whose forward cannot be followed is kept as one
-node, and its neighbours are followed all the same.
+`torch.fx` alone stops at the first `if x.shape[1] == 1`. Here a proxy carries the value that it stands for, and such questions are
+answered from it; only the batch size stays open. A module whose forward pass cannot be traced is kept as one node, and the modules
+around it are traced all the same.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from torch import Tensor, fx, nn
 
 __all__ = ["Graph", "trace"]
 
+# attributes that are the same for any batch size
 _CONCRETE = ("ndim", "dtype", "device", "is_cuda", "requires_grad", "layout", "is_quantized")
 
 
 @final
 @dataclass(frozen=True)
 class Graph:
-    """The nodes in the order in which they are computed, the value of each for one image, and the modules that they call."""
+    """The nodes in the order of computation, the value of each for one image, and the modules that they call."""
 
     root: nn.Module
     nodes: tuple[fx.Node, ...]
     values: Mapping[fx.Node, Any]
-    kept: tuple[str, ...]  # modules that are one node because their forward cannot be followed
+    kept: tuple[str, ...]  # modules that are one node because their forward pass cannot be traced
 
     def call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         """What a node computes."""
@@ -36,7 +37,7 @@ class Graph:
 
 
 def trace(model: nn.Module, image: Tensor) -> Graph | None:
-    """The graph of a model for images (1, C, H, W) of this size, or None where its own forward cannot be followed.
+    """The graph of a model for images (1, C, H, W) of this size, or None if its own forward pass cannot be traced.
 
     >>> import torch
     >>> graph = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.zeros(1, 1, 5, 5))
@@ -47,9 +48,10 @@ def trace(model: nn.Module, image: Tensor) -> Graph | None:
     before = set(vars(model))
     try:
         graph = tracer.trace(model)
-    except Exception:  # any fault of a forward that meets a proxy instead of a tensor
+    except Exception:  # a forward pass that meets a proxy instead of a tensor can fail in any way
         _forget(model, before)
         return None
+    # sizes that only Python's `if` asked for leave nodes that nothing uses
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     values = {node: tracer.values[node.name] for node in graph.nodes if node.name in tracer.values}
     for node in graph.nodes:
@@ -63,7 +65,7 @@ def trace(model: nn.Module, image: Tensor) -> Graph | None:
 
 @final
 class _Valued(fx.Proxy):
-    """A proxy that answers questions about shape and kind from the value that it stands for."""
+    """A proxy that answers questions about shape and type from the value that it stands for."""
 
     def _value(self) -> Any:
         tracer: Any = self.tracer
@@ -83,7 +85,7 @@ class _Valued(fx.Proxy):
         return super().__getattr__(name)
 
     def _shape(self, value: Tensor) -> tuple[Any, ...]:
-        """The sizes as numbers, but for the batch's, which stays open."""
+        """The sizes as numbers, except the batch size, which stays open."""
         if not value.ndim:
             return ()
         sizes = self.tracer.create_proxy("call_function", getattr, (self, "shape"), {})
@@ -103,13 +105,13 @@ class _Tracer(fx.Tracer):
         self.image = image
         self.values: dict[str, Any] = {}
         self.kept: list[str] = []
-        self.computing = False  # a value, in which nothing is to be traced
+        self.computing = False  # while a value is computed nothing is traced
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Valued(node, self)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
-        """The image alone: what else a forward can be given keeps its default."""
+        """The image alone: other arguments of the forward pass keep their defaults."""
         function, given = super().create_args_for_root(root_fn, is_module, concrete_args)
         more = [proxy for proxy in given[2:] if isinstance(proxy, fx.Proxy)]
         if more and len(more) == len(given) - 2 and all(proxy.node.args for proxy in more):
@@ -119,6 +121,7 @@ class _Tracer(fx.Tracer):
         return function, given
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
+        """A node, and its value for the image, computed at once from the values of its arguments."""
         plain = [fx.node.map_aggregate(part, self._known) for part in (args, kwargs)]
         if kind == "placeholder":
             value: Any = self.image
@@ -126,7 +129,7 @@ class _Tracer(fx.Tracer):
             value = plain[0]
         else:
             if kind == "call_method" and str(target).endswith("_") and not str(target).endswith("__"):
-                raise TypeError(f"{target}: writes into its input")
+                raise TypeError(f"{target}: writes into its input")  # values are kept, so nothing may change them
             self.computing = True
             try:
                 value = _call(self.root, kind, target, plain[0], plain[1])
@@ -149,7 +152,7 @@ class _Tracer(fx.Tracer):
             return super().call_module(m, forward, args, kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
-        except Exception:  # its forward cannot be followed: it stays one node
+        except Exception:  # it cannot be traced and stays one node
             self.kept.append(self.path_of_module(m))
             return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
@@ -169,13 +172,13 @@ def _call(root: nn.Module, kind: str, target: Any, args: Any, kwargs: Any) -> An
 
 
 def _forget(model: nn.Module, before: set[str]) -> None:
-    """Take away the constants that tracing put into the model."""
+    """Remove the constants that tracing put into the model."""
     for name in set(vars(model)) - before:
         delattr(model, name)
 
 
 def _attribute(root: nn.Module, path: str) -> Any:
-    found: Any = root
+    owner: Any = root
     for name in path.split("."):
-        found = getattr(found, name)
-    return found
+        owner = getattr(owner, name)
+    return owner

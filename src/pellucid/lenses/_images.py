@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and maps of several sizes: as one array, and as pictures."""
+"""Images and maps: several sizes in one array, evenly spread places, and pictures."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Known", "picture", "show", "stacked"]
+__all__ = ["Counted", "blurred", "evenly", "picture", "show", "stacked"]
 
-_BLOCKY = 96  # px: smaller images are drawn with their pixels to be seen
+_BLOCKY = 96  # px: a smaller image is drawn with its pixels visible
+_BLUR = 16  # px that become one
 
 
 @final
-class Known:
-    """What is made one by one, of a number that is known: what `Subject.progress` needs for a bar."""
+class Counted:
+    """An iterable whose length is known beforehand, so that `Part.progress` can draw a bar."""
 
     def __init__(self, items: Iterable[Any], count: int) -> None:
         self._items, self._count = items, count
@@ -32,30 +34,46 @@ class Known:
         return self._count
 
 
+def evenly(count: int, most: int | None) -> NDArray[np.int64]:
+    """At most so many of `count` places, spread evenly, the first and the last among them; None takes all.
+
+    >>> evenly(9, 3).tolist(), evenly(3, 9).tolist(), evenly(2, None).tolist()
+    ([0, 4, 8], [0, 1, 2], [0, 1])
+    """
+    places = np.linspace(0, count - 1, count if most is None else min(count, most)).round()
+    return np.unique(places.astype(np.int64))
+
+
 def stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """(N, …): arrays of several sizes in one, NaN (or -1 for whole numbers) beyond the smaller ones.
+    """(N, …): arrays of several sizes as one, filled up with NaN (or -1 for whole numbers).
 
     >>> stacked([np.zeros((1, 2)), np.ones((2, 1))])[1].tolist()
     [[1.0, nan], [1.0, nan]]
     """
     shape = tuple(max(sides) for sides in zip(*(array.shape for array in arrays), strict=True))
-    kind = np.result_type(*arrays)
+    kind = np.result_type(*arrays)  # whole numbers have no NaN
     whole = np.full((len(arrays), *shape), np.nan if kind.kind == "f" else -1, kind)
     for row, array in zip(whole, arrays, strict=True):
         row[tuple(slice(side) for side in array.shape)] = array
     return whole
 
 
+def blurred(image: Tensor) -> Tensor:
+    """(C, H, W) of (C, H, W): the image without detail, as a part of it that shows nothing in particular."""
+    small = F.interpolate(image[None], [max(1, side // _BLUR) for side in image.shape[1:]], mode="area")
+    return F.interpolate(small, image.shape[1:], mode="bilinear")[0]
+
+
 def picture(image: Tensor) -> NDArray[np.float32]:
-    """(H, W) or (H, W, 3) in [0, 1], as matplotlib draws it, of an image (C, H, W); of more planes the first are drawn."""
+    """(H, W) or (H, W, 3) in [0, 1], as matplotlib draws it, of an image (C, H, W); of more than three planes the first three."""
     flat: NDArray[np.float32] = image.detach().float().clamp(0, 1).cpu().numpy()
     return flat[:3].transpose(1, 2, 0) if len(flat) >= 3 else flat[0]
 
 
 def show(axes: Axes, image: Tensor, title: str = "", **style: Any) -> None:
-    """Draw an image (C, H, W) in [0, 1] without axes, and its title as it is written."""
+    """Draw an image (C, H, W) in [0, 1] without axes; no letter of the title is taken for mathematics."""
     flat = picture(image)
-    smooth = None if max(flat.shape[:2]) > _BLOCKY else "nearest"
+    smooth = None if max(flat.shape[:2]) > _BLOCKY else "nearest"  # None: matplotlib's antialiasing
     axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation=smooth)
     axes.set_axis_off()
     if title:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nearest neighbours of codes: exact up to 50,000 images, by an inverted file of faiss beyond."""
+"""Nearest neighbours of codes: exact up to 50,000 images, by an inverted file of faiss beyond."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
+from pellucid.lenses._images import evenly
 
 __all__ = ["EXACT", "Index"]
 
 EXACT = 50_000
 """Images up to which every distance is computed."""
 
-_SPARE = 8  # candidates beyond k whose distances are computed again, without cancellation
+_SPARE = 8  # candidates beyond k whose distances are computed again in float64
 _PROBES = 32  # cells of the inverted file that are searched
 
 
 @final
 class Index:
-    """Codes (N, D) in which nearest neighbours are looked for, by Euclidean distance.
+    """Codes (N, D) that are searched for nearest neighbours by Euclidean distance.
 
-    Up to `EXACT` codes the search is exact. Beyond, the codes are sorted into cells around k-means centres, and the cells
-    nearest to the query are searched (Jégou, Douze & Schmid 2011, section IV): `recall` says how often that finds the nearest.
-    Either way the distances are those of float64 differences, so that copies are at exactly 0.
+    Up to `EXACT` codes the search is exact. Beyond, the codes are sorted into cells around k-means centres, and only the cells
+    nearest to the query are searched (Jégou, Douze & Schmid 2011, section IV): `recall` measures how often that finds the nearest.
+    Either way the distances are computed as float64 differences, so that copies are at exactly 0.
 
     >>> index = Index(np.array([[0.0], [1.0], [3.0]]))
     >>> where, distance = index.search(np.array([[0.9]]), 2)
@@ -51,24 +52,25 @@ class Index:
 
     @property
     def kind(self) -> str:
-        """How neighbours are found, in a few words."""
+        """How neighbours are searched for, in a few words."""
         return "every distance computed" if self._cells is None else f"faiss inverted file, {self._cells.nlist} cells"
 
     def search(
         self, queries: NDArray[Any], k: int, own: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Positions and distances (Q, k) of the nearest codes, the nearest first, equally near ones in their order.
+        """Positions and distances (Q, k) of the nearest codes, the nearest first; ties in the order of the codes.
 
         Args:
             queries: (Q, D).
-            k: how many; fewer come back where there are no more.
-            own: (Q,) the position of each query among the codes, which is left out.
+            k: number of neighbours; fewer come back if there are no more codes.
+            own: (Q,) the position of each query among the codes, which is left out; -1 for none.
         """
         k = min(k, len(self) - (own is not None))
         wanted = min(len(self), k + (own is not None) + _SPARE)
         queries = np.ascontiguousarray(queries, np.float32)
-        found = [np.zeros((0, k), np.int64)]
+        neighbours = [np.zeros((0, k), np.int64)]
         lengths = [np.zeros((0, k))]
+        # a query needs a row of distances and the differences to its candidates
         step = int(max(1, min(4096, self._memory / (4 * max(3 * len(self), 3 * wanted * queries.shape[1])))))
         for start in range(0, len(queries), step):
             rows = queries[start : start + step]
@@ -78,29 +80,30 @@ class Index:
             if own is not None:
                 distance[near == own[start : start + step, None]] = np.inf
             order = np.lexsort((near, distance), axis=1)[:, :k]
-            found.append(np.take_along_axis(near, order, 1))
+            neighbours.append(np.take_along_axis(near, order, 1))
             lengths.append(np.take_along_axis(distance, order, 1))
-        return np.concatenate(found), np.concatenate(lengths)
+        return np.concatenate(neighbours), np.concatenate(lengths)
 
     def recall(self, k: int, sample: int = 100) -> float:
-        """The share of the true k nearest of some of the codes that the search finds; 1 where it is exact."""
+        """The share of the true k nearest that the search finds, measured on some of the codes; 1 if it is exact."""
         if self._cells is None:
             return 1.0
-        rows = np.unique(np.linspace(0, len(self) - 1, sample).astype(np.int64))
-        found, _ = self.search(self.codes[rows], k, rows)
+        rows = evenly(len(self), sample)
+        neighbours, _ = self.search(self.codes[rows], k, rows)
         true = np.array([list(row) for row in self._every(self._shifted[rows], k + 1)])
         hits = [
             len({*near} & {*[i for i in row if i != own][:k]})
-            for near, row, own in zip(found.tolist(), true.tolist(), rows.tolist(), strict=True)
+            for near, row, own in zip(neighbours.tolist(), true.tolist(), rows.tolist(), strict=True)
         ]
         return float(np.mean(hits)) / k
 
     def _candidates(self, shifted: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
+        """(q, wanted) positions of the nearest codes as float32 sees them, in no order."""
         if self._cells is None:
             return self._every(shifted, wanted)
-        _, found = self._cells.search(shifted, wanted)
-        near: NDArray[np.int64] = found.astype(np.int64)
-        lacking = (near < 0).any(1)  # cells that hold too few
+        _, positions = self._cells.search(shifted, wanted)
+        near: NDArray[np.int64] = positions.astype(np.int64)
+        lacking = (near < 0).any(1)  # the searched cells hold too few
         if lacking.any():
             near[lacking] = self._every(shifted[lacking], wanted)
         return near
@@ -115,7 +118,7 @@ class Index:
 def _cells(codes: NDArray[np.float32]) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its bindings use what Python deprecates
+            warnings.simplefilter("ignore")  # its bindings use what Python has deprecated
             import faiss
     except ImportError:
         raise UsageError(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding the layer that a lens needs, and recording what goes through layers, without a change to the model."""
+"""Finding the layer that a lens needs, and recording what passes layers, without changing the model."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -12,14 +13,23 @@ from torch import Tensor, nn
 
 from pellucid.errors import UnknownNameError, UsageError
 
-__all__ = ["feature_layer", "features", "guarded", "last_convolution", "layers_in_order", "recorded"]
+__all__ = [
+    "CONVOLUTIONS",
+    "feature_layer",
+    "features",
+    "guarded",
+    "last_convolution",
+    "layers_in_order",
+    "recorded",
+    "reinitialised",
+]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 @contextmanager
 def guarded(*modules: Any) -> Iterator[None]:
-    """Modules in eval mode with in-place activations turned off; afterwards all as before: modes, hooks, gradients, flags.
+    """Modules in eval mode with in-place activations turned off; then modes, hooks, gradients and flags are as before.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
     >>> with guarded(model):
@@ -29,7 +39,9 @@ def guarded(*modules: Any) -> Iterator[None]:
     >>> model.training, model[1].inplace, len(model[0]._forward_hooks)
     (True, True, 0)
     """
-    parts = list({id(part): part for one in modules if isinstance(one, nn.Module) for part in one.modules()}.values())
+    parts: list[Any] = list(
+        {id(part): part for module in modules if isinstance(module, nn.Module) for part in module.modules()}.values()
+    )
     kinds = [name for name in vars(nn.Module()) if "_hooks" in name]
     before = [
         (part, part.training, getattr(part, "inplace", None), {kind: list(getattr(part, kind, ())) for kind in kinds})
@@ -39,10 +51,10 @@ def guarded(*modules: Any) -> Iterator[None]:
     try:
         for weight, _, _ in weights:
             weight.grad = None  # a backward pass would add to it
-        for part in parts:
+        for part, _, inplace, _ in before:
             part.training = False
-            if isinstance(getattr(part, "inplace", None), bool):
-                part.inplace = False  # type: ignore[assignment]
+            if isinstance(inplace, bool):
+                part.inplace = False  # an activation in place would overwrite what a hook has kept
         yield
     finally:
         for part, mode, inplace, hooks in before:
@@ -51,7 +63,7 @@ def guarded(*modules: Any) -> Iterator[None]:
                 part.inplace = inplace
             for kind, kept in hooks.items():
                 table = getattr(part, kind, {})
-                for key in [key for key in table if key not in kept]:
+                for key in [key for key in table if key not in kept]:  # the model's own hooks stay
                     del table[key]
         for weight, flag, gradient in weights:
             weight.requires_grad_(flag)
@@ -62,7 +74,7 @@ def guarded(*modules: Any) -> Iterator[None]:
 def recorded(
     modules: Mapping[str, nn.Module] | Sequence[nn.Module], side: Literal["input", "output"] = "output"
 ) -> Iterator[dict[Any, list[Tensor]]]:
-    """What goes through modules while the block runs: by name (or place), a tensor for each call, in the graph if there is one.
+    """What passes modules while the block runs: by name (or place) a tensor for each call, still in the autograd graph.
 
     >>> layer = nn.Conv2d(1, 2, 3)
     >>> with recorded({"conv": layer}) as seen, torch.no_grad():
@@ -92,7 +104,7 @@ def layers_in_order(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Modul
     """
     leaves = {name: part for name, part in model.named_modules() if not any(True for _ in part.children())}
     with recorded(leaves) as seen, torch.no_grad():
-        model(image[None])
+        model(image[None])  # a dict keeps the order in which the modules were first called
     return [(name, leaves[name], tuple(tensors[0].shape)) for name, tensors in seen.items()]
 
 
@@ -104,21 +116,23 @@ def last_convolution(model: nn.Module, image: Tensor, layer: str | None = None) 
     '2'
 
     Raises:
-        UnknownNameError: no layer is called so.
+        UnknownNameError: no layer has this name.
         UsageError: the model has no convolution.
     """
     if layer is not None:
         return layer, _named(model, layer)
     passed = layers_in_order(model, image)
-    found = [(name, part) for name, part, shape in passed if isinstance(part, CONVOLUTIONS) and max(shape[2:]) > 1]
-    if not found:
+    # a map of a single pixel, as in squeeze and excitation, says nothing about places
+    spatial = [(name, part) for name, part, shape in passed if isinstance(part, CONVOLUTIONS) and max(shape[2:]) > 1]
+    if not spatial:
         raise UsageError("layer=None: the model has no convolution; name a layer, or choose a convolutional model.")
-    return found[-1]
+    return spatial[-1]
 
 
 def feature_layer(model: nn.Module, image: Tensor) -> tuple[str, nn.Module, Literal["input", "output"]]:
-    """Where the features of an image (C, H, W) are: the input of the last dense layer, else the last convolution's output."""
+    """The layer that gives an image's (C, H, W) features: the last dense one by its input, else the last convolution."""
     passed = layers_in_order(model, image)
+    # before the last dense layer, whose output is the answer itself
     dense = [(name, part) for name, part, _ in passed if isinstance(part, nn.Linear)]
     if dense:
         return *dense[-1], "input"
@@ -127,7 +141,7 @@ def feature_layer(model: nn.Module, image: Tensor) -> tuple[str, nn.Module, Lite
 
 @torch.no_grad()
 def features(model: nn.Module, images: Tensor, layer: str | None = None) -> tuple[Tensor, str]:
-    """(B, D) codes of images (B, C, H, W) and the layer that they are from; see `Subject.features`.
+    """(B, D) codes of images (B, C, H, W) and the layer that they are from; see `Network.features`.
 
     >>> codes, where = features(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)), torch.zeros(5, 1, 2, 2))
     >>> codes.shape, where
@@ -147,12 +161,29 @@ def features(model: nn.Module, images: Tensor, layer: str | None = None) -> tupl
         model(images)
     if not seen:
         raise UsageError(f"layer={name!r}: no tensor passes it; name another layer.")
-    codes = seen[name][-1].float()
+    codes = seen[name][-1].float()  # of a module that is used several times, the last call
     if codes.ndim == 4:  # (B, C, H, W)
         codes = codes.mean((2, 3))
     elif codes.ndim == 3:  # (B, tokens, D)
         codes = codes.mean(1)
     return codes.flatten(1), f"the {side} of {name}"
+
+
+def reinitialised(model: nn.Module, seed: int) -> nn.Module:
+    """A copy of a model in eval mode, each layer initialised again by its own `reset_parameters`.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> bool((reinitialised(layer, 0).weight == layer.weight).any())
+    False
+    """
+    made = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in made.modules():
+            reset = getattr(part, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return made.eval()
 
 
 def _named(model: nn.Module, layer: str) -> nn.Module:
@@ -169,5 +200,5 @@ def _first(given: Any) -> Tensor | None:
     if isinstance(given, Mapping):
         given = list(given.values())
     if isinstance(given, (tuple, list)):
-        return next((found for one in given if (found := _first(one)) is not None), None)
+        return next((tensor for part in given if (tensor := _first(part)) is not None), None)
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each node of a network's graph does to a window: slides over it, works on each pixel, moves it, or needs the whole map."""
+"""What each node of a network's graph does to a window: slides a kernel over it, maps each pixel, moves it, or needs all of it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _POINTWISE_METHODS = {
 }  # fmt: skip
 _MEANS = (F.adaptive_avg_pool2d, torch.mean)
 
+# slide: convolution or pooling; transpose: transposed convolution; move: zero padding or crop; edge: replicate padding;
+# enlarge: nearest neighbour by whole factors; mean: over the whole map; whole: anything that mixes all places
 Kind = Literal["pointwise", "slide", "transpose", "move", "edge", "enlarge", "mean", "whole"]
 
 
@@ -47,18 +49,18 @@ class Rule:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
-    fill: float = 0.0  # what is around the map
-    moved: tuple[int, int] = (0, 0)  # px that the map's first row and column move by
-    weight: Tensor | None = None  # of a convolution, with the batch norm behind it folded in
+    fill: float = 0.0  # value of the padding
+    moved: tuple[int, int] = (0, 0)  # px by which rows and columns move
+    weight: Tensor | None = None  # of a convolution, with the batch norm after it folded in
     bias: Tensor | None = None
     groups: int = 1
     slide: Literal["conv", "max", "mean"] = "conv"
-    work: int = 0  # multiplications for one output pixel, all channels together
+    work: int = 0  # multiplications for one output pixel, over all channels
 
 
 def rules(graph: Graph) -> tuple[dict[Any, Rule], set[Any]]:
-    """The rule of each node that gives a map, and the batch norms that are folded into the convolution before them."""
-    found: dict[Any, Rule] = {}
+    """The rule of each node with a tensor, and the batch norms that are folded into the convolution before them."""
+    ruled: dict[Any, Rule] = {}
     folded: set[Any] = set()
     modules = dict(graph.root.named_modules())
     for node in graph.nodes:
@@ -66,6 +68,7 @@ def rules(graph: Graph) -> tuple[dict[Any, Rule], set[Any]]:
             continue
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         rule = _rule(graph, node, module)
+        # a convolution that only a batch norm uses: one multiplication instead of two
         if rule.weight is not None and rule.kind == "slide" and len(node.users) == 1:
             follower = next(iter(node.users))
             statistics = _statistics(graph, follower, modules)
@@ -76,11 +79,12 @@ def rules(graph: Graph) -> tuple[dict[Any, Rule], set[Any]]:
         if rule.weight is not None:
             weight = rule.weight.contiguous(memory_format=torch.channels_last)
             rule = Rule(**{**vars(rule), "weight": weight})
-        found[node] = rule
-    return found, folded
+        ruled[node] = rule
+    return ruled, folded
 
 
 def _rule(graph: Graph, node: Any, module: nn.Module | None) -> Rule:
+    """The rule of a node; "whole" for whatever is not known to work window by window."""
     name = str(node.target) if module is not None or node.op == "call_method" else getattr(node.target, "__name__", "")
     if isinstance(module, nn.Linear):
         return Rule("whole", name, work=module.weight.numel())
@@ -92,7 +96,7 @@ def _rule(graph: Graph, node: Any, module: nn.Module | None) -> Rule:
         dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
         source = node.args[0]
         if isinstance(source, fx.Node) and isinstance(dims, (tuple, list)):
-            rank = getattr(graph.values[source], "ndim", 0)
+            rank = getattr(graph.values[source], "ndim", 0)  # a mean over (H, W) of (B, C, H, W)
             if rank == 4 and sorted(dim % rank for dim in dims) == [2, 3]:
                 return Rule("mean", name)
     return Rule("whole", name)
@@ -175,6 +179,7 @@ def _pool(name: str, kind: Literal["max", "mean"], options: Mapping[str, Any], g
     kernel = _two(options["kernel_size"])
     stride = _two(options.get("stride") or kernel)
     padding = _two(options.get("padding", 0))
+    # means whose divisor depends on the place cannot run on a window alone
     if kind == "mean" and (options.get("divisor_override") or options.get("ceil_mode")):
         return None
     if kind == "mean" and any(padding) and not options.get("count_include_pad", True):
@@ -184,6 +189,7 @@ def _pool(name: str, kind: Literal["max", "mean"], options: Mapping[str, Any], g
 
 
 def _adaptive(name: str, size: Any, graph: Graph, node: Any) -> Rule | None:
+    """Adaptive pooling to the map's own size, or to one pixel."""
     sides = tuple(graph.values[node.args[0]].shape[2:])
     if tuple(graph.values[node].shape[2:]) == sides:
         return Rule("pointwise", name)
@@ -191,6 +197,7 @@ def _adaptive(name: str, size: Any, graph: Graph, node: Any) -> Rule | None:
 
 
 def _enlarge(name: str, mode: str, graph: Graph, node: Any) -> Rule | None:
+    """Upsampling that repeats each pixel a whole number of times."""
     small, large = (graph.values[one].shape[2:] for one in (node.args[0], node))
     factors = tuple(b // a for a, b in zip(small, large, strict=True))
     exact = all(a * f == b for a, b, f in zip(small, large, factors, strict=True))
@@ -198,6 +205,7 @@ def _enlarge(name: str, mode: str, graph: Graph, node: Any) -> Rule | None:
 
 
 def _crop(graph: Graph, node: Any, name: str) -> Rule | None:
+    """`x[:, :, a:b, c:d]` with numbers and steps of one, which moves the map."""
     index: Any = node.args[1]
     if not isinstance(index, tuple) or len(index) != 4 or not all(isinstance(part, slice) for part in index):
         return None
@@ -216,14 +224,16 @@ def _statistics(graph: Graph, node: Any, modules: Mapping[str, nn.Module]) -> Se
     if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and not module.training:
         return module.running_mean, module.running_var, module.eps, module.weight, module.bias
     if node.op == "call_function" and node.target is F.batch_norm:
-        given = {key: _value(graph, part) for key, part in _bound(node).items()}
-        if given.get("running_mean") is not None and not given.get("training", False):
+        arguments = {key: _value(graph, part) for key, part in _bound(node).items()}
+        if arguments.get("running_mean") is not None and not arguments.get("training", False):
             return (
-                given["running_mean"], given["running_var"], given.get("eps", 1e-5), given.get("weight"), given.get("bias"),
+                arguments["running_mean"], arguments["running_var"], arguments.get("eps", 1e-5),
+                arguments.get("weight"), arguments.get("bias"),
             )  # fmt: skip
     return None
 
 
+# the parameters of functions in their order, for arguments that are passed by position
 _NAMES: dict[Any, tuple[str, ...]] = {
     F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
     F.pad: ("input", "pad", "mode", "value"),
@@ -245,6 +255,7 @@ def _bound(node: Any) -> dict[str, Any]:
 
 
 def _hashed(target: Any, table: Any) -> bool:
+    """Whether a target is in a table; some targets cannot be hashed."""
     try:
         return target in table
     except TypeError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows of activations: which part of a map a change reaches, and cutting and pasting such parts for many places at once.
 
-A place is a row and a column of the grid of patch positions; everything is separable, so that intervals are kept per axis:
-(N, 2) arrays of [first, last + 1). All maps are channels_last, and a batch of windows is (R·C, channels, h, w): R rows
-of places times C columns.
+A place is a row and a column in the grid of patch positions. Kernels are separable, so intervals are kept for each axis: (N, 2)
+arrays of [first, last + 1). All maps are channels_last, and a batch of windows is (R·C, channels, h, w): R rows of places times
+C columns.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from torch.nn import functional as F
 
 __all__ = ["Ints", "Span", "Window", "cut", "gridded", "padded", "paste", "slid", "span", "spread", "steps", "together"]
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int64]  # positions (N,) or intervals (N, 2)
 
 
 @final
 @dataclass(frozen=True)
 class Span:
-    """Along one axis: where each place's window starts, and the size that they share."""
+    """Along one axis: where the window of each place starts, and the size that all share."""
 
     starts: Ints  # (N,)
     size: int
 
     def moved(self, by: int) -> Span:
-        """The same windows in the coordinates of a map that is padded (by > 0) or cropped (by < 0) at its start."""
+        """The same windows in the coordinates of a map padded (by > 0) or cropped (by < 0) at its start."""
         return Span(self.starts + by, self.size)
 
 
 @final
 @dataclass(frozen=True)
 class Window:
-    """The changed part of a map, for R × C places; all the rest of the map is as in the image without a patch."""
+    """The changed part of a map, for R × C places; the rest of the map is that of the uncovered image."""
 
     data: Tensor  # (R·C, channels, h, w), channels_last
     rows: Span
@@ -53,16 +53,17 @@ def span(interval: Ints, length: int) -> Span:
     >>> span(np.array([[0, 3], [2, 6], [5, 8]]), 8)
     Span(starts=array([0, 2, 4]), size=4)
     """
-    size = int((interval[:, 1] - interval[:, 0]).max())
+    size = int((interval[:, 1] - interval[:, 0]).max())  # one size for all, so that they form one tensor
     return Span(np.minimum(interval[:, 0], length - size), size)
 
 
 def slid(interval: Ints, kernel: int, stride: int, padding: int, dilation: int, length: int) -> Ints:
-    """The outputs of a sliding kernel that see something of each interval, in a map of `length`.
+    """The outputs of a sliding kernel that see any part of each interval, in a map of `length`.
 
     >>> slid(np.array([[0, 1], [4, 6]]), kernel=3, stride=2, padding=1, dilation=1, length=8).tolist()
     [[0, 1], [2, 4]]
     """
+    # output o sees the inputs o · stride − padding + {0, dilation, …, dilation · (kernel − 1)}; −(−a // b) rounds up
     first = -((-(interval[:, 0] + padding - dilation * (kernel - 1))) // stride)
     last = (interval[:, 1] - 1 + padding) // stride + 1
     return _inside(first, last, length)
@@ -70,6 +71,7 @@ def slid(interval: Ints, kernel: int, stride: int, padding: int, dilation: int, 
 
 def spread(interval: Ints, kernel: int, stride: int, padding: int, dilation: int, length: int) -> Ints:
     """The outputs of a transposed convolution that each interval reaches, in a map of `length`."""
+    # input i reaches the outputs i · stride − padding + {0, dilation, …, dilation · (kernel − 1)}
     first = interval[:, 0] * stride - padding
     last = (interval[:, 1] - 1) * stride - padding + dilation * (kernel - 1) + 1
     return _inside(first, last, length)
@@ -82,7 +84,7 @@ def _inside(first: Ints, last: Ints, length: int) -> Ints:
 
 
 def steps(starts: Ints) -> Iterator[tuple[int, int, int]]:
-    """Runs (from, to, step) in which starts grow evenly.
+    """Runs (from, to, step) in which starts grow by equal steps; a run can be cut out by strides alone.
 
     >>> list(steps(np.array([0, 0, 0, 1, 2, 3])))
     [(0, 3, 0), (3, 6, 1)]
@@ -110,6 +112,7 @@ def cut(clean: Tensor, rows: Span, columns: Span) -> Tensor:
         dtype=clean.dtype,
         device=clean.device,
     )
+    # a run of evenly spaced windows is a view of the map with overlapping strides: one copy for the whole run
     line = width * channels
     for top, bottom, down in steps(rows.starts):
         for left, right, across in steps(columns.starts):
@@ -119,14 +122,15 @@ def cut(clean: Tensor, rows: Span, columns: Span) -> Tensor:
                 (down * line, across * channels, line, channels, 1),
                 offset,
             )
-    return whole.flatten(0, 1).permute(0, 3, 1, 2)
+    return whole.flatten(0, 1).permute(0, 3, 1, 2)  # (R·C, channels, h, w), channels_last in memory
 
 
 def paste(into: Tensor, rows: Span, columns: Span, window: Window) -> None:
-    """Write a window's data into the windows `into` (R·C, channels, h, w) that stand at rows and columns, where they meet."""
+    """Write a window's data into the windows `into` (R·C, channels, h, w) at rows and columns, where the two overlap."""
     shape = len(rows.starts), len(columns.starts)
     target = gridded(into, shape)  # (R, C, h, w, channels)
     source = gridded(window.data, shape)
+    # places whose windows are offset equally are written at once
     for top, bottom, y in _alike(window.rows.starts - rows.starts):
         for left, right, x in _alike(window.columns.starts - columns.starts):
             here, there = _meeting(y, window.rows.size, rows.size)
@@ -148,7 +152,7 @@ def _alike(offsets: Ints) -> Iterator[tuple[int, int, int]]:
 
 
 def _meeting(offset: int, size: int, room: int) -> tuple[slice, slice]:
-    """Where a piece of `size` at `offset` lies in a room, and which part of it that is."""
+    """Where a piece of `size` at `offset` overlaps [0, room), and which part of the piece that is."""
     first, last = max(offset, 0), min(offset + size, room)
     last = max(first, last)
     return slice(first, last), slice(first - offset, last - offset)
@@ -161,11 +165,12 @@ def padded(clean: Tensor, pads: Sequence[int], fill: float = 0.0) -> Tensor:
 
 
 def together(sizes: Ints, weight: NDArray[np.float64], most: int) -> list[Ints]:
-    """At most so many groups of places, those whose windows (N, layers) waste least where the largest of a group sets the size.
+    """At most so many groups of places; the largest window in a group (N, layers) sets its size, and the waste is kept low.
 
     >>> [group.tolist() for group in together(np.array([[3], [9], [4], [9]]), np.ones(1), 2)]
     [[1, 3], [0, 2]]
     """
+    # places with equal windows at every layer first, then the two groups whose merging costs least, and so on
     chains, member = np.unique(sizes, axis=0, return_inverse=True)
     groups = [(chain, np.flatnonzero(member.reshape(-1) == i)) for i, chain in enumerate(chains)]
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`look`: a run, a ready model or a training that has not begun, through a lens."""
+"""`look`: a run, a ready model or a training that has not begun, seen through a lens."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -15,20 +14,18 @@ import numpy as np
 from torch import nn
 
 from pellucid import _catalog
-from pellucid.errors import PellucidError, UnknownNameError, UsageError
+from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import write_atomically
-from pellucid.lenses import View, guarded
+from pellucid.lenses import View
 from pellucid.looking import subjects
-from pellucid.looking.subjects import of_run as subject_of
-from pellucid.looking.subjects import without_images
 from pellucid.run import Run, load
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
 
-__all__ = ["look", "subject_of", "without_images"]
+__all__ = ["look"]
 
-_DRAWN_AT = 200  # dots per inch of the written picture: what a journal asks for
+_DRAWN_AT = 200  # dots per inch of the written picture, fit for print
 
 
 def look(
@@ -46,7 +43,7 @@ def look(
     verbose: bool = False,
     **options: Any,
 ) -> View:
-    """Look through a lens; the figure and the numbers behind it are written, and a line of words comes back.
+    """Look through a lens: writes the figure and the numbers behind it, and returns them with a line of words.
 
     >>> class Bright(nn.Module):  # any module that takes images in [0, 1]
     ...     def forward(self, x): return torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0]], 1)
@@ -58,23 +55,23 @@ def look(
 
     Args:
         what: a run, its folder, a torch model, the name of a ready one ("torchvision/resnet18", "timm/NAME",
-            "efficientnet_lite0"), or of a task: a training that has not begun, with its untrained model.
+            "efficientnet_lite0"), or the name of a task: a training that has not begun, with its untrained model.
         lens: a name in the catalogue.
         images: what `predict` takes; by default a few of the run's own test images.
-        out: the folder for LENS.png, LENS.npz and a lens's further files; by default the run's figures/, and the current
-            folder without a run.
-        data: other data than the run's own, or those of the training.
-        model: of the training that has not begun; by default the task's own.
-        size: (H, W) or one number, px, that a ready model's images are brought to; by default what it was made for.
+        out: folder for LENS.png, LENS.npz and further files of the lens; by default the run's figures/, or the current folder
+            if there is no run.
+        data: data instead of the run's own, or those of the training.
+        model: of the training that has not begun; by default the task's default model.
+        size: (H, W) or one number, px, to which a ready model's images are resized; by default what it was made for.
         memory: GiB that the look may take; by default 2.
         seed: of random numbers; by default the run's, else 0.
-        progress: show how far it is.
+        progress: show a progress bar.
         verbose: say more about what is done.
         options: fields of the lens, and options of the training.
 
     Raises:
-        UnknownNameError: a lens or an option that there is not.
-        UsageError: the lens lacks something, e.g. images.
+        UnknownNameError: an unknown lens or option.
+        UsageError: something that the lens needs is missing, e.g. images.
     """
     kind = _catalog.find("lenses", lens)
     known = {field.name for field in dataclasses.fields(kind)}
@@ -89,44 +86,31 @@ def look(
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if any(side < 1 for side in sides) or len(sides) > 2:
         raise UsageError(f"size={size}: must be one or two numbers of px above 0; give e.g. --size 224.")
-    lack: PellucidError | None = None
+    asked = _asked(memory, seed, progress, verbose)
     folder = Path(out) if out is not None else Path()
-    with contextlib.ExitStack() as stack:
-        if task is not None:
-            given = {**rest, **({"seed": seed} if seed is not None else {}), **({"size": size} if sides else {})}
-            subject = stack.enter_context(subjects.of_training(task, data, model, given, images))
+    if task is not None:
+        training = {**rest, **({"seed": seed} if seed is not None else {}), **({"size": size} if sides else {})}
+        with subjects.of_training(task, data, model, training, images) as subject:
+            view = subject.look(made, **asked)
+    else:
+        thing = load(what) if isinstance(what, (str, Path)) else what
+        _refuse(model is not None, f"model={model!r}", "goes with a task's name")
+        if isinstance(thing, Run):
+            _refuse(bool(sides), f"size={size}", "goes with a ready model; a run has its own")
+            folder = thing.figures if out is None else folder
+            view = subjects.of_run(thing, images, data).look(made, **asked)
         else:
-            thing = load(what) if isinstance(what, (str, Path)) else what
-            _refuse(model is not None, f"model={model!r}", "goes with a task's name")
-            if isinstance(thing, Run):
-                _refuse(bool(sides), f"size={size}", "goes with a ready model; a run has its own")
-                folder = thing.figures if out is None else folder
-                try:
-                    subject = subjects.of_run(thing, images, data)
-                except PellucidError as fault:
-                    if not subjects.nothing(images) or data is not None:
-                        raise
-                    lack, subject = fault, without_images(thing)  # enough for a lens that looks at records alone
-            else:
-                _refuse(data is not None, f"data={data!r}", "goes with a run or a task; name images")
-                subject = subjects.of_module(thing, images, sides or None)
-        subject = dataclasses.replace(subject, **_manners(memory, seed, progress, verbose))
-        try:
-            with guarded(subject.model):
-                view: View = made.look(subject)
-        except UsageError as fault:
-            raise lack or fault from None
-    if subject.unread:
-        view = dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(subject.unread)}")
+            _refuse(data is not None, f"data={data!r}", "goes with a run or a task; name images")
+            view = subjects.of_module(thing, images, sides or None).look(made, **asked)
     _write(view, folder, lens.replace("-", "_"))
     return view
 
 
 def _write(view: View, folder: Path, name: str) -> None:
-    """The picture, the numbers with the names of their axes, and further files, each in the old one's place at once."""
+    """The figure, the numbers with the names of their axes, and further files, each replaced atomically."""
     with write_atomically(folder / f"{name}.png") as draft:
-        said = {"Title": name, "Description": view.words}  # the picture carries its words
-        view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white", metadata=said)
+        words = {"Title": name, "Description": view.words}  # the report reads them from there
+        view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white", metadata=words)
     with write_atomically(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         arrays: dict[str, Any] = dict(view.numbers)
         np.savez_compressed(file, **arrays, axes=np.array(json.dumps(view.axes)))
@@ -136,7 +120,7 @@ def _write(view: View, folder: Path, name: str) -> None:
 
 
 def _task(what: Any) -> str | None:
-    """The task that is named, if it is one and no run's folder is called so."""
+    """The task that is named, if it is one and no folder has this name."""
     if not isinstance(what, (str, Path)) or Path(what).exists():
         return None
     name = str(what).replace("-", "_")
@@ -148,22 +132,22 @@ def _refuse(given: bool, said: str, rule: str) -> None:
         raise UsageError(f"{said}: {rule}; leave it out.")
 
 
-def _manners(memory: float | None, seed: int | None, progress: bool, verbose: bool) -> dict[str, Any]:
-    """What a caller asks of every lens alike."""
-    found: dict[str, Any] = {}
+def _asked(memory: float | None, seed: int | None, progress: bool, verbose: bool) -> dict[str, Any]:
+    """What a caller asks of every lens alike, as fields of the parts."""
+    asked: dict[str, Any] = {}
     if memory is not None:
-        found["memory"] = int(memory * 2**30)
+        asked["memory"] = int(memory * 2**30)
     if seed is not None:
-        found["seed"] = seed
+        asked["seed"] = seed
     if progress:
-        found["progress"] = _tracked
+        asked["progress"] = _tracked
     if verbose:
-        found["note"] = lambda words: print(f"  {words}", file=sys.stderr)
-    return found
+        asked["note"] = lambda words: print(f"  {words}", file=sys.stderr)
+    return asked
 
 
 def _tracked(items: Iterable[Any], words: str) -> Iterator[Any]:
-    """The items, with a bar on stderr that says how far one is; nothing for a single item."""
+    """The items, with a progress bar on stderr if there are several."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 

@@ -14,8 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from pellucid import _catalog
-from pellucid.errors import UsageError
-from pellucid.lenses import Subject, View
+from pellucid.errors import PellucidError, UsageError
+from pellucid.lenses import Evaluation, Network, Splits, View
+from pellucid.looking.subjects import Subject
 from pellucid.reporting import formatting
 from pellucid.reporting.maps import NEAREST, Neighbour, mapped, nearest, pictured, plain, searched
 from pellucid.reporting.matrix import cell_id, cell_words, matrix
@@ -54,20 +55,21 @@ def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps
         answers: the worst and the best answers, with the positions of their images as "places".
         maps: number of images with maps.
     """
-    if not subject.records:
-        return Links(overviews=_unmeasured(subject, maps))
+    evaluation, network, splits = subject.part(Evaluation), _network(subject), subject.part(Splits)
+    if evaluation is None:
+        return Links(overviews=_unmeasured(subject, network, maps))
     missing: list[str] = []
     try:
-        view: View | None = _catalog.find("lenses", "confusion")(pairs=0).look(subject)
+        view: View | None = subject.look(_catalog.find("lenses", "confusion")(pairs=0))
     except UsageError as fault:
         view = None
         missing.append(plain(fault))
     listed = _by_cell(view)
-    if not subject.shows_records or subject.model is None:
+    if evaluation.images is None or network is None or splits is None:
         missing.append("images with their neighbours and maps: the data or the weights are not available.")
-        return Links(matrix(view, subject, {}), view.words if view else "", missing=missing)
+        return Links(matrix(view, evaluation, {}), view.words if view else "", missing=missing)
     shown, chosen = _chosen(listed, answers)
-    images, names = _fetched(subject, chosen)
+    images, names = _fetched(evaluation, chosen)
     near, reason = nearest(subject, images, names)
     missing += [reason] if reason else []
     first = {place: images[place] for place in chosen[: max(0, maps)]}
@@ -77,7 +79,7 @@ def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps
     cells = [
         {
             "id": cell_id(cell),
-            "title": cell_words(view, subject, cell),
+            "title": cell_words(view, evaluation, cell),
             "images": [(place, names[place]) for place in shown[cell]],
             "count": int(view["confusion"][cell]) if view else 0,
             "wrong": cell[0] != cell[1],
@@ -86,14 +88,14 @@ def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps
     ]
     fullest = [max((len(p) for c, p in shown.items() if (c[0] == c[1]) is right), default=0) for right in (False, True)]
     return Links(
-        matrix(view, subject, shown),
+        matrix(view, evaluation, shown),
         view.words if view else "",
         cells,
-        _panels(run, subject, images, names, near, maps_of, shown),
+        _panels(run, evaluation, splits, images, names, near, maps_of, shown),
         overviews,
         _shown(
             len(images),
-            subject.counts[subject.evaluated],
+            len(next(iter(evaluation.records.values()))),
             fullest,
             searched(next(iter(images.values()))) if near else 0,
             sum(map(bool, maps_of.values())),
@@ -103,10 +105,20 @@ def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps
     )
 
 
-def _unmeasured(subject: Subject, maps: int) -> list[dict[str, str]]:
+def _network(subject: Subject) -> Network | None:
+    """The model with a few images; None if the data or the weights are gone."""
+    try:
+        return subject.part(Network)
+    except PellucidError:
+        return None
+
+
+def _unmeasured(subject: Subject, network: Network | None, maps: int) -> list[dict[str, str]]:
     """Maps of a few images of a run that has not been evaluated yet."""
-    few = list(subject.images or ())[:maps] if subject.model is not None else []
-    return mapped(subject, dict(enumerate(few)), {i: subject.name(i) for i in range(len(few))})[1] if few else []
+    few = list(network.images)[:maps] if network is not None else []
+    if network is None or not few:
+        return []
+    return mapped(subject, dict(enumerate(few)), {i: network.name(i) for i in range(len(few))})[1]
 
 
 def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
@@ -143,12 +155,12 @@ def _chosen(
     return shown, [*chosen]
 
 
-def _fetched(subject: Subject, places: Sequence[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
+def _fetched(evaluation: Evaluation, places: Sequence[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
     """Images as the model takes them, and their names, by position in the given order."""
-    assert subject.batches is not None
+    assert evaluation.images is not None
     images: dict[int, Tensor] = {}
     names: dict[int, str] = {}
-    for batch in subject.batches(subject.evaluated, places=sorted(places)):
+    for batch in evaluation.images(sorted(places)):
         for i, image, name in zip(batch.index.tolist(), batch.images, batch.names, strict=True):
             images[i], names[i] = image, name
     return {place: images[place] for place in places}, names
@@ -156,7 +168,8 @@ def _fetched(subject: Subject, places: Sequence[int]) -> tuple[dict[int, Tensor]
 
 def _panels(
     run: Run,
-    subject: Subject,
+    evaluation: Evaluation,
+    splits: Splits,
     images: Mapping[int, Tensor],
     names: Mapping[int, str],
     near: Mapping[int, list[Neighbour]],
@@ -164,14 +177,14 @@ def _panels(
     shown: Mapping[tuple[int, int], list[int]],
 ) -> list[dict[str, Any]]:
     """A panel for each image: its classes or its measure, its neighbours and its maps."""
-    small = pictured(subject, [neighbour for own in near.values() for neighbour in own], _SIDE)
-    values = None if run.main.each is None else np.asarray(run.main.each(subject.records), np.float64)
+    small = pictured(splits, [neighbour for own in near.values() for neighbour in own], _SIDE)
+    values = None if run.main.each is None else np.asarray(run.main.each(evaluation.records), np.float64)
     cell_of = {place: cell for cell, places in shown.items() for place in places}
     panels = []
     for place, image in images.items():
         words = ""
-        if {"true", "predicted"} <= set(subject.records) and subject.classes:
-            true, predicted = (subject.label(int(subject.records[name][place])) for name in ("true", "predicted"))
+        if {"true", "predicted"} <= set(evaluation.records) and evaluation.classes:
+            true, predicted = (evaluation.label(int(evaluation.records[name][place])) for name in ("true", "predicted"))
             words = f"{true}, classified correctly" if true == predicted else f"{true} taken for {predicted}"
         elif values is not None and np.isfinite(values[place]):
             words = f"{run.main.title} {formatting.number(float(values[place]))}"
@@ -186,13 +199,13 @@ def _panels(
                     {
                         "picture": small[other["split"], other["place"]],
                         "about": " ".join(
-                            [other["split"], *([subject.label(other["label"], 14)] if other["label"] >= 0 else [])]
+                            [other["split"], *([evaluation.label(other["label"], 14)] if other["label"] >= 0 else [])]
                         ),
                         "name": other["name"],
                         "distance": f"{other['distance']:.3g}",
                         # a neighbour that has a panel of its own links to it
                         "id": other["place"]
-                        if other["split"] == subject.evaluated and other["place"] in images
+                        if other["split"] == evaluation.split and other["place"] in images
                         else None,
                     }
                     for other in near.get(place, ())

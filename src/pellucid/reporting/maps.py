@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from pellucid import _catalog
 from pellucid.errors import PellucidError
-from pellucid.lenses import Subject, View, guarded
+from pellucid.lenses import Splits, View
+from pellucid.looking.subjects import Subject
 from pellucid.reporting.pictures import compact, png, thumbnail
 
 __all__ = ["NEAREST", "Neighbour", "mapped", "nearest", "pictured", "plain", "searched"]
@@ -114,10 +114,9 @@ def _seen(
     subject: Subject, lens: str, images: Mapping[int, Tensor], names: Mapping[int, str], **options: Any
 ) -> tuple[View | None, str]:
     """A lens's view of these images; if it has none, the reason in one sentence."""
-    own = dataclasses.replace(subject, images=[*images.values()], names=[names[place] for place in images])
+    own = subject.showing([*images.values()], [names[place] for place in images])
     try:
-        with guarded(subject.model):
-            return _catalog.find("lenses", lens)(**options).look(own), ""
+        return own.look(_catalog.find("lenses", lens)(**options)), ""
     except PellucidError as fault:
         return None, plain(fault)
     except ImportError as fault:  # an optional dependency is not installed
@@ -152,15 +151,14 @@ def _overlay(image: Tensor, values: NDArray[Any]) -> str:
     return compact(shown.resize(size, kind))
 
 
-def pictured(subject: Subject, neighbours: Sequence[Neighbour], side: int) -> dict[tuple[str, int], str]:
+def pictured(splits: Splits, neighbours: Sequence[Neighbour], side: int) -> dict[tuple[str, int], str]:
     """Thumbnails of neighbours by split and position; each image is read once."""
     wanted: dict[str, list[int]] = {}
     for neighbour in neighbours:
         wanted.setdefault(neighbour["split"], []).append(neighbour["place"])
     thumbnails = {}
-    assert subject.batches is not None
     for split, places in wanted.items():
-        for batch in subject.batches(split, places=sorted(set(places))):
+        for batch in splits.batches(split, places=sorted(set(places))):
             for i, image in zip(batch.index.tolist(), batch.images, strict=True):
                 thumbnails[split, i] = thumbnail(image, side)
     return thumbnails

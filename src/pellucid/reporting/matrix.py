@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.lenses import Subject, View
+from pellucid.lenses import Evaluation, View
 from pellucid.reporting.pictures import inline
 
 __all__ = ["cell_id", "cell_words", "matrix"]
@@ -15,7 +15,9 @@ __all__ = ["cell_id", "cell_words", "matrix"]
 _DPI = 130
 
 
-def matrix(view: View | None, subject: Subject, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any] | None:
+def matrix(
+    view: View | None, evaluation: Evaluation, shown: Mapping[tuple[int, int], list[int]]
+) -> dict[str, Any] | None:
     """The lens's figure with a rectangle (px) over each cell of its first axes, its tooltip and its link."""
     if view is None:
         return None
@@ -40,7 +42,7 @@ def matrix(view: View | None, subject: Subject, shown: Mapping[tuple[int, int], 
                     "width": round(right - left, 1),
                     "height": round(top - bottom, 1),
                     "id": cell_id(cell) if cell in shown else "",
-                    "title": cell_words(view, subject, cell),
+                    "title": cell_words(view, evaluation, cell),
                 }
             )
     return {"picture": inline(out.getvalue(), "png"), "width": round(width), "height": round(height), "cells": cells}
@@ -55,10 +57,10 @@ def cell_id(cell: tuple[int, int]) -> str:
     return f"cell-{cell[0]}-{cell[1]}"
 
 
-def cell_words(view: View | None, subject: Subject, cell: tuple[int, int]) -> str:
+def cell_words(view: View | None, evaluation: Evaluation, cell: tuple[int, int]) -> str:
     """A cell in words, with its count and its share of the images of the true class."""
     assert view is not None
     count, share = int(view["confusion"][cell]), float(view["share"][cell])
-    true, predicted = (subject.label(i, 60) for i in cell)
+    true, predicted = (evaluation.label(i, 60) for i in cell)
     words = f"{true}, classified correctly" if cell[0] == cell[1] else f"{true} taken for {predicted}"
     return f"{words}: {count:,} ({100 * share:.3g} %)"

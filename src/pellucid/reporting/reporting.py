@@ -14,8 +14,7 @@ from pellucid.comparison.table import duration
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import write_atomically
-from pellucid.lenses import Subject
-from pellucid.looking.looking import subject_of, without_images
+from pellucid.looking.subjects import Subject, of_run
 from pellucid.models import _building
 from pellucid.reporting import formatting, measures, pictures
 from pellucid.reporting.headline import headline
@@ -75,7 +74,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         trouble = ""
     except PellucidError as fault:
         data, trouble = None, str(fault)
-    subject = _subject(run, data)
+    subject = of_run(run)
     rows = measures.results(metrics, run.task.floors) if metrics else []
     examples = pictures.answers(run, data) if metrics and data is not None else []
     tables = measures.tables((metrics or {}).get("details", {}))
@@ -115,20 +114,10 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
     }
 
 
-def _subject(run: Run, data: Dataset | None) -> Subject:
-    """What lenses look at; without the data or the weights only the history and the records."""
-    try:
-        if data is not None:
-            return subject_of(run)
-    except PellucidError:
-        pass
-    return without_images(run)
-
-
 def _curves(subject: Subject) -> dict[str, str] | None:
     """The learning curves and their verdict; None before the first epoch."""
     try:
-        view = _catalog.find("lenses", "curves")().look(subject)
+        view = subject.look(_catalog.find("lenses", "curves")())
     except UsageError:
         return None
     return {"words": view.words, "picture": pictures.svg(view.figure)}

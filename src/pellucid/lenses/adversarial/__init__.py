@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""adversarial: how little has to change for a wrong answer (Goodfellow, Shlens & Szegedy 2015)."""
+"""adversarial: how small a change makes the answer wrong (Goodfellow, Shlens & Szegedy 2015)."""
 
 from pellucid.lenses.adversarial.adversarial import Adversarial
 

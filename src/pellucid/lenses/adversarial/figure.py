@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import show
-from pellucid.lenses.adversarial.attacks import LEVELS, said
+from pellucid.lenses._parts import Network
+from pellucid.lenses.adversarial.attacks import LEVELS, written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,14 +32,14 @@ class Fooled:
 
     clean: Tensor  # (C, H, W), stored values / 255
     adversarial: Tensor  # (C, H, W), stored values / 255
-    before: int  # the class that was answered
+    before: int  # the class of the clean image's answer
     score: float
-    after: int  # the class that is answered now
+    after: int  # that of the adversarial one
     new_score: float
-    score_after: float  # the probability that the first class has now
-    random: int  # the answer under random signs
+    score_after: float  # the probability of the first class under attack
+    random: int  # the answer under random signs of the same size
     fooled: bool
-    smallest: int | None  # /255
+    smallest: int | None  # /255; None: nothing that was tried fools
     target: int | None
 
 
@@ -54,16 +54,16 @@ class Curve:
     random: NDArray[np.float64]  # (3, epsilons)
 
 
-def figure(subject: Subject, found: Sequence[Fooled], curve: Curve | None, method: str, epsilon: float) -> Figure:
-    """Three panels an image, and below them what a whole test set does."""
+def figure(network: Network, attacked: Sequence[Fooled], curve: Curve | None, method: str, epsilon: float) -> Figure:
+    """Three panels for each image, and below them the accuracy over a test set and the smallest ε."""
     from matplotlib.figure import Figure
 
-    drawn = found[:_MOST_DRAWN]
+    drawn = attacked[:_MOST_DRAWN]
     across = 1 if len(drawn) <= 3 else 2
     rows = -(-len(drawn) // across)
     side = 2.3 if len(drawn) <= 3 else 1.6  # inches
     tall = float(np.median([one.clean.shape[1] / one.clean.shape[2] for one in drawn])) * side
-    below = [curve is not None, len(found) > 3]
+    below = [curve is not None, len(attacked) > 3]
     height = rows * (tall + 0.55)
     extra = 2.5 if any(below) else 0.0
     drawing = Figure(
@@ -75,30 +75,30 @@ def figure(subject: Subject, found: Sequence[Fooled], curve: Curve | None, metho
     for axes in grid.flat:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
-        _row(subject, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
+        _row(network, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
     if parts is not None:
         panels = iter(np.ravel(parts[1, 0].subplots(1, sum(below), squeeze=False)))
         if curve is not None:
             _accuracy(next(panels), curve, method)
         if below[1]:
-            _smallest(next(panels), found, method)
+            _smallest(next(panels), attacked, method)
     return drawing
 
 
-def _row(subject: Subject, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
+def _row(network: Network, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
     from matplotlib.patches import Rectangle
 
-    show(axes[0], one.clean, f"{subject.label(one.before)}\n{100 * one.score:.1f} %")
-    # ±ε from black to white around grey: what was added, magnified
+    show(axes[0], one.clean, f"{network.label(one.before)}\n{100 * one.score:.1f} %")
+    # what was added, magnified: −ε is black, +ε white
     times = 1 / (2 * epsilon)
     enlarged = 0.5 + times * (one.adversarial - one.clean)
-    show(axes[1], enlarged, f"{method}, ±{said(epsilon)}\nmagnified {times:.0f}×", color="0.35")
+    show(axes[1], enlarged, f"{method}, ±{written(epsilon)}\nmagnified {times:.0f}×", color="0.35")
     frame: dict[str, Any] = {"fill": False, "edgecolor": "0.7", "linewidth": 0.5, "clip_on": False}
     axes[1].add_patch(Rectangle((0, 0), 1, 1, transform=axes[1].transAxes, **frame))
     least = f"smallest ε that fools: {one.smallest}/{LEVELS}" if one.smallest else ""
-    least = "no ε tried fools" if one.smallest is None else least
+    least = "no ε that was tried fools" if one.smallest is None else least
     colour = _RED if one.fooled else "0.15"
-    show(axes[2], one.adversarial, f"{subject.label(one.after)}\n{100 * one.new_score:.1f} %", color=colour)
+    show(axes[2], one.adversarial, f"{network.label(one.after)}\n{100 * one.new_score:.1f} %", color=colour)
     axes[2].text(
         0.5, -0.03, least, transform=axes[2].transAxes, ha="center", va="top", fontsize=6.5, color="0.35"
     )  # fmt: skip
@@ -117,9 +117,9 @@ def _accuracy(axes: Axes, curve: Curve, method: str) -> None:
     _plain(axes)
 
 
-def _smallest(axes: Axes, found: Sequence[Fooled], method: str) -> None:
-    """The share of the images that an ε of their own fools."""
-    values = np.sort([one.smallest if one.smallest is not None else np.inf for one in found])
+def _smallest(axes: Axes, attacked: Sequence[Fooled], method: str) -> None:
+    """How many of the images each ε fools, as a cumulative share."""
+    values = np.sort([one.smallest if one.smallest is not None else np.inf for one in attacked])
     known = values[np.isfinite(values)]
     shares = 100 * np.arange(1, len(known) + 1) / len(values)
     end = max(known.max() * 1.1 + 1, 2) if len(known) else 2
@@ -128,7 +128,7 @@ def _smallest(axes: Axes, found: Sequence[Fooled], method: str) -> None:
     axes.set_ylim(-3, 103)
     axes.set_xlabel("smallest ε, in 1/255", fontsize=8)
     axes.set_ylabel("images fooled, %", fontsize=8)
-    axes.set_title(f"{method}: {len(found)} images shown", fontsize=8)
+    axes.set_title(f"{method}: {len(attacked)} images shown", fontsize=8)
     _plain(axes)
 
 

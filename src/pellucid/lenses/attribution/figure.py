@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of an attribution: each image, its map, and the two tests of it; and what they say in words."""
+"""The picture of an attribution: each image, its map and the two tests of it; and the finding in words."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import show
-from pellucid.lenses.attribution.checks import Deletion
+from pellucid.lenses._parts import Network
+from pellucid.lenses.attribution.checks import Deletion, Depth
 from pellucid.lenses.attribution.maps import Method
 
 if TYPE_CHECKING:
@@ -23,16 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Mapped", "figure", "half", "kept", "words"]
 
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
-_ALIKE = 0.5  # of a map and that of a half random network, from where on it does not depend on the weights
+_ALIKE = 0.5  # similarity to the map of a half random network at which a map no longer depends on the weights
 _RED, _BLUE, _GREY = "#b2182b", "#2166ac", "#777777"
-
-Depth = tuple[int, int, str]
 
 
 @final
 @dataclass(frozen=True)
 class Mapped:
-    """What a method ascribes to one image, and what the tests of it gave."""
+    """What a method ascribes to one image, and the results of the tests."""
 
     place: int
     image: Tensor  # (C, H, W)
@@ -47,27 +45,27 @@ class Mapped:
 
 def half(depths: Sequence[Depth]) -> int:
     """The place of the first depth at which half of the layers are random."""
-    return next(i for i, (count, of, _) in enumerate(depths) if 2 * count >= of)
+    return next(i for i, depth in enumerate(depths) if 2 * depth.count >= depth.of)
 
 
 def kept(one: Mapped, depths: Sequence[Depth]) -> float:
-    """The least of SSIM's and rank correlation's mean, down to where half of the layers are random.
+    """How similar a map stays: the least mean of SSIM and rank correlation, down to where half of the layers are random.
 
-    A method that does not need the weights gives a like map at every depth; a coarse map may be like by chance at one.
+    A method that does not need the weights gives a similar map at every depth; a coarse map may be similar at one by chance.
     """
     pairs = np.array(one.similar[: half(depths) + 1], np.float64)
     known = [float(np.nanmean(pair)) for pair in pairs if np.isfinite(pair).any()]
     return min(known) if known else float("nan")
 
 
-def figure(subject: Subject, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
+def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
     """A row an image that was tested; the others on a contact sheet below."""
     from matplotlib.figure import Figure
 
-    tested = [one for one in found if one.deletion is not None or one.similar]
+    tested = [one for one in mapped if one.deletion is not None or one.similar]
     known = {one.place for one in tested}
-    others = [one for one in found if one.place not in known][: max(0, _MOST_DRAWN - len(tested))]
-    shape = float(np.median([one.map.shape[0] / one.map.shape[1] for one in found]))
+    others = [one for one in mapped if one.place not in known][: max(0, _MOST_DRAWN - len(tested))]
+    shape = float(np.median([one.map.shape[0] / one.map.shape[1] for one in mapped]))
     panels = 2 + (2 if depths else 0) + 1
     side, small = 2.0, 1.35
     across = 4
@@ -79,20 +77,20 @@ def figure(subject: Subject, found: Sequence[Mapped], depths: Sequence[Depth], m
     if tested:
         grid = next(parts).subplots(len(tested), panels, squeeze=False)
         for axes, one in zip(grid, tested, strict=True):
-            _row(subject, axes, one, depths, method, what)
+            _row(network, axes, one, depths, method, what)
     if others:
         cells = next(parts).subplots(-(-len(others) // across), 2 * across, squeeze=False)
         for axes in cells.flat:
             axes.set_axis_off()
         for k, one in enumerate(others):
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
-            show(own[0], one.image, _answer(subject, one, 16))
+            show(own[0], one.image, _answer(network, one, 16))
             _map(own[1], one, one.map, method, "")
     return drawing
 
 
-def _row(subject: Subject, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
-    show(axes[0], one.image, _answer(subject, one, 24))
+def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
+    show(axes[0], one.image, _answer(network, one, 24))
     drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}")
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
     bar.ax.tick_params(labelsize=5, length=2, pad=1)
@@ -103,20 +101,21 @@ def _row(subject: Subject, axes: Any, one: Mapped, depths: Sequence[Depth], meth
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)
     if depths:
-        count, of, _ = depths[half(depths)]
-        _map(axes[2], one, one.randomised[half(depths)], method, f"the same with {count} of {of} layers random")
+        depth = depths[half(depths)]
+        title = f"the same with {depth.count} of {depth.of} layers random"
+        _map(axes[2], one, one.randomised[half(depths)], method, title)
         _weights(axes[3], one, depths)
     _deletion(axes[-1], one)
 
 
-def _answer(subject: Subject, one: Mapped, longest: int) -> str:
+def _answer(network: Network, one: Mapped, longest: int) -> str:
     if one.followed >= 0:
-        return f"{subject.label(one.followed, longest)}: {100 * one.score:.1f} %"
+        return f"{network.label(one.followed, longest)}: {100 * one.score:.1f} %"
     return f"score: {one.score:.3g}" if one.followed == -1 else f"output: {one.score:.3g}"
 
 
 def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str) -> Any:
-    """A map: what is for and against in red and blue, strength in grey, and a coarse one over its image."""
+    """A map: signed values in red and blue, magnitudes in grey, and a coarse one over its image."""
     top = float(np.percentile(np.abs(values), 99.5)) or float(np.abs(values).max()) or 1e-12
     if not method.fine:
         show(axes, one.image, title)
@@ -132,18 +131,18 @@ def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: s
 
 
 def _weights(axes: Axes, one: Mapped, depths: Sequence[Depth]) -> None:
-    """How like the first map is to those of a network of which more and more layers are random."""
-    shares = [0.0, *(100 * count / of for count, of, _ in depths)]
+    """How similar the map is to those of a network of which more and more layers are random."""
+    shares = [0.0, *(100 * depth.count / depth.of for depth in depths)]
     for k, (colour, name) in enumerate((("#e08214", "SSIM"), (_BLUE, "rank correlation"))):
         values = [1.0, *(pair[k] for pair in one.similar)]
         axes.plot(shares, values, "o-", color=colour, markersize=2.5, linewidth=1.1, label=name)
     axes.axhline(0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_ylim(min(-0.12, *(np.nanmin([*pair, 0.0]) - 0.05 for pair in one.similar)), 1.05)
-    axes.set_xlabel("layers drawn anew, from the output, %", fontsize=6)
-    axes.set_ylabel("likeness to the map", fontsize=6)
-    left, (count, of, _) = kept(one, depths), depths[half(depths)]
-    fails, known = left >= _ALIKE, round(left, 2) + 0.0  # no -0.00
-    share = f"likeness {'stays above' if fails else 'falls to'} {known:.2f} within {count} of {of}"
+    axes.set_xlabel("layers randomised, from the output, %", fontsize=6)
+    axes.set_ylabel("similarity to the map", fontsize=6)
+    left, depth = kept(one, depths), depths[half(depths)]
+    fails, rounded = left >= _ALIKE, round(left, 2) + 0.0  # no -0.00
+    share = f"similarity {'stays above' if fails else 'falls to'} {rounded:.2f} within {depth.count} of {depth.of}"
     title = f"FAILS: does not need the weights\n{share}" if fails else f"depends on the weights\n{share}"
     if np.isnan(left):
         title = "the map is empty"
@@ -178,14 +177,14 @@ def _plain(axes: Axes) -> None:
     axes.set_box_aspect(0.85)
 
 
-def words(subject: Subject, found: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> str:
-    """What was followed, and what the two tests say."""
-    first = found[0]
+def words(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> str:
+    """What was followed, and what the two tests found."""
+    first = mapped[0]
     start = method.title[0].upper() + method.title[1:]
     if first.followed >= 0:
-        start += f" of {subject.label(first.followed)} ({100 * first.score:.1f} %) in {subject.name(first.place)}"
+        start += f" of {network.label(first.followed)} ({100 * first.score:.1f} %) in {network.name(first.place)}"
     said = [f"{start}{', ' + what if what else ''}"]
-    tested = [one for one in found if one.deletion is not None]
+    tested = [one for one in mapped if one.deletion is not None]
     curves = [one.deletion for one in tested if one.deletion is not None]
     if curves:
         own = float(np.mean([curve.area for curve in curves]))
@@ -200,13 +199,13 @@ def words(subject: Subject, found: Sequence[Mapped], depths: Sequence[Depth], me
         )
     left = [value for one in tested if one.similar and np.isfinite(value := kept(one, depths))]
     if depths and tested:
-        count, of, _ = depths[half(depths)]
+        depth = depths[half(depths)]
         mean = float(np.mean(left)) if left else 0.0
-        verdict = "it hardly depends on what was learnt" if mean >= _ALIKE else "it depends on the weights"
-        start = f"with up to {count} of {of} layers drawn anew its likeness falls to {round(mean, 2) + 0.0:.2f}"
+        verdict = "it hardly depends on what was learned" if mean >= _ALIKE else "it depends on the weights"
+        start = f"with up to {depth.count} of {depth.of} layers randomised its similarity falls to {round(mean, 2) + 0.0:.2f}"
         said.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
     if method.title == "guided backprop":
         said.append(
-            "guided backprop is known to redraw the image's edges whatever the weights (Adebayo et al. 2018; Nie et al. 2018)"
+            "guided backprop is known to reproduce the image's edges whatever the weights (Adebayo et al. 2018; Nie et al. 2018)"
         )
     return "; ".join(said) + "."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each pixel adds to a score: guided backprop by the autograd graph, and the methods of the library Captum."""
+"""What each pixel adds to a score: guided backprop on the autograd graph, and the methods of the library Captum."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.lenses._images import blurred
 
-__all__ = ["METHODS", "Asked", "Method", "attributed", "guided", "reduced"]
+__all__ = ["METHODS", "Method", "Settings", "attributed", "guided", "reduced"]
 
 Score = Callable[[Tensor], Tensor]  # images (B, C, H, W) to scores (B,), in the graph
 
@@ -24,12 +25,12 @@ Score = Callable[[Tensor], Tensor]  # images (B, C, H, W) to scores (B,), in the
 @final
 @dataclass(frozen=True)
 class Method:
-    """How a method is called, and how its values are shown."""
+    """A method's name in words, and how its values are drawn."""
 
     title: str
-    signed: bool  # for and against the score, else a strength
-    fine: bool  # a value a pixel, else a coarse map over the image
-    unit: str
+    signed: bool  # positive and negative contributions, else magnitudes
+    fine: bool  # a value for each pixel, else a coarse map drawn over the image
+    unit: str  # of a value
 
 
 METHODS = {
@@ -44,8 +45,8 @@ METHODS = {
 
 @final
 @dataclass(frozen=True)
-class Asked:
-    """What a method is told beside the image."""
+class Settings:
+    """What a method takes beside the score and the image."""
 
     method: str
     steps: int  # of integrated gradients and SmoothGrad
@@ -53,58 +54,61 @@ class Asked:
     noise: float  # of SmoothGrad, as a share of the image's range
     layer: nn.Module | None  # of Grad-CAM
     seed: int
-    batch: int  # images at once
+    batch: int  # images that pass the model at once
 
 
-def attributed(score: Score, image: Tensor, asked: Asked) -> Tensor:
-    """(C, H, W), or (1, H, W) of Grad-CAM: what the method ascribes to an image (C, H, W).
+def attributed(score: Score, image: Tensor, settings: Settings) -> Tensor:
+    """(C, H, W), or (1, H, W) for Grad-CAM: what the method ascribes to an image (C, H, W).
 
-    >>> how = Asked("guided_backprop", 1, "black", 0.0, None, 0, 1)
+    >>> settings = Settings("guided_backprop", 1, "black", 0.0, None, 0, 1)
     >>> weights = torch.tensor([2.0, 0.0, -1.0])
-    >>> attributed(lambda x: (x * weights.view(1, 1, 1, 3)).relu().sum((1, 2, 3)), torch.ones(1, 1, 3), how).tolist()
+    >>> attributed(lambda x: (x * weights.view(1, 1, 1, 3)).relu().sum((1, 2, 3)), torch.ones(1, 1, 3), settings).tolist()
     [[[2.0, 0.0, -0.0]]]
     """
     given = image[None].detach().clone().requires_grad_()
 
     def safe(images: Tensor) -> Tensor:
-        found = score(images * 1)  # a model may write into its input, but not into a leaf of the graph
-        if not found.requires_grad:
+        scores = score(images * 1)  # a model may write into its input, but not into a leaf of the graph
+        if not scores.requires_grad:
             raise UsageError(
-                "lens='attribution': follows the gradient, and the model's answer has none; look through occlusion."
+                "lens='attribution': needs a gradient, and the model's output has none; look through occlusion."
             )
-        return found
+        return scores
 
     with torch.enable_grad():
-        if asked.method == "guided_backprop":
+        if settings.method == "guided_backprop":
             return guided(safe, given)[0]
         attr = _captum()
-        if asked.method == "saliency":
-            found = attr.Saliency(safe).attribute(given, abs=False)
-        elif asked.method == "input_x_gradient":
-            found = attr.InputXGradient(safe).attribute(given)
-        elif asked.method == "integrated_gradients":
-            found = attr.IntegratedGradients(safe, multiply_by_inputs=True).attribute(
-                given, baseline(image, asked.baseline)[None], n_steps=asked.steps, internal_batch_size=asked.batch
+        if settings.method == "saliency":
+            ascribed = attr.Saliency(safe).attribute(given, abs=False)
+        elif settings.method == "input_x_gradient":
+            ascribed = attr.InputXGradient(safe).attribute(given)
+        elif settings.method == "integrated_gradients":
+            ascribed = attr.IntegratedGradients(safe, multiply_by_inputs=True).attribute(
+                given,
+                baseline(image, settings.baseline)[None],
+                n_steps=settings.steps,
+                internal_batch_size=settings.batch,
             )
-        elif asked.method == "smooth_grad":
-            spread = asked.noise * float(image.max() - image.min())
-            with _drawing_from(asked.seed, image.device):
-                found = attr.NoiseTunnel(attr.Saliency(safe)).attribute(
-                    given, nt_type="smoothgrad", nt_samples=asked.steps, abs=False, stdevs=spread,
-                    nt_samples_batch_size=min(asked.batch, asked.steps),
+        elif settings.method == "smooth_grad":
+            spread = settings.noise * float(image.max() - image.min())
+            with _drawing_from(settings.seed, image.device):
+                ascribed = attr.NoiseTunnel(attr.Saliency(safe)).attribute(
+                    given, nt_type="smoothgrad", nt_samples=settings.steps, abs=False, stdevs=spread,
+                    nt_samples_batch_size=min(settings.batch, settings.steps),
                 )  # fmt: skip
         else:
-            coarse = attr.LayerGradCam(safe, asked.layer).attribute(given, relu_attributions=True)
-            found = F.interpolate(coarse, image.shape[1:], mode="bilinear")
-    answer: Tensor = found[0].detach().float()
-    return answer
+            coarse = attr.LayerGradCam(safe, settings.layer).attribute(given, relu_attributions=True)
+            ascribed = F.interpolate(coarse, image.shape[1:], mode="bilinear")
+    values: Tensor = ascribed[0].detach().float()
+    return values
 
 
 def guided(score: Score, images: Tensor) -> Tensor:
     """Guided backprop of images (B, C, H, W): at each ReLU only a positive gradient passes (Springenberg et al. 2015, sec. 3.4).
 
-    The ReLUs are found in the autograd graph, where a module, a function, an in-place one and one that is used again look
-    alike; the graph goes with the answer, and nothing is attached to the model.
+    The ReLUs are found in the autograd graph, where modules, functions, in-place and re-used ones look alike. The graph is freed
+    with the result, and nothing is attached to the model.
 
     >>> guided(lambda x: (-(x - 1).relu()).sum((1, 2, 3)), torch.full((1, 1, 1, 1), 3.0, requires_grad=True)).item()
     0.0
@@ -116,12 +120,12 @@ def guided(score: Score, images: Tensor) -> Tensor:
     nodes = [node for node in _nodes(total.grad_fn) if _is_relu(node)]
     if not nodes:
         raise UsageError(
-            "method='guided_backprop': changes the gradient at ReLUs, and the model has none; choose saliency or another."
+            "method='guided_backprop': changes the gradient at ReLUs, and the model has none; choose saliency or another method."
         )
     for node in nodes:
         node.register_prehook(lambda gradients: tuple(None if g is None else g.clamp(min=0) for g in gradients))
-    (found,) = torch.autograd.grad(total, images, allow_unused=True)
-    return torch.zeros_like(images) if found is None else found.detach().float()
+    (gradient,) = torch.autograd.grad(total, images, allow_unused=True)
+    return torch.zeros_like(images) if gradient is None else gradient.detach().float()
 
 
 def _nodes(root: Any) -> Iterator[Any]:
@@ -149,23 +153,22 @@ def _is_relu(node: Any) -> bool:
 
 
 def baseline(image: Tensor, name: str) -> Tensor:
-    """(C, H, W): where integrated gradients starts from: black, the image's mean colour, or the image out of focus."""
+    """(C, H, W): the start of integrated gradients: black, the image's mean colour, or the blurred image."""
     if name == "black":
         return torch.zeros_like(image)
     if name == "mean":
         return image.mean((1, 2), keepdim=True).expand_as(image).clone()
-    small = F.interpolate(image[None], [max(1, side // 16) for side in image.shape[1:]], mode="area")
-    return F.interpolate(small, image.shape[1:], mode="bilinear")[0]
+    return blurred(image)
 
 
 def reduced(values: Tensor, signed: bool) -> Tensor:
-    """(H, W) of (C, H, W): the sum over the planes of what is for and against, the largest magnitude of what is strength."""
+    """(H, W) of (C, H, W): the sum over the planes of signed values, else the largest magnitude."""
     return values.sum(0) if signed else values.abs().amax(0)
 
 
 @contextmanager
 def _drawing_from(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's own generators stand at `seed` within the block, and as before after it."""
+    """Torch's own generators, from which Captum draws, at `seed` within the block and restored after it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -174,7 +177,7 @@ def _drawing_from(seed: int, device: torch.device) -> Iterator[None]:
 def _captum() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the libraries that it imports
+            warnings.simplefilter("ignore")  # from the libraries that it imports
             return importlib.import_module("captum.attr")
     except ImportError:
         raise UsageError(

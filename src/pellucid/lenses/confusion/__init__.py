@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""confusion: which classes are taken for which."""
+"""confusion: which classes are confused with which."""
 
 from pellucid.lenses.confusion.confusion import Confusion
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a confusion: the matrix in shares and counts, and beside it images of the pairs that are most confused."""
+"""The picture of a confusion matrix in shares and counts, with images of the most confused pairs beside it."""
 
 from __future__ import annotations
 
@@ -10,40 +10,42 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.lenses._wording import clipped, percent
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["Row", "figure", "percent", "room", "short"]
+__all__ = ["Row", "figure", "room", "short"]
 
-_MOST_LABELS, _LONGEST = 100, 24  # class names along an axis, and letters of one
-_MOST_FIGURES, _MOST_LINES = 40, 16  # classes up to which a cell holds a figure, and two of them
-_CELL, _LABEL, _GAP = 0.56, 1.35, 0.14  # inches: an image, what is said of a row, between two pairs
+_MOST_LABELS, _LONGEST = 100, 24  # class names along an axis, and letters in one
+_MOST_FIGURES, _MOST_LINES = 40, 16  # classes up to which a cell shows one number, and two
+_CELL, _LABEL, _GAP = 0.56, 1.35, 0.14  # inches: an image, the text of a row, between two pairs
 
 
 @final
 @dataclass(frozen=True)
 class Row:
-    """Images of one class that were taken for another."""
+    """Images of one class that were predicted as another."""
 
     true: str
     predicted: str
     count: str  # with its share, in words
     images: Sequence[NDArray[np.float32]]  # each (H, W) or (H, W, 3) in [0, 1]
-    begins: bool  # a pair begins here; the next row may hold its other direction
+    begins: bool  # the first row of a pair; the next one may hold its other direction
 
 
 def figure(
     matrix: NDArray[np.int64], shares: NDArray[np.float64], names: Sequence[str], written: str, rows: Sequence[Row]
 ) -> Figure:
-    """The matrix, which is the figure's first axes with a cell a unit, and the rows of images at its right.
+    """The matrix, the figure's first axes with cells of one unit, and the rows of images to its right.
 
     Args:
         matrix: (K, K) counts, in the order in which they are drawn.
         shares: (K, K) of the rows.
         names: (K,) of the classes.
-        written: what stands in a cell: "both", "counts", "shares" or "none".
-        rows: of images; none leaves the matrix alone.
+        written: what a cell shows: "both", "counts", "shares" or "none".
+        rows: of images; without any the matrix stands alone.
     """
     from matplotlib.figure import Figure
 
@@ -71,9 +73,9 @@ def _matrix(
 ) -> None:
     n = len(names)
     every = -(-n // _MOST_LABELS)
-    shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names[::every]]
+    shown = [clipped(name, _LONGEST) for name in names[::every]]
     axes = drawing.subplots()
-    # a root makes one wrong image in a hundred visible beside the diagonal
+    # by the square root one wrong image in a hundred shows beside the diagonal
     picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     style: dict[str, Any] = {"fontsize": 8 if n <= 40 else 5, "parse_math": False}
     long = max(map(len, shown), default=0) > 3
@@ -94,7 +96,7 @@ def _matrix(
 
 
 def _rows(axes: Axes, rows: Sequence[Row], wide: float, tall: float, high: float) -> None:
-    """All in one pair of axes, of which an inch is a unit: an axes for each image takes seconds."""
+    """All in one axes whose unit is an inch: an axes for each image takes seconds to draw."""
     from matplotlib.patches import Rectangle
 
     y = max(0.1, (tall - high) / 2)
@@ -102,10 +104,10 @@ def _rows(axes: Axes, rows: Sequence[Row], wide: float, tall: float, high: float
     y += 0.15
     for row in rows:
         y += _GAP * row.begins
-        said = f"{_clip(row.true)} → {_clip(row.predicted)}"
-        if len(said) > 22:
-            said = f"{_clip(row.true)} →\n{_clip(row.predicted)}"
-        axes.text(_LABEL - 0.1, y + _CELL / 2, f"{said}\n{row.count}", fontsize=6.5, va="center", ha="right",
+        direction = f"{clipped(row.true, 18)} → {clipped(row.predicted, 18)}"
+        if len(direction) > 22:
+            direction = f"{clipped(row.true, 18)} →\n{clipped(row.predicted, 18)}"
+        axes.text(_LABEL - 0.1, y + _CELL / 2, f"{direction}\n{row.count}", fontsize=6.5, va="center", ha="right",
                   parse_math=False, linespacing=1.25)  # fmt: skip
         for place, image in enumerate(row.images):
             x, inside = _LABEL + place * _CELL, _CELL - 0.05
@@ -129,7 +131,7 @@ def side_of(classes: int) -> float:
 
 
 def room(classes: int) -> int:
-    """How many pairs find room beside the matrix, each with both of its directions.
+    """How many pairs fit beside the matrix, each in both directions.
 
     >>> room(2), room(10), room(36)
     (4, 4, 8)
@@ -138,7 +140,7 @@ def room(classes: int) -> int:
 
 
 def short(count: int) -> str:
-    """A count in at most five letters.
+    """A count in at most five characters.
 
     >>> [short(n) for n in (0, 1234, 12_345, 1_234_567, 250_000_000)]
     ['0', '1,234', '12k', '1.2M', '250M']
@@ -148,18 +150,3 @@ def short(count: int) -> str:
     if count < 1_000_000:
         return f"{count / 1000:.0f}k"
     return f"{count / 1e6:.1f}M" if count < 10_000_000 else f"{count / 1e6:.0f}M"
-
-
-def percent(share: float, bare: bool = False) -> str:
-    """A share in per cent.
-
-    >>> percent(0.083), percent(0.5), percent(0.0004), percent(1.0, bare=True)
-    ('8.3 %', '50 %', '<0.1 %', '100')
-    """
-    value = 100 * share
-    told = f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 0.05 else "<0.1"
-    return told if bare else f"{told} %"
-
-
-def _clip(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"

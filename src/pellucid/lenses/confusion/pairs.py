@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is taken for whom: counts from the records of an evaluation, an order that brings confusable classes together, pairs."""
+"""Counts of confused classes from an evaluation's records, an order that puts confusable classes together, and pairs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 
-__all__ = ["Counts", "Pair", "counts", "likeness_order", "pairs", "shares"]
+__all__ = ["Counts", "Pair", "counts", "pairs", "shares", "similarity_order"]
 
-_MOST_ORDERED = 400  # classes whose leaves are ordered best; of more, the tree's own order is taken
+_MOST_ORDERED = 400  # classes whose leaves are ordered optimally; of more the tree's own order is taken
 
 
 @final
 @dataclass(frozen=True)
 class Counts:
-    """How often each true class (row) was taken for each class (column), in all and by image."""
+    """How often each true class (row) was predicted as each class (column), in all and by image."""
 
     matrix: NDArray[np.int64]  # (K, K)
     unit: str  # "images" or "pixels"
-    cell: NDArray[np.int64] | None  # (N,) true · K + predicted of each image, where an image has one class
-    parts: NDArray[Any] | None  # (N, K, K) of each image, where its pixels have classes
+    cell: NDArray[np.int64] | None  # (N,) true · K + predicted, where an image has one class
+    parts: NDArray[Any] | None  # (N, K, K) a matrix for each image, where its pixels have classes
 
     def members(self, true: int, predicted: int) -> NDArray[np.int64]:
-        """Positions of the images of a cell: all of them in their order, or those with most of such pixels first."""
+        """Positions of the images in a cell: in their own order, or those with most such pixels first."""
         if self.cell is not None:
             return np.flatnonzero(self.cell == true * len(self.matrix) + predicted)
         assert self.parts is not None
@@ -41,16 +41,16 @@ class Counts:
 @final
 @dataclass(frozen=True)
 class Pair:
-    """Two classes that are taken for each other."""
+    """Two classes that are confused."""
 
     first: int
     second: int
-    forth: int  # how often the first is taken for the second
-    back: int  # how often the second is taken for the first
+    forth: int  # how often the first is predicted as the second
+    back: int  # how often the second is predicted as the first
 
 
 def counts(records: Mapping[str, NDArray[Any]], classes: int) -> Counts:
-    """The counts of an evaluation's records: a class an image, or a matrix an image.
+    """The counts of an evaluation's records: of a class for each image, or of a matrix for each image.
 
     >>> counts({"true": np.array([0, 1]), "predicted": np.array([1, 1])}, 2).matrix.tolist()
     [[0, 1], [0, 1]]
@@ -61,9 +61,9 @@ def counts(records: Mapping[str, NDArray[Any]], classes: int) -> Counts:
         UsageError: the records hold neither.
     """
     if "confusion" in records:
-        given = np.asarray(records["confusion"])
-        n = given.shape[1] if given.ndim == 3 else math.isqrt(given.shape[1])
-        parts = given.reshape(len(given), n, n)
+        stored = np.asarray(records["confusion"])  # (N, K, K) or flat, (N, K·K)
+        n = stored.shape[1] if stored.ndim == 3 else math.isqrt(stored.shape[1])
+        parts = stored.reshape(len(stored), n, n)
         return Counts(parts.sum(0, dtype=np.int64), "pixels", None, parts)
     if not {"true", "predicted"} <= set(records) or not classes:
         raise UsageError(
@@ -75,31 +75,31 @@ def counts(records: Mapping[str, NDArray[Any]], classes: int) -> Counts:
 
 
 def shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(K, K): each row as shares of its class; 0 in the row of a class that does not occur."""
-    found: NDArray[np.float64] = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
-    return found
+    """(K, K): each row as shares of its true class; 0 in the row of a class that does not occur."""
+    rows: NDArray[np.float64] = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    return rows
 
 
-def likeness_order(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(K,): the classes in an order in which those that are confused stand together.
+def similarity_order(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K,): the classes in an order that puts confused ones side by side.
 
-    The shares, the same in both directions by their mean, are likenesses; classes are joined by average linkage, and the
-    leaves of the tree turned so that neighbours are as alike as they can be (Bar-Joseph, Gifford & Jaakkola 2001). The end
-    whose class comes first in the data stands first.
+    The similarity of two classes is their share of mistakes, averaged over both directions. Classes are joined by average linkage,
+    and the tree's leaves ordered so that neighbours are as similar as possible (Bar-Joseph, Gifford & Jaakkola 2001). Of the two
+    ends, the class that comes first in the data is first.
 
-    >>> likeness_order(np.array([[9, 0, 1, 0], [0, 8, 0, 2], [2, 0, 8, 0], [0, 1, 0, 9]])).tolist()
+    >>> similarity_order(np.array([[9, 0, 1, 0], [0, 8, 0, 2], [2, 0, 8, 0], [0, 1, 0, 9]])).tolist()
     [0, 2, 3, 1]
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
     n = len(matrix)
-    alike = shares(matrix)
-    alike = (alike + alike.T) / 2
-    np.fill_diagonal(alike, 0)
-    if n < 3 or not alike.any():
+    similarity = shares(matrix)
+    similarity = (similarity + similarity.T) / 2
+    np.fill_diagonal(similarity, 0)
+    if n < 3 or not similarity.any():
         return np.arange(n)
-    distance = 1 - alike / alike.max()
+    distance = 1 - similarity / similarity.max()
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=n <= _MOST_ORDERED)
     order: NDArray[np.int64] = leaves_list(tree).astype(np.int64)
@@ -107,7 +107,7 @@ def likeness_order(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def pairs(matrix: NDArray[np.int64], most: int) -> list[Pair]:
-    """The pairs of classes with most mistakes between them, in both directions together.
+    """The pairs of classes with most mistakes between them, both directions together.
 
     >>> pairs(np.array([[5, 2, 0], [1, 5, 0], [0, 1, 5]]), 2)
     [Pair(first=0, second=1, forth=2, back=1), Pair(first=2, second=1, forth=1, back=0)]
@@ -115,8 +115,8 @@ def pairs(matrix: NDArray[np.int64], most: int) -> list[Pair]:
     both = np.triu(matrix + matrix.T, 1)
     rows, columns = np.nonzero(both)
     chosen = np.argsort(-both[rows, columns], kind="stable")[:most]
-    found = []
+    confused = []
     for a, b in zip(rows[chosen].tolist(), columns[chosen].tolist(), strict=True):
         forth, back = int(matrix[a, b]), int(matrix[b, a])
-        found.append(Pair(a, b, forth, back) if forth >= back else Pair(b, a, back, forth))
-    return found
+        confused.append(Pair(a, b, forth, back) if forth >= back else Pair(b, a, back, forth))
+    return confused

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""curves: how the losses and measures of one or more trainings went, and in plain words what that says."""
+"""curves: losses and measures of one or more trainings, and in plain words what they say."""
 
 from pellucid.lenses.curves.curves import Curves
 

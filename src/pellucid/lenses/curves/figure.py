@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of one training: losses with the generalisation gap, the measure, and the epochs that under- and overfit."""
+"""The picture of one training: losses with the generalisation gap, the measure, and where it under- and overfits."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ __all__ = ["SHADES", "TRAIN", "VAL", "figure", "of_split", "plain", "scaled", "s
 TRAIN, VAL, GAP = "#4a6fa5", "#d1662b", "#f3d9c9"
 SHADES = {"underfitting": ("#dfe9f5", "#3f618f"), "overfitting": ("#f9dcdc", "#a8322f")}
 """The colours of a region and of its name."""
-_MANY = 40  # rows of a training that are drawn as they are
+_MANY = 40  # rows up to which each is drawn
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM"}
 
 
-def figure(history: Rows, measure: str | None, said: Verdict, found: Sequence[Region], log: bool) -> Figure:
-    """Losses, and beside them the measure of validation, if any."""
+def figure(history: Rows, measure: str | None, judgement: Verdict, shaded: Sequence[Region], log: bool) -> Figure:
+    """The losses, and beside them the measure of validation, if there is one."""
     from matplotlib.figure import Figure
 
     train, val = of_split(history, "train"), of_split(history, "val")
     drawing = Figure(figsize=(8.2 if measure else 4.6, 3.2), dpi=150, layout="constrained")
     grid = drawing.subplots(1, 2 if measure else 1, squeeze=False)[0]
-    _losses(grid[0], train, val, said, log)
+    _losses(grid[0], train, val, judgement, log)
     if measure is not None:
         grid[1].plot(column(val, "epoch"), column(val, measure), color=VAL, marker="o", ms=2.5, lw=1.4)
         grid[1].set(xlabel="epoch", title=title(measure))
         plain(grid[1])
         grid[1].set_xlim(grid[0].get_xlim())
     for axes in grid:
-        _shade(axes, found, column(val, "epoch"))
+        _shade(axes, shaded, column(val, "epoch"))
     return drawing
 
 
-def _shade(axes: Axes, found: Sequence[Region], epochs: NDArray[np.float64]) -> None:
+def _shade(axes: Axes, shaded: Sequence[Region], epochs: NDArray[np.float64]) -> None:
     """Each region as a band behind the curves, with its name above."""
-    if not found:
+    if not shaded:
         return
     left, right = axes.get_xlim()
     half = float(np.diff(epochs).min()) / 2
-    for region in found:
+    for region in shaded:
         band, ink = SHADES[region.kind]
         start, end = max(left, region.first - half), min(right, region.last + half)
         if region.first == epochs[0]:
@@ -57,7 +57,7 @@ def _shade(axes: Axes, found: Sequence[Region], epochs: NDArray[np.float64]) -> 
         if region.last == epochs[-1]:
             end = right
         axes.axvspan(start, end, color=band, lw=0, zorder=0)
-        # from its outer end inwards, so that the name of a narrow one does not run out of the picture
+        # from its outer end inwards, so that the name of a narrow region stays inside the picture
         early = region.kind == "underfitting"
         axes.text(start if early else end, 1.01, region.kind, transform=axes.get_xaxis_transform(), fontsize=7.5,
                   color=ink, ha="left" if early else "right", va="bottom")  # fmt: skip
@@ -65,9 +65,9 @@ def _shade(axes: Axes, found: Sequence[Region], epochs: NDArray[np.float64]) -> 
     axes.set_xlim(left, right)
 
 
-def _losses(axes: Axes, train: Rows, val: Rows, said: Verdict, log: bool) -> None:
+def _losses(axes: Axes, train: Rows, val: Rows, judgement: Verdict, log: bool) -> None:
     x, y = column(train, "epoch"), column(train, "loss")
-    if len(x) > _MANY:  # the noise of single steps stands behind its own running mean
+    if len(x) > _MANY:  # the noise of single steps, pale, behind its own mean
         axes.plot(x, y, color=TRAIN, lw=0.7, alpha=0.3)
         x, y = smoothed(x), smoothed(y)
     axes.plot(x, y, color=TRAIN, lw=1.6, label="training")
@@ -77,7 +77,7 @@ def _losses(axes: Axes, train: Rows, val: Rows, said: Verdict, log: bool) -> Non
         near = np.interp(u, x, y)
         if len(u) > 1 and (v > near).any():
             axes.fill_between(u, near, v, where=v > near, color=GAP, lw=0, label="generalisation gap")
-        if said.kind == "overfitting":
+        if judgement.kind == "overfitting":
             _mark(axes, u, v, float(near[-1]), log)
     scaled(axes, np.concatenate([column(train, "loss"), column(val, "loss")]), log)
     axes.set(xlabel="epoch", title="loss")
@@ -104,12 +104,12 @@ def of_split(history: Rows, split: str) -> Rows:
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of consecutive rows, some forty in all; fewer rows as they are."""
+    """Means of consecutive rows, forty in all; forty rows or fewer as they are."""
     return values if len(values) <= _MANY else np.array([part.mean() for part in np.array_split(values, _MANY)])
 
 
 def scaled(axes: Axes, losses: NDArray[np.float64], log: bool) -> None:
-    """Losses on a logarithmic axis with readable labels, where that is asked for and they are all above zero."""
+    """A logarithmic axis with readable labels, if it is asked for and all losses are above zero."""
     if not log or not losses.min(initial=np.inf) > 0:
         return
     axes.set_yscale("log")

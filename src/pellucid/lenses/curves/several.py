@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.lenses._contract import Subject
+from pellucid.lenses._parts import TrainingLog
+from pellucid.lenses._wording import clipped_start
 from pellucid.lenses.curves.figure import SHADES, of_split, plain, scaled, smoothed, title
 from pellucid.lenses.curves.regions import regions
 from pellucid.lenses.curves.verdict import column, verdict
@@ -19,19 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["figure", "learning_curve", "words"]
 
-# Okabe & Ito 2008: told apart by the colour-blind too; further runs repeat them
+# Okabe & Ito 2008: the colour-blind can tell them apart; further runs repeat them
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 _LONGEST = 34  # letters of a run's name
 
 
-def figure(runs: Sequence[Subject], measure: str | None, log: bool) -> Figure:
-    """A colour a run: losses (training broken, validation whole), below them the regions; the measure; and the learning curve."""
+def figure(runs: Sequence[TrainingLog], measure: str | None, log: bool) -> Figure:
+    """Losses (training dashed, validation solid) with the regions below them, the measure, and the learning curve; a colour a run."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    found = [regions(run.history) for run in runs]
+    shaded = any(regions(run.history) for run in runs)
     curve = learning_curve(runs)
     panels = 1 + (measure is not None) + (len(curve) > 1)
-    strip = (0.14 * len(runs) + 0.42) if any(found) else 0.0
+    strip = (0.14 * len(runs) + 0.42) if shaded else 0.0
     drawing = Figure(figsize=(4.3 * panels, 3.3 + strip + 0.2 * len(runs)), dpi=150, layout="constrained")
     grid = drawing.add_gridspec(2, panels, height_ratios=[3.0, max(strip, 1e-3)])
     losses = drawing.add_subplot(grid[0 if strip else slice(None), 0])
@@ -39,7 +41,7 @@ def figure(runs: Sequence[Subject], measure: str | None, log: bool) -> Figure:
         _one(losses, run, colour)
     values = [column(run.history, "loss") for run in runs]
     scaled(losses, np.concatenate(values), log)
-    losses.set(title="loss (broken: training, whole: validation)")
+    losses.set(title="loss (dashed: training, solid: validation)")
     losses.set_xlabel("" if strip else "epoch")
     plain(losses)
     if strip:
@@ -57,10 +59,8 @@ def figure(runs: Sequence[Subject], measure: str | None, log: bool) -> Figure:
         plain(axes)
     if len(curve) > 1:
         _learning(drawing.add_subplot(grid[:, place]), runs, curve)
-    from matplotlib.lines import Line2D
-
     keys = [
-        Line2D([], [], color=colour, lw=1.8, label=_clip(run.title))
+        Line2D([], [], color=colour, lw=1.8, label=clipped_start(run.title, _LONGEST))
         for run, colour in zip(runs, _COLOURS * len(runs), strict=False)
     ]
     legend = drawing.legend(
@@ -71,14 +71,14 @@ def figure(runs: Sequence[Subject], measure: str | None, log: bool) -> Figure:
     return drawing
 
 
-def _one(axes: Axes, run: Subject, colour: str) -> None:
+def _one(axes: Axes, run: TrainingLog, colour: str) -> None:
     train, val = of_split(run.history, "train"), of_split(run.history, "val")
     axes.plot(*(smoothed(column(train, name)) for name in ("epoch", "loss")), color=colour, lw=1.0, ls=(0, (4, 2)))
     axes.plot(*(column(val, name) for name in ("epoch", "loss")), color=colour, lw=1.6, marker="o", ms=2.5)
 
 
-def _strips(axes: Axes, runs: Sequence[Subject]) -> None:
-    """A line a run, its regions in their colours."""
+def _strips(axes: Axes, runs: Sequence[TrainingLog]) -> None:
+    """A bar for each run, with its regions in their colours."""
     from matplotlib.patches import Patch
 
     for row, (run, colour) in enumerate(zip(runs, _COLOURS * len(runs), strict=False)):
@@ -99,23 +99,23 @@ def _strips(axes: Axes, runs: Sequence[Subject]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def learning_curve(runs: Sequence[Subject]) -> list[tuple[int, int, float, float, float]]:
-    """(training images, run, measure, low, high) of the evaluated runs, where these were trained on several numbers of images."""
-    found = []
+def learning_curve(runs: Sequence[TrainingLog]) -> list[tuple[int, int, float, float, float]]:
+    """(training images, run, measure, low, high) of the evaluated runs, if they differ in the number of training images."""
+    points = []
     main = next((run.metrics["main"] for run in runs if run.metrics), None)
     for place, run in enumerate(runs):
         own = run.metrics.get("model", {}).get(main) if run.metrics.get("main") == main else None
         if own and own["value"] is not None and run.trained_on:
             value = float(own["value"])
             low, high = (value if own[end] is None else float(own[end]) for end in ("low", "high"))
-            found.append((run.trained_on, place, value, low, high))
-    return sorted(found) if len({each[0] for each in found}) > 1 else []
+            points.append((run.trained_on, place, value, low, high))
+    return sorted(points) if len({images for images, *_ in points}) > 1 else []
 
 
-def _learning(axes: Axes, runs: Sequence[Subject], curve: Sequence[tuple[int, int, float, float, float]]) -> None:
-    images = [each[0] for each in curve]
+def _learning(axes: Axes, runs: Sequence[TrainingLog], curve: Sequence[tuple[int, int, float, float, float]]) -> None:
+    images = [count for count, *_ in curve]
     if len(set(images)) == len(images):
-        axes.plot(images, [each[2] for each in curve], color="0.7", lw=1.2, zorder=1)
+        axes.plot(images, [value for _, _, value, _, _ in curve], color="0.7", lw=1.2, zorder=1)
     for count, place, value, low, high in curve:
         colour = _COLOURS[place % len(_COLOURS)]
         axes.plot([count, count], [low, high], color=colour, lw=3, alpha=0.4, solid_capstyle="round")
@@ -125,18 +125,18 @@ def _learning(axes: Axes, runs: Sequence[Subject], curve: Sequence[tuple[int, in
     axes.set_xscale("log")
     axes.set_xticks(sorted(set(images)), [f"{count:,}" for count in sorted(set(images))])
     axes.minorticks_off()
-    said = title(own["main"]).replace("validation", own["split"]) + (f", {unit}" if unit else "")
-    axes.set(xlabel="training images", title=f"{said} (95 % interval)")
+    measure = title(own["main"]).replace("validation", own["split"]) + (f", {unit}" if unit else "")
+    axes.set(xlabel="training images", title=f"{measure} (95 % interval)")
     plain(axes, whole=False)
 
 
-def words(runs: Sequence[Subject]) -> str:
-    """Each run's verdict, the lowest validation loss, and what more training images brought."""
-    told = []
+def words(runs: Sequence[TrainingLog]) -> str:
+    """Each run's verdict, the lowest validation loss, and what more training images changed."""
+    verdicts = []
     for run in runs:
-        said = verdict(run.history).kind
+        kind = verdict(run.history).kind
         late = next((region for region in regions(run.history) if region.kind == "overfitting"), None)
-        told.append(f"{_clip(run.title)}: {said}{f' from epoch {late.first:g}' if late else ''}")
+        verdicts.append(f"{clipped_start(run.title, _LONGEST)}: {kind}{f' from epoch {late.first:g}' if late else ''}")
     lowest = []
     for run in runs:
         val = of_split(run.history, "val")
@@ -144,10 +144,10 @@ def words(runs: Sequence[Subject]) -> str:
             losses = column(val, "loss")
             best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else 0
             lowest.append((float(losses[best]), float(column(val, "epoch")[best]), run.title))
-    line = f"{'; '.join(told)}."
+    line = f"{'; '.join(verdicts)}."
     if len(lowest) > 1:
         loss, epoch, name = min(lowest)
-        line += f" The lowest validation loss is that of {_clip(name)}, {loss:.3g} after epoch {epoch:g}."
+        line += f" {clipped_start(name, _LONGEST)} has the lowest validation loss, {loss:.3g} after epoch {epoch:g}."
     curve = learning_curve(runs)
     if curve:
         own = next(run.metrics for run in runs if run.metrics)
@@ -156,9 +156,6 @@ def words(runs: Sequence[Subject]) -> str:
         line += f" From {first[0]:,} to {last[0]:,} training images {name} on {split} went from {first[2]:.3g} to {last[2]:.3g}."
     missing = [run.title for run in runs if not run.metrics]
     if missing and len({run.trained_on for run in runs}) > 1:
-        line += f" Not evaluated, and so not on the learning curve: {', '.join(map(_clip, missing))}."
+        names = ", ".join(clipped_start(name, _LONGEST) for name in missing)
+        line += f" Not evaluated, so not on the learning curve: {names}."
     return line
-
-
-def _clip(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"

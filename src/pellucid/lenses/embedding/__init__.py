@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""embedding: images as points of the plane, near each other where the model finds them alike."""
+"""embedding: images as points in the plane, near each other where the model finds them similar."""
 
 from pellucid.lenses.embedding.embedding import Embedding
 

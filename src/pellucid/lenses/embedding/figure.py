@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a map: a point an image, coloured by class, and the new images where they were placed."""
+"""The picture of a map: a point for each image, coloured by class, and the new images where they were placed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PALETTE = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#edc948", "#76b7b2", "#ff9da7", "#7f7f7f",
     "#1b6f8f", "#b5651d", "#2f6b2b", "#8c2d3c", "#5d3a80", "#4a3426", "#a38a12", "#2c7a74", "#c2577a", "#3d3d3d",
 )  # fmt: skip
-OTHER, ALONE = "#c8c8c8", "#4a6fa5"  # of classes beyond the twenty commonest; of all images where there are no classes
-_SHOWN = 12  # new images that are drawn beside the map
+OTHER, ALONE = "#c8c8c8", "#4a6fa5"  # classes beyond the twenty most common; all images where there are no classes
+_SHOWN = 12  # new images that are shown beside the map
 
 
 def colours(labels: NDArray[np.int64]) -> dict[int, str]:
-    """A colour for each of the commonest classes, the classes in their order.
+    """A colour for each of the twenty most common classes, by class number.
 
     >>> colours(np.array([3, 3, 1, -1]))
     {1: '#4e79a7', 3: '#f28e2b'}
@@ -44,22 +44,22 @@ def figure(
     thumbs: NDArray[np.uint8],
     titles: Sequence[str],
 ) -> Figure:
-    """The map, and at its right the new images with the numbers that they have on it.
+    """The map, and to its right the new images with their numbers on it.
 
     Args:
         places: (N, 2) of the map's images.
         labels: (N,) their classes, -1 for none.
         name_of: the name of a class.
-        what: the axes in words: "t-SNE", …
+        what: the name of the axes: "t-SNE", …
         new: (Q, 2) places of new images.
-        unlike: (Q,) which of these are unlike anything seen.
+        unlike: (Q,) which of these are unlike any image of the map.
         thumbs: (Q, s, s, 1 or 3) uint8 of these.
         titles: (Q,) a line about each.
     """
     from matplotlib.figure import Figure
     from matplotlib.patheffects import Normal, Stroke
 
-    # those unlike anything first: a person wants to see these
+    # the unlike ones first: those are worth looking at
     first = np.argsort(~unlike, kind="stable")[:_SHOWN]
     shown = len(first)
     across, along = np.ptp(places, axis=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map with its images, as the arrays of an .npz from which it can be read again, to place other images on it."""
+"""A map with its images, as the arrays of an .npz: read again, it takes new images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded
 from pellucid.lenses.embedding.maps import METHODS, Map
 
-__all__ = ["AXES", "Charted", "read"]
+__all__ = ["AXES", "SavedMap", "read"]
 
 AXES: dict[str, tuple[str, ...]] = {
     "map": ("image", "x and y"),
@@ -33,18 +33,18 @@ AXES: dict[str, tuple[str, ...]] = {
 
 @final
 @dataclass(frozen=True)
-class Charted:
+class SavedMap:
     """A map, its images, and which model made their codes."""
 
-    chart: Map
+    map: Map
     images: Coded
     classes: tuple[str, ...]
-    layer: str | None  # that was asked for or found; None: the model's features
-    model: str  # the fingerprint
+    layer: str | None  # of the codes; None: the model's features
+    model: str  # the fingerprint of its weights
 
     def numbers(self) -> dict[str, NDArray[Any]]:
-        """All of it as arrays."""
-        chart, images = self.chart, self.images
+        """Everything as arrays."""
+        chart, images = self.map, self.images
         return {
             "map": chart.places,
             "codes": chart.codes,
@@ -65,23 +65,23 @@ class Charted:
         }
 
 
-def read(path: str | Path) -> Charted:
-    """The map of an .npz that was written before.
+def read(path: str | Path) -> SavedMap:
+    """The map in an .npz that the lens wrote.
 
     Raises:
-        UsageError: there is no such file, or it holds no map.
+        UsageError: the file does not exist or holds no map.
     """
     if not Path(path).is_file():
-        raise UsageError(f"map={str(path)!r}: is no file; name the .npz of an embedding.")
+        raise UsageError(f"map={str(path)!r}: does not exist; name the .npz of an embedding.")
     try:
         with np.load(path, allow_pickle=False) as file:
             held: Mapping[str, NDArray[Any]] = {name: file[name] for name in file.files}
-        return _of(held)
+        return _restored(held)
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile):
         raise UsageError(f"map={str(path)!r}: holds no map; name the .npz of an embedding.") from None
 
 
-def _of(held: Mapping[str, NDArray[Any]]) -> Charted:
+def _restored(held: Mapping[str, NDArray[Any]]) -> SavedMap:
     method: Any = str(held["method"])
     places, codes = held["map"], held["codes"]
     if method not in METHODS or places.shape != (len(codes), 2) or places.dtype != np.float64:
@@ -95,4 +95,4 @@ def _of(held: Mapping[str, NDArray[Any]]) -> Charted:
     )  # fmt: skip
     if not len(codes) == len(images.names) == len(images.splits) == len(images.labels) == len(images.thumbs):
         raise ValueError
-    return Charted(chart, images, tuple(held["classes"].tolist()), str(held["layer"]) or None, str(held["model"]))
+    return SavedMap(chart, images, tuple(held["classes"].tolist()), str(held["layer"]) or None, str(held["model"]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of codes in the plane (t-SNE, PCA, UMAP), and the places of new images on a map that stays as it is."""
+"""Maps of codes in the plane (t-SNE, PCA, UMAP), and new images placed on a map that stays as it is."""
 
 from __future__ import annotations
 
@@ -18,50 +18,52 @@ __all__ = ["METHODS", "Map", "Method", "fit", "place"]
 
 Method = Literal["tsne", "pca", "umap"]
 METHODS: dict[Method, str] = {"tsne": "t-SNE", "pca": "PCA", "umap": "UMAP"}
-"""The methods, and how people write them."""
+"""The methods with the names in which papers write them."""
 
 _LEAST = 6  # images: t-SNE has no perplexity above 1 for fewer
-_ANGLE = 0.7  # of the tree: keeps as many neighbours as 0.5, in three quarters of the time at 10,000 images
-_BETWEEN = 5.0  # perplexity of a new image on a UMAP, where it lies at its neighbours' mean
-_STEPS = 250  # of gradient descent for a new image
+_ANGLE = 0.7  # Barnes-Hut θ: preserves as many neighbours as 0.5, in three quarters of the time at 10,000 images
+_BETWEEN = 5.0  # perplexity of a new image on a UMAP, where it is at its neighbours' mean
+_STEPS = 250  # steps of gradient descent for a new image
 
 
 @final
 @dataclass(frozen=True)
 class Map:
-    """A map of codes, and all that it takes to place others on it."""
+    """A map of codes, and what is needed to place others on it."""
 
     method: Method
     codes: NDArray[np.float32]  # (N, D)
-    places: NDArray[np.float64]  # (N, 2), their middle at 0
-    perplexity: float  # that was used
+    places: NDArray[np.float64]  # (N, 2), centred at 0
+    perplexity: float  # as used
     seed: int
     mean: NDArray[np.float64]  # (D,): of PCA
     components: NDArray[np.float64]  # (2, D): of PCA
 
 
 def fit(codes: NDArray[Any], method: Method = "tsne", perplexity: float = 30.0, seed: int = 0) -> Map:
-    """Lay codes (N, D) out in the plane, the same way for the same seed.
+    """Lay out codes (N, D) in the plane; the same seed gives the same map.
 
     >>> codes = np.repeat(np.eye(4), 5, axis=0) + 0.01 * np.random.default_rng(0).standard_normal((20, 4))
-    >>> found = fit(codes, "pca")
-    >>> found.places.shape, found.method
+    >>> chart = fit(codes, "pca")
+    >>> chart.places.shape, chart.method
     ((20, 2), 'pca')
 
     Args:
         codes: of the images.
-        method: tsne (van der Maaten & Hinton 2008, as openTSNE computes it), pca, or umap (McInnes, Healy & Melville 2018).
-        perplexity: how many neighbours an image has, for t-SNE and UMAP; fewer than a third of the images.
-        seed: of what is drawn.
+        method: tsne (van der Maaten & Hinton 2008, by openTSNE), pca, or umap (McInnes, Healy & Melville 2018).
+        perplexity: effective number of neighbours, for t-SNE and UMAP; at most a third of the images.
+        seed: of the initialisation.
 
     Raises:
         UsageError: fewer than six images, codes that are not finite, or UMAP is not installed.
     """
     codes = np.ascontiguousarray(codes, np.float32)
     if len(codes) < _LEAST:
-        raise UsageError(f"images={len(codes)}: a map needs {_LEAST} or more; give more images, or a run with data.")
+        raise UsageError(f"images={len(codes)}: a map needs at least {_LEAST}; give more images, or look at a run.")
     if not np.isfinite(codes).all():
-        raise UsageError("layer=…: gives codes that are not finite; name another layer, or train at a lower rate.")
+        raise UsageError(
+            "layer=…: gives codes that are not finite; name another layer, or train with a lower learning rate."
+        )
     perplexity = float(min(perplexity, max(1.0, (len(codes) - 1) / 3)))
     mean, components = _principal(codes)
     if method == "tsne":
@@ -76,11 +78,11 @@ def fit(codes: NDArray[Any], method: Method = "tsne", perplexity: float = 30.0, 
 
 
 def place(chart: Map, codes: NDArray[Any], index: Index | None = None) -> NDArray[np.float64]:
-    """Where new images lie on a map, (Q, 2); the map stays as it is, and no new image moves another.
+    """(Q, 2): where new images are on a map. The map stays as it is, and new images do not move each other.
 
-    On a t-SNE each new image slides from the middle of its nearest neighbours to where its own share of the loss is least
-    (Poličar, Stražar & Zupan 2019); by PCA it is projected; on a UMAP it lies at its neighbours' mean, weighted by likeness,
-    which is where UMAP's own transform begins. An image whose code is one of the map's takes that one's place.
+    On a t-SNE each new image starts at the median of its nearest neighbours and minimises its own share of the loss (Poličar,
+    Stražar & Zupan 2019); PCA projects it; on a UMAP it is at its neighbours' mean, weighted by affinity, which is where UMAP's own
+    transform starts. An image whose code is on the map takes the place of that one.
 
     >>> chart = fit(np.random.default_rng(0).standard_normal((20, 3)), "pca")
     >>> bool((place(chart, chart.codes[3:5]) == chart.places[3:5]).all())
@@ -90,6 +92,7 @@ def place(chart: Map, codes: NDArray[Any], index: Index | None = None) -> NDArra
     index = index or Index(chart.codes)
     nearest, distance = index.search(codes, 1)
     if chart.method == "pca":
+        # projected together with the map's own codes, so that equal codes get bit for bit equal places
         raw = (np.concatenate([codes, chart.codes]) - chart.mean) @ chart.components.T
         whole = raw[len(codes) :]
         places = raw[: len(codes)] - (whole.max(0) + whole.min(0)) / 2
@@ -101,12 +104,12 @@ def place(chart: Map, codes: NDArray[Any], index: Index | None = None) -> NDArra
 
 
 def _principal(codes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The mean and the two directions of most variance, each with its largest part positive."""
+    """The mean (D,) and the two directions of most variance (2, D), the largest entry of each positive."""
     exact = codes.astype(np.float64)
     mean = exact.mean(0)
     exact -= mean
-    if exact.shape[1] <= len(exact):
-        directions = np.linalg.eigh(exact.T @ exact)[1].T[::-1][:2]
+    if exact.shape[1] <= len(exact):  # the smaller of the two problems
+        directions = np.linalg.eigh(exact.T @ exact)[1].T[::-1][:2]  # eigenvalues come in ascending order
     else:
         directions = np.linalg.svd(exact, full_matrices=False)[2][:2]
     if len(directions) < 2:  # codes of a single number
@@ -123,51 +126,50 @@ def _tsne(codes: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[n
 
     near = Index(codes).search(codes, max(2, int(3 * perplexity)), np.arange(len(codes)))
     threads = torch.get_num_threads()
-    likeness = PerplexityBasedNN(knn_index=PrecomputedNeighbors(*near), perplexity=perplexity, n_jobs=threads)
+    affinities = PerplexityBasedNN(knn_index=PrecomputedNeighbors(*near), perplexity=perplexity, n_jobs=threads)
+    # openTSNE initialises with two principal components, which a single number does not have
     wide = codes if codes.shape[1] > 1 else np.concatenate([codes, np.zeros_like(codes)], 1)
     plan = TSNE(
         perplexity=perplexity,
         n_jobs=threads,
         random_state=seed,
-        # a tree (Barnes-Hut): at 10,000 images interpolation on a grid took 7 times as long an iteration
+        # Barnes-Hut: at 10,000 images an iteration by interpolation on a grid took 7 times as long
         negative_gradient_method="bh",
         theta=_ANGLE,
     )
-    return np.asarray(plan.fit(affinities=likeness, initialization=pca(wide.astype(np.float64), random_state=seed)))
+    return np.asarray(plan.fit(affinities=affinities, initialization=pca(wide.astype(np.float64), random_state=seed)))
 
 
 def _among(chart: Map, codes: NDArray[np.float32], index: Index) -> NDArray[np.float64]:
-    """Places among the nearest neighbours on a t-SNE or a UMAP."""
-    from openTSNE import TSNEEmbedding
-    from openTSNE.affinity import Affinities, joint_probabilities_nn
+    """(Q, 2): places among the nearest neighbours on a t-SNE or a UMAP."""
+    from openTSNE import TSNEEmbedding, affinity
     from scipy.sparse import csr_matrix
 
     threads = torch.get_num_threads()
-    # Poličar, Stražar & Zupan take 5 on a t-SNE; with the map's own, new images keep as many neighbours as where all is fitted
-    # anew (0.55 of 10 against 0.56, with 5 it is 0.52: 300 scanned digits placed among 1,000)
+    # Poličar, Stražar & Zupan use a perplexity of 5 on a t-SNE. With the map's own, new images keep nearly as many neighbours as
+    # in a new fit of everything (0.55 of 10 against 0.56; with 5 it is 0.52: 300 scanned digits placed among 1,000)
     perplexity = min(chart.perplexity, _BETWEEN) if chart.method == "umap" else chart.perplexity
     count = min(len(chart.codes), max(3, int(3 * perplexity)))
 
-    class Frozen(Affinities):  # type: ignore[misc]
-        """How like each new image is to those of a map, without the likeness of these to one another."""
+    class Frozen:  # has what TSNEEmbedding reads of openTSNE's Affinities
+        """Affinities of new images to those of a map; those among the map's own images are not needed."""
 
         def __init__(self) -> None:
-            super().__init__()
             self.P = csr_matrix((len(chart.codes),) * 2)
 
         def to_new(self, data: NDArray[Any], return_distances: bool = False) -> Any:
             near, distance = index.search(data, count)
-            likeness = joint_probabilities_nn(
+            weights = affinity.joint_probabilities_nn(
                 near, distance, [perplexity], symmetrize=False, normalization="point-wise",
                 n_reference_samples=len(chart.codes), n_jobs=threads,
             )  # fmt: skip
-            return (likeness, near, distance) if return_distances else likeness
+            return (weights, near, distance) if return_distances else weights
 
     if chart.method == "umap":
         return np.asarray(Frozen().to_new(codes) @ chart.places)
     kept = TSNEEmbedding(
         chart.places, Frozen(), random_state=chart.seed, negative_gradient_method="bh", n_jobs=threads, theta=0.5
-    )  # a copy
+    )  # copies the places
     placed = kept.prepare_partial(codes, initialization="median", k=min(count, 25))
     placed.optimize(
         n_iter=_STEPS, learning_rate=0.1, exaggeration=1.5, momentum=0.8, max_grad_norm=0.25, inplace=True,
@@ -179,7 +181,7 @@ def _among(chart: Map, codes: NDArray[np.float32], index: Index) -> NDArray[np.f
 def _umap(codes: NDArray[np.float32], neighbours: float, seed: int) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its compiler warns of its own age
+            warnings.simplefilter("ignore")  # numba warns of deprecations in itself
             from umap import UMAP
     except ImportError:
         raise UsageError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A map as one page of HTML that opens without a network: thumbnails under the pointer, neighbours at a click."""
+"""A map as one HTML page that opens without a network: hover shows the image, a click its neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.lenses.embedding.figure import ALONE, OTHER, colours
 __all__ = ["page"]
 
 _MOST_PICTURED = 20_000  # thumbnails on the page
-_LARGEST = 8_192  # px: a side of the sheet that every browser draws
+_LARGEST = 8_192  # px: the side of a picture that every browser draws
 
 
 def page(
@@ -37,21 +37,21 @@ def page(
     words: str,
     coloured: str,
 ) -> bytes:
-    """The page, of images on a map and of new ones after them; it refers to nothing outside itself.
+    """The page, which refers to nothing outside itself: images of a map, and new ones after them.
 
     Args:
         places: (N, 2).
         fitted: how many of these made the map; the others were placed on it.
         labels: (N,) classes, -1 for none.
-        unlike: (N - fitted,) whether a new image is unlike anything on the map.
+        unlike: (N - fitted,) whether a new image is unlike any on the map.
         near: (N, k) the nearest in feature space, positions among the first `fitted`.
         distance: (N, k) to these.
         thumbs: (N, s, s, 1 or 3) uint8.
         names: (N,) of the images.
-        splits: (N,) where they are from.
+        splits: (N,) of the images.
         classes: the names of the classes.
         title: of the page.
-        words: what was found.
+        words: the finding.
         coloured: what the colours mean.
     """
     from jinja2 import Environment, select_autoescape
@@ -78,7 +78,7 @@ def page(
         "sheet": sheet,
         "first": fitted if len(places) > fitted else -1,
     }
-    # inside <script> nothing but "</" and "<!--" could end or bend it
+    # inside <script> only "</" and "<!--" could end the data early
     written = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     text = files("pellucid").joinpath("templates/map.html").read_text(encoding="utf-8")
     template = Environment(autoescape=select_autoescape(default_for_string=True)).from_string(text)
@@ -86,17 +86,18 @@ def page(
 
 
 def _sheet(thumbs: NDArray[np.uint8]) -> tuple[str, int, NDArray[np.uint8]]:
-    """All thumbnails as one picture, as a data address: PNG where they are small, else JPEG."""
+    """All thumbnails as one picture in a data URL, PNG if they are small, else JPEG; its columns, and the thumbnails in it."""
     from PIL import Image
 
     side = thumbs.shape[1]
     columns = int(np.ceil(np.sqrt(len(thumbs))))
-    while columns * side > _LARGEST:  # many of them: every second pixel is enough
+    while columns * side > _LARGEST:  # of many thumbnails every second pixel is enough
         thumbs = thumbs[:, ::2, ::2]
         side = thumbs.shape[1]
     rows = -(-len(thumbs) // columns)
     whole = np.full((rows * columns, *thumbs.shape[1:]), 255, np.uint8)
     whole[: len(thumbs)] = thumbs
+    # (rows · columns, side, side, planes) -> (rows · side, columns · side, planes)
     tiled = whole.reshape(rows, columns, side, side, -1).swapaxes(1, 2).reshape(rows * side, columns * side, -1)
     picture = Image.fromarray(tiled[..., 0] if tiled.shape[2] == 1 else tiled)
     kind = "png" if side <= 32 else "jpeg"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Subject
+from pellucid.lenses._parts import Network
 from pellucid.lenses.filters.layers import Layer
 from pellucid.lenses.filters.search import Excited
 from pellucid.lenses.filters.tiles import Page, Pixels, coloured, montage, signed, thumb
@@ -22,7 +22,7 @@ __all__ = ["Weights", "images_page", "main_page", "maps_page", "png"]
 
 _WIDE = 7.2  # inches, of a page of two columns
 _ACROSS = 8  # montages in a row
-_CLIPPED = 0.98  # share of the weights that the scale holds: a few large ones would hide the others
+_CLIPPED = 0.98  # quantile of the weights at which the scale ends: a few large ones would hide the rest
 _NUMBER = 0.4  # inches, for a filter's number
 _FRAME = 6  # px: of the smallest frame
 _HEAD, _LINE, _TINY = 7.5, 6.0, 5.0  # points
@@ -31,7 +31,7 @@ _HEAD, _LINE, _TINY = 7.5, 6.0, 5.0  # points
 @final
 @dataclass(frozen=True)
 class Weights:
-    """The first layer's filters before and after training, (F, C, k, k) each; None where there are none."""
+    """The first layer's filters before and after training, (F, C, k, k) each; None for those that do not exist."""
 
     layer: str
     before: Tensor | None
@@ -45,11 +45,12 @@ class Weights:
         if self.before is None or self.after is None:
             return None
         moved = (self.after - self.before).flatten(1).double().norm(dim=1)
-        return (moved / self.before.flatten(1).double().norm(dim=1).clamp_min(1e-30)).numpy()  # type: ignore[no-any-return]
+        change: NDArray[np.float64] = (moved / self.before.flatten(1).double().norm(dim=1).clamp_min(1e-30)).numpy()
+        return change
 
 
 def main_page(
-    subject: Subject,
+    network: Network,
     weights: Weights | None,
     maps: Mapping[str, Sequence[NDArray[np.float32]]],
     layers: Sequence[Layer],
@@ -57,54 +58,54 @@ def main_page(
     excited: Sequence[Excited],
     cut: Mapping[tuple[str, int, int], Pixels],
     shown: int,
-    told: Sequence[str],
+    notes: Sequence[str],
     count: int,
 ) -> Page:
     """The three panels below one another.
 
     Args:
-        subject: what is looked at.
+        network: the model and its images.
         weights: of the first layer, if it sees pixels.
         maps: by layer, one array an image, (F, h, w) or (F,).
-        layers: of which there are maps.
+        layers: those of the maps.
         image: the first one, (C, H, W).
         excited: the layers whose filters were searched for.
-        cut: small pictures of a filter's strongest places, by layer, filter and rank.
+        cut: patches at a filter's strongest places, by layer, filter and rank.
         shown: filters of a layer that are drawn.
-        told: about the receptive field of each of `excited`.
+        notes: on the receptive field of each of `excited`.
         count: images that were searched.
     """
     page = Page(_WIDE)
-    page.write(subject.title, 0, 0.14, 8.5, weight="bold")
+    page.write(network.title, 0, 0.14, 8.5, weight="bold")
     letter = iter("abc")
     if weights is not None:
         _weights(page, weights, shown, next(letter))
-    own = {name: found[0] for name, found in maps.items()}
-    _maps(page, subject.name(0), image, own, layers, shown, f"{next(letter)}  ")
+    own = {name: of_images[0] for name, of_images in maps.items()}
+    _maps(page, network.name(0), image, own, layers, shown, f"{next(letter)}  ")
     places = max((one.score.shape[1] for one in excited), default=0)
     _heading(page, f"{next(letter)}  what excites a filter most: the {places} strongest places in {_images(count)}")
-    for one, words in zip(excited, told, strict=True):
-        _patches(page, subject, one, cut, shown, words)
+    for one, words in zip(excited, notes, strict=True):
+        _patches(page, network, one, cut, shown, words)
     return page
 
 
 def maps_page(
-    subject: Subject,
+    network: Network,
     maps: Mapping[str, Sequence[NDArray[np.float32]]],
     layers: Sequence[Layer],
     images: Sequence[Tensor],
     shown: int,
 ) -> Page:
-    """The feature maps of each image, a block each."""
+    """The feature maps of several images, a block for each."""
     page = Page(_WIDE)
     for place, image in enumerate(images):
-        own = {name: found[place] for name, found in maps.items()}
-        _maps(page, subject.name(place), image, own, layers, shown)
+        own = {name: of_images[place] for name, of_images in maps.items()}
+        _maps(page, network.name(place), image, own, layers, shown)
     return page
 
 
 def images_page(
-    subject: Subject,
+    network: Network,
     excited: Sequence[Excited],
     images: Mapping[int, Tensor],
     names: Sequence[str],
@@ -116,7 +117,7 @@ def images_page(
     called = "class" if max(labels, default=-1) >= 0 else "name"
     for one in excited:
         _heading(
-            page, f"images that excite {one.layer.name} most, with {called} and answer; framed: what the filter sees"
+            page, f"images that excite {one.layer.name} most, with {called} and response; framed: what the filter sees"
         )
         most = max((len({place for place in row if place >= 0}) for row in one.image.tolist()), default=1)
         side = min(0.72, (_WIDE - _NUMBER) / max(1, most))
@@ -135,7 +136,7 @@ def images_page(
                 pixels = _framed(images[place], [one.box[filter, rank].tolist() for rank in own])
                 left, share = start + _NUMBER + column * side, side * 0.94 / max(pixels.shape[:2])
                 page.place(pixels, left, top, share * pixels.shape[1])
-                label = subject.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
+                label = network.label(labels[place], 12) if labels[place] >= 0 else names[place][-14:]
                 page.write(f"{label}: {one.score[filter, own[0]]:.3g}", left, top - 0.01, 4.2)
             page.bottom = max(page.bottom, top + side * 0.94)
     return page
@@ -182,7 +183,7 @@ def _maps(
     if layers[0].is_map:
         gist = f"feature maps of {title}: by layer, the {shown} channels that vary most over it, each from its lowest"
     else:
-        gist = f"answers to {title}: by layer, every unit from the lowest"
+        gist = f"responses to {title}: by layer, every unit from the lowest"
     _heading(page, f"{letter}{gist} (dark) to highest")
     start, left = page.bottom + 0.16, 1.1
     pixels = thumb(image, 224)
@@ -209,7 +210,7 @@ def _maps(
 
 def _patches(
     page: Page,
-    subject: Subject,
+    network: Network,
     one: Excited,
     cut: Mapping[tuple[str, int, int], Pixels],
     shown: int,
@@ -220,8 +221,8 @@ def _patches(
     side = math.ceil(math.sqrt(int((one.image >= 0).sum(1).max())))
     tiles, names = [], []
     for filter in one.order()[:shown].tolist():
-        found = [cut.get((one.layer.name, filter, rank)) for rank in range(one.score.shape[1])]
-        own = [patch for patch in found if patch is not None]
+        patches = [cut.get((one.layer.name, filter, rank)) for rank in range(one.score.shape[1])]
+        own = [patch for patch in patches if patch is not None]
         if own:
             tiles.append(montage(own, side))
             names.append(f"{filter}")
@@ -239,17 +240,17 @@ def _tiled(
     across: int,
     space: float = 0.04,
 ) -> None:
-    """Tiles with a number above each, in rows, below y."""
-    each = (width + space) / across - space
+    """Tiles in rows below y, each with its number above it."""
+    side = (width + space) / across - space
     top, height = y, 0.0
     for place, (tile, name) in enumerate(zip(tiles, names, strict=True)):
         if place % across == 0 and place:
             y = top + height
-        left = x + place % across * (each + space)
+        left = x + place % across * (side + space)
         top = y + (0.1 if name else 0.03)
         if name:
-            page.write(name, left + each / 2, top - 0.005, _TINY, ha="center", color="0.35")
-        height = page.place(tile, left, top, each)
+            page.write(name, left + side / 2, top - 0.005, _TINY, ha="center", color="0.35")
+        height = page.place(tile, left, top, side)
 
 
 def _channel(map: NDArray[np.float32]) -> Pixels:
@@ -258,7 +259,7 @@ def _channel(map: NDArray[np.float32]) -> Pixels:
 
 
 def _units(values: NDArray[np.float32]) -> Pixels:
-    """A dense layer's answer as a block of cells, row by row."""
+    """A dense layer's response as a block of cells, row by row."""
     across = math.ceil(math.sqrt(len(values) * 24))
     cells = np.full(-(-len(values) // across) * across, np.nan, np.float32)
     cells[: len(values)] = values
@@ -269,7 +270,7 @@ def _units(values: NDArray[np.float32]) -> Pixels:
 
 
 def _framed(image: Tensor, boxes: Sequence[Sequence[int]]) -> Pixels:
-    """A small copy of an image (C, H, W) uint8 with boxes drawn into it, but for those that hold all of it."""
+    """A small copy of an image (C, H, W) uint8 with boxes drawn into it, except those of the whole image."""
     pixels = thumb(image.float() / 255, 128)
     grown = max(1, -(-64 // max(pixels.shape[:2])))
     scale = grown * pixels.shape[0] / image.shape[1]

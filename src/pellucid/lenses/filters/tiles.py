@@ -20,15 +20,15 @@ __all__ = ["Page", "coloured", "montage", "signed", "thumb"]
 
 Pixels = NDArray[np.float32]  # (H, W, 3) in [0, 1]
 
-_LEAST = 48  # px: of a tile among others
+_LEAST = 48  # px: the smallest tile in a montage
 _LINES = (0.50, 0.58, 0.68)  # between tiles
-_BEYOND = (0.80, 0.87, 0.93)  # what lies beyond an image
-_SMOOTH = 40  # px: larger tiles are drawn smoothly, smaller ones with their pixels to be seen
+_BEYOND = (0.80, 0.87, 0.93)  # beyond the border of an image
+_SMOOTH = 40  # px: larger tiles are drawn smoothly, smaller ones with visible pixels
 
 
 @final
 class Page:
-    """A figure that grows downwards: pictures and words at places in inches from its upper left corner."""
+    """A figure that grows downwards: pictures and text at places in inches from its upper left corner."""
 
     def __init__(self, width: float) -> None:
         self.width, self.bottom = width, 0.0
@@ -43,7 +43,7 @@ class Page:
         return height
 
     def write(self, words: str, x: float, y: float, size: float = 6.0, **style: Any) -> None:
-        """Put words at a place, which is the lower left corner of their first letter unless the style says otherwise."""
+        """Put text at a place: its lower left corner unless the style says otherwise."""
         self._words.append((words, x, y, size, style))
         self.bottom = max(self.bottom, y)
 
@@ -66,7 +66,7 @@ class Page:
 
 
 def montage(tiles: Sequence[Pixels], columns: int) -> Pixels:
-    """Tiles side by side, row by row, with thin lines between them; small ones are enlarged, so that the lines stay thin.
+    """Tiles row by row with thin lines between them; small tiles are enlarged, so that the lines stay thin.
 
     >>> montage([np.zeros((2, 2, 3), np.float32)] * 3, columns=2).shape
     (98, 98, 3)
@@ -77,7 +77,7 @@ def montage(tiles: Sequence[Pixels], columns: int) -> Pixels:
     rows = -(-len(tiles) // columns)
     down, across = high * grown + between, wide * grown + between
     whole = np.full((rows * down - between, columns * across - between, 3), _LINES, np.float32)
-    whole[(rows - 1) * down :, (len(tiles) - 1) % columns * across + wide * grown :] = 1.0  # no tiles any more
+    whole[(rows - 1) * down :, (len(tiles) - 1) % columns * across + wide * grown :] = 1.0  # the rest of the last row
     for place, tile in enumerate(tiles):
         large = tile.repeat(grown, 0).repeat(grown, 1)
         y, x = place // columns * down, place % columns * across
@@ -86,7 +86,7 @@ def montage(tiles: Sequence[Pixels], columns: int) -> Pixels:
 
 
 def signed(weights: Tensor, most: float) -> Pixels:
-    """A filter (C, k, k) as a picture: grey zero and colours for its three planes, or blue to red for a single one."""
+    """A filter (C, k, k) as a picture: three planes as colours around grey, a single one from blue to red."""
     own = weights.numpy() / max(most, 1e-30)
     if len(own) >= 3:
         return np.clip(0.5 + 0.5 * own[:3].transpose(1, 2, 0), 0, 1).astype(np.float32)
@@ -94,15 +94,15 @@ def signed(weights: Tensor, most: float) -> Pixels:
 
 
 def coloured(flat: NDArray[Any], name: str) -> Pixels:
-    """An array (H, W) in [0, 1] in the colours of a map."""
+    """An array (H, W) in [0, 1] in the colours of a colormap."""
     import matplotlib
 
-    found: Pixels = matplotlib.colormaps[name](np.clip(flat, 0, 1))[..., :3].astype(np.float32)
-    return found
+    pixels: Pixels = matplotlib.colormaps[name](np.clip(flat, 0, 1))[..., :3].astype(np.float32)
+    return pixels
 
 
 def thumb(image: Tensor, most: int = 96) -> Pixels:
-    """An image (C, H, W) in [0, 1] as (h, w, 3), of at most so many px; NaN, what lies beyond it, is pale blue."""
+    """(h, w, 3): an image (C, H, W) in [0, 1], at most so many px; NaN, beyond its border, is pale blue."""
     side = max(image.shape[1:])
     if side > most:
         sides = [max(1, round(length * most / side)) for length in image.shape[1:]]

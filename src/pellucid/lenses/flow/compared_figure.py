@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of variants: gradients by layer, a panel for each activation, a colour for each initialisation, and the losses."""
+"""The picture of variants: gradients by layer, with a panel for each activation and a colour for each initialisation."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.lenses._contract import Subject
+from pellucid.lenses._parts import Network
 from pellucid.lenses.flow.figure import plain, values
-from pellucid.lenses.flow.moments import Question
-from pellucid.lenses.flow.rules import named
-from pellucid.lenses.flow.variants import Variant, said
+from pellucid.lenses.flow.moments import Probe
+from pellucid.lenses.flow.rules import ratio
+from pellucid.lenses.flow.variants import Variant, option_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["figure"]
 
-# Okabe & Ito 2008: told apart by the colour-blind too
+# Okabe & Ito 2008: the colour-blind can tell them apart
 _COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _LINES = ("-", "--", ":", "-.")
-_LEAST = 1e-14  # smaller gradients are drawn at the border
+_LEAST = 1e-14  # smaller gradients are drawn at the lower border
 
 
-def figure(subject: Subject, found: Sequence[Variant], options: Mapping[str, Sequence[Any]], asked: Question) -> Figure:
-    """Panels by the options: columns of one, colours of another, rows of all the rest; below, the loss over the steps."""
+def figure(network: Network, variants: Sequence[Variant], options: Mapping[str, Sequence[Any]], probe: Probe) -> Figure:
+    """Panels by option: columns for one, colours for another, rows for the rest; below them the loss over the steps."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     across, colour, down = _places(options)
     columns: Sequence[Any] = options[across] if across else [None]
     rows = [dict(zip(down, chosen, strict=True)) for chosen in itertools.product(*(options[name] for name in down))]
-    trained = any(len(one.losses) for one in found)
+    trained = any(len(one.losses) for one in variants)
     count = len(rows) + trained
-    figure = Figure(figsize=(max(4.6, 2.75 * len(columns) + 0.6), 2.15 * count + 0.9), dpi=150, layout="constrained")
-    grid = figure.subplots(count, len(columns), squeeze=False, sharey="row")
-    low, high = _range(found)
+    drawing = Figure(figsize=(max(4.6, 2.75 * len(columns) + 0.6), 2.15 * count + 0.9), dpi=150, layout="constrained")
+    grid = drawing.subplots(count, len(columns), squeeze=False, sharey="row")
+    low, high = _range(variants)
     for r, c in itertools.product(range(len(rows)), range(len(columns))):
         axes = grid[r][c]
         wanted = ({across: columns[c]} if across else {}) | rows[r]
-        own = [one for one in found if all(one.options[name] == value for name, value in wanted.items())]
+        own = [one for one in variants if all(one.options[name] == value for name, value in wanted.items())]
         for place, one in enumerate(own):
             shade = _COLOURS[place % len(_COLOURS)]
             on = one.profile.path
@@ -51,11 +51,11 @@ def figure(subject: Subject, found: Sequence[Variant], options: Mapping[str, Seq
             axes.plot(x, _kept(one.profile.gradient[on]), color=shade, lw=1.4, marker="o", ms=2.2)
             axes.plot(x, _kept(one.profile.activation[on]), color=shade, lw=0.9, ls=":")
             axes.annotate(
-                named(one.read.gradient), (0.99, 0.03 + 0.085 * (len(own) - 1 - place)), xycoords="axes fraction",
+                ratio(one.reading.gradient), (0.99, 0.03 + 0.085 * (len(own) - 1 - place)), xycoords="axes fraction",
                 ha="right", va="bottom", fontsize=7, color=shade, bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75},
             )  # fmt: skip
         axes.set(yscale="log", ylim=(low, high))
-        axes.set_title(", ".join(said(name, value) for name, value in wanted.items()), fontsize=9)
+        axes.set_title(", ".join(option_words(name, value) for name, value in wanted.items()), fontsize=9)
         axes.locator_params(axis="x", integer=True, min_n_ticks=1)
         plain(axes)
     for line in grid[: len(rows)]:
@@ -63,29 +63,29 @@ def figure(subject: Subject, found: Sequence[Variant], options: Mapping[str, Seq
     for axes in grid[len(rows) - 1]:
         axes.set_xlabel("layer", fontsize=8.5)
     if trained:
-        _losses(grid[-1], found, across, colour, columns, rows)
+        _losses(grid[-1], variants, across, colour, columns, rows)
     handles = [Line2D([], [], color=_COLOURS[i % len(_COLOURS)], lw=1.8) for i in range(len(options[colour]))]
-    labels = [said(colour, value) for value in options[colour]]
+    labels = [option_words(colour, value) for value in options[colour]]
     handles += [Line2D([], [], color="0.3", marker="o", ms=2.2, lw=1.4), Line2D([], [], color="0.3", ls=":", lw=0.9)]
     labels += ["gradient of the loss with respect to the activation", "activation"]
-    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
-    ratio = "in the corners: the first hidden layer's gradient over the last one's"
-    ratio = ratio if len(columns) > 2 else f"\n{ratio}"
-    figure.suptitle(f"{subject.title}, untrained, {asked.images:,} images; {ratio}", fontsize=9.5)
-    return figure
+    drawing.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
+    corners = "in the corners: the first hidden layer's gradient over the last one's"
+    corners = corners if len(columns) > 2 else f"\n{corners}"
+    drawing.suptitle(f"{network.title}, untrained, {probe.images:,} images; {corners}", fontsize=9.5)
+    return drawing
 
 
 def _losses(
     grid: Sequence[Any],
-    found: Sequence[Variant],
+    variants: Sequence[Variant],
     across: str | None,
     colour: str,
     columns: Sequence[Any],
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """The loss of each variant over its steps: colours as above, a kind of line for each row above."""
+    """The loss of each variant over its steps: colours as above, a line style for each row above."""
     for c, axes in enumerate(grid):
-        own = [one for one in found if across is None or one.options[across] == columns[c]]
+        own = [one for one in variants if across is None or one.options[across] == columns[c]]
         shades = {str(value): i for i, value in enumerate(dict.fromkeys(str(one.options[colour]) for one in own))}
         for one in own:
             row = next(i for i, wanted in enumerate(rows) if all(one.options[n] == v for n, v in wanted.items()))
@@ -94,14 +94,14 @@ def _losses(
             axes.plot(_smooth(known), color=shade, lw=1.2, ls=_LINES[row % len(_LINES)])
         for i, wanted in enumerate(rows):
             if wanted and c == 0:
-                label = ", ".join(said(name, value) for name, value in wanted.items())
+                label = ", ".join(option_words(name, value) for name, value in wanted.items())
                 axes.plot([], [], color="0.3", ls=_LINES[i % len(_LINES)], label=label)
         if c == 0 and len(rows) > 1:
             axes.legend(frameon=False, fontsize=7)
         axes.set_xlabel("step", fontsize=8.5)
         plain(axes)
-    # what a step blew up would leave nothing to be seen of the others
-    start = max(float(one.losses[0]) for one in found if len(one.losses))
+    # a loss that explodes would flatten all the others
+    start = max(float(one.losses[0]) for one in variants if len(one.losses))
     grid[0].set_ylim(0, 1.15 * start)
     grid[0].set_ylabel("training loss", fontsize=8.5)
 
@@ -123,9 +123,9 @@ def _kept(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     return kept
 
 
-def _range(found: Sequence[Variant]) -> tuple[float, float]:
+def _range(variants: Sequence[Variant]) -> tuple[float, float]:
     """One range of sizes for all panels."""
-    sizes = np.concatenate([values(a) for one in found for a in (one.profile.gradient, one.profile.activation)])
+    sizes = np.concatenate([values(a) for one in variants for a in (one.profile.gradient, one.profile.activation)])
     sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
     if not len(sizes):
         return 1e-3, 1e3
@@ -133,7 +133,7 @@ def _range(found: Sequence[Variant]) -> tuple[float, float]:
 
 
 def _smooth(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over the last twentieth of the steps."""
+    """(steps,): running means over the last twentieth of the steps, by differences of the cumulative sum."""
     width = max(1, len(losses) // 20)
     total = np.cumsum(np.insert(losses, 0, 0.0))
     ends = np.arange(1, len(losses) + 1)

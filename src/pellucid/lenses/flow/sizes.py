@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large activations and gradients are by layer: one pass forwards and one backwards, and what is seen on the way."""
+"""How large activations and gradients are by layer, measured in one pass forwards and one back."""
 
 from __future__ import annotations
 
@@ -18,32 +18,25 @@ from pellucid.lenses._layers import CONVOLUTIONS
 
 __all__ = ["FLAT", "Profile", "measured", "prepared"]
 
-FLAT = 0.1  # of its steepest slope: below it a sigmoid or tanh passes next to nothing back
+FLAT = 0.1  # of the steepest slope: below it a sigmoid or tanh passes hardly any gradient
 _NONLINEAR = {
     "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardswish",
     "hardsigmoid", "hardtanh", "sigmoid", "tanh",
 }  # fmt: skip
+# where a nonlinearity passes no gradient, by its output; the slope of σ is σ(1 − σ), at most 1/4, that of tanh 1 − tanh²
 _SILENT: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": lambda a: a == 0,
     "relu6": lambda a: (a == 0) | (a == 6),
     "sigmoid": lambda a: 4 * a * (1 - a) < FLAT,
     "tanh": lambda a: 1 - a * a < FLAT,
 }
-_OTHERS = {
-    "abs",
-    "exp",
-    "log",
-    "round",
-    "square",
-    "pow",
-    "__pow__",
-    "sqrt",
-}  # what comes after is no layer's nonlinearity
+# a nonlinearity after one of these is not the layer's own
+_OTHERS = {"abs", "exp", "log", "round", "square", "pow", "__pow__", "sqrt"}
 _JOINS = {"add", "add_", "__add__", "__iadd__", "__radd__", "cat", "concat", "concatenate"}
 
 
-class _Question(Protocol):
-    """A batch: anything with a length, which the loss understands."""
+class _Batch(Protocol):
+    """A batch: anything with a length that the loss takes."""
 
     def __len__(self) -> int: ...
 
@@ -51,38 +44,39 @@ class _Question(Protocol):
 @final
 @dataclass(frozen=True)
 class Profile:
-    """Sizes by layer with weights, in the order of their calls; arrays have a row a layer, sizes are root mean squares.
+    """Sizes for each layer with weights, in the order of their calls; arrays are (L,), sizes are root mean squares.
 
-    A layer's activation is what its nonlinearity answers, or the layer itself where none follows. The gradient is that of one
-    image's loss with respect to it; that of the weights is of the mean loss.
+    A layer's activation is the output of its nonlinearity, or the layer's own if none follows. The gradient is that of one
+    image's loss with respect to the activation; that of the weights is of the mean loss.
     """
 
     names: tuple[str, ...]
     nonlinear: tuple[str, ...]  # the nonlinearity after each, or ""
-    depth: NDArray[np.int64]  # layers with weights on the longest way to it, itself included
-    path: NDArray[np.bool_]  # whether it is deeper than all before it: on the longest way through the network
+    depth: NDArray[np.int64]  # layers with weights on the longest path to it, itself included
+    path: NDArray[np.bool_]  # whether it is deeper than all before it: on the longest path through the network
     activation: NDArray[np.float64]
     gradient: NDArray[np.float64]  # NaN where the loss does not depend on it
     weight: NDArray[np.float64]
     weight_gradient: NDArray[np.float64]
-    gain: NDArray[np.float64]  # weight times the root of the layer's inputs: √2 by He's initialisation
-    units: NDArray[np.int64]  # of a nonlinearity that can fall silent; 0 of any other
-    dead: NDArray[np.int64]  # units of which no value passes a gradient
-    silent: NDArray[np.float64]  # share of the values that pass none
+    gain: NDArray[np.float64]  # weight · √inputs: √2 by He's initialisation
+    units: NDArray[np.int64]  # of a nonlinearity that can stop gradients; 0 for any other
+    dead: NDArray[np.int64]  # units that never pass a gradient
+    silent: NDArray[np.float64]  # share of single values that pass none
     loss: float
     norm: bool  # whether the network normalises
-    shortcut: bool  # whether answers of different depths are added or joined
+    shortcut: bool  # whether outputs of different depths are added or concatenated
 
 
 @final
 @dataclass
 class _Sum:
-    """Squares so far."""
+    """A running mean of squares."""
 
     squares: float = 0.0
     count: int = 0
 
     def add(self, tensor: Tensor, scale: float = 1.0) -> None:
+        # in double: squares of small gradients underflow
         self.squares += float((tensor.detach().double() * scale).square().sum())
         self.count += tensor.numel()
 
@@ -94,32 +88,32 @@ class _Sum:
 @final
 @dataclass
 class _Row:
-    """What is known of one call of a layer, over all batches."""
+    """One call of a layer, over all batches."""
 
     name: str
-    module: nn.Module
+    module: Any
     depth: int = 0
     nonlinear: str = ""
     activation: _Sum = field(default_factory=_Sum)
     gradient: _Sum = field(default_factory=_Sum)
-    units: Tensor | None = None  # (U,) whether all values of a unit were silent
-    silent: int = 0
+    units: Tensor | None = None  # (U,) whether all values of a unit were silent so far
+    silent: int = 0  # single values that pass no gradient
     values: int = 0
 
 
 @final
 @dataclass(frozen=True)
 class _Tag:
-    """Where a tensor comes from: the deepest layer behind it."""
+    """Where a tensor comes from: the deepest layer before it."""
 
     depth: int
     seen: _Seen
-    open: bool = True  # whether its nonlinearity may still follow
+    open: bool = True  # whether the layer's nonlinearity may still follow
 
 
 @final
 class _Seen:
-    """One call of a layer in one batch: its row, and the size of what stands for its activation so far."""
+    """One call of a layer in one batch: its row, and the size of what counts as its activation so far."""
 
     def __init__(self, row: _Row, images: float) -> None:
         self.row, self.images, self.nonlinear = row, images, ""
@@ -127,8 +121,8 @@ class _Seen:
         self.activation, self.gradient = _Sum(), _Sum()
         self.quiet: Tensor | None = None
 
-    def take(self, tensor: Tensor, nonlinear: str = "") -> None:
-        """Let this tensor be the activation; what was so before it is forgotten."""
+    def take(self, tensor: Any, nonlinear: str = "") -> None:
+        """Take this tensor as the activation instead of the one before."""
         self.nonlinear = nonlinear
         self.activation, gradient = _Sum(), _Sum()
         self.gradient = gradient
@@ -137,23 +131,24 @@ class _Seen:
         if nonlinear in _SILENT:
             self.quiet = _SILENT[nonlinear](tensor.detach())
         if tensor.requires_grad:
+            # the loss is a mean over all images: times their number it is one image's own
             tensor.register_hook(lambda slope: gradient.add(slope, self.images))
 
     def suits(self, tensor: Tensor) -> bool:
-        """Whether a tensor has the layer's units: its map may be pooled, but a density's values, say, are others."""
+        """Whether a tensor has the layer's units: a pooled map has, the values of a density do not."""
         return tensor.ndim == len(self.shape) and tuple(tensor.shape[:2]) == self.shape[:2]
 
     def finish(self) -> None:
-        """Add what was found to the row."""
+        """Add this batch to the row."""
         row = self.row
         row.nonlinear = self.nonlinear
         for total, own in ((row.activation, self.activation), (row.gradient, self.gradient)):
             total.squares += own.squares
             total.count += own.count
         if self.quiet is not None:
-            # a unit is a channel of a map, and otherwise what stands last: (B, U), or (B, …, U) of tokens
+            # a unit is a channel (B, U, H, W) of a convolution, and else the last axis: (B, U), or (B, …, U) of tokens
             axis = 1 if isinstance(row.module, CONVOLUTIONS) else self.quiet.ndim - 1
-            flat = self.quiet.transpose(0, axis).flatten(1).all(1)
+            flat = self.quiet.transpose(0, axis).flatten(1).all(1)  # (U,)
             row.units = flat if row.units is None else row.units & flat
             row.silent += int(self.quiet.sum())
             row.values += self.quiet.numel()
@@ -161,7 +156,7 @@ class _Seen:
 
 @final
 class _Followed(TorchFunctionMode):
-    """Follows tensors through functions and modules alike, so that a nonlinearity is known by the layer that it comes after."""
+    """Tags tensors through functions and modules alike, so that each nonlinearity is matched with the layer before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +167,7 @@ class _Followed(TorchFunctionMode):
         answer = func(*args, **(kwargs or {}))
         if not tags:
             return answer
-        tag = max(tags, key=lambda one: (one.depth, one.open))
+        tag = max(tags, key=lambda one: (one.depth, one.open))  # of several inputs the deepest counts
         name = getattr(func, "__name__", "")
         if name in _JOINS and len({one.depth for one in tags}) > 1:
             self.shortcut = True
@@ -180,32 +175,32 @@ class _Followed(TorchFunctionMode):
             tag = replace(tag, open=False)
         for tensor in _tensors(answer):
             if tensor.is_floating_point():
-                tensor._flow = tag  # type: ignore[attr-defined]
+                tensor._flow = tag
                 known = name.removesuffix("_")
                 if known == "hardtanh" and (kwargs or {}).get("min_val") == 0 and (kwargs or {}).get("max_val") == 6:
-                    known = "relu6"  # as torch writes it
+                    known = "relu6"  # torch implements it so
                 if known in _NONLINEAR and tag.open and not tag.seen.nonlinear and tag.seen.suits(tensor):
                     tag.seen.take(tensor, known)
         return answer
 
 
 def measured(
-    model: nn.Module, batches: Sequence[_Question], loss: Callable[[nn.Module, Any], Tensor], seed: int = 0
+    model: nn.Module, batches: Sequence[_Batch], loss: Callable[[nn.Module, Any], Tensor], seed: int = 0
 ) -> Profile:
-    """The sizes in a model, which is left with a gradient, over batches together; see `prepared` for the copy to take.
+    """The sizes in a model, over all batches together; it is left with gradients, so pass a copy (`prepared`).
 
     >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
     >>> with torch.no_grad():
     ...     _ = model[0].weight.copy_(torch.eye(2)), model[2].weight.fill_(3.0)
-    >>> found = measured(model, [torch.tensor([[1.0, -1.0]])], lambda net, images: net(images).mean())
-    >>> found.names, found.gradient.tolist(), found.dead.tolist()
+    >>> profile = measured(model, [torch.tensor([[1.0, -1.0]])], lambda net, images: net(images).mean())
+    >>> profile.names, profile.gradient.tolist(), profile.dead.tolist()
     (('0', '2'), [3.0, 1.0], [1, 0])
 
     Args:
-        model: its gradients are set anew.
+        model: its gradients are replaced.
         batches: of images with their truth.
         loss: the mean over a batch's images.
-        seed: of what a loss may draw from torch's own generator.
+        seed: for torch's own generator, from which a loss may draw.
     """
     total = sum(map(len, batches))
     rows: dict[tuple[str, int], _Row] = {}
@@ -216,9 +211,9 @@ def measured(
         for batch in batches:
             with _followed(model, rows, total) as (mode, seen), mode:
                 mean = loss(model, batch)
-            # times its share, so that the gradients of the weights add up to that of the mean over all images
-            if mean.requires_grad:  # of a model that has something to learn
-                (mean * (len(batch) / total)).backward()
+            if mean.requires_grad:  # not so for a model without parameters
+                # times the batch's share, so that the weights' gradients add up to that of the mean over all images
+                torch.autograd.backward(mean * (len(batch) / total))
             for one in seen:
                 one.finish()
             summed += float(mean.detach()) * len(batch) / total
@@ -227,17 +222,17 @@ def measured(
 
 
 def prepared(model: nn.Module) -> nn.Module:
-    """The model as one step of training sees it, but for dropout: batch norm takes the batch's own statistics.
+    """The model as in a step of training, without dropout: batch norm takes the batch's own statistics.
 
-    Gradients go through all its layers, those that a training would leave as they are included.
+    Gradients pass all layers, also those that a training would freeze.
     """
     model.eval()
-    ready = not any(weight.requires_grad for weight in model.parameters())  # one of others, that is only looked at
+    ready = not any(weight.requires_grad for weight in model.parameters())  # a ready model whose owner froze it all
     for part in model.modules():
         weights = list(part.parameters(recurse=False))
         free = ready or not weights or any(weight.requires_grad for weight in weights)
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and free:
-            part.train()  # one that is frozen keeps to its stored ones
+            part.train()  # a frozen one keeps its stored statistics
     for weight in model.parameters():
         weight.requires_grad_(weight.is_floating_point())
     return model
@@ -247,7 +242,7 @@ def prepared(model: nn.Module) -> nn.Module:
 def _followed(
     model: nn.Module, rows: dict[tuple[str, int], _Row], total: int
 ) -> Iterator[tuple[_Followed, list[_Seen]]]:
-    """While the block runs, each call of a layer with weights is noted; its hooks go with the block."""
+    """While the block runs, each call of a layer with weights is recorded; the hooks are removed afterwards."""
     seen: list[_Seen] = []
     calls: dict[str, int] = {}
     with ExitStack() as stack:
@@ -255,9 +250,10 @@ def _followed(
             if not isinstance(module, (nn.Linear, *CONVOLUTIONS)):
                 continue
 
-            def note(module: nn.Module, given: Any, answer: Any, name: str = name) -> None:
-                if not isinstance(answer, Tensor):
+            def note(module: nn.Module, given: Any, output: Any, name: str = name) -> None:
+                if not isinstance(output, Tensor):
                     return
+                answer: Any = output  # which can carry a tag
                 call = calls[name] = calls.get(name, 0) + 1
                 title = name if call == 1 else f"{name} ({call})"
                 row = rows.setdefault((name, call), _Row(title, module))
@@ -265,7 +261,7 @@ def _followed(
                 row.depth = 1 + (tag.depth if tag is not None else 0)
                 one = _Seen(row, total)
                 one.take(answer)
-                answer._flow = _Tag(row.depth, one)  # type: ignore[attr-defined]
+                answer._flow = _Tag(row.depth, one)
                 seen.append(one)
 
             stack.callback(module.register_forward_hook(note).remove)
@@ -275,8 +271,8 @@ def _followed(
 def _profile(model: nn.Module, rows: Sequence[_Row], loss: float, shortcut: bool) -> Profile:
     weights = [row.module.weight for row in rows]
     sizes = [_rms(weight) for weight in weights]
-    inputs = [weight[0].numel() for weight in weights]  # type: ignore[index]
-    deepest, path = 0, []
+    inputs = [weight[0].numel() for weight in weights]  # of one unit
+    deepest, path = 0, []  # a layer that is not deeper than all before it is on a side path
     for row in rows:
         path.append(row.depth > deepest)
         deepest = max(deepest, row.depth)
@@ -308,8 +304,8 @@ def _rms(tensor: Any) -> float:
     return float("nan") if tensor is None else float(tensor.detach().double().square().mean().sqrt())
 
 
-def _tensors(given: Any) -> Iterator[Tensor]:
-    """The tensors in what a function takes or gives."""
+def _tensors(given: Any) -> Iterator[Any]:
+    """The tensors among what a function takes or returns."""
     if isinstance(given, Tensor):
         yield given
     elif isinstance(given, dict):

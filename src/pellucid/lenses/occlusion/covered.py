@@ -1,123 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outputs for an image covered at many places: incrementally where the network's graph allows it, and checked."""
+"""The model's outputs for an image covered at many places: computed incrementally where the graph allows it, and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.lenses._contract import Subject
+from pellucid.lenses._parts import Network
 from pellucid.lenses._windows import Ints
-from pellucid.lenses.occlusion.incremental import Incremental, Part
+from pellucid.lenses.occlusion.incremental import Block, Incremental
 
-__all__ = ["outputs", "whole_outputs"]
+__all__ = ["Covering", "outputs"]
 
 _TOLERANCE = 1e-4  # of a probability, or of a score relative to 1 and to itself
-_COARSE = 0.1  # the same in bf16, which is not exact in itself
-_EACH = 200  # bytes that a whole pass takes for each byte of its image, where nothing else is known
+_COARSE = 0.1  # the same in bf16, which rounds by itself
+_EACH = 200  # bytes of activations for each byte of an image, as long as the graph says nothing better
 _MOST = 96  # covered images at a time
 
 
+@final
+@dataclass(frozen=True)
+class Covering:
+    """An image, what covers it, and where."""
+
+    image: Tensor  # (C, H, W), uncovered
+    cover: Tensor  # (C, H, W), what the patch shows
+    tops: Sequence[int]  # px, the patch's first rows
+    lefts: Sequence[int]  # px, its first columns
+    patch: int  # px, its side
+
+    def whole(self, network: Network, rows: Ints, columns: Ints) -> Any:
+        """The model's output for some rows and columns of places, each covered image computed from the start."""
+        covered = self.image[None].repeat(len(rows) * len(columns), 1, 1, 1)  # (R·C, channels, H, W)
+        corners = ((self.tops[row], self.lefts[column]) for row in rows for column in columns)
+        for image, (y, x) in zip(covered, corners, strict=True):
+            image[:, y : y + self.patch, x : x + self.patch] = self.cover[:, y : y + self.patch, x : x + self.patch]
+        return network.model(covered)
+
+
 def outputs(
-    subject: Subject,
-    image: Tensor,
-    cover: Tensor,
-    tops: Sequence[int],
-    lefts: Sequence[int],
-    patch: int,
-    score: Callable[[Any], Tensor],
-    whole: bool = False,
-) -> tuple[int, Iterator[Part]]:
-    """The number of batches and the batches themselves, each with the model's output for its places.
+    network: Network, covering: Covering, score: Callable[[Any], Tensor], whole: bool = False
+) -> tuple[int, Iterator[Block]]:
+    """The number of batches, and the batches, each with the model's output for its places.
 
     Args:
-        subject: the model, the memory budget, and who is told what is done.
-        image: (C, H, W), uncovered.
-        cover: (C, H, W), what the patch shows.
-        tops: px, the patch's first rows.
-        lefts: px, the patch's first columns.
-        patch: px, its side.
-        score: what is compared in the check: (B,) of an output.
+        network: the model, the memory budget, and where notes go.
+        covering: the image and the places.
+        score: (B,) of an output: what the check compares.
         whole: compute every covered image from the start.
     """
-    places = (np.arange(len(tops)), np.arange(len(lefts)))
-    engine = None if whole else _engine(subject, image, cover, tops, lefts, patch, score)
+    engine = None if whole else _engine(network, covering, score)
     if engine is not None:
-        batches = engine.batches(subject.room(engine.bytes_each(), most=_MOST))
-        return len(batches), engine.run(cover, batches)
-    size = subject.room(_EACH * 4.0 * image.numel(), most=_MOST)
-    wide = min(len(lefts), size)
+        batches = engine.plan.batches(network.room(engine.plan.bytes_each(), most=_MOST))
+        return len(batches), engine.run(covering.cover, batches)
+    size = network.room(_EACH * 4.0 * covering.image.numel(), most=_MOST)
+    wide = min(len(covering.lefts), size)
     high = max(1, size // wide)
+    rows, columns = np.arange(len(covering.tops)), np.arange(len(covering.lefts))
     groups = [
-        (places[0][top : top + high], places[1][left : left + wide])
-        for top in range(0, len(tops), high)
-        for left in range(0, len(lefts), wide)
+        (rows[top : top + high], columns[left : left + wide])
+        for top in range(0, len(rows), high)
+        for left in range(0, len(columns), wide)
     ]
-    found = (
-        Part(rows, columns, whole_outputs(subject, image, cover, tops, lefts, patch, rows, columns))
-        for rows, columns in groups
-    )
-    return len(groups), found
+    return len(groups), (Block(*group, covering.whole(network, *group)) for group in groups)
 
 
-def whole_outputs(
-    subject: Subject,
-    image: Tensor,
-    cover: Tensor,
-    tops: Sequence[int],
-    lefts: Sequence[int],
-    patch: int,
-    rows: Ints,
-    columns: Ints,
-) -> Any:
-    """The model's output for covered images, each computed from the start."""
-    assert subject.model is not None
-    covered = image[None].repeat(len(rows) * len(columns), 1, 1, 1)  # (R·C, channels, H, W)
-    for k, (y, x) in enumerate((tops[row], lefts[column]) for row in rows for column in columns):
-        covered[k, :, y : y + patch, x : x + patch] = cover[:, y : y + patch, x : x + patch]
-    return subject.model(covered)
-
-
-def _engine(
-    subject: Subject,
-    image: Tensor,
-    cover: Tensor,
-    tops: Sequence[int],
-    lefts: Sequence[int],
-    patch: int,
-    score: Callable[[Any], Tensor],
-) -> Incremental | None:
-    """The incremental engine, if the model's forward can be followed and some places come out as they do from the start."""
-    assert subject.model is not None
-    engine = Incremental.of(subject.model, image, tops, lefts, patch)
+def _engine(network: Network, covering: Covering, score: Callable[[Any], Tensor]) -> Incremental | None:
+    """The incremental engine, if the forward pass can be traced and a few places agree with whole images."""
+    engine = Incremental.of(network.model, covering.image, covering.tops, covering.lefts, covering.patch)
     if engine is None:
-        subject.note("The model's forward cannot be followed: every covered image is computed whole.")
+        network.note("The model's forward pass cannot be traced: every covered image is computed whole.")
         return None
     # the first and the last place of each axis together: both borders, and more than one place at a time
-    rows, columns = (np.unique([0, len(places) - 1]) for places in (tops, lefts))
+    rows, columns = (np.unique([0, len(places) - 1]) for places in (covering.tops, covering.lefts))
     try:
-        found = next(engine.run(cover, [(rows, columns)])).output
-        near = score(found).double()
+        near = score(next(engine.run(covering.cover, [(rows, columns)])).output).double()
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as fault:
-        subject.note(f"Its graph cannot be run for several places ({fault}): every covered image is computed whole.")
+        network.note(f"The graph cannot be run for several places ({fault}): every covered image is computed whole.")
         return None
-    true = score(whole_outputs(subject, image, cover, tops, lefts, patch, rows, columns)).double()
+    true = score(covering.whole(network, rows, columns)).double()
     gap = (near - true).abs() / true.abs().clamp_min(1) if near.shape == true.shape else torch.tensor([torch.inf])
     worst = float(gap.nan_to_num(torch.inf).max())
-    if worst > (_COARSE if torch.is_autocast_enabled(image.device.type) else _TOLERANCE):
-        subject.note(f"Windows differ from whole maps by {worst:.1e}: every covered image is computed whole.")
+    if worst > (_COARSE if torch.is_autocast_enabled(covering.image.device.type) else _TOLERANCE):
+        network.note(f"Windows differ from whole maps by {worst:.1e}: every covered image is computed whole.")
         return None
-    work = engine.work()
+    network.note(f"{_saving(engine)} Checked at {len(true)} places: differs by {worst:.1e}.")
+    return engine
+
+
+def _saving(engine: Incremental) -> str:
+    """What is saved, and which layers are computed whole all the same."""
+    work = engine.plan.work()
     saved = (
         f"{work['full'] / max(1.0, work['planned']):.1f}× fewer multiplications" if work["full"] else "no convolution"
     )
-    mixed = [name for name in dict.fromkeys(engine.whole_layers()) if name]
-    told = f"; computed whole: {', '.join(mixed[:6])}{' …' if len(mixed) > 6 else ''}" if mixed else ""
-    subject.note(
-        f"Only what the patch reaches is computed: {saved}{told}. Checked at {len(true)} places: differs by {worst:.1e}."
-    )
-    return engine
+    mixing = [name for name in dict.fromkeys(engine.plan.whole_layers()) if name]
+    rest = f"; computed whole: {', '.join(mixing[:6])}{' …' if len(mixing) > 6 else ''}" if mixing else ""
+    return f"Only what the patch reaches is computed: {saved}{rest}."

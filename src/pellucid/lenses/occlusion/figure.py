@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._contract import Subject
 from pellucid.lenses._images import picture, show
+from pellucid.lenses._parts import Network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Found", "figure"]
+__all__ = ["Occluded", "figure"]
 
 _FAINT = 1e-3  # a drop of the probability that is drawn fully red; smaller ones stay pale
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
@@ -29,7 +29,7 @@ _COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#a6761d")
 
 @final
 @dataclass(frozen=True)
-class Found:
+class Occluded:
     """What covering did to one image."""
 
     image: Tensor  # (C, H, W)
@@ -45,12 +45,12 @@ class Found:
     agreement: float | None = None  # rank correlation with fp32, where it was computed in bf16
 
 
-def figure(subject: Subject, found: Sequence[Found]) -> Figure:
+def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
     """A block an image: the image, the drop over it with a scale of its own, and the class that takes over where one does."""
     from matplotlib.figure import Figure
 
-    most = sorted(range(len(found)), key=lambda i: -found[i].drop.max())[:_MOST_DRAWN]
-    drawn = [found[i] for i in sorted(most)]
+    most = sorted(range(len(occluded)), key=lambda i: -occluded[i].drop.max())[:_MOST_DRAWN]
+    drawn = [occluded[i] for i in sorted(most)]
     taken = any(_taken(one) for one in drawn)
     panels = 3 if taken else 2
     across = 1 if len(drawn) <= 3 else 2
@@ -64,16 +64,16 @@ def figure(subject: Subject, found: Sequence[Found]) -> Figure:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
-        name = subject.label(one.followed, 22) if one.followed >= 0 else "score"
+        name = network.label(one.followed, 22) if one.followed >= 0 else "score"
         shown = f"{name}: {100 * one.score:.1f} %" if one.followed >= 0 else f"{name}: {one.score:.3g}"
         show(own[0], one.image, shown)
         _drop(drawing, own[1], one)
         if taken:
-            _winners(subject, own[2], one)
+            _winners(network, own[2], one)
     return drawing
 
 
-def _drop(drawing: Figure, axes: Axes, one: Found) -> None:
+def _drop(drawing: Figure, axes: Axes, one: Occluded) -> None:
     """The drop over the image, with a colour bar in percentage points, or in the score's own units."""
     percent = one.followed >= 0
     scale = 100.0 if percent else 1.0
@@ -97,11 +97,11 @@ def _drop(drawing: Figure, axes: Axes, one: Found) -> None:
     bar.outline.set_linewidth(0.4)
 
 
-def _taken(one: Found) -> bool:
+def _taken(one: Occluded) -> bool:
     return bool(((one.winner != one.followed) & (one.winner >= 0)).any())
 
 
-def _winners(subject: Subject, axes: Axes, one: Found) -> None:
+def _winners(network: Network, axes: Axes, one: Occluded) -> None:
     """Which class is most probable where the image is covered: a colour for each of the commonest."""
     from matplotlib.patches import Patch
 
@@ -114,7 +114,7 @@ def _winners(subject: Subject, axes: Axes, one: Found) -> None:
         rgb = [int(colour[j : j + 2], 16) / 255 for j in (1, 3, 5)]
         layer[one.winner == index] = [*rgb, 0.75]
         if place < _MOST_WINNERS:
-            keys.append(Patch(color=colour, label=subject.label(index, 18)))
+            keys.append(Patch(color=colour, label=network.label(index, 18)))
     if len(commonest) > _MOST_WINNERS:
         keys.append(Patch(color="#555555", label=f"{len(commonest) - _MOST_WINNERS} others"))
     layer[~changed] = 0

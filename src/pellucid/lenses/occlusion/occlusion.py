@@ -4,25 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.lenses._contract import Lens, Subject, View
-from pellucid.lenses._images import Known, stacked
+from pellucid.lenses._contract import Lens, View
+from pellucid.lenses._images import Counted, blurred, evenly, stacked
 from pellucid.lenses._layers import guarded
-from pellucid.lenses.occlusion.covered import outputs
-from pellucid.lenses.occlusion.figure import Found, figure
+from pellucid.lenses._parts import Network
+from pellucid.lenses.occlusion.covered import Covering, outputs
+from pellucid.lenses.occlusion.figure import Occluded, figure
 
 __all__ = ["Occlusion"]
 
-_COMPARED = 200  # places that bf16 is compared with fp32 on
+_COMPARED = 200  # places at which bf16 is compared with fp32
 _AXES = {
     "drop": ("image", "row", "column"),
     "score_at": ("image", "row", "column"),
@@ -37,17 +37,17 @@ _AXES = {
 
 @final
 @dataclass(frozen=True)
-class Occlusion(Lens):
-    """A patch slides over the image; the map shows how much the followed score drops where it covers.
+class Occlusion(Lens[Network]):
+    """A patch slides over the image; the map shows how far the score falls where it covers.
 
-    For an answer of scores (B, K) the softmax probability of the uncovered image's top class (or of a named one) is followed,
-    for any other answer the task's evidence. `drop` and `score_at` (image, row, column) have a value for each position of the
-    patch, whose upper left corners stand at `top` and `left` px, and `winner` the class that is then most probable; `map`
-    (image, y, x) is in the image's own pixels, the mean drop over the positions that cover a pixel.
+    Of a classifier the softmax probability of the uncovered image's top class (or of a named one) is followed, of any other task
+    its evidence. `drop` and `score_at` (image, row, column) have a value for each position of the patch, whose upper left corners
+    are at `top` and `left` px, and `winner` the class that is then most probable; `map` (image, y, x) is in the image's own pixels,
+    the mean drop over the positions that cover a pixel.
 
     >>> class Bright(torch.nn.Module):  # sees only the upper left quarter
     ...     def forward(self, x): return torch.stack([x[:, 0, :4, :4].sum((1, 2)), x[:, 0, 0, 0] * 0], 1)
-    >>> view = Occlusion(patch=4, stride=4, fill="zero").look(Subject(model=Bright(), images=torch.ones(1, 1, 8, 8)))
+    >>> view = Occlusion(patch=4, stride=4, fill="zero").look(Network(Bright(), torch.ones(1, 1, 8, 8)))
     >>> view["drop"][0].round(2).tolist(), view["map"].shape
     ([[0.5, 0.0], [0.0, 0.0]], (1, 8, 8))
     """
@@ -57,13 +57,13 @@ class Occlusion(Lens):
     stride: int | None = None
     """step of the patch, px; by default a quarter of the patch"""
     fill: Literal["mean", "zero", "blur", "noise"] = "mean"
-    """what covers: the image's mean colour, black, the blurred image, or noise"""
+    """what covers the image: its mean colour, black, the blurred image, or noise"""
     follow: str | None = None
-    """the class whose probability is followed, by name or number; by default each image's top one"""
+    """class whose probability is followed, by name or number; by default each image's top one"""
     whole: bool = False
-    """compute every covered image from the start, instead of what the patch can reach; slower, and the same"""
+    """compute every covered image from the start rather than only what the patch reaches; slower, same result"""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 is faster and can change the map: its rank correlation with fp32 on some of the places is told"""
+    """bf16 is faster but can change the map; its rank correlation with fp32 is reported"""
 
     def __post_init__(self) -> None:
         if self.fill not in ("mean", "zero", "blur", "noise"):
@@ -72,108 +72,96 @@ class Occlusion(Lens):
             raise UsageError(f"precision={self.precision!r}: is not known; choose fp32 or bf16.")
         for name, value in (("patch", self.patch), ("stride", self.stride)):
             if value is not None and value < 1:
-                raise UsageError(f"{name}={value}: must be at least 1 px; give another.")
+                raise UsageError(f"{name}={value}: must be at least 1 px; give a larger one.")
 
     @torch.no_grad()
-    def look(self, subject: Subject) -> View:
-        if subject.model is None or subject.images is None or not len(subject.images):
-            raise UsageError("lens='occlusion': needs a model and at least one image; name an image file.")
-        alone = len(subject.images) == 1
-        with guarded(subject.model):  # in-place activations would write into what is kept of the uncovered image
-            found = [self._one(subject, image, alone) for image in subject.progress(subject.images, "covering")]
+    def look(self, network: Network) -> View:
+        alone = len(network.images) == 1
+        with guarded(network.model):  # in-place activations would overwrite what is kept of the uncovered image
+            images = network.progress(network.images, "covering")
+            occluded = [self._one(network, image, alone) for image in images]
         numbers: dict[str, NDArray[Any]] = {
-            "drop": stacked([one.drop for one in found]),
-            "score_at": stacked([one.score - one.drop for one in found]),
-            "winner": stacked([one.winner for one in found]),  # -1: evidence was followed, and no class
-            "map": stacked([one.map for one in found]),
-            "top": stacked([np.array(one.tops) for one in found]),
-            "left": stacked([np.array(one.lefts) for one in found]),
-            "size": np.array([one.map.shape for one in found]),
-            "class": np.array([one.followed for one in found]),
-            "score": np.array([one.score for one in found]),
-            "patch": np.array([one.patch for one in found]),
-            "stride": np.array([one.stride for one in found]),
+            "drop": stacked([one.drop for one in occluded]),
+            "score_at": stacked([one.score - one.drop for one in occluded]),
+            "winner": stacked([one.winner for one in occluded]),  # -1: evidence was followed, and no class
+            "map": stacked([one.map for one in occluded]),
+            "top": stacked([np.array(one.tops) for one in occluded]),
+            "left": stacked([np.array(one.lefts) for one in occluded]),
+            "size": np.array([one.map.shape for one in occluded]),
+            "class": np.array([one.followed for one in occluded]),
+            "score": np.array([one.score for one in occluded]),
+            "patch": np.array([one.patch for one in occluded]),
+            "stride": np.array([one.stride for one in occluded]),
         }
         if self.precision == "bf16":
-            numbers["fp32_rank_correlation"] = np.array([one.agreement for one in found])
-        return View(figure(subject, found), numbers, _words(subject, found), {name: _AXES[name] for name in numbers})
+            numbers["fp32_rank_correlation"] = np.array([one.agreement for one in occluded])
+        words = _words(network, occluded)
+        return View(figure(network, occluded), numbers, words, {name: _AXES[name] for name in numbers})
 
-    def _one(self, subject: Subject, image: Tensor, alone: bool) -> Found:
+    def _one(self, network: Network, image: Tensor, alone: bool) -> Occluded:
         """What covering does to one image."""
-        assert subject.model is not None
         side = min(image.shape[1:])
         patch = self.patch if self.patch is not None else max(1, round(side / 5))
         stride = self.stride if self.stride is not None else max(1, patch // 4)
         if patch > side:
             raise UsageError(f"patch={patch}: is larger than an image's shorter side, {side} px; give a smaller one.")
         tops, lefts = (_positions(length, patch, stride) for length in image.shape[1:])
-        image = image.to(subject.device)
-        whole = subject.model(image[None])
-        followed, score = self._followed(subject, whole)
-        base = float(score(whole)[0])
-        cover = self._cover(image, subject.seed)
+        image = image.to(network.device)
+        covering = Covering(image, self._cover(image, network.seed), tops, lefts, patch)
+        uncovered = network.model(image[None])  # (1, K) scores, or a task's own output
+        followed = network.followed(uncovered, self.follow)
+        score = _score(network, followed)
+        base = float(score(uncovered)[0])
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            count, parts = outputs(subject, image, cover, tops, lefts, patch, score, self.whole)
+            count, blocks = outputs(network, covering, score, self.whole)
             drop = np.zeros((len(tops), len(lefts)))
             winner = np.full(drop.shape, -1)
-            for part in subject.progress(Known(parts, count), "covering") if alone else parts:
-                shape = len(part.rows), len(part.columns)
-                at = np.ix_(part.rows, part.columns)
-                drop[at] = base - score(part.output).double().reshape(shape).cpu().numpy()
-                shares = subject.probabilities(part.output)
+            for block in network.progress(Counted(blocks, count), "covering") if alone else blocks:
+                shape = len(block.rows), len(block.columns)
+                at = np.ix_(block.rows, block.columns)
+                drop[at] = base - score(block.output).double().reshape(shape).cpu().numpy()
+                shares = network.probabilities(block.output)  # (R·C, K)
                 if shares is not None:
                     winner[at] = shares.argmax(1).reshape(shape).cpu().numpy()
-        agreement = None
-        if self.precision == "bf16":
-            agreement = self._agreement(subject, image, cover, (tops, lefts, patch), score, base - drop)
+        agreement = self._agreement(network, covering, score, base - drop) if self.precision == "bf16" else None
         spread = _spread(drop, tops, lefts, patch, image.shape[1:])
-        return Found(image.cpu(), tops, lefts, patch, stride, followed, base, drop, winner, spread, agreement)
+        index = -1 if followed is None else followed
+        return Occluded(image.cpu(), tops, lefts, patch, stride, index, base, drop, winner, spread, agreement)
 
     def _agreement(
-        self, subject: Subject, image: Tensor, cover: Tensor, grid: Any, score: Callable[[Any], Tensor], found: Any
+        self, network: Network, covering: Covering, score: Callable[[Any], Tensor], rough: NDArray[np.float64]
     ) -> float:
-        """Rank correlation (Spearman) of the scores with those in fp32, over some of the rows of places."""
+        """Spearman's rank correlation of bf16 scores with those in fp32, over some rows of places."""
         from scipy.stats import spearmanr
 
-        tops, lefts, patch = grid
-        rows = np.unique(
-            np.linspace(0, len(tops) - 1, min(len(tops), max(2, _COMPARED // len(lefts)))).round().astype(int)
-        )
-        _, parts = outputs(subject, image, cover, [tops[row] for row in rows], lefts, patch, score, self.whole)
-        true = np.zeros((len(rows), len(lefts)))
-        for part in parts:
-            at = np.ix_(part.rows, part.columns)
-            true[at] = score(part.output).double().reshape(len(part.rows), len(part.columns)).cpu().numpy()
-        if np.ptp(true) == 0 or np.ptp(found[rows]) == 0:
-            return float("nan")
-        return float(spearmanr(true.ravel(), found[rows].ravel()).statistic)
-
-    def _followed(self, subject: Subject, whole: Any) -> tuple[int, Callable[[Any], Tensor]]:
-        """The class that is followed, -1 for none, and the score (B,) of an output."""
-        shares = subject.probabilities(whole)
-        if shares is None:
-            if self.follow is not None:
-                raise UsageError(f"follow={self.follow!r}: the model's answer is no vector of classes; leave it out.")
-            if subject.evidence is None:
-                raise UsageError(
-                    "lens='occlusion': follows a class or a task's evidence, and this model has neither; look at a run."
-                )
-            return -1, subject.evidence
-        index = int(shares[0].argmax()) if self.follow is None else subject.class_of(self.follow)
-        if index >= shares.shape[1]:
-            raise UsageError(f"follow={self.follow!r}: the model has {shares.shape[1]} classes; give a lower number.")
-        return index, lambda output: output.float().softmax(1)[:, index]
+        tops, lefts = covering.tops, covering.lefts
+        rows = evenly(len(tops), max(2, _COMPARED // len(lefts)))
+        few = replace(covering, tops=[tops[row] for row in rows])
+        exact = np.zeros((len(rows), len(lefts)))
+        for block in outputs(network, few, score, self.whole)[1]:
+            shape = len(block.rows), len(block.columns)
+            exact[np.ix_(block.rows, block.columns)] = score(block.output).double().reshape(shape).cpu().numpy()
+        if np.ptp(exact) == 0 or np.ptp(rough[rows]) == 0:
+            return float("nan")  # constant scores have no ranks
+        return float(spearmanr(exact.ravel(), rough[rows].ravel()).statistic)
 
     def _cover(self, image: Tensor, seed: int) -> Tensor:
+        """(C, H, W): what the patch shows at each place."""
         if self.fill == "zero":
             return torch.zeros_like(image)
         if self.fill == "mean":
             return image.mean((1, 2), keepdim=True).expand_as(image)
         if self.fill == "noise":
             return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image)
-        height, width = image.shape[1:]
-        small = F.interpolate(image[None], (max(1, height // 16), max(1, width // 16)), mode="area")
-        return F.interpolate(small, (height, width), mode="bilinear")[0]
+        return blurred(image)
+
+
+def _score(network: Network, followed: int | None) -> Callable[[Any], Tensor]:
+    """The score (B,) of an output: the probability of the followed class, else the task's evidence."""
+    if followed is not None:
+        return lambda output: output.float().softmax(1)[:, followed]
+    assert network.evidence is not None  # `Network.followed` refuses a model that has neither
+    return network.evidence
 
 
 def _positions(length: int, patch: int, stride: int) -> list[int]:
@@ -184,39 +172,42 @@ def _positions(length: int, patch: int, stride: int) -> list[int]:
 def _spread(
     drop: NDArray[np.float64], tops: Sequence[int], lefts: Sequence[int], patch: int, size: Sequence[int]
 ) -> NDArray[np.float64]:
-    """The mean drop over the positions that cover each pixel, (H, W); 0 where none does (a stride above the patch)."""
+    """(H, W): the mean drop over the positions that cover each pixel; 0 where none does (a stride above the patch)."""
+    # whether a position covers a row or a column of pixels: (positions, H) and (positions, W)
     rows, columns = (
         np.array([[start <= i < start + patch for i in range(length)] for start in starts], np.float64)
         for starts, length in ((tops, size[0]), (lefts, size[1]))
     )
     covers: NDArray[np.float64] = np.outer(rows.sum(0), columns.sum(0))
-    total: NDArray[np.float64] = rows.T @ drop @ columns
+    total: NDArray[np.float64] = rows.T @ drop @ columns  # a patch is separable, so no loop over positions is needed
     return total / np.maximum(covers, 1)
 
 
-def _words(subject: Subject, found: Sequence[Found]) -> str:
+def _words(network: Network, occluded: Sequence[Occluded]) -> str:
     """The image that a patch changes most, and how far bf16 can be trusted."""
-    said = _finding(subject, found)
-    known = [one.agreement for one in found if one.agreement is not None]
+    finding = _finding(network, occluded)
+    known = [one.agreement for one in occluded if one.agreement is not None]
     if not known:
-        return said
-    return f"{said} In bf16: the rank correlation with fp32 is {np.nanmin(known):.3f}{' at least' if len(known) > 1 else ''}."
+        return finding
+    least = f"{np.nanmin(known):.3f}{' or more' if len(known) > 1 else ''}"
+    return f"{finding} Computed in bf16, whose rank correlation with fp32 is {least}."
 
 
-def _finding(subject: Subject, found: Sequence[Found]) -> str:
-    place = int(np.argmax([one.drop.max() for one in found]))
-    one = found[place]
+def _finding(network: Network, occluded: Sequence[Occluded]) -> str:
+    # the image that reacts most: of many images the others are in the numbers
+    place = int(np.argmax([one.drop.max() for one in occluded]))
+    one = occluded[place]
     patch, drop, score = one.patch, float(one.drop.max()), one.score
     if drop <= 0:
-        return f"Covering {patch}×{patch} px lowers no score, wherever it is."
+        return f"Covering {patch}×{patch} px lowers the score nowhere."
     y, x = np.unravel_index(int(one.drop.argmax()), one.drop.shape)
     where = f"at row {one.tops[int(y)]}, column {one.lefts[int(x)]} px"
-    start = f"Covering {patch}×{patch} px changes most in {subject.name(place)}, {where}"
+    start = f"Covering {patch}×{patch} px changes most in {network.name(place)}, {where}"
     if one.followed < 0:
         return f"{start}: the score falls from {score:.3g} to {score - drop:.3g}."
     winner = int(one.winner[y, x])
-    over = "" if winner == one.followed else f", and {subject.label(winner)} takes over"
+    over = "" if winner == one.followed else f", and {network.label(winner)} takes over"
     return (
-        f"{start}: the probability of {subject.label(one.followed)} falls "
+        f"{start}: the probability of {network.label(one.followed)} falls "
         f"from {100 * score:.1f} % to {max(0.0, 100 * (score - drop)):.1f} %{over}."
     )

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images that a network is shown: named ones, or a few of a run's own, as its model takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.data.colour import to_channels
+from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.draws import Draws
+from pellucid.data.given import UserImages, gather
+from pellucid.data.targets import Label
+from pellucid.errors import UsageError
+from pellucid.inference import inputs, run_batches, unit
+from pellucid.lenses import Labelled
+from pellucid.run import Run
+from pellucid.tasks import AnyTask
+
+__all__ = ["Shown", "examples", "labelled", "middle", "named", "nothing", "of_ready_model"]
+
+_EXAMPLES = 6  # test images that are shown if none are named
+_CHUNK = 32  # images that are decoded together
+
+
+@final
+@dataclass(frozen=True)
+class Shown:
+    """Images with their names."""
+
+    names: Sequence[str]
+    images: Sequence[Tensor]  # each (C, H, W) float32 in [0, 1]
+    unread: Sequence[str] = ()  # a sentence for each named file that holds no image
+
+
+@final
+class Later(Sequence[Tensor]):
+    """Images (C, H, W) float32 in [0, 1] that are decoded when they are read, some at a time."""
+
+    def __init__(self, count: int, read: Callable[[Sequence[int]], Sequence[Tensor]]) -> None:
+        self._count, self._read = count, read
+        self._kept: tuple[int, Sequence[Tensor]] = (-1, ())  # the last chunk, and where it starts
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(self._count))]
+        at = place + self._count if place < 0 else place
+        if not 0 <= at < self._count:
+            raise IndexError(place)
+        start = at - at % _CHUNK
+        if self._kept[0] != start:
+            self._kept = start, self._read(range(start, min(start + _CHUNK, self._count)))
+        return self._kept[1][at - start]
+
+
+def nothing(images: Any) -> bool:
+    """Whether no image was named."""
+    return images is None or (isinstance(images, (list, tuple)) and not images)
+
+
+def examples(task: AnyTask, run: Run, dataset: Dataset) -> Shown:
+    """A few images spread evenly over the test split, as evaluation sees them."""
+    splits = dataset.splits
+    test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
+    images: dict[int, Tensor] = {}
+    for batch in labelled(task, run, test, _EXAMPLES, _EXAMPLES, torch.device("cpu")):
+        images |= dict(zip(batch.index.tolist(), batch.images, strict=True))
+    order = sorted(images)
+    return Shown([test.names[i] if test.names else f"image_{i}" for i in order], [images[i] for i in order])
+
+
+def named(run: Run, images: Any) -> Shown:
+    """Named images as the run's model takes them, decoded when they are read.
+
+    Raises:
+        UsageError: none of them is an image.
+    """
+    given = gather(images)
+    places = _readable(given)
+    row = {place: i for i, place in enumerate(given.places)}
+    planes = int(run.info["model"]["channels"])
+
+    def read(chunk: Sequence[int]) -> Sequence[Tensor]:
+        chosen = [places[i] for i in chunk]
+        stored = [place for place in chosen if place in row]
+        part = UserImages(
+            given.names,
+            given.split.select([row[place] for place in stored]),
+            stored,
+            {place: given.floats[place] for place in chosen if place in given.floats},
+        )
+        prepared: dict[int, Tensor] = {}
+        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu")):
+            if batch.shape[1] != planes:  # the task adds planes of its own, such as a mask, when it prepares a batch
+                pixels = (batch * 255).round().to(torch.uint8)
+                positions = torch.tensor(at)
+                draws = Draws.images(int(run.info["seed"]), positions)
+                batch, _ = run.task.prepare(Batch(pixels, {}, positions), draws, training=False)
+            prepared |= dict(zip(at, batch, strict=True))
+        return [prepared[place] for place in chosen]
+
+    return Shown([given.names[place] for place in places], Later(len(places), read), list(given.faults.values()))
+
+
+def of_ready_model(model: nn.Module, images: Any, size: tuple[int, ...] | None = None) -> Shown:
+    """Named images at the size that a ready model was made for (`model.size`), cut to their middle; else at their own.
+
+    Raises:
+        UsageError: none of them is an image.
+    """
+    asked = size or getattr(model, "size", None)
+    wanted = None if asked is None else (int(asked[0]), int(asked[-1]))
+    given = gather(images)
+    places = _readable(given)
+    row = {place: i for i, place in enumerate(given.places)}
+    planes = _planes(model)
+
+    def read(chunk: Sequence[int]) -> Sequence[Tensor]:
+        fitted = []
+        for place in (places[i] for i in chunk):
+            if place in row:
+                image = unit(torch.from_numpy(np.array(given.split.images.read(row[place], planes))))
+            else:
+                image = to_channels(given.floats[place], planes)
+            fitted.append(image if wanted is None else middle(image, wanted))
+        return fitted
+
+    return Shown([given.names[place] for place in places], Later(len(places), read), list(given.faults.values()))
+
+
+def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, *size) of (C, H, W): the shorter side scaled to size / 0.875, then the middle, as ImageNet models are tested.
+
+    An image of this very size is left alone, so that a picture written at the model's size is the same when it is read again.
+    """
+    if tuple(image.shape[1:]) == size:
+        return image
+    scale = max(side / have for side, have in zip(size, image.shape[1:], strict=True)) / 0.875
+    tall, wide = (max(side, round(have * scale)) for side, have in zip(size, image.shape[1:], strict=True))
+    scaled = F.interpolate(image[None], (tall, wide), mode="bilinear", antialias=True)[0]
+    top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
+    return scaled[:, top : top + size[0], left : left + size[1]]
+
+
+def labelled(
+    task: AnyTask,
+    run: Run,
+    split: Split,
+    size: int,
+    limit: int | None,
+    device: torch.device,
+    places: Sequence[int] | None = None,
+) -> Iterator[Labelled]:
+    """Batches of a split as evaluation sees them: all images, `limit` of them spread evenly, or those at `places`."""
+    count = len(split) if limit is None else min(limit, len(split))
+    spread = np.linspace(0, len(split) - 1, count).round() if places is None else np.asarray(places)
+    chosen = np.unique(spread.astype(np.int64))
+    own = torch.from_numpy(chosen)
+    fewer = split if len(chosen) == len(split) else split.select(chosen)
+    for batch in run_batches(run, fewer, size, device):
+        at = own[batch.index]  # positions in the whole split, on which the noise of evaluation depends
+        draws = Draws.images(int(run.info["seed"]), at, device)
+        input, target = task.prepare(Batch(batch.images, batch.targets, at), draws, training=False)
+        label = batch.targets.get("label")
+        names = [split.names[int(i)] if split.names else f"image_{int(i)}" for i in at]
+        yield Labelled(input, label.index if isinstance(label, Label) else None, names, at, target)
+
+
+def _readable(given: UserImages) -> list[int]:
+    """The positions of the named images that could be read."""
+    places = sorted([*given.places, *given.floats])
+    if not places:
+        raise UsageError(next(iter(given.faults.values())))
+    return places
+
+
+def _planes(model: nn.Module) -> int:
+    """3 or 1: what the model's first convolution takes."""
+    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+    return 1 if first is not None and first.in_channels == 1 else 3
