@@ -17,16 +17,14 @@ SHEETS = sorted((Path(__file__).parents[2] / "examples" / "worked").glob("*.work
 RNN = next(sheet for sheet in SHEETS if sheet.stem == "rnn")
 
 
-def test_import_is_light_and_without_torch() -> None:
+def test_a_worksheet_is_solved_and_shown_without_heavy_imports() -> None:
     code = (
-        "import sys, time; start = time.process_time(); import pellucid.worked\n"
-        "from pellucid.worked import Worksheet; Worksheet.parse('a = 1; b = exp(a); ? db/da').solve().show()\n"
-        "print(time.process_time() - start, 'torch' in sys.modules, 'sympy' in sys.modules)"
+        "import sys; from pellucid.worked import Worksheet\n"
+        "Worksheet.parse('a = 1; b = exp(a); ? db/da').solve().show()\n"
+        "print(*(name for name in ('torch', 'sympy', 'matplotlib', 'tyro', 'rich') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, torch_there, sympy_there = done.stdout.split()
-    assert float(seconds) < 0.8
-    assert (torch_there, sympy_there) == ("False", "False")
+    assert done.stdout.split() == []
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,13 +24,15 @@ from pellucid.worked.expressions.expression import (
     Piecewise,
     Sum,
     as_expr,
+    children,
     first,
     rebuild,
+    walk,
 )
 from pellucid.worked.expressions.position import place
-from pellucid.worked.notation.statements import Component, Loop, Product, Row
+from pellucid.worked.notation.statements import Component, Given, Loop, Product, Row
 
-__all__ = ["Array", "Scope", "Shape", "component", "elaborate", "ranges", "scalar", "whole"]
+__all__ = ["Array", "Scope", "Shape", "component", "elaborate", "ranges", "scalar", "terms", "whole"]
 
 TERMS: Final = 10_000  # of all loops of one statement, of one sum
 NODES: Final = 100_000  # of a worksheet, written out
@@ -108,13 +110,53 @@ class Scope:
     find: Callable[[str, At | None], Array | None]  # None: a number
     left: int = NODES
 
+    def promise(self, statements: Sequence[Given]) -> None:
+        """Refuse a text that stands for too many nodes before the first of them is written out."""
+        count = 0
+        for each in statements:
+            nest = each.right
+            for loop in reversed(each.loops):
+                nest = Sum(nest, loop.variable, loop.low, loop.high, (), loop.at)
+            count += terms(nest, {})
+            self._allow(count, each.at)
+
     def spend(self, nodes: int, at: At | None) -> None:
         """Count nodes that are written out; a short text may stand for very many."""
+        self._allow(nodes, at)
         self.left -= nodes
-        if self.left < 0:
+
+    def _allow(self, nodes: int, at: At | None) -> None:
+        if nodes > self.left:
             raise UsageError(
                 f"{place(at)}written out, the worksheet has more than {NODES:,} terms; make its sums and loops shorter."
             )
+
+
+def terms(what: Expr, bound: Bound) -> int:
+    """How many nodes an expression is written out to, at least: vectors count as one node. It is counted, not written out.
+
+    >>> inner = Sum(Name("j"), "j", Const(Fraction(1)), Name("i"))
+    >>> terms(Sum(inner, "i", Const(Fraction(1)), Const(Fraction(3))), {})
+    10
+
+    Raises:
+        UsageError: a range that is not made of numbers and loop variables.
+    """
+    match what:
+        case Sum(body=body, index=index, low=low, high=high, at=at):
+            first_number, last = whole(low, bound, at), whole(high, bound, at)
+            count = min(last - first_number + 1, TERMS + 1)  # a longer range is refused when it is written out
+            if not _ranges_over(body, index):
+                return 1 + max(0, count) * terms(body, {**bound, index: first_number})
+            total = 1
+            for number in range(first_number, first_number + count):
+                total += terms(body, {**bound, index: number})
+                if total > NODES:
+                    break
+            return total
+        case Index():
+            return 1
+    return 1 + sum(terms(part, bound) for part in children(what))
 
 
 def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
@@ -273,6 +315,12 @@ def _number(what: Expr, bound: Bound) -> Fraction | None:
                 total = total + part if isinstance(what, Add) else total * part
             return total
     return None
+
+
+def _ranges_over(body: Expr, index: str) -> bool:
+    """Whether a sum inside begins or ends at a number that depends on the index of the sum outside."""
+    sums = (part for part in walk(body) if isinstance(part, Sum))
+    return any(Name(index) in walk(end) for part in sums for end in (part.low, part.high))
 
 
 def _subscripts(name: str, bound: Bound) -> str:

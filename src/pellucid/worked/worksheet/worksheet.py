@@ -328,6 +328,7 @@ def _fill(sheet: Worksheet, statements: Sequence[Given | Ask]) -> None:
         return Array((count,), tuple(Name(f"{name}_{n + 1}", at) for n in range(count))) if count else None
 
     scope = Scope(find)
+    scope.promise(given)
     for each in given:
         for bound in ranges(each.loops, {}) if each.loops else ({},):
             name = _target(each.target, bound)
