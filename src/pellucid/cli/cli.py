@@ -29,7 +29,7 @@ COMMANDS = {
     "data": "say what is in a data set, and what is wrong with it",
     "work": "work a small network by hand, in symbols and numbers, every line checked",
     "table": "write a network as a table of its layers, with the formula of every number",
-    "list": "name the tasks, models, lenses and data sets",
+    "list": "name the tasks, models, lenses, builders of worksheets and data sets",
 }
 """Every command with a line about it, in the order of use; `pellucid.cli.commands` has a function of each name."""
 

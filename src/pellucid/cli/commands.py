@@ -290,10 +290,10 @@ def table(
 
 
 def list(kind: str | None = None, /) -> int:
-    """Name the tasks, models, lenses and data sets, each with a line about it.
+    """Name the tasks, models, lenses, builders of worksheets and data sets, each with a line about it.
 
     Args:
-        kind: tasks, models, lenses or data; by default all of them.
+        kind: tasks, models, lenses, builders or data; by default all of them.
     """
     if kind is not None and kind not in listing.KINDS:
         raise UnknownNameError("kind", kind, listing.KINDS)

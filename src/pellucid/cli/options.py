@@ -134,7 +134,7 @@ def texts(owner: Any) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
                 value = below.value
                 if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    found[field.target.id] = inspect.cleandoc(value.value)
+                    found[field.target.id] = " ".join(value.value.split())
     return {name: text.rstrip(".") for name, text in found.items()}
 
 

@@ -15,12 +15,11 @@ import numpy as np
 import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.derivation.proofs import PROOFS, prove
 from pellucid.worked.derivation.rules import INDICES, Step, differentiate, index_of, renamed, value, written
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.notation.notation import parse_expression
 
-__all__ = ["Derivation", "command", "derive", "to_sympy"]
+__all__ = ["Derivation", "derive", "to_sympy"]
 
 _LARGEST_POWER = 64  # of a number to a number, which is worked out in full
 _POINTS, _SIZE = 5, 4  # random points, components of each vector
@@ -273,24 +272,3 @@ def _difference(node: Expr, result: Expr, by: str) -> float:
         if not np.isfinite(found + expected):
             return float("inf")
     return worst
-
-
-def command(what: str = "softmax-shift", /, *, by: str | None = None) -> int:
-    """Differentiate an expression one named rule a line, or prove one of the known equalities.
-
-    Args:
-        what: an expression, as in "exp(z_j)/sum(exp(z_k), k)", or softmax-shift, tanh-sigmoid, linear-layers, dense-backward.
-        by: the name to differentiate by, as in z_l; by default the only one there is.
-    """
-    if what in PROOFS:
-        print(prove(what))
-        return 0
-    if by is None:
-        used = sorted({each.name for each in walk(parse_expression(what)) if isinstance(each, Name)})
-        if len(used) != 1:
-            raise UsageError(
-                f"by=None: {what!r} has the names {', '.join(used)}; add --by and one of them, or say {', '.join(PROOFS)}."
-            )
-        by = used[0]
-    print(derive(what, by))
-    return 0

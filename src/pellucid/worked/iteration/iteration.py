@@ -7,8 +7,6 @@ many starting points are followed in float64 at once.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pellucid.errors import UsageError
 from pellucid.worked.iteration.basins import Fates, basins_of, exceptions_of
 from pellucid.worked.iteration.function import GRID, Function, orbit
@@ -16,7 +14,7 @@ from pellucid.worked.iteration.points import cycles_of, fixed_points, judged
 from pellucid.worked.iteration.reach import reaches_of
 from pellucid.worked.iteration.showing import Study
 
-__all__ = ["Study", "command", "study"]
+__all__ = ["Study", "study"]
 
 
 def study(text: str, times: int = 1000) -> Study:
@@ -44,21 +42,3 @@ def study(text: str, times: int = 1000) -> Study:
     exceptions = exceptions_of(f, fixed)
     basins = basins_of(f, fate, times, [x for x, _ in exceptions])
     return Study(f, times, fixed, cycles, basins, exceptions, reaches_of(f, fixed, cycles, times), plateaus)
-
-
-def command(
-    function: str = "2*tanh(x)", /, *, times: int = 1000, start: tuple[float, ...] = (), out: Path | None = None
-) -> int:
-    """Apply a function again and again: fixed points, stability, cycles, basins, and the cobweb as a picture.
-
-    Args:
-        function: of one variable, as in "piecewise(1 if x > 1, -1 if x < -1, exp(x) - exp(-x) otherwise)".
-        times: how often it is applied, 1 to 100000.
-        start: points that the cobweb begins at; by default some that show the basins.
-        out: the cobweb's PNG file; by default none is drawn.
-    """
-    found = study(function, times)
-    print(found)
-    if out is not None:
-        print(f"\ncobweb: {found.draw(out, [*start] or None)}")
-    return 0

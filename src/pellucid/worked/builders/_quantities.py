@@ -1,39 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What builders are given: numbers, vectors and matrices from Python or from text, checked, and the steps all of them share."""
+"""What builders are given: numbers, vectors and matrices from Python or from text, their shapes checked, and layers made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.expressions.expression import Expr, Operand
-from pellucid.worked.forms.presenting import read_tensor
+from pellucid.worked.expressions.expression import Const, Expr, Operand, as_expr
+from pellucid.worked.forms.numbers import read_tensor
 from pellucid.worked.notation.arrays import Array
 from pellucid.worked.notation.operations import leaky_relu, relu, sigmoid, tanh
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = [
     "ACTIVATIONS",
+    "Activation",
     "Quantity",
     "activated",
+    "as_row",
     "ask_update",
+    "check_name",
+    "check_shape",
+    "exact",
     "from_text",
-    "given",
-    "one_of",
+    "from_texts",
     "product",
-    "rate_of",
+    "put_numbers",
+    "rate_text",
     "shape_of",
-    "wanted_shape",
 ]
 
 Quantity: TypeAlias = Expr | Array
 
+Activation: TypeAlias = Literal["identity", "relu", "leaky_relu", "sigmoid", "tanh"]
+
 ACTIVATIONS: Final = ("identity", "relu", "leaky_relu", "sigmoid", "tanh")
 """Of a unit; softmax belongs to the cross-entropy, as it works on all units of a layer at once."""
 
-_APPLIED: Final[Mapping[str, Callable[[Any], Any]]] = {
+_FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "relu": relu,
     "leaky_relu": leaky_relu,
     "sigmoid": sigmoid,
@@ -41,7 +47,7 @@ _APPLIED: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-def activated(name: str, what: Quantity) -> Quantity:
+def activated(activation: str, quantity: Quantity) -> Quantity:
     """An activation of a quantity, component by component.
 
     >>> from pellucid.worked.expressions.expression import Name
@@ -51,14 +57,14 @@ def activated(name: str, what: Quantity) -> Quantity:
     Raises:
         UnknownNameError: no such activation.
     """
-    one_of("activation", name, ACTIVATIONS)
-    if name == "identity":
-        return what
-    found: Quantity = _APPLIED[name](what)
-    return found
+    check_name("activation", activation, ACTIVATIONS)
+    if activation == "identity":
+        return quantity
+    applied: Quantity = _FUNCTIONS[activation](quantity)
+    return applied
 
 
-def one_of(kind: str, name: str, known: Sequence[str]) -> None:
+def check_name(kind: str, name: str, known: Sequence[str]) -> None:
     """Refuse a name that is not known, with the nearest one that is."""
     if name not in known:
         raise UnknownNameError(kind, name, known)
@@ -91,22 +97,22 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
             raise UsageError(f"{name}={value!r}: must be a number, or a list of numbers; write digits.")
         return ()
-    inner = {shape_of(name, each) for each in value}
+    inner = {shape_of(name, row) for row in value}
     if not value or len(inner) > 1 or len(next(iter(inner))) > 1:
-        raise UsageError(f"{name}={value!r}: must be numbers, or rows of one length; mend the shorter ones.")
+        raise UsageError(f"{name}={value!r}: must be numbers, or rows of one length; correct the shorter ones.")
     return (len(value), *next(iter(inner)))
 
 
-def wanted_shape(name: str, value: Any, wanted: tuple[int, ...], why: str) -> None:
-    """Refuse a quantity of another shape than its neighbours have.
+def check_shape(name: str, value: Any, wanted: tuple[int, ...], why: str) -> None:
+    """Refuse a quantity whose shape does not fit the others.
 
-    >>> wanted_shape("b", [1, 2], (3,), "the layer has 3 units")
+    >>> check_shape("b", [1, 2], (3,), "the layer has 3 units")
     Traceback (most recent call last):
     pellucid.errors.UsageError: b: is 2 numbers and must be 3 numbers, since the layer has 3 units; give it that shape.
     """
-    found = shape_of(name, value)
-    if found != wanted:
-        has, must = (f"{'×'.join(map(str, each))} numbers" if each else "one number" for each in (found, wanted))
+    shape = shape_of(name, value)
+    if shape != wanted:
+        has, must = (f"{'×'.join(map(str, size))} numbers" if size else "one number" for size in (shape, wanted))
         raise UsageError(f"{name}: is {has} and must be {must}, since {why}; give it that shape.")
 
 
@@ -115,23 +121,49 @@ def from_text(name: str, text: str) -> Any:
 
     >>> print(from_text("w", "0.5"))
     1/2
-    >>> [str(each) for each in from_text("x", "[1]")], len(from_text("W", "1 2; 3 4; 5 6"))
+    >>> [str(number) for number in from_text("x", "[1]")], len(from_text("W", "1 2; 3 4; 5 6"))
     (['1'], 3)
 
     Raises:
         UsageError: anything else.
     """
-    found = read_tensor(text, name)
-    shape_of(name, found)
-    alone = len(found) == 1 and not text.strip().startswith("[")
-    return found[0] if alone else found
+    numbers = read_tensor(text, name)
+    shape_of(name, numbers)
+    # a lone number is a scalar unless brackets make it a vector
+    alone = len(numbers) == 1 and not text.strip().startswith("[")
+    return numbers[0] if alone else numbers
 
 
-def rate_of(learning_rate: Operand) -> str:
-    """A learning rate as it stands in a question.
+def from_texts(**texts: str | None) -> dict[str, Any]:
+    """Several options as numbers; None stays None.
+
+    >>> from_texts(w="0.5", b=None)
+    {'w': Fraction(1, 2), 'b': None}
+    """
+    return {name: None if text is None else from_text(name, text) for name, text in texts.items()}
+
+
+def as_row(value: Any) -> Any:
+    """A vector where a lone number was read."""
+    return [value] if isinstance(value, Fraction) else value
+
+
+def exact(value: Operand) -> Fraction:
+    """A number as a fraction.
+
+    >>> exact(0.1)
+    Fraction(1, 10)
+    """
+    node = as_expr(value)
+    assert isinstance(node, Const) and isinstance(node.value, Fraction)
+    return node.value
+
+
+def rate_text(learning_rate: Operand) -> str:
+    """A learning rate as it is written in a question.
 
     Raises:
-        UsageError: one that is not positive, or no decimal number.
+        UsageError: one that is not positive, or not a decimal number.
     """
     try:
         value = Fraction(str(learning_rate))
@@ -145,13 +177,13 @@ def rate_of(learning_rate: Operand) -> str:
 
 def ask_update(sheet: Worksheet, parameters: Sequence[str], learning_rate: Operand, of: str = "L") -> None:
     """Ask for every parameter after one step of gradient descent."""
-    rate = rate_of(learning_rate)
-    flat = [each for name in parameters for each in sheet.components(name)]
-    sheet.ask(f"{', '.join(flat)} after sgd(lr={rate}) on {of}")
+    rate = rate_text(learning_rate)
+    names = [component for name in parameters for component in sheet.components(name)]
+    sheet.ask(f"{', '.join(names)} after sgd(lr={rate}) on {of}")
 
 
-def given(sheet: Worksheet, quantities: Mapping[str, Any]) -> None:
-    """Put numbers into a worksheet by their names, leaving out what is None."""
+def put_numbers(sheet: Worksheet, quantities: Mapping[str, Any]) -> None:
+    """Put numbers into a worksheet by their names; None is left out."""
     for name, value in quantities.items():
         if value is not None:
             shape_of(name, value)
