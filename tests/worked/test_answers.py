@@ -303,7 +303,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["work", str(sheet), "--answers", str(answers)]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("3 of 4 answers are right, 1 is wrong. The first wrong one is in line 4.")
-    assert "The step is added in the place of subtracted" in shown
+    assert "The step is added instead of subtracted" in shown
     assert main(["work", str(sheet), "--answers", str(answers), "--out", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["first_wrong"] is not None
     capsys.readouterr()
