@@ -18,7 +18,7 @@ from pellucid.cli.cli import main
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked import Worksheet
 from pellucid.worked.answers.answers import check_answers
-from pellucid.worked.answers.reading import agrees, literal
+from pellucid.worked.answers.entry import agrees, literal
 from pellucid.worked.answers.report import Report
 
 RNN = (Path(__file__).parents[2] / "examples" / "worked" / "rnn.work").read_text(encoding="utf-8")
@@ -273,6 +273,11 @@ def test_random_numbers_are_not_explained() -> None:
 def test_the_tolerance_follows_the_digits(text: str, true: Fraction, right: bool) -> None:
     assert agrees(literal(text), true) is right
     assert agrees(literal("-" + text.removeprefix("-")), -abs(true)) is (right or text == "-0.5")
+
+
+def test_a_quantity_at_the_start_of_a_sentence_keeps_its_letter() -> None:
+    sheet = Worksheet("x_1 = 2; x_2 = 3; w = 0.5; h_2 = w*x_2 + 1")
+    assert "  x₁ is used instead of x₂: h₂ = w·x₁ + 1" in check_answers(sheet, "h_2 = 2.0").show()
 
 
 def test_shown_in_three_formats() -> None:

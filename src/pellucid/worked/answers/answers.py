@@ -17,7 +17,8 @@ from fractions import Fraction
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.answers.reading import BadLine, Entry, Number, Target, agrees, moved, read_answers
+from pellucid.worked.answers.entry import BadLine, Entry, Number, Target, agrees
+from pellucid.worked.answers.reading import moved, read_answers
 from pellucid.worked.answers.report import Checked, Report
 from pellucid.worked.answers.slip_search import Candidate, likely
 from pellucid.worked.answers.slips_numbers import copied

@@ -7,8 +7,7 @@
     W_h after sgd(lr=0.01) on L = 0.92  an update
     # a remark
 
-A number is right if it differs from the true one by less than one unit of its last digit, and agrees with it to at least three
-significant digits. A formula without rounded numbers is right if its value is within 10⁻⁹ of the true one, relative to it.
+Several answers on one line are separated by ;.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
-from typing import Final, final
+from typing import Final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, Value, names, replace
+from pellucid.worked.answers.entry import LEAST, BadLine, Entry, Number, Target, literal
+from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, names, replace
 from pellucid.worked.expressions.position import place
 from pellucid.worked.notation.arrays import Array, Scope, elaborate
 from pellucid.worked.notation.notation import parse
@@ -32,116 +30,10 @@ from pellucid.worked.notation.statements import Ask
 from pellucid.worked.notation.tokens import Token, tokenize
 from pellucid.worked.worksheet.worksheet import Worksheet
 
-__all__ = ["BadLine", "Entry", "Number", "Target", "agrees", "literal", "moved", "read_answers"]
+__all__ = ["moved", "read_answers"]
 
 ANSWERS: Final = 1_000
 LINES: Final = 5_000
-LEAST: Final = 3  # significant digits that an answer needs, unless the number has fewer
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What one answer is about: a value, a derivative of `of` by `name`, or `name` after an update."""
-
-    name: str
-    of: str = ""
-    update: Question | None = None
-
-    @property
-    def key(self) -> str:
-        """The target as it is written in a text.
-
-        >>> Target("W", "L").key
-        'dL/dW'
-        """
-        if self.update:
-            return f"{self.name} after {self.update.title.split(' after ', 1)[1]}"
-        return f"d{self.of}/d{self.name}" if self.of else self.name
-
-    @property
-    def symbol(self) -> Expr:
-        """The target as mathematics; of an update the name."""
-        return Partial(self.of, self.name) if self.of and not self.update else Name(self.name)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number as it was written: its value and its digits.
-
-    Args:
-        value: exactly what is written.
-        unit: of the last digit; 0 for a formula.
-        digits: significant digits; of a formula those of its shortest rounded number, 0 if it has none.
-    """
-
-    value: Value
-    unit: Fraction
-    digits: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One answer: its place in the text, its target, and the number or formula given."""
-
-    at: At
-    target: Target
-    text: str
-    number: Number | None  # None: a formula
-    formula: Expr
-    digits: int = 0  # of a formula's rounded numbers
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line that could not be read, with the sentence that says why."""
-
-    line: int
-    text: str
-    sentence: str
-
-
-def agrees(given: Number, truth: Value) -> bool:
-    """Whether a number is the true one, as far as its digits go.
-
-    >>> from pellucid.worked.answers.reading import literal
-    >>> truth = Fraction(2, 3)
-    >>> [agrees(literal(text), truth) for text in ("0.6667", "0.666", "0.668", "0.67")]
-    [True, True, False, False]
-    """
-    if isinstance(truth, Decimal) and abs(truth) < Decimal("1e-20") and given.value == 0:
-        return True  # terms that cancel leave a rest of the working precision
-    true = Fraction(truth)
-    error = abs(Fraction(given.value) - true)
-    if error <= abs(true) / 10**20:
-        return True
-    if not true:
-        return False
-    third = _power(true) / 10 ** (LEAST - 1)  # one unit of the third significant digit
-    if given.unit:
-        return bool(error < min(given.unit, third))
-    if given.digits:
-        return bool(error < min(third, _power(true) / 10 ** (given.digits - 1)))
-    return error <= abs(true) / 10**9
-
-
-def literal(text: str) -> Number:
-    """A number from its digits; zeros at the end of a whole number do not count as significant.
-
-    >>> literal("-0.0250").digits, literal("-0.0250").unit, literal("1200").unit
-    (3, Fraction(1, 10000), Fraction(100, 1))
-    """
-    mantissa, _, power = text.strip("+-").lower().partition("e")
-    whole, point, part = mantissa.partition(".")
-    figures = (whole + part).lstrip("0")
-    unit = Fraction(10) ** (int(power or 0) - len(part))
-    if not point and figures:
-        zeros = len(figures) - len(figures.rstrip("0"))
-        unit, figures = unit * 10**zeros, figures.rstrip("0")
-    return Number(Fraction(text), unit, len(figures))
 
 
 def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine]]:
@@ -189,6 +81,7 @@ def _statements(text: str) -> list[tuple[int, str]]:
     while here < len(lines):
         first, whole = here, lines[here]
         here += 1
+        # a matrix may go over several lines, up to a line with an = of its own
         while whole.count("[") > whole.count("]") and here < min(len(lines), first + 100) and "=" not in lines[here]:
             whole += "\n" + lines[here]
             here += 1
@@ -209,6 +102,7 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
     try:
         tokens = tokenize(statement)
         depth = 0
+        # the = of the answer is the first one outside of brackets: lr=0.01 is inside
         for sign in tokens:
             depth += (sign.text in "([{" and sign.kind == "sign") - (sign.text in ")]}" and sign.kind == "sign")
             if sign.text == "=" and depth == 0:
@@ -247,6 +141,7 @@ def _questions(left: str, sheet: Worksheet) -> Sequence[Question]:
             assert isinstance(asked, Ask)
             for name in (*asked.names, *([asked.of] if asked.of else [])):
                 _check_known(name, sheet)
+        # the worksheet itself reads the question, with its names and its errors
         sheet._questions = []
         sheet.ask(body)
     except UsageError as fault:
@@ -270,6 +165,7 @@ def _unknown(name: str, at: At | None, sheet: Worksheet) -> UsageError:
 
 def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, int]]:
     """The right side of an answer: numbers or formulas, the components of a list one by one."""
+    # a comma as in 0,5 would otherwise separate two numbers
     if re.search(r"\d,\d", text) and "[" not in text and "(" not in text:
         column = text.index(",") + 1
         raise UsageError(f"{place((1, column))}',': decimals are written with a point, as in 0.5; correct the number.")
@@ -345,6 +241,7 @@ def _partials(tokens: Sequence[Token], sheet: Worksheet) -> list[Token]:
 def _differential(tokens: Sequence[Token], here: int, sheet: Worksheet) -> tuple[str, int] | None:
     """The quantity of dW or dW[1,2], and the position after it."""
     token = tokens[here]
+    # a quantity that is called dL is no differential
     if token.kind != "name" or token.text[0] not in "d∂" or token.text in sheet.equations:
         return None
     name, here = token.text[1:], here + 1
@@ -363,14 +260,6 @@ def _symbols(node: Expr) -> Expr | None:
         of, _, by = node.name.partition("/")
         return Partial(of[1:], by[1:])
     return None
-
-
-def _power(value: Fraction) -> Fraction:
-    """The power of ten of the first significant digit."""
-    size = abs(value)
-    power = Fraction(10) ** (len(str(int(size))) - 1 if size >= 1 else -len(str(int(1 / size))))
-    # the estimate from the number of digits may be off by one
-    return power * 10 if power * 10 <= size else power if power <= size else power / 10
 
 
 def moved(sentence: str, lines: int, columns: int = 0) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.answers.reading import LEAST, BadLine, Entry
+from pellucid.worked.answers.entry import LEAST, BadLine, Entry
 from pellucid.worked.expressions.expression import Const, Name, Value
 from pellucid.worked.notation.questions import RULES
 from pellucid.worked.showing.json import number
@@ -127,6 +127,7 @@ def _terminal(report: Report, color: bool) -> str:
     setter = Unicode(report.digits)
     width = max((len(str(answer.entry.at[0])) for answer in report.checked), default=1)
     left = [_answer(answer, setter) for answer in report.checked]
+    # verdicts begin in one column, unless a formula is long
     column = min(max((len(text) for text in left), default=0), 40)
     rows = [_styled(summary(report), "1", color), ""]
     for answer, text in zip(report.checked, left, strict=True):
@@ -151,6 +152,7 @@ def _markdown(report: Report) -> str:
     for answer in report.checked:
         right = "" if answer.status == "right" else _number(answer.truth, setter)
         reasons = [sentence for _, sentence in _reasons(answer, setter)]
+        # a table has a column for the right number, so a wrong answer needs no verdict
         head = [_verdict(answer, setter)] if answer.status == "follows" else []
         why = "<br>".join([*(["**first wrong**"] if answer.first else []), *head, *reasons])
         cells = [_MARKS[answer.status][0], str(answer.entry.at[0]), _answer(answer, setter), right, why]
@@ -167,6 +169,7 @@ def _grouped(missing: tuple[str, ...]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for key in missing:
         name, after, update = key.partition(" after ")
+        # "w after sgd(…) on L" and "b after sgd(…) on L" are one question
         groups.setdefault(after + update or key, []).append(name)
     return [", ".join(names) + (ending if ending.startswith(" after ") else "") for ending, names in groups.items()]
 
@@ -237,12 +240,15 @@ def _reasons(answer: Checked, setter: Unicode) -> list[tuple[int, str]]:
         return []
     if not answer.reason:
         return [(0, "None of the slips that were tried leads to this number.")]
-    likely = (0, _sentence(setter.text(answer.reason)))
+    likely = (0, _sentence(answer.reason, setter))
     return [likely, *((1, f"or: {setter.text(words)}.") for _, words in answer.others)]
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "." if text[:1].isascii() else text + "."
+def _sentence(words: Words, setter: Unicode) -> str:
+    """Words with a capital letter in front; a quantity keeps its own letter."""
+    text = setter.text(words)
+    plain = isinstance(words[0], str) and text[:1].isascii()
+    return (text[:1].upper() + text[1:] if plain else text) + "."
 
 
 def _number(value: Any, setter: Unicode) -> str:

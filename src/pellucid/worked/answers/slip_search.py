@@ -10,8 +10,8 @@ from typing import Final, final
 
 from pellucid.errors import UsageError
 from pellucid.worked.answers import slips_derivatives
+from pellucid.worked.answers.entry import Number, Target, agrees
 from pellucid.worked.answers.local_derivatives import LocalDerivatives, Rule
-from pellucid.worked.answers.reading import Number, Target, agrees
 from pellucid.worked.answers.slips import SLIPS, Slip
 from pellucid.worked.answers.slips_values import Site, ValueSlip
 from pellucid.worked.answers.variant import EdgeDerivative, Exhausted, Variant
@@ -44,7 +44,7 @@ def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Cont
     """The slips that lead to a number, the likeliest first.
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
-    >>> from pellucid.worked.answers.reading import literal
+    >>> from pellucid.worked.answers.entry import literal
     >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().solved
     >>> [candidate.slip.name for candidate in likely([Variant(solved)], Target("z"), literal("6"))]
     ['bias left out']

@@ -25,6 +25,7 @@ def factor_of_the_power(node: Expr, local: LocalDerivatives, by: str) -> Value |
     """(u²)′ taken as u·u′: the factor 2 is missing."""
     if isinstance(node, Pow) and isinstance(node.exponent, Const) and node.exponent.value not in (0, 1):
         return over(local.correct(node, by), node.exponent.value)
+    # u·u is a square as well
     if isinstance(node, Mul) and len(node.factors) == 2 and node.factors[0] == node.factors[1]:
         return over(local.correct(node, by), TWO)
     return None
@@ -43,6 +44,7 @@ def inner_derivative(node: Expr, local: LocalDerivatives, by: str) -> Value | No
         return None
     if isinstance(node, Call) and node.function == "softmax":
         return None
+    # of a name alone the inner derivative is 1, and leaving it out changes nothing
     argument = local.parts(node)[0] if local.parts(node) else node
     if isinstance(argument, Name) or by not in names(argument):
         return None
@@ -62,6 +64,7 @@ def softmax_off_diagonal(node: Expr, local: LocalDerivatives, by: str) -> Value 
         return None
     total: Value = Fraction(0)
     for place, arg in enumerate(node.args):
+        # only off the diagonal: there −p_i·p_j becomes +p_i·p_j
         sign = 1 if place == node.index - 1 else -1
         total = plus(total, times(Fraction(sign), times(local.outer(node, place), local.derivative(arg, by))))
     return total
@@ -80,6 +83,7 @@ def function_twice(node: Expr, local: LocalDerivatives, by: str) -> Value | None
     """σ(a)·(1 − σ(a)) with a = σ(z): the function is applied twice."""
     if not isinstance(node, Call) or node.function not in ("sigmoid", "tanh"):
         return None
+    # σ(σ(z)), where σ(z) belongs
     again = evaluate(Call(node.function, (Const(local.value(node)),)), local.numbers)
     outer = times(again, plus(ONE, -again)) if node.function == "sigmoid" else plus(ONE, -times(again, again))
     return times(outer, local.derivative(node.args[0], by))
@@ -104,6 +108,7 @@ def the_other_factor(node: Expr, local: LocalDerivatives, by: str) -> Value | No
     """∂(W·h)/∂W taken as W instead of h."""
     if not isinstance(node, Mul) or len(node.factors) < 2:
         return None
+    # one factor alone depends on the name, and is the name itself
     own = [factor for factor in node.factors if by in names(factor)]
     return evaluate(own[0], local.numbers) if len(own) == 1 and isinstance(own[0], Name) else None
 
@@ -141,6 +146,7 @@ def minus_inside(node: Expr, local: LocalDerivatives, by: str) -> Value | None:
 def kept_exponent(node: Expr, local: LocalDerivatives, by: str) -> Value | None:
     """(u²)′ taken as 2·u²·u′: the exponent is not lowered."""
     if isinstance(node, Pow) and isinstance(node.exponent, Const):
+        # n·uⁿ⁻¹ becomes n·uⁿ by a factor of uⁿ/uⁿ⁻¹, which keeps u′
         lowered = evaluate(Pow(node.base, Const(node.exponent.value - 1)), local.numbers)
         if lowered:
             own = evaluate(node, local.numbers)
@@ -151,6 +157,7 @@ def kept_exponent(node: Expr, local: LocalDerivatives, by: str) -> Value | None:
 def constant_kept(node: Expr, local: LocalDerivatives, by: str) -> Value | None:
     """∂(W·x + b)/∂W taken as x + b: the derivative of a constant is not taken as 0."""
     if isinstance(node, (Add, Sum)) and node is local.root:
+        # terms without the name have the derivative 0
         kept = [term for term in node.terms if not names(term).keys() & {by}]
         if kept and len(kept) < len(node.terms):
             return plus(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TypeAlias
 
-from pellucid.worked.answers.reading import Number, Target
+from pellucid.worked.answers.entry import Number, Target
 from pellucid.worked.answers.variant import EdgeDerivative, Variant
 from pellucid.worked.expressions.expression import Name, Partial, Value
 from pellucid.worked.showing.lines import Words
@@ -29,6 +29,7 @@ def path_left_out(sheet: Variant, target: Target) -> Iterator[Attempt]:
     on_route = set(route)
     for away, name in enumerate(route[:-1]):
         users = [user for user in graph.used_by[name] if user in on_route]
+        # with one path there is no sum from which it could be missing
         if len(users) < 2:
             continue
         for user in users:
@@ -46,7 +47,7 @@ def link_left_out(sheet: Variant, target: Target) -> Iterator[Attempt]:
     graph = sheet.graph
     route = graph.between(target.name, target.of)
     on_route = set(route)
-    away = 0
+    away = 0  # counted from the target inwards
     for above in reversed(route):
         for name in graph.uses[above]:
             if name in on_route:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
-from pellucid.worked.answers.reading import LEAST, Number, Target, agrees
+from pellucid.worked.answers.entry import LEAST, Number, Target, agrees
 from pellucid.worked.expressions.arithmetic import times
 from pellucid.worked.expressions.expression import Const, Expr, Name, Value
 from pellucid.worked.showing.lines import Words
@@ -24,6 +24,7 @@ NumberSlip: TypeAlias = Callable[[Number, Value, Target, Mapping[Expr, Value]], 
 
 def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """0.9 for 0.923: rounded to fewer digits than can be checked."""
+    # right to the digits that were written, but these are too few to tell it from a slip
     if 0 < given.digits < LEAST and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
         digits = f"{given.digits} significant digit" + "s" * (given.digits != 1)
         return (f"the number is right but rounded to {digits}; give at least {LEAST}",)
@@ -61,6 +62,7 @@ def digits_exchanged(given: Number, truth: Value, target: Target, others: Mappin
     text = str(abs(count.numerator))
     for n, (one, two) in enumerate(itertools.pairwise(text)):
         turned = text[:n] + two + one + text[n + 2 :]
+        # the digits as a whole number of units of the last place
         value = int(turned) * given.unit * (1 if given.value > 0 else -1)
         if one != two and agrees(Number(value, given.unit, max(given.digits, LEAST)), truth):
             return (f"two digits are swapped, {one}{two} for {two}{one}",)
@@ -70,6 +72,7 @@ def digits_exchanged(given: Number, truth: Value, target: Target, others: Mappin
 def another_number(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """The number of another quantity, of another derivative."""
     for other, value in others.items():
+        # 0 and 1 are the numbers of too many quantities to say anything
         if other != target.symbol and value != 0 and abs(value) != 1 and agrees(given, value):
             return ("this is the number of ", other)
     return None

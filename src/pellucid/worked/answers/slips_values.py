@@ -62,6 +62,7 @@ def bias_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """W·x + b taken as W·x."""
     if isinstance(node, Add) and any(not site.given(_size(term)) for term in node.terms):
         for place, term in enumerate(node.terms):
+            # a bias is a given number that is added to something worked out
             if site.given(term) and len(node.terms) > 1:
                 yield _without(node, place), ("the bias ", term, " is left out")
 
@@ -89,6 +90,7 @@ def sign_of_a_term(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
 def activation_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """σ(z) taken as z."""
     if isinstance(node, Call) and node.function in ACTIVATIONS:
+        # softmax has an argument for each component; its own is at the index
         argument = node.args[node.index - 1 if node.index else 0]
         yield argument, ("the function ", _titled(node), " is left out")
 
@@ -105,6 +107,7 @@ def another_activation(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     }
     if isinstance(node, Call) and node.function in others:
         other = others[node.function]
+        # leaky ReLU has its slope as second argument, which no other function takes
         args = node.args if other in ("max", "min") else node.args[:1]
         yield Call(other, args), (f"{other} is used instead of {node.function}",)
 
@@ -118,6 +121,7 @@ def another_branch(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
 
 def square_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """(a − b)² taken as a − b."""
+    # σ instead of σ² is a slip of its own
     if isinstance(node, Pow) and isinstance(node.exponent, Const) and not _is_deviation(node.base):
         yield node.base, ("the power is left out: ", node, " is taken as ", node.base)
 
@@ -125,6 +129,7 @@ def square_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
 def square_of_each(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """(a − b)² taken as a² − b²."""
     if isinstance(node, Pow) and isinstance(node.base, Add):
+        # a term −b becomes −b², as learners write it
         powers = [
             Neg(Pow(t.term, node.exponent)) if isinstance(t, Neg) else Pow(t, node.exponent) for t in node.base.terms
         ]
@@ -133,6 +138,7 @@ def square_of_each(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
 
 def factor_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """½·a or a/n taken as a: a mean taken as a sum."""
+    # 1/n of a mean, or ½ of a loss, but not a quotient of two quantities
     if isinstance(node, Div) and (isinstance(node.bottom, Const) or site.given(node.bottom)):
         yield node.top, ("the division by ", node.bottom, " is left out")
     if isinstance(node, Mul):
@@ -165,6 +171,7 @@ def brackets_ignored(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
         for place, factor in enumerate(node.factors):
             if isinstance(factor, Add):
                 rest = node.factors[:place] + node.factors[place + 1 :]
+                # the factor goes to the term beside it: the last where it stands behind, the first where it stands in front
                 before, after = (0, -1) if place < len(node.factors) - 1 else (1, 0)
                 near = factor.terms[after]
                 product = Neg(Mul((near.term, *rest))) if isinstance(near, Neg) else Mul((near, *rest))
@@ -197,7 +204,7 @@ def index_off_by_one(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
         base, _, last = node.name.rpartition("_")
         if base and last.isdigit():
             for shift in (-1, 1):
-                other = f"{base}_{int(last) + shift}"
+                other = f"{base}_{int(last) + shift}"  # the last index: of a step, or of a column
                 if site.earlier(other):
                     yield Name(other), (Name(other), " is used instead of ", node)
 

@@ -12,8 +12,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Final, TypeAlias, final
 
+from pellucid.worked.answers.entry import Target
 from pellucid.worked.answers.local_derivatives import LocalDerivatives
-from pellucid.worked.answers.reading import Target
 from pellucid.worked.expressions.arithmetic import over, plus, power, root, times
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Value

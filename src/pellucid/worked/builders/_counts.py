@@ -34,6 +34,7 @@ def put_rates(sheet: Worksheet) -> None:
     >>> [question.title for question in sheet.questions], len(sheet.remarks)
     (['IoU', 'recall'], 1)
     """
+    # which measures have a divisor is known from the numbers alone
     values = sheet.solve().values
     TP, FP, FN = (sheet[name] for name in ("TP", "FP", "FN"))
     rates = [
@@ -58,9 +59,12 @@ def masks(truth: Numbers, prediction: Numbers, threshold: float | Fraction) -> t
     Raises:
         UsageError: shapes that differ, or a truth other than 0 and 1.
     """
-    t, p = (as_tensor(mask, name, 1, 2) for mask, name in ((truth, "truth"), (prediction, "prediction")))
+    t, p = (
+        as_tensor(mask, name, 1, 2) for mask, name in ((truth, "truth"), (prediction, "prediction"))
+    )  # (N,) or (H, W) each
     if t.shape != p.shape:
         raise UsageError(f"prediction.shape={p.shape}: the truth's is {t.shape}; give masks of one size.")
+    # as fractions: a probability of 0.3 is not below a threshold of 0.3
     numbers = np.vectorize(exact, otypes=[object])
     t, p = numbers(t), numbers(p)
     if not all(pixel in (0, 1) for pixel in t.flat):
@@ -78,6 +82,7 @@ def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction
           ⎡ 1  1 ⎤       ⎡ 1  0 ⎤   ⎡ TP  FN ⎤
       t = ⎣ 0  0 ⎦   p = ⎣ 1  0 ⎦   ⎣ FP  TN ⎦
     """
+    # a vector is shown as one row
     t, p = (np.atleast_2d(mask).tolist() for mask in masks(truth, prediction, threshold))
     numbers = [Matrix(tuple(tuple(Const(Fraction(pixel)) for pixel in row) for row in mask)) for mask in (t, p)]
     kinds = tuple(tuple(Name(_KINDS[pair]) for pair in zip(*rows, strict=True)) for rows in zip(t, p, strict=True))

@@ -40,8 +40,11 @@ def put_loss(sheet: Worksheet, name: str, loss: str, outputs: Sequence[str], tar
     if loss == "squared_error":
         terms = [(output - target) ** 2 for output, target in pairs]
     elif loss == "binary_cross_entropy":
-        terms = [-(target * log(output) + (1 - target) * log(1 - output)) for output, target in pairs]
+        terms = [
+            -(target * log(output) + (1 - target) * log(1 - output)) for output, target in pairs
+        ]  # −ln of the probability that the label has
     else:
+        # terms of classes with y = 0 stay, so that the sum is the formula with numbers
         products = [target * log(output) for output, target in pairs]
         terms = [-(products[0] if len(products) == 1 else Add(tuple(products)))]
     sheet[name] = terms[0] if len(terms) == 1 else Add(tuple(terms))
@@ -54,6 +57,7 @@ def mean_or_sum(sheet: Worksheet, name: str, parts: Sequence[str], reduction: st
         UnknownNameError: a reduction other than mean and sum.
     """
     check_name("reduction", reduction, ("mean", "sum"))
+    # one sum of N terms, not a chain of N − 1 additions
     whole = Add(tuple(sheet[part] for part in parts)) if len(parts) > 1 else sheet[parts[0]]
     sheet[name] = whole / len(parts) if reduction == "mean" else whole
 
@@ -79,7 +83,8 @@ def one_hot(name: str, target: Any, classes: int) -> list[Any]:
     if shape_of(name, target) == ():
         if target not in range(1, classes + 1):
             raise UsageError(f"{name}={target}: is a class and must be 1 to {classes}; choose one of them.")
-        return [int(k == target) for k in range(1, classes + 1)]
+        return [int(k == target) for k in range(1, classes + 1)]  # (classes,)
+    # 0.7 + 0.2 + 0.1 is 1 in decimals, and not in floats
     values = [Fraction(str(probability)) for probability in target]
     if len(values) != classes or sum(values) != 1 or min(values) < 0:
         raise UsageError(
@@ -152,10 +157,11 @@ def put_upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Num
     if value is None:
         return False
     given = as_tensor(value, name)
+    # flattening would hide a transposed delta
     if given.shape != z.shape:
         raise UsageError(f"{name}.shape={given.shape}: the output's is {z.shape}; give as many numbers.")
     if name == "delta":
-        sheet["L"] = weighted(list(place(sheet, "delta", given).flat), list(z.flat))
+        sheet["L"] = weighted(list(place(sheet, "delta", given).flat), list(z.flat))  # ∂L/∂z = δ
     else:
         sheet["L"] = summed([(a - t) ** 2 for a, t in zip(z.flat, place(sheet, "t", given).flat, strict=True)])
     sheet.ask("L")

@@ -53,7 +53,9 @@ def pooling_sheet(
         UsageError: shapes that do not fit.
     """
     given = as_tensor(image, "image", 1, 2, 3)
-    window, step, border, spread = _sizes(min(given.ndim, 2), size, stride, padding, dilation)
+    window, step, border, spread = _sizes(
+        min(given.ndim, 2), size, stride, padding, dilation
+    )  # channels are pooled one by one
     sheet = Worksheet()
     x = place(sheet, "x", given)
     windows = unfold(x if x.ndim == 3 else x[None], window, step, border, spread)  # (positions…, C, K…)
@@ -97,17 +99,18 @@ def gradient_map(solution: Solution, name: str = "x") -> Product:
     Raises:
         UsageError: the image has channels or does not exist, or there is no loss.
     """
-    names = [each for each in solution.values if re.fullmatch(rf"{name}(_\d+){{1,2}}", each)]
-    if "L" not in solution.values or not names:
+    # the values are in the order of writing: row by row
+    pixels = [key for key in solution.values if re.fullmatch(rf"{name}(_\d+){{1,2}}", key)]
+    if "L" not in solution.values or not pixels:
         raise UsageError(f"name={name!r}: has no gradient here; give delta or target, and an image without channels.")
-    columns = max(int(each.rpartition("_")[2]) for each in names)
-    slopes = solution.gradient("L", names)
+    columns = max(int(pixel.rpartition("_")[2]) for pixel in pixels)  # the last index of x_i_j counts columns
+    slopes = solution.gradient("L", pixels)
 
     def in_rows(cells: list[Expr]) -> Matrix:
         return Matrix(tuple(tuple(cells[n : n + columns]) for n in range(0, len(cells), columns)))
 
-    values = in_rows([Const(solution.value(each)) for each in names])
-    gradient = in_rows([Const(slopes[each]) for each in names])
+    values = in_rows([Const(solution.value(pixel)) for pixel in pixels])
+    gradient = in_rows([Const(slopes[pixel]) for pixel in pixels])
     line = (Name(name), "=", values, " ", Partial("L", name), "=", gradient)
     return Product("the image, and the gradient in its places: 0 where nothing comes back", (line,))
 
@@ -119,6 +122,7 @@ def _sizes(
     window = pair(size, dimensions, "size", 1)
     step = window if stride is None else pair(stride, dimensions, "stride", 1)
     border, spread = pair(padding, dimensions, "padding", 0), pair(dilation, dimensions, "dilation", 1)
+    # as torch demands: a window of nothing but border has no maximum
     if any(2 * edge > extent for edge, extent in zip(border, window, strict=True)):
         raise UsageError(
             f"padding={padding}: is more than half the window {size}; take less, so that no window is all border."

@@ -58,6 +58,7 @@ def activated(activation: str, quantity: Quantity) -> Quantity:
         UnknownNameError: no such activation.
     """
     check_name("activation", activation, ACTIVATIONS)
+    # no node in the tree, so that no line shows it
     if activation == "identity":
         return quantity
     applied: Quantity = _FUNCTIONS[activation](quantity)
@@ -78,6 +79,7 @@ def product(matrix: Quantity, vector: Quantity) -> Quantity:
     2
     """
     if isinstance(matrix, Array) and isinstance(vector, Array):
+        # (O, I) times (I,) is (O,); of x·W, (I,) times (I, O) is (O,)
         return matrix @ vector
     return matrix * vector
 
@@ -92,11 +94,13 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         UsageError: rows of different lengths, or no numbers at all.
     """
     if hasattr(value, "tolist"):
+        # NumPy arrays and torch tensors become lists of Python numbers
         value = value.tolist()
     if not isinstance(value, (list, tuple)):
-        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):  # a bool is an int, and hardly ever meant
             raise UsageError(f"{name}={value!r}: must be a number, or a list of numbers; write digits.")
         return ()
+    # a worksheet has no third dimension: tensors of more go through worksheet.tensors
     inner = {shape_of(name, row) for row in value}
     if not value or len(inner) > 1 or len(next(iter(inner))) > 1:
         raise UsageError(f"{name}={value!r}: must be numbers, or rows of one length; correct the shorter ones.")
@@ -166,9 +170,10 @@ def rate_text(learning_rate: Operand) -> str:
         UsageError: one that is not positive, or not a decimal number.
     """
     try:
-        value = Fraction(str(learning_rate))
+        value = Fraction(str(learning_rate))  # 0.1 as the decimal, not as the nearest float
     except ValueError:
         value = Fraction(0)
+    # the question is a text and must read back as the same number
     text = f"{float(value):.12g}"
     if not 0 < value <= 1_000_000 or Fraction(text) != value:
         raise UsageError(f"learning_rate={learning_rate}: must be a positive number of up to 12 digits; try 0.01.")
@@ -179,6 +184,7 @@ def ask_update(sheet: Worksheet, parameters: Sequence[str], learning_rate: Opera
     """Ask for every parameter after one step of gradient descent."""
     rate = rate_text(learning_rate)
     names = [component for name in parameters for component in sheet.components(name)]
+    # one question for all, since a step takes every gradient before it changes a weight
     sheet.ask(f"{', '.join(names)} after sgd(lr={rate}) on {of}")
 
 

@@ -95,13 +95,16 @@ class BatchNorm(Builder):
             raise UsageError("running_mean, running_var: go together; give both or none.")
         sheet = Worksheet()
         sheet.x = x  # (N,) or (N, C)
+        # (C,) each; a number for one feature
         for name, value in {"gamma": gamma, "beta": beta, "mu_run": running_mean, "v_run": running_var}.items():
             _put_per_feature(sheet, name, value, features)
         sheet["epsilon"] = eps
         if running_mean is not None:
             sheet["k"] = momentum
+        # the index of the feature comes last: x_n_c, mu_c
         ends = [f"_{c}" for c in range(1, features + 1)] if features else [""]
         for c, end in enumerate(ends, 1):
+            # statistics are over the batch, so the sheet goes column by column
             column = [sheet.x[n, c] if features else sheet.x[n] for n in range(1, shape[0] + 1)]
             places = [f"_{n}_{c}" if features else f"_{n}" for n in range(1, shape[0] + 1)]
             _put_feature(sheet, column, end, places)
@@ -158,6 +161,7 @@ def _put_feature(sheet: Worksheet, column: list[Any], end: str, places: list[str
     sheet[f"mu{end}"] = total(*column) / count
     mean = sheet[f"mu{end}"]
     sheet[f"v{end}"] = total(*((x - mean) ** 2 for x in column)) / count  # biased: divided by N
+    # a name of its own: the gradient passes through s once for every sample
     sheet[f"s{end}"] = sqrt(sheet[f"v{end}"] + sheet["epsilon"])
     for x, place in zip(column, places, strict=True):
         sheet[f"xhat{place}"] = (x - mean) / sheet[f"s{end}"]
@@ -170,11 +174,13 @@ def _put_running(sheet: Worksheet, count: int, ends: list[str], features: int | 
         "The running variance takes the unbiased one, ", Name("v") * count / (count - 1),
         ", while the batch is normalised by ", Name("v"), " itself; at test time only the running statistics count.",
     )  # fmt: skip
+    # as in torch, the weight of the new value; other libraries mean 1 − k by momentum
     k = sheet["k"]
     for c, end in enumerate(ends, 1):
         sheet[f"mu_new{end}"] = (1 - k) * sheet[f"mu_run{end}"] + k * sheet[f"mu{end}"]
         sheet[f"v_new{end}"] = (1 - k) * sheet[f"v_run{end}"] + k * sheet[f"v{end}"] * count / (count - 1)
         sheet.ask(f"mu_new{end}", f"v_new{end}")
+        # at test time a sample does not depend on its batch
         for n in range(1, count + 1):
             x = sheet.x[n, c] if features else sheet.x[n]
             scaled = (x - sheet[f"mu_new{end}"]) / sqrt(sheet[f"v_new{end}"] + sheet["epsilon"])
@@ -186,6 +192,7 @@ def _with_square_variance(random: Random) -> list[int]:
     """Four whole numbers with at least three different values, a whole mean, and a variance that is a square."""
     while True:
         x = [random.randint(-6, 9) for _ in range(4)]
+        # N²·v = N·Σx² − (Σx)² in whole numbers
         spread = 4 * sum(number**2 for number in x) - sum(x) ** 2  # 16 times the variance
         if sum(x) % 4 == 0 and spread > 0 and isqrt(spread) ** 2 == spread and isqrt(spread) % 4 == 0 and len({*x}) > 2:
             return x

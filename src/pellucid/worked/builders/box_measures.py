@@ -77,10 +77,12 @@ class BoxMeasures(Builder):
         w["A_t"] = (w.right_t - w.left_t) * (w.bottom_t - w.top_t)
         w["A_p"] = (w.right_p - w.left_p) * (w.bottom_p - w.top_p)
         w["TP"] = w.width * w.height
+        # what either box has outside the other is a miss
         w["FP"] = w.A_p - w.TP
         w["FN"] = w.A_t - w.TP
         if image is not None:
             size = [exact(number) for number in as_tensor(image, "image", 1)]
+            # the background is what neither box covers, so both must be in the image
             edges = [exact(number) for box in (truth, prediction) for number in as_tensor(box, "box", 1)]
             if len(size) != 2 or min(edges) < 0 or max(edges[0::2]) > size[0] or max(edges[1::2]) > size[1]:
                 raise UsageError(

@@ -60,5 +60,6 @@ class CountedMeasures(Builder):
 
     def draw(self, random: Random) -> CountedMeasures:
         """Counts from 1 to 9."""
+        # from 1 on, so that every measure has a value
         tp, fp, fn, tn = (random.randint(1, 9) for _ in range(4))
         return replace(self, tp=tp, fp=fp, fn=fn, tn=tn)

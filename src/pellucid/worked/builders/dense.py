@@ -99,16 +99,18 @@ class Dense(Builder):
             raise UsageError("x, W: x must be N numbers and W N weights, or N rows; change the shapes.")
         if b is not None:
             check_shape("b", b, shape[1:], "W leads to as many units")
+        # as a fraction: q·N must be recognised as a whole number
         p = exact(dropout)
         if not 0 <= p < 1:
             raise UsageError(f"dropout={float(p)}: is a probability and must be from 0 to below 1; try 0.5.")
         if mask is None and not (target is None and delta is None):
             raise UsageError("target: belongs to a training step; give the mask of it too.")
         sheet = Worksheet()
-        sheet.x, sheet.W = x, W
+        sheet.x, sheet.W = x, W  # (N,), and (N,) or (N, M)
         if b is not None:
             sheet.b = b
         sheet.p = p
+        # the probability that a unit stays
         sheet.q = 1 - sheet.p
         _put_test(sheet, activation)
         if mask is not None:
@@ -178,6 +180,7 @@ def _put_training(sheet: Worksheet, mask: Sequence[int], activation: str) -> Non
             f"mask={[int(bit) for bit in mask]}: must be {len(sheet.x)} zeros and ones, one for each input."
         )
     sheet.m = [int(bit) for bit in mask]
+    # inverted dropout scales in training, so that nothing is to be done at test time
     sheet.a = sheet.m * sheet.x / sheet.q
     _put_output(sheet, "", _weighted_sum(sheet, sheet.a), activation)
 
@@ -187,6 +190,7 @@ def _put_extremes(sheet: Worksheet, activation: str) -> None:
     count = len(sheet.x)
     several = sheet.W.shape[1:] != ()
     units = [f"_{j}" for j in range(1, sheet.W.shape[1] + 1)] if several else [""]
+    # "half of the units are dropped" can be read as exactly half, or as half on average
     active = _exact_values(sheet)["q"] * count  # how many inputs are active on average
     whole = active.denominator == 1
     sheet.remark("c is what an active input adds to the sum.")
@@ -204,15 +208,17 @@ def _put_extremes(sheet: Worksheet, activation: str) -> None:
         )  # fmt: skip
     for j, end in enumerate(units, 1):
         weights = tuple(sheet.W[i, j] if several else sheet.W[i] for i in range(1, count + 1))
-        sheet[f"c{end}"] = sheet.x / sheet.q * Array((count,), weights)
+        sheet[f"c{end}"] = sheet.x / sheet.q * Array((count,), weights)  # (N,)
         names = sheet.components(f"c{end}")
         values = _exact_values(sheet)
+        # the extremes of a sum with a fixed number of terms: its smallest or its largest terms
         order = sorted(names, key=lambda name: values[name])
         bias: list[Expr] = [sheet[f"b{end}"]] if f"b{end}" in sheet else []
         if whole:
             for word, chosen in (("low", order[: int(active)]), ("high", order[count - int(active) :])):
                 terms = [*(sheet[name] for name in chosen), *bias]
                 _put_output(sheet, f"_exact_{word}{end}", _sum_of(terms), activation)
+        # with any number of terms: all that lower the sum, or all that raise it
         for word, pick in (("low", minimum), ("high", maximum)):
             terms = [*(pick(sheet[name], 0) for name in names), *bias]
             _put_output(sheet, f"_any_{word}{end}", _sum_of(terms), activation)

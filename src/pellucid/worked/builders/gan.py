@@ -77,10 +77,12 @@ class GAN(Builder):
             inner[name] = place(sheet, f"D_{name}" if probabilities else f"s_{name}", numbers)
             squashed: Tensor = np.array([sigmoid(logit) for logit in inner[name]], dtype=object)
             D[name] = inner[name] if probabilities else place(sheet, f"D_{name}", squashed)
+        # both halves of the discriminator's binary cross-entropy
         sheet["L_real"] = mean_of([-log(p) for p in D["real"]])
         sheet["L_fake"] = mean_of([-log(1 - p) for p in D["fake"]])
         sheet["L_D"] = sheet["L_real"] + sheet["L_fake"]
         if generator == "minimax":
+            # flat where D is near 0: the generator learns least when it is worst
             sheet["L_G"] = mean_of([log(1 - p) for p in D["fake"]])
         else:
             sheet["L_G"] = mean_of([-log(p) for p in D["fake"]])

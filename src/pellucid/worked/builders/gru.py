@@ -105,8 +105,10 @@ class GRU(Builder):
             for letter in "rz":
                 sheet[f"{letter}_{t}"] = activated("sigmoid", gate_sum(sheet, letter, t, state))
             if reset == "before":
+                # the paper's form: U acts on the state that is left after the reset
                 inner = gate_sum(sheet, "n", t, sheet[f"r_{t}"] * state)
             else:
+                # cuDNN's form, which torch uses: all products of the state can be taken at once
                 seen = product(sheet.U_n, state)
                 inner = product(sheet.W_n, sheet[f"x_{t}"])
                 inner = inner if n.b is None else inner + sheet.b_n
@@ -129,6 +131,7 @@ class GRU(Builder):
             r=Gate(*gate_from_text("reset_gate", self.reset_gate)),
             z=Gate(*gate_from_text("update_gate", self.update_gate)),
             n=Gate(W, U, b),
+            # a fourth number of 0 is no bias at all
             d_n=d_n if d_n != 0 else None,
             reset=self.reset,
             h_0=self.h_0,

@@ -73,6 +73,7 @@ class IoU(Builder):
 
     def draw(self, random: Random) -> IoU:
         """Two boxes that overlap, with whole numbers from 0 to 9, of which neither contains the other."""
+        # of the three, boxes have the most to work out
         boxes = BoxMeasures().draw(random)
         return replace(self, truth=boxes.truth, prediction=boxes.prediction)
 
@@ -83,6 +84,7 @@ class IoU(Builder):
                 typed = " ".join(map(str, self.counts))
                 raise UsageError(f"counts={typed}: must be TP FP FN, and TN if known; give 3 or 4.")
             return CountedMeasures(*self.counts[:3], *(self.counts[3:] or [None]))
+        # several rows are a mask
         if ";" in self.truth or self.truth.strip().startswith("[["):
             if self.image or self.gradient:
                 raise UsageError("image, gradient: belong to boxes; leave them out for masks.")

@@ -46,6 +46,6 @@ class Iterate(Form):
 
     def text(self) -> str:
         """What becomes of every real x; draws the cobweb if a file for it is named."""
-        found = self.build(self.function, self.times)
-        drawn = "" if self.out is None else f"\n\ncobweb: {found.draw(self.out, [*self.start] or None)}"
-        return f"{found}{drawn}"
+        result = self.build(self.function, self.times)
+        drawn = "" if self.out is None else f"\n\ncobweb: {result.draw(self.out, [*self.start] or None)}"
+        return f"{result}{drawn}"

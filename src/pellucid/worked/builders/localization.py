@@ -92,7 +92,9 @@ class Localization(Builder):
             i = n + 1
             sheet[f"p_{i}"] = sigmoid(S[n])
             p = sheet[f"p_{i}"]
+            # binary cross-entropy of the logit
             sheet[f"L_obj_{i}"] = -(label[n] * log(p) + (1 - label[n]) * log(1 - p))
+            # the sum over the sides is worked out for every sample; o decides whether it counts
             sheet[f"L_box_{i}"] = summed([_box_loss(P[n, k] - B[n, k], box_loss) for k in range(b.shape[1])])
             sheet[f"L_{i}"] = sheet[f"L_obj_{i}"] + sheet["lambda"] * label[n] * sheet[f"L_box_{i}"]
             losses.append(sheet[f"L_{i}"])
@@ -122,6 +124,7 @@ class Localization(Builder):
 
         def draw() -> Localization:
             boxes = [[random.randint(0, 6) for _ in range(2)] + [random.randint(2, 5) for _ in range(2)] for _ in "ab"]
+            # halves: 0.5 is on the quadratic side of smooth L1, 1.5 on the linear one, and none is at the kink
             errors = [Fraction(random.choice([-3, -1, 0, 1, 3]), 2) for _ in range(8)]
             shifted = [number + error for number, error in zip([*boxes[0], *boxes[1]], errors, strict=True)]
             return replace(

@@ -98,8 +98,10 @@ class LSTM(Builder):
         for t in range(1, steps + 1):
             state = sheet[f"h_{t - 1}"]
             for letter in gates:
+                # gates are shares between 0 and 1; the new value may be negative
                 activation = "tanh" if letter == "g" else "sigmoid"
                 sheet[f"{letter}_{t}"] = activated(activation, gate_sum(sheet, letter, t, state))
+            # products of components, not of matrices
             sheet[f"c_{t}"] = sheet[f"f_{t}"] * sheet[f"c_{t - 1}"] + sheet[f"i_{t}"] * sheet[f"g_{t}"]
             sheet[f"h_{t}"] = sheet[f"o_{t}"] * activated("tanh", sheet[f"c_{t}"])
         last = f"h_{steps}"

@@ -53,6 +53,7 @@ class MaskMeasures(Builder):
         """
         t, p = masks(truth, prediction, threshold)
         sheet = Worksheet()
+        # (H·W,): masks are counted, and where a pixel is does not matter
         place(sheet, "t", as_tensor(t.reshape(-1), "truth"))
         place(sheet, "p", as_tensor(p.reshape(-1), "prediction"))
         if t.ndim == 2:
@@ -65,6 +66,7 @@ class MaskMeasures(Builder):
             ("FN", True, False),
             ("TN", False, False),
         ):
+            # the sum is shown with its index, and worked out from its terms
             first, *terms = (_counted(*pair, true, predicted) for pair in (body, *pixels))
             sheet[name] = Sum(first, "i", as_expr(1), as_expr(t.size), tuple(terms))
         sheet.ask("TP", "FP", "FN", "TN")

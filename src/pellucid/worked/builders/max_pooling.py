@@ -72,6 +72,7 @@ class MaxPooling(Builder):
             UsageError: shapes that do not fit.
         """
         options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        # torch returns the first of equal numbers too
         return pooling_sheet("max", image, size, **options, delta=delta, target=target)
 
     def worksheet(self) -> Worksheet:

@@ -76,6 +76,7 @@ class Pooling(Builder):
         delta: Numbers | None = None if self.delta is None else read_tensor(self.delta, "delta")
         target = None if self.target is None else read_tensor(self.target, "target")
         if delta is None and target is None:
+            # ones show how often a pixel is counted
             delta = np.ones(self._output_shape(), dtype=int)
         stride = self.stride or None
         options: dict[str, Any] = {"stride": stride, "padding": self.padding, "dilation": self.dilation}
@@ -92,6 +93,7 @@ class Pooling(Builder):
             image = [[random.randint(0, 9) for _ in range(4)] for _ in range(4)]
             shape = replace(self, image=typed(image))._output_shape()
             delta = [[random.choice([-2, -1, 1, 2, 3]) for _ in range(shape[1])] for _ in range(shape[0])]
+            # one row needs brackets, else it reads as a vector
             return replace(self, image=typed(image), delta=typed(delta) if shape[0] > 1 else f"[{delta[0]}]")
 
         return by_hand(draw)

@@ -64,9 +64,10 @@ class PSNR(Builder):
         if not float(peak) > 0:
             raise UsageError(f"peak={peak}: is the largest value that a pixel can have; give a number above 0.")
         sheet = Worksheet()
-        X, Y = place(sheet, "x", x), place(sheet, "y", y)
+        X, Y = place(sheet, "x", x), place(sheet, "y", y)  # (N,), (H, W) or (C, H, W)
         sheet["M"] = as_expr(peak)
         sheet["MSE"] = mean_of([(a - b) ** 2 for a, b in zip(X.flat, Y.flat, strict=True)])
+        # a worksheet has the natural logarithm alone
         sheet["PSNR"] = 10 * log(sheet["M"] ** 2 / sheet["MSE"]) / log(as_expr(10))
         sheet.remark("PSNR is in dB; log₁₀ u = ln u/ln 10.")
         sheet.ask("MSE", "PSNR")
@@ -84,6 +85,7 @@ class PSNR(Builder):
 
         def draw() -> PSNR:
             x = [[Fraction(random.randint(2, 8), 10) for _ in range(2)] for _ in range(2)]
+            # a difference of 0 in every pixel is not drawn: the ratio would be infinite
             y = [[pixel + Fraction(random.choice([-2, -1, 1, 2]), 10) for pixel in row] for row in x]
             return replace(self, image=typed(x), reference=typed(y), peak="1")
 

@@ -90,6 +90,7 @@ class Residual(Builder):
             UsageError: shapes that do not fit together.
         """
         wide, first = shape_of("x", x), shape_of("W", W)
+        # () throughout for a block of numbers
         hidden = first[1:] if wide else ()
         if len(wide) > 1 or first != (*wide, *hidden) or len(hidden) != len(wide):
             raise UsageError("x, W: must be two numbers, or D numbers and D × H; change the shapes.")
@@ -104,6 +105,7 @@ class Residual(Builder):
         sheet.a = activated(activation, sheet.z)
         outer = product(sheet.a, sheet.V)  # (D,)
         sheet.F = outer if c is None else outer + sheet.c
+        # He et al. 2016 have a ReLU here; without it blocks can be identities (He et al. 2016b)
         if after == "identity":
             sheet.y = sheet.x + sheet.F
         else:

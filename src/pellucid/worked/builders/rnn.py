@@ -101,6 +101,7 @@ class RNN(Builder):
             wanted = f"vectors of {deep[0]}" if deep else "numbers"
             raise UsageError(f"inputs: must be {wanted}, one a step, to fit W_x; change the shape.")
         steps = times[0]
+        # one target alone is for the last step: many to one
         last = shape_of("targets", targets) == out
         if not last and shape_of("targets", targets) != (steps, *out):
             raise UsageError(f"targets: there are {steps} steps; give a target for each, or one for the last.")
@@ -109,7 +110,7 @@ class RNN(Builder):
                 check_shape(name, value, shape, "W_h and W_y say so")
         sheet = Worksheet()
         put_numbers(sheet, {"h_0": h_0 if h_0 is not None else [0] * state[0] if state else 0})
-        put_numbers(sheet, {f"x_{t}": x for t, x in enumerate(inputs, 1)})
+        put_numbers(sheet, {f"x_{t}": x for t, x in enumerate(inputs, 1)})  # (D,) a step
         target_at = {steps: targets} if last else dict(enumerate(targets, 1))
         put_numbers(sheet, {f"y_{t}": y for t, y in target_at.items()})
         weights = {"W_h": W_h, "W_x": W_x, "W_y": W_y, "b_h": b_h, "b_y": b_y}
@@ -120,14 +121,16 @@ class RNN(Builder):
             inner = product(sheet.W_h, sheet[f"h_{t - 1}"]) + product(sheet.W_x, sheet[f"x_{t}"])
             sheet[f"h_{t}"] = activated(activation, inner if b_h is None else inner + sheet.b_h)
             if t in target_at:
-                outer = product(sheet.W_y, sheet[f"h_{t}"])
+                outer = product(sheet.W_y, sheet[f"h_{t}"])  # (O,)
                 sheet[f"yhat_{t}"] = outer if b_y is None else outer + sheet.b_y
                 pairs += [*zip(sheet.components(f"yhat_{t}"), sheet.components(f"y_{t}"), strict=True)]
+        # the loss is a sum over steps and components
         put_loss(sheet, "L", "squared_error", *map(list, zip(*pairs, strict=True)))
         if state:
             sheet.remark("The first index is the step: ", Name("h_1_2"), " is unit 2 at step 1.")
         for t in target_at:
             sheet.ask(*sheet.components(f"yhat_{t}"))
+        # the gradient that has travelled back through all steps
         sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("h_1")))
         ask_update(sheet, [name for name, value in weights.items() if value is not None], learning_rate)
         return sheet

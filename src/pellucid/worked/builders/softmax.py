@@ -58,11 +58,12 @@ class Softmax(Builder):
         sheet.z = z
         if target is not None:
             sheet.y = one_hot("target", target, shape[0])
+        # the largest exponent becomes 0
         sheet.m = maximum(sheet.z)
         sheet.d = sheet.z - sheet.m
         sheet.e = exp(sheet.d)
         sheet.S = total(sheet.e)
-        sheet.p = sheet.e / sheet.S
+        sheet.p = sheet.e / sheet.S  # (classes,)
         sheet.ask(*sheet.components("p"))
         _explain_shift(sheet, float(max(z)), float(min(z)))
         if target is not None:

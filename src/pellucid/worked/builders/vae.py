@@ -91,11 +91,13 @@ class VAE(Builder):
         placed = {name: place(sheet, name, numbers) for name, numbers in given.items()}  # (dimensions,) each
         if sigma is None:
             sheet.remark("s is ln σ²: σ = e^(s/2) is positive for any output of the network.")
+            # a network outputs any real number; e^(s/2) makes a standard deviation of it
             widths: Tensor = np.array([exp(s / 2) for s in placed["s"]], dtype=object)
             placed["sigma"] = place(sheet, "sigma", widths)
         m, d, e = placed["mu"], placed["sigma"], placed["epsilon"]
         # the reparametrisation: chance is in ε alone, so that z has gradients by μ and σ
         z = place(sheet, "z", m + d * e)
+        # one term a dimension, since both Gaussians have diagonal covariances
         terms = [(m[n] ** 2 + d[n] ** 2 - log(d[n] ** 2) - 1) / 2 for n in range(size)]
         sheet["D_KL"] = summed(list(place(sheet, "D", np.array(terms, dtype=object))))
         ask_all(sheet, z)
@@ -105,6 +107,7 @@ class VAE(Builder):
         ask_slopes(sheet, "D_KL", width)
         if delta is not None:
             sheet["beta"] = as_expr(beta)
+            # the decoder's loss to first order: its gradient by z is δ
             sheet["L"] = weighted(list(placed["delta"]), list(z)) + sheet["beta"] * sheet["D_KL"]
             ask_slopes(sheet, "L", m)
             ask_slopes(sheet, "L", width)

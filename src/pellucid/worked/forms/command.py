@@ -47,6 +47,7 @@ def work(
         from pellucid.worked.answers.answers import check_answers
 
         report = check_answers(sheet, _text(str(answers), "answers"), digits=digits)
+        # unreadable lines make the exit code 2, wrong answers do not
         return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
     solution = sheet.solve(exact=exact, digits=digits)
     return deliver(solution.show(chosen, verify=verify, color=color), out)
@@ -85,6 +86,7 @@ def _text(file: str, what: str = "file") -> str:
         return sys.stdin.read(_LARGEST + 1)
     try:
         with Path(file).open("rb") as stream:
+            # one byte more than allowed tells a file that is too large
             read = stream.read(_LARGEST + 1)
     except OSError as fault:
         builders = ", ".join(_catalog.names("worked/builders"))
@@ -95,6 +97,7 @@ def _text(file: str, what: str = "file") -> str:
             f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it."
         )
     try:
+        # editors on Windows put a byte order mark in front
         return read.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         raise UsageError(f"{what}={file!r}: byte {fault.start} is not UTF-8 text; save it as UTF-8.") from None

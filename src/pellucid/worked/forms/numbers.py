@@ -61,6 +61,7 @@ def read_tensor(text: str, option: str) -> list[Any]:
     """
     if len(text) > _LONGEST:
         raise UsageError(f"{option}: is longer than {_LONGEST:,} letters; a worksheet is worked by hand, give fewer.")
+    # a minus sign copied from a worksheet
     plain = text.strip().replace("−", "-")
     if plain.startswith("["):
         return _nested(plain, option)

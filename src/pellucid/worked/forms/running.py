@@ -80,7 +80,9 @@ def _run_builder(builder: Builder, common: Common) -> int:
         builder, name = _drawn(builder, common.seed), f"{name}-{common.seed}"
     elif common.seed != Common.seed:
         raise UsageError(f"seed={common.seed}: draws a random problem; write --random too.")
+    # built before anything is written: a mistake in an option leaves no file
     out, sheet = common.out, builder.worksheet()
+    # the equations themselves, unsolved
     if out is not None and out.suffix == ".work" and common.format is None:
         if common.hide_solution:
             rule = "a worksheet solves itself and hides nothing"

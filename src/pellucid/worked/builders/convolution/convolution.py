@@ -83,7 +83,7 @@ class Convolution(Builder):
         """
         sheet = Worksheet()
         given = put_operands(sheet, image, kernel, bias, stride, padding, dilation)
-        z = put_outputs(sheet, "z", given, as_matrix=as_matrix)
+        z = put_outputs(sheet, "z", given, as_matrix=as_matrix)  # (O, positions…)
         ask_all(sheet, z)
         if put_upstream(sheet, z, delta, target):
             for names in (given.w, given.b, given.x):
@@ -112,8 +112,9 @@ class Convolution(Builder):
         def draw() -> Convolution:
             image, kernel = numbers(3, 3, range(5)), numbers(2, 2, (-2, -1, 1, 2))
             drawn = replace(self, image=image, kernel=kernel, bias=typed(random.choice([-2, -1, 1, 2])))
+            # what arrives from above has the shape of the output, which follows from the sizes that were kept
             given = put_operands(Worksheet(), *drawn._operands(), **drawn._sizes())
-            rows, columns = given.windows.shape[:2]
+            rows, columns = given.windows.shape[:2]  # positions
             return replace(drawn, delta=numbers(rows, columns, (-2, -1, 1, 2, 3)))
 
         return by_hand(draw)

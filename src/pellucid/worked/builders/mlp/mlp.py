@@ -137,6 +137,7 @@ class MLP(Builder):
                 weights = {unit: nonzero_tenth(random) for unit in units}
                 rows.append(_row(str(3 + hidden + k), last, weights if bias is None else weights | {"b": bias}))
             inputs = [random.choice([-1, 1, 2, 3]) for _ in range(2)]
+            # all are drawn whatever the loss, so that the sequence of random numbers is the same for each
             targets = {"binary_cross_entropy": random.randint(0, 1), "cross_entropy": random.randint(1, outputs)}
             target = targets.get(self.loss, random.choice([-1, 0, 1, 2]))
             return replace(
@@ -151,6 +152,7 @@ class _Names:
     """The names of a network's quantities; the index of the sample comes first where there are several."""
 
     def __init__(self, table: Sequence[Neuron], inputs: Sequence[str], several: bool) -> None:
+        # w_13 is from 1 to 3, but w_1_13 cannot be written w_113
         self.joint = "" if all(len(name) == 1 for name in [*inputs, *(row.name for row in table)]) else "_"
         self.inputs, self.several = set(inputs), several
 
@@ -199,6 +201,7 @@ def _samples(network: Structure, inputs: Any, targets: Any) -> tuple[Sequence[An
 def _targets(target: Any, outputs: int, loss: str) -> list[Any]:
     """The targets of one sample, one for each output."""
     if loss == "cross_entropy":
+        # a class becomes a vector of zeros and a one
         return one_hot("targets", target, outputs)
     targets = [target] if shape_of("targets", target) == () else list(target)
     shown = [float(number) for number in targets]
@@ -230,6 +233,7 @@ def _put_sample(sheet: Worksheet, network: Structure, names: _Names, n: int, los
     """Write down the equations of one sample."""
     outputs = network.outputs
     for row in network.ordered:
+        # a neuron of the table has few inputs: its sum is written term by term, without a matrix
         terms: list[Expr] = [sheet[names.weight(s, row.name)] * sheet[names.activity(n, s)] for s in row.weights]
         if row.bias is not None:
             terms.append(sheet[f"b_{row.name}"])
@@ -238,6 +242,7 @@ def _put_sample(sheet: Worksheet, network: Structure, names: _Names, n: int, los
         if row.name not in outputs:
             sheet[names.of("a", n, row.name)] = activated(row.activation, sheet[z])
     activations = {row.name: row.activation for row in network.ordered}
+    # an output is called yhat, the activity of a hidden neuron a
     count = len(outputs)
     targets = [names.output("y", n, k + 1, count) for k in range(count)]
     if loss == "cross_entropy":

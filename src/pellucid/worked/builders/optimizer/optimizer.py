@@ -100,6 +100,7 @@ class Optimizer(Builder):
         for name, number in start.items():
             sheet[name] = as_expr(number)
         for rule in rules:
+            # an option goes to the rules that have it: rho is none of Adam's
             own = dict(RULES[rule]) | {name: exact(number) for name, number in options.items() if name in RULES[rule]}
             written = ", ".join(f"{name}={_decimal(number)}" for name, number in own.items())
             sheet.ask(f"{', '.join(start)} after {steps} {rule}({written}) on L")
@@ -118,6 +119,7 @@ class Optimizer(Builder):
         """A parabola with a whole minimum, a start beside it, and a round learning rate."""
 
         def draw() -> Optimizer:
+            # the first gradient is not 0, and the numbers stay whole at the start
             minimum, away = (random.choice([-4, -3, -2, -1, 1, 2, 3, 4]) for _ in range(2))
             sign, size = "-" if minimum > 0 else "+", abs(minimum)
             loss = random.choice([f"(w {sign} {size})^2/2", f"(w {sign} {size})^2"])
@@ -134,6 +136,7 @@ class Optimizer(Builder):
 def _decimal(number: Fraction) -> str:
     """A number as a decimal that a worksheet reads; a fraction that does not end is cut at 30 digits."""
     places = 0
+    # decimals without an exponent, which a question reads
     while places < 30 and (number * 10**places).denominator != 1:
         places += 1
     whole = round(number * 10**places)

@@ -51,7 +51,7 @@ def steps_table(solution: Solution, question: Question, answer: Answer) -> Table
     ahead = [Name(f"{name}_ahead") for name in names] if question.rule == "nesterov" else []
     columns: list[Expr] = [*ahead, *(Partial(of, name) for name in names), *state, *parameters]
     numbers: dict[str, Value] = {name: solution.values[name] for name in names}
-    blank = [""] * (len(columns) - len(names))
+    blank = [""] * (len(columns) - len(names))  # before the first step there is no gradient yet
     rows: list[tuple[Expr | str, ...]] = [
         ("0", *blank, *(Const(numbers[name]) for name in names), Const(solution.values[of]))
     ]
@@ -79,6 +79,7 @@ def _by_step(answer: Answer, last: str) -> list[list[Line]]:
 
 def _rule(lines: Sequence[Line]) -> Sequence[Line]:
     """The lines of a step that come after its gradients."""
+    # velocities and moments come after the last gradient of a step
     gradients = [n for n, line in enumerate(lines) if isinstance(line.left, Partial)]
     return lines[gradients[-1] + 1 :] if gradients else [line for line in lines if not line.label]
 
@@ -87,6 +88,7 @@ def _loss_at(solution: Solution, of: str, numbers: Mapping[str, Value]) -> Value
     """The loss at other numbers of the parameters, checked by NumPy."""
     solved = solution.solved
     values: dict[str, Value] = {}
+    # the whole sheet again: the loss may go through other equations
     with precision(solved.working_digits):
         for name in solved.order:
             values[name] = numbers[name] if name in numbers else evaluate(solved.equations[name].right, values, name)
