@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks share: rivals measured in turn, round after round, so that a slow minute of the machine hits all alike."""
+"""Shared by the benchmarks: rivals are timed in turn, round after round, so that a slow minute of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 
 def in_turn(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each rival in every round; a rival returns its own seconds. The first round warms up and does not count."""
+    """Seconds of each rival in every round; a rival returns its own time. The first round is a warm-up and does not count."""
     taken: dict[str, list[float]] = {name: [] for name in rivals}
     for number in range(rounds + 1):
         for name, rival in rivals.items():
@@ -32,12 +32,12 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def ratio(taken: Mapping[str, list[float]], ours: str, peer: str) -> float:
-    """How many times faster we are than the peer: the median over the rounds of the ratio within a round."""
+    """Speed relative to the peer: the median over the rounds of the ratio within a round."""
     return statistics.median(p / o for o, p in zip(taken[ours], taken[peer], strict=True))
 
 
 def report(claim: str, **numbers: object) -> None:
-    """Print a claim's numbers with the hardware and versions that they hold for, as one JSON object."""
+    """Print the numbers for a claim, with hardware and versions, as one JSON object."""
     import torch
 
     with open("/proc/cpuinfo") as file:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained codec against JPEG, WebP, PNG and PCA on whole photographs that it never saw.
+"""A trained codec against JPEG, WebP, PNG and PCA on whole photographs that it has never seen.
 
     python benchmarks/compression.py RUN [--images FOLDER] [--most N] [--picture FILE]
 
-RUN is a run of `pellucid train compress`. The images are by default the photographs of `patches`' validation and test splits,
-whole; with `--images` those of a folder. Every number comes from the bytes of a file, header and checksum included ("bare":
-without: of a JPEG file only its scans). JPEG has optimised Huffman tables and, whichever is smaller, sequential or progressive
-scans; of 4:2:0 and 4:4:4 the one with the higher PSNR at each rate counts. WebP has its slowest search (method 6); PCA of 8×8
-blocks has the codec's own quantisation and entropy coder. PSNR between settings is linear in the log of the rate.
+RUN is a run of `pellucid train compress`. By default the images are the whole photographs of the validation and test splits of
+`patches`; with `--images` those of a folder. All sizes are file sizes including header and checksum ("bare": without them, and
+for JPEG only the scans). JPEG uses optimised Huffman tables and sequential or progressive scans, whichever is smaller, and 4:2:0
+or 4:4:4, whichever has the higher PSNR at a rate. WebP uses its slowest search (method 6). PCA of 8×8 blocks uses the codec's
+quantisation and entropy coder. PSNR is interpolated linearly in the log of the rate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RATES = (0.2, 0.3, 0.5, 0.7, 1.0)  # bits per pixel
 
 
 def pictures(folder: str | None, most: int, colour: bool) -> dict[str, NDArray[np.uint8]]:
-    """Name -> (C, H, W)."""
+    """The images (C, H, W) by name."""
     if folder is None:
         return {name: photograph(*place, colour) for name, place in PHOTOGRAPHS.items()}
     files = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES)
@@ -60,7 +60,7 @@ def curves(run: Run, codec: Components, image: NDArray[np.uint8]) -> dict[str, l
 
 
 def gaps(mine: list[dict[str, Any]], its: list[dict[str, Any]], rate: str) -> list[float]:
-    """How many dB ahead at each of RATES; NaN where either does not reach it."""
+    """The lead in dB at each of RATES; NaN where one of them does not reach the rate."""
     return [rates.psnr_at(mine, rate, at) - rates.psnr_at(its, rate, at) for at in RATES]
 
 
@@ -107,7 +107,7 @@ def said(values: list[float]) -> str:
 
 
 def draw(run: Run, images: dict[str, NDArray[np.uint8]], found: Any, path: str) -> None:
-    """The mean curves, and a cut-out as it is and at about 0.3 bits per pixel."""
+    """Draw the mean curves, and a detail of an image: the original, and at about 0.3 bits per pixel."""
     table = [
         row for codec in next(iter(found.values())) for row in rates._means(codec, [f[codec] for f in found.values()])
     ]

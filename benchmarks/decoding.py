@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of 2,000 JPEGs, decoded and resized to the store, against a DataLoader with two workers and Pillow doing the same.
+"""Decoding and resizing 2,000 JPEGs into the store, against a DataLoader with two workers and Pillow.
 
-Claims: at least 1.5× for the first opening, at least 50× for the second; the mean difference of the pixels from Pillow's
-antialiased resize of the fully decoded picture is stated.
+Claims: at least 1.5× as fast for the first opening and 50× for the second. The script also reports the mean difference of the
+pixels from Pillow's antialiased resize of the fully decoded image.
 
     python benchmarks/decoding.py [--images 2000] [--size 128] [--rounds 3]
 """
@@ -29,7 +29,7 @@ from pellucid.data.embedded.embedded import photograph
 
 
 def draw(folder: Path, images: int) -> None:
-    """Pieces of real photographs, 500×375 px, two classes, JPEG quality 90."""
+    """Save crops of real photographs: 500×375 px, two classes, JPEG quality 90."""
     rng = np.random.default_rng(0)
     sources = [photograph("skimage", "data", f"{name}.png", colour=True) for name in ("astronaut", "coffee", "chelsea")]
     for i in range(images):
@@ -44,7 +44,7 @@ def draw(folder: Path, images: int) -> None:
 
 
 class Folder(TorchDataset[torch.Tensor]):
-    """The plain way: open, convert, resize, to tensor."""
+    """The usual way: open, convert, resize, to tensor."""
 
     def __init__(self, files: list[Path], size: int) -> None:
         self.files, self.size = files, size

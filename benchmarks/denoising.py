@@ -3,10 +3,10 @@
 
     python benchmarks/denoising.py RUN [--whole]
 
-RUN is a run of `pellucid train denoise --level 0.098 …`; every rival gets the same noisy images as `pellucid evaluate`
-gives the model, and the true σ besides; non-local means has its strength chosen on the test images themselves. With
-`--whole`, photographs of `patches` are denoised whole rather than patch by patch: there BM3D finds more blocks alike.
-BM3D (Mäkinen, Azzari, Foi 2020) is the authors' own package, for non-commercial use only: nothing else here installs it.
+RUN is a run of `pellucid train denoise --level 0.098 …`. Every rival gets the same noisy images as the model in `pellucid
+evaluate`, and also the true σ; the strength of non-local means is tuned on the test images themselves. With `--whole`, the
+photographs of `patches` are denoised whole instead of patch by patch, where BM3D finds more similar blocks.
+BM3D (Mäkinen, Azzari, Foi 2020) is the authors' package, for non-commercial use only; nothing else in the project installs it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ STRENGTHS = (0.6, 0.8, 1.0, 1.2)  # of non-local means, times σ
 
 
 def psnr(answer: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
-    """Of one image in [0, 1], dB."""
+    """PSNR in dB of one image in [0, 1]."""
     return float(-10 * np.log10(np.mean((np.clip(answer, 0, 1).astype(np.float64) - clean) ** 2)))
 
 
 def pairs(run: Run, split: Split) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-    """Position, noisy and clean image (H, W), as `evaluate` makes them."""
+    """Position, noisy image and clean image (H, W), as in `evaluate`."""
     for batch in own_size_batches(split, 1, 64):
         noisy, target = run.task.prepare(
             Batch(batch.images, {}, batch.index), Draws.images(int(run.info["seed"]), batch.index), training=False

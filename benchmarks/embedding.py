@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps: 10,000 × 64 in under 60 s on two cores, 1,000 new images placed in under 10 s, beside scikit-learn's t-SNE.
+"""t-SNE maps: 10,000 × 64 in under 60 s on two cores, 1,000 new images placed in under 10 s, against scikit-learn.
 
     python benchmarks/embedding.py [RUN] [--images 10000] [--new 1000] [--peer 2000]
 
-Synthetic codes are 64 numbers around 20 centres. With RUN (of any task), its codes of its own training images are mapped
-and of its test images placed; sight of fewer images is said. The peer, which cannot place new images, maps the first
-`--peer` of the same codes with the same perplexity, start and number of iterations, and so do we, in turn. Quality is told
-beside the seconds: the share of the 10 nearest that stay among the 10 nearest on the map, and trustworthiness.
+The synthetic codes are 64 numbers around 20 centres. With RUN (of any task), the codes of its training images are mapped too, and
+those of its test images placed; the numbers of images are reported. scikit-learn, which cannot place new images, and Pellucid map
+the first `--peer` codes in turn, with the same perplexity, initialisation and number of iterations. Quality is reported with the
+seconds: the share of the 10 nearest neighbours that stay among the 10 nearest on the map, and trustworthiness.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pellucid.lenses._codes import chosen_layer, of_split
 from pellucid.lenses._index import Index
 from pellucid.lenses.embedding.agreement import kept, trustworthiness
 from pellucid.lenses.embedding.maps import fit, place
-from pellucid.looking.looking import sight_of
+from pellucid.looking.looking import subject_of
 from pellucid.run import Run
 
 K, PERPLEXITY, SEED = 10, 30.0, 0
@@ -40,11 +40,11 @@ def clustered(count: int, new: int, wide: int = 64) -> tuple[NDArray[Any], NDArr
 
 
 def of_run(run: Run, count: int, new: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    sight = sight_of(run)
-    assert sight.model is not None and sight.images is not None
-    sight.model.eval()
-    layer = chosen_layer(sight, sight.images[0], None)
-    return of_split(sight, "train", layer, count).codes, of_split(sight, "test", layer, new).codes
+    subject = subject_of(run)
+    assert subject.model is not None and subject.images is not None
+    subject.model.eval()
+    layer = chosen_layer(subject, subject.images[0], None)
+    return of_split(subject, "train", layer, count).codes, of_split(subject, "test", layer, new).codes
 
 
 def quality(codes: NDArray[Any], places: NDArray[Any], rows: NDArray[np.int64]) -> dict[str, float]:
@@ -57,7 +57,7 @@ def quality(codes: NDArray[Any], places: NDArray[Any], rows: NDArray[np.int64]) 
 
 
 def whole(codes: NDArray[Any], new: NDArray[Any], refit: bool) -> dict[str, Any]:
-    """Seconds and quality of fitting, of placing, and of fitting all anew for comparison."""
+    """Seconds and quality of fitting a map, of placing new images, and of refitting everything for comparison."""
     made: list[Any] = []
     seconds = {"map": timed(lambda: made.append(fit(codes, "tsne", PERPLEXITY, SEED)))}
     chart = made[0]
@@ -76,14 +76,14 @@ def whole(codes: NDArray[Any], new: NDArray[Any], refit: bool) -> dict[str, Any]
         "placed_kept": round(float(kept(near, Index(chart.places).search(made[1], K)[0]).mean()), 3),
     }
     if refit:
-        anew = fit(np.concatenate([codes, new]), "tsne", PERPLEXITY, SEED).places
-        beside, _ = Index(anew[: len(codes)]).search(anew[len(codes) :], K)
+        refitted = fit(np.concatenate([codes, new]), "tsne", PERPLEXITY, SEED).places
+        beside, _ = Index(refitted[: len(codes)]).search(refitted[len(codes) :], K)
         found["placed_kept_refitted"] = round(float(kept(near, beside).mean()), 3)
     return found
 
 
 def against(codes: NDArray[Any], rounds: int) -> dict[str, Any]:
-    """The same codes by the peer and by us, in turn; quality of both."""
+    """Seconds and quality of both libraries on the same codes, in turn."""
     made: dict[str, Any] = {}
 
     def ours() -> None:
@@ -111,10 +111,10 @@ def main() -> int:
     asked.add_argument("--new", type=int, default=1_000)
     asked.add_argument("--peer", type=int, default=2_000)
     asked.add_argument("--rounds", type=int, default=1)
-    asked.add_argument("--refit", action="store_true", help="fit all anew with the new images too")
+    asked.add_argument("--refit", action="store_true", help="also refit everything with the new images")
     given = asked.parse_args()
     torch.set_num_threads(2)
-    fit(clustered(60, 1)[0])  # imports
+    fit(clustered(60, 1)[0])  # loads the libraries before the clock starts
     codes, new = clustered(given.images, given.new)
     found = {"clustered": whole(codes, new, given.refit)}
     if given.run:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inpainting: faces cut to 300×200 px from photographs with landmarks, and a run beside the classical ways, pair by pair.
+"""Inpainting: crop faces to 300×200 px from photographs with landmarks, and compare a run with classical methods, pairwise.
 
     python benchmarks/inpainting.py faces ../shared/data/faces68 faces300     # writes faces300/{train,val,test}/*.png
     python benchmarks/inpainting.py compare runs/faces                        # the differences inside the holes, with intervals
 
-The folder of faces has `face_landmarks.csv` (name, x and y of 68 points) and, below `helen/`, more of the same. Each of its own
-photographs shows another person; every second of them, by name, is for testing. All of `helen/` is for training but every
-twelfth, which is for validation; those that resemble a test face (correlation above 0.9 at 30×20 px) are left out.
+The folder of faces has `face_landmarks.csv` (name, x and y of 68 points), and more of the same in `helen/`. Each photograph in the
+folder itself shows a different person; every second one, by name, is for testing. `helen/` is for training, except every twelfth
+face, which is for validation; faces that resemble a test face (correlation above 0.9 at 30×20 px) are left out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ALIKE = 0.9
 
 
 def landmarks(folder: Path) -> list[tuple[Path, NDArray[np.float64]]]:
-    """The photographs of a folder with their points (68, 2) as x, y in px, by name."""
+    """The photographs of a folder and their landmarks (68, 2) as x, y in px, sorted by name."""
     with (folder / "face_landmarks.csv").open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     return sorted((folder / row[0], np.array(row[1:], float).reshape(-1, 2)) for row in rows)
 
 
 def face(path: Path, points: NDArray[np.float64]) -> Image.Image:
-    """A face in grey: as wide as its landmarks and a seventh more, one and a half times as high, and within the photograph."""
+    """A grey face: 15 % wider than its landmarks, 1.5 times as high as wide, and inside the photograph."""
     photograph = Image.open(path).convert("L")
     low, high = points.min(0), points.max(0)
     width = max(1.15 * (high - low)[0], 0.9 * (high - low)[1])
@@ -44,7 +44,7 @@ def face(path: Path, points: NDArray[np.float64]) -> Image.Image:
 
 
 def faces(folder: Path, out: Path) -> None:
-    """Cut all faces, split by person."""
+    """Crop all faces and split them by person."""
     own = [(path.stem, face(path, points)) for path, points in landmarks(folder)]
     more = [(path.stem, face(path, points)) for path, points in landmarks(folder / "helen")]
     splits = {"test": own[::2], "train": own[1::2], "val": more[::12]}
@@ -57,7 +57,7 @@ def faces(folder: Path, out: Path) -> None:
         for name, picture in pictures:
             picture.save(out / part / f"{name}.png")
         print(f"{part}: {len(pictures)} faces")
-    print(f"left out, too much like a test face: {', '.join(alike) or 'none'}")
+    print(f"left out, too similar to a test face: {', '.join(alike) or 'none'}")
 
 
 def _small(picture: Image.Image) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ def _small(picture: Image.Image) -> NDArray[np.float64]:
 
 
 def compare(run: Path) -> None:
-    """The network less each classical way inside the same holes, with bootstrap intervals over the images."""
+    """Print the network minus each classical method inside the same holes, with bootstrap intervals over the images."""
     from pellucid.tasks._bootstrap import of_mean
 
     records = np.load(run / "records.npz", allow_pickle=False)

@@ -3,11 +3,11 @@
 
     python benchmarks/occlusion.py [resnet18] [vgg16] [rounds] [scaled]
 
-Captum runs at its best `perturbations_per_eval`, found beforehand on every fourth row and column of places. `scaled` lets it
-run on these places alone and multiplies by how many there are: each takes the same time, and all of VGG-16's need an hour of
-one core. The arithmetic bound is the ratio of the multiplications of whole passes to those of the affected windows; the
-share of it that is reached is told against a plain loop of whole passes, channels_last, timed on those fewer places. The
-weights are drawn: no time depends on them.
+Captum runs at its best `perturbations_per_eval`, tuned on every fourth row and column of places. With `scaled` it runs on these
+places only, and its time is multiplied up: every place takes the same time, and all places of VGG-16 would take an hour on one core.
+The arithmetic bound is the ratio of the multiplications in whole passes to those in the affected windows; the share reached is
+measured against a plain channels_last loop of whole passes, timed on the fewer places. The weights are random: no time depends on
+them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TRIED_SCALED = (4, 16)
 
 
 class Peak:
-    """The largest resident memory of this process while the block runs, above what it was, MiB."""
+    """How far the resident memory of this process rises while the block runs, MiB."""
 
     def __enter__(self) -> Peak:
         self._running, self._start, self.mib = True, _resident(), 0.0
@@ -62,7 +62,7 @@ def _resident() -> float:
 
 
 def network(name: str) -> nn.Module:
-    """A torchvision classifier with drawn weights and batch-norm statistics that are not trivial."""
+    """A torchvision classifier with random weights and non-trivial batch-norm statistics."""
     torch.manual_seed(0)
     model: nn.Module = getattr(models, name)()
     for part in model.modules():
@@ -84,7 +84,7 @@ class Probabilities(nn.Module):
 
 
 def measure(name: str, rounds: int, scaled: bool = False) -> None:
-    """Time one network, and print what came of it."""
+    """Time one network and print the results."""
     model = network(name)
     image = middle(torch.from_numpy(chelsea().transpose(2, 0, 1) / np.float32(255)), (SIDE, SIDE))
     subject = Subject(model=model, images=image[None])
@@ -132,7 +132,7 @@ def measure(name: str, rounds: int, scaled: bool = False) -> None:
         f"captum, {best} at a time": (lambda: tuned[best] * places / fewer) if scaled else theirs(best),
         "whole passes, fewer places": loop(model, image),
     }
-    # a single round counts although nothing is warm
+    # with a single round there is no warm-up
     taken = {rival: [run()] for rival, run in rivals.items()} if rounds == 1 else in_turn(rivals, rounds)
     plain = [seconds * places / fewer for seconds in taken["whole passes, fewer places"]]
     ours(FEWER, key="few")()
@@ -167,7 +167,7 @@ def measure(name: str, rounds: int, scaled: bool = False) -> None:
 
 
 def loop(model: nn.Module, image: Tensor) -> Callable[[], float]:
-    """Whole passes over the fewer places, 64 at a time, channels_last: what any occlusion without windows takes at least."""
+    """Whole passes over the fewer places, 64 at a time, channels_last: the least that an occlusion without windows needs."""
     model = copy.deepcopy(model).to(memory_format=torch.channels_last)
     starts = range(0, SIDE - PATCH + 1, FEWER)
     covered = image[None].repeat(len(starts) ** 2, 1, 1, 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a person waits for `import pellucid` (claim: under 50 ms) and for `pellucid -h` (claim: under 1 s).
 
-Beside them: an empty Python, and `import torch`, which is what the lazy names avoid. Every round starts fresh processes.
+For comparison: an empty Python, and `import torch`, which lazy imports avoid. Every round starts new processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TIMER = "import time; begun = time.perf_counter(); import {}; print(time.perf_co
 
 
 def inside(module: str) -> float:
-    """Seconds of an import, measured inside a fresh process."""
+    """Seconds of an import, measured inside a new process."""
     words = [sys.executable, "-c", TIMER.format(module)]
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
@@ -29,7 +29,9 @@ def whole(*words: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="fresh processes of each, after one that does not count")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="new processes of each, after a first one that does not count"
+    )
     rounds = parser.parse_args().rounds
     rivals = {
         "import pellucid": lambda: inside("pellucid"),

@@ -34,7 +34,7 @@ def main() -> None:
     for model in ("mlp", "convnet"):
         with tempfile.TemporaryDirectory() as folder:
             train("classify", data, model, Path(folder) / "run", epochs=1, device="cpu", progress=False)
-        # the mark only rises: each peak includes those before it
+        # the high-water mark never falls: each peak includes the earlier ones
         peaks[model] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 3)
     report("peak resident memory of training on 60,000 28×28 images, GB", n=60000, seed=0, peak_gb=peaks)
 

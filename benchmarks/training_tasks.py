@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inpaint, compress, generate and cluster: `train` against a bare loop over a resident tensor, the same arithmetic in both.
+"""Inpaint, compress, generate and cluster: `train` against a bare loop over a resident tensor, with the same arithmetic.
 
-The bare loop is what one writes for one case: a tensor of all images in memory, the task's own preparation, loss and, where it
-has any, its work on all images between epochs; a fused AdamW; no checkpoint, no history, no progress, no resumption.
+The bare loop holds all images in one tensor and uses the task's preparation, loss and buffer updates between epochs, and a fused
+AdamW; it has no checkpoints, history, progress bar or resumption.
 
-Claim: `train` has at least 0.9 of its speed for each task, with a model that is usual for it.
+Claim: `train` reaches at least 0.9 × its speed for each task with a typical model.
 
     python benchmarks/training_tasks.py [--images 12800] [--epochs 5] [--rounds 5] [--only generate]
 """
@@ -26,54 +26,47 @@ from torch import Tensor
 
 from pellucid.data.dataset import Batch, Dataset, Pixels, Split
 from pellucid.data.draws import Draws
-from pellucid.models import _building
-from pellucid.training.recipe import Recipe
-from pellucid.training.settings import Settings
+from pellucid.tasks import UpdatesBuffers, players_of, steps_of
+from pellucid.training.plan import Plan
 from pellucid.training.training import train
 
 CASES: dict[str, tuple[str, str, int, dict[str, Any]]] = {  # title: task, model, side in px, options
     "inpaint, U-Net with gated convolutions": ("inpaint", "unet", 64, {"widths": (16, 32, 64), "convolution": "gated"}),
     "compress, convolutional codec": ("compress", "factorized", 64, {}),
     "compress, dense codec": ("compress", "dense_codec", 32, {"encoder": (512, 32)}),
-    "generate, dense VAE 784-500-500-50": (
-        "generate",
-        "vae",
-        28,
-        {"ema": 0.0},
-    ),  # an average that the bare loop has not
+    # the bare loop averages no weights
+    "generate, dense VAE 784-500-500-50": ("generate", "vae", 28, {"ema": 0.0}),
     "generate, convolutional GAN": ("generate", "conv_gan", 28, {"ema": 0.0}),
     "cluster, convolutional autoencoder": ("cluster", "embedding_autoencoder", 28, {"method": "joint"}),
 }
 BATCH = 128
 
 
-def bare(task: str, model_name: str, side: int, options: dict[str, Any], images: Tensor, epochs: int) -> None:
+def bare(task_name: str, model_name: str, side: int, options: dict[str, Any], images: Tensor, epochs: int) -> None:
     """Some epochs, by hand."""
-    settings = Settings.of(task, model_name, {**options, "batch_size": BATCH, "epochs": epochs, "device": "cpu"})
-    recipe: Recipe = settings.recipe
-    asked = settings.task
-    dataset = asked.read(drawn(images))
-    description = {"name": settings.model, "channels": asked.inputs(dataset), "size": [side, side]}
-    description |= {"outputs": asked.outputs(dataset, (side, side)), "options": dict(settings.model_options)}
-    model = _building.build(description).train()
-    model.to(memory_format=recipe.memory_format(model))
-    optimizers = {id(player): recipe.make_optimizer(player) for player in asked.players(model).values()}
-    bf16 = recipe.bfloat16(model, torch.device("cpu"))
+    options = {**options, "size": side, "batch_size": BATCH, "epochs": epochs, "device": "cpu"}
+    plan = Plan.of(task_name, drawn(images), model_name, options)
+    task, recipe, cpu = plan.task, plan.recipe, torch.device("cpu")
+    model = plan.build().train()
+    model.to(memory_format=recipe.memory_format(model, cpu))
+    optimizers = {id(player): recipe.make_optimizer(player) for player in players_of(task, model).values()}
+    bf16 = recipe.bfloat16(model, cpu)
 
     def whole() -> Iterator[Batch]:
         for start in range(0, len(images), BATCH):
             yield Batch(images[start : start + BATCH], {}, torch.arange(start, min(start + BATCH, len(images))))
 
     with torch.no_grad():
-        asked.between(model, whole, 0, epochs, 0)
+        if isinstance(task, UpdatesBuffers):
+            task.update_buffers(model, whole, 0, epochs, 0)
     for epoch in range(epochs):
         order = torch.randperm(len(images))
         for step, start in enumerate(range(0, len(images) - BATCH + 1, BATCH)):
             index = order[start : start + BATCH]
             draws = Draws.step(epoch, step, slice(0, BATCH), BATCH)
-            input, target = asked.prepare(Batch(images[index], {}, index), draws, training=True)
+            input, target = task.prepare(Batch(images[index], {}, index), draws, training=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                for player, losses in asked.steps(model, input, target):
+                for player, losses in steps_of(task, model, input, target):
                     optimizers[id(player)].zero_grad()
                     losses["loss"].backward()
                     if recipe.clip is not None:
@@ -82,7 +75,8 @@ def bare(task: str, model_name: str, side: int, options: dict[str, Any], images:
                     torch.clear_autocast_cache()
                     losses["loss"].item()
         with torch.no_grad():
-            asked.between(model, whole, epoch + 1, epochs, 0)
+            if isinstance(task, UpdatesBuffers):
+                task.update_buffers(model, whole, epoch + 1, epochs, 0)
 
 
 def drawn(images: Tensor) -> Dataset:
@@ -96,15 +90,15 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--images", type=int, default=12800)
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--epochs", type=int, default=5, help="the set-up of a training counts, and is shared by them")
-    options.add_argument("--only", default="", help="a part of the case's title")
+    options.add_argument("--epochs", type=int, default=5, help="epochs of a training, which share its set-up time")
+    options.add_argument("--only", default="", help="part of a case's title")
     asked = options.parse_args()
     warnings.filterwarnings("ignore")
     found = {}
     for title, (task, model, side, given) in CASES.items():
         if asked.only not in title:
             continue
-        # smooth pictures: noise would keep an entropy coder and k-means busy with what no picture has
+        # smooth images: on noise, an entropy coder and k-means would do work that no photograph asks for
         number = max(2 * BATCH, asked.images * 28 * 28 // (side * side) // BATCH * BATCH)
         random = torch.rand(number, 1, 4, 4, generator=torch.Generator().manual_seed(0))
         smooth = torch.nn.functional.interpolate(random, (side, side), mode="bicubic").clamp(0, 1)

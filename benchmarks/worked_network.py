@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dense network written out in NumPy against the same network in PyTorch: images per second, 1024-64-36 on glyphs, float32.
+"""A dense network in NumPy against the same network in PyTorch: images per second, 1024-64-36 on glyphs, float32.
 
-Claims: at least 2.2× PyTorch at batch 32 and at least 1.5× at batch 128 on a CPU. Both have ReLU, softmax with cross-entropy,
-plain SGD, mini-batches drawn in a new order each epoch from arrays in memory, and the loss read after every step. PyTorch runs its
-optimizer plain and fused, and the faster of the two counts. Each rival has a process of its own (two thread pools in one process
-fight), and they are measured in turn, an epoch each; with one thread, and with as many as each takes by itself.
+Claims: at least 2.2× PyTorch at batch 32 and at least 1.5× at batch 128 on a CPU. Both use ReLU, softmax with cross-entropy, plain
+SGD, shuffled mini-batches from arrays in memory, and read the loss after every step. PyTorch runs with its plain and its fused
+optimizer, and the faster one counts. Each rival runs in its own process, because two thread pools in one process compete. They are
+timed in turn, one epoch each: with one thread, and with each library's default number of threads.
 
     python benchmarks/worked_network.py [--images 15120] [--rounds 7] [--threads 1 0]
 """
@@ -33,7 +33,7 @@ def with_numpy(x: np.ndarray, y: np.ndarray, batch: int) -> Callable[[], object]
     from pellucid.worked.network.training import train
 
     network = Network((x.shape[1], HIDDEN, CLASSES), "relu", dtype=np.float32)
-    return lambda: train(network, x, y, epochs=1, batch_size=batch, rate=RATE, measured=False)
+    return lambda: train(network, x, y, epochs=1, batch_size=batch, rate=RATE, measure=False)
 
 
 def with_torch(x: np.ndarray, y: np.ndarray, batch: int, fused: bool) -> Callable[[], object]:
@@ -60,7 +60,7 @@ def with_torch(x: np.ndarray, y: np.ndarray, batch: int, fused: bool) -> Callabl
 
 
 def serve(rival: str, file: str, batch: int) -> None:
-    """A rival's own process: one epoch for every line that comes in, and its seconds out."""
+    """The process of a rival: for every line on stdin, train one epoch and print its seconds."""
     arrays = np.load(file, allow_pickle=False)
     x, y = arrays["x"], arrays["y"]
     epoch = with_numpy(x, y, batch) if rival == "numpy" else with_torch(x, y, batch, rival == "torch-fused")
@@ -71,7 +71,7 @@ def serve(rival: str, file: str, batch: int) -> None:
 
 
 def measure(file: Path, batch: int, threads: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of an epoch by rival and round; threads 0 leaves their number to each library."""
+    """Seconds of an epoch by rival and round; with threads=0 each library chooses the number of threads."""
     asked = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     around = {name: value for name, value in os.environ.items() if name not in asked} | (asked if threads else {})
     processes = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dense network beside a convolutional one on the same images: accuracy with its interval, parameters and time."""
+"""Compare a dense and a convolutional network on the same images: accuracy with its interval, parameters and time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job from end to end on embedded images: train, measure and report a classifier and a denoiser.
+"""Train, evaluate and report a classifier and a denoiser on embedded images.
 
-`make demo` runs it. A second call finds both trainings done and measures again; remove runs/demo-* to start afresh.
+`make demo` runs this script. A second call skips the finished trainings and evaluates again; remove runs/demo-* to start over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(folder: str = "runs") -> None:
     pages = []
     asked = {
         "classify": {"data": "digits", "model": "convnet", "epochs": 15},
-        # a small network on a part of the patches: seconds instead of minutes; leave the last three out for the whole
+        # a small network on half of the patches takes seconds; leave out the last three options to train on all of them
         "denoise": {"data": "patches", "model": "unet", "widths": (16, 32, 64), "limit": 2000, "epochs": 4},
     }
     for task, options in asked.items():

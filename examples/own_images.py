@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a folder of one's own images to answers: here the folder is made of drawn discs and squares.
+"""From a folder of your own images to predictions; here the script draws discs and squares for it.
 
-A folder of class subfolders is all that a classifier needs; the split into train, val and test is cut by content.
+A classifier needs only a folder with one subfolder per class. The split into train, val and test depends on the images' content.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from PIL import Image, ImageDraw
 import pellucid
 
 
-def draw(folder: Path, each: int = 120) -> None:
-    """Write 24×24 pictures of the two classes, each at a place and of a size and shade of its own."""
+def draw(folder: Path, count: int = 120) -> None:
+    """Save 24×24 images of each class, with random position, size and shade."""
     dice = random.Random(0)
     for kind in ("disc", "square"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        for number in range(each):
+        for number in range(count):
             picture = Image.new("L", (24, 24), dice.randrange(60))
             side, x, y = dice.randrange(7, 13), dice.randrange(1, 11), dice.randrange(1, 11)
             pen = ImageDraw.Draw(picture)

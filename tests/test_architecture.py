@@ -22,7 +22,7 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 
 # a module imports from lower levels, or from its own level where that is one folder or one group
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("_catalog", "errors", "files", "_version"),
+    ("_catalog", "_digits", "_options", "_spread", "errors", "files", "_version"),
     ("data", "models", "lenses", "worked"),
     ("bridging",),
     ("tasks",),
@@ -35,6 +35,17 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 )
 APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+
+# the rooms of `worked`, in the order of its flow; rooms of one level do not know each other
+WORKED: tuple[tuple[str, ...], ...] = (
+    ("expressions",),
+    ("notation", "showing"),
+    ("worksheet", "derivation", "iteration", "layers", "network"),
+    ("answers",),
+    ("forms",),
+    ("builders",),
+)
+BESIDE = {"derivation", "iteration", "layers", "network"}  # on the side: no other room of `worked` imports them
 
 
 def room(module: str) -> str:
@@ -97,6 +108,63 @@ def test_imports_go_down(file: Path) -> None:
         assert not (own in APART and other in APART), f"{file}:{line}: {own} and {other} know nothing of each other"
 
 
+COLLECTIONS = ("tasks", "models", "lenses")  # folders of members; a member is a file or a folder of its name
+MACHINERY = ("bridging", "cli", "comparison", "looking", "reporting", "training")  # rooms whose face is empty
+
+
+def member(module: str) -> str:
+    """The member of a collection that a module belongs to, or "": `pellucid.tasks.cluster.metrics` to `tasks.cluster`."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2]) if len(parts) > 1 and parts[0] in COLLECTIONS and parts[1][0] != "_" else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_member_is_reached_through_its_face(file: Path) -> None:
+    """A file outside a member's folder imports the member itself, never a file inside its folder."""
+    own = member("pellucid." + ".".join(file.with_suffix("").parts))
+    for module, line in imports(file):
+        other = member(module)
+        if other and other != own:
+            assert module == f"pellucid.{other}", f"{file}:{line}: imports {module}, an inner file of {other}"
+
+
+@pytest.mark.parametrize(
+    "face", [file for file in FILES if file.name == "__init__.py" and len(file.parts) > 1], ids=str
+)
+def test_a_face_is_thin(face: Path) -> None:
+    """The face of a member exports its class alone, from the file of its name; the face of a room of machinery is empty."""
+    *rooms, name, _ = face.parts
+    tree = ast.parse((HERE / face).read_text(encoding="utf-8"))
+    statements = [
+        node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
+    ]
+    if rooms and rooms[0] in COLLECTIONS:
+        assert [ast.unparse(node) for node in statements] == [
+            f"from pellucid.{rooms[0]}.{name}.{name} import {public(face)[0]}"
+        ]
+        assert len(public(face)) == 1
+        assert public(face)[0].lower() == name.replace("_", "")
+    elif name in MACHINERY:
+        assert not statements and not public(face)
+
+
+def test_rooms_have_no_stray_files() -> None:
+    """What lies flat at the top is machinery of one file; a leading _ inside a collection is shared by several members."""
+    top = {file.stem for file in FILES if len(file.parts) == 1}
+    rooms = {file.parts[0] for file in FILES if len(file.parts) > 1}
+    assert not top & rooms
+    for folder in COLLECTIONS:
+        shared = [file for file in FILES if file.parts[0] == folder and len(file.parts) == 2 and file.stem[0] == "_"]
+        for file in (file for file in shared if file.stem not in ("__init__", "_contract")):
+            module = f"pellucid.{folder}.{file.stem}"
+            users = {
+                other.with_suffix("").parts[:2] if other.parts[0] == folder else other.parts[:1]
+                for other in FILES
+                if other != file and module in {name for name, _ in imports(other)}
+            }
+            assert len(users) > 1, f"{file} is used by {users or 'nobody'} alone: it belongs there"
+
+
 def test_what_is_worked_by_hand_stands_alone() -> None:
     """NumPy and SymPy, the errors and the catalogue: no torch, and nothing else of the package."""
     for file in (file for file in FILES if file.parts[0] == "worked"):
@@ -107,6 +175,21 @@ def test_what_is_worked_by_hand_stands_alone() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             outside = {name.split(".")[0] for name in names} - {"pellucid", "__future__"} - sys.stdlib_module_names
             assert outside <= {"numpy", "sympy", "matplotlib"}, f"{file}: imports {outside}"
+
+
+def test_worked_reads_as_its_flow() -> None:
+    level = {name: number for number, names in enumerate(WORKED) for name in names}
+    files = [file for file in FILES if file.parts[0] == "worked" and len(file.parts) > 2]
+    assert {file.parts[1] for file in files} == set(level)
+    for file in files:
+        own = file.parts[1]
+        for module, line in imports(file):
+            other = [*module.split("."), "", ""][2]
+            if room(module) != "worked" or other == own:
+                continue
+            assert other in level, f"{file}:{line}: imports {module}, the face of worked"
+            assert level[other] < level[own], f"{file}:{line}: {own} imports {module}, against the flow"
+            assert other not in BESIDE, f"{file}:{line}: {own} imports {module}, which is on the side"
 
 
 def test_nothing_imports_in_a_circle() -> None:

@@ -44,23 +44,23 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sweep --lrr 0.1 0.2", "option='--lrr' is not known; did you mean '--lr'? `pellucid sweep -h` lists them."),
         ("sweep --lr 0.1 x", "lr='x': must be a number."),
         ("evaluate", "run=None: there is no run below runs/; name one, or train one with `pellucid train`."),
-        ("evaluate runs/none", "run='runs/none': no run.json is there; name the folder that a training wrote."),
+        ("evaluate runs/none", "run='runs/none': has no run.json; name the folder that a training wrote."),
         ("evaluate runs/none --splt test", "option='--splt' is not known; did you mean '--split'?"),
-        ("predict runs/none", "run='runs/none': no run.json is there; name the folder that a training wrote."),
-        ("predict runs/none a.png", "run='runs/none': no run.json is there"),
+        ("predict runs/none", "run='runs/none': has no run.json; name the folder that a training wrote."),
+        ("predict runs/none a.png", "run='runs/none': has no run.json"),
         ("look runs/none oclusion", "lens='oclusion' is not known; did you mean 'occlusion'? Known:"),
         ("look runs/none", "LENS: is missing"),
-        ("look runs/none curves", "run='runs/none': no run.json is there"),
-        ("compare runs/none runs/nor-this", "run='runs/none': no run.json is there"),
-        ("report runs/none", "run='runs/none': no run.json is there"),
-        ("export runs/none", "run='runs/none': no run.json is there"),
+        ("look runs/none curves", "run='runs/none': has no run.json"),
+        ("compare runs/none runs/nor-this", "run='runs/none': has no run.json"),
+        ("report runs/none", "run='runs/none': has no run.json"),
+        ("export runs/none", "run='runs/none': has no run.json"),
         ("export runs/none --formats onyx", "formats='onyx': must be one of onnx, torch; did you mean 'onnx'?"),
         ("data nowhere/at/all", "data='nowhere/at/all'"),
         (
             "list lense",
             "kind='lense' is not known; did you mean 'lenses'? Known: builders, data, lenses, models, tasks.",
         ),
-        ("list tasks models", "'models': is one word too many, pellucid list takes KIND only"),
+        ("list tasks models", "'models': is one word too many: pellucid list takes KIND only"),
     ],
 )
 def test_the_sentence(words: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +85,7 @@ def test_a_fault_of_ours_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: py
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(commands, "list", broken)
-    assert refused("list", capsys, code=1).startswith("RuntimeError: a bug. This is a fault of pellucid's;")
+    assert refused("list", capsys, code=1).startswith("RuntimeError: a bug. This is a bug in pellucid;")
 
 
 def test_an_interrupted_command_ends_with_130(
@@ -117,7 +117,7 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/thesis.txt").write_text("years of work")
     assert refused([*TRAIN, "--out", "precious"], capsys) == (
-        "out='precious': exists and is no run; name a folder that is new or empty."
+        "out='precious': exists and is not a run; name a folder that is new or empty."
     )
 
 

@@ -12,12 +12,24 @@ import pytest
 import torch
 
 from pellucid import _catalog, data
+from pellucid._options import options_of
 from pellucid.data.dataset import Dataset
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
 from pellucid.inference import evaluate, predict
 from pellucid.models import _building
 from pellucid.run import Run, load
+from pellucid.tasks import (
+    AnswersOptions,
+    MeasuresModel,
+    MeasuresWithModel,
+    MultiPlayer,
+    Snapshots,
+    UpdatesBuffers,
+    rows_of,
+    summarise,
+    taken,
+)
 from pellucid.training.recipe import Recipe
 from pellucid.training.training import train
 
@@ -42,6 +54,12 @@ def small(task: str) -> Dataset:
     return whole.replace(splits=splits)
 
 
+def asked(task: str) -> Any:
+    """The task with its default options and model."""
+    kind: Any = _catalog.find("tasks", task)
+    return kind().for_model(kind.default_model)
+
+
 def fits(task: str, model: str) -> bool:
     kind: Any = _catalog.find("tasks", task)
     return bool(_catalog.find("models", model).output in kind.accepts)  # type: ignore[attr-defined]
@@ -61,7 +79,7 @@ def test_every_task_with_every_model_that_fits(tmp_path: Path, task: str, model:
     assert isinstance(loaded, Run)
     one, other = made.model(), loaded.model()
     assert not one.training
-    images = torch.rand(4, made.task.inputs(dataset), *loaded.size)
+    images = torch.rand(4, dataset.channels + made.task.extra_planes, *loaded.size)
     with torch.no_grad():
         torch.testing.assert_close(one(images), other(images))
         torch.testing.assert_close(one(images[1:2]), one(images)[1:2], rtol=1e-4, atol=1e-5)
@@ -116,7 +134,7 @@ def test_evaluate_and_predict_are_one_path(tmp_path: Path, task: str) -> None:
 def test_nothing_depends_on_the_batch_size(tmp_path: Path, task: str) -> None:
     dataset = small(task)
     run = train(task, dataset, None, tmp_path / "run", epochs=1, batch_size=16, device="cpu", progress=False)
-    main = run.task.main
+    main = run.main.key
     values = [evaluate(run, dataset, baselines=False, batch_size=size)["model"][main]["value"] for size in (1, 7, 24)]
     assert values == pytest.approx([values[0]] * 3, rel=1e-4)
 
@@ -124,16 +142,49 @@ def test_nothing_depends_on_the_batch_size(tmp_path: Path, task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_baseline_is_measured_on_the_same_images_and_drawn(tmp_path: Path, task: str) -> None:
     dataset = small(task)
-    made: Any = _catalog.find("tasks", task)()
-    made.read(dataset)
+    _, made = asked(task).read(dataset)
     size = None if made.keeps_size else dataset.size
     found = made.baselines(dataset.splits["train"], dataset.splits["test"], size)
     assert len(found) >= 3
     for name, records in found.items():
-        summary = made.summary(records, dataset.classes)
-        assert main_is_finite(summary[made.main]), name
-        assert made.ranking(records).shape == made.per_image(records).shape
-        assert made.per_image(records).mean() == pytest.approx(summary[made.main].value, rel=1e-3, abs=1e-4)
+        metrics = made.metrics(dataset.classes)
+        assert main_is_finite(summarise(metrics, records)[metrics[0].key]), name
+        assert made.ranking(records).shape == (rows_of(records),)
+
+
+def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
+    """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
+    protocols = (MultiPlayer, UpdatesBuffers, Snapshots, MeasuresWithModel, MeasuresModel, AnswersOptions)
+    for task, model in PAIRS:
+        made = _catalog.find("tasks", task)().for_model(model)
+        for protocol in protocols:
+            names = {name for name in (*vars(protocol), *protocol.__annotations__) if name[0] != "_"}
+            there = sorted(name for name in names if hasattr(made, name))
+            assert not there or isinstance(made, protocol), (task, protocol.__name__, there)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_measure_is_declared_and_follows_the_images_alone(tmp_path: Path, task: str) -> None:
+    """Titles and directions are there; doubled images leave each measure as it is, and so does their order."""
+    dataset = small(task)
+    _, made = asked(task).read(dataset)
+    size = None if made.keeps_size else dataset.size
+    records = next(iter(made.baselines(dataset.splits["train"], dataset.splits["test"], size).values()))
+    records = {name: column for name, column in records.items() if name != "index"}
+    n = rows_of(records)
+    for metric in made.metrics(dataset.classes):
+        assert metric.title and metric.better in ("higher", "lower", "neither")
+        if not all(name in records for name in metric.needs):
+            continue
+        value = metric.value(records)
+        doubled = [np.tile(np.arange(n), 2)] if metric.key != "ari" else []  # ari is of pairs without repetition
+        for index in (*doubled, np.random.default_rng(0).permutation(n)):
+            assert metric.value(taken(records, index)) == pytest.approx(value, rel=1e-6, nan_ok=True), metric.key
+        # drawing an image twice is having it twice
+        weights = np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), 1).astype(np.float64)
+        drawn = taken(records, np.repeat(np.arange(n), weights[0].astype(int)))
+        if task != "cluster":  # its matching is that of all images, under any weights
+            assert metric.values(records, weights)[0] == pytest.approx(metric.value(drawn), rel=1e-6, nan_ok=True)
 
 
 def main_is_finite(measure: Any) -> bool:
@@ -146,8 +197,7 @@ def main_is_finite(measure: Any) -> bool:
 def test_training_inputs_do_not_depend_on_how_a_batch_is_shared(task: str) -> None:
     """Two processes with half a batch each see what one process sees."""
     dataset = small(task)
-    made: Any = _catalog.find("tasks", task)()
-    made.read(dataset)
+    _, made = asked(task).read(dataset)
     split = dataset.splits["train"]
     from pellucid.data.batches import store
 
@@ -164,7 +214,8 @@ def test_no_two_owners_of_options_share_a_name() -> None:
     """Options are given flat, so that a name must say whose it is: a task's, a training's, or a model's."""
     of_recipe = {field.name for field in dataclasses.fields(Recipe)}
     for task in TASKS:
-        of_task = {field.name for field in dataclasses.fields(_catalog.find("tasks", task))}  # type: ignore[arg-type]
+        kind: Any = _catalog.find("tasks", task)
+        of_task = set(options_of(kind))
         assert not of_task & of_recipe
         for model in MODELS:
             assert not set(_building.options(model)) & (of_task | of_recipe), (task, model)

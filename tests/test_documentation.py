@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pellucid import _catalog
 from pellucid.cli.binding import bind
 from pellucid.cli.cli import COMMANDS, main
 
@@ -102,7 +103,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_command_and_task_is_documented() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "CHANGELOG.md")
     assert [name for name in COMMANDS if f"pellucid {name}" not in text] == []
-    tasks = [file.stem for file in (ROOT / "src/pellucid/tasks").glob("[a-z]*.py")]
+    tasks = _catalog.names("tasks")
+    assert tasks
     assert [name for name in tasks if not (ROOT / "docs" / f"{name}.md").exists()] == []
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in tasks if f"pellucid train {name}" not in readme] == []
@@ -110,20 +112,16 @@ def test_every_command_and_task_is_documented() -> None:
 
 def test_every_option_that_a_page_names_exists() -> None:
     """Options in running text, such as `--level`, belong to some command."""
-    from pellucid import _catalog
     from pellucid.cli import commands, options
 
     groups = [
         group for task in _catalog.names("tasks") for group in options.of_training(task, _catalog.names("models"))
     ]
     flags = [flag for group in groups for flag in group.flags]
-    flags += [
-        flag for task in _catalog.names("tasks") for flag in options.of_class(_catalog.find("tasks", task).asking)
-    ]  # type: ignore[attr-defined]
     flags += [flag for lens in _catalog.names("lenses") for flag in options.of_class(_catalog.find("lenses", lens))]
     flags += [flag for name in COMMANDS for flag in options.of_function(getattr(commands, name))]
-    askings = [_catalog.find("tasks", task).asking for task in _catalog.names("tasks")]  # type: ignore[attr-defined]
-    flags += [flag for asking in askings for flag in options.of_class(asking)]
+    asked = [getattr(_catalog.find("tasks", task), "predict_options", None) for task in _catalog.names("tasks")]
+    flags += [flag for kind in asked if kind is not None for flag in options.of_class(kind)]
     known = {flag.written for flag in flags} | {"--debug", "--version", "--help"}
     known |= {f"--no-{name[2:]}" for name in known}
     for page in PAGES:

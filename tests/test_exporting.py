@@ -119,12 +119,12 @@ def test_a_file_that_differs_is_not_kept(
 
 
 def test_mistakes(exported: tuple[Run, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"^formats='tflite': is not known; choose from onnx, torch\.$"):
+    with pytest.raises(UsageError, match=r"^formats='tflite': is not known; choose onnx or torch\.$"):
         export(exported[0], tmp_path, ["tflite"])  # type: ignore[list-item]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs onnx, onnxscript, onnxruntime; install it with: pip install"):
         export(exported[0], tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "other.pt2").write_bytes(b"no archive")
-    with pytest.raises(UsageError, match=r"other\.pt2': is no export of a run"):
+    with pytest.raises(UsageError, match=r"other\.pt2': is not an exported run"):
         facts(tmp_path / "other.pt2")

@@ -76,7 +76,7 @@ def test_a_newer_format_is_refused_and_an_older_one_says_what_to_do(run: Run, tm
 
 
 def test_no_run_and_a_damaged_one(tmp_path: Path, run: Run) -> None:
-    with pytest.raises(RunError, match=r"no run\.json is there"):
+    with pytest.raises(RunError, match=r"has no run\.json"):
         Run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 1, "sta')
     with pytest.raises(RunError, match=r"run\.json cannot be read"):
@@ -163,11 +163,11 @@ def test_predict_equals_evaluate_on_the_same_files(run: Run) -> None:
 
 
 def test_predict_says_what_is_no_image(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no file, no folder and matches nothing"):
+    with pytest.raises(UsageError, match="is neither a file nor a folder and matches nothing"):
         predict(run, tmp_path / "none.png")
-    with pytest.raises(UsageError, match="holds no image"):
+    with pytest.raises(UsageError, match=r"^images=\[\]: is empty"):
         predict(run, [])
-    with pytest.raises(UsageError, match="hold NaN or infinite pixels"):
+    with pytest.raises(UsageError, match="contain NaN or infinite pixels"):
         predict(run, np.full((8, 8), np.nan))
 
 

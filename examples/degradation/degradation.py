@@ -3,10 +3,10 @@
 
 python examples/degradation/degradation.py [FOLDER]
 
-Plain and residual networks of 20 and 56 layers learn the same images with the same recipe (their section 4.2: SGD with
-momentum 0.9, learning rate 0.1, divided by ten, weight decay 0.0001, batches of 128). They have the same layers and the same
-weights; only the shortcuts, which have none, differ. Reduced are the images (embedded digits of 8×8 px) and the epochs. A
-second call finds the trainings done and draws again; `-h` tells the options, among them other data.
+Plain and residual networks with 20 and 56 layers are trained on the same images with the same recipe (section 4.2 of the paper: SGD
+with momentum 0.9, learning rate 0.1, divided by ten, weight decay 0.0001, batches of 128). They have the same layers and the same
+number of weights; the only difference is the shortcuts, which have no weights. The images (embedded 8×8 px digits) and the epochs are
+scaled down. A second call skips finished trainings and only draws; `-h` lists the options, e.g. for other data.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = _arguments().parse_args(words)
     begun = time.monotonic()
     dataset = open_data(asked.data)
-    # validation sees the training images themselves: after each epoch the history then holds the training accuracy
+    # validate on the training images, so that the history has the training accuracy after each epoch
     dataset = dataclasses.replace(dataset, splits={**dataset.splits, "val": dataset.splits["train"]})
-    found = pellucid.sweep(
+    comparison = pellucid.sweep(
         "classify",
         dataset,
         "cifar_resnet",
@@ -53,29 +53,28 @@ def main(words: Sequence[str] | None = None) -> None:
         **({"size": [(asked.size,)]} if asked.size else {}),
         progress=asked.progress,
     )
-    compared(found)
+    compared(comparison)
     errors: dict[tuple[bool, int], list[np.ndarray[Any, Any]]] = {}
-    for row in found.rows:
+    for row in comparison.rows:
         options = row.run.info["model"]["options"]
-        rows = [one for one in row.run.history if one["split"] == "val"]
-        course = 100 * (1 - np.array([one["accuracy"] for one in rows]))
-        errors.setdefault((options["plain"], options["depth"]), []).append(course)
+        accuracy = [epoch["accuracy"] for epoch in row.run.history if epoch["split"] == "val"]
+        errors.setdefault((options["plain"], options["depth"]), []).append(100 * (1 - np.array(accuracy)))
     picture = Path(asked.folder) / "degradation.png"
-    several = f"the mean of {len(asked.seeds)} seeds, and from the least to the most"
-    told = several if len(asked.seeds) > 1 else f"seed {asked.seeds[0]}"
+    several = f"mean and range of {len(asked.seeds)} seeds"
+    seeds = several if len(asked.seeds) > 1 else f"seed {asked.seeds[0]}"
     count = min(len(dataset.splits["train"]), asked.limit or len(dataset.splits["train"]))
-    _draw(errors, f"{dataset.name}, {count:,} training images: {told}", picture)
+    _draw(errors, f"{dataset.name}, {count:,} training images: {seeds}", picture)
     for plain in (True, False):
         ends = [(depth, [c[-1] for c in errors[plain, depth]]) for depth in asked.depths if (plain, depth) in errors]
-        told = ", ".join(
+        words = ", ".join(
             f"{depth} layers {np.mean(last):.1f} % ({min(last):.1f}–{max(last):.1f})" for depth, last in ends
         )
-        print(f"training error, {'plain' if plain else 'residual'}: {told}")
+        print(f"training error, {'plain' if plain else 'residual'}: {words}")
     print(f"{picture} after {time.monotonic() - begun:.0f} s")
 
 
-def _draw(errors: dict[tuple[bool, int], list[np.ndarray[Any, Any]]], told: str, picture: Path) -> None:
-    """Training error against the epoch, plain networks left and residual ones right: the mean, and all seeds between least and most."""
+def _draw(errors: dict[tuple[bool, int], list[np.ndarray[Any, Any]]], title: str, picture: Path) -> None:
+    """Plot the training error over the epochs, plain networks left and residual ones right: mean and range of the seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.6, 3.2), dpi=200, layout="constrained")
@@ -94,22 +93,25 @@ def _draw(errors: dict[tuple[bool, int], list[np.ndarray[Any, Any]]], told: str,
         axes.grid(alpha=0.25, lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("training error, %")
-    figure.suptitle(told, fontsize=9)
+    figure.suptitle(title, fontsize=9)
     figure.savefig(picture, facecolor="white")
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "folder", nargs="?", default="runs/degradation", help="for the runs, their comparison and the picture"
+        "folder",
+        nargs="?",
+        default="runs/degradation",
+        help="where to write the runs, their comparison and the picture",
     )
     parser.add_argument("--data", default="digits", help="a name from `pellucid list data`, a path or a hub id")
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56], help="layers, 6n + 2")
     parser.add_argument("--widths", type=int, nargs=3, default=[16, 32, 64], help="channels of the three stages")
     parser.add_argument("--epochs", type=int, default=60, help="passes over the training images")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each is a training of every network")
-    parser.add_argument("--limit", type=int, help="training images, drawn by seed")
-    parser.add_argument("--size", type=int, help="side in px to which images are brought")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="every network is trained once per seed")
+    parser.add_argument("--limit", type=int, help="number of training images, chosen by the seed")
+    parser.add_argument("--size", type=int, help="side in px to which images are resized")
     parser.add_argument("--progress", action="store_true", help="show each training's progress")
     return parser
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pellucid trains, measures and explains neural networks on images, and shows its work.
 
-    train(task, data, model, out, **options)  a run: its folder holds everything about one training
-    evaluate(run)                             the model's measures beside those of simpler answers
-    predict(run, images)                      answers for new images
-    look(run, lens, images)                   how the model sees
-    compare(runs), sweep(task, …)             several runs side by side
-    report(run)                               one self-contained HTML page
-    merge(run, threshold)                     redundant filters made one, the smaller models trained on
-    export(run)                               ONNX and torch.export files
+    train(task, data, model, out, **options)  train a model; the run's folder holds everything about it
+    evaluate(run)                             measure the model and its baselines
+    predict(run, images)                      predict for new images
+    look(run, lens, images)                   look into the model through a lens
+    compare(runs), sweep(task, …)             compare several runs
+    report(run)                               write a self-contained HTML report
+    merge(run, threshold)                     merge similar filters, and fine-tune the smaller models
+    export(run)                               write ONNX and torch.export files
     load(path)                                a `Run` from its folder
 
 >>> import pellucid
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "compare", "evaluate", "export", "load", "look", "merge", "predict", "report", "sweep", "train"]
 
-# name -> module: torch takes seconds to import, so that nothing is imported before it is asked for (PEP 562)
+# name -> module: importing torch takes seconds, so that modules are imported on first access (PEP 562)
 _HOME = {
     "Run": "run",
     "compare": "comparison.comparison",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder is a catalogue: a file's or an inner folder's name is the public name, its one public class is the member."""
+"""Folders as catalogues: each file or inner folder is a member of that name, and its only public class is the member."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SINGULAR = {"tasks": "task", "models": "model", "lenses": "lens", "worked/build
 
 
 def names(folder: str) -> list[str]:
-    """The members of a catalogue, read off the folder without importing anything.
+    """The names of a catalogue's members, read off the folder without importing anything.
 
     >>> "classify" in names("tasks")
     True
@@ -26,7 +26,7 @@ def names(folder: str) -> list[str]:
 
 
 def source(folder: str, name: str) -> Path:
-    """The file that holds a member's class: `NAME.py`, or `NAME/NAME.py` where the member is a folder.
+    """The file with a member's class: `NAME.py`, or `NAME/NAME.py` if the member is a folder.
 
     >>> source("models", "mlp").name, source("tasks", "cluster").parent.name
     ('mlp.py', 'cluster')
@@ -36,7 +36,7 @@ def source(folder: str, name: str) -> Path:
 
 
 def find(folder: str, name: str) -> type:
-    """The class of a member; an unknown name is answered with the nearest known one.
+    """The class of a member; the error for an unknown name suggests the nearest one.
 
     >>> find("tasks", "classify").__name__
     'Classify'
@@ -45,12 +45,15 @@ def find(folder: str, name: str) -> type:
     if key not in names(folder):
         raise UnknownNameError(_SINGULAR[folder], name, names(folder))
     module = importlib.import_module(f"pellucid.{folder.replace('/', '.')}.{key}")
-    homes = (module.__name__, f"{module.__name__}.{key}")  # a folder's face exports the class of the file of its name
-    found = [
+    homes = (
+        module.__name__,
+        f"{module.__name__}.{key}",
+    )  # a folder's `__init__` exports the class of its namesake file
+    classes = [
         member
         for title, member in vars(module).items()
         if inspect.isclass(member) and member.__module__ in homes and title in module.__all__
     ]
-    if len(found) != 1:
-        raise ImportError(f"{module.__name__}.__all__ names {len(found)} classes; a member's file names exactly one")
-    return found[0]
+    if len(classes) != 1:
+        raise ImportError(f"{module.__name__}.__all__ names {len(classes)} classes; a member's file names exactly one")
+    return classes[0]

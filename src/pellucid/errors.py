@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Pellucid raises, and the exit code that the command line gives for each.
+"""The exceptions of Pellucid, with the exit code of the command line for each.
 
     PellucidError             1   something went wrong; the message says what and the way out
-    ├── UsageError            2   a mistake in what was asked for
-    │   ├── UnknownNameError  2   a name that no catalogue, option or class list holds
+    ├── UsageError            2   a mistake in the request: a bad option value, a missing file
+    │   ├── UnknownNameError  2   a name that is not in a catalogue, a list of options or of classes
     │   ├── DataError         2   images or targets that cannot be used as they are
-    │   └── RunError          2   a run folder that is missing, of other options, or of a newer format
-    └── TrainingError         1   a training that could not go on, e.g. a loss that is not finite
+    │   └── RunError          2   a run folder that is missing, incomplete, or of other options or another format
+    └── TrainingError         1   a training that failed, e.g. with a loss that is not finite
 
 Every message is one sentence of the form ``name=value: the rule; the way out``.
 """
@@ -16,23 +16,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DataError", "PellucidError", "RunError", "TrainingError", "UnknownNameError", "UsageError"]
+__all__ = ["DataError", "PellucidError", "RunError", "TrainingError", "UnknownNameError", "UsageError", "check_choice"]
 
 
 class PellucidError(Exception):
-    """The root of everything that Pellucid raises on purpose."""
+    """Base class of all exceptions of Pellucid."""
 
     exit_code = 1
 
 
 class UsageError(PellucidError):
-    """A mistake in what was asked for: a bad option value, a missing file."""
+    """A mistake in the request: a bad option value, a missing file."""
 
     exit_code = 2
 
 
 class UnknownNameError(UsageError):
-    """A name that is not known, with the nearest ones that are.
+    """An unknown name; the message suggests the nearest known one.
 
     >>> str(UnknownNameError("task", "clasify", ["classify", "denoise"]))
     "task='clasify' is not known; did you mean 'classify'? Known: classify, denoise."
@@ -45,13 +45,27 @@ class UnknownNameError(UsageError):
         super().__init__(f"{kind}={name!r} is not known{hint} Known: {', '.join(names)}.")
 
 
+def check_choice(option: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse a value that is not among the choices of an option.
+
+    >>> check_choice("fill", "grey", ("mean", "zero", "blur"))
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: fill='grey': is not known; choose mean, zero or blur.
+    """
+    names = list(choices)
+    if value not in names:
+        *others, last = map(str, names)
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise UsageError(f"{option}={value!r}: is not known; choose {listed}.")
+
+
 class DataError(UsageError):
     """Images or targets that cannot be used as they are."""
 
 
 class RunError(UsageError):
-    """A run folder that is missing, incomplete, of other options, or of a newer format."""
+    """A run folder that is missing, incomplete, or of other options or another format."""
 
 
 class TrainingError(PellucidError):
-    """A training that could not go on."""
+    """A training that failed."""

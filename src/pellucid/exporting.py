@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's model as files for other programs: ONNX, and torch.export; each checked against the model before it is kept.
+"""Export of a run's model to ONNX and torch.export, each file verified against the model before it is kept.
 
-Both take float32 images in [0, 1], (B, C, H, W), any B: the normalisation is the model's first layer and so in the file.
-They give what the model gives: logits (B, K) of a classifier, a map (B, C, H, W). H and W are free where the
-architecture allows it, else the training images' own.
+Both take float32 images in [0, 1], (B, C, H, W), with any B; the normalisation is the model's first layer and thus in the
+file. They return what the model returns: logits (B, K) of a classifier, or a map (B, C, H, W). H and W are free if the
+architecture allows it, else those of the training images.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import io
 import json
 import logging
@@ -21,21 +23,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental import _config
 
 from pellucid._version import __version__
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import write_atomically
 from pellucid.run import Run
 
 __all__ = ["export", "facts"]
 
 _log = logging.getLogger(__name__)
+_shapes = importlib.import_module("torch.fx.experimental._config")  # how torch.export reasons about sizes
 
 Answer = Callable[[Tensor], Tensor]  # images (B, C, H, W) to outputs
 
 _FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
-_TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by some 1e-6
+_TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
 
 
 def export(
@@ -43,10 +45,10 @@ def export(
     out: str | Path | None = None,
     formats: Sequence[Literal["onnx", "torch"]] = ("onnx", "torch"),
 ) -> list[Path]:
-    """Write a run's best model as model.onnx and model.pt2, checked on random images at several batch sizes.
+    """Export a run's best model to model.onnx and model.pt2, verified on random images at several batch sizes.
 
-    What the files take and give stands in their metadata: `metadata_props` of the ONNX file, the extra file
-    `pellucid.json` of the other.
+    The files describe their input and output in their metadata: `metadata_props` in the ONNX file, the extra file
+    `pellucid.json` in the other.
 
     >>> import tempfile, pellucid
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -60,16 +62,15 @@ def export(
         formats: "onnx" and/or "torch".
 
     Returns:
-        The files that were written.
+        The paths of the files.
 
     Raises:
         UsageError: an unknown format, or one that needs a package which is not installed.
-        PellucidError: a file's outputs differ from the model's; it was not kept.
+        PellucidError: a file's outputs differ from the model's, and it was not kept.
     """
     run = run if isinstance(run, Run) else Run(run)
     for form in formats:
-        if form not in _FILES:
-            raise UsageError(f"formats={form!r}: is not known; choose from {', '.join(_FILES)}.")
+        check_choice("formats", form, _FILES)
     if "onnx" in formats:
         _need_onnx()
     model = run.model()
@@ -85,10 +86,10 @@ def export(
 
 
 def facts(file: str | Path) -> dict[str, str]:
-    """What an exported file says of itself: what it takes, the task, the classes, as text.
+    """The metadata of an exported file, as text: input, task, classes and so on.
 
     Raises:
-        UsageError: the file is none of Pellucid's.
+        UsageError: the file was not written by `export`.
     """
     path = Path(file)
     try:
@@ -99,33 +100,31 @@ def facts(file: str | Path) -> dict[str, str]:
         # a .pt2 file is a zip archive, whose extra files lie in one folder
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("extra/pellucid.json"))
-            found: dict[str, str] = json.loads(archive.read(name))
-            return found
+            metadata: dict[str, str] = json.loads(archive.read(name))
+            return metadata
     except Exception as fault:
         raise UsageError(
-            f"file={str(file)!r}: is no export of a run ({fault}); write one with `pellucid export`."
+            f"file={str(file)!r}: is not an exported run ({fault}); write one with `pellucid export`."
         ) from fault
 
 
 def _need_onnx() -> None:
-    import importlib.util
-
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
 
 
 def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple[ExportedProgram, bool]]:
-    """The graphs to try, each with whether it takes any image size; all take any batch size."""
+    """The graphs to try, each with whether it takes images of any size; all take any batch size."""
     graphs = []
     if getattr(model, "fixed_size", None) is None:
-        # sizes unlike each other and any power of two, so that nothing is taken for a constant or a multiple by chance
+        # unequal sizes that are no powers of two, so that none is mistaken for a constant or a multiple
         images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
         try:
-            # a size of 1 somewhere inside, as small images have at the coarsest scale, is a size like any other
-            with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+            # do not treat a size of 1 specially: small images have it at the coarsest scale
+            with _shapes.patch(backed_size_oblivious=True):
                 graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
-        except Exception as reason:  # torch.export raises many kinds
+        except Exception as reason:  # torch.export raises exceptions of many kinds
             _log.info("the image size stays fixed: %s", reason)
     graphs.append((_graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False))
     return graphs
@@ -137,7 +136,7 @@ def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> Exporte
 
 
 def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], model: nn.Module, run: Run, draft: Path) -> None:
-    """Write the first graph that computes what the model does; the file's own words say what it takes."""
+    """Write the first graph that computes what the model does; the metadata say which images it takes."""
     write = _write_onnx if form == "onnx" else _write_torch
     for graph, free in graphs:
         try:
@@ -145,14 +144,14 @@ def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], model: nn.
             _compare(model, answer, list(_samples(run.planes, run.size, free)), _FILES[form])
             return
         except Exception as reason:
-            # a format that lacks an operation for free sizes still has the fixed one; a full disk has nothing better
+            # a format may lack an operation for free sizes, and then takes the fixed graph; no graph cures a full disk
             if not free or isinstance(reason, OSError):
                 raise
             _log.info("%s: the image size stays fixed: %s", _FILES[form], reason)
 
 
 def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tensor]:
-    """Random images at several batch sizes, and sizes where those are free; the caller's random numbers are left alone."""
+    """Random images at several batch sizes, and image sizes if those are free, from a generator of their own."""
     generator = torch.Generator().manual_seed(0)
     for number, batch in enumerate((1, 2, 7)):
         more = number * 9 if free else 0
@@ -160,7 +159,7 @@ def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tenso
 
 
 def _facts(run: Run, free: bool) -> dict[str, str]:
-    """What a reader of the file needs to know, as text."""
+    """The metadata of a file, as text."""
     height, width = ("any", "any") if free else map(str, run.size)
     return {
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",
@@ -173,7 +172,7 @@ def _facts(run: Run, free: bool) -> dict[str, str]:
 
 
 def _write_torch(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -> Answer:
-    # through memory: torch's own file writer ends the whole process where the disk is full
+    # through memory: on a full disk, torch's own file writer aborts the process
     archive = io.BytesIO()
     torch.export.save(graph, archive, extra_files={"pellucid.json": json.dumps(about, ensure_ascii=False)})
     draft.write_bytes(archive.getbuffer())
@@ -185,9 +184,9 @@ def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -
     import onnxruntime
 
     program = torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=["output"], verbose=False)
-    assert program is not None  # it is, where no file is named
+    assert program is not None  # None only if a file is named
     proto = program.model_proto
-    # the tracer's names of the free dimensions, such as s77, mean nothing to a reader
+    # the tracer names free dimensions s77 and the like: give them names that say what they are
     axes = zip(proto.graph.input[0].type.tensor_type.shape.dim, ("batch", "channels", "height", "width"), strict=True)
     meaning = {axis.dim_param: name for axis, name in axes if axis.dim_param}
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
@@ -198,13 +197,13 @@ def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -
     onnx.checker.check_model(proto)
     draft.write_bytes(proto.SerializeToString())
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised too
+    options.log_severity_level = 4  # errors are raised anyway
     session = onnxruntime.InferenceSession(draft, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
 def _compare(model: nn.Module, answer: Answer, samples: Sequence[Tensor], name: str) -> None:
-    """Refuse a file that does not compute what the model does."""
+    """Raise an error if a file does not compute what the model does."""
     for images in samples:
         with torch.no_grad():
             wanted, got = model(images), answer(images)
@@ -223,7 +222,7 @@ def _compare(model: nn.Module, answer: Answer, samples: Sequence[Tensor], name: 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters' own warnings and log lines are about their insides."""
+    """Silence the exporters' warnings and log lines, which concern their internals."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         levels = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files written whole or not at all."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["make_folder", "write_atomically", "write_json"]
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """A temporary path beside `path`, which replaces it at the end of the block, or is removed after an exception.
 
-    At any moment a kill leaves either the old file or the new one.
+    If the process is killed at any moment, either the old file or the new one remains.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -41,13 +41,13 @@ def write_atomically(path: Path) -> Iterator[Path]:
     try:
         yield draft
         with draft.open("rb+") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # on the disk before it gets its name
         draft.chmod(0o666 & ~_umask())
         os.replace(draft, path)
     except OSError as fault:
         raise _unwritable(path, fault) from fault
     except Exception as fault:
-        # safetensors, written in Rust, wraps what the system said in an error of its own: "… (os error 28)"
+        # safetensors, written in Rust, wraps the system's error in its own: "… (os error 28)"
         said = re.search(r"\(os error (\d+)\)", str(fault))
         if said is None:
             raise
@@ -57,10 +57,10 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made where it is not there: long work that ends in it asks first.
+    """Create a folder if it does not exist, before long work whose result goes there.
 
     Raises:
-        UsageError: it is a file, or cannot be made.
+        UsageError: it is a file, or cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -78,14 +78,14 @@ def _umask() -> int:
 def _unwritable(path: Path, fault: OSError) -> UsageError:
     if fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return UsageError(
-            f"out={str(path)!r}: the disk is full, and what was there before is untouched; "
+            f"out={str(path)!r}: the disk is full, and nothing was changed there; "
             "free some space and give the same command again."
         )
     return UsageError(f"out={str(path)!r}: cannot be written ({fault.strerror}); name a folder that you may write to.")
 
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON atomically; NaN and infinities become null, so that any reader can parse it."""
+    """Write JSON atomically; NaN and infinities become null, so that any parser can read it."""
     with write_atomically(path) as draft:
         draft.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

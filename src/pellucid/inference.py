@@ -20,12 +20,25 @@ from torch.nn import functional as F
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import Given, gather
+from pellucid.data.given import UserImages, gather
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import write_atomically, write_json
 from pellucid.predictions import Answers, picture_names
 from pellucid.run import Run
-from pellucid.tasks import Measure, ModelMeasures, Records, Task
+from pellucid.tasks import (
+    AnswersOptions,
+    AnyTask,
+    Measure,
+    MeasuresModel,
+    ModelMeasures,
+    PredictOptions,
+    Records,
+    as_arrays,
+    joined,
+    measured,
+    summarise,
+    taken,
+)
 
 __all__ = ["evaluate", "measure", "predict"]
 
@@ -62,7 +75,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run(run)
     begun = time.monotonic()
-    dataset = run.task.read(data) if isinstance(data, Dataset) else run.data(data)
+    dataset = run.data(data)
     if dataset.classes != run.classes:
         raise DataError(
             f"data={dataset.name!r}: its classes are {_few(dataset.classes)}, not the run's {_few(run.classes)}; give data with the same."
@@ -80,35 +93,37 @@ def evaluate(
     if baselines:
         size = None if run.task.keeps_size else run.size
         rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
-        with torch.no_grad():
-            whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
+        if isinstance(run.task, MeasuresModel):
+            with torch.no_grad():
+                whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
+    declared = run.task.metrics(run.classes)
     metrics = {
         "split": split,
         "data": dataset.name,
         "n": len(part),
         "seed": seed,
         "weights": which,
-        "main": run.task.main,
-        "model": _measures({**run.task.summary(records, run.classes, seed), **whole.measures}),
-        "baselines": {name: _measures(run.task.summary(rival, run.classes, seed)) for name, rival in rivals.items()},
+        "main": run.main.key,
+        "model": _measures({**summarise(declared, records, seed), **whole.measures}),
+        "baselines": {name: _measures(summarise(declared, rival, seed)) for name, rival in rivals.items()},
         # where baselines were measured on some images only, the model on those same images
         "on_same_images": shared
         if shared is None
         else {
             "n": len(shared),
-            "model": _measures(run.task.summary({k: v[shared] for k, v in records.items()}, run.classes, seed)),
+            "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
         "pictures": [{"name": each.name, "title": each.title, "words": each.words} for each in whole.pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     if data is None:
-        columns: dict[str, Any] = {f"model/{name}": column for name, column in records.items()}
+        columns: dict[str, Any] = dict(as_arrays(records, "model/"))
         for rival, table in rivals.items():
-            columns |= {f"baselines/{rival}/{name}": column for name, column in table.items()}
+            columns |= as_arrays(table, f"baselines/{rival}/")
         with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, **columns)
         for each in whole.pictures:
@@ -139,7 +154,7 @@ def predict(
         format: of the table in a folder.
         batch_size: images at a time; no result depends on it.
         progress: show a progress bar.
-        asked: what else the task can be asked, fields of its `predict_options`.
+        asked: options that the task adds, the fields of its `predict_options`.
 
     Returns:
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
@@ -149,7 +164,8 @@ def predict(
         UnknownNameError: the task cannot be asked that.
     """
     run = run if isinstance(run, Run) else Run(run)
-    kind = run.task.predict_options
+    task = run.task
+    kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
     known = [field.name for field in dataclasses.fields(kind)]
     for name in asked:
         if name not in known:
@@ -157,8 +173,10 @@ def predict(
     question, device = kind(**asked), _device()
     model = run.model().to(device)
     place = Path(out) if out is not None else None
-    with torch.no_grad():
-        own = run.task.answer(model, images, question, run.classes)
+    own: list[dict[str, Any]] | None = None
+    if isinstance(task, AnswersOptions):
+        with torch.no_grad():
+            own = task.answer(model, images, question, run.classes)
     if own is not None:
         sources = images if isinstance(images, (list, tuple)) else [images]
         answers = Answers(place, format, sources)
@@ -172,7 +190,7 @@ def predict(
 
 
 def _image_by_image(
-    run: Run, model: nn.Module, given: Given, answers: Answers, batch_size: int, progress: bool
+    run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
 ) -> list[dict[str, Any]]:
     device = _device()
     rows: dict[int, dict[str, Any]] = {
@@ -197,7 +215,7 @@ def _image_by_image(
     return found
 
 
-def inputs(run: Run, given: Given, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
+def inputs(run: Run, given: UserImages, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded."""
     if len(given.split):
         for batch in run_batches(run, given.split, batch_size, device):
@@ -239,10 +257,10 @@ def run_batches(
 
 
 def measure(
-    task: Task, model: nn.Module, batches: Iterable[Batch], *, seed: int, with_loss: bool = False
-) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+    task: AnyTask, model: nn.Module, batches: Iterable[Batch], *, seed: int, with_loss: bool = False
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Per-image records in the order of the split, and on request the mean losses by part, in eval mode without gradients."""
-    columns: dict[str, list[NDArray[Any]]] = {}
+    columns: dict[str, list[Any]] = {}
     sums: dict[str, float] = {}
     places: list[NDArray[np.int64]] = []
     mode = model.training
@@ -255,18 +273,18 @@ def measure(
                 if with_loss:
                     for name, value in task.loss(model, input, target).items():
                         sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
-                for name, column in task.measure(model, input, target).items():
+                for name, column in measured(task, model, input, target).items():
                     columns.setdefault(name, []).append(column)
                 places.append(batch.index.cpu().numpy())
     finally:
         model.train(mode)
     order = np.argsort(np.concatenate(places), kind="stable")
-    records = {name: np.concatenate(parts)[order] for name, parts in columns.items()}
+    records = {name: joined(parts)[order] for name, parts in columns.items()}
     return records, {name: total / len(order) for name, total in sums.items()}
 
 
 @torch.no_grad()
-def answer(task: Task, model: nn.Module, input: Tensor) -> Any:
+def answer(task: AnyTask, model: nn.Module, input: Tensor) -> Any:
     """The model's answer for inputs (B, C, H, W) float32 in [0, 1]."""
     return task.predict(model, input)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`merge`: redundant filters found, made one, and the smaller model trained on, until nothing merges."""
+"""`merge`: similar filters are merged and the smaller model is fine-tuned, until no more filters merge."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pellucid.errors import RunError, UsageError
 from pellucid.files import make_folder, write_atomically, write_json
 from pellucid.inference import evaluate
 from pellucid.models import _building
+from pellucid.models._merging import Mergeable
 from pellucid.run import Run
 from pellucid.training.recipe import Recipe
 from pellucid.training.training import train
@@ -30,26 +31,26 @@ __all__ = ["Merged", "groups", "merge"]
 @final
 @dataclass(frozen=True)
 class Merged:
-    """What came of merging at one threshold."""
+    """The result of merging at one threshold."""
 
     threshold: float
     kept: dict[str, tuple[int, int]]  # layer -> filters before, after
     rounds: int
     parameters: int
-    loss: float  # of the validation, or of the last training row where there is none
-    main: float | None  # the deciding measure on the test images
+    loss: float  # on the validation images, or of the last training row without them
+    main: float | None  # the task's main measure on the test images
     run: Path
 
     @property
     def filters(self) -> int:
-        """Filters that are left, over all layers."""
+        """The remaining filters of all layers."""
         return sum(after for _, after in self.kept.values())
 
 
 def groups(filters: NDArray[np.floating], threshold: float) -> list[list[int]]:
-    """Groups of filters (F, …) whose mean cosine similarity stays above a threshold, by agglomerative clustering.
+    """Groups of filters (F, …) with a mean cosine similarity above a threshold, by agglomerative clustering.
 
-    Average linkage on 1 − cosine (Ayinde & Zurada 2016, algorithm 1); every filter stands in one group.
+    Average linkage on 1 − cosine (Ayinde & Zurada 2016, algorithm 1); every filter belongs to one group.
 
     >>> groups(np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]]), 0.9)
     [[0, 1], [2]]
@@ -69,12 +70,12 @@ def groups(filters: NDArray[np.floating], threshold: float) -> list[list[int]]:
     apart = np.clip(1 - unit @ unit.T, 0, 2)
     np.fill_diagonal(apart, 0)
     tree = linkage(squareform(apart, checks=False), "average")
-    # strictly above the threshold: at 1, filters that point the same way but for rounding stay apart from nothing
+    # the tolerance merges filters that differ by rounding alone, even at a threshold of 1
     labels = fcluster(tree, max(1 - threshold, 0.0) + 1e-9, "distance")
-    found: dict[int, list[int]] = {}
+    members: dict[int, list[int]] = {}
     for place, label in enumerate(labels.tolist()):
-        found.setdefault(label, []).append(place)
-    return sorted(found.values())
+        members.setdefault(label, []).append(place)
+    return sorted(members.values())
 
 
 def merge(
@@ -85,46 +86,46 @@ def merge(
     epochs: int = 3,
     progress: bool = True,
 ) -> list[Merged]:
-    """Merge redundant filters of a run's model at each threshold, and train the smaller models on.
+    """Merge similar filters of a run's model at each threshold, and fine-tune the smaller models.
 
-    Filters whose cosine similarity exceeds the threshold are grouped and each group becomes one; then the model is trained
-    on for some epochs, and all that is done again until nothing merges. Every smaller model is a run of its own. Written
-    are merging.json, merging.png (filters kept, loss and deciding measure against the threshold) and filters.png.
+    Filters whose cosine similarity exceeds the threshold are grouped, and each group becomes one filter; then the model is
+    fine-tuned for some epochs. This is repeated until no more filters merge. Every smaller model is a run of its own. The
+    results are in merging.json, merging.png (filters, loss and main measure against the threshold) and filters.png.
 
     Args:
         run: the run, or its folder; its model has `filters` and `merged`.
         threshold: one or more cosine similarities.
         out: the folder for the runs, the table and the pictures; by default merged/ in the run's folder.
-        epochs: of training on, after each merging.
-        progress: show each training's progress.
+        epochs: epochs of fine-tuning after each round of merging.
+        progress: show a progress bar for each training.
 
     Raises:
-        UsageError: a threshold that is no cosine similarity, or a model without filters that can be merged.
+        UsageError: a threshold that is not a cosine similarity, or a model without filters that can be merged.
     """
     run = run if isinstance(run, Run) else Run(run)
-    wanted = [threshold] if isinstance(threshold, (int, float)) else [*threshold]
-    for each in wanted:
-        _check(each)
-    if not wanted:
-        raise UsageError("threshold=(): names none; give one or more, e.g. --threshold 0.9 0.8.")
+    thresholds = [threshold] if isinstance(threshold, (int, float)) else [*threshold]
+    for value in thresholds:
+        _check(value)
+    if not thresholds:
+        raise UsageError("threshold=(): is empty; give one or more, e.g. --threshold 0.9 0.8.")
     if epochs < 1:
         raise UsageError(f"epochs={epochs}: must be at least 1; give another value.")
     if run.status != "finished":
         raise RunError(f"run={str(run.path)!r}: is not finished; {run.resuming}.")
     model = run.model("last")
-    if not hasattr(model, "merged"):
+    if not isinstance(model, Mergeable):
         name = run.info["model"]["name"]
         raise UsageError(f"model={name!r}: has no filters that can be merged; train an autoencoder.")
     folder = Path(out) if out is not None else run.path / "merged"
     make_folder(folder)
     rows = [_row(1.0, model, model, 0, run)]
     pictures = {"before": _first(model)}
-    for each in sorted(set(map(float, wanted)), reverse=True):
-        made, small, rounds = _until_nothing_merges(run, each, folder / f"threshold-{each:g}", epochs, progress)
-        rows.append(_row(each, model, small, rounds, made))
-        pictures[f"threshold {each:g}"] = _first(small)
-    write_json(folder / "merging.json", [_told(row) for row in rows])
-    for name, figure in (("merging", _plot(rows, run.task.main)), ("filters", _tiles(pictures, run))):
+    for value in sorted(set(map(float, thresholds)), reverse=True):
+        last, small, rounds = _until_nothing_merges(run, value, folder / f"threshold-{value:g}", epochs, progress)
+        rows.append(_row(value, model, small, rounds, last))
+        pictures[f"threshold {value:g}"] = _first(small)
+    write_json(folder / "merging.json", [_record(row) for row in rows])
+    for name, figure in (("merging", _plot(rows, run.main.key)), ("filters", _tiles(pictures, run))):
         with write_atomically(folder / f"{name}.png") as draft:
             figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
     return rows
@@ -138,23 +139,24 @@ def _check(threshold: float) -> None:
 def _until_nothing_merges(
     run: Run, threshold: float, folder: Path, epochs: int, progress: bool
 ) -> tuple[Run, nn.Module, int]:
-    """Merge and train on, round after round; the last round's run, its model, and how many rounds there were."""
+    """Merge and fine-tune, round after round; returns the last round's run, its model, and the number of rounds."""
     current, model, rounds = run, run.model("last"), 0
-    while True:  # every round leaves fewer filters, so that it ends
-        found = {name: groups(each.detach().numpy(), threshold) for name, each in model.filters().items()}  # type: ignore[operator]
-        if all(len(parts) == len(model.filters()[name]) for name, parts in found.items()):  # type: ignore[operator]
+    while True:  # ends, since each round leaves fewer filters
+        assert isinstance(model, Mergeable)
+        filters = {name: weights.detach().numpy() for name, weights in model.filters().items()}
+        similar = {name: groups(weights, threshold) for name, weights in filters.items()}
+        if all(len(similar[name]) == len(weights) for name, weights in filters.items()):
             break
         rounds += 1
-        smaller = model.merged(found)  # type: ignore[operator]
-        current = _train_on(run, smaller, folder / f"round-{rounds}", epochs, progress)
+        current = _fine_tune(run, model.merged(similar), folder / f"round-{rounds}", epochs, progress)
         model = current.model("last")
     if rounds and current.metrics is None:
         evaluate(current, baselines=False)
     return current, model, rounds
 
 
-def _train_on(run: Run, model: nn.Module, path: Path, epochs: int, progress: bool) -> Run:
-    """A run of a smaller model that sets out from its weights, with the options of the first run."""
+def _fine_tune(run: Run, model: nn.Module, path: Path, epochs: int, progress: bool) -> Run:
+    """A run that starts from the weights of a smaller model, with the options of the first run."""
     default = dataclasses.asdict(Recipe())
     changed = {
         name: tuple(value) if isinstance(value, list) else value
@@ -168,9 +170,10 @@ def _train_on(run: Run, model: nn.Module, path: Path, epochs: int, progress: boo
 
 
 def _row(threshold: float, before: nn.Module, after: nn.Module, rounds: int, run: Run) -> Merged:
-    old, new = before.filters(), after.filters()  # type: ignore[operator]
+    assert isinstance(before, Mergeable) and isinstance(after, Mergeable)
+    old, new = before.filters(), after.filters()
     metrics = run.metrics or evaluate(run, baselines=False)
-    measure: Mapping[str, Any] = metrics["model"].get(run.task.main, {})
+    measure: Mapping[str, Any] = metrics["model"].get(run.main.key, {})
     history = [row for row in run.history if row["split"] == "val"] or run.history
     last = history[-1]
     return Merged(
@@ -184,41 +187,44 @@ def _row(threshold: float, before: nn.Module, after: nn.Module, rounds: int, run
     )
 
 
-def _told(row: Merged) -> dict[str, Any]:
+def _record(row: Merged) -> dict[str, Any]:
+    """A row of merging.json."""
     kept = {name: {"before": before, "after": after} for name, (before, after) in row.kept.items()}
     return {**dataclasses.asdict(row), "kept": kept, "filters": row.filters, "run": str(row.run)}
 
 
 def _first(model: nn.Module) -> Tensor:
-    return next(iter(model.filters().values())).detach()  # type: ignore[operator,no-any-return]
+    assert isinstance(model, Mergeable)
+    return next(iter(model.filters().values())).detach()
 
 
 def _plot(rows: Sequence[Merged], main: str) -> Figure:
-    """Filters kept, loss and the deciding measure, against the threshold."""
+    """Remaining filters, loss and the main measure, against the threshold."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 2.9), dpi=150, layout="constrained")
     panels = {
-        "filters kept": [row.filters for row in rows],
+        "filters": [row.filters for row in rows],
         "loss": [row.loss for row in rows],
         main.replace("_", " "): [np.nan if row.main is None else row.main for row in rows],
     }
     for axes, (title, values) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         axes.plot([row.threshold for row in rows], values, marker="o", ms=4, color="#4a6fa5")
-        axes.set(title=title, xlabel="threshold of the cosine (1: nothing merged)")
+        axes.set(title=title, xlabel="cosine threshold (1: not merged)")
         axes.invert_xaxis()
         axes.title.set_fontsize(10)
     return figure
 
 
 def _tiles(pictures: Mapping[str, Tensor], run: Run) -> Figure:
-    """The first layer's filters of each model, a block a model."""
+    """The first layer's filters of each model, one block per model."""
     from matplotlib.figure import Figure
 
     columns, shown = 24, 96
     blocks = {}
     for title, weights in pictures.items():
-        tiles = weights.float() if weights.ndim == 4 else weights.float().reshape(len(weights), run.channels, *run.size)
+        tiles = weights.float()  # (F, C, h, w), or of dense layers (F, C·H·W)
+        tiles = tiles if tiles.ndim == 4 else tiles.reshape(len(tiles), run.channels, *run.size)
         tiles = tiles if tiles.shape[1] in (1, 3) else tiles.mean(1, keepdim=True)
         low, high = tiles.flatten(1).amin(1)[:, None, None, None], tiles.flatten(1).amax(1)[:, None, None, None]
         blocks[title] = ((tiles - low) / (high - low).clamp_min(1e-12))[:shown].numpy()
@@ -229,10 +235,9 @@ def _tiles(pictures: Mapping[str, Tensor], run: Run) -> Figure:
         axes.set_axis_off()
     line = 0
     for title, block in blocks.items():
-        told = f"{title}: {len(pictures[title])} filters" + (
-            f", the first {shown}" if len(pictures[title]) > shown else ""
-        )
-        grid[line, 0].text(0, 0.1, told, fontsize=9, transform=grid[line, 0].transAxes)
+        count = len(pictures[title])
+        heading = f"{title}: {count} filters" + (f", the first {shown}" if count > shown else "")
+        grid[line, 0].text(0, 0.1, heading, fontsize=9, transform=grid[line, 0].transAxes)
         for place, tile in enumerate(block):
             axes = grid[line + 1 + place // columns, place % columns]
             axes.imshow(tile[0] if len(tile) == 1 else tile.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run folder: everything about one training, and the only thing that the machinery hands around."""
+"""The run folder, which holds everything about one training and connects all commands."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid import _catalog
+from pellucid._options import build
 from pellucid.errors import RunError
 from pellucid.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from torch import nn
 
     from pellucid.data.dataset import Dataset
-    from pellucid.tasks import Task
+    from pellucid.tasks import AnyTask, Metric
 
-__all__ = ["FORMAT", "Run", "command_line", "load", "told_apart"]
+__all__ = ["FORMAT", "Run", "command_line", "load", "short_names"]
 
 FORMAT = 1
-"""The version of the folder's layout; a reader refuses a newer one and says what to do with an older one."""
+"""The version of the folder's layout; a run of a newer or older version is refused with a way out."""
 
 
 @final
 class Run:
     """One training, read from its folder.
 
-    `info` is run.json; see ARCHITECTURE.md for its keys. Everything else is read when it is asked for.
+    `info` is run.json, whose keys are in ARCHITECTURE.md; everything else is read on access.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,7 +41,7 @@ class Run:
         try:
             self.info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"run={str(path)!r}: no run.json is there; name the folder that a training wrote.") from None
+            raise RunError(f"run={str(path)!r}: has no run.json; name the folder that a training wrote.") from None
         except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError) as fault:
             raise RunError(
                 f"run={str(path)!r}: run.json cannot be read ({fault}); train again into a new folder."
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) in pixels of the images that it was trained on."""
+        """(H, W) in px of the images that the model was trained on."""
         height, width = self.info["model"]["size"]
         return int(height), int(width)
 
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def planes(self) -> int:
-        """Of the model's input: the images' channels, and what the task adds to them."""
+        """Channels of the model's input: those of the images, and what the task adds, such as a mask."""
         return int(self.info["model"]["channels"])
 
     @property
@@ -93,22 +93,29 @@ class Run:
         return self.path / "figures"
 
     @cached_property
-    def task(self) -> Task:
-        """The task with the options that it was trained with."""
-        kind = _catalog.find("tasks", self.info["task"]["name"])
+    def task(self) -> AnyTask:
+        """The task with its options in this training."""
+        kind: Any = _catalog.find("tasks", self.info["task"]["name"])
+        # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
-        return kind(**options)  # type: ignore[no-any-return]
+        task: AnyTask = build(kind, options).for_model(self.info["model"]["name"])
+        return task
+
+    @cached_property
+    def main(self) -> Metric:
+        """The measure that decides: it picked the weights, and it orders runs and baselines."""
+        return self.task.metrics(self.classes)[0]
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
         from safetensors.torch import load_file
 
-        from pellucid.models._building import build
+        from pellucid.models import _building
 
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model = build(self.info["model"], fetch=False)
+        model: nn.Module = _building.build(self.info["model"], fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:
@@ -116,12 +123,12 @@ class Run:
                 f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again."
             ) from fault
         model.eval()
-        return model  # type: ignore[no-any-return]
+        return model
 
     @property
     def resuming(self) -> str:
-        """What a person does to go on with it."""
-        return f"go on with: {self.info['command']}"
+        """How to resume the training, for error messages."""
+        return f"resume it with: {self.info['command']}"
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -131,36 +138,52 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """What `evaluate` wrote last: the model's measures and the baselines', or None."""
+        """The last result of `evaluate`, with the measures of the model and the baselines, or None."""
         file = self.path / "metrics.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if not file.exists():
+            return None
+        metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        titles = {metric.key: metric.title for metric in self.task.metrics(self.classes)}
+        same = metrics.get("on_same_images") or {}
+        for measures in (metrics["model"], *metrics["baselines"].values(), same.get("model", {})):
+            for key, measure in measures.items():  # version 0.1.0 wrote no titles
+                measure.setdefault("title", titles.get(key, key.replace("_", " ")))
+        return metrics
 
-    def records(self, owner: str = "model") -> dict[str, np.ndarray[Any, Any]]:
-        """The per-image columns behind `metrics`, of "model" or of "baselines/NAME"; {} before `evaluate`."""
+    def records(self, owner: str = "model") -> dict[str, Any]:
+        """The per-image columns behind `metrics`, for "model" or "baselines/NAME"; {} before `evaluate`."""
         import numpy as np
+
+        from pellucid.tasks import from_arrays
 
         file = self.path / "records.npz"
         if not file.exists():
             return {}
         with np.load(file, allow_pickle=False) as columns:
-            return {name[len(owner) + 1 :]: columns[name] for name in columns.files if name.startswith(f"{owner}/")}
+            own = {name[len(owner) + 1 :]: columns[name] for name in columns.files if name.startswith(f"{owner}/")}
+        return from_arrays(own)
 
-    def data(self, what: str | Path | None = None) -> Dataset:
-        """The dataset it was trained on, or another one for the same task.
+    def data(self, what: str | Path | Dataset | None = None) -> Dataset:
+        """The dataset of the training, or another one, read for the same task; see `read`."""
+        return self.read(what)[0]
+
+    def read(self, what: str | Path | Dataset | None = None) -> tuple[Dataset, AnyTask]:
+        """The dataset of the training, or another one, read for the same task, and the task with what it learned from it.
 
         Raises:
-            RunError: its own data have changed since (their fingerprint is another).
+            RunError: the training's data have changed since, as their fingerprint shows.
         """
-        from pellucid.data import open
+        from pellucid.data import Dataset, open
 
         trained = self.info["data"]
-        data = self.task.read(open(what if what is not None else trained["what"]))
+        opened = what if isinstance(what, Dataset) else open(what if what is not None else trained["what"])
+        data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(
-                f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, then "
+                f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, was "
                 f"{trained['fingerprint'][:12]}); name the data to use with --data, or train again."
             )
-        return data
+        return data, task
 
     def update(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""
@@ -169,11 +192,11 @@ class Run:
 
 
 def load(path: str | Path) -> Run | nn.Module:
-    """A run from its folder; "torchvision/NAME" or "timm/NAME" give a ready-made classifier instead.
+    """A run from its folder, or a pretrained classifier: "torchvision/NAME", "timm/NAME", "efficientnet_lite0".
 
     >>> load("runs/none")
     Traceback (most recent call last):
-    pellucid.errors.RunError: run='runs/none': no run.json is there; name the folder that a training wrote.
+    pellucid.errors.RunError: run='runs/none': has no run.json; name the folder that a training wrote.
     """
     owner = str(path).split("/")[0]
     if owner in ("torchvision", "timm", "efficientnet_lite0") and not Path(path).exists():
@@ -185,7 +208,7 @@ def load(path: str | Path) -> Run | nn.Module:
 
 
 def command_line(*words: str, **options: Any) -> str:
-    """A `pellucid` command that a person can paste; None is left out.
+    """A `pellucid` command to paste into a shell; options that are None are omitted.
 
     >>> command_line("train", "classify", data="digits", hidden=(64, 32), flip=True)
     'pellucid train classify --data digits --hidden 64 32 --flip'
@@ -204,8 +227,8 @@ def command_line(*words: str, **options: Any) -> str:
     return shlex.join(parts)
 
 
-def told_apart(runs: Sequence[Run]) -> list[str]:
-    """The ends of the runs' paths, as long as it takes to tell them apart."""
+def short_names(runs: Sequence[Run]) -> list[str]:
+    """A short name for each run: the end of its path, as long as needed to be unique."""
     paths = [run.path.resolve().parts for run in runs]
     for length in range(1, max(map(len, paths)) + 1):
         names = ["/".join(parts[-length:]) for parts in paths]

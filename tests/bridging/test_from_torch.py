@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from pellucid.bridging.worksheet import from_torch, parameter_names
 from pellucid.errors import DataError, PellucidError, UsageError
-from pellucid.worked.notation.arrays import component
+from pellucid.worked.notation.arrays import component_name
 
 ACTIVATIONS: list[Callable[[], nn.Module]] = [
     nn.ReLU,
@@ -98,7 +98,7 @@ def compared(module: nn.Module, x: Tensor, target: Tensor, loss: str, tolerance:
     found = [float(solution.value(name)) for name in asked]
     np.testing.assert_allclose(found, output.detach().reshape(-1), rtol=tolerance, atol=tolerance)
     assert float(solution.value("L")) == pytest.approx(wanted.item(), rel=tolerance, abs=tolerance)
-    slopes = solution.graph.back("L")
+    slopes = solution.graph.backward("L")
     called = parameter_names(module)
     tensors = {called[name]: each.grad for name, each in module.named_parameters()}
     assert given.grad is not None
@@ -106,7 +106,7 @@ def compared(module: nn.Module, x: Tensor, target: Tensor, loss: str, tolerance:
     for name, grad in tensors.items():
         assert grad is not None
         for where in np.ndindex(*grad.shape):
-            mine = float(slopes.get(component(name, [n + 1 for n in where]), 0))
+            mine = float(slopes.get(component_name(name, [n + 1 for n in where]), 0))
             assert mine == pytest.approx(grad[where].item(), rel=tolerance, abs=tolerance), (name, where)
 
 
@@ -182,19 +182,19 @@ class Branching(nn.Module):
 @pytest.mark.parametrize(
     ("module", "shape", "loss", "said"),
     [
-        (nn.Linear(300, 300), (1, 300), "mse", "has 90,300 parameters, and a worksheet, worked by hand, at most 1,000"),
+        (nn.Linear(300, 300), (1, 300), "mse", "has 90,300 parameters, more than the 1,000 of a worksheet"),
         (nn.Conv2d(1, 4, 3), (1, 1, 40, 40), "mse", "it has 7,416 quantities and sums of 51,984 products"),
-        (nn.Linear(2, 2), (4000, 2), "mse", r"inputs.shape=(4000, 2): are 8,000 numbers"),
+        (nn.Linear(2, 2), (4000, 2), "mse", r"inputs.shape=(4000, 2): has 8,000 numbers"),
         (nn.BatchNorm1d(2), (3, 2), "mse", "is in training mode; call module.eval() first"),
         (nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)), (1, 2), "mse", "module.1: is in training mode"),
         (nn.GELU(), (1, 2), "mse", "GELU has no worksheet"),
         (nn.MaxPool1d(2, ceil_mode=True), (1, 1, 3), "mse", "ceil_mode, return_indices and divisor_override"),
         (nn.Conv1d(1, 1, 2, padding_mode="reflect", padding=1), (1, 1, 3), "mse", "pads with reflect"),
         (Branching(), (1, 2), "mse", "forward cannot be traced"),
-        (nn.Linear(3, 2), (1, 2), "mse", "the module does not take it"),
+        (nn.Linear(3, 2), (1, 2), "mse", "the module does not accept it"),
         (nn.Linear(2, 2), (2,), "mse", "must be a batch"),
         (nn.Linear(2, 2), (1, 2), "hinge", "loss='hinge' is not known"),
-        (nn.Linear(2, 2), (1, 2), nn.MSELoss(reduction="none"), "must be the plain mean or sum"),
+        (nn.Linear(2, 2), (1, 2), nn.MSELoss(reduction="none"), "must be a mean or sum without weights"),
         (nn.Linear(2, 2), (1, 2), F.l1_loss, "loss=l1_loss: is not known"),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)),  # a function's own text holds its address
@@ -211,9 +211,9 @@ def test_a_target_that_does_not_fit() -> None:
     module, x = nn.Linear(2, 2), torch.zeros(1, 2)
     with pytest.raises(DataError, match=r"target.shape=\(1, 3\): the output's is \(1, 2\)"):
         from_torch(module, x, torch.zeros(1, 3))
-    with pytest.raises(DataError, match="there are classes 0 to 1"):
+    with pytest.raises(DataError, match="the classes are 0 to 1"):
         from_torch(module, x, torch.tensor([2]), "cross_entropy")
-    with pytest.raises(DataError, match="one whole number a sample"):
+    with pytest.raises(DataError, match="one class number for each sample"):
         from_torch(module, x, torch.zeros(1, 2), nn.CrossEntropyLoss())
     with pytest.raises(DataError, match="not finite"):
         from_torch(module, torch.full((1, 2), torch.nan), torch.zeros(1, 2))

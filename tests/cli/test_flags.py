@@ -88,7 +88,7 @@ def test_a_recorded_command_gives_its_options_back(values: tuple[Any, ...]) -> N
         ("--rate fast", "rate='fast': must be a number."),
         ("--widths 3 x", "widths='x': must be a whole number."),
         ("--kind fanzy", "kind='fanzy': must be one of plain, fancy; did you mean 'fancy'?"),
-        ("--flip yes", "'yes': is one word too many, demo takes no such word; quote a name with spaces."),
+        ("--flip yes", "'yes': is one word too many: demo takes no such word; quote a name with spaces."),
         ("--flip=yes", "flip='yes': takes no value; write --flip or --no-flip."),
         ("--flip True", "flip='True': takes no value; write --flip or --no-flip."),
     ],

@@ -22,6 +22,7 @@ from pellucid.comparison.table import Comparison
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.run import Run
+from pellucid.tasks._metrics import mean
 from pellucid.training.training import train
 
 QUICK: dict[str, Any] = {"hidden": (8,), "limit": 256, "device": "cpu", "progress": False}
@@ -51,7 +52,7 @@ def test_every_row_holds_the_numbers_of_its_run(runs: list[Run], found: Comparis
     for row, run in zip(found.rows, runs, strict=True):
         assert run.metrics is not None
         assert {name: vars(measure) for name, measure in row.measures.items()} == run.metrics["model"]
-    assert [dict(row.asked) for row in found.rows] == [{"epochs": n} for n in (1, 12, 12)]
+    assert [dict(row.options) for row in found.rows] == [{"epochs": n} for n in (1, 12, 12)]
 
 
 def test_the_file_holds_the_same_numbers(runs: list[Run], found: Comparison) -> None:
@@ -97,7 +98,7 @@ def test_only_a_real_difference_is_called_real(runs: list[Run], found: Compariso
     short, best, same = found.rows
     assert [row.verdict for row in found.rows] == ["real", "best", "may be chance"]
     assert same.difference == Difference(0, 0, 0, True)
-    right = {row.name: row.run.task.per_image(row.run.records()) for row in found.rows}
+    right = {row.name: np.asarray(row.run.main.each(row.run.records()), float) for row in found.rows}
     assert short.difference is not None
     assert short.difference.paired
     assert short.difference.value == pytest.approx(float((right[short.name] - right[best.name]).mean()))
@@ -105,8 +106,8 @@ def test_only_a_real_difference_is_called_real(runs: list[Run], found: Compariso
 
 
 def test_a_run_against_itself_differs_by_nothing() -> None:
-    column = np.random.default_rng(0).random(300)
-    [gap] = paired([column], column)
+    table = {"x": np.random.default_rng(0).random(300)}
+    [gap] = paired(mean("x", "x"), [table], table)
     assert (gap.value, gap.low, gap.high, gap.real) == (0, 0, 0, False)
 
 
@@ -114,7 +115,7 @@ def test_the_paired_interval_is_that_of_the_mean() -> None:
     """For many images the bootstrap of a mean is the normal interval: mean ± 1.96 s / √n."""
     rng = np.random.default_rng(0)
     column, reference = rng.normal(0.1, 1, 4000), rng.normal(0, 1, 4000)
-    [gap] = paired([column], reference)
+    [gap] = paired(mean("x", "x"), [{"x": column}], {"x": reference})
     gaps = column - reference
     reach = 1.96 * gaps.std(ddof=1) / math.sqrt(len(gaps))
     assert gap.value == pytest.approx(gaps.mean())
@@ -124,7 +125,9 @@ def test_the_paired_interval_is_that_of_the_mean() -> None:
 def test_chance_is_called_real_about_as_often_as_promised() -> None:
     """Two equal runs of independent answers: 5 % of the intervals may leave zero out."""
     rng = np.random.default_rng(1)
-    false = sum(paired([rng.random(60)], rng.random(60), seed=k)[0].real for k in range(150))
+    false = sum(
+        paired(mean("x", "x"), [{"x": rng.random(60)}], {"x": rng.random(60)}, seed=k)[0].real for k in range(150)
+    )
     assert 1 <= false <= 17
 
 
@@ -132,7 +135,7 @@ def test_pairing_finds_what_two_intervals_do_not() -> None:
     reference = np.tile([1.0, 0.0], 500)
     better = reference.copy()
     better[1:40:2] = 1.0  # twenty images more are right, and none less
-    [gap] = paired([better], reference)
+    [gap] = paired(mean("x", "x"), [{"x": better}], {"x": reference})
     interval = [{"value": x.mean(), "low": x.mean() - 0.031, "high": x.mean() + 0.031} for x in (better, reference)]
     assert gap.real
     assert not unpaired(*interval).real
@@ -172,7 +175,7 @@ def test_what_cannot_be_compared_is_said(runs: list[Run], found: Comparison, tmp
         compare([runs[0], runs[0].path])
     with pytest.raises(UsageError, match="needs two runs or more"):
         compare([runs[0], found.files[0].parent])  # what an earlier comparison wrote is no run
-    with pytest.raises(RunError, match=r"no run\.json is there"):
+    with pytest.raises(RunError, match=r"has no run\.json"):
         compare([runs[0], tmp_path])
 
 
@@ -186,7 +189,7 @@ def test_a_sweep_trains_every_combination_and_resumes(tmp_path: Path) -> None:
     assert [row.name for row in found.rows] == names
     for row, (lr, size) in zip(found.rows, [(0.1, 64), (0.1, 128), (0.01, 64), (0.01, 128)], strict=True):
         assert (row.run.info["recipe"]["lr"], row.run.info["recipe"]["batch_size"]) == (lr, size)
-        assert dict(row.asked) == {"lr": lr, "batch_size": size}
+        assert dict(row.options) == {"lr": lr, "batch_size": size}
         assert row.run.info["model"]["options"] == {"hidden": [4]}
     assert sum(row.best for row in found.rows) == 1
     assert {file.parent for file in found.files} == {tmp_path / "comparison"}

@@ -42,13 +42,13 @@ def bomb(file: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated": (cut, "cannot be read, since it is cut off; replace or remove it."),
-    "zero-byte": (lambda file: file.write_bytes(b""), "cannot be read, since it is empty; replace or remove it."),
+    "truncated": (cut, "cannot be read, because it is truncated; replace or remove it."),
+    "zero-byte": (lambda file: file.write_bytes(b""), "cannot be read, because it is empty; replace or remove it."),
     "mislabelled": (
         lambda file: file.write_text("words"),
-        "cannot be read, since it is no image, whatever its name says;",
+        "cannot be read, because it is not an image, whatever its name says;",
     ),
-    "bomb": (bomb, "cannot be read, since it unpacks to 225,000,000 px, more than the 100,000,000 that are allowed;"),
+    "bomb": (bomb, "cannot be read, because it decodes to 225,000,000 px, more than the 100,000,000 allowed;"),
 }
 
 
@@ -104,14 +104,14 @@ def wrong_mask(top: Path) -> Path:
 
 
 BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no images": (empty, "data='photos': holds no image; give a folder with .bmp,"),
+    "no images": (empty, "data='photos': contains no images; give a folder with .bmp,"),
     "a folder with one class": (
         lambda top: photos(top, classes=1),
-        "data='photos': has no labels, which classify needs (All images are of a single class, 'kind 0': they are read without",
+        "data='photos': has no labels, which classify needs (All images belong to a single class, 'kind 0': they are read without",
     ),
     "a class in test that is not in train": (
         strange_class,
-        "data='photos': class 'kind 2' of test is not in train; add it there, or take it away.",
+        "data='photos': class 'kind 2' of test is missing from train; add images of it there, or remove it.",
     ),
     "a mask of the wrong size": (
         wrong_mask,
@@ -119,7 +119,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "NaN pixels": (
         nan_pixels,
-        "images=1 of 40: hold NaN or infinite pixels in data='photos.npz', the first at position 3; replace them, or take",
+        "images=1 of 40: contain NaN or infinite pixels in data='photos.npz', the first at position 3; replace them, or remove",
     ),
 }
 
@@ -155,7 +155,7 @@ def test_mixed_channels_are_read_as_colour(tmp_path: Path, capsys: pytest.Captur
         == 0
     )
     told = " ".join("".join(capsys.readouterr()).split())
-    assert "40 of 41 images are grey, the others coloured: all are read as coloured." in told
+    assert "40 of 41 images are grey, the others in colour: all are read in colour." in told
     assert Run(tmp_path / "run").channels == 3
 
 

@@ -164,10 +164,10 @@ def test_damaged_files_are_named_and_the_next_look_leaves_them_out(photos: Split
     assert "'3.png'" in str(caught.value)
     assert "'5.png'" in str(caught.value)
     assert kept(tmp_path) == []
-    assert list(Files(photos.images.sources).found.problems) == [3, 5]  # type: ignore[attr-defined]
+    assert list(Files(photos.images.sources).scanned.problems) == [3, 5]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", None], ids=["emptied", "overwritten", "cut off"])
+@pytest.mark.parametrize("damage", [b"", b"junk", None], ids=["emptied", "overwritten", "truncated"])
 def test_a_damaged_store_is_made_again(photos: Split, tmp_path: Path, damage: bytes | None) -> None:
     expected = store(photos, (16, 16), 3, fingerprint="d").batch(EVERY).images
     (file,) = (tmp_path / "cache/stores").glob("*.npy")

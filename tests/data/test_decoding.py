@@ -169,16 +169,16 @@ JPEG = saved(Image.fromarray(np.repeat(COLOUR, 20, 0)), "JPEG")
     ("content", "reason"),
     [
         (b"", "it is empty"),
-        (b"no picture at all, only words" * 10, "it is no image, whatever its name says"),
-        (JPEG[: len(JPEG) // 2], "it is cut off"),
-        (saved(Image.fromarray(COLOUR), "PNG")[:-60], "it is cut off"),
-        (huge_png(11_000), f"it unpacks to 121,000,000 px, more than the {LARGEST:,} that are allowed"),
-        (huge_png(20_000), f"it unpacks to 400,000,000 px, more than the {LARGEST:,} that are allowed"),
+        (b"no picture at all, only words" * 10, "it is not an image, whatever its name says"),
+        (JPEG[: len(JPEG) // 2], "it is truncated"),
+        (saved(Image.fromarray(COLOUR), "PNG")[:-60], "it is truncated"),
+        (huge_png(11_000), f"it decodes to 121,000,000 px, more than the {LARGEST:,} allowed"),
+        (huge_png(20_000), f"it decodes to 400,000,000 px, more than the {LARGEST:,} allowed"),
     ],
     ids=["empty", "mislabelled", "cut JPEG", "cut PNG", "bomb", "large bomb"],
 )
 def test_damage_is_one_sentence_and_found_by_a_look(content: bytes, reason: str) -> None:
-    sentence = f"image='photos/bad.jpg': cannot be read, since {reason}; replace or remove it."
+    sentence = f"image='photos/bad.jpg': cannot be read, because {reason}; replace or remove it."
     with pytest.raises(DataError) as caught:
         decode(content, name="photos/bad.jpg")
     assert str(caught.value) == sentence

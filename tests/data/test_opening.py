@@ -122,7 +122,7 @@ def test_grey_and_coloured_images_are_read_as_coloured_and_it_is_said(tmp_path: 
     png(COLOUR[0], tmp_path / "class 0/colour.png")
     found = data.open(tmp_path)
     assert found.channels == 3
-    assert "40 of 41 images are grey, the others coloured: all are read as coloured." in found.problems
+    assert "40 of 41 images are grey, the others in colour: all are read in colour." in found.problems
 
 
 # -- imagefolder with a metadata table
@@ -180,11 +180,11 @@ def test_wrong_tables(tmp_path: Path) -> None:
     rows = metadata_rows(tmp_path)
     table = tmp_path / "metadata.jsonl"
     for change, sentence in (
-        ({"file_name": "gone.png"}, "names 'gone.png', which is not there"),
+        ({"file_name": "gone.png"}, "names 'gone.png', which does not exist"),
         ({"label": None}, "the row of '0.png' has no label; fill it in"),
         ({"points": [[1, 2]]}, "points, "),
-        ({"objects": {"bbox": [[1, 2, 3]], "category": ["cell"]}}, "objects of '0.png' cannot be understood"),
-        ({"split": "tset"}, "has split='tset'; say train, val or test"),
+        ({"objects": {"bbox": [[1, 2, 3]], "category": ["cell"]}}, "objects of '0.png' cannot be parsed"),
+        ({"split": "tset"}, "has split='tset'; write train, val or test"),
     ):
         write_rows([{**rows[0], **change}, *rows[1:]], table)
         assert sentence in refused(tmp_path)
@@ -222,11 +222,11 @@ def test_wrong_idx_files(tmp_path: Path) -> None:
     images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte"
     write_idx(GREY, images)
     write_idx(LABELS[:-1].astype(np.uint8), labels)
-    assert "has 40 images and 39 labels in train; give one label an image." in refused(tmp_path)
+    assert "has 40 images and 39 labels in train; give one label per image." in refused(tmp_path)
     images.write_bytes(images.read_bytes()[:-7])
-    assert "bytes where its header tells" in refused(tmp_path)
+    assert "bytes, but its header says" in refused(tmp_path)
     images.write_bytes(b"")
-    assert "is no idx file" in refused(tmp_path)
+    assert "is not an idx file" in refused(tmp_path)
 
 
 # -- arrays
@@ -250,14 +250,14 @@ def test_npz(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"images": np.where(np.arange(64).reshape(8, 8) == 5, np.nan, GREY / 255.0)}, "images=40 of 40: hold NaN or infinite"),
+        ({"images": np.where(np.arange(64).reshape(8, 8) == 5, np.nan, GREY / 255.0)}, "images=40 of 40: contain NaN or infinite"),
         ({"images": GREY, "labels": LABELS[:5]}, "has 40 images and 5 labels in train"),
         ({"images": GREY, "masks": np.zeros((N, 4, 8), np.uint8)}, "masks=4×8 px: do not fit the images of 8×8 px"),
         ({"images": GREY.astype(np.int32) - 9}, "images from -9"),
-        ({"images": GREY[:, :, :, None, None]}, "are no images"),
-        ({"images": np.zeros((N, 8, 8, 2))}, "are no images"),
-        ({"labels": LABELS}, "has labels and no images among them; name the arrays images and labels."),
-        ({"images": GREY, "labels": LABELS + 0.5}, "that are no whole numbers"),
+        ({"images": GREY[:, :, :, None, None]}, "are not images"),
+        ({"images": np.zeros((N, 8, 8, 2))}, "are not images"),
+        ({"labels": LABELS}, "has labels, but no images; name the arrays images and labels."),
+        ({"images": GREY, "labels": LABELS + 0.5}, "that are not whole numbers"),
         ({"images": np.array([GREY[0], None], dtype=object)}, "cannot be read as .npz"),
     ],
 )  # fmt: skip
@@ -269,7 +269,7 @@ def test_wrong_npz(tmp_path: Path, arrays: dict[str, Any], sentence: str) -> Non
 def test_files_that_are_none(tmp_path: Path) -> None:
     for name in ("a.npz", "a.mat", "a.parquet"):
         (tmp_path / name).write_bytes(b"")
-        assert refused(tmp_path / name).endswith("is empty; fetch or write it again.")
+        assert refused(tmp_path / name).endswith("is empty; download or write it again.")
         (tmp_path / name).write_bytes(b"nonsense" * 100)
         assert "cannot be read as" in refused(tmp_path / name)
     (tmp_path / "a.xyz").write_text("?")
@@ -325,7 +325,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert len(found["test"]) == 20
     assert any("bit for bit" in problem for problem in found.problems)
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "words.parquet")
-    assert "no image column among them" in refused(tmp_path / "words.parquet")
+    assert "but no image column" in refused(tmp_path / "words.parquet")
 
 
 def test_the_hub_without_a_network(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_the_hub_without_a_network(tmp_path: Path) -> None:
 def test_what_is_not_there() -> None:
     with pytest.raises(UnknownNameError, match="data='digit' is not known; did you mean 'digits'"):
         data.open("digit")
-    assert "is not there; check the path" in refused("no/such/folder/anywhere")
+    assert "does not exist; check the path" in refused("no/such/folder/anywhere")
 
 
 # -- real data

@@ -107,13 +107,13 @@ def test_the_fingerprint_tells_whose_boxes_they_are() -> None:
 def test_duplicates_across_given_splits_are_named() -> None:
     found = finish("x", {"train": split([1, 2, 3]), "val": split([4]), "test": split([3, 5, 2])})
     assert found.problems == (
-        "2 images of test stand in train too, bit for bit (3.png, 2.png): what is measured on test is too good.",
+        "2 images of test are duplicated in train, bit for bit (3.png, 2.png): measures on test are too optimistic.",
     )
 
 
 def test_one_image_in_two_classes_is_named() -> None:
     parts = {"train": split([1, 2, 1], [0, 0, 1]), "val": split([4], [0]), "test": split([5], [1])}
-    assert "1 image stands in two classes, bit for bit; the first: 1.png (cat) and 1.png (dog)." in (
+    assert "1 image occurs in two classes, bit for bit; the first: 1.png (cat) and 1.png (dog)." in (
         finish("x", parts, ("cat", "dog")).problems
     )
 
@@ -121,28 +121,30 @@ def test_one_image_in_two_classes_is_named() -> None:
 def test_thin_splits_are_named() -> None:
     parts = {"train": split([1, 2, 3], [0, 1, 0]), "val": split([4], [0]), "test": split([5, 6], [1, 1])}
     assert finish("x", parts, ("a", "b", "c")).problems == (
-        "The train split has no image of c.",
-        "The val split holds a single class, 'a'.",
-        "The test split holds a single class, 'b'.",
+        "The train split has no images of c.",
+        "The val split has a single class, 'a'.",
+        "The test split has a single class, 'b'.",
     )
 
 
 def test_an_empty_split_that_is_there_is_cut_and_named() -> None:
     found = finish("x", {"train": split(list(range(100))), "test": split([])})
     assert len(found["test"]) > 0
-    assert found.problems == ("The test split that is there holds no image: 20% of train is cut for it.",)
+    assert found.problems == ("The test split is empty: 20% of train is used for it.",)
     assert finish("x", {"train": split([1])}).problems[-1].endswith("split is empty.")
 
 
 def test_a_class_that_is_not_in_train_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         finish("x", {"train": split([1, 2], [0, 1]), "test": split([3], [2])}, ("a", "b", "c"))
-    assert str(caught.value) == "data='x': class 'c' of test is not in train; add it there, or take it away."
+    assert (
+        str(caught.value) == "data='x': class 'c' of test is missing from train; add images of it there, or remove it."
+    )
 
 
 def test_a_single_class_is_no_label() -> None:
     found = finish("x", {"train": split([1, 2, 3], [0, 0, 0])}, ("cats",))
-    assert found.problems[0] == "All images are of a single class, 'cats': they are read without labels."
+    assert found.problems[0] == "All images belong to a single class, 'cats': they are read without labels."
     assert found.classes == () and found.counts == {}
     assert all("label" not in own.targets for own in found.splits.values())
 

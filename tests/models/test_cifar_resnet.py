@@ -59,7 +59,7 @@ def test_half_the_resolution_and_more_channels_in_each_stage() -> None:
         ({"depth": 21}, "depth=21: must be 6n"),
         ({"depth": 2}, "depth=2: must be 6n"),
         ({"widths": (16, 32)}, "widths=.16, 32.: must be three"),
-        ({"widths": (16, 8, 32)}, "that do not fall"),
+        ({"widths": (16, 8, 32)}, "in ascending order"),
         ({"activation": "swish"}, "activation='swish'"),
         ({"initialisation": "normal"}, "initialisation='normal'"),
     ],

@@ -124,7 +124,7 @@ def test_lenet_is_the_textbook_network() -> None:
         sum(p.numel() for p in model.parameters())
         == (9 * 2 + 1) * 4 + (9 * 4 + 1) * 6 + (6 * 6 * 4 + 1) * 7 + 8 * 8 + 9 * 5
     )
-    with pytest.raises(UsageError, match=r"^size=9×12: is below 10×10 px, the least that model='lenet' can take"):
+    with pytest.raises(UsageError, match=r"^size=9×12: is below 10×10 px, the smallest that model='lenet' takes"):
         Lenet(1, 5, (9, 12))
 
 

@@ -296,6 +296,7 @@ def test_the_layer_table_adds_up_and_leaves_the_model_as_it_was(name: str) -> No
     rows = layer_table(model, (32, 32))
     answering = model.generator if hasattr(model, "critic") else model
     assert sum(row["parameters"] for row in rows) == parameter_count(answering)
+    assert all(row["operations"] >= 0 for row in rows)
     assert modes == [module.training for module in model.modules()]
     assert all(torch.equal(tensor, before[title]) for title, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -308,6 +309,13 @@ def test_the_layer_table_counts_multiply_adds_as_the_closed_form_does() -> None:
     counted = {row["layer"]: row["operations"] for row in rows}
     assert sum(n for layer, n in counted.items() if layer.startswith("features")) == convolutions
     assert counted["head"] == 9 * 128 * 10
+
+
+def test_operations_belong_to_the_layer_that_computes_them_whoever_calls_it() -> None:
+    # the codec's prior, a submodule, calls the encoder and the decoder beside it
+    rows = {row["layer"]: row["operations"] for row in layer_table(made("factorized", 1), (32, 32))}
+    assert rows["prior"] == 0
+    assert rows["encoder.0"] == 64 * 8 * 8 * (32 // 4) ** 2
 
 
 def test_the_layer_table_removes_its_hooks_after_an_exception() -> None:
@@ -336,7 +344,7 @@ def test_pretrained_weights_that_cannot_be_had_are_one_sentence(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     monkeypatch.setattr("socket.create_connection", refuse)
-    with pytest.raises(UsageError, match="cannot be fetched") as raised:
+    with pytest.raises(UsageError, match="cannot be downloaded") as raised:
         made(model, pretrained=True, **given)
     assert "\n" not in str(raised.value) and "connect once" in str(raised.value)
     description = {"name": model, "channels": 1, "outputs": 5, "size": [64, 64]}

@@ -92,8 +92,8 @@ def test_it_needs_nothing_from_outside(run: Run, page: Page) -> None:
 
 def test_every_section_is_there(page: Page) -> None:
     assert page.headings == [
-        "What was asked", "Data", "Learning curves", "Measures on test", "Confusion", "Occlusion", "The worst answers",
-        "The best answers", "Per class", "Reliability", "Layers", "To do it again",
+        "Settings", "Data", "Learning curves", "Measures on the test split", "Confusion", "Occlusion", "The worst answers",
+        "The best answers", "Per class", "Reliability", "Layers", "Reproduce this run",
     ]  # fmt: skip
 
 
@@ -114,12 +114,26 @@ def test_the_numbers_are_those_of_the_metrics(run: Run, page: Page) -> None:
     assert f"{run.info['parameters']:,}" in page.text
 
 
-def test_only_what_was_changed_stands_outside_the_fold(run: Run, page: Page) -> None:
-    before, folded = page.text.split("Options at their defaults")
-    asked = before.split("What was asked")[1]
+def test_the_comparison_with_the_best_baseline_comes_first(run: Run, page: Page) -> None:
+    metrics = run.metrics
+    assert metrics is not None
+    title, heading, first, *_ = (line for line in page.text.splitlines() if line.strip())
+    assert title == heading == "classify digits with mlp"
+    accuracy = {name: measures["accuracy"]["value"] for name, measures in metrics["baselines"].items()}
+    best = max(accuracy, key=lambda name: accuracy[name])
+    assert first.startswith("Behind the best simpler answer: accuracy ")
+    assert f"for {best}, a difference of −" in first
+    assert first.endswith(f"or use {best}.")
+    # what the curves say is about the training, and comes later
+    assert page.text.index(first) < page.text.index("Training: ")
+
+
+def test_only_changed_options_are_outside_the_fold(run: Run, page: Page) -> None:
+    before, folded = page.text.split("Options with their default values")
+    asked = before.split("Settings")[1]
     for name in ("epochs", "lr", "limit", "hidden"):
         assert name in asked
-    folded = folded.split("fingerprint")[0]
+    folded = folded.split("Fingerprint")[0]
     for name in ("momentum", "label smoothing", "schedule"):
         assert name not in asked
         assert name in folded
@@ -155,9 +169,9 @@ def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run:
     cells = set(re.findall(r'<a href="#(cell-\d+-\d+)"><rect', text))
     wrong = np.argwhere(matrix - np.diag(np.diag(matrix))).tolist()
     assert {f"cell-{i}-{j}" for i, j in wrong} <= cells
-    told = re.search(r"of a cell up to (\d)", page.text)
-    assert told
-    most, seen = int(told[1]), set()
+    shown = re.search(r"up to (\d) mistakes", page.text)
+    assert shown
+    most, seen = int(shown[1]), set()
     for true, predicted in wrong:
         own = re.findall(r'<a href="#image-(\d+)" title="([^"]+)"', section(text, f"cell-{true}-{predicted}"))
         assert len(own) == min(most, matrix[true, predicted])
@@ -177,29 +191,29 @@ def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run:
         assert [split for split, _, _ in shown] == [of[i] for i in order]
         assert [float(distance) for *_, distance in shown] == pytest.approx(far[order].tolist(), rel=0.01)
     assert len(re.findall(r'alt="occlusion of', text)) == len(re.findall(r'alt="attribution of', text)) == 3
-    assert "maps of 3 of them" in page.text
+    assert "3 of them have maps" in page.text
 
 
-def test_the_numbers_of_maps_is_the_callers(run: Run, tmp_path: Path) -> None:
+def test_the_caller_chooses_the_number_of_maps(run: Run, tmp_path: Path) -> None:
     text = report(run, tmp_path / "page.html", maps=0).read_text(encoding="utf-8")
-    assert "occlusion of" not in text and "maps of" not in text
-    assert "nearest among" in text
+    assert "occlusion of" not in text and "have maps" not in text
+    assert "nearest neighbours are searched among" in text
     with pytest.raises(UsageError, match="maps=-1"):
         report(run, maps=-1)
 
 
-def test_what_lenses_have_drawn_stands_on_the_page_with_its_words(run: Run, tmp_path: Path) -> None:
+def test_pictures_that_lenses_saved_are_on_the_page_with_their_captions(run: Run, tmp_path: Path) -> None:
     own = copy(run, tmp_path / "run")
-    said = [look(own, lens, **options).words for lens, options in (("curves", {}), ("embedding", {"limit": 60}))]
+    captions = [look(own, lens, **options).words for lens, options in (("curves", {}), ("embedding", {"limit": 60}))]
     page = Page(report(own, maps=0).read_text(encoding="utf-8"))
     assert not outside(page)
     assert "Lenses" in page.headings
-    assert all(words in page.text for words in said)
+    assert all(words in page.text for words in captions)
     assert "figures/embedding.html" in page.text
 
 
-def test_it_tells_how_to_do_it_again(run: Run, page: Page) -> None:
-    again = page.text.split("To do it again")[1]
+def test_it_shows_how_to_reproduce_the_run(run: Run, page: Page) -> None:
+    again = page.text.split("Reproduce this run")[1]
     assert run.info["command"] in again
     assert run.info["environment"]["torch"] in again
 
@@ -233,7 +247,7 @@ def copy(run: Run, to: Path, *without: str, **changes: Any) -> Run:
 
 def test_without_an_evaluation_it_says_what_to_do(run: Run, tmp_path: Path) -> None:
     page = Page(report(copy(run, tmp_path / "run", "metrics.json", "records.npz"), maps=1).read_text())
-    assert "pellucid evaluate" in page.text
+    assert "Nothing has been measured on held-out images yet: run pellucid evaluate" in page.text.split("Settings")[0]
     assert "Learning curves" in page.headings
     assert "Confusion" not in page.headings
     assert "Occlusion" in page.headings
@@ -243,9 +257,9 @@ def test_without_its_data_the_rest_is_shown(run: Run, tmp_path: Path) -> None:
     moved = copy(run, tmp_path / "run", data={"what": str(tmp_path / "gone")})
     page = Page(report(moved, maps=0).read_text())
     assert str(tmp_path / "gone") in page.text
-    assert {"Learning curves", "Measures on test", "Confusion", "Layers"} <= set(page.headings)
+    assert {"Learning curves", "Measures on the test split", "Confusion", "Layers"} <= set(page.headings)
     assert "The worst answers" not in page.headings
-    assert "Images, their neighbours and their maps are missing" in page.text
+    assert "Not on this page – images with their neighbours and maps: the data" in page.text
     assert not targets(page)[1]
 
 
@@ -269,11 +283,11 @@ def test_pictures_have_a_page(tmp_path: Path) -> None:
     evaluate(made)
     page = Page(report(made).read_text(encoding="utf-8"))
     assert not outside(page)
-    assert "The same for all of them: PSNR before" in page.text
+    assert "The same for all: PSNR before" in page.text
     assert {"The worst answers", "The best answers"} <= set(page.headings)
-    # without classes there are images, their neighbours and their maps, and a sentence about the matrix
-    assert {"Images, their neighbours and their maps", "Occlusion"} <= set(page.headings)
-    assert "confusion: needs the true and the predicted class" in page.text
+    # without classes there are images with neighbours and maps, and a sentence about the matrix
+    assert {"Images with their neighbours and maps", "Occlusion"} <= set(page.headings)
+    assert "Not on this page – confusion: needs the true and the predicted class" in page.text
     places, links = targets(page)
     assert {link[1:] for link in links} <= places
     assert sum(place.startswith("image-") for place in places) == 12

@@ -22,7 +22,7 @@ from pellucid.models import _building
 from pellucid.models._kept import Kept
 from pellucid.run import Run
 from pellucid.tasks.cluster import Cluster, training
-from pellucid.tasks.cluster.options import ClusterAsking
+from pellucid.tasks.cluster.options import ClusterOptions
 from pellucid.tasks.cluster.training import Views
 from pellucid.training.training import train
 
@@ -98,28 +98,24 @@ def test_the_last_weights_are_kept_whatever_the_validation_says(run: Run) -> Non
     assert all(best[name].equal(last[name]) for name in last)
 
 
-def test_a_resumed_training_ends_where_the_whole_one_does(run: Run, tmp_path: Path) -> None:
-    from pellucid.training import training
+def test_a_resumed_training_ends_where_the_whole_one_does(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.training.folder import Folder
+    from pellucid.training.state import State
 
-    def stopped_after(steps: int) -> Any:
-        original = training.Session.save
-        count = [0]
+    original, saved = Folder.save, []
 
-        def save(self: Any, numbers: Any) -> None:
-            original(self, numbers)
-            count[0] += 1
-            if count[0] == steps:
-                raise KeyboardInterrupt
+    def save(self: Folder, state: State) -> None:
+        original(self, state)
+        saved.append(state.step)
+        if len(saved) == 6:  # two epochs into the clustering
+            raise KeyboardInterrupt
 
-        return original, save
-
-    original, save = stopped_after(6)  # two epochs into the clustering
-    training.Session.save = save  # type: ignore[method-assign]
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
-    finally:
-        training.Session.save = original  # type: ignore[method-assign]
+    monkeypatch.setattr(Folder, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
+    monkeypatch.undo()
     again = train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
     whole, parts = run.model("last").state_dict(), again.model("last").state_dict()
     assert whole.keys() == parts.keys()
@@ -163,7 +159,7 @@ def test_centres_of_the_joint_method_follow_in_training_only(run: Run) -> None:
     before = model.kept["centres"].clone()
     task: Any = replace(run.task, method="joint")
     images = torch.rand(8, 1, 12, 12)
-    views = Views(images, images[:, :0], torch.arange(8))
+    views = Views(images, images[:, :0], torch.arange(8), torch.full((8,), -1))
     task.loss(model, images, views)
     assert model.kept["centres"].equal(before)
     model.train()
@@ -232,14 +228,15 @@ def test_training_sees_two_views_and_evaluation_the_image() -> None:
     pixels, kinds = shapes(6)
     batch = Batch(torch.from_numpy(pixels), {"label": Label(torch.from_numpy(kinds))}, torch.arange(6))
     input, target = task.prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)
-    assert isinstance(target, Views)
     assert not input.equal(target.other)
     torch.testing.assert_close(target.clean, batch.images.float() / 255)
-    input, label = task.prepare(batch, Draws.images(0, batch.index), training=False)
+    assert target.label.tolist() == [-1] * 6, "training sees no labels"
+    input, truth = task.prepare(batch, Draws.images(0, batch.index), training=False)
     torch.testing.assert_close(input, target.clean)
-    assert isinstance(label, Label)
+    assert truth.other is None
+    assert truth.label.tolist() == kinds.tolist()
     plain = Cluster(clusters=3, method="kmeans").prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)[1]
-    assert isinstance(plain, Views)
+    assert plain.other is not None
     assert plain.other.shape[1] == 0
 
 
@@ -272,7 +269,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) 
 )
 def test_questions_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        ClusterAsking(**options)
+        ClusterOptions(**options)
     assert said in str(caught.value)
 
 

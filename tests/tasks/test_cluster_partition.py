@@ -11,9 +11,10 @@ import torch
 from sklearn import metrics
 from sklearn.mixture import GaussianMixture
 
-from pellucid.tasks.cluster import methods
-from pellucid.tasks.cluster import metrics as partition
-from pellucid.tasks.cluster.summary import details, per_image, summary
+from pellucid.tasks import summarise
+from pellucid.tasks.cluster import methods, partition
+from pellucid.tasks.cluster.metrics import details, matched
+from pellucid.tasks.cluster.metrics import metrics as declared
 
 RNG = np.random.default_rng(0)
 
@@ -100,15 +101,24 @@ def test_records_are_summed_up_with_intervals_and_each_images_share() -> None:
         "silhouette": RNG.random(300).astype(np.float32),
         "unlike": np.zeros(300, bool),
     }
-    found = summary(records, 3)
+    found = summarise(declared(3), records)
     assert found["accuracy"].low < found["accuracy"].value < found["accuracy"].high
-    assert per_image(records).mean() == pytest.approx(found["accuracy"].value)
+    assert (matched(records) == labels).mean() == pytest.approx(found["accuracy"].value)
     assert found["unlike"].value == 0
     rows = details(records, ("a", "b", "c"))["clusters"]
     assert [row["stands for"] for row in rows] == ["c", "a", "b"]
     without = {**records, "label": np.full(300, -1)}
-    assert "accuracy" not in summary(without, 0)
-    assert per_image(without).mean() == pytest.approx(summary(without, 0)["silhouette"].value)
+    alone = summarise(declared(0), without)
+    assert [*alone] == ["silhouette", "unlike"]
+    assert alone["silhouette"].value == pytest.approx(records["silhouette"].mean())
+
+
+def test_images_without_a_label_count_neither_as_right_nor_as_wrong() -> None:
+    labels = RNG.integers(0, 3, 200)
+    records = {"cluster": labels, "label": labels.copy(), "silhouette": np.ones(200)}
+    records["label"][:50] = -1
+    found = summarise(declared(3), records)
+    assert [found[name].value for name in ("accuracy", "nmi", "ari", "purity")] == pytest.approx([1, 1, 1, 1])
 
 
 def test_the_nearest_centre_and_the_simplified_silhouette() -> None:

@@ -15,17 +15,20 @@ from PIL import Image
 from refusals import refused
 
 from pellucid import data
+from pellucid._options import build
 from pellucid.cli.cli import main
 from pellucid.data.dataset import Batch, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Picture
+from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.models.dense_codec import DenseCodec
 from pellucid.models.factorized import Factorized
 from pellucid.run import Run
 from pellucid.tasks.compress import Compress
+from pellucid.tasks.compress.answers import answers
 from pellucid.tasks.compress.coding import decoded, encoded, nearest
 from pellucid.tasks.compress.container import Container, fingerprint
 from pellucid.training.training import train
@@ -194,8 +197,24 @@ def test_files_of_every_kind_through_predict(runs: dict[int, Run], tmp_path: Pat
                 assert truth.mode == back.mode
                 assert truth.size == back.size
                 error = (np.asarray(truth, float) - np.asarray(back, float)) ** 2
-                assert -10 * np.log10(error.mean() / 255**2) == pytest.approx(row["psnr"], abs=0.02)
+                # the row rounds to two places
+                assert -10 * np.log10(error.mean() / 255**2) == pytest.approx(row["psnr"], abs=0.0051)
             assert row["bpp"] == pytest.approx(8 * row["bytes"] / truth.size[0] / truth.size[1], abs=1e-4)
+
+
+def test_the_psnr_of_a_grey_picture_is_that_of_the_plane_that_is_written() -> None:
+    """A colour model that reddens: the file of a grey picture keeps one plane of three, and its row measures that one."""
+    model, picture = made(3), smooth(1, 1, 40, 56)[0]  # (1, H, W)
+    with torch.no_grad():
+        model.decoder[-1].bias[0] += 0.3  # type: ignore[operator, index, union-attr]
+    (row,) = answers(model, [picture[0]], quality=2)
+    back = decoded(model, row["content"], "a.plc")
+    assert back.shape == picture.shape
+    error = ((back.astype(float) - picture) ** 2).mean() / 255**2
+    assert row["psnr"] == pytest.approx(-10 * np.log10(error), abs=0.0051)  # two places
+    coded = encoded(model, torch.from_numpy(picture).float().expand(3, -1, -1)[None] / 255, 2, grey=True)
+    planes = ((coded.pixels[0] * 255 - torch.from_numpy(picture)) ** 2).mean((1, 2)) / 255**2
+    assert abs(-10 * np.log10(float(planes.mean())) - row["psnr"]) > 0.5, "with equal planes this shows nothing"
 
 
 def test_folders_floats_and_mixed_lists(runs: dict[int, Run], tmp_path: Path) -> None:
@@ -264,13 +283,13 @@ def test_options_that_cannot_be() -> None:
     with pytest.raises(UsageError, match=r"^weight=0: must be above 0"):
         Compress(weight=0)
     with pytest.raises(UsageError, match=r"^rotate=500: must lie in"):
-        Compress(rotate=500)
+        build(Compress, {"rotate": 500})
 
 
 def test_what_is_learned_is_the_moved_picture_itself() -> None:
     images = torch.from_numpy(smooth(6, 3, 20, 20))
     batch = Batch(images, {}, torch.arange(6))
-    task = Compress(flip=True, turn=True, rotate=10, scale=0.2, shift=2, exposure=0.5)
+    task = Compress(augment=Augment(flip=True, turn=True, rotate=10, scale=0.2, crop=2, exposure=0.5))
     moved, target = task.prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True)
     assert isinstance(target, Picture)
     assert target.pixels is moved
@@ -358,5 +377,6 @@ def test_the_dense_code_is_ahead_of_as_many_principal_components(tmp_path: Path)
         activation="leaky_relu", rotate=8.0, scale=0.1, shift=2, epochs=30, progress=False,
     )  # fmt: skip
     found = evaluate(run)
-    pca = found["baselines"]["PCA of whole images, 32 components"]["psnr"]["value"]
-    assert found["model"]["psnr"]["value"] > pca + 1
+    # on some of the test images; the model on the same
+    pca = next(row for name, row in found["baselines"].items() if name.startswith("PCA of whole images, 32 components"))
+    assert found["on_same_images"]["model"]["psnr"]["value"] > pca["psnr"]["value"] + 1

@@ -16,8 +16,9 @@ from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
+from pellucid.data.transforms import Augment
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.tasks import _fidelity
+from pellucid.tasks import _fidelity, summarise
 from pellucid.tasks._tiling import tiled
 from pellucid.tasks.denoise import Denoise, baselines
 
@@ -142,7 +143,7 @@ def test_noise_in_evaluation_depends_on_the_position_alone() -> None:
 def test_flips_are_for_training_and_move_truth_and_noisy_together() -> None:
     images = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
     images[..., 0] = 255
-    task = Denoise(level=0.0, flip=True)
+    task = Denoise(level=0.0, augment=Augment(flip=True))
     batch = Batch(images, {}, torch.arange(64))
     noisy, target = task.prepare(batch, Draws.step(0, 0, slice(0, 64), 64), training=True)
     assert isinstance(target, Picture)
@@ -179,8 +180,8 @@ def test_records_and_summary_tell_before_from_after() -> None:
         ("psnr", "ssim", "mae", "psnr_before", "ssim_before"), 6
     )
     assert table["mae"] == pytest.approx((better - clean).abs().mean((1, 2, 3)).numpy())
-    found = task.summary(table, ())
-    assert task.main in found
+    found = summarise(task.metrics(()), table)
+    assert task.metrics(())[0].key in found
     assert found["psnr"].value == pytest.approx(table["psnr"].mean(), abs=1e-5)
     assert found["psnr"].value > found["psnr_before"].value + 10
     assert found["psnr"].low < found["psnr"].value < found["psnr"].high
@@ -251,7 +252,7 @@ def test_baselines_of_patches_stand_in_their_known_order() -> None:
     data = open_data("patches")
     train, test = data.splits["train"], data.splits["test"].select(np.arange(0, 118, 4))
     found = task.baselines(train, test, None)
-    mean = {name: task.summary(table, ())["psnr"].value for name, table in found.items()}
+    mean = {name: summarise(task.metrics(()), table)["psnr"].value for name, table in found.items()}
     assert next(iter(mean)) == "do nothing"
     assert mean["do nothing"] == pytest.approx(-20 * np.log10(25 / 255), abs=1)  # clipping takes some of the noise away
     assert mean["do nothing"] < mean["median"] < mean["Gaussian blur"] < mean["non-local means"]
@@ -335,7 +336,7 @@ def test_baselines_bear_every_noise(noise: str, level: float) -> None:
         found = task.baselines(Split(Pixels(pictures[:12])), Split(Pixels(pictures[12:])), None)
     for name, table in found.items():
         assert np.isfinite(table["psnr"]).all(), name
-        assert np.isfinite(task.summary(table, ())["ssim"].value), name
+        assert np.isfinite(summarise(task.metrics(()), table)["ssim"].value), name
     if noise == "salt_and_pepper":  # what the median is for
         assert found["median"]["psnr"].mean() > found["do nothing"]["psnr"].mean() + 5
 

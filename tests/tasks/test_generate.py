@@ -24,6 +24,7 @@ from pellucid.inference import evaluate, predict
 from pellucid.reporting.reporting import report
 from pellucid.run import Run
 from pellucid.tasks.generate import Generate, judge, model_measures
+from pellucid.tasks.generate.adversarial import Adversarial
 from pellucid.training.training import train
 
 QUICK = {"limit": 128, "batch_size": 32, "device": "cpu", "progress": False}
@@ -200,7 +201,7 @@ def test_survey_measures_the_whole_model_and_draws_it(vae: Run, gan: Run) -> Non
     assert of_gan["model"]["energy"]["value"] > of_gan["baselines"]["training images"]["energy"]["value"]
     assert of_gan["details"]["samples"][0]["verdict"] in ("mode collapse", "discriminator wins", "not learnt")
     page = report(gan).read_text(encoding="utf-8")
-    assert "At work, epoch by epoch" in page
+    assert "Progress by epoch" in page
     assert "Samples and their nearest training images" in page
     assert "Players: discriminator/loss" in page
 
@@ -258,16 +259,16 @@ def test_a_resumed_game_is_the_whole_one(tmp_path: Path) -> None:
     class Interrupted(Exception):
         pass
 
-    original, count = Generate.steps, []
+    original, count = Adversarial.steps, []
 
-    def broken(self: Generate, *given: object) -> object:
+    def broken(self: Adversarial, *given: object) -> object:
         count.append(1)
         if len(count) > stops:
             raise Interrupted
         return original(self, *given)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Generate, "steps", broken)
+        patch.setattr(Adversarial, "steps", broken)
         with pytest.raises(Interrupted):
             train("generate", "digits", "conv_gan", tmp_path / "cut", **options)
     cut = train("generate", "digits", "conv_gan", tmp_path / "cut", **options)
@@ -297,17 +298,17 @@ def test_mnist_is_read_and_a_short_training_beats_every_exact_baseline(
     assert -found["model"]["nll"]["value"] > best
 
 
-def test_arrays_are_what_the_model_is_given() -> None:
+def test_arrays_are_what_the_model_is_given(tmp_path: Path) -> None:
     data = open_data("digits")
-    task = Generate()
+    task = Generate().for_model("vae")
     known, seen = model_measures.arrays(
         task, data["train"].select(range(50)), data["test"].select(range(20)), (8, 8), 3
     )
     assert (known.shape, seen.shape) == ((50, 1, 8, 8), (20, 1, 8, 8))
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     assert _catalog.find("tasks", "generate") is Generate
-    with pytest.raises(UsageError):
-        Generate().for_model("gan").for_model("vae")
+    with pytest.raises(UsageError, match="gives a distribution, and generate needs adversarial"):
+        train(Generate().for_model("gan"), data, "vae", tmp_path / "run", progress=False)
 
 
 def test_two_players_refuse_several_processes_before_there_is_a_folder(

@@ -227,7 +227,8 @@ def test_options_of_the_other_family_are_refused(name: str, options: dict, sente
 
 def test_more_halvings_than_the_image_has_are_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"widths: halve the image 4 times, and 8×8 px are one pixel before; give model='conv_gan'"
+        UsageError,
+        match=r"widths: halve the image 4 times, but 8×8 px shrink to one pixel earlier; give model='conv_gan'",
     ):
         model("conv_gan", widths=(4, 4, 4, 4))
 
@@ -238,7 +239,7 @@ def test_batch_statistics_are_those_of_the_weights_after_an_epoch() -> None:
     with torch.no_grad():
         for parameter in net.generator.parameters():  # type: ignore[union-attr]
             parameter.mul_(1.7)  # as averaging does, behind the statistics' back
-        Generate().for_model("gan").between(net, lambda: iter(()), 1, 2, 0)
+        Generate().for_model("gan").update_buffers(net, lambda: iter(()), 1, 2, 0)
         net.eval()
         norm = next(layer for layer in net.generator.modules() if isinstance(layer, nn.BatchNorm1d))  # type: ignore[union-attr]
         before = net.generator[0](torch.randn(20_000, 6))  # type: ignore[index]

@@ -15,6 +15,7 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import inpaint_biharmonic
 from torch import nn
 
+from pellucid._options import build
 from pellucid.data import open as open_data
 from pellucid.data.dataset import Batch, Pixels, Split
 from pellucid.data.draws import Draws
@@ -109,7 +110,7 @@ def test_other_masks_make_another_training(tmp_path: Path) -> None:
         array = np.zeros((40, 30), np.uint8)
         array[:, column : column + 6] = 255
         Image.fromarray(array).save(tmp_path / "mask.png")
-        prints.append(Inpaint(holes="files", masks=str(tmp_path)).read(data).fingerprint)
+        prints.append(Inpaint(holes="files", masks=str(tmp_path)).read(data)[0].fingerprint)
     assert prints[0] == prints[2] != prints[1]
     assert data.fingerprint not in prints
 
@@ -314,7 +315,7 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
     task = Inpaint(hole=(3, 4), place=(2, 1), output="patch", fill="mean").for_model("lenet")
     data = open_data("digits")
     assert task.outputs(data, (16, 16)) == 12
-    assert task.inputs(data) == 2
+    assert data.channels + task.extra_planes == 2
 
     class Numbers(nn.Module):
         def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -353,7 +354,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("options", "sentence"), BAD)
 def test_bad_options_are_refused_by_name(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        Inpaint(**options)
+        build(Inpaint, options)
 
 
 def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:

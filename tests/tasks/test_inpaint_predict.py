@@ -150,7 +150,7 @@ def test_bad_masks_and_pictures_get_a_sentence(run: Run, tmp_path: Path) -> None
     )
     (tmp_path / "no.png").write_text("no image")
     (row,) = predict(run, tmp_path / "no.png", mask=[hole])
-    assert "no image" in row["error"]
+    assert "not an image" in row["error"]
 
 
 def test_several_pictures_with_a_mask_each_and_one_for_all(run: Run) -> None:

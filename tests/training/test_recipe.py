@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError
-from pellucid.training.recipe import Average, Recipe, computes_bfloat16
+from pellucid.training.average import Average
+from pellucid.training.recipe import Recipe, computes_bfloat16
 
 STEPS, PER_EPOCH = 100, 10
 
@@ -118,8 +119,33 @@ def test_precision_follows_what_the_machine_does_well() -> None:
     assert Recipe().bfloat16(convolutional, cpu) == computes_bfloat16(cpu)
     assert Recipe(precision="bf16").bfloat16(dense, cpu)
     assert not Recipe(precision="fp32").bfloat16(convolutional, cpu)
-    assert Recipe().memory_format(convolutional) == torch.channels_last
-    assert Recipe(channels_last=False).memory_format(convolutional) == torch.contiguous_format
+
+
+@pytest.mark.parametrize(
+    ("capability", "amx", "avx512_bf16", "channels_last", "bf16"),
+    [
+        ("AVX2", False, False, False, False),
+        ("AVX512", False, False, True, False),
+        ("AVX512", False, True, True, True),
+        ("AVX512", True, False, True, True),
+        ("DEFAULT", False, False, False, False),
+        ("AVX2", True, True, False, False),  # the processor could, and torch's kernels were limited
+    ],
+)
+def test_layout_and_precision_follow_the_instruction_sets_that_torch_uses(
+    monkeypatch: pytest.MonkeyPatch, capability: str, amx: bool, avx512_bf16: bool, channels_last: bool, bf16: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    cpu, dense, convolutional = torch.device("cpu"), nn.Linear(2, 2), nn.Conv2d(1, 1, 3)
+    layout = {True: torch.channels_last, False: torch.contiguous_format}
+    assert Recipe().memory_format(convolutional, cpu) == layout[channels_last]
+    assert Recipe().bfloat16(convolutional, cpu) == bf16
+    assert Recipe().memory_format(dense, cpu) == torch.contiguous_format
+    assert Recipe().memory_format(convolutional, torch.device("cuda")) == torch.channels_last
+    for forced in (True, False):
+        assert Recipe(channels_last=forced).memory_format(convolutional, cpu) == layout[forced]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from pellucid.errors import RunError, TrainingError, UnknownNameError, UsageError
 from pellucid.run import Run
+from pellucid.training.state import better
 from pellucid.training.training import train
 
 SMALL = {"hidden": (16,), "epochs": 3, "limit": 400, "batch_size": 64, "device": "cpu", "progress": False}
@@ -136,7 +138,7 @@ def test_a_run_of_other_options_is_refused_and_left_alone(tmp_path: Path) -> Non
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="exists and is no run; name a folder that is new or empty"):
+    with pytest.raises(RunError, match="exists and is not a run; name a folder that is new or empty"):
         small(tmp_path / "photos")
 
 
@@ -203,7 +205,43 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     run = small(tmp_path / "run", epochs=40, patience=2, lr=1e-6, schedule="constant")
     assert run.status == "finished"
     last = max(row["epoch"] for row in run.history)
-    assert last < 40 and last - run.info["best"]["epoch"] == 2
+    assert last < 40 and last - run.info["best"]["reached"] == 2
+
+
+def test_equal_measures_are_settled_by_the_loss(tmp_path: Path) -> None:
+    """Steps too short to change any answer: the accuracy stands still, and the loss moves."""
+    run = small(tmp_path / "run", epochs=4, lr=1e-7, schedule="constant")
+    val = [row for row in run.history if row["split"] == "val"]
+    top = [row for row in val if row["accuracy"] == max(row["accuracy"] for row in val)]
+    assert len(top) > 1 and len({row["loss"] for row in top}) > 1, "without a tie this shows nothing"
+    best = min(top, key=lambda row: row["loss"])
+    assert (run.info["best"]["step"], run.info["best"]["loss"]) == (best["step"], best["loss"])
+
+
+@pytest.mark.parametrize(
+    ("sign", "measures", "kept"),
+    [
+        # (measure, loss) of each epoch, and the epoch whose weights stay
+        (1, [(0.9, 0.5), (0.9, 0.4), (0.8, 0.1)], 2),
+        (1, [(0.9, 0.4), (0.9, 0.4)], 1),
+        (1, [(0.9, 0.4), (0.9, 0.5), (0.9, 0.3), (0.91, 9.0)], 4),
+        (-1, [(3.0, 0.4), (3.0, 0.3), (4.0, 0.1)], 2),
+        (-1, [(3.0, 0.4), (2.0, 0.9)], 2),
+        (1, [(0.9, 0.4), (math.nan, 0.1), (0.9, math.nan)], 1),
+    ],
+)
+def test_the_loss_breaks_ties_and_nothing_else(sign: int, measures: list[tuple[float, float]], kept: int) -> None:
+    best: dict[str, object] | None = None
+    for epoch, (value, loss) in enumerate(measures, start=1):
+        best = better({"x": value, "loss": loss, "sign": sign}, best, "x", step=epoch, epoch=epoch) or best
+    assert best is not None and best["epoch"] == kept
+
+
+def test_a_record_without_a_loss_keeps_its_weights_until_the_measure_is_better() -> None:
+    earlier = {"step": 7, "epoch": 1, "measure": "x", "value": 0.9}
+    assert better({"x": 0.9, "loss": 0.1}, earlier, "x", step=14, epoch=2) is None
+    record = better({"x": 0.95, "loss": 0.1}, earlier, "x", step=14, epoch=2)
+    assert record is not None and record["reached"] == 2
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])

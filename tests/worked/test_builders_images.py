@@ -21,7 +21,7 @@ from pellucid.worked.builders._pooling import gradient_map
 from pellucid.worked.builders.convolution.equations import im2col
 from pellucid.worked.builders.optimizer.table import steps_tables
 from pellucid.worked.expressions.expression import Const, Name
-from pellucid.worked.notation.arrays import component
+from pellucid.worked.notation.arrays import component_name
 from pellucid.worked.showing.grids import Matrix
 from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -45,7 +45,7 @@ def values(sheet: Worksheet, name: str, shape: Sequence[int]) -> np.ndarray[Any,
     solution = sheet.solve()
     found = np.empty(tuple(shape))
     for where in np.ndindex(*shape):
-        found[where] = float(solution.value(component(name, [n + 1 for n in where])))
+        found[where] = float(solution.value(component_name(name, [n + 1 for n in where])))
     return found
 
 
@@ -55,8 +55,8 @@ def agrees(sheet: Worksheet, of: str, slopes: dict[str, Tensor | None], checked:
     for name, grad in slopes.items():
         assert grad is not None, name
         places = [*np.ndindex(*grad.shape)]
-        names = [component(name, [n + 1 for n in where]) for where in places]
-        mine = solution.gradient(of, names) if checked else solution.graph.back(of)
+        names = [component_name(name, [n + 1 for n in where]) for where in places]
+        mine = solution.gradient(of, names) if checked else solution.graph.backward(of)
         for where, each in zip(places, names, strict=True):
             assert float(mine.get(each, 0)) == pytest.approx(grad[where].item(), rel=1e-9, abs=1e-12), each
 

@@ -53,7 +53,7 @@ def agree(
         found = [float(solution.value(each)) for each in flat(sheet, name)]
         np.testing.assert_allclose(found, tensor.detach().reshape(-1).numpy(), rtol=1e-10, atol=1e-12, err_msg=name)
     names = [each for name in leaves for each in flat(sheet, name)]
-    back = solution.gradient("L", names) if thorough else solution.graph.back("L")
+    back = solution.gradient("L", names) if thorough else solution.graph.backward("L")
     slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     for (name, tensor), slope in zip(leaves.items(), slopes, strict=True):
         wanted = torch.zeros_like(tensor) if slope is None else slope
@@ -124,7 +124,7 @@ def test_mlp_equals_torch(loss: str) -> None:
         more = [[f"w_{s}_o{k}" for s in [*units, "1"]] for k in range(outputs)]
         grouped = [names, [f"b_h{k}" for k in range(hidden)], more, [f"b_o{k}" for k in range(outputs)]]
         every = [np.array(group).ravel().tolist() for group in grouped]
-        back = solution.gradient("L", [*itertools.chain(*every)]) if number % 10 == 0 else solution.graph.back("L")
+        back = solution.gradient("L", [*itertools.chain(*every)]) if number % 10 == 0 else solution.graph.backward("L")
         for group, slope in zip(every, slopes, strict=True):
             found = [float(back[name]) for name in group]
             np.testing.assert_allclose(found, slope.reshape(-1).numpy(), rtol=1e-9, atol=1e-11)
@@ -326,7 +326,7 @@ def test_softmax_equals_torch_however_large_the_logits() -> None:
         sheet = softmax(z, target)
         agree(sheet, {"p": F.softmax(leaves["z"], 0)}, loss, leaves, number % 20 == 0)
         solution = sheet.solve()
-        assert float(solution.graph.back("L")["m"]) == 0
+        assert float(solution.graph.backward("L")["m"]) == 0
         if offset in (0, 300):
             assert [float(solution.value(f"q_{k + 1}")) for k in range(classes)] == pytest.approx(
                 [float(solution.value(f"p_{k + 1}")) for k in range(classes)], rel=1e-14

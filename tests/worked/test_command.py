@@ -40,7 +40,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     (tmp_path / "bad.work").write_text("a = 2\nb = a +\n")
     assert main(["work", str(tmp_path / "bad.work")]) == 2
     assert (
-        "line 2, column 8: end of the statement: a number, a name or a bracket is wanted here"
+        "line 2, column 8: end of the statement: a number, a name or a bracket must come here"
         in capsys.readouterr().err
     )
     (tmp_path / "latin.work").write_bytes(b"a = 2 # caf\xe9\n")

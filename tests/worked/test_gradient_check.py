@@ -155,7 +155,7 @@ def test_no_false_alarm_in_200_random_correct_networks() -> None:
     assert verdicts.count("right") > 170
 
 
-def test_single_precision_is_judged_by_its_own_measure() -> None:
+def test_single_precision_has_its_own_tolerance() -> None:
     random = np.random.default_rng(0)
     x, target = random.standard_normal((8, 20)).astype(np.float32), random.integers(0, 3, 8)
     network = Network((20, 10, 3), "tanh", dtype=np.float32)
@@ -170,7 +170,7 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all((network.parameters[name] == value).all() for name, value in before.items())
 
 
-def test_a_common_pattern_is_told() -> None:
+def test_a_common_pattern_is_named() -> None:
     def off(factor: float) -> GradientReport:
         return check_gradient(
             lambda p: (float((p["w"] ** 3).sum()), {"w": factor * 3 * p["w"] ** 2}), {"w": np.arange(1.0, 5)}
@@ -178,7 +178,7 @@ def test_a_common_pattern_is_told() -> None:
 
     assert "every entry has the wrong sign" in off(-1).findings[0].sentence
     assert "every entry is off by the factor 2" in off(0.5).findings[0].sentence
-    assert "the gradient is 0 where it is not" in off(0).findings[0].sentence
+    assert "the gradient is 0 and should not be" in off(0).findings[0].sentence
 
 
 def test_the_report_is_a_table() -> None:

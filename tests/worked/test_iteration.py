@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Iterated functions against closed forms: the logistic map's cycle, 2tanh's fixed points, how far doubling reaches."""
+"""Iterated functions against closed forms: the logistic map's cycle, 2tanh's fixed points, from how near doubling escapes."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def logistic() -> Study:
     return study("3.2*x*(1 - x)", 1000)
 
 
-def fate(found: Study, x: float) -> str:
-    return next(basin.fate for basin in found.basins if basin.low < x < basin.high)
+def limit(found: Study, x: float) -> str:
+    return next(basin.limit for basin in found.basins if basin.low < x < basin.high)
 
 
 def test_the_clipped_sinh_becomes_the_sign(clipped: Study) -> None:
-    assert [(float(point.x), point.kind) for point in clipped.fixed] == [
+    assert [(float(point.x), point.stability) for point in clipped.fixed] == [
         (-1, "attracts"),
         (0, "repels"),
         (1, "attracts"),
     ]
     assert float(clipped.fixed[1].left) == float(clipped.fixed[1].right) == pytest.approx(2)
-    assert [(basin.low, basin.high, basin.fate) for basin in clipped.basins] == [
+    assert [(basin.low, basin.high, basin.limit) for basin in clipped.basins] == [
         (-math.inf, 0, "→ −1"),
         (0, math.inf, "→ 1"),
     ]
-    assert clipped.exceptions == ((0.0, "stays, for it is a fixed point"),)
+    assert clipped.exceptions == ((0.0, "stays: it is a fixed point"),)
     assert "f jumps on the left" in str(clipped)
     assert not clipped.cycles
 
 
-def test_reach_in_exact_arithmetic_and_in_float64(clipped: Study) -> None:
-    above = next(each for each in clipped.reach if each.side > 0)
+def test_escape_in_exact_arithmetic_and_in_float64(clipped: Study) -> None:
+    above = next(escape for escape in clipped.escapes if escape.side > 0)
     # each step about doubles a small x: 1000 of them, less the few near 1
     assert abs(math.log2(float(above.exact)) + 1000) < 3
     assert above.float64 is not None
@@ -67,9 +67,9 @@ def test_reach_in_exact_arithmetic_and_in_float64(clipped: Study) -> None:
     assert not escapes(above.float64 * 0.9)
 
 
-def test_a_shorter_reach_is_found_by_following_it() -> None:
+def test_a_larger_escape_distance_is_found_by_following_it() -> None:
     found = study("2*tanh(x)", 20)
-    above = next(each for each in found.reach if each.side > 0)
+    above = next(escape for escape in found.escapes if escape.side > 0)
 
     def escapes(x: float) -> bool:
         for _ in range(20):
@@ -84,15 +84,15 @@ def test_a_shorter_reach_is_found_by_following_it() -> None:
 
 def test_tanh_and_twice_tanh() -> None:
     one = study("tanh(x)", 1000)
-    assert [(float(point.x), point.kind) for point in one.fixed] == [(0, "attracts")]
-    assert [basin.fate for basin in one.basins] == ["→ 0"]
+    assert [(float(point.x), point.stability) for point in one.fixed] == [(0, "attracts")]
+    assert [basin.limit for basin in one.basins] == ["→ 0"]
     assert abs(one.basins[0].after[1] - math.sqrt(3 / 2000)) < 1e-3  # tanh n times comes near 0 like √(3/2n)
     two = study("2*tanh(x)", 1000)
     outer = float(two.fixed[2].x)
     assert outer == pytest.approx(2 * math.tanh(outer), abs=1e-15)
     assert float(two.fixed[2].right) == pytest.approx(2 / math.cosh(outer) ** 2)
-    assert [point.kind for point in two.fixed] == ["attracts", "repels", "attracts"]
-    assert fate(two, -1e-9).startswith("→ −1.915") and fate(two, 3.0).startswith("→ 1.915")
+    assert [point.stability for point in two.fixed] == ["attracts", "repels", "attracts"]
+    assert limit(two, -1e-9).startswith("→ −1.915") and limit(two, 3.0).startswith("→ 1.915")
 
 
 def test_the_logistic_map_in_its_periodic_range(logistic: Study) -> None:
@@ -104,7 +104,7 @@ def test_the_logistic_map_in_its_periodic_range(logistic: Study) -> None:
     assert sorted(logistic.cycles[0].points) == pytest.approx(expected, abs=1e-9)
     assert logistic.cycles[0].multiplier == pytest.approx(4 + 2 * r - r * r)
     assert [(basin.low, basin.high) for basin in logistic.basins] == [(-math.inf, 0), (0, 1), (1, math.inf)]
-    assert [basin.fate.split(" (")[0] for basin in logistic.basins] == ["→ −∞", "→ the cycle of 2", "→ −∞"]
+    assert [basin.limit.split(" (")[0] for basin in logistic.basins] == ["→ −∞", "→ the cycle of 2", "→ −∞"]
     assert [x for x, _ in logistic.exceptions] == pytest.approx([0, 1 - 0.6875, 0.6875, 1])
 
 
@@ -127,7 +127,7 @@ def test_random_linear_maps_have_their_closed_form() -> None:
         found = study(f"{a}*x + {b}", 50)
         assert float(found.fixed[0].x) == pytest.approx(b / (1 - a), abs=1e-12)
         assert len(found.fixed) == 1
-        assert found.fixed[0].kind == ("attracts" if abs(a) < 1 else "repels")
+        assert found.fixed[0].stability == ("attracts" if abs(a) < 1 else "repels")
         assert float(found.fixed[0].left) == pytest.approx(a)
 
 
@@ -135,11 +135,11 @@ def test_special_shapes() -> None:
     whole = study("x", 10)
     assert whole.all_fixed and not whole.fixed
     assert not study("x + 1", 10).fixed
-    assert fate(study("x + 1", 10), 0.3) == "comes to no rest and no cycle of at most 64 points"
+    assert limit(study("x + 1", 10), 0.3) == "settles on no fixed point and no cycle of at most 64 points"
     half = study("x + x^2", 100)
-    assert half.fixed[0].kind == "attracts from the left alone"
+    assert half.fixed[0].stability == "attracts from the left alone"
     turned = study("-x^3", 10)
-    assert turned.fixed[0].kind == "attracts"
+    assert turned.fixed[0].stability == "attracts"
     assert [x for x, _ in study("x^2", 10).exceptions] == [-1, 1]
 
 

@@ -13,11 +13,12 @@ import sympy
 import torch
 from torch import nn
 
-from pellucid.bridging.bridging import check_module, module_table, named_module, named_table
+from pellucid.bridging.gradients import check_module
+from pellucid.bridging.tables import module_table, named_module, named_table
 from pellucid.cli.cli import main
 from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.layers.layers import LayerTable, table
-from pellucid.worked.layers.sizes import output_size, read_product, text, transposed_size
+from pellucid.worked.layers.sizes import output_size, read_product, show, transposed_size
 
 EXERCISE = """
 input 300x200x2
@@ -98,7 +99,7 @@ def test_unknowns_are_solved_from_sizes_and_parameters() -> None:
     assert {line.split(":")[0] for line in found.solved} == {"F = 6", "K = 5", "S = 2", "M = 8"}
     assert found.parameters == (5 * 5 * 3 + 1) * 6 + 9416
     rounded = table("input 224x224x3; conv 64 of PxP stride 2 padding 3 gives 112x112x64")
-    assert rounded.solved == ["P stays open: 7 and 8 fit alike"]
+    assert rounded.solved == ["P stays open: 7 and 8 both fit"]
     padded = table("input 28x28x1; conv 8 of 5x5 padding P gives 28x28x8")
     assert padded.solved[0].startswith("P = 2: ")
     inputs = table("input n; dense 10 parameters 650")
@@ -150,14 +151,14 @@ def test_random_chains_agree_with_torch_in_sizes_parameters_work_and_field() -> 
         middle = output[(0, 0, *(n // 2 for n in output.shape[2:]))]
         slope = torch.autograd.grad(middle, image)[0][0].abs().sum(0)
         for axis, (told, told_too) in enumerate(
-            zip(written.rows[-1].sees, traced.rows[-1].sees or (1,) * 2, strict=False)
+            zip(written.rows[-1].receptive_field, traced.rows[-1].receptive_field or (1,) * 2, strict=False)
         ):
             along = slope if slope.ndim == 1 else slope.sum(1 - axis)
             touched = torch.nonzero(along).flatten()
             reach = int(touched.max() - touched.min()) + 1
             at_the_edge = touched.min() == 0 or touched.max() == len(along) - 1
             assert reach <= told if at_the_edge else reach == told, (words, axis)
-            assert told == told_too or not traced.rows[-1].sees, words
+            assert told == told_too or not traced.rows[-1].receptive_field, words
 
 
 @pytest.mark.parametrize(
@@ -177,8 +178,11 @@ def test_published_numbers() -> None:
     assert round(int(vgg.macs) / 1e9, 2) == 15.47
     assert round(int(resnet.macs) / 1e9, 2) == 4.09
     last_pool = next(row for row in vgg.rows if row.name.startswith("features.30"))
-    assert last_pool.sees == (212, 212)  # Simonyan and Zisserman's network, as published in receptive-field tables
-    stem = [row.sees for row in resnet.rows if row.name.startswith("maxpool")]
+    assert last_pool.receptive_field == (
+        212,
+        212,
+    )  # Simonyan and Zisserman's network, as published in receptive-field tables
+    stem = [row.receptive_field for row in resnet.rows if row.name.startswith("maxpool")]
     assert stem == [(11, 11)]
 
 
@@ -229,7 +233,7 @@ def test_shared_and_unused_parameters_are_named() -> None:
     shown = str(found)
     assert "shared: first.weight = second.weight" in shown
     assert "unused: idle.weight, idle.bias (12 parameters)" in shown
-    assert "its parameters are those of first, counted there" in shown
+    assert "shares the parameters of first, counted there" in shown
     assert module.training
     assert not any(each._forward_hooks for each in module.modules())
 
@@ -263,16 +267,16 @@ def test_sizes_equal_torchs() -> None:
 
 def test_symbols_in_print() -> None:
     N, P = read_product("N"), read_product("P")
-    assert text(2 * N * N - 3 * N + 1000) == "2·N^2 − 3·N + 1,000"
-    assert text(-N) == "−N"
-    assert text(sympy.floor((5 - P) / 2)) == "⌊(5 − P)/2⌋"
+    assert show(2 * N * N - 3 * N + 1000) == "2·N^2 − 3·N + 1,000"
+    assert show(-N) == "−N"
+    assert show(sympy.floor((5 - P) / 2)) == "⌊(5 − P)/2⌋"
 
 
 @pytest.mark.parametrize(
     ("words", "error", "said"),
     [
-        ("", UsageError, "begins with what comes in"),
-        ("conv 3 of 3x3", UsageError, "begins with what comes in"),
+        ("", UsageError, "must begin with the input"),
+        ("conv 3 of 3x3", UsageError, "must begin with the input"),
         ("input 8x8x1\nconf 3 of 3x3", UnknownNameError, "line 2: layer='conf' is not known; did you mean 'conv'?"),
         ("input 8x8x1; conv 3", UsageError, "has no window"),
         ("input 8x8x1; conv 3 of 9x9", UsageError, "nothing is left"),
@@ -299,7 +303,7 @@ def test_mistakes_with_modules() -> None:
         named_table("torchvision/resnet5")
     with pytest.raises(DataError, match="give another size"):
         module_table(nn.Linear(3, 4), torch.zeros(1, 5))
-    with pytest.raises(DataError, match="depend on what comes in"):
+    with pytest.raises(DataError, match="depend on the input"):
         module_table(nn.Linear(3, 4))
 
 
@@ -348,9 +352,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["table", "mlp", "--size", "1", "8", "8", "--outputs", "3"]) == 0
     assert capsys.readouterr().out.startswith("mlp\n")
     for words, said in (
-        (["table", "conv 3 of 3x3; relu"], "begin with what comes in"),
+        (["table", "conv 3 of 3x3; relu"], "must begin with the input"),
         (["table", "resnet51"], "did you mean 'resnet'?"),
-        (["table", "input 8x8x1", "--outputs", "3"], "belong to a model"),
+        (["table", "input 8x8x1", "--outputs", "3"], "apply to a model"),
         (["table", "unet", "--batch", "0"], "batch=0"),
     ):
         assert main(words) == 2

@@ -16,10 +16,10 @@ from torch.optim.sgd import sgd
 
 from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.network.activations import ACTIVATIONS
-from pellucid.worked.network.descent import RULES
 from pellucid.worked.network.network import INITIALISATIONS, Network
 from pellucid.worked.network.objectives import OBJECTIVES
-from pellucid.worked.network.pictures import draw, draw_confusion, mosaic
+from pellucid.worked.network.optimisers import OPTIMISERS
+from pellucid.worked.network.pictures import draw_confusion, draw_history, mosaic
 from pellucid.worked.network.training import accuracy, confusion, distinct_neurons, train
 
 TORCH = {
@@ -92,7 +92,7 @@ def test_the_benchmarks_network_has_torchs_gradients_in_float32() -> None:
         np.testing.assert_allclose(found, parameter.grad, atol=1e-6, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_updates_equal_torchs(name: str) -> None:
     network = Network((5, 4, 3), "tanh", seed=1)
     random = np.random.default_rng(1)
@@ -102,7 +102,7 @@ def test_updates_equal_torchs(name: str) -> None:
     speed = [torch.zeros_like(w) for w in ahead]
     zeros = [[torch.zeros_like(w) for w in parameters] for _ in range(2)]
     steps = [torch.zeros(()) for _ in parameters]
-    train(network, x, target, epochs=5, batch_size=8, rate=0.1, rule=name)
+    train(network, x, target, epochs=5, batch_size=8, rate=0.1, optimiser=name)
     for _ in range(5):
         if name == "nesterov":
             there = [(w + 0.9 * v).detach().requires_grad_() for w, v in zip(ahead, speed, strict=True)]
@@ -167,7 +167,9 @@ def test_a_training_learns_measures_and_draws(tmp_path: Path) -> None:
     x = pattern[target] + 0.3 * random.standard_normal((300, 64))
     network = Network((64, 10, 3), "relu", seed=0)
     before = network.layers[0].W.copy()
-    history = train(network, x[:200], target[:200], epochs=12, rule="adam", rate=0.01, held_out=(x[200:], target[200:]))
+    history = train(
+        network, x[:200], target[:200], epochs=12, optimiser="adam", rate=0.01, held_out=(x[200:], target[200:])
+    )
     assert history.loss[-1] < 0.3 * history.loss[0]
     assert history.held_out_accuracy[-1] > 0.9
     assert (history.first_before == before).all()
@@ -177,7 +179,7 @@ def test_a_training_learns_measures_and_draws(tmp_path: Path) -> None:
     assert counts.sum() == 100
     assert counts.sum(axis=1).tolist() == np.bincount(target[200:], minlength=3).tolist()
     assert np.trace(counts) / 100 == pytest.approx(history.held_out_accuracy[-1])
-    for file in (draw(history, tmp_path / "network.png"), draw_confusion(counts, tmp_path / "confusion.png")):
+    for file in (draw_history(history, tmp_path / "network.png"), draw_confusion(counts, tmp_path / "confusion.png")):
         with Image.open(file) as picture:
             assert min(picture.size) > 300
 
@@ -205,11 +207,11 @@ def test_a_mosaic_holds_every_neurons_weights() -> None:
         (lambda: Network((3, 2), loss="hinge"), UnknownNameError, "loss='hinge'"),
         (lambda: Network((3, 2, 2), initialisation="xavir"), UnknownNameError, "did you mean 'xavier'?"),
         (lambda: Network((3, 2, 2), ["relu", "tanh"]), UsageError, "has 1 hidden layers"),
-        (lambda: Network((3, 2), output="tanh"), UsageError, "brings its own activation"),
-        (lambda: Network((3, 2)).loss(np.ones((2, 4)), np.zeros(2, int)), DataError, "takes (n, 3)"),
+        (lambda: Network((3, 2), output="tanh"), UsageError, "includes its own activation"),
+        (lambda: Network((3, 2)).loss(np.ones((2, 4)), np.zeros(2, int)), DataError, "needs (n, 3)"),
         (lambda: Network((3, 2)).loss(np.ones((2, 3)), np.zeros(3, int)), DataError, "target.shape=(3,)"),
         (lambda: Network((3, 2)).loss(np.ones((2, 3)), np.zeros(2)), DataError, "give integers"),
-        (lambda: Network((3, 2)).loss(np.ones((1, 3)), np.array([2])), DataError, "classes 0 to 1"),
+        (lambda: Network((3, 2)).loss(np.ones((1, 3)), np.array([2])), DataError, "classes are 0 to 1"),
         (lambda: train(Network((3, 2)), np.ones((2, 3)), np.zeros(2, int), rate=0), UsageError, "rate=0"),
         (lambda: train(Network((3, 2)), np.ones((2, 3)), np.zeros(2, int), epochs=0), UsageError, "epochs=0"),
         (lambda: mosaic(np.ones((7, 2))), UsageError, "7 weights"),

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pellucid.errors import PellucidError, UsageError
 from pellucid.worked import Worksheet
 from pellucid.worked.expressions.arithmetic import BITS
-from pellucid.worked.notation.arrays import Scope, elaborate, terms
+from pellucid.worked.notation.expansion import Scope, expand, expanded_size
 from pellucid.worked.notation.notation import parse, parse_expression
-from pellucid.worked.notation.statements import Ask, Given
+from pellucid.worked.notation.statements import EquationStatement, QuestionStatement
 from pellucid.worked.showing.terminal import Unicode
 
 
@@ -68,51 +68,51 @@ def test_what_is_written_means(text: str, wanted: float) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("W_h = 1\ny = W_g*2", "line 2, column 5: W_g: is used and has no number; did you mean 'W_h'?"),
-        ("y = x", "line 1, column 5: x: is used and has no number; write x = … to give it one."),
-        ("a = b + 1\nb = c\nc = a*2", "line 1, column 1: a needs itself (a needs b needs c needs a);"),
-        ("a = a", "line 1, column 1: a needs itself (a needs a)"),
-        ("b = 1\na =\n", "line 2, column 1: a: has no number; write one after the =, as in a = 0.5."),
+        ("W_h = 1\ny = W_g*2", "line 2, column 5: W_g: is used but not defined; did you mean 'W_h'?"),
+        ("y = x", "line 1, column 5: x: is used but not defined; write x = … to define it."),
+        ("a = b + 1\nb = c\nc = a*2", "line 1, column 1: a depends on itself (a needs b needs c needs a);"),
+        ("a = a", "line 1, column 1: a depends on itself (a needs a)"),
+        ("b = 1\na =\n", "line 2, column 1: a: has no value; write one after the =, as in a = 0.5."),
         ("a = 1\nb = 3/(a - 1)", "line 2, column 6: the divisor is 0"),
-        ("a = -2\nb = 1 + log(a)", "line 2, column 9: log(-2): the logarithm is of positive numbers only"),
-        ("b = sqrt(1 - 3)", "line 1, column 5: sqrt(-2): the square root is of numbers from 0 on only"),
-        ("b = (-2)^0.5", "line 1, column 9: (-2)^0.5: a negative number has only whole powers"),
+        ("a = -2\nb = 1 + log(a)", "line 2, column 9: log(-2): the logarithm needs a positive number"),
+        ("b = sqrt(1 - 3)", "line 1, column 5: sqrt(-2): the square root needs a number of at least 0"),
+        ("b = (-2)^0.5", "line 1, column 9: (-2)^0.5: a negative number takes only whole exponents"),
         ("a = 0\nb = a^-1", "line 2, column 6: 0 to a negative power is a division by 0"),
-        ("a = 1\na = 2", "line 2, column 1: a: has an equation already in line 1"),
-        ("a = [1, 2]\na = 2", "line 2, column 1: a: has its numbers already"),
-        ("x = 1\na = 2x", "line 2, column 6: 'x': a sign is missing before it; multiplication is written as in 2*x."),
+        ("a = 1\na = 2", "line 2, column 1: a: is already defined in line 1"),
+        ("a = [1, 2]\na = 2", "line 2, column 1: a: is already defined"),
+        ("x = 1\na = 2x", "line 2, column 6: 'x': an operator is missing before it; write a product as 2*x."),
         ("a = sigmod(2)", "line 1, column 5: function='sigmod' is not known; did you mean 'sigmoid'?"),
-        ("a = exp(1, 2)", "line 1, column 5: exp of 2 arguments: it takes 1; mend the call."),
-        ("a = clip(1)", "line 1, column 5: clip of 1 arguments: it takes 3; mend the call."),
-        ("a = 2 $ 3", "line 1, column 7: '$' means nothing in a worksheet"),
+        ("a = exp(1, 2)", "line 1, column 5: exp with 2 arguments: it takes 1; correct the call."),
+        ("a = clip(1)", "line 1, column 5: clip with 1 arguments: it takes 3; correct the call."),
+        ("a = 2 $ 3", "line 1, column 7: '$' has no meaning in a worksheet"),
         ("a = (2 + 3", "line 1, column 5: '(' is not closed; add ')'."),
         ("a = 2)", "line 1, column 6: ')' closes nothing"),
         ("a = (2]", "line 1, column 7: ']' closes nothing"),
         ("3 = a", "line 1, column 1: '3': an equation begins with a name"),
         ("a == 3", "line 1, column 3: '==': '=' is missing after a; add it."),
-        ("a = 1\n? b", "line 2, column 3: b: is used and has no number"),
-        ("a = 1\n? a/da", "line 2, column 3: a: a derivative is written dL/dW, with a d before both names."),
-        ("a = 1\n? da/b", "line 2, column 6: b: a derivative is written dL/dW, with a d before both names."),
-        ("a = 1\n? a after sgd() on b", "line 2, column 3: b: is used and has no number"),
+        ("a = 1\n? b", "line 2, column 3: b: is used but not defined"),
+        ("a = 1\n? a/da", "line 2, column 3: a: a derivative needs a d before both names; write dL/dW."),
+        ("a = 1\n? da/b", "line 2, column 6: b: a derivative needs a d before both names; write dL/dW."),
+        ("a = 1\n? a after sgd() on b", "line 2, column 3: b: is used but not defined"),
         ("a = 1\n? a after sdg() on a", "line 2, column 11: optimiser='sdg' is not known; did you mean 'sgd'?"),
         ("a = 1\n? a after sgd(rate=1) on a", "line 2, column 15: option='rate' is not known"),
         ("a = 1\n? a after 0 sgd() on a", "line 2, column 11: steps=0: must be a whole number from 1 to 1000."),
         ("a = 1\n? a after sgd(lr=a) on a", "line 2, column 15: lr: must be a number, as in lr=0.01."),
         ("x = [1, 2]\ny = x + [1, 2, 3]", "line 2, column 5: 3 components and 2 components do not fit together"),
-        ("x = [1, 2]\ny = x @ [[1, 2]]", "line 2, column 7: @: the left side is 2 components and the right side 1×2"),
-        ("a = 1\ny = a @ a", "line 2, column 7: @: is the product of vectors or matrices"),
-        ("W = [[1, 2], [3]]", "line 1, column 5: […]: the rows of a matrix must be lists of one length"),
-        ("x = [1, 2]; L = x[3]", "line 1, column 17: x_3: is used and has no number"),
-        ("x = [1, 2]; L[1] = x", "line 1, column 13: 2 components stand where one number is wanted"),
+        ("x = [1, 2]\ny = x @ [[1, 2]]", "line 2, column 7: @: the left side has 2 components and the right side 1×2"),
+        ("a = 1\ny = a @ a", "line 2, column 7: @: multiplies vectors or matrices"),
+        ("W = [[1, 2], [3]]", "line 1, column 5: […]: the rows of a matrix must have one length"),
+        ("x = [1, 2]; L = x[3]", "line 1, column 17: x_3: is used but not defined"),
+        ("x = [1, 2]; L[1] = x", "line 1, column 13: 2 components where a single number is needed"),
         ("x = [1, 2]; L = softmax(x)[3]", "line 1, column 17: component=[3]: there are 2 components, counted from 1"),
-        ("a = 1; y = x[a]", "line 1, column 12: place: must be a whole number from 0 on"),
+        ("a = 1; y = x[a]", "line 1, column 12: index: must be a whole number of at least 0"),
         ("q = sum(i, i = 3..1)", "line 1, column 5: i=3..1: is empty; begin with the smaller number."),
-        ("q = piecewise(1 if 2, 3 otherwise)", "line 1, column 21: ',': a comparison is wanted here"),
+        ("q = piecewise(1 if 2, 3 otherwise)", "line 1, column 21: ',': a comparison must come here"),
         ("q = piecewise(1 otherwise)", "line 1, column 5: piecewise: needs a condition"),
-        ("q = 1e400", "line 1, column 5: 1e400…: a number has at most 60 digits and a power of ten of at most 300"),
-        ("a = 1\x00", "line 1, column 6: '\\x00' means nothing"),
+        ("q = 1e400", "line 1, column 5: 1e400…: a number has at most 60 digits and an exponent of at most 300"),
+        ("a = 1\x00", "line 1, column 6: '\\x00' has no meaning"),
         ("a = 0; b = sqrt(a); ? db/da", "line 1, column 8: ∂b/∂a has no value here: the divisor is 0"),
-        ("a = 1; b = 2*a; L = b; ? b after sgd() on L", "column 26: b: is worked out; only numbers that are given"),
+        ("a = 1; b = 2*a; L = b; ? b after sgd() on L", "column 26: b: is computed; only given numbers can be updated"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(text: str, sentence: str) -> None:
@@ -184,8 +184,8 @@ def test_nodes_are_counted_as_they_are_written_out(text: str) -> None:
     for i in (1, 3):
         scope = Scope(lambda name, at: None)
         begin = scope.left
-        elaborate(expression, scope, {"i": i})
-        assert terms(expression, {"i": i}) == begin - scope.left
+        expand(expression, scope, {"i": i})
+        assert expanded_size(expression, {"i": i}) == begin - scope.left
 
 
 def test_squaring_again_and_again_stays_short() -> None:
@@ -239,9 +239,15 @@ def test_what_is_written_out_means_the_same_again(block: int) -> None:
 
 def test_statements_in_order() -> None:
     found = parse("a = 1\n? a, b\n? da/db; c = 2\n? a after 3 steps of adam(lr=0.1, beta1=0.5) on c")
-    assert [type(each) for each in found] == [Given, Ask, Ask, Given, Ask]
+    assert [type(each) for each in found] == [
+        EquationStatement,
+        QuestionStatement,
+        QuestionStatement,
+        EquationStatement,
+        QuestionStatement,
+    ]
     last = found[-1]
-    assert isinstance(last, Ask)
+    assert isinstance(last, QuestionStatement)
     assert (last.steps, last.rule, dict(last.options)["beta1"]) == (3, "adam", 0.5)
 
 

@@ -15,8 +15,8 @@ from pellucid.cli.cli import main
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Name, as_expr
 from pellucid.worked.forms.numbers import read_tensor, read_vector
-from pellucid.worked.showing.grids import Matrix, Product, Table, as_json, show_grid
-from pellucid.worked.worksheet.tensors import as_tensor, place
+from pellucid.worked.showing.grids import Matrix, MatrixEquation, Table, as_json, show_grid
+from pellucid.worked.worksheet.tensors import as_tensor, define
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 WORDS = {
@@ -64,15 +64,15 @@ def test_matrices_stand_before_the_answers(form: str, mark: str, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["convolution", "1 2; 3"], "image: its rows are of several lengths; give rows of equally many numbers."),
+        (["convolution", "1 2; 3"], "image: its rows have different lengths; give rows of one length."),
         (["convolution", "1 2 a"], "image='a': is not a number"),
         (["convolution", "[[[[[[1]]]]]]"], "must be lists of numbers at most five deep"),
         (
             ["convolution", "1 2", "--kernel", "1 2 3", "--padding", "0"],
-            "it spans 3 and the image with its padding only 2",
+            "it spans 3, more than the 2 of the padded image",
         ),
-        (["convolution", "--padding", "100000"], "a worksheet, worked by hand, has at most 25,000"),
-        (["convolution", "--stride", "0"], "stride=(0,): must be one whole number from 1 on"),
+        (["convolution", "--padding", "100000"], "more than the 25,000 of a worksheet"),
+        (["convolution", "--stride", "0"], "stride=(0,): must be a whole number of at least 1"),
         (["convolution", "--delta", "1 2"], "delta.shape=(2,): the output's is (2, 2)"),
         (["convolution", "--bias", "1 2"], "bias.shape=(2,): there are 1 filters"),
         (["convolution", "--delta", "1", "--target", "1"], "delta, target: each makes a loss of its own"),
@@ -113,7 +113,7 @@ def test_numbers_are_read_exactly() -> None:
 
 def test_numbers_of_any_shape_become_quantities() -> None:
     sheet = Worksheet()
-    names = place(sheet, "x", as_tensor(np.arange(8).reshape(2, 2, 2), "x"))
+    names = define(sheet, "x", as_tensor(np.arange(8).reshape(2, 2, 2), "x"))
     assert names[1, 0, 1] == Name("x_2_1_2")
     assert sheet.solve().value("x_2_1_2") == 5
     assert as_tensor(np.float32(0.5), "x").shape == ()
@@ -123,7 +123,9 @@ def test_numbers_of_any_shape_become_quantities() -> None:
 
 
 def test_grids_in_every_format() -> None:
-    product = Product("a < b", ((Name("t"), "=", Matrix(((as_expr(1), Name("x_1")),)), " ", Matrix(((Name("y"),),))),))
+    product = MatrixEquation(
+        "a < b", ((Name("t"), "=", Matrix(((as_expr(1), Name("x_1")),)), " ", Matrix(((Name("y"),),))),)
+    )
     table = Table("a_b", ("step", Name("w_1")), (("0", as_expr(-0.5)), ("1", "")))
     assert show_grid(product) == "a < b\n\n  t = [ 1  x₁ ]   [ y ]"
     assert show_grid(table).splitlines()[2:] == ["  step    w₁", "  ──────────", "     0  −0.5", "     1"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A torch module followed once: the sizes its layers give, what a value sees of the input, which parameters take part.
+"""Trace one forward pass of a torch module: output sizes, receptive fields, which parameters are used.
 
-The module is called with tensors that have a size and no contents (device `meta`), so that a large model costs neither memory nor
-time, and is left as it was.
+The module runs on tensors with a shape but no data (device `meta`), so that even a large model takes neither memory nor time. It is
+left unchanged.
 """
 
 from __future__ import annotations
@@ -21,69 +21,70 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.errors import DataError
 
-__all__ = ["Call", "Trace", "trace"]
+__all__ = ["LayerCall", "Trace", "trace"]
 
-Sees = tuple[Fraction, ...] | None
+Extent = tuple[Fraction, ...] | None
+"""A receptive field along each axis, in pixels of the input; None for the whole input. Upsampling makes fractions."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call of a layer that has no layers inside.
+class LayerCall:
+    """One call of a layer without sublayers.
 
     Args:
-        name: of the layer in the module.
-        layer: itself.
+        name: its name in the module.
+        layer: the layer itself.
         given: the shape of its first input.
         output: the shape of its first output.
-        sees: the receptive field of one of its values along each axis; None for the whole input, empty where there are no axes.
+        receptive_field: of one output value along each axis; None for the whole input, empty without axes.
     """
 
     name: str
     layer: nn.Module
     given: tuple[int, ...]
     output: tuple[int, ...]
-    sees: Sees
+    receptive_field: Extent
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one forward pass shows.
+    """The result of tracing one forward pass.
 
     Args:
-        calls: the layers in the order in which they are called; a layer that is called twice stands there twice.
-        unused: names of parameters that the output does not depend on.
-        macs: multiply–accumulates of all matrix products and convolutions, inside layers or not.
+        calls: in order; a layer that is called twice has two entries.
+        unused: names of the parameters that the output does not depend on.
+        macs: multiply–accumulates of all matrix products and convolutions, in layers or outside.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[LayerCall, ...]
     unused: frozenset[str]
     macs: int
 
 
 def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
-    """Follow a module once, in eval mode, for inputs of these shapes.
+    """Trace a module once, in eval mode, for inputs of these shapes.
 
-    >>> found = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (torch.zeros(1, 1, 8, 8),))
-    >>> [(call.name, call.output) for call in found.calls]
+    >>> traced = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (torch.zeros(1, 1, 8, 8),))
+    >>> [(call.name, call.output) for call in traced.calls]
     [('0', (1, 2, 6, 6)), ('1', (1, 2, 6, 6))]
 
     Raises:
-        DataError: the module does not take these inputs.
+        DataError: inputs that the module does not accept.
     """
-    given = tuple(each.to("meta") for each in inputs)
-    parameters = {name: torch.empty_like(each, device="meta") for name, each in module.named_parameters()}
-    for each in parameters.values():
-        each.requires_grad_(each.is_floating_point())
-    state = parameters | {name: torch.empty_like(each, device="meta") for name, each in module.named_buffers()}
-    calls: list[Call] = []
-    fields = _Fields(given[0])
+    given = tuple(tensor.to("meta") for tensor in inputs)
+    parameters = {name: torch.empty_like(tensor, device="meta") for name, tensor in module.named_parameters()}
+    for parameter in parameters.values():
+        parameter.requires_grad_(parameter.is_floating_point())
+    state = parameters | {name: torch.empty_like(tensor, device="meta") for name, tensor in module.named_buffers()}
+    calls: list[LayerCall] = []
+    fields = _ReceptiveFields(given[0])
 
     def called(name: str) -> Any:
         def hook(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             before, after = _first(args), _first(output)
             if after is not None:
                 shape = tuple(before.shape) if before is not None else ()
-                calls.append(Call(name, layer, shape, tuple(after.shape), fields.of(after)))
+                calls.append(LayerCall(name, layer, shape, tuple(after.shape), fields.of(after)))
 
         return hook
 
@@ -95,20 +96,22 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
             with torch.no_grad(), fields:
                 torch.func.functional_call(module, state, given)
         except Exception as fault:
-            shapes = ", ".join(str(tuple(each.shape)) for each in inputs)
-            raise DataError(f"inputs={shapes}: the module does not take them ({fault}); give another size.") from fault
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+            raise DataError(
+                f"inputs={shapes}: the module does not accept them ({fault}); give another size."
+            ) from fault
         finally:
             for handle in handles:
                 handle.remove()
-        macs = flops.get_total_flops() // 2
+        macs = flops.get_total_flops() // 2  # torch counts a multiply–accumulate as two operations
+    # a parameter is unused if autograd finds no way from it to the output
     with _evaluating(module):
-        outputs = [
-            each for each in tree_leaves(torch.func.functional_call(module, state, given)) if _differentiable(each)
-        ]
-    learned = [name for name, each in parameters.items() if each.requires_grad]
+        leaves = tree_leaves(torch.func.functional_call(module, state, given))
+        outputs = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
+    learned = [name for name, parameter in parameters.items() if parameter.requires_grad]
     slopes = (
         torch.autograd.grad(
-            sum(each.sum() for each in outputs), [parameters[name] for name in learned], allow_unused=True
+            [output.sum() for output in outputs], [parameters[name] for name in learned], allow_unused=True
         )
         if outputs and learned
         else [None] * len(learned)
@@ -117,76 +120,81 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     return Trace(tuple(calls), unused, macs)
 
 
-class _Fields(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The receptive field of every tensor of a forward pass, with the distance between two neighbours in the input."""
+class _ReceptiveFields(TorchDispatchMode):
+    """The receptive field r of every tensor in a forward pass, and the jump j, the distance of two neighbours in the input.
+
+    Every tensor operation passes through `__torch_dispatch__`, also those outside of layers. A window of f values with stride s and
+    dilation d gives r + d(f − 1)·j and j·s (Araujo et al. 2019); where tensors meet, the largest counts.
+    """
 
     def __init__(self, given: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self.axes = given.ndim - 2 if given.ndim > 2 and given.is_floating_point() else 0
-        self.windows = False  # whether a convolution or a pooling was met: without them there is no field to speak of
-        self.known: dict[int, tuple[Sees, tuple[Fraction, ...]]] = {}
-        self.kept: list[Tensor] = [given]  # an id is a tensor's only while it lives
+        self.windows = False  # a network without convolution and pooling has no receptive fields
+        self.known: dict[int, tuple[Extent, tuple[Fraction, ...]]] = {}  # id of a tensor -> r, j
+        self.kept: list[Tensor] = [given]  # an id is unique only while its tensor lives
         self.known[id(given)] = ((Fraction(1),) * self.axes, (Fraction(1),) * self.axes)
 
-    def of(self, tensor: Tensor) -> Sees:
+    def of(self, tensor: Tensor) -> Extent:
         return self.known.get(id(tensor), (None, ()))[0] if self.axes and self.windows else ()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        before = [each for each in tree_leaves(args) if isinstance(each, Tensor) and id(each) in self.known]
+        before = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor) and id(leaf) in self.known]
         if self.axes and before:
-            after = [each for each in tree_leaves(output) if isinstance(each, Tensor)]
-            for each in after:
-                self.known[id(each)] = self._step(function._schema.name.split("::")[1], args, before, each)
-                self.kept.append(each)
+            after = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+            for tensor in after:
+                self.known[id(tensor)] = self._step(function._schema.name.split("::")[1], args, before, tensor)
+                self.kept.append(tensor)
         return output
 
     def _step(
         self, name: str, args: tuple[Any, ...], before: list[Tensor], after: Tensor
-    ) -> tuple[Sees, tuple[Fraction, ...]]:
-        all_sees, all_jumps = zip(*(self.known[id(each)] for each in before), strict=True)
-        if any(sees is None for sees in all_sees) or after.ndim != self.axes + 2:
+    ) -> tuple[Extent, tuple[Fraction, ...]]:
+        """r and j of the output of one operation."""
+        all_fields, all_jumps = zip(*(self.known[id(tensor)] for tensor in before), strict=True)
+        if any(field is None for field in all_fields) or after.ndim != self.axes + 2:
             return None, ()
-        sees = tuple(map(max, zip(*all_sees, strict=True)))
+        fields = tuple(map(max, zip(*all_fields, strict=True)))
         jumps = tuple(map(max, zip(*all_jumps, strict=True)))
-        window = self._window(name, args, before[0])
+        window = self._window(name, args)
         if window:
             self.windows = True
             size, stride, dilation, transposed = window
             if transposed:
+                # ⌈f/s⌉ input values contribute to an output value, each j·s away from the next
                 jumps = tuple(j / s for j, s in zip(jumps, stride, strict=True))
                 reach = [(-(-f // s) - 1) * s for f, s in zip(size, stride, strict=True)]
-                return tuple(r + w * j for r, w, j in zip(sees, reach, jumps, strict=True)), jumps
-            sees = tuple(r + d * (f - 1) * j for r, d, f, j in zip(sees, dilation, size, jumps, strict=True))
-            return sees, tuple(j * s for j, s in zip(jumps, stride, strict=True))
+                return tuple(r + w * j for r, w, j in zip(fields, reach, jumps, strict=True)), jumps
+            fields = tuple(r + d * (f - 1) * j for r, d, f, j in zip(fields, dilation, size, jumps, strict=True))
+            return fields, tuple(j * s for j, s in zip(jumps, stride, strict=True))
         was, now = before[0].shape[2:], after.shape[2:]
         if was != now and "upsample" in name:
             jumps = tuple(j * Fraction(a, b) for j, a, b in zip(jumps, was, now, strict=True))
-            if "nearest" not in name:  # two neighbours are mixed
-                sees = tuple(r + j * Fraction(b, a) for r, j, a, b in zip(sees, jumps, was, now, strict=True))
+            if "nearest" not in name:  # interpolation mixes two neighbours
+                fields = tuple(r + j * Fraction(b, a) for r, j, a, b in zip(fields, jumps, was, now, strict=True))
         elif was != now and (
             "mean" in name or "adaptive" in name or "view" in name or "reshape" in name or "permute" in name
         ):
-            return None, ()
-        return sees, jumps
+            return None, ()  # pooled or mixed over the whole axis
+        return fields, jumps
 
-    def _window(self, name: str, args: tuple[Any, ...], given: Tensor) -> Any:
+    def _window(self, name: str, args: tuple[Any, ...]) -> tuple[list[int], list[int], list[int], bool] | None:
         """Size, stride and dilation of a sliding window along each axis, and whether it is transposed."""
 
-        def wide(value: Any, default: Any = 1) -> list[int]:
-            found = list(value) if isinstance(value, (list, tuple)) else [value]
-            found = found or ([default] if isinstance(default, int) else list(default))
-            return found * self.axes if len(found) == 1 else found
+        def per_axis(value: Any, default: Any = 1) -> list[int]:
+            numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+            numbers = numbers or ([default] if isinstance(default, int) else list(default))
+            return numbers * self.axes if len(numbers) == 1 else numbers
 
+        # the positions of the arguments are those of ATen's native_functions.yaml
         if name == "convolution":
-            return [*args[1].shape[2:]], wide(args[3]), wide(args[5]), bool(args[6])
+            return [*args[1].shape[2:]], per_axis(args[3]), per_axis(args[5]), bool(args[6])
         if name.startswith(("max_pool", "avg_pool")):
-            size = wide(args[1])
-            stride = wide(args[2], size) if len(args) > 2 else size
-            dilation = wide(args[4]) if name.startswith("max_pool") and len(args) > 4 else wide(1)
+            size = per_axis(args[1])
+            stride = per_axis(args[2], size) if len(args) > 2 else size
+            dilation = per_axis(args[4]) if name.startswith("max_pool") and len(args) > 4 else per_axis(1)
             return size, stride, dilation, False
-        if "adaptive" in name or name == "mean":
-            return None
         return None
 
 
@@ -195,16 +203,12 @@ def _is_leaf(layer: nn.Module) -> bool:
 
 
 def _first(value: Any) -> Tensor | None:
-    return next((each for each in tree_leaves(value) if isinstance(each, Tensor)), None)
-
-
-def _differentiable(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
+    return next((leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)), None)
 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for a while, each layer's own mode afterwards."""
+    """Switch to eval mode, and back to each layer's own mode afterwards."""
     modes = {layer: layer.training for layer in module.modules()}
     module.eval()
     try:

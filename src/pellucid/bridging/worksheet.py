@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small torch module as a worksheet, whose values and gradients are torch's. Torch is imported when `from_torch` is called."""
+"""A small torch module as a worksheet with torch's values and gradients. Torch is imported when `from_torch` is called."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["from_torch", "parameter_names"]
 
 _PARAMETERS: Final = 1_000
-_QUANTITIES: Final = 2_500  # inputs, parameters and everything between
-_TERMS: Final = 25_000  # products of all sums, as many as `convolution` has
+_QUANTITIES: Final = 2_500  # inputs, parameters and everything computed
+_TERMS: Final = 25_000  # products in all sums, as in the builder `convolution`
 
 
 def from_torch(
@@ -31,7 +31,7 @@ def from_torch(
     *,
     questions: Literal["all", "loss"] = "all",
 ) -> Worksheet:
-    """The worksheet of a small torch module: every quantity by its name, the loss L, and L's gradient by every parameter.
+    """The worksheet of a small torch module: every quantity by name, the loss L, and the gradient of L.
 
     >>> import torch
     >>> module = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.ReLU())
@@ -42,57 +42,55 @@ def from_torch(
 
     Args:
         module: linear layers, convolutions (one and two dimensions), poolings, activations, batch norm in eval mode, flatten,
-            dropout in eval mode, sums and differences and products (residuals), in Sequential or in a forward of your own.
-        inputs: a batch (N, …); it is x in the worksheet.
-        target: what the loss takes: values (t), or class numbers for cross_entropy.
+            dropout in eval mode, sums, differences and products (residuals), in Sequential or in a forward of your own.
+        inputs: a batch (N, …), x in the worksheet.
+        target: as the loss expects it: values (t in the worksheet), or class numbers for cross_entropy.
         loss: mse, bce, bce_with_logits, cross_entropy, or torch's function or module of these with its reduction.
-        questions: all: the outputs, L and its derivative by every parameter; loss: L alone.
+        questions: all: the outputs, L and its derivatives with respect to all parameters; loss: L alone.
 
     Raises:
-        DataError: a module that is too large to be worked by hand, in training mode where that matters, or with a layer that
+        DataError: a module that is too large to work by hand, in training mode where that matters, or with a layer that
             has no worksheet.
-        UsageError: a loss that is not known.
+        UsageError: an unknown loss.
     """
     from torch import nn
 
-    from pellucid.bridging.layers import Walk
-    from pellucid.bridging.losses import put_loss
-    from pellucid.worked.worksheet.tensors import ask_all, ask_slopes
+    from pellucid.bridging.equations import EquationWriter
+    from pellucid.bridging.losses import add_loss
+    from pellucid.worked.worksheet.tensors import ask_gradient, ask_values
     from pellucid.worked.worksheet.worksheet import Worksheet
 
     called = parameter_names(module)
     if type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential):
-        # a layer alone would be traced into its own code
-        module, called = (
-            nn.Sequential(OrderedDict(layer=module)),
-            {f"layer.{name}": each for name, each in called.items()},
-        )
+        # fx would trace a single layer into its own code; inside a container it stays one node
+        module = nn.Sequential(OrderedDict(layer=module))
+        called = {f"layer.{path}": name for path, name in called.items()}
     graph = _traced(module, inputs)
     sheet = Worksheet()
-    walk = Walk(sheet, module, called)
-    output = walk.run(graph, inputs)
-    put_loss(sheet, output, target, loss)
+    writer = EquationWriter(sheet, module, called)
+    output = writer.run(graph, inputs)
+    add_loss(sheet, output, target, loss)
     if questions == "all":
-        ask_all(sheet, output)
+        ask_values(sheet, output)
     sheet.ask("L")
     if questions == "all":
-        for name, each in module.named_parameters():
-            if each.requires_grad and name in walk.placed:
-                ask_slopes(sheet, "L", walk.placed[name])
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad and name in writer.defined:
+                ask_gradient(sheet, "L", writer.defined[name])
     return sheet
 
 
 def parameter_names(module: nn.Module) -> dict[str, str]:
-    """What each parameter and each running average is called in the worksheet; a component has its places, from 1, behind it.
+    """The name of each parameter and running average in the worksheet; components add their indices, from 1.
 
     >>> import torch
     >>> parameter_names(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)))
     {'0.weight': 'W0', '0.bias': 'b0', '1.weight': 'gamma1', '1.bias': 'beta1', '1.running_mean': 'mu1', '1.running_var': 'v1'}
 
     Args:
-        module: `weight` is W, or γ of a batch norm, `bias` is b, or β; the rest of the path follows.
+        module: `weight` becomes W, or γ in a batch norm, `bias` becomes b, or β; the rest of the path follows.
     """
-    found: dict[str, str] = {}
+    called: dict[str, str] = {}  # by path
     for path, inner in module.named_modules():
         norm = type(inner).__name__.startswith("BatchNorm")
         letters = {"weight": "W", "bias": "b"}
@@ -103,9 +101,10 @@ def parameter_names(module: nn.Module) -> dict[str, str]:
             where = "".join(part for part in path.replace("_", ".").split("."))
             letter = letters.get(key, key.replace("_", ""))
             name = f"{letter}{where}" if not where or where[0].isdigit() else f"{letter}_{where}"
-            taken = {*found.values(), "L", "x", "t", "p"}
-            found[f"{path}.{key}" if path else key] = next(each for each in _variants(name) if each not in taken)
-    return {name: each for name, each in found.items() if not name.endswith("num_batches_tracked")}
+            taken = {*called.values(), "L", "x", "t", "p"}
+            free = next(variant for variant in _variants(name) if variant not in taken)
+            called[f"{path}.{key}" if path else key] = free
+    return {path: name for path, name in called.items() if not path.endswith("num_batches_tracked")}
 
 
 def _variants(name: str) -> Iterator[str]:
@@ -114,63 +113,62 @@ def _variants(name: str) -> Iterator[str]:
 
 
 def _traced(module: nn.Module, inputs: Tensor) -> fx.GraphModule:
-    """The module's graph of operations, once it is known to be small enough.
+    """The module's graph of operations, if it is small enough.
 
     Raises:
-        DataError: it is too large, in training mode where that matters, or cannot be traced.
+        DataError: a module that is too large, in training mode where that matters, or that cannot be traced.
     """
     import torch
     from torch import fx, nn
 
-    parameters = sum(each.numel() for each in module.parameters())
+    parameters = sum(parameter.numel() for parameter in module.parameters())
     if parameters > _PARAMETERS:
         raise DataError(
-            f"module: has {parameters:,} parameters, and a worksheet, worked by hand, at most {_PARAMETERS:,}; take a smaller one."
+            f"module: has {parameters:,} parameters, more than the {_PARAMETERS:,} of a worksheet; use a smaller one."
         )
     for path, inner in module.named_modules():
         drops = isinstance(inner, nn.modules.dropout._DropoutNd) and inner.p > 0
         if inner.training and (drops or isinstance(inner, nn.modules.batchnorm._NormBase)):
             raise DataError(f"module.{path or type(inner).__name__}: is in training mode; call module.eval() first.")
     if inputs.dim() < 2 or inputs.numel() == 0:
-        raise DataError(
-            f"inputs.shape={tuple(inputs.shape)}: must be a batch (N, …); put the samples in the first place."
-        )
+        raise DataError(f"inputs.shape={tuple(inputs.shape)}: must be a batch (N, …); put the samples first.")
     if inputs.numel() > _QUANTITIES:
         raise DataError(
-            f"inputs.shape={tuple(inputs.shape)}: are {inputs.numel():,} numbers, and a worksheet has at most {_QUANTITIES:,} "
-            "quantities; take smaller ones."
+            f"inputs.shape={tuple(inputs.shape)}: has {inputs.numel():,} numbers, more than the {_QUANTITIES:,} quantities of a "
+            "worksheet; use smaller inputs."
         )
     try:
         graph = fx.symbolic_trace(module)
-    except Exception as fault:  # a forward is anybody's code
+    except Exception as fault:  # the forward method may raise anything
         raise DataError(
             f"module: {type(module).__name__}'s forward cannot be traced ({type(fault).__name__}: {str(fault)[:80]}); write it "
-            "without branches on numbers."
+            "without branches that depend on values."
         ) from None
     if sum(node.op == "placeholder" for node in graph.graph.nodes) != 1:
-        raise DataError(f"module: {type(module).__name__} takes several inputs; give one that takes one.")
-    counts = _Counting(graph)
+        raise DataError(f"module: {type(module).__name__} takes several inputs; use one with a single input.")
+    counter = _size_counter(graph)
     with torch.no_grad():
         try:
-            module(inputs.detach())  # before the interpreter, which takes seconds to word a mistake
+            module(inputs.detach())  # before fx's interpreter, which takes seconds to compose an error message
         except (RuntimeError, ValueError, TypeError) as fault:
             raise DataError(
-                f"inputs.shape={tuple(inputs.shape)}: the module does not take it ({str(fault).splitlines()[-1][:100]}); reshape it."
+                f"inputs.shape={tuple(inputs.shape)}: the module does not accept it ({str(fault).splitlines()[-1][:100]}); "
+                "reshape it."
             ) from None
-        counts.run(inputs.detach())
-    if counts.quantities + parameters > _QUANTITIES or counts.terms > _TERMS:
+        counter.run(inputs.detach())
+    if counter.quantities + parameters > _QUANTITIES or counter.terms > _TERMS:
         raise DataError(
-            f"module: with these inputs it has {counts.quantities + parameters:,} quantities and sums of {counts.terms:,} products, "
-            f"and a worksheet at most {_QUANTITIES:,} and {_TERMS:,}; take a smaller one, or fewer samples."
+            f"module: with these inputs it has {counter.quantities + parameters:,} quantities and sums of {counter.terms:,} "
+            f"products, more than the {_QUANTITIES:,} and {_TERMS:,} of a worksheet; use a smaller module or fewer samples."
         )
     return graph
 
 
-def _Counting(graph: fx.GraphModule) -> Any:  # a class of torch's that is known only when it is imported
-    """An interpreter that counts the quantities and the products of sums as it runs."""
+def _size_counter(graph: fx.GraphModule) -> Any:  # its class exists only once torch is imported
+    """An interpreter that counts, as it runs, the quantities and the products in their sums."""
     from torch import Tensor, fx, nn
 
-    class Counting(fx.Interpreter):
+    class SizeCounter(fx.Interpreter):
         def __init__(self) -> None:
             super().__init__(graph)
             self.quantities = self.terms = 0
@@ -189,4 +187,4 @@ def _Counting(graph: fx.GraphModule) -> Any:  # a class of torch's that is known
                 self.terms += value.numel() * products
             return value
 
-    return Counting()
+    return SizeCounter()

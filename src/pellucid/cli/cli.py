@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: which commands there are, and what becomes of a mistake.
+"""The entry point of the command line: the list of commands, and the exit codes.
 
-A mistake of the user's ends with exit code 2 and one sentence, a failure of ours with 1, Ctrl-C with 130; `--debug`
-shows the traceback. This module imports nothing heavy: `pellucid -h` answers without torch.
+A user's mistake exits with code 2 and one sentence, a failure of ours with 1, Ctrl-C with 130; `--debug` shows the
+traceback. This module imports nothing heavy, so that `pellucid -h` answers without loading torch.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pellucid.errors import PellucidError, UnknownNameError
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "train": "train a model for a task on data; the same command resumes it",
-    "evaluate": "measure a run's model, beside simpler answers to the same question",
-    "predict": "answer for new images",
-    "look": "see how a model sees, through a lens",
-    "compare": "set runs side by side: measures, times, and whether a difference is real",
-    "sweep": "train the same task over lists of options, and compare",
-    "merge": "merge redundant filters of a model, and train the smaller ones on",
-    "report": "write one self-contained HTML page about a run",
-    "export": "write a run's model as ONNX and torch.export files",
-    "data": "say what is in a data set, and what is wrong with it",
+    "train": "train a model for a task; the same command resumes it",
+    "evaluate": "measure a run's model and its baselines",
+    "predict": "predict for new images",
+    "look": "look into a model through a lens: attribution, embedding, filters, …",
+    "compare": "compare runs: measures, times, and which differences are significant",
+    "sweep": "train every combination of options, and compare the runs",
+    "merge": "merge redundant filters of a model, and fine-tune the smaller model",
+    "report": "write a self-contained HTML report on a run",
+    "export": "export a run's model to ONNX and torch.export",
+    "data": "inspect a dataset: contents, sizes, corrupt files, duplicates",
     "work": "work a small network by hand, in symbols and numbers, every line checked",
-    "table": "write a network as a table of its layers, with the formula of every number",
-    "list": "name the tasks, models, lenses, builders of worksheets and data sets",
+    "table": "tabulate a network's layers, with the formula of every number",
+    "list": "list the tasks, models, lenses, builders of worksheets and datasets",
 }
-"""Every command with a line about it, in the order of use; `pellucid.cli.commands` has a function of each name."""
+"""Every command with a line about it, in the usual order of use; `pellucid.cli.commands` has a function for each."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code is returned.
+    """Run a command line and return its exit code.
 
     >>> main(["--version"])
     pellucid 0.1.0
@@ -52,13 +52,13 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("stopped.", 130, debug)
     except BrokenPipeError:
-        # the reader, e.g. `head`, has gone: nothing more to say to it, nor at exit when Python flushes
+        # the reader, e.g. `head`, has closed the pipe: write nothing more, also when Python flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except PellucidError as fault:
         return _say(str(fault), fault.exit_code, debug)
     except Exception as fault:
-        hint = "" if debug else " This is a fault of pellucid's; the same command with --debug shows where."
+        hint = "" if debug else " This is a bug in pellucid; give the same command with --debug to see where."
         return _say(f"{type(fault).__name__}: {fault}.{hint}", 1, debug)
 
 
@@ -92,12 +92,12 @@ commands:
 {lines}
 
 options:
-  -h, --help     this text; after a command, that command's options with units and defaults
-  -V, --version  the version
+  -h, --help     show this text; after a command, its options with units and defaults
+  -V, --version  show the version
   --debug        show the traceback of an error
 
 examples:
-  pellucid train classify                                 the embedded digits, to a run below runs/
+  pellucid train classify                                 on the embedded digits, into a folder below runs/
   pellucid train denoise --data photos/ --out runs/photos
   pellucid evaluate runs/photos
   pellucid report runs/photos"""

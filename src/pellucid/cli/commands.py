@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands: each is a function whose signature is its command line; it calls its verb and shows what came of it.
+"""The commands: functions whose signatures are their command lines; each calls the Python function and prints the result.
 
-Positional-only parameters stand without a name; `**given` takes the options of the task, the model, the training or
-the lens, which depend on what was named.
+Positional-only parameters are positional on the command line; `**given` takes the options of the task, model, training or
+lens, which depend on the names that were given.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def train(
     out: Path | None = None,
     **given: Any,
 ) -> int:
-    """Train a model for a task on data; the same command resumes a training that was stopped or killed.
+    """Train a model for a task; the same command resumes a run that was stopped or killed.
 
     Args:
-        task: what is asked of an image: a name from `pellucid list tasks`.
-        data: a name from `pellucid list data`, a path, or a hub id; by default the task's own example.
-        model: a name from `pellucid list models`; by default the task's own.
-        out: the run's folder; by default one below runs/, named for what was asked.
+        task: a task from `pellucid list tasks`.
+        data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
+        model: a model from `pellucid list models`; by default the task's own.
+        out: the run's folder; by default one below runs/ with a name made of task, data and model.
     """
     from pellucid.training.training import train as verb
 
@@ -65,12 +65,12 @@ def sweep(
     out: Path | None = None,
     **given: Any,
 ) -> int:
-    """Train the same task over lists of options, every combination, and compare the runs.
+    """Train every combination of lists of options for a task, and compare the runs.
 
     Args:
-        task: what is asked of an image: a name from `pellucid list tasks`.
-        data: a name from `pellucid list data`, a path, or a hub id; by default the task's own example.
-        model: one or more names from `pellucid list models`; by default the task's own.
+        task: a task from `pellucid list tasks`.
+        data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
+        model: one or more models from `pellucid list models`; by default the task's own.
         out: the folder for the runs and their comparison; by default one below runs/.
     """
     from pellucid.comparison.comparison import sweep as verb
@@ -89,15 +89,15 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
 ) -> int:
-    """Measure a run's model, beside the trivial and the classical answers, on images that it has not seen.
+    """Measure a run's model and its trivial and classical baselines on images that it was not trained on.
 
     Args:
         run: the run's folder; by default the newest below runs/.
         data: other data than the run's own.
-        split: which part of the data.
-        baselines: measure the simpler answers too.
-        batch_size: images at a time; no result depends on it.
-        which: the best weights by validation, or the last.
+        split: the split to evaluate on.
+        baselines: measure the baselines too.
+        batch_size: images per batch; does not change the results.
+        which: the weights: the best by validation, or the last.
     """
     from pellucid.inference import evaluate as verb
 
@@ -118,14 +118,14 @@ def predict(
     batch_size: int = 64,
     **given: Any,
 ) -> int:
-    """Answer for new images: labels with probabilities, pictures, or files; what else a run can be asked follows from its task.
+    """Predict for new images: labels with probabilities, pictures, or files; tasks have further options.
 
     Args:
         run: the run's folder.
         images: image files, folders or globs.
-        out: the folder for predictions.json or predictions.csv and for pictures; or the one file that an answer is written to.
-        format: of the table in that folder.
-        batch_size: images at a time; no result depends on it.
+        out: the folder for predictions.json or predictions.csv and for pictures; or a file, for a single prediction.
+        format: the format of the table in that folder.
+        batch_size: images per batch; does not change the results.
     """
     from pellucid.inference import predict as verb
 
@@ -149,19 +149,19 @@ def look(
     verbose: bool = False,
     **given: Any,
 ) -> int:
-    """See how a model sees: a picture, the numbers behind it, and a line of words.
+    """Look into a model through a lens: a picture, the numbers behind it, and a summary in words.
 
     Args:
-        what: the run's folder, a ready model such as torchvision/resnet18 or efficientnet_lite0, or a task (an untrained model).
-        lens: a name from `pellucid list lenses`; its own options stand in `pellucid look RUN LENS -h`.
+        what: a run's folder, a pretrained model such as torchvision/resnet18 or efficientnet_lite0, or a task (untrained).
+        lens: a lens from `pellucid list lenses`; `pellucid look RUN LENS -h` shows its options.
         images: image files, folders or globs; by default some of the run's own.
         out: the folder for the picture and the numbers; by default the run's figures/.
-        data: other data than the run's own, or those of the task.
-        model: of the task; a name from `pellucid list models`.
-        size: height and width (or one number for both), px, that a ready model's images are brought to.
-        memory: GiB that the look may take (default: 2).
-        seed: of random numbers; by default the run's.
-        verbose: say more about what is done.
+        data: other data than the run's own; for a task, its data.
+        model: for a task, a model from `pellucid list models`.
+        size: height and width in px (or one number for both) to which a pretrained model's images are resized.
+        memory: memory limit in GiB (default: 2).
+        seed: random seed; by default the run's.
+        verbose: print more about the work.
     """
     from pellucid.looking.looking import look as verb
 
@@ -172,7 +172,7 @@ def look(
 
 
 def compare(runs: tuple[Path, ...] = (), /, *, out: Path | None = None) -> int:
-    """Set runs side by side: parameters, times, measures with intervals, and whether a difference is real.
+    """Compare runs: parameters, times, measures with intervals, and which differences are significant.
 
     Args:
         runs: two or more run folders; by default all below runs/.
@@ -192,13 +192,13 @@ def merge(
     epochs: int = 3,
     out: Path | None = None,
 ) -> int:
-    """Merge redundant filters of a run's model, and train each smaller model on until nothing merges.
+    """Merge similar filters of a run's model and fine-tune the smaller model, until no more filters merge.
 
     Args:
         run: the run's folder.
-        threshold: cosine similarities above which filters are merged, from -1 to 1.
-        epochs: of training on, after each merging.
-        out: the folder for the smaller models' runs, the table and the pictures; by default merged/ in the run's.
+        threshold: one or more cosine similarities above which filters are merged, from -1 to 1.
+        epochs: epochs of fine-tuning after each round of merging.
+        out: the folder for the smaller models' runs, the table and the pictures; by default merged/ in the run's folder.
     """
     from pellucid.merging import merge as verb
 
@@ -207,11 +207,11 @@ def merge(
 
 
 def report(run: Path | None = None, /, *, maps: int = 8) -> int:
-    """Write one self-contained HTML page about a run, which opens without a network.
+    """Write a self-contained HTML report on a run, which opens without a network.
 
     Args:
         run: the run's folder; by default the newest below runs/.
-        maps: of how many images there are maps of what the answer rests on; they take most of the time.
+        maps: number of images with attribution maps, which take most of the time.
     """
     from pellucid.reporting.reporting import report as verb
 
@@ -226,7 +226,7 @@ def export(
     out: Path | None = None,
     formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch"),
 ) -> int:
-    """Write a run's model as files that other programs load, each checked against the model.
+    """Export a run's model to files that other programs load, each verified against the model.
 
     Args:
         run: the run's folder; by default the newest below runs/.
@@ -242,10 +242,10 @@ def export(
 
 
 def data(what: str = "digits", /, *, out: Path | None = None) -> int:
-    """Say what is in a data set: counts per split and class, sizes, corrupt files, duplicates; draw a contact sheet.
+    """Inspect a dataset: counts per split and class, sizes, corrupt files, duplicates; and draw a contact sheet.
 
     Args:
-        what: a name from `pellucid list data`, a path, or a hub id.
+        what: a dataset from `pellucid list data`, a path, or a hub id.
         out: the contact sheet's PNG file; by default contact-NAME.png in the current folder.
     """
     from pellucid.data import inspection, open
@@ -267,17 +267,17 @@ def table(
     format: Literal["text", "markdown", "json"] = "text",
     out: Path | None = None,
 ) -> int:
-    """Write a network as a table of its layers: sizes, parameters with their formula, memory, work, receptive field.
+    """Tabulate a network's layers: sizes, parameters with their formulas, memory, operations, receptive field.
 
     Args:
-        what: layers between semicolons, a file with a layer a line, or a model: torchvision/NAME or a name from `pellucid list models`.
-        size: channels, height and width of a model's images in px; by default its own.
-        outputs: classes or channels that a model gives; by default its own, or 10.
-        batch: images at a time, for the memory.
-        format: how to show it.
+        what: layers separated by semicolons, a file with a layer per line, or a model: torchvision/NAME or one from `pellucid list models`.
+        size: channels, height and width in px of a model's images; by default its own.
+        outputs: classes or channels of a model's output; by default its own, or 10.
+        batch: images per batch, for the memory.
+        format: format of the table.
         out: the file to write; by default the terminal.
     """
-    from pellucid.bridging.bridging import layer_table
+    from pellucid.bridging.tables import layer_table
 
     written = layer_table(what, size or None, outputs, batch).write(format)
     if out is None:
@@ -290,23 +290,23 @@ def table(
 
 
 def list(kind: str | None = None, /) -> int:
-    """Name the tasks, models, lenses, builders of worksheets and data sets, each with a line about it.
+    """List the tasks, models, lenses, builders of worksheets and datasets, each with a line about it.
 
     Args:
         kind: tasks, models, lenses, builders or data; by default all of them.
     """
     if kind is not None and kind not in listing.KINDS:
         raise UnknownNameError("kind", kind, listing.KINDS)
-    printing.catalogue({each: listing.about(each) for each in ((kind,) if kind else listing.KINDS)})
+    printing.catalogue({name: listing.about(name) for name in ((kind,) if kind else listing.KINDS)})
     return 0
 
 
 def _runs() -> Sequence[Path]:
     """The runs below runs/, the newest last."""
-    found = sorted(Path("runs").glob("**/run.json"), key=lambda file: file.stat().st_mtime)
-    if not found:
+    records = sorted(Path("runs").glob("**/run.json"), key=lambda file: file.stat().st_mtime)
+    if not records:
         raise RunError("run=None: there is no run below runs/; name one, or train one with `pellucid train`.")
-    return [file.parent for file in found]
+    return [record.parent for record in records]
 
 
 def _newest() -> Path:

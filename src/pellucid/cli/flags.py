@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command-line options as data: read off signatures and dataclasses, checked, shown and parsed with tyro.
 
-A function's, a task's, a model's and the recipe's options become `Flag`s of one flat command. Mistakes are found here,
-before tyro parses, so that each is one sentence with a way out; the help and the conversion are tyro's.
+The options of functions, tasks, models and the recipe become the `Flag`s of one flat command. Mistakes are found here,
+before tyro parses the words, so that each is reported in one sentence with a way out; tyro makes the help and converts values.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class Flag:
     default: Any  # dataclasses.MISSING where it must be given
     help: str = ""
     positional: bool = False
-    joined: Any = None  # the type of the parts of each value, where commas join them
+    joined: Any = None  # the type of the parts, if each value is a list joined by commas
 
     @property
     def written(self) -> str:
-        """As it stands on the command line."""
+        """Its spelling on the command line."""
         return self.name.upper() if self.positional else "--" + self.name.replace("_", "-")
 
     @property
     def several(self) -> Any:
-        """The type of an element if any number of values may be given, else None."""
+        """The type of an element if the option takes any number of values, else None."""
         if get_origin(self.core) in (tuple, list, Sequence):
             return next((kind for kind in get_args(self.core) if kind is not Ellipsis), str)
         return None
@@ -59,7 +59,7 @@ class Flag:
         return kinds[0] if len(kinds) == 1 else self.kind
 
     def swept(self) -> Flag:
-        """The same option as a list of values to try; the values of a sequence are joined by commas: 64,32."""
+        """The option as a list of values to try; a sequence is written with commas, as in 64,32."""
         element = str if self.several else self.core
         about = f"{self.help} (one or more values{', each like 64,32' if self.several else ''})"
         return Flag(self.name, types.GenericAlias(tuple, (element, ...)), (), about, joined=self.several)
@@ -68,7 +68,7 @@ class Flag:
 @final
 @dataclass(frozen=True)
 class Group:
-    """Flags that stand together under one title in the help."""
+    """Flags under one title in the help."""
 
     title: str  # "" for the command's own
     flags: Sequence[Flag]
@@ -82,7 +82,7 @@ def parse(
     about: str,
     unknown: Callable[[str], UsageError] | None = None,
 ) -> dict[str, Any]:
-    """The value of every flag, by name; `-h` prints the help and exits.
+    """The value of every flag by name; `-h` prints the help and exits.
 
     >>> parse(["--lr", "0.5"], [Group("", [Flag("lr", float, 0.1), Flag("epochs", int, 10)])], "demo", "")
     {'lr': 0.5, 'epochs': 10}
@@ -91,14 +91,14 @@ def parse(
     pellucid.errors.UsageError: option='--lrr' is not known; did you mean '--lr'? `demo -h` lists them.
 
     Args:
-        words: what was typed after the command.
-        groups: the command's flags; the names of all of them differ.
-        prog: the command, as it is typed.
+        words: the words after the command.
+        groups: the command's flags, whose names are unique.
+        prog: the command as it is typed.
         about: what it does, for the help.
-        unknown: words the error for an option that none of the groups has.
+        unknown: makes the error for an option that is in none of the groups.
 
     Raises:
-        UsageError: an option that there is not, or a value that it cannot have.
+        UsageError: an unknown option, or an invalid value.
     """
     import tyro
 
@@ -126,7 +126,7 @@ def parse(
 def check(
     words: Sequence[str], flags: Sequence[Flag], prog: str, unknown: Callable[[str], UsageError] | None = None
 ) -> list[str]:
-    """Find the first mistake in the words of a command line, and say it in one sentence; returns the words for tyro."""
+    """Raise the first mistake in the words of a command line as one sentence; return the words for tyro."""
     options = {flag.written: flag for flag in flags if not flag.positional}
     options |= {"--no-" + flag.written[2:]: flag for flag in flags if flag.core is bool}
     loose: list[str] = []
@@ -150,18 +150,18 @@ def check(
             checked.append(name)
             continue
         if flag.core is bool and not equals and not (rest and rest[0] in ("True", "False", "None")):
-            checked += [flag.written, str(not name.startswith("--no-"))]  # tyro has no such pair for bool | None
+            checked += [flag.written, str(not name.startswith("--no-"))]  # tyro makes no such pair for bool | None
             continue
         values = [value] if equals else _values(rest, flag)
         if not values:
             raise UsageError(
                 f"{flag.written}: needs a value, {_wanted(flag.several or flag.core)}; `{prog} -h` says more."
             )
-        for each in values:
-            _check_value(flag, each)
+        for text in values:
+            _check_value(flag, text)
         checked += [flag.written, *values]
     _check_positional(loose, [flag for flag in flags if flag.positional], prog)
-    return [*loose, *checked]  # a list option before them would swallow the words without a name
+    return [*loose, *checked]  # positional words first: a list option before them would take them as values
 
 
 def is_option(word: str) -> bool:
@@ -174,7 +174,7 @@ def is_option(word: str) -> bool:
 
 
 def _values(rest: list[str], flag: Flag) -> list[str]:
-    """Take the words that belong to a flag off the rest."""
+    """Remove the words that belong to a flag from the rest, and return them."""
     values: list[str] = []
     while rest and not is_option(rest[0]) and (flag.several or not values):
         values.append(rest.pop(0))
@@ -182,7 +182,7 @@ def _values(rest: list[str], flag: Flag) -> list[str]:
 
 
 def misspelt(name: str, options: Iterable[str], prog: str) -> UsageError:
-    """The error for an option that there is not, with the nearest one that there is."""
+    """The error for an unknown option, with the nearest known one."""
     near = difflib.get_close_matches(name.replace("_", "-"), list(options), n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return UsageError(f"option={name!r} is not known{hint} `{prog} -h` lists them.")
@@ -195,7 +195,7 @@ def _check_positional(loose: Sequence[str], places: Sequence[Flag], prog: str) -
         raise UsageError(f"{flag.written}: is missing ({flag.help}); `{prog} -h` says more.")
     if len(loose) > len(places) and not any(flag.several for flag in places):
         what = f"takes {' and '.join(flag.written for flag in places)} only" if places else "takes no such word"
-        raise UsageError(f"{loose[len(places)]!r}: is one word too many, {prog} {what}; quote a name with spaces.")
+        raise UsageError(f"{loose[len(places)]!r}: is one word too many: {prog} {what}; quote a name with spaces.")
     for flag, word in zip(places, loose, strict=False):
         _check_value(flag, word)
 
@@ -239,7 +239,7 @@ def _fits(kind: Any, word: str) -> bool:
 def _wanted(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
-    return {int: "a whole number", float: "a number", bool: "True or False"}.get(kind, "a text")
+    return {int: "a whole number", float: "a number", bool: "True or False"}.get(kind, "text")
 
 
 def _field(flag: Flag) -> tuple[str, Any, Any]:
@@ -252,10 +252,10 @@ def _field(flag: Flag) -> tuple[str, Any, Any]:
         metavar = flag.written
     if flag.several:
         metavar = f"[{metavar} …]" if flag.positional else f"{metavar} …"
-    # a default of None or () means "decided later": the help's own words tell how
+    # None or () means that the default is decided later, which the help describes in words
     plain = flag.default is dataclasses.MISSING or flag.default is None or flag.default == ()
     several = flag.default if isinstance(flag.default, (tuple, list)) else [flag.default]
-    shown_default = " ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in several)
+    shown_default = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in several)
     about = tyro.conf.arg(
         help=flag.help,
         metavar=None if flag.kind is bool else metavar,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is: the tasks, models, lenses, builders of worksheets and data sets with a line about each, read from their sources."""
+"""The tasks, models, lenses, builders of worksheets and datasets with a line about each, read from their sources."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pellucid import _catalog
 __all__ = ["KINDS", "about"]
 
 KINDS = ("tasks", "models", "lenses", "builders", "data")
-_FOLDERS = {"builders": "worked/builders"}  # of a kind whose folder has another name
+_FOLDERS = {"builders": "worked/builders"}  # where the folder has another name than the kind
 
 
 def about(kind: str) -> dict[str, str]:
-    """The members of a kind with a line each; nothing is imported, so that it costs milliseconds.
+    """The members of a kind with a line about each; nothing is imported, so that it takes milliseconds.
 
     >>> about("tasks")["classify"] != ""
     True
@@ -25,14 +25,14 @@ def about(kind: str) -> dict[str, str]:
     if kind == "data":
         data = Path(__file__).parents[1] / "data"
         hub = _constant(data / "formats" / "hub.py", "SHORT")
-        fetched = {name: f"from the hub, fetched once: {identity}" for name, identity in hub.items()}
+        fetched = {name: f"{identity} from the hub, downloaded once" for name, identity in hub.items()}
         return _constant(data / "embedded" / "embedded.py", "ABOUT") | fetched
     folder = _FOLDERS.get(kind, kind)
     return {name: _line(_catalog.source(folder, name)) for name in _catalog.names(folder)}
 
 
 def _line(source: Path) -> str:
-    """The first sentence of a member's public class, or of its module where the class has none."""
+    """The first line of the docstring of a member's public class, or of its module if the class has none."""
     module = ast.parse(source.read_text(encoding="utf-8"))
     public = [node for node in module.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     documents = [*map(ast.get_docstring, public), ast.get_docstring(module)]
@@ -40,9 +40,9 @@ def _line(source: Path) -> str:
 
 
 def _constant(source: Path, name: str) -> dict[str, str]:
-    """A dictionary of texts that stands in a module under a name."""
+    """A dictionary of strings, read from a module's source by name."""
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            found: dict[str, str] = ast.literal_eval(node.value)
-            return found
+            value: dict[str, str] = ast.literal_eval(node.value)
+            return value
     raise ImportError(f"{source.name} has no {name}")

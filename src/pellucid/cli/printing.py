@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands print: tables and a few lines of words on the terminal."""
+"""What the commands print on the terminal: tables and a few lines of text."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from pellucid._digits import interval_digits
+
 if TYPE_CHECKING:
     from pellucid.run import Run
 
 __all__ = ["answered", "catalogue", "compared", "measured", "merged", "say", "trained"]
 
-_WIDE = 100  # characters of an answer on the terminal, at most
-_SHOWN = 20  # rows of answers on the terminal; the file has all
+_WIDE = 100  # characters of a table cell at most
+_SHOWN = 20  # rows of predictions on the terminal; the file has all
 
 
 def say(what: Any) -> None:
-    """Print something that rich can render, without breaking names and numbers where the output is not a terminal."""
-    # a pipe has no width: wide enough that no table is cut
+    """Print something that rich can render; in a pipe, lines are long enough for whole tables."""
     width = None if sys.stdout.isatty() else max(160, shutil.get_terminal_size().columns)
     Console(width=width, highlight=False).print(what)
 
 
 def trained(run: Run) -> None:
-    """Say where a run lies, how it went, and what can be done with it next; once, not from every process."""
-    if os.environ.get("RANK", "0") != "0":
+    """Print where a run is, how the training went, and which command comes next."""
+    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks for all
         return
     info, best = run.info, run.info.get("best") or {}
     print(f"run   {run.path}  {run.status} after {info['seconds']:.0f} s, {info['parameters']:,} parameters")
@@ -46,7 +47,7 @@ def trained(run: Run) -> None:
 
 
 def measured(metrics: Mapping[str, Any]) -> None:
-    """The measures of the model and of each baseline, with their 95 % intervals."""
+    """Print the measures of the model and of each baseline, with their 95 % intervals."""
     where = f"{metrics['data']}, {metrics['split']} split, n = {metrics['n']:,}, seed {metrics['seed']}"
     title = f"{where}, with 95 % intervals"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -55,14 +56,14 @@ def measured(metrics: Mapping[str, Any]) -> None:
     for name, measure in measures.items():
         unit = f" [{measure['unit']}]" if measure["unit"] else ""
         table.add_column(f"{name}{unit}".replace("[", "\\["), justify="right")
-    for owner, found in (("model", measures), *metrics["baselines"].items()):
+    for owner, own in (("model", measures), *metrics["baselines"].items()):
         style = "bold" if owner == "model" else ""
-        table.add_row(owner, *(_with_interval(found.get(name)) for name in measures), style=style)
+        table.add_row(owner, *(_with_interval(own.get(name)) for name in measures), style=style)
     say(table)
 
 
 def _with_interval(measure: Mapping[str, Any] | None) -> str:
-    """A value with its interval, to the digit that the interval's width leaves a meaning.
+    """A value with its interval, to the digits that the interval leaves meaningful.
 
     >>> _with_interval({"value": 0.98901, "low": 0.97802, "high": 0.99725})
     '0.989 (0.978–0.997)'
@@ -76,14 +77,12 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     if any(measure[key] is None or not math.isfinite(measure[key]) for key in ("low", "high")):
         return f"{measure['value']:.4g}"  # a count has no interval
     value, low, high = (float(measure[key]) for key in ("value", "low", "high"))
-    width = high - low
-    digits = 1 - math.floor(math.log10(width)) if width > 0 and math.isfinite(width) else 4
-    digits = min(max(digits, 0), 6)
+    digits = interval_digits(low, high)
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
 def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
-    """The first answers, and where all of them are."""
+    """Print the first predictions, and where all of them are."""
     columns = [
         *dict.fromkeys(
             name for row in rows for name in row if name not in ("picture", "probabilities", "content", "suffix")
@@ -95,7 +94,7 @@ def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     say(table)
     if len(rows) > _SHOWN:
         print(f"… and {len(rows) - _SHOWN:,} more")
-    print(f"written to {out}" if out is not None else "add --out FOLDER to keep all of it")
+    print(f"written to {out}" if out is not None else "add --out FOLDER to save them")
 
 
 def _short(value: Any) -> str:
@@ -104,12 +103,12 @@ def _short(value: Any) -> str:
 
 
 def compared(comparison: Any) -> None:
-    """A comparison's table, and where its files lie."""
+    """Print a comparison's table, and where its files are."""
     say(comparison)
 
 
 def merged(rows: Sequence[Any]) -> None:
-    """What came of merging filters, a row a threshold, the first before any merging."""
+    """Print the results of merging filters, a row per threshold; the first row is the original model."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("threshold", "filters", "rounds", "parameters", "loss", "measure", "run"):
         table.add_column(title, justify="left" if title == "run" else "right")
@@ -124,8 +123,8 @@ def merged(rows: Sequence[Any]) -> None:
 
 
 def catalogue(kinds: Mapping[str, Mapping[str, str]]) -> None:
-    """The members of each kind with a line about each."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000  # a pipe's reader wants whole lines
+    """Print the members of each kind, with a line about each."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000  # in a pipe, whole lines
     column = 2 + max(len(name) for members in kinds.values() for name in members)
     for kind, members in kinds.items():
         print(kind)

@@ -11,9 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_origin
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison, Row, draw, text, write_csv
 from pellucid.data.dataset import Dataset
@@ -21,8 +18,8 @@ from pellucid.errors import PellucidError, TrainingError, UsageError
 from pellucid.files import write_atomically
 from pellucid.inference import evaluate
 from pellucid.models import _building
-from pellucid.run import Run, told_apart
-from pellucid.tasks import Task
+from pellucid.run import Run, short_names
+from pellucid.tasks import AnyTask, Records, TaskFamily, rows_of
 from pellucid.training.settings import Settings
 from pellucid.training.training import train
 
@@ -65,7 +62,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
             f"runs={[str(run.path) for run in chosen]}: a comparison needs two runs or more; name another."
         )
     notes: list[str] = []
-    parts = zip(told_apart(chosen), chosen, _asked(chosen), strict=True)
+    parts = zip(short_names(chosen), chosen, _asked(chosen), strict=True)
     rows = [Row(name, run, asked, _metrics(name, run, notes)) for name, run, asked in parts]
     tasks = dict.fromkeys(row.task for row in rows)
     judged = {row.name: row for task in tasks for row in _judged([row for row in rows if row.task == task], notes)}
@@ -79,7 +76,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
 
 
 def sweep(
-    task: str | Task = "classify",
+    task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
     model: str | Sequence[str] | None = None,
     out: str | Path | None = None,
@@ -132,13 +129,15 @@ def sweep(
 # -- which trainings a sweep makes
 
 
-def _grid(task: str | Task, models: Sequence[str], options: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
+def _grid(
+    task: str | AnyTask | TaskFamily, models: Sequence[str], options: Mapping[str, Any]
+) -> list[tuple[str, dict[str, Any], str]]:
     """Model, options and folder name of every combination, all of them checked."""
     lists = {name: [*value] if isinstance(value, (list, tuple)) else [value] for name, value in options.items()}
     settings = Settings.of(task, None, {})
     names = [name.replace("-", "_") for name in models] or [settings.model]
     known = {name: _building.options(name) for name in names}
-    general = {field.name for owner in (settings.task, settings.recipe) for field in dataclasses.fields(owner)}  # type: ignore[arg-type]
+    general = {*settings.task.options, *(field.name for field in dataclasses.fields(settings.recipe))}
     found: dict[str, tuple[str, dict[str, Any], str]] = {}
     for model, own in known.items():
         # an option that only another model of the sweep has says nothing about this one
@@ -168,7 +167,7 @@ def _check_values(name: str, given: Any, values: Sequence[Any], sequences: bool)
         )
 
 
-def _default_folder(task: str | Task, data: Any, grid: Sequence[Any]) -> Path:
+def _default_folder(task: str | AnyTask | TaskFamily, data: Any, grid: Sequence[Any]) -> Path:
     """runs/sweep-TASK-DATA-HASH: the same request finds its runs again."""
     settings = Settings.of(task, None, {})
     what = data.name if isinstance(data, Dataset) else str(data or settings.task.example)
@@ -240,21 +239,21 @@ def _judged(rows: list[Row], notes: list[str]) -> list[Row]:
     others = [row for row in rows if row.name in values and row is not best]
     level = 1 - (1 - _LEVEL) / len(others)
     reference = _of_each_image(best)
-    columns: dict[str, NDArray[np.float64]] = {}
+    tables: dict[str, Records] = {}
     found: dict[str, Difference] = {}
     for row in others:
-        column = _of_each_image(row)
+        records = _of_each_image(row)
         why = _why_unpaired(row, best)
-        if why is None and column is not None and reference is not None:
-            columns[row.name] = column
+        if why is None and records is not None and reference is not None:
+            tables[row.name] = records
             continue
-        why = why or f"{(row if column is None else best).name} has no records of each image; evaluate it again"
+        why = why or f"{(row if records is None else best).name} has no records of each image; evaluate it again"
         found[row.name] = unpaired(vars(measures[row.name]), vars(measures[best.name]), level)
         notes.append(f"{row.name} against {best.name}: unpaired, from the two intervals, since {why}.")
-    if columns and reference is not None:
-        found |= dict(zip(columns, paired([*columns.values()], reference, level), strict=True))
+    if tables and reference is not None:
+        found |= dict(zip(tables, paired(best.run.main, [*tables.values()], reference, level), strict=True))
         notes.append(
-            f"{_few([*columns])} against {best.name}: paired bootstrap over the same {len(reference):,} images."
+            f"{_few([*tables])} against {best.name}: paired bootstrap over the same {rows_of(reference):,} images."
         )
     if len(others) > 1:
         notes.append(
@@ -264,11 +263,10 @@ def _judged(rows: list[Row], notes: list[str]) -> list[Row]:
     return [replace(row, best=row is best, difference=found.get(row.name)) for row in rows]
 
 
-def _of_each_image(row: Row) -> NDArray[np.float64] | None:
-    """What each test image adds to the main measure, where the records of all of them are there."""
+def _of_each_image(row: Row) -> Records | None:
+    """The records of all of a run's test images, where they are there."""
     records = row.run.records()
-    column = row.run.task.per_image(records) if records else None
-    return column if column is not None and row.metrics is not None and len(column) == row.metrics["n"] else None
+    return records if row.metrics is not None and rows_of(records) == row.metrics["n"] else None
 
 
 def _why_unpaired(row: Row, best: Row) -> str | None:

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, final
 
-import numpy as np
-from numpy.typing import NDArray
+from pellucid.tasks import Metric, Records, bounds, gaps
 
 __all__ = ["Difference", "paired", "unpaired"]
 
 RESAMPLES = 4000  # enough for the tails of an interval that is widened for a dozen comparisons
-_AT_ONCE = 4_000_000  # drawn numbers held in memory
 
 
 @final
@@ -40,37 +38,30 @@ class Difference:
 
 
 def paired(
-    columns: Sequence[NDArray[Any]], reference: NDArray[Any], level: float = 0.95, seed: int = 0
+    metric: Metric, owners: Sequence[Records], reference: Records, level: float = 0.95, seed: int = 0
 ) -> list[Difference]:
-    """Mean differences to a reference over the same images, by the paired bootstrap (Efron & Tibshirani 1993, ch. 16).
+    """A measure's differences to a reference over the same images, by the paired bootstrap (Efron & Tibshirani 1993, ch. 16).
 
     An image that both runs find hard weighs on both alike, so that the pairing finds much smaller differences than two
     separate intervals do. All runs see the same resamples.
 
-    >>> reference = np.tile([1.0, 0.0], 500)
-    >>> [found] = paired([np.where(np.arange(1000) < 20, 1.0, reference)], reference)
+    >>> import numpy as np
+    >>> right = Metric("accuracy", "accuracy", each=lambda records: records["right"])
+    >>> reference = {"right": np.tile([1.0, 0.0], 500)}
+    >>> better = {"right": np.where(np.arange(1000) < 20, 1.0, reference["right"])}
+    >>> [found] = paired(right, [better], reference)
     >>> round(found.value, 3), found.real
     (0.01, True)
 
     Args:
-        columns: each run's value of every image, (N,).
-        reference: the reference's, (N,).
+        metric: the measure that is compared.
+        owners: each run's records of the images.
+        reference: the reference's.
         level: of the interval.
         seed: of the resampling.
     """
-    gaps = np.stack([np.asarray(column, np.float64) - reference for column in columns], 1)  # (N, runs)
-    n = len(gaps)
-    rng = np.random.default_rng(seed)
-    rows = max(1, _AT_ONCE // n)
-    means = np.empty((RESAMPLES, gaps.shape[1]))
-    for start in range(0, RESAMPLES, rows):
-        count = min(rows, RESAMPLES - start)
-        drawn = rng.integers(0, n, (count, n), np.int32) + np.arange(count, dtype=np.int64)[:, None] * n
-        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # how often each image was drawn
-        means[start : start + count] = weights @ gaps / n
-    tail = 50 * (1 - level)
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
-    return [Difference(float(v), float(a), float(b), True) for v, a, b in zip(gaps.mean(0), low, high, strict=True)]
+    values, drawn = gaps(metric, owners, reference, RESAMPLES, seed)  # (runs,), (resamples, runs)
+    return [Difference(float(v), *bounds(drawn[:, i], level), True) for i, v in enumerate(values)]
 
 
 def unpaired(mine: Mapping[str, Any], reference: Mapping[str, Any], level: float = 0.95) -> Difference:

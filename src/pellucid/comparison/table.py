@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs side by side: as a table on the terminal, as CSV, and as one figure."""
+"""Runs side by side: a table for the terminal, a CSV file and a figure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Row", "draw", "write_csv"]
 
-# Okabe & Ito 2008: told apart by the colour-blind too; further runs repeat them with another line
+# Okabe & Ito 2008: colours that the colour-blind can tell apart; further runs repeat them with another line style
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 LINES = ("-", "--", ":", "-.")
-_ABREAST = 4  # runs that a terminal has room for side by side
+_ABREAST = 4  # most runs shown in columns of their own
 
 
 @final
@@ -34,12 +34,12 @@ _ABREAST = 4  # runs that a terminal has room for side by side
 class Row:
     """One run in a comparison."""
 
-    name: str  # the end of its path, as long as it takes to tell it from the others
+    name: str  # the shortest end of its path that is unique among the runs
     run: Run
-    asked: Mapping[str, Any]  # the options in which the runs differ
+    options: Mapping[str, Any]  # the options in which the runs differ
     metrics: Mapping[str, Any] | None  # None: it could not be measured
     best: bool = False  # the best of its task
-    difference: Difference | None = None  # of the main measure to the best one's
+    difference: Difference | None = None  # its main measure minus that of the best run
 
     @property
     def task(self) -> str:
@@ -48,17 +48,17 @@ class Row:
 
     @property
     def measures(self) -> dict[str, Measure]:
-        """What was measured on the test images; {} where nothing was."""
-        return {name: Measure(**found) for name, found in self.metrics["model"].items()} if self.metrics else {}
+        """The measures on the test images; {} if the run was not evaluated."""
+        return {name: Measure(**numbers) for name, numbers in self.metrics["model"].items()} if self.metrics else {}
 
     @property
     def measure(self) -> Measure | None:
-        """The one that decides."""
-        return self.measures.get(self.run.task.main)
+        """The main measure."""
+        return self.measures.get(self.run.main.key)
 
     @property
     def verdict(self) -> str:
-        """Where it stands: "best", "real", "may be chance", or "–" where there is nothing to compare."""
+        """Its difference to the best run: "best", "real", "may be chance", or "–" if there is nothing to compare."""
         if self.best:
             return "best"
         return "–" if self.difference is None else "real" if self.difference.real else "may be chance"
@@ -67,7 +67,7 @@ class Row:
 @final
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side; rich prints it as one table a task."""
+    """Runs side by side; rich prints one table per task."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
@@ -81,15 +81,15 @@ class Comparison:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    """A few runs stand side by side, a line a measure; of many each has a line, with the measure that decides."""
+    """For a few runs a column each and all measures; for many runs a row each and the main measure."""
     units = {name: measure.unit for row in rows for name, measure in row.measures.items()}
-    # what is the same for all, such as the noise before denoising, tells no runs apart
+    # leave out measures that are the same for all runs, such as the PSNR before denoising
     units = {name: unit for name, unit in units.items() if len({row.measures.get(name) for row in rows}) > 1}
-    main, many = rows[0].run.task.main, len(rows) > _ABREAST
+    main, many = rows[0].run.main.key, len(rows) > _ABREAST
     lines: dict[str, list[str]] = {
-        name: [text(row.asked.get(name)) for row in rows]
-        for name in _asked(rows)
-        if any(name in row.asked for row in rows)
+        name: [text(row.options.get(name)) for row in rows]
+        for name in _options(rows)
+        if any(name in row.options for row in rows)
     }
     lines["parameters"] = [f"{row.run.info['parameters']:,}" for row in rows]
     lines["time"] = [duration(row.run.info["seconds"]) for row in rows]
@@ -98,7 +98,7 @@ def _table(rows: Sequence[Row]) -> Table:
         lines[f"{name} [{unit}]" if unit else name] = [str(row.measures.get(name, "–")) for row in rows]
     lines[f"{main} minus the best"] = [str(row.difference or "") for row in rows]
     lines["difference"] = [row.verdict for row in rows]
-    left = f" (all {len(units)} measures stand in comparison.csv)" if many and len(units) > 1 else ""
+    left = f" (all {len(units)} measures are in comparison.csv)" if many and len(units) > 1 else ""
     title = f"{rows[0].task}: measures on the test images, with 95 % intervals{left}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     if many:
@@ -117,17 +117,17 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write a line a run with bare numbers: seconds, and every measure with its interval."""
+    """Write one row per run with plain numbers: seconds, and every measure with its interval."""
     names = list(dict.fromkeys(name for row in rows for name in row.measures))
     lines = []
     for row in rows:
         line: dict[str, Any] = {"run": row.name, "path": str(row.run.path), "task": row.task}
-        line |= {name: text(row.asked.get(name)) for name in _asked(rows)}
+        line |= {name: text(row.options.get(name)) for name in _options(rows)}
         line |= {"status": row.run.status, "parameters": row.run.info["parameters"], "seconds": row.run.info["seconds"]}
         for name in names:
-            found = row.measures.get(name)
+            measure = row.measures.get(name)
             for key in ("value", "low", "high"):
-                line[name if key == "value" else f"{name}_{key}"] = getattr(found, key, None)
+                line[name if key == "value" else f"{name}_{key}"] = getattr(measure, key, None)
         for key in ("value", "low", "high", "paired"):
             title = "difference" if key == "value" else f"difference_{key}"
             line[title] = getattr(row.difference, key, None)
@@ -139,7 +139,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw(rows: Sequence[Row]) -> Figure:
-    """Draw the curves of all runs on one axis, and their measure, parameters and time as bars, a line of panels a task."""
+    """Draw the learning curves of all runs, and their main measure, parameters and training time, a block of panels per task."""
     from matplotlib.figure import Figure
 
     tasks = _tasks(rows)
@@ -158,14 +158,15 @@ def draw(rows: Sequence[Row]) -> Figure:
 
 
 def _curves(panels: Any, rows: Sequence[Row]) -> None:
-    main = rows[0].run.task.main
+    main = rows[0].run.main.key
     for i, row in enumerate(rows):
         style: dict[str, Any] = {"color": _colour(i), "ls": LINES[i // len(COLOURS) % len(LINES)], "lw": 1.5}
         val, train = ([r for r in row.run.history if r["split"] == split] for split in ("val", "train"))
         for axes, name in zip(panels, ("loss", main), strict=True):
-            found = [(r["epoch"], r[name]) for r in val if r.get(name) is not None]
-            points = {"marker": "o", "ms": 3} if len(found) < 20 else {}
-            axes.plot(*zip(*found, strict=True), **style, **points, label=row.name) if found else None
+            course = [(r["epoch"], r[name]) for r in val if r.get(name) is not None]
+            points = {"marker": "o", "ms": 3} if len(course) < 20 else {}
+            if course:
+                axes.plot(*zip(*course, strict=True), **style, **points, label=row.name)
         inner = [(r["epoch"], r["loss"]) for r in train if r.get("loss") is not None]
         if inner:
             panels[0].plot(*zip(*inner, strict=True), **{**style, "lw": 0.8}, alpha=0.4)
@@ -174,8 +175,8 @@ def _curves(panels: Any, rows: Sequence[Row]) -> None:
         panels[0].set_yscale("log")
         panels[0].yaxis.set_major_formatter("{x:.3g}")
         panels[0].yaxis.set_minor_formatter("{x:.2g}" if max(losses) < 10 * min(losses) else "")
-    panels[0].set_title("loss in validation, and (thin) in training", fontsize=9)
-    panels[1].set_title(f"{main} in validation", fontsize=9)
+    panels[0].set_title("validation loss (thin: training loss)", fontsize=9)
+    panels[1].set_title(f"validation {main}", fontsize=9)
     for axes in panels:
         axes.set_xlabel("epoch", fontsize=8)
         axes.set_xlim(panels[0].get_xlim())
@@ -186,17 +187,16 @@ def _curves(panels: Any, rows: Sequence[Row]) -> None:
 
 
 def _bars(panels: Any, rows: Sequence[Row]) -> None:
-    places = range(len(rows))[::-1]  # the first on top
+    places = range(len(rows))[::-1]  # the first run on top
     colours = [_colour(i) for i in range(len(rows))]
     unit = next((row.measure.unit for row in rows if row.measure), "")
-    main = rows[0].run.task.main + (f", {unit}" if unit else "")
+    main = rows[0].run.main.key + (f", {unit}" if unit else "")
     for place, row, colour in zip(places, rows, colours, strict=True):
-        if (found := row.measure) and found.value is not None:
-            panels[0].plot(
-                [found.low, found.high], [place, place], color=colour, lw=5, alpha=0.35, solid_capstyle="butt"
-            )
-            panels[0].plot(found.value, place, "o", color=colour, ms=5)
-            panels[0].annotate(f"{found.value:.4g}", (found.value, place), (0, 6), textcoords="offset points",
+        if (measure := row.measure) and measure.value is not None:
+            ends = [measure.low, measure.high]
+            panels[0].plot(ends, [place, place], color=colour, lw=5, alpha=0.35, solid_capstyle="butt")
+            panels[0].plot(measure.value, place, "o", color=colour, ms=5)
+            panels[0].annotate(f"{measure.value:.4g}", (measure.value, place), (0, 6), textcoords="offset points",
                                ha="center", fontsize=7)  # fmt: skip
     figures: tuple[tuple[str, Callable[[float], str]], ...] = (("parameters", "{:,.0f}".format), ("seconds", duration))
     for axes, (key, shown) in zip(panels[1:], figures, strict=True):
@@ -234,29 +234,29 @@ def _tasks(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.task for row in rows))
 
 
-def _asked(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.asked))
+def _options(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.options))
 
 
 def _two_lines(number: object) -> str:
-    """A number above its interval, so that a table of many stays narrow."""
+    """A number above its interval, which keeps a table of many runs narrow."""
     return str(number).replace(" (", "\n(")
 
 
 def _plain(words: str) -> str:
-    """A text whose brackets rich does not take for its own."""
+    """A text whose brackets rich does not read as markup."""
     return words.replace("[", "\\[")
 
 
 def text(value: Any) -> str:
-    """An option's value as it is typed: 64,32 for a sequence, – for none."""
+    """The value of an option: 64,32 for a sequence, – for None."""
     if isinstance(value, (list, tuple)):
         return ",".join(map(text, value))
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """A duration to the digit that a person needs.
+    """A duration to a sensible precision.
 
     >>> duration(4.21), duration(754), duration(8000)
     ('4.2 s', '12 min 34 s', '2 h 13 min')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decode once, in parallel, into a uint8 store, and take whole batches from it."""
+"""Images decoded once, in parallel, into a uint8 store, from which batches are taken whole."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pellucid.errors import DataError
 __all__ = ["Store", "own_size_batches", "resize", "store"]
 
 Fit = Literal["resize", "crop"]
-_STATISTICS = 10_000  # images that the mean and the deviation are taken over
+_STATISTICS = 10_000  # images for the mean and the standard deviation
 _PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7 GB a megapixel
 
 
@@ -36,8 +36,8 @@ _PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7
 class Store:
     """A split's images at one size, uint8, with their targets moved along.
 
-    `kind` is "memory", "mapped" (a file in the user's cache) or "stream" (decoded batch by batch, for a split that neither
-    memory nor the disk has room for).
+    `kind` is "memory", "mapped" (a file in the user's cache) or "stream" (decoded batch by batch, for a split that fits
+    neither in memory nor on the disk).
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Store:
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
         index = torch.arange(0, len(self), max(1, len(self) // _STATISTICS))[:_STATISTICS]
-        counts = torch.zeros(self.channels, 256, dtype=torch.float64)
+        counts = torch.zeros(self.channels, 256, dtype=torch.float64)  # of each grey level
         for start in range(0, len(index), 1000):
             images = self.batch(index[start : start + 1000]).images
-            for channel in range(self.channels):  # a histogram is exact, and needs no floating-point copy of the images
+            for channel in range(self.channels):  # histograms are exact, and need no floating-point copy of the images
                 pixels = images[:, channel].contiguous().numpy().reshape(-1)
                 counts[channel] += torch.from_numpy(np.bincount(pixels, minlength=256))
         values = torch.arange(256, dtype=torch.float64) / 255
@@ -78,7 +78,7 @@ class Store:
         return mean.float(), (share @ values**2 - mean**2).clamp_min(0).sqrt().float()
 
     def _read(self, index: Tensor) -> Tensor:
-        """Decode a batch now."""
+        """A batch (B, C, H, W) uint8 decoded now."""
         images = np.empty((len(index), self.channels, *self.size), np.uint8)
         _fill(images, self._split.images.select(index.numpy()), self.channels, self._fit)
         return torch.from_numpy(images)
@@ -94,7 +94,7 @@ def store(
     disk_share: float = 0.5,
     fingerprint: str = "",
 ) -> Store:
-    """Bring a split's images to one size, once: the same call finds them again.
+    """Bring a split's images to one size; the result is cached, so that the same call does it only once.
 
     >>> grey = Split(Pixels(np.zeros((5, 1, 8, 8), np.uint8)))
     >>> kept = store(grey, (4, 4), 3)
@@ -105,25 +105,25 @@ def store(
         split: the images and their targets.
         size: (H, W) in px.
         channels: 1 or 3.
-        fit: "resize" scales each way, antialiased; "crop" takes the middle, and repeats the edges of smaller images.
-        memory_share: the largest share of the memory that is free now for a store in memory.
-        disk_share: the largest share of the disk space that is free now for a store in the cache; beyond it images are
-            decoded batch by batch.
-        fingerprint: what the file in the cache is known by, besides size, channels and fit; "" keeps none.
+        fit: "resize" scales height and width, antialiased; "crop" takes the centre, and pads smaller images by their edges.
+        memory_share: share of the free memory that a store in memory may take.
+        disk_share: share of the free disk space that a store in the cache may take; larger ones are decoded batch by batch.
+        fingerprint: identifies the images in the cache, together with size, channels and fit; "" caches nothing.
 
     Raises:
-        DataError: a file cannot be decoded; it is named.
+        DataError: a file cannot be decoded; the sentence names it.
     """
     if isinstance(split.images, Pixels) and split.images.array.shape[1:] == (channels, *size):
         return Store(_as_tensor(split.images.array), split, size, channels, fit, "memory")
     shape = (len(split), channels, *size)
     needed = int(np.prod(shape, dtype=np.int64))
     in_memory = needed <= memory_share * psutil.virtual_memory().available
-    decoded = isinstance(split.images, Pixels)  # cheap enough to make again: not worth a file
+    decoded = isinstance(split.images, Pixels)  # cheap to resize again: not worth a file
     if fingerprint and not decoded and needed <= disk_share * _free_disk():
         mapped = _mapped(split.images, shape, fit, fingerprint)
-        if in_memory:  # the system reads it whole, ahead of the first batch, and keeps it; a copy would take it twice
-            mapped.base.madvise(mmap.MADV_WILLNEED)  # type: ignore[union-attr]
+        if in_memory:  # the system reads the whole file ahead and keeps it in memory; a copy would hold it twice
+            pages: Any = mapped.base  # the mmap.mmap below NumPy's view
+            pages.madvise(mmap.MADV_WILLNEED)
             return Store(_as_tensor(mapped), split, size, channels, fit, "memory")
         return Store(_as_tensor(mapped), split, size, channels, fit, "mapped")
     if not in_memory:
@@ -136,13 +136,13 @@ def store(
 def own_size_batches(
     split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """All images at their own size, equal sizes together, and their positions as `index`.
+    """All images at their own size, in batches of equal sizes; `index` tells their positions.
 
-    At most `batch_size` at a time, and fewer where they would hold more than two megapixels together: what a model needs for
-    photographs of which a folder is full.
+    A batch has at most `batch_size` images, and at most two megapixels unless a single image is larger, which bounds the
+    memory that a model takes for a folder of photographs.
     """
     sizes = split.images.sizes
-    order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))
+    order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))  # by height, then width, then position
     with ThreadPoolExecutor(workers()) as pool:
         start = 0
         while start < len(order):
@@ -162,7 +162,7 @@ def own_size_batches(
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One image (C, H, W) uint8 brought to (H', W') by antialiased bilinear interpolation.
+    """One image (C, H, W) uint8 resized to (H', W') by antialiased bilinear interpolation.
 
     >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape
     (3, 4, 2)
@@ -171,14 +171,14 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
         return image
     from PIL import Image
 
-    # Pillow's filter widens with the scale, which is what antialias means; channels last is its layout
+    # Pillow's filter widens with the scale, as antialiasing needs; its layout is channels last
     flat = image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
     scaled = np.asarray(Image.fromarray(flat).resize(size[::-1], Image.Resampling.BILINEAR))
     return scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
 
 
 def _crop(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The middle (H', W') of an image, its edges repeated where it is smaller."""
+    """The centre (H', W') of an image, padded by its edges where it is smaller."""
     short = [max(0, want - have) for want, have in zip(size, image.shape[1:], strict=True)]
     if any(short):
         image = np.pad(image, ((0, 0), *((gap // 2, gap - gap // 2) for gap in short)), mode="edge")
@@ -187,7 +187,7 @@ def _crop(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> None:
-    """Decode and fit every image into its row, in parallel; names every file that cannot be decoded."""
+    """Decode and fit every image into its row, in parallel; files that cannot be decoded are named."""
     size = (into.shape[2], into.shape[3])
 
     def one(i: int) -> str | None:
@@ -206,13 +206,13 @@ def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> N
     if faults:
         if isinstance(images, Files):
             remember_faults(images.sources, faults)
-        told = list(faults.values())
-        more = f" ({len(told) - 3} more are like that.)" if len(told) > 3 else ""
-        raise DataError(" ".join(told[:3]) + more + " The same command, given again, leaves them out.")
+        sentences = list(faults.values())
+        more = f" ({len(sentences) - 3} more cannot be read.)" if len(sentences) > 3 else ""
+        raise DataError(" ".join(sentences[:3]) + more + " Give the same command again to train without them.")
 
 
 def _mapped(images: Images, shape: tuple[int, ...], fit: Fit, fingerprint: str) -> NDArray[np.uint8]:
-    """The store in the user's cache, made if it is not there; two processes make it once, and a kill leaves no part of it."""
+    """The store as a file in the user's cache, written first if it is missing: once, by one process, whole or not at all."""
     key = hashlib.blake2b(json.dumps([1, fingerprint, shape, fit]).encode(), digest_size=12).hexdigest()
     path = cache_folder() / "stores" / f"{key}.npy"
     if (kept := _kept(path, shape)) is not None:
@@ -233,14 +233,15 @@ def _mapped(images: Images, shape: tuple[int, ...], fit: Fit, fingerprint: str) 
             "free some space, or set PELLUCID_CACHE to another folder."
         ) from fault
     finally:
-        for left in path.parent.glob(f"{key}.*.part"):  # ours, or that of a process that was killed
+        for left in path.parent.glob(f"{key}.*.part"):  # our own draft, and those of processes that were killed
             if left == draft or not psutil.pid_exists(int(left.name.split(".")[-2])):
                 left.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
+    mapped: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
+    return mapped
 
 
 def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """The store that a file holds; None if it is not there, cut off or damaged, so that it is made again."""
+    """The store in a file; None if the file is missing, truncated or damaged, so that it is written again."""
     try:
         array: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -256,7 +257,7 @@ def _free_disk() -> int:
 
 
 def _as_tensor(array: NDArray[np.uint8]) -> Tensor:
-    """A tensor over the array's memory; a read-only array is only ever read, so torch need not warn of it."""
+    """A tensor that shares the array's memory; nothing writes to it, so torch's warning about read-only arrays is moot."""
     import warnings
 
     with warnings.catch_warnings():
@@ -265,7 +266,7 @@ def _as_tensor(array: NDArray[np.uint8]) -> Tensor:
 
 
 def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str, Target]:
-    """Boxes, points, masks and pictures of the images after they were fitted."""
+    """Boxes, points, masks and pictures as they are after the images were fitted to a size."""
     if not split.targets or all(kind in ("label", "text") for kind in split.targets):
         return split.targets
     sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
@@ -276,5 +277,5 @@ def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str,
         scale, offset = wanted / sizes, torch.zeros_like(sizes)
     else:
         scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2)
-    flipped: Any = {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}
-    return flipped  # type: ignore[no-any-return]
+    # sizes are (H, W), a target's coordinates (x, y)
+    return {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}

@@ -19,7 +19,7 @@ _MOST = {"gaussian": 4.0, "speckle": 4.0, "salt_and_pepper": 1.0, "poisson": 1.0
 
 
 def corrupt(images: Tensor, kind: Kind, level: float, draws: Draws, *, clip: bool = False) -> Tensor:
-    """Images with noise.
+    """Add noise to images.
 
     >>> clean = torch.full((2, 1, 8, 8), 0.5)
     >>> noisy = corrupt(clean, "gaussian", 0.1, Draws.step(0, 0, slice(0, 2), 2))
@@ -29,21 +29,21 @@ def corrupt(images: Tensor, kind: Kind, level: float, draws: Draws, *, clip: boo
     Args:
         images: (B, C, H, W) float32 in [0, 1].
         kind: gaussian: x + σ·n with n standard normal; speckle: x + σ·x·n; salt_and_pepper: a share of the pixels becomes
-            black or white, all channels together; poisson: photon counts, k ~ Poisson(x / level), the answer is
-            level·k, so that the variance is level·x; missing: as many square patches of black, a
-            quarter of the shorter side each, as would cover that share of the area if none overlapped.
+            black or white, in all channels at once; poisson: level·k with photon counts k ~ Poisson(x / level), so that the
+            variance is level·x; missing: black squares with a quarter of the image's shorter side, as many as would cover
+            that share of the area without overlaps.
         level: gaussian and speckle: σ in [0, 1] units; salt_and_pepper and missing: a share in [0, 1]; poisson: the
             brightness of one photon in [0, 1] units.
-        draws: where the numbers come from, one row an image.
-        clip: bring the result back to [0, 1], as an 8-bit camera would; by default gaussian, speckle and poisson may
-            leave it, so that the noise has zero mean everywhere.
+        draws: the source of random numbers, one row per image.
+        clip: clip the result to [0, 1], as an 8-bit camera does; by default gaussian, speckle and poisson noise may leave
+            that range, so that its mean is zero everywhere.
 
     Returns:
         (B, C, H, W) float32; a new tensor.
 
     Raises:
-        UnknownNameError: another kind.
-        UsageError: a level out of its range.
+        UnknownNameError: an unknown kind.
+        UsageError: a level out of range.
     """
     if kind not in KINDS:
         raise UnknownNameError("noise", kind, KINDS)
@@ -63,8 +63,7 @@ def _speckle(images: Tensor, level: float, draws: Draws) -> Tensor:
 
 def _salt_and_pepper(images: Tensor, level: float, draws: Draws) -> Tensor:
     chance = draws.uniform(1, *images.shape[2:])  # (B, 1, H, W): [0, level/2) black, [level/2, level) white
-    noisy = torch.where(chance < level, (chance >= level / 2).to(images.dtype), images)
-    return noisy
+    return torch.where(chance < level, (chance >= level / 2).to(images.dtype), images)
 
 
 def _poisson(images: Tensor, level: float, draws: Draws) -> Tensor:
@@ -74,7 +73,7 @@ def _poisson(images: Tensor, level: float, draws: Draws) -> Tensor:
 
 
 def _missing(images: Tensor, level: float, draws: Draws) -> Tensor:
-    """As many squares as would cover the share if none overlapped."""
+    """Black squares, as many as would cover the share without overlaps."""
     height, width = images.shape[2:]
     side = max(1, min(height, width) // 4)
     count = max(1, round(level * height * width / side**2)) if level else 0

@@ -7,19 +7,20 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.data.colour import bytes_to_channels
 from pellucid.data.targets import Label, Target
 
-__all__ = ["Batch", "Dataset", "Images", "Pixels", "Split", "grey"]
+__all__ = ["Batch", "Dataset", "Images", "Pixels", "Split"]
 
 
 class Images(ABC):
-    """A sequence of images that may not be decoded yet."""
+    """A sequence of images, which may not be decoded yet."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -48,16 +49,9 @@ class Images(ABC):
         """One image decoded at its own size, (channels, H, W) uint8; raises `DataError` naming it if it is corrupt."""
 
 
-def grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A colour image (3, H, W) as (1, H, W): ITU-R 601-2 luma in the integer form that Pillow's convert("L") uses."""
-    weights = np.array([19595, 38470, 7471], np.uint32)
-    luma: NDArray[np.uint8] = ((np.tensordot(weights, image.astype(np.uint32), axes=1) + 0x8000) >> 16).astype(np.uint8)
-    return luma[None]
-
-
 @final
 class Pixels(Images):
-    """Images that are already in memory, all of one size: (N, C, H, W) uint8."""
+    """Images in memory, all of one size: (N, C, H, W) uint8."""
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.array = array
@@ -81,18 +75,13 @@ class Pixels(Images):
         return Pixels(self.array[np.asarray(index, np.int64)])
 
     def read(self, index: int, channels: int) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] = self.array[index]
-        if image.shape[0] == channels:
-            return image
-        if channels == 3:
-            return np.repeat(image, 3, axis=0)
-        return grey(image)
+        return bytes_to_channels(self.array[index], channels)
 
 
 @final
 @dataclass(frozen=True)
 class Split:
-    """Part of a dataset: images, what is known of each, and their names."""
+    """Part of a dataset: images, their targets, and their names."""
 
     images: Images
     targets: Mapping[str, Target] = field(default_factory=dict)  # "label" "picture" "boxes" "mask" "points" "text"
@@ -123,7 +112,7 @@ class Dataset:
     splits: Mapping[str, Split]  # "train", "val", "test"; a split may be empty, none is missing
     classes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # one sentence each: corrupt files, duplicates across splits, …
-    fingerprint: str = ""  # hex, of contents, targets and splits; filled in by `open`
+    fingerprint: str = ""  # hexadecimal hash of contents, targets and splits; set by `open`
 
     @property
     def channels(self) -> int:
@@ -140,33 +129,30 @@ class Dataset:
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Images per split and class; {} for a dataset without labels."""
-        found: dict[str, dict[str, int]] = {}
+        counts: dict[str, dict[str, int]] = {}
         for name, split in self.splits.items():
             label = split.targets.get("label")
             if isinstance(label, Label):
                 tally = np.bincount(label.index.numpy(), minlength=len(self.classes))
-                found[name] = {c: int(n) for c, n in zip(self.classes, tally, strict=True)}
-        return found
+                counts[name] = {c: int(n) for c, n in zip(self.classes, tally, strict=True)}
+        return counts
 
     def __getitem__(self, split: str) -> Split:
         return self.splits[split]
 
-    def replace(self, **changes: object) -> Dataset:
+    def replace(self, **changes: Any) -> Dataset:
         """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 @final
 @dataclass(frozen=True)
 class Batch:
-    """Images of one size with their targets, on one device.
+    """Images of one size with their targets, on one device."""
 
-    `images` (B, C, H, W) uint8, `index` (B,) int64 positions in the split.
-    """
-
-    images: Tensor
+    images: Tensor  # (B, C, H, W) uint8
     targets: Mapping[str, Target]
-    index: Tensor
+    index: Tensor  # (B,) int64 positions in the split
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files to uint8 arrays, and a quick look at many files: sizes, channels, content hashes, and which are no images."""
+"""Image files to uint8 arrays, and a quick scan of many files: sizes, channels, content hashes, and what cannot be read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pellucid.data.dataset import Images, grey
+from pellucid.data.colour import bytes_to_channels
+from pellucid.data.dataset import Images
 from pellucid.errors import DataError
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Scan",
     "cache_folder",
     "decode",
+    "fault_sentence",
     "from_pillow",
     "in_parallel",
     "remember_faults",
@@ -37,18 +39,18 @@ __all__ = [
 ]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".webp"})
-"""The file names that are taken for images in a folder."""
+"""Endings of the files that are read as images in a folder."""
 
 LARGEST = 100_000_000
-"""Pixels; a file that unpacks to more is refused as a decompression bomb."""
+"""Pixels; a file that decodes to more is refused as a decompression bomb."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_SMALL = 256_000  # bytes of a file, in the mean
+_SMALL = 256_000  # bytes of a file, on average
 _RUN = 32  # files that a thread takes at a time
-_SPARE = 1.4  # a JPEG decoded at a part of its size must keep this factor over the size that it is brought to
+_SPARE = 1.4  # a JPEG decoded at a fraction of its size must stay larger than the wanted size by this factor
 
 T = TypeVar("T")
-# LARGEST is our own limit; to silence Pillow's lower one around each file would cost as much as reading a small one
+# LARGEST is our own limit; silencing Pillow's lower one around each file would cost as much as reading a small one
 warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
 
 Source = Path | bytes
@@ -65,27 +67,27 @@ def cache_folder() -> Path:
 
 
 def workers() -> int:
-    """Threads that decode: one a core that this process may use; Pillow releases the interpreter while it decodes."""
+    """How many threads decode: one per core that this process may use; Pillow releases the interpreter while it decodes."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def in_parallel(work: Callable[[int], T], count: int, threads: int | None = None) -> list[T]:
-    """What `work` gives for 0 … count − 1, by several threads, each taking a run of positions at a time.
+    """The results of `work` for 0 … count − 1, computed by several threads, each of which takes a run of positions at a time.
 
     >>> in_parallel(lambda i: i * i, 5)
     [0, 1, 4, 9, 16]
     """
-    # a future each would cost as much as a small image
+    # one future per image would cost as much as decoding a small one
     runs = [range(start, min(start + _RUN, count)) for start in range(0, count, _RUN)]
     with ThreadPoolExecutor(threads or workers()) as pool:
         return [one for run in pool.map(lambda run: [work(i) for i in run], runs) for one in run]
 
 
 def from_pillow(image: Any, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """A Pillow image as (C, H, W) uint8: C = 1 for grey modes, else 3; on request brought to (H, W) px, antialiased.
+    """A Pillow image as (C, H, W) uint8, C = 1 for grey modes, else 3; resized to (H, W) px if asked, antialiased.
 
-    EXIF rotation is applied, palettes are looked up, transparency is laid over white, 16 bits become 8 by value / 257,
-    and floating-point images in [0, 1] are scaled by 255.
+    EXIF rotation is applied, palettes are resolved, transparent pixels are blended with white, 16 bits become 8 by
+    value / 257, and floating-point images in [0, 1] are multiplied by 255.
 
     >>> from PIL import Image
     >>> from_pillow(Image.new("RGBA", (2, 1), (255, 0, 0, 0)))[:, 0, 0].tolist()
@@ -94,7 +96,7 @@ def from_pillow(image: Any, size: tuple[int, int] | None = None) -> NDArray[np.u
     from PIL import Image, ImageOps
 
     if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)  # copies also where there is nothing to turn
+        image = ImageOps.exif_transpose(image)  # copies even if there is nothing to rotate
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         flat = _deep(np.asarray(image))
         return np.asarray(_fitted(Image.fromarray(flat), size))[None]
@@ -111,7 +113,7 @@ def from_pillow(image: Any, size: tuple[int, int] | None = None) -> NDArray[np.u
 
 
 def _fitted(image: Any, size: tuple[int, int] | None) -> Any:
-    """A Pillow image at (H, W) px: its bilinear filter widens with the scale, which is what antialias means."""
+    """A Pillow image resized to (H, W) px; Pillow's bilinear filter widens with the scale, as antialiasing needs."""
     from PIL import Image
 
     return image if size is None or image.size == size[::-1] else image.resize(size[::-1], Image.Resampling.BILINEAR)
@@ -127,24 +129,16 @@ def _grey_palette(image: Any) -> bool:
 
 
 def _deep(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """More than 8 bits as 8: integers by value / 257 (0 stays 0, 65,535 becomes 255), floats in [0, 1] by 255."""
+    """More than 8 bits as 8: integers by value / 257 (0 stays 0, 65,535 becomes 255), floats in [0, 1] times 255."""
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min(initial=0) < 0 or array.max(initial=0) > 1:
             raise ValueError(
-                f"its floating-point pixels leave [0, 1]: they reach from {array.min():.4g} to {array.max():.4g}"
+                f"its floating-point pixels leave [0, 1]: they range from {array.min():.4g} to {array.max():.4g}"
             )
         return np.round(array * 255).astype(np.uint8)
     if array.min(initial=0) < 0 or array.max(initial=0) > 65535:
         raise ValueError("its integer pixels leave the 16 bits from 0 to 65,535")
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _to_channels(array: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    if array.shape[0] == channels:
-        return array
-    if channels == 3:
-        return np.repeat(array, 3, axis=0)
-    return grey(array)
 
 
 def _open(source: Source) -> Any:
@@ -153,59 +147,58 @@ def _open(source: Source) -> Any:
     image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     if image.width * image.height > LARGEST:
         image.close()
-        raise ValueError(f"it unpacks to {image.width * image.height:,} px, more than the {LARGEST:,} that are allowed")
+        raise ValueError(f"it decodes to {image.width * image.height:,} px, more than the {LARGEST:,} allowed")
     return image
 
 
 def decode(
     source: Source, channels: int | None = None, name: str = "", size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """One file, or its bytes, as (C, H, W) uint8 at its own size or another.
+    """One file, or its bytes, as (C, H, W) uint8, at its own size or resized.
 
     Args:
         source: a path, or the file's bytes.
         channels: 1 or 3; by default the file's own.
-        name: what to call it in an error.
-        size: (H, W) in px to which it is brought, antialiased; by default its own. A JPEG is then first decoded at a half,
-            a quarter or an eighth of its size, as long as it stays at least 1.4 times this large each way (its discrete
-            cosine transform is inverted on fewer frequencies).
+        name: its name in error messages.
+        size: (H, W) in px, by antialiased interpolation; by default its own. A JPEG is first decoded at a half, a quarter
+            or an eighth of its size, as long as both sides stay at least 1.4 times as long (the decoder inverts the discrete
+            cosine transform on fewer frequencies).
 
     Raises:
-        DataError: it is no image, is truncated, or unpacks to more than `LARGEST` pixels.
+        DataError: it is not an image, is truncated, or decodes to more than `LARGEST` pixels.
     """
     try:
         with _open(source) as image:
             if size is not None and image.format == "JPEG":
-                longer = (
-                    _SPARE * max(size) if image.getexif().get(_ORIENTATION, 1) > 4 else 0
-                )  # EXIF turns it on its side
+                turned = image.getexif().get(_ORIENTATION, 1) > 4  # height and width will be swapped
+                longer = _SPARE * max(size) if turned else 0
                 image.draft(None, (int(max(longer, _SPARE * size[1])), int(max(longer, _SPARE * size[0]))))
             array = from_pillow(image, size)
     except Exception as fault:  # Pillow's decoders raise whatever their format brings: SyntaxError, struct.error, …
         raise DataError(fault_sentence(source, name, fault)) from fault
-    return array if channels is None else _to_channels(array, channels)
+    return array if channels is None else bytes_to_channels(array, channels)
 
 
 def fault_sentence(source: Source, name: str, fault: Exception) -> str:
-    """What is wrong with a file, and what to do."""
+    """The error message for a file that cannot be read."""
     title = name or (str(source) if isinstance(source, Path) else "image")
     reason = str(fault).split("\n")[0].rstrip(".")
-    if type(fault).__name__.startswith("DecompressionBomb"):  # Pillow's own limit, before it tells height and width
+    if type(fault).__name__.startswith("DecompressionBomb"):  # Pillow's own limit, before height and width are known
         count = next((int(word) for word in re.findall(r"\d+", reason)), LARGEST)
-        reason = f"it unpacks to {count:,} px, more than the {LARGEST:,} that are allowed"
+        reason = f"it decodes to {count:,} px, more than the {LARGEST:,} allowed"
     elif source == b"" or (isinstance(source, Path) and source.is_file() and source.stat().st_size == 0):
         reason = "it is empty"
     elif type(fault).__name__ == "UnidentifiedImageError":
-        reason = "it is no image, whatever its name says"
+        reason = "it is not an image, whatever its name says"
     elif "truncated" in reason or "Truncated" in reason or isinstance(fault, EOFError):
-        reason = "it is cut off"
-    return f"image={title!r}: cannot be read, since {reason}; replace or remove it."
+        reason = "it is truncated"
+    return f"image={title!r}: cannot be read, because {reason}; replace or remove it."
 
 
 @final
 @dataclass(frozen=True)
 class Scan:
-    """What a look at many files found, in their order; of a file with a problem only the digest counts."""
+    """What is known of many files, in their order; for a file with a problem only the digest is meaningful."""
 
     sizes: NDArray[np.int32]  # (N, 2) height, width in px
     channels: NDArray[np.int8]  # (N,) 1 or 3
@@ -216,35 +209,35 @@ class Scan:
 def scan(
     sources: Sequence[Source], names: Sequence[str] = (), *, deep: bool = False, container: Path | None = None
 ) -> Scan:
-    """Look at every file, in parallel, and remember what was found by path, size and time of change.
+    """Scan files in parallel, and cache the result by path, size and modification time.
 
-    The header gives size and channels, the bytes the digest, and the file's end whether it is whole; `deep` decodes each
-    image too, which also finds damage inside. A second look reads no file that has not changed.
+    Size and channels come from the header, the digest from the bytes; the end of a file shows whether it is complete. `deep`
+    also decodes each image, which finds damage inside. A second scan reads only the files that have changed.
     """
-    known = _Index()
+    index = _Index()
     stamps = [_stamp(source, container, i) for i, source in enumerate(sources)]
-    rows = known.recall([stamp for stamp in stamps if stamp is not None], deep)
-    missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in rows]
+    cached = index.recall([stamp for stamp in stamps if stamp is not None], deep)
+    missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in cached]
 
     def look(i: int) -> Row:
         return _look(sources[i], names[i] if names else "", deep)
 
-    # of a small file little is done without the interpreter's lock: two threads would only wait for each other
+    # small files spend little time outside the interpreter's lock: two threads would only wait for each other
     small = not deep and sum(stamp[1] for stamp in stamps if stamp is not None) < _SMALL * len(stamps)
-    found_now = in_parallel(lambda place: look(missing[place]), len(missing), threads=1 if small else None)
-    fresh = dict(zip(missing, found_now, strict=True))
-    known.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
-    found = [fresh[i] if stamp is None or i in fresh else rows[stamp] for i, stamp in enumerate(stamps)]
+    looked = in_parallel(lambda place: look(missing[place]), len(missing), threads=1 if small else None)
+    fresh = dict(zip(missing, looked, strict=True))
+    index.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
+    rows = [fresh[i] if stamp is None or i in fresh else cached[stamp] for i, stamp in enumerate(stamps)]
     return Scan(
-        np.array([row[1:3] for row in found], np.int32).reshape(-1, 2),
-        np.array([row[3] for row in found], np.int8),
-        [row[0] for row in found],
-        {i: row[4] for i, row in enumerate(found) if row[4]},
+        np.array([row[1:3] for row in rows], np.int32).reshape(-1, 2),
+        np.array([row[3] for row in rows], np.int8),
+        [row[0] for row in rows],
+        {i: row[4] for i, row in enumerate(rows) if row[4]},
     )
 
 
 def remember_faults(sources: Sequence[Source], faults: Mapping[int, str]) -> None:
-    """Keep in mind that these files cannot be decoded: the next look at them says so at once."""
+    """Cache that these files cannot be decoded, so that the next scan says so at once."""
     rows = [
         (stamp, (b"", 0, 0, 0, fault, True)) for i, fault in faults.items() if (stamp := _stamp(sources[i])) is not None
     ]
@@ -255,7 +248,7 @@ def _look(source: Source, name: str, deep: bool) -> Row:
     digest = b""
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
-        digest = xxhash.xxh3_128_digest(content)  # twenty times quicker than a cryptographic hash, and as wide
+        digest = xxhash.xxh3_128_digest(content)  # twenty times faster than a cryptographic hash of the same width
         with _open(content) as image:
             if deep or not _is_whole(image.format, content):
                 channels, height, width = from_pillow(image).shape
@@ -269,9 +262,9 @@ def _look(source: Source, name: str, deep: bool) -> Row:
 
 
 def _is_whole(kind: str, content: bytes) -> bool:
-    """Whether a file's end is there; False also where the format does not tell, so that it is decoded to see."""
+    """Whether a file has its end; False also for formats that do not mark it, whose images are then decoded to find out."""
     if kind == "JPEG":
-        return content.rfind(b"\xff\xd9", -65536) >= 0  # the end-of-image marker; some cameras write more behind it
+        return content.rfind(b"\xff\xd9", -65536) >= 0  # the end-of-image marker; some cameras append data to it
     if kind == "PNG":
         return content.rfind(b"IEND", -65536) >= 0
     return kind == "WEBP" and len(content) >= int.from_bytes(content[4:8], "little") + 8
@@ -283,15 +276,15 @@ def _stamp(source: Source, container: Path | None = None, position: int = 0) -> 
         return None
     name = str(path)
     try:
-        found = os.stat(name)
+        status = os.stat(name)
     except OSError:
         return None
     name = name if name[0] == "/" else os.path.abspath(name)
-    return f"{name}/{position}" if isinstance(source, bytes) else name, found.st_size, found.st_mtime_ns
+    return f"{name}/{position}" if isinstance(source, bytes) else name, status.st_size, status.st_mtime_ns
 
 
 class _Index:
-    """What is known of files, in one SQLite file in the user's cache, which two processes may use at a time."""
+    """A cache of scans, in one SQLite file, which several processes may use at a time."""
 
     def __init__(self) -> None:
         self.path = cache_folder() / "files-3.sqlite"
@@ -310,21 +303,21 @@ class _Index:
             return {}
         wanted = {stamp[0]: stamp for stamp in stamps}
         folders = {os.path.dirname(path) for path in wanted}
-        found = {}
+        rows = {}
         try:
             with closing(self._connect()) as connection:
-                for folder in folders:  # one range of the sorted paths a folder: far fewer statements than files
+                for folder in folders:  # one range of the sorted paths per folder: far fewer statements than files
                     low, high = folder.rstrip("/") + "/", folder.rstrip("/") + "0"  # "0" follows "/" in ASCII
                     for path, *rest in connection.execute(
                         "SELECT * FROM files WHERE path > ? AND path < ?", (low, high)
                     ):
                         stamp = wanted.get(path)
                         if stamp is not None and stamp[1:] == tuple(rest[:2]) and rest[-1] >= deep:
-                            found[stamp] = tuple(rest[2:])
-        except sqlite3.DatabaseError:  # a damaged cache costs a second look, never an answer
+                            rows[stamp] = tuple(rest[2:])
+        except sqlite3.DatabaseError:  # a damaged cache costs a second scan, never a result
             self.path.unlink(missing_ok=True)
             return {}
-        return found
+        return rows
 
     def remember(self, rows: Sequence[tuple[Stamp, Row]]) -> None:
         if not rows:
@@ -335,50 +328,50 @@ class _Index:
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [(*stamp, *row) for stamp, row in rows],
                 )
-        except (OSError, sqlite3.Error):  # a cache that cannot be written is done without
+        except (OSError, sqlite3.Error):  # without a writable cache, every scan reads the files
             return
 
 
 @final
 class Files(Images):
-    """Images in files, or in the bytes of files, decoded when they are read."""
+    """Images in files, or files' bytes, decoded when they are read."""
 
-    def __init__(self, sources: Sequence[Source], names: Sequence[str] = (), found: Scan | None = None) -> None:
+    def __init__(self, sources: Sequence[Source], names: Sequence[str] = (), scanned: Scan | None = None) -> None:
         self.sources = sources
         self.names = names
-        self._found = found
+        self._scanned = scanned
 
     def __len__(self) -> int:
         return len(self.sources)
 
     @property
-    def found(self) -> Scan:
-        """What a look at the files found; made when it is first asked for."""
-        if self._found is None:
-            self._found = scan(self.sources, self.names)
-        return self._found
+    def scanned(self) -> Scan:
+        """The scan of the files, made on first use."""
+        if self._scanned is None:
+            self._scanned = scan(self.sources, self.names)
+        return self._scanned
 
     @property
     def sizes(self) -> NDArray[np.int32]:
-        return self.found.sizes
+        return self.scanned.sizes
 
     @property
     def channels(self) -> int:
-        return int(self.found.channels.max(initial=1))
+        return int(self.scanned.channels.max(initial=1))
 
     @property
     def digests(self) -> Sequence[bytes]:
-        return self.found.digests
+        return self.scanned.digests
 
     def select(self, index: Sequence[int] | NDArray[np.int64]) -> Files:
         rows = [int(i) for i in index]
-        found = self._found and Scan(
-            self._found.sizes[rows],
-            self._found.channels[rows],
-            [self._found.digests[i] for i in rows],
-            {new: self._found.problems[old] for new, old in enumerate(rows) if old in self._found.problems},
+        scanned = self._scanned and Scan(
+            self._scanned.sizes[rows],
+            self._scanned.channels[rows],
+            [self._scanned.digests[i] for i in rows],
+            {new: self._scanned.problems[old] for new, old in enumerate(rows) if old in self._scanned.problems},
         )
-        return Files([self.sources[i] for i in rows], [self.names[i] for i in rows] if self.names else (), found)
+        return Files([self.sources[i] for i in rows], [self.names[i] for i in rows] if self.names else (), scanned)
 
     def read(self, index: int, channels: int) -> NDArray[np.uint8]:
         return decode(self.sources[index], channels, self.names[index] if self.names else "")

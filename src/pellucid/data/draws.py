@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded random numbers for a batch, independent of how its rows are split over processes or batches."""
+"""Seeded random numbers for a batch, the same however its rows are split over processes or batches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -15,7 +15,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
-    """One 63-bit seed from several integers (SplitMix64's finaliser, Steele et al. 2014, over their chain).
+    """One 63-bit seed from several integers (the finaliser of SplitMix64, Steele et al. 2014, applied in a chain).
 
     >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0)
     (True, False)
@@ -33,9 +33,9 @@ def mix(*parts: int) -> int:
 class Draws:
     """Random numbers with one leading row per image of a batch.
 
-    In training (`Draws.step`) all rows of the global batch come from one generator and a process keeps its own rows:
-    two processes with half a batch each see the numbers that one process sees. In evaluation (`Draws.images`) each
-    image has a generator of its own, so that its numbers depend on neither the batch nor its neighbours.
+    In training (`Draws.step`) one generator draws all rows of the global batch, and a process keeps its own: two processes
+    with half a batch each see the numbers that a single process sees. In evaluation (`Draws.images`) each image has its own
+    generator, so that its numbers do not depend on the batch around it.
 
     >>> whole = Draws.step(seed=0, step=3, rows=slice(0, 4), total=4).normal(2)
     >>> half = Draws.step(seed=0, step=3, rows=slice(2, 4), total=4).normal(2)
@@ -51,12 +51,13 @@ class Draws:
         cls, seed: int, step: int, rows: slice, total: int, device: torch.device | str = "cpu", purpose: int = 0
     ) -> Draws:
         """The draws of training step `step`, for the rows `rows` of a global batch of `total` images."""
+        # the state is a function of the step, so that a resumed training draws the same numbers
         generator = torch.Generator(device).manual_seed(mix(seed, step, purpose))
         return cls([generator], rows, total)
 
     @classmethod
     def images(cls, seed: int, index: Tensor, device: torch.device | str = "cpu") -> Draws:
-        """The draws that belong to the images at positions `index` (B,) of a split, whatever batch they stand in."""
+        """The draws for the images at positions `index` (B,) of a split, in whatever batch they come."""
         generators = [torch.Generator(device).manual_seed(mix(seed, int(i))) for i in index]
         return cls(generators, slice(0, len(generators)), len(generators))
 
@@ -74,26 +75,27 @@ class Draws:
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Integers in [low, high), (B, *shape) int64."""
+        # rounding can bring the product to `high`, which is not among them
         return (low + (self.uniform(*shape) * (high - low)).long()).clamp_(max=high - 1)
 
     def poisson(self, rates: Tensor) -> Tensor:
         """Poisson numbers with the means `rates` (B, …), float32.
 
-        The number of draws depends on the rates, so that one generator could not be shared by rows: each row has its own,
-        seeded from the batch's.
+        How many numbers are drawn depends on the rates, so that rows cannot share a generator: each has its own, seeded
+        from the batch's.
         """
-        seeds = self.integers(0, 2**23)  # (B,)
+        seeds = self.integers(0, 2**23)  # (B,); float32 holds integers up to 2²⁴
         values = torch.empty_like(rates)
         for row, rate, seed in zip(values, rates, seeds.tolist(), strict=True):
             row.copy_(torch.poisson(rate, torch.Generator(rates.device).manual_seed(mix(seed))))
         return values
 
-    def _draw(self, fill: object, shape: tuple[int, ...]) -> Tensor:
+    def _draw(self, fill: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         device = self._generators[0].device if self._generators else torch.device("cpu")
-        values = torch.empty((self._total, *shape), device=device)
+        values = torch.empty((self._total, *shape), device=device)  # all rows of the batch, of which `rows` are kept
         if len(self._generators) == 1:
-            fill(values, generator=self._generators[0])  # type: ignore[operator]
+            fill(values, generator=self._generators[0])
         else:
             for row, generator in zip(values, self._generators, strict=True):
-                fill(row, generator=generator)  # type: ignore[operator]
+                fill(row, generator=generator)
         return values[self._rows]

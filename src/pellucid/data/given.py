@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a person hands over as images (files, folders, globs, arrays, Pillow images) as named images to answer for."""
+"""Images as a user gives them (files, folders, globs, arrays, Pillow images), as named images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pellucid.data.dataset import Images, Pixels, Split
 from pellucid.data.decoding import SUFFIXES, Files, from_pillow, scan
 from pellucid.errors import UsageError
 
-__all__ = ["Arrays", "Given", "gather"]
+__all__ = ["Arrays", "UserImages", "gather"]
 
 
 @final
 class Arrays(Images):
-    """Images in memory, each (C, H, W) uint8 with a size of its own."""
+    """Images in memory, each (C, H, W) uint8 at its own size."""
 
     def __init__(self, arrays: Sequence[NDArray[np.uint8]]) -> None:
         self.arrays = arrays
@@ -52,33 +52,29 @@ class Arrays(Images):
 
 @final
 @dataclass(frozen=True)
-class Given:
-    """Named images, in the order in which they were given.
+class UserImages:
+    """The images of a user with their names, in the order given."""
 
-    `split` holds those of 8 bits, `floats` the float arrays, (C, H, W) in [0, 1] and never rounded, `faults` a sentence for
-    each file that is no image; `places` and the keys of the other two are positions in the order given.
-    """
-
-    names: Sequence[str]
-    split: Split
-    places: Sequence[int]
-    floats: dict[int, Tensor] = field(default_factory=dict)
-    faults: dict[int, str] = field(default_factory=dict)
+    names: Sequence[str]  # of all of them, those that cannot be read included
+    split: Split  # the 8-bit ones
+    places: Sequence[int]  # position in the order given of each image of `split`
+    floats: dict[int, Tensor] = field(default_factory=dict)  # position -> (C, H, W) in [0, 1], never rounded
+    faults: dict[int, str] = field(default_factory=dict)  # position -> why the file cannot be read
 
 
-def gather(images: Any) -> Given:
-    """Make named images of what was given.
+def gather(images: Any) -> UserImages:
+    """Collect images from whatever was given.
 
     >>> given = gather([np.zeros((4, 6), np.uint8), np.ones((4, 6, 3))])
     >>> list(given.names), given.split.images.sizes.tolist(), given.floats[1].shape
     (['image_0', 'image_1'], [[4, 6]], torch.Size([3, 4, 6]))
 
     Args:
-        images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C), uint8 or float in [0, 1], or a tensor
-            (C, H, W) or (N, C, H, W) of these; a Pillow image; or a list of any of them.
+        images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C) or a tensor (H, W), (C, H, W) or
+            (N, C, H, W), uint8 or float in [0, 1]; a Pillow image; or a list of any of these.
 
     Raises:
-        UsageError: a path or glob that matches no image, an array that is no image, or nothing at all.
+        UsageError: a path or glob without images, an array that is not an image, or no images at all.
     """
     paths: list[Path] = []
     arrays: list[NDArray[Any]] = []
@@ -88,46 +84,48 @@ def gather(images: Any) -> Given:
         else:
             arrays += _arrays(one)
     if paths and arrays:
-        raise UsageError("images=[…]: mixes files and arrays; give one kind at a time.")
+        raise UsageError("images=[…]: mixes files and arrays; give one or the other.")
     if not paths and not arrays:
-        raise UsageError("images=[]: holds no image; give files, folders, globs, arrays or Pillow images.")
+        raise UsageError("images=[]: is empty; give files, folders, globs, arrays or Pillow images.")
     return _given_files(paths) if paths else _given_arrays(arrays)
 
 
-def _given_files(paths: list[Path]) -> Given:
-    found = scan(paths)
-    good = [place for place in range(len(paths)) if place not in found.problems]
+def _given_files(paths: list[Path]) -> UserImages:
+    scanned = scan(paths)
+    good = [place for place in range(len(paths)) if place not in scanned.problems]
     names = _names(paths)
     split = Split(Files([paths[place] for place in good]), names=[names[place] for place in good])
-    return Given(names, split, good, faults=dict(found.problems))
+    return UserImages(names, split, good, faults=dict(scanned.problems))
 
 
-def _given_arrays(arrays: list[NDArray[Any]]) -> Given:
+def _given_arrays(arrays: list[NDArray[Any]]) -> UserImages:
     names = [f"image_{place}" for place in range(len(arrays))]
     good = [place for place, array in enumerate(arrays) if array.dtype == np.uint8]
     split = Split(Arrays([arrays[place] for place in good]), names=[names[place] for place in good])
     floats = {place: torch.from_numpy(array) for place, array in enumerate(arrays) if array.dtype != np.uint8}
-    return Given(names, split, good, floats=floats)
+    return UserImages(names, split, good, floats=floats)
 
 
 def _paths(text: str) -> list[Path]:
-    """The image files that a path or a glob names, in natural order of their names."""
+    """The image files of a path or a glob, sorted by name."""
     path = Path(text).expanduser()
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not files:
-            raise UsageError(f"images={text!r}: holds no image file; name a folder with {', '.join(sorted(SUFFIXES))}.")
+            raise UsageError(
+                f"images={text!r}: contains no images; give a folder with {', '.join(sorted(SUFFIXES))} files."
+            )
         return files
     if path.is_file():
         return [path]
     files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not files:
-        raise UsageError(f"images={text!r}: is no file, no folder and matches nothing; check the spelling.")
+        raise UsageError(f"images={text!r}: is neither a file nor a folder and matches nothing; check the spelling.")
     return files
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """File names, with as many parent folders as it takes to tell them apart."""
+    """File names, with as many parent folders as make them unique."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-depth:]) for path in paths]
         if len(set(names)) == len(set(paths)):
@@ -152,16 +150,16 @@ def _arrays(one: Any) -> list[NDArray[Any]]:
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
-        raise UsageError(f"{shape}: are no images; give (H, W), (H, W, C) or (N, H, W, C) with C = 1 or 3.")
+        raise UsageError(f"{shape}: are not images; give (H, W), (H, W, C) or (N, H, W, C) with C = 1 or 3.")
     if array.dtype == np.uint8:
         return [np.ascontiguousarray(image.transpose(2, 0, 1)) for image in array]
     if not np.issubdtype(array.dtype, np.floating) and array.dtype != np.bool_:
-        raise UsageError(f"{shape}: hold {array.dtype}; give uint8, or float in [0, 1].")
+        raise UsageError(f"{shape}: have type {array.dtype}; give uint8, or floats in [0, 1].")
     floats = array.astype(np.float32)
     if not np.isfinite(floats).all():
-        raise UsageError(f"{shape}: hold NaN or infinite pixels; give finite ones.")
+        raise UsageError(f"{shape}: contain NaN or infinite pixels; give finite ones.")
     if np.abs(floats).max(initial=0) > 8:
         raise UsageError(
-            f"{shape}: reach {np.abs(floats).max():.4g}; floats are read in [0, 1]: divide by 255, or give uint8."
+            f"{shape}: reach {np.abs(floats).max():.4g}, but floats must lie in [0, 1]; divide by 255, or give uint8."
         )
     return [np.ascontiguousarray(image.transpose(2, 0, 1)) for image in floats]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a dataset, in words, numbers and a contact sheet."""
+"""What a dataset contains and what is wrong with it, as tables, sentences and a contact sheet."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pellucid._spread import evenly_spread
 from pellucid.data.batches import resize
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, scan
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspection", "contact_sheet", "inspect"]
 
-_WARNINGS, _CLASSES = 30, 60  # lines that are printed at most; an Inspection holds them all
-_GAP = 0.06  # between pictures of a contact sheet, inches
+_WARNINGS, _CLASSES = 30, 60  # lines printed at most; an Inspection has all of them
+_GAP = 0.06  # inches between the images of a contact sheet
 _COLOURS = ("#ff2d55", "#34c759", "#0a84ff", "#ffcc00", "#af52de", "#ff9500", "#5ac8fa", "#a2845e")
 
 
 @final
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found; printing it with rich shows tables."""
+    """The result of `inspect`; rich prints it as tables."""
 
     name: str
     fingerprint: str
@@ -63,9 +64,9 @@ class Inspection:
         for warning in self.warnings[:_WARNINGS]:
             yield Text.assemble(("warning  ", "yellow"), warning)
         if len(self.warnings) > _WARNINGS:
-            yield Text(f"… and {len(self.warnings) - _WARNINGS:,} more of this kind", style="yellow")
+            yield Text(f"… and {len(self.warnings) - _WARNINGS:,} more", style="yellow")
         if not self.warnings:
-            yield Text("nothing wrong was found", style="green")
+            yield Text("no problems found", style="green")
 
     def _class_table(self) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)
@@ -85,18 +86,17 @@ class Inspection:
 
 
 def inspect(dataset: Dataset) -> Inspection:
-    """Look at a dataset closely: every file is decoded once, so that damage inside shows too.
+    """Inspect a dataset closely: every file is decoded, which also finds damage inside.
 
     >>> from pellucid.data import open
-    >>> found = inspect(open("digits"))
-    >>> found.sizes["train"], found.warnings
+    >>> inspection = inspect(open("digits"))
+    >>> inspection.sizes["train"], inspection.warnings
     ('8×8', ())
     """
     warnings = list(dataset.problems)
     for split in dataset.splits.values():
         if isinstance(split.images, Files):
-            found = scan(split.images.sources, split.images.names, deep=True)
-            warnings += list(found.problems.values())
+            warnings += list(scan(split.images.sources, split.images.names, deep=True).problems.values())
     return Inspection(
         dataset.name,
         dataset.fingerprint,
@@ -115,7 +115,7 @@ def _sizes(split: Split) -> str:
         return "–"
     if (sizes == sizes[0]).all():
         return f"{sizes[0, 0]}×{sizes[0, 1]}"
-    area = sizes.prod(1)
+    area = sizes.prod(1)  # (N,) px²
     small, large = sizes[area.argmin()], sizes[area.argmax()]
     median = np.median(sizes, axis=0)
     return f"{small[0]}×{small[1]} … {large[0]}×{large[1]}, median {median[0]:.0f}×{median[1]:.0f}"
@@ -124,14 +124,14 @@ def _sizes(split: Split) -> str:
 def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int = 12, side: int = 96) -> Path:
     """Write a PNG of evenly spread images with their boxes, masks and points; returns its path.
 
-    There is a row a class where there are classes, else a grid.
+    Each row shows a class if the dataset has classes; otherwise the images form a grid.
 
     Args:
-        dataset: whose images; those of train if it has any.
+        dataset: the dataset; its training images are shown, or those of the first split that has any.
         out: the file to write.
-        columns: the most images a row.
-        rows: the most rows; with more classes, evenly spread ones are shown.
-        side: of each picture, px.
+        columns: largest number of images in a row.
+        rows: largest number of rows; of more classes, evenly spread ones are shown.
+        side: size of each image on the sheet, px.
     """
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
@@ -143,13 +143,14 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
     if isinstance(label, Label) and dataset.classes:
         index = label.index.numpy()
         present = np.flatnonzero(np.bincount(index, minlength=len(dataset.classes)))
-        shown = _spread(present, rows)
-        lines = [(dataset.classes[c], _spread(np.flatnonzero(index == c), columns)) for c in shown]
+        shown = present[evenly_spread(rows, len(present))]
+        members = [(c, np.flatnonzero(index == c)) for c in shown]
+        lines = [(dataset.classes[c], own[evenly_spread(columns, len(own))]) for c, own in members]
         about += f", {len(shown)} of {len(dataset.classes)} classes" if len(shown) < len(dataset.classes) else ""
     else:
-        chosen = _spread(np.arange(len(split)), columns * min(rows, 8))
+        chosen = evenly_spread(columns * min(rows, 8), len(split))
         lines = [("", chosen[i : i + columns]) for i in range(0, len(chosen), columns)]
-    inch = side / 100
+    inch = side / 100  # the sheet has 100 px an inch
     wide = max(len(title[:18]) for title, _ in lines)
     margin = 0.12 + (0.075 * wide + 0.05 if wide else 0.0)  # inches for the class names
     title = dataset.name if len(dataset.name) <= 60 else f"…{dataset.name[-59:]}"
@@ -173,7 +174,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
 
 
 def _picture(axes: Axes, dataset: Dataset, split: Split, place: int, side: int) -> None:
-    """One image with what is known of it, in its own coordinates whatever size it is drawn at."""
+    """One image with its targets, drawn in the image's own coordinates at any size."""
     from matplotlib.colors import to_rgba_array
     from matplotlib.patches import Rectangle
 
@@ -188,7 +189,9 @@ def _picture(axes: Axes, dataset: Dataset, split: Split, place: int, side: int) 
     small = "nearest" if side > 2 * max(height, width) else None
     axes.imshow(_fitted(image, side), cmap="gray", vmin=0, vmax=255, interpolation=small, **frame)
     for target in split.targets.values():
-        if isinstance(target, Mask) and "boxes" not in split.targets:  # a tint would hide the colours for little more
+        if (
+            isinstance(target, Mask) and "boxes" not in split.targets
+        ):  # with boxes, a tint adds little and hides colours
             classes = target.classes[place].numpy()
             tint = to_rgba_array(_COLOURS)[classes % len(_COLOURS)]
             tint[..., 3] = np.where((classes == 0) | (classes == 255), 0, 0.4)
@@ -205,14 +208,8 @@ def _picture(axes: Axes, dataset: Dataset, split: Split, place: int, side: int) 
     axes.set_ylim(height, 0)
 
 
-def _spread(places: NDArray[Any], most: int) -> NDArray[np.int64]:
-    if len(places) <= most:
-        return np.asarray(places, np.int64)
-    return np.asarray(places[np.linspace(0, len(places) - 1, most).round().astype(int)], np.int64)
-
-
 def _fitted(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """An image for imshow, brought down so that its longer side is `side` px at most; small ones stay as they are."""
+    """An image for imshow, scaled down until its longer side is at most `side` px; small ones keep their size."""
     height, width = image.shape[1:]
     scale = min(1.0, side / max(height, width))
     small = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""To which size images are brought for a training, where they have sizes of their own."""
+"""The size at which images are trained on."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pellucid.data.dataset import Dataset
 
 __all__ = ["training_size"]
 
-_LARGEST = 256  # px: larger images are brought down unless a size is asked for
-_CROP, _RESIZED = 128, 224  # px
+_LARGEST = 256  # px: larger images are scaled down unless a size is given
+_CROP, _RESIZED = 128, 224  # px of the longer side
 
 
 def training_size(dataset: Dataset, asked: Sequence[int], crops: bool) -> tuple[int, int]:
-    """(H, W) in px to which the training images are brought.
+    """(H, W) in px of the images that a model is trained on.
 
-    Asked for (one number: a square), or the images' own if they share one of at most 256 px; else, for crops, a square of at
-    most 128 px that fits the smallest image, and for resizing the median height and width, brought down to 224 px on the
-    longer side.
+    This is the size asked for (a single number means a square), or the images' own size if all share one of at most 256 px.
+    Otherwise it is, for crops, the largest square that fits in the smallest image, of at most 128 px; for resizing, the
+    median height and width, scaled down to at most 224 px on the longer side.
 
     >>> from pellucid.data import open
     >>> training_size(open("digits"), (), crops=False), training_size(open("digits"), (12, 16), crops=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits by content, the fingerprint, and what is wrong with a dataset: an image's hash decides where it goes, whatever else is there."""
+"""Splits by content hash, the fingerprint of a dataset, and the problems that it has."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test", "eval": "test",
 }  # fmt: skip
-"""Words in the names of folders, files and arrays that are taken for splits."""
+"""Words in the names of folders, files and arrays that mean a split."""
 
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
 
 
 def split_word(name: str) -> str | None:
-    """The word of a name that tells a split, in lower case, if there is one.
+    """The word in a name that means a split, in lower case, if there is one.
 
     >>> split_word("X_train.npz"), split_word("Valid-00000-of-00002"), split_word("trains")
     ('train', 'valid', None)
@@ -39,57 +39,57 @@ def split_word(name: str) -> str | None:
 def finish(
     name: str, splits: Mapping[str, Split], classes: tuple[str, ...] = (), problems: Sequence[str] = ()
 ) -> Dataset:
-    """A dataset out of what a reader found: missing splits are cut from train, and what looks wrong is put into words.
+    """A dataset from what a reader found: missing splits are taken from train, and problems are described in words.
 
-    Without a test split, 20 % of train becomes test; without val, 10 % of what is left becomes val. The choice for an
-    image depends on its content alone: it stays when images are added, and exact duplicates go together. Where all
-    images are of one class, that is no label, and none is given.
+    Without a test split, 20 % of train becomes test; without val, 10 % of the rest becomes val. Where an image goes depends
+    on its content alone: it stays there when images are added, and exact duplicates stay together. Images that all belong to
+    one class get no labels.
 
     Raises:
-        DataError: a class of a given val or test is not in train.
+        DataError: val or test has a class that train lacks.
     """
-    told = list(problems)
-    found = {part: splits[part] for part in ("train", "val", "test") if part in splits}
+    sentences = list(problems)
+    present = {part: splits[part] for part in ("train", "val", "test") if part in splits}
     labels = {
-        part: label.index for part, split in found.items() if isinstance(label := split.targets.get("label"), Label)
+        part: label.index for part, split in present.items() if isinstance(label := split.targets.get("label"), Label)
     }
     if labels and len(classes) == 1:
-        told.append(f"All images are of a single class, {classes[0]!r}: they are read without labels.")
-        kinds = {kind for split in found.values() for kind in split.targets if kind != "label"}
-        found = {
+        sentences.append(f"All images belong to a single class, {classes[0]!r}: they are read without labels.")
+        kinds = {kind for split in present.values() for kind in split.targets if kind != "label"}
+        present = {
             part: Split(split.images, {kind: split.targets[kind] for kind in kinds & set(split.targets)}, split.names)
-            for part, split in found.items()
+            for part, split in present.items()
         }
         labels, classes = {}, (classes if "boxes" in kinds else ())
     _known(name, labels, classes)
-    digests = {part: list(split.images.digests) for part, split in found.items()}
-    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+    digests = {part: list(split.images.digests) for part, split in present.items()}
+    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):  # val is a share of what test leaves
         if not digests.get(part):
-            if part in found:
-                told.append(f"The {part} split that is there holds no image: {share:.0%} of train is cut for it.")
+            if part in present:
+                sentences.append(f"The {part} split is empty: {share:.0%} of train is used for it.")
             kept, taken = _cut(digests["train"], share, part)
-            found[part], found["train"] = found["train"].select(taken), found["train"].select(kept)
+            present[part], present["train"] = present["train"].select(taken), present["train"].select(kept)
             digests[part] = [digests["train"][i] for i in taken]
             digests["train"] = [digests["train"][i] for i in kept]
-    ordered = {part: found[part] for part in ("train", "val", "test")}
-    told += [*_straddling(ordered, digests), *_contradicting(ordered, digests, classes)]
-    told += [*_mixed(ordered), *_thin(ordered, classes)]
-    return Dataset(name, ordered, classes, tuple(told), fingerprint(ordered, classes, digests))
+    ordered = {part: present[part] for part in ("train", "val", "test")}
+    sentences += [*_straddling(ordered, digests), *_contradicting(ordered, digests, classes)]
+    sentences += [*_mixed(ordered), *_thin(ordered, classes)]
+    return Dataset(name, ordered, classes, tuple(sentences), fingerprint(ordered, classes, digests))
 
 
 def _cut(digests: Sequence[bytes], share: float, salt: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions that stay, and those of a share chosen by content hash."""
-    limit = int(share * 2**32)
+    """Positions that stay, and those of a share that is chosen by content hash."""
+    limit = int(share * 2**32)  # hashes are uniform in [0, 2³²)
     chosen = np.array([_number(digest, salt) < limit for digest in digests], bool)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
 def _number(digest: bytes, salt: str) -> int:
-    # hashed again with the split's name: the choice for val is independent of that for test
+    # salted with the split's name, so that the choices for val and for test are independent
     return int.from_bytes(hashlib.blake2b(digest, digest_size=4, salt=salt.encode()).digest(), "big")
 
 
-# -- what looks wrong, one sentence each
+# -- problems, one sentence each
 
 
 def _known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def _known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]
         strange = [i for i in sorted(set(labels[part].tolist() if part in labels else ())) if not present[i]]
         if strange:
             raise DataError(
-                f"data={name!r}: class {classes[strange[0]]!r} of {part} is not in train; add it there, or take it away."
+                f"data={name!r}: class {classes[strange[0]]!r} of {part} is missing from train; add images of it there, or remove it."
             )
 
 
@@ -114,25 +114,24 @@ def _few(names: Sequence[str], most: int = 3) -> str:
 
 def _straddling(splits: Mapping[str, Split], digests: Mapping[str, Sequence[bytes]]) -> list[str]:
     """A sentence for each pair of splits that share exact duplicates."""
-    sets, parts, told = {part: set(own) for part, own in digests.items()}, list(splits), []
+    sets, parts, sentences = {part: set(own) for part, own in digests.items()}, list(splits), []
     for i, one in enumerate(parts):
         for other in parts[i + 1 :]:
             shared = sets[one] & sets[other]
             if shared:
                 places = [k for k, digest in enumerate(digests[other]) if digest in shared]
                 names = [splits[other].names[k] for k in places[:4]]
-                stands = "stands" if len(places) == 1 else "stand"
-                told.append(
-                    f"{_count(len(places))} of {other} {stands} in {one} too, bit for bit ({_few(names)}): "
-                    f"what is measured on {other} is too good."
+                sentences.append(
+                    f"{_count(len(places))} of {other} {'is' if len(places) == 1 else 'are'} duplicated in {one}, bit for bit "
+                    f"({_few(names)}): measures on {other} are too optimistic."
                 )
-    return told
+    return sentences
 
 
 def _contradicting(
     splits: Mapping[str, Split], digests: Mapping[str, Sequence[bytes]], classes: Sequence[str]
 ) -> list[str]:
-    """A sentence if one image stands in several classes."""
+    """A sentence if identical images have different labels."""
     seen: dict[bytes, tuple[int, str]] = {}
     pairs: list[tuple[str, str, int, int]] = []
     for part, split in splits.items():
@@ -146,7 +145,7 @@ def _contradicting(
         return []
     title, name, other, own = pairs[0]
     return [
-        f"{_count(len(pairs))} stand{'s' if len(pairs) == 1 else ''} in two classes, bit for bit; the first: {title} "
+        f"{_count(len(pairs))} occur{'s' if len(pairs) == 1 else ''} in two classes, bit for bit; the first: {title} "
         f"({classes[other]}) and {name} ({classes[own]})."
     ]
 
@@ -155,38 +154,38 @@ def _mixed(splits: Mapping[str, Split]) -> list[str]:
     grey = total = 0
     for split in splits.values():
         if isinstance(split.images, Files):
-            grey += int((split.images.found.channels == 1).sum())
+            grey += int((split.images.scanned.channels == 1).sum())
             total += len(split)
     if 0 < grey < total:
         return [
-            f"{grey:,} of {total:,} images {'is' if grey == 1 else 'are'} grey, the others coloured: all are read as coloured."
+            f"{grey:,} of {total:,} images {'is' if grey == 1 else 'are'} grey, the others in colour: all are read in colour."
         ]
     return []
 
 
 def _thin(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
-    told = []
+    sentences = []
     for part, split in splits.items():
         label = split.targets.get("label")
         if not len(split):
-            told.append(f"The {part} split is empty.")
+            sentences.append(f"The {part} split is empty.")
         elif isinstance(label, Label) and len(classes) > 1:
             present = torch.bincount(label.index, minlength=len(classes)) > 0
             if int(present.sum()) == 1:
-                told.append(f"The {part} split holds a single class, {classes[int(present.int().argmax())]!r}.")
+                sentences.append(f"The {part} split has a single class, {classes[int(present.int().argmax())]!r}.")
             elif part == "train" and not bool(present.all()):
                 absent = [c for c, here in zip(classes, present.tolist(), strict=True) if not here]
-                told.append(f"The train split has no image of {_few(absent, 5)}.")
-    return told
+                sentences.append(f"The train split has no images of {_few(absent, 5)}.")
+    return sentences
 
 
-# -- what a run is known to have seen
+# -- the fingerprint
 
 
 def fingerprint(
     splits: Mapping[str, Split], classes: Sequence[str], digests: Mapping[str, Sequence[bytes]] | None = None
 ) -> str:
-    """A hash of contents, targets, splits and class names, hex; the order of the images counts, their names do not."""
+    """A hexadecimal hash of contents, targets, splits and class names; it depends on the images' order, not on their names."""
     total = hashlib.blake2b("\0".join(classes).encode(), digest_size=16)
     for part, split in splits.items():
         total.update(part.encode())
@@ -215,7 +214,7 @@ def _blocks(target: Target) -> list[bytes]:
 
 
 def order(names: Sequence[str]) -> NDArray[np.int64]:
-    """Positions that sort names as a person would: 2 before 10.
+    """Positions that sort names in natural order: 2 before 10.
 
     >>> order(["10.png", "2.png", "a.png"]).tolist()
     [1, 0, 2]

@@ -1,29 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of images and what comes back: truth and prediction share one type each, a whole batch at a time.
+"""Targets of a whole batch; the truth and the prediction have the same type.
 
-Every type behaves as a sequence over images: `len(target)`, `target[index]` (a tensor, slice or list of positions),
-`type(target).cat([...])`, `target.to(device)`; and `resized(...)` moves its coordinates with the images.
+Each type is a sequence over images: `len(target)`, `target[index]` (a tensor, slice or list of positions),
+`type(target).cat([...])`, `target.to(device)`; `resized` and `moved` take its coordinates along with the images.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text"]
+__all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text", "target_of"]
 
 Index = Tensor | slice | Sequence[int]
+Move = Callable[[Tensor, bool], Tensor]
+"""Moves the pixels of (N, C, H, W); where the flag is set, each takes the value of its nearest source."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the types share: fields are tensors or lists with one leading row per image."""
+    """What all targets share: the fields are tensors or lists with one leading row per image."""
 
     def __len__(self) -> int:
         return len(getattr(self, dataclasses.fields(self)[0].name))
@@ -43,7 +45,7 @@ class Target:
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
-        """One target out of the targets of consecutive batches."""
+        """The targets of consecutive batches as one."""
         joined: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             values = [getattr(part, field.name) for part in parts]
@@ -59,9 +61,31 @@ class Target:
         """The target after its images became `size` = (H, W): x' = scale·x + offset, `scale`, `offset` (N, 2) as (x, y)."""
         return self
 
+    def moved(self, matrix: Tensor, move: Move) -> Self:
+        """The target after its images were moved: x' = matrix·(x, y, 1) in px, `matrix` (N, 2, 3); pixels go through `move`."""
+        return self
+
     def _map(self, change: Any) -> Self:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return type(self)(**{name: None if value is None else change(value) for name, value in values.items()})
+
+
+T = TypeVar("T", bound=Target)
+
+
+def target_of(targets: Mapping[str, Target], name: str, kind: type[T]) -> T:
+    """The target of that name, of the type that it must have.
+
+    >>> target_of({"label": Label(torch.tensor([1]))}, "label", Label).index
+    tensor([1])
+
+    Raises:
+        TypeError: it has another type, which is a mistake of the program's.
+    """
+    target = targets[name]
+    if not isinstance(target, kind):
+        raise TypeError(f"target {name!r} is a {type(target).__name__}, not a {kind.__name__}")
+    return target
 
 
 def _take(value: Any, index: Index) -> Any:
@@ -71,19 +95,36 @@ def _take(value: Any, index: Index) -> Any:
 
 
 def _whence(scale: Tensor, offset: Tensor, size: tuple[int, int], before: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-    """The source row (N, H) and column (N, W) whose pixel covers each new pixel's centre, and which lie inside, (N, H, W)."""
-    found, inside = [], []
+    """The source row (N, H) and column (N, W) of each new pixel's centre, and whether it lies inside, (N, H, W)."""
+    sources, inside = [], []
     for axis, (new, old) in enumerate(zip(size[::-1], reversed(before), strict=True)):  # x, then y
         place = (torch.arange(new) + 0.5 - offset[:, axis, None]) / scale[:, axis, None]
         inside.append((place >= 0) & (place < old))
-        found.append(place.floor().long().clamp_(0, old - 1))
-    return found[1], found[0], inside[1][:, :, None] & inside[0][:, None, :]
+        sources.append(place.floor().long().clamp_(0, old - 1))
+    return sources[1], sources[0], inside[1][:, :, None] & inside[0][:, None, :]
+
+
+def _apply(matrix: Tensor, points: Tensor) -> Tensor:
+    """Points (…, K, 2) under matrices (…, 2, 3)."""
+    return points @ matrix[..., :2].mT + matrix[..., None, :, 2]
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """The four corners of boxes (n, 4) as points (4n, 2)."""
+    x0, y0, x1, y1 = boxes.unbind(1)
+    return torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], 1).view(-1, 2)
+
+
+def _around(points: Tensor) -> Tensor:
+    """The smallest upright boxes (n, 4) around moved corners (4n, 2)."""
+    grouped = points.view(-1, 4, 2)
+    return torch.cat([grouped.amin(1), grouped.amax(1)], 1)
 
 
 @final
 @dataclass(frozen=True)
 class Label(Target):
-    """One class an image.
+    """One class per image.
 
     >>> Label(torch.tensor([2, 0]))[[1]].index
     tensor([0])
@@ -96,23 +137,26 @@ class Label(Target):
 @final
 @dataclass(frozen=True)
 class Picture(Target):
-    """One picture an image, float32 in [0, 1] (uint8 in stores)."""
+    """One picture per image, float32 in [0, 1] (uint8 in stores)."""
 
     pixels: Tensor  # (N, C, H, W)
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Picture:
-        if bool((scale == 1).all()):  # a crop, or edges repeated: no pixel is mixed with another
+        if bool((scale == 1).all()):  # a crop or padding by edges: nothing is interpolated
             rows, columns, _ = _whence(scale, offset, size, self.pixels.shape[2:])
             flat = (rows[:, :, None] * self.pixels.shape[3] + columns[:, None, :]).flatten(1)[:, None]
             moved = self.pixels.flatten(2).gather(2, flat.expand(-1, self.pixels.shape[1], -1))
             return Picture(moved.view(*self.pixels.shape[:2], *size))
         return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
 
+    def moved(self, matrix: Tensor, move: Move) -> Picture:
+        return Picture(move(self.pixels, False))
+
 
 @final
 @dataclass(frozen=True)
 class Boxes(Target):
-    """Any number of boxes an image, corners in pixels: pixel (i, j) covers [j, j+1) × [i, i+1)."""
+    """Any number of boxes per image, their corners in px; pixel (i, j) covers [j, j+1) × [i, i+1)."""
 
     corners: list[Tensor]  # N of (n, 4) float32: x0, y0, x1, y1
     labels: list[Tensor]  # N of (n,) int64
@@ -122,11 +166,15 @@ class Boxes(Target):
         moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
         return Boxes(moved, self.labels, self.scores)
 
+    def moved(self, matrix: Tensor, move: Move) -> Boxes:
+        corners = [_around(_apply(own, _corners(boxes))) for own, boxes in zip(matrix, self.corners, strict=True)]
+        return Boxes(corners, self.labels, self.scores)
+
 
 @final
 @dataclass(frozen=True)
 class Mask(Target):
-    """One class a pixel; 255 is void (not counted)."""
+    """One class per pixel; 255 is void (not counted)."""
 
     classes: Tensor  # (N, H, W) uint8
     probabilities: Tensor | None = None  # (N, K, H, W) float32; predictions only
@@ -137,21 +185,28 @@ class Mask(Target):
         moved = self.classes.flatten(1).gather(1, flat).view(len(self.classes), *size)
         return Mask(moved.masked_fill_(~inside, 255))
 
+    def moved(self, matrix: Tensor, move: Move) -> Mask:
+        classes = move(self.classes[:, None].float(), True)  # nearest: a mixture of two classes is neither
+        return Mask(classes[:, 0].to(self.classes.dtype))
+
 
 @final
 @dataclass(frozen=True)
 class Points(Target):
-    """K keypoints an image as (x, y) in pixels; NaN where a point is not visible."""
+    """K keypoints per image as (x, y) in px; NaN where a point is not visible."""
 
     xy: Tensor  # (N, K, 2) float32
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
         return Points(self.xy * scale[:, None] + offset[:, None])
 
+    def moved(self, matrix: Tensor, move: Move) -> Points:
+        return Points(_apply(matrix, self.xy))
+
 
 @final
 @dataclass(frozen=True)
 class Text(Target):
-    """One text an image."""
+    """One text per image."""
 
     lines: list[str]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation: image and target moved together, each image by its own amounts, on whole batches."""
+"""Augmentation of whole batches: images and targets change together, each image by its own random amounts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, final
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Boxes, Mask, Picture, Points, Target
+from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 
 __all__ = ["Augment"]
@@ -24,7 +23,7 @@ T = TypeVar("T", bound=Target)
 @final
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of training images; all amounts are drawn per image, and zero amounts cost nothing.
+    """Random changes of training images; amounts are drawn per image, and zero amounts cost nothing.
 
     >>> from pellucid.data.targets import Label
     >>> images, label = torch.rand(4, 3, 16, 16), Label(torch.zeros(4, dtype=torch.int64))
@@ -32,25 +31,25 @@ class Augment:
     >>> moved.shape, same is label
     (torch.Size([4, 3, 16, 16]), True)
 
-    Args:
-        crop: shift by up to this many px each way, edges repeated (a random crop of the padded image).
-        flip: mirror every second image left to right.
-        turn: turn by a random multiple of 90°; by 180° or not at all where height and width differ.
-        rotate: turn by up to this many degrees each way.
-        scale: zoom by up to this share each way.
-        exposure: multiply by up to 2 to the power of this, each way (photographic stops).
-        noise: add gaussian noise of up to this σ in [0, 1] units.
-        erase: grey out one rectangle of up to this share of the area (Zhong et al. 2017).
+    A task that offers some of these as its own options holds an `Augment` as an unfolded field.
     """
 
     crop: int = 0
+    """shift training images by up to this many px each way, repeating their edges"""
     flip: bool = False
+    """mirror half of the training images left to right"""
     turn: bool = False
+    """turn training images by a random multiple of 90°, or of 180° if they are not square"""
     rotate: float = 0.0
+    """rotate training images by up to this many degrees each way"""
     scale: float = 0.0
+    """enlarge or shrink training images by up to this share"""
     exposure: float = 0.0
+    """brighten or darken training images by up to this many photographic stops (factors of 2)"""
     noise: float = 0.0
+    """add Gaussian noise to training images, with a standard deviation of up to this, in [0, 1] units"""
     erase: float = 0.0
+    """grey out a rectangle of training images, of up to this share of their area (Zhong et al. 2017)"""
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -66,7 +65,7 @@ class Augment:
                 raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
 
     def __call__(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
-        """Changed images (B, C, H, W) float32 in [0, 1] and their targets, moved along."""
+        """Changed images (B, C, H, W), float32 in [0, 1], and their targets, moved along."""
         if self.turn:
             images, target = self._turn(images, target, draws)
         if self.rotate or self.scale:
@@ -83,12 +82,12 @@ class Augment:
         return images, target
 
     def _turn(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
-        """Quarter turns, counter-clockwise: pixels change places and are not mixed."""
+        """Quarter turns, counter-clockwise; nothing is interpolated."""
         height, width = images.shape[2:]
         quarters = draws.integers(0, 4)  # (B,)
         if height != width:
             quarters = quarters // 2 * 2
-        # x' = R·x + offset: about the corner that becomes the upper left one
+        # x' = R·x + offset, where the offset brings the new upper left corner back to the origin
         cos, sin = torch.tensor([1.0, 0, -1, 0]), torch.tensor([0.0, 1, 0, -1])
         turns = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # (4, 2, 2)
         offsets = torch.tensor([[0.0, 0], [0, width], [width, height], [height, 0]])
@@ -102,26 +101,19 @@ class Augment:
                     moved[chosen] = pixels[chosen].rot90(quarter, (2, 3))
             return moved
 
-        return move(images), _moved(target, matrix, move)
+        return move(images), target.moved(matrix, move)
 
     def _shift(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
-        """Whole pixels only, so that nothing is interpolated: one gather."""
+        """Shifts by whole pixels and mirrors: one gather, nothing is interpolated."""
         batch, _, height, width = images.shape
         device = images.device
-        down = (
-            draws.integers(-self.crop, self.crop + 1)
-            if self.crop
-            else torch.zeros(batch, dtype=torch.int64, device=device)
-        )
-        right = (
-            draws.integers(-self.crop, self.crop + 1)
-            if self.crop
-            else torch.zeros(batch, dtype=torch.int64, device=device)
-        )
-        mirrored = draws.uniform() < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool, device=device)
+        none = torch.zeros(batch, dtype=torch.int64, device=device)
+        down = draws.integers(-self.crop, self.crop + 1) if self.crop else none  # (B,) px
+        right = draws.integers(-self.crop, self.crop + 1) if self.crop else none
+        mirrored = draws.uniform() < 0.5 if self.flip else none.bool()
         columns = torch.arange(width, device=device).expand(batch, width)
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-        # content moves by +down, +right; then it is mirrored
+        # the content moves down and right, then it is mirrored; edges repeat
         rows = (torch.arange(height, device=device) - down[:, None]).clamp(0, height - 1)  # (B, H)
         columns = (columns - right[:, None]).clamp(0, width - 1)  # (B, W)
         sign = torch.where(mirrored, -1.0, 1.0)
@@ -135,50 +127,37 @@ class Augment:
             index = flat.view(batch, 1, height * width).expand(-1, pixels.shape[1], -1)
             return pixels.flatten(2).gather(2, index).view(batch, pixels.shape[1], height, width)
 
-        return move(images), _moved(target, matrix, move)
+        return move(images), target.moved(matrix, move)
 
     def _affine(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
-        """Rotation and zoom about the centre, with the shift and the mirror in the same interpolation."""
+        """Rotation and zoom about the centre, with the shift and the mirror in one interpolation."""
         batch, _, height, width = images.shape
-        angle = draws.uniform(low=-1, high=1) * math.radians(self.rotate)
+        device = images.device
+        angle = draws.uniform(low=-1, high=1) * math.radians(self.rotate)  # (B,)
         zoom = 1 + draws.uniform(low=-1, high=1) * self.scale
-        shift = (
-            draws.uniform(2, low=-self.crop, high=self.crop)
-            if self.crop
-            else torch.zeros(batch, 2, device=images.device)
-        )
-        mirrored = draws.uniform() < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool, device=images.device)
-        centre = torch.tensor([width / 2, height / 2], device=images.device)
-        turn = (
-            torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(batch, 2, 2)
-            * zoom[:, None, None]
-        )
-        turn = (
-            turn * torch.stack([torch.where(mirrored, -1.0, 1.0), torch.ones_like(angle)], 1)[:, None, :]
-        )  # mirror first
+        shift = draws.uniform(2, low=-self.crop, high=self.crop) if self.crop else torch.zeros(batch, 2, device=device)
+        mirrored = draws.uniform() < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool, device=device)
+        centre = torch.tensor([width / 2, height / 2], device=device)
+        rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(batch, 2, 2)
+        sign = torch.stack([torch.where(mirrored, -1.0, 1.0), torch.ones_like(angle)], 1)  # of x, y: mirrored first
+        turn = rotation * zoom[:, None, None] * sign[:, None, :]
         offset = centre + shift - turn @ centre  # (B, 2): x' = turn·x + offset, px
         matrix = torch.cat([turn, offset[:, :, None]], 2)
-        # where each output pixel comes from, in grid_sample's [-1, 1] coordinates
+        # where each output pixel comes from, in grid_sample's coordinates: [-1, 1] from edge to edge
         inverse = torch.linalg.inv(turn)
-        half = centre
-        back = torch.cat(
-            [
-                inverse * half[None, None, :] / half[None, :, None],
-                ((inverse @ (centre - offset)[:, :, None])[:, :, 0] / half - 1)[:, :, None],
-            ],
-            2,
-        )
+        source = (inverse @ (centre - offset)[:, :, None])[:, :, 0]  # (B, 2) px, of the output's centre
+        back = torch.cat([inverse * centre / centre[:, None], (source / centre - 1)[:, :, None]], 2)
 
         def move(pixels: Tensor, nearest: bool = False) -> Tensor:
             grid = F.affine_grid(back, list(pixels.shape), align_corners=False)
             mode = "nearest" if nearest else "bilinear"
             return F.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=False)
 
-        return move(images), _moved(target, matrix, move)
+        return move(images), target.moved(matrix, move)
 
     def _erase(self, images: Tensor, draws: Draws) -> Tensor:
         height, width = images.shape[2:]
-        area = draws.uniform(high=self.erase) * height * width
+        area = draws.uniform(high=self.erase) * height * width  # (B,) px²
         aspect = torch.exp(draws.uniform(low=-1, high=1))  # height over width, from 1/e to e
         tall, wide = (area * aspect).sqrt().clamp(max=height), (area / aspect).sqrt().clamp(max=width)
         top, left = draws.uniform() * (height - tall), draws.uniform() * (width - wide)
@@ -187,37 +166,3 @@ class Augment:
         inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
         hole = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
         return torch.where(hole, images.mean((2, 3), keepdim=True), images)
-
-
-def _moved(target: T, matrix: Tensor, move: Callable[..., Tensor]) -> T:
-    """A target moved along: x' = matrix·(x, y, 1) in px."""
-    if isinstance(target, Picture):
-        return Picture(move(target.pixels))  # type: ignore[return-value]
-    if isinstance(target, Mask):
-        classes = move(target.classes[:, None].float(), nearest=True)
-        return Mask(classes[:, 0].to(target.classes.dtype))  # type: ignore[return-value]
-    if isinstance(target, Points):
-        return Points(_apply(matrix, target.xy))  # type: ignore[return-value]
-    if isinstance(target, Boxes):
-        corners = [
-            _around(_apply(own[None], _four(boxes)[None])[0]) for own, boxes in zip(matrix, target.corners, strict=True)
-        ]
-        return Boxes(corners, target.labels, target.scores)  # type: ignore[return-value]
-    return target
-
-
-def _apply(matrix: Tensor, points: Tensor) -> Tensor:
-    """(B, K, 2) points under (B, 2, 3) matrices."""
-    return points @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
-
-
-def _four(boxes: Tensor) -> Tensor:
-    """(n, 4) boxes as (4n, 2) corner points."""
-    x0, y0, x1, y1 = boxes.unbind(1)
-    return torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], 1).view(-1, 2)
-
-
-def _around(points: Tensor) -> Tensor:
-    """The (n, 4) boxes around (4n, 2) moved corners."""
-    grouped = points.view(-1, 4, 2)
-    return torch.cat([grouped.amin(1), grouped.amax(1)], 1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +20,20 @@ from torch.nn import functional as F
 
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws, mix
-from pellucid.data.given import Given, gather
+from pellucid.data.given import UserImages, gather
 from pellucid.data.targets import Label
 from pellucid.errors import UsageError
 from pellucid.inference import inputs, run_batches, unit
 from pellucid.lenses import Labelled, Subject, Trial
 from pellucid.models import _building
-from pellucid.run import Run, told_apart
-from pellucid.tasks import Task
+from pellucid.run import Run, short_names
+from pellucid.tasks import AnyTask, TaskFamily
+from pellucid.training.feed import Feed
+from pellucid.training.folder import Folder
+from pellucid.training.plan import Plan
 from pellucid.training.recipe import Recipe
-from pellucid.training.session import Session
+from pellucid.training.state import State
+from pellucid.training.step import Learner, take_step
 
 __all__ = ["of_module", "of_run", "of_training", "without_images"]
 
@@ -63,7 +68,7 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
     """All that a run has to look at; its model sees the named images, or a few of its own test images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = run.model().to(device)
-    opened = functools.cache(lambda: run.task.read(data) if isinstance(data, Dataset) else run.data(data))
+    opened = functools.cache(lambda: run.data(data))
     counts: Mapping[str, int] = run.info["data"]["images"]
     if data is not None:
         counts = {part: len(split) for part, split in opened().splits.items()}
@@ -105,7 +110,7 @@ def _beside(run: Run, folders: Sequence[str]) -> list[Subject]:
     opened = {one.path.resolve(): one for one in (run, *map(Run, folders))}
     runs = [*opened.values()]
     return [
-        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, told_apart(runs), strict=True)
+        dataclasses.replace(without_images(one), title=name) for one, name in zip(runs, short_names(runs), strict=True)
     ]
 
 
@@ -149,35 +154,40 @@ def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None
 
 @contextmanager
 def of_training(
-    task: str | Task, data: Any, model: str | None, options: Mapping[str, Any], images: Any = ()
+    task: str | AnyTask | TaskFamily, data: Any, model: str | None, options: Mapping[str, Any], images: Any = ()
 ) -> Iterator[Subject]:
     """A training that has not begun, in a folder that goes with it: its untrained model on a few of its training images."""
-    with TemporaryDirectory() as folder, Session.prepare(task, data, model, Path(folder) / "run", options) as session:
-        run = Run(session.path)
-        run.__dict__["task"] = session.task  # the one that has read the data
-        plain, dataset = session.model, session.dataset
+    plan = Plan.of(task, data, model, options)
+    state = State.begin(plan)
+    with TemporaryDirectory() as temporary:
+        folder = Folder(plan, Path(temporary) / "run")
+        with folder.open(state):  # it writes the record that a run is read from
+            run = Run(folder.path)
+        run.__dict__["task"] = plan.task  # the one that has read the data
+        plain, dataset, seed = state.model, plan.dataset, plan.recipe.seed
         plain.eval()
         device = next(plain.parameters()).device
         untrained = _untrained_of(run.info["model"], plain)
 
         def trial(**options: Any) -> Trial:
-            return _trial(session, untrained(session.recipe.seed, **options) if options else copy.deepcopy(plain))
+            own = untrained(seed, **options) if options else copy.deepcopy(plain)
+            return _trial(plan, state.feed, own)
 
-        found = _examples(session.task, run, dataset) if nothing(images) else _named(run, gather(images))
+        found = _examples(plan.task, run, dataset) if nothing(images) else _named(run, gather(images))
         yield Subject(
             model=plain,
             images=found[1],
             names=found[0],
             unread=found[2],
             classes=run.classes,
-            evidence=session.task.evidence,
+            evidence=plan.task.evidence,
             counts={part: len(split) for part, split in dataset.splits.items()},
             batches=_batches_of(run, lambda: dataset, device),
-            loss=_loss_of(session.task),
+            loss=_loss_of(plan.task),
             untrained=untrained,
             trial=trial,
-            title=f"{session.settings.model} for {session.settings.task_name} on {dataset.name}",
-            seed=session.recipe.seed,
+            title=f"{plan.settings.model} for {plan.settings.task_name} on {dataset.name}",
+            seed=seed,
         )
 
 
@@ -203,7 +213,7 @@ def middle(image: Tensor, size: tuple[int, int]) -> Tensor:
 # -- the images of a run
 
 
-def _examples(task: Task, run: Run, dataset: Dataset) -> tuple[list[str], list[Tensor], list[str]]:
+def _examples(task: AnyTask, run: Run, dataset: Dataset) -> tuple[list[str], list[Tensor], list[str]]:
     """A few images spread over the test split, as evaluation sees them."""
     splits = dataset.splits
     test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
@@ -214,7 +224,7 @@ def _examples(task: Task, run: Run, dataset: Dataset) -> tuple[list[str], list[T
     return [test.names[i] if test.names else f"image_{i}" for i in order], [found[i] for i in order], []
 
 
-def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[str]]:
+def _named(run: Run, given: UserImages) -> tuple[list[str], Sequence[Tensor], list[str]]:
     places = sorted([*given.places, *given.floats])
     if not places:
         raise UsageError(next(iter(given.faults.values())))
@@ -224,7 +234,7 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
     def read(chunk: Sequence[int]) -> Sequence[Tensor]:
         chosen = [places[i] for i in chunk]
         stored = [place for place in chosen if place in row]
-        part = Given(
+        part = UserImages(
             given.names,
             given.split.select([row[place] for place in stored]),
             stored,
@@ -245,7 +255,7 @@ def _named(run: Run, given: Given) -> tuple[list[str], Sequence[Tensor], list[st
 
 
 def _labelled(
-    task: Task,
+    task: AnyTask,
     run: Run,
     split: Split,
     size: int,
@@ -279,7 +289,7 @@ def _batches_of(run: Run, opened: Callable[[], Dataset], device: torch.device) -
     return batches
 
 
-def _loss_of(task: Task) -> Callable[[nn.Module, Labelled], Tensor]:
+def _loss_of(task: AnyTask) -> Callable[[nn.Module, Labelled], Tensor]:
     return lambda model, batch: task.loss(model, batch.images, batch.target)["loss"]
 
 
@@ -322,51 +332,30 @@ def _reset_of(model: nn.Module) -> Callable[..., nn.Module]:
     return build
 
 
-def _trial(session: Session, model: nn.Module) -> Trial:
+def _trial(plan: Plan, feed: Feed, model: nn.Module) -> Trial:
     """The training's own steps on this model, with a learning rate of the caller's choice."""
-    task, recipe = session.task, session.recipe
-    model.train()
-    players = task.players(model)
-    optimizers = {id(player): recipe.make_optimizer(player) for player in players.values()}
-    factor = {id(player): task.lr_factors.get(name, 1.0) for name, player in players.items()}
-    taken = 0
+    learner = Learner(plan, model.train())
+    steps = itertools.count()
 
     def step(rate: float) -> float:
-        nonlocal taken
-        epoch, position = divmod(taken, session.steps_per_epoch)
-        index = session.order(epoch)[position * session.global_batch :][: session.global_batch]
-        batch = session.store.batch(index, session.accelerator.device)
-        draws = Draws.step(recipe.seed, taken, slice(0, len(index)), len(index), session.accelerator.device)
-        input, target = task.prepare(batch, draws, training=True)
-        input = input.contiguous(memory_format=session.memory_format)  # (B, C, H, W)
-        total = 0.0
-        with torch.random.fork_rng(), session.autocast():
-            torch.manual_seed(mix(recipe.seed, 3, taken))  # dropout draws from torch's own generator
-            for player, losses in task.steps(model, input, target):
-                optimizer = optimizers[id(player)]
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * factor[id(player)]
-                optimizer.zero_grad()
-                losses["loss"].backward()  # type: ignore[no-untyped-call]
-                if recipe.clip is not None:
-                    nn.utils.clip_grad_norm_(player.parameters(), recipe.clip)
-                optimizer.step()
-                total += float(losses["loss"].detach())
-        taken += 1
-        return total
+        at = next(steps)
+        with torch.random.fork_rng():
+            torch.manual_seed(mix(plan.recipe.seed, 3, at))  # dropout draws from torch's own generator
+            updates = take_step(learner, *feed.batch(at), rate)
+        return sum(float(update.losses["loss"]) for update in updates)
 
-    return Trial(model, float(recipe.peak), session.steps, step, tuple(players))
+    return Trial(model, float(plan.recipe.peak), plan.steps, step, tuple(learner.optimizers))
 
 
 def _trial_of(run: Run, dataset: Dataset, others: Mapping[str, Any]) -> Trial:
-    """A run's training anew, with other options of its model if there are any, in a folder that is gone before the first step."""
+    """A run's training from its first step, with other options of its model if there are any; nothing is written."""
     known = {field.name for field in dataclasses.fields(Recipe)}
     recipe = {name: value for name, value in run.info["recipe"].items() if name in known}
     options = {**run.info["model"]["options"], **others, **recipe, "device": "auto"}
-    with torch.random.fork_rng(), TemporaryDirectory() as folder:
-        name = run.info["model"]["name"]
-        with Session.prepare(run.task, dataset, name, Path(folder) / "run", options) as session:
-            return _trial(session, session.model)
+    with torch.random.fork_rng():
+        state = State.begin(Plan.of(run.task, dataset, run.info["model"]["name"], options))
+        state.update_buffers()
+    return _trial(state.plan, state.feed, state.model)
 
 
 # -- the images of a ready model

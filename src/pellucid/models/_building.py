@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a JSON-able description to a model and back, and what a model is made of."""
+"""Models from their JSON descriptions and back, and the table of a model's layers."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from pellucid.models._external import load_external
 
 __all__ = ["build", "describe", "layer_table", "load_external", "options", "parameter_count"]
 
-_FIXED = ("self", "channels", "outputs", "size")  # what every model takes; the rest are its options
+_FIXED = ("channels", "outputs", "size")  # parameters of every model; the others are its options
 
 
 def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
@@ -29,11 +29,11 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
 
     Args:
         description: "name", "channels", "outputs", "size" [H, W] and "options".
-        fetch: load pretrained weights where the options ask for them; not needed where weights are loaded afterwards.
+        fetch: load pretrained weights if the options ask for them; not needed if weights are loaded afterwards.
 
     Raises:
-        UnknownNameError: a model or an option that there is not.
-        UsageError: images that the architecture cannot take, or weights that cannot be had.
+        UnknownNameError: an unknown model or option.
+        UsageError: images that the architecture cannot take, or weights that are unavailable.
     """
     name = description["name"]
     kind = _catalog.find("models", name)
@@ -50,22 +50,22 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
-    """The description that a model was built from."""
-    return dict(model.description)  # type: ignore[arg-type]
+    """The description from which a model was built."""
+    description: Any = model.description
+    return dict(description)
 
 
 def options(name: str) -> dict[str, tuple[Any, Any, str]]:
-    """The options of a model, by name: their type, default and meaning, from its signature and docstring.
+    """The options of a model by name: type, default and meaning, from its signature and docstring.
 
     >>> options("mlp")["dropout"]
-    (<class 'float'>, 0.0, "share of each hidden layer's units that is dropped in training")
+    (<class 'float'>, 0.0, "share of each hidden layer's units dropped in training")
     """
     kind = _catalog.find("models", name)
-    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
     meanings = _meanings(inspect.getdoc(kind) or "")
     return {
-        option: (hints[option], parameter.default, meanings.get(option, ""))
-        for option, parameter in inspect.signature(kind.__init__).parameters.items()  # type: ignore[misc]
+        option: (parameter.annotation, parameter.default, meanings.get(option, ""))
+        for option, parameter in inspect.signature(kind, eval_str=True).parameters.items()
         if option not in (*_FIXED, "fetch")
     }
 
@@ -73,12 +73,12 @@ def options(name: str) -> dict[str, tuple[Any, Any, str]]:
 def _meanings(document: str) -> dict[str, str]:
     """The entries of a docstring's Args section."""
     section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", document, re.MULTILINE)
-    found = re.findall(r"^    (\w+): ((?:.|\n        )+)", section.group(1) if section else "", re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", text).rstrip(". ") for name, text in found}
+    entries = re.findall(r"^    (\w+): ((?:.|\n        )+)", section.group(1) if section else "", re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", text).rstrip(". ") for name, text in entries}
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers are trained or could be.
+    """The number of parameters, frozen ones included.
 
     >>> parameter_count(nn.Linear(3, 2))
     8
@@ -87,19 +87,19 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = None) -> list[dict[str, Any]]:
-    """The layers in the order in which an image passes them; the model is left as it was.
+    """The layers in the order in which an image passes through them; the model stays unchanged.
 
     >>> model = build({"name": "mlp", "channels": 1, "outputs": 10, "size": [8, 8], "options": {"hidden": [32]}})
     >>> layer_table(model, (8, 8))[2]
     {'layer': 'layers.1', 'kind': 'Linear(64, 32)', 'output': (32,), 'parameters': 2080, 'operations': 2048}
 
-    "output" is the shape for one image; "operations" are the multiplications with an addition of convolutions and matrix
-    products for one image. The parameters and the operations add up to the model's.
+    "output" is the shape for one image; "operations" counts the multiply-adds of convolutions and matrix products for one
+    image. Parameters and operations add up to those of the model.
 
     Args:
-        model: with a `description`, or any other module that takes images.
+        model: a model with a `description`, or any other module that takes images.
         size: (H, W) of the image in px.
-        channels: of the image; by default the described model's own, else 3.
+        channels: channels of the image; by default those of the description, else 3.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -109,16 +109,24 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     image = torch.zeros(1, channels, *size, device=first.device, dtype=first.dtype)
     names = {module: name for name, module in model.named_modules()}
     seen: dict[nn.Module, tuple[int, ...]] = {}  # in the order of their first call
-    inner: set[nn.Module] = set()  # called while another one was at work
+    inner: set[nn.Module] = set()  # called by another module
     stack: list[nn.Module] = []
+    # for each module at work: operations before its call, and operations of the modules that it has called
+    frames = [[0, 0]]
+    own = dict.fromkeys(names, 0)
 
     def enter(module: nn.Module, _: Any) -> None:
         inner.update(stack)
         stack.append(module)
         seen.setdefault(module, ())
+        frames.append([counter.get_total_flops(), 0])
 
     def leave(module: nn.Module, _: Any, answer: Any) -> None:
         stack.pop()
+        before, inside = frames.pop()
+        here = counter.get_total_flops() - before
+        own[module] += (here - inside) // 2  # the counter counts a multiplication and its addition apart
+        frames[-1][1] += here
         first = answer if isinstance(answer, Tensor) else next(iter(answer))
         seen[module] = tuple(first.shape[1:])
 
@@ -126,7 +134,7 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     modes = {module: module.training for module in names}
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            # a model of which images alone pass one half only says what takes them through the whole
+            # images alone pass through one half of an adversarial network: `through` adds the other half's input
             through: Any = getattr(model, "through", lambda image: ())
             model.eval()(image, *through(image))
     finally:
@@ -134,28 +142,14 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    # the counter puts the root's class before each name, counts what is inside modules too, and both halves of a step
-    root = type(model).__name__
-    total = {name: sum(kinds.values()) // 2 for name, kinds in counter.get_flop_counts().items()}
     rows = []
     for module, shape in seen.items():
-        name = names[module]
-        own = _own_operations(total, f"{root}.{name}" if name else root)
         held = sum(p.numel() for p in module.parameters(recurse=module not in inner))
-        if module not in inner or held or own:
-            kind = _kind(module)
-            rows.append({"layer": name or root, "kind": kind, "output": shape, "parameters": held, "operations": own})
+        if module not in inner or held or own[module]:
+            name = names[module] or type(model).__name__
+            row = {"layer": name, "kind": _kind(module), "output": shape, "parameters": held}
+            rows.append({**row, "operations": own[module]})
     return rows
-
-
-def _own_operations(total: Mapping[str, int], name: str) -> int:
-    """A module's operations less those of the nearest modules inside it that were called."""
-
-    def nearest(inside: str) -> str:
-        above = inside.rpartition(".")[0]
-        return above if not above or above in total else nearest(above)
-
-    return total.get(name, 0) - sum(n for inside, n in total.items() if nearest(inside) == name)
 
 
 _SHORTER = {
@@ -169,8 +163,8 @@ _SHORTER = {
 
 
 def _kind(module: nn.Module) -> str:
-    """What a layer is, in a few words: its class, and the gist of its own printing."""
-    told = module.extra_repr()
+    """What a layer is, briefly: its class and its most important arguments."""
+    text = module.extra_repr()
     for long, short in _SHORTER.items():
-        told = re.sub(long, short, told)
-    return f"{type(module).__name__}({told.replace('=', ' ')})" if told and len(told) <= 60 else type(module).__name__
+        text = re.sub(long, short, text)
+    return f"{type(module).__name__}({text.replace('=', ' ')})" if text and len(text) <= 60 else type(module).__name__

@@ -1,35 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model is: a plain module that takes float images in [0, 1] and says what kind of output it has."""
+"""What a model is: a plain module that takes float images in [0, 1] and declares what kind of output it gives."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["Model"]
+__all__ = ["Compressed", "Distribution", "Model", "OutputKind"]
+
+OutputKind: TypeAlias = Literal["vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial"]
+"""What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
+
+vector          (B, outputs): a score for each class, from images of any size that it can take
+dense           (B, outputs): the same, from images of one size; as long as a picture, it may stand for one
+map             (B, outputs, H, W): numbers for each pixel
+reconstruction  (B, outputs, H, W): a picture made from a code alone; `encode(images)` gives the code
+code            (B, outputs, H, W): a picture made from a quantised code; with `quality` (B,) a `Compressed`
+distribution    (B, outputs, H, W): the parameters of each pixel's distribution, made from a code; with `noise`
+                (B, latent) a `Distribution`
+adversarial     (B, 1): the discriminator's score, the higher the more real; with `codes` (B, latent) that of the pictures
+                that the generator makes of them
+"""
+
+
+class Compressed(NamedTuple):
+    """What a model of the kind "code" gives with qualities."""
+
+    images: Tensor  # (B, outputs, H, W) as they come back from a file
+    bits: Tensor  # (B,) what each costs under the learned density
+
+
+class Distribution(NamedTuple):
+    """What a model of the kind "distribution" gives with noise ε."""
+
+    decoded: Tensor  # (B, outputs, H, W) from the code z = μ + σ·ε
+    mean: Tensor  # (B, latent) μ
+    log_variance: Tensor  # (B, latent) log σ²
 
 
 @runtime_checkable
 class Model(Protocol):
-    """The shape of every class in this folder; `torch.nn.Module` is what they inherit from.
+    """The shape of every class in this folder, which are modules of torch.
 
-    `__init__(self, channels: int, outputs: int, size: tuple[int, int], **options)` with `size` = (H, W) of the training
-    images: dense models are bound to it, the others check it against the least size that they can take and raise
-    `UsageError` naming that size. Every option is a keyword with a JSON-able default; `"sequence"` options are tuples.
+    `__init__(self, channels: int, outputs: int, size: tuple[int, int], **options)`, where `size` is (H, W) of the training
+    images: dense models are bound to it, the others refuse one that is too small with a `UsageError` that names the least.
+    Every option is a keyword with a JSON-able default; those with several values are tuples.
     """
 
-    output: str  # "vector" (B, outputs), "dense": that and bound to one size, "map" (B, outputs, H, W), "latent"
-    normalize: Normalize  # the first layer; `training` fits it to the training images unless it is pretrained
-    fixed_size: tuple[int, int] | None  # a dense model's only input size, None where any size from the least on works
+    @property
+    def output(self) -> OutputKind:
+        """The kind of its output."""
 
-    def __call__(self, images: Tensor) -> Any: ...
+    @property
+    def normalize(self) -> Normalize:
+        """The first layer; training fits it to the training images unless its statistics came with pretrained weights."""
 
-    def modules(self) -> Any: ...
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(H, W) of the only images that it takes, None where any size from the least on works."""
 
-
-def parameter_count(model: nn.Module) -> int:
-    """How many numbers are trained or could be."""
-    return sum(p.numel() for p in model.parameters())
+    def __call__(self, images: Tensor) -> Any:
+        """Its output for images (B, C, H, W) float32 in [0, 1]."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How images of any size pass layers that halve and double: padded on the way in, cropped on the way out."""
+"""Images of any size through layers that halve and double: padded at the input, cropped at the output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Crop", "Pad", "halvings"]
 
 @final
 class Pad(nn.Module):
-    """Repeat the lower and the right edge until both sides are multiples of a number.
+    """Repeat the bottom and the right edge until both sides are multiples of a number.
 
     >>> import torch
     >>> Pad(4)(torch.zeros(1, 1, 7, 8)).shape
@@ -34,7 +34,7 @@ class Pad(nn.Module):
 
 @final
 class Crop(nn.Module):
-    """Keep the upper left part of a size."""
+    """Keep the upper left corner of a given size."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ def halvings(model: str, size: tuple[int, int], count: int) -> tuple[int, int]:
     (7, 8)
 
     Raises:
-        UsageError: the image would be a single pixel before that.
+        UsageError: the image would shrink to a single pixel earlier.
     """
     if 2 ** (count - 1) >= max(size):
         raise UsageError(
-            f"widths: halve the image {count} times, and {size[0]}×{size[1]} px are one pixel before; "
+            f"widths: halve the image {count} times, but {size[0]}×{size[1]} px shrink to one pixel earlier; "
             f"give model={model!r} fewer widths, or a larger --size."
         )
     return -(-size[0] // 2**count), -(-size[1] // 2**count)

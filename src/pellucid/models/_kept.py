@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors that a task keeps with a model: their number and shapes are known only once the images have been seen."""
+"""Tensors that a task stores in a model, whose number and shapes are only known once it has seen the images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Kept"]
 
 @final
 class Kept(nn.Module):
-    """Buffers by name, of any shape, saved and loaded with the weights; empty until something is put in.
+    """Buffers by name, of any shape, saved and loaded with the weights; empty at first.
 
     >>> import torch
     >>> one, other = Kept(), Kept()
@@ -23,12 +23,12 @@ class Kept(nn.Module):
     """
 
     def put(self, **tensors: Tensor) -> None:
-        """Keep these, in the place of those of the same names."""
+        """Store these tensors, replacing those of the same names."""
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.detach().clone())
 
     def drop(self, *names: str) -> None:
-        """Forget these, as far as they are there."""
+        """Remove these tensors, if they exist."""
         for name in names:
             self._buffers.pop(name, None)
 
@@ -36,12 +36,12 @@ class Kept(nn.Module):
         return name in self._buffers
 
     def __getitem__(self, name: str) -> Tensor:
-        found = self._buffers[name]
-        assert found is not None
-        return found
+        tensor = self._buffers[name]
+        assert tensor is not None
+        return tensor
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        """Take what the file holds, whatever is there now: a file of an empty one empties it."""
+        """Replace everything by what the file holds, nothing included."""
         inside = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
         self.drop(*self._buffers)
         device = next((value.device for value in self.buffers()), None)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The blocks that models share, written once."""
+"""Layers and checks that several models share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self, final
 
 import torch
@@ -17,7 +17,6 @@ __all__ = [
     "Frozen",
     "Normalize",
     "activation_layer",
-    "check_one_of",
     "check_share",
     "check_size",
     "check_widths",
@@ -27,7 +26,7 @@ __all__ = [
 
 @final
 class Normalize(nn.Module):
-    """(x − mean) / std per channel: every model's own first layer, saved with its weights.
+    """(x − mean) / std per channel: the first layer of every model, saved with its weights.
 
     >>> Normalize(1)(torch.ones(1, 1, 2, 2)).shape
     torch.Size([1, 1, 2, 2])
@@ -40,18 +39,19 @@ class Normalize(nn.Module):
         self, channels: int, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
     ) -> None:
         super().__init__()
-        self.pretrained = mean is not None  # the statistics belong to the weights: not to be fitted again
-        self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(1, -1, 1, 1))
+        self.pretrained = mean is not None  # the statistics belong to the weights and must not be fitted again
+        self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(1, -1, 1, 1))  # (1, C, 1, 1)
         self.register_buffer("std", torch.tensor(std or [1.0] * channels).view(1, -1, 1, 1))
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training images' statistics, (C,) each in [0, 1] units; does nothing to pretrained ones.
+        """Use the statistics of the training images, (C,) each in [0, 1] units, unless the model is pretrained.
 
-        Planes beyond the images' own, such as a mask, stay as they come.
+        Further input planes, such as a mask, are not normalised.
         """
         if not self.pretrained:
             own = len(mean)
             self.mean[:, :own].copy_(mean.view(1, -1, 1, 1))
+            # a channel that is constant in training must not be divided by zero
             self.std[:, :own].copy_(std.clamp_min(1e-3).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
@@ -60,7 +60,7 @@ class Normalize(nn.Module):
 
 @final
 class Frozen(nn.Module):
-    """A backbone whose every tensor stays as it is: no gradients, and batch norm keeps to its stored statistics."""
+    """A backbone whose tensors stay fixed: no gradients, and batch norm uses its stored statistics."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -68,16 +68,17 @@ class Frozen(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self.body.eval()
+        self.body.eval()  # `train` has just switched it, with all other modules
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body(images)  # type: ignore[no-any-return]
+        features: Tensor = self.body(images)
+        return features
 
 
 @final
 class AdaptivePool(nn.Module):
-    """Adaptive average pooling to side × side, as one product with the matrix of its weights.
+    """Adaptive average pooling to side × side, as one product with the matrix of pooling weights.
 
     Equal to `nn.AdaptiveAvgPool2d`, whose backward pass is slow on channels_last images.
 
@@ -95,39 +96,26 @@ class AdaptivePool(nn.Module):
         pixels = images.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view where channels_last
         rows, columns = self._shares(height, images), self._shares(width, images)
         weights = torch.einsum("ih,jw->ijhw", rows, columns).reshape(self.side**2, height * width)
+        # (side², H·W) @ (B, H·W, C) -> (B, side², C)
         return (weights @ pixels).transpose(1, 2).reshape(batch, channels, self.side, self.side)
 
     def _shares(self, length: int, like: Tensor) -> Tensor:
-        """(side, length): the weight of each row of pixels in each pooled row."""
-        unit = torch.eye(length, dtype=like.dtype, device=like.device)
+        """The weight of each row of pixels in each pooled row, (side, length)."""
+        unit = torch.eye(length, dtype=like.dtype, device=like.device)  # pooling is linear: pool the unit vectors
         return F.adaptive_avg_pool1d(unit, self.side).T
 
 
 def check_size(model: str, size: tuple[int, int], least: int) -> None:
-    """Refuse images that an architecture cannot take, naming the least size that it can."""
+    """Refuse images that are too small for an architecture, naming the smallest size that it takes."""
     if min(size) < least:
         raise UsageError(
-            f"size={size[0]}×{size[1]}: is below {least}×{least} px, the least that model={model!r} can take; "
+            f"size={size[0]}×{size[1]}: is below {least}×{least} px, the smallest that model={model!r} takes; "
             f"give --size {least} or more, or another model."
         )
 
 
-def check_one_of(option: str, value: object, known: Iterable[object]) -> None:
-    """Refuse a value that is none of the known ones.
-
-    >>> check_one_of("depth", 20, (18, 34))
-    Traceback (most recent call last):
-    pellucid.errors.UsageError: depth=20: is not known; choose 18 or 34.
-    """
-    choices = list(known)
-    if value not in choices:
-        raise UsageError(
-            f"{option}={value!r}: is not known; choose {', '.join(map(str, choices[:-1]))} or {choices[-1]}."
-        )
-
-
 def check_share(option: str, value: float) -> None:
-    """Refuse a share that is not in [0, 1)."""
+    """Refuse a share outside of [0, 1)."""
     if not 0 <= value < 1:
         raise UsageError(f"{option}={value!r}: is a share; give a number from 0 up to, but not including, 1.")
 
@@ -140,17 +128,17 @@ def check_widths(option: str, widths: Sequence[int], least: int = 1) -> None:
 
 
 def activation_layer(name: str) -> nn.Module:
-    """The layer of an activation by its name."""
-    made: dict[str, type[nn.Module]] = {
+    """The layer of an activation function, by name."""
+    kinds: dict[str, type[nn.Module]] = {
         "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU,
     }  # fmt: skip
-    if name not in made:
-        raise UnknownNameError("activation", name, made)
-    return made[name]()
+    if name not in kinds:
+        raise UnknownNameError("activation", name, kinds)
+    return kinds[name]()
 
 
 def initialise(layers: nn.Module, scheme: str) -> None:
-    """Set dense and convolutional weights by a scheme, and their biases to zero.
+    """Initialise dense and convolutional weights by a scheme, and set their biases to zero.
 
     he: normal with variance 2/fan_in (He et al. 2015, eq. 10); xavier: uniform with variance 2/(fan_in + fan_out)
     (Glorot & Bengio 2010, eq. 16); uniform: in ±1/√fan_in (their eq. 1); zero: all zero.
@@ -165,7 +153,7 @@ def initialise(layers: nn.Module, scheme: str) -> None:
             elif scheme == "xavier":
                 nn.init.xavier_uniform_(layer.weight)
             elif scheme == "uniform":
-                bound = 1 / layer.weight[0].numel() ** 0.5
+                bound = 1 / layer.weight[0].numel() ** 0.5  # 1/√fan_in
                 nn.init.uniform_(layer.weight, -bound, bound)
             else:
                 nn.init.zeros_(layer.weight)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions for images with holes: gated ones learn where to look, partial ones look at known pixels only."""
+"""Convolutions for images with holes: gated ones learn where to look, partial ones use known pixels only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 __all__ = ["GatedBlock", "PartialBlock", "PartialConv", "surroundings"]
 
 _REACH = 8  # px around a hole
-_LEAST = 0.02  # of a standard deviation
+_LEAST = 0.02  # added to the standard deviation, so that it can be a divisor
 
 
 @final
@@ -45,9 +45,9 @@ class GatedBlock(nn.Module):
 
 @final
 class PartialConv(nn.Module):
-    """A 3×3 convolution of known pixels only, scaled by how many of its window are known (Liu et al. 2018, eqs. 1 and 2).
+    """A 3×3 convolution of known pixels, scaled by the share of known pixels in its window (Liu et al. 2018, eqs. 1 and 2).
 
-    Several groups of channels with a mask each go in together, as where a decoder meets a shortcut.
+    The input may have several groups of channels with a mask each, as where a decoder meets a skip connection.
 
     >>> layer = PartialConv([1], 1)
     >>> image, known = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
@@ -58,7 +58,7 @@ class PartialConv(nn.Module):
 
     Args:
         groups: channels of each group.
-        width: channels of the answer.
+        width: channels of the output.
     """
 
     def __init__(self, groups: list[int], width: int) -> None:
@@ -70,13 +70,13 @@ class PartialConv(nn.Module):
         nn.init.zeros_(self.convolution.bias)
 
     def forward(self, features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, ΣC, H, W) and the groups' masks (B, groups, H, W), 1 = known; the answer and its one mask."""
+        """Features (B, ΣC, H, W) and the groups' masks (B, groups, H, W), 1 = known, to features and their single mask."""
         weights = known.new_tensor(self.groups).view(1, -1, 1, 1) / sum(self.groups)
         if len(self.groups) == 1:
             whole = known
         else:
             whole = torch.cat([known[:, i : i + 1].expand(-1, n, -1, -1) for i, n in enumerate(self.groups)], dim=1)
-        # avg_pool2d counts padding as unknown: the share of the window's nine places, as sum(M) / sum(1) in eq. 1
+        # avg_pool2d counts padding as unknown; this is sum(M) / sum(1) of eq. 1 over the window's nine pixels
         share = F.avg_pool2d((known * weights).sum(1, keepdim=True), 3, stride=1, padding=1)  # (B, 1, H, W)
         grown = (share > 0).to(features.dtype)
         bias = self.convolution.bias
@@ -87,7 +87,7 @@ class PartialConv(nn.Module):
 
 @final
 class PartialBlock(nn.Module):
-    """Two partial convolutions with ReLUs; the mask of known pixels grows by two pixels a block.
+    """Two partial convolutions with ReLUs; the mask of known pixels grows by two pixels per block.
 
     >>> block = PartialBlock([3], 8)
     >>> block(torch.zeros(2, 3, 5, 6), torch.ones(2, 1, 5, 6))[0].shape
@@ -107,7 +107,7 @@ class PartialBlock(nn.Module):
 
 
 def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, C, 1, 1) and standard deviation (B, 1, 1, 1) of the known pixels up to 8 px around each picture's holes.
+    """Mean (B, C, 1, 1) and standard deviation (B, 1, 1, 1) of the known pixels within 8 px of each picture's holes.
 
     >>> pictures, mask = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
     >>> pictures[..., :16], mask[..., 12:20, 12:20] = 1.0, 1.0
@@ -115,7 +115,7 @@ def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     [0.5, 0.52]
     """
     side = 2 * _REACH + 1
-    # the maximum over a square is that of its rows' maxima
+    # the maximum over a square is the maximum of its rows' maxima
     near = F.max_pool2d(mask, (side, 1), stride=1, padding=(_REACH, 0))
     ring = F.max_pool2d(near, (1, side), stride=1, padding=(0, _REACH)) * (1 - mask)
     count = ring.sum((2, 3), keepdim=True).clamp_min(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that others trained: where they come from, and what is said where they cannot be had."""
+"""Pretrained weights: where they come from, and the errors if they are unavailable."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pellucid.models._layers import Normalize
 
 __all__ = ["as_colour", "body_channels", "imagenet_normalize", "load_body", "timm_model", "torchvision_state"]
 
-# of ImageNet's training images in [0, 1] units, per channel: what torchvision's weights were trained with
+# of ImageNet's training images, per channel in [0, 1] units, as torchvision's weights were trained
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def imagenet_normalize(channels: int, pretrained: bool) -> Normalize:
-    """A model's first layer: ImageNet's statistics for pretrained weights, else one to be fitted to the images.
+    """A model's first layer: with ImageNet's statistics for pretrained weights, else to be fitted to the images.
 
     >>> imagenet_normalize(1, pretrained=True).mean.shape, imagenet_normalize(1, pretrained=False).pretrained
     (torch.Size([1, 3, 1, 1]), False)
@@ -32,43 +32,43 @@ def imagenet_normalize(channels: int, pretrained: bool) -> Normalize:
 
 
 def body_channels(channels: int, pretrained: bool) -> int:
-    """The channels that a body sees: three where its weights were trained on colour photographs."""
+    """The input channels of a body: three if its weights were trained on colour photographs."""
     return 3 if pretrained else channels
 
 
 def as_colour(images: Tensor, normalize: Normalize) -> Tensor:
-    """Grey images (B, 1, H, W) as (B, 3, H, W), without a copy, where the normalisation is one of colour images."""
+    """Images with as many channels as the normalisation: grey (B, 1, H, W) becomes (B, 3, H, W), without a copy."""
     return images.expand(-1, 3, -1, -1) if normalize.mean.shape[1] == 3 and images.shape[1] == 1 else images
 
 
 def torchvision_state(name: str) -> dict[str, Tensor]:
-    """The tensors of torchvision's default weights for a model, from its cache or fetched once.
+    """The tensors of torchvision's default weights for a model, from its cache or downloaded.
 
     Raises:
-        UsageError: they are not in the cache and cannot be fetched.
+        UsageError: they are not in the cache and cannot be downloaded.
     """
     import torch
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(name).DEFAULT
-    try:  # weights_only: the file's pickle may name tensors and nothing that runs
-        found: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    try:  # weights_only: the file's pickle may contain tensors, but no code
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as fault:
         raise _cannot_fetch(name, fault, f"{torch.hub.get_dir()}/checkpoints") from fault
-    return found
+    return state
 
 
 def timm_model(name: str, pretrained: bool, **options: Any) -> Any:
-    """A model of timm's, with its pretrained weights if asked; they come from the Hugging Face hub, as safetensors.
+    """A timm model, on request with its pretrained weights, which come from the Hugging Face hub as safetensors.
 
     Raises:
-        UsageError: timm has no model of this name or no weights for it, or they are not in the cache and cannot be fetched.
+        UsageError: timm has no such model or no weights for it, or they are not in the cache and cannot be downloaded.
     """
     import timm
 
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "timm.list_models() tells them."
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "timm.list_models() lists them."
         raise UsageError(f"name={name!r}: timm has no such model; {hint}")
     config = timm.get_pretrained_cfg(name)
     if pretrained and (config is None or not config.has_weights):
@@ -78,19 +78,19 @@ def timm_model(name: str, pretrained: bool, **options: Any) -> Any:
     try:
         with _no_retries_without_network():
             return timm.create_model(name, pretrained=True, **options)
-    except (OSError, ValueError) as fault:  # huggingface_hub's faults are of these kinds
+    except (OSError, ValueError) as fault:  # what huggingface_hub raises
         raise _cannot_fetch(name, fault, "Hugging Face's cache") from fault
 
 
 @contextmanager
 def _no_retries_without_network() -> Iterator[None]:
-    """Where the hub's name cannot be looked up, tell its library, which else tries again for half a minute."""
+    """Set the hub's library to offline if its host name cannot be resolved; else it retries for half a minute."""
     import huggingface_hub.constants as constants
 
     before = constants.HF_HUB_OFFLINE
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     try:
-        if not {"https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:  # a proxy looks names up itself
+        if not {"https_proxy", "all_proxy"} & {name.lower() for name in os.environ}:  # a proxy resolves names itself
             socket.getaddrinfo(host, 443)
     except OSError:
         constants.HF_HUB_OFFLINE = True
@@ -102,11 +102,11 @@ def _no_retries_without_network() -> Iterator[None]:
 
 def _cannot_fetch(name: str, fault: Exception, cache: str) -> UsageError:
     return UsageError(
-        f"weights={name!r}: are not in {cache} and cannot be fetched ({type(fault).__name__}); connect once to fetch them, "
-        "or do without pretrained weights."
+        f"weights={name!r}: are not in {cache} and cannot be downloaded ({type(fault).__name__}); connect once to download "
+        "them, or train without pretrained weights."
     )
 
 
 def load_body(body: nn.Module, state: dict[str, Tensor], head: str) -> None:
-    """Fill a body from a published state, whose head (`head` is the prefix of its names) stays out."""
+    """Load a published state into a body, without the head, whose names begin with `head`."""
     body.load_state_dict({name: value for name, value in state.items() if not name.startswith(head)})

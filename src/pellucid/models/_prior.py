@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What models that code images share: step sizes by quality, a learned density per channel, and the integer entropy tables."""
+"""What codecs share: quantisation steps per quality, a learned density per channel, and the integer entropy tables."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed
 
 __all__ = ["LARGEST", "STATES", "TOTAL", "Codec", "Prior", "trade_offs"]
 
 LARGEST = 64
-"""The largest magnitude of a symbol with a probability of its own; beyond it a code is escaped."""
+"""The largest magnitude of a symbol in the tables; larger ones are coded by an escape symbol."""
 STATES = 10
-"""How many tables a channel has, from the quietest surroundings to the busiest."""
+"""Tables per channel, by the activity of a symbol's neighbours, from quiet to busy."""
 TOTAL = 2**20
-"""What the frequencies of a table sum to."""
+"""The sum of the frequencies in each table."""
 
-_FAST = 10.0  # the density's parameters are kept at a tenth, so that Adam moves them ten times as fast as weights
-_LEAST = 1e-9  # probability: a code far from all that was seen costs 30 bits, and its gradient stays finite
-_EVEN = 8.66  # Δ² = 8.66/λ: where λ·Δ²/12 of a coefficient's distortion costs as much as it saves in rate
+_FAST = 10.0  # the density's parameters are stored as a tenth, so that Adam moves them ten times as fast as weights
+_LEAST = 1e-9  # smallest probability: an outlier costs 30 bits, and its gradient stays finite
+_EVEN = 8.66  # Δ² = 8.66/λ: the step at which a coefficient's distortion λ·Δ²/12 costs as much as its rounding saves in rate
 
 
 class Codec(Protocol):
-    """What a model of the output kind "code" has beside `prior`."""
+    """The analysis and synthesis transforms of a model with the output "code"."""
 
     def analyse(self, images: Tensor) -> Tensor: ...
 
@@ -38,10 +39,10 @@ class Codec(Protocol):
 class Prior(nn.Module):
     """Quantisation and the learned factorised density of codes (B, M, h, w), at several qualities in one model.
 
-    A code y of channel m is divided by the step Δ[q, m] of the quality q and rounded (gains per quality and channel: Cui et al.
-    2021, "Asymmetric gained deep image compression"). The density of y does not depend on the quality; it is a mixture of
-    logistics per channel, a learned factorised prior as in Ballé et al. 2018, appendix 6.1, there with another family of
-    functions. Files are coded by integer tables, which `pellucid.tasks` counts and keeps in the buffers of this module.
+    A code y of channel m is divided by the step Δ[q, m] of quality q and rounded (gains per quality and channel: Cui et al.
+    2021, "Asymmetric gained deep image compression"). The density of y does not depend on the quality: it is a mixture of
+    logistics per channel, a learned factorised prior as in Ballé et al. 2018, appendix 6.1, with another family of functions.
+    Files are coded with integer tables, which the task counts and stores in the buffers of this module.
 
     >>> prior = Prior(codes=2, weights=[0.001, 0.1], spread=[8.0, 1.0])
     >>> codes = torch.randn(3, 2, 4, 4)
@@ -49,20 +50,18 @@ class Prior(nn.Module):
     (torch.Size([3, 2, 4, 4]), torch.Size([3]))
 
     Args:
-        codes: M, the channels.
-        weights: λ of each quality, rising: bits per pixel that a squared error of one grey level (of 255) is worth.
-        spread: of each channel's codes at the start, (M,).
+        codes: M, the channels of the code.
+        weights: λ of each quality, increasing: the bits per pixel that a squared error of one grey level (of 255) is worth.
+        spread: initial scale of each channel's codes, (M,).
         scale: units of a code per grey level.
-        logistics: components of each density.
+        logistics: components of each mixture.
     """
 
     weights: Tensor  # (Q,)
-    frequencies: Tensor  # (Q, M, STATES, 2·LARGEST + 2) int32, each table's sum TOTAL; its last entry is the escape
-    nearby: Tensor  # (Q, M, 2, M) int32: what earlier channels' magnitudes here and beside count in the state
-    edges: Tensor  # (Q, M, STATES − 1) int64: where one state ends
-    predicted: (
-        Tensor  # (Q, M) uint8: 1 where a code is told as its difference from the mean of those above and to the left
-    )
+    frequencies: Tensor  # (Q, M, STATES, 2·LARGEST + 2) int32, each table sums to TOTAL; the last entry is the escape
+    nearby: Tensor  # (Q, M, 2, M) int32: weights of earlier channels' magnitudes, here and beside, in the state
+    edges: Tensor  # (Q, M, STATES − 1) int64: upper ends of the states
+    predicted: Tensor  # (Q, M) uint8: 1 if codes are stored minus the mean of those above and to the left
 
     def __init__(
         self, codes: int, weights: Sequence[float], spread: Sequence[float], scale: float = 1 / 16, logistics: int = 3
@@ -72,7 +71,7 @@ class Prior(nn.Module):
         qualities = len(trade)
         self.register_buffer("weights", trade)
         self.log_step = nn.Parameter((_EVEN / trade).sqrt().mul(scale).log()[:, None].repeat(1, codes))
-        self.log_gain = nn.Parameter(torch.zeros(qualities, codes))  # of the way back
+        self.log_gain = nn.Parameter(torch.zeros(qualities, codes))  # of the dequantisation
         shape = (codes, logistics)
         width = torch.linspace(-1.2, 1.2, logistics) if logistics > 1 else torch.zeros(1)
         self.place = nn.Parameter(torch.zeros(shape))
@@ -85,51 +84,51 @@ class Prior(nn.Module):
 
     @property
     def qualities(self) -> int:
-        """Q, how many qualities there are."""
+        """Q, the number of qualities."""
         return len(self.weights)
 
     def step(self, quality: Tensor) -> Tensor:
-        """Δ of each image's channels, (B, M, 1, 1) for the qualities (B,)."""
+        """Δ for each image's quality (B,), per channel: (B, M, 1, 1)."""
         return self.log_step.exp()[quality][:, :, None, None]
 
     def symbols(self, codes: Tensor, quality: Tensor) -> Tensor:
-        """The whole numbers that a file holds, as floats, (B, M, h, w)."""
+        """The quantised codes, whole numbers as floats, (B, M, h, w)."""
         return (codes / self.step(quality)).round()
 
     def restored(self, symbols: Tensor, quality: Tensor) -> Tensor:
-        """Codes from whole numbers, (B, M, h, w): times the step, and times a learned gain that draws rare ones in."""
+        """Codes from symbols, (B, M, h, w): times the step and a learned gain, which shrinks rare values."""
         return symbols * (self.log_step + self.log_gain).exp()[quality][:, :, None, None]
 
     def quantised(self, codes: Tensor, quality: Tensor) -> Tensor:
-        """Codes as they come back from a file; the gradient passes the rounding as if it were none."""
+        """Quantised and dequantised codes; the gradient ignores the rounding (a straight-through estimator)."""
         step = self.step(quality)
         steps = codes / step
         rounded = steps + (steps.round() - steps).detach()
         return rounded * step * self.log_gain.exp()[quality][:, :, None, None]
 
     def noisy(self, codes: Tensor, quality: Tensor) -> Tensor:
-        """Codes with uniform noise of a step's width, which stands for rounding in the rate (Ballé et al. 2017, eq. 6)."""
+        """Codes with uniform noise as wide as a step, which replaces rounding in the rate term (Ballé et al. 2017, eq. 6)."""
         return codes + (torch.rand_like(codes) - 0.5) * self.step(quality)
 
     def bits(self, codes: Tensor, quality: Tensor) -> Tensor:
-        """(B,): what quantised or noisy codes cost under the learned density."""
+        """The bits (B,) that quantised or noisy codes cost under the learned density."""
         return -self.probability(codes, self.step(quality)).log2().sum((1, 2, 3))
 
     def probability(self, codes: Tensor, step: Tensor) -> Tensor:
-        """The density's mass on the step around each code (B, M, h, w)."""
-        share = (self.share * _FAST).softmax(1)
+        """The probability of the quantisation step around each code, (B, M, h, w)."""
+        share = (self.share * _FAST).softmax(1)  # (M, logistics)
         total = torch.zeros_like(codes)
         for k in range(share.shape[1]):
             place, sharp, part = (
                 value[:, k, None, None] for value in (self.place * _FAST, (-self.width * _FAST).exp(), share)
             )
-            away = (codes - place).abs()  # by symmetry: both sigmoids then stay on the side where floats are dense
+            away = (codes - place).abs()  # by symmetry; both sigmoids are then near 0, where floats are most precise
             mass = torch.sigmoid((step / 2 - away) * sharp) - torch.sigmoid((-step / 2 - away) * sharp)
             total = total + part * mass
         return total.clamp_min(_LEAST)
 
-    def forward(self, codec: Codec, images: Tensor, quality: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
-        """A codec's images through its quantised codes and back, and with qualities (B,) also the bits (B,)."""
+    def forward(self, codec: Codec, images: Tensor, quality: Tensor | None) -> Tensor | Compressed:
+        """Images restored from their quantised codes, (B, C, H, W); with qualities (B,) also the bits (B,)."""
         asked = quality
         if asked is None:
             asked = torch.full((images.shape[0],), self.qualities // 2, device=images.device)
@@ -138,11 +137,11 @@ class Prior(nn.Module):
         if quality is None:
             return answer
         coded = self.noisy(codes, quality) if self.training else self.symbols(codes, quality) * self.step(quality)
-        return answer, self.bits(coded, quality)
+        return Compressed(answer, self.bits(coded, quality))
 
 
 def trade_offs(lowest: float, highest: float, qualities: int) -> list[float]:
-    """λ of each quality, in equal ratios."""
+    """λ of each quality, in a geometric sequence."""
     if not 0 < lowest <= highest < math.inf:
         raise UsageError(
             f"lowest={lowest!r}: λ must be above 0 and at most highest={highest!r}; give e.g. 0.001 and 0.1."
@@ -155,7 +154,7 @@ def trade_offs(lowest: float, highest: float, qualities: int) -> list[float]:
 
 
 def _flat_tables(qualities: int, codes: int) -> Tensor:
-    """Every symbol as frequent as any other: what an untrained model codes with."""
+    """Tables for an untrained model, in which all symbols are equally frequent."""
     symbols = 2 * LARGEST + 2
     table = torch.full((symbols,), TOTAL // symbols, dtype=torch.int32)
     table[: TOTAL % symbols] += 1

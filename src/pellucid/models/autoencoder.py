@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dense autoencoder: an image through a narrow (or wide) layer and back."""
+"""The dense autoencoder: an image through a narrow (or wide) code and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
-from pellucid.models._merging import joined, rebuilt
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
+from pellucid.models._merging import Groups, joined, rebuilt
 
 __all__ = ["Autoencoder"]
 
 
 @final
 class Autoencoder(nn.Module):
-    """Dense layers down to a code and back up to the image; under-complete if the code is shorter than the image.
+    """Dense layers to a code and back to the image; undercomplete if the code is smaller than the image.
 
     >>> import torch
     >>> model = Autoencoder(1, 1, (28, 28), encoder=(128,))
@@ -28,21 +28,22 @@ class Autoencoder(nn.Module):
 
     Args:
         channels: of the images, 1 or 3.
-        outputs: channels of the answer.
-        size: (H, W) of the images in px; it is bound to it, and larger images are answered tile by tile.
-        encoder: units of each layer of the encoder; the last is the code.
-        decoder: units of each hidden layer of the decoder; by default the encoder's, in reverse.
-        activation: between the layers; the code has it too.
-        code_activation: same gives the code the activation of the other layers, linear none.
-        sparsity: weight of the divergence of each code unit's mean activation from `active`; sigmoid codes only.
-        active: mean activation that a sparse code's units are to have, in (0, 1).
-        output_activation: sigmoid keeps the answer within [0, 1], linear does not.
+        outputs: channels of the output.
+        size: (H, W) of the images in px, which is the only size it takes; larger images are processed in tiles.
+        encoder: units of each layer of the encoder; the last layer is the code.
+        decoder: units of each hidden layer of the decoder; by default the encoder's in reverse.
+        activation: function between the layers.
+        code_activation: "same" applies the activation to the code too, "linear" does not.
+        sparsity: weight of the KL divergence of each code unit's mean activation from `active`; for sigmoid codes only.
+        active: target of the mean activation of a sparse code's units, in (0, 1).
+        output_activation: sigmoid keeps the output within [0, 1], linear does not.
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
-    output: ClassVar[str] = "reconstruction"
+    output: ClassVar[OutputKind] = "reconstruction"
+    description: dict[str, Any]  # set by `build`
 
     def __init__(
         self,
@@ -60,8 +61,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         check_widths("encoder", encoder)
         check_widths("decoder", decoder or (), least=0)
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
-        check_one_of("code_activation", code_activation, ("same", "linear"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("code_activation", code_activation, ("same", "linear"))
         if sparsity < 0:
             raise UsageError(f"sparsity={sparsity!r}: is a weight; give 0 or more.")
         if not 0 < active < 1:
@@ -73,13 +74,14 @@ class Autoencoder(nn.Module):
         self.normalize = Normalize(channels)
         self.kept = Kept()
         units = channels * size[0] * size[1]
-        down: list[nn.Module] = [nn.Flatten()]
+        down: list[nn.Module] = [nn.Flatten()]  # (B, C, H, W) -> (B, C·H·W)
         for width in encoder:
             down += [nn.Linear(units, width), activation_layer(activation)]
             units = width
         if code_activation == "linear":
-            down.pop()
+            down.pop()  # the last activation
         up: list[nn.Module] = []
+        # the encoder's widths in reverse, without the code itself, mirror it
         for width in decoder if decoder is not None else tuple(reversed(encoder[:-1])):
             up += [nn.Linear(units, width), activation_layer(activation)]
             units = width
@@ -90,21 +92,22 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
         initialise(self.encoder, "he")
         initialise(self.decoder, "he")
-        with torch.no_grad():  # start near a flat answer: an error of many times the image would kill the code's ReLUs
+        with torch.no_grad():  # start near a flat image: a huge error at the start would kill the code's ReLUs
             last.weight.mul_(0.1)
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, encoder[-1])."""
-        return self.encoder(self.normalize(images))  # type: ignore[no-any-return]
+        codes: Tensor = self.encoder(self.normalize(images))
+        return codes
 
     def penalty(self, code: Tensor) -> Tensor:
-        """The weighted divergence KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
-        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)
+        """The weighted KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
+        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)  # (K,); its logarithms must be finite
         goal = self.active
         return self.sparsity * (goal * (goal / mean).log() + (1 - goal) * ((1 - goal) / (1 - mean)).log()).sum()
 
     def filters(self) -> dict[str, Tensor]:
-        """The weights of each layer of the encoder that has an activation, (units, inputs), by the layer's name."""
+        """The weights of each encoder layer that has an activation, (units, inputs), by the layer's name."""
         layers = list(self.encoder)
         return {
             f"encoder.{place}": layer.weight
@@ -112,16 +115,18 @@ class Autoencoder(nn.Module):
             if isinstance(layer, nn.Linear) and place + 1 < len(layers)
         }
 
-    def merged(self, groups: dict[str, Sequence[Sequence[int]]]) -> Self:
-        """A smaller model in which each group of units is one: their mean, whose answer counts for all of them."""
-        options: dict[str, Any] = dict(self.description["options"])  # type: ignore[index]
+    def merged(self, groups: Groups) -> Self:
+        """A smaller model in which each group of units is replaced by its mean."""
+        options = dict(self.description["options"])
         dense = [
             (f"encoder.{place}", layer) for place, layer in enumerate(self.encoder) if isinstance(layer, nn.Linear)
         ]
         options["encoder"] = tuple(len(groups.get(name, range(layer.out_features))) for name, layer in dense)
+        # without its last layer, whose units are the image's pixels
         options["decoder"] = tuple(layer.out_features for layer in self.decoder if isinstance(layer, nn.Linear))[:-1]
         weights = joined(self.encoder, groups, "encoder") | joined(self.decoder, groups, "decoder", dense[-1][0])
         return rebuilt(self, options, weights)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
-        return self.decoder(self.encode(images)).reshape(-1, self.outputs, *self.fixed_size)  # type: ignore[no-any-return]
+        flat: Tensor = self.decoder(self.encode(images))  # (B, outputs·H·W)
+        return flat.reshape(-1, self.outputs, *self.fixed_size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The convolutional autoencoder: strided convolutions down to a small map of codes, and back up."""
+"""The convolutional autoencoder: strided convolutions to a small map of codes, and back."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.errors import check_choice
+from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
-from pellucid.models._layers import Normalize, activation_layer, check_one_of, check_widths, initialise
+from pellucid.models._layers import Normalize, activation_layer, check_widths, initialise
 
 __all__ = ["ConvAutoencoder"]
 
 
 @final
 class ConvAutoencoder(nn.Module):
-    """Convolutions that halve the image again and again down to a code, and convolutions that double it back.
+    """Convolutions that halve the image down to a code, and convolutions that double it back.
 
-    Unlike a U-Net it has no shortcuts: all that it answers with went through the code, which has `code` numbers for each
-    2ⁿ×2ⁿ pixels, where n is the number of widths. Any image size works: images are padded by their edge, answers cropped.
+    Unlike a U-Net it has no skip connections: everything passes through the code, which has `code` numbers for each 2ⁿ×2ⁿ
+    pixels, where n is the number of widths. Any image size works: images are padded by their edges, and outputs cropped.
 
     >>> model = ConvAutoencoder(1, 1, (28, 28), widths=(16, 32), code=4)
     >>> model.encode(torch.zeros(2, 1, 28, 28)).shape, model(torch.zeros(2, 1, 27, 30)).shape
@@ -28,18 +30,18 @@ class ConvAutoencoder(nn.Module):
 
     Args:
         channels: of the images, 1 or 3.
-        outputs: channels of the answer.
+        outputs: channels of the output.
         size: (H, W) of the training images in px; any size works.
         widths: channels after each halving.
         code: channels of the code.
-        activation: between the layers; the code has none.
-        output_activation: sigmoid keeps the answer within [0, 1], linear does not.
+        activation: function between the layers; the code has none.
+        output_activation: sigmoid keeps the output within [0, 1], linear does not.
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
-    output: ClassVar[str] = "reconstruction"
+    output: ClassVar[OutputKind] = "reconstruction"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -55,7 +57,7 @@ class ConvAutoencoder(nn.Module):
         super().__init__()
         check_widths("widths", widths)
         check_widths("code", (code,))
-        check_one_of("output_activation", output_activation, ("linear", "sigmoid"))
+        check_choice("output_activation", output_activation, ("linear", "sigmoid"))
         self.normalize = Normalize(channels)
         self.kept = Kept()
         self.multiple = 2 ** len(widths)
@@ -63,11 +65,12 @@ class ConvAutoencoder(nn.Module):
         inner = channels
         for width in widths:
             down += [nn.Conv2d(inner, width, 3, padding=1), activation_layer(activation)]
+            # (B, width, H, W) -> (B, width, H/2, W/2)
             down += [nn.Conv2d(width, width, 3, stride=2, padding=1), activation_layer(activation)]
             inner = width
         up: list[nn.Module] = [nn.Conv2d(code, inner, 3, padding=1), activation_layer(activation)]
         for width in reversed(widths):
-            # repeated pixels and a convolution leave no checkerboard, as strided transposed ones do (Odena et al. 2016)
+            # upsampling and a convolution: strided transposed convolutions leave a checkerboard (Odena et al. 2016)
             up += [nn.Upsample(scale_factor=2), nn.Conv2d(inner, width, 3, padding=1), activation_layer(activation)]
             inner = width
         last = nn.Conv2d(inner, outputs, 3, padding=1)
@@ -76,14 +79,16 @@ class ConvAutoencoder(nn.Module):
         initialise(self.encoder, "he")
         initialise(self.decoder, "he")
         with torch.no_grad():
-            last.weight.mul_(0.1)  # start near a flat answer, not at an error of many times the image
+            last.weight.mul_(0.1)  # start near a flat image, not with a huge error
 
     def encode(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W): (B, code, ⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉)."""
         height, width = images.shape[2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        return self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))  # type: ignore[no-any-return]
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)  # left, right, top, bottom
+        codes: Tensor = self.encoder(self.normalize(F.pad(images, padding, mode="replicate")))
+        return codes
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
-        return self.decoder(self.encode(images))[:, :, :height, :width]  # type: ignore[no-any-return]
+        padded: Tensor = self.decoder(self.encode(images))  # (B, outputs, 2ⁿ·⌈H/2ⁿ⌉, 2ⁿ·⌈W/2ⁿ⌉)
+        return padded[:, :, :height, :width]

@@ -8,9 +8,10 @@ from typing import Literal, final
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pellucid.errors import check_choice
 from pellucid.models._adversaries import Adversaries, Discriminator
 from pellucid.models._convolutional import Crop, Pad, halvings
-from pellucid.models._layers import check_one_of, check_share, check_widths, initialise
+from pellucid.models._layers import check_share, check_widths, initialise
 
 __all__ = ["ConvGan"]
 
@@ -19,7 +20,7 @@ _SLOPE = 0.2  # of leaky ReLUs below zero (Radford et al. 2016)
 
 @final
 class ConvGan(Adversaries):
-    """Noise to a small map and up by doubling convolutions, and a discriminator of halving ones.
+    """A generator from noise to a small map and up by doubling convolutions, and a discriminator of halving ones.
 
     >>> import torch
     >>> model = ConvGan(1, 1, (28, 28), widths=(8, 16), latent=16)
@@ -29,16 +30,17 @@ class ConvGan(Adversaries):
     Args:
         channels: of the images, 1 or 3.
         outputs: channels of the pictures.
-        size: (H, W) of the images in px; it is bound to it.
-        widths: channels of the discriminator after each halving; the generator's, in reverse.
-        latent: standard normal numbers that a picture is made from.
-        dropout: share of the discriminator's last maps that is dropped in training.
-        norm: of the discriminator: none leaves each image's gradient its own, as a gradient penalty needs it (Gulrajani et
-            al. 2017, sec. 4); batch, after all but its first layer (Radford et al. 2016, sec. 3), shows it how alike the
-            pictures of a batch are; spectral divides each layer by its largest singular value (Miyato et al. 2018).
+        size: (H, W) of the images in px, which is the only size it takes.
+        widths: channels of the discriminator after each halving; the generator has them in reverse.
+        latent: standard normal numbers from which a picture is generated.
+        dropout: share of the discriminator's last maps dropped in training.
+        norm: normalisation in the discriminator; none keeps the gradients of images independent, as a gradient penalty needs
+            (Gulrajani et al. 2017, sec. 4); batch, after all layers but the first (Radford et al. 2016, sec. 3), lets it see
+            how similar the pictures of a batch are; spectral divides each layer by its largest singular value (Miyato et al.
+            2018).
 
     Raises:
-        UsageError: a value that an option cannot have, or more halvings than the image has.
+        UsageError: an option out of range, or more halvings than the image allows.
     """
 
     def __init__(
@@ -54,30 +56,32 @@ class ConvGan(Adversaries):
         check_widths("widths", widths)
         check_widths("latent", (latent,))
         check_share("dropout", dropout)
-        check_one_of("norm", norm, ("batch", "spectral", "none"))
+        check_choice("norm", norm, ("batch", "spectral", "none"))
         height, width = halvings("conv_gan", size, len(widths))
-        maps = (widths[-1], height, width)
+        maps = (widths[-1], height, width)  # the smallest map, where both networks meet their dense layer
+        # (B, latent) -> (B, widths[-1], H/2ⁿ, W/2ⁿ) -> … -> (B, outputs, H, W); batch norm replaces the biases
         up: list[nn.Module] = [nn.Linear(latent, widths[-1] * height * width, bias=False), nn.Unflatten(1, maps)]
         up += [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
         narrower = (*reversed(widths[:-1]), max(1, widths[0] // 2))
         for inner, outer in zip(reversed(widths), narrower, strict=True):
-            # 4 is a multiple of the stride, so that every pixel is made of equally many (Odena et al. 2016)
+            # the stride divides the kernel, so that no checkerboard arises (Odena et al. 2016)
             up += [nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, bias=False)]
             up += [nn.BatchNorm2d(outer), nn.ReLU()]
         up += [nn.Conv2d(narrower[-1], outputs, 3, padding=1), Crop(size), nn.Sigmoid()]
+        # (B, channels, H, W) -> … -> (B, widths[-1], H/2ⁿ, W/2ⁿ) -> (B, 1)
         down: list[nn.Module] = [Pad(2 ** len(widths))]
-        for layer, (inner, outer) in enumerate(zip((channels, *widths), widths, strict=False)):
+        for place, (inner, outer) in enumerate(zip((channels, *widths), widths, strict=False)):
             down.append(nn.Conv2d(inner, outer, 4, stride=2, padding=1))
-            if norm == "batch" and layer:
+            if norm == "batch" and place:
                 down.append(nn.BatchNorm2d(outer))
             down.append(nn.LeakyReLU(_SLOPE))
         down += [nn.Flatten(), *([nn.Dropout(dropout)] if dropout else []), nn.Linear(widths[-1] * height * width, 1)]
-        maker, judge = nn.Sequential(*up), nn.Sequential(*down)
-        initialise(maker, "xavier")
-        initialise(judge, "xavier")
+        generator, discriminator = nn.Sequential(*up), nn.Sequential(*down)
+        initialise(generator, "xavier")
+        initialise(discriminator, "xavier")
         if norm == "spectral":
-            for each in judge:
-                if isinstance(each, (nn.Conv2d, nn.Linear)):
-                    spectral_norm(each)
-        super().__init__(maker, Discriminator(channels, judge), latent)
+            for layer in discriminator:
+                if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                    spectral_norm(layer)
+        super().__init__(generator, Discriminator(channels, discriminator), latent)
         self.fixed_size = size

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import (
     AdaptivePool,
     Normalize,
@@ -31,18 +32,18 @@ class Convnet(nn.Module):
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
-        size: (H, W) of the images in px; each block takes 2 px away, and 3 must be left.
+        size: (H, W) of the images in px; each block removes 2 px, and at least 3 must remain.
         widths: channels of each block.
-        dropout: share of the pooled features that is dropped in training.
-        activation: after each convolution.
-        initialisation: of the convolutions' weights; ReLU layers keep their variance with He's (He et al. 2015, eq. 10).
+        dropout: share of the pooled features dropped in training.
+        activation: function after each convolution.
+        initialisation: how the convolutions' weights start; he keeps the variance through ReLU layers (He et al. 2015, eq. 10).
         batch_norm: normalise over the batch after each convolution (Ioffe & Szegedy 2015).
 
     Raises:
-        UsageError: the images are smaller than that, or a value that an option cannot have.
+        UsageError: the images are too small, or an option is out of range.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -63,6 +64,7 @@ class Convnet(nn.Module):
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
         for width in widths:
+            # (B, channels, H, W) -> (B, width, H - 2, W - 2)
             for convolution in (nn.Conv2d(channels, width, 3), nn.Conv2d(width, width, 3, padding=1)):
                 norm = [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [
@@ -79,4 +81,5 @@ class Convnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n)
-        return self.head(self.dropout(self.pool(features).flatten(1)))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))  # pooled to (B, 9·widths[-1])
+        return logits

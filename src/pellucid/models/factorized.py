@@ -11,22 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import Compressed, OutputKind
 from pellucid.models._layers import Normalize
 from pellucid.models._prior import Prior, trade_offs
 
 __all__ = ["Factorized"]
 
-_SIDE = 8  # px: a code stands for a block of 8×8
-_SCALE = 16.0  # grey levels of a coefficient per unit of a code
+_SIDE = 8  # px: each code represents a block of 8×8
+_SCALE = 16.0  # grey levels of a coefficient, per unit of a code
 
 
 @final
 class Factorized(nn.Module):
-    """Strided convolutions with residual blocks down to `code` numbers for each 8×8 px, quantised, and back up.
+    """Strided convolutions with residual blocks to `code` numbers for each 8×8 px, quantised, and back.
 
-    Beside the network runs a linear path, an 8×8 block transform that starts as the cosine transform and is learned too:
-    training starts where a JPEG file stands, and the network learns what is better. Any image size works: images are padded
-    by their edge, answers cropped.
+    A linear path runs in parallel: an 8×8 block transform that starts as the cosine transform and is learned too, so that
+    training begins at the level of JPEG and the network learns to do better. Any image size works: images are padded by
+    their edges, and outputs cropped.
 
     >>> model = Factorized(1, 1, (64, 64), width=8, blocks=1).eval()
     >>> images = torch.rand(2, 1, 30, 44)
@@ -35,20 +36,20 @@ class Factorized(nn.Module):
 
     Args:
         channels: of the images, 1 or 3.
-        outputs: channels of the answer, the same.
+        outputs: channels of the output, the same number.
         size: (H, W) of the training images in px; any size works.
-        width: channels at a quarter of the image's side; twice as many at an eighth.
-        blocks: residual blocks at either scale, in the encoder as in the decoder.
-        code: channels of the code; by default 64 a channel of the image.
-        qualities: how many rates the one model learns.
-        lowest: λ of the lowest quality: bits per pixel that a squared error of one grey level (of 255) is worth.
+        width: channels at a quarter of the image's resolution; twice as many at an eighth.
+        blocks: residual blocks at each of the two scales, in the encoder and in the decoder.
+        code: channels of the code; by default 64 per channel of the image.
+        qualities: number of rates that the model learns.
+        lowest: λ of the lowest quality, the bits per pixel that a squared error of one grey level (of 255) is worth.
         highest: λ of the highest quality.
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
-    output: ClassVar[str] = "code"
+    output: ClassVar[OutputKind] = "code"
     fixed_size: ClassVar[None] = None
     stride: ClassVar[tuple[int, int]] = (_SIDE, _SIDE)
 
@@ -67,7 +68,7 @@ class Factorized(nn.Module):
         super().__init__()
         if outputs != channels:
             raise UsageError(
-                f"outputs={outputs}: must be the image's {channels} channels; a codec gives its image back."
+                f"outputs={outputs}: must equal the image's {channels} channels; choose a task that restores its input."
             )
         codes = _SIDE * _SIDE * channels if code is None else code
         for name, value, least in (("width", width, 1), ("blocks", blocks, 0), ("code", codes, 1)):
@@ -97,37 +98,42 @@ class Factorized(nn.Module):
         with torch.no_grad():
             self.down.weight.copy_(basis * 255 / _SCALE)
             self.up.weight.copy_(basis * _SCALE / 255)
-            self.encoder[-1].weight.mul_(0.3)  # type: ignore[operator]
-            self.decoder[-1].weight.mul_(0.1)  # type: ignore[operator]
-        # natural images: amplitudes fall with the frequency
+            # the network starts as a small correction of the linear path
+            for half, share in ((self.encoder, 0.3), (self.decoder, 0.1)):
+                last = half[-1]
+                assert isinstance(last, (nn.Conv2d, nn.ConvTranspose2d))
+                last.weight.mul_(share)
+        # in natural images, amplitudes fall with frequency
         spread = [16.0 if f == 0 else 0.5 if f < 0 else 4.0 * (1 + f) ** -1.2 for f in frequency]
         self.prior = Prior(codes, trade_offs(lowest, highest, qualities), spread, scale=1 / _SCALE)
 
     def analyse(self, images: Tensor) -> Tensor:
-        """The codes of images (B, C, H, W) in [0, 1] before they are quantised: (B, code, ⌈H/8⌉, ⌈W/8⌉) float32."""
+        """The codes of images (B, C, H, W) in [0, 1] before quantisation: (B, code, ⌈H/8⌉, ⌈W/8⌉) float32."""
         height, width = images.shape[2:]
         padded = F.pad(images, (0, -width % _SIDE, 0, -height % _SIDE), mode="replicate")
         learned = self.encoder(self.normalize(padded)).float()
         with torch.autocast(images.device.type, enabled=False):  # a level of 64 needs more than bfloat16's 8 bits
-            return self.down(padded.float() - self.normalize.mean) + learned  # type: ignore[no-any-return]
+            codes: Tensor = self.down(padded.float() - self.normalize.mean) + learned
+        return codes
 
     def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The images of codes (B, code, h, w): (B, C, *size) float32, not yet held within [0, 1]."""
+        """The images of codes (B, code, h, w): (B, C, *size) float32, not yet clipped to [0, 1]."""
         learned = self.decoder(codes / 4).float() * self.normalize.std
         with torch.autocast(codes.device.type, enabled=False):
             images: Tensor = self.up(codes.float()) + self.normalize.mean + learned
         return images[:, :, : size[0], : size[1]]
 
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """Images as they come back from a file, (B, C, H, W), at the middle quality.
+    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
+        """Images coded and decoded, (B, C, H, W), at the middle quality.
 
-        With qualities (B,): also what each costs in bits, (B,), under the learned density; in training from noisy codes.
+        With qualities (B,), also the bits (B,) of each image under the learned density, in training those of noisy codes.
         """
-        return self.prior(self, images, quality)  # type: ignore[no-any-return]
+        restored: Tensor | Compressed = self.prior(self, images, quality)
+        return restored
 
 
 class _Residual(nn.Module):
-    """x + convolution(activation(convolution(x))), close to x at the start."""
+    """x + conv(activation(conv(x))), which starts close to x."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -137,14 +143,15 @@ class _Residual(nn.Module):
             self.second.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.second(F.leaky_relu(self.first(features)))  # type: ignore[no-any-return]
+        added: Tensor = self.second(F.leaky_relu(self.first(features)))
+        return features + added
 
 
 def _cosines(channels: int, codes: int) -> tuple[Tensor, list[int]]:
-    """The block transform at the start, (codes, channels, 8, 8) with orthonormal rows, and each row's frequency u + v.
+    """The initial block transform, (codes, channels, 8, 8) with orthonormal rows, and each row's frequency u + v.
 
-    Cosine waves from the lowest frequency on; of colour images first the mean of the channels, then two differences of
-    them (an orthogonal luminance and chrominance). Codes beyond those of a block start without, at frequency −1.
+    The rows are cosine waves by rising frequency; for colour images each comes first with the mean of the channels, then with
+    two differences between them (an orthogonal luminance and chrominance). Further codes start at zero, with frequency −1.
     """
     place = torch.arange(_SIDE)
     waves = torch.cos(math.pi * (2 * place + 1) * place[:, None] / (2 * _SIDE)) * math.sqrt(2 / _SIDE)

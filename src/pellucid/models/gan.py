@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dense generative adversarial network: a generator of pictures and a discriminator that tells them from real ones."""
+"""The dense generative adversarial network: a generator of pictures, and a discriminator between them and real ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SLOPE = 0.2  # of leaky ReLUs below zero (Radford et al. 2016)
 
 @final
 class Gan(Adversaries):
-    """Dense layers from noise to a picture, and dense layers from a picture to one number: is it real?
+    """Dense layers from noise to a picture, and dense layers from a picture to a score: is it real?
 
     >>> import torch
     >>> model = Gan(1, 1, (8, 8), latent=16)
@@ -27,14 +27,14 @@ class Gan(Adversaries):
     Args:
         channels: of the images, 1 or 3.
         outputs: channels of the pictures.
-        size: (H, W) of the images in px; it is bound to it.
-        generator: units of each hidden layer from noise to picture.
-        discriminator: units of each hidden layer from picture to verdict; by default the generator's, in reverse.
-        latent: standard normal numbers that a picture is made from.
-        dropout: share of the discriminator's hidden units that is dropped in training.
+        size: (H, W) of the images in px, which is the only size it takes.
+        generator: units of each hidden layer of the generator.
+        discriminator: units of each hidden layer of the discriminator; by default the generator's in reverse.
+        latent: standard normal numbers from which a picture is generated.
+        dropout: share of the discriminator's hidden units dropped in training.
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class Gan(Adversaries):
         check_widths("latent", (latent,))
         check_share("dropout", dropout)
         pixels = size[0] * size[1]
-        up: list[nn.Module] = []
+        up: list[nn.Module] = []  # (B, latent) -> (B, outputs, H, W)
         for inner, width in zip((latent, *generator), generator, strict=False):
             up += [nn.Linear(inner, width), nn.BatchNorm1d(width), nn.LeakyReLU(_SLOPE)]
         up += [nn.Linear(generator[-1], outputs * pixels), nn.Sigmoid(), nn.Unflatten(1, (outputs, *size))]
         hidden = discriminator if discriminator is not None else tuple(reversed(generator))
-        down: list[nn.Module] = [nn.Flatten()]
+        down: list[nn.Module] = [nn.Flatten()]  # (B, channels, H, W) -> (B, 1)
         for inner, width in zip((channels * pixels, *hidden), hidden, strict=False):
             down += [nn.Linear(inner, width), nn.LeakyReLU(_SLOPE), *([nn.Dropout(dropout)] if dropout else [])]
         down.append(nn.Linear((channels * pixels, *hidden)[-1], 1))
-        maker, judge = nn.Sequential(*up), nn.Sequential(*down)
-        initialise(maker, "xavier")
-        initialise(judge, "xavier")
-        super().__init__(maker, Discriminator(channels, judge), latent)
+        pictures, scores = nn.Sequential(*up), nn.Sequential(*down)
+        initialise(pictures, "xavier")
+        initialise(scores, "xavier")
+        super().__init__(pictures, Discriminator(channels, scores), latent)
         self.fixed_size = size

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first convolutional networks' plan: convolution and pooling by turns, then dense layers (LeCun et al. 1998)."""
+"""The first convolutional network: convolution and pooling in turn, then dense layers (LeCun et al. 1998)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, activation_layer, check_share, check_size, check_widths, initialise
 
 __all__ = ["Lenet"]
@@ -14,27 +15,27 @@ __all__ = ["Lenet"]
 
 @final
 class Lenet(nn.Module):
-    """3×3 convolutions without padding, each followed by 2×2 max pooling, and dense hidden layers on all that is left.
+    """3×3 convolutions without padding, each followed by 2×2 max pooling, then dense hidden layers.
 
     >>> import torch
     >>> Lenet(2, 24, (20, 16), widths=(4, 8), hidden=(16, 16))(torch.zeros(3, 2, 20, 16)).shape
     torch.Size([3, 24])
 
     Args:
-        channels: planes of the input.
-        outputs: numbers that come out.
-        size: (H, W) of the images in px; it is bound to it.
+        channels: channels of the input.
+        outputs: numbers in the output.
+        size: (H, W) of the images in px, which is the only size it takes.
         widths: filters of each convolution.
         hidden: units of each hidden dense layer.
-        activation: after each convolution and each hidden layer.
-        dropout: share of each hidden layer's units that is dropped in training.
-        initialisation: of the weights; biases start at zero.
+        activation: function after each convolution and each hidden layer.
+        dropout: share of each hidden layer's units dropped in training.
+        initialisation: how the weights start; biases start at zero.
 
     Raises:
-        UsageError: the images are too small, or a value that an option cannot have.
+        UsageError: the images are too small, or an option is out of range.
     """
 
-    output: ClassVar[str] = "dense"
+    output: ClassVar[OutputKind] = "dense"
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Lenet(nn.Module):
         check_share("dropout", dropout)
         least = 1
         for _ in widths:
-            least = 2 * least + 2  # a 3×3 convolution takes two pixels, pooling halves
+            least = 2 * least + 2  # a 3×3 convolution removes two pixels, pooling halves
         check_size("lenet", size, least)
         self.fixed_size = size
         self.normalize = Normalize(channels)
@@ -73,4 +74,5 @@ class Lenet(nn.Module):
         initialise(self.layers, initialisation)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        return self.layers(self.normalize(images))  # type: ignore[no-any-return]
+        logits: Tensor = self.layers(self.normalize(images))
+        return logits

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, activation_layer, check_share, check_widths, initialise
 
 __all__ = ["Mlp"]
@@ -23,18 +24,18 @@ class Mlp(nn.Module):
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
-        size: (H, W) of the images in px; it is bound to it.
+        size: (H, W) of the images in px, which is the only size it takes.
         hidden: units of each hidden layer.
-        activation: between the layers.
-        initialisation: of the weights; biases start at zero. Zero learns nothing in hidden layers, and shows why.
-        dropout: share of each hidden layer's units that is dropped in training.
+        activation: function between the layers.
+        initialisation: how the weights start; biases start at zero. With zero weights, hidden layers get no gradient.
+        dropout: share of each hidden layer's units dropped in training.
         batch_norm: normalise each hidden layer over the batch, before its activation (Ioffe & Szegedy 2015).
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
-    output: ClassVar[str] = "dense"
+    output: ClassVar[OutputKind] = "dense"
 
     def __init__(
         self,
@@ -67,4 +68,5 @@ class Mlp(nn.Module):
         initialise(self.layers, initialisation)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        return self.layers(self.normalize(images))  # type: ignore[no-any-return]
+        logits: Tensor = self.layers(self.normalize(images))
+        return logits

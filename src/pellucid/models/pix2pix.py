@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A U-Net with a critic of patches beside it, for losses that ask whether a picture looks real (Isola et al. 2017)."""
+"""A U-Net with a discriminator of patches, for adversarial losses (Isola et al. 2017)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_widths
 from pellucid.models.unet import Unet
 
@@ -16,7 +17,7 @@ __all__ = ["Pix2pix"]
 
 @final
 class Pix2pix(nn.Module):
-    """The U-Net answers; the critic says of each patch of a picture, given the input, how real it looks.
+    """A U-Net, and a critic that scores how real each patch of a picture looks, given the input.
 
     Only tasks with an adversarial loss train the critic; for others this is a U-Net.
 
@@ -27,20 +28,20 @@ class Pix2pix(nn.Module):
     (torch.Size([2, 1, 32, 32]), torch.Size([2, 1, 8, 8]))
 
     Args:
-        channels: planes of the input: 1 or 3 of the image, and a last one where a mask says what is missing.
-        outputs: channels of the map.
+        channels: channels of the input: 1 or 3 of the image, and one more for a mask of missing pixels.
+        outputs: channels of the output.
         size: (H, W) of the training images in px.
         widths: the U-Net's channels at each scale.
         convolution: the U-Net's kind of convolution: plain, partial or gated.
-        critic_widths: the critic's channels; each layer halves the picture.
+        critic_widths: the critic's channels; each layer halves the resolution.
 
     Raises:
-        UsageError: no width, or one below 1, or a convolution that needs a mask where there is none.
+        UsageError: no width or one below 1, or a convolution that needs a mask without one.
     """
 
-    output: ClassVar[str] = "map"
+    output: ClassVar[OutputKind] = "map"
     fixed_size: ClassVar[None] = None
-    critic: nn.Module  # what adversarial losses train beside the model
+    critic: nn.Module  # trained by adversarial losses, beside the U-Net
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Pix2pix(nn.Module):
         self.generator = Unet(channels, outputs, size, widths, convolution=convolution)
         layers: list[nn.Module] = []
         inner = channels + outputs
-        for width in critic_widths:  # spectral norms keep the critic's slope bounded (Miyato et al. 2018)
+        for width in critic_widths:  # spectral norm bounds the critic's Lipschitz constant (Miyato et al. 2018)
             layers += [spectral_norm(nn.Conv2d(inner, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
             inner = width
         self.critic = nn.Sequential(*layers, spectral_norm(nn.Conv2d(inner, 1, 3, padding=1)))
@@ -67,4 +68,5 @@ class Pix2pix(nn.Module):
         return self.generator.normalize
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
-        return self.generator(images)  # type: ignore[no-any-return]
+        pictures: Tensor = self.generator(images)
+        return pictures

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Residual networks (He et al. 2016), and the plain networks of the same depth that they were held against."""
+"""Residual networks (He et al. 2016), and the plain networks of the same depth with which they were compared."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
-from pellucid.models._layers import Frozen, check_one_of, check_share
+from pellucid.errors import UsageError, check_choice
+from pellucid.models._contract import OutputKind
+from pellucid.models._layers import Frozen, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
 __all__ = ["Resnet"]
 
 _STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_SMALL = 64  # px: up to here the published stem, which divides by four at once, leaves too little to look at
+_SMALL = 64  # px: below, the published stem, which divides the resolution by four, leaves too little
 
 
 @final
 class Resnet(nn.Module):
-    """Torchvision's ResNet: blocks of convolutions with a shortcut around each, or plain, without the shortcuts.
+    """Torchvision's ResNet: blocks of convolutions with a shortcut around each, or plain without shortcuts.
 
     >>> import torch
     >>> model = Resnet(1, 10, (28, 28), depth=18).eval()
     >>> model(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
 
-    The plain variant has the same layers but for the shortcuts (and their 1×1 projections). Grown deeper, it fits its own
-    training images worse, which shortcuts mend: the degradation experiment of He et al. 2016, section 4.1.
+    The plain variant has the same layers without the shortcuts (and their 1×1 projections). When it gets deeper, it fits even
+    its training images worse, and shortcuts cure that: the degradation experiment of He et al. 2016, section 4.1.
 
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
         size: (H, W) of the training images in px; any size works.
-        depth: layers with weights; 18 and 34 have basic blocks, the others bottlenecks.
-        plain: leave the shortcuts out.
-        stem: how it begins; large: 7×7 with stride 2, then max-pooling (He et al. 2016, table 1); small: 3×3 with
+        depth: number of layers with weights; 18 and 34 have basic blocks, the others bottlenecks.
+        plain: omit the shortcuts.
+        stem: the first layers; large: 7×7 with stride 2, then max pooling (He et al. 2016, table 1); small: 3×3 with
             stride 1 and no pooling (section 4.2, for images of 32 px); auto: small up to 64 px, unless pretrained.
-        dropout: share of the pooled features that is dropped in training.
-        pretrained: start from torchvision's ImageNet weights; grey images are shown to it as colour.
-        frozen: keep every tensor below the head as it is, batch-norm statistics included.
+        dropout: share of the pooled features dropped in training.
+        pretrained: start from torchvision's ImageNet weights; grey images are repeated to three channels.
+        frozen: train the head only; all other tensors stay fixed, batch-norm statistics included.
 
     Raises:
-        UsageError: a depth that there is not, pretrained weights that are not to be had or do not fit.
+        UsageError: an unknown depth, or pretrained weights that are unavailable or do not fit.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -64,15 +65,15 @@ class Resnet(nn.Module):
         from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
         super().__init__()
-        check_one_of("depth", depth, _STAGES)
-        check_one_of("stem", stem, ("auto", "small", "large"))
+        check_choice("depth", depth, _STAGES)
+        check_choice("stem", stem, ("auto", "small", "large"))
         check_share("dropout", dropout)
         small = stem == "small" or (stem == "auto" and not pretrained and min(size) <= _SMALL)
         if pretrained and (plain or small):
             option = "plain=True" if plain else "stem='small'"
-            raise UsageError(f"{option}: no pretrained weights exist for it; leave out --pretrained, or this option.")
+            raise UsageError(f"{option}: has no pretrained weights; omit --pretrained, or this option.")
         net = ResNet(BasicBlock if depth < 50 else Bottleneck, list(_STAGES[depth]))
-        net.fc, features = nn.Identity(), net.fc.in_features
+        net.fc, features = nn.Identity(), net.fc.in_features  # the head is ours, with dropout before it
         if pretrained and fetch:
             load_body(net, torchvision_state(f"resnet{depth}"), "fc.")
         inner = body_channels(channels, pretrained)
@@ -92,11 +93,12 @@ class Resnet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512 or 2048)
-        return self.head(features)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def _without_shortcut(block: nn.Module) -> nn.Sequential:
-    """The convolutions of a block with their batch norms, a ReLU after each."""
+    """The convolutions of a block, each with its batch norm and a ReLU."""
     layers: list[nn.Module] = []
     for i in (1, 2, 3):
         if hasattr(block, f"conv{i}"):

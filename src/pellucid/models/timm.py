@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any classifier of timm (PyTorch Image Models), by its name there."""
+"""Any classifier of timm (PyTorch Image Models), by its name in that library."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Frozen, Normalize, check_share
 from pellucid.models._pretrained import as_colour, body_channels, timm_model
 
@@ -19,7 +20,7 @@ _SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448
 
 @final
 class Timm(nn.Module):
-    """A timm model below a linear layer of its own.
+    """A timm model with a new linear layer as its head.
 
     >>> Timm(1, 10, (64, 64), name="mobilenetv3_small_050").eval()(torch.zeros(2, 1, 64, 64)).shape
     torch.Size([2, 10])
@@ -27,17 +28,17 @@ class Timm(nn.Module):
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
-        size: (H, W) of the training images in px; models with positions of their own (ViT, Swin) are bound to it.
-        name: timm's, with or without the tag of its weights, e.g. resnet18, convnext_atto, vit_tiny_patch16_224.
-        dropout: share of the pooled features that is dropped in training.
-        pretrained: start from timm's weights; grey images are shown to it as colour.
-        frozen: keep every tensor below the head as it is, batch-norm statistics included.
+        size: (H, W) of the training images in px; models with position embeddings (ViT, Swin) take no other size.
+        name: timm's name, with or without the tag of its weights, e.g. resnet18, convnext_atto, vit_tiny_patch16_224.
+        dropout: share of the pooled features dropped in training.
+        pretrained: start from timm's weights; grey images are repeated to three channels.
+        frozen: train the head only; all other tensors stay fixed, batch-norm statistics included.
 
     Raises:
-        UsageError: timm has no such model, it cannot take images of this size, or its weights are not to be had.
+        UsageError: timm has no such model, it cannot take images of this size, or its weights are unavailable.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
 
     def __init__(
         self,
@@ -64,11 +65,12 @@ class Timm(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, features)
-        return self.head(features)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def _body(name: str, channels: int, size: tuple[int, int], pretrained: bool) -> tuple[Any, int]:
-    """timm's model without its head, and how many features it gives of an image of this size."""
+    """timm's model without its head, and the number of its features for an image of this size."""
     import timm
 
     config = timm.get_pretrained_cfg(name)
@@ -84,18 +86,18 @@ def _body(name: str, channels: int, size: tuple[int, int], pretrained: bool) -> 
         return body, _features(body, channels, size)
     except UsageError:
         raise
-    except Exception as fault:  # each architecture says in its own way that an image is too small for it
+    except Exception as fault:  # each architecture raises its own error for an image that is too small
         for side in (side for side in _SIZES if side > min(size)):
             try:
                 _features(make((side, side), False) if bound else body, channels, (side, side))
             except Exception:
                 continue
             raise UsageError(
-                f"size={size[0]}×{size[1]}: timm's {name!r} cannot take it, and takes {side}×{side} px; "
+                f"size={size[0]}×{size[1]}: timm's {name!r} cannot take this size, but takes {side}×{side} px; "
                 f"give --size {side}, or another model."
             ) from fault
         raise UsageError(
-            f"name={name!r}: this model of timm's gives no vector of features ({fault}); choose another."
+            f"name={name!r}: this timm model does not give a vector of features ({fault}); choose another."
         ) from fault
 
 

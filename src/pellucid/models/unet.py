@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net: an encoder and a decoder with a shortcut at every scale (Ronneberger, Fischer & Brox 2015)."""
+"""The U-Net: an encoder and a decoder with a skip connection at every scale (Ronneberger, Fischer & Brox 2015)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.errors import UsageError
-from pellucid.models._layers import Normalize, check_one_of, check_widths
+from pellucid.errors import UsageError, check_choice
+from pellucid.models._contract import OutputKind
+from pellucid.models._layers import Normalize, check_widths
 from pellucid.models._masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
@@ -18,30 +19,30 @@ __all__ = ["Unet"]
 
 @final
 class Unet(nn.Module):
-    """Two 3×3 convolutions at every scale, max-pooling down, transposed convolutions up, and shortcuts between.
+    """Two 3×3 convolutions at every scale, max pooling down, transposed convolutions up, and skip connections between.
 
-    Any image size works: images are padded by their edge to a multiple of the coarsest scale, and the answer is cropped.
+    Any image size works: images are padded by their edges to a multiple of the coarsest scale, and the output is cropped.
 
     >>> Unet(1, 1, (64, 64), widths=(8, 16))(torch.zeros(2, 1, 33, 50)).shape
     torch.Size([2, 1, 33, 50])
 
     Args:
-        channels: of the input: 1 or 3 of the image, and a last one where a mask says what is missing (1 = missing).
-        outputs: channels of the map.
+        channels: channels of the input: 1 or 3 of the image, and one more for a mask of missing pixels (1 = missing).
+        outputs: channels of the output.
         size: (H, W) of the training images in px.
         widths: channels at each scale, from the finest to the coarsest.
-        residual: answer with the image plus the network's output (Zhang et al. 2017, DnCNN) where there are as many outputs
-            as the image has channels; where a mask is, in units of the contrast around its holes.
-        batch_norm: normalise over the batch after each convolution; off: pictures differ in
-            contrast, and the answer to one should not depend on those beside it (Zhang et al. 2021, DRUNet, has none).
-        convolution: plain; partial: of known pixels only, scaled by how many there are (Liu et al. 2018); gated: times a learnt
-            sigmoid (Yu et al. 2019). The latter two are for inputs with a mask.
+        residual: add the network's output to the image (Zhang et al. 2017, DnCNN) if it has as many channels; with a mask,
+            in units of the contrast around the holes.
+        batch_norm: normalise over the batch after each convolution; without it, the output for a picture does not depend on
+            the contrast of others (Zhang et al. 2021, DRUNet, has none).
+        convolution: plain; partial: of known pixels only, scaled by their share (Liu et al. 2018); gated: multiplied by a
+            learned sigmoid (Yu et al. 2019). Partial and gated convolutions need a mask.
 
     Raises:
-        UsageError: no width, or one below 1, or a convolution that needs a mask where there is none.
+        UsageError: no width or one below 1, or a convolution that needs a mask without one.
     """
 
-    output: ClassVar[str] = "map"
+    output: ClassVar[OutputKind] = "map"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -56,15 +57,15 @@ class Unet(nn.Module):
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
-        check_one_of("convolution", convolution, ("plain", "partial", "gated"))
-        self.masked = channels % 2 == 0  # images are grey or colour: an even number of planes has a mask as its last
+        check_choice("convolution", convolution, ("plain", "partial", "gated"))
+        self.masked = channels % 2 == 0  # images have 1 or 3 channels: an even number includes a mask, as the last
         if convolution != "plain" and not self.masked:
             raise UsageError(
-                f"convolution={convolution!r}: needs a mask beside the image, and this task gives none; choose plain."
+                f"convolution={convolution!r}: needs a mask beside the image, which this task does not have; choose plain."
             )
         self.normalize = Normalize(channels)
         self.convolution = convolution
-        self.pictured = channels - self.masked  # planes of the image itself
+        self.pictured = channels - self.masked  # channels of the image itself
         self.residual = residual and self.pictured == outputs
         self.multiple = 2 ** (len(widths) - 1)
         inner = channels
@@ -74,11 +75,11 @@ class Unet(nn.Module):
             inner = width
         self.up, self.merge = nn.ModuleList(), nn.ModuleList()
         for width in reversed(widths[:-1]):
-            self.up.append(nn.ConvTranspose2d(inner, width, 2, stride=2))
+            self.up.append(nn.ConvTranspose2d(inner, width, 2, stride=2))  # doubles; its output meets the encoder's
             self.merge.append(_block([width, width], width, batch_norm, convolution))
             inner = width
         self.head = nn.Conv2d(inner, outputs, 3, padding=1)
-        if self.residual:  # the untrained network answers with its input
+        if self.residual:  # the untrained network returns its input
             nn.init.zeros_(self.head.weight)
             assert self.head.bias is not None
             nn.init.zeros_(self.head.bias)
@@ -90,27 +91,27 @@ class Unet(nn.Module):
         if self.masked and self.residual:
             mean, deviation = surroundings(features[:, :-1], padded[:, -1:])
             features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
-            unit = deviation * self.normalize.std[:, :-1]
+            unit = deviation * self.normalize.std[:, :-1]  # (B, C, 1, 1) in the image's units
         features = (
             self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
         )
         answer: Tensor = self.head(features)[:, :, :height, :width]
-        if unit is not None:  # a flat surrounding leaves little to add: without this, smooth pictures get grain
+        if unit is not None:  # smooth surroundings need small corrections: without this, smooth pictures get grainy
             answer = answer * unit
         return images[:, : self.pictured] + answer if self.residual else answer
 
     def _plain(self, features: Tensor) -> Tensor:
         kept = []
-        for scale, block in enumerate(self.down):
+        for scale, block in enumerate(self.down):  # (B, widths[scale], H/2ˢ, W/2ˢ)
             features = block(F.max_pool2d(features, 2) if scale else features)
             kept.append(features)
-        kept.pop()
+        kept.pop()  # the coarsest is where the way up begins
         for up, merge in zip(self.up, self.merge, strict=True):
             features = merge(torch.cat([up(features), kept.pop()], dim=1))
         return features
 
     def _partial(self, features: Tensor, known: Tensor) -> Tensor:
-        """The same with partial convolutions: the mask (B, 1, H, W), 1 = known, goes along."""
+        """The same with partial convolutions, which also take the mask (B, 1, H, W), 1 = known."""
         kept = []
         for scale, block in enumerate(self.down):
             if scale:

@@ -16,7 +16,7 @@ __all__ = ["Vae"]
 
 @final
 class Vae(Variational):
-    """Dense layers to the mean and the log-variance of a code, and dense layers back to the picture.
+    """Dense layers to the mean and log-variance of a code, and dense layers back to the picture.
 
     >>> import torch
     >>> model = Vae(1, 1, (28, 28), encoder=(200,), latent=8)
@@ -25,15 +25,15 @@ class Vae(Variational):
 
     Args:
         channels: of the images, 1 or 3.
-        outputs: channels of what is decoded; those beyond the images' own are shared numbers.
-        size: (H, W) of the images in px; it is bound to it.
-        encoder: units of each hidden layer from image to code.
-        decoder: units of each hidden layer from code to picture; by default the encoder's, in reverse.
-        latent: numbers in a code.
-        activation: between the layers.
+        outputs: channels of the decoder's output; those beyond the images' own are constants, such as a shared log-variance.
+        size: (H, W) of the images in px, which is the only size it takes.
+        encoder: units of each hidden layer of the encoder.
+        decoder: units of each hidden layer of the decoder; by default the encoder's in reverse.
+        latent: dimensions of the code.
+        activation: function between the layers.
 
     Raises:
-        UsageError: a value that an option cannot have.
+        UsageError: an option out of range.
     """
 
     def __init__(
@@ -51,14 +51,16 @@ class Vae(Variational):
         check_latent(latent, channels, size)
         pixels = channels * size[0] * size[1]
         back = decoder if decoder is not None else tuple(reversed(encoder))
+        # (B, C, H, W) -> (B, 2·latent): mean and log-variance
         into = nn.Sequential(nn.Flatten(), *_layers((pixels, *encoder, 2 * latent), activation))
+        # (B, latent) -> (B, C, H, W)
         out = nn.Sequential(*_layers((latent, *back, pixels), activation), nn.Unflatten(1, (channels, *size)))
         super().__init__(channels, outputs, into, out, latent)
         self.fixed_size = size
 
 
 def _layers(units: tuple[int, ...], activation: str) -> list[nn.Module]:
-    """Dense layers, with the activation between them; the last layers of both halves are near linear: Xavier's start."""
+    """Dense layers with the activation between them; the last layer is linear and gets Xavier's initialisation."""
     layers: list[nn.Module] = []
     for inner, width in pairwise(units):
         layers += [nn.Linear(inner, width), activation_layer(activation)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VGG (Simonyan & Zisserman 2015): 3×3 convolutions and max-pooling, one after another, then dense layers."""
+"""VGG (Simonyan & Zisserman 2015): 3×3 convolutions and max pooling, then dense layers."""
 
 from __future__ import annotations
 
@@ -7,41 +7,43 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
-from pellucid.models._layers import AdaptivePool, Frozen, check_one_of, check_share, check_size, check_widths
+from pellucid.errors import check_choice
+from pellucid.models._contract import OutputKind
+from pellucid.models._layers import AdaptivePool, Frozen, check_share, check_size, check_widths
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
 __all__ = ["Vgg"]
 
-_LEAST = 32  # px: five times halved, one pixel is left
+_LEAST = 32  # px: after five halvings, one pixel remains
 
 
 @final
 class Vgg(nn.Module):
-    """Torchvision's VGG of 11 to 19 layers: its convolutions as published, its pooling fitted to the image size.
+    """Torchvision's VGG of 11 to 19 layers, with pooling that adapts to the image size.
 
     >>> import torch
     >>> Vgg(3, 10, (32, 32), depth=11, hidden=(64,)).eval()(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
 
-    What the convolutions leave, H/32 × W/32, is pooled to a square of that side, of 7×7 at most: at 224 px and with the
-    default dense layers it is the published network, 138,357,544 parameters for 16 layers without batch norm.
+    The convolutions' output, H/32 × W/32, is pooled to a square of the shorter side, at most 7×7. At 224 px with the default
+    dense layers it is the published network, with 138,357,544 parameters for 16 layers without batch norm.
 
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
         size: (H, W) of the training images in px, at least 32 each.
-        depth: layers with weights, the published dense ones counted in.
-        batch_norm: normalise over the batch after each convolution; without it, deep ones hardly train from scratch.
-        hidden: units of each dense layer below the last.
-        dropout: share of each dense layer's units that is dropped in training.
+        depth: number of layers with weights, including the published dense ones.
+        batch_norm: normalise over the batch after each convolution; without it, deep networks hardly train from scratch.
+        hidden: units of each dense layer before the last.
+        dropout: share of each dense layer's units dropped in training.
         pretrained: start the convolutions from torchvision's ImageNet weights; grey images are shown to it as colour.
         frozen: keep every tensor of the convolutions as it is, batch-norm statistics included.
 
     Raises:
-        UsageError: images below 32 px, a depth that there is not, pretrained weights that are not to be had.
+        UsageError: images below 32 px, an unknown depth, or pretrained weights that are unavailable.
     """
 
-    output: ClassVar[str] = "vector"
+    output: ClassVar[OutputKind] = "vector"
     fixed_size: ClassVar[None] = None
 
     def __init__(
@@ -60,7 +62,7 @@ class Vgg(nn.Module):
         from torchvision.models.vgg import cfgs, make_layers
 
         super().__init__()
-        check_one_of("depth", depth, (11, 13, 16, 19))
+        check_choice("depth", depth, (11, 13, 16, 19))
         check_widths("hidden", hidden, least=0)
         check_share("dropout", dropout)
         check_size("vgg", size, _LEAST)
@@ -72,13 +74,13 @@ class Vgg(nn.Module):
         elif not pretrained:
             features[0] = nn.Conv2d(body_channels(channels, pretrained), 64, 3, padding=1)
             for layer in features:
-                if isinstance(layer, nn.Conv2d):  # as torchvision's own
+                if isinstance(layer, nn.Conv2d):  # as torchvision initialises it
                     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                     assert layer.bias is not None
                     nn.init.zeros_(layer.bias)
         self.normalize = imagenet_normalize(channels, pretrained)
         self.backbone: nn.Module = Frozen(features) if frozen else features
-        side = min(7, min(size) // _LEAST)
+        side = min(7, min(size) // _LEAST)  # px of the pooled map
         self.pool = AdaptivePool(side)
         units, layers = 512 * side**2, list[nn.Module]()
         for width in hidden:
@@ -94,4 +96,5 @@ class Vgg(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512, H/32, W/32)
-        return self.head(self.pool(features).flatten(1))  # type: ignore[no-any-return]
+        logits: Tensor = self.head(self.pool(features).flatten(1))
+        return logits

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The linked part of a page: a cell of the confusion matrix → its images → their neighbours → their maps.
 
-Everything is a link to a place on the page, which is shown while it is the one that was asked for: no script runs.
+It works without scripts: every link leads to a panel on the page, and CSS shows a panel while it is the link's target.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from pellucid.run import Run
 
 __all__ = ["Links", "links"]
 
-_WRONG, _RIGHT = 8, 3  # images of a cell beside the diagonal, and of one on it
-_IMAGES = 200  # of which the page shows neighbours
-_ANSWERS = 12  # of these, the worst and the best
-_SIDE, _LARGE = 64, 192  # px: of a small picture, and of the image that was asked for
+_WRONG, _RIGHT = 8, 3  # most images of a cell off the diagonal, and of one on it
+_IMAGES = 200  # most images with a panel
+_ANSWERS = 12  # of these, the worst and the best answers
+_SIDE, _LARGE = 64, 192  # px: a thumbnail, and the image in its panel
 
 
 @final
 @dataclass(frozen=True)
 class Links:
-    """What the template needs of the linked part."""
+    """What the template shows in the linked part."""
 
-    matrix: dict[str, Any] | None = None  # the picture with the places of its cells
-    words: str = ""  # of the matrix
+    matrix: dict[str, Any] | None = None  # the picture and the rectangles of its cells
+    words: str = ""  # caption of the matrix
     cells: list[dict[str, Any]] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
-    overviews: list[dict[str, str]] = field(default_factory=list)  # the maps' lenses, all images in one picture
-    limits: list[str] = field(default_factory=list)  # what of all this is shown
-    lacks: list[str] = field(default_factory=list)  # what does not make sense here, and why
-    small: Mapping[int, str] = field(default_factory=dict)  # thumbnails of the images that have a place on the page
+    overviews: list[dict[str, str]] = field(default_factory=list)  # pictures of all images through one lens
+    shown: str = ""  # which images are on the page
+    missing: list[str] = field(default_factory=list)  # what is not on the page, and why
+    small: Mapping[int, str] = field(default_factory=dict)  # thumbnails of the images with a panel
 
 
 def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps: int) -> Links:
@@ -50,29 +50,29 @@ def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps
 
     Args:
         run: the run.
-        subject: what there is to look at.
-        answers: groups with the positions ("places") of images that the page shows anyway: the worst, the best.
-        maps: of how many images.
+        subject: what lenses look at.
+        answers: the worst and the best answers, with the positions of their images as "places".
+        maps: number of images with maps.
     """
     if not subject.records:
         return Links(overviews=_unmeasured(subject, maps))
-    lacks: list[str] = []
+    missing: list[str] = []
     try:
         view: View | None = _catalog.find("lenses", "confusion")(pairs=0).look(subject)
     except UsageError as fault:
         view = None
-        lacks.append(plain(fault))
+        missing.append(plain(fault))
     listed = _by_cell(view)
     if not subject.shows_records or subject.model is None:
-        lacks.append("Images, their neighbours and their maps are missing: the data or the weights are not at hand.")
-        return Links(matrix(view, subject, {}), view.words if view else "", lacks=lacks)
+        missing.append("images with their neighbours and maps: the data or the weights are not available.")
+        return Links(matrix(view, subject, {}), view.words if view else "", missing=missing)
     shown, chosen = _chosen(listed, answers)
     images, names = _fetched(subject, chosen)
-    near, lack = nearest(subject, images, names)
-    lacks += [lack] if lack else []
+    near, reason = nearest(subject, images, names)
+    missing += [reason] if reason else []
     first = {place: images[place] for place in chosen[: max(0, maps)]}
-    found, overviews, missing = mapped(subject, first, names) if first else ({}, [], [])
-    lacks += missing
+    maps_of, overviews, reasons = mapped(subject, first, names) if first else ({}, [], [])
+    missing += reasons
     small = {place: thumbnail(image, _SIDE) for place, image in images.items()}
     cells = [
         {
@@ -84,44 +84,42 @@ def links(run: Run, subject: Subject, answers: Sequence[Mapping[str, Any]], maps
         }
         for cell in shown
     ]
-    limits = [
-        _limit(
-            len(images),
-            subject.counts[subject.evaluated],
-            [max((len(p) for c, p in shown.items() if (c[0] == c[1]) is right), default=0) for right in (False, True)],
-            searched(next(iter(images.values()))) if near else 0,
-            sum(map(bool, found.values())),
-        )
-    ]
+    fullest = [max((len(p) for c, p in shown.items() if (c[0] == c[1]) is right), default=0) for right in (False, True)]
     return Links(
         matrix(view, subject, shown),
         view.words if view else "",
         cells,
-        _panels(run, subject, images, names, near, found, shown),
+        _panels(run, subject, images, names, near, maps_of, shown),
         overviews,
-        limits,
-        lacks,
+        _shown(
+            len(images),
+            subject.counts[subject.evaluated],
+            fullest,
+            searched(next(iter(images.values()))) if near else 0,
+            sum(map(bool, maps_of.values())),
+        ),
+        missing,
         small,
     )
 
 
 def _unmeasured(subject: Subject, maps: int) -> list[dict[str, str]]:
-    """The maps of a few images of a run that is not evaluated yet."""
+    """Maps of a few images of a run that has not been evaluated yet."""
     few = list(subject.images or ())[:maps] if subject.model is not None else []
     return mapped(subject, dict(enumerate(few)), {i: subject.name(i) for i in range(len(few))})[1] if few else []
 
 
 def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
-    """Positions of the first images of each cell; the cells beside the diagonal first, the fullest first."""
+    """Positions of the first images of each cell: cells off the diagonal first, then the fullest first."""
     if view is None or not len(view["cell_image"]):
         return {}
-    found: dict[tuple[int, int], list[int]] = {}
+    members: dict[tuple[int, int], list[int]] = {}
     for true, predicted, place in view["cell_image"].tolist():
-        found.setdefault((true, predicted), []).append(place)
-    fullest = sorted(found, key=lambda cell: (cell[0] == cell[1], -int(view["confusion"][cell])))
+        members.setdefault((true, predicted), []).append(place)
+    fullest = sorted(members, key=lambda cell: (cell[0] == cell[1], -int(view["confusion"][cell])))
     for wrong, right in [(_WRONG, _RIGHT), *((most, 1) for most in range(_WRONG, 0, -1))]:
-        # rather fewer images of each cell than cells without
-        few = {cell: found[cell][: right if cell[0] == cell[1] else wrong] for cell in fullest}
+        # too many images: take fewer of each cell rather than drop cells
+        few = {cell: members[cell][: right if cell[0] == cell[1] else wrong] for cell in fullest}
         if sum(map(len, few.values())) <= _IMAGES - _ANSWERS:
             break
     return few
@@ -130,9 +128,9 @@ def _by_cell(view: View | None) -> dict[tuple[int, int], list[int]]:
 def _chosen(
     listed: Mapping[tuple[int, int], list[int]], answers: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[tuple[int, int], list[int]], list[int]]:
-    """The cells whose images are shown, and all images in the order in which they are given maps.
+    """The cells whose images are shown, and all images in the order in which they get maps.
 
-    First an image of each of the four fullest cells beside the diagonal, then the worst answers, then the others of the cells.
+    First one image from each of the four fullest cells off the diagonal, then the worst answers, then the other images of cells.
     """
     wrong = [places[0] for cell, places in listed.items() if cell[0] != cell[1]][:4]
     chosen = dict.fromkeys([*wrong, *(place for group in answers for place in group.get("places", ()))])
@@ -146,7 +144,7 @@ def _chosen(
 
 
 def _fetched(subject: Subject, places: Sequence[int]) -> tuple[dict[int, Tensor], dict[int, str]]:
-    """Images as the model takes them and their names, by position, in the given order."""
+    """Images as the model takes them, and their names, by position in the given order."""
     assert subject.batches is not None
     images: dict[int, Tensor] = {}
     names: dict[int, str] = {}
@@ -165,36 +163,39 @@ def _panels(
     maps: Mapping[int, list[dict[str, str]]],
     shown: Mapping[tuple[int, int], list[int]],
 ) -> list[dict[str, Any]]:
-    """Of each image: what is known of it, its neighbours and its maps."""
-    small = pictured(subject, [each for own in near.values() for each in own], _SIDE)
-    share = run.task.per_image(subject.records)
+    """A panel for each image: its classes or its measure, its neighbours and its maps."""
+    small = pictured(subject, [neighbour for own in near.values() for neighbour in own], _SIDE)
+    values = None if run.main.each is None else np.asarray(run.main.each(subject.records), np.float64)
     cell_of = {place: cell for cell, places in shown.items() for place in places}
     panels = []
     for place, image in images.items():
-        said = []
+        words = ""
         if {"true", "predicted"} <= set(subject.records) and subject.classes:
             true, predicted = (subject.label(int(subject.records[name][place])) for name in ("true", "predicted"))
-            said.append(f"{true}, and taken for it" if true == predicted else f"{true}, taken for {predicted}")
-        elif np.isfinite(share[place]):
-            said.append(f"{formatting.title(run.task.main)} {share[place]:.4g}")
+            words = f"{true}, classified correctly" if true == predicted else f"{true} taken for {predicted}"
+        elif values is not None and np.isfinite(values[place]):
+            words = f"{run.main.title} {formatting.number(float(values[place]))}"
         panels.append(
             {
                 "id": place,
                 "name": names[place],
                 "picture": thumbnail(image, _LARGE),
-                "said": "; ".join(said),
+                "words": words,
                 "cell": cell_id(cell_of[place]) if place in cell_of else "",
                 "neighbours": [
                     {
-                        "picture": small[each["split"], each["place"]],
+                        "picture": small[other["split"], other["place"]],
                         "about": " ".join(
-                            [each["split"], *([subject.label(each["label"], 14)] if each["label"] >= 0 else [])]
+                            [other["split"], *([subject.label(other["label"], 14)] if other["label"] >= 0 else [])]
                         ),
-                        "name": each["name"],
-                        "distance": f"{each['distance']:.3g}",
-                        "id": each["place"] if each["split"] == subject.evaluated and each["place"] in images else None,
+                        "name": other["name"],
+                        "distance": f"{other['distance']:.3g}",
+                        # a neighbour that has a panel of its own links to it
+                        "id": other["place"]
+                        if other["split"] == subject.evaluated and other["place"] in images
+                        else None,
                     }
-                    for each in near.get(place, ())
+                    for other in near.get(place, ())
                 ],
                 "maps": maps.get(place, []),
             }
@@ -202,11 +203,11 @@ def _panels(
     return panels
 
 
-def _limit(images: int, of: int, most: Sequence[int], near: int, maps: int) -> str:
-    """What of the evaluated images stands on the page."""
-    said = f"Shown are {images:,} of {of:,} images: the worst and the best"
-    if any(most):
-        said += f", and of a cell up to {most[0]} mistakes or {most[1]} right answers"
+def _shown(images: int, of: int, fullest: Sequence[int], near: int, maps: int) -> str:
+    """Which of the evaluated images are on the page."""
+    words = f"{images:,} of {of:,} images are on this page: the worst and the best answers"
+    if any(fullest):
+        words += f", and up to {fullest[0]} mistakes or {fullest[1]} correct answers per cell"
     if near:
-        said += f"; their {NEAREST} nearest among up to {near:,} images of each split"
-    return f"{said}; maps of {maps} of them (--maps makes more)." if maps else f"{said}."
+        words += f". Their {NEAREST} nearest neighbours are searched among up to {near:,} images of each split"
+    return f"{words}. {maps} of them have maps (--maps N changes the number)." if maps else f"{words}."

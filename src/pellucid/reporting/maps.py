@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a page shows of single images: their nearest neighbours, and maps of what the answer rests on."""
+"""The nearest neighbours of single images, and maps of the pixels that their answers rest on."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from pellucid.reporting.pictures import compact, png, thumbnail
 __all__ = ["NEAREST", "Neighbour", "mapped", "nearest", "pictured", "plain", "searched"]
 
 NEAREST = 6
-"""Neighbours of an image that are shown."""
-_SEARCHED = (200, 2000)  # images of each split, spread evenly, among which they are looked for: at least, and at most
-_LOOKED = 2.5e6  # pixels of a split that go through the network for it, in all
-_WORK = 6e7  # pixels that go through the network, in all, for the maps of a page by occlusion
+"""Neighbours shown for each image."""
+_SEARCHED = (200, 2000)  # images of each split, evenly spread, among which neighbours are searched: fewest and most
+_LOOKED = 2.5e6  # pixels of each split that go through the network for the search
+_WORK = 6e7  # pixels that go through the network for all occlusion maps of a page
 _MAPS: dict[str, tuple[str, str]] = {
-    "occlusion": ("percentage points", "how far the score falls where it is covered"),
-    "attribution": ("", "what each pixel adds to the score"),
+    "occlusion": ("percentage points", "drop of the score where the image is covered"),
+    "attribution": ("", "contribution of each pixel to the score"),
 }
-"""Lenses with a map for each image: the unit where a probability is followed, and what the map shows."""
-_DRAWN = {"occlusion"}  # of which the page has the picture of all images too
+"""Lenses with a map of each image: its unit if it follows a probability, and what it shows."""
+_OVERVIEWS = {"occlusion"}  # lenses whose own picture of all images is on the page too
 _LARGE = 192  # px: of a map
 
 Neighbour = dict[str, Any]  # split, place, name, label, distance
 
 
 def searched(image: Tensor) -> int:
-    """Images of each split among which neighbours are looked for: fewer of larger ones.
+    """Number of images of each split among which neighbours are searched: the larger the images, the fewer.
 
     >>> import torch
     >>> searched(torch.zeros(1, 28, 28)), searched(torch.zeros(3, 224, 224))
@@ -48,13 +48,13 @@ def searched(image: Tensor) -> int:
 def nearest(
     subject: Subject, images: Mapping[int, Tensor], names: Mapping[int, str]
 ) -> tuple[dict[int, list[Neighbour]], str]:
-    """The nearest of each image among the run's own, by position; and a sentence, where there are none."""
-    view, lack = _seen(subject, "neighbours", images, names, k=NEAREST, limit=searched(next(iter(images.values()))))
+    """The nearest neighbours of each image by position; without any, {} and the reason."""
+    view, reason = _seen(subject, "neighbours", images, names, k=NEAREST, limit=searched(next(iter(images.values()))))
     if view is None:
-        return {}, lack
-    found: dict[int, list[Neighbour]] = {}
+        return {}, reason
+    neighbours: dict[int, list[Neighbour]] = {}
     for row, place in enumerate(images):
-        found[place] = [
+        neighbours[place] = [
             {
                 "split": str(view["searched_split"][other]),
                 "place": int(view["searched_place"][other]),
@@ -64,15 +64,15 @@ def nearest(
             }
             for k, other in enumerate(view["neighbour"][row].tolist())
         ]
-    return found, ""
+    return neighbours, ""
 
 
 def mapped(
     subject: Subject, images: Mapping[int, Tensor], names: Mapping[int, str]
 ) -> tuple[dict[int, list[dict[str, str]]], list[dict[str, str]], list[str]]:
-    """Maps of each image by position, the lenses' own pictures of all of them, and what does not make sense here."""
-    found: dict[int, list[dict[str, str]]] = {place: [] for place in images}
-    overviews, lacks = [], []
+    """The maps of each image by position, the lenses' own pictures of all images, and why maps are missing."""
+    maps: dict[int, list[dict[str, str]]] = {place: [] for place in images}
+    overviews, missing = [], []
     for lens, (unit, what) in _MAPS.items():
         options: dict[str, Any] = {"depths": 0, "tested": 0}
         chosen = dict(images)
@@ -81,24 +81,24 @@ def mapped(
             stride = max(1, side // 10)
             options = {"stride": stride}
             chosen = _affordable(images, stride)
-        view, lack = _seen(subject, lens, chosen, names, **options)
+        view, reason = _seen(subject, lens, chosen, names, **options)
         if view is None:
-            lacks.append(lack)
+            missing.append(reason)
             continue
-        if lens in _DRAWN:
+        if lens in _OVERVIEWS:
             overviews.append({"name": lens, "words": view.words, "picture": png(view.figure)})
         for row, (place, image) in enumerate(chosen.items()):
             height, width = image.shape[1:]
             values = view["map"][row, :height, :width]
             percent = bool(unit) and view["class"][row] >= 0
             most = float(np.abs(values).max()) * (100 if percent else 1)
-            said = f"{what}; the strongest colour is {most:.3g}{f' {unit}' if percent else ''}"
-            found[place].append({"name": lens, "words": said, "picture": _drawn(image, values)})
-    return found, overviews, lacks
+            words = f"{what}; the strongest colour is {most:.3g}{f' {unit}' if percent else ''}"
+            maps[place].append({"name": lens, "words": words, "picture": _overlay(image, values)})
+    return maps, overviews, missing
 
 
 def _affordable(images: Mapping[int, Tensor], stride: int) -> dict[int, Tensor]:
-    """As many of the images, the first one at least, as their pixels times the places of the patch allow."""
+    """The first images, at least one, as long as their pixels times the places of the patch fit the budget."""
     chosen: dict[int, Tensor] = {}
     work = 0.0
     for place, image in images.items():
@@ -113,29 +113,29 @@ def _affordable(images: Mapping[int, Tensor], stride: int) -> dict[int, Tensor]:
 def _seen(
     subject: Subject, lens: str, images: Mapping[int, Tensor], names: Mapping[int, str], **options: Any
 ) -> tuple[View | None, str]:
-    """What a lens shows of these images, or the one sentence why it shows nothing."""
+    """A lens's view of these images; if it has none, the reason in one sentence."""
     own = dataclasses.replace(subject, images=[*images.values()], names=[names[place] for place in images])
     try:
         with guarded(subject.model):
             return _catalog.find("lenses", lens)(**options).look(own), ""
     except PellucidError as fault:
         return None, plain(fault)
-    except ImportError as fault:  # an extra that is not there
+    except ImportError as fault:  # an optional dependency is not installed
         return None, f"lens={lens!r}: {fault}"
 
 
 def plain(fault: Exception) -> str:
-    """What a lens says that it lacks, for a reader who did not ask for it.
+    """A lens's error for a reader who did not call the lens.
 
     >>> plain(ValueError("lens='neighbours': needs a model; name one."))
     'neighbours: needs a model; name one.'
     """
-    said = str(fault)
-    return said.replace("lens='", "", 1).replace("':", ":", 1) if said.startswith("lens='") else said
+    words = str(fault)
+    return words.replace("lens='", "", 1).replace("':", ":", 1) if words.startswith("lens='") else words
 
 
-def _drawn(image: Tensor, values: NDArray[Any]) -> str:
-    """A map over its image in grey, red above zero and blue below, as strong as its values are large."""
+def _overlay(image: Tensor, values: NDArray[Any]) -> str:
+    """A map over the grey image: red above zero, blue below, more opaque for larger values."""
     from matplotlib import colormaps
     from PIL import Image
 
@@ -143,6 +143,7 @@ def _drawn(image: Tensor, values: NDArray[Any]) -> str:
     most = float(np.abs(values).max()) or 1.0
     strength = 0.85 * np.abs(values / most)[..., None] ** 0.7
     paint = colormaps["RdBu_r"](0.5 + 0.5 * values / most)[..., :3]
+    # alpha blending: the stronger the value, the less of the image shows through
     blended = strength * paint + (1 - strength) * grey[..., None]  # (H, W, 3)
     shown = Image.fromarray((blended * 255).round().astype(np.uint8))
     times = _LARGE / max(shown.size)
@@ -152,14 +153,14 @@ def _drawn(image: Tensor, values: NDArray[Any]) -> str:
 
 
 def pictured(subject: Subject, neighbours: Sequence[Neighbour], side: int) -> dict[tuple[str, int], str]:
-    """Thumbnails of neighbours by split and position, each image read once."""
+    """Thumbnails of neighbours by split and position; each image is read once."""
     wanted: dict[str, list[int]] = {}
-    for each in neighbours:
-        wanted.setdefault(each["split"], []).append(each["place"])
-    found = {}
+    for neighbour in neighbours:
+        wanted.setdefault(neighbour["split"], []).append(neighbour["place"])
+    thumbnails = {}
     assert subject.batches is not None
     for split, places in wanted.items():
         for batch in subject.batches(split, places=sorted(set(places))):
             for i, image in zip(batch.index.tolist(), batch.images, strict=True):
-                found[split, i] = thumbnail(image, side)
-    return found
+                thumbnails[split, i] = thumbnail(image, side)
+    return thumbnails

@@ -16,7 +16,7 @@ _DPI = 130
 
 
 def matrix(view: View | None, subject: Subject, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any] | None:
-    """The lens's figure, and over each cell of its first axes a rectangle, px, with a title and where it leads."""
+    """The lens's figure with a rectangle (px) over each cell of its first axes, its tooltip and its link."""
     if view is None:
         return None
     figure = view.figure
@@ -47,7 +47,7 @@ def matrix(view: View | None, subject: Subject, shown: Mapping[tuple[int, int], 
 
 
 def cell_id(cell: tuple[int, int]) -> str:
-    """The place of a cell on the page.
+    """The anchor of a cell on the page.
 
     >>> cell_id((3, 5))
     'cell-3-5'
@@ -56,9 +56,9 @@ def cell_id(cell: tuple[int, int]) -> str:
 
 
 def cell_words(view: View | None, subject: Subject, cell: tuple[int, int]) -> str:
-    """A cell in words, with its count and its share of the true class."""
+    """A cell in words, with its count and its share of the images of the true class."""
     assert view is not None
     count, share = int(view["confusion"][cell]), float(view["share"][cell])
     true, predicted = (subject.label(i, 60) for i in cell)
-    said = f"{true}, and taken for it" if cell[0] == cell[1] else f"{true}, taken for {predicted}"
-    return f"{said}: {count:,} ({100 * share:.3g} %)"
+    words = f"{true}, classified correctly" if cell[0] == cell[1] else f"{true} taken for {predicted}"
+    return f"{words}: {count:,} ({100 * share:.3g} %)"

@@ -1,55 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a page says of a run in words and numbers: what was asked, and what was measured beside the simpler answers."""
+"""The tables of a page: the options of a run, its data, and its measures beside those of the baselines."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from pellucid._options import options_of
 from pellucid.models import _building
 from pellucid.reporting import formatting
 from pellucid.reporting.pictures import svg
 from pellucid.run import Run
 from pellucid.training.recipe import Recipe
 
-__all__ = ["asked", "columns", "counts", "headline", "results", "tables"]
+__all__ = ["columns", "counts", "interval_plot", "options", "results", "tables"]
 
-_NOTHING = {"value": None, "low": None, "high": None, "unit": "", "better": "neither"}
+_MISSING = {"value": None, "low": None, "high": None, "unit": "", "better": "neither"}
+_SQUEEZED = 3  # the axis of the plot leaves out baselines that would make it this many times as long
 
 
-def asked(run: Run) -> list[dict[str, Any]]:
-    """The options of the task, the model and the training: those that differ from their default, and the others."""
+def options(run: Run) -> list[dict[str, Any]]:
+    """The options of the task, the model and the training, those that differ from their defaults apart from the others."""
     info = run.info
     recipe = Recipe(**info["recipe"])
     model = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
+    training = _defaults(recipe) | run.task.defaults(info["model"]["name"])
     owners = [
         ("Task", info["task"]["name"], info["task"]["options"], _defaults(run.task)),
         ("Model", info["model"]["name"], model | info["model"]["options"], model),
-        ("Training", "", info["recipe"], _defaults(recipe)),
+        ("Training", "", info["recipe"], training),
     ]
-    found = []
-    for title, name, options, defaults in owners:
-        # a rate that was left to the optimiser is told as the rate that it took
-        shown = {k: _option(v) if (k, v) != ("lr", None) else f"{recipe.peak:g}" for k, v in options.items()}
-        changed = [k for k, v in options.items() if k not in defaults or _option(v) != _option(defaults[k])]
-        found.append(
+    groups = []
+    for title, name, values, defaults in owners:
+        # no learning rate was given: show the one that the optimiser takes by default
+        shown = {k: _option(v) if (k, v) != ("lr", None) else f"{recipe.peak:g}" for k, v in values.items()}
+        changed = [k for k, v in values.items() if k not in defaults or _option(v) != _option(defaults[k])]
+        groups.append(
             {
                 "title": title,
                 "name": name,
                 "changed": [(formatting.title(k), shown[k]) for k in changed],
-                "defaults": [(formatting.title(k), shown[k]) for k in options if k not in changed],
+                "defaults": [(formatting.title(k), shown[k]) for k in values if k not in changed],
             }
         )
-    return found
+    return groups
 
 
 def _defaults(owner: Any) -> dict[str, Any]:
-    return {
-        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        for field in dataclasses.fields(owner)
-    }
+    return {name: option.default for name, option in options_of(type(owner)).items()}
 
 
 def _option(value: Any) -> str:
@@ -62,77 +63,88 @@ def _option(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def headline(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The deciding measure, and the best of the simpler answers beside it."""
-    if not metrics:
-        return None
-    main = metrics["main"]
-    mine = metrics["model"][main]
-    sign = -1 if mine["better"] == "lower" else 1
-    rivals = {name: m[main] for name, m in metrics["baselines"].items() if m.get(main) and m[main]["value"] is not None}
-    best = max(rivals, key=lambda name: sign * rivals[name]["value"]) if rivals else None
-    return {
-        "name": main,
-        "measure": mine,
-        "rival": best,
-        "rival_measure": rivals[best] if best else None,
-        "n": metrics["n"],
-    }
+def results(metrics: Mapping[str, Any], floors: Collection[str] = ()) -> list[dict[str, Any]]:
+    """A row for the model and for each baseline, with the measures in which it is best.
 
-
-def results(metrics: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
-    """Table rows, the best value of each column marked, and a plot of the deciding measure with its intervals."""
+    Args:
+        metrics: the content of metrics.json.
+        floors: baselines that bound a measure rather than compete with the model.
+    """
     rows = [{"name": "this model", "measures": metrics["model"], "own": True}]
     if metrics.get("on_same_images"):
         same = metrics["on_same_images"]
         rows.append({"name": f"this model on the {same['n']:,} images below", "measures": same["model"], "own": True})
-    rows += [{"name": name, "measures": m, "own": False} for name, m in metrics["baselines"].items()]
-    for row in rows:  # what is measured of the model as a whole has no counterpart
-        row["measures"] = {name: row["measures"].get(name, _NOTHING) for name in metrics["model"]}
-    for name, first in metrics["model"].items():
-        if first["better"] == "neither":
+    for name, measures in metrics["baselines"].items():
+        label = f"{name} (the floor)" if name in floors else name
+        rows.append({"name": label, "measures": measures, "own": False, "floor": name in floors})
+    for row in rows:  # baselines lack what is measured of the model as a whole
+        row["measures"] = {name: row["measures"].get(name, _MISSING) for name in metrics["model"]}
+        row["best"] = set()
+    for name, measure in metrics["model"].items():
+        if measure["better"] == "neither":
             continue
-        sign = -1 if first["better"] == "lower" else 1
-        values = [sign * row["measures"][name]["value"] for row in rows if row["measures"][name]["value"] is not None]
-        for row in rows:
-            measure = row["measures"][name]
-            row.setdefault("best", set())
-            if measure["value"] is not None and sign * measure["value"] == max(values):
+        sign = -1 if measure["better"] == "lower" else 1
+        values = [
+            (sign * v, row)
+            for row in rows
+            if (v := row["measures"][name]["value"]) is not None and not row.get("floor")
+        ]
+        top = max((value for value, _ in values), default=None)
+        for value, row in values:
+            if value == top and len(values) > 1:
                 row["best"].add(name)
-    return rows, _interval_plot(rows, metrics["main"]) if len(rows) > 1 else None
+    return rows
 
 
-def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[tuple[str, Any]]]:
-    """The measures that tell the answers apart, and those that are the same for all, such as the noise before denoising."""
-    if not rows:
-        return [], []
-    names = list(rows[0]["measures"])
-    same = [
-        name
-        for name in names
-        if len(rows) > 1 and all(row["measures"][name] == rows[0]["measures"][name] for row in rows)
-    ]
-    return [name for name in names if name not in same], [(name, rows[0]["measures"][name]) for name in same]
+def columns(rows: Sequence[Mapping[str, Any]], main: str) -> dict[str, list[str]]:
+    """The measures by where the page shows them.
+
+    Returns:
+        "table": those that differ between the rows; "same": those that are the same for all, such as the noise before
+        denoising; "alone": those that no baseline has.
+    """
+    found: dict[str, list[str]] = {"table": [], "same": [], "alone": []}
+    for name in rows[0]["measures"]:
+        measures = [row["measures"][name] for row in rows]
+        rivals = [row["measures"][name]["value"] for row in rows if not row["own"]]
+        if name == main or not rivals:
+            found["table"].append(name)
+        elif all(value is None for value in rivals):
+            found["alone"].append(name)
+        else:
+            found["same" if all(measure == measures[0] for measure in measures) else "table"].append(name)
+    return found
 
 
-def _interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
+def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
+    """The deciding measure of each row with its interval; baselines that are far behind stand at the edge with their value."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.4, 0.3 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots()
+    left, right = _limits(rows, main)
     for place, row in enumerate(reversed(rows)):
         measure = row["measures"][main]
         if measure["value"] is None:
             continue
         colour = "#d1662b" if row["own"] else "#4a6fa5"
-        axes.plot(
-            [measure["low"], measure["high"]], [place, place], color=colour, lw=3, alpha=0.45, solid_capstyle="round"
-        )
+        if not left <= measure["value"] <= right:
+            edge, marker, side, pad = (left, "<", "left", 8) if measure["value"] < left else (right, ">", "right", -8)
+            axes.plot(edge, place, marker, color=colour, ms=5.5, alpha=0.6)
+            axes.annotate(formatting.number(measure), (edge, place), (pad, 0), textcoords="offset points", ha=side,
+                          va="center", fontsize=8, color="0.35")  # fmt: skip
+            continue
+        ends = [measure["value"] if measure[end] is None else measure[end] for end in ("low", "high")]
+        axes.plot(ends, [place, place], color=colour, lw=3, alpha=0.45, solid_capstyle="round")
         axes.plot(measure["value"], place, "o", color=colour, ms=5.5)
+    margin = 0.03 * (right - left)
+    axes.set_xlim(left - margin, right + margin)
     axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     unit = rows[0]["measures"][main]["unit"]
-    axes.set_xlabel(formatting.title(main) + (f", {unit}" if unit else "") + "  (95 % interval)", fontsize=8.5)
+    axes.set_xlabel(
+        rows[0]["measures"][main]["title"] + (f", {unit}" if unit else "") + " (95 % interval)", fontsize=8.5
+    )
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -140,20 +152,41 @@ def _interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     return svg(figure)
 
 
+def _limits(rows: Sequence[Mapping[str, Any]], main: str) -> tuple[float, float]:
+    """The ends of the axis: the intervals of the model and the better half, then of the next best that do not squeeze them."""
+    sign = -1 if rows[0]["measures"][main]["better"] == "lower" else 1
+    measured = [row for row in rows if row["measures"][main]["value"] is not None]
+    measured.sort(key=lambda row: (not row["own"], -sign * row["measures"][main]["value"]))
+    spans = [
+        [value for end in ("value", "low", "high") if (value := row["measures"][main][end]) is not None]
+        for row in measured
+    ]
+    near = spans[: 1 + len(spans) // 2]
+    left, right = min(map(min, near)), max(map(max, near))
+    longest = _SQUEEZED * (right - left) or np.inf
+    for span in spans[len(near) :]:
+        if max(right, *span) - min(left, *span) > longest:
+            break
+        left, right = min(left, *span), max(right, *span)
+    return left, right
+
+
 def tables(details: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The details that are lists of rows; matrices have lenses of their own."""
-    found = []
-    for name, rows in details.items():
-        if isinstance(rows, list) and rows and isinstance(rows[0], Mapping):
-            found.append({"title": formatting.title(name), "columns": list(rows[0]), "rows": rows})
-    return found
+    return [
+        {"title": formatting.title(name), "columns": list(rows[0]), "rows": rows}
+        for name, rows in details.items()
+        if isinstance(rows, list) and rows and isinstance(rows[0], Mapping)
+    ]
 
 
-def counts(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Images per split, and per class where there are at most forty."""
-    counts = data["counts"]
-    classes = data["classes"]
-    per_class = (
-        [[c, *(counts[split].get(c, 0) for split in counts)] for c in classes] if counts and len(classes) <= 40 else []
-    )
-    return {"images": data["images"], "splits": list(counts), "per_class": per_class}
+def counts(data: Mapping[str, Any], limit: int | None = None) -> dict[str, Any]:
+    """Images per split, how many of the training images were used, and images per class for at most forty classes."""
+    per_split, classes = data["counts"], data["classes"]
+    listed = bool(per_split) and len(classes) <= 40
+    return {
+        "images": data["images"],
+        "used": limit if limit is not None and limit < data["images"]["train"] else None,
+        "splits": list(per_split),
+        "per_class": [[c, *(per_split[split].get(c, 0) for split in per_split)] for c in classes] if listed else [],
+    }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a page, each inside it: figures, thumbnails, answers, and what lenses have drawn of a run."""
+"""The pictures of a page, embedded as data URIs: figures, thumbnails, answers, and pictures that lenses saved."""
 
 from __future__ import annotations
 
@@ -25,24 +25,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["answers", "compact", "inline", "looks", "pictures", "png", "sheet", "svg", "thumbnail"]
+__all__ = ["answers", "compact", "figures", "inline", "looks", "png", "sheet", "svg", "thumbnail"]
 
-_WORST, _BEST = 8, 4  # examples shown
+_WORST, _BEST = 8, 4  # examples on the page
+_TALL = 5  # height of a picture of answers over its width, from which it is cut into four
 _WIDEST = 1500  # px: of a lens's picture on the page
 
 
-def pictures(run: Run, metrics: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    """What was drawn of the model as a whole when it was measured."""
-    found = []
-    for each in (metrics or {}).get("pictures", ()):
-        file = run.figures / f"{each['name']}.png"
-        if file.exists():
-            found.append({**each, "picture": inline(file.read_bytes(), "png")})
-    return found
+def figures(run: Run, metrics: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The figures that `evaluate` drew of the model as a whole, with titles and captions."""
+    drawn = []
+    for figure in (metrics or {}).get("pictures", ()):
+        file = run.figures / f"{figure['name']}.png"
+        # a lens of the same name may have replaced the file since; its pictures carry a caption
+        if file.exists() and _caption(file) is None:
+            drawn.append({**figure, "picture": inline(file.read_bytes(), "png")})
+    return drawn
+
+
+def _caption(file: Path) -> str | None:
+    """The words that a lens saved in its picture; None for a picture that no lens saved."""
+    from PIL import Image
+
+    with Image.open(file) as picture:
+        words = picture.info.get("Description")
+    return None if words is None else str(words)
 
 
 def answers(run: Run, data: Dataset) -> list[dict[str, Any]]:
-    """The worst and the best answers, by the task's own ranking."""
+    """The worst and the best answers by the task's ranking."""
     metrics, records = run.metrics, run.records()
     assert metrics is not None
     ranking = run.task.ranking(records)
@@ -52,7 +63,7 @@ def answers(run: Run, data: Dataset) -> list[dict[str, Any]]:
         return []
     chosen = {
         "The worst answers": order[: min(_WORST, len(order))],
-        "The best answers": order[::-1][: min(_BEST, len(order))],
+        "The best answers": order[::-1][: min(_BEST, len(order))].copy(),  # torch takes no negative strides
     }
     return [
         {"title": title, "pictures": _drawn(run, split, places), "places": places.tolist()}
@@ -61,21 +72,22 @@ def answers(run: Run, data: Dataset) -> list[dict[str, Any]]:
 
 
 def _drawn(run: Run, split: Split, places: NDArray[np.int64]) -> list[str]:
-    """Pictures of the answers; where one below the other would be tall, halves that stand side by side."""
-    figures = _figures(run, split, places)
-    if len(places) > 1 and any(tall > 1.2 * wide for wide, tall in (figure.get_size_inches() for figure in figures)):
-        half = -(-len(places) // 2)
-        figures = _figures(run, split, places[:half]) + _figures(run, split, places[half:])
-    return [png(figure) for figure in figures]
+    """Pictures of the answers; two or four parts side by side if a single picture would be tall."""
+    drawings = _drawings(run, split, places)
+    ratio = max(tall / wide for wide, tall in (figure.get_size_inches() for figure in drawings))
+    parts = min(len(places), 1 if ratio <= 1.2 else 2 if ratio <= _TALL else 4)
+    if parts > 1:
+        drawings = [figure for part in np.array_split(places, parts) for figure in _drawings(run, split, part)]
+    return [png(figure) for figure in drawings]
 
 
-def _figures(run: Run, split: Split, places: NDArray[np.int64]) -> list[Figure]:
-    found = examples(run, split, places, torch.device("cpu"))
-    return [run.task.draw(input, prediction, target, names, run.classes) for input, prediction, target, names in found]
+def _drawings(run: Run, split: Split, places: NDArray[np.int64]) -> list[Figure]:
+    answered = examples(run, split, places, torch.device("cpu"))
+    return [run.task.draw(*batch, run.classes) for batch in answered]
 
 
 def sheet(data: Dataset | None) -> str | None:
-    """A contact sheet of the training images, if these can be read."""
+    """A contact sheet of the training images; None if they cannot be read."""
     if data is None:
         return None
     import tempfile
@@ -90,14 +102,14 @@ def sheet(data: Dataset | None) -> str | None:
 
 
 def png(figure: Figure) -> str:
-    """A figure as an address that holds it, in pixels."""
+    """A figure as a data URI, in pixels."""
     out = io.BytesIO()
     figure.savefig(out, format="png", bbox_inches="tight", facecolor="white")
     return inline(out.getvalue(), "png")
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an address that holds it, in lines."""
+    """A figure as a data URI, as vector graphics."""
     import matplotlib
 
     out = io.BytesIO()
@@ -107,32 +119,32 @@ def svg(figure: Figure) -> str:
 
 
 def inline(content: bytes, kind: str) -> str:
-    """A picture's content as an address that holds it."""
+    """The bytes of a picture as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def looks(run: Run) -> list[dict[str, str]]:
-    """What lenses were used on this run: each one's picture, the words in it, and its page of its own, if any."""
+    """The picture of each lens that has looked at this run, its caption, and its interactive page, if it has one."""
     from PIL import Image
 
-    found = []
+    saved = []
     for name in _catalog.names("lenses"):
         file = run.figures / f"{name}.png"
-        if not file.exists():
+        words = _caption(file) if file.exists() else None
+        if words is None:
             continue
         with Image.open(file) as picture:
-            said = str(picture.info.get("Description", ""))
             shown = picture.convert("RGB")
         shown.thumbnail((_WIDEST, 4 * _WIDEST))
         page = file.with_suffix(".html")
-        found.append(
-            {"name": name, "words": said, "picture": compact(shown), "page": page.name if page.exists() else ""}
+        saved.append(
+            {"name": name, "words": words, "picture": compact(shown), "page": page.name if page.exists() else ""}
         )
-    return found
+    return saved
 
 
 def thumbnail(image: Tensor, side: int = 64) -> str:
-    """An image (C, H, W) in [0, 1] as an address of its own, at most `side` px; of more planes the first are shown.
+    """An image (C, H, W) in [0, 1] as a data URI, at most `side` px; of more than three planes the first are shown.
 
     >>> thumbnail(torch.zeros(1, 4, 4))[:22]
     'data:image/png;base64,'
@@ -148,11 +160,11 @@ def thumbnail(image: Tensor, side: int = 64) -> str:
 
 
 def compact(picture: Image) -> str:
-    """An image as an address that holds it: as PNG, or as JPEG where that is less than half of it."""
-    written = {}
+    """An image as a data URI: PNG, or JPEG if that takes less than half the bytes."""
+    encoded = {}
     for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
         out = io.BytesIO()
         picture.save(out, format=kind, **options)
-        written[kind] = out.getvalue()
-    kind = "jpeg" if 2 * len(written["jpeg"]) < len(written["png"]) else "png"
-    return inline(written[kind], kind)
+        encoded[kind] = out.getvalue()
+    kind = "jpeg" if 2 * len(encoded["jpeg"]) < len(encoded["png"]) else "png"
+    return inline(encoded[kind], kind)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`report`: one self-contained page about a run, which opens without a network and prints."""
+"""`report`: one self-contained page about a run, which opens offline and prints."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from pellucid.files import write_atomically
 from pellucid.lenses import Subject
 from pellucid.looking.looking import subject_of, without_images
 from pellucid.models import _building
-from pellucid.reporting import formatting
-from pellucid.reporting import measures as told
-from pellucid.reporting import pictures as drawn
+from pellucid.reporting import formatting, measures, pictures
+from pellucid.reporting.headline import headline
 from pellucid.reporting.links import links
 from pellucid.run import Run
 from pellucid.training.snapshots import over_time
@@ -28,16 +27,15 @@ __all__ = ["report"]
 
 
 def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 8) -> Path:
-    """Write a page about a run: what was asked, the data, curves, measures, examples, layers, and how to do it again.
+    """Write a page about a run: how it compares with simpler answers, its options, data, curves, measures, examples and layers.
 
-    A cell of the confusion matrix leads to its images, an image to its nearest neighbours and to its maps; pictures that
-    lenses have made of the run stand on the page with their words. What has not been measured yet, or makes no sense for the
-    run, is left out, and said.
+    A cell of the confusion matrix links to its images, and an image to its nearest neighbours and maps. Pictures from
+    earlier looks through lenses are included with their captions. The page says what is missing and why.
 
     Args:
         run: the run, or its folder.
         out: the file to write; by default report.html in the run's folder.
-        maps: of how many images there are maps (occlusion, attribution), which take most of the time.
+        maps: number of images with maps (occlusion and attribution), which take most of the time.
 
     Returns:
         The file.
@@ -52,17 +50,17 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
         raise UsageError(f"maps={maps}: must not be negative; give another number of images.")
     run = run if isinstance(run, Run) else Run(run)
     path = Path(out) if out is not None else run.path / "report.html"
-    world = Environment(
+    environment = Environment(
         loader=PackageLoader("pellucid"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
-    world.filters |= {
+    environment.filters |= {
         "title": formatting.title,
         "number": formatting.number,
         "interval": formatting.interval,
         "words": shlex.split,
         "quote": shlex.quote,
     }
-    page = world.get_template("report.html").render(
+    page = environment.get_template("report.html").render(
         css=files("pellucid").joinpath("templates/report.css").read_text(), **_content(run, maps)
     )
     with write_atomically(path) as draft:
@@ -77,10 +75,13 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         trouble = ""
     except PellucidError as fault:
         data, trouble = None, str(fault)
-    subject = _sight(run, data)
-    rows, plot = told.results(metrics) if metrics else ([], None)
-    columns, common = told.columns(rows)
-    examples = drawn.answers(run, data) if metrics and data is not None else []
+    subject = _subject(run, data)
+    rows = measures.results(metrics, run.task.floors) if metrics else []
+    examples = pictures.answers(run, data) if metrics and data is not None else []
+    tables = measures.tables((metrics or {}).get("details", {}))
+    figures = pictures.figures(run, metrics)
+    for figure in figures:  # a table about the same thing stands below its figure
+        figure["tables"] = [table for table in tables if table["title"].lower() == figure["title"].lower()]
     return {
         "run": run,
         "info": info,
@@ -88,24 +89,25 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "started": datetime.fromisoformat(info["started"]).strftime("%-d %B %Y, %H:%M UTC"),
         "duration": duration(info["seconds"]),
         "metrics": metrics,
-        "headline": told.headline(metrics),
+        "headline": headline(run, metrics) if metrics else None,
         "results": rows,
-        "plot": plot,
-        "columns": columns,
-        "common": common,
+        "plot": measures.interval_plot(rows, metrics["main"]) if metrics and len(rows) > 1 else None,
+        "columns": measures.columns(rows, metrics["main"]) if metrics else {},
         "same": (metrics or {}).get("on_same_images"),
         "data_trouble": trouble,
-        "sheet": drawn.sheet(data),
-        "asked": told.asked(run),
-        "counts": told.counts(info["data"]),
+        "sheet": pictures.sheet(data),
+        "options": measures.options(run),
+        "counts": measures.counts(info["data"], info["recipe"].get("limit")),
+        "selects": run.task.selects_checkpoint,
         "curves": _curves(subject),
         "links": links(run, subject, examples, maps),
-        "looks": drawn.looks(run),
-        "pictures": drawn.pictures(run, metrics),
+        "looks": pictures.looks(run),
+        "figures": figures,
         "progress": [
-            {"epoch": epoch, "picture": drawn.inline(file.read_bytes(), "png")} for epoch, file in over_time(run.path)
+            {"epoch": epoch, "picture": pictures.inline(file.read_bytes(), "png")}
+            for epoch, file in over_time(run.path)
         ],
-        "tables": told.tables((metrics or {}).get("details", {})),
+        "tables": [table for table in tables if not any(table in figure["tables"] for figure in figures)],
         "examples": examples,
         "layers": _building.layer_table(_building.build(info["model"], fetch=False), run.size),
         "environment": info["environment"],
@@ -113,8 +115,8 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
     }
 
 
-def _sight(run: Run, data: Dataset | None) -> Subject:
-    """What the lenses see; without the data or the weights the history and the records are left."""
+def _subject(run: Run, data: Dataset | None) -> Subject:
+    """What lenses look at; without the data or the weights only the history and the records."""
     try:
         if data is not None:
             return subject_of(run)
@@ -124,9 +126,9 @@ def _sight(run: Run, data: Dataset | None) -> Subject:
 
 
 def _curves(subject: Subject) -> dict[str, str] | None:
-    """The curves with their verdict, or nothing before the first epoch."""
+    """The learning curves and their verdict; None before the first epoch."""
     try:
         view = _catalog.find("lenses", "curves")().look(subject)
     except UsageError:
         return None
-    return {"words": view.words, "picture": drawn.svg(view.figure)}
+    return {"words": view.words, "picture": pictures.svg(view.figure)}

@@ -1,6 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks: one question a file, told in order. `tasks/denoise.py` is the task `denoise`."""
+"""Tasks: one question each, told in the order in which it is answered. The file or folder `denoise` holds the task `denoise`."""
 
-from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure, PredictOptions, Records, Task
+from pellucid.tasks._contract import (
+    AnswersOptions,
+    AnyTask,
+    MeasuresModel,
+    MeasuresWithModel,
+    ModelMeasures,
+    MultiPlayer,
+    NamedFigure,
+    PredictOptions,
+    Snapshots,
+    Task,
+    TaskFamily,
+    UpdatesBuffers,
+    lr_factors_of,
+    measured,
+    players_of,
+    steps_of,
+)
+from pellucid.tasks._metrics import Measure, Metric, bounds, gaps, summarise
+from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
-__all__ = ["Measure", "ModelMeasures", "NamedFigure", "PredictOptions", "Records", "Task"]
+__all__ = [
+    "AnswersOptions",
+    "AnyTask",
+    "Measure",
+    "MeasuresModel",
+    "MeasuresWithModel",
+    "Metric",
+    "ModelMeasures",
+    "MultiPlayer",
+    "NamedFigure",
+    "PredictOptions",
+    "Ragged",
+    "Records",
+    "Snapshots",
+    "Task",
+    "TaskFamily",
+    "UpdatesBuffers",
+    "as_arrays",
+    "bounds",
+    "from_arrays",
+    "gaps",
+    "joined",
+    "lr_factors_of",
+    "measured",
+    "players_of",
+    "rows_of",
+    "steps_of",
+    "summarise",
+    "taken",
+]

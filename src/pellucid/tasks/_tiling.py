@@ -35,7 +35,7 @@ def tiled(model: nn.Module, images: Tensor, tile: tuple[int, int]) -> Tensor:
     tiles = padded.unfold(2, tile[0], steps[0]).unfold(3, tile[1], steps[1])  # (B, C, rows, columns, h, w)
     rows, columns = tiles.shape[2:4]
     flat = tiles.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], *tile)
-    answers = torch.cat([model(part).float() for part in flat.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
+    answers = torch.cat([model(part).float() for part in flat.split(_AT_ONCE)])
     window = triangle(tile[0], images)[:, None] * triangle(tile[1], images)  # (h, w)
     weighted = (answers * window).reshape(batch, rows * columns, -1).transpose(1, 2)  # (B, C'·h·w, L)
     weights = window.expand(1, answers.shape[1], *tile).reshape(1, -1, 1).expand(1, -1, rows * columns)

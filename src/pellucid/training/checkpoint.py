@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training in one file, from which it goes on bit for bit; no pickle.
+"""The state of a training in one file, from which it resumes bit for bit, without pickle.
 
-Everything random derives from (seed, step), so that the state is tensors and a few numbers: the players' weights, their
-optimisers, the average, and the counters. One file, replaced atomically, can be neither torn nor of two moments.
+Random numbers are functions of (seed, step), so the state is tensors and a few numbers: weights, their average, optimisers
+and counters. A single file that is replaced atomically is never half written and never mixes two steps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def save(
             tensors |= {
                 f"optimizer/{name}/{position}/{key}": torch.as_tensor(v) for key, v in entry.items() if v is not None
             }
-    # a copy each: safetensors refuses tensors that share storage, and channels_last ones
+    # copies: safetensors takes neither tensors that share storage nor channels-last ones
     owned = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     with write_atomically(path) as draft:
         save_file(owned, draft, metadata={"numbers": json.dumps(dict(numbers))})
@@ -51,7 +51,7 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
     """Put a saved state back into modules and optimisers; returns the numbers.
 
     Raises:
-        RunError: the file does not fit, e.g. it was damaged.
+        RunError: the file is damaged, or does not fit the modules.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -62,7 +62,7 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
             module.load_state_dict({key[len(prefix) :]: v for key, v in tensors.items() if key.startswith(prefix)})
     except Exception as fault:
         raise RunError(
-            f"run={str(path.parent.parent)!r}: {path.name} cannot be resumed from ({fault}); delete the run."
+            f"run={str(path.parent.parent)!r}: cannot be resumed from {path.name} ({fault}); delete the run and train again."
         ) from fault
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
@@ -73,14 +73,14 @@ def restore(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[st
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         for parameter, kept in optimizer.state.items():
             for entry, value in kept.items():
-                # a fused step walks weights and moments through memory: they must lie alike (channels_last)
+                # a fused step reads weights and moments in the order of memory, so both need the same layout (channels-last)
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     kept[entry] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
     return numbers
 
 
 def digest(modules: list[nn.Module]) -> str | None:
-    """A hash over every tensor of some modules, buffers included; None where there are none."""
+    """A hash over all tensors of some modules, buffers included; None for no modules."""
     import hashlib
 
     if not modules:

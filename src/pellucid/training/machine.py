@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that a training runs on: its devices, its signals, and what of it a number depends on."""
+"""The machine that a training runs on: its devices and processes, its signals, and what its numbers depend on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torch import nn
 
 from pellucid.errors import UsageError
 
-__all__ = ["accelerator", "environment", "evaluating", "interruptible"]
+__all__ = ["accelerator", "environment", "evaluating", "interruptible", "stopping"]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """A model in eval mode for a while; each of its modules comes back in the mode that it was in.
+    """A model in eval mode for a while; afterwards each module is back in its own mode.
 
     >>> layer = nn.Dropout()
     >>> with evaluating(layer) as quiet:
@@ -42,9 +42,9 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    """An event that Ctrl-C and SIGTERM set, to stop after the current step; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield stop
         return
 
@@ -61,8 +61,18 @@ def interruptible() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def stopping(accelerator: Accelerator, stop: threading.Event, step: int) -> bool:
+    """Whether to stop before this step; several processes agree on it, at every tenth step, so that none waits for another."""
+    if accelerator.num_processes == 1:
+        return stop.is_set()
+    if step % 10:
+        return False
+    asked = torch.tensor(int(stop.is_set()), device=accelerator.device)
+    return bool(accelerator.reduce(asked, "sum").item())
+
+
 def environment(device: torch.device, bfloat16: bool, memory_format: torch.memory_format) -> dict[str, Any]:
-    """What a number depends on besides its options: versions, processor, threads, precision."""
+    """What numbers depend on besides the options: versions, processor, threads, precision."""
     from importlib.metadata import version
 
     processor = platform.processor() or platform.machine()
@@ -82,9 +92,9 @@ def environment(device: torch.device, bfloat16: bool, memory_format: torch.memor
 
 
 def accelerator(device: str) -> Accelerator:
-    """Accelerate's door to the processes and the device; "auto" takes a GPU where there is one."""
+    """Accelerate's access to the processes and the device; "auto" takes a GPU if there is one."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device='cuda': no CUDA device is there; give device='cpu' or leave it out.")
+        raise UsageError("device='cuda': there is no CUDA device; give device='cpu' or leave it out.")
     if device == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device='mps': no Apple GPU is there; give device='cpu' or leave it out.")
+        raise UsageError("device='mps': there is no Apple GPU; give device='cpu' or leave it out.")
     return Accelerator(cpu=device == "cpu")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a model is trained: the optimiser, its schedule, the averaging of weights and the precision, as one set of options."""
+"""How a model is trained: optimiser, schedule, weight averaging and precision, as one set of options."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, final, get_args, get_origin, get_type_hints
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pellucid.errors import UsageError
 
-__all__ = ["Average", "Recipe"]
+__all__ = ["Recipe"]
 
 _RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adam": 2e-3, "adamw": 2e-3}
 _DECAYS = {"sgd": 5e-4, "momentum": 5e-4, "nesterov": 5e-4, "adam": 0.0, "adamw": 0.01}
@@ -22,7 +22,7 @@ _DECAYS = {"sgd": 5e-4, "momentum": 5e-4, "nesterov": 5e-4, "adam": 0.0, "adamw"
 @final
 @dataclass(frozen=True)
 class Recipe:
-    """The options of a training that belong to neither its task nor its model.
+    """How a model is trained, whatever the task.
 
     >>> recipe = Recipe(lr=0.1, schedule="cosine", warmup=1)
     >>> [round(recipe.rate(step, steps=40, per_epoch=10), 4) for step in (0, 9, 25, 39)]
@@ -32,53 +32,53 @@ class Recipe:
     epochs: int = 10
     """passes over the training images"""
     batch_size: int = 128
-    """images a step, over all processes together"""
+    """images per step, over all processes"""
     optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "adamw"
-    """the rule of the update"""
+    """optimiser; momentum and nesterov are sgd with momentum"""
     lr: float | None = None
     """peak learning rate; by default 0.1 for sgd, 0.02 for momentum and nesterov, 0.002 for adam and adamw"""
     momentum: float = 0.9
-    """share of the last update that is kept (momentum, nesterov)"""
+    """momentum coefficient of momentum and nesterov"""
     betas: tuple[float, ...] = (0.9, 0.999)
-    """decay of the two running means of adam and adamw: of the gradient and of its square"""
+    """decay rates of the running means of the gradient and of its square, for adam and adamw"""
     weight_decay: float | None = None
-    """decay of weight matrices and kernels, biases and norms are spared; by default 0.01 for adamw, 0 for adam, else 0.0005"""
+    """weight decay, which spares biases and norms; by default 0.01 for adamw, 0 for adam, else 0.0005"""
     schedule: Literal["constant", "step", "cosine", "one_cycle"] = "one_cycle"
-    """course of the learning rate over the training"""
+    """learning-rate schedule"""
     warmup: float | None = None
-    """epochs of linear rise; by default 0, and a quarter of the training for one_cycle"""
+    """epochs of linear warmup; by default a quarter of the training for one_cycle, else 0"""
     step_every: int = 10
-    """epochs between the drops of the step schedule"""
+    """epochs between drops of the step schedule"""
     step_factor: float = 0.1
     """factor of each drop of the step schedule"""
     clip: float | None = None
-    """largest gradient norm; longer gradients are shortened to it"""
+    """clip gradients to this norm"""
     patience: int | None = None
-    """epochs without a better validation measure before the training ends early"""
+    """stop early after this many epochs without a better validation measure"""
     ema: float = 0.0
-    """decay of the exponential moving average of the weights, per step (0: none); validation then uses the average"""
+    """decay per step of an exponential moving average of the weights, which is then validated and kept; 0 for none"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto takes bf16 for convolutional models where the processor computes in it (AMX, AVX-512 BF16, recent GPUs)"""
+    """number format; auto is bf16 for convolutional models on hardware that computes in it (AMX, AVX-512 BF16, recent GPUs), else fp32"""
     channels_last: bool | None = None
-    """memory layout of convolutions; by default on for models that convolve"""
+    """use the channels-last memory layout; by default for convolutional models on a GPU or a processor with AVX-512"""
     compile: bool = False
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()
-    """height and width in px to which images are brought, one number for a square; by default their own if they share one of at most 256 px"""  # noqa: E501
+    """height and width of the training images in px, one number for a square; by default their own if they all share one of at most 256 px"""  # noqa: E501
     limit: int | None = None
-    """train on at most this many images, drawn by seed"""
+    """train on at most this many images, chosen at random by seed"""
     seed: int = 0
-    """seed of everything random"""
+    """seed of all random numbers"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """where to compute"""
+    """device to train on"""
     checkpoint: float = 60.0
-    """seconds between the states that a killed training resumes from; one is written after every epoch in any case"""
+    """seconds between checkpoints, from which a stopped training resumes; there is always one after each epoch"""
 
     def __post_init__(self) -> None:
-        for name in ("size", "betas"):  # a number alone, or a list as JSON has it
+        for name in ("size", "betas"):  # also a single number, or a list from JSON
             given = getattr(self, name)
-            found = () if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given,)
-            object.__setattr__(self, name, found)
+            values = () if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given,)
+            object.__setattr__(self, name, values)
         self._check(("epochs", "batch_size", "step_every"), "must be at least 1", lambda v: v >= 1)
         self._check(("patience", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
         self._check(
@@ -111,9 +111,14 @@ class Recipe:
         return self.lr if self.lr is not None else _RATES[self.optimizer]
 
     def rate(self, step: int, steps: int, per_epoch: int) -> float:
-        """The learning rate of `step` (from 0) out of `steps`: a pure function, so that a resumed training needs no state.
+        """The learning rate of a step, from 0; a pure function, so that a resumed training has no state of it to restore.
 
-        one_cycle rises linearly and falls as a cosine to a thousandth (Smith & Topin 2018, with the cosine fall of fastai).
+        one_cycle rises linearly and falls as a cosine to a thousandth of the peak (Smith & Topin 2018; the cosine is fastai's).
+
+        Args:
+            step: which step, from 0.
+            steps: steps of the whole training.
+            per_epoch: steps of an epoch.
         """
         default = 0.25 * steps if self.schedule == "one_cycle" else 0.0
         rise = default if self.warmup is None else self.warmup * per_epoch
@@ -128,7 +133,7 @@ class Recipe:
         return self.peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def make_optimizer(self, player: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser of a module's trainable parameters, fused where torch has it; norms and biases do not decay."""
+        """A fused optimiser of a module's trainable parameters; biases and norms do not decay."""
         trained = [p for p in player.parameters() if p.requires_grad]
         if not trained:
             raise UsageError("frozen=True: leaves nothing to train; unfreeze the backbone or give the model a head.")
@@ -149,52 +154,33 @@ class Recipe:
         )
 
     def bfloat16(self, model: nn.Module, device: torch.device) -> bool:
-        """Whether this model computes in bf16 on this device."""
+        """Whether a model is trained in bf16 on a device."""
         if self.precision != "auto":
             return self.precision == "bf16"
         return convolves(model) and computes_bfloat16(device)
 
-    def memory_format(self, model: nn.Module) -> torch.memory_format:
-        """channels_last or contiguous."""
-        chosen = convolves(model) if self.channels_last is None else self.channels_last
+    def memory_format(self, model: nn.Module, device: torch.device) -> torch.memory_format:
+        """The memory layout in which a model is trained on a device: channels-last or contiguous."""
+        auto = convolves(model) and gains_from_channels_last(device)
+        chosen = auto if self.channels_last is None else self.channels_last
         return torch.channels_last if chosen else torch.contiguous_format
 
 
 def convolves(model: nn.Module) -> bool:
-    """Whether a model has 2-D convolutions, which gain from channels_last and bf16."""
+    """Whether a model has 2-D convolutions, which can gain from channels_last and bf16."""
     return any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules())
+
+
+def gains_from_channels_last(device: torch.device) -> bool:
+    """Whether convolutions on a device are faster in channels_last: with AVX2 alone large images take up to 2.3 × as long."""
+    # processors with AMX have AVX-512 too
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device has bf16 arithmetic of its own, rather than an emulation."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
-@final
-class Average:
-    """The exponential moving average of a model's parameters; other buffers are copied (Polyak & Juditsky 1992).
-
-    >>> layer = nn.Linear(1, 1, bias=False)
-    >>> average = Average(layer, decay=0.5)
-    >>> with torch.no_grad():
-    ...     before = layer.weight.item(); _ = layer.weight.add_(1.0)
-    >>> average.update(layer)
-    >>> round(average.model.weight.item() - before, 6)
-    0.5
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        import copy
-
-        self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average (1 − decay) of the way to the model."""
-        mine: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(mine, [p.detach() for p in model.parameters()], 1 - self.decay)
-        for own, its in zip(self.model.buffers(), model.buffers(), strict=True):
-            own.copy_(its)
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options, given flat, sorted into those of the task, of the model and of the training."""
+"""Options given in one list, sorted into those of the task, of the model and of the training."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from pellucid import _catalog
+from pellucid._options import build, options_of, values_of
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
 from pellucid.run import command_line
-from pellucid.tasks import Task
+from pellucid.tasks import AnyTask, TaskFamily
 from pellucid.training.recipe import Recipe
 
 __all__ = ["Settings"]
@@ -21,7 +21,7 @@ __all__ = ["Settings"]
 @final
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for, checked, before any data are read.
+    """The options of a training, sorted and checked before any data are read.
 
     >>> settings = Settings.of("classify", model="mlp", options={"hidden": (64,), "epochs": 3})
     >>> settings.recipe.epochs, settings.model_options
@@ -32,33 +32,34 @@ class Settings:
     """
 
     task_name: str
-    task: Task
+    task: AnyTask
     model: str
     model_options: Mapping[str, Any]
     recipe: Recipe
 
     @classmethod
-    def of(cls, task: str | Task, model: str | None, options: Mapping[str, Any]) -> Settings:
-        """Sort flat options by their owners.
+    def of(cls, task: str | AnyTask | TaskFamily, model: str | None, options: Mapping[str, Any]) -> Settings:
+        """Sort options by their owners.
 
         Raises:
-            UnknownNameError: a task, model or option that there is not.
-            UsageError: an option twice, or a value that its owner refuses.
+            UnknownNameError: a task, model or option that does not exist.
+            UsageError: an option of a task that already has its options, or a value that its owner refuses.
         """
-        kind: type[Task] = _catalog.find("tasks", task) if isinstance(task, str) else type(task)
-        name = type(task).__module__.rsplit(".", 1)[-1] if not isinstance(task, str) else task.replace("-", "_")
+        # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
+        name = type(task).__module__.split(".")[2] if not isinstance(task, str) else task.replace("-", "_")
+        kind: Any = _catalog.find("tasks", name)
         chosen = (model or kind.default_model).replace("-", "_")
         _catalog.find("models", chosen)
-        of_task = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]  # tasks are dataclasses
+        of_task = set(options_of(kind))
         of_model = set(_building.options(chosen))
-        of_recipe = {field.name for field in dataclasses.fields(Recipe)}
+        of_recipe = set(options_of(Recipe))
         for option in options:
             if option not in of_task | of_model | of_recipe:
                 raise UnknownNameError("option", option, of_task | of_model | of_recipe)
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         for_task = {key: value for key, value in given.items() if key in of_task}
         if isinstance(task, str):
-            made = kind(**for_task)
+            made = build(kind, for_task)
         elif for_task:
             raise UsageError(
                 f"{next(iter(for_task))}={next(iter(for_task.values()))!r}: the task already has its options; set it there."
@@ -71,23 +72,21 @@ class Settings:
 
     @property
     def task_options(self) -> dict[str, Any]:
-        """The task's fields."""
-        return dataclasses.asdict(self.task)  # type: ignore[call-overload,no-any-return]
+        """The values of the task's options."""
+        return self.task.options
 
     def command(self, data: str, out: str) -> str:
-        """The command that gives the same training: only what differs from the defaults is named."""
-        plain = Recipe(**type(self.task).defaults(self.model))
-        changed = {**_changed(self.task), **self.model_options, **_changed(self.recipe, plain)}
+        """The command that gives the same training, with the options that differ from their defaults."""
+        kind: Any = _catalog.find("tasks", self.task_name)
+        plain, usual = Recipe(**kind.defaults(self.model)), kind().options
+        of_task = {name: value for name, value in self.task.options.items() if value != usual[name]}
+        changed = {**of_task, **self.model_options, **_changed(self.recipe, plain)}
         return command_line("train", self.task_name, data=data, model=self.model, out=out, **changed)
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:
-    """The fields of a dataclass that differ from those of `plain`, or from their default."""
-    changed = {}
-    for field in dataclasses.fields(owner):
-        value = getattr(owner, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        default = default if plain is None else getattr(plain, field.name)
-        if value != default:
-            changed[field.name] = value
-    return changed
+    """The options that differ from those of `plain`, or from their defaults."""
+    defaults = {name: option.default for name, option in options_of(type(owner)).items()}
+    if plain is not None:
+        defaults = values_of(plain)
+    return {name: value for name, value in values_of(owner).items() if value != defaults[name]}

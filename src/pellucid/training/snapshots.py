@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a model at work after each epoch of its training, kept in the run's folder."""
+"""Pictures of a model at work after each epoch of its training, in the run's folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pellucid.files import write_atomically
 
 __all__ = ["keep", "over_time"]
 
+_VISIBLE = 24  # px: the least side of a picture
+
 
 def keep(run: Path, epoch: int, pictures: Tensor) -> Path:
     """Write pictures (N, C, H, W) float in [0, 1] as one sheet, progress/epoch-0001.png in the run's folder.
@@ -23,12 +25,11 @@ def keep(run: Path, epoch: int, pictures: Tensor) -> Path:
     'epoch-0003.png'
     """
     from PIL import Image
-    from torchvision.utils import make_grid  # type: ignore[import-untyped,unused-ignore]
+    from torchvision.utils import make_grid
 
-    small = min(pictures.shape[2:])
     sheet = make_grid(pictures.float().clamp(0, 1), nrow=math.ceil(math.sqrt(len(pictures))), padding=2, pad_value=1.0)
-    if small < 24:  # tiny pictures are enlarged by whole pixels, so that a person sees them
-        times = math.ceil(24 / small)
+    times = math.ceil(_VISIBLE / min(pictures.shape[2:]))
+    if times > 1:  # tiny pictures are enlarged by whole pixels, so that a person sees them
         sheet = sheet.repeat_interleave(times, 1).repeat_interleave(times, 2)
     array = (sheet * 255).round().byte().cpu().numpy().transpose(1, 2, 0)  # (H, W, 3)
     path = run / "progress" / f"epoch-{epoch:04d}.png"
@@ -38,7 +39,7 @@ def keep(run: Path, epoch: int, pictures: Tensor) -> Path:
 
 
 def over_time(run: Path, most: int = 6) -> list[tuple[int, Path]]:
-    """(epoch, file) of at most `most` sheets: the first, the last, and some evenly between."""
+    """(epoch, file) of at most `most` sheets: the first, the last, and some evenly spread between them."""
     files = sorted((run / "progress").glob("epoch-*.png"))
     chosen = np.unique(np.linspace(0, max(0, len(files) - 1), min(most, len(files))).round().astype(np.int64))
     return [(int(files[i].stem.split("-")[1]), files[i]) for i in chosen]

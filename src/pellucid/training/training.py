@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: one visible loop, from a task, data and a model to a run that a kill at any moment cannot spoil."""
+"""Training: one visible loop, from a task, data and a model to a run that can be killed at any moment and resumed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.draws import Draws
 from pellucid.run import Run
-from pellucid.tasks import Task
+from pellucid.tasks import AnyTask, TaskFamily
+from pellucid.training.folder import Folder
 from pellucid.training.history import History
-from pellucid.training.machine import interruptible
-from pellucid.training.session import Session
+from pellucid.training.machine import interruptible, stopping
+from pellucid.training.plan import Plan
+from pellucid.training.state import State
+from pellucid.training.step import take_step
 
 __all__ = ["train"]
 
 
 def train(
-    task: str | Task = "classify",
+    task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
     model: str | None = None,
     out: str | Path | None = None,
@@ -45,55 +47,47 @@ def train(
         task: a name in the catalogue, or a task with its options.
         data: what `pellucid.data.open` takes, or a dataset; by default the task's embedded example.
         model: a name in the catalogue; by default the task's own.
-        out: the run's folder; by default one under `runs/`, named for what was asked.
+        out: the run's folder; by default one below `runs/`, which the same call finds again.
         progress: show a progress bar.
-        weights: what the model sets out from, a state dict that fits it; by default its own initialisation.
-        options: fields of the task, options of the model, and fields of `Recipe`, flat.
+        weights: a state dict that the model starts from; by default its own initialisation.
+        options: those of the task, of the model and of the training (`Recipe`).
 
     Raises:
-        UsageError: something asked for cannot be; nothing was written.
-        TrainingError: the loss is not finite; the run keeps its last good checkpoint.
+        UsageError: an option, the data or the folder cannot be used; nothing was written.
+        TrainingError: a loss is not finite; the run keeps its last good checkpoint.
     """
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they were
-        session = Session.prepare(task, data, model, out, options, weights)
-        if session.finished:
-            return Run(session.path)
-        with session, interruptible() as stop, History(session, progress) as history:
-            _loop(session, history, stop)
-            return session.finish()
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        plan = Plan.of(task, data, model, options)
+        folder = Folder(plan, out)
+        if folder.finished:
+            return Run(folder.path)
+        state = State.begin(plan, weights, fresh=not folder.resumable)
+        with folder.open(state), interruptible() as stop, History(state, folder, progress) as history:
+            _loop(state, folder, history, stop)
+            return folder.finish(state)
 
 
-def _loop(session: Session, history: History, stop: threading.Event) -> None:
-    """Forward, backward, step, log; after every epoch validate, and keep the best weights."""
-    task, recipe, accelerator, rows = session.task, session.recipe, session.accelerator, session.rows
-    while session.step < session.steps and not session.exhausted and not session.stopping(stop):
-        epoch, position = divmod(session.step, session.steps_per_epoch)
-        index = session.order(epoch)[position * session.global_batch :][: session.global_batch]
-        # each process takes its own rows of the global batch, with the numbers that one process alone would draw for them
-        batch = session.store.batch(index[rows], accelerator.device)
-        draws = Draws.step(recipe.seed, session.step, rows, len(index), accelerator.device)
-        session.reseed()
-        input, target = task.prepare(batch, draws, training=True)
-        input = input.contiguous(memory_format=session.memory_format)  # (B, C, H, W)
-        rate = recipe.rate(session.step, session.steps, session.steps_per_epoch)
-        with session.autocast():
-            for player, losses in task.steps(session.wrapped, input, target):
-                optimizer = session.optimizer(player, rate)
-                optimizer.zero_grad()
-                accelerator.backward(losses["loss"])
-                if recipe.clip is not None:
-                    accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
-                optimizer.step()
-                torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
-                history.note(optimizer, losses)
-        session.step += 1
-        if session.average is not None:
-            session.average.update(session.model)
-        history.step_done(rate, len(batch))
-        if session.step % session.steps_per_epoch == 0:
-            session.update_buffers()
-            session.keep_best(history.validate())
-        if session.step % session.steps_per_epoch == 0 or session.due():
-            session.save(history.state())
-    if session.step != session.saved_step:
-        session.save(history.state())
+def _loop(state: State, folder: Folder, history: History, stop: threading.Event) -> None:
+    """Step and log; after every epoch validate and keep the best weights; save the state now and then."""
+    plan = state.plan
+    while state.step < plan.steps and not state.exhausted and not stopping(plan.accelerator, stop, state.step):
+        batch, draws = state.feed.batch(state.step)
+        rate = plan.recipe.rate(state.step, plan.steps, plan.steps_per_epoch)
+        plan.seed_torch(state.step)
+        updates = take_step(state.learner, batch, draws, rate)  # each player: forward, backward, clip, optimiser step
+        state.step += 1
+        if state.average is not None:
+            state.average.update(state.model)
+        history.log(updates, rate)
+        epoch_done = state.step % plan.steps_per_epoch == 0
+        if epoch_done:
+            state.update_buffers()
+            folder.keep_snapshot(state)
+            if state.improve(history.validate()):
+                folder.keep_best(state)
+        if epoch_done or folder.due():
+            history.write()
+            folder.save(state)
+    if state.step != state.saved:
+        history.write()
+        folder.save(state)

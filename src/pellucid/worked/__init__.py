@@ -5,9 +5,12 @@
     Worksheet()                  an empty one: w.h_1 = w.W_h * w.h_0 + 1; w.x = [1, 2]; w.ask("dL/dW_h")
     .solve(exact=, digits=)      a `Solution`: .value("L"), .derivative("L", "W_h"), .gradient("L", [...])
     .show(form, verify=)         "terminal", "markdown", "latex", "html", "json"; print(w) shows it as well
-    check_answers(sheet, text)   which of somebody's answers are right, the first wrong one, and the likely slip
+    check_answers(sheet, text)   which answers are right, the first wrong one, and its likely cause
     Array                        a vector or matrix of expressions: + − * / ** @, x[1], W[1, 2]
     exp log sqrt sigmoid tanh relu leaky_relu softmax maximum minimum absolute clip piecewise total
+
+The rooms, each importing only from those before it: `expressions` -> `notation`, `showing` -> `worksheet` -> `answers` -> `forms` ->
+`builders`; beside them `derivation`, `iteration`, `layers` and `network`, which nothing here imports.
 
 >>> w = Worksheet("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
 >>> str(w.solve().derivative("L", "W"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datasets that need no network: real ones that installed libraries carry, and drawn ones."""
+"""The datasets that need no network, by name: real ones that installed libraries ship, and drawn ones."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pellucid.errors import UnknownNameError
 __all__ = ["load", "names"]
 
 ABOUT = {
-    "digits": "1,797 hand-written digits of 8×8 px, grey, ten classes (scikit-learn)",
+    "digits": "1,797 handwritten digits of 8×8 px, grey, ten classes (scikit-learn)",
     "patches": "natural patches of 64×64 px, grey, split by photograph (scikit-image, scikit-learn, matplotlib)",
     "patches_colour": "the same patches in colour",
-    "crops": "natural crops of 128×128 px, grey, of the photographs of patches, split as they are; those for testing overlap by half",
+    "crops": "natural crops of 128×128 px, grey, from the same photographs and splits; test crops overlap by half",
     "crops_colour": "the same crops in colour",
-    "scenes": "drawn shapes on textured ground, 64×64 px, colour, with classes, boxes, masks and keypoints",
-    "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from the fonts that matplotlib carries",
+    "scenes": "drawn shapes on a textured background, 64×64 px, colour, with classes, boxes, masks and keypoints",
+    "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from matplotlib's fonts",
 }
 
 
 def names() -> list[str]:
-    """The embedded datasets.
+    """The names of the embedded datasets.
 
     >>> names()
     ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'glyphs']
@@ -45,7 +45,7 @@ def load(name: str) -> Dataset:
     (8, 8)
 
     Raises:
-        UnknownNameError: there is none of that name.
+        UnknownNameError: no embedded dataset has that name.
     """
     if name == "digits":
         return _digits()
@@ -53,22 +53,23 @@ def load(name: str) -> Dataset:
     if name in ABOUT and kind in _SIDES:
         return _patches(name, *_SIDES[kind], colour=bool(colour))
     if name in ("scenes", "glyphs"):
-        return importlib.import_module(f"pellucid.data.embedded.{name}").draw()  # type: ignore[no-any-return]
+        drawn: Dataset = importlib.import_module(f"pellucid.data.embedded.{name}").draw()
+        return drawn
     raise UnknownNameError("data", name, ABOUT)
 
 
 def _digits() -> Dataset:
-    """The UCI optical digits in scikit-learn's copy: counts from 0 to 16 of 4×4 blocks, here scaled to 0…255."""
+    """The UCI optical digits in scikit-learn's copy: counts from 0 to 16 of ink in 4×4 blocks, scaled to 0…255."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)[:, None]
-    label = Label(torch.from_numpy(found.target.astype(np.int64)))
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
+    label = Label(torch.from_numpy(digits.target.astype(np.int64)))
     whole = Split(Pixels(pixels), {"label": label}, [f"digits/{i}" for i in range(len(pixels))])
     return finish("digits", {"train": whole}, tuple("0123456789"))
 
 
-# photograph -> the package and folder that carry it; the motorcycle's other view shows the same scene: left out
+# package, folder and file of each photograph; the motorcycle's right view is left out, as it shows the same scene
 _PHOTOGRAPHS = {
     "train": [
         ("skimage", "data", "astronaut.png"),
@@ -88,24 +89,24 @@ _PHOTOGRAPHS = {
         ("sklearn", "datasets/images", "flower.jpg"),
     ],
 }
-# side in px, how many of a training photograph (and as many of it at half its size), px between neighbours elsewhere
+# side in px; number per training photograph, and again at half its size; px between neighbours in the other splits
 _SIDES = {"patches": (64, 250, 64), "crops": (128, 150, 64)}
 
 
 def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np.uint8]:
-    """A photograph that an installed package carries, (C, H, W) uint8."""
+    """A photograph that an installed package ships, (C, H, W) uint8."""
     from pellucid.data.decoding import decode
 
-    found = find_spec(package)
-    assert found is not None and found.submodule_search_locations is not None
-    path = Path(found.submodule_search_locations[0]) / folder / file
+    spec = find_spec(package)
+    assert spec is not None and spec.submodule_search_locations is not None
+    path = Path(spec.submodule_search_locations[0]) / folder / file
     return decode(path, 3 if colour else 1)
 
 
-def _patches(name: str, side: int, each: int, step: int, colour: bool) -> Dataset:
-    """Patches at random places of the training photographs, as they are and at half their size; on a grid elsewhere.
+def _patches(name: str, side: int, count: int, step: int, colour: bool) -> Dataset:
+    """Patches at random places of the training photographs at full and half size; on a grid in the other splits.
 
-    A photograph at half size shows the same things at another scale, less noise of its own, and costs nothing.
+    A photograph at half size shows the same things at another scale, with less noise of its own, at no cost.
     """
     from pellucid.data.batches import resize
 
@@ -120,7 +121,8 @@ def _patches(name: str, side: int, each: int, step: int, colour: bool) -> Datase
         for title, picture in pictures:
             rows, columns = picture.shape[1] - side + 1, picture.shape[2] - side + 1
             if part == "train":
-                places = [divmod(int(k), columns) for k in rng.choice(rows * columns, each, replace=False)]
+                # without replacement: no place twice
+                places = [divmod(int(k), columns) for k in rng.choice(rows * columns, count, replace=False)]
             else:
                 places = [(y, x) for y in range(0, rows, step) for x in range(0, columns, step)]
             for y, x in places:

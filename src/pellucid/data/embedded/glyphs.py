@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Glyphs: capital letters and digits rendered from the fonts that matplotlib carries, no font in two splits."""
+"""Glyphs: capital letters and digits rendered from matplotlib's fonts; no font is in two splits."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["CLASSES", "FONTS", "SIDE", "draw"]
 
 CLASSES = tuple(string.digits + string.ascii_uppercase)
 SIDE = 32  # px
-_FINE = 3  # rendered pixels per pixel
-_TALL = 22  # px, of a capital letter before it is varied
+_FINE = 3  # rendered pixels per pixel of the dataset, along each side
+_TALL = 22  # px, height of a capital letter before it is varied
 FONTS = {
     "train": (
         "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique",
@@ -37,7 +37,7 @@ FONTS = {
 def draw(variants: int = 10) -> Dataset:
     """The dataset `glyphs`: (1, 32, 32) images, light on dark, of 36 classes in 20 fonts, `variants` of each.
 
-    Each differs in slant, turn, width, height, position, weight of the stroke, blur, ink and ground.
+    Variants differ in slant, rotation, width, height, position, stroke weight, blur, ink and background.
 
     >>> draw(variants=1).counts["test"]["A"]
     4
@@ -57,14 +57,16 @@ def _split(fonts: tuple[str, ...], variants: int, seed: int) -> Split:
 
 
 def render(font: str) -> NDArray[np.float32]:
-    """All classes in one font, each in the middle of an image three times as fine as the dataset's: (36, 96, 96) in [0, 1]."""
+    """All classes in one font, each centred, at three times the dataset's resolution: (36, 96, 96) in [0, 1]."""
     from PIL import Image, ImageDraw, ImageFont
 
-    found = find_spec("matplotlib")
-    assert found is not None and found.submodule_search_locations is not None
-    path = Path(found.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{font}.ttf"
+    spec = find_spec("matplotlib")
+    assert spec is not None and spec.submodule_search_locations is not None
+    path = Path(spec.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{font}.ttf"
     _, top, _, bottom = ImageFont.truetype(path, 100).getbbox("H")
-    face = ImageFont.truetype(path, round(100 * _TALL * _FINE / (bottom - top)))  # capitals of every font as tall
+    face = ImageFont.truetype(
+        path, round(100 * _TALL * _FINE / (bottom - top))
+    )  # capitals are equally tall in all fonts
     answer = np.empty((len(CLASSES), SIDE * _FINE, SIDE * _FINE), np.float32)
     for k, text in enumerate(CLASSES):
         left, top, right, bottom = face.getbbox(text)
@@ -76,18 +78,18 @@ def render(font: str) -> NDArray[np.float32]:
 
 
 def _vary(fine: Tensor, rng: np.random.Generator) -> Tensor:
-    """Blurred glyphs (n, 96, 96) in [0, 1] with stroke, geometry, blur and contrast drawn for each: (n, 1, 32, 32) uint8."""
+    """Blurred glyphs (n, 96, 96) in [0, 1] with random stroke weight, geometry, blur and contrast: (n, 1, 32, 32) uint8."""
     n = len(fine)
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, n).astype(np.float32))
 
-    # weight: the level at which the blurred glyph is cut moves its outline in or out
+    # stroke weight: the level at which a blurred glyph is thresholded moves its outline in or out
     level = uniform(0.3, 0.7)[:, None, None]
     strokes = ((fine - level) * 4 + 0.5).clamp(0, 1)
     turn, slant = uniform(-0.12, 0.12), uniform(-0.3, 0.3)  # radians; px across per px up
     wide, tall = uniform(0.8, 1.1), uniform(0.85, 1.1)
-    # where in the source each pixel of the answer lies: turned back, sheared back, scaled back
+    # the inverse transform, from output to source: rotated back, sheared back, scaled back
     cos, sin = turn.cos(), turn.sin()
     back = torch.stack(
         [
@@ -98,15 +100,15 @@ def _vary(fine: Tensor, rng: np.random.Generator) -> Tensor:
     )
     moved = F.grid_sample(strokes[:, None], F.affine_grid(back, [n, 1, *fine.shape[1:]], False), align_corners=False)
     blurred = _blur(F.avg_pool2d(moved[:, 0], _FINE), uniform(0.05, 1.0))[:, None]
-    ground = uniform(0.0, 0.25)[:, None, None, None]
+    background = uniform(0.0, 0.25)[:, None, None, None]
     ink = uniform(0.6, 1.0)[:, None, None, None]
     noise = torch.from_numpy(rng.standard_normal(blurred.shape, np.float32)) * 0.02
-    image = ground + (ink - ground) * blurred + noise
+    image = background + (ink - background) * blurred + noise
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Images (n, H, W) blurred by a Gaussian of their own sigma (n,) in px, as products with a band matrix on each side."""
+    """Images (n, H, W), each blurred by a Gaussian with its own sigma (n,) in px: a product with a band matrix on each side."""
     place = torch.arange(images.shape[1], dtype=torch.float32)
     band = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma[:, None, None] ** 2))  # (n, H, H)
     band = band / band.sum(2, keepdim=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes: drawn shapes on textured ground, where every box, mask, keypoint and class is known exactly.
+"""Scenes: drawn shapes on a textured background, where every box, mask, keypoint and class is known exactly.
 
-Coordinates are (x, y) in px with pixel (i, j) covering [j, j+1) × [i, i+1). A shape is drawn in a frame of its own: the
-origin is its centre, −y its tip, and R the radius of the circle around it.
+Coordinates are (x, y) in px with pixel (i, j) covering [j, j+1) × [i, i+1). Each shape is drawn in its own frame (u, v): the
+origin is its centre, its tip points to −v, and R is the radius of its circumscribed circle.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ from pellucid.data.targets import Boxes, Label, Mask, Points
 
 __all__ = ["CLASSES", "KEYPOINTS", "SIDE", "draw"]
 
-Floats = NDArray[Any]  # float32, but for small tables
+Floats = NDArray[Any]  # float32, except small tables
 
 CLASSES = ("circle", "ring", "square", "diamond", "triangle", "pentagon", "star", "cross")
 KEYPOINTS = ("centre", "tip", "base")  # of the largest shape, all on its axis of symmetry
 SIDE = 64  # px
 _COUNTS = {"train": 2000, "val": 300, "test": 300}
 _MOST = 4  # shapes in a scene
-_INNER = 0.45  # inner radius of a star, over its outer one
-_ARM = 0.36  # half the width of a cross's arm, over half its length
-_THIN = 0.6  # width of a diamond, over its height
-_HOLE = 0.5  # radius of a ring's hole, over its own
+_INNER = 0.45  # inner radius of a star / its outer radius
+_ARM = 0.36  # width of a cross's arm / its length
+_THIN = 0.6  # width of a diamond / its height
+_HOLE = 0.5  # radius of a ring's hole / its own radius
 
 
 def draw(counts: dict[str, int] | None = None) -> Dataset:
-    """The dataset `scenes`: (3, 64, 64) images of one to four shapes that do not touch, on textured ground.
+    """The dataset `scenes`: (3, 64, 64) images of one to four shapes that do not touch, on a textured background.
 
-    Targets: "label" is the class of the largest shape, "boxes" and their classes are those of all shapes, the largest
-    first, "mask" is 0 for the ground and 1 + class for a pixel whose centre lies in a shape, "points" are the
-    `KEYPOINTS` of the largest shape. A shape turns by up to 30° and is lighter towards its tip, so that an axis can be
-    seen even in a circle.
+    Targets: "label" is the class of the largest shape; "boxes" has the boxes and classes of all shapes, the largest first;
+    "mask" is 0 for the background and 1 + class for a pixel whose centre lies in a shape; "points" are the `KEYPOINTS` of
+    the largest shape. Shapes are rotated by up to 30° and lighter towards their tip, so that even a circle shows its axis.
 
     >>> scenes = draw({"train": 8, "val": 2, "test": 2})
     >>> scenes["train"].images.array.shape, sorted(scenes["train"].targets)
@@ -55,7 +54,7 @@ def draw(counts: dict[str, int] | None = None) -> Dataset:
 
 @dataclass(frozen=True)
 class _Shapes:
-    """What is drawn in n scenes: each array is (n, 4) with the largest shape first; `present` says which there are."""
+    """The shapes of n scenes: each array is (n, 4) with the largest shape first; `present` marks those that exist."""
 
     present: NDArray[np.bool_]
     kind: NDArray[np.int64]
@@ -68,9 +67,9 @@ class _Shapes:
 def _split(part: str, n: int, rng: np.random.Generator) -> Split:
     shapes = _place(n, rng)
     images, masks = np.empty((n, 3, SIDE, SIDE), np.uint8), np.zeros((n, SIDE, SIDE), np.uint8)
-    for start in range(0, n, 128):  # blocks that stay in the processor's cache
+    for start in range(0, n, 128):  # blocks that fit in the processor's cache
         rows = slice(start, min(start + 128, n))
-        canvas, mean = _ground(rows.stop - rows.start, rng)
+        canvas, mean = _background(rows.stop - rows.start, rng)
         for slot in range(_MOST):
             _paint(canvas, mean, masks[rows], shapes, np.arange(n)[rows], slot, rng)
         canvas += 0.015 * rng.standard_normal(canvas.shape, np.float32)
@@ -90,7 +89,7 @@ def _split(part: str, n: int, rng: np.random.Generator) -> Split:
 
 
 def _place(n: int, rng: np.random.Generator) -> _Shapes:
-    """A large shape anywhere, then up to three small ones, each at the first of sixteen places where it touches none."""
+    """A large shape anywhere, then up to three small ones, each at the first of sixteen random places that is free."""
     # the smallest large diamond (173 px²) is larger than the largest small circle (154 px²)
     radius = np.concatenate([rng.uniform(12, 20, (n, 1)), rng.uniform(5, 7, (n, _MOST - 1))], 1).astype(np.float32)
     present = np.arange(_MOST) < rng.integers(1, _MOST + 1, (n, 1))
@@ -106,15 +105,15 @@ def _place(n: int, rng: np.random.Generator) -> _Shapes:
         x[:, slot], y[:, slot] = places[:, np.arange(n), first]
         present[:, slot] &= free.any(1)
     kind = rng.integers(0, len(CLASSES), (n, _MOST))
-    kind[:, 0] = rng.permutation(np.arange(n) % len(CLASSES))  # as many labels of each class
+    kind[:, 0] = rng.permutation(np.arange(n) % len(CLASSES))  # labels are balanced
     angle = rng.uniform(-np.pi / 6, np.pi / 6, (n, _MOST)).astype(np.float32)
     return _Shapes(present, kind, x, y, radius, angle)
 
 
-def _ground(n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Textures between two near colours: noise of several scales, or waves, (n, 3, H, W); and their mean colours (n, 3)."""
+def _background(n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Textures between two similar colours, (n, 3, H, W): noise of several scales, or waves; and their mean colours (n, 3)."""
     texture = np.zeros((n, 1, SIDE, SIDE), np.float32)
-    fade = rng.uniform(0.4, 0.9, (n, 1, 1, 1)).astype(np.float32)  # how much weaker each finer scale is
+    fade = rng.uniform(0.4, 0.9, (n, 1, 1, 1)).astype(np.float32)  # amplitude of each finer scale relative to the last
     for octave, cells in enumerate((4, 8, 16, 32)):
         noise = torch.from_numpy(rng.standard_normal((n, 1, cells, cells), np.float32))
         texture += fade**octave * F.interpolate(noise, (SIDE, SIDE), mode="bilinear").numpy()
@@ -139,10 +138,12 @@ def _paint(
     slot: int,
     rng: np.random.Generator,
 ) -> None:
-    """Draw one shape of each scene into its image and its mask; an edge pixel is covered by what is within of its width."""
+    """Draw one shape of each scene into its image and its mask; edge pixels are covered in part, which smooths outlines."""
     candidates = rng.uniform(0, 1, (len(rows), 6, 3)).astype(np.float32)
     distances = np.linalg.norm(candidates - mean[:, None], axis=2)
-    colours = candidates[np.arange(len(rows)), distances.argmax(1)]  # that which stands out most
+    colours = candidates[
+        np.arange(len(rows)), distances.argmax(1)
+    ]  # of six colours, the one farthest from the background's
     shading = rng.uniform(0.1, 0.25, len(rows)).astype(np.float32)
     centres = np.arange(SIDE, dtype=np.float32) + 0.5
     for kind, distance in enumerate(_DISTANCES):
@@ -151,8 +152,8 @@ def _paint(
         x, y, radius, angle = (v[of, slot, None, None] for v in (shapes.x, shapes.y, shapes.radius, shapes.angle))
         across, down = centres[None, None, :] - x, centres[None, :, None] - y
         u, v = across * np.cos(angle) + down * np.sin(angle), down * np.cos(angle) - across * np.sin(angle)
-        signed = distance(u, v, radius)  # (m, H, W), px, negative within
-        cover = (0.5 - signed).clip(0, 1)[:, None]
+        signed = distance(u, v, radius)  # (m, H, W) px, negative inside
+        cover = (0.5 - signed).clip(0, 1)[:, None]  # (m, 1, H, W): the share of a pixel inside, for a straight edge
         light = -shading[here, None, None] * v / radius
         paint = colours[here][:, :, None, None] + light[:, None]
         canvas[here] += cover * (paint.clip(0, 1) - canvas[here])
@@ -160,28 +161,31 @@ def _paint(
 
 
 def _polygon(sides: int) -> Callable[[Floats, Floats, Floats], Floats]:
-    """Distance to the sides of a regular polygon with a corner at its tip, by folding the plane into one side's sector."""
+    """Signed distance to the sides of a regular polygon with a corner at its tip, by folding the plane into one side's sector."""
     half = np.float32(np.pi / sides)
 
     def distance(u: Floats, v: Floats, radius: Floats) -> Floats:
-        turn = np.mod(np.arctan2(u, -v), 2 * half) - half  # from the middle of the nearest side
-        return np.hypot(u, v) * np.cos(turn) - radius * np.cos(half)  # type: ignore[no-any-return]
+        turn = np.mod(np.arctan2(u, -v), 2 * half) - half  # angle from the middle of the nearest side
+        signed: Floats = np.hypot(u, v) * np.cos(turn) - radius * np.cos(half)
+        return signed
 
     return distance
 
 
 def _star(u: Floats, v: Floats, radius: Floats) -> Floats:
-    """Distance to the sides of a five-pointed star: in the sector of half a point, one line from tip to inner corner."""
+    """Signed distance to the sides of a five-pointed star: in the sector of half a point, a line from tip to inner corner."""
     half = np.pi / 5
     turn = np.abs(np.mod(np.arctan2(u, -v) + half, 2 * half) - half).astype(np.float32)
     distance = np.hypot(u, v)
     along = np.array([_INNER * np.cos(half) - 1, _INNER * np.sin(half)], np.float32)
     normal = np.array([along[1], -along[0]]) / np.hypot(*along)
-    return (distance * np.cos(turn) - radius) * normal[0] + distance * np.sin(turn) * normal[1]  # type: ignore[no-any-return]
+    signed: Floats = (distance * np.cos(turn) - radius) * normal[0] + distance * np.sin(turn) * normal[1]
+    return signed
 
 
 def _square(u: Floats, v: Floats, radius: Floats) -> Floats:
-    return np.maximum(np.abs(u), np.abs(v)) - radius / np.sqrt(np.float32(2))  # type: ignore[no-any-return]
+    signed: Floats = np.maximum(np.abs(u), np.abs(v)) - radius / np.sqrt(np.float32(2))
+    return signed
 
 
 def _diamond(u: Floats, v: Floats, radius: Floats) -> Floats:
@@ -191,7 +195,8 @@ def _diamond(u: Floats, v: Floats, radius: Floats) -> Floats:
 def _cross(u: Floats, v: Floats, radius: Floats) -> Floats:
     length, width = _arms(radius)
     long, short = np.maximum(np.abs(u), np.abs(v)), np.minimum(np.abs(u), np.abs(v))
-    return np.maximum(long - length, short - width)  # type: ignore[no-any-return]
+    signed: Floats = np.maximum(long - length, short - width)
+    return signed
 
 
 def _arms(radius: Floats) -> tuple[Floats, Floats]:
@@ -211,7 +216,7 @@ def _around(angles: Floats) -> Floats:
 
 
 def _corners() -> list[Floats]:
-    """The outermost corners of each class at R = 1, (m, 2); none for the round ones."""
+    """The outermost corners of each class at R = 1, (m, 2); none for round shapes."""
     none = np.zeros((0, 2), np.float32)
     long, wide = (float(a) for a in _arms(np.ones(())))
     cross = [(s * a, t * b) for a, b in ((long, wide), (wide, long)) for s in (-1, 1) for t in (-1, 1)]
@@ -224,7 +229,7 @@ def _corners() -> list[Floats]:
 
 
 def _boxes(shapes: _Shapes) -> Floats:
-    """(n, 4, 4): x0, y0, x1, y1 of each shape's outline."""
+    """x0, y0, x1, y1 of each shape's outline, (n, 4, 4)."""
     reach = np.empty((*shapes.kind.shape, 4), np.float32)
     for kind, corners in enumerate(_corners()):
         here = shapes.kind == kind
@@ -235,11 +240,12 @@ def _boxes(shapes: _Shapes) -> Floats:
         else:
             reach[here] = (-1, -1, 1, 1)
     centre = np.stack([shapes.x, shapes.y, shapes.x, shapes.y], 2)
-    return centre + reach * shapes.radius[..., None]  # type: ignore[no-any-return]
+    boxes: Floats = centre + reach * shapes.radius[..., None]
+    return boxes
 
 
 def _keypoints(shapes: _Shapes) -> Floats:
-    """(n, 3, 2): centre, tip and base of the largest shape of each scene."""
+    """Centre, tip and base of the largest shape of each scene, (n, 3, 2)."""
     square, long = 0.5**0.5, float(_arms(np.ones(()))[0])
     tips = np.array([1, 1, square, 1, 1, 1, 1, long], np.float32)[shapes.kind[:, 0]]
     bases = np.array([1, 1, square, 1, 0.5, np.cos(np.pi / 5), _INNER, long], np.float32)[shapes.kind[:, 0]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datasets out of arrays: what a dataset needs of them, and NumPy's .npz files."""
+"""Datasets from arrays in the usual layouts, and from NumPy's .npz files."""
 
 from __future__ import annotations
 
@@ -39,40 +39,40 @@ class Part:
 
 
 def siblings(path: Path) -> dict[str, Path]:
-    """The files of all splits, told by a word in their names: of train.npz also test.npz beside it.
+    """The files of all splits, by a word in their names: for train.npz also test.npz beside it.
 
-    A single file is what there is to train on, whatever its name says.
+    A file on its own is the training data, whatever its name.
     """
     word = split_word(path.stem)
     if word is None:
         return {"train": path}
-    found = {SPLITS[word]: path}
+    by_split = {SPLITS[word]: path}
     for other, part in SPLITS.items():
         name = re.sub(rf"(?<![a-z]){word}(?![a-z])", other, path.name, count=1, flags=re.IGNORECASE)
         if path.with_name(name).is_file():
-            found.setdefault(part, path.with_name(name))
-    return found if "train" in found else {"train": path}
+            by_split.setdefault(part, path.with_name(name))
+    return by_split if "train" in by_split else {"train": path}
 
 
 def open_npz(path: Path) -> Dataset:
     """An .npz file: images under `images`, `x`, `data` or `pixels`, labels under `labels`, `y` or `targets`.
 
-    With splits, the names carry them (`x_train`, `train_images`, `y_test`, …), or the names of files that lie beside each
-    other (train.npz, test.npz). `masks` (N, H, W), `points` (N, K, 2) and `classes` (K names) are taken along.
+    Splits are part of the arrays' names (`x_train`, `train_images`, `y_test`, …), or of the names of files beside each other
+    (train.npz, test.npz). `masks` (N, H, W), `points` (N, K, 2) and `classes` (K names) are read too.
 
     Raises:
-        DataError: no images, objects that would need pickle, NaN pixels, or arrays of different lengths.
+        DataError: no images, Python objects (which need pickle), NaN pixels, or arrays of different lengths.
     """
     parts: dict[str, Part] = {}
     titles: list[str] | None = None
     for part, file in siblings(path).items():
         arrays = _load(file)
-        found = _parts(file, arrays)
-        parts.update({part: found["train"]} if set(found) == {"train"} else found)
+        own = _parts(file, arrays)
+        parts.update({part: own["train"]} if set(own) == {"train"} else own)
         if "classes" in arrays:
             titles = [str(name) for name in arrays["classes"].reshape(-1)]
     if "train" not in parts:
-        raise DataError(f"data={str(path)!r}: has images of {', '.join(sorted(parts))} but none of train; add them.")
+        raise DataError(f"data={str(path)!r}: has images for {', '.join(sorted(parts))}, but none for train; add them.")
     return from_arrays(str(path), parts, titles)
 
 
@@ -88,15 +88,15 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Part]:
-    found: dict[str, dict[str, NDArray[Any]]] = {}
+    by_split: dict[str, dict[str, NDArray[Any]]] = {}
     for name, array in arrays.items():
         words = [word for word in re.split(r"[_\W]+", name.lower()) if word and word not in SPLITS]
         if words and words[-1] in _ROLES:
-            found.setdefault(SPLITS[split_word(name) or "train"], {})[_ROLES[words[-1]]] = array
-    parts = {part: own for part, own in found.items() if "images" in own}
+            by_split.setdefault(SPLITS[split_word(name) or "train"], {})[_ROLES[words[-1]]] = array
+    parts = {part: own for part, own in by_split.items() if "images" in own}
     if not parts:
         raise DataError(
-            f"data={str(path)!r}: has {', '.join(sorted(arrays)) or 'nothing'} and no images among them; "
+            f"data={str(path)!r}: has {', '.join(sorted(arrays)) or 'no arrays'}, but no images; "
             "name the arrays images and labels."
         )
     return {
@@ -106,29 +106,30 @@ def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Part]:
 
 
 def from_arrays(where: str, parts: Mapping[str, Part], titles: Sequence[str] | None = None) -> Dataset:
-    """A dataset out of the arrays of its splits.
+    """A dataset from the arrays of its splits.
 
     >>> grey = np.arange(200, dtype=np.uint8).reshape(50, 2, 2)
     >>> from_arrays("mine", {"train": Part(grey, np.arange(50) % 2)}).classes
     ('0', '1')
 
     Args:
-        where: what to call it.
-        parts: the arrays by split; train is among them.
-        titles: the classes' names, where the labels are their numbers.
+        where: its name.
+        parts: the arrays by split, train among them.
+        titles: the names of the classes, if the labels are numbers.
 
     Raises:
-        DataError: the arrays do not fit one another.
+        DataError: the arrays do not match each other.
     """
+    # all splits are scaled alike, by the range of their pixels together
     ends = [pixel_range(_oriented(own.images, where), where) for own in parts.values()]
     reach = min(low for low, _ in ends), max(high for _, high in ends)
     pixels = {part: to_pixels(own.images, where, reach) for part, own in parts.items()}
     if len({array.shape[1] for array in pixels.values()}) > 1:
-        raise DataError(f"data={where!r}: is grey in one split and coloured in another; bring both to the same.")
+        raise DataError(f"data={where!r}: is grey in one split and in colour in another; convert one of them.")
     marks = {part: _texts(own.labels, where, part) for part, own in parts.items() if own.labels is not None}
     if marks and len(marks) < len(parts):
         bare = next(part for part in parts if part not in marks)
-        raise DataError(f"data={where!r}: has labels, but none in {bare}; give them for all splits, or for none.")
+        raise DataError(f"data={where!r}: has labels, but none for {bare}; give them for all splits, or for none.")
     unique = sorted({mark for own in marks.values() for mark in own})
     classes = tuple(unique[i] for i in order(unique))
     place = {mark: i for i, mark in enumerate(classes)}
@@ -137,6 +138,7 @@ def from_arrays(where: str, parts: Mapping[str, Part], titles: Sequence[str] | N
         if strange:
             raise DataError(f"data={where!r}: has a label {strange[0]!r} and {len(titles)} classes; count from 0.")
         classes, place = tuple(titles), {str(i): i for i in range(len(titles))}
+    # as one too: whether 255 is void or a class depends on all masks
     masks = to_classes({part: own.extra["masks"] for part, own in parts.items() if "masks" in own.extra}, where)
     splits = {}
     for part, images in pixels.items():
@@ -161,25 +163,27 @@ def from_arrays(where: str, parts: Mapping[str, Part], titles: Sequence[str] | N
 def _as_many(where: str, part: str, images: int, others: int, what: str) -> None:
     if images != others:
         raise DataError(
-            f"data={where!r}: has {images} images and {others} {what} in {part}; give one {what[:-1]} an image."
+            f"data={where!r}: has {images} images and {others} {what} in {part}; give one {what[:-1]} per image."
         )
 
 
 def _texts(labels: NDArray[Any], where: str, part: str) -> list[str]:
-    """Labels as text: whole numbers without a point, one-hot rows as the place of the one."""
+    """Labels as text: whole numbers without a decimal point, one-hot rows as the position of the one."""
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "biuf":
         if not ((labels != 0).sum(1) == 1).all():
             raise DataError(
-                f"data={where!r}: has labels of shape {labels.shape} in {part} that are not one-hot; give one label an image."
+                f"data={where!r}: has labels of shape {labels.shape} in {part} that are not one-hot; give one label per image."
             )
-        labels = labels.argmax(1)
+        labels = labels.argmax(1)  # (N, K) -> (N,)
     labels = labels.reshape(len(labels), -1)
     if labels.shape[1] != 1:
-        raise DataError(f"data={where!r}: has labels of shape {labels.shape} in {part}; give one label an image.")
+        raise DataError(f"data={where!r}: has labels of shape {labels.shape} in {part}; give one label per image.")
     labels = labels[:, 0]
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
-            raise DataError(f"data={where!r}: has labels in {part} that are no whole numbers; give one class an image.")
+            raise DataError(
+                f"data={where!r}: has labels in {part} that are not whole numbers; give one class per image."
+            )
         labels = labels.astype(np.int64)
     return [label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()]
 
@@ -187,55 +191,56 @@ def _texts(labels: NDArray[Any], where: str, part: str) -> list[str]:
 def _points(array: NDArray[Any], images: int, where: str, part: str) -> Points:
     _as_many(where, part, images, len(array), "points")
     if array.ndim not in (2, 3) or array.shape[-1] % 2 or (array.ndim == 3 and array.shape[-1] != 2):
-        raise DataError(f"points={array.shape}: are no points in data={where!r}; give (N, K, 2) as x and y in px.")
+        raise DataError(f"points={array.shape}: are not points in data={where!r}; give (N, K, 2) as x and y in px.")
     return Points(torch.from_numpy(array.astype(np.float32).reshape(images, -1, 2)))
 
 
 def to_classes(masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, NDArray[np.uint8]]:
     """Masks by split as (N, H, W) uint8 class numbers, where 255 is void.
 
-    Where all masks hold nothing but 0 and 255, they are black and white pictures of one thing, and 255 is class 1.
+    If all masks contain only 0 and 255, they are black-and-white pictures of a single class, and 255 is class 1.
 
     >>> to_classes({"train": np.array([[[0, 255]]])}, "x.npz")["train"].tolist()
     [[[0, 1]]]
 
     Raises:
-        DataError: numbers that are no class, or no masks by their shape.
+        DataError: numbers that are not classes, or a shape that is not that of masks.
     """
-    found = {}
+    classes = {}
     for part, array in masks.items():
         if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
             array = array[:, 0] if array.shape[1] == 1 else array[..., 0]
         if array.ndim != 3:
             raise DataError(
-                f"masks={array.shape}: are no masks in data={where!r}; give (N, H, W) with a class a pixel."
+                f"masks={array.shape}: are not masks in data={where!r}; give (N, H, W) with a class per pixel."
             )
         if array.size and not ((array >= 0) & (array <= 255) & (array == np.round(array))).all():
             raise DataError(
-                f"masks={part}: hold numbers that are no class in data={where!r}; give whole ones from 0 to 255."
+                f"masks={part}: contain numbers that are not classes in data={where!r}; give whole ones from 0 to 255."
             )
-        found[part] = np.ascontiguousarray(array).astype(np.uint8)
-    values = {int(value) for array in found.values() for value in np.flatnonzero(np.bincount(array.reshape(-1)))}
+        classes[part] = np.ascontiguousarray(array).astype(np.uint8)
+    values = {int(value) for array in classes.values() for value in np.flatnonzero(np.bincount(array.reshape(-1)))}
     if 255 in values and values <= {0, 255}:
-        found = {part: np.minimum(array, 1).astype(np.uint8) for part, array in found.items()}
-    return found
+        classes = {part: np.minimum(array, 1).astype(np.uint8) for part, array in classes.items()}
+    return classes
 
 
 def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """Arrays of images as (N, C, H, W) uint8.
 
-    Whole numbers up to 255 are taken as they are, up to 65,535 by 257, up to 1 times 255; floats in [0, 1] times 255.
+    Whole numbers up to 255 stay as they are, up to 65,535 are divided by 257, and up to 1 multiplied by 255, as are floats
+    in [0, 1].
 
     >>> to_pixels(np.ones((2, 4, 5)), "x.npz")[0, 0, 0].tolist()
     [255, 255, 255, 255, 255]
 
     Args:
         images: (N, H, W), (N, H, W, C) or (N, C, H, W), C = 1 or 3.
-        where: what to call the dataset in an error.
-        reach: the least and the largest number of all splits, which decide on the scale; by default those of `images`.
+        where: the dataset's name, for errors.
+        reach: the smallest and the largest number over all splits, which decide the scale; by default those of `images`.
 
     Raises:
-        DataError: NaN or infinite pixels, a shape that is none of images, or numbers out of range.
+        DataError: NaN or infinite pixels, a shape that is not that of images, or numbers out of range.
     """
     images = _oriented(images, where)
     low, high = reach or pixel_range(images, where)
@@ -262,7 +267,7 @@ def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | Non
 
 
 def pixel_range(images: NDArray[Any], where: str) -> tuple[float, float]:
-    """The least and the largest number of an array of images.
+    """The smallest and the largest number in an array of images.
 
     Raises:
         DataError: a number is NaN or infinite.
@@ -271,19 +276,19 @@ def pixel_range(images: NDArray[Any], where: str) -> tuple[float, float]:
     if not np.isfinite(ends).all():  # the extremes of a block are finite if and only if all of it is
         bad = np.concatenate([~np.isfinite(block).all(axis=tuple(range(1, block.ndim))) for block in _blocks(images)])
         raise DataError(
-            f"images={int(bad.sum())} of {len(images)}: hold NaN or infinite pixels in data={where!r}, the first at "
-            f"position {int(bad.argmax())}; replace them, or take these images out."
+            f"images={int(bad.sum())} of {len(images)}: contain NaN or infinite pixels in data={where!r}, the first at "
+            f"position {int(bad.argmax())}; replace them, or remove these images."
         )
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _blocks(images: NDArray[Any], rows: int = 1024) -> Iterator[NDArray[Any]]:
-    """Some images at a time, as views: no copy of all of them in a wider type is ever made."""
+    """A few images at a time, as views, so that no wider copy of all of them is ever made."""
     return (images[start : start + rows] for start in range(0, len(images), rows))
 
 
 def _oriented(images: NDArray[Any], where: str) -> NDArray[Any]:
-    """(N, C, H, W), whichever of the usual orders it was."""
+    """The images as (N, C, H, W), from any of the usual orders."""
     shape = images.shape
     if images.ndim == 3:
         images = images[:, None]
@@ -291,7 +296,7 @@ def _oriented(images: NDArray[Any], where: str) -> NDArray[Any]:
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape or images.dtype.kind not in "biuf":
         raise DataError(
-            f"images={shape}: are no images in data={where!r}; "
+            f"images={shape}: are not images in data={where!r}; "
             "give numbers of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3."
         )
     return images

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files below a folder, and which of them are images."""
+"""Image files below a folder, and which of them can be read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["holds_images", "images_below", "join", "readable"]
 
 
 def images_below(top: Path) -> list[str]:
-    """The files below a folder that are named as images, relative to it, in natural order; hidden ones are passed over."""
+    """Files below a folder with the name of an image, relative to it, in natural order; hidden ones are ignored."""
     names = []
-    for folder, subs, files in os.walk(top):  # plain strings: a path object a file would take longer than all the rest
+    for folder, subs, files in os.walk(top):  # strings: a path object per file would take longer than everything else
         subs[:] = [sub for sub in subs if sub[0] != "."]
         before = "" if folder == str(top) else f"{os.path.relpath(folder, top)}/".replace(os.sep, "/")
         names += [before + file for file in files if file[0] != "." and os.path.splitext(file)[1].lower() in SUFFIXES]
@@ -27,30 +27,30 @@ def images_below(top: Path) -> list[str]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a file below a folder is named as an image."""
+    """Whether a folder contains a file with the name of an image, at any depth."""
     return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
 
 
 def readable(
     sources: Sequence[Source], titles: Sequence[str], container: Path | None = None
 ) -> tuple[list[int], Files, list[str]]:
-    """Positions of the files that are images, these as images, and a sentence for each of the others.
+    """The positions of the files that can be read, their images, and a sentence for each of the others.
 
     Args:
         sources: paths, or files' bytes.
-        titles: what to call each.
-        container: the file that holds the bytes, by which they are known at the next look.
+        titles: their names.
+        container: the file that holds the bytes, under which their scan is cached.
     """
-    found = scan(sources, titles, container=container)
-    good = [i for i in range(len(sources)) if i not in found.problems]
-    kept = Scan(found.sizes[good], found.channels[good], [found.digests[i] for i in good], {})
+    scanned = scan(sources, titles, container=container)
+    good = [i for i in range(len(sources)) if i not in scanned.problems]
+    kept = Scan(scanned.sizes[good], scanned.channels[good], [scanned.digests[i] for i in good], {})
     images = Files([sources[i] for i in good], [titles[i] for i in good], kept)
-    return good, images, list(found.problems.values())
+    return good, images, list(scanned.problems.values())
 
 
 def join(parts: Sequence[Files]) -> Files:
     """Images of several containers as one sequence."""
-    scans = [part.found for part in parts]
+    scans = [part.scanned for part in parts]
     return Files(
         [*chain.from_iterable(part.sources for part in parts)],
         [*chain.from_iterable(part.names for part in parts)],

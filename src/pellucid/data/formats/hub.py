@@ -27,18 +27,18 @@ SHORT = {
     "svhn": "ufldl-stanford/svhn",
     "cifar10": "uoft-cs/cifar10",
 }
-"""Short names of hub ids."""
+"""Short names for hub ids."""
 
 _CONFIGS = {"ufldl-stanford/svhn": "cropped_digits"}
 _LABELS = ("label", "labels", "fine_label", "class", "target", "y")
-_MASKS = ("mask", "annotation", "segmentation", "label")  # if they hold pictures
+_MASKS = ("mask", "annotation", "segmentation", "label")  # if they contain pictures
 _OTHERS = ("objects", "points", "text")
 
 
 @final
 @dataclass
 class _Rows:
-    """Rows of one file or split: its columns, and the file that holds them."""
+    """The rows of one file or split as columns, and the file that they come from."""
 
     columns: Mapping[str, Sequence[Any]]
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # class names by column
@@ -49,16 +49,16 @@ class _Rows:
 
 
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """The parquet files of a folder or its `data` folder by split, as told by their names; without a word they are train."""
+    """The parquet files of a folder or its `data` folder by split, which a word in their names tells; without one it is train."""
     files = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for file in sorted(file for file in files if file.name != "metadata.parquet"):
-        found.setdefault(SPLITS[split_word(file.stem) or "train"], []).append(file)
-    return found
+        by_split.setdefault(SPLITS[split_word(file.stem) or "train"], []).append(file)
+    return by_split
 
 
 def open_parquet(path: Path, files: Mapping[str, Sequence[Path]]) -> Dataset:
-    """Parquet files with an image column in Hugging Face's form, one or more files a split.
+    """Parquet files with an image column in Hugging Face's format, one or more files per split.
 
     Raises:
         DataError: one cannot be read, or has no image column.
@@ -81,8 +81,8 @@ def _read(file: Path) -> _Rows:
     except Exception as fault:
         reason = str(fault).splitlines()[0].rstrip(".")
         raise DataError(f"data={str(file)!r}: cannot be read as parquet ({reason}); write it again.") from fault
-    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    names = {name: one["names"] for name, one in told.items() if isinstance(one, dict) and "names" in one}
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    names = {name: one["names"] for name, one in features.items() if isinstance(one, dict) and "names" in one}
     return _Rows({name: table[name].to_pylist() for name in table.column_names}, names, file)
 
 
@@ -92,11 +92,11 @@ def _read(file: Path) -> _Rows:
 def open_hub(what: str) -> Dataset:
     """A dataset of the Hugging Face hub, by short name, `owner/name`, or `owner/name:configuration`.
 
-    What the cache holds is taken from there, with the network off too. All its files stay in memory as they are, not
-    decoded.
+    It is read from the cache if it is there, also without a network. The encoded files stay in memory and are decoded when
+    they are read.
 
     Raises:
-        DataError: it is not in the cache and the hub cannot be reached, or there is no such dataset.
+        DataError: it is not in the cache and the hub cannot be reached, or no dataset has that id.
     """
     import datasets
 
@@ -105,7 +105,7 @@ def open_hub(what: str) -> Dataset:
     try:
         with _offline_without_network():
             loaded = datasets.load_dataset(name, config or _CONFIGS.get(name))
-    except Exception as fault:  # the library and those below it raise some dozen kinds
+    except Exception as fault:  # the library and its dependencies raise a dozen kinds
         raise DataError(_hub_sentence(what, fault)) from fault
     finally:
         datasets.enable_progress_bars()
@@ -133,16 +133,16 @@ def _hub_sentence(what: str, fault: Exception) -> str:
         names = known[1].replace("'", "") if known else "those on its page"
         return f"data={what!r}: has several configurations; give one of them, as in owner/name:configuration: {names}."
     if type(fault).__name__ == "DatasetNotFoundError" and "accessed" not in reason:
-        return f"data={what!r}: is not here as a path and not on the hub; check the spelling."
+        return f"data={what!r}: is neither a path nor a dataset of the hub; check the spelling."
     return (
-        f"data={what!r}: is not here as a path and not in the hub's cache, and the hub gave no answer "
+        f"data={what!r}: is neither a path nor in the hub's cache, and the hub cannot be reached "
         f"({type(fault).__name__}); connect once to fetch it, or give a folder, a file, or an embedded name such as digits."
     )
 
 
 @contextmanager
 def _offline_without_network() -> Iterator[None]:
-    """Where the hub's name cannot be looked up, tell its libraries meanwhile, which else try again for half a minute."""
+    """Set the hub's libraries to offline if its host name cannot be resolved; else they retry for half a minute."""
     import socket
     import urllib.request
     from urllib.parse import urlsplit
@@ -153,7 +153,7 @@ def _offline_without_network() -> Iterator[None]:
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
     try:
-        if not urllib.request.getproxies():  # a proxy looks names up for us
+        if not urllib.request.getproxies():  # a proxy resolves names itself
             socket.getaddrinfo(host, 443)
     except OSError:
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
@@ -174,7 +174,7 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     image = next((column for column in pictures if column not in _MASKS), None)
     if image is None:
         raise DataError(
-            f"data={where!r}: has {', '.join(first.columns)} and no image column among them; "
+            f"data={where!r}: has {', '.join(first.columns)}, but no image column; "
             "give one of bytes, or of path and bytes."
         )
     mask = next((column for column in _MASKS if column in pictures), None)
@@ -190,8 +190,8 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     classes = tuple(named) if named is not None else class_names(every)
     splits, masks = {}, {}
     for part, several in parts.items():
-        images, titles, good, told = _images(several, image, part, where)
-        problems += told
+        images, titles, good, unreadable = _images(several, image, part, where)
+        problems += unreadable
         splits[part] = Split(images, row_targets([rows[part][i] for i in good], titles, classes, where), titles)
         if mask is not None:
             cells = [cell for own in several for cell in own.columns[mask]]
@@ -205,7 +205,7 @@ def _pictures(values: Sequence[Any]) -> bool:
 
 
 def _dictionaries(own: _Rows, label: str | None, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """The rows with their labels under `label`, as class names; a label that is no class (-1) is none."""
+    """The rows with their labels under `label`, as class names; a label that is not a class (such as −1) becomes None."""
     columns = {name: own.columns[name] for name in _OTHERS if name in own.columns}
     if label is not None:
         values = own.columns[label]
@@ -219,7 +219,7 @@ def _dictionaries(own: _Rows, label: str | None, names: Sequence[str] | None) ->
 def _labelled(
     rows: dict[str, list[dict[str, Any]]], parts: Mapping[str, Sequence[_Rows]], problems: list[str]
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Sequence[_Rows]]]:
-    """Without the splits that have no labels at all: a competition's, to be answered for."""
+    """Without the splits that have no labels at all, such as a competition's images to predict."""
     bare = [part for part in rows if part != "train" and not any(row.get("label") is not None for row in rows[part])]
     problems += [f"The {part} split has no labels: its {len(rows[part]):,} images are left out." for part in bare]
     return {p: own for p, own in rows.items() if p not in bare}, {p: own for p, own in parts.items() if p not in bare}
@@ -228,8 +228,8 @@ def _labelled(
 def _images(
     several: Sequence[_Rows], image: str, part: str, where: str
 ) -> tuple[Files, list[str], list[int], list[str]]:
-    """The images of one split, their names, their positions among all rows, and a sentence for each that is none."""
-    found: list[Files] = []
+    """The images of one split, their names, their positions among all rows, and a sentence for each that cannot be read."""
+    parts: list[Files] = []
     titles: list[str] = []
     places: list[int] = []
     problems: list[str] = []
@@ -237,22 +237,22 @@ def _images(
     for own in several:
         cells = own.columns.get(image)
         if cells is None:
-            raise DataError(f"data={where!r}: has no column {image} in {part}; give all files the same columns.")
+            raise DataError(f"data={where!r}: lacks the column {image} in {part}; give all files the same columns.")
         names = [f"{part}/{_title(cell, start + i)}" for i, cell in enumerate(cells)]
-        good, images, told = readable([_source(cell, where) for cell in cells], names, own.file)
-        found.append(images)
+        good, images, unreadable = readable([_source(cell, where) for cell in cells], names, own.file)
+        parts.append(images)
         titles += [names[i] for i in good]
         places += [start + i for i in good]
-        problems += told
+        problems += unreadable
         start += len(cells)
-    return found[0] if len(found) == 1 else join(found), titles, places, problems
+    return parts[0] if len(parts) == 1 else join(parts), titles, places, problems
 
 
 def _source(cell: Any, where: str) -> Source:
     if isinstance(cell, bytes):
         return cell
     if cell is None or (cell.get("bytes") is None and cell.get("path") is None):
-        raise DataError(f"data={where!r}: has a row without an image; take it out.")
+        raise DataError(f"data={where!r}: has a row without an image; remove it.")
     return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"])
 
 

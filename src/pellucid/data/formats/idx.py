@@ -28,10 +28,10 @@ _PARTS = {**SPLITS, "t10k": "test"}
 def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
     """The idx files of a folder, by split and role: {"train": {"images": …, "labels": …}, "test": …}; t10k is test.
 
-    A file is one if its name holds a split's word and `images` or `labels`, and it begins with the idx magic number
-    (or, cut off or damaged, is at least named idx).
+    A file counts if its name contains a word for a split and `images` or `labels`, and it begins with the idx magic number
+    or, in case it is damaged, has idx in its name.
     """
-    found: dict[str, dict[str, Path]] = {}
+    by_split: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         words = re.split(r"[\W_]+", file.name.lower())
         role = next((_ROLES[word] for word in words if word in _ROLES), None)
@@ -39,10 +39,12 @@ def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
         if role is None or not file.is_file() or not (named or (file.suffix in ("", ".gz") and _has_magic(file))):
             continue
         part = next((_PARTS[word] for word in words if word in _PARTS), "train")
-        own = found.setdefault(part, {})
-        if role not in own or own[role].suffix == ".gz":  # of a file and its gzipped copy the plain one is quicker
+        own = by_split.setdefault(part, {})
+        if (
+            role not in own or own[role].suffix == ".gz"
+        ):  # of a file and its gzipped copy, the plain one is faster to read
             own[role] = file
-    return {part: files for part, files in found.items() if "images" in files}
+    return {part: files for part, files in by_split.items() if "images" in files}
 
 
 def _has_magic(file: Path) -> bool:
@@ -58,7 +60,7 @@ def open_idx(path: Path, files: Mapping[str, Mapping[str, Path]]) -> Dataset:
     """The splits that `idx_files` found.
 
     Raises:
-        DataError: a file is cut off or no idx file, or images and labels differ in number.
+        DataError: a file is truncated or not an idx file, or images and labels differ in number.
     """
     if "train" not in files:
         raise DataError(
@@ -73,20 +75,21 @@ def read_idx(file: Path) -> NDArray[Any]:
     """One idx file as an array of its own type and shape.
 
     Raises:
-        DataError: it cannot be read, is no idx file, or is shorter or longer than its header tells.
+        DataError: it cannot be read, is not an idx file, or is shorter or longer than its header says.
     """
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             content = stream.read()
     except (OSError, EOFError, zlib.error) as fault:
-        raise DataError(f"data={str(file)!r}: cannot be read ({fault}); fetch it again.") from fault
+        raise DataError(f"data={str(file)!r}: cannot be read ({fault}); download it again.") from fault
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or len(content) < 4 + 4 * content[3]:
-        raise DataError(f"data={str(file)!r}: is no idx file; give one that begins with the idx magic number.")
+        raise DataError(f"data={str(file)!r}: is not an idx file; give one that begins with the idx magic number.")
     kind, dimensions = np.dtype(_TYPES[content[2]]), content[3]
+    # header: two zero bytes, the type, the number of dimensions, then the size of each as a big-endian int32
     shape = np.frombuffer(content, ">i4", dimensions, 4)
     expected = 4 + 4 * dimensions + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     if len(content) != expected or (shape < 0).any():
         raise DataError(
-            f"data={str(file)!r}: has {len(content):,} bytes where its header tells {expected:,}; fetch it again."
+            f"data={str(file)!r}: has {len(content):,} bytes, but its header says {expected:,}; download it again."
         )
     return np.frombuffer(content, kind, offset=4 + 4 * dimensions).reshape(shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MATLAB's .mat files of version 5 (SciPy) and 7.3 (HDF5): SVHN's form, NIST36's form, or named arrays."""
+"""MATLAB's .mat files of version 5 (SciPy) and 7.3 (HDF5): SVHN's layout, NIST36's layout, or named arrays."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["open_mat"]
 
 
 def open_mat(path: Path) -> Dataset:
-    """A MATLAB file, with the other splits that lie beside it (`test_32x32.mat` beside `train_32x32.mat`).
+    """A MATLAB file, with the files of the other splits beside it (`test_32x32.mat` beside `train_32x32.mat`).
 
-    SVHN's form: `X` (H, W, C, N) with `y` (N, 1), where the label 10 is the digit 0. NIST36's form: `…_data` (N, S²), each
-    row an S×S image in MATLAB's column order, with one-hot `…_labels` (N, K). Else `images` (N, H, W) or (N, H, W, C),
-    with `labels` (N,).
+    SVHN's layout: `X` (H, W, C, N) with `y` (N, 1), where the label 10 is the digit 0. NIST36's layout: `…_data` (N, S²),
+    each row an S×S image in MATLAB's column order, with one-hot `…_labels` (N, K). Otherwise `images` (N, H, W) or
+    (N, H, W, C), with `labels` (N,).
 
     Raises:
-        DataError: it is no MATLAB file, or holds no images.
+        DataError: it is not a MATLAB file, or contains no images.
     """
     files = siblings(path)
     return from_arrays(str(path), {part: _part(file) for part, file in files.items()})
@@ -43,7 +43,7 @@ def _part(file: Path) -> Part:
     labels = _named(arrays, ("labels", "label", "y", "targets"), 1)
     if data is None:
         raise DataError(
-            f"data={str(file)!r}: has {', '.join(arrays) or 'nothing'} and no images among them; name the array images."
+            f"data={str(file)!r}: has {', '.join(arrays) or 'no arrays'}, but no images; name that array images."
         )
     labels = None if labels is None else _flat(labels)
     if data.ndim == 4 and data.shape[2] in (1, 3) and (labels is None or len(labels) == data.shape[3]):
@@ -54,7 +54,7 @@ def _part(file: Path) -> Part:
         side = round(data.shape[1] ** 0.5)
         if side * side != data.shape[1]:
             raise DataError(
-                f"data={str(file)!r}: has rows of {data.shape[1]} numbers, no square; save images as (N, H, W)."
+                f"data={str(file)!r}: has rows of {data.shape[1]} numbers, which is not a square; save images as (N, H, W)."
             )
         data = data.reshape(-1, side, side).transpose(0, 2, 1)  # rows of images in MATLAB's column order
     return Part(data, labels)
@@ -66,7 +66,7 @@ def _named(arrays: Mapping[str, NDArray[Any]], endings: tuple[str, ...], least: 
 
 
 def _flat(labels: NDArray[Any]) -> NDArray[Any]:
-    """Labels as (N,): MATLAB knows no vectors, and one-hot rows become the place of their largest number."""
+    """Labels as (N,): MATLAB has no vectors; a one-hot row becomes the position of its largest number."""
     return labels.argmax(1) if labels.ndim == 2 and min(labels.shape) > 1 else labels.reshape(-1)
 
 
@@ -76,7 +76,7 @@ def _load(file: Path) -> dict[str, NDArray[Any]]:
     if b"MATLAB 7.3" in head or head[:8] == b"\x89HDF\r\n\x1a\n":
         import h5py
 
-        with h5py.File(file) as content:  # HDF5 keeps MATLAB's arrays with their axes reversed
+        with h5py.File(file) as content:  # in HDF5, MATLAB's arrays have their axes reversed
             return {
                 name: np.asarray(value).T
                 for name, value in content.items()

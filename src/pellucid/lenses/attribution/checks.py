@@ -114,7 +114,7 @@ def similarity(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:
     if window < 3:
         return float("nan"), rank_correlation(*own)
     scaled = [np.clip(values / (np.percentile(values, 99) or values.max() or 1.0), 0, 1) for values in own]
-    found = float(structural_similarity(*scaled, data_range=1.0, win_size=window))  # type: ignore[no-untyped-call]
+    found = float(structural_similarity(*scaled, data_range=1.0, win_size=window))
     return found, rank_correlation(*own)
 
 

@@ -137,7 +137,7 @@ class _Seen:
         if nonlinear in _SILENT:
             self.quiet = _SILENT[nonlinear](tensor.detach())
         if tensor.requires_grad:
-            tensor.register_hook(lambda slope: gradient.add(slope, self.images))  # type: ignore[no-untyped-call]
+            tensor.register_hook(lambda slope: gradient.add(slope, self.images))
 
     def suits(self, tensor: Tensor) -> bool:
         """Whether a tensor has the layer's units: its map may be pooled, but a density's values, say, are others."""
@@ -218,7 +218,7 @@ def measured(
                 mean = loss(model, batch)
             # times its share, so that the gradients of the weights add up to that of the mean over all images
             if mean.requires_grad:  # of a model that has something to learn
-                (mean * (len(batch) / total)).backward()  # type: ignore[no-untyped-call]
+                (mean * (len(batch) / total)).backward()
             for one in seen:
                 one.finish()
             summed += float(mean.detach()) * len(batch) / total

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.batches import store
-from pellucid.data.given import Given, gather
+from pellucid.data.given import UserImages, gather
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically
 from pellucid.tasks.cluster import dendrogram
 from pellucid.tasks.cluster.hierarchy import Tree
-from pellucid.tasks.cluster.options import ClusterAsking, Clustering
+from pellucid.tasks.cluster.options import Clustering, ClusterOptions
 from pellucid.tasks.cluster.training import Assigned, codes_of
 
 __all__ = ["answer"]
@@ -29,7 +29,7 @@ __all__ = ["answer"]
 _AT_ONCE = 256
 
 
-def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterAsking) -> list[dict[str, Any]]:
+def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterOptions) -> list[dict[str, Any]]:
     """A row an image with its cluster; with a hierarchy also the dendrogram, and a row for each image placed in it.
 
     Raises:
@@ -64,7 +64,7 @@ def answer(task: Clustering, model: nn.Module, images: Any, asked: ClusterAsking
     return [rows[place] for place in sorted(rows)] + extra
 
 
-def _inputs(model: nn.Module, given: Given) -> tuple[Tensor, list[str], list[int]]:
+def _inputs(model: nn.Module, given: UserImages) -> tuple[Tensor, list[str], list[int]]:
     """All images as the model takes them, (N, C, H, W) float32 in [0, 1], with their names and places."""
     description: dict[str, Any] = model.description  # type: ignore[assignment]
     size, channels = tuple(description["size"]), description["channels"]
@@ -88,13 +88,13 @@ def _inputs(model: nn.Module, given: Given) -> tuple[Tensor, list[str], list[int
 
 def _assigned(task: Clustering, model: nn.Module, pictures: Tensor) -> Assigned:
     device = next(model.parameters()).device
-    parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    parts: list[Tensor] = pictures.split(_AT_ONCE)
     return Assigned.cat([task.predict(model, part.to(device)).to("cpu") for part in parts])
 
 
 def _codes(model: nn.Module, pictures: Tensor, unit: bool) -> NDArray[np.float32]:
     device = next(model.parameters()).device
-    parts: list[Tensor] = pictures.split(_AT_ONCE)  # type: ignore[no-untyped-call]
+    parts: list[Tensor] = pictures.split(_AT_ONCE)
     return torch.cat([codes_of(model, part.to(device), unit).cpu() for part in parts]).numpy()
 
 
@@ -113,7 +113,7 @@ def _placed(
     return rows
 
 
-def _check_copies(given: Given, folder: Path) -> None:
+def _check_copies(given: UserImages, folder: Path) -> None:
     if given.floats or not given.split.names or not _sources(given):
         raise UsageError(
             f"sort_into={str(folder)!r}: copies files, and arrays were given; give files, folders or globs."
@@ -127,11 +127,11 @@ def _check_copies(given: Given, folder: Path) -> None:
         )
 
 
-def _sources(given: Given) -> list[Path]:
+def _sources(given: UserImages) -> list[Path]:
     return [Path(source) for source in getattr(given.split.images, "sources", ())]
 
 
-def _copy(given: Given, labels: dict[int, int], folder: Path) -> dict[int, Path]:
+def _copy(given: UserImages, labels: dict[int, int], folder: Path) -> dict[int, Path]:
     """Copies in cluster-00, cluster-01, …; a name that is taken gets a number, so that nothing is overwritten."""
     digits = max(2, len(str(max(labels.values(), default=0))))
     found: dict[int, Path] = {}

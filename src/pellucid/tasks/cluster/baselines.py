@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data.batches import store
-from pellucid.data.dataset import Split, grey
+from pellucid.data.colour import bytes_to_channels
+from pellucid.data.dataset import Split
 from pellucid.data.targets import Label
-from pellucid.tasks._contract import Records
+from pellucid.tasks._records import Records
 from pellucid.tasks.cluster import methods
 
 __all__ = ["histograms", "measured"]
@@ -66,7 +67,7 @@ def histograms(images: Rows) -> Rows:
 
 
 def _luma(image: Rows) -> Rows:
-    return np.asarray(grey(np.round(image * 255).astype(np.uint8))[0] / np.float32(255), np.float32)
+    return np.asarray(bytes_to_channels(np.round(image * 255).astype(np.uint8), 1)[0] / np.float32(255), np.float32)
 
 
 def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
@@ -77,7 +78,7 @@ def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
 def _records(seen: Rows, asked: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
     seen, asked = np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(asked, np.float32)
     kept = methods.kmeans(seen, k, seed, restarts=3)
-    parts = [methods.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]  # type: ignore[no-untyped-call]
+    parts = [methods.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]
     return {
         "cluster": torch.cat([part.cluster for part in parts]).numpy(),
         "label": truth,

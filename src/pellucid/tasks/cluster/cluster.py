@@ -4,23 +4,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Label, Target
+from pellucid.data.targets import Label
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
-from pellucid.tasks.cluster import training
+from pellucid.models import OutputKind
+from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
+from pellucid.tasks._metrics import Metric
+from pellucid.tasks._records import Records
+from pellucid.tasks.cluster import answers, baselines, metrics, model_measures, training
 from pellucid.tasks.cluster.methods import CRITERIA, assign
-from pellucid.tasks.cluster.options import ClusterAsking
+from pellucid.tasks.cluster.options import ClusterOptions
 from pellucid.tasks.cluster.training import Assigned, Views
 
 if TYPE_CHECKING:
@@ -33,15 +37,15 @@ _METHODS = ("kmeans", "mixture", "joint", "dec")
 
 @final
 @dataclass(frozen=True)
-class Cluster(Task):
+class Cluster(Task[Tensor, Assigned, Views]):
     """Which images belong together, without being told?
 
     An autoencoder learns codes from changed images; clusters are groups of codes. Labels, where there are any, only measure.
 
-    >>> task = Cluster(clusters=3, shift=0.0, rotate=0.0, zoom=0.0)
+    >>> task = Cluster(clusters=3, shift=0.0, augment=Augment())
     >>> batch = Batch(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), {}, torch.arange(2))
     >>> input, truth = task.prepare(batch, Draws.images(0, batch.index), training=False)
-    >>> round(float(input.mean()), 3), truth.index.tolist()
+    >>> round(float(input.mean()), 3), truth.label.tolist()
     (0.2, [-1, -1])
     """
 
@@ -61,21 +65,17 @@ class Cluster(Task):
     """weight of telling two changed views of an image from those of others, in dec before codes are drawn; by default 10 for dec, else 0"""
     shift: float = 0.09
     """shift training images by up to this share of their side"""
-    rotate: float = 15.0
-    """turn training images by up to this many degrees"""
-    zoom: float = 0.15
-    """enlarge or shrink training images by up to this share"""
+    augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", zoom="scale")
     unlike: float = 0.01
     """share of the training images that would be flagged as unlike anything seen, half by distance, half by reconstruction"""
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "embedding_autoencoder"
-    accepts: ClassVar[tuple[str, ...]] = ("reconstruction",)
-    predict_options: ClassVar[type[PredictOptions]] = ClusterAsking
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("reconstruction",)
+    predict_options: ClassVar[type[PredictOptions]] = ClusterOptions
     keeps_size: ClassVar[bool] = False
-    selects_checkpoint: ClassVar[bool] = (
-        False  # by labels would be telling, by distances would favour collapse: the last weights stay
-    )
+    # selecting by labels would leak them, selecting by distances would favour collapse: the last weights are kept
+    selects_checkpoint: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name, known in (("method", _METHODS), ("criterion", CRITERIA)):
@@ -98,12 +98,6 @@ class Cluster(Task):
                 raise UsageError(f"{name}={value!r}: is a weight; give 0 or more.")
         if not 0 < self.unlike < 1:
             raise UsageError(f"unlike={self.unlike!r}: is a share; give a number between 0 and 1.")
-        Augment(rotate=self.rotate, scale=self.zoom)  # refuses bad values
-        object.__setattr__(self, "_labelled", True)
-
-    @property
-    def main(self) -> str:
-        return "accuracy" if self._labelled else "silhouette"  # type: ignore[attr-defined]
 
     @property
     def agreement(self) -> float:
@@ -115,34 +109,33 @@ class Cluster(Task):
         """The weight of drawing codes to clusters."""
         return self.pull if self.pull is not None else 10.0 if self.method == "dec" else 1.0
 
-    def read(self, data: Dataset) -> Dataset:
+    def read(self, data: Dataset) -> tuple[Dataset, Self]:
         train, least = len(data.splits["train"]), max(self.clusters, 3)
         if 0 < train < least:
             raise UsageError(
                 f"clusters={self.clusters}: are more than the {train} training images of data={data.name!r}; give fewer."
             )
-        object.__setattr__(self, "_labelled", bool(data.classes))
-        return data
+        return data, self
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return data.channels
 
-    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Views]:
         clean = batch.images.float().div_(255)
+        place = batch.index.to(clean.device)
         if not training:
-            label = batch.targets.get("label")
-            return clean, label if isinstance(label, Label) else Label(
-                torch.full((len(clean),), -1, device=clean.device)
-            )
+            known = batch.targets.get("label")
+            label = known.index if isinstance(known, Label) else torch.full_like(place, -1)
+            return clean, Views(clean, None, place, label)
         reach = round(self.shift * min(clean.shape[2:]))
-        change = Augment(crop=reach, rotate=self.rotate, scale=self.zoom)
-        none = Label(batch.index.to(clean.device))  # nothing that moves with the image
+        change = replace(self.augment, crop=reach)
+        none = Label(place)  # nothing that moves with the image
         one = change(clean, none, draws)[0]
         other = change(clean, none, draws)[0] if self.agreement else clean[:, :0]
-        return one, Views(clean, other, none.index)
+        return one, Views(clean, other, place, torch.full_like(place, -1))  # labels would leak into training
 
-    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
-        return training.losses(self, model, input, target)
+    def loss(self, model: nn.Module, input: Tensor, truth: Views) -> dict[str, Tensor]:
+        return training.losses(self, model, input, truth)
 
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
@@ -160,12 +153,10 @@ class Cluster(Task):
         strange = (found.distance > kept["reach"][found.cluster]) | (error > kept["error_reach"])
         return Assigned(found.cluster, found.distance, found.silhouette, error, strange)
 
-    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        assert isinstance(prediction, Assigned)
-        assert isinstance(target, Label)
+    def score(self, input: Tensor, prediction: Assigned, truth: Views) -> dict[str, NDArray[Any]]:
         columns = {
             "cluster": prediction.cluster,
-            "label": target.index,
+            "label": truth.label,
             "distance": prediction.distance,
             "silhouette": prediction.silhouette,
             "error": prediction.error,
@@ -173,52 +164,35 @@ class Cluster(Task):
         }
         return {name: value.cpu().numpy() for name, value in columns.items()}
 
-    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
-        from pellucid.tasks.cluster import summary
-
-        return summary.summary(records, len(classes), seed)
+    def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
+        """Agreement with the labels where there are any, of which accuracy decides; else the silhouette."""
+        return metrics.metrics(len(classes))
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
-        from pellucid.tasks.cluster import summary
-
-        return summary.details(records, classes)
+        return metrics.details(records, classes)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The simplified silhouette."""
         return np.asarray(records["silhouette"], np.float64)
 
-    def per_image(self, records: Records) -> NDArray[np.float64]:
-        """1 where the label is the one that the image's cluster stands for, else 0; the silhouette without labels."""
-        from pellucid.tasks.cluster import summary
-
-        return summary.per_image(records)
-
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        from pellucid.tasks.cluster import baselines
-
         assert size is not None, "cluster resizes"
         return baselines.measured(train, test, size, self.clusters or 10, seed)
 
     def measure_model(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
-        from pellucid.tasks.cluster import model_measures
-
         assert size is not None, "cluster resizes"
         return model_measures.measure_model(self, model, train, test, size, seed)
 
     def answer(
-        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
+        self, model: nn.Module, images: Any, options: ClusterOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
-        from pellucid.tasks.cluster import answers
-
-        assert isinstance(asked, ClusterAsking)
-        if asked.hierarchy == "none" and not asked.sort_into:
+        if options.hierarchy == "none" and not options.sort_into:
             return None
-        return answers.answer(self, model, images, asked)
+        return answers.answer(self, model, images, options)
 
-    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        assert isinstance(prediction, Assigned)
+    def write(self, prediction: Assigned, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         return [
             {"name": name, "cluster": cluster, "distance": round(distance, 5), "unlike": bool(strange)}
             for name, cluster, distance, strange in zip(
@@ -231,13 +205,11 @@ class Cluster(Task):
         ]
 
     def draw(
-        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+        self, input: Tensor, prediction: Assigned, truth: Views | None, names: Sequence[str], classes: Sequence[str]
     ) -> Figure:
         from pellucid.tasks.cluster import figures
 
-        assert isinstance(prediction, Assigned)
-        assert target is None or isinstance(target, Label)
-        return figures.answers(input, prediction, target, classes)
+        return figures.answers(input, prediction, truth, classes)
 
     def evidence(self, output: Tensor) -> Tensor:
         """The mean absolute value of the reconstruction, in [0, 1] units."""

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.data.targets import Label
 from pellucid.tasks._figures import show
 from pellucid.tasks.cluster.dendrogram import COLOURS
-from pellucid.tasks.cluster.metrics import matching
-from pellucid.tasks.cluster.training import Assigned
+from pellucid.tasks.cluster.partition import matching
+from pellucid.tasks.cluster.training import Assigned, Views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +26,7 @@ _ROWS = 20  # clusters that are drawn
 _FILTERS = 100
 
 
-def answers(input: Tensor, found: Assigned, truth: Label | None, classes: Sequence[str]) -> Figure:
+def answers(input: Tensor, found: Assigned, truth: Views | None, classes: Sequence[str]) -> Figure:
     """A cell an image, with its cluster, its distance, its class where it is known, and whether it is unlike anything seen."""
     from matplotlib.figure import Figure
 
@@ -43,8 +42,8 @@ def answers(input: Tensor, found: Assigned, truth: Label | None, classes: Sequen
         cluster = int(found.cluster[place])
         axes.set_title(f"cluster {cluster}", fontsize=8, color=COLOURS[cluster % len(COLOURS)])
         said = f"distance {float(found.distance[place]):.3g}"
-        if truth is not None and int(truth.index[place]) >= 0 and classes:
-            said = f"is {classes[int(truth.index[place])]}\n{said}"
+        if truth is not None and int(truth.label[place]) >= 0 and classes:
+            said = f"is {classes[int(truth.label[place])]}\n{said}"
         axes.set_xlabel(said + ("\nunlike any" if bool(found.unlike[place]) else ""), fontsize=7, labelpad=2)
     return figure
 

@@ -206,7 +206,7 @@ def choose(codes: Codes, most: int, criterion: str, seed: int) -> tuple[int, Flo
     if criterion == "bic":
         values = np.array([_bic(codes, int(k), seed) for k in counts])
     else:
-        from pellucid.tasks.cluster.metrics import silhouette
+        from pellucid.tasks.cluster.partition import silhouette
 
         values = np.array([silhouette(codes, _labels(codes, int(k), seed), seed) for k in counts])
     return int(counts[np.nanargmax(values)]), values

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.targets import Label
-from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure
-from pellucid.tasks.cluster import figures, methods, metrics, training
+from pellucid.tasks._contract import ModelMeasures, NamedFigure
+from pellucid.tasks._metrics import Measure
+from pellucid.tasks.cluster import figures, methods, partition, training
 from pellucid.tasks.cluster.options import Clustering
 
 __all__ = ["measure_model"]
@@ -32,17 +33,19 @@ def measure_model(
     images, codes, labels, found = _seen(task, model, test, size, unit)
     clusters = found.cluster.numpy()
     measures: dict[str, Measure] = {}
-    value = metrics.silhouette(codes.numpy(), clusters, seed)
+    value = partition.silhouette(codes.numpy(), clusters, seed)
     if np.isfinite(value):
-        measures["silhouette_of_pairs"] = Measure(value, value, value)
+        measures["silhouette_of_pairs"] = Measure(value, value, value, title="silhouette of pairs")
     details: dict[str, Any] = {}
     kept: Any = model.kept
     k = len(kept["centres"])
     known = _seen(task, model, train, size, unit)[1] if len(train) else codes
     if len(known) >= 2 * k:
         rows, partitions = _reseeded(task, known.numpy(), codes, labels, k, seed)
-        pairs = metrics.stability(partitions)
-        measures["stability"] = Measure(float(pairs.mean()), float(pairs.min()), float(pairs.max()))
+        pairs = partition.stability(partitions)
+        measures["stability"] = Measure(
+            float(pairs.mean()), float(pairs.min()), float(pairs.max()), title="stability over seeds"
+        )
         details["seeds"] = rows
     sizes = kept["sizes"].cpu().numpy()
     details["training_clusters"] = [
@@ -53,7 +56,7 @@ def measure_model(
         }
         for i, (n, reach) in enumerate(zip(sizes, kept["reach"].tolist(), strict=True))
     ]
-    details["verdict_of_training"] = metrics.verdict(sizes)
+    details["verdict_of_training"] = partition.verdict(sizes)
     pictures = [
         NamedFigure(
             "clusters",
@@ -69,7 +72,7 @@ def measure_model(
         ),
     ]
     if labels is not None and len(labels):
-        table = metrics.contingency(clusters, labels, k, int(labels.max()) + 1)
+        table = partition.contingency(clusters, labels, k, int(labels.max()) + 1)
         words = "Test images by cluster and class; framed is the class that each cluster stands for."
         pictures.append(NamedFigure("contingency", "Clusters and classes", words, figures.table(table)))
     if "criterion" in kept:
@@ -128,11 +131,11 @@ def _reseeded(
             "clusters with images": int((np.bincount(clusters, minlength=k) > 0).sum()),
         }
         if labels is not None:
-            table = metrics.contingency(clusters, labels, k, int(labels.max()) + 1)[None]
+            table = partition.contingency(clusters, labels, k, int(labels.max()) + 1)[None]
             row |= {
-                "accuracy": round(float(metrics.accuracies(table)[0]), 4),
-                "nmi": round(float(metrics.mutual_information(table)[0]), 4),
-                "ari": round(float(metrics.adjusted_rand(table)[0]), 4),
+                "accuracy": round(float(partition.accuracies(table)[0]), 4),
+                "nmi": round(float(partition.mutual_information(table)[0]), 4),
+                "ari": round(float(partition.adjusted_rand(table)[0]), 4),
             }
         rows.append(row)
     if labels is not None:

@@ -9,11 +9,10 @@ from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
 
-from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.tasks._contract import PredictOptions
 
-__all__ = ["ClusterAsking", "Clustering"]
+__all__ = ["ClusterOptions", "Clustering"]
 
 _LINKAGES = ("none", "ward", "average", "complete")
 
@@ -38,12 +37,12 @@ class Clustering(Protocol):
     @property
     def agreement(self) -> float: ...
     def predict(self, model: nn.Module, input: Tensor) -> Any: ...
-    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]: ...
+    def write(self, prediction: Any, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]: ...
 
 
 @final
 @dataclass(frozen=True)
-class ClusterAsking(PredictOptions):
+class ClusterOptions(PredictOptions):
     """What a clustering may be asked about images besides the cluster of each."""
 
     hierarchy: Literal["none", "ward", "average", "complete"] = "none"

@@ -42,11 +42,12 @@ class Assigned(Target):
 @final
 @dataclass(frozen=True)
 class Views(Target):
-    """What training compares an image with: itself, and a second changed view."""
+    """What training compares an image with, itself and a second changed view, and what evaluation compares its cluster with."""
 
     clean: Tensor  # (N, C, H, W) float32 in [0, 1]
-    other: Tensor  # the same; no channels where it is not needed
-    place: Tensor  # (N,) int64, in the training data
+    other: Tensor | None  # the same; no channels where training needs none; None in evaluation
+    place: Tensor  # (N,) int64, position in the split
+    label: Tensor  # (N,) int64; -1 where it is not known, and always in training
 
 
 def through(model: nn.Module, images: Tensor, unit: bool) -> tuple[Tensor, Tensor]:
@@ -79,22 +80,22 @@ def _inner(model: nn.Module) -> Any:
     return getattr(model, "module", model)
 
 
-def losses(task: Clustering, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+def losses(task: Clustering, model: nn.Module, input: Tensor, truth: Views) -> dict[str, Tensor]:
     """The reconstruction of the unchanged image, and what draws codes together; every part is free of the data's scale."""
     inner, unit = _inner(model), task.agreement > 0
-    if not isinstance(target, Views):  # validation
+    if truth.other is None:  # validation
         code, picture = through(model, input, unit)
         found = {"reconstruction": _unexplained(picture, input)}
         return {"loss": found["reconstruction"], **found}
-    code, picture = through(model, torch.cat([input, target.other]) if unit else input, unit)
+    code, picture = through(model, torch.cat([input, truth.other]) if unit else input, unit)
     with torch.autocast(
         input.device.type, enabled=False
     ):  # products of codes in bf16 would round what tells them apart
-        return _training(task, inner, code, picture, target)
+        return _training(task, inner, code, picture, truth)
 
 
-def _training(task: Clustering, inner: Any, code: Tensor, picture: Tensor, target: Views) -> dict[str, Tensor]:
-    clean, unit, drawn = target.clean, task.agreement > 0, "drawn" in inner.kept
+def _training(task: Clustering, inner: Any, code: Tensor, picture: Tensor, truth: Views) -> dict[str, Tensor]:
+    clean, unit, drawn = truth.clean, task.agreement > 0, "drawn" in inner.kept
     found = {"reconstruction": _unexplained(picture, torch.cat([clean, clean]) if unit else clean)}
     total = found["reconstruction"]
     if unit and not (drawn and task.method == "dec"):  # it drives images of a cluster apart
@@ -102,7 +103,7 @@ def _training(task: Clustering, inner: Any, code: Tensor, picture: Tensor, targe
         total = total + task.agreement * found["contrast"]
     if drawn:
         dec = task.method == "dec"
-        found["clusters"] = _divergence(inner, code, target.place, unit) if dec else _scatter(inner, code, unit)
+        found["clusters"] = _divergence(inner, code, truth.place, unit) if dec else _scatter(inner, code, unit)
         total = total + task.weight * found["clusters"]
     if hasattr(inner, "penalty") and inner.sparsity:
         found["sparsity"] = inner.penalty(code)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.given import gather
 from pellucid.errors import PellucidError, UsageError
-from pellucid.tasks.compress.coding import decoded, encoded
+from pellucid.tasks.compress.coding import decoded, encoded, written
 from pellucid.tasks.compress.container import SUFFIX
 
 __all__ = ["answers"]
@@ -116,10 +116,12 @@ def _row(model: Any, picture: NDArray[np.uint8], name: str, quality: int) -> dic
         picture = picture[:1]
     grey = picture.shape[0] == 1
     pixels = torch.tensor(picture).to(model.prior.log_step.device).float().div(255)
-    coded = encoded(model, pixels.expand(channels, -1, -1)[None], quality, grey and channels == 3)
+    one_of_three = grey and channels == 3  # a grey picture coded as a colour one
+    coded = encoded(model, pixels.expand(channels, -1, -1)[None], quality, one_of_three)
     (content,) = coded.files
     area = picture.shape[1] * picture.shape[2]
-    error = float((coded.pixels[0] - pixels).square().mean())
+    back = written(coded.pixels[0], one_of_three)  # (C, H, W) as the picture is saved: the PSNR is that of the file
+    error = float(((back.astype(np.float64) - picture) ** 2).mean()) / 255**2
     return {
         "name": name,
         "bytes": len(content),

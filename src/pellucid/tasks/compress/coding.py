@@ -16,7 +16,7 @@ from pellucid.errors import UsageError
 from pellucid.tasks.compress.container import Container, checksum, fingerprint
 from pellucid.tasks.compress.entropy import MOST, Tables
 
-__all__ = ["Coded", "decoded", "encoded", "nearest"]
+__all__ = ["Coded", "decoded", "encoded", "nearest", "written"]
 
 
 @final
@@ -79,8 +79,17 @@ def decoded(model: Any, content: bytes, name: str) -> NDArray[np.uint8]:
     device = model.prior.log_step.device
     asked = torch.full((1,), read.quality, device=device)
     pixels = _pixels(model, torch.from_numpy(symbols).float().to(device)[None], asked, read.size)
-    whole = (pixels[0] * 255).round().to(torch.uint8).cpu().numpy()
-    return whole[:1] if read.grey else whole
+    return written(pixels[0], read.grey)
+
+
+def written(pixels: Tensor, grey: bool) -> NDArray[np.uint8]:
+    """A decoded picture (C, H, W) in [0, 1] as its file is saved; of a grey one coded by a colour model, the first plane.
+
+    >>> written(torch.tensor([[[0.5]], [[0.6]], [[0.7]]]), grey=True).tolist()
+    [[[128]]]
+    """
+    whole = (pixels * 255).round().to(torch.uint8).cpu().numpy()
+    return whole[:1] if grey else whole
 
 
 def nearest(model: Any, weight: float) -> int:

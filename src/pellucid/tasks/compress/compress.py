@@ -13,13 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Label, Picture, Target
+from pellucid.data.targets import Label, Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, ModelMeasures, PredictOptions, Records, Task
+from pellucid.models import OutputKind
+from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
+from pellucid.tasks._metrics import Metric, mean
+from pellucid.tasks._records import Records
 from pellucid.tasks.compress import rates
 from pellucid.tasks.compress.answers import answers
 from pellucid.tasks.compress.coding import Coded, encoded, nearest
@@ -33,10 +36,19 @@ __all__ = ["Compress"]
 _COUNTED = 600_000  # pixels of training images whose symbols are counted after an epoch,
 _COUNTED_LAST = 4_000_000  # and after the last one
 
+_METRICS = (
+    mean("cost", "cost", "bit/px", "lower"),
+    mean("psnr", "PSNR", "dB"),
+    mean("ms_ssim", "MS-SSIM"),
+    mean("bpp", "bpp", "bit/px", "lower"),
+    # a JPEG file without its tables could not be decoded: the rate without headers ranks nothing
+    mean("bpp_bare", "bpp without headers", "bit/px", "neither"),
+)
+
 
 @final
 @dataclass(frozen=True)
-class Asked(PredictOptions):
+class CompressOptions(PredictOptions):
     """What else `predict` may be asked."""
 
     quality: int | None = None
@@ -45,52 +57,29 @@ class Asked(PredictOptions):
 
 @final
 @dataclass(frozen=True)
-class Compress(Task):
+class Compress(Task[Tensor, Coded, Picture]):
     """How few bytes does a picture need?
 
     One model learns several qualities at once. Training draws one for each image, and minimises the file's length in bits per
     pixel under the learned density plus λ times the mean squared error in grey levels (of 255); each λ counts alike.
 
-    >>> Compress(flip=True).weight
+    >>> Compress(augment=Augment(flip=True)).weight
     0.012
     """
 
     weight: float = 0.012
     """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) is worth"""
-    flip: bool = False
-    """mirror half of the training pictures left to right"""
-    turn: bool = False
-    """turn each training picture by a random multiple of 90°"""
-    rotate: float = 0.0
-    """turn each training picture by up to this many degrees either way"""
-    scale: float = 0.0
-    """enlarge or shrink each training picture by up to this share"""
-    shift: int = 0
-    """move each training picture by up to this many px either way"""
-    exposure: float = 0.0
-    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+    augment: Augment = unfolded(Augment(), "flip", "turn", "rotate", "scale", "exposure", shift="crop")
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "factorized"
-    accepts: ClassVar[tuple[str, ...]] = ("code",)
-    predict_options: ClassVar[type[PredictOptions]] = Asked
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("code",)
+    predict_options: ClassVar[type[PredictOptions]] = CompressOptions
     keeps_size: ClassVar[bool] = True
-    main: ClassVar[str] = "cost"
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
             raise UsageError(f"weight={self.weight!r}: must be above 0; give e.g. 0.01.")
-        self._augment()  # refuses bad values
-
-    def _augment(self) -> Augment:
-        return Augment(
-            crop=self.shift,
-            flip=self.flip,
-            turn=self.turn,
-            rotate=self.rotate,
-            scale=self.scale,
-            exposure=self.exposure,
-        )
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -103,21 +92,17 @@ class Compress(Task):
             "clip": 1.0,
         }
 
-    def read(self, data: Dataset) -> Dataset:
-        return data  # any images will do
-
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return data.channels
 
-    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         images = batch.images.float().div_(255)
         if training:
-            images = self._augment()(images, Label(batch.index), draws)[0]  # nothing moves along
+            images = self.augment(images, Label(batch.index), draws)[0]  # nothing moves along
         return images, Picture(images)
 
-    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, input: Tensor, truth: Picture) -> dict[str, Tensor]:
         """Rate + λ·distortion; in training at a quality drawn for each image, else at the one that is measured."""
-        assert isinstance(target, Picture)
         inner: Any = getattr(model, "module", model)
         weights = inner.prior.weights
         if model.training:
@@ -125,7 +110,7 @@ class Compress(Task):
         else:
             quality = torch.full((len(input),), nearest(inner, self.weight), device=input.device)
         pictures, bits = model(input, quality)
-        squares = (pictures.float() - target.pixels).square().mean((1, 2, 3)) * 255**2
+        squares = (pictures.float() - truth.pixels).square().mean((1, 2, 3)) * 255**2
         rate = bits / (input.shape[2] * input.shape[3])  # bits per pixel
         weight = weights[quality]
         # over the root of λ, so that no quality outweighs the others: cost grows about as the root
@@ -156,30 +141,17 @@ class Compress(Task):
     def predict(self, model: nn.Module, input: Tensor) -> Coded:
         return encoded(model, input, nearest(model, self.weight))
 
-    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        assert isinstance(prediction, Coded)
-        assert isinstance(target, Picture)
+    def score(self, input: Tensor, prediction: Coded, truth: Picture) -> dict[str, NDArray[Any]]:
         sizes = [len(file) for file in prediction.files]
-        return rates.columns(prediction.pixels, target.pixels, sizes, prediction.bare, self.weight)
+        return rates.columns(prediction.pixels, truth.pixels, sizes, prediction.bare, self.weight)
 
-    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
-        """Cost is bits per pixel of the file + λ·(mean squared error in grey levels)."""
-        units = {"psnr": "dB", "bpp": "bit/px", "bpp_bare": "bit/px", "cost": "bit/px"}
-        found = {}
-        for name in ("psnr", "ms_ssim", "bpp", "bpp_bare", "cost"):
-            value, low, high = _bootstrap.of_mean(records[name], seed)
-            # a JPEG file without its tables could not be decoded: the rate without headers ranks nothing
-            better = "higher" if name in ("psnr", "ms_ssim") else "neither" if name == "bpp_bare" else "lower"
-            found[name] = Measure(value, low, high, units.get(name, ""), better)
-        return found
+    def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
+        """Cost, which decides, is bits per pixel of the file + λ·(mean squared error in grey levels)."""
+        return _METRICS
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The cost, negative: higher is better."""
         return -np.asarray(records["cost"], np.float64)
-
-    def per_image(self, records: Records) -> NDArray[np.float64]:
-        """The cost in bits per pixel."""
-        return np.asarray(records["cost"], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         """JPEG, WebP, PNG and PCA, each image at the setting that costs least at `weight`."""
@@ -192,19 +164,19 @@ class Compress(Task):
         return rates.measure_model(model, train, test, self.weight, seed)
 
     def answer(
-        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
+        self, model: nn.Module, images: Any, options: CompressOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]]:
         """Files from pictures, and pictures from .plc files."""
-        assert isinstance(asked, Asked)
         inner: Any = model
         highest = inner.prior.qualities
-        if asked.quality is not None and not 1 <= asked.quality <= highest:
-            raise UsageError(f"quality={asked.quality!r}: this run has the qualities 1 to {highest}; give one of them.")
-        quality = nearest(model, self.weight) if asked.quality is None else asked.quality - 1
+        if options.quality is not None and not 1 <= options.quality <= highest:
+            raise UsageError(
+                f"quality={options.quality!r}: this run has the qualities 1 to {highest}; give one of them."
+            )
+        quality = nearest(model, self.weight) if options.quality is None else options.quality - 1
         return answers(inner, images if isinstance(images, (list, tuple)) else [images], quality)
 
-    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        assert isinstance(prediction, Coded)
+    def write(self, prediction: Coded, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         pixels = prediction.pixels.shape[2] * prediction.pixels.shape[3]
         return [
             {
@@ -218,12 +190,10 @@ class Compress(Task):
         ]
 
     def draw(
-        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+        self, input: Tensor, prediction: Coded, truth: Picture | None, names: Sequence[str], classes: Sequence[str]
     ) -> Figure:
         from pellucid.tasks import _figures
 
-        assert isinstance(prediction, Coded)
-        assert target is None or isinstance(target, Picture)
         said = [f"{name}: {len(file):,} B" for name, file in zip(names, prediction.files, strict=True)]
         return _figures.pictures({"from the file": prediction.pixels}, input, said)
 

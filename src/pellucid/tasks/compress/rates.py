@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Split
-from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure, Records
+from pellucid.tasks._contract import ModelMeasures, NamedFigure
 from pellucid.tasks._fidelity import ms_ssim, psnr
+from pellucid.tasks._metrics import Measure, mean, summarise
+from pellucid.tasks._records import Records
 from pellucid.tasks.compress.baselines import Components, Saved, jpeg, png, webp
 from pellucid.tasks.compress.coding import Coded, encoded
 
@@ -95,12 +96,15 @@ def measure_model(model: Any, train: Split, test: Split, weight: float, seed: in
     for name, rule in (("JPEG", jpeg), ("WebP", webp), ("PNG", png)):
         curves[name] = [_measured(image, rule, weight) for image in images]
     table = [row for name, found in curves.items() for row in _means(name, found)]
-    measures = {}
-    for key, rate in (("gain_over_jpeg", "bpp"), ("gain_over_jpeg_bare", "bpp_bare")):
+    measures: dict[str, Measure] = {}
+    for key, title, rate in (
+        ("gain_over_jpeg", "PSNR over JPEG at equal size", "bpp"),
+        ("gain_over_jpeg_bare", "PSNR over JPEG without headers", "bpp_bare"),
+    ):
         gains = [curve_gain(mine, its, rate) for mine, its in zip(curves["this model"], curves["JPEG"], strict=True)]
         known = np.array([gain for gain in gains if np.isfinite(gain)])
         if len(known):
-            measures[key] = Measure(*_bootstrap.of_mean(known, seed), "dB", "higher")
+            measures |= summarise([mean(key, title, "dB")], {key: known}, seed)
     words = (
         f"The mean over {len(images)} test images at each setting; files as they are, with headers. Up and to the left is better. "
         "PCA has the model's own entropy coder; JPEG has optimised tables, and sequential or progressive scans, whichever is smaller."

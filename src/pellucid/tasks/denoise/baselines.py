@@ -86,7 +86,7 @@ def _total_variation(image: Image, weight: float) -> Image:
     """Chambolle 2004."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return denoise_tv_chambolle(image, weight=weight, channel_axis=0)  # type: ignore[no-any-return,no-untyped-call]
+    return denoise_tv_chambolle(image, weight=weight, channel_axis=0)  # type: ignore[no-any-return]
 
 
 class PCA:

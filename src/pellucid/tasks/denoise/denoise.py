@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._options import unfolded
 from pellucid.data.batches import own_size_batches
 from pellucid.data.corruption import Kind, corrupt
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Picture, Target
+from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, Records, Task
+from pellucid.models import OutputKind
+from pellucid.tasks._contract import Task
 from pellucid.tasks._fidelity import psnr, ssim
+from pellucid.tasks._metrics import Metric, mean
+from pellucid.tasks._records import Records
 from pellucid.tasks._tiling import tiled
 from pellucid.tasks.denoise import baselines
 
@@ -34,12 +37,19 @@ __all__ = ["Denoise"]
 _TUNED_ON = 12  # training images on which the classical filters' strengths are chosen
 _BASELINE_IMAGES = 500  # test images that they are measured on, at most: non-local means takes milliseconds an image,
 _BASELINE_PIXELS = 8_000_000  # and seconds a megapixel
+_METRICS = (
+    mean("psnr", "PSNR", "dB"),
+    mean("ssim", "SSIM"),
+    mean("mae", "mean absolute error", better="lower"),
+    mean("psnr_before", "PSNR before", "dB", "neither"),
+    mean("ssim_before", "SSIM before", better="neither"),
+)
 _LEARNT_PIXELS = 2_000_000  # that PCA learns from: its patches overlap, and hold each pixel 16 times
 
 
 @final
 @dataclass(frozen=True)
-class Denoise(Task):
+class Denoise(Task[Tensor, Picture, Picture]):
     """What does a noisy picture look like without its noise?
 
     Noise is drawn afresh for every training batch, and fixed by the seed and the image's position in evaluation.
@@ -57,42 +67,32 @@ class Denoise(Task):
     """sigma of gaussian and speckle noise in [0, 1] units; share of pixels (salt_and_pepper) or area (missing); brightness of one photon in [0, 1] units (poisson)"""  # noqa: E501
     error: Literal["mse", "l1"] = "mse"
     """what is minimised: the mean squared or the mean absolute difference"""
-    flip: bool = False
-    """mirror half of the training pictures left to right"""
-    turn: bool = False
-    """turn each training picture by a random multiple of 90°"""
-    exposure: float = 0.0
-    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure")
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "reconstruction")
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
-    main: ClassVar[str] = "psnr"
 
     def __post_init__(self) -> None:
         if self.error not in ("mse", "l1"):
             raise UsageError(f"error={self.error!r}: is not known; choose mse or l1.")
-        Augment(exposure=self.exposure)  # refuses bad values, as the next line does
         corrupt(torch.zeros(0, 1, 1, 1), self.noise, self.level, Draws.images(0, torch.zeros(0)))
-
-    def read(self, data: Dataset) -> Dataset:
-        return data  # any images will do
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return data.channels
 
-    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         clean = batch.images.float().div_(255)
-        if training and (self.flip or self.turn or self.exposure):
-            augment = Augment(flip=self.flip, turn=self.turn, exposure=self.exposure)
-            clean = augment(clean, Picture(clean[:, :0]), draws)[0]  # noise comes after, so input and truth move alike
+        if training:
+            clean = self.augment(clean, Picture(clean[:, :0]), draws)[
+                0
+            ]  # noise comes after, so input and truth move alike
         return corrupt(clean, self.noise, self.level, draws), Picture(clean)
 
-    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
-        assert isinstance(target, Picture)
+    def loss(self, model: nn.Module, input: Tensor, truth: Picture) -> dict[str, Tensor]:
         measure = F.mse_loss if self.error == "mse" else F.l1_loss
-        found = measure(model(input).float(), target.pixels)
+        found = measure(model(input).float(), truth.pixels)
         inner: Any = getattr(model, "module", model)
         if getattr(inner, "sparsity", 0):
             sparsity = inner.penalty(inner.encode(input).float())
@@ -106,25 +106,13 @@ class Denoise(Task):
         answer = model(input).float() if whole or size is None else tiled(model, input, size)
         return Picture(answer.clamp(0, 1))
 
-    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        assert isinstance(prediction, Picture)
-        assert isinstance(target, Picture)
-        return _columns(input.clamp(0, 1), prediction.pixels, target.pixels)
+    def score(self, input: Tensor, prediction: Picture, truth: Picture) -> dict[str, NDArray[Any]]:
+        return _columns(input.clamp(0, 1), prediction.pixels, truth.pixels)
 
-    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
-        units = {"psnr": "dB", "psnr_before": "dB"}
-        found = {}
-        for name in ("psnr", "ssim", "mae", "psnr_before", "ssim_before"):
-            value, low, high = _bootstrap.of_mean(records[name], seed)
-            better = "lower" if name == "mae" else "neither" if name.endswith("before") else "higher"
-            found[name] = Measure(value, low, high, units.get(name, ""), better)
-        return found
+    def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
+        return _METRICS
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The PSNR in dB."""
-        return np.asarray(records["psnr"], np.float64)
-
-    def per_image(self, records: Records) -> NDArray[np.float64]:
         """The PSNR in dB."""
         return np.asarray(records["psnr"], np.float64)
 
@@ -157,9 +145,8 @@ class Denoise(Task):
         clean: dict[int, NDArray[np.float32]] = {}
         for batch in own_size_batches(split.select(index), channels, 64):
             own = torch.from_numpy(index)[batch.index]
-            input, target = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
-            assert isinstance(target, Picture)
-            for place, one, other in zip(batch.index.tolist(), input, target.pixels, strict=True):
+            input, truth = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
+            for place, one, other in zip(batch.index.tolist(), input, truth.pixels, strict=True):
                 noisy[place], clean[place] = one.numpy(), other.numpy()
         return [noisy[i] for i in range(len(index))], [clean[i] for i in range(len(index))]
 
@@ -178,20 +165,17 @@ class Denoise(Task):
             rows |= {i: {name: column[k] for name, column in columns.items()} for k, i in enumerate(places)}
         return {name: np.array([rows[i][name] for i in range(len(clean))]) for name in rows[0]}
 
-    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        assert isinstance(prediction, Picture)
+    def write(self, prediction: Picture, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         pictures = (prediction.pixels * 255).round().to(torch.uint8).cpu().numpy()
         return [{"name": name, "picture": picture} for name, picture in zip(names, pictures, strict=True)]
 
     def draw(
-        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+        self, input: Tensor, prediction: Picture, truth: Picture | None, names: Sequence[str], classes: Sequence[str]
     ) -> Figure:
         from pellucid.tasks import _figures
 
-        assert isinstance(prediction, Picture)
-        assert target is None or isinstance(target, Picture)
         return _figures.pictures(
-            {"noisy": input, "denoised": prediction.pixels}, None if target is None else target.pixels, names
+            {"noisy": input, "denoised": prediction.pixels}, None if truth is None else truth.pixels, names
         )
 
     def evidence(self, output: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,34 +13,17 @@ from torch import Tensor, nn
 from pellucid.data.batches import store
 from pellucid.data.given import gather
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import PredictOptions
-from pellucid.tasks.generate import families
-from pellucid.tasks.generate.families import Adversarial, Variational
+from pellucid.tasks.generate import chance
+from pellucid.tasks.generate.figures import as_bytes
 from pellucid.tasks.generate.likelihood import plain
+from pellucid.tasks.generate.options import GenerateOptions, Generating
 
-__all__ = ["Asked", "answer"]
+__all__ = ["answer", "sheet"]
 
 _REACH = 3.0  # standard deviations of the prior to each side
 
 
-@final
-@dataclass(frozen=True)
-class Asked(PredictOptions):
-    """What else `predict` may be asked of a generative model; each answer is single pictures and a sheet of them."""
-
-    samples: int = 0
-    """make this many new pictures"""
-    seed: int = 0
-    """of the codes that pictures are made from"""
-    interpolate: tuple[str, ...] = ()
-    """two images, to go from the one to the other by way of their codes"""
-    vary: tuple[int, ...] = ()
-    """numbers of the code to vary, one after another, from -3 to 3; the others stay those of the image that is given, or of the seed"""
-    steps: int = 8
-    """pictures between the two images, or between the ends of what is varied"""
-
-
-def answer(kind: Variational | Adversarial, model: nn.Module, images: Any, asked: Asked) -> list[dict[str, Any]] | None:
+def answer(task: Generating, model: nn.Module, images: Any, asked: GenerateOptions) -> list[dict[str, Any]] | None:
     """Rows with a picture each, and a last one with all of them as a sheet; None where images are to be answered for."""
     wanted = [name for name in ("samples", "interpolate", "vary") if getattr(asked, name)]
     if asked.samples < 0:
@@ -60,34 +42,34 @@ def answer(kind: Variational | Adversarial, model: nn.Module, images: Any, asked
     if asked.samples:
         if not nothing:
             raise UsageError(f"samples={asked.samples}: are made from nothing; leave the images out.")
-        pictures = kind.samples(model, asked.samples, asked.seed)
+        pictures = task.samples(model, asked.samples, asked.seed)
         return _rows(pictures, [f"sample_{i:04d}" for i in range(asked.samples)])
     if asked.interpolate:
-        return _between(kind, model, asked)
-    return _varied(kind, model, None if nothing else images, asked)
+        return _between(task, model, asked)
+    return _varied(task, model, None if nothing else images, asked)
 
 
-def _between(kind: Variational | Adversarial, model: nn.Module, asked: Asked) -> list[dict[str, Any]]:
+def _between(task: Generating, model: nn.Module, asked: GenerateOptions) -> list[dict[str, Any]]:
     """μ_k = (1 − w_k)·μ_a + w_k·μ_b with w_k = k/(n + 1), k = 0 … n + 1."""
     if len(asked.interpolate) != 2:
         raise UsageError(f"interpolate: goes from one image to another, not over {len(asked.interpolate)}; give two.")
-    ends = _codes(kind, model, list(asked.interpolate))
+    ends = _codes(task, model, list(asked.interpolate))
     shares = torch.arange(asked.steps + 2, device=ends.device)[:, None] / (asked.steps + 1)
-    pictures = kind.made(model, (1 - shares) * ends[:1] + shares * ends[1:])
+    pictures = task.made(model, (1 - shares) * ends[:1] + shares * ends[1:])
     return _rows(pictures, [f"step_{k:02d}" for k in range(len(pictures))], columns=len(pictures))
 
 
-def _varied(kind: Variational | Adversarial, model: nn.Module, images: Any, asked: Asked) -> list[dict[str, Any]]:
+def _varied(task: Generating, model: nn.Module, images: Any, asked: GenerateOptions) -> list[dict[str, Any]]:
     latent = int(plain(model).latent)
     for number in asked.vary:
         if not 0 <= number < latent:
             raise UsageError(f"vary={number}: the code has {latent} numbers; give one from 0 to {latent - 1}.")
     if images is not None:
-        codes = _codes(kind, model, images)
+        codes = _codes(task, model, images)
         if len(codes) != 1:
             raise UsageError(f"vary={asked.vary[0]}: starts from one image, not from {len(codes)}; give one.")
     else:
-        codes = families.codes(plain(model), 1, asked.seed)
+        codes = chance.codes(plain(model), 1, asked.seed)
     reach = torch.linspace(-_REACH, _REACH, asked.steps + 2, device=codes.device)
     rows = []
     for number in asked.vary:
@@ -95,15 +77,11 @@ def _varied(kind: Variational | Adversarial, model: nn.Module, images: Any, aske
         row[:, number] = reach
         rows.append(row)
     names = [f"number_{number}_at_{float(value):+.2f}" for number in asked.vary for value in reach]
-    return _rows(kind.made(model, torch.cat(rows)), names, columns=len(reach))
+    return _rows(task.made(model, torch.cat(rows)), names, columns=len(reach))
 
 
-def _codes(kind: Variational | Adversarial, model: nn.Module, images: Any) -> Tensor:
+def _codes(task: Generating, model: nn.Module, images: Any) -> Tensor:
     """The mean codes of images, (N, latent)."""
-    if isinstance(kind, Adversarial):
-        raise UsageError(
-            "interpolate: a GAN has no encoder that finds an image's code; use --samples, --vary without an image, or a vae."
-        )
     inner = plain(model)
     given = gather(images)
     if given.faults:
@@ -117,7 +95,7 @@ def _codes(kind: Variational | Adversarial, model: nn.Module, images: Any) -> Te
     for place, image in given.floats.items():
         found[place] = _fitted(image, channels, size)
     inputs = torch.stack([found[place] for place in sorted(found)]).to(next(inner.parameters()).device)
-    return inner.encode(inputs)[0]  # type: ignore[no-any-return]
+    return task.encode(model, inputs)
 
 
 def _fitted(image: Tensor, channels: int, size: tuple[int, ...]) -> Tensor:
@@ -133,7 +111,7 @@ def _fitted(image: Tensor, channels: int, size: tuple[int, ...]) -> Tensor:
 
 
 def _rows(pictures: Tensor, names: list[str], columns: int | None = None) -> list[dict[str, Any]]:
-    arrays = families.as_bytes(pictures)
+    arrays = as_bytes(pictures)
     rows = [{"name": name, "picture": array} for name, array in zip(names, arrays, strict=True)]
     return rows if len(rows) == 1 else [*rows, {"name": "sheet", "picture": sheet(arrays, columns)}]
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["normal", "uniform"]
+__all__ = ["codes", "normal", "uniform"]
 
 # SplitMix64 (Steele et al. 2014, fig. 16), its constants as signed 64-bit integers: torch's wrap around as it asks for
 _STEP = -7046029254386353131  # 0x9E3779B97F4A7C15
@@ -40,6 +41,12 @@ def normal(seeds: Tensor, count: int, stream: int = 0) -> Tensor:
     radius = (-2 * torch.log(drawn[:, :half])).sqrt()
     angle = 2 * math.pi * drawn[:, half:]
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]
+
+
+def codes(model: Any, count: int, seed: int) -> Tensor:
+    """(N, latent) standard normal codes for a model, on its device; the first are the same however many there are."""
+    device = next(model.parameters()).device
+    return normal(torch.arange(count, device=device) + (seed << 32), model.latent)
 
 
 def _shifted(values: Tensor, by: int) -> Tensor:

@@ -40,7 +40,7 @@ class Gallery:
     @classmethod
     def of(cls, samples: Tensor) -> Self:
         """Samples (S, C, H, W) in [0, 1]."""
-        seen = torch.cat([features(part) for part in samples.split(_AT_ONCE)])  # type: ignore[no-untyped-call]
+        seen = torch.cat([features(part) for part in samples.split(_AT_ONCE)])
         count = len(samples)
         half = torch.cdist(seen, seen).sum() / (2 * count * max(1, count - 1))  # over pairs of different samples
         return cls(samples.float().flatten(1), seen, half)
@@ -58,7 +58,7 @@ class Gallery:
 
     def scores(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """`score` of many images."""
-        parts = [self.score(part) for part in images.split(_AT_ONCE)]  # type: ignore[no-untyped-call]
+        parts = [self.score(part) for part in images.split(_AT_ONCE)]
         return torch.cat([one for one, _ in parts]), torch.cat([near for _, near in parts])
 
 

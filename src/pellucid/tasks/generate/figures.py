@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,10 +16,15 @@ from pellucid.tasks._figures import show
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["bars", "grid", "rows", "shares"]
+__all__ = ["as_bytes", "bars", "grid", "rows", "shares"]
 
 _REAL, _MADE, _DEAD = "#4a6fa5", "#d1662b", "#c0392b"
 _CELL = 0.62  # inches
+
+
+def as_bytes(pictures: Tensor) -> NDArray[np.uint8]:
+    """(N, C, H, W) in [0, 1] as uint8."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def grid(pictures: Tensor, columns: int = 20) -> Figure:

@@ -71,10 +71,10 @@ class Judge:
         optimizer = torch.optim.Adam(both.parameters(), lr=_PEAK, fused=True)
         course = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK, total_steps=epochs * per_epoch + 1)
         for _ in range(epochs):
-            for index in torch.randperm(len(images)).split(_BATCH):  # type: ignore[no-untyped-call]
+            for index in torch.randperm(len(images)).split(_BATCH):
                 loss = F.cross_entropy(self.head(self.body(_unit(images[index]))), labels[index])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 course.step()
         both.eval().requires_grad_(False)
@@ -82,7 +82,7 @@ class Judge:
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """(N, 64): what the classifier's last layer sees of images (N, C, H, W), uint8 or in [0, 1]."""
-        return torch.cat([self.body(_unit(part)) for part in images.split(512)])  # type: ignore[no-untyped-call]
+        return torch.cat([self.body(_unit(part)) for part in images.split(512)])
 
     @torch.no_grad()
     def classes(self, images: Tensor) -> Tensor:

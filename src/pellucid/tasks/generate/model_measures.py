@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid.data.batches import store
-from pellucid.data.dataset import Batch, Split
+from pellucid.data.dataset import Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
-from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, ModelMeasures, NamedFigure
-from pellucid.tasks.generate import figures, likelihood
-from pellucid.tasks.generate.families import Adversarial, Variational
+from pellucid.tasks._contract import ModelMeasures, NamedFigure
+from pellucid.tasks._metrics import Measure
+from pellucid.tasks.generate import figures
 from pellucid.tasks.generate.judge import Judge, frechet_beside_floor
-from pellucid.tasks.generate.likelihood import Drawn
+from pellucid.tasks.generate.options import Generating
 
-__all__ = ["Looked", "arrays", "measure_model", "verdict"]
+__all__ = ["Looked", "arrays", "evenly", "measure_model", "verdict"]
 
 _KNOWN = 20_000  # training images that baselines and the judge learn from, at most
 _NUMBERS = 60_000_000  # and pixels of them
 _SEEN = 10_000  # test images that samples are held against, at most
-_WORK = 3e12  # multiplications that importance sampling may take: half a minute on two cores
 _NEIGHBOURS = 256
 
 # a mode is covered if samples fall into it at least a fifth as often as real images do
@@ -110,11 +108,13 @@ def verdict(seen: Looked) -> tuple[str, str]:
     return "healthy", f"Healthy: {facts}{told}."
 
 
-def arrays(task: Any, train: Split, test: Split, size: tuple[int, int] | None, seed: int) -> tuple[Tensor, Tensor]:
+def arrays(
+    task: Generating, train: Split, test: Split, size: tuple[int, int] | None, seed: int
+) -> tuple[Tensor, Tensor]:
     """Training images, a share of them, and all test images as the model is given them, (N, C, H, W) each."""
     channels = max(part.images.channels for part in (train, test) if len(part))
     found = []
-    for split, own in ((train.select(_spread(len(train), _most(train, size))), seed + 1), (test, seed)):
+    for split, own in ((train.select(evenly(len(train), _most(train, size))), seed + 1), (test, seed)):
         parts = []
         for batch in _store(split, size, channels).batches(500):
             parts.append(task.prepare(batch, Draws.images(own, batch.index), training=False)[0])
@@ -123,8 +123,7 @@ def arrays(task: Any, train: Split, test: Split, size: tuple[int, int] | None, s
 
 
 def measure_model(
-    task: Any,
-    kind: Variational | Adversarial,
+    task: Generating,
     model: nn.Module,
     train: Split,
     test: Split,
@@ -132,30 +131,30 @@ def measure_model(
     seed: int,
 ) -> ModelMeasures:
     """−log p where there is a likelihood; modes, entropy, Fréchet distance beside its floor, nearest neighbours; pictures."""
-    device = next(model.parameters()).device
     channels = max(part.images.channels for part in (train, test) if len(part))
-    known = _store(train.select(_spread(len(train), _most(train, size))), size, channels)
-    seen = _store(test.select(_spread(len(test), min(len(test), _SEEN))), size, channels)
+    known = _store(train.select(evenly(len(train), _most(train, size))), size, channels)
+    seen = _store(test.select(evenly(len(test), min(len(test), _SEEN))), size, channels)
     training, real = (torch.cat([batch.images for batch in part.batches(1000)]) for part in (known, seen))
     label = train.targets.get("label")
-    labels = (
-        label.index[torch.from_numpy(_spread(len(train), _most(train, size)))] if isinstance(label, Label) else None
-    )
+    labels = label.index[torch.from_numpy(evenly(len(train), _most(train, size)))] if isinstance(label, Label) else None
     names = tuple(map(str, range(int(labels.max()) + 1))) if labels is not None else ()
     judge = Judge.trained(training, labels, names, seed)
-    made = kind.samples(model, max(len(real), 2), seed).cpu()
+    made = task.samples(model, max(len(real), 2), seed).cpu()
     measures: dict[str, Measure] = {}
     details: dict[str, Any] = {}
-    if isinstance(kind, Variational) and kind.importance:
-        measures["nll"], details["importance_sampling"] = _likelihood_of(task, kind, model, seen, seed, device)
+    likelihood = task.likelihood(model, seen, seed)
+    if likelihood is not None:
+        measures["nll"], details["importance_sampling"] = likelihood
     features = judge.features(real)
     distances, floors, half = frechet_beside_floor(features, judge.features(made), seed)
-    seen_modes = _looked(kind, model, judge, features, real, made, training, distances, floors)
+    seen_modes = _looked(task, model, judge, features, real, made, training, distances, floors)
     state, words = verdict(seen_modes)
     covered, ratios = float(seen_modes.covered.sum()), distances / max(floors.mean(), 1e-12)
     measures |= {
-        "frechet_over_floor": Measure(seen_modes.ratio, float(ratios.min()), float(ratios.max()), "", "lower"),
-        "modes_covered": Measure(covered, math.nan, math.nan, "", "higher"),
+        "frechet_over_floor": Measure(
+            seen_modes.ratio, float(ratios.min()), float(ratios.max()), "", "lower", "Fréchet distance / floor"
+        ),
+        "modes_covered": Measure(covered, math.nan, math.nan, "", "higher", "modes covered"),
     }
     details["samples"] = [
         {
@@ -179,46 +178,13 @@ def measure_model(
         NamedFigure("samples", "Samples", f"100 codes drawn from the prior. {apart}", figures.grid(made[:100])),
         NamedFigure("health", "Health", words, figures.shares(seen_modes.modes, seen_modes.real, seen_modes.made)),
         _neighbours(made, training, channels),
-        *_of_codes(task, kind, model, seen, seed),
+        *task.code_figures(model, seen, seed),
     ]
     return ModelMeasures(measures, details, pictures)
 
 
-def _likelihood_of(
-    task: Any, kind: Variational, model: nn.Module, seen: Any, seed: int, device: torch.device
-) -> tuple[Measure, list[dict[str, Any]]]:
-    """−log p in nats with its interval over the images, and how it was had."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    inner = likelihood.plain(model)
-    with FlopCounterMode(display=False) as counter:
-        inner.decode(torch.zeros(1, inner.latent, device=device))
-    each = max(1.0, counter.get_total_flops() / 2) * kind.importance
-    count = int(min(len(seen), max(50, _WORK // each)))
-    log_p, errors = [], []
-    for index in torch.from_numpy(_spread(len(seen), count)).split(100):  # type: ignore[no-untyped-call]
-        batch = seen.batch(index, device)
-        input, target = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
-        assert isinstance(target, Drawn)
-        found, error, _ = likelihood.importance(model, kind.pixels, input, target, kind.importance)
-        log_p.append(found.cpu())
-        errors.append(error.cpu())
-    values, errs = torch.cat(log_p).double().numpy(), torch.cat(errors).double().numpy()
-    deviation = float(values.std(ddof=1)) if count > 1 else math.nan
-    mean, low, high = _bootstrap.of_mean(-values)
-    row = {
-        "−log p, nats": round(mean, 3),
-        "standard error over images": round(deviation / math.sqrt(count), 3),
-        "standard error of the sampling": round(float(np.sqrt((errs**2).sum())) / count, 4),
-        "importance samples": kind.importance,
-        "images": count,
-        "likelihood": kind.words,
-    }
-    return Measure(mean, low, high, "nats", "lower"), [row]
-
-
 def _looked(
-    kind: Variational | Adversarial,
+    task: Generating,
     model: nn.Module,
     judge: Judge,
     features: Tensor,
@@ -230,14 +196,13 @@ def _looked(
 ) -> Looked:
     count = len(judge.modes)
     of_real, of_made = (np.bincount(judge.classes(x).numpy(), minlength=count) / len(x) for x in (real, made))
-    auc = math.nan
-    if isinstance(kind, Adversarial):
-        scores: list[Tensor] = []
-        for part in (real.float().div(255), made):
-            scores.append(
-                torch.cat([kind.predict(model, x.to(next(model.parameters()).device)).real for x in part.split(500)])  # type: ignore[no-untyped-call]
-            )
-        auc = _auc(*(score.cpu().numpy() for score in scores))
+    auc, device = math.nan, next(model.parameters()).device
+    scores: list[NDArray[Any]] = []
+    for pictures in (real.float().div(255), made):
+        parts = [task.realness(model, part.to(device)) for part in pictures.split(500)]
+        scores.append(np.concatenate([part.cpu().numpy() for part in parts if part is not None] or [np.zeros(0)]))
+    if len(scores[0]):  # a discriminator is there
+        auc = _auc(*scores)
     spread = _distance(judge.features(made[:1000])) / max(_distance(features[:1000]), 1e-12)
     near = [_nearest(part[:_NEIGHBOURS], training)[0].median() for part in (made, real.float().div(255))]
     ratio = float(distances.mean() / max(floors.mean(), 1e-12))
@@ -274,45 +239,6 @@ def _neighbours(made: Tensor, training: Tensor, channels: int) -> NamedFigure:
     return NamedFigure("neighbours", "Samples and their nearest training images", words, figure)
 
 
-def _of_codes(task: Any, kind: Variational | Adversarial, model: nn.Module, seen: Any, seed: int) -> list[NamedFigure]:
-    """What only a model with an encoder can show: reconstructions, ways between images, and what a number of the code means."""
-    if not isinstance(kind, Variational):
-        return []
-    device = next(model.parameters()).device
-    index = torch.from_numpy(_spread(len(seen), min(len(seen), 512)))
-    batch: Batch = seen.batch(index, device)
-    input, _ = task.prepare(batch, Draws.images(seed, batch.index, device), training=False)
-    mean, log_variance = likelihood.plain(model).encode(input)
-    nats = likelihood.latent_loss(mean, log_variance).mean(0).cpu().numpy()
-    dead = int((nats < likelihood.COLLAPSED).sum())
-    alarm = (
-        f"{dead} of {len(nats)} have collapsed: below {likelihood.COLLAPSED} nats they say nothing"
-        if dead
-        else "none has collapsed"
-    )
-    shares = torch.linspace(0, 1, 10, device=device)[:, None]
-    pairs = [(1 - shares) * mean[i] + shares * mean[-1 - i] for i in range(min(4, len(mean) // 2))]
-    reach = torch.linspace(-3, 3, 10, device=device)
-    order = np.argsort(-nats)[:6]
-    walks = mean[:1].repeat(len(order) * len(reach), 1)
-    for k, dimension in enumerate(order):
-        walks[k * len(reach) : (k + 1) * len(reach), int(dimension)] = reach
-    telling = ", ".join(map(str, order))
-    said = f"Each row varies one number of the first image's code from −3 to 3: {telling}, the most telling ones."
-    shown = [
-        NamedFigure("reconstructions", "Reconstructions", "Held-out images, and the pictures of their mean codes.",
-              figures.rows({"image": input[:16], "again": kind.predict(model, input[:16]).pixels})),
-        NamedFigure("latent", "Latent loss by dimension", f"Mean over {len(index)} held-out images, in nats; {alarm}.",
-              figures.bars(nats, likelihood.COLLAPSED)),
-        NamedFigure("traversals", "What the numbers of a code mean", said, figures.grid(kind.made(model, walks), len(reach))),
-    ]  # fmt: skip
-    if pairs:
-        figure = figures.grid(kind.made(model, torch.cat(pairs)), 10)
-        words = "From one held-out image to another by way of their mean codes, in equal steps."
-        shown.insert(1, NamedFigure("interpolations", "Interpolations", words, figure))
-    return shown
-
-
 def _entropy(shares: Floats) -> float:
     kept = shares[shares > 0]
     return float(-(kept * np.log(kept)).sum()) + 0.0
@@ -324,7 +250,7 @@ def _most(split: Split, size: tuple[int, int] | None) -> int:
     return int(min(len(split), _KNOWN, max(100, _NUMBERS // (split.images.channels * side[0] * side[1]))))
 
 
-def _spread(images: int, count: int) -> NDArray[np.int64]:
+def evenly(images: int, count: int) -> NDArray[np.int64]:
     """Evenly spread positions."""
     return np.linspace(0, images - 1, count).round().astype(np.int64)
 

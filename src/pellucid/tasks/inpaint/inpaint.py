@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid import _catalog
+from pellucid._options import learned, unfolded
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Picture, Target
+from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks import _bootstrap
-from pellucid.tasks._contract import Measure, PredictOptions, Records, Task
+from pellucid.models import OutputKind
+from pellucid.tasks._contract import PredictOptions, Task
+from pellucid.tasks._metrics import Metric, mean
+from pellucid.tasks._records import Records
 from pellucid.tasks.inpaint import answers, baselines, holes
 from pellucid.tasks.inpaint.fill import diffused, mean_filled
 from pellucid.tasks.inpaint.losses import critic_loss, features, realness_loss
@@ -38,9 +41,17 @@ _FLOOR = 1e-5  # mean squared error of 50 dB: nobody sees a difference below it
 _WINDOW = 256  # px, of models that take any size, where they were trained on smaller images
 
 
+_METRICS = (
+    mean("psnr", "PSNR in the hole", "dB"),
+    mean("ssim", "SSIM"),
+    mean("mae", "mean absolute error in the hole", better="lower"),
+    mean("missing", "missing share", better="neither"),
+)
+
+
 @final
 @dataclass(frozen=True)
-class Inpaint(Task):
+class Inpaint(Task[Tensor, Picture, Picture]):
     """What stands in a picture's holes?
 
     The model's input is the picture with something neutral in its holes, and as a last plane the mask, 1 = missing. Holes are
@@ -81,19 +92,15 @@ class Inpaint(Task):
     """ready network of the perceptual part: efficientnet_lite0, torchvision/NAME or timm/NAME"""
     adversarial: float = 0.0
     """weight of a critic's opinion that is trained beside the model; needs a model with a critic: pix2pix"""
-    flip: bool = False
-    """mirror half of the training pictures left to right"""
-    turn: bool = False
-    """turn each training picture by a random multiple of 90°"""
-    exposure: float = 0.0
-    """brighten or darken each training picture by up to this many photographic stops (factors of 2)"""
+    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure")
+
+    flat: bool = learned(False)  # whether the model is dense: its output is a vector of pixels
 
     example: ClassVar[str] = "patches"
     default_model: ClassVar[str] = "unet"
-    accepts: ClassVar[tuple[str, ...]] = ("map", "dense")
-    main: ClassVar[str] = "psnr"
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
+    extra_planes: ClassVar[int] = 1  # the mask
     predict_options: ClassVar[type[PredictOptions]] = answers.Mending
-    _flat: ClassVar[bool] = False  # whether the model is dense, which `for_model` learns; no option
 
     def __post_init__(self) -> None:
         choices = {"holes": ("rectangles", "strokes", "pixels", "files"), "output": ("image", "patch")}
@@ -122,7 +129,6 @@ class Inpaint(Task):
             )
         if bool(self.masks) != (self.holes == "files"):
             raise UsageError(f"masks={self.masks!r}: belongs to --holes files, and only there; give both or neither.")
-        Augment(exposure=self.exposure)  # refuses bad values
 
     @property
     def keeps_size(self) -> bool:
@@ -137,11 +143,9 @@ class Inpaint(Task):
             )
         if self.adversarial and "critic" not in getattr(kind, "__annotations__", {}):
             raise UsageError(f"adversarial={self.adversarial!r}: needs a model with a critic; choose --model pix2pix.")
-        made = replace(self)
-        object.__setattr__(made, "_flat", kind.output == "dense")  # type: ignore[attr-defined]
-        return made
+        return replace(self, flat=kind.output == "dense")  # type: ignore[attr-defined]
 
-    def read(self, data: Dataset) -> Dataset:
+    def read(self, data: Dataset) -> tuple[Dataset, Self]:
         if self.masks:
             holes.forget()  # the files may have changed since
             masks = holes.mask_files(self.masks)  # refuses a folder without good masks
@@ -150,22 +154,18 @@ class Inpaint(Task):
         if self.hole and not self.place:
             sizes = np.concatenate([split.images.sizes for split in data.splits.values() if len(split)])
             _fits(self.hole, (0, 0), (int(sizes[:, 0].min()), int(sizes[:, 1].min())), "the smallest image")
-        return data
-
-    def inputs(self, data: Dataset) -> int:
-        return data.channels + 1
+        return data, self
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         if self.hole:
             _fits(self.hole, self.place or (0, 0), size, "the training size")
         height, width = self.hole if self.output == "patch" else size
-        return data.channels * height * width if self._flat else data.channels
+        return data.channels * height * width if self.flat else data.channels
 
-    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Target]:
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         clean = batch.images.float().div_(255)
-        if training and (self.flip or self.turn or self.exposure):
-            augment = Augment(flip=self.flip, turn=self.turn, exposure=self.exposure)
-            clean = augment(clean, Picture(clean[:, :0]), draws)[0]
+        if training:
+            clean = self.augment(clean, Picture(clean[:, :0]), draws)[0]
         return self.broken(clean, self.mask(draws, (clean.shape[2], clean.shape[3]))), Picture(clean)
 
     def mask(self, draws: Draws, size: tuple[int, int]) -> Tensor:
@@ -183,31 +183,30 @@ class Inpaint(Task):
         rule = diffused if self.fill == "diffusion" else mean_filled
         return torch.cat([rule(images, mask), mask], dim=1)
 
-    def loss(self, model: nn.Module, input: Tensor, target: Target) -> dict[str, Tensor]:
-        return self._loss(model, input, target)[0]
+    def loss(self, model: nn.Module, input: Tensor, truth: Picture) -> dict[str, Tensor]:
+        return self._loss(model, input, truth)[0]
 
-    def _loss(self, model: nn.Module, input: Tensor, target: Target) -> tuple[dict[str, Tensor], Tensor]:
+    def _loss(self, model: nn.Module, input: Tensor, truth: Picture) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the whole pictures (B, C, H, W) with the model's answer in their holes."""
-        assert isinstance(target, Picture)
-        truth, mask = target.pixels, input[:, -1:]
+        known, mask = truth.pixels, input[:, -1:]
         answer = self._answer(model, input)
-        difference = answer - truth
+        difference = answer - known
         size = difference.abs() if self.error == "l1" else difference.square()
-        missing = mask.sum((1, 2, 3)) * truth.shape[1]  # (B,)
+        missing = mask.sum((1, 2, 3)) * known.shape[1]  # (B,)
         if self.error == "psnr":  # a flat picture counts as much as a lively one, as it does in the measure
-            filled = (input[:, :-1] - truth).square()
+            filled = (input[:, :-1] - known).square()
             mine, its = (
                 ((part * mask).sum((1, 2, 3)) / missing.clamp_min(1) + _FLOOR).log() for part in (size, filled)
             )
             hole = (mine - its).mean().exp()
         else:
             hole = (size * mask).sum() / missing.sum().clamp_min(1)
-        rest = (size * (1 - mask)).sum() / (truth.numel() - missing.sum()).clamp_min(1)
+        rest = (size * (1 - mask)).sum() / (known.numel() - missing.sum()).clamp_min(1)
         parts = {"hole": hole} if self.output == "patch" else {"hole": hole, "rest": rest}
         loss = self.hole_weight * hole + (0 if self.output == "patch" else self.rest_weight * rest)
-        mended = torch.where(mask > 0.5, answer, truth)
+        mended = torch.where(mask > 0.5, answer, known)
         if self.perceptual:
-            parts["perceptual"] = features(self.network, truth.device).distance(mended, truth)
+            parts["perceptual"] = features(self.network, known.device).distance(mended, known)
             loss = loss + self.perceptual * parts["perceptual"]
         if self.adversarial:
             parts["adversarial"] = realness_loss(_critic(model)(torch.cat([input, mended], dim=1)))
@@ -219,15 +218,18 @@ class Inpaint(Task):
             return {"model": model}
         return {"generator": model.generator, "critic": _critic(model)}  # type: ignore[dict-item]
 
-    def steps(self, model: nn.Module, input: Tensor, target: Target) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
-        losses, mended = self._loss(model, input, target)
+    def steps(self, model: nn.Module, input: Tensor, truth: Picture) -> Iterator[tuple[nn.Module, dict[str, Tensor]]]:
+        losses, mended = self._loss(model, input, truth)
         players = list(self.players(model).values())
         yield players[0], losses
         if self.adversarial:
-            assert isinstance(target, Picture)
             critic = _critic(model)
-            real, fake = (torch.cat([input, picture], dim=1) for picture in (target.pixels, mended.detach()))
+            real, fake = (torch.cat([input, picture], dim=1) for picture in (truth.pixels, mended.detach()))
             yield critic, critic_loss(critic(real), critic(fake))
+
+    @property
+    def lr_factors(self) -> Mapping[str, float]:
+        return {}
 
     def predict(self, model: nn.Module, input: Tensor) -> Picture:
         """Known pixels as they are; holes from the whole picture, or in overlapping windows where it is larger than those."""
@@ -254,23 +256,13 @@ class Inpaint(Task):
         most = [max(_WINDOW, 2 * side) for side in trained]
         return min(size[0], most[0]), min(size[1], most[1])
 
-    def score(self, input: Tensor, prediction: Target, target: Target) -> dict[str, NDArray[Any]]:
-        assert isinstance(prediction, Picture)
-        assert isinstance(target, Picture)
-        return baselines.columns(prediction.pixels, target.pixels, input[:, -1:])
+    def score(self, input: Tensor, prediction: Picture, truth: Picture) -> dict[str, NDArray[Any]]:
+        return baselines.columns(prediction.pixels, truth.pixels, input[:, -1:])
 
-    def summary(self, records: Records, classes: Sequence[str], seed: int = 0) -> dict[str, Measure]:
-        found = {}
-        for name, unit, better in _MEASURES:
-            value, low, high = _bootstrap.of_mean(records[name], seed)
-            found[name] = Measure(value, low, high, unit, better)
-        return found
+    def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
+        return _METRICS
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The PSNR inside the hole in dB."""
-        return np.asarray(records["psnr"], np.float64)
-
-    def per_image(self, records: Records) -> NDArray[np.float64]:
         """The PSNR inside the hole in dB."""
         return np.asarray(records["psnr"], np.float64)
 
@@ -288,14 +280,13 @@ class Inpaint(Task):
         )
         for batch in batches:
             own = torch.from_numpy(index)[batch.index]
-            input, target = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
-            assert isinstance(target, Picture)
+            input, whole = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
             places.append(batch.index.numpy())
             mask = input[:, -1:]
-            truth, holes = list(target.pixels.numpy()), list(mask[:, 0].numpy() > 0)
+            truth, holes = list(whole.pixels.numpy()), list(mask[:, 0].numpy() > 0)
             for way, table in found.items():
                 answer = torch.from_numpy(np.stack(baselines.fill(way, truth, holes)))
-                for name, column in baselines.columns(answer, target.pixels, mask).items():
+                for name, column in baselines.columns(answer, whole.pixels, mask).items():
                     table.setdefault(name, []).append(column)
         order = np.argsort(np.concatenate(places), kind="stable")
         return {
@@ -304,41 +295,34 @@ class Inpaint(Task):
         }
 
     def answer(
-        self, model: nn.Module, images: Any, asked: PredictOptions, classes: Sequence[str]
+        self, model: nn.Module, images: Any, options: answers.Mending, classes: Sequence[str]
     ) -> list[dict[str, Any]] | None:
-        assert isinstance(asked, answers.Mending)
-        return answers.mend(self, model, images, asked)
+        return answers.mend(self, model, images, options)
 
-    def write(self, prediction: Target, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        assert isinstance(prediction, Picture)
+    def write(self, prediction: Picture, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         pictures = (prediction.pixels * 255).round().to(torch.uint8).cpu().numpy()
         return [{"name": name, "picture": picture} for name, picture in zip(names, pictures, strict=True)]
 
     def draw(
-        self, input: Tensor, prediction: Target, target: Target | None, names: Sequence[str], classes: Sequence[str]
+        self, input: Tensor, prediction: Picture, truth: Picture | None, names: Sequence[str], classes: Sequence[str]
     ) -> Figure:
         from pellucid.tasks import _figures
 
-        assert isinstance(prediction, Picture)
-        assert target is None or isinstance(target, Picture)
         mask = input[:, -1:].cpu()
-        truth = None if target is None else target.pixels.cpu()
-        known = (input[:, :-1] if truth is None else truth).cpu() * (1 - mask)
+        whole = None if truth is None else truth.pixels.cpu()
+        known = (input[:, :-1].cpu() if whole is None else whole) * (1 - mask)
         columns = {"given": torch.where(mask > 0, torch.ones(()), known), "inpainted": prediction.pixels.cpu()}
-        if truth is not None:
+        if whole is not None:
             filled = [
                 baselines.fill("biharmonic", [one.numpy()], [hole[0].numpy() > 0])[0]
-                for one, hole in zip(truth, mask, strict=True)
+                for one, hole in zip(whole, mask, strict=True)
             ]
             columns["biharmonic"] = torch.from_numpy(np.stack(filled))
-        return _figures.pictures(columns, truth, names, where=mask)
+        return _figures.pictures(columns, whole, names, where=mask)
 
     def evidence(self, output: Tensor) -> Tensor:
         """The mean absolute value of the picture, in [0, 1] units."""
         return output.float().abs().flatten(1).mean(1)
-
-
-_MEASURES = (("psnr", "dB", "higher"), ("ssim", "", "higher"), ("mae", "", "lower"), ("missing", "", "neither"))
 
 
 def _critic(model: nn.Module) -> nn.Module:

@@ -28,8 +28,8 @@ from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Partial, Value, names
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Words
-from pellucid.worked.worksheet.answering import Answering
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.answering import AnswerWriter
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["check_answers"]
@@ -50,7 +50,7 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     Raises:
         UsageError: a worksheet that has no solution, a text that is far too long.
     """
-    solved = sheet.solve(digits=digits).solved
+    solved = sheet.solve(digits=digits).numbers
     entries, unreadable = read_answers(text, sheet)
     with precision(solved.working_digits):
         truths, without_number = _truths(solved, entries)
@@ -64,7 +64,7 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     return Report(tuple(sorted(checked, key=lambda answer: answer.entry.at)), tuple(bad), missing, digits)
 
 
-def _truths(solved: Solved, entries: Sequence[Entry]) -> tuple[dict[Target, Value], list[BadLine]]:
+def _truths(solved: CheckedNumbers, entries: Sequence[Entry]) -> tuple[dict[Target, Value], list[BadLine]]:
     """The right numbers, each checked as those of a solution are, and the lines for which there is none."""
     truths: dict[Target, Value] = {}
     bad: list[BadLine] = []
@@ -80,7 +80,7 @@ def _truths(solved: Solved, entries: Sequence[Entry]) -> tuple[dict[Target, Valu
         try:
             if target.update:
                 if target.update not in updates:
-                    updates[target.update] = dict(Answering(solved).update(target.update).results)
+                    updates[target.update] = dict(AnswerWriter(solved).update(target.update).results)
                 truths[target] = updates[target.update][target.symbol]
             elif target.of:
                 truths[target] = solved.derivative(target.of, target.name)
@@ -101,7 +101,7 @@ class _Checking:
     last digit smaller and larger, for a learner who goes on with more digits than were written.
     """
 
-    def __init__(self, solved: Solved, truths: Mapping[Target, Value]) -> None:
+    def __init__(self, solved: CheckedNumbers, truths: Mapping[Target, Value]) -> None:
         self.solved, self.graph, self.truths = solved, solved.graph, truths
         self.budget = Budget(0)
         self.left = IN_ALL
@@ -144,11 +144,11 @@ class _Checking:
         earlier: dict[int, set[int]] = {}
         for n, entry in enumerate(entries):
             target = entry.target
-            below = self.graph.below(target.of or target.name)
+            below = self.graph.dependencies(target.of or target.name)
             earlier[n] = {values[name] for name in values.keys() & below} - {n}
             by = target.update.names if target.update else (target.name,) if target.of else ()
             for name in by:
-                route = {*self.graph.between(name, target.of)}
+                route = {*self.graph.route(name, target.of)}
                 on_route = {m for (of, other), m in slopes.items() if of in route and other in route and of != other}
                 earlier[n] |= on_route - {n}
         return earlier

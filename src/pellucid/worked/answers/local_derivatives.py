@@ -119,8 +119,8 @@ class LocalDerivatives:
                 return evaluate(differentiate(power, mark, numbers), numbers)
             case Call(function=function, args=args):
                 rule = FUNCTIONS[function]
-                if rule.slopes is not None:
-                    outer = rule.slopes(args, place, branch_of(node, self.numbers)[0])
+                if rule.branch_slope is not None:
+                    outer = rule.branch_slope(args, place, branch_of(node, self.numbers)[0])
                 else:
                     assert rule.slope is not None, function
                     outer = rule.slope(args, place, node)

@@ -21,12 +21,13 @@ from typing import Final
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.answers.entry import LEAST, BadLine, Entry, Number, Target, literal
 from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, names, replace
-from pellucid.worked.expressions.position import place
-from pellucid.worked.notation.arrays import Array, Scope, elaborate
+from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.arrays import Array
+from pellucid.worked.notation.expansion import Scope, expand
 from pellucid.worked.notation.notation import parse
+from pellucid.worked.notation.parser import Parser
 from pellucid.worked.notation.questions import Question
-from pellucid.worked.notation.reading import Reader
-from pellucid.worked.notation.statements import Ask
+from pellucid.worked.notation.statements import QuestionStatement
 from pellucid.worked.notation.tokens import Token, tokenize
 from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -62,9 +63,9 @@ def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine
             for entry in answers:
                 if entry.target.key in seen:
                     first = seen[entry.target.key]
-                    raise UsageError(f"{place(entry.at)}{entry.target.key}: is answered in line {first}; keep one.")
+                    raise UsageError(f"{position(entry.at)}{entry.target.key}: is answered in line {first}; keep one.")
             if len(entries) + len(answers) > ANSWERS:
-                raise UsageError(f"{place((line, 1))}at most {ANSWERS:,} answers are checked at once; split them.")
+                raise UsageError(f"{position((line, 1))}at most {ANSWERS:,} answers are checked at once; split them.")
         except UsageError as fault:
             bad.append(BadLine(line, " ".join(statement.split()), str(fault)))
             continue
@@ -110,7 +111,7 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
         else:
             start = len(statement) - len(statement.lstrip()) + 1
             raise UsageError(
-                f"{place((1, start))}an answer is written name = value, as in L = 0.5; add the = and the value."
+                f"{position((1, start))}an answer is written name = value, as in L = 0.5; add the = and the value."
             )
         questions = _questions(statement[: sign.at[1] - 1], sheet)
         right = " " * sign.at[1] + statement[sign.at[1] :]
@@ -121,7 +122,7 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
     at = (line, len(statement) - len(statement.lstrip()) + 1)
     if len(values) != len(targets):
         wanted = "1 number is" if len(targets) == 1 else f"{len(targets)} numbers are"
-        raise UsageError(f"{place(at)}{len(values)} are given where {wanted} asked for; give one for each.")
+        raise UsageError(f"{position(at)}{len(values)} are given where {wanted} asked for; give one for each.")
     shown = right.strip() if len(targets) == 1 else ""
     return [
         Entry(at, target, shown or text, number, formula, digits)
@@ -138,7 +139,7 @@ def _questions(left: str, sheet: Worksheet) -> Sequence[Question]:
         # the question mark takes the column before the name, so that columns in errors stay right
         text, back = (" " * (begin - 1) + "?" + body, 0) if begin else ("?" + body, 1)
         for asked in parse(text):
-            assert isinstance(asked, Ask)
+            assert isinstance(asked, QuestionStatement)
             for name in (*asked.names, *([asked.of] if asked.of else [])):
                 _check_known(name, sheet)
         # the worksheet itself reads the question, with its names and its errors
@@ -160,7 +161,7 @@ def _unknown(name: str, at: At | None, sheet: Worksheet) -> UsageError:
     sentence = str(UnknownNameError("name", name, sheet.equations))
     if len(sheet.equations) > 16:
         sentence = sentence.partition(" Known:")[0]
-    return UsageError(place(at) + sentence)
+    return UsageError(position(at) + sentence)
 
 
 def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, int]]:
@@ -168,8 +169,10 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
     # a comma as in 0,5 would otherwise separate two numbers
     if re.search(r"\d,\d", text) and "[" not in text and "(" not in text:
         column = text.index(",") + 1
-        raise UsageError(f"{place((1, column))}',': decimals are written with a point, as in 0.5; correct the number.")
-    reader = Reader(text)
+        raise UsageError(
+            f"{position((1, column))}',': decimals are written with a point, as in 0.5; correct the number."
+        )
+    reader = Parser(text)
     reader.tokens = _partials(reader.tokens, sheet)
     values: list[tuple[str, Number | None, Expr, int]] = []
     while True:
@@ -178,7 +181,7 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         used = reader.tokens[start : reader.here]
         digits = _rounded(used)
         scope = Scope(lambda name, at: array if isinstance(array := sheet[name], Array) else None)
-        written = elaborate(node, scope, {})
+        written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:
             for name, symbol in names(item).items():

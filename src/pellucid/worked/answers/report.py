@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from pellucid.errors import UnknownNameError
 from pellucid.worked.answers.entry import LEAST, BadLine, Entry
 from pellucid.worked.expressions.expression import Const, Name, Value
-from pellucid.worked.notation.questions import RULES
+from pellucid.worked.notation.questions import OPTIMISERS
 from pellucid.worked.showing.json import number
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.showing.numerals import numeral
@@ -214,7 +214,9 @@ def _answer(answer: Checked, setter: Unicode) -> str:
     left = setter.write(target.symbol)
     if target.update:
         rule, steps = target.update.rule, target.update.steps
-        options = ", ".join(f"{k}={float(v):g}" for k, v in target.update.options if v != RULES[rule][k] or k == "lr")
+        options = ", ".join(
+            f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule][k] or k == "lr"
+        )
         left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({options}) on {setter.write(Name(target.of))}"
     if answer.entry.number is not None:
         return f"{left} = {answer.entry.text.replace('-', '−')}"

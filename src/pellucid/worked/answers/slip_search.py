@@ -15,7 +15,7 @@ from pellucid.worked.answers.local_derivatives import LocalDerivatives, Rule
 from pellucid.worked.answers.slips import SLIPS, Slip
 from pellucid.worked.answers.slips_values import Site, ValueSlip
 from pellucid.worked.answers.variant import EdgeDerivative, Exhausted, Variant
-from pellucid.worked.expressions.evaluation import put_in
+from pellucid.worked.expressions.evaluation import substitute
 from pellucid.worked.expressions.expression import Const, Expr, Name, Partial, Value, replace, walk
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.showing.numerals import numeral
@@ -45,7 +45,7 @@ def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Cont
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> from pellucid.worked.answers.entry import literal
-    >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().solved
+    >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().numbers
     >>> [candidate.slip.name for candidate in likely([Variant(solved)], Target("z"), literal("6"))]
     ['bias left out']
     >>> likely([Variant(solved)], Target("W", "L"), literal("19.5"))[0].slip.name
@@ -126,7 +126,7 @@ def _candidates(
     others: dict[Expr, Value] = {}
     if not target.update:
         if target.of:
-            others = {Partial(target.of, name): value for name, value in sheet.graph.back(target.of).items()}
+            others = {Partial(target.of, name): value for name, value in sheet.graph.backward(target.of).items()}
         worked = {name: value for name, value in sheet.solved.values.items() if not equations[name].given}
         others |= {Name(name): value for name, value in worked.items()}
     for slip in SLIPS:
@@ -136,7 +136,7 @@ def _candidates(
 
 def _sites(sheet: Variant, of: str) -> list[str]:
     """The equations that lead to a quantity and are not answered themselves, the nearest first."""
-    below = sheet.graph.below(of)
+    below = sheet.graph.dependencies(of)
     names = [name for name in sheet.solved.order if name in below and not sheet.solved.equations[name].given]
     return [name for name in reversed(names) if name not in sheet.fixed]
 
@@ -191,7 +191,7 @@ def _edge(name: str, root: Expr, by: str, rule: Rule | None = None) -> EdgeDeriv
 
 def _in_derivatives(slip: Slip, sheet: Variant, target: Target) -> Iterator[Candidate]:
     """A wrong rule of differentiation, at one node, or at every node on the way."""
-    route = [name for name in reversed(sheet.graph.between(target.name, target.of)) if name != target.name]
+    route = [name for name in reversed(sheet.graph.route(target.name, target.of)) if name != target.name]
     rule: Rule = slip.function
     everywhere: dict[tuple[str, str], EdgeDerivative] = {}
     for away, name in enumerate(route):
@@ -245,6 +245,6 @@ def _changed_line(candidate: Candidate, variant: Variant, target: Target) -> Wor
         return ()
     right, value = variant.right_sides[name], numbers[name]
     sign = " = " if numeral(value).exact or not isinstance(value, Decimal) else " ≈ "
-    with_numbers = put_in(right, numbers)
+    with_numbers = substitute(right, numbers)
     middle: Words = (" = ", with_numbers) if with_numbers != right and with_numbers != Const(value) else ()
     return (": ", Name(name), " = ", right, *middle, sign, Const(value))

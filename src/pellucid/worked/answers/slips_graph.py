@@ -25,7 +25,7 @@ Attempt: TypeAlias = tuple[Words, Variant, int]
 def path_left_out(sheet: Variant, target: Target) -> Iterator[Attempt]:
     """A sum over paths without one of them: a shared weight counted at one time step only."""
     graph = sheet.graph
-    route = graph.between(target.name, target.of)
+    route = graph.route(target.name, target.of)
     on_route = set(route)
     for away, name in enumerate(route[:-1]):
         users = [user for user in graph.used_by[name] if user in on_route]
@@ -45,7 +45,7 @@ def path_left_out(sheet: Variant, target: Target) -> Iterator[Attempt]:
 def link_left_out(sheet: Variant, target: Target) -> Iterator[Attempt]:
     """The chain rule without one of its factors."""
     graph = sheet.graph
-    route = graph.between(target.name, target.of)
+    route = graph.route(target.name, target.of)
     on_route = set(route)
     away = 0  # counted from the target inwards
     for above in reversed(route):

@@ -27,7 +27,7 @@ from pellucid.worked.expressions.expression import (
     walk,
 )
 from pellucid.worked.showing.lines import Words
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 
 __all__ = ["ACTIVATIONS", "Site", "ValueSlip"]
 
@@ -41,7 +41,7 @@ ONE, TWO = Const(Fraction(1)), Const(Fraction(2))
 class Site:
     """Where a slip is made: the worksheet, the equation's name, and its whole right side."""
 
-    solved: Solved
+    solved: CheckedNumbers
     name: str
     root: Expr
 

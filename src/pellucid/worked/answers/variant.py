@@ -18,7 +18,7 @@ from pellucid.worked.expressions.arithmetic import over, plus, power, root, time
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Value
 from pellucid.worked.notation.questions import Question
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 
 __all__ = ["TWISTS", "Budget", "EdgeDerivative", "Exhausted", "Variant"]
 
@@ -56,7 +56,7 @@ class Variant:
     """Values, derivatives and updates of a worksheet with changes.
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
-    >>> same = Variant(Worksheet("W = 2; h = 3*W; L = h^2; ? L").solve().solved)
+    >>> same = Variant(Worksheet("W = 2; h = 3*W; L = h^2; ? L").solve().numbers)
     >>> print(same.answer(Target("L")), same.changed(fixed={"h": Fraction(5)}).answer(Target("W", "L")))
     36 30
 
@@ -74,7 +74,7 @@ class Variant:
 
     def __init__(
         self,
-        solved: Solved,
+        solved: CheckedNumbers,
         right_sides: Mapping[str, Expr] | None = None,
         fixed: Mapping[str, Value] | None = None,
         edges: Mapping[Edge, EdgeDerivative] | None = None,
@@ -139,7 +139,7 @@ class Variant:
         """The quantities that the changes reach; a rounding reaches all that is worked out."""
         if self.rounding:
             return {name for name in self.solved.order if self.graph.uses[name] or name in self.fixed}
-        return set().union(*(self.graph.above(name) for name in (*self.right_sides, *self.fixed)), set())
+        return set().union(*(self.graph.dependents(name) for name in (*self.right_sides, *self.fixed)), set())
 
     def values(self, of: str) -> Mapping[str, Value]:
         """The numbers of all that a quantity depends on, and of what the changes do not reach."""
@@ -148,7 +148,7 @@ class Variant:
         if of not in self._values:
             numbers = dict(self.solved.values)
             # below, not between: softmax's other components are part of its derivative
-            wanted = self.reached & self.graph.below(of)
+            wanted = self.reached & self.graph.dependencies(of)
             for name in sorted(wanted, key=self.graph.position.__getitem__):
                 if name in self.fixed:
                     numbers[name] = self.fixed[name]
@@ -175,7 +175,7 @@ class Variant:
             self.budget.spend()
             return self.edges[above, name](self.values(of))
         if above not in self.right_sides and self.reached.isdisjoint((above, *self.graph.uses[above])):
-            return self.graph.local(above, name)[1]
+            return self.graph.local_derivative(above, name)[1]
         self.budget.spend(2)
         return self.local_derivatives(of, above).derivative(self.right_side(above), name)
 
@@ -183,7 +183,7 @@ class Variant:
         """The chain rule backwards; given derivatives are used on the way, but not for ∂of/∂by itself."""
         if of == by:
             return Fraction(1)
-        route = self.graph.between(by, of)
+        route = self.graph.route(by, of)
         by_name: dict[str, Value] = {of: Fraction(1)}  # ∂of/∂name
         for name in reversed(route[:-1]):
             if name != by and (of, name) in self.derivatives:
@@ -193,7 +193,7 @@ class Variant:
             for above in self.graph.used_by[name]:
                 if above in by_name:
                     # an answered ∂above/∂name is the edge itself where one path alone joins the two
-                    alone = above != of and self.graph.count(name, above) == 1
+                    alone = above != of and self.graph.path_count(name, above) == 1
                     given = self.derivatives.get((above, name)) if alone else None
                     edge = self.edge(of, above, name) if given is None else given
                     total = plus(total, times(by_name[above], self.rounding(edge) if self.rounding else edge))
@@ -243,7 +243,7 @@ class Variant:
     def _gradient(self, of: str, name: str, start: Mapping[str, Value], there: Mapping[str, Value]) -> Value:
         if there == start:
             return self.answer(Target(name, of))
-        self.budget.spend(len(self.graph.below(of)))
+        self.budget.spend(len(self.graph.dependencies(of)))
         elsewhere = Variant(self.solved, self.right_sides, {**self.fixed, **there}, self.edges, budget=self.budget)
         for other in [other for other in elsewhere.fixed if self.graph.uses[other]]:
             del elsewhere.fixed[other]  # what was answered at the start follows from the new parameters

@@ -16,7 +16,7 @@ import numpy as np
 from pellucid.errors import UsageError
 from pellucid.worked.builders._quantities import exact
 from pellucid.worked.expressions.expression import Const, Name
-from pellucid.worked.showing.grids import Matrix, Product
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
 from pellucid.worked.worksheet.tensors import Numbers, as_tensor
 from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -72,7 +72,7 @@ def masks(truth: Numbers, prediction: Numbers, threshold: float | Fraction) -> t
     return t.astype(int), (p >= exact(threshold)).astype(int)
 
 
-def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction = Fraction(1, 2)) -> Product:
+def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction = Fraction(1, 2)) -> MatrixEquation:
     """Truth, prediction, and how each pixel counts.
 
     >>> from pellucid.worked.showing.grids import show_grid
@@ -87,4 +87,4 @@ def mask_map(truth: Numbers, prediction: Numbers, *, threshold: float | Fraction
     numbers = [Matrix(tuple(tuple(Const(Fraction(pixel)) for pixel in row) for row in mask)) for mask in (t, p)]
     kinds = tuple(tuple(Name(_KINDS[pair]) for pair in zip(*rows, strict=True)) for rows in zip(t, p, strict=True))
     line = (Name("t"), "=", numbers[0], " ", Name("p"), "=", numbers[1], " ", Matrix(kinds))
-    return Product("truth, prediction, and how each pixel counts", (line,))
+    return MatrixEquation("truth, prediction, and how each pixel counts", (line,))

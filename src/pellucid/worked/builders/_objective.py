@@ -11,7 +11,7 @@ from pellucid.errors import UsageError
 from pellucid.worked.builders._quantities import check_name, shape_of
 from pellucid.worked.expressions.expression import Add, Expr, Name, Partial, as_expr
 from pellucid.worked.notation.operations import log, softmax
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, place, summed, weighted
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, define, dot, summed
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["LOSSES", "mean_of", "mean_or_sum", "one_hot", "probabilities", "put_end", "put_loss", "put_upstream"]
@@ -161,8 +161,8 @@ def put_upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Num
     if given.shape != z.shape:
         raise UsageError(f"{name}.shape={given.shape}: the output's is {z.shape}; give as many numbers.")
     if name == "delta":
-        sheet["L"] = weighted(list(place(sheet, "delta", given).flat), list(z.flat))  # ∂L/∂z = δ
+        sheet["L"] = dot(list(define(sheet, "delta", given).flat), list(z.flat))  # ∂L/∂z = δ
     else:
-        sheet["L"] = summed([(a - t) ** 2 for a, t in zip(z.flat, place(sheet, "t", given).flat, strict=True)])
+        sheet["L"] = summed([(a - t) ** 2 for a, t in zip(z.flat, define(sheet, "t", given).flat, strict=True)])
     sheet.ask("L")
     return True

@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
 from pellucid.worked.expressions.expression import Const, Expr, Name, Partial
-from pellucid.worked.showing.grids import Matrix, Product
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
 from pellucid.worked.worksheet.solution import Solution
-from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_all, ask_slopes, place
-from pellucid.worked.worksheet.windows import pair, pooled, positions, unfold
+from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_gradient, ask_values, define
+from pellucid.worked.worksheet.windows import per_axis, pooled, unfold, window_counts
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Kind", "gradient_map", "output_shape", "pooling_sheet"]
@@ -57,13 +57,13 @@ def pooling_sheet(
         min(given.ndim, 2), size, stride, padding, dilation
     )  # channels are pooled one by one
     sheet = Worksheet()
-    x = place(sheet, "x", given)
+    x = define(sheet, "x", given)
     windows = unfold(x if x.ndim == 3 else x[None], window, step, border, spread)  # (positions…, C, K…)
     outputs = pooled(windows, kind)  # (C, positions…)
-    z = place(sheet, "z", outputs if x.ndim == 3 else outputs[0])
-    ask_all(sheet, z)
+    z = define(sheet, "z", outputs if x.ndim == 3 else outputs[0])
+    ask_values(sheet, z)
     if put_upstream(sheet, z, delta, target):
-        ask_slopes(sheet, "L", x)
+        ask_gradient(sheet, "L", x)
     return sheet
 
 
@@ -78,10 +78,10 @@ def output_shape(
     shape = as_tensor(image, "image", 1, 2, 3).shape
     dimensions = min(len(shape), 2)
     sizes = _sizes(dimensions, size, stride, padding, dilation)
-    return (*shape[:-dimensions], *positions(shape[-dimensions:], *sizes))
+    return (*shape[:-dimensions], *window_counts(shape[-dimensions:], *sizes))
 
 
-def gradient_map(solution: Solution, name: str = "x") -> Product:
+def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
     """Where the gradient of a pooling's loss goes: ∂L/∂x beside x, each in its place of the image.
 
     >>> from pellucid.worked.showing.grids import show_grid
@@ -112,16 +112,16 @@ def gradient_map(solution: Solution, name: str = "x") -> Product:
     values = in_rows([Const(solution.value(pixel)) for pixel in pixels])
     gradient = in_rows([Const(slopes[pixel]) for pixel in pixels])
     line = (Name(name), "=", values, " ", Partial("L", name), "=", gradient)
-    return Product("the image, and the gradient in its places: 0 where nothing comes back", (line,))
+    return MatrixEquation("the image, and the gradient in its places: 0 where nothing comes back", (line,))
 
 
 def _sizes(
     dimensions: int, size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes
 ) -> tuple[tuple[int, ...], ...]:
     """Window, stride, padding and dilation, one number a dimension."""
-    window = pair(size, dimensions, "size", 1)
-    step = window if stride is None else pair(stride, dimensions, "stride", 1)
-    border, spread = pair(padding, dimensions, "padding", 0), pair(dilation, dimensions, "dilation", 1)
+    window = per_axis(size, dimensions, "size", 1)
+    step = window if stride is None else per_axis(stride, dimensions, "stride", 1)
+    border, spread = per_axis(padding, dimensions, "padding", 0), per_axis(dilation, dimensions, "dilation", 1)
     # as torch demands: a window of nothing but border has no maximum
     if any(2 * edge > extent for edge, extent in zip(border, window, strict=True)):
         raise UsageError(

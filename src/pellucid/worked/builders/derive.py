@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""derive: a derivative in symbols, one named rule a line, or the proof of a known equality."""
+"""derive: a derivative in symbols with one named rule per line, or the proof of a known equality."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Derive"]
 @final
 @dataclass(frozen=True)
 class Derive(Form):
-    """Differentiate an expression one named rule a line, or prove one of the known equalities."""
+    """Differentiate an expression with one named rule per line, or prove a known equality."""
 
     what: str = "softmax-shift"
-    """an expression, as in "exp(z_j)/sum(exp(z_k), k)", or softmax-shift, tanh-sigmoid, linear-layers, dense-backward"""
+    """an expression, as in "exp(z_j)/sum(exp(z_k), k)", or a proof: softmax-shift, tanh-sigmoid, linear-layers, dense-backward"""
     _: KW_ONLY
     by: str | None = None
-    """the name to differentiate by, as in z_l; by default the only one there is"""
+    """the variable, as in z_l; needed if the expression has several names"""
 
     @staticmethod
     def build(what: str, by: str | None = None) -> Derivation | Proof:
@@ -36,7 +36,7 @@ class Derive(Form):
 
         Args:
             what: an expression, or the name of a proof.
-            by: the name to differentiate by; by default the only one there is.
+            by: the variable; needed if the expression has several names.
 
         Raises:
             UsageError: an expression with several names and no `by`.
@@ -47,7 +47,7 @@ class Derive(Form):
             names = sorted({node.name for node in walk(parse_expression(what)) if isinstance(node, Name)})
             if len(names) != 1:
                 raise UsageError(
-                    f"by=None: {what!r} has the names {', '.join(names)}; add --by and one of them, or say {', '.join(PROOFS)}."
+                    f"by=None: {what!r} has the names {', '.join(names)}; add --by with one of them, or write {', '.join(PROOFS)}."
                 )
             by = names[0]
         return derive(what, by)

@@ -16,7 +16,7 @@ from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_vector, typed
 from pellucid.worked.notation.operations import log, sigmoid
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_slopes, place
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, define
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["GAN"]
@@ -74,9 +74,9 @@ class GAN(Builder):
                 raise UsageError(
                     f"{name}: are probabilities; give numbers between 0 and 1, or leave --probabilities out."
                 )
-            inner[name] = place(sheet, f"D_{name}" if probabilities else f"s_{name}", numbers)
+            inner[name] = define(sheet, f"D_{name}" if probabilities else f"s_{name}", numbers)
             squashed: Tensor = np.array([sigmoid(logit) for logit in inner[name]], dtype=object)
-            D[name] = inner[name] if probabilities else place(sheet, f"D_{name}", squashed)
+            D[name] = inner[name] if probabilities else define(sheet, f"D_{name}", squashed)
         # both halves of the discriminator's binary cross-entropy
         sheet["L_real"] = mean_of([-log(p) for p in D["real"]])
         sheet["L_fake"] = mean_of([-log(1 - p) for p in D["fake"]])
@@ -93,8 +93,8 @@ class GAN(Builder):
         )
         sheet.ask("L_D", "L_G")
         for name in ("real", "fake"):
-            ask_slopes(sheet, "L_D", inner[name])
-        ask_slopes(sheet, "L_G", inner["fake"])
+            ask_gradient(sheet, "L_D", inner[name])
+        ask_gradient(sheet, "L_G", inner["fake"])
         return sheet
 
     def worksheet(self) -> Worksheet:

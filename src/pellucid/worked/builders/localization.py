@@ -15,7 +15,7 @@ from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_number, read_tensor, read_vector, typed
 from pellucid.worked.notation.operations import absolute, log, piecewise, sigmoid
-from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_slopes, place, summed
+from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_gradient, define, summed
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Localization"]
@@ -84,7 +84,7 @@ class Localization(Builder):
             raise UsageError("objectness: must be 1 where there is an object and 0 where not; give these.")
         sheet = Worksheet()
         label, S, B, P = (
-            place(sheet, name, numbers) for name, numbers in (("o", o), ("s", s), ("b", b), ("bhat", bhat))
+            define(sheet, name, numbers) for name, numbers in (("o", o), ("s", s), ("b", b), ("bhat", bhat))
         )
         sheet["lambda"] = as_expr(weight)
         losses = []
@@ -104,8 +104,8 @@ class Localization(Builder):
             "o is 1 where there is an object: with o = 0 the box term is multiplied by 0, and no gradient reaches b̂."
         )
         sheet.ask("L")
-        ask_slopes(sheet, "L", S)
-        ask_slopes(sheet, "L", P)
+        ask_gradient(sheet, "L", S)
+        ask_gradient(sheet, "L", P)
         return sheet
 
     def worksheet(self) -> Worksheet:

@@ -16,7 +16,7 @@ from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_tensor, typed
 from pellucid.worked.showing.grids import Grid
 from pellucid.worked.worksheet.solution import Solution
-from pellucid.worked.worksheet.tensors import Numbers, as_tensor, place
+from pellucid.worked.worksheet.tensors import Numbers, as_tensor, define
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["MaskMeasures"]
@@ -54,8 +54,8 @@ class MaskMeasures(Builder):
         t, p = masks(truth, prediction, threshold)
         sheet = Worksheet()
         # (H·W,): masks are counted, and where a pixel is does not matter
-        place(sheet, "t", as_tensor(t.reshape(-1), "truth"))
-        place(sheet, "p", as_tensor(p.reshape(-1), "prediction"))
+        define(sheet, "t", as_tensor(t.reshape(-1), "truth"))
+        define(sheet, "p", as_tensor(p.reshape(-1), "prediction"))
         if t.ndim == 2:
             sheet.remark("Pixels are numbered row by row; t is the truth, p the prediction.")
         body = (Index("t", (Name("i"),)), Index("p", (Name("i"),)))

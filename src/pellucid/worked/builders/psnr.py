@@ -15,7 +15,7 @@ from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_number, read_tensor, typed
 from pellucid.worked.notation.operations import log
-from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_slopes, place
+from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_gradient, define
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["PSNR"]
@@ -64,7 +64,7 @@ class PSNR(Builder):
         if not float(peak) > 0:
             raise UsageError(f"peak={peak}: is the largest value that a pixel can have; give a number above 0.")
         sheet = Worksheet()
-        X, Y = place(sheet, "x", x), place(sheet, "y", y)  # (N,), (H, W) or (C, H, W)
+        X, Y = define(sheet, "x", x), define(sheet, "y", y)  # (N,), (H, W) or (C, H, W)
         sheet["M"] = as_expr(peak)
         sheet["MSE"] = mean_of([(a - b) ** 2 for a, b in zip(X.flat, Y.flat, strict=True)])
         # a worksheet has the natural logarithm alone
@@ -72,7 +72,7 @@ class PSNR(Builder):
         sheet.remark("PSNR is in dB; log₁₀ u = ln u/ln 10.")
         sheet.ask("MSE", "PSNR")
         if gradient:
-            ask_slopes(sheet, "PSNR", X)
+            ask_gradient(sheet, "PSNR", X)
         return sheet
 
     def worksheet(self) -> Worksheet:

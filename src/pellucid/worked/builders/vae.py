@@ -16,7 +16,7 @@ from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
 from pellucid.worked.forms.numbers import read_number, read_vector, typed_options
 from pellucid.worked.notation.operations import exp, log
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_all, ask_slopes, place, summed, weighted
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, ask_values, define, dot, summed
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["VAE"]
@@ -88,29 +88,29 @@ class VAE(Builder):
         if sigma is not None and not all(float(number.value) > 0 for number in given["sigma"]):
             raise UsageError("sigma: is a standard deviation; give numbers above 0.")
         sheet = Worksheet()
-        placed = {name: place(sheet, name, numbers) for name, numbers in given.items()}  # (dimensions,) each
+        placed = {name: define(sheet, name, numbers) for name, numbers in given.items()}  # (dimensions,) each
         if sigma is None:
             sheet.remark("s is ln σ²: σ = e^(s/2) is positive for any output of the network.")
             # a network outputs any real number; e^(s/2) makes a standard deviation of it
             widths: Tensor = np.array([exp(s / 2) for s in placed["s"]], dtype=object)
-            placed["sigma"] = place(sheet, "sigma", widths)
+            placed["sigma"] = define(sheet, "sigma", widths)
         m, d, e = placed["mu"], placed["sigma"], placed["epsilon"]
         # the reparametrisation: chance is in ε alone, so that z has gradients by μ and σ
-        z = place(sheet, "z", m + d * e)
+        z = define(sheet, "z", m + d * e)
         # one term a dimension, since both Gaussians have diagonal covariances
         terms = [(m[n] ** 2 + d[n] ** 2 - log(d[n] ** 2) - 1) / 2 for n in range(size)]
-        sheet["D_KL"] = summed(list(place(sheet, "D", np.array(terms, dtype=object))))
-        ask_all(sheet, z)
+        sheet["D_KL"] = summed(list(define(sheet, "D", np.array(terms, dtype=object))))
+        ask_values(sheet, z)
         sheet.ask("D_KL")
         width = placed["s" if sigma is None else "sigma"]
-        ask_slopes(sheet, "D_KL", m)
-        ask_slopes(sheet, "D_KL", width)
+        ask_gradient(sheet, "D_KL", m)
+        ask_gradient(sheet, "D_KL", width)
         if delta is not None:
             sheet["beta"] = as_expr(beta)
             # the decoder's loss to first order: its gradient by z is δ
-            sheet["L"] = weighted(list(placed["delta"]), list(z)) + sheet["beta"] * sheet["D_KL"]
-            ask_slopes(sheet, "L", m)
-            ask_slopes(sheet, "L", width)
+            sheet["L"] = dot(list(placed["delta"]), list(z)) + sheet["beta"] * sheet["D_KL"]
+            ask_gradient(sheet, "L", m)
+            ask_gradient(sheet, "L", width)
         return sheet
 
     def worksheet(self) -> Worksheet:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Derivations: a derivative found one named rule a line, brought to its known form, each line checked at random points.
+"""Derivations: a derivative with one named rule per line, simplified to its textbook form, each line checked at random points.
 
-`derive("exp(z_j)/sum(exp(z_k), k)", by="z_l")` ends with f_j·(δ_jl − f_l) and its two cases. The proofs of
-`pellucid.worked.derivation.proofs` print alike.
+`derive("exp(z_j)/sum(exp(z_k), k)", by="z_l")` ends with f_j·(δ_jl − f_l) and its two cases. The proofs in
+`pellucid.worked.derivation.proofs` look the same.
 """
 
 from __future__ import annotations
@@ -15,119 +15,127 @@ import numpy as np
 import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.derivation.rules import INDICES, Step, differentiate, index_of, renamed, value, written
+from pellucid.worked.derivation.indexed import INDICES, evaluate_at, index_of, rename_index
+from pellucid.worked.derivation.rules import Step, differentiate
+from pellucid.worked.derivation.text import to_text
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.notation.notation import parse_expression
 
 __all__ = ["Derivation", "derive", "to_sympy"]
 
-_LARGEST_POWER = 64  # of a number to a number, which is worked out in full
+_LARGEST_POWER = 64  # SymPy computes a power of two numbers in full: 9^9^9 would take forever
 _POINTS, _SIZE = 5, 4  # random points, components of each vector
 TOLERANCE = 1e-7
-"""What a line's derivative may differ from the central difference, relative to the larger of it and 1."""
+"""The difference allowed between a derivative and the central difference, relative to the larger of it and 1."""
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """A derivative with the way to it.
+    """A derivative with every step that leads to it.
 
     Args:
-        function: what is differentiated, in print.
-        by: the name it is differentiated by.
+        function: the function, as text.
+        by: the variable.
         steps: the rules, the outermost first.
-        result: the derivative as the rules give it, in print.
-        known: the derivative by the function itself, such as f·(1 − f), or simplified.
-        cases: with indices, the derivative where they are equal and where not.
-        difference: the largest relative difference of any line from central differences.
+        result: the derivative as the rules give it, as text.
+        simplified: the derivative simplified, in terms of the function if that is shorter, such as f·(1 − f).
+        cases: with indices, the derivative where they are equal and where they differ.
+        difference: the largest relative difference between a line and its central difference.
     """
 
     function: str
     by: str
     steps: tuple[Step, ...]
     result: str
-    known: str
+    simplified: str
     cases: tuple[tuple[str, str], ...]
     difference: float
 
     def __str__(self) -> str:
-        name = self.known.split(" = ")[0] if " = " in self.known else "f"
+        name = self.simplified.split(" = ")[0] if " = " in self.simplified else "f"
         lines = [f"{name.removeprefix('∂').split('/')[0]} = {self.function}", ""]
         rows = [(step.rule, f"{step.left} = {step.right}") for step in self.steps]
         rows.append(("put together", f"{name} = {self.result}"))
-        rows.append(("simplified", self.known))
+        rows.append(("simplified", self.simplified))
         width = max(len(rule) for rule, _ in rows)
         digits = len(str(len(rows)))
         lines += [f"{number:{digits}}  {rule:{width}}  {words}" for number, (rule, words) in enumerate(rows, 1)]
         lines += [f"{'':{digits}}  {'case ' + case:{width}}  {words}" for case, words in self.cases]
         lines += [
             "",
-            f"checked: each line against central differences at {_POINTS} random points, largest difference {self.difference:.0e}",
+            f"checked: every line against central differences at {_POINTS} random points, largest difference {self.difference:.0e}",
         ]
         return "\n".join(lines)
 
 
 def derive(text: str, by: str) -> Derivation:
-    """Differentiate an expression by a name, one named rule a line.
+    """Differentiate an expression with respect to a name, with one named rule per line.
 
-    >>> found = derive("exp(z_j)/sum(exp(z_k), k)", "z_l")
-    >>> found.known, found.cases
+    >>> softmax = derive("exp(z_j)/sum(exp(z_k), k)", "z_l")
+    >>> softmax.simplified, softmax.cases
     ('∂f_j/∂z_l = f_j·(δ_jl − f_l)', (('l = j', 'f_j·(1 − f_j)'), ('l ≠ j', '−f_j·f_l')))
 
     Args:
-        text: an expression in the notation of worksheets; names such as z_j with an index of one of the letters i to t are
+        text: an expression in the notation of worksheets. Names such as z_j, with an index among the letters i to t, are
             components, and sum(…, k) runs over all k.
-        by: a name that stands in it, for components with an index that is not in it.
+        by: a name in the expression; for a component, with an index that the expression does not use.
 
     Raises:
-        UsageError: no expression, or none that the rules reach.
+        UsageError: not an expression, or one without a differentiation rule.
     """
     node = parse_expression(text)
     stem, index = index_of(by)
-    used = sorted({each.name for each in walk(node) if isinstance(each, Name)})
+    used = sorted({part.name for part in walk(node) if isinstance(part, Name)})
     indices = sorted({index_of(name)[1] for name in used} - {""})
+    bound = {_sum_index(part) for part in walk(node)} - {""}
     if by not in used and (not index or stem not in {index_of(name)[0] for name in used if index_of(name)[1]}):
         raise UnknownNameError("by", by, [name for name in used if name not in INDICES])
-    if index and any(isinstance(each, Call) and each.args[1:] == (Name(index),) for each in walk(node)):
-        raise UsageError(f"by={by!r}: {index} is what the sum runs over; take another index, such as l.")
+    if index in bound:
+        raise UsageError(f"by={by!r}: {index} is the index of the sum; choose another index, such as l.")
     result, steps = differentiate(node, by)
-    with np.errstate(all="ignore"):  # what is no number at a random point is refused below
+    with np.errstate(all="ignore"):  # NaN at a random point fails the comparison below
         difference = max(_difference(step.node, step.result, by) for step in steps) if steps else 0.0
     if not difference < TOLERANCE:
         raise UsageError(
-            f"function={text!r}: at random points between 0.3 and 1.7 it has no derivative that a difference confirms."
+            f"function={text!r}: its derivative fails the check by central differences; use a function that is smooth between "
+            "0.3 and 1.7."
         )
-    bound = {each.args[1].name for each in walk(node) if _is_sum(each) and isinstance(each.args[1], Name)}  # type: ignore[attr-defined]
     free = [letter for letter in indices if letter not in bound and letter != index]
-    # f is what the expression is called, unless a name in it is called so
-    letter = next((each for each in "fghuv" if each not in {index_of(name)[0] for name in used}), "F")
+    # the function is called f, or the next letter that the expression does not use
+    stems = {index_of(name)[0] for name in used}
+    letter = next((letter for letter in "fghuv" if letter not in stems), "F")
     name = f"{letter}_{free[0]}" if len(free) == 1 else letter
-    known, cases = _known_form(node, result, name, free, index)
+    simplified, cases = _simplified(node, result, name, free, index)
     return Derivation(
-        written(node), by, tuple(steps), written(result), f"∂{name}/∂{by} = {_print(known)}", cases, difference
+        to_text(node), by, tuple(steps), to_text(result), f"∂{name}/∂{by} = {_print(simplified)}", cases, difference
     )
 
 
-def _is_sum(node: Expr) -> bool:
-    return isinstance(node, Call) and node.function == "sum" and len(node.args) == 2
+def _sum_index(node: Expr) -> str:
+    """The index k of sum(…, k); nothing for any other node."""
+    match node:
+        case Call(function="sum", args=(_, Name(name=index))):
+            return index
+    return ""
 
 
 def to_sympy(node: Expr, sums: dict[Expr, Any] | None = None) -> Any:
-    """An expression as SymPy's, built node by node; a sum over an index becomes a symbol of its own.
+    """An expression as SymPy's, converted node by node; a sum over an index becomes a single symbol.
 
     >>> to_sympy(parse_expression("2*x^2 - exp(x)"))
     2*x**2 - exp(x)
 
     Args:
         node: the expression.
-        sums: takes the symbol of every sum that was met.
+        sums: receives the symbol of every sum.
 
     Raises:
-        UsageError: a function that SymPy is not told of here.
+        UsageError: a function without a conversion.
     """
     table = {} if sums is None else sums
 
-    def inner(each: Expr) -> Any:
-        return to_sympy(each, table)
+    def inner(child: Expr) -> Any:
+        return to_sympy(child, table)
 
     match node:
         case Const(value=number):
@@ -146,77 +154,79 @@ def to_sympy(node: Expr, sums: dict[Expr, Any] | None = None) -> Any:
             under, up = inner(base), inner(exponent)
             if under.is_number and up.is_number and abs(up) > _LARGEST_POWER:
                 raise UsageError(
-                    f"{written(node)}: a power of numbers has an exponent of at most {_LARGEST_POWER}; write its value."
+                    f"{to_text(node)}: a power of numbers has an exponent of at most {_LARGEST_POWER}; write its value."
                 )
             return under**up
         case Call(function="sum"):
-            return table.setdefault(node, sympy.Symbol(f"({written(node)})", positive=True))
+            return table.setdefault(node, sympy.Symbol(f"({to_text(node)})", positive=True))
         case Call(function="sigmoid", args=(one,)):
             return sympy.Function("sigmoid")(inner(one))
         case Call(function=("exp" | "log" | "sqrt" | "tanh") as function, args=(one,)):
             return getattr(sympy, function)(inner(one))
-    raise UsageError(f"{written(node)}: is not simplified here; write it with exp, log, sqrt, tanh or sigmoid.")
+    raise UsageError(f"{to_text(node)}: cannot be simplified; write it with exp, log, sqrt, tanh or sigmoid.")
 
 
-def _known_form(
+def _simplified(
     node: Expr, result: Expr, name: str, free: list[str], index: str
 ) -> tuple[Any, tuple[tuple[str, str], ...]]:
-    """The derivative in terms of the function where that makes it shorter, and its cases."""
+    """The shortest of several forms of the derivative, with the function itself in it if that helps, and its cases."""
     sums: dict[Expr, Any] = {}
     function, slope = to_sympy(node, sums), to_sympy(result, sums)
     own = sympy.Symbol(name, real=True)
     simple = sympy.simplify(slope)
     candidates = [sympy.factor(simple), sympy.expand(simple)]
-    if isinstance(node, Div) and "_" in name and index and _is_sum(node.bottom):
+    if isinstance(node, Div) and "_" in name and index and _sum_index(node.bottom):
+        # f_j = u_j/Σ: replace u_j by f_j·Σ and u_l by f_l·Σ, and the sums cancel
         other = sympy.Symbol(f"{name[0]}_{index}", real=True)
         total = sums[node.bottom]
-        tops = {to_sympy(node.top, sums): own * total, to_sympy(renamed(node.top, free[0], index), sums): other * total}
+        tops = {
+            to_sympy(node.top, sums): own * total,
+            to_sympy(rename_index(node.top, free[0], index), sums): other * total,
+        }
         candidates.append(own * sympy.cancel(sympy.expand(slope.subs(tops)) / own))
     elif "_" not in name:
         candidates += _by_itself(function, slope, own)
     best = min(
-        (each for each in candidates if not each.has(sympy.nan, sympy.zoo)),
-        key=lambda each: (len(str(each)), str(each)),
+        (form for form in candidates if not form.has(sympy.nan, sympy.zoo)),
+        key=lambda form: (len(str(form)), str(form)),
     )
     if not index or not free:
         return best, ()
     delta = sympy.Symbol(f"δ_{free[0]}{index}", real=True)
     if delta not in best.free_symbols:
         return best, ()
-    stem_pairs = {sympy.Symbol(str(s), real=True): s for s in best.free_symbols}
+    # in the case l = j every z_l is z_j
     alike = {
-        s: sympy.Symbol(f"{index_of(str(s))[0]}_{free[0]}", real=True)
-        for s in stem_pairs
-        if index_of(str(s))[1] == index
+        sympy.Symbol(str(symbol), real=True): sympy.Symbol(f"{index_of(str(symbol))[0]}_{free[0]}", real=True)
+        for symbol in best.free_symbols
+        if index_of(str(symbol))[1] == index
     }
     equal, unequal = best.subs(delta, 1).subs(alike), best.subs(delta, 0)
     return best, ((f"{index} = {free[0]}", _print(equal)), (f"{index} ≠ {free[0]}", _print(sympy.simplify(unequal))))
 
 
 def _by_itself(function: Any, slope: Any, own: Any) -> list[Any]:
-    """The derivative with the function's own value in it: f·(1 − f) for the sigmoid."""
-    found = [sympy.factor(sympy.simplify(slope.subs(function, own)))]
+    """The derivative in terms of the function itself: f·(1 − f) for the sigmoid."""
+    forms = [sympy.factor(sympy.simplify(slope.subs(function, own)))]
     atoms = sorted(function.atoms(sympy.exp), key=str)
     if atoms and len(function.free_symbols) == 1:
+        # with t = exp(u), solve f = f(t) for t and put the solution into the derivative
         power = sympy.Dummy("t", positive=True)
         unit = atoms[-1].args[0]
-        ratios = [(each.args[0] / unit).simplify() for each in (function + slope).atoms(sympy.exp)]
-        if all(ratio.is_Integer for ratio in ratios):
-            swap = {
-                each: power ** int((each.args[0] / unit).simplify()) for each in (function + slope).atoms(sympy.exp)
-            }
+        powers = {atom: (atom.args[0] / unit).simplify() for atom in (function + slope).atoms(sympy.exp)}
+        if all(ratio.is_Integer for ratio in powers.values()):
+            swap = {atom: power ** int(ratio) for atom, ratio in powers.items()}
             for root in sympy.solve(sympy.Eq(function.subs(swap), own), power)[:2]:
-                form = sympy.factor(sympy.simplify(slope.subs(swap).subs(power, root)))
-                found.append(form)
-    # (1 − f)(1 + f) reads better as 1 − f², f(1 − f) as it is
-    found = [
-        sympy.expand(each) if sum(part.is_Add for part in sympy.Mul.make_args(each)) > 1 else each for each in found
+                forms.append(sympy.factor(sympy.simplify(slope.subs(swap).subs(power, root))))
+    # (1 − f)(1 + f) is expanded to 1 − f², but f(1 − f) is kept
+    forms = [
+        sympy.expand(form) if sum(part.is_Add for part in sympy.Mul.make_args(form)) > 1 else form for form in forms
     ]
-    return [each for each in found if own in each.free_symbols and not (each.free_symbols - slope.free_symbols - {own})]
+    return [form for form in forms if own in form.free_symbols and not (form.free_symbols - slope.free_symbols - {own})]
 
 
 def _print(expression: Any) -> str:
-    """SymPy's expression in one line."""
+    """A SymPy expression on one line."""
     if expression.is_Mul:
         sign = "−" if expression.could_extract_minus_sign() else ""
         size = -expression if sign else expression
@@ -224,7 +234,7 @@ def _print(expression: Any) -> str:
             return f"{sign}({_print(size)})" if size.is_Add else sign + _print(size)
         if sympy.fraction(size)[1] == 1:
             parts = sorted(size.as_ordered_factors(), key=lambda part: part.is_Add)
-            # −f·(f − 1) reads better as f·(1 − f)
+            # −f·(f − 1) becomes f·(1 − f)
             if sign and parts[-1].is_Add:
                 parts[-1], sign = -parts[-1], ""
             return sign + "·".join(f"({_print(part)})" if part.is_Add else _print(part) for part in parts)
@@ -239,11 +249,11 @@ def _print(expression: Any) -> str:
 
 
 def _difference(node: Expr, result: Expr, by: str) -> float:
-    """The largest difference of a derivative from the central difference, relative to it or 1, at random points."""
+    """The largest difference between a derivative and its central difference at random points, relative to it or 1."""
     random = np.random.default_rng(0)
     stem, index = index_of(by)
     used = {
-        each.name for each in (*walk(node), *walk(result)) if isinstance(each, Name) and not each.name.startswith("δ_")
+        part.name for part in (*walk(node), *walk(result)) if isinstance(part, Name) and not part.name.startswith("δ_")
     }
     worst = 0.0
     for number in range(_POINTS):
@@ -262,13 +272,13 @@ def _difference(node: Expr, result: Expr, by: str) -> float:
                 moved[stem][places[index]] += t
             else:
                 moved[stem] = numbers[stem] + t
-            return value(node, moved, places)
+            return evaluate_at(node, moved, places)
 
         h = 1e-3
         coarse, fine = (at(h) - at(-h)) / (2 * h), (at(h / 2) - at(-h / 2)) / h
-        expected = (4 * fine - coarse) / 3  # Richardson's extrapolation: the error is of order h⁴
-        found = value(result, numbers, places)
-        worst = max(worst, abs(found - expected) / max(1.0, abs(expected)))
-        if not np.isfinite(found + expected):
+        expected = (4 * fine - coarse) / 3  # Richardson extrapolation: the error is of order h⁴
+        slope = evaluate_at(result, numbers, places)
+        worst = max(worst, abs(slope - expected) / max(1.0, abs(expected)))
+        if not np.isfinite(slope + expected):
             return float("inf")
     return worst

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Equalities proved line by line: each line equals the one above by a named rule, in symbols and at random points.
+"""Equalities proved line by line: each line equals the one before by a named rule, in symbols and at random points.
 
-A line is an equation for a person and a formula for the machine. The formula is evaluated with SymPy's symbols as components, where
-two neighbouring lines must be equal identically, and with random numbers in larger shapes.
+Each line has text for people and a formula for the computer. The formula runs on SymPy's symbols in small shapes, where neighbouring
+lines must be identical, and on random numbers in larger shapes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import sympy
 
 from pellucid.errors import PellucidError, UnknownNameError
 
-__all__ = ["PROOFS", "Claim", "Proof", "prove"]
+__all__ = ["PROOFS", "Proof", "ProofLine", "prove"]
 
 Values = Mapping[str, Any]
 Formula = Callable[[Values], Any]
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One line: why it follows, how it reads, its shape, and the formula that says the same to the machine."""
+class ProofLine:
+    """One line: the rule it follows by, its text, the same as a formula, and its shape."""
 
     rule: str
     words: str
@@ -35,36 +35,37 @@ class Claim:
 
 @dataclass(frozen=True)
 class Proof:
-    """Chains of lines that are equal from first to last, over quantities of given shapes.
+    """One or more chains of equal lines, over quantities of given shapes.
 
     Args:
-        title: what is proved.
-        chains: each a chain of equal lines.
-        symbolic: the shapes with which it is proved in symbols; () is a scalar.
-        random: the shapes of the random points.
+        title: the statement.
+        chains: each a sequence of equal lines.
+        symbolic: the shapes of the proof in symbols; () is a scalar.
+        random: the shapes of the random numbers.
     """
 
     title: str
-    chains: tuple[tuple[Claim, ...], ...]
+    chains: tuple[tuple[ProofLine, ...], ...]
     symbolic: Mapping[str, tuple[int, ...]]
     random: Mapping[str, tuple[int, ...]]
 
     def check(self) -> float:
-        """The largest difference at random points.
+        """The largest difference between neighbouring lines at random points.
 
         Raises:
-            PellucidError: two lines that are not equal.
+            PellucidError: two lines differ in symbols.
         """
         symbols = {name: _symbols(name, shape) for name, shape in self.symbolic.items()}
+        # larger shapes than in symbols: a line that holds for 2×2 alone fails here
         numbers = np.random.default_rng(0)
         points = {name: numbers.uniform(-2, 2, shape) for name, shape in self.random.items()}
         worst = 0.0
         for chain in self.chains:
             for before, after in itertools.pairwise(chain):
                 rest = np.asarray(before.formula(symbols), object) - np.asarray(after.formula(symbols), object)
-                if any(sympy.simplify(each) != 0 for each in np.asarray(rest, object).ravel()):
+                if any(sympy.simplify(entry) != 0 for entry in np.asarray(rest, object).ravel()):
                     raise PellucidError(
-                        f"proof={self.title!r}: the line {after.words!r} does not follow; this is a fault of pellucid's."
+                        f"proof={self.title!r}: the line {after.words!r} does not follow; this is a bug in Pellucid."
                     )
                 left, right = (np.asarray(line.formula(points), float) for line in (before, after))
                 worst = max(worst, float(np.abs(left - right).max()))
@@ -94,88 +95,89 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _symbols(name: str, shape: tuple[int, ...]) -> Any:
     if not shape:
         return sympy.Symbol(name, real=True)
-    found = np.empty(shape, object)
+    symbols = np.empty(shape, object)
     for place in np.ndindex(*shape):
-        found[place] = sympy.Symbol(f"{name}_{'_'.join(str(k + 1) for k in place)}", real=True)
-    return found
+        symbols[place] = sympy.Symbol(f"{name}_{'_'.join(str(k + 1) for k in place)}", real=True)
+    return symbols
 
 
-def _each(symbolic: Callable[[Any], Any], numeric: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _elementwise(symbolic: Callable[[Any], Any], numeric: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function of numbers, symbols, and arrays of either."""
 
     def function(x: Any) -> Any:
         if isinstance(x, np.ndarray) and x.dtype == object:
-            return np.array([symbolic(each) for each in x.ravel()], object).reshape(x.shape)
+            return np.array([symbolic(entry) for entry in x.ravel()], object).reshape(x.shape)
         return symbolic(x) if isinstance(x, sympy.Basic) else numeric(x)
 
     return function
 
 
-_exp, _tanh = _each(sympy.exp, np.exp), _each(sympy.tanh, np.tanh)
+_exp, _tanh = _elementwise(sympy.exp, np.exp), _elementwise(sympy.tanh, np.tanh)
 
 
-def _slopes_of_z(v: Values, by: str) -> Any:
-    """Σ_ij δ_ij ∂z_ij/∂(by), with every ∂z_ij/∂(by) from z = xW + b itself: exact, for z is linear in each of the three."""
+def _gradient_of_z(v: Values, by: str) -> Any:
+    """Σ_ij δ_ij ∂z_ij/∂(by) from z = xW + b itself, by unit steps: exact, because z is linear in x, in W and in b."""
     x, W, b, delta = v["x"], v["W"], v["b"], v["δ"]
-    found = np.zeros(v[by].shape, x.dtype)
+    gradient = np.zeros(v[by].shape, x.dtype)
     for place in np.ndindex(*v[by].shape):
         one = np.zeros(v[by].shape, x.dtype)
         one[place] = 1
         moved = {"x": x, "W": W, "b": b, by: v[by] + one}
-        found[place] = (delta * (moved["x"] @ moved["W"] + moved["b"] - (x @ W + b))).sum()
-    return found
+        gradient[place] = (delta * (moved["x"] @ moved["W"] + moved["b"] - (x @ W + b))).sum()
+    return gradient
 
 
 PROOFS: Mapping[str, Proof] = {
     "softmax-shift": Proof(
-        "softmax(x + c) = softmax(x): the shift by the maximum changes nothing but the size of the powers",
+        "softmax(x + c) = softmax(x): subtracting the maximum avoids overflow and changes nothing",
         (
             (
-                Claim(
+                ProofLine(
                     "definition",
                     "softmax(x + c)_j = exp(x_j + c)/Σ_k exp(x_k + c)",
                     lambda v: _exp(v["x"] + v["c"]) / _exp(v["x"] + v["c"]).sum(),
                 ),
-                Claim(
+                ProofLine(
                     "exp(a + b) = exp(a)·exp(b)",
                     "= exp(x_j)·exp(c)/Σ_k exp(x_k)·exp(c)",
                     lambda v: _exp(v["x"]) * _exp(v["c"]) / (_exp(v["x"]) * _exp(v["c"])).sum(),
                 ),
-                Claim(
+                ProofLine(
                     "constant factor of the sum",
                     "= exp(c)·exp(x_j)/(exp(c)·Σ_k exp(x_k))",
                     lambda v: _exp(v["c"]) * _exp(v["x"]) / (_exp(v["c"]) * _exp(v["x"]).sum()),
                 ),
-                Claim(
+                ProofLine(
                     "cancel exp(c) > 0",
                     "= exp(x_j)/Σ_k exp(x_k) = softmax(x)_j",
                     lambda v: _exp(v["x"]) / _exp(v["x"]).sum(),
                 ),
             ),
         ),
-        {"x": (3,), "c": ()},
+        {"x": (3,), "c": ()},  # in symbols: the length changes nothing in the argument
         {"x": (9,), "c": ()},
     ),
     "tanh-sigmoid": Proof(
         "tanh x = 2σ(2x) − 1",
         (
             (
-                Claim(
+                ProofLine(
                     "definition of σ", "2σ(2x) − 1 = 2/(1 + exp(−2x)) − 1", lambda v: 2 / (1 + _exp(-2 * v["x"])) - 1
                 ),
-                Claim(
+                ProofLine(
                     "common denominator",
                     "= (1 − exp(−2x))/(1 + exp(−2x))",
                     lambda v: (1 - _exp(-2 * v["x"])) / (1 + _exp(-2 * v["x"])),
                 ),
-                Claim(
+                ProofLine(
                     "times exp(x)/exp(x)",
                     "= (exp(x) − exp(−x))/(exp(x) + exp(−x))",
                     lambda v: (_exp(v["x"]) - _exp(-v["x"])) / (_exp(v["x"]) + _exp(-v["x"])),
                 ),
-                Claim(
+                ProofLine(
                     "definition of tanh",
                     "= tanh x",
+                    # SymPy sees that the two are equal only in terms of exp
                     lambda v: _tanh(v["x"]).rewrite(sympy.exp) if isinstance(v["x"], sympy.Basic) else _tanh(v["x"]),
                 ),
             ),
@@ -184,28 +186,28 @@ PROOFS: Mapping[str, Proof] = {
         {"x": (9,)},
     ),
     "linear-layers": Proof(
-        "two linear layers are one: without an activation between them depth adds nothing",
+        "two linear layers are one: without an activation between them, depth adds nothing",
         (
             (
-                Claim(
+                ProofLine(
                     "two layers",
                     "y = (xW₁ + b₁)W₂ + b₂",
                     lambda v: (v["x"] @ v["W₁"] + v["b₁"]) @ v["W₂"] + v["b₂"],
                     "((n×in)(in×h) + h)(h×out) + out",
                 ),
-                Claim(
+                ProofLine(
                     "distribute W₂",
                     "= (xW₁)W₂ + b₁W₂ + b₂",
                     lambda v: v["x"] @ v["W₁"] @ v["W₂"] + v["b₁"] @ v["W₂"] + v["b₂"],
                     "(n×h)(h×out) + h(h×out) + out",
                 ),
-                Claim(
+                ProofLine(
                     "associate",
                     "= x(W₁W₂) + (b₁W₂ + b₂)",
                     lambda v: v["x"] @ (v["W₁"] @ v["W₂"]) + (v["b₁"] @ v["W₂"] + v["b₂"]),
                     "(n×in)(in×out) + out",
                 ),
-                Claim(
+                ProofLine(
                     "name them",
                     "= xW + b,  W = W₁W₂,  b = b₁W₂ + b₂",
                     lambda v: (lambda W, b: v["x"] @ W + b)(v["W₁"] @ v["W₂"], v["b₁"] @ v["W₂"] + v["b₂"]),
@@ -220,41 +222,44 @@ PROOFS: Mapping[str, Proof] = {
         "the backward pass of a dense layer z = xW + b,  x: n×in, W: in×out, b: out, z: n×out,  with δ = ∂J/∂z: n×out given",
         (
             (
-                Claim(
+                ProofLine(
                     "chain rule over all z_ij",
                     "∂J/∂W_kl = Σ_ij δ_ij·∂z_ij/∂W_kl",
-                    lambda v: _slopes_of_z(v, "W"),
+                    lambda v: _gradient_of_z(v, "W"),
                     "in×out",
                 ),
-                Claim(
+                ProofLine(
                     "∂z_ij/∂W_kl = x_ik·δ_jl",
                     "= Σ_i x_ik·δ_il",
-                    lambda v: (v["x"][:, :, None] * v["δ"][:, None, :]).sum(0),
+                    lambda v: (v["x"][:, :, None] * v["δ"][:, None, :]).sum(0),  # (n, in, 1)·(n, 1, out) -> (in, out)
                     "in×out",
                 ),
-                Claim("as a matrix product", "∂J/∂W = xᵀδ", lambda v: v["x"].T @ v["δ"], "(in×n)(n×out) = in×out"),
+                ProofLine("as a matrix product", "∂J/∂W = xᵀδ", lambda v: v["x"].T @ v["δ"], "(in×n)(n×out) = in×out"),
             ),
             (
-                Claim(
+                ProofLine(
                     "chain rule over all z_ij",
                     "∂J/∂x_mk = Σ_ij δ_ij·∂z_ij/∂x_mk",
-                    lambda v: _slopes_of_z(v, "x"),
+                    lambda v: _gradient_of_z(v, "x"),
                     "n×in",
                 ),
-                Claim(
-                    "∂z_ij/∂x_mk = W_kj where i = m, else 0",
+                ProofLine(
+                    "∂z_ij/∂x_mk = W_kj if i = m, else 0",
                     "= Σ_j δ_mj·W_kj",
-                    lambda v: (v["δ"][:, None, :] * v["W"][None, :, :]).sum(2),
+                    lambda v: (v["δ"][:, None, :] * v["W"][None, :, :]).sum(2),  # (n, 1, out)·(1, in, out) -> (n, in)
                     "n×in",
                 ),
-                Claim("as a matrix product", "∂J/∂x = δWᵀ", lambda v: v["δ"] @ v["W"].T, "(n×out)(out×in) = n×in"),
+                ProofLine("as a matrix product", "∂J/∂x = δWᵀ", lambda v: v["δ"] @ v["W"].T, "(n×out)(out×in) = n×in"),
             ),
             (
-                Claim(
-                    "chain rule over all z_ij", "∂J/∂b_l = Σ_ij δ_ij·∂z_ij/∂b_l", lambda v: _slopes_of_z(v, "b"), "out"
+                ProofLine(
+                    "chain rule over all z_ij",
+                    "∂J/∂b_l = Σ_ij δ_ij·∂z_ij/∂b_l",
+                    lambda v: _gradient_of_z(v, "b"),
+                    "out",
                 ),
-                Claim(
-                    "∂z_ij/∂b_l = 1 where j = l, else 0",
+                ProofLine(
+                    "∂z_ij/∂b_l = 1 if j = l, else 0",
                     "∂J/∂b = Σ_i δ_i, the sum over the samples",
                     lambda v: v["δ"].sum(0),
                     "out",
@@ -265,17 +270,17 @@ PROOFS: Mapping[str, Proof] = {
         {"x": (6, 5), "W": (5, 4), "b": (4,), "δ": (6, 4)},
     ),
 }
-"""The equalities that can be proved, by name."""
+"""The proofs by name."""
 
 
 def prove(name: str) -> Proof:
-    """The proof of a name, checked.
+    """A proof by name, checked.
 
     >>> prove("tanh-sigmoid").title
     'tanh x = 2σ(2x) − 1'
 
     Raises:
-        UnknownNameError: there is no proof of this name.
+        UnknownNameError: no proof of this name.
     """
     if name not in PROOFS:
         raise UnknownNameError("proof", name, PROOFS)

@@ -1,34 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Differentiation one named rule at a time, of expressions with indexed names: ∂z_j/∂z_l is δ_jl, sums run over an index."""
+"""Differentiation with one named rule per step, also for indexed names: ∂z_j/∂z_l = δ_jl, and sums run over an index."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from pellucid.errors import UsageError
+from pellucid.worked.derivation.indexed import index_of, rename_index
+from pellucid.worked.derivation.terms import ONE, TWO, ZERO, add, divide, multiply, negate, power
+from pellucid.worked.derivation.text import bracketed_text, factor_text, to_text
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.expressions.functions import FUNCTIONS
-from pellucid.worked.expressions.numeric import plain
 
-__all__ = ["Step", "differentiate", "index_of", "renamed", "value", "written"]
+__all__ = ["Step", "differentiate"]
 
-INDICES = frozenset("ijklmnpqrst")  # letters behind an underscore that count as an index; in W_h and W_x they do not
-ZERO, ONE, TWO = (Const(Fraction(n)) for n in (0, 1, 2))
 _NAMES = {"exp": "exponential rule", "log": "logarithm rule", "sqrt": "power rule with exponent ½"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One rule put to use.
+    """One application of a rule.
 
     Args:
         rule: its name.
-        left: what is differentiated, in print.
-        right: what the rule makes of it, in print.
-        node: what is differentiated.
+        left: the derivative to find, as text.
+        right: what the rule turns it into, as text.
+        node: the expression that is differentiated.
         result: its derivative in full.
     """
 
@@ -39,94 +37,90 @@ class Step:
     result: Expr
 
 
-def index_of(name: str) -> tuple[str, str]:
-    """A name's stem and its index, which is empty where it has none.
-
-    >>> index_of("z_j"), index_of("W_h")
-    (('z', 'j'), ('W_h', ''))
-    """
-    stem, _, last = name.rpartition("_")
-    return (stem, last) if stem and last in INDICES else (name, "")
-
-
 def differentiate(node: Expr, by: str) -> tuple[Expr, list[Step]]:
-    """The derivative of an expression by a name, and the rules that lead to it, the outermost first.
+    """The derivative of an expression with respect to a name, and the rules that lead to it, the outermost first.
 
     >>> from pellucid.worked.notation.notation import parse_expression
     >>> result, steps = differentiate(parse_expression("x^2*exp(x)"), "x")
     >>> [step.rule for step in steps]
     ['product rule', 'power rule', 'exponential rule']
-    >>> written(result)
+    >>> to_text(result)
     '2·x·exp(x) + exp(x)·x^2'
 
     Raises:
-        UsageError: a function that has no derivative of one formula, such as relu.
+        UsageError: a function whose derivative depends on a branch, such as relu.
     """
     steps: list[Step | None] = []
-    result = _Rules(by, steps).of(node)
+    result = _Differentiation(by, steps).of(node)
     return result, [step for step in steps if step is not None]
 
 
-class _Rules:
+class _Differentiation:
+    """Differentiates with respect to one name and records each rule; a part that occurs twice is done once."""
+
     def __init__(self, by: str, steps: list[Step | None]) -> None:
         self.by, self.steps = by, steps
         self.done: dict[Expr, Expr] = {}
 
     def of(self, node: Expr) -> Expr:
+        """The derivative of a node."""
         if not self.contains(node):
             return ZERO
         if isinstance(node, Name) and node.name == self.by:
             return ONE
-        if node in self.done:
+        if node in self.done:  # exp(z_k) may occur above and below: one line is enough
             return self.done[node]
         place = len(self.steps)
-        self.steps.append(None)  # this rule's line stands above those of its parts
+        self.steps.append(None)  # reserve the line above those of its parts
         rule, right, result = self.rule(node)
-        self.steps[place] = Step(rule, f"∂/∂{self.by} {_bracketed(node)}", right, node, result)
+        self.steps[place] = Step(rule, f"∂/∂{self.by} {bracketed_text(node)}", right, node, result)
         self.done[node] = result
         return result
 
     def contains(self, node: Expr) -> bool:
+        """Whether a node depends on the variable: z_j and z_k may both be z_l."""
         stem, index = index_of(self.by)
-        found = (each.name for each in walk(node) if isinstance(each, Name))
+        used = (part.name for part in walk(node) if isinstance(part, Name))
         return any(
-            name == self.by or (index != "" and index_of(name)[1] != "" and index_of(name)[0] == stem) for name in found
+            name == self.by or (index != "" and index_of(name)[1] != "" and index_of(name)[0] == stem) for name in used
         )
 
     def mark(self, node: Expr) -> str:
-        """The derivative of a part, before it is worked out."""
+        """The derivative of a part, not carried out yet: ∂/∂x [u]."""
         if not self.contains(node):
             return "0"
-        return "1" if isinstance(node, Name) and node.name == self.by else f"∂/∂{self.by} {_bracketed(node)}"
+        return "1" if isinstance(node, Name) and node.name == self.by else f"∂/∂{self.by} {bracketed_text(node)}"
 
     def chained(self, outer: Expr, inner: Expr) -> tuple[str, Expr]:
-        """f′(u)·∂u, the factor left out where u is the variable itself."""
+        """f′(u)·∂u, without the factor ∂u if u is the variable itself."""
         slope = self.of(inner)
-        if slope == ONE:
-            return written(outer), outer
-        before = f"({written(outer)})" if isinstance(outer, Div) else _factor(outer)
-        return f"{before}·{self.mark(inner)}", _mul(outer, slope)
+        if slope == ONE:  # the variable itself: no chain rule to mention
+            return to_text(outer), outer
+        before = f"({to_text(outer)})" if isinstance(outer, Div) else factor_text(outer)
+        return f"{before}·{self.mark(inner)}", multiply(outer, slope)
 
     def rule(self, node: Expr) -> tuple[str, str, Expr]:
+        """The name of the rule for a node, what it gives as text, and the derivative in full."""
         match node:
             case Name(name=name):
+                # z_j against z_l: whether they are one and the same depends on the indices
                 first, second = index_of(name)[1], index_of(self.by)[1]
                 delta = Name(f"δ_{first}{second}")
-                return f"index rule: 1 if {first} = {second}, else 0", written(delta), delta
+                return f"index rule: 1 if {first} = {second}, else 0", to_text(delta), delta
             case Neg(term=term):
-                return "constant factor", f"−{self.mark(term)}", _neg(self.of(term))
+                return "constant factor", f"−{self.mark(term)}", negate(self.of(term))
             case Add(terms=terms):
                 active = [term for term in terms if self.contains(term)]
                 words = " + ".join(self.mark(term) for term in active)
-                return "sum rule", words, _add([self.of(term) for term in active])
-            case Mul(factors=factors):
+                return "sum rule", words, add([self.of(term) for term in active])
+            case Mul(factors=factors):  # (u·v·w)′ = v·w·u′ + u·w·v′ + u·v·w′, without the constant factors' terms
                 places = [k for k, factor in enumerate(factors) if self.contains(factor)]
                 rest = [[other for m, other in enumerate(factors) if m != k] for k in places]
                 words = " + ".join(
-                    "·".join([*map(_factor, others), self.mark(factors[k])])
+                    "·".join([*map(factor_text, others), self.mark(factors[k])])
                     for k, others in zip(places, rest, strict=True)
                 )
-                total = _add([_mul(self.of(factors[k]), *others) for k, others in zip(places, rest, strict=True)])
+                total = add([multiply(self.of(factors[k]), *others) for k, others in zip(places, rest, strict=True)])
                 return ("product rule" if len(places) > 1 else "constant factor"), words, total
             case Div(top=top, bottom=bottom):
                 return self.quotient(top, bottom)
@@ -137,40 +131,43 @@ class _Rules:
             case Call():
                 return self.call(node)
         raise UsageError(
-            f"{written(node)}: there is no one rule for it; write it with + − · / ^ and functions that have one formula."
+            f"{to_text(node)}: has no differentiation rule; write it with + − · / ^ and functions without branches."
         )
 
     def quotient(self, top: Expr, bottom: Expr) -> tuple[str, str, Expr]:
+        """u′/c, −c·v′/v² or (u′v − uv′)/v²."""
         if not self.contains(bottom):
-            return "constant factor", f"({self.mark(top)})/{_factor(bottom)}", _div(self.of(top), bottom)
+            return "constant factor", f"({self.mark(top)})/{factor_text(bottom)}", divide(self.of(top), bottom)
         if not self.contains(top):
-            words = f"−{'' if top == ONE else _factor(top) + '·'}({self.mark(bottom)})/{written(Pow(bottom, TWO))}"
-            return "reciprocal rule", words, _div(_neg(_mul(top, self.of(bottom))), _pow(bottom, TWO))
-        words = (
-            f"(({self.mark(top)})·{_factor(bottom)} − {_factor(top)}·{self.mark(bottom)})/{written(Pow(bottom, TWO))}"
-        )
-        above = _add([_mul(self.of(top), bottom), _neg(_mul(top, self.of(bottom)))])
-        return "quotient rule", words, _div(above, _pow(bottom, TWO))
+            words = f"−{'' if top == ONE else factor_text(top) + '·'}({self.mark(bottom)})/{to_text(Pow(bottom, TWO))}"
+            return "reciprocal rule", words, divide(negate(multiply(top, self.of(bottom))), power(bottom, TWO))
+        words = f"(({self.mark(top)})·{factor_text(bottom)} − {factor_text(top)}·{self.mark(bottom)})/{to_text(Pow(bottom, TWO))}"
+        above = add([multiply(self.of(top), bottom), negate(multiply(top, self.of(bottom)))])
+        return "quotient rule", words, divide(above, power(bottom, TWO))
 
     def power(self, base: Expr, exponent: Expr) -> tuple[str, str, Expr]:
+        """n·u^(n−1)·u′, a^v·log(a)·v′ or u^v·(v′·log(u) + v·u′/u)."""
         if not self.contains(exponent):
             lower = Const(exponent.value - 1) if isinstance(exponent, Const) else Add((exponent, Const(Fraction(-1))))
-            words, result = self.chained(_mul(exponent, _pow(base, lower)), base)
+            words, result = self.chained(multiply(exponent, power(base, lower)), base)
             return _with_chain("power rule", self.of(base)), words, result
         if not self.contains(base):
-            words, result = self.chained(_mul(Pow(base, exponent), Call("log", (base,))), exponent)
+            words, result = self.chained(multiply(Pow(base, exponent), Call("log", (base,))), exponent)
             return _with_chain("exponential rule", self.of(exponent)), words, result
         log = Call("log", (base,))
-        inner = _add([_mul(self.of(exponent), log), _div(_mul(exponent, self.of(base)), base)])
-        brackets = f"{self.mark(exponent)}·{written(log)} + {_factor(exponent)}·{self.mark(base)}/{_factor(base)}"
-        words = f"{written(Pow(base, exponent))}·({brackets})"
-        return "power rule u^v = exp(v·log u)", words, _mul(Pow(base, exponent), inner)
+        inner = add([multiply(self.of(exponent), log), divide(multiply(exponent, self.of(base)), base)])
+        brackets = (
+            f"{self.mark(exponent)}·{to_text(log)} + {factor_text(exponent)}·{self.mark(base)}/{factor_text(base)}"
+        )
+        words = f"{to_text(Pow(base, exponent))}·({brackets})"
+        return "power rule u^v = exp(v·log u)", words, multiply(Pow(base, exponent), inner)
 
     def call(self, node: Call) -> tuple[str, str, Expr]:
+        """f′(u)·u′ with the derivative that the worksheet's function declares."""
         rule = FUNCTIONS.get(node.function)
         if rule is None or rule.slope is None or len(node.args) != 1:
             raise UsageError(
-                f"{node.function}: its derivative depends on a branch or on several arguments; work it in a worksheet."
+                f"{node.function}: its derivative depends on a branch or on several arguments; use a worksheet."
             )
         outer = rule.slope(node.args, 0, node)
         words, result = self.chained(outer, node.args[0])
@@ -181,173 +178,20 @@ class _Rules:
         )
 
     def sum(self, body: Expr, index: str) -> tuple[str, str, Expr]:
+        """Σ_k of the terms' derivatives; if these are δ_kl·…, only the term with k = l."""
         wanted = index_of(self.by)[1]
         inner = self.of(body)
         delta = Name(f"δ_{index}{wanted}")
-        if wanted and any(each == delta for each in walk(inner)):
-            # every term of the sum has the factor δ: only the one with k = l is left
-            kept = renamed(inner, index, wanted, {delta: ONE})
+        if wanted and any(part == delta for part in walk(inner)):
+            # every term has the factor δ_kl, which is 0 but for k = l
+            kept = rename_index(inner, index, wanted, {delta: ONE})
             return (
-                f"sum rule, and of the sum only {index} = {wanted} is left",
-                f"Σ_{index} {_factor(inner)} = {written(kept)}",
+                f"sum rule, only the term {index} = {wanted} remains",
+                f"Σ_{index} {factor_text(inner)} = {to_text(kept)}",
                 kept,
             )
         return "sum rule, term by term", f"Σ_{index} {self.mark(body)}", Call("sum", (inner, Name(index)))
 
 
-def renamed(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = None) -> Expr:
-    """The expression with one index in place of another, δ of two like indices being 1.
-
-    >>> written(renamed(Name("z_k"), "k", "l"))
-    'z_l'
-    """
-    from pellucid.worked.expressions.expression import replace
-
-    def change(each: Expr) -> Expr | None:
-        if also and each in also:
-            return also[each]
-        if not isinstance(each, Name):
-            return None
-        if each.name == index:
-            return Name(to)
-        stem, last = index_of(each.name)
-        if each.name.startswith("δ_"):
-            first, second = (to if letter == index else letter for letter in each.name[2:])
-            return ONE if first == second else Name(f"δ_{first}{second}")
-        return Name(f"{stem}_{to}") if last == index else None
-
-    return _tidied(replace(node, change))
-
-
-def value(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int]) -> float:
-    """The value where names with an index stand for components of vectors.
-
-    >>> from pellucid.worked.notation.notation import parse_expression
-    >>> value(parse_expression("sum(z_k^2, k) + z_j"), {"z": [1.0, 2.0]}, {"j": 1})
-    7.0
-
-    Args:
-        node: the expression.
-        numbers: by stem a vector for names with an index, a number for those without.
-        places: the component that each index stands for, from 0.
-    """
-    from pellucid.worked.expressions.expression import replace
-
-    def change(each: Expr) -> Expr | None:
-        match each:
-            case Call(function="sum", args=(body, Name(name=index))):
-                stems = {
-                    index_of(n.name)[0] for n in walk(body) if isinstance(n, Name) and index_of(n.name)[1] == index
-                }
-                count = next((len(numbers[stem]) for stem in stems if stem in numbers), 1)
-                return Const(Fraction(sum(value(body, numbers, {**places, index: k}) for k in range(count))))
-            case Name(name=name) if name.startswith("δ_"):
-                return ONE if places[name[2]] == places[name[3]] else ZERO
-            case Name(name=name):
-                stem, index = index_of(name)
-                return Const(Fraction(float(numbers[stem][places[index]]) if index else float(numbers[stem])))
-        return None
-
-    return float(plain(replace(node, change), {}))
-
-
-def written(node: Expr) -> str:
-    """An expression in one line.
-
-    >>> from pellucid.worked.notation.notation import parse_expression
-    >>> written(parse_expression("exp(z_j)/sum(exp(z_k), k) - 1"))
-    'exp(z_j)/Σ_k exp(z_k) − 1'
-    """
-    match node:
-        case Const(value=number):
-            return str(number).replace("-", "−")
-        case Name(name=name):
-            return name
-        case Neg(term=term):
-            return f"−{_factor(term)}"
-        case Add(terms=terms):
-            words = written(terms[0])
-            for term in terms[1:]:
-                inner = written(term)
-                words += f" − {inner[1:]}" if inner.startswith("−") else f" + {inner}"
-            return words
-        case Mul(factors=factors):
-            return "·".join(f"({written(each)})" if isinstance(each, Div) else _factor(each) for each in factors)
-        case Div(top=top, bottom=bottom):
-            below = f"({written(bottom)})" if isinstance(bottom, (Mul, Div)) else _factor(bottom)
-            return f"{_factor(top)}/{below}"
-        case Pow(base=base, exponent=exponent):
-            inner = written(exponent)
-            up = inner if isinstance(exponent, (Const, Name)) and "/" not in inner else f"({inner})"
-            under = (
-                f"({written(base)})" if isinstance(base, (Pow, Div, Mul, Add, Neg)) or _is_sum(base) else written(base)
-            )
-            return f"{under}^{up}"
-        case Call(function="sum", args=(body, Name(name=index))):
-            return f"Σ_{index} {_factor(body)}"
-        case Call(function=function, args=args):
-            return f"{function}({', '.join(map(written, args))})"
-    return str(node)
-
-
-def _is_sum(node: Expr) -> bool:
-    return isinstance(node, Call) and node.function == "sum"
-
-
-def _factor(node: Expr) -> str:
-    closed = not isinstance(node, (Add, Neg)) and not (isinstance(node, Const) and node.value < 0)
-    return written(node) if closed else f"({written(node)})"
-
-
-def _bracketed(node: Expr) -> str:
-    return written(node) if isinstance(node, (Name, Call)) else f"[{written(node)}]"
-
-
 def _with_chain(rule: str, inner: Expr) -> str:
     return rule if inner == ONE else f"{rule} with the chain rule"
-
-
-def _add(terms: list[Expr]) -> Expr:
-    kept = [term for term in terms if term != ZERO]
-    return ZERO if not kept else kept[0] if len(kept) == 1 else Add(tuple(kept))
-
-
-def _mul(*factors: Expr) -> Expr:
-    flat = [inner for each in factors for inner in (each.factors if isinstance(each, Mul) else (each,))]
-    kept = [each for each in flat if each != ONE]
-    if ZERO in kept:
-        return ZERO
-    return ONE if not kept else kept[0] if len(kept) == 1 else Mul(tuple(kept))
-
-
-def _neg(node: Expr) -> Expr:
-    return (
-        ZERO
-        if node == ZERO
-        else node.term
-        if isinstance(node, Neg)
-        else Const(-node.value)
-        if isinstance(node, Const)
-        else Neg(node)
-    )
-
-
-def _div(top: Expr, bottom: Expr) -> Expr:
-    return top if top == ZERO or bottom == ONE else Div(top, bottom)
-
-
-def _pow(base: Expr, exponent: Expr) -> Expr:
-    return ONE if exponent == ZERO else base if exponent == ONE else Pow(base, exponent)
-
-
-def _tidied(node: Expr) -> Expr:
-    """Factors of 1 and terms of 0 left out."""
-    from pellucid.worked.expressions.expression import rebuild
-
-    inner = rebuild(node, _tidied)
-    match inner:
-        case Add(terms=terms):
-            return _add([*terms])
-        case Mul(factors=factors):
-            return _mul(*factors)
-    return inner

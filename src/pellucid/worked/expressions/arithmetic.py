@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as a person has them: fractions where possible, else decimals of a stated working precision.
+"""Exact arithmetic: fractions where possible, else decimals of a given working precision.
 
-A value is a `Fraction` as long as it is exact and short (`BITS`), and a `Decimal` of `working_digits` from the first
-function on that leaves the rationals. Both stay within the range of float64, so that NumPy can check every one.
+A value stays a `Fraction` while it is exact and not longer than `BITS`. Once a function leaves the rationals, it is a `Decimal`
+of the working precision. Both stay within the range of float64, so that NumPy can check every value.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pellucid.worked.expressions.expression import Value
 
 __all__ = ["BITS", "LARGEST", "decimal_of", "exponential", "logarithm", "plus", "power", "precision", "root", "times"]
 
-BITS: Final = 4096  # a longer fraction becomes a decimal: exact squaring doubles the length at every step
-LARGEST: Final = Fraction(10) ** 308
+BITS: Final = 4096  # a longer fraction becomes a decimal: squaring doubles the length at every step
+LARGEST: Final = Fraction(10) ** 308  # just below the largest float64, 1.8e308
 
 
 @contextmanager
 def precision(digits: int) -> Iterator[None]:
-    """Decimals of `digits` significant digits within the range of float64; overflow raises `decimal.Overflow`.
+    """Compute with decimals of `digits` significant digits in the range of float64; overflow raises `decimal.Overflow`.
 
     >>> with precision(30):
     ...     print(exponential(Fraction(1)))
@@ -50,7 +50,7 @@ def decimal_of(value: Value) -> Decimal:
 
 
 def short(value: Value) -> Value:
-    """The value, a decimal if its fraction has grown long; raises OverflowError beyond the range of float64."""
+    """The value, turned into a decimal if the fraction is too long; raises OverflowError beyond the range of float64."""
     if isinstance(value, Fraction):
         if abs(value) > LARGEST:
             raise OverflowError
@@ -60,7 +60,7 @@ def short(value: Value) -> Value:
 
 
 def plus(left: Value, right: Value) -> Value:
-    """The sum, exact if both are; terms that cancel to their last digits leave 0, not the rounding of the working precision.
+    """The sum, exact if both are. Terms that cancel down to their last digits give 0 rather than a rounding error.
 
     >>> with precision(10):
     ...     third = decimal_of(Fraction(1, 3))
@@ -70,18 +70,20 @@ def plus(left: Value, right: Value) -> Value:
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return short(left + right)
     one, two = decimal_of(left), decimal_of(right)
-    found = one + two
-    if found and one and two:
-        lost = max(one.adjusted(), two.adjusted()) - found.adjusted()
+    total = one + two
+    if total and one and two:
+        # leading digits that cancelled; with all but four gone, what is left is rounding error
+        lost = max(one.adjusted(), two.adjusted()) - total.adjusted()
         if lost > decimal.getcontext().prec - 4:
             return Decimal(0)
-    return found
+    return total
 
 
 def times(left: Value, right: Value) -> Value:
-    """The product, exact if both are, and if one is an exact 0."""
+    """The product, exact if both are or if one is an exact 0."""
     if isinstance(left, Fraction) and isinstance(right, Fraction):
         return short(left * right)
+    # an exact 0 stays exact: a dead ReLU contributes 0, not 0.000…
     if (left == 0 and isinstance(left, Fraction)) or (right == 0 and isinstance(right, Fraction)):
         return Fraction(0)
     return decimal_of(left) * decimal_of(right)
@@ -99,14 +101,14 @@ def over(left: Value, right: Value) -> Value:
 
 
 def power(base: Value, exponent: Value) -> Value:
-    """The power, exact for whole exponents and for square roots of squares.
+    """The power, exact for integer exponents and for square roots of squares.
 
     >>> power(Fraction(2, 3), Fraction(3)), power(Fraction(9, 4), Fraction(1, 2))
     (Fraction(8, 27), Fraction(3, 2))
 
     Raises:
         ZeroDivisionError: 0 to a negative power.
-        ValueError: a negative number to a power that is not whole.
+        ValueError: a negative number to a fractional power.
         OverflowError: a result beyond the range of float64.
     """
     whole = exponent == (rounded := int(exponent.to_integral_value() if isinstance(exponent, Decimal) else exponent))
@@ -119,21 +121,22 @@ def power(base: Value, exponent: Value) -> Value:
             return base
         if whole:
             bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+            # e^710 is beyond float64: refuse 9^9^9 before computing it
             if base and abs(_log(base)) * abs(rounded) > 710 and _log(base) * rounded > 0:
                 raise OverflowError
-            if bits * abs(rounded) <= BITS:
+            if bits * abs(rounded) <= BITS:  # the length of the result
                 return Fraction(base**rounded)
         elif exponent == Fraction(1, 2):
             return root(base)
-    # by hand: the C power of a negative base wants a whole exponent as a Decimal
+    # decimal raises a negative base only to an integer-valued Decimal
     return decimal_of(base) ** (Decimal(rounded) if whole else decimal_of(exponent))
 
 
 def root(value: Value) -> Value:
-    """The square root, exact where it is a fraction; raises ValueError for a negative number."""
+    """The square root, exact if it is a fraction; raises ValueError for a negative number."""
     if value < 0:
         raise ValueError
-    if isinstance(value, Fraction):
+    if isinstance(value, Fraction):  # in lowest terms, so both parts must be squares
         top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
         if top * top == value.numerator and bottom * bottom == value.denominator:
             return Fraction(top, bottom)
@@ -141,17 +144,17 @@ def root(value: Value) -> Value:
 
 
 def exponential(value: Value) -> Value:
-    """e to the power, exact at 0."""
+    """e to this power, exact at 0."""
     return Fraction(1) if value == 0 else decimal_of(value).exp()
 
 
 def logarithm(value: Value) -> Value:
-    """The natural logarithm, exact at 1; raises ValueError for numbers that are not positive."""
+    """The natural logarithm, exact at 1; raises ValueError unless the number is positive."""
     if value <= 0:
         raise ValueError
     return Fraction(0) if value == 1 else decimal_of(value).ln()
 
 
 def _log(value: Fraction) -> float:
-    """The natural logarithm of the size of a fraction, however long it is."""
+    """log |value| as a float, also of a fraction too large to be one."""
     return math.log(abs(value.numerator)) - math.log(value.denominator)

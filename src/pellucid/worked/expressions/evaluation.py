@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The number of an expression, exact or to the working precision; what has none is said in a sentence."""
+"""The value of an expression, exact or to the working precision; without a value, an error that says where and why."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pellucid.worked.expressions.expression import (
     Pow,
     Sum,
     Value,
-    first,
+    first_position,
     replace,
 )
 from pellucid.worked.expressions.functions import FUNCTIONS
-from pellucid.worked.expressions.position import place
+from pellucid.worked.expressions.position import position
 
-__all__ = ["branch_of", "evaluate", "holds", "put_in"]
+__all__ = ["branch_of", "evaluate", "holds", "substitute"]
 
 
 def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value:
@@ -41,9 +41,9 @@ def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value
     Fraction(1, 3)
 
     Args:
-        node: without Index: loops are spelt out.
-        numbers: of every name in it.
-        where: the equation's name, for errors in an expression that comes from no text.
+        node: an expression with its loops written out, so without `Index`.
+        numbers: the value of every name in it.
+        where: the equation's name, for errors in an expression that was not read from a text.
 
     Raises:
         UsageError: division by zero, a logarithm or root of a negative number, a number beyond the range of float64.
@@ -52,7 +52,7 @@ def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value
         return _value(node, numbers, where)
     except (OverflowError, decimal.Overflow):
         raise UsageError(
-            f"{place(first(node), where)}the number is beyond 10^308, where float64 ends; use smaller numbers."
+            f"{position(first_position(node), where)}the number is beyond 10^308, where float64 ends; use smaller numbers."
         ) from None
 
 
@@ -80,20 +80,23 @@ def _value(node: Expr, numbers: Mapping[str, Value], where: str) -> Value:
                 return over(left, right)
             except ZeroDivisionError:
                 raise UsageError(
-                    f"{place(at or first(node), where)}the divisor is 0; change the numbers that make it so."
+                    f"{position(at or first_position(node), where)}the divisor is 0; change the numbers that lead to it."
                 ) from None
         case Pow(base=base, exponent=exponent, at=at):
-            return _power(_value(base, numbers, where), _value(exponent, numbers, where), at or first(node), where)
+            return _power(
+                _value(base, numbers, where), _value(exponent, numbers, where), at or first_position(node), where
+            )
         case Call(function=name, args=args, index=index, at=at):
-            found = [_value(arg, numbers, where) for arg in args]
+            values = [_value(arg, numbers, where) for arg in args]
             try:
-                return FUNCTIONS[name].exact(found, index)
-            except ValueError:
+                return FUNCTIONS[name].exact(values, index)
+            except ValueError:  # outside the domain; the function itself knows no position
                 raise UsageError(
-                    f"{place(at or first(node), where)}{name}({float(found[0]):g}): {FUNCTIONS[name].domain}; "
-                    "change the numbers that make it so."
+                    f"{position(at or first_position(node), where)}{name}({float(values[0]):g}): {FUNCTIONS[name].domain}; "
+                    "change the numbers that lead to it."
                 ) from None
         case Piecewise():
+            # only the branch that is taken is worked out: log(x) if x > 0 may stand beside x ≤ 0
             chosen = _chosen(node, numbers, where)
             taken = node.otherwise if chosen == len(node.branches) else node.branches[chosen][0]
             return _value(taken, numbers, where)
@@ -104,10 +107,12 @@ def _power(base: Value, exponent: Value, at: At | None, where: str) -> Value:
     try:
         return power(base, exponent)
     except ZeroDivisionError:
-        raise UsageError(f"{place(at, where)}0 to a negative power is a division by 0; change the numbers.") from None
+        raise UsageError(
+            f"{position(at, where)}0 to a negative power is a division by 0; change the numbers."
+        ) from None
     except ValueError:
         raise UsageError(
-            f"{place(at, where)}({float(base):g})^{float(exponent):g}: a negative number has only whole powers; "
+            f"{position(at, where)}({float(base):g})^{float(exponent):g}: a negative number takes only whole exponents; "
             "change the numbers."
         ) from None
 
@@ -123,7 +128,7 @@ def holds(test: Condition, numbers: Mapping[str, Value], where: str = "") -> boo
 
 
 def branch_of(node: Call | Piecewise, numbers: Mapping[str, Value], where: str = "") -> tuple[int, bool]:
-    """Which branch a function with branches takes, and whether the point is at the edge of two.
+    """The branch that a piecewise function takes, and whether the point is on the border of two.
 
     >>> branch_of(Call("relu", (Name("z"),)), {"z": Fraction(0)})
     (0, True)
@@ -134,7 +139,7 @@ def branch_of(node: Call | Piecewise, numbers: Mapping[str, Value], where: str =
         return rule([_value(arg, numbers, where) for arg in node.args])
     edges = [_value(test.left, numbers, where) == _value(test.right, numbers, where) for _, test in node.branches]
     chosen = _chosen(node, numbers, where)
-    return chosen, any(edges[: chosen + 1])
+    return chosen, any(edges[: chosen + 1])  # conditions after the one that holds were never asked
 
 
 def _chosen(node: Piecewise, numbers: Mapping[str, Value], where: str) -> int:
@@ -142,10 +147,10 @@ def _chosen(node: Piecewise, numbers: Mapping[str, Value], where: str) -> int:
     return next((n for n, test in enumerate(tests) if holds(test, numbers, where)), len(tests))
 
 
-def put_in(node: Expr, values: Mapping[str, Value]) -> Expr:
-    """An expression with the numbers in the place of the names.
+def substitute(node: Expr, values: Mapping[str, Value]) -> Expr:
+    """The expression with numbers in place of its names.
 
-    >>> put_in(Name("a") * 2, {"a": Fraction(3)})
+    >>> substitute(Name("a") * 2, {"a": Fraction(3)})
     Mul(factors=(Const(value=Fraction(3, 1)), Const(value=Fraction(2, 1))))
     """
 

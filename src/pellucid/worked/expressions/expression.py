@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tree that an equation's right side is: immutable nodes, built by Python's operators or by the parser.
+"""Expression trees: immutable nodes, built with Python's operators or by the parser.
 
-    Const  Name  Partial        a number, a quantity, a derivative ∂a/∂b that stands as one symbol
+    Const  Name  Partial        a number, a quantity, a derivative ∂a/∂b as one symbol
     Add  Mul  Div  Pow  Neg     arithmetic; a − b is Add(a, Neg(b))
     Call                        a function of `pellucid.worked.expressions.functions`
     Piecewise  Condition        cases
     Sum                         Σ with its terms written out
-    Index                       x[i] before the loop variable i has its number
+    Index                       x[i] while the loop variable i has no value yet
 
-Nodes compare by structure, so that the same expression in two places is equal; where each stood in a text (`at`) does
-not count.
+Nodes compare by structure, so the same expression in two places is equal; its position in the text, `at`, does not count.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ __all__ = [
     "as_expr",
     "children",
     "depth",
-    "first",
+    "first_position",
     "names",
     "rebuild",
     "replace",
@@ -56,7 +55,7 @@ Operand: TypeAlias = "Expr | int | float | Fraction | Decimal"
 
 
 class Expr:
-    """A node; `a + b`, `a * b`, `a / b`, `a ** b`, `-a` and the comparisons build further nodes.
+    """A node of the tree; `a + b`, `a * b`, `a / b`, `a ** b`, `-a` and comparisons build new nodes.
 
     >>> Name("a") * 2 + 1
     Add(terms=(Mul(factors=(Name(name='a'), Const(value=Fraction(2, 1)))), Const(value=Fraction(1, 1))))
@@ -130,14 +129,14 @@ class Name(Expr):
 @final
 @dataclass(frozen=True, slots=True)
 class Partial(Expr):
-    """The derivative of one quantity by another as one symbol, whose number is known."""
+    """The derivative of one quantity with respect to another, as one symbol with a known value."""
 
     of: str
     by: str
 
     @property
     def key(self) -> str:
-        """Under which its number stands."""
+        """The name under which its value is stored."""
         return f"∂{self.of}/∂{self.by}"
 
 
@@ -188,7 +187,7 @@ class Neg(Expr):
 @final
 @dataclass(frozen=True, slots=True)
 class Call(Expr):
-    """A function of arguments; softmax has the component `index`, from 1."""
+    """A function of its arguments; for softmax, `index` is the component, from 1."""
 
     function: str
     args: tuple[Expr, ...]
@@ -219,7 +218,7 @@ class Piecewise(Expr):
 @final
 @dataclass(frozen=True, slots=True)
 class Sum(Expr):
-    """Σ of `body` over an index from `low` to `high`; `terms` has the body with each number put in."""
+    """Σ of `body` over an index from `low` to `high`; `terms` is the body for each value of the index."""
 
     body: Expr
     index: str
@@ -232,7 +231,7 @@ class Sum(Expr):
 @final
 @dataclass(frozen=True, slots=True)
 class Index(Expr):
-    """A component whose place is worked out from loop variables: `h[t-1]`."""
+    """A component whose index depends on loop variables: `h[t-1]`."""
 
     base: str
     places: tuple[Expr, ...]
@@ -240,13 +239,13 @@ class Index(Expr):
 
 
 def as_expr(what: Operand) -> Expr:
-    """A number as a node; a float counts as the decimal that Python writes for it.
+    """A number as a node; a float means the decimal that Python prints for it.
 
     >>> as_expr(0.1)
     Const(value=Fraction(1, 10))
 
     Raises:
-        UsageError: something that is no finite number, such as nan or a text.
+        UsageError: not a finite number, such as nan or a string.
     """
     if isinstance(what, Expr):
         return what
@@ -255,15 +254,15 @@ def as_expr(what: Operand) -> Expr:
     if isinstance(what, bool) or not hasattr(what, "__float__"):
         raise UsageError(f"value={what!r}: must be a number or an expression of the worksheet's names; write a number.")
     try:
-        # NumPy's scalars print themselves as np.float64(0.1); .item() is Python's own
-        plain = what.item() if hasattr(what, "item") else what
-        return Const(Fraction(str(plain)))
+        # a NumPy scalar prints as np.float64(0.1); .item() gives Python's float
+        number = what.item() if hasattr(what, "item") else what
+        return Const(Fraction(str(number)))  # through str: 0.1 means 1/10, not the nearest binary fraction
     except (ValueError, OverflowError):
         raise UsageError(f"value={what!r}: must be finite; give the quantity a number.") from None
 
 
 def children(node: Expr) -> tuple[Expr, ...]:
-    """The nodes directly below one; of a Sum, the terms that are written out."""
+    """The nodes directly below a node; for a Sum, its written-out terms."""
     match node:
         case Add(terms=inner) | Mul(factors=inner) | Call(args=inner) | Index(places=inner):
             return inner
@@ -280,36 +279,36 @@ def children(node: Expr) -> tuple[Expr, ...]:
 
 
 def walk(node: Expr) -> Iterator[Expr]:
-    """Every node of a tree, without recursion; each before those below it."""
-    stack = [node]
+    """Every node of a tree in preorder, without recursion."""
+    stack = [node]  # a stack of our own: a tree may be deeper than Python's recursion limit
     while stack:
         node = stack.pop()
         yield node
         stack.extend(reversed(children(node)))
 
 
-def first(node: Expr) -> At | None:
-    """Where the first part of an expression stands that stands in a text."""
-    return next((at for each in walk(node) if (at := getattr(each, "at", None))), None)
+def first_position(node: Expr) -> At | None:
+    """The position of the first part of an expression that was read from a text."""
+    return next((at for part in walk(node) if (at := getattr(part, "at", None))), None)
 
 
 def names(node: Expr) -> dict[str, Name | Partial]:
-    """The quantities that an expression uses, in the order of their first use.
+    """The quantities in an expression, in the order of their first use.
 
     >>> list(names(Name("a") * Name("b") + Name("a")))
     ['a', 'b']
     """
-    found: dict[str, Name | Partial] = {}
-    for each in walk(node):
-        if isinstance(each, Name):
-            found.setdefault(each.name, each)
-        elif isinstance(each, Partial):
-            found.setdefault(each.key, each)
-    return found
+    used: dict[str, Name | Partial] = {}
+    for part in walk(node):
+        if isinstance(part, Name):
+            used.setdefault(part.name, part)
+        elif isinstance(part, Partial):
+            used.setdefault(part.key, part)
+    return used
 
 
 def depth(node: Expr) -> int:
-    """How many levels of nodes stand above each other.
+    """The depth of the tree, level by level, so that no depth is too great to be measured.
 
     >>> depth(Name("a")), depth(Name("a") + 1)
     (1, 2)
@@ -317,25 +316,25 @@ def depth(node: Expr) -> int:
     deepest, level = 0, [node]
     while level and deepest < 10_000:
         deepest += 1
-        level = [child for each in level for child in children(each)]
+        level = [child for parent in level for child in children(parent)]
     return deepest
 
 
 def replace(node: Expr, by: Mapping[Expr, Expr] | Callable[[Expr], Expr | None]) -> Expr:
-    """The tree with nodes replaced; a replaced node is not looked into.
+    """The tree with some nodes replaced; what is put in is not searched again.
 
     >>> replace(Name("a") + 1, {Name("a"): Const(Fraction(2))})
     Add(terms=(Const(value=Fraction(2, 1)), Const(value=Fraction(1, 1))))
     """
     find = by if callable(by) else by.get
-    found = find(node)
-    if found is not None:
-        return found
+    replacement = find(node)
+    if replacement is not None:
+        return replacement
     return rebuild(node, lambda inner: replace(inner, find))
 
 
 def rebuild(node: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """The node with every node directly below it changed."""
+    """The node with each of its children changed."""
     match node:
         case Add(terms=terms):
             return Add(tuple(map(change, terms)))
@@ -355,7 +354,7 @@ def rebuild(node: Expr, change: Callable[[Expr], Expr]) -> Expr:
                 for value, test in node.branches
             )
             return Piecewise(branches, change(node.otherwise), node.at)
-        case Sum():
+        case Sum():  # the terms hold the values; the body stays, for the Σ that is printed
             return Sum(node.body, node.index, node.low, node.high, tuple(map(change, node.terms)), node.at)
         case Index():
             return Index(node.base, tuple(map(change, node.places)), node.at)
@@ -363,5 +362,5 @@ def rebuild(node: Expr, change: Callable[[Expr], Expr]) -> Expr:
 
 
 def _parts(node: Expr, kind: type[Add] | type[Mul]) -> tuple[Expr, ...]:
-    """The terms of a sum, the factors of a product, or the node alone: a + b + c is one sum of three."""
+    """The terms of a sum, the factors of a product, or the node itself: a + b + c is one sum of three terms."""
     return children(node) if isinstance(node, kind) else (node,)

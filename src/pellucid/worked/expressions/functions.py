@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions of a worksheet, each with its value, its NumPy value, its derivative and what is to be said about it.
+"""The functions of a worksheet, each with its exact value, its NumPy value and its derivative.
 
-The rule of a derivative stands beside the function: `slope(args, place, whole)` is the derivative by argument `place`
-as an expression, where `whole` is the call itself: sigmoid's is σ(u)·(1 − σ(u)), so that a person can reuse the value.
+The derivative is next to the function: `slope(args, place, whole)` is the partial derivative with respect to argument `place`,
+as an expression. `whole` is the call itself, so that sigmoid's is σ(u)·(1 − σ(u)) and reuses a value that is already known.
 """
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,29 +23,29 @@ from pellucid.worked.expressions.expression import Call, Const, Expr, Neg, Value
 __all__ = ["ALIASES", "FUNCTIONS", "Function"]
 
 Slope: TypeAlias = Callable[[Sequence[Expr], int, Call], Expr]
-ZERO, ONE, HALF, TWO = (Const(Fraction(n)) for n in (0, 1, Fraction(1, 2), 2))
+ZERO, ONE, TWO = (Const(Fraction(n)) for n in (0, 1, 2))
 
 
 @final
 @dataclass(frozen=True)
 class Function:
-    """What is to be known about a function, once.
+    """All there is to know about one function.
 
     >>> FUNCTIONS["relu"].exact([Fraction(-3)], 0)
     Fraction(0, 1)
     """
 
-    least: int  # how many arguments, at least and at most
-    most: int
-    exact: Callable[[Sequence[Value], int], Value]  # the arguments, the component; raises ValueError outside the domain
-    plain: Callable[[Sequence[Any], int], Any]  # the same with NumPy, for the check
-    slope: Slope | None  # None: the branch decides, see `branch`
-    domain: str = ""  # why a value outside is refused
-    branch: Callable[[Sequence[Value]], tuple[int, bool]] | None = None  # which branch, and whether it is at a kink
-    slopes: Callable[[Sequence[Expr], int, int], Expr] | None = None  # (args, place, branch) -> derivative there
-    convention: str = ""  # what holds at the kink
-    plain_branch: Callable[[Sequence[Any]], Any] | None = None  # the branch with NumPy
-    held: Callable[[Sequence[Any], Any], Any] | None = None  # NumPy's value on a branch that is held
+    min_args: int
+    max_args: int
+    exact: Callable[[Sequence[Value], int], Value]  # (arguments, component) -> value; ValueError outside the domain
+    numpy: Callable[[Sequence[Any], int], Any]  # the same in NumPy, for the check
+    slope: Slope | None  # None if the derivative depends on the branch, see `branch_slope`
+    domain: str = ""  # the rule that a value outside the domain breaks
+    branch: Callable[[Sequence[Value]], tuple[int, bool]] | None = None  # the branch taken, and whether at a kink
+    branch_slope: Callable[[Sequence[Expr], int, int], Expr] | None = None  # (args, place, branch) -> derivative
+    convention: str = ""  # the derivative at the kink, in words
+    numpy_branch: Callable[[Sequence[Any]], Any] | None = None  # the branch taken, in NumPy
+    numpy_on_branch: Callable[[Sequence[Any], Any], Any] | None = None  # NumPy's value if this branch is taken
 
 
 def _sigmoid(args: Sequence[Value], _: int) -> Value:
@@ -52,72 +53,69 @@ def _sigmoid(args: Sequence[Value], _: int) -> Value:
         return Fraction(1, 2)
     if args[0] > 0:
         return over(Fraction(1), plus(Fraction(1), exponential(-args[0])))
-    small = exponential(args[0])  # of a negative number, so that nothing overflows
+    small = exponential(args[0])  # of a negative number, so it cannot overflow
     return over(small, plus(Fraction(1), small))
 
 
 def _tanh(args: Sequence[Value], _: int) -> Value:
     if args[0] == 0:
         return Fraction(0)
-    # 1 − e^(−2|u|) loses digits near 0: there the working precision is raised by as many
-    import decimal
-
     size = abs(decimal_of(args[0]))
     with decimal.localcontext() as context:
+        # near 0, 1 − e^(−2|u|) cancels as many digits as |u| has leading zeros: compute with so many more
         context.prec += max(0, -size.adjusted()) + 2
         small = (-2 * size).exp()
         value = (1 - small) / (1 + small)
-    return +value if args[0] > 0 else -value
+    return +value if args[0] > 0 else -value  # the sign operator rounds to the working precision
 
 
-def _plain_tanh(args: Sequence[Any], _: int) -> Any:
+def _numpy_tanh(args: Sequence[Any], _: int) -> Any:
     return np.tanh(args[0])
 
 
-def _plain_sigmoid(args: Sequence[Any], _: int) -> Any:
+def _numpy_sigmoid(args: Sequence[Any], _: int) -> Any:
     u = np.asarray(args[0])
     small = np.exp(-np.abs(u))
     return np.where(u >= 0, 1, small) / (1 + small)
 
 
 def _softmax(args: Sequence[Value], index: int) -> Value:
-    # the shift by the largest leaves the quotient as it is and keeps every power at most 1
+    # softmax(z) = softmax(z − max z), whose powers are at most 1
     largest = max(args)
-    powers = [exponential(plus(each, -largest)) for each in args]
+    powers = [exponential(plus(arg, -largest)) for arg in args]
     total: Value = Fraction(0)
-    for each in powers:
-        total = plus(total, each)
+    for power in powers:
+        total = plus(total, power)
     return over(powers[index - 1], total)
 
 
-def _plain_softmax(args: Sequence[Any], index: int) -> Any:
-    stacked = np.stack(np.broadcast_arrays(*args))
+def _numpy_softmax(args: Sequence[Any], index: int) -> Any:
+    stacked = np.stack(np.broadcast_arrays(*args))  # (K, points)
     powers = np.exp(stacked - stacked.max(0))
     return powers[index - 1] / powers.sum(0)
 
 
 def _softmax_slope(args: Sequence[Expr], place: int, whole: Call) -> Expr:
+    # ∂p_i/∂z_j = p_i·(δ_ij − p_j)
     if place == whole.index - 1:
         return whole * (ONE - whole)
     return Neg(whole * Call("softmax", whole.args, place + 1))
 
 
-def _product(left: Expr, right: Expr) -> Expr:
-    return left * right
-
-
-def _picked(args: Sequence[Any], chosen: Any) -> Any:
+def _pick(args: Sequence[Any], chosen: Any) -> Any:
+    """Of K arguments the chosen one at each point."""
     return np.take_along_axis(np.stack(np.broadcast_arrays(*args)), np.asarray(chosen)[None], 0)[0]
 
 
 def _extreme(sign: int) -> Function:
+    """The maximum (sign 1) or minimum (sign −1); its branch is the argument that wins."""
     pick = max if sign > 0 else min
 
     def branch(args: Sequence[Value]) -> tuple[int, bool]:
         best = pick(args)
         return list(args).index(best), list(args).count(best) > 1
 
-    def plain_branch(args: Sequence[Any]) -> Any:
+    def numpy_branch(args: Sequence[Any]) -> Any:
         return np.argmax(sign * np.stack(np.broadcast_arrays(*args)), 0)
 
     return Function(
@@ -127,10 +125,10 @@ def _extreme(sign: int) -> Function:
         lambda args, _: (np.max if sign > 0 else np.min)(np.stack(np.broadcast_arrays(*args)), 0),
         None,
         branch=branch,
-        slopes=lambda args, place, chosen: ONE if place == chosen else ZERO,
+        branch_slope=lambda args, place, chosen: ONE if place == chosen else ZERO,
         convention="of equal arguments the first counts",
-        plain_branch=plain_branch,
-        held=_picked,
+        numpy_branch=numpy_branch,
+        numpy_on_branch=_pick,
     )
 
 
@@ -140,11 +138,12 @@ def _leaky(args: Sequence[Value], _: int) -> Value:
 
 def _clip_branch(args: Sequence[Value]) -> tuple[int, bool]:
     u, low, high = args
+    # the branch is the argument that passes: 0 u itself, 1 the lower limit, 2 the upper
     return (1 if u <= low else 2 if u >= high else 0), u in (low, high)
 
 
 def _leak(args: Sequence[Any]) -> Any:
-    return args[1] if len(args) > 1 else Fraction(1, 100)
+    return args[1] if len(args) > 1 else Fraction(1, 100)  # PyTorch's default
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = {
@@ -155,7 +154,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         lambda a, _: logarithm(a[0]),
         lambda a, _: np.log(a[0]),
         lambda a, p, w: ONE / a[0],
-        domain="the logarithm is of positive numbers only",
+        domain="the logarithm needs a positive number",
     ),
     "sqrt": Function(
         1,
@@ -163,11 +162,11 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         lambda a, _: root(a[0]),
         lambda a, _: np.sqrt(a[0]),
         lambda a, p, w: ONE / (TWO * w),
-        domain="the square root is of numbers from 0 on only",
+        domain="the square root needs a number of at least 0",
     ),
-    "sigmoid": Function(1, 1, _sigmoid, _plain_sigmoid, lambda a, p, w: w * (ONE - w)),
-    "tanh": Function(1, 1, _tanh, _plain_tanh, lambda a, p, w: ONE - w**TWO),
-    "softmax": Function(1, 1000, _softmax, _plain_softmax, _softmax_slope),
+    "sigmoid": Function(1, 1, _sigmoid, _numpy_sigmoid, lambda a, p, w: w * (ONE - w)),
+    "tanh": Function(1, 1, _tanh, _numpy_tanh, lambda a, p, w: ONE - w**TWO),
+    "softmax": Function(1, 1000, _softmax, _numpy_softmax, _softmax_slope),
     "relu": Function(
         1,
         1,
@@ -175,10 +174,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         lambda a, _: np.maximum(a[0], 0),
         None,
         branch=lambda a: (int(a[0] > 0), a[0] == 0),
-        slopes=lambda a, p, chosen: ONE if chosen else ZERO,
+        branch_slope=lambda a, p, chosen: ONE if chosen else ZERO,
         convention="at 0 the derivative of ReLU is taken as 0",
-        plain_branch=lambda a: np.asarray(a[0] > 0),
-        held=lambda a, chosen: np.where(chosen, a[0], 0),
+        numpy_branch=lambda a: np.asarray(a[0] > 0),
+        numpy_on_branch=lambda a, chosen: np.where(chosen, a[0], 0),
     ),
     "leaky_relu": Function(
         1,
@@ -187,14 +186,14 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         lambda a, _: np.where(a[0] > 0, a[0], float(_leak(a)) * a[0] if len(a) < 2 else a[1] * a[0]),
         None,
         branch=lambda a: (int(a[0] > 0), a[0] == 0),
-        slopes=lambda a, p, chosen: (
+        branch_slope=lambda a, p, chosen: (
             (ONE if chosen else a[1] if len(a) > 1 else Const(Fraction(1, 100)))
             if p == 0
             else (ZERO if chosen else a[0])
         ),
-        convention="at 0 the derivative of leaky ReLU is taken as the slope of the left branch",
-        plain_branch=lambda a: np.asarray(a[0] > 0),
-        held=lambda a, chosen: np.where(chosen, a[0], (a[1] if len(a) > 1 else 0.01) * a[0]),
+        convention="at 0 the derivative of leaky ReLU is taken as the slope on the left",
+        numpy_branch=lambda a: np.asarray(a[0] > 0),
+        numpy_on_branch=lambda a, chosen: np.where(chosen, a[0], (a[1] if len(a) > 1 else 0.01) * a[0]),
     ),
     "abs": Function(
         1,
@@ -203,10 +202,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         lambda a, _: np.abs(a[0]),
         None,
         branch=lambda a: ((a[0] > 0) - (a[0] < 0), a[0] == 0),
-        slopes=lambda a, p, chosen: Const(Fraction(chosen)),
+        branch_slope=lambda a, p, chosen: Const(Fraction(chosen)),
         convention="at 0 the derivative of the absolute value is taken as 0",
-        plain_branch=lambda a: np.sign(a[0]),
-        held=lambda a, chosen: chosen * a[0],
+        numpy_branch=lambda a: np.sign(a[0]),
+        numpy_on_branch=lambda a, chosen: chosen * a[0],
     ),
     "max": _extreme(1),
     "min": _extreme(-1),
@@ -217,10 +216,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         lambda a, _: np.clip(a[0], a[1], a[2]),
         None,
         branch=_clip_branch,
-        slopes=lambda a, p, chosen: ONE if p == chosen else ZERO,
-        convention="at an edge the derivative of clipping is taken as 0, that of the outside",
-        plain_branch=lambda a: np.where(a[0] <= a[1], 1, np.where(a[0] >= a[2], 2, 0)),
-        held=_picked,
+        branch_slope=lambda a, p, chosen: ONE if p == chosen else ZERO,
+        convention="at a limit the derivative of clip is taken as 0, as outside",
+        numpy_branch=lambda a: np.where(a[0] <= a[1], 1, np.where(a[0] >= a[2], 2, 0)),
+        numpy_on_branch=_pick,
     ),
     "pi": Function(0, 0, lambda a, _: _pi(), lambda a, _: np.float64(math.pi), lambda a, p, w: ZERO),
 }
@@ -229,13 +228,11 @@ ALIASES: Final[Mapping[str, str]] = {"ln": "log", "σ": "sigmoid", "sigma": "sig
 
 
 def _pi() -> Decimal:
-    """π to the working precision: Machin's 16 arctan(1/5) − 4 arctan(1/239) in whole numbers."""
-    import decimal
-
-    places = decimal.getcontext().prec + 5
+    """π to the working precision by Machin's formula, π = 16 arctan(1/5) − 4 arctan(1/239), in integers."""
+    places = decimal.getcontext().prec + 5  # five guard digits
     unit: int = 10**places
 
-    def arctan(inverse: int) -> int:
+    def arctan(inverse: int) -> int:  # arctan(1/x) = 1/x − 1/3x³ + 1/5x⁵ − …
         total = term = int(unit // inverse)
         n, sign = 3, -1
         while term:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in a worksheet something stands, as its errors say it."""
+"""Where something is in a worksheet, in the words of its error messages."""
 
 from __future__ import annotations
 
 from pellucid.worked.expressions.expression import At
 
-__all__ = ["place"]
+__all__ = ["position"]
 
 
-def place(at: At | None, name: str = "") -> str:
-    """How an error says where it is: by line and column in a text, else by the equation's name.
+def position(at: At | None, name: str = "") -> str:
+    """The start of an error message: line and column in a text, else the equation's name.
 
-    >>> place((3, 7)), place(None, "L"), place(None)
+    >>> position((3, 7)), position(None, "L"), position(None)
     ('line 3, column 7: ', 'equation of L: ', '')
     """
     if at:

@@ -62,7 +62,7 @@ def can_be_done_by_hand(solution: Solution) -> bool:
     for name, value in solution.values.items():
         if abs(float(value)) > _LARGEST or (isinstance(value, Fraction) and not _short(value)):
             return False
-        for node in walk(solution.solved.equations[name].right):
+        for node in walk(solution.numbers.equations[name].right):
             if isinstance(node, Piecewise) and branch_of(node, solution.values)[1]:
                 return False
             if not isinstance(node, Call):
@@ -102,7 +102,7 @@ def without_solution(sheet: Worksheet, solution: Solution, title: str) -> Sheet:
         solution: of the worksheet.
         title: the first sentence.
     """
-    equations = solution.solved.equations
+    equations = solution.numbers.equations
     given: list[str | Name | Const] = []
     for name, equation in equations.items():
         if equation.given:

@@ -1,44 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A function applied again and again: fixed points, stability, cycles, basins, and what n times does to every real x.
+"""Iterated functions: fixed points and their stability, cycles, basins of attraction, and f applied n times for every real x.
 
-Values and slopes are found with 60 digits, so that neither cancellation nor the slowness of a weak attraction misleads; orbits of
-many starting points are followed in float64 at once.
+Fixed points and slopes are computed with 60 digits, so that neither cancellation nor slow convergence misleads. The orbits of many
+starting points are followed in float64, all at once.
 """
 
 from __future__ import annotations
 
 from pellucid.errors import UsageError
-from pellucid.worked.iteration.basins import Fates, basins_of, exceptions_of
+from pellucid.worked.iteration.basins import Limits, basins_of, exceptions_of
+from pellucid.worked.iteration.escape import escapes_of
 from pellucid.worked.iteration.function import GRID, Function, orbit
-from pellucid.worked.iteration.points import cycles_of, fixed_points, judged
-from pellucid.worked.iteration.reach import reaches_of
-from pellucid.worked.iteration.showing import Study
+from pellucid.worked.iteration.points import cycles_of, fixed_points, with_stability
+from pellucid.worked.iteration.study import Study
 
 __all__ = ["Study", "study"]
 
 
 def study(text: str, times: int = 1000) -> Study:
-    """What a function applied again and again does.
+    """Study what happens when a function is applied again and again.
 
-    >>> found = study("2*tanh(x)")
-    >>> [(round(float(point.x), 6), point.kind) for point in found.fixed]
+    >>> [(round(float(point.x), 6), point.stability) for point in study("2*tanh(x)").fixed]
     [(-1.915008, 'attracts'), (0.0, 'repels'), (1.915008, 'attracts')]
 
     Args:
-        text: the function of one variable, in the notation of worksheets.
-        times: n, how often it is applied; 1 to 100,000.
+        text: a function of one variable, in the notation of worksheets.
+        times: n, the number of iterations, 1 to 100,000.
 
     Raises:
-        UsageError: no function of one variable, or a number of times that is out of range.
+        UsageError: not a function of one variable, or a number of iterations out of range.
     """
     if not 1 <= times <= 100_000:
-        raise UsageError(f"times={times}: a function is applied 1 to 100,000 times; give a number between.")
+        raise UsageError(f"times={times}: must be from 1 to 100,000; choose a number in this range.")
     f = Function(text)
     points, plateaus = fixed_points(f)
-    fixed = tuple(judged(f, x) for x in points)
-    end = orbit(f, GRID, 6000)
+    fixed = tuple(with_stability(f, x) for x in points)
+    end = orbit(f, GRID, 6000)  # long enough for all but the weakest attraction
     cycles = cycles_of(f, end)
-    fate = Fates(f, fixed, cycles)
+    limits = Limits(f, fixed, cycles)
     exceptions = exceptions_of(f, fixed)
-    basins = basins_of(f, fate, times, [x for x, _ in exceptions])
-    return Study(f, times, fixed, cycles, basins, exceptions, reaches_of(f, fixed, cycles, times), plateaus)
+    basins = basins_of(f, limits, times, [x for x, _ in exceptions])
+    return Study(f, times, fixed, cycles, basins, exceptions, escapes_of(f, fixed, cycles, times), plateaus)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the lines of a specification to the rows of a table: what each layer makes of the size that comes in."""
+"""From the lines of a specification to the rows of a table: what each layer does to the size it receives."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from dataclasses import dataclass
 import sympy
 
 from pellucid.errors import UsageError
-from pellucid.worked.layers.sizes import Size, output_size, output_size_text, product_text, text, transposed_size
-from pellucid.worked.layers.specification import FUNCTIONS, Equation, Line, read_lines, several, solve
-from pellucid.worked.layers.table import Row, size_text
+from pellucid.worked.layers.sizes import (
+    Size,
+    output_size,
+    output_size_text,
+    product_text,
+    show,
+    transposed_size,
+    transposed_size_text,
+)
+from pellucid.worked.layers.specification import FUNCTIONS, LayerLine, SizeEquation, candidates_text, read_lines, solve
+from pellucid.worked.layers.table import LayerRow, size_text
 
-__all__ = ["build", "read"]
+__all__ = ["build_rows", "read_specification"]
 
-ONE = sympy.Integer(1)
+ZERO, ONE = sympy.Integer(0), sympy.Integer(1)
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 _GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 @dataclass
 class _State:
-    """What stands between two layers: the size, and how far one of its values sees."""
+    """What a layer receives: the size, and the receptive field of one of its values."""
 
-    size: tuple[Size, ...]
-    field: tuple[Size, ...] | None
-    jump: tuple[Size, ...]
-    equations: list[Equation] = dataclasses.field(default_factory=list)
+    size: tuple[Size, ...]  # channels last
+    field: tuple[Size, ...] | None  # along each axis, in values of the input; None for the whole input
+    jump: tuple[Size, ...]  # the distance of two neighbours, in values of the input
+    equations: list[SizeEquation] = dataclasses.field(default_factory=list)
 
     @property
     def channels(self) -> Size:
@@ -39,39 +47,42 @@ class _State:
         return self.size[:-1]
 
 
-def read(specification: str) -> tuple[list[Row], list[str]]:
+def read_specification(specification: str) -> tuple[list[LayerRow], list[str]]:
     """The rows of a specification, and a line about each unknown.
 
-    >>> rows, lines = read("input 300x200x2; conv 64 of 3x3xU_1; dense N_2")
-    >>> lines
-    ['U_1 = 2: what comes into `conv 64 of 3x3xU_1` has as many channels', 'N_2 stays open: nothing here determines it']
+    >>> rows, lines = read_specification("input 300x200x2; conv 64 of 3x3xU_1; dense N_2")
+    >>> for line in lines:
+    ...     print(line)
+    U_1 = 2: the input of `conv 64 of 3x3xU_1` has as many channels
+    N_2 stays open: nothing here determines it
 
     Raises:
-        UsageError: a line that is no layer, or sizes that cannot be.
+        UsageError: a line that is not a layer, or impossible sizes.
     """
     lines = read_lines(specification)
     known: dict[sympy.Symbol, Size] = {}
-    said: list[str] = []
+    explained: list[str] = []
+    # a solved unknown may determine others further on, so build and solve until nothing new is found
     while True:
-        rows, equations = build([line.known(known) for line in lines])
-        found, told = solve(equations)
-        if not found:
+        rows, equations = build_rows([line.known(known) for line in lines])
+        solved, why = solve(equations)
+        if not solved:
             break
-        known |= found
-        known = {name: sympy.sympify(value).subs(found) for name, value in known.items()}
-        said += told
-    symbols = (sympy.sympify(each).free_symbols for row in rows for each in (*row.output, row.parameters))
-    free = sorted({symbol for found_symbols in symbols for symbol in found_symbols}, key=str)
-    return rows, said + [
-        f"{symbol} stays open: {several(equations, symbol) or 'nothing here determines it'}" for symbol in free
+        known |= solved
+        known = {name: sympy.sympify(value).subs(solved) for name, value in known.items()}
+        explained += why
+    symbols = (sympy.sympify(size).free_symbols for row in rows for size in (*row.output, row.parameters))
+    free = sorted({symbol for row_symbols in symbols for symbol in row_symbols}, key=str)
+    return rows, explained + [
+        f"{symbol} stays open: {candidates_text(equations, symbol) or 'nothing here determines it'}" for symbol in free
     ]
 
 
-def build(lines: list[Line]) -> tuple[list[Row], list[Equation]]:
-    """The rows of a network, and what must be equal in it."""
+def build_rows(lines: list[LayerLine]) -> tuple[list[LayerRow], list[SizeEquation]]:
+    """The rows of a network, and the equations that its sizes must satisfy."""
     first = lines[0]
     state = _State(tuple(first.sizes), (ONE,) * (len(first.sizes) - 1), (ONE,) * (len(first.sizes) - 1))
-    rows = [Row("input", state.size, sees=state.field)]
+    rows = [LayerRow("input", state.size, receptive_field=state.field)]
     for line in lines[1:]:
         row = _BUILDERS[line.kind](line, state)
         if line.gives:
@@ -80,45 +91,48 @@ def build(lines: list[Line]) -> tuple[list[Row], list[Equation]]:
                     f"line {line.number}: gives={size_text(line.gives)}: `{line.words}` has {len(row.output)} axes; give as many."
                 )
             why = f"`{line.words}` gives it"
-            state.equations += [Equation(a, b, why) for a, b in zip(row.output, line.gives, strict=True)]
+            state.equations += [SizeEquation(a, b, why) for a, b in zip(row.output, line.gives, strict=True)]
+            # what is stated replaces an unknown, and so determines the layers after it
             row.output = tuple(
                 b if sympy.sympify(a).free_symbols else a for a, b in zip(row.output, line.gives, strict=True)
             )
         if "parameters" in line.options:
             state.equations.append(
-                Equation(row.parameters, line.options["parameters"], f"the parameters of `{line.words}`")
+                SizeEquation(row.parameters, line.options["parameters"], f"the parameters of `{line.words}`")
             )
-        for each in row.output:
-            if sympy.sympify(each).is_number and each < 1:
+        for size in row.output:
+            if sympy.sympify(size).is_number and size < 1:
                 raise UsageError(
-                    f"line {line.number}: `{line.words}` gives {size_text(row.output)}: nothing is left; make the window smaller."
+                    f"line {line.number}: `{line.words}` gives {size_text(row.output)}: nothing is left; use a smaller window."
                 )
         if state.field is not None and len(row.output) > 1:
-            row.sees = state.field
+            row.receptive_field = state.field
         else:
-            row.sees = None
+            row.receptive_field = None
         state.size = row.output
         rows.append(row)
     return rows, state.equations
 
 
-def _spatial(line: Line, state: _State) -> int:
+def _spatial(line: LayerLine, state: _State) -> int:
+    """The number of axes besides the channels, 1 to 3."""
     axes = len(state.axes)
     if axes not in _AXES:
         raise UsageError(
-            f"line {line.number}: `{line.words}` slides over 1 to 3 axes and receives {size_text(state.size)}; move it up."
+            f"line {line.number}: `{line.words}` slides over 1 to 3 axes but receives {size_text(state.size)}; move it up."
         )
     return axes
 
 
 def _see(state: _State, window: list[Size], stride: Size, dilation: Size = ONE) -> None:
-    """A window of f values a jump apart widens the field by d(f − 1) jumps; a stride widens the jump."""
+    """r ← r + d(f − 1)·j, j ← j·s: the receptive field r and jump j after a window (Araujo et al. 2019)."""
     if state.field is not None:
         state.field = tuple(r + dilation * (f - 1) * j for r, f, j in zip(state.field, window, state.jump, strict=True))
     state.jump = tuple(j * stride for j in state.jump)
 
 
-def _window(line: Line, given: list[Size], axes: int) -> list[Size]:
+def _window(line: LayerLine, given: list[Size], axes: int) -> list[Size]:
+    """The window's size along each axis; a single number counts for all."""
     window = [*given] if len(given) == axes else [*given] * axes if len(given) == 1 else []
     if not window:
         raise UsageError(
@@ -127,13 +141,14 @@ def _window(line: Line, given: list[Size], axes: int) -> list[Size]:
     return window
 
 
-def _slide(line: Line, state: _State, window: list[Size], stride: Size) -> tuple[tuple[Size, ...], list[str]]:
-    dilation, padding = line.options.get("dilation", ONE), [line.options.get("padding", sympy.Integer(0))] * len(window)
+def _slide(line: LayerLine, state: _State, window: list[Size], stride: Size) -> tuple[tuple[Size, ...], list[str]]:
+    """The axes after a sliding window, and the arithmetic of each."""
+    dilation, padding = line.options.get("dilation", ONE), [line.options.get("padding", ZERO)] * len(window)
     if "same" in line.flags:
         padding = [dilation * (f - 1) / 2 for f in window]
         if stride != 1 or not all(sympy.sympify(p).is_integer is not False for p in padding):
             raise UsageError(
-                f"line {line.number}: padding=same: it takes stride 1 and an odd window; give padding a number."
+                f"line {line.number}: padding=same: it needs stride 1 and an odd window; give padding a number."
             )
     terms = [(n, f, stride, p, dilation) for n, f, p in zip(state.axes, window, padding, strict=True)]
     names = _AXES[len(window)]
@@ -145,26 +160,27 @@ def _slide(line: Line, state: _State, window: list[Size], stride: Size) -> tuple
     return tuple(output_size(*term) for term in terms), arithmetic
 
 
-def _conv(line: Line, state: _State) -> Row:
+def _conv(line: LayerLine, state: _State) -> LayerRow:
+    """A convolution or transposed convolution: (∏f · C/groups + 1)·filters parameters."""
     axes = _spatial(line, state)
     given, groups, filters = [*line.kernel], line.options.get("groups", ONE), line.sizes[0]
     if not given:
         raise UsageError(f"line {line.number}: `{line.words}` has no window; write `conv 64 of 3x3`.")
     depth = state.channels / groups
-    if len(given) == axes + 1:
-        whole = "" if groups == 1 else f", divided among {text(groups)} groups"
+    if len(given) == axes + 1:  # the window names its depth as well, 3x3xU_1
+        shared = "" if groups == 1 else f", divided among {show(groups)} groups"
         state.equations.append(
-            Equation(given[-1], depth, f"what comes into `{line.words}` has as many channels{whole}")
+            SizeEquation(given[-1], depth, f"the input of `{line.words}` has as many channels{shared}")
         )
         depth = given.pop()
     elif sympy.sympify(depth).is_number and not sympy.sympify(depth).is_Integer:
         raise UsageError(
-            f"line {line.number}: groups={text(groups)}: it must divide {text(state.channels)} channels; choose a divisor."
+            f"line {line.number}: groups={show(groups)}: it must divide {show(state.channels)} channels; choose a divisor."
         )
     window = _window(line, given, axes)
     bias = "no-bias" not in line.flags
     product = product_text([*window, depth])
-    formula = f"({product} + 1)·{text(filters)}" if bias else f"{product}·{text(filters)}"
+    formula = f"({product} + 1)·{show(filters)}" if bias else f"{product}·{show(filters)}"
     weights = sympy.Mul(*window) * depth * filters
     if line.kind == "conv":
         size, arithmetic = _slide(line, state, window, line.options.get("stride", ONE))
@@ -173,83 +189,84 @@ def _conv(line: Line, state: _State) -> Row:
         stride, padding, dilation = (
             line.options.get(name, ONE * default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
         )
-        size = tuple(transposed_size(n, f, stride, padding, dilation) for n, f in zip(state.axes, window, strict=True))
-        arithmetic = [
-            f"{name} ({text(n)} − 1)·{text(stride)} − 2·{text(padding)} + {text(dilation)}·({text(f)} − 1) + 1 = {text(m)}"
-            for name, n, f, m in zip(_AXES[axes], state.axes, window, size, strict=True)
-        ]
-        positions = sympy.Mul(*state.axes)  # every value that comes in is spread over the whole window
+        terms = [(n, f, stride, padding, dilation) for n, f in zip(state.axes, window, strict=True)]
+        size = tuple(transposed_size(*term) for term in terms)
+        names = zip(_AXES[axes], terms, strict=True)
+        arithmetic = [f"{name} {transposed_size_text(*term)}" for name, term in names]
+        positions = sympy.Mul(*state.axes)  # every input value is spread over the whole window
+        # of an output value, ⌈f/s⌉ input values lie under the window along each axis
         spread = [sympy.ceiling(f / sympy.sympify(stride)) for f in window]
         state.jump = tuple(j / stride for j in state.jump)
         if state.field is not None:
             state.field = tuple(
                 r + (s - 1) * j * stride for r, s, j in zip(state.field, spread, state.jump, strict=True)
             )
-    return Row(
-        _name(line, f"{line.kind} {text(filters)}"), (*size, filters), size_text([*window, depth]), formula,
-        weights + (filters if bias else 0), filters if bias else sympy.Integer(0), positions * weights, arithmetic=arithmetic,
+    return LayerRow(
+        _name(line, f"{line.kind} {show(filters)}"), (*size, filters), size_text([*window, depth]), formula,
+        weights + (filters if bias else 0), filters if bias else ZERO, positions * weights, arithmetic=arithmetic,
     )  # fmt: skip
 
 
-def _pool(line: Line, state: _State) -> Row:
+def _pool(line: LayerLine, state: _State) -> LayerRow:
     window = _window(line, line.sizes, _spatial(line, state))
     stride = line.options.get("stride", window[0])
     size, arithmetic = _slide(line, state, window, stride)
-    return Row(_name(line, line.kind), (*size, state.channels), size_text(window), arithmetic=arithmetic)
+    return LayerRow(_name(line, line.kind), (*size, state.channels), size_text(window), arithmetic=arithmetic)
 
 
-def _global_pool(line: Line, state: _State) -> Row:
+def _global_pool(line: LayerLine, state: _State) -> LayerRow:
     _spatial(line, state)
-    state.field, state.jump = None, ()
-    return Row(_name(line, line.kind), (state.channels,), size_text(state.axes))
+    state.field, state.jump = None, ()  # from here on a value depends on the whole input
+    return LayerRow(_name(line, line.kind), (state.channels,), size_text(state.axes))
 
 
-def _upsample(line: Line, state: _State) -> Row:
+def _upsample(line: LayerLine, state: _State) -> LayerRow:
     _spatial(line, state)
     factor = line.sizes[0]
     state.jump = tuple(j / factor for j in state.jump)
-    return Row(_name(line, f"upsample {text(factor)}"), (*(n * factor for n in state.axes), state.channels))
+    return LayerRow(_name(line, f"upsample {show(factor)}"), (*(n * factor for n in state.axes), state.channels))
 
 
-def _flatten(line: Line, state: _State) -> Row:
+def _flatten(line: LayerLine, state: _State) -> LayerRow:
     values = sympy.Mul(*state.size)
-    arithmetic = [f"{product_text([*state.size])} = {text(values)}"] if len(state.size) > 1 else []
+    arithmetic = [f"{product_text([*state.size])} = {show(values)}"] if len(state.size) > 1 else []
     state.field, state.jump = None, ()
-    return Row("flatten", (values,), arithmetic=arithmetic)
+    return LayerRow("flatten", (values,), arithmetic=arithmetic)
 
 
-def _dense(line: Line, state: _State) -> Row:
+def _dense(line: LayerLine, state: _State) -> LayerRow:
+    """(in + 1)·out parameters, applied along the last axis."""
     neurons, inputs, bias = line.sizes[0], state.channels, "no-bias" not in line.flags
-    before = f"({text(inputs)} + 1)" if bias else product_text([inputs])
-    return Row(
-        _name(line, f"dense {text(neurons)}"), (*state.axes, neurons), "", f"{before}·{text(neurons)}",
-        inputs * neurons + (neurons if bias else 0), neurons if bias else sympy.Integer(0),
+    before = f"({show(inputs)} + 1)" if bias else product_text([inputs])
+    return LayerRow(
+        _name(line, f"dense {show(neurons)}"), (*state.axes, neurons), "", f"{before}·{show(neurons)}",
+        inputs * neurons + (neurons if bias else 0), neurons if bias else ZERO,
         sympy.Mul(*state.size) * neurons,
     )  # fmt: skip
 
 
-def _batch_norm(line: Line, state: _State) -> Row:
+def _batch_norm(line: LayerLine, state: _State) -> LayerRow:
     channels = state.channels
-    note = "γ and β are learned; the running mean and variance are no parameters"
-    return Row(_name(line, "batch-norm"), state.size, "", f"2·{text(channels)}", 2 * channels, channels, note=note)
+    note = "γ and β are learned; the running mean and variance are not parameters"
+    return LayerRow(_name(line, "batch-norm"), state.size, "", f"2·{show(channels)}", 2 * channels, channels, note=note)
 
 
-def _recurrent(line: Line, state: _State) -> Row:
+def _recurrent(line: LayerLine, state: _State) -> LayerRow:
+    """g·(in·h + h·h + 2·h) parameters with g gates; PyTorch has two biases for each gate, one of input and one of state."""
     if len(state.size) != 2:
         raise UsageError(
             f"line {line.number}: `{line.words}` receives {size_text(state.size)}; give it steps × features."
         )
     (steps, features), hidden, gates = state.size, line.sizes[0], _GATES[line.kind]
     bias = "no-bias" not in line.flags
-    inside = (
-        f"{product_text([features, hidden])} + {text(hidden)}·{text(hidden)}{f' + 2·{text(hidden)}' if bias else ''}"
-    )
+    inside = f"{product_text([features, hidden])} + {show(hidden)}·{show(hidden)}"
+    inside += f" + 2·{show(hidden)}" if bias else ""
     weights = gates * (features * hidden + hidden**2)
-    biases = gates * 2 * hidden if bias else sympy.Integer(0)
+    biases = gates * 2 * hidden if bias else ZERO
     formula = f"{gates}·({inside})" if gates > 1 else inside
     state.field, state.jump = None, ()
-    return Row(
-        _name(line, f"{line.kind} {text(hidden)}"),
+    return LayerRow(
+        _name(line, f"{line.kind} {show(hidden)}"),
         (steps, hidden),
         "",
         formula,
@@ -259,21 +276,22 @@ def _recurrent(line: Line, state: _State) -> Row:
     )
 
 
-def _function(line: Line, state: _State) -> Row:
-    return Row(line.words, state.size)
+def _function(line: LayerLine, state: _State) -> LayerRow:
+    return LayerRow(line.words, state.size)
 
 
-def _output(line: Line, state: _State) -> Row:
+def _output(line: LayerLine, state: _State) -> LayerRow:
+    """Reshapes what arrives: only the number of values must agree."""
     wanted = sympy.Mul(*line.sizes)
-    state.equations.append(Equation(sympy.Mul(*state.size), wanted, f"`{line.words}` has as many values"))
-    return Row("output", tuple(line.sizes))
+    state.equations.append(SizeEquation(sympy.Mul(*state.size), wanted, f"`{line.words}` has as many values"))
+    return LayerRow("output", tuple(line.sizes))
 
 
-def _name(line: Line, name: str) -> str:
+def _name(line: LayerLine, name: str) -> str:
     return ", ".join([name, *(flag for flag in line.flags if flag in FUNCTIONS or flag == "no-bias")])
 
 
-_BUILDERS: dict[str, Callable[[Line, _State], Row]] = {
+_BUILDERS: dict[str, Callable[[LayerLine, _State], LayerRow]] = {
     "conv": _conv,
     "transposed-conv": _conv,
     "max-pool": _pool,

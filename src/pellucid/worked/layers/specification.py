@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer specifications: a network as text, a layer a line or between semicolons, `#` before a comment.
+"""Layer specifications: a network as text, one layer per line or between semicolons; `#` starts a comment.
 
     input 300x200x2                      height × width × channels; 0 to 3 axes before the channels
     conv 64 of 3x3xU_1 stride 2 padding 1 dilation 1 groups 1 no-bias        padding also `same`
@@ -7,10 +7,10 @@
     max-pool 2    avg-pool 3 stride 2 padding 1    global-pool    upsample 2
     flatten    dense N_2    batch-norm    dropout 0.5    relu    sigmoid    tanh    softmax    leaky-relu
     lstm 128    gru 128    rnn 128       over steps × features, parameters as in PyTorch (two biases)
-    output 60*100                        what comes out has so many values
+    output 60*100                        the number of output values
 
-Any number may be a name; a number or a name alone is a dense layer. `gives 148x98x64` and `parameters 1216` behind a layer
-state what is known of it. From these, and from what each layer receives, the unknowns are solved.
+Any number may be a name, and a number or name by itself is a dense layer. `gives 148x98x64` and `parameters 1216` after a layer
+state what is known about it. From these and from the sizes of the other layers the unknowns are solved.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.layers.sizes import Size, read_product, text
+from pellucid.worked.layers.sizes import Size, read_product, show
 
-__all__ = ["FUNCTIONS", "KINDS", "Equation", "Line", "read_lines", "several", "solve"]
+__all__ = ["FUNCTIONS", "KINDS", "LayerLine", "SizeEquation", "candidates_text", "read_lines", "solve"]
 
 FUNCTIONS = ("relu", "leaky-relu", "sigmoid", "tanh", "softmax", "dropout")
 """Layers that keep the size and have no parameters."""
@@ -34,20 +34,22 @@ KINDS = (
 """Every layer that a specification can hold."""
 
 _NUMBERS = {"stride", "padding", "dilation", "groups", "parameters"}
-_LONGEST, _WIDEST, _REACH = 2000, 400, 1024  # layers, characters a line, candidates for an unknown in a rounded size
+_LONGEST, _WIDEST = 2000, 400  # layers, characters per line
+_CANDIDATES = 1024  # values tried for an unknown in a rounded size
 
 
 @dataclass
-class Line:
+class LayerLine:
     """One layer as it was written.
 
     Args:
-        number: of the line, from 1.
+        number: the line's number, from 1.
         kind: one of `KINDS`.
-        sizes: the number behind the kind, or the sizes between crosses.
-        kernel: the sizes behind `of`.
+        sizes: the number after the kind, or the sizes separated by x.
+        kernel: the sizes after `of`.
         options: stride, padding, … by name.
-        flags: words that stand alone.
+        gives: the output size after `gives`.
+        flags: words without a value.
         words: the line itself.
     """
 
@@ -60,34 +62,37 @@ class Line:
     flags: list[str] = field(default_factory=list)
     words: str = ""
 
-    def known(self, found: dict[sympy.Symbol, Size]) -> Line:
-        """The line with the solved unknowns put in."""
-        put = [[sympy.sympify(each).subs(found) for each in many] for many in (self.sizes, self.kernel, self.gives)]
+    def known(self, solved: dict[sympy.Symbol, Size]) -> LayerLine:
+        """The line with the solved unknowns replaced by their values."""
+        sizes, kernel, gives = (
+            [sympy.sympify(size).subs(solved) for size in part] for part in (self.sizes, self.kernel, self.gives)
+        )
         options = {
-            name: each.subs(found) if isinstance(each, sympy.Basic) else each for name, each in self.options.items()
+            name: value.subs(solved) if isinstance(value, sympy.Basic) else value
+            for name, value in self.options.items()
         }
-        return Line(self.number, self.kind, put[0], put[1], options, put[2], self.flags, self.words)
+        return LayerLine(self.number, self.kind, sizes, kernel, options, gives, self.flags, self.words)
 
 
 @dataclass(frozen=True)
-class Equation:
-    """Two sizes that must be equal, and why."""
+class SizeEquation:
+    """Two sizes that must be equal, and the reason."""
 
     left: Size
     right: Size
     why: str
 
 
-def read_lines(specification: str) -> list[Line]:
+def read_lines(specification: str) -> list[LayerLine]:
     """The layers of a specification.
 
     >>> [line.kind for line in read_lines("input 8x8x1; conv 4 of 3x3; N_2")]
     ['input', 'conv', 'dense']
 
     Raises:
-        UsageError: a line that is no layer.
+        UsageError: a line that is not a layer.
     """
-    lines: list[Line] = []
+    lines: list[LayerLine] = []
     for number, row in enumerate(specification.splitlines(), 1):
         for part in row.split("#")[0].split(";"):
             if not part.strip():
@@ -98,21 +103,22 @@ def read_lines(specification: str) -> list[Line]:
                 )
             lines.append(_line(number, part.strip()))
     if not lines or lines[0].kind != "input":
-        raise UsageError("specification: it begins with what comes in; write a first line such as `input 300x200x2`.")
+        raise UsageError("specification: must begin with the input; write a first line such as `input 300x200x2`.")
     return lines
 
 
-def _line(number: int, words: str) -> Line:
+def _line(number: int, words: str) -> LayerLine:
     first, *rest = words.split()
     kind = first.lower().replace("_", "-")
-    line = Line(number, kind, words=words)
+    line = LayerLine(number, kind, words=words)
     if kind not in KINDS:
         try:
             line.sizes = [read_product(first)]
         except UsageError:
             raise UnknownNameError(f"line {number}: layer", first, KINDS) from None
         if not (first[0].isdigit() or re.search(r"[A-Z]|_", first)):
-            raise UnknownNameError(f"line {number}: layer", first, KINDS)  # a plain word is a slip, not an unknown
+            # N_2 is an unknown number of neurons, but `conf` is a typing error
+            raise UnknownNameError(f"line {number}: layer", first, KINDS)
         line.kind = "dense"
     while rest:
         word = rest.pop(0)
@@ -129,7 +135,7 @@ def _line(number: int, words: str) -> Line:
         elif not line.sizes:
             line.sizes = _sizes(number, words, [word])
         else:
-            raise UsageError(f"line {number}: {word!r} in {words!r}: it is no option of a layer; see the docs' list.")
+            raise UsageError(f"line {number}: {word!r} in {words!r}: is not an option of a layer; see docs/worked.md.")
     needs = {
         "input",
         "conv",
@@ -144,83 +150,79 @@ def _line(number: int, words: str) -> Line:
         "output",
     }
     if line.kind in needs and not line.sizes:
-        raise UsageError(f"line {number}: {words!r}: {line.kind} needs a number; write it behind the word.")
+        raise UsageError(f"line {number}: {words!r}: {line.kind} needs a number; write it after the word.")
     return line
 
 
 def _sizes(number: int, words: str, rest: list[str]) -> list[Size]:
     if not rest:
-        raise UsageError(f"line {number}: {words!r}: a size is missing at the end; write it.")
+        raise UsageError(f"line {number}: {words!r}: a size is missing at the end; add it.")
     return [read_product(part) for part in re.split(r"[x×](?=[0-9A-Za-z])", rest.pop(0))]
 
 
 def _one(number: int, words: str, rest: list[str]) -> Size:
-    found = _sizes(number, words, rest)
-    if len(found) != 1:
-        raise UsageError(f"line {number}: {words!r}: one number serves for all axes; write one.")
-    return found[0]
+    sizes = _sizes(number, words, rest)
+    if len(sizes) != 1:
+        raise UsageError(f"line {number}: {words!r}: an option has one number for all axes; write one.")
+    return sizes[0]
 
 
-def solve(equations: list[Equation]) -> tuple[dict[sympy.Symbol, Size], list[str]]:
-    """The unknowns that one equation alone determines, and a line about each.
+def solve(equations: list[SizeEquation]) -> tuple[dict[sympy.Symbol, Size], list[str]]:
+    """The unknowns that a single equation determines, and a line about each.
 
     >>> U = read_product("U_1")
-    >>> solve([Equation(U, sympy.Integer(2), "the channels that come in")])[1]
+    >>> solve([SizeEquation(U, sympy.Integer(2), "the channels that come in")])[1]
     ['U_1 = 2: the channels that come in']
 
     Raises:
         UsageError: an equation that no whole number satisfies.
     """
-    found: dict[sympy.Symbol, Size] = {}
+    solved: dict[sympy.Symbol, Size] = {}
     lines: list[str] = []
     for equation in equations:
-        left, right = (sympy.sympify(side).subs(found) for side in (equation.left, equation.right))
+        left, right = (sympy.sympify(side).subs(solved) for side in (equation.left, equation.right))
         unknown = sorted((left - right).free_symbols, key=str)
-        said = f"{text(equation.left)} = {text(equation.right)}"
+        formula = f"{show(equation.left)} = {show(equation.right)}"
         if not unknown:
             if left != right:
-                raise UsageError(f"{text(left)} ≠ {text(right)}: {equation.why}; change one of the two.")
+                raise UsageError(f"{show(left)} ≠ {show(right)}: {equation.why}; change one of the two.")
             continue
         symbol = unknown[0]
         if left in unknown and left not in right.free_symbols and not right.has(sympy.floor):
-            # U_1 = 64 and U_1 = N_2 alike: one name goes
-            found[left] = right
-            lines.append(f"{left} = {text(right)}: {equation.why}")
+            # U_1 = 64 gives a number, U_1 = N_2 replaces one name by the other
+            solved[left] = right
+            lines.append(f"{left} = {show(right)}: {equation.why}")
             continue
         if len(unknown) > 1:
-            continue
+            continue  # another equation may determine one of them
         values = _whole_numbers(left - right, symbol)
         if not values:
-            raise UsageError(f"{symbol}: no whole number makes {said}, {equation.why}; change one of the sizes.")
+            raise UsageError(f"{symbol}: no whole number solves {formula}, {equation.why}; change one of the sizes.")
         if len(values) == 1:
-            found[symbol] = values[0]
-            lines.append(f"{symbol} = {text(values[0])}: {equation.why}, {said}")
-    return found, lines
+            solved[symbol] = values[0]
+            lines.append(f"{symbol} = {show(values[0])}: {equation.why}, {formula}")
+    return solved, lines
 
 
-def several(equations: list[Equation], symbol: sympy.Symbol) -> str:
-    """The few values of an unknown that an equation leaves, in words; nothing where none bounds it.
+def candidates_text(equations: list[SizeEquation], symbol: sympy.Symbol) -> str:
+    """The values of an unknown that its equation allows, if there are two to four, in words; else nothing.
 
     >>> U = read_product("U_1")
-    >>> several([Equation(sympy.floor(U / 2), sympy.Integer(3), "the rounding")], U)
-    '6 and 7 fit alike'
+    >>> candidates_text([SizeEquation(sympy.floor(U / 2), sympy.Integer(3), "the rounding")], U)
+    '6 and 7 both fit'
     """
     for equation in equations:
         difference = sympy.sympify(equation.left - equation.right)
         if difference.free_symbols == {symbol} and len(values := _whole_numbers(difference, symbol)) in range(2, 5):
-            return f"{', '.join(text(each) for each in values[:-1])} and {text(values[-1])} fit alike"
+            both = "both" if len(values) == 2 else "all"
+            return f"{', '.join(map(show, values[:-1]))} and {show(values[-1])} {both} fit"
     return ""
 
 
 def _whole_numbers(expression: Size, symbol: sympy.Symbol) -> list[Size]:
-    """The whole numbers that make an expression of one unknown 0."""
+    """The non-negative integer roots of an expression in one unknown."""
     if expression.is_polynomial(symbol):
         roots = sympy.Poly(expression, symbol).ground_roots()
         return sorted(root for root in roots if root.is_Integer and root >= 0)
-    # rounding makes it no polynomial: the sizes of windows and paddings are few enough to try
-    found = []
-    for candidate in range(_REACH):
-        value = expression.subs(symbol, candidate)
-        if value == 0:
-            found.append(sympy.Integer(candidate))
-    return found
+    # with a floor it is not a polynomial: windows and paddings are small enough to try all values
+    return [sympy.Integer(value) for value in range(_CANDIDATES) if expression.subs(symbol, value) == 0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of a layer table with their sums, and how the table is written: text, Markdown, JSON."""
+"""The rows of a layer table, their totals, and the table as text, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from typing import Any
 import sympy
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.layers.sizes import Size, text
+from pellucid.worked.layers.sizes import Size, show
 
-__all__ = ["FORMATS", "LayerTable", "Row", "size_text"]
+__all__ = ["FORMATS", "LayerRow", "LayerTable", "size_text"]
 
 FORMATS = ("text", "markdown", "json")
-"""What a table can be written as."""
-
+"""The formats of a table."""
 
 ZERO = sympy.Integer(0)
 
 
 @dataclass
-class Row:
+class LayerRow:
     """One layer.
 
     Args:
-        name: what stands in the first column.
-        output: its size, channels last, as in 298×198×64.
-        kernel: the window in words, `3×3×2`, or nothing.
-        formula: the parameters as a formula with numbers, `(3·3·2 + 1)·64`.
-        parameters: how many it has.
-        biases: how many of these are biases.
+        name: the first column.
+        output: the size, channels last, as in 298×198×64.
+        kernel: the window as text, `3×3×2`, or nothing.
+        formula: the number of parameters as a formula, `(3·3·2 + 1)·64`.
+        parameters: their number.
+        biases: how many of them are biases.
         macs: multiply–accumulates for one sample.
-        sees: the receptive field along each axis, in values of the input; None where it is the whole input.
-        arithmetic: lines that show how the output size came about.
-        note: what else is to be said, e.g. whose parameters it shares.
+        receptive_field: along each axis, in values of the input; None for the whole input.
+        arithmetic: how the output size was computed, line by line.
+        note: a remark, such as whose parameters it shares.
     """
 
     name: str
@@ -46,36 +45,36 @@ class Row:
     parameters: Size = ZERO
     biases: Size = ZERO
     macs: Size = ZERO
-    sees: tuple[Size, ...] | None = ()
+    receptive_field: tuple[Size, ...] | None = ()
     arithmetic: list[str] = field(default_factory=list)
     note: str = ""
 
     @property
     def values(self) -> Size:
-        """How many values the layer puts out for one sample; a row that is no call of a layer puts out none."""
+        """The number of output values for one sample; none if the row is not a call of a layer."""
         return sympy.Mul(*self.output) if self.output else ZERO
 
 
 @dataclass
 class LayerTable:
-    """The rows with their sums.
+    """The rows with their totals.
 
     >>> from pellucid.worked.layers.layers import table
-    >>> found = table("input 8x8x1; conv 4 of 3x3; flatten; dense 10")
-    >>> print(found.parameters, found.without_biases, found.macs)
+    >>> small = table("input 8x8x1; conv 4 of 3x3; flatten; dense 10")
+    >>> print(small.parameters, small.without_biases, small.macs)
     1490 1476 2736
 
     Args:
-        title: what the table is of.
+        title: of the table.
         rows: the layers, the input first.
-        solved: lines about the unknowns: what each is and why, or that it stays open.
-        notes: what else is to be said.
+        solved: a line about each unknown: its value and why, or that it stays open.
+        notes: further remarks.
         bytes_per_value: of an activation, 4 for float32.
-        batch: samples at a time, for the memory.
+        batch: samples per batch, for the memory.
     """
 
     title: str
-    rows: list[Row]
+    rows: list[LayerRow]
     solved: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     bytes_per_value: int = 4
@@ -83,12 +82,12 @@ class LayerTable:
 
     @property
     def parameters(self) -> Size:
-        """All parameters, those that layers share counted once."""
+        """The number of parameters; shared ones count once."""
         return sympy.Add(*(row.parameters for row in self.rows)).expand()
 
     @property
     def without_biases(self) -> Size:
-        """The parameters that are no biases."""
+        """The number of parameters without the biases."""
         return (self.parameters - sympy.Add(*(row.biases for row in self.rows))).expand()
 
     @property
@@ -98,12 +97,12 @@ class LayerTable:
 
     @property
     def training_values(self) -> Size:
-        """Values kept for the backward pass: what every layer puts out, and the input."""
+        """The number of values kept for the backward pass: the input and the output of every layer."""
         return sympy.Add(*(row.values for row in self.rows)).expand()
 
     @property
     def inference_values(self) -> Size:
-        """The most values at one time: a layer's input and output together; an unknown size counts as one of the candidates."""
+        """The largest number of values in memory at once: input and output of one layer, the maximum over the layers."""
         pairs = [(before.values + row.values).expand() for before, row in zip(self.rows, self.rows[1:], strict=False)]
         return sympy.Max(*pairs) if pairs else self.rows[0].values
 
@@ -111,7 +110,7 @@ class LayerTable:
         """The table in one of `FORMATS`.
 
         Raises:
-            UnknownNameError: there is no such format.
+            UnknownNameError: no such format.
         """
         if form not in FORMATS:
             raise UnknownNameError("format", form, FORMATS)
@@ -127,10 +126,10 @@ class LayerTable:
                 size_text(row.output),
                 row.kernel,
                 _formula(row),
-                text(row.parameters - row.biases) if row.parameters != 0 else "",
-                text(row.macs) if row.macs != 0 else "",
-                text(row.values),
-                "all" if row.sees is None else size_text(row.sees),
+                show(row.parameters - row.biases) if row.parameters != 0 else "",
+                show(row.macs) if row.macs != 0 else "",
+                show(row.values),
+                "all" if row.receptive_field is None else size_text(row.receptive_field),
             ]
             for row in self.rows
         ]
@@ -144,19 +143,19 @@ class LayerTable:
             if not known:
                 return f"{_most(values)} values × {unit} bytes"
             times = f" × {self.batch}" if self.batch > 1 else ""
-            return f"{text(values)} values × {self.bytes_per_value} bytes{times} = {_bytes(int(values) * unit)}"
+            return f"{show(values)} values × {self.bytes_per_value} bytes{times} = {_bytes(int(values) * unit)}"
 
         return [
-            ("parameters", text(self.parameters)),
-            ("without biases", text(self.without_biases)),
-            ("multiply–accumulates", f"{text(self.macs)} a sample"),
+            ("parameters", show(self.parameters)),
+            ("without biases", show(self.without_biases)),
+            ("multiply–accumulates", f"{show(self.macs)} per sample"),
             (
                 f"activations, inference, {samples}",
                 f"{memory(self.inference_values)}, the largest input and output of one layer",
             ),
             (
                 f"activations, training, {samples}",
-                f"{memory(self.training_values)}, every output kept for the way back",
+                f"{memory(self.training_values)}, every output kept for the backward pass",
             ),
         ]
 
@@ -177,37 +176,37 @@ class LayerTable:
 
     def _remarks(self) -> list[str]:
         lines: list[str] = []
-        sums = [(row.name, each) for row in self.rows for each in row.arithmetic]
+        sizes = [(row.name, line) for row in self.rows for line in row.arithmetic]
         if self.solved:
-            lines += ["", "unknowns", *(f"  {each}" for each in self.solved)]
-        if sums:
-            label = max(len(name) for name, _ in sums)
+            lines += ["", "unknowns", *(f"  {line}" for line in self.solved)]
+        if sizes:
+            label = max(len(name) for name, _ in sizes)
             lines += ["", "output sizes, ⌊(n + 2p − d(f − 1) − 1)/s⌋ + 1 unless shown otherwise"]
-            lines += [f"  {name:{label}}  {each}" for name, each in sums]
+            lines += [f"  {name:{label}}  {line}" for name, line in sizes]
         notes = [*(f"{row.name}: {row.note}" for row in self.rows if row.note), *self.notes]
-        return lines + (["", "notes", *(f"  {each}" for each in notes)] if notes else [])
+        return lines + (["", "notes", *(f"  {note}" for note in notes)] if notes else [])
 
     def _markdown(self) -> str:
         lines = [f"**{self.title}**", "", "| " + " | ".join(_HEADER) + " |"]
         lines += ["|" + "|".join("---:" if k in _RIGHT else "---" for k in range(len(_HEADER))) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in self._cells()]
         lines += ["", *(f"- {name}: {value}" for name, value in self._totals())]
-        return "\n".join(lines + [f"- {each.strip()}" if each.startswith("  ") else each for each in self._remarks()])
+        return "\n".join(lines + [f"- {line.strip()}" if line.startswith("  ") else line for line in self._remarks()])
 
     def _json(self) -> str:
         def number(value: Size) -> Any:
-            return int(value) if sympy.sympify(value).is_Integer else text(value)
+            return int(value) if sympy.sympify(value).is_Integer else show(value)
 
         rows = [
             {
                 "layer": row.name,
-                "output": [number(each) for each in row.output],
+                "output": [number(size) for size in row.output],
                 "kernel": row.kernel,
                 "formula": row.formula,
                 "parameters": number(row.parameters),
                 "without_biases": number(row.parameters - row.biases),
                 "macs": number(row.macs),
-                "receptive_field": None if row.sees is None else [number(each) for each in row.sees],
+                "receptive_field": None if row.receptive_field is None else [*map(number, row.receptive_field)],
                 "arithmetic": row.arithmetic,
                 "note": row.note,
             }
@@ -222,36 +221,37 @@ class LayerTable:
             "bytes_per_value": self.bytes_per_value,
             "batch": self.batch,
         }
-        found = {"title": self.title, "rows": rows, "totals": totals, "solved": self.solved, "notes": self.notes}
-        return json.dumps(found, indent=2, ensure_ascii=False)
+        whole = {"title": self.title, "rows": rows, "totals": totals, "solved": self.solved, "notes": self.notes}
+        return json.dumps(whole, indent=2, ensure_ascii=False)
 
 
-_HEADER = ["layer", "output", "kernel", "parameters", "without biases", "MACs", "values", "sees"]
-_RIGHT = (4, 5, 6)
+_HEADER = ["layer", "output", "kernel", "parameters", "without biases", "MACs", "values", "receptive field"]
+_RIGHT = (4, 5, 6)  # columns of numbers
 
 
 def size_text(size: Sequence[Size]) -> str:
-    """A size with crosses between.
+    """A size with × between its axes, sums in brackets.
 
     >>> size_text((298, 198, 64))
     '298×198×64'
     """
-    return "×".join(f"({text(each)})" if sympy.sympify(each).is_Add else text(each) for each in size)
+    return "×".join(f"({show(axis)})" if sympy.sympify(axis).is_Add else show(axis) for axis in size)
 
 
-def _formula(row: Row) -> str:
+def _formula(row: LayerRow) -> str:
     if row.parameters == 0:
         return row.formula
-    total = text(row.parameters.expand() if hasattr(row.parameters, "expand") else row.parameters)
+    total = show(row.parameters.expand() if hasattr(row.parameters, "expand") else row.parameters)
     return f"{row.formula} = {total}" if row.formula and row.formula != total else total
 
 
 def _most(values: Size) -> str:
-    return f"max({', '.join(text(each) for each in values.args)})" if isinstance(values, sympy.Max) else text(values)
+    # with unknown sizes the maximum stays open
+    return f"max({', '.join(map(show, values.args))})" if isinstance(values, sympy.Max) else show(values)
 
 
 def _bytes(count: int) -> str:
-    """A number of bytes in the unit that suits it.
+    """A number of bytes in a suitable unit.
 
     >>> _bytes(2_500_000)
     '2.4 MiB'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions at a neuron's output, each with its derivative written in terms of the output a = f(z)."""
+"""Activation functions, each with its derivative in terms of the output a = f(z)."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ LEAK = 0.01  # the slope of the leaky ReLU for z < 0, as in PyTorch and in Maas 
 
 @dataclass(frozen=True)
 class Activation:
-    """A function f with a = f(z), applied in place, and what it does to a gradient on the way back.
+    """A function f with a = f(z), and its backward pass; both work in place.
 
     >>> relu = activation("relu")
     >>> a = relu.apply(np.array([-1.0, 2.0]))
-    >>> print(a, relu.pull(np.array([5.0, 5.0]), a))
+    >>> print(a, relu.backward(np.array([5.0, 5.0]), a))
     [0. 2.] [0. 5.]
 
     Args:
-        name: how it is called.
-        apply: z ↦ f(z), written over z.
-        pull: (δ, a) ↦ δ · f′(z), written over δ; f′ is told from a alone.
-        formula: f(z) and f′(z) in words of mathematics.
+        name: its name.
+        apply: z ↦ f(z), overwriting z.
+        backward: (δ, a) ↦ δ · f′(z), overwriting δ; f′ follows from a alone, so z need not be kept.
+        formula: f(z) and f′(z) as text.
     """
 
     name: str
     apply: Callable[[Array], Array]
-    pull: Callable[[Array, Array], Array]
+    backward: Callable[[Array, Array], Array]
     formula: str
 
 
 def _sigmoid(z: Array) -> Array:
-    # σ(z) = (1 + tanh(z/2))/2 never overflows, where 1/(1 + exp(−z)) does for z ≪ 0
+    # σ(z) = (1 + tanh(z/2))/2 cannot overflow, while exp(−z) does for z ≪ 0
     z *= 0.5
     np.tanh(z, out=z)
     z += 1
@@ -48,7 +48,8 @@ def _sigmoid(z: Array) -> Array:
     return z
 
 
-def _sigmoid_pull(delta: Array, a: Array) -> Array:
+def _sigmoid_backward(delta: Array, a: Array) -> Array:
+    # δ·a·(1 − a)
     delta *= a
     delta *= 1 - a
     return delta
@@ -59,7 +60,8 @@ def _leaky(z: Array) -> Array:
     return z
 
 
-def _leaky_pull(delta: Array, a: Array) -> Array:
+def _leaky_backward(delta: Array, a: Array) -> Array:
+    # a has the sign of z
     return np.multiply(delta, LEAK, out=delta, where=a <= 0)
 
 
@@ -67,7 +69,7 @@ ACTIVATIONS = {
     one.name: one
     for one in (
         Activation("identity", lambda z: z, lambda delta, a: delta, "f(z) = z, f′(z) = 1"),
-        Activation("sigmoid", _sigmoid, _sigmoid_pull, "f(z) = 1/(1 + exp(−z)), f′(z) = a·(1 − a)"),
+        Activation("sigmoid", _sigmoid, _sigmoid_backward, "f(z) = 1/(1 + exp(−z)), f′(z) = a·(1 − a)"),
         Activation(
             "tanh",
             lambda z: np.tanh(z, out=z),
@@ -80,20 +82,20 @@ ACTIVATIONS = {
             lambda delta, a: np.multiply(delta, a > 0, out=delta),
             "f(z) = max(0, z), f′(z) = 1 for z > 0, else 0",
         ),
-        Activation("leaky_relu", _leaky, _leaky_pull, "f(z) = max(z, 0.01·z), f′(z) = 1 for z > 0, else 0.01"),
+        Activation("leaky_relu", _leaky, _leaky_backward, "f(z) = max(z, 0.01·z), f′(z) = 1 for z > 0, else 0.01"),
     )
 }
-"""Every activation by its name; at the kink z = 0 the derivative is the left one, as in PyTorch."""
+"""The activations by name; at the kink z = 0 the derivative is that on the left, as in PyTorch."""
 
 
 def activation(name: str) -> Activation:
-    """The activation of a name.
+    """An activation by name.
 
     >>> activation("tanh").formula
     'f(z) = tanh z, f′(z) = 1 − a²'
 
     Raises:
-        UnknownNameError: there is no activation of this name.
+        UnknownNameError: no activation of this name.
     """
     if name not in ACTIVATIONS:
         raise UnknownNameError("activation", name, ACTIVATIONS)
@@ -101,12 +103,12 @@ def activation(name: str) -> Activation:
 
 
 def softmax(z: Array) -> Array:
-    """p_j = exp(z_j) / Σ_k exp(z_k) along the last axis, written over z; the shift by max z changes nothing but the overflow.
+    """p_j = exp(z_j) / Σ_k exp(z_k) along the last axis, overwriting z.
 
     >>> print(softmax(np.array([[1000.0, 1000.0]])))
     [[0.5 0.5]]
     """
-    z -= z.max(axis=-1, keepdims=True)
+    z -= z.max(axis=-1, keepdims=True)  # the same result without overflow
     np.exp(z, out=z)
     z /= z.sum(axis=-1, keepdims=True)
     return z

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gradient check: every parameter's derivatives against central differences, with a verdict that tells causes apart.
+"""The gradient check: the derivatives of every parameter against central differences, with the cause of any mismatch.
 
-A derivative that disagrees with the difference may be wrong, or the difference may be: it straddles a kink (ReLU, max), its step
-is too small for the precision, or too large for the curvature. `pellucid.worked.network.differencing` tells which.
+If a derivative and its central difference disagree, either may be wrong: the difference straddles a kink (ReLU, max), its step is too
+small for the precision or too large for the curvature. `pellucid.worked.network.slope_check` finds out.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
 from pellucid.worked.network.activations import Array
-from pellucid.worked.network.differencing import Judgement, Verdict, judge
 from pellucid.worked.network.network import Network
+from pellucid.worked.network.slope_check import SlopeCheck, Verdict, check_slope
 
 __all__ = ["Finding", "Function", "GradientReport", "check_gradient", "check_network"]
 
 Function = Callable[[dict[str, Array]], tuple[float, Mapping[str, Array]]]
 
-_GRAVEST: tuple[Verdict, ...] = ("right", "curvature", "rounding", "kink", "bug")
+_SEVERITY: tuple[Verdict, ...] = ("right", "curvature", "rounding", "kink", "bug")  # increasing
 _LINE = "a random direction through all entries"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the check says of one parameter.
+    """The result for one parameter.
 
     Args:
         parameter: its name.
-        verdict: `right`, `kink`, `rounding`, `curvature` or `bug`; the gravest of its entries.
+        verdict: `right`, `kink`, `rounding`, `curvature` or `bug`; the most severe of its entries.
         error: the largest relative error.
-        checked: how many derivatives were compared.
-        entries: how many the parameter has.
+        checked: the number of entries compared.
+        entries: the number of entries that the parameter has.
         sentence: the verdict with its numbers.
     """
 
@@ -50,11 +50,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The findings of all parameters; printed, it is a table.
+    """The findings for all parameters; printed, it is a table.
 
     Args:
-        findings: one for each parameter, in their order.
-        value: of the function where it was checked.
+        findings: one for each parameter, in order.
+        value: of the function at the point of the check.
     """
 
     findings: tuple[Finding, ...]
@@ -62,12 +62,12 @@ class GradientReport:
 
     @property
     def verdict(self) -> Verdict:
-        """The gravest verdict of all parameters."""
-        return max((finding.verdict for finding in self.findings), key=_GRAVEST.index)
+        """The most severe verdict of all parameters."""
+        return max((finding.verdict for finding in self.findings), key=_SEVERITY.index)
 
     @property
     def bugs(self) -> list[str]:
-        """The parameters whose gradient is wrong."""
+        """The parameters with a wrong gradient."""
         return [finding.parameter for finding in self.findings if finding.verdict == "bug"]
 
     def __str__(self) -> str:
@@ -76,8 +76,8 @@ class GradientReport:
         for finding in self.findings:
             count = f"{finding.checked} of {finding.entries}"
             rows.append(f"{finding.parameter:{width}}  {finding.verdict:9}  {finding.error:<22.1e}  {count}")
-        told = [f"{finding.parameter}: {finding.sentence}" for finding in self.findings if finding.verdict != "right"]
-        return "\n".join([*rows, *told])
+        sentences = [f"{found.parameter}: {found.sentence}" for found in self.findings if found.verdict != "right"]
+        return "\n".join([*rows, *sentences])
 
 
 def check_gradient(
@@ -89,7 +89,7 @@ def check_gradient(
     entries: int | None = 20,
     seed: int = 0,
 ) -> GradientReport:
-    """Compare a function's gradient with central differences, parameter by parameter.
+    """Compare the gradient of a function with central differences, parameter by parameter.
 
     >>> def energy(p):
     ...     return float((p["w"] ** 2).sum()), {"w": 2 * p["w"]}
@@ -98,16 +98,16 @@ def check_gradient(
     >>> def wrong(p):
     ...     return float((p["w"] ** 2).sum()), {"w": p["w"]}
     >>> print(check_gradient(wrong, {"w": np.array([1.0, -2.0])}).findings[0].sentence)
-    bug: at [1] the gradient says -2, the central difference -4 (step ...); every entry is off by the factor 2.
+    bug: at [1] the gradient is -2, the central difference -4 (step ...); every entry is off by the factor 2.
 
     Args:
-        function: takes the parameters by name, returns its value and the gradient by name. It must be deterministic.
+        function: (parameters by name) ↦ (its value, the gradient by name). It must be deterministic.
         parameters: float arrays by name; they are copied, not changed.
-        step: h of the central difference in units of max(1, |w|); by default ∛ε of the parameter's precision.
-        tolerance: the relative error that is allowed; by default 1e-6 in float64 and 1e-2 in float32.
-        entries: how many of each parameter's derivatives are compared one by one, drawn at random; None for all. If some are
-            left out, one derivative in a random direction covers them.
-        seed: of the draw.
+        step: h of the central difference, relative to max(1, |w|); by default ∛ε of the parameter's precision.
+        tolerance: the relative error allowed; by default 1e-6 in float64 and 1e-2 in float32.
+        entries: how many entries of each parameter are compared, drawn at random; None for all. If some are left out, the
+            derivative in one random direction covers them together.
+        seed: of the random choices.
 
     Raises:
         UsageError: a step, a tolerance or a number of entries that is not positive.
@@ -115,7 +115,7 @@ def check_gradient(
     """
     for name, number in (("step", step), ("tolerance", tolerance), ("entries", entries)):
         if number is not None and not 0 < number < float("inf"):
-            raise UsageError(f"{name}={number}: it must be positive; give a number above 0.")
+            raise UsageError(f"{name}={number}: must be positive; give a number above 0.")
     if not parameters:
         raise DataError("parameters={}: there is nothing to check; give at least one array by name.")
     here = {name: np.array(value) for name, value in parameters.items()}
@@ -140,16 +140,16 @@ def check_gradient(
 
 
 def check_network(network: Network, x: Array, target: NDArray[Any], **options: Any) -> GradientReport:
-    """The check for a dense network on a batch; the network is left as it was.
+    """Check the gradient of a dense network on a batch; the network is left unchanged.
 
     >>> network = Network((3, 4, 2), "tanh")
     >>> print(check_network(network, np.eye(3), np.array([0, 1, 0])).verdict)
     right
 
     Args:
-        network: of `pellucid.worked.network.network`.
+        network: from `pellucid.worked.network.network`.
         x: a batch, (n, in).
-        target: as the network's loss takes it.
+        target: as the network's loss needs it.
         options: step, tolerance, entries and seed of `check_gradient`.
     """
     own = network.parameters
@@ -160,6 +160,7 @@ def check_network(network: Network, x: Array, target: NDArray[Any], **options: A
             own[name][...] = value
         return network.gradient(x, target), network.gradients
 
+    # the check moves the parameters through the network's own arrays
     try:
         return check_gradient(function, before, **options)
     finally:
@@ -169,27 +170,28 @@ def check_network(network: Network, x: Array, target: NDArray[Any], **options: A
 
 @dataclass(frozen=True)
 class _Through:
-    """A line through the parameters: one entry, or a direction through all of a parameter's."""
+    """A line through the point of the check: along one entry of a parameter, or in a direction through all of them."""
 
     where: str
     line: Callable[[float], float]
-    slope: float
-    unit: float
+    slope: float  # the derivative along the line, from the gradient
+    unit: float  # the size of the parameter along the line
 
 
 def _own_copies(parameters: Mapping[str, Array], returned: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
     copies = {}
     for name, value in parameters.items():
         if not np.issubdtype(value.dtype, np.floating):
-            raise DataError(f"parameters[{name!r}].dtype={value.dtype}: a derivative needs float numbers; convert it.")
+            raise DataError(f"parameters[{name!r}].dtype={value.dtype}: a derivative needs floats; convert it.")
         if name not in returned:
-            raise DataError(f"gradient={sorted(returned)}: it lacks {name!r}; return a derivative for every parameter.")
-        found = np.array(returned[name], dtype=np.float64)
-        if found.shape != value.shape:
+            raise DataError(f"gradient={sorted(returned)}: lacks {name!r}; return a derivative for every parameter.")
+        # a copy, since the function may reuse its arrays in the next call
+        slopes = np.array(returned[name], dtype=np.float64)
+        if slopes.shape != value.shape:
             raise DataError(
-                f"gradient[{name!r}].shape={found.shape}: the parameter has {value.shape}; return the same."
+                f"gradient[{name!r}].shape={slopes.shape}: the parameter's is {value.shape}; return the same shape."
             )
-        copies[name] = found
+        copies[name] = slopes
     return copies
 
 
@@ -201,6 +203,7 @@ def _lines(
     entries: int | None,
     random: np.random.Generator,
 ) -> list[_Through]:
+    """Lines along some entries of a parameter, and one in a random direction if that leaves any out."""
     array, slopes = parameters[name], gradient[name]
 
     def along(direction: NDArray[np.float64] | tuple[int, ...]) -> Callable[[float], float]:
@@ -222,6 +225,7 @@ def _lines(
         for place in places
     ]
     if count < array.size:
+        # a wrong entry changes the derivative in almost every direction
         direction = random.standard_normal(array.shape)
         direction /= np.linalg.norm(direction)
         unit = max(1.0, float(np.abs(array).max()))
@@ -239,55 +243,57 @@ def _find(
 ) -> Finding:
     epsilon = float(np.finfo(array.dtype).eps)
     allowed = tolerance or (1e-6 if epsilon < 1e-12 else 1e-2)
-    judged = [
-        judge(
-            each.line,
-            each.slope,
-            step=None if step is None else step * each.unit,
-            unit=each.unit,
+    checks = [
+        check_slope(
+            line.line,
+            line.slope,
+            step=None if step is None else step * line.unit,
+            unit=line.unit,
             scale=float(np.abs(slopes).max()),
             tolerance=allowed,
             epsilon=epsilon,
         )
-        for each in lines
+        for line in lines
     ]
-    through, worst = max(
-        zip(lines, judged, strict=True), key=lambda pair: (_GRAVEST.index(pair[1].verdict), pair[1].error)
+    line, worst = max(
+        zip(lines, checks, strict=True), key=lambda pair: (_SEVERITY.index(pair[1].verdict), pair[1].error)
     )
-    checked = sum(each.where != _LINE for each in lines)
-    error = max(judgement.error for judgement in judged)
-    sentence = _sentence(through, worst, judged, lines)
-    return Finding(name, worst.verdict, error, checked, array.size, sentence)
+    checked = sum(line.where != _LINE for line in lines)
+    error = max(check.error for check in checks)
+    return Finding(name, worst.verdict, error, checked, array.size, _sentence(line, worst, checks, lines))
 
 
-def _sentence(through: _Through, worst: Judgement, judged: list[Judgement], lines: list[_Through]) -> str:
-    at = f"along {through.where}" if through.where == _LINE else f"at {through.where}"
-    numbers = f"{at} the gradient says {through.slope:.6g}, the central difference {worst.numeric:.6g} (step {worst.step:.1e})"
+def _sentence(line: _Through, worst: SlopeCheck, checks: list[SlopeCheck], lines: list[_Through]) -> str:
+    """The verdict on a parameter with the numbers of its worst line."""
+    at = f"along {line.where}" if line.where == _LINE else f"at {line.where}"
+    numbers = (
+        f"{at} the gradient is {line.slope:.6g}, the central difference {worst.numeric:.6g} (step {worst.step:.1e})"
+    )
     if worst.verdict == "bug":
-        return f"bug: {numbers}{_pattern(judged, lines)}."
+        return f"bug: {numbers}{_pattern(checks, lines)}."
     if worst.verdict == "kink":
         assert worst.kink_at is not None
         return (
-            f"kink: {at} the slope jumps {abs(worst.kink_at):.1e} from here, within the step; "
-            f"on this side of it the gradient {through.slope:.6g} is right."
+            f"kink: {at} the slope jumps at a distance of {abs(worst.kink_at):.1e}, within the step; "
+            f"on this side of the kink the gradient {line.slope:.6g} is right."
         )
     if worst.verdict == "rounding":
-        return f"rounding: the step is too small for the precision; take {worst.step:.1e}: {numbers}."
+        return f"rounding: the step is too small for the precision; use {worst.step:.1e}: {numbers}."
     if worst.verdict == "curvature":
-        return f"curvature: the step is too large for how the function bends; take {worst.step:.1e}: {numbers}."
+        return f"curvature: the step is too large for the curvature of the function; use {worst.step:.1e}: {numbers}."
     return f"right: the largest relative error is {worst.error:.1e}."
 
 
-def _pattern(judged: list[Judgement], lines: list[_Through]) -> str:
-    """What all the wrong derivatives have in common, if anything."""
-    wrong = [(j, each) for j, each in zip(judged, lines, strict=True) if j.verdict == "bug"]
-    if {each.where for _, each in wrong} == {_LINE}:
-        return "; the entry at fault was not among those drawn: check all with entries=None"
-    if any(each.slope == 0 for _, each in wrong):
-        return "; the gradient is 0 where it is not" if all(each.slope == 0 for _, each in wrong) else ""
-    ratios = np.array([j.numeric / each.slope for j, each in wrong])
+def _pattern(checks: list[SlopeCheck], lines: list[_Through]) -> str:
+    """What all wrong derivatives have in common, if anything: a zero, a sign, a factor."""
+    wrong = [(check, line) for check, line in zip(checks, lines, strict=True) if check.verdict == "bug"]
+    if {line.where for _, line in wrong} == {_LINE}:
+        return "; the wrong entry was not among those drawn: check all with entries=None"
+    if any(line.slope == 0 for _, line in wrong):
+        return "; the gradient is 0 and should not be" if all(line.slope == 0 for _, line in wrong) else ""
+    ratios = np.array([check.numeric / line.slope for check, line in wrong])
     ratio = float(np.median(ratios))
-    whole = "every entry" if len(wrong) == len(judged) else "every wrong entry"
+    whole = "every entry" if len(wrong) == len(checks) else "every wrong entry"
     if len(wrong) < 2 or np.abs(ratios - ratio).max() > 1e-3 * abs(ratio):
         return ""
     return f"; {whole} has the wrong sign" if abs(ratio + 1) < 1e-3 else f"; {whole} is off by the factor {ratio:.4g}"

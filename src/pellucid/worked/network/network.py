@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dense network written out in NumPy: the lecture's equations, one a line, for any depth.
+"""A dense network of any depth in NumPy: the lecture's equations, one line each.
 
     forward    z = aW + b,   a ← f(z)                          a: (n, in), W: (in, out), b: (out,), z: (n, out)
     output     p = softmax(z),   J = −1/n Σ log p[target]
     backward   δ = (p − y)/n                                   softmax with cross-entropy at the output, y one-hot
                ∂J/∂W = aᵀδ,   ∂J/∂b = Σ δ,   δ ← δWᵀ · f′(z)   layer by layer, the last first
 
-Every array that a step needs is made once and written over by the next step: at these sizes the memory that is asked for
-and given back costs more than the arithmetic.
+Every array that a step needs is allocated once and reused by the next: at these sizes allocation costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -25,34 +24,34 @@ from pellucid.worked.network.objectives import OBJECTIVES
 __all__ = ["INITIALISATIONS", "Dense", "Network"]
 
 INITIALISATIONS = ("zero", "uniform", "xavier", "he")
-"""How the weights of a layer begin; the biases begin at 0."""
+"""The initialisations of the weights; the biases start at 0."""
 
 Initialisation = Literal["zero", "uniform", "xavier", "he"]
 Loss = Literal["cross_entropy", "binary_cross_entropy", "squared_error"]
 
 
 class Dense:
-    """One layer, a ← f(aW + b), that keeps what its backward pass needs.
+    """One layer, a ← f(aW + b), which keeps what its backward pass needs.
 
     >>> layer = Dense(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0.5, -9.0]), "relu")
     >>> print(layer.forward(np.array([[1.0, 1.0]])))
     [[4.5 0. ]]
 
     Args:
-        W: the weights, (in, out); column j holds those of neuron j.
+        W: the weights, (in, out); column j belongs to neuron j.
         b: the biases, (out,).
-        f: the activation's name, one of `pellucid.worked.network.activations.ACTIVATIONS`.
+        f: the name of the activation, one of `pellucid.worked.network.activations.ACTIVATIONS`.
     """
 
     def __init__(self, W: Array, b: Array, f: str) -> None:
         self.W, self.b, self.f = W, b, activation(f)
         self.dW, self.db = np.zeros_like(W), np.zeros_like(b)
         self.x: Array = np.empty((0, W.shape[0]), W.dtype)
-        self._z = np.empty((0, W.shape[1]), W.dtype)
+        self._z = np.empty((0, W.shape[1]), W.dtype)  # buffers, allocated for a batch size and reused
         self._delta = np.empty((0, W.shape[0]), W.dtype)
 
     def forward(self, x: Array) -> Array:
-        """f(xW + b) of a batch (n, in); the array is this layer's own, and the next call writes over it."""
+        """f(xW + b) of a batch, (n, in) -> (n, out); the next call overwrites the returned array."""
         self.x = x
         if len(self._z) != len(x):
             self._z = np.empty((len(x), self.W.shape[1]), self.W.dtype)
@@ -60,13 +59,13 @@ class Dense:
         z += self.b
         return self.f.apply(z)
 
-    def backward(self, delta: Array) -> None:
+    def parameter_gradients(self, delta: Array) -> None:
         """∂J/∂W = xᵀδ and ∂J/∂b = Σ δ from δ = ∂J/∂z, (n, out)."""
-        np.matmul(self.x.T, delta, out=self.dW)
+        np.matmul(self.x.T, delta, out=self.dW)  # (in, n)(n, out)
         np.sum(delta, axis=0, out=self.db)
 
-    def back(self, delta: Array) -> Array:
-        """∂J/∂x = δWᵀ, (n, in): what the layer below receives."""
+    def input_gradient(self, delta: Array) -> Array:
+        """∂J/∂x = δWᵀ, (n, in), for the layer below."""
         if len(self._delta) != len(delta):
             self._delta = np.empty((len(delta), self.W.shape[0]), self.W.dtype)
         return np.matmul(delta, self.W.T, out=self._delta)
@@ -84,9 +83,9 @@ class Network:
     True
 
     Args:
-        widths: inputs, neurons of each hidden layer, outputs.
-        hidden: the activation of the hidden layers: one name, or one for each.
-        output: the last layer's activation before the loss; a cross-entropy brings its own and takes none.
+        widths: numbers of inputs, of neurons in each hidden layer, and of outputs.
+        hidden: the activation of the hidden layers, one name for all or one for each.
+        output: the activation of the last layer; leave it out with a cross-entropy, which includes its own.
         loss: `cross_entropy` (softmax; targets are class numbers), `binary_cross_entropy` (sigmoid; targets 0 or 1) or
             `squared_error` (Σ over outputs of (a − y)², mean over the samples).
         initialisation: of the weights: `zero`; `uniform` in ±1/√in; `xavier`, uniform in ±√(6/(in + out)) (Glorot and Bengio
@@ -95,7 +94,8 @@ class Network:
         seed: of the initialisation.
 
     Raises:
-        UsageError: widths, activations or names that make no network.
+        UsageError: impossible widths, or activations that do not fit.
+        UnknownNameError: no such activation, loss or initialisation.
     """
 
     def __init__(
@@ -111,13 +111,13 @@ class Network:
     ) -> None:
         if len(widths) < 2 or min(widths) < 1:
             raise UsageError(
-                f"widths={tuple(widths)}: a network has an input and an output of at least 1; give two or more."
+                f"widths={tuple(widths)}: must be two or more numbers of at least 1; give at least inputs and outputs."
             )
         if loss not in OBJECTIVES:
             raise UnknownNameError("loss", loss, OBJECTIVES)
         if loss != "squared_error" and output != "identity":
             raise UsageError(
-                f"output={output!r}: {loss} brings its own activation; leave output out or take squared_error."
+                f"output={output!r}: {loss} includes its own activation; leave output out or use squared_error."
             )
         names = [hidden] * (len(widths) - 2) if isinstance(hidden, str) else [*hidden]
         if len(names) != len(widths) - 2:
@@ -127,32 +127,34 @@ class Network:
         random = np.random.default_rng(seed)
         self.objective = OBJECTIVES[loss]
         self.layers = [
-            Dense(_begin(initialisation, fan_in, fan_out, random).astype(dtype), np.zeros(fan_out, dtype), name)
+            Dense(
+                _initial_weights(initialisation, fan_in, fan_out, random).astype(dtype), np.zeros(fan_out, dtype), name
+            )
             for fan_in, fan_out, name in zip(widths, widths[1:], [*names, output], strict=False)
         ]
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """W_1, b_1, W_2, …: the arrays themselves, so that writing into one changes the network."""
+        """W_1, b_1, W_2, …: the arrays themselves, so writing to one changes the network."""
         layers = enumerate(self.layers, 1)
         return {name: array for n, layer in layers for name, array in ((f"W_{n}", layer.W), (f"b_{n}", layer.b))}
 
     @property
     def gradients(self) -> dict[str, Array]:
-        """∂J/∂W_1, ∂J/∂b_1, …, as the last backward pass left them."""
+        """∂J/∂W_1, ∂J/∂b_1, … of the last backward pass."""
         layers = enumerate(self.layers, 1)
         return {name: array for n, layer in layers for name, array in ((f"W_{n}", layer.dW), (f"b_{n}", layer.db))}
 
     def forward(self, x: Array) -> Array:
-        """The last layer's output, (n, out), before the softmax or sigmoid that belongs to a cross-entropy."""
+        """The output of the last layer, (n, out), before the softmax or sigmoid of a cross-entropy."""
         a = x
         for layer in self.layers:
             a = layer.forward(a)
         return a
 
     def probabilities(self, x: Array) -> Array:
-        """What the network answers, (n, out): after the softmax or sigmoid where the loss brings one; a new array."""
-        return self.objective.answer(self.forward(self._checked(x))).copy()
+        """The predictions, (n, out), after the softmax or sigmoid of a cross-entropy; a new array."""
+        return self.objective.predict(self.forward(self._checked(x))).copy()
 
     def loss(self, x: Array, target: NDArray[Any]) -> float:
         """J, the mean of the loss over the samples."""
@@ -160,27 +162,28 @@ class Network:
         return self.objective.value_and_delta(z, self._targets(target, len(x)))[0]
 
     def gradient(self, x: Array, target: NDArray[Any]) -> float:
-        """Forward and backward: J is returned, ∂J/∂W and ∂J/∂b stand in `gradients`.
+        """Forward and backward pass: returns J, and leaves ∂J/∂W and ∂J/∂b in `gradients`.
 
         Raises:
-            DataError: x or target that does not fit the network.
+            DataError: x or target does not fit the network.
         """
         x = self._checked(x)
         y = self._targets(target, len(x))
         z = self.forward(x)
         last = self.layers[-1]
-        # the squared error leaves a at the output: it needs a twice, for J and for f′
+        # the loss overwrites the output, which f′ of the last layer still needs
         a = z if last.f.name == "identity" else z.copy()
         J, delta = self.objective.value_and_delta(z, y)
-        delta = last.f.pull(delta, a)
+        delta = last.f.backward(delta, a)
         for layer, below in zip(self.layers[::-1], self.layers[-2::-1], strict=False):
-            layer.backward(delta)
-            delta = below.f.pull(layer.back(delta), layer.x)  # layer.x is the output of the layer below
-        self.layers[0].backward(delta)
+            layer.parameter_gradients(delta)
+            # δ ← δWᵀ · f′(z), where layer.x = f(z) is the output of the layer below
+            delta = below.f.backward(layer.input_gradient(delta), layer.x)
+        self.layers[0].parameter_gradients(delta)
         return J
 
     def step(self, x: Array, target: NDArray[Any], rate: float) -> float:
-        """One step of gradient descent, W ← W − λ ∂J/∂W; J before it is returned.
+        """One step of gradient descent, W ← W − λ ∂J/∂W; returns J before the step.
 
         Args:
             x: a batch, (n, in).
@@ -197,7 +200,7 @@ class Network:
     def _checked(self, x: Array) -> Array:
         W = self.layers[0].W
         if x.ndim != 2 or x.shape[1] != len(W) or not len(x):
-            raise DataError(f"x.shape={x.shape}: the network takes (n, {len(W)}); flatten each image to one row.")
+            raise DataError(f"x.shape={x.shape}: the network needs (n, {len(W)}); flatten each image to a row.")
         return x if x.dtype == W.dtype else x.astype(W.dtype)
 
     def _targets(self, target: NDArray[Any], samples: int) -> NDArray[Any]:
@@ -205,7 +208,9 @@ class Network:
         return self.objective.checked(target, samples, len(last.b), last.b.dtype)
 
 
-def _begin(initialisation: str, fan_in: int, fan_out: int, random: np.random.Generator) -> NDArray[np.float64]:
+def _initial_weights(
+    initialisation: str, fan_in: int, fan_out: int, random: np.random.Generator
+) -> NDArray[np.float64]:
     """The weights of a layer before training, (in, out)."""
     scale = {"zero": 0.0, "uniform": fan_in**-0.5, "xavier": (6 / (fan_in + fan_out)) ** 0.5, "he": (2 / fan_in) ** 0.5}
     if initialisation not in scale:

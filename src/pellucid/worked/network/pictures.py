@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a trained dense network: its curves, its first layer's weights before and after, its confusions."""
+"""Plots of a trained dense network: learning curves, the weights of the first layer before and after, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from pellucid.worked.network.activations import Array
 if TYPE_CHECKING:
     from pellucid.worked.network.training import History
 
-__all__ = ["draw", "draw_confusion", "mosaic"]
+__all__ = ["draw_confusion", "draw_history", "mosaic"]
 
-_SHOWN = 64  # neurons in a mosaic
+_SHOWN = 64  # neurons in a mosaic, at most
 _BLUE, _ORANGE = "#2a6fbb", "#d1701f"
 
 
 def mosaic(W: Array, shape: tuple[int, int] | None = None) -> NDArray[np.floating]:
-    """The weights into each neuron as a picture, in a grid with lines of nothing (NaN) between.
+    """The weights of each neuron as an image, in a grid separated by lines of NaN.
 
     >>> mosaic(np.arange(8.0).reshape(4, 2)).shape
     (2, 5)
 
     Args:
         W: weights, (in, out); at most the first 64 neurons are shown.
-        shape: height and width of one picture; by default a square.
+        shape: height and width of one image; by default a square.
 
     Raises:
-        UsageError: the inputs are not that many pixels.
+        UsageError: the shape does not have as many pixels as there are inputs.
     """
     inputs, neurons = W.shape[0], min(W.shape[1], _SHOWN)
     side = math.isqrt(inputs)
     height, width = shape or (side, side)
     if height * width != inputs:
         raise UsageError(
-            f"shape={(height, width)}: a neuron has {inputs} weights; give a height and width of that product."
+            f"shape={(height, width)}: a neuron has {inputs} weights; give a height and width with this product."
         )
     columns = math.ceil(math.sqrt(neurons))
     rows = math.ceil(neurons / columns)
+    # one pixel of NaN between the images
     grid = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
     for n in range(neurons):
         top, left = n // columns * (height + 1), n % columns * (width + 1)
@@ -51,11 +52,11 @@ def mosaic(W: Array, shape: tuple[int, int] | None = None) -> NDArray[np.floatin
     return grid
 
 
-def draw(history: History, path: Path | str, shape: tuple[int, int] | None = None) -> Path:
-    """Write a PNG: loss and accuracy by epoch, and the first layer's weights before and after on one colour scale.
+def draw_history(history: History, path: Path | str, shape: tuple[int, int] | None = None) -> Path:
+    """Write a PNG with loss and accuracy per epoch, and the first layer's weights before and after on one colour scale.
 
     Args:
-        history: of `pellucid.worked.network.training.train`.
+        history: from `pellucid.worked.network.training.train`.
         path: the PNG file.
         shape: height and width of the images; by default a square.
     """
@@ -67,7 +68,7 @@ def draw(history: History, path: Path | str, shape: tuple[int, int] | None = Non
     _curves(left, "loss J", history.loss, history.held_out_loss)
     _curves(right, "accuracy", history.accuracy, history.held_out_accuracy)
     panels = below.subplots(1, 2)
-    # the few largest weights would leave all others pale
+    # the 99.5 % quantile: a few large weights would make all others pale
     limit = float(np.quantile(np.abs(history.first_after), 0.995)) or 1.0
     image = None
     for panel, W, when in ((panels[0], history.first_before, "before"), (panels[1], history.first_after, "after")):
@@ -99,10 +100,10 @@ def _curves(axes: Any, title: str, trained: list[float], held_out: list[float]) 
 
 
 def draw_confusion(counts: NDArray[np.int64], path: Path | str, names: list[str] | None = None) -> Path:
-    """Write a PNG of a confusion matrix: rows are the classes, columns the answers, a cell the share of its row.
+    """Write a PNG of a confusion matrix: classes in rows, predictions in columns, coloured by the share of the row.
 
     Args:
-        counts: of `pellucid.worked.network.training.confusion`, (classes, classes).
+        counts: from `pellucid.worked.network.training.confusion`, (classes, classes).
         path: the PNG file.
         names: of the classes; by default their numbers.
     """
@@ -110,16 +111,16 @@ def draw_confusion(counts: NDArray[np.int64], path: Path | str, names: list[str]
 
     classes = len(counts)
     labels = names or [str(n) for n in range(classes)]
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # a class without images has an empty row
     side = min(max(4.0, 1.8 + 0.26 * classes), 16)
     figure = Figure(figsize=(side, side), layout="constrained", dpi=120)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(classes), labels, fontsize=8)
     axes.set_yticks(range(classes), labels, fontsize=8)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("class")
-    axes.set_title(f"{np.trace(counts):,} of {counts.sum():,} right", fontsize=10)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(f"{np.trace(counts):,} of {counts.sum():,} correct", fontsize=10)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if share[row, column] > 0.5 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dense network trained: mini-batches, an update rule, curves, and what came of it on images it has not seen."""
+"""Training of the dense network: mini-batches, an optimiser, learning curves, results on held-out images."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
 from pellucid.worked.network.activations import Array
-from pellucid.worked.network.descent import rule as rule_of
 from pellucid.worked.network.network import Network
+from pellucid.worked.network.optimisers import make_optimiser
 
 __all__ = ["History", "accuracy", "confusion", "distinct_neurons", "train"]
 
 
 @dataclass
 class History:
-    """What a training leaves behind: the curves, and the first layer's weights before and after.
+    """The learning curves, and the weights of the first layer before and after training.
 
     Args:
-        loss: the mean of J over each epoch's batches, as the weights moved.
-        accuracy: the share of right answers on the training images after each epoch, where the targets are classes.
-        held_out_loss: J on the held-out images after each epoch.
-        held_out_accuracy: the share of right answers on them.
         first_before: W_1 before the first step, (in, out).
-        first_after: W_1 after the last.
+        first_after: W_1 after the last step.
+        loss: the mean of J over the batches of each epoch, while the weights change.
+        accuracy: on the training images after each epoch, if the targets are classes; in [0, 1].
+        held_out_loss: J on the held-out images after each epoch.
+        held_out_accuracy: on the held-out images after each epoch.
     """
 
     first_before: Array
@@ -47,12 +47,12 @@ def train(
     epochs: int = 10,
     batch_size: int = 32,
     rate: float = 0.1,
-    rule: str = "sgd",
+    optimiser: str = "sgd",
     held_out: tuple[Array, NDArray[Any]] | None = None,
     seed: int = 0,
-    measured: bool = True,
+    measure: bool = True,
 ) -> History:
-    """Train a network in mini-batches, each epoch in a new random order.
+    """Train a network on mini-batches, in a new random order each epoch.
 
     >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=float)
     >>> xor = Network((2, 8, 2), "tanh", seed=1)
@@ -61,42 +61,43 @@ def train(
     1.0
 
     Args:
-        network: what is trained; its weights are written over.
+        network: updated in place.
         x: images as rows, (N, in), float.
         target: class numbers (N,), or values (N, out).
-        epochs: how often each image is seen.
-        batch_size: images a step; the last batch of an epoch may be smaller.
-        rate: λ.
-        rule: `sgd`, `momentum`, `nesterov` or `adam`.
-        held_out: images and targets that are measured after each epoch and never trained on.
+        epochs: passes over all images.
+        batch_size: images per step; the last batch of an epoch may be smaller.
+        rate: the learning rate λ.
+        optimiser: `sgd`, `momentum`, `nesterov` or `adam`.
+        held_out: images and targets for measuring only, after each epoch.
         seed: of the order.
-        measured: measure accuracy and held-out images after each epoch.
+        measure: compute the accuracy and the held-out results after each epoch.
 
     Raises:
-        UsageError: counts or a rate that are not positive.
+        UsageError: epochs, a batch size or a rate that is not positive.
         DataError: images or targets that do not fit the network.
     """
     if epochs < 1 or batch_size < 1:
-        raise UsageError(f"epochs={epochs}, batch_size={batch_size}: both count from 1; give at least 1.")
+        raise UsageError(f"epochs={epochs}, batch_size={batch_size}: both must be at least 1; give 1 or more.")
     if len(x) != len(target):
         raise DataError(f"len(target)={len(target)}: there are {len(x)} images; give one target for each.")
     random = np.random.default_rng(seed)
     parameters, gradients = [*network.parameters.values()], [*network.gradients.values()]
-    update = rule_of(rule, parameters, gradients, rate)
+    rule = make_optimiser(optimiser, parameters, gradients, rate)
     first = network.layers[0].W
     history = History(first.copy(), first)
     size = min(batch_size, len(x))
+    # one buffer for all batches: fancy indexing would allocate one a step
     batch = np.empty((size, x.shape[1]), x.dtype)
     for _ in range(epochs):
         order, total = random.permutation(len(x)), 0.0
         for start in range(0, len(x), size):
             chosen = order[start : start + size]
-            rows = np.take(x, chosen, axis=0, out=batch[: len(chosen)], mode="clip")  # clip writes without a buffer
-            update.before()
+            rows = np.take(x, chosen, axis=0, out=batch[: len(chosen)], mode="clip")  # "raise" would buffer the output
+            rule.look_ahead()
             total += network.gradient(rows, target[chosen]) * len(chosen)
-            update.after()
+            rule.update()
         history.loss.append(total / len(x))
-        if measured:
+        if measure:
             _measure(network, history, x, target, held_out)
     history.first_after = first.copy()
     return history
@@ -118,7 +119,7 @@ def _measure(
 
 
 def accuracy(network: Network, x: Array, target: NDArray[Any]) -> float:
-    """The share of images whose largest output is that of their class, in [0, 1].
+    """The share of images whose largest output is the true class, in [0, 1].
 
     >>> accuracy(Network((2, 2), seed=0), np.zeros((4, 2)), np.array([0, 0, 0, 1]))
     0.75
@@ -127,23 +128,23 @@ def accuracy(network: Network, x: Array, target: NDArray[Any]) -> float:
 
 
 def confusion(network: Network, x: Array, target: NDArray[Any]) -> NDArray[np.int64]:
-    """How often class i (row) was answered with class j (column), (out, out).
+    """The confusion matrix, (out, out): how often class i (row) was predicted as class j (column).
 
     >>> print(confusion(Network((2, 2), seed=0), np.zeros((4, 2)), np.array([0, 0, 0, 1])))
     [[3 0]
      [1 0]]
     """
     outputs = len(network.layers[-1].b)
-    found = np.zeros((outputs, outputs), np.int64)
-    np.add.at(found, (target, network.probabilities(x).argmax(axis=1)), 1)
-    return found
+    counts = np.zeros((outputs, outputs), np.int64)
+    np.add.at(counts, (target, network.probabilities(x).argmax(axis=1)), 1)  # add.at counts repeated pairs
+    return counts
 
 
 def distinct_neurons(network: Network) -> Sequence[int]:
-    """How many neurons of each layer differ from one another in weights and bias.
+    """The number of different neurons in each layer, compared by weights and bias.
 
-    Neurons that begin alike receive like gradients and stay alike: from zero weights a hidden layer has one neuron's power
-    however wide it is. That symmetry is what a random initialisation breaks.
+    Neurons that start equal receive equal gradients and stay equal: with zero weights a hidden layer is worth one neuron, however
+    wide it is. A random initialisation breaks this symmetry.
 
     >>> network = Network((2, 8, 2), "tanh", initialisation="zero")
     >>> x, y = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([0, 1])

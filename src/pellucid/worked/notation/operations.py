@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions of a worksheet for Python: of expressions, numbers, vectors and matrices, component by component."""
+"""The functions of a worksheet for use in Python; on vectors and matrices they work component by component."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ T = TypeVar("T", Expr, Array)
 
 
 def _each(name: str, what: T, *more: Operand) -> T:
-    others: tuple[Expr, ...] = tuple(as_expr(each) for each in more)
+    others: tuple[Expr, ...] = tuple(as_expr(operand) for operand in more)
     if isinstance(what, Array):
         return Array(what.shape, tuple(Call(name, (item, *others)) for item in what.items))
     return Call(name, (as_expr(what), *others))
 
 
 def exp(what: T) -> T:
-    """e to the power."""
+    """e to this power."""
     return _each("exp", what)
 
 
@@ -72,12 +72,12 @@ def leaky_relu(what: T, slope: Operand = 0.01) -> T:
 
 
 def absolute(what: T) -> T:
-    """The size of a number; its derivative at 0 is taken as 0."""
+    """The absolute value; its derivative at 0 is taken as 0."""
     return _each("abs", what)
 
 
 def clip(what: T, low: Operand, high: Operand) -> T:
-    """The number, at least `low` and at most `high`."""
+    """The number limited to the range from `low` to `high`."""
     return _each("clip", what, low, high)
 
 
@@ -92,12 +92,12 @@ def softmax(*what: Array | Operand) -> Array:
 
 
 def maximum(*what: Array | Operand) -> Expr:
-    """The largest; of equal ones the derivative goes to the first."""
+    """The largest argument; among equal ones the derivative goes to the first."""
     return Call("max", _items(what))
 
 
 def minimum(*what: Array | Operand) -> Expr:
-    """The smallest; of equal ones the derivative goes to the first."""
+    """The smallest argument; among equal ones the derivative goes to the first."""
     return Call("min", _items(what))
 
 
@@ -119,12 +119,12 @@ def piecewise(*branches: tuple[Operand, Condition], otherwise: Operand) -> Expr:
         UsageError: no branch, or a branch without a comparison.
     """
     if not branches or not all(isinstance(test, Condition) for _, test in branches):
-        raise UsageError("branches: each is a value and a comparison, as in (x**2, x < 1); give at least one.")
+        raise UsageError("branches: each must be a value and a comparison, as in (x**2, x < 1); give at least one.")
     return Piecewise(tuple((as_expr(value), test) for value, test in branches), as_expr(otherwise))
 
 
 def _items(what: tuple[Array | Operand, ...]) -> tuple[Expr, ...]:
-    found = tuple(i for each in what for i in (each.items if isinstance(each, Array) else (as_expr(each),)))
-    if not found:
+    items = tuple(item for arg in what for item in (arg.items if isinstance(arg, Array) else (as_expr(arg),)))
+    if not items:
         raise UsageError("arguments=(): there are none; give at least one.")
-    return found
+    return items

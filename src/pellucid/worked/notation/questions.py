@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of a worksheet: values, derivatives, and parameters after steps of an optimiser."""
+"""Questions about a worksheet: values, derivatives, and parameters after optimiser steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pellucid.worked.expressions.expression import At
 
 __all__ = ["Question"]
 
-STEPS: Final = 1000
+MAX_STEPS: Final = 1000
 
-RULES: Final = {
+OPTIMISERS: Final = {
     "sgd": {"lr": Fraction(1, 100)},
     "momentum": {"lr": Fraction(1, 100), "rho": Fraction(9, 10)},
     "nesterov": {"lr": Fraction(1, 100), "rho": Fraction(9, 10)},
@@ -24,7 +24,7 @@ RULES: Final = {
         "eps": Fraction(1, 10**8),
     },
 }
-"""The optimisers with their options and defaults; λ is `lr`, ρ is `rho`."""
+"""The optimisers with their options and defaults: `lr` is the learning rate λ, `rho` the momentum ρ."""
 
 
 @final
@@ -36,18 +36,18 @@ class Question:
     'dL/dW_h'
     """
 
-    names: tuple[str, ...]  # the values asked for, the names differentiated by, or the parameters updated
-    of: str = ""  # the quantity differentiated or descended
-    rule: str = ""  # the optimiser
+    names: tuple[str, ...]  # the values wanted, the variables of the derivatives, or the parameters of the update
+    of: str = ""  # the quantity that is differentiated or minimised
+    rule: str = ""  # the update rule, a key of `OPTIMISERS`
     steps: int = 1
     options: tuple[tuple[str, Fraction], ...] = ()
     at: At | None = None
 
     @property
     def title(self) -> str:
-        """The question as it stands in a text, without the ?."""
+        """The question as it is written in a text, without the ?."""
         if self.rule:
-            given = ", ".join(f"{name}={float(value):g}" for name, value in self.options)
+            options = ", ".join(f"{name}={float(value):g}" for name, value in self.options)
             count = f"{self.steps} " if self.steps != 1 else ""
-            return f"{', '.join(self.names)} after {count}{self.rule}({given}) on {self.of}"
+            return f"{', '.join(self.names)} after {count}{self.rule}({options}) on {self.of}"
         return f"d{self.of}/d{self.names[0]}" if self.of else ", ".join(self.names)

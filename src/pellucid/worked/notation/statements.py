@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written in a worksheet's text, before loops and vectors are spelt out."""
+"""The statements of a worksheet's text as the parser reads them, before loops and vectors are expanded."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import final
 
 from pellucid.worked.expressions.expression import At, Expr, Index, Name
 
-__all__ = ["Ask", "Component", "Given", "Loop", "Product", "Row"]
+__all__ = ["ArrayLiteral", "EquationStatement", "Loop", "MatrixProduct", "QuestionStatement", "Subscript"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Row(Expr):
+class ArrayLiteral(Expr):
     """A bracketed list: a vector, or the rows of a matrix."""
 
     items: tuple[Expr, ...]
@@ -23,7 +23,7 @@ class Row(Expr):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Product(Expr):
+class MatrixProduct(Expr):
     """A matrix product."""
 
     left: Expr
@@ -33,8 +33,8 @@ class Product(Expr):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Component(Expr):
-    """A component of something that has several and no name."""
+class Subscript(Expr):
+    """A component of a value without a name, such as softmax(z)[1]."""
 
     of: Expr
     places: tuple[Expr, ...]
@@ -44,7 +44,7 @@ class Component(Expr):
 @final
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A loop variable with its first and last number."""
+    """A loop variable with its first and last value."""
 
     variable: str
     low: Expr
@@ -54,8 +54,8 @@ class Loop:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Given:
-    """An equation as it is written, before loops and vectors are spelt out."""
+class EquationStatement:
+    """An equation as it is written, with its loops."""
 
     target: Name | Index
     right: Expr
@@ -65,8 +65,8 @@ class Given:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A question as it is written: `names` by themselves, `of` by `names`, or `names` after `steps` of a `rule`."""
+class QuestionStatement:
+    """A question as it is written: the values `names`, the derivatives of `of`, or `names` after `steps` of a `rule`."""
 
     names: tuple[Name | Index, ...]
     at: At

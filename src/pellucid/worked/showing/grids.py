@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrices beside each other and tables, in every format that a worksheet is shown in.
+"""Matrix equations and tables, in every format of a worksheet.
 
-Product    matrices with signs between them, first in symbols, then with numbers
-Table      a head and rows of cells
+MatrixEquation    matrices with signs between them, such as one line in symbols and one with numbers
+Table             a head and rows of cells
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pellucid.worked.showing.html import MathML
 from pellucid.worked.showing.latex import Latex
 from pellucid.worked.showing.terminal import Unicode
 
-__all__ = ["Grid", "Matrix", "Product", "Table", "as_json", "show_grid"]
+__all__ = ["Grid", "Matrix", "MatrixEquation", "Table", "as_json", "show_grid"]
 
 Cell: TypeAlias = Expr | str
 
@@ -26,10 +26,10 @@ Cell: TypeAlias = Expr | str
 @final
 @dataclass(frozen=True)
 class Matrix:
-    """Rows of expressions of one length.
+    """A matrix of expressions.
 
     Args:
-        rows: top to bottom; a vector is a matrix of one column.
+        rows: of one length, top to bottom; a vector is a matrix with one column.
     """
 
     rows: tuple[tuple[Expr, ...], ...]
@@ -37,12 +37,12 @@ class Matrix:
 
 @final
 @dataclass(frozen=True)
-class Product:
-    """Lines of matrices with signs between them, such as z = X·w.
+class MatrixEquation:
+    """Lines of matrices joined by signs, such as z = X·w.
 
     >>> from pellucid.worked.expressions.expression import Name, as_expr
     >>> X = Matrix(((as_expr(0), Name("x_1")), (Name("x_1"), Name("x_2"))))
-    >>> print(show_grid(Product("windows", ((X, "·", Matrix(((Name("w_1"),), (Name("w_2"),)))),))))
+    >>> print(show_grid(MatrixEquation("windows", ((X, "·", Matrix(((Name("w_1"),), (Name("w_2"),)))),))))
     windows
     <BLANKLINE>
       ⎡  0  x₁ ⎤   ⎡ w₁ ⎤
@@ -50,7 +50,7 @@ class Product:
 
     Args:
         title: a sentence about it.
-        lines: each a sequence of matrices, expressions and signs; spaces alone are a gap.
+        lines: each a sequence of matrices, expressions and signs; a blank string is a gap.
     """
 
     title: str
@@ -60,12 +60,12 @@ class Product:
 @final
 @dataclass(frozen=True)
 class Table:
-    """A head and rows of cells; expressions are written as mathematics.
+    """A table with a head; expressions are written as mathematics.
 
     Args:
         title: a sentence about it.
-        head: one cell a column.
-        rows: cells, one a column.
+        head: one cell per column.
+        rows: of as many cells.
     """
 
     title: str
@@ -73,11 +73,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-Grid: TypeAlias = Product | Table
+Grid: TypeAlias = MatrixEquation | Table
 
 
 def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool = False) -> str:
-    """Matrices or a table as text.
+    """A matrix equation or a table as text.
 
     >>> print(show_grid(Table("steps", ("step", "w"), (("0", "1"), ("1", "0.5"))), "markdown"))
     *steps*
@@ -90,7 +90,7 @@ def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool =
 
     Args:
         grid: what to show.
-        form: terminal, markdown, latex or html, the last three as a part of a document.
+        form: terminal, markdown, latex or html, the last three as part of a document.
         digits: significant digits of numbers that are not exact.
         exact: show fractions as fractions.
     """
@@ -102,20 +102,20 @@ def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool =
 
 
 def as_json(grid: Grid, digits: int = 6, exact: bool = False) -> dict[str, Any]:
-    """The same as lists of texts, for a JSON document.
+    """The same as nested lists of strings, for a JSON document.
 
     >>> as_json(Table("steps", ("step", "w"), (("0", "1"),)))
     {'title': 'steps', 'head': ['step', 'w'], 'rows': [['0', '1']]}
     """
     setter = Unicode(digits, exact)
     if isinstance(grid, Table):
-        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
+        rows = _cells(grid, setter)
         return {"title": grid.title, "head": rows[0], "rows": rows[1:]}
     lines = [
         [
-            [[setter.write(each) for each in row] for row in part.rows]
+            [[setter.write(entry) for entry in row] for row in part.rows]
             if isinstance(part, Matrix)
-            else _written(part, setter)
+            else _cell(part, setter)
             for part in line
         ]
         for line in grid.lines
@@ -123,30 +123,34 @@ def as_json(grid: Grid, digits: int = 6, exact: bool = False) -> dict[str, Any]:
     return {"title": grid.title, "lines": lines}
 
 
-def _written(cell: Cell, setter: Unicode | MathML | Latex) -> str:
+def _cell(cell: Cell, setter: Unicode | MathML | Latex) -> str:
     return setter.plain(cell) if isinstance(cell, str) else setter.math(setter.write(cell))
+
+
+def _cells(table: Table, setter: Unicode | MathML | Latex) -> list[list[str]]:
+    """The head and the rows as text."""
+    return [[_cell(cell, setter) for cell in row] for row in (table.head, *table.rows)]
 
 
 def _terminal(grid: Grid, setter: Unicode) -> str:
     if isinstance(grid, Table):
-        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
-        return "\n".join([grid.title, "", *(f"  {row}".rstrip() for row in _ruled(rows))])
-    found = [grid.title]
+        return "\n".join([grid.title, "", *(f"  {row}".rstrip() for row in _ruled(_cells(grid, setter)))])
+    lines = [grid.title]
     for line in grid.lines:
-        blocks = [_bracketed(part, setter) if isinstance(part, Matrix) else [_written(part, setter)] for part in line]
+        blocks = [_brackets(part, setter) if isinstance(part, Matrix) else [_cell(part, setter)] for part in line]
         height = max(map(len, blocks))
         padded = []
-        for block in blocks:
+        for block in blocks:  # centred vertically; a sign goes just below the middle of an even height
             above = (height - len(block) + 1) // 2 if len(block) > 1 or height % 2 else height // 2
             wide = _width(block[0])
             rest = height - len(block) - above
             padded.append([" " * wide] * above + block + [" " * wide] * rest)
-        found += ["", *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True))]
-    return "\n".join(found)
+        lines += ["", *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True))]
+    return "\n".join(lines)
 
 
-def _bracketed(matrix: Matrix, setter: Unicode) -> list[str]:
-    rows = _aligned([[setter.write(each) for each in row] for row in matrix.rows])
+def _brackets(matrix: Matrix, setter: Unicode) -> list[str]:
+    rows = _aligned([[setter.write(entry) for entry in row] for row in matrix.rows])
     if len(rows) == 1:
         return [f"[ {rows[0]} ]"]
     ends = [("⎡", "⎤"), *[("⎢", "⎥")] * (len(rows) - 2), ("⎣", "⎦")]
@@ -154,13 +158,13 @@ def _bracketed(matrix: Matrix, setter: Unicode) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells to the right of their columns, so that numbers stand below each other."""
+    """Rows of cells, right-aligned in their columns."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(" " * (w - _width(cell)) + cell for cell, w in zip(row, widths, strict=True)) for row in rows]
 
 
 def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table's lines, with a rule below the head."""
+    """The lines of a table, with a rule under the head."""
     head, *body = _aligned(rows)
     return [head, "─" * _width(head), *body]
 
@@ -171,15 +175,14 @@ def _width(text: str) -> int:
 
 def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
     if isinstance(grid, Table) and dollars:
-        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
-        if all(isinstance(each, str) for each in grid.head):
-            rows[0] = [str(each) for each in grid.head]
+        rows = _cells(grid, setter)
+        if all(isinstance(cell, str) for cell in grid.head):  # Markdown needs no escapes of LaTeX
+            rows[0] = [str(cell) for cell in grid.head]
         lines = [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join([f"*{grid.title}*\n", lines[0], "|" + "---:|" * len(rows[0]), *lines[1:]]) + "\n"
     if isinstance(grid, Table):
-        rows = [[_written(each, setter) for each in row] for row in (grid.head, *grid.rows)]
-        written = [" & ".join(row) + r" \\" for row in rows]
-        body = "\n".join([written[0], r"\hline", *written[1:]])
+        lines = [" & ".join(row) + r" \\" for row in _cells(grid, setter)]
+        body = "\n".join([lines[0], r"\hline", *lines[1:]])
         columns = "r" * len(grid.head)
         size = r"\small" if len(grid.head) < 7 else r"\scriptsize"
         return (
@@ -190,15 +193,15 @@ def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
             r"\end{tabular}}" + "\n"
         )
     title = f"*{grid.title}*" if dollars else rf"\textit{{{setter.plain(grid.title)}}}"
-    found = [title]
+    parts = [title]
     for line in grid.lines:
         inner = " ".join(
             _array(part, setter) if isinstance(part, (Matrix, Expr)) else _SIGN.get(part, part) for part in line
         )
         wide = max(sum(len(part.rows[0]) for part in line if isinstance(part, Matrix)), 1)
         size = r"\scriptsize" if wide > 12 else r"\small"
-        found.append(f"$$\n{inner}\n$$" if dollars else rf"{{{size}\arraycolsep=3pt ${inner}$}}")
-    return "\n\n".join(found) + "\n"
+        parts.append(f"$$\n{inner}\n$$" if dollars else rf"{{{size}\arraycolsep=3pt ${inner}$}}")
+    return "\n\n".join(parts) + "\n"
 
 
 _SIGN = {"·": r"\cdot", "−": "-", "≈": r"\approx", " ": r"\quad "}
@@ -214,10 +217,9 @@ def _array(matrix: Matrix | Expr, setter: Latex) -> str:
 def _html(grid: Grid, setter: MathML) -> str:
     if isinstance(grid, Table):
         cell = ' style="text-align:right;padding:.15rem .7rem;border-bottom:1px solid var(--line)"'
-        head = "".join(f"<th{cell}>{_written(each, setter)}</th>" for each in grid.head)
-        rows = "\n".join(
-            "<tr>" + "".join(f"<td{cell}>{_written(each, setter)}</td>" for each in row) + "</tr>" for row in grid.rows
-        )
+        titles, *texts = _cells(grid, setter)
+        head = "".join(f"<th{cell}>{title}</th>" for title in titles)
+        rows = "\n".join("<tr>" + "".join(f"<td{cell}>{text}</td>" for text in row) + "</tr>" for row in texts)
         body = f'<div class="row"><table style="border-collapse:collapse"><tr>{head}</tr>\n{rows}\n</table></div>'
     else:
         lines = []
@@ -238,8 +240,8 @@ def _piece(part: Matrix | Cell, setter: MathML) -> str:
 
 def _mtable(matrix: Matrix, setter: MathML) -> str:
     rows = "".join(
-        "<mtr>" + "".join(f"<mtd><mrow>{setter.write(each)}</mrow></mtd>" for each in row) + "</mtr>"
+        "<mtr>" + "".join(f"<mtd><mrow>{setter.write(entry)}</mrow></mtd>" for entry in row) + "</mtr>"
         for row in matrix.rows
     )
-    left, right = ('<mo stretchy="true" fence="true">' + each + "</mo>" for each in "[]")
+    left, right = ('<mo stretchy="true" fence="true">' + bracket + "</mo>" for bracket in "[]")
     return f"<mrow>{left}<mtable>{rows}</mtable>{right}</mrow>"

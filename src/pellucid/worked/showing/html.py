@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Solutions as HTML with MathML, which browsers typeset themselves: no script, no font, no network."""
+"""Solutions as HTML with MathML, which browsers render by themselves: no script, no font, no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from pellucid.worked.expressions.expression import Expr
-from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, check_text, summary
 from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
@@ -48,7 +48,7 @@ _PAGE: Final = """<!doctype html>
 
 @final
 class MathML(Typesetter):
-    """Mathematics in MathML's presentation elements.
+    """Mathematics in MathML Core's presentation elements.
 
     >>> from pellucid.worked.expressions.expression import Name
     >>> MathML().write(Name("h_1"))
@@ -66,14 +66,14 @@ class MathML(Typesetter):
 
     def number(self, number: Numeral) -> tuple[str, int]:
         text = f"<mn>{number.digits}</mn>"
-        if number.below:
-            text = f"<mfrac>{text}<mn>{number.below}</mn></mfrac>"
+        if number.denominator:
+            text = f"<mfrac>{text}<mn>{number.denominator}</mn></mfrac>"
         if number.power:
             sign, size = ("<mo>−</mo>" if number.power < 0 else ""), abs(number.power)
             ten = f"<msup><mn>10</mn><mrow>{sign}<mn>{size}</mn></mrow></msup>"
             text = f"{text}<mo>·</mo>{ten}" if number.digits != "1" else ten
-        level = ADD if number.negative else MUL if number.power else POW if number.below else ATOM
-        # prefix: else a minus after a sign is set as if it stood between two numbers
+        level = ADD if number.negative else MUL if number.power else POW if number.denominator else ATOM
+        # form="prefix": otherwise a minus after another sign gets the spacing of a subtraction
         return ('<mo form="prefix">−</mo>' if number.negative else "") + text, level
 
     def name(self, name: Symbol) -> str:
@@ -81,11 +81,11 @@ class MathML(Typesetter):
         base = f"<mi>{letters}</mi>"
         if name.accent:
             base = f'<mover accent="true">{base}<mo>{_ACCENTS[name.accent]}</mo></mover>'
-        if not name.below:
+        if not name.subscripts:
             return base
-        digits = all(len(part) == 1 and part.isdigit() for part in name.below)
-        parts = ("" if digits else "<mo>,</mo>").join(map(_subscript, name.below))
-        return f"<msub>{base}{parts if len(name.below) == 1 else f'<mrow>{parts}</mrow>'}</msub>"
+        digits = all(len(part) == 1 and part.isdigit() for part in name.subscripts)
+        parts = ("" if digits else "<mo>,</mo>").join(map(_subscript, name.subscripts))
+        return f"<msub>{base}{parts if len(name.subscripts) == 1 else f'<mrow>{parts}</mrow>'}</msub>"
 
     def partial(self, of: str, by: str) -> tuple[str, int]:
         return f"<mfrac><mrow><mo>∂</mo>{of}</mrow><mrow><mo>∂</mo>{by}</mrow></mfrac>", POW
@@ -138,12 +138,12 @@ class MathML(Typesetter):
 
 
 def page(sheet: Sheet, verify: bool) -> str:
-    """A page that needs nothing beside it."""
+    """A self-contained page."""
     return _PAGE.format(title="Worksheet", style=_STYLE, body=_body(sheet, verify))
 
 
 def fragment(sheet: Sheet, verify: bool = False) -> str:
-    """The same inside another page, such as a notebook."""
+    """The same as part of another page, such as a notebook."""
     return f'<div class="worked"><style>{_STYLE}</style>\n{_body(sheet, verify)}\n</div>'
 
 
@@ -151,8 +151,8 @@ def _body(sheet: Sheet, verify: bool) -> str:
     setter = MathML(sheet.digits, sheet.exact)
     parts = [_answer(answer, setter, verify) for answer in sheet.answers]
     if sheet.remarks:
-        said = "\n".join(f"<p>{setter.text(each)}</p>" for each in sheet.remarks)
-        parts.insert(0, f"<section>{said}</section>")
+        remarks = "\n".join(f"<p>{setter.text(words)}</p>" for words in sheet.remarks)
+        parts.insert(0, f"<section>{remarks}</section>")
     return "\n".join([*parts, f"<footer>{html.escape(summary(sheet))}</footer>"])
 
 
@@ -173,18 +173,18 @@ def _answer(answer: Answer, setter: MathML, verify: bool) -> str:
 def _line(line: Line, setter: MathML, verify: bool) -> str:
     left, forms = setter.chain(line)
     cells = [f'<span class="label">{setter.text(line.label)}:</span>'] if line.label else []
-    # one formula each, so that a long line breaks before an equals sign
+    # one <math> for each form, so that a long line breaks before an equals sign
     cells += [f'<math display="inline" displaystyle="true">{left}</math>'] if left else []
     for n, (sign, form) in enumerate(forms):
         mark = f"<mo>{html.escape(sign)}</mo>" if sign else ""
         result = ' class="result"' if n == len(forms) - 1 else ""
         cells.append(f'<math displaystyle="true">{mark}<mrow{result}>{form}</mrow></math>')
     if verify and line.check:
-        cells.append(f'<span class="check">✓ {html.escape(checked(line.check))}</span>')
+        cells.append(f'<span class="check">✓ {html.escape(check_text(line.check))}</span>')
     return f'<div class="row">{"".join(cells)}</div>'
 
 
 def _subscript(part: str) -> str:
-    if part.startswith("<"):  # written already: a place with a loop variable in it
+    if part.startswith("<"):  # already MathML: an index with a loop variable
         return part
     return f"<mn>{part}</mn>" if part.isdigit() else f"<mi>{html.escape(GREEK.get(part, part))}</mi>"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Solutions as JSON: every number exact where it is, and as float64."""
+"""Solutions as JSON: every number exactly if it is exact, and as float64."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ __all__ = ["show"]
 
 
 def show(sheet: Sheet) -> str:
-    """A JSON document: `values` by name, and `answers` with their lines, each with its check.
+    """A JSON document: `values` by name, and `answers` with their lines and checks.
 
-    >>> from pellucid.worked.worksheet.worksheet import Worksheet
-    >>> json.loads(show(Worksheet.parse("a = 1; b = a/3; ? b").solve()))["values"]["b"]
+    >>> json.loads(show(Sheet((), {"b": Fraction(1, 3)})))["values"]["b"]
     {'exact': '1/3', 'float': 0.3333333333333333}
     """
     setter = Unicode(sheet.digits, sheet.exact)
     return json.dumps(
         {
             "digits": sheet.digits,
-            **({"remarks": [setter.text(each) for each in sheet.remarks]} if sheet.remarks else {}),
+            **({"remarks": [setter.text(words) for words in sheet.remarks]} if sheet.remarks else {}),
             "values": {name: number(sheet.values[name]) for name in sheet.values},
             "answers": [
                 {
@@ -45,7 +44,7 @@ def show(sheet: Sheet) -> str:
 
 
 def number(value: Value) -> dict[str, Any]:
-    """A value exactly, or as a decimal of the working precision, and as float64."""
+    """A value exactly, or as a decimal in working precision, and as float64."""
     return {"exact" if isinstance(value, Fraction) else "decimal": str(value), "float": float(value)}
 
 

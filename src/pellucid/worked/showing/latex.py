@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Solutions in LaTeX, as a document for pdflatex or as a fragment, and in Markdown with LaTeX between dollar signs."""
+"""Solutions in LaTeX, as a document for pdflatex or a fragment, and in Markdown with LaTeX between dollar signs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from pellucid.worked.expressions.expression import Expr
-from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, check_text, summary
 from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
@@ -32,7 +32,7 @@ _SIGNS: Final = {
     "Σ": r"\sum",
     "∞": r"\infty",
 }
-_SPECIAL: Final = {each: "\\" + each for each in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SPECIAL: Final = {sign: "\\" + sign for sign in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LETTERS: Final = {letter: word for word, letter in GREEK.items()}
 _CALLS: Final = {
     "exp": r"\exp",
@@ -79,16 +79,16 @@ class Latex(Typesetter):
 
     def number(self, number: Numeral) -> tuple[str, int]:
         sign = "-" if number.negative else ""
-        text = rf"\frac{{{number.digits}}}{{{number.below}}}" if number.below else number.digits
+        text = rf"\frac{{{number.digits}}}{{{number.denominator}}}" if number.denominator else number.digits
         if number.power:
             text = (rf"{text} \cdot " if text != "1" else "") + f"10^{{{number.power}}}"
-        return sign + text, ADD if number.negative else MUL if number.power else POW if number.below else ATOM
+        return sign + text, ADD if number.negative else MUL if number.power else POW if number.denominator else ATOM
 
     def name(self, name: Symbol) -> str:
         base = _word(name.base)
         base = rf"\{name.accent}{{{base}}}" if name.accent else base
-        joined = ("" if all(len(part) == 1 and part.isdigit() for part in name.below) else ",").join(
-            _word(part) if part.isidentifier() else part for part in name.below
+        joined = ("" if all(len(part) == 1 and part.isdigit() for part in name.subscripts) else ",").join(
+            _word(part) if part.isidentifier() else part for part in name.subscripts
         )
         return f"{base}_{{{joined}}}" if joined else base
 
@@ -96,7 +96,7 @@ class Latex(Typesetter):
         return rf"\frac{{\partial {of}}}{{\partial {by}}}", POW
 
     def brackets(self, inner: str) -> str:
-        # tall ones only where needed: a line can break inside (…), not inside \left(…\right)
+        # \left(…\right) only around something tall: TeX cannot break a line inside it
         return rf"\left({inner}\right)" if "frac" in inner or "begin" in inner else f"({inner})"
 
     def minus(self) -> str:
@@ -133,7 +133,7 @@ class Latex(Typesetter):
         return rf"\sum_{{{_word(index)}={low}}}^{{{high}}} {body}"
 
     def line(self, line: Line, style: str = r"\displaystyle ") -> str:
-        """A line between dollar signs; TeX may break it at a sign."""
+        """A line between dollar signs, which TeX may break at a relation."""
         left, forms = self.chain(line)
         text = left + "".join(f" {_SIGNS.get(sign, sign)} {form}" if sign else form for sign, form in forms)
         label = self.text(line.label)
@@ -141,16 +141,16 @@ class Latex(Typesetter):
 
 
 def document(sheet: Sheet, verify: bool) -> str:
-    """A LaTeX document that pdflatex from Debian's texlive compiles."""
+    """A LaTeX document for pdflatex, with packages that every TeX distribution has."""
     setter = Latex(sheet.digits, sheet.exact)
-    parts = [setter.text(each) for each in sheet.remarks]
+    parts = [setter.text(words) for words in sheet.remarks]
     parts += [_answer(answer, setter, verify) for answer in sheet.answers]
     note = rf"{{\small {setter.plain(summary(sheet))}}}"
     return _PREAMBLE + "\n\n".join([*parts, note]) + "\n\n\\end{document}"
 
 
 def fragment(sheet: Sheet) -> str:
-    """The lines as one display for Jupyter, which typesets `$$…$$` with an array of rows."""
+    """The lines as one display formula for Jupyter, whose MathJax knows `array` but no document."""
     setter = Latex(sheet.digits, sheet.exact)
     rows: list[str] = []
     for answer in sheet.answers:
@@ -162,9 +162,9 @@ def fragment(sheet: Sheet) -> str:
 
 
 def markdown(sheet: Sheet, verify: bool) -> str:
-    """Markdown whose mathematics stands between dollar signs, as GitHub, pandoc and Jupyter read it."""
+    """Markdown with mathematics between dollar signs, as GitHub, pandoc and Jupyter read it."""
     setter = _Dollars(sheet.digits, sheet.exact)
-    parts: list[str] = [f"{setter.text(each)}\n" for each in sheet.remarks]
+    parts: list[str] = [f"{setter.text(words)}\n" for words in sheet.remarks]
     for answer in sheet.answers:
         parts.append(f"### {setter.text(answer.title)}\n")
         for block in answer.blocks:
@@ -174,7 +174,7 @@ def markdown(sheet: Sheet, verify: bool) -> str:
                 case Remark(words=words):
                     parts.append(f"{setter.text(words)}\n")
                 case Line():
-                    mark = f" ✓ {checked(block.check)}" if verify and block.check else ""
+                    mark = f" ✓ {check_text(block.check)}" if verify and block.check else ""
                     parts.append(f"- {setter.latex.line(block, '')}{mark}")
                     parts += [f"  - {setter.text(words)}" for words in block.remarks]
         parts.append("")
@@ -183,13 +183,13 @@ def markdown(sheet: Sheet, verify: bool) -> str:
 
 @final
 class _Dollars:
-    """Words in Markdown, mathematics in LaTeX."""
+    """Text in Markdown, mathematics in LaTeX."""
 
     def __init__(self, digits: int, exact: bool) -> None:
         self.latex = Latex(digits, exact)
 
     def text(self, words: Sequence[str | Expr | tuple[str, ...]]) -> str:
-        """Words as they are but for Markdown's own signs, and mathematics between dollars."""
+        """A sentence: text with Markdown's special characters escaped, mathematics between dollar signs."""
         parts = []
         for word in words:
             if isinstance(word, str):
@@ -209,7 +209,7 @@ def _answer(answer: Answer, setter: Latex, verify: bool) -> str:
                 parts.append(setter.text(words))
             case Line():
                 mark = (
-                    rf"\quad{{\footnotesize {setter.plain('✓ ' + checked(block.check))}}}"
+                    rf"\quad{{\footnotesize {setter.plain('✓ ' + check_text(block.check))}}}"
                     if verify and block.check
                     else ""
                 )
@@ -219,7 +219,7 @@ def _answer(answer: Answer, setter: Latex, verify: bool) -> str:
 
 
 def _word(text: str) -> str:
-    """Letters of a name: one in italics, a Greek word as its letter, several upright."""
+    """A part of a name: a single letter in italics, a Greek letter, a longer word upright."""
     text = _LETTERS.get(text, text)
     if text in GREEK:
         return f"\\{text}"
@@ -230,11 +230,11 @@ def _word(text: str) -> str:
 
 
 def _ascii(letter: str) -> str:
-    """A letter that pdflatex has: é as e, what has no such letter as its code."""
+    """A letter that pdflatex can print: é as e, a letter without an ASCII form as its code point."""
     if letter.isascii():
         return _SPECIAL.get(letter, letter)
-    found = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return found or f"U{ord(letter):X}"
+    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return plain or f"U{ord(letter):X}"
 
 
 def _text(letter: str) -> str:

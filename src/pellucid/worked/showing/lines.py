@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a solution consists of, before it is written in any format: lines with their checks, remarks, headings."""
+"""The parts of a solution, independent of any format: lines with their checks, remarks, headings."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ __all__ = [
     "Remark",
     "Sheet",
     "Words",
-    "checked",
+    "check_text",
     "summary",
 ]
 
-Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # text, mathematics, and paths of names
+Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # a sentence: text, mathematics, paths of names
 
 
 class CheckError(PellucidError):
-    """A line whose second computation did not agree: nothing is shown then."""
+    """A line failed its check; nothing is shown then."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The second computation of a line's number, by NumPy, and how far it may be off."""
+    """The independent computation of a line's result in float64, and its tolerance."""
 
     how: str  # "NumPy" or "central difference"
     value: float
     tolerance: float
-    detail: str = ""  # the step of a difference, and whether branches were held
+    detail: str = ""  # the step of a central difference, and whether branches were fixed
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`left = forms… = value`: symbols, then numbers put in, then the result."""
+    """`left = forms… = value`: in symbols, with numbers, and the result."""
 
     left: Expr | None
     forms: tuple[Expr, ...]
     value: Value
     check: Check | None
     remarks: tuple[Words, ...] = ()
-    label: Words = ()  # what stands before it, such as a path
-    sign: str = "="  # between left and forms; ← for an update
+    label: Words = ()  # printed before the line, such as a path
+    sign: str = "="  # between left and forms; ← in an update
 
 
 @final
@@ -67,7 +67,7 @@ class Remark:
 @final
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A title of a part of an answer."""
+    """The title of a part of an answer."""
 
     words: Words
 
@@ -78,7 +78,7 @@ Block: TypeAlias = Line | Remark | Heading
 @final
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A question with its lines; `result` is the number or numbers asked for."""
+    """A question with its lines; `results` are the numbers asked for."""
 
     title: Words
     key: str  # the question as it is written in a text
@@ -89,19 +89,19 @@ class Answer:
 @final
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What is shown, in whatever format."""
+    """Everything that is shown of a worksheet, in any format."""
 
     answers: tuple[Answer, ...]
     values: Mapping[str, Value]
     digits: int = 6
     exact: bool = False
-    remarks: tuple[Words, ...] = ()  # what is said of the whole sheet, before its answers
+    remarks: tuple[Words, ...] = ()  # about the whole sheet, shown before the answers
 
 
-def checked(check: Check) -> str:
-    """What a check says, in words.
+def check_text(check: Check) -> str:
+    """A check as text.
 
-    >>> checked(Check("NumPy", -2.0, 2e-9))
+    >>> check_text(Check("NumPy", -2.0, 2e-9))
     'NumPy −2 (± 2e−9)'
     """
     detail = f", {check.detail}" if check.detail else ""
@@ -110,13 +110,13 @@ def checked(check: Check) -> str:
 
 
 def summary(sheet: Sheet) -> str:
-    """How the lines of a sheet were checked, and how its numbers are to be read."""
+    """The last line of a sheet: how its lines were checked, and how to read its numbers."""
     lines = [block for answer in sheet.answers for block in answer.blocks if isinstance(block, Line)]
     if not lines and sheet.answers:
         count = len(sheet.answers)
         return f"{count} question{'s' * (count != 1)}; give what is not exact to {sheet.digits} significant digits."
     if not lines:
-        return "Nothing is asked, and nothing is worked out: write an equation such as y = 2*3, and ? y."
+        return "There is nothing to compute: write an equation such as y = 2*3, and ? y."
     by = [line.check.how for line in lines if line.check]
     values, slopes = by.count("NumPy"), by.count("central difference")
     counts = [f"{n} {what}" for n, what in ((values, "by NumPy"), (slopes, "by central differences")) if n]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The formats in which a solution is shown, by name."""
+"""The formats of a solution, by name."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FORMS: Final = ("terminal", "markdown", "latex", "latex-fragment", "html", "frag
 
 
 def show(sheet: Sheet, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
-    """A solution in a format.
+    """A sheet in one of the formats.
 
-    >>> from pellucid.worked.worksheet.worksheet import Worksheet
-    >>> print(show(Worksheet.parse("a = 3; b = a^2; ? b").solve()))
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> from pellucid.worked.showing.lines import Answer, Remark
+    >>> print(show(Sheet((Answer((Name("b"),), "b", (Remark(("given: ", Name("b"), " = 9"),),)),), {})))
     ? b
-      given: a = 3
-      b = a² = 3² = 9
+      given: b = 9
     <BLANKLINE>
-    1 line, each checked: 1 by NumPy. After = a number is exact, after ≈ it has 6 significant digits.
+    1 question; give what is not exact to 6 significant digits.
 
     Args:
         sheet: what to show.
         form: one of `FORMS`.
-        verify: each line's check beside it.
-        color: escape codes for a terminal.
+        verify: show the check next to each line.
+        color: use escape codes, for a terminal.
 
     Raises:
         UnknownNameError: no such format.

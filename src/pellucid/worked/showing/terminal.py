@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Solutions for a terminal, in Unicode mathematics."""
+"""Solutions for the terminal, with mathematics in Unicode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from pellucid.worked.expressions.expression import Const, Expr, Name
-from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, checked, summary
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, check_text, summary
 from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
@@ -18,8 +18,8 @@ __all__ = ["Unicode", "show"]
 _ABOVE: Final = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
 _BELOW: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _ACCENTS: Final = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307"}
-_WIDTH: Final = 110  # of sentences about the whole sheet
-_COLUMN: Final = 72  # longer lines have their check right after them
+_WIDTH: Final = 110  # of remarks about the whole sheet
+_COLUMN: Final = 72  # after a longer line, its check follows directly
 _NAMES: Final = {"sigmoid": "σ", "log": "ln", "relu": "ReLU", "leaky_relu": "leakyReLU"}
 
 
@@ -35,27 +35,28 @@ class Unicode(Typesetter):
     def number(self, number: Numeral) -> tuple[str, int]:
         sign = "−" if number.negative else ""
         level = ADD if number.negative else ATOM
-        if number.below:
-            return f"{sign}{number.digits}/{number.below}", ADD if number.negative else MUL
+        if number.denominator:
+            return f"{sign}{number.digits}/{number.denominator}", ADD if number.negative else MUL
         if number.power:
             text = f"{number.digits}·" if number.digits != "1" else ""
             return f"{sign}{text}10{str(number.power).translate(_ABOVE)}", ADD if number.negative else MUL
         return sign + number.digits, level
 
     def name(self, name: Symbol) -> str:
+        # W₁₂ for digits, x₁,₁₂ with a comma if one has two digits; letters have no subscripts in Unicode: W_h
         base = GREEK.get(name.base, name.base)
         base = unicodedata.normalize("NFC", base + _ACCENTS[name.accent]) if name.accent else base
-        if not name.below:
+        if not name.subscripts:
             return base
-        if all(part.isdigit() for part in name.below):
-            joined = ("" if all(len(part) == 1 for part in name.below) else ",").join(name.below)
+        if all(part.isdigit() for part in name.subscripts):
+            joined = ("" if all(len(part) == 1 for part in name.subscripts) else ",").join(name.subscripts)
             return base + joined.translate(_BELOW)
-        words = [part for part in name.below if not part.isdigit()]
-        numbers = [part for part in name.below if part.isdigit()]
+        words = [part for part in name.subscripts if not part.isdigit()]
+        numbers = [part for part in name.subscripts if part.isdigit()]
         joined = ("" if all(len(part) == 1 for part in numbers) else ",").join(numbers).translate(_BELOW)
-        if words + numbers == [*name.below] and all(word.isalnum() for word in words):  # m_W₁₂
+        if words + numbers == [*name.subscripts] and all(word.isalnum() for word in words):  # m_W₁₂
             return f"{base}_{','.join(GREEK.get(part, part) for part in words)}{joined}"
-        return f"{base}_{','.join(part if part.isalnum() else f'({part})' for part in name.below)}"
+        return f"{base}_{','.join(part if part.isalnum() else f'({part})' for part in name.subscripts)}"
 
     def plain(self, text: str) -> str:
         return text
@@ -79,11 +80,11 @@ class Unicode(Typesetter):
         return f" {sign} "
 
     def mul(self, factors: Sequence[str]) -> str:
-        # beside ∂a/∂b a dot without spaces would be lost
+        # next to ∂a/∂b a dot without spaces is hard to see
         return (" · " if any("∂" in factor for factor in factors) else "·").join(factors)
 
     def factor(self, node: Expr, place: int) -> str:
-        text, level = self.inner(node)
+        text, level = self.typeset(node)
         if level < MUL or ("/" in text and level == MUL):
             return self.brackets(text)
         return text
@@ -91,13 +92,13 @@ class Unicode(Typesetter):
     def quotient(self, top: Expr, bottom: Expr) -> tuple[str, int]:
         if isinstance(top, Const) and top.value < 0:  # −2/7 rather than (−2)/7
             return f"−{self.quotient(Const(-top.value), bottom)[0]}", ADD
-        return f"{self.factor(top, 0)}/{self.least(bottom, POW)}", MUL
+        return f"{self.factor(top, 0)}/{self.bracketed(bottom, POW)}", MUL
 
     def power(self, base: str, exponent: Expr) -> str:
         text = self.write(exponent)
         if isinstance(exponent, Const) and all(letter in "0123456789−" for letter in text):
             return base + text.translate(_ABOVE)
-        return f"{base}^{text if isinstance(exponent, Name) else self.least(exponent, ATOM)}"
+        return f"{base}^{text if isinstance(exponent, Name) else self.bracketed(exponent, ATOM)}"
 
     def call(self, name: str, args: Sequence[Expr], index: int) -> tuple[str, int]:
         inner = ", ".join(self.write(arg) for arg in args)
@@ -106,7 +107,7 @@ class Unicode(Typesetter):
         if name == "abs":
             return f"|{inner}|", ATOM
         if name == "sqrt":
-            return f"√{self.least(args[0], ATOM)}", POW
+            return f"√{self.bracketed(args[0], ATOM)}", POW
         below = str(index).translate(_BELOW) if index else ""
         return f"{_NAMES.get(name, name)}{below}({inner})", ATOM
 
@@ -123,17 +124,17 @@ def show(sheet: Sheet, verify: bool, color: bool) -> str:
 
     Args:
         sheet: what to show.
-        verify: the check beside each line.
-        color: bold results and dimmed remarks, by escape codes.
+        verify: show the check next to each line.
+        color: colour titles and dim remarks with escape codes.
     """
     setter = Unicode(sheet.digits, sheet.exact)
-    parts = ["\n".join(textwrap.fill(setter.text(each), _WIDTH) for each in sheet.remarks)] if sheet.remarks else []
+    parts = ["\n".join(textwrap.fill(setter.text(words), _WIDTH) for words in sheet.remarks)] if sheet.remarks else []
     parts += [_answer(answer, setter, verify, color) for answer in sheet.answers]
     return "\n\n".join([*parts, _styled(summary(sheet), "2", color)])
 
 
 def _answer(answer: Answer, setter: Unicode, verify: bool, color: bool) -> str:
-    rows: list[tuple[str, str, str]] = [("? " + setter.text(answer.title), "1;36", "")]
+    rows: list[tuple[str, str, str]] = [("? " + setter.text(answer.title), "1;36", "")]  # text, style, check
     for block in answer.blocks:
         match block:
             case Heading(words=words):
@@ -141,10 +142,10 @@ def _answer(answer: Answer, setter: Unicode, verify: bool, color: bool) -> str:
             case Remark(words=words):
                 rows.append((f"  {setter.text(words)}", "", ""))
             case Line():
-                mark = f"✓ {checked(block.check)}" if verify and block.check else ""
+                mark = f"✓ {check_text(block.check)}" if verify and block.check else ""
                 rows.append((f"  {_line(block, setter)}", "", mark))
                 rows += [(f"      {setter.text(words)}", "2", "") for words in block.remarks]
-    # the checks stand below each other where lines are not too long for that
+    # the checks are aligned in one column, except after long lines
     width = max((_width(text) for text, _, mark in rows if mark and _width(text) <= _COLUMN), default=0)
     return "\n".join(
         _styled(text, style, color)
@@ -161,7 +162,7 @@ def _line(line: Line, setter: Unicode) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal: a combining accent takes none."""
+    """The width in terminal columns; a combining accent has none."""
     return sum(not unicodedata.combining(letter) for letter in text)
 
 

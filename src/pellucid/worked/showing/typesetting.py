@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the tree to written mathematics: where brackets stand, whatever the format; formats say how the pieces look."""
+"""From expression trees to written mathematics: where brackets are needed. The formats decide how each piece looks."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from pellucid.worked.showing.numerals import Numeral, Symbol, numeral, symbol
 
 __all__ = ["ADD", "ATOM", "MUL", "POW", "Typesetter"]
 
-ADD, MUL, POW, ATOM = range(4)
-WRITTEN_OUT: Final = 8  # terms of a sum; of a longer one only the sign Σ is shown
+ADD, MUL, POW, ATOM = range(4)  # how tightly an expression binds, the loosest first
+WRITTEN_OUT: Final = 8  # a sum with more terms is written with Σ
 
 
 class Typesetter(ABC):
-    """Writes expressions; the abstract methods are a format's own."""
+    """Writes expressions; each format implements the abstract methods."""
 
     def __init__(self, digits: int = 6, exact: bool = False) -> None:
         self.digits, self.exact = digits, exact
 
     def write(self, node: Expr) -> str:
-        """An expression."""
-        return self.inner(node)[0]
+        """An expression as text."""
+        return self.typeset(node)[0]
 
     def chain(self, line: Line) -> tuple[str, list[tuple[str, str]]]:
-        """A line's left side, and each form with the sign before it; a form like the one before is left out.
+        """A line as a chain of equalities: its left side, then each form with the sign before it.
 
-        The first form of a line without a left side has the sign "".
+        Without a left side the first sign is "". A form that reads like the one before is left out.
         """
         left = "" if line.left is None else self.write(line.left)
         result = self.write(Const(line.value))
@@ -53,16 +53,17 @@ class Typesetter(ABC):
         for text in map(self.write, line.forms):
             if not forms or forms[-1] != text:
                 forms.append(text)
+        # y = 3 = 3: the numbers are the result already
         if forms and forms[-1] == result:
             forms.pop()
         rounded = not numeral(line.value, self.digits, self.exact).exact
         signs = [line.sign if left else "", *["="] * len(forms)]
-        if rounded and (left or forms):
+        if rounded and (left or forms):  # only the last sign claims that the number is exact
             signs[len(forms)] = "≈"
         return left, list(zip(signs, [*forms, result], strict=True))
 
     def text(self, words: Words) -> str:
-        """Words with mathematics in them."""
+        """A sentence with mathematics in it."""
         parts: list[str] = []
         for word in words:
             if isinstance(word, str):
@@ -73,8 +74,8 @@ class Typesetter(ABC):
                 parts.append(self.math(self.write(word)))
         return "".join(parts)
 
-    def inner(self, node: Expr) -> tuple[str, int]:
-        """An expression and how tightly it binds."""
+    def typeset(self, node: Expr) -> tuple[str, int]:
+        """An expression as text, and how tightly it binds."""
         match node:
             case Const(value=value):
                 return self.number(numeral(value, self.digits, self.exact))
@@ -84,49 +85,51 @@ class Typesetter(ABC):
                 return self.partial(self.name(symbol(of)), self.name(symbol(by)))
             case Add(terms=terms):
                 return self.add(terms), ADD
-            case Sum(terms=terms) if terms and len(terms) <= WRITTEN_OUT:
+            case Sum(terms=terms) if terms and len(terms) <= WRITTEN_OUT:  # a person writes a short sum out
                 return self.add(terms) if len(terms) > 1 else self.write(terms[0]), ADD
             case Sum(body=body, index=index, low=low, high=high):
-                return self.sigma(self.least(body, MUL), index, self.write(low), self.write(high)), MUL
+                return self.sigma(self.bracketed(body, MUL), index, self.write(low), self.write(high)), MUL
             case Neg(term=term):
-                return self.negative() + self.least(term, MUL), ADD
+                return self.negative() + self.bracketed(term, MUL), ADD
             case Mul(factors=factors):
-                return self.mul([self.factor(each, n) for n, each in enumerate(factors)]), MUL
+                return self.mul([self.factor(factor, n) for n, factor in enumerate(factors)]), MUL
             case Div(top=top, bottom=bottom):
                 return self.quotient(top, bottom)
             case Pow(base=base, exponent=exponent):
-                return self.power(self.least(base, ATOM), exponent), POW
+                return self.power(self.bracketed(base, ATOM), exponent), POW
             case Call(function=name, args=args, index=index):
                 return self.call(name, args, index)
             case Piecewise(branches=branches, otherwise=otherwise):
                 pairs = [(self.write(value), self.condition(test)) for value, test in branches]
                 return self.cases(pairs, self.write(otherwise)), ATOM
-            case Index(base=base_name, places=places):
-                written = tuple(self.write(each) for each in places)
-                found = symbol(base_name)
-                return self.name(Symbol(found.base, found.accent, (*found.below, *written))), ATOM
+            case Index(base=base_name, places=places):  # only inside the body of a Σ
+                indices = tuple(map(self.write, places))
+                base_symbol = symbol(base_name)
+                subscripts = (*base_symbol.subscripts, *indices)
+                return self.name(Symbol(base_symbol.base, base_symbol.accent, subscripts)), ATOM
         raise TypeError(type(node).__name__)
 
-    def least(self, node: Expr, level: int) -> str:
-        """An expression in brackets if it binds less tightly than this."""
-        text, own = self.inner(node)
+    def bracketed(self, node: Expr, level: int) -> str:
+        """An expression, in brackets if it binds less tightly than `level`."""
+        text, own = self.typeset(node)
         return text if own >= level else self.brackets(text)
 
     def factor(self, node: Expr, place: int) -> str:
-        """A factor; a quotient on one line is put in brackets."""
-        return self.least(node, MUL)
+        """A factor of a product; formats that write quotients on one line put them in brackets."""
+        return self.bracketed(node, MUL)
 
     def add(self, terms: Sequence[Expr]) -> str:
-        """Terms with their signs between them; a negative number after a sign is in brackets."""
+        """Terms joined by their signs; a negative number after a sign gets brackets."""
         parts: list[str] = []
         for n, term in enumerate(terms):
+            # a − b, a + (−2), and a + (b + c) where a sum inside was kept on purpose
             if isinstance(term, Neg) and n:
-                parts += [self.between(self.minus()), self.least(term.term, MUL)]
+                parts += [self.between(self.minus()), self.bracketed(term.term, MUL)]
             elif isinstance(term, Neg):
                 parts.append(self.write(term))
             elif n:
                 negative = isinstance(term, Const) and term.value < 0
-                parts += [self.between("+"), self.least(term, MUL if negative else ADD)]
+                parts += [self.between("+"), self.bracketed(term, MUL if negative else ADD)]
                 if not negative and isinstance(term, (Add, Neg)):
                     parts[-1] = self.brackets(parts[-1])
             else:

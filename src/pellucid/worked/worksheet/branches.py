@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be said where a function has branches: which is taken and why, a dead unit, the convention at a kink."""
+"""Remarks about functions with branches: which branch is taken and why, a dead ReLU, the convention at a kink."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 from pellucid.worked.expressions.evaluation import branch_of, evaluate
 from pellucid.worked.expressions.expression import Call, Condition, Const, Expr, Piecewise, Value, names, walk
 from pellucid.worked.expressions.functions import FUNCTIONS
 from pellucid.worked.showing.lines import Words
 
-__all__ = ["remarks"]
+__all__ = ["branch_remarks"]
 
 
-def remarks(right: Expr, by: str | None, values: Mapping[str, Value]) -> Iterator[Words]:
-    """Sentences about every branch in an expression; with `by`, about its derivative by that name.
+def branch_remarks(right: Expr, by: str | None, values: Mapping[str, Value]) -> Iterator[Words]:
+    """A remark on every branch in an expression; with `by`, on its derivative with respect to that name.
 
     >>> from fractions import Fraction
     >>> from pellucid.worked.expressions.expression import Name
-    >>> next(remarks(Call("relu", (Name("z"),)), None, {"z": Fraction(2)}))[-1]
-    ' > 0: ReLU passes it on.'
+    >>> next(branch_remarks(Call("relu", (Name("z"),)), None, {"z": Fraction(2)}))[-1]
+    ' > 0: ReLU passes it through.'
     """
     for node in walk(right):
         branching = isinstance(node, Piecewise) or (isinstance(node, Call) and FUNCTIONS[node.function].branch)
@@ -38,46 +39,47 @@ def _remark(node: Call | Piecewise, by: str | None, values: Mapping[str, Value])
     kink: Words = (f" At a kink: {rule.convention}.",) if edge and by is not None else ()
     match node.function:
         case "relu" if chosen:
-            return (*shown, " > 0: ReLU passes it on" + (", derivative 1." if by else "."))
+            return (*shown, " > 0: ReLU passes it through" + (", derivative 1." if by else "."))
         case "relu" if edge:
             return (*shown, ": ReLU gives 0.", *kink)
         case "relu":
-            return (*shown, " < 0: ReLU gives 0" + (", derivative 0: a dead ReLU, nothing flows back." if by else "."))
+            dead = ", derivative 0: a dead ReLU, no gradient flows back." if by else "."
+            return (*shown, " < 0: ReLU gives 0" + dead)
         case "leaky_relu":
             side = " > 0: the right branch, slope 1." if chosen else " < 0: the left branch, slope "
             side = ": at 0 both branches give 0." if edge else side
-            slope: Words = () if chosen or edge else (node.args[1] if len(node.args) > 1 else Const(_leak()), ".")
+            leak = node.args[1] if len(node.args) > 1 else Const(Fraction(1, 100))
+            slope: Words = () if chosen or edge else (leak, ".")
             return (*shown, side, *slope, *kink)
         case "abs":
-            side = (
-                ": is 0."
-                if edge
-                else f" {'>' if chosen > 0 else '<'} 0: the size is the number {'itself' if chosen > 0 else 'with its sign turned'}."
-            )
+            side = " > 0: the absolute value is the number itself."
+            side = " < 0: the absolute value flips its sign." if chosen < 0 else side
+            side = ": the absolute value is 0." if edge else side
             derivative = f" Derivative {chosen}.".replace("-", "−") if by and not edge else ""
             return (*shown, side + derivative, *kink)
         case "clip":
             sides = (
-                " is within the limits: it passes.",
-                " is below the limit: it is cut off.",
-                " is above the limit: it is cut off.",
+                " is within the limits: clip passes it through.",
+                " is below the lower limit: clip gives the limit.",
+                " is above the upper limit: clip gives the limit.",
             )
             if edge:
-                return (*shown, " is at the edge of the limits.", *kink)
-            derivative = ("", " The argument's derivative is 0.")[bool(chosen)] if by else ""
+                return (*shown, " is at a limit.", *kink)
+            derivative = ("", " The derivative is 0.")[bool(chosen)] if by else ""
             return (*shown, sides[chosen] + derivative, *kink)
     # max and min
     word = "largest" if node.function == "max" else "smallest"
-    flows = " The derivative is 1 for it, and 0 for the others." if by else ""
+    flows = " The derivative is 1 for it and 0 for the others." if by else ""
     return (*_equal(node.args[chosen], values), f" is the {word}." + flows, *kink)
 
 
 def _piecewise(node: Piecewise, chosen: int, edge: bool, by: str | None, values: Mapping[str, Value]) -> Words:
     tests = [test for _, test in node.branches]
-    why: list[str | Expr | tuple[str, ...]] = []
-    why = [*_compared(tests[chosen], values), " holds"] if chosen < len(tests) else ["no condition holds"]
+    why: list[str | Expr | tuple[str, ...]] = (
+        [*_compared(tests[chosen], values), " holds"] if chosen < len(tests) else ["no condition holds"]
+    )
     value = node.otherwise if chosen == len(tests) else node.branches[chosen][0]
-    kink = " At the edge of two branches the derivative is that of the branch taken." if edge and by else ""
+    kink = " On the border of two branches the derivative is that of the branch taken." if edge and by else ""
     return (*why, ": the branch ", value, " is taken." + kink)
 
 
@@ -87,11 +89,5 @@ def _compared(test: Condition, values: Mapping[str, Value]) -> Words:
 
 
 def _equal(node: Expr, values: Mapping[str, Value]) -> Words:
-    """`z = −0.2`; a number by itself."""
+    """`z = −0.2`; a constant stands alone."""
     return (node,) if isinstance(node, Const) else (node, " = ", Const(evaluate(node, values)))
-
-
-def _leak() -> Value:
-    from fractions import Fraction
-
-    return Fraction(1, 100)

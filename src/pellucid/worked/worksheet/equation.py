@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An equation: a name and what it equals."""
+"""One equation of a worksheet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Equation:
 
     @property
     def given(self) -> bool:
-        """Whether it is a number that is given rather than worked out.
+        """Whether the right side is a plain number, given rather than computed.
 
         >>> from fractions import Fraction
         >>> Equation("a", Const(Fraction(1))).given

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worksheet solved: values, derivatives, and the answers to its questions line by line."""
+"""A solved worksheet: values, derivatives, and the answers to its questions line by line."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pellucid.worked.expressions.expression import Value
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Answer, Sheet, Words
 from pellucid.worked.showing.showing import show
-from pellucid.worked.worksheet.answering import answer_all
-from pellucid.worked.worksheet.chain import Graph
+from pellucid.worked.worksheet.answering import answer_questions
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 from pellucid.worked.worksheet.equation import Equation
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.graph import Graph
 
 __all__ = ["Solution"]
 
 
 @final
 class Solution:
-    """The numbers of a worksheet, each checked, and its answers; `Worksheet.solve` makes it.
+    """The checked numbers of a worksheet and its answers, made by `Worksheet.solve`.
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
     >>> solution = Worksheet.parse("a = 3; L = a^2 + 1; ? dL/da").solve()
@@ -32,15 +32,15 @@ class Solution:
 
     Args:
         equations: by name.
-        order: the names in an order in which they can be worked out.
-        questions: what is asked.
+        order: the names, each after those that its equation uses.
+        questions: to be answered, in order.
         remarks: sentences about the whole sheet.
         exact: show fractions as fractions.
-        digits: significant digits of what is not exact, 1 to 50.
+        digits: significant digits of numbers that are not exact, 1 to 50.
 
     Raises:
-        UsageError: what has no solution.
-        CheckError: a value that NumPy does not come to.
+        UsageError: an equation without a value.
+        CheckError: NumPy computes another value.
     """
 
     def __init__(
@@ -59,44 +59,45 @@ class Solution:
         self.digits = digits
         self.questions = tuple(questions)
         self.remarks = tuple(remarks)
-        self.solved = Solved(equations, order, max(34, digits + 12))
+        # 12 guard digits: rounding errors stay well below the last digit shown
+        self.numbers = CheckedNumbers(equations, order, max(34, digits + 12))
 
     @property
     def values(self) -> Mapping[str, Value]:
-        """All numbers by name, in the order in which they are worked out."""
-        return self.solved.values
+        """All values by name, in the order of computation."""
+        return self.numbers.values
 
     @property
     def graph(self) -> Graph:
-        """Which quantity uses which, with the local derivatives."""
-        return self.solved.graph
+        """The computational graph with its local derivatives."""
+        return self.numbers.graph
 
     def value(self, name: str) -> Value:
-        """The number of a quantity: a `Fraction` where it is exact, else a `Decimal`.
+        """The value of a quantity: a `Fraction` if it is exact, else a `Decimal`.
 
         Raises:
             UnknownNameError: no such quantity.
         """
-        return self.solved.value(name)
+        return self.numbers.value(name)
 
     def derivative(self, of: str, by: str) -> Value:
-        """The derivative of one quantity by another, checked by a central difference.
+        """The derivative of one quantity with respect to another, checked by a central difference.
 
         Raises:
             UnknownNameError: no such quantity.
             CheckError: the central difference disagrees.
         """
-        return self.solved.derivative(of, by)
+        return self.numbers.derivative(of, by)
 
     def gradient(self, of: str, by: Sequence[str]) -> dict[str, Value]:
-        """The derivatives of one quantity by several, checked at once, which is faster than one by one."""
-        return self.solved.gradient(of, by)
+        """The derivatives of one quantity with respect to several, checked together, which is faster than one by one."""
+        return self.numbers.gradient(of, by)
 
     @cached_property
     def answers(self) -> tuple[Answer, ...]:
-        """The answers to the worksheet's questions, in order; without questions, the values that nothing uses."""
-        with precision(self.solved.working_digits):
-            return answer_all(self.solved, self.questions)
+        """The answers to the questions, in order; without questions, the quantities that no equation uses."""
+        with precision(self.numbers.working_digits):
+            return answer_questions(self.numbers, self.questions)
 
     def show(self, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
         """The answers as text.

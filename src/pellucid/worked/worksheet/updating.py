@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters after steps of an optimiser: SGD, momentum, Nesterov, Adam, every line shown.
+"""Optimiser steps written out: SGD, momentum, Nesterov and Adam, each line with its check.
 
 sgd        w ← w − λ·g
-momentum   v ← ρ·v − λ·g,  w ← w + v                          Polyak 1964, as in Sutskever et al. 2013, eq. 1
-nesterov   the same with g taken at w + ρ·v                   Sutskever et al. 2013, eq. 3
+momentum   v ← ρ·v − λ·g,  w ← w + v                          Polyak 1964, as in Sutskever et al. 2013, eq. 1 and 2
+nesterov   the same with g taken at w + ρ·v                   Sutskever et al. 2013, eq. 3 and 4
 adam       m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,
            w ← w − λ·m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ)    Kingma and Ba 2015, algorithm 1
 """
@@ -14,42 +14,48 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import final
 
-from pellucid.worked.expressions.evaluation import evaluate, put_in
+from pellucid.worked.expressions.evaluation import evaluate, substitute
 from pellucid.worked.expressions.expression import Call, Const, Div, Expr, Mul, Name, Partial, Value
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Block, Heading, Line, Remark
-from pellucid.worked.worksheet.chain import Graph
+from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 from pellucid.worked.worksheet.equation import Equation
-from pellucid.worked.worksheet.solved import Solved
+from pellucid.worked.worksheet.graph import Graph
 from pellucid.worked.worksheet.verifying import check_derivatives, check_value, floats
 
-__all__ = ["Stepping"]
+__all__ = ["OptimiserSteps"]
+
+STATE = ("m", "v", "mhat", "vhat")  # the names of an optimiser's own quantities
 
 
 @final
-class Stepping:
-    """The state of an optimiser: the numbers of the parameters, their velocities or moments."""
+class OptimiserSteps:
+    """An optimiser at work: the present values of the parameters, and its velocities or moments.
 
-    def __init__(self, solved: Solved, question: Question, worked: Callable[[str, str], list[Block]]) -> None:
-        self.solved, self.question, self.worked = solved, question, worked
+    Args:
+        numbers: of the worksheet, where the first step begins.
+        question: the parameters, the rule with its options, the loss.
+        worked: writes out a derivative at the worksheet's own numbers.
+    """
+
+    def __init__(self, numbers: CheckedNumbers, question: Question, worked: Callable[[str, str], list[Block]]) -> None:
+        self.numbers, self.question, self.worked = numbers, question, worked
         self.options: dict[str, Value] = dict(question.options)
-        self.values = dict(self.solved.values)
-        self.state: dict[str, Value] = {}
-        # v alone where there is one parameter, and no quantity of the worksheet bears such a name
-        plain = {"m", "v", "mhat", "vhat"}.isdisjoint(self.values) and len(question.names) == 1
+        self.values = dict(numbers.values)
+        self.state: dict[str, Value] = {}  # velocities and moments by name, slopes by key, points of Nesterov's rule
+        # plain v for a single parameter, v_w for several, v_opt_w if the worksheet has a v_w of its own
+        plain = set(STATE).isdisjoint(self.values) and len(question.names) == 1
         self.suffix = {name: "" if plain else f"_{name}" for name in question.names}
-        while not plain and any(
-            each + end in self.values for each in ("m", "v", "mhat", "vhat") for end in self.suffix.values()
-        ):
+        while not plain and any(letter + end in self.values for letter in STATE for end in self.suffix.values()):
             self.suffix = {name: f"_opt{end}" for name, end in self.suffix.items()}
 
     def step(self, step: int) -> list[Block]:
-        """One step for all parameters: the derivatives at the present numbers, then each rule's lines."""
+        """One step of all parameters: the gradient at the present values, then the lines of the update rule."""
         rule, of = self.question.rule, self.question.of
         blocks: list[Block] = [Heading((f"step {step}",))] if self.question.steps > 1 else []
-        if rule == "nesterov" and step > 1:
-            blocks += self._ahead()
-        blocks += self._gradient(step)
+        if rule == "nesterov" and step > 1:  # in the first step v = 0 and the look-ahead point is w itself
+            blocks += self._look_ahead()
+        blocks += self._gradient()
         for name in self.question.names:
             blocks += getattr(self, f"_{rule}")(name, step)
         for name in self.question.names:
@@ -58,61 +64,63 @@ class Stepping:
         return blocks
 
     def outcome(self) -> list[Block]:
-        """The value of what was to become small, before and after."""
+        """The loss before and after the steps."""
         of = self.question.of
-        graph = self._graph(self.values)
+        graph = self._graph_at(self.values)
         check = check_value(of, graph.equations[of].right, graph.values[of], floats(graph.values))
-        before = self.solved.values[of]
-        words = ("before: ", Name(of), " = ", Const(before))
-        return [Line(Name(of), (), graph.values[of], check, (words,), label=("with the new numbers",))]
+        words = ("before: ", Name(of), " = ", Const(self.numbers.values[of]))
+        return [Line(Name(of), (), graph.values[of], check, (words,), label=("with the new values",))]
 
-    def _gradient(self, step: int) -> list[Block]:
+    def _gradient(self) -> list[Block]:
         of, names = self.question.of, self.question.names
-        there = {name: self.state.get(f"ahead {name}", self.values[name]) for name in names}
-        if all(there[name] == self.solved.values[name] for name in names):
+        point = {name: self.state.get(f"ahead {name}", self.values[name]) for name in names}
+        # at the worksheet's own numbers the derivatives are written out in full
+        if all(point[name] == self.numbers.values[name] for name in names):
             blocks: list[Block] = []
             for name in names:
                 symbol = Partial(of, name)
-                self.state[symbol.key] = self.solved.graph.derivative(of, name)
+                self.state[symbol.key] = self.numbers.graph.derivative(of, name)
                 blocks += self.worked(of, name)
             return blocks
-        graph = self._graph(self.values | there)
+        # later steps repeat the same equations with other numbers: results alone, checked like all others
+        graph = self._graph_at(self.values | point)
         numbers = floats(graph.values)
-        wanted = {name: graph.derivative(of, name) for name in names}
-        below = graph.below(of)
-        equations = [(n, graph.equations[n].right) for n in graph.order if n in below and not graph.equations[n].given]
-        checks = check_derivatives(equations, numbers, of, wanted)
-        point: list[str | Expr] = ["as before, with "]
+        slopes = {name: graph.derivative(of, name) for name in names}
+        needed = graph.dependencies(of)
+        equations = [(n, graph.equations[n].right) for n in graph.order if n in needed and not graph.equations[n].given]
+        checks = check_derivatives(equations, numbers, of, slopes)
+        words: list[str | Expr] = ["as above, with "]
         for name in names:
-            point += [", " if len(point) > 1 else "", Name(name), " = ", Const(there[name])]
+            words += [", " if len(words) > 1 else "", Name(name), " = ", Const(point[name])]
         value_check = check_value(of, graph.equations[of].right, graph.values[of], numbers)
         blocks = [
-            Remark(tuple(part for part in point if part != "")),
+            Remark(tuple(word for word in words if word != "")),
             Line(Name(of), (), graph.values[of], value_check),
         ]
         for name in names:
-            self.state[Partial(of, name).key] = wanted[name]
-            blocks.append(Line(Partial(of, name), (), wanted[name], checks[name]))
+            self.state[Partial(of, name).key] = slopes[name]
+            blocks.append(Line(Partial(of, name), (), slopes[name], checks[name]))
         return blocks
 
-    def _graph(self, values: Mapping[str, Value]) -> Graph:
-        """The worksheet's graph with the parameters at other numbers."""
-        solved = self.solved
-        equations = dict(solved.equations)
+    def _graph_at(self, values: Mapping[str, Value]) -> Graph:
+        """The worksheet's graph with other values of the parameters."""
+        equations = dict(self.numbers.equations)
         for name in self.question.names:
             equations[name] = Equation(name, Const(values[name]))
-        found: dict[str, Value] = {}
-        for name in solved.order:
-            found[name] = evaluate(equations[name].right, found, name)
-        return Graph(equations, solved.order, found)
+        computed: dict[str, Value] = {}
+        for name in self.numbers.order:
+            computed[name] = evaluate(equations[name].right, computed, name)
+        return Graph(equations, self.numbers.order, computed)
 
-    def _ahead(self) -> list[Block]:
+    def _look_ahead(self) -> list[Block]:
         blocks: list[Block] = []
         for name in self.question.names:
             node = Name(name) + Mul((Const(self.options["rho"]), Name("v" + self.suffix[name])))
-            line = self._line(None, node, f"ahead {name}", ("looking ahead",))
+            line = self._line(None, node, f"ahead {name}", ("look-ahead point",))
             blocks.append(line)
         return blocks
+
+    # one method for each rule, found by its name: (parameter, step) -> lines
 
     def _sgd(self, name: str, step: int) -> list[Block]:
         return [self._line(name, Name(name) - self._scaled(name), name)]
@@ -123,7 +131,7 @@ class Stepping:
         node = Mul((Const(self.options["rho"]), Name(velocity))) - self._scaled(name)
         return [self._line(velocity, node, velocity), self._line(name, Name(name) + Name(velocity), name)]
 
-    _nesterov = _momentum
+    _nesterov = _momentum  # the gradient differs, the lines do not
 
     def _adam(self, name: str, step: int) -> list[Block]:
         m, v = "m" + self.suffix[name], "v" + self.suffix[name]
@@ -136,6 +144,7 @@ class Stepping:
         lines: list[Block] = [
             self._line(m, beta1 * Name(m) + (one - beta1) * slope, m),
             self._line(v, beta2 * Name(v) + (one - beta2) * slope**two, v),
+            # m and v start at 0: the correction removes their bias towards it
             self._line(mhat, Div(Name(m), one - beta1**time), mhat, sign="="),
             self._line(vhat, Div(Name(v), one - beta2**time), vhat, sign="="),
         ]
@@ -144,10 +153,11 @@ class Stepping:
         return [*lines, self._line(name, node, name)]
 
     def _scaled(self, name: str) -> Expr:
+        """λ·g."""
         return Mul((Const(self.options["lr"]), Partial(self.question.of, name)))
 
     def _line(self, left: str | None, node: Expr, key: str, label: tuple[str, ...] = (), sign: str = "←") -> Line:
-        """One line of a rule, its number kept under `key`."""
+        """One line of an update rule; its result is kept under `key`."""
         known = self.values | self.state
         value = evaluate(node, known, key)
         check = check_value(key, node, value, floats(known))
@@ -155,4 +165,4 @@ class Stepping:
             self.values[key] = value
         else:
             self.state[key] = value
-        return Line(Name(left) if left else None, (node, put_in(node, known)), value, check, label=label, sign=sign)
+        return Line(Name(left) if left else None, (node, substitute(node, known)), value, check, label=label, sign=sign)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every printed number a second time: by NumPy, or by a central difference; one that disagrees is never printed."""
+"""The check of every number that is shown: by NumPy, or by a central difference. A number that fails is never shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.worked.expressions.expression import Add, Call, Div, Expr, Mul, Neg, Pow, Sum, Value
-from pellucid.worked.expressions.numeric import EPS, STEPS, differences, plain
+from pellucid.worked.expressions.numeric import EPS, STEP_SIZES, central_differences, numpy_value
 from pellucid.worked.showing.lines import Check, CheckError
 
 __all__ = ["check_derivatives", "check_value", "floats"]
@@ -22,7 +22,7 @@ def floats(values: Mapping[str, Value]) -> dict[str, float]:
 
 
 def check_value(what: str, node: Expr, value: Value, numbers: Mapping[str, float]) -> Check:
-    """The value of an expression by NumPy, from the float64 numbers of its names.
+    """Check the value of an expression with NumPy, from the float64 values of its names.
 
     >>> from pellucid.worked.expressions.expression import Name
     >>> from fractions import Fraction
@@ -30,80 +30,90 @@ def check_value(what: str, node: Expr, value: Value, numbers: Mapping[str, float
     6.0
 
     Raises:
-        CheckError: NumPy comes to another number.
+        CheckError: NumPy computes another value.
     """
     with np.errstate(all="ignore"):
-        found = float(plain(node, numbers))
-        # what float64 loses is small beside the largest term, not beside a difference of two large ones
+        theirs = float(numpy_value(node, numbers))
+        # rounding is relative to the largest intermediate value, not to a small difference of two large ones
         tolerance = 1e-9 * abs(float(value)) + 4 * EPS * _size(node, numbers) + 1e-300
-    if not abs(found - float(value)) <= tolerance:
+    if not abs(theirs - float(value)) <= tolerance:
         raise CheckError(
-            f"{what}={float(value):.10g}: NumPy in float64 comes to {found:.10g}; the numbers of this line are beyond "
-            "what float64 can follow, use numbers nearer to 1."
+            f"{what}={float(value):.10g}: NumPy computes {theirs:.10g} in float64, whose precision these numbers exceed; "
+            "use numbers nearer to 1."
         )
-    return Check("NumPy", found, tolerance)
+    return Check("NumPy", theirs, tolerance)
 
 
 def check_derivatives(
     equations: Sequence[tuple[str, Expr]], numbers: Mapping[str, float], of: str, wanted: Mapping[str, Value]
 ) -> dict[str, Check]:
-    """The derivatives of one quantity by several, by central differences through all equations between.
+    """Check the derivatives of one quantity with respect to several others by central differences.
 
     >>> from pellucid.worked.expressions.expression import Name
     >>> from fractions import Fraction
-    >>> found = check_derivatives([("L", Name("a") ** 2)], {"a": 3.0, "L": 9.0}, "L", {"a": Fraction(6)})
-    >>> round(found["a"].value, 6)
+    >>> checks = check_derivatives([("L", Name("a") ** 2)], {"a": 3.0, "L": 9.0}, "L", {"a": Fraction(6)})
+    >>> round(checks["a"].value, 6)
     6.0
 
+    Args:
+        equations: name and right side of all equations in between, in order.
+        numbers: the float64 value of every quantity.
+        of: the quantity that is differentiated.
+        wanted: the derivatives to check, by the name of the other quantity.
+
     Raises:
-        CheckError: no step gives a difference that agrees.
+        CheckError: the difference disagrees at every step size.
     """
-    found: dict[str, Check] = {}
+    checks: dict[str, Check] = {}
     left = list(wanted)
     tried: dict[str, float] = {}
-    for level in range(len(STEPS)):
-        for name, each in differences(equations, numbers, of, left, level).items():
-            tried.setdefault(name, each.value)
+    for level in range(len(STEP_SIZES)):
+        for name, difference in central_differences(equations, numbers, of, left, level).items():
+            tried.setdefault(name, difference.value)
             exact = float(wanted[name])
-            if each.agrees(exact):
-                detail = f"step {each.step:.0e}" + (", branches held" if each.held else "")
-                found[name] = Check("central difference", each.value, each.tolerance + 1e-6 * abs(exact), detail)
-        left = [name for name in left if name not in found]
+            if difference.agrees(exact):
+                detail = f"step {difference.step:.0e}" + (", branches fixed" if difference.fixed else "")
+                tolerance = difference.tolerance + 1e-6 * abs(exact)
+                checks[name] = Check("central difference", difference.value, tolerance, detail)
+        left = [name for name in left if name not in checks]
         if not left:
-            return found
+            return checks
     name = left[0]
     raise CheckError(
-        f"∂{of}/∂{name}={float(wanted[name]):.10g}: the central difference is {tried[name]:.10g}; this point is "
-        "beyond what float64 can follow, use numbers nearer to 1."
+        f"∂{of}/∂{name}={float(wanted[name]):.10g}: the central difference is {tried[name]:.10g}, as float64 is not precise "
+        "enough here; use numbers nearer to 1."
     )
 
 
 def _size(node: Expr, numbers: Mapping[str, Any]) -> float:
-    """How large the parts of an expression are, whatever they cancel to."""
+    """A bound of the rounding error in units of ε: the size of the intermediate values, whatever they cancel to.
+
+    A forward error analysis, node by node (Higham 2002, "Accuracy and Stability of Numerical Algorithms", ch. 3).
+    """
     match node:
         case Add(terms=parts) | Sum(terms=parts):
             return sum(_size(part, numbers) for part in parts)
-        case Mul(factors=parts):
+        case Mul(factors=parts):  # relative errors add up; the product of the sizes bounds every factor's error
             return math.prod(_size(part, numbers) for part in parts)
         case Neg(term=term):
             return _size(term, numbers)
         case Div(top=top, bottom=bottom):
-            below = abs(float(plain(bottom, numbers)))
+            below = abs(float(numpy_value(bottom, numbers)))  # an error of b moves a/b by a/b²
             return _size(top, numbers) * _size(bottom, numbers) / below**2 if below else math.inf
         case Pow(base=base, exponent=exponent):
-            own, power = abs(float(plain(base, numbers))), float(plain(exponent, numbers))
-            grown = _grown(own, _size(base, numbers), lambda each: float(np.power(each, power)))
-            return abs(float(plain(node, numbers))) * (1 + abs(power)) + grown
-        case Call(function="sqrt" | "log" | "exp" as name, args=args):
-            own = float(plain(args[0], numbers))
+            own, power = abs(float(numpy_value(base, numbers))), float(numpy_value(exponent, numbers))
+            grown = _grown(own, _size(base, numbers), lambda u: float(np.power(u, power)))
+            return abs(float(numpy_value(node, numbers))) * (1 + abs(power)) + grown
+        case Call(function="sqrt" | "log" | "exp" as name, args=args):  # the three that may stretch an error
+            own = float(numpy_value(args[0], numbers))
             rule: Callable[[float], float] = {"sqrt": np.sqrt, "log": np.log, "exp": np.exp}[name]
-            return abs(float(plain(node, numbers))) + _grown(own, _size(args[0], numbers), rule)
+            return abs(float(numpy_value(node, numbers))) + _grown(own, _size(args[0], numbers), rule)
         case Call(args=args):
-            return abs(float(plain(node, numbers))) + sum(_size(arg, numbers) for arg in args)
-    return abs(float(plain(node, numbers)))
+            return abs(float(numpy_value(node, numbers))) + sum(_size(arg, numbers) for arg in args)
+    return abs(float(numpy_value(node, numbers)))
 
 
 def _grown(own: float, size: float, function: Callable[[float], float]) -> float:
-    """How large the change of a function is when its argument moves by what float64 may have lost of it."""
+    """How far a function moves, in units of ε, when its argument moves by its own rounding error."""
     moved = float(abs(function(own + 4 * EPS * size) - function(own))) / (4 * EPS)
     return moved if math.isfinite(moved) else 0.0

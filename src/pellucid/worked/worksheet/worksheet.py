@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worksheet: named equations with numbers, and questions about them.
+"""A worksheet: named equations and questions about them.
 
 >>> w = Worksheet()
 >>> w.x, w.y, w.W = 3, 10, 2
@@ -19,11 +19,12 @@ from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.expressions.expression import At, Expr, Index, Name, as_expr, depth, names
-from pellucid.worked.expressions.position import place
-from pellucid.worked.notation.arrays import Array, Bound, Scope, Shape, component, elaborate, ranges, scalar, whole
+from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.arrays import Array, Shape, component_name, scalar
+from pellucid.worked.notation.expansion import Bindings, Scope, expand, loop_bindings, whole_number
 from pellucid.worked.notation.notation import parse
 from pellucid.worked.notation.questions import Question
-from pellucid.worked.notation.statements import Ask, Given
+from pellucid.worked.notation.statements import EquationStatement, QuestionStatement
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.worksheet.equation import Equation
 from pellucid.worked.worksheet.solution import Solution
@@ -32,13 +33,13 @@ __all__ = ["EQUATIONS", "Worksheet"]
 
 EQUATIONS: Final = 3_000
 QUESTIONS: Final = 2_000
-WORK: Final = 30_000  # equations times steps of an optimiser
-DEPTH: Final = 150  # of one right side: Python's own recursion ends at 1000
+WORK: Final = 30_000  # equations times optimiser steps
+DEPTH: Final = 150  # of one right side: each level takes a few of Python's 1000 levels of recursion
 
 
 @final
 class Worksheet:
-    """Named equations with numbers; set them as attributes or items, or parse them from text.
+    """Named equations and questions; set equations as attributes or items, or parse a text.
 
     >>> w = Worksheet.parse("x = 2; y = x^2 + 1; ? y")
     >>> print(w.solve().value("y"))
@@ -62,10 +63,10 @@ class Worksheet:
 
     @classmethod
     def parse(cls, text: str) -> Worksheet:
-        """A worksheet from its text; the notation stands in `pellucid.worked.notation.notation`.
+        """A worksheet from its text; `pellucid.worked.notation.notation` explains the notation.
 
         Raises:
-            UsageError: with line and column.
+            UsageError: a mistake in the text, with line and column.
         """
         return cls(text)
 
@@ -78,19 +79,17 @@ class Worksheet:
         if name.startswith("_"):
             object.__setattr__(self, name, value)
         elif hasattr(type(self), name):
-            raise UsageError(
-                f"name={name!r}: is a method of a worksheet; write w[{name!r}] = …, or choose another name."
-            )
+            raise UsageError(f"name={name!r}: is a method of Worksheet; write w[{name!r}] = …, or choose another name.")
         else:
             self[name] = value
 
     def __getitem__(self, name: str) -> Any:
-        found = self._find(name, None)
-        return Name(name) if found is None else found
+        array = self._find(name, None)
+        return Name(name) if array is None else array
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not name.isidentifier():
-            raise UsageError(f"name={name!r}: must be letters, digits and _, beginning with a letter; rename it.")
+            raise UsageError(f"name={name!r}: must start with a letter and have letters, digits and _ only; rename it.")
         self._set(name, _from_python(value), None)
 
     def __iter__(self) -> Any:
@@ -106,62 +105,61 @@ class Worksheet:
         """Ask for values ("L"), derivatives ("dL/dW_h") or updates ("W_h after sgd(lr=0.01) on L").
 
         Raises:
-            UsageError: what is no question.
+            UsageError: not a question, or one about an unknown name.
         """
         for text in questions:
-            statements = parse("?" + text)
-            for each in statements:
-                assert isinstance(each, Ask)
-                self._ask(each)
+            for statement in parse("?" + text):
+                assert isinstance(statement, QuestionStatement)
+                self._ask(statement)
 
     def remark(self, *words: str | Expr | tuple[str, ...], hint: bool = False) -> None:
-        """Say one sentence about the whole sheet, text and expressions in turn; it is shown before the answers.
+        """Add a sentence about the whole sheet, of strings and expressions; it is shown before the answers.
 
-        An exercise leaves a `hint` out.
+        An exercise leaves out a `hint`.
         """
         self._remarks.append(words)
         if hint:
             self._held.add(words)
 
     def hold_back(self, *names: str) -> None:
-        """Leave equations out of an exercise, since they hold a part of its answer."""
+        """Leave equations out of an exercise, because they give away part of the answer."""
         self._held |= {*names}
 
     def is_held(self, what: str | Words) -> bool:
-        """Whether an exercise leaves out the equation of a name, or a remark."""
+        """Whether an exercise leaves out a remark, or the equation of a name."""
         return what in self._held
 
     @property
     def remarks(self) -> Sequence[Words]:
-        """What is said of the whole sheet, in order."""
+        """The sentences about the whole sheet, in order."""
         return tuple(self._remarks)
 
     @property
     def equations(self) -> Mapping[str, Equation]:
-        """The equations by name, in the order in which they were written."""
+        """The equations by name, in the order of writing."""
         return self._equations
 
     @property
     def questions(self) -> Sequence[Question]:
-        """What is asked, in order."""
+        """The questions, in order."""
         return tuple(self._questions)
 
     def components(self, name: str) -> list[str]:
-        """The names of a vector's or matrix's components; of a number, its own.
+        """The names of the components of a vector or matrix; of a number, its own name.
 
         >>> Worksheet.parse("x = [1, 2]").components("x")
         ['x_1', 'x_2']
         """
-        found = self._find(name, None)
-        if isinstance(found, Array):
-            return [item.name for item in found.items if isinstance(item, Name)]
+        array = self._find(name, None)
+        if isinstance(array, Array):
+            return [item.name for item in array.items if isinstance(item, Name)]
         return [name]
 
     def order(self) -> list[str]:
-        """The names in an order in which they can be worked out.
+        """The names in an order in which they can be computed.
 
         Raises:
-            UsageError: a name without a number, or equations that go round in a circle.
+            UsageError: a name without a value, or equations that form a cycle.
         """
         below: dict[str, list[str]] = {}
         for equation in self._equations.values():
@@ -172,25 +170,26 @@ class Worksheet:
         try:
             graphlib.TopologicalSorter(below).prepare()
         except graphlib.CycleError as fault:
-            ring: list[str] = fault.args[1][::-1]
-            first = min(ring, key=list(self._equations).index)
-            turn = ring.index(first)
-            ring = [*ring[turn:-1], *ring[:turn], first] if turn else ring
+            cycle: list[str] = fault.args[1][::-1]
+            # start the cycle at the equation that was written first
+            first = min(cycle, key=list(self._equations).index)
+            turn = cycle.index(first)
+            cycle = [*cycle[turn:-1], *cycle[:turn], first] if turn else cycle
             raise UsageError(
-                f"{place(self._equations[first].at, first)}{first} needs itself ({' needs '.join(ring)}); "
-                "give one of them a number, or a name of its own at each step."
+                f"{position(self._equations[first].at, first)}{first} depends on itself ({' needs '.join(cycle)}); "
+                "give one of them a number, or a new name at each step."
             ) from None
         return _in_order(below)
 
     def solve(self, *, exact: bool = False, digits: int = 6) -> Solution:
-        """Work everything out, and check it; the questions are answered when they are shown.
+        """Compute and check all values; the questions are answered when the solution is shown.
 
         Args:
-            exact: show fractions as fractions where decimals do not end.
+            exact: show fractions as fractions if their decimals do not end.
             digits: significant digits of numbers that are not exact, 1 to 50.
 
         Raises:
-            UsageError: a name without a number, a circle, a division by zero, a logarithm of a negative number.
+            UsageError: a name without a value, a cycle, a division by zero, a logarithm of a negative number.
         """
         return Solution(self._equations, self.order(), self._questions, self._remarks, exact=exact, digits=digits)
 
@@ -207,17 +206,17 @@ class Worksheet:
         return self.solve().show("latex-fragment")
 
     def _find(self, name: str, at: At | None) -> Array | None:
-        """The array of a name, or None for a number or a name that is not known yet."""
+        """The array of this name; None for a number or an unknown name."""
         if name in self._equations:
             return None
         shape = self._shapes.get(name) or self._family(name)
         if shape is None:
             return None
         places = [[i, *rest] for i in range(1, shape[0] + 1) for rest in _rest(shape)]
-        return Array(shape, tuple(Name(component(name, each), at) for each in places))
+        return Array(shape, tuple(Name(component_name(name, place), at) for place in places))
 
     def _family(self, name: str) -> Shape | None:
-        """The shape of z when z_1, z_2, … were written one by one."""
+        """The shape of z if z_1, z_2, … were defined one by one."""
         count = 0
         while f"{name}_{count + 1}" in self._equations:
             count += 1
@@ -225,12 +224,12 @@ class Worksheet:
 
     def _set(self, name: str, right: Expr | Array, at: At | None) -> None:
         if name in self._shapes:
-            raise UsageError(f"{place(at)}{name}: has its numbers already; choose another name.")
+            raise UsageError(f"{position(at)}{name}: is already defined; choose another name.")
         if isinstance(right, Array):
             self._shapes[name] = right.shape
             places = [[i, *rest] for i in range(1, right.shape[0] + 1) for rest in _rest(right.shape)]
             for key, item in zip(places, right.items, strict=True):
-                self._add(component(name, key), item, at)
+                self._add(component_name(name, key), item, at)
         else:
             self._add(name, right, at)
 
@@ -238,44 +237,44 @@ class Worksheet:
         if name in self._equations:
             first = self._equations[name].at
             where = f" in line {first[0]}" if first else ""
-            raise UsageError(
-                f"{place(at)}{name}: has an equation already{where}; choose another name, as in {name}_new."
-            )
+            raise UsageError(f"{position(at)}{name}: is already defined{where}; choose another name, as in {name}_new.")
         if len(self._equations) >= EQUATIONS:
-            raise UsageError(f"{place(at)}{name}: a worksheet has at most {EQUATIONS:,} equations; split it.")
+            raise UsageError(f"{position(at)}{name}: a worksheet has at most {EQUATIONS:,} equations; split it.")
         if depth(right) > DEPTH:
-            raise UsageError(f"{place(at, name)}the expression is nested more than {DEPTH} deep; name parts of it.")
+            raise UsageError(
+                f"{position(at, name)}the expression is nested more than {DEPTH} levels deep; give names to its parts."
+            )
         self._equations[name] = Equation(name, right, at)
 
-    def _ask(self, ask: Ask) -> None:
+    def _ask(self, ask: QuestionStatement) -> None:
         for question in _questions(self, ask):
             for name in (*question.names, *([question.of] if question.of else [])):
                 if name not in self._equations:
                     raise self._unknown(name, question.at, "a question")
             if len(self._questions) >= QUESTIONS:
                 raise UsageError(
-                    f"{place(question.at)}a worksheet has at most {QUESTIONS:,} questions; ask for components."
+                    f"{position(question.at)}a worksheet has at most {QUESTIONS:,} questions; ask for fewer components."
                 )
             if question.steps * len(self._equations) > WORK:
                 raise UsageError(
-                    f"{place(question.at)}steps={question.steps}: times {len(self._equations):,} equations is more than "
-                    f"{WORK:,}; take fewer steps."
+                    f"{position(question.at)}steps={question.steps}: of {len(self._equations):,} equations are more than "
+                    f"{WORK:,} lines of work; take fewer steps."
                 )
             self._questions.append(question)
 
     def _unknown(self, name: str, at: At | None, where: str) -> UsageError:
         if name in self._shapes:
-            return UsageError(f"{place(at, where)}{name}: has several components; name one, as in {name}[1].")
+            return UsageError(f"{position(at, where)}{name}: has several components; choose one, as in {name}[1].")
         known = UnknownNameError("name", name, self._equations or ["none"])
         hint = str(known).partition(" Known:")[0].partition("; did")[2]
-        rule = "is used and has no number"
+        rule = "is used but not defined"
         return UsageError(
-            f"{place(at, where)}{name}: {rule};{' did' + hint if hint else ''} write {name} = … to give it one."
+            f"{position(at, where)}{name}: {rule};{' did' + hint if hint else ''} write {name} = … to define it."
         )
 
 
 def _in_order(below: Mapping[str, Sequence[str]]) -> list[str]:
-    """The order of writing, but what is needed stands before what needs it."""
+    """The order of writing, except that every name comes after those it needs (a depth-first topological sort)."""
     done: dict[str, None] = {}
     for first in below:
         pending = [first]
@@ -293,75 +292,75 @@ def _rest(shape: Shape) -> Iterable[list[int]]:
 
 
 def _from_python(value: Any) -> Expr | Array:
-    """What stands on the right of an assignment: numbers, expressions, lists of them, NumPy arrays."""
+    """The right side of an assignment in Python: numbers, expressions, lists of them, NumPy arrays."""
     if isinstance(value, (Expr, Array)):
         return value
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        rows = [_from_python(each) for each in value]
+        rows = [_from_python(row) for row in value]
         if not rows:
-            raise UsageError("value=[]: has no components; give at least one.")
+            raise UsageError("value=[]: is empty; give at least one component.")
         arrays = [row for row in rows if isinstance(row, Array)]
         if not arrays:
             return Array((len(rows),), tuple(row for row in rows if isinstance(row, Expr)))
         if len(arrays) < len(rows) or len({row.shape for row in arrays}) > 1 or len(arrays[0].shape) > 1:
-            raise UsageError(
-                f"value={value!r}: the rows of a matrix must be lists of one length; mend the shorter ones."
-            )
+            raise UsageError(f"value={value!r}: the rows of a matrix must have one length; complete the shorter ones.")
         return Array((len(rows), *arrays[0].shape), tuple(item for row in arrays for item in row.items))
     return as_expr(value)
 
 
-def _fill(sheet: Worksheet, statements: Sequence[Given | Ask]) -> None:
-    """Spell statements out: first the equations, whose order is free except for vectors, then the questions."""
-    given = [each for each in statements if isinstance(each, Given)]
-    known = _written(given)
+def _fill(sheet: Worksheet, statements: Sequence[EquationStatement | QuestionStatement]) -> None:
+    """Expand the statements into a sheet: the equations, in any order but for vectors, and then the questions."""
+    equations = [statement for statement in statements if isinstance(statement, EquationStatement)]
+    known = _defined(equations)
 
     def find(name: str, at: At | None) -> Array | None:
-        found = sheet._find(name, at)
-        if found is not None or name in known:
-            return found
+        array = sheet._find(name, at)
+        if array is not None or name in known:
+            return array
+        # z stands for z_1, z_2, … even where these are defined further down
         count = 0
         while f"{name}_{count + 1}" in known:
             count += 1
         return Array((count,), tuple(Name(f"{name}_{n + 1}", at) for n in range(count))) if count else None
 
     scope = Scope(find)
-    scope.promise(given)
-    for each in given:
-        for bound in ranges(each.loops, {}) if each.loops else ({},):
-            name = _target(each.target, bound)
-            right = elaborate(each.right, scope, bound)
-            if each.loops or isinstance(each.target, Index):
-                right = scalar(right, each.at)
-            sheet._set(name, right, each.at)
-    for ask in statements:
-        if isinstance(ask, Ask):
-            sheet._ask(ask)
+    scope.check_size(equations)
+    for equation in equations:
+        for bindings in loop_bindings(equation.loops, {}) if equation.loops else ({},):
+            name = _target(equation.target, bindings)
+            right = expand(equation.right, scope, bindings)
+            if equation.loops or isinstance(equation.target, Index):
+                right = scalar(right, equation.at)
+            sheet._set(name, right, equation.at)
+    for question in statements:
+        if isinstance(question, QuestionStatement):
+            sheet._ask(question)
 
 
-def _written(given: Sequence[Given]) -> set[str]:
-    """The names that stand on a left side, with the loops run."""
-    found: set[str] = set()
-    for each in given:
-        for bound in ranges(each.loops, {}) if each.loops else ({},):
-            found.add(_target(each.target, bound))
-            if len(found) > EQUATIONS:
-                raise UsageError(f"{place(each.at)}a worksheet has at most {EQUATIONS:,} equations; split it.")
-    return found
+def _defined(equations: Sequence[EquationStatement]) -> set[str]:
+    """The names on all left sides, with the loops run."""
+    known: set[str] = set()
+    for equation in equations:
+        for bindings in loop_bindings(equation.loops, {}) if equation.loops else ({},):
+            known.add(_target(equation.target, bindings))
+            if len(known) > EQUATIONS:
+                raise UsageError(f"{position(equation.at)}a worksheet has at most {EQUATIONS:,} equations; split it.")
+    return known
 
 
-def _target(target: Name | Index, bound: Bound) -> str:
+def _target(target: Name | Index, bindings: Bindings) -> str:
+    """The name of a left side: h[t] and h_t are h_2 in the loop's second round."""
     if isinstance(target, Index):
-        return component(target.base, [whole(each, bound, target.at) for each in target.places])
+        return component_name(target.base, [whole_number(place, bindings, target.at) for place in target.places])
     base, *parts = target.name.split("_")
-    return "_".join([base, *(str(bound[part]) if part in bound else part for part in parts)])
+    return "_".join([base, *(str(bindings[part]) if part in bindings else part for part in parts)])
 
 
-def _questions(sheet: Worksheet, ask: Ask) -> Iterable[Question]:
-    """One question for each value and each derivative; an update takes its parameters together."""
-    groups = [sheet.components(_target(each, {})) for each in ask.names]
+def _questions(sheet: Worksheet, ask: QuestionStatement) -> Iterable[Question]:
+    """One question for each value and each derivative; an update takes all its parameters together."""
+    groups = [sheet.components(_target(name, {})) for name in ask.names]
     flat = [name for group in groups for name in group]
     if ask.of is None:
         return [Question((name,), at=ask.at) for name in flat]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worksheet as a text that `pellucid work` reads again: what a builder made becomes a file to edit, or to hold answers against."""
+"""A worksheet as text that `pellucid work` can read: to edit what a builder made, or to check answers against it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["write_expression", "write_worksheet"]
 
-_SUM, _PRODUCT, _POWER, _ATOM = range(4)
+_SUM, _PRODUCT, _POWER, _ATOM = range(4)  # how tightly a node binds
 _LEVELS: Final = {Add: _SUM, Sum: _SUM, Neg: _SUM, Mul: _PRODUCT, Div: _PRODUCT, Pow: _POWER}
 
 
 def write_worksheet(sheet: Worksheet) -> str:
-    """The text of a worksheet: its remarks after #, its equations, its questions; numbers stay exact.
+    """The text of a worksheet: remarks after #, equations, questions. Numbers stay exact.
 
     >>> w = Worksheet()
     >>> w.x, w.y = 3, 0.5
@@ -54,14 +54,14 @@ def write_worksheet(sheet: Worksheet) -> str:
 
 
 def write_expression(node: Expr) -> str:
-    """An expression in the notation of worksheets.
+    """An expression in the notation that the parser reads.
 
     >>> from pellucid.worked.notation.notation import parse_expression
     >>> write_expression(parse_expression("-(a + 2)^2/(b*(c - 0.25))"))
     '-(a + 2)^2/(b*(c - 0.25))'
 
     Raises:
-        UsageError: a node that no text has, such as a derivative as a symbol.
+        UsageError: a node that has no notation, such as a derivative as a symbol.
     """
     match node:
         case Const(value=value):
@@ -71,14 +71,16 @@ def write_expression(node: Expr) -> str:
         case Add(terms=terms) | Sum(terms=terms):
             return "".join(_term(term, first=not n) for n, term in enumerate(terms))
         case Neg(term=term):
-            return f"-{_least(term, _PRODUCT)}"
+            return f"-{_bracketed(term, _PRODUCT)}"
         case Mul(factors=factors):
-            # a quotient anywhere but first is one factor: a*(b/c) is not (a*b)/c to the last digit
-            return "*".join(_leading(each) if not n else _least(each, _POWER) for n, each in enumerate(factors))
+            # brackets around a quotient that is not the first factor: a*(b/c) and (a*b)/c round differently
+            return "*".join(
+                _leading(factor) if not n else _bracketed(factor, _POWER) for n, factor in enumerate(factors)
+            )
         case Div(top=top, bottom=bottom):
-            return f"{_leading(top)}/{_least(bottom, _POWER)}"
+            return f"{_leading(top)}/{_bracketed(bottom, _POWER)}"
         case Pow(base=base, exponent=exponent):
-            return f"{_least(base, _ATOM)}^{_least(exponent, _ATOM)}"
+            return f"{_bracketed(base, _ATOM)}^{_bracketed(exponent, _ATOM)}"
         case Call(function="pi"):
             return "pi()"
         case Call(function=name, args=args, index=index):
@@ -87,13 +89,13 @@ def write_expression(node: Expr) -> str:
         case Piecewise(branches=branches, otherwise=otherwise):
             parts = [f"{write_expression(value)} if {_condition(test)}" for value, test in branches]
             return f"piecewise({', '.join([*parts, write_expression(otherwise)])})"
-    raise UsageError(f"expression={type(node).__name__}: is not written in texts; give it a name of its own.")
+    raise UsageError(f"expression={type(node).__name__}: has no notation in a text; give it a name of its own.")
 
 
-def _least(node: Expr, level: int) -> str:
-    """An expression, in brackets if it binds less tightly than this."""
+def _bracketed(node: Expr, level: int) -> str:
+    """An expression, in brackets if it binds less tightly than `level`."""
     text = write_expression(node)
-    if isinstance(node, Const):
+    if isinstance(node, Const):  # −2 binds like a sum, 1/3 like a product
         own = _SUM if text.startswith("-") else _PRODUCT if "/" in text else _ATOM
     else:
         own = _LEVELS.get(type(node), _ATOM)
@@ -101,17 +103,17 @@ def _least(node: Expr, level: int) -> str:
 
 
 def _leading(node: Expr) -> str:
-    """The first factor, whose own minus sign needs no brackets."""
-    return write_expression(node) if isinstance(node, (Neg, Const)) else _least(node, _PRODUCT)
+    """The first term or factor, where a minus sign needs no brackets."""
+    return write_expression(node) if isinstance(node, (Neg, Const)) else _bracketed(node, _PRODUCT)
 
 
 def _term(term: Expr, first: bool) -> str:
-    """A term of a sum with the sign before it."""
+    """A term of a sum with its sign."""
     if first:
         return _leading(term)
     if isinstance(term, Neg):
-        return f" - {_least(term.term, _PRODUCT)}"
-    return f" + {_least(term, _PRODUCT)}"
+        return f" - {_bracketed(term.term, _PRODUCT)}"
+    return f" + {_bracketed(term, _PRODUCT)}"
 
 
 def _condition(test: Condition) -> str:
@@ -119,7 +121,8 @@ def _condition(test: Condition) -> str:
 
 
 def _number(value: Fraction) -> str:
-    """A decimal if it ends, else a quotient; both are exact."""
+    """A terminating decimal, else a quotient; both are exact."""
+    # a decimal terminates if the denominator is 2^a·5^b, with max(a, b) places
     rest, twos, fives = value.denominator, 0, 0
     while rest % 2 == 0:
         rest, twos = rest // 2, twos + 1

@@ -15,7 +15,7 @@ from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_tensor, read_vector, typed
 from pellucid.worked.showing.grids import Grid
 from pellucid.worked.worksheet.solution import Solution
-from pellucid.worked.worksheet.tensors import Numbers, ask_all, ask_slopes
+from pellucid.worked.worksheet.tensors import Numbers, ask_gradient, ask_values
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Convolution"]
@@ -84,11 +84,11 @@ class Convolution(Builder):
         sheet = Worksheet()
         given = put_operands(sheet, image, kernel, bias, stride, padding, dilation)
         z = put_outputs(sheet, "z", given, as_matrix=as_matrix)  # (O, positions…)
-        ask_all(sheet, z)
+        ask_values(sheet, z)
         if put_upstream(sheet, z, delta, target):
             for names in (given.w, given.b, given.x):
                 if names is not None:
-                    ask_slopes(sheet, "L", names)
+                    ask_gradient(sheet, "L", names)
         return sheet
 
     def worksheet(self) -> Worksheet:

@@ -15,9 +15,9 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Const, Expr, Name, as_expr
-from pellucid.worked.showing.grids import Matrix, Product
-from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, place, weighted
-from pellucid.worked.worksheet.windows import pair, size_text, unfold
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, define, dot
+from pellucid.worked.worksheet.windows import per_axis, size_formula, unfold
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Operands", "Sizes", "im2col", "put_operands", "put_outputs"]
@@ -70,12 +70,12 @@ def put_operands(
             "make them equal."
         )
     dimensions = given.ndim if plain else given.ndim - 1
-    x, w = place(sheet, "x", given), place(sheet, "w", weights)
-    steps = pair(stride, dimensions, "stride", 1)
-    border, spread = pair(padding, dimensions, "padding", 0), pair(dilation, dimensions, "dilation", 1)
+    x, w = define(sheet, "x", given), define(sheet, "w", weights)
+    steps = per_axis(stride, dimensions, "stride", 1)
+    border, spread = per_axis(padding, dimensions, "padding", 0), per_axis(dilation, dimensions, "dilation", 1)
     window = weights.shape[-dimensions:]
     windows = unfold(x[None] if plain else x, window, steps, border, spread)
-    sizes = size_text(given.shape[-dimensions:], window, steps, border, spread)
+    sizes = size_formula(given.shape[-dimensions:], window, steps, border, spread)
     return Operands(x, w, _put_bias(sheet, bias, w), windows, sizes)
 
 
@@ -102,15 +102,15 @@ def put_outputs(sheet: Worksheet, name: str, given: Operands, *, as_matrix: bool
         window = given.windows[tuple(where)].reshape(-1)
         total: Expr
         if as_matrix:
-            total = weighted([ZERO if pixel is None else pixel for pixel in window], list(kernels[channel]))
+            total = dot([ZERO if pixel is None else pixel for pixel in window], list(kernels[channel]))
         else:
             inside = [(k, pixel) for k, pixel in zip(kernels[channel], window, strict=True) if pixel is not None]
-            total = weighted([k for k, _ in inside], [pixel for _, pixel in inside])
+            total = dot([k for k, _ in inside], [pixel for _, pixel in inside])
         if given.b is not None:
             bias: Any = given.b[channel]
             total = bias if total == ZERO else total + bias
         outputs[(channel, *where)] = total
-    return place(sheet, name, outputs[0] if given.plain else outputs)
+    return define(sheet, name, outputs[0] if given.plain else outputs)
 
 
 def im2col(
@@ -121,7 +121,7 @@ def im2col(
     stride: Sizes = 1,
     padding: Sizes = 0,
     dilation: Sizes = 1,
-) -> Product:
+) -> MatrixEquation:
     """A convolution as a product of matrices: a row of X is a window, 0 where it reaches into the padding.
 
     >>> from pellucid.worked.showing.grids import show_grid
@@ -170,7 +170,7 @@ def im2col(
         for part in symbols
     ]
     title = f"as a product of matrices: one window a row, 0 where it reaches into the padding; {given.sizes}"
-    return Product(title, (tuple(symbols), tuple(numbers)))
+    return MatrixEquation(title, (tuple(symbols), tuple(numbers)))
 
 
 def _put_bias(sheet: Worksheet, bias: Numbers | None, w: Tensor) -> Tensor | None:
@@ -183,7 +183,7 @@ def _put_bias(sheet: Worksheet, bias: Numbers | None, w: Tensor) -> Tensor | Non
     if w.ndim < 3:
         sheet["b"] = given.flat[0]
         return np.array([sheet["b"]], dtype=object)
-    return place(sheet, "b", given.reshape(-1))
+    return define(sheet, "b", given.reshape(-1))
 
 
 def _matrix(names: Tensor) -> Matrix:

@@ -19,7 +19,7 @@ from pellucid.worked.expressions.expression import Operand, as_expr
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_vector
-from pellucid.worked.notation.questions import RULES, STEPS
+from pellucid.worked.notation.questions import MAX_STEPS, OPTIMISERS
 from pellucid.worked.showing.grids import Grid
 from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.worksheet import Worksheet
@@ -77,7 +77,7 @@ class Optimizer(Builder):
             start: the initial number of each parameter.
             rules: sgd, momentum, nesterov, adam: one or several, each from the same start.
             steps: 1 to 1,000.
-            options: lr, and rho, beta1, beta2, eps for those rules that have them; by default those of `RULES`.
+            options: lr, and rho, beta1, beta2, eps for those rules that have them; by default those of `OPTIMISERS`.
 
         Raises:
             UsageError: no parameter, or a number out of its range.
@@ -85,11 +85,11 @@ class Optimizer(Builder):
         """
         if not start:
             raise UsageError("start={}: has no parameter; give one a number, as in w = 1.")
-        if not 1 <= steps <= STEPS:
-            raise UsageError(f"steps={steps}: must be from 1 to {STEPS}; choose such a number.")
+        if not 1 <= steps <= MAX_STEPS:
+            raise UsageError(f"steps={steps}: must be from 1 to {MAX_STEPS}; choose such a number.")
         for rule in rules:
-            if rule not in RULES:
-                raise UnknownNameError("rule", rule, RULES)
+            if rule not in OPTIMISERS:
+                raise UnknownNameError("rule", rule, OPTIMISERS)
         for name, option in options.items():
             if name not in _OPTIONS:
                 raise UnknownNameError("option", name, _OPTIONS)
@@ -101,7 +101,9 @@ class Optimizer(Builder):
             sheet[name] = as_expr(number)
         for rule in rules:
             # an option goes to the rules that have it: rho is none of Adam's
-            own = dict(RULES[rule]) | {name: exact(number) for name, number in options.items() if name in RULES[rule]}
+            own = dict(OPTIMISERS[rule]) | {
+                name: exact(number) for name, number in options.items() if name in OPTIMISERS[rule]
+            }
             written = ", ".join(f"{name}={_decimal(number)}" for name, number in own.items())
             sheet.ask(f"{', '.join(start)} after {steps} {rule}({written}) on L")
         return sheet

@@ -86,7 +86,7 @@ def _rule(lines: Sequence[Line]) -> Sequence[Line]:
 
 def _loss_at(solution: Solution, of: str, numbers: Mapping[str, Value]) -> Value:
     """The loss at other numbers of the parameters, checked by NumPy."""
-    solved = solution.solved
+    solved = solution.numbers
     values: dict[str, Value] = {}
     # the whole sheet again: the loss may go through other equations
     with precision(solved.working_digits):

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expressions read from text: numbers, names, signs, brackets and calls, by recursive descent; nothing is run."""
+"""A recursive-descent parser for expressions; nothing is ever executed.
+
+expression  sum of products                           a + b - c
+product     factors, left to right                    a*b/c, W @ x
+signed      a sign, or a power with a signed exponent -a, a^-b: binds as in mathematics, -2^2 = -4 and 2^3^2 = 2^9
+atom        number, name, brackets, list, call        2.5, h[t-1], (…), [1, 2], exp(…)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Final, final
+from typing import Final, NoReturn, final
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.expressions.expression import (
@@ -25,20 +31,20 @@ from pellucid.worked.expressions.expression import (
     Sum,
 )
 from pellucid.worked.expressions.functions import ALIASES, FUNCTIONS
-from pellucid.worked.expressions.position import place
-from pellucid.worked.notation.statements import Component, Loop, Product, Row
+from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.statements import ArrayLiteral, Loop, MatrixProduct, Subscript
 from pellucid.worked.notation.tokens import Token, tokenize
 
-__all__ = ["Reader"]
+__all__ = ["Parser"]
 
-DEPTH: Final = 60
+DEPTH: Final = 60  # of nested brackets, signs and powers, well below Python's limit of recursion
 
 
 @final
-class Reader:
-    """Recursive descent over the words; `deep` counts the brackets, signs and powers that stand open.
+class Parser:
+    """Reads expressions from a list of tokens; `deep` counts the brackets, signs and powers that are open.
 
-    >>> Reader("2*x").expression()
+    >>> Parser("2*x").expression()
     Mul(factors=(Const(value=Fraction(2, 1)), Name(name='x')))
     """
 
@@ -52,7 +58,7 @@ class Reader:
         return self.tokens[self.here]
 
     def take(self, text: str = "") -> Token | None:
-        """The next word if it is this one, and go on."""
+        """Consume the next token if it has this text; without a text, whatever it is."""
         if text and self.next.text != text:
             return None
         token = self.next
@@ -63,8 +69,8 @@ class Reader:
     def want(self, text: str, where: str) -> Token:
         return self.take(text) or self.fail(f"{text!r} is missing {where}; add it.")
 
-    def fail(self, rule: str) -> Token:
-        raise UsageError(f"{place(self.next.at)}{self.shown()}: {rule}")
+    def fail(self, rule: str) -> NoReturn:
+        raise UsageError(f"{position(self.next.at)}{self.shown()}: {rule}")
 
     def shown(self) -> str:
         return {"": "end of text", ";": "end of the statement"}.get(self.next.text, repr(self.next.text))
@@ -72,13 +78,13 @@ class Reader:
     def end(self, where: str) -> None:
         if self.next.kind != "end" and not self.take(";"):
             if self.next.kind in ("name", "number") or self.next.text == "(":
-                self.fail("a sign is missing before it; multiplication is written as in 2*x.")
-            self.fail(f"the statement does not go on like this {where}; end it, or mend the sign.")
+                self.fail("an operator is missing before it; write a product as 2*x.")
+            self.fail(f"is unexpected {where}; end the statement, or correct the sign.")
 
     def loop(self) -> Loop:
         token = self.next
         if token.kind != "name":
-            self.fail("a loop variable is wanted here, as in for t = 1..3.")
+            self.fail("a loop variable must come here; write it as in for t = 1..3.")
         self.take()
         self.want("=", "after a loop variable, as in t = 1..3")
         low = self.expression()
@@ -97,11 +103,11 @@ class Reader:
         return Name(token.text, token.at)
 
     def places(self, close: str) -> tuple[Expr, ...]:
-        found = [self.expression()]
+        indices = [self.expression()]
         while self.take(","):
-            found.append(self.expression())
-        self.want(close, "after the place of a component")
-        return tuple(found)
+            indices.append(self.expression())
+        self.want(close, "after an index")
+        return tuple(indices)
 
     def expression(self) -> Expr:
         return self.level(self.sum_of)
@@ -109,10 +115,10 @@ class Reader:
     def level(self, read: Callable[[], Expr]) -> Expr:
         self.deep += 1
         if self.deep > DEPTH:
-            self.fail(f"an expression is nested at most {DEPTH} deep; give a part of it a name of its own.")
-        found = read()
+            self.fail(f"an expression is nested at most {DEPTH} levels deep; give a part of it a name of its own.")
+        node = read()
         self.deep -= 1
-        return found
+        return node
 
     def sum_of(self) -> Expr:
         terms = [self.product()]
@@ -133,21 +139,23 @@ class Reader:
                 continue
             chained += 1
             if chained > DEPTH:
-                self.fail(f"at most {DEPTH} divisions stand in a row; give a part of it a name of its own.")
+                self.fail(f"at most {DEPTH} divisions may follow each other; give a part of it a name of its own.")
+            # a*b/c is (a*b)/c: what was read so far becomes the dividend
             left = factors[0] if len(factors) == 1 else Mul(tuple(factors))
-            factors = [Div(left, other, sign.at) if sign.text == "/" else Product(left, other, sign.at)]
+            factors = [Div(left, other, sign.at) if sign.text == "/" else MatrixProduct(left, other, sign.at)]
         return factors[0] if len(factors) == 1 else Mul(tuple(factors))
 
     def signed(self) -> Expr:
         if self.take("-"):
             inner = self.level(self.signed)
+            # −2 is one number, but the sign of −2^2 belongs to the power
             return Const(-inner.value) if isinstance(inner, Const) and inner.value > 0 else Neg(inner)
         if self.take("+"):
             return self.level(self.signed)
-        found = self.atom()
+        base = self.atom()
         if sign := self.take("^"):
-            return Pow(found, self.level(self.signed), sign.at)
-        return found
+            return Pow(base, self.level(self.signed), sign.at)
+        return base
 
     def atom(self) -> Expr:
         token = self.next
@@ -155,29 +163,29 @@ class Reader:
             self.take()
             return Const(Fraction(token.text))
         if self.take("("):
-            found = self.expression()
+            inner = self.expression()
             self.want(")", "to close the bracket")
-            return found
+            return inner
         if self.take("["):
             items = [self.expression()]
             while self.take(","):
                 items.append(self.expression())
             self.want("]", "after a list of components")
-            return Row(tuple(items), token.at)
+            return ArrayLiteral(tuple(items), token.at)
         if token.kind != "name":
-            self.fail("a number, a name or a bracket is wanted here; add what is missing.")
+            self.fail("a number, a name or a bracket must come here; add it.")
         if self.tokens[self.here + 1].text == "(":
             self.here += 2
-            found = self.call(ALIASES.get(token.text, token.text), token.at)
-            return Component(found, self.places("]"), token.at) if self.take("[") else found
-        return self.quantity("a name is wanted here")
+            call = self.call(ALIASES.get(token.text, token.text), token.at)
+            return Subscript(call, self.places("]"), token.at) if self.take("[") else call
+        return self.quantity("a name must come here")
 
     def call(self, name: str, at: At) -> Expr:
         if name == "piecewise":
             return self.piecewise(at)
         if name != "sum" and name not in FUNCTIONS:
             known = {*FUNCTIONS, *ALIASES, "sum", "piecewise"}
-            raise UsageError(f"{place(at)}{UnknownNameError('function', name, known)}")
+            raise UsageError(f"{position(at)}{UnknownNameError('function', name, known)}")
         args = [] if self.next.text == ")" else [self.expression()]
         loops: list[Loop] = []
         while self.take(","):
@@ -189,18 +197,21 @@ class Reader:
         self.want(")", f"after the arguments of {name}")
         if name != "sum":
             rule = FUNCTIONS[name]
-            if not rule.least <= len(args) <= rule.most:
-                wanted = f"{rule.least}" if rule.least == rule.most else f"{rule.least} to {rule.most}"
-                raise UsageError(f"{place(at)}{name} of {len(args)} arguments: it takes {wanted}; mend the call.")
+            least, most = rule.min_args, rule.max_args
+            if not least <= len(args) <= most:
+                takes = f"{least}" if least == most else f"{least} to {most}"
+                raise UsageError(
+                    f"{position(at)}{name} with {len(args)} arguments: it takes {takes}; correct the call."
+                )
             return Call(name, tuple(args), 0, at)
         if not args:
-            raise UsageError(f"{place(at)}sum(): needs what is to be added, as in sum(x_j, j = 1..3).")
-        found = args[0]
+            raise UsageError(f"{position(at)}sum(): needs terms; write it as in sum(x_j, j = 1..3).")
         if not loops:
             return Call("sum", tuple(args), 0, at)
-        for loop in reversed(loops):
-            found = Sum(found, loop.variable, loop.low, loop.high, (), at)
-        return found
+        nest = args[0]
+        for loop in reversed(loops):  # the first loop is the outermost sum
+            nest = Sum(nest, loop.variable, loop.low, loop.high, (), at)
+        return nest
 
     def piecewise(self, at: At) -> Expr:
         branches: list[tuple[Expr, Condition]] = []
@@ -211,7 +222,7 @@ class Reader:
                 self.want(")", "after the last branch, which has no condition")
                 if not branches:
                     raise UsageError(
-                        f"{place(at)}piecewise: needs a condition, as in piecewise(x if x < 1, 1 otherwise)."
+                        f"{position(at)}piecewise: needs a condition; write it as in piecewise(x if x < 1, 1 otherwise)."
                     )
                 return Piecewise(tuple(branches), value, at)
             self.want("if", "after the value of a branch, as in x^2 if x < 1")
@@ -222,6 +233,6 @@ class Reader:
         left = self.expression()
         sign = self.next
         if sign.text not in ("<", "<=", ">", ">="):
-            self.fail("a comparison is wanted here: <, <=, > or >=.")
+            self.fail("a comparison must come here; write <, <=, > or >=.")
         self.take()
         return Condition(left, sign.text, self.expression())

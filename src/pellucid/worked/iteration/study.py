@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A study of an iterated function as a page of text and as a cobweb."""
+"""The study of an iterated function, as a page of text and as a cobweb plot."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from pellucid.worked.iteration.basins import Basin
-from pellucid.worked.iteration.function import Function, short
+from pellucid.worked.iteration.escape import Escape
+from pellucid.worked.iteration.function import Function, number_text
 from pellucid.worked.iteration.points import Cycle, FixedPoint
-from pellucid.worked.iteration.reach import Reach
 
 __all__ = ["Study", "draw", "page"]
 
@@ -21,7 +20,18 @@ _COLOURS = ("#2a6fbb", "#d1701f", "#3a8f4d", "#8c4fa8", "#b03a48", "#6b6b2a")
 
 @dataclass(frozen=True)
 class Study:
-    """What is known of a function applied n times; printed, it is a page of text."""
+    """The results for a function applied n times; printed, it is a page of text.
+
+    Args:
+        function: the function.
+        times: n.
+        fixed: its isolated fixed points.
+        cycles: its attracting cycles.
+        basins: the intervals of starting points with one limit, in order.
+        exceptions: points with another limit than their neighbours, with a remark.
+        escapes: how near to a repelling point a start may be to escape.
+        all_fixed: intervals of fixed points.
+    """
 
     function: Function
     times: int
@@ -29,7 +39,7 @@ class Study:
     cycles: tuple[Cycle, ...]
     basins: tuple[Basin, ...]
     exceptions: tuple[tuple[float, str], ...]
-    reach: tuple[Reach, ...]
+    escapes: tuple[Escape, ...]
     all_fixed: tuple[tuple[float, float], ...] = ()
 
     def __str__(self) -> str:
@@ -49,31 +59,32 @@ def page(study: Study) -> str:
     """
     f = study.function
     lines = [f"f({f.variable}) = {f.text}, applied {study.times:,} times", "", "fixed points, f(x) = x"]
-    lines += [f"  {_point(each)}" for each in study.fixed]
-    lines += [f"  every x from {short(low)} to {short(high)}" for low, high in study.all_fixed]
+    lines += [f"  {_point(point)}" for point in study.fixed]
+    lines += [f"  every x from {number_text(low)} to {number_text(high)}" for low, high in study.all_fixed]
     if not study.fixed and not study.all_fixed:
-        lines.append("  none is found between −10⁹ and 10⁹")
-    lines += ["", "cycles that attract"]
+        lines.append("  none between −10⁹ and 10⁹")
+    lines += ["", "attracting cycles"]
     for cycle in study.cycles:
-        words = " → ".join(short(p) for p in cycle.points[:8]) + (" → …" if len(cycle.points) > 8 else "")
-        lines.append(f"  of {len(cycle.points)}: {words}   slope round it {short(cycle.multiplier)}, |slope| < 1")
+        words = " → ".join(number_text(p) for p in cycle.points[:8]) + (" → …" if len(cycle.points) > 8 else "")
+        lines.append(
+            f"  period {len(cycle.points)}: {words}   slope of the round trip {number_text(cycle.multiplier)}, |slope| < 1"
+        )
     if not study.cycles:
-        lines.append("  none of at most 64 points")
-    lines += ["", f"what f applied {study.times:,} times does to every x"]
-    rows = [(_interval(each), each.fate, _after(each)) for each in study.basins]
+        lines.append("  none with at most 64 points")
+    lines += ["", f"every x, and f applied {study.times:,} times"]
+    rows = [(_interval(basin), basin.limit, _after(basin)) for basin in study.basins]
     width = [max(len(row[k]) for row in rows) for k in range(2)]
     lines += [f"  {a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
     if study.exceptions:
-        lines += ["", "exceptions: single points with a fate of their own, and all points that some steps lead to them"]
-        lines += [f"  x = {short(x)} {words}" for x, words in study.exceptions]
-    if study.reach:
-        lines += ["", f"reach: how near to a repelling point a start still escapes in {study.times:,} steps"]
-        for each in study.reach:
-            where = f"{'above' if each.side > 0 else 'below'} {short(float(each.x))}"
-            told = "no start does" if each.float64 is None else f"from {each.float64:.2g}"
-            lines.append(
-                f"  {where}: in exact arithmetic from a distance of {_power(each.exact)}; in float64, the formula as it is written, {told}"
-            )
+        lines += ["", "exceptions: single points with another limit, and all points that lead to them"]
+        lines += [f"  x = {number_text(x)} {words}" for x, words in study.exceptions]
+    if study.escapes:
+        lines += ["", f"escape: how near to a repelling point a start may be to get away in {study.times:,} steps"]
+        for escape in study.escapes:
+            where = f"{'above' if escape.side > 0 else 'below'} {number_text(float(escape.x))}"
+            float64 = "at no distance" if escape.float64 is None else f"from a distance of {escape.float64:.2g}"
+            exact = f"in exact arithmetic from a distance of {escape.exact:.1e}"
+            lines.append(f"  {where}: {exact}; in float64, with the formula as written, {float64}")
     return "\n".join(lines)
 
 
@@ -81,18 +92,18 @@ def _point(point: FixedPoint) -> str:
     left, right = float(point.left), float(point.right)
     if abs(left - right) <= 1e-9 * max(1.0, abs(left)):
         size = abs(right)
-        near_one = abs(size - 1) < 1e-12
-        why = "|slope| = 1, followed step by step" if near_one else f"|slope| {'<' if size < 1 else '>'} 1"
-        slopes = f"slope {short(round(right, 12) + 0.0)}, {why}"
+        near_one = abs(size - 1) < 1e-12  # the slope does not decide there
+        why = "|slope| = 1, decided step by step" if near_one else f"|slope| {'<' if size < 1 else '>'} 1"
+        slopes = f"slope {number_text(round(right, 12) + 0.0)}, {why}"
     else:
-        slopes = f"slope {short(round(left, 12) + 0.0)} on the left, {short(round(right, 12) + 0.0)} on the right"
+        slopes = f"slope {number_text(round(left, 12) + 0.0)} on the left, {number_text(round(right, 12) + 0.0)} on the right"
     if point.jump:
         slopes += f", f jumps {point.jump}"
-    return f"x = {short(float(point.x))}   {slopes}: {point.kind}"
+    return f"x = {number_text(float(point.x))}   {slopes}: {point.stability}"
 
 
 def _interval(basin: Basin) -> str:
-    low, high = (short(0.0 if abs(end) < 1e-300 else float(f"{end:.12g}")) for end in (basin.low, basin.high))
+    low, high = (number_text(0.0 if abs(end) < 1e-300 else float(f"{end:.12g}")) for end in (basin.low, basin.high))
     return f"{low} < x < {high}" if np.isfinite([basin.low, basin.high]).any() else "every x"
 
 
@@ -100,30 +111,23 @@ def _after(basin: Basin) -> str:
     low, high = basin.after
     if np.isnan(low) or not np.isfinite([low, high]).all():
         return ""
-    return f"now at {short(low)}" if short(low) == short(high) else f"now between {short(low)} and {short(high)}"
-
-
-def _power(value: Decimal) -> str:
-    """A number in print that may be far too small for a float.
-
-    >>> _power(Decimal("1.234e-1002"))
-    '1.2e-1002'
-    """
-    return f"{value:.1e}"
+    least, most = number_text(low), number_text(high)
+    return f"now at {least}" if least == most else f"now between {least} and {most}"
 
 
 def draw(study: Study, path: Path, starts: list[float] | None = None) -> Path:
-    """Write the cobweb as a PNG: the function, the diagonal, the steps from some starts, the fixed points.
+    """Write the cobweb plot as a PNG: the function, the diagonal, the steps from some starts, the fixed points.
 
     Args:
-        study: what is drawn.
+        study: the results to draw.
         path: the PNG file.
-        starts: where the steps begin; by default one in each basin near its end.
+        starts: where the steps begin; by default one in each of the first basins, near its end.
     """
     from matplotlib.figure import Figure
 
     f = study.function
-    marks = [float(each.x) for each in study.fixed] + [p for cycle in study.cycles for p in cycle.points]
+    # the range shows every fixed point, cycle, near edge of a basin and start, with a margin
+    marks = [float(point.x) for point in study.fixed] + [p for cycle in study.cycles for p in cycle.points]
     marks += [
         edge for basin in study.basins for edge in (basin.low, basin.high) if np.isfinite(edge) and abs(edge) < 1e3
     ]
@@ -140,6 +144,7 @@ def draw(study: Study, path: Path, starts: list[float] | None = None) -> Path:
     axes.plot(x, x, color="#999999", lw=1, label=f"y = {f.variable}")
     axes.plot(x, y, color="black", lw=1.8, label=f"f({f.variable})")
     for number, start in enumerate(chosen):
+        # vertically to the curve, (x, f(x)), then horizontally to the diagonal, (f(x), f(x))
         across, up, at = [start], [start], start
         for _ in range(min(study.times, 60)):
             value = float(f.values(np.array([at]))[0])
@@ -152,7 +157,7 @@ def draw(study: Study, path: Path, starts: list[float] | None = None) -> Path:
         axes.plot(across, up, color=colour, lw=1, alpha=0.85)
         axes.plot([start], [start], "o", ms=4, color=colour, label=f"from {start:.3g}".replace("-", "−"))
     for point in study.fixed:
-        filled = point.kind.startswith("attracts")
+        filled = point.stability.startswith("attracts")
         axes.plot(
             [float(point.x)], [float(point.x)], "o", ms=8, mec="black", mfc="black" if filled else "white", zorder=5
         )
@@ -168,11 +173,11 @@ def draw(study: Study, path: Path, starts: list[float] | None = None) -> Path:
 
 
 def _starts(study: Study, low: float, high: float) -> list[float]:
-    """One start in each of the first basins, near the exception at its end, where the steps are worth seeing."""
-    found = []
+    """One start in each of the first six basins, near the end closer to 0, where there are most steps to see."""
+    starts = []
     for basin in study.basins:
         a, b = max(basin.low, low), min(basin.high, high)
         if a < b:
             near_low = basin.high > high or abs(a) < abs(b)
-            found.append(a + (0.08 if near_low else 0.92) * (b - a))
-    return found[:6]
+            starts.append(a + (0.08 if near_low else 0.92) * (b - a))
+    return starts[:6]

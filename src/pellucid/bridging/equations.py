@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the traced graph of a torch module to the equations of a worksheet, one layer after another."""
+"""From the traced graph of a torch module to the equations of a worksheet, one operation after another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pellucid.bridging.losses import numbers
+from pellucid.bridging.losses import tensor_numbers
 from pellucid.errors import DataError
 from pellucid.worked.expressions.expression import Expr, as_expr
 from pellucid.worked.notation.operations import (
@@ -26,7 +26,7 @@ from pellucid.worked.notation.operations import (
     sqrt,
     tanh,
 )
-from pellucid.worked.worksheet.tensors import place, summed, weighted
+from pellucid.worked.worksheet.tensors import define, dot, summed
 from pellucid.worked.worksheet.windows import pooled, unfold
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from pellucid.worked.worksheet.tensors import Tensor as Names
     from pellucid.worked.worksheet.worksheet import Worksheet
 
-__all__ = ["Walk"]
+__all__ = ["EquationWriter"]
 
-_SIMPLE: Final[Mapping[str, Callable[..., Expr]]] = {
+# by the name of torch's class or function, one value at a time
+_ELEMENTWISE: Final[Mapping[str, Callable[..., Expr]]] = {
     "ReLU": relu,
     "relu": relu,
     "Sigmoid": sigmoid,
@@ -52,7 +53,7 @@ _SIMPLE: Final[Mapping[str, Callable[..., Expr]]] = {
     "exp": exp,
     "neg": operator.neg,
 }
-_JOINED: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
+_OPERATORS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
     "add": operator.add,
     "iadd": operator.add,
     "sub": operator.sub,
@@ -61,34 +62,34 @@ _JOINED: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
 }
 
 
-class Walk:
-    """Runs through a graph and writes each operation's equations; arrays of names take the place of tensors.
+class EquationWriter:
+    """Interprets a graph with arrays of names in place of tensors, and writes the equations of each operation.
 
     Args:
-        sheet: where the equations go.
-        module: whose parameters are read.
-        called: what each parameter is called, of `parameter_names`.
+        sheet: receives the equations.
+        module: owns the parameters.
+        called: the name of each parameter in the worksheet, from `parameter_names`.
     """
 
     def __init__(self, sheet: Worksheet, module: nn.Module, called: Mapping[str, str]) -> None:
         self.sheet, self.module, self.called = sheet, module, called
-        self.placed: dict[str, Names] = {}  # parameters by their path
+        self.defined: dict[str, Names] = {}  # parameters by their path
         self.used = {*called.values(), "L", "x", "t", "p"}
 
     def run(self, graph: fx.GraphModule, inputs: Tensor) -> Names:
-        """The names of what the module gives for these inputs.
+        """Write all equations; returns the names of the module's outputs.
 
         Raises:
-            DataError: an operation that has no worksheet.
+            DataError: an operation that cannot be written as equations.
         """
         from torch.fx.node import map_arg
 
         values: dict[str, Any] = {}
         for node in graph.graph.nodes:
-            args, options = map_arg((node.args, node.kwargs), lambda each: values[each.name])
+            args, options = map_arg((node.args, node.kwargs), lambda argument: values[argument.name])
             match node.op:
                 case "placeholder":
-                    values[node.name] = self.quantities("x", numbers(inputs))
+                    values[node.name] = self.quantities("x", tensor_numbers(inputs))
                 case "get_attr":
                     values[node.name] = self.parameter(str(node.target), graph)
                 case "call_module":
@@ -96,27 +97,27 @@ class Walk:
                     values[node.name] = self.layer(inner, str(node.target), node.name, args[0])
                 case "output":
                     if not isinstance(args[0], np.ndarray):
-                        raise DataError("module: gives several outputs; make it give one tensor.")
+                        raise DataError("module: returns several outputs; make it return one tensor.")
                     return args[0]
                 case _:
                     called = node.target if isinstance(node.target, str) else node.target.__name__
                     values[node.name] = self.function(called, node.name, args, options)
-        raise DataError("module: gives nothing; return its output.")
+        raise DataError("module: returns nothing; return its output.")
 
     def parameter(self, path: str, root: nn.Module | None = None) -> Names:
-        """The names of a parameter's components; a shared one has its names once."""
+        """The names of a parameter's components; a shared parameter is defined once."""
         owner, _, key = path.rpartition(".")
         tensor = getattr((root or self.module).get_submodule(owner), key)
-        for name, each in [*self.module.named_parameters(), *self.module.named_buffers()]:
-            if each is tensor:
+        for name, other in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            if other is tensor:  # the first path of a shared tensor
                 path = name
-        if path not in self.placed:
-            name = self.called.get(path) or self.fresh("c", path)  # a tensor that is no parameter
-            self.placed[path] = place(self.sheet, name, numbers(tensor))
-        return self.placed[path]
+        if path not in self.defined:
+            name = self.called.get(path) or self.fresh("c", path)  # a constant tensor
+            self.defined[path] = define(self.sheet, name, tensor_numbers(tensor))
+        return self.defined[path]
 
     def fresh(self, letter: str, node: str) -> str:
-        """A name made of a letter and a node's that no other quantity has."""
+        """An unused name, made of a letter and the name of a node."""
         where = node.replace("_", "").replace(".", "")
         name = f"{letter}{where}" if where[:1].isdigit() else f"{letter}_{where}"
         while name in self.used:
@@ -125,27 +126,25 @@ class Walk:
         return name
 
     def quantities(self, name: str, values: Names) -> Names:
-        """Equations of a batch; of a single sample the place in the batch is left out of the names."""
-        return place(self.sheet, name, values[0] if len(values) == 1 and values.ndim > 1 else values).reshape(
+        """Equations of a batch, (N, …); with a single sample the names have no index for it."""
+        return define(self.sheet, name, values[0] if len(values) == 1 and values.ndim > 1 else values).reshape(
             values.shape
         )
 
     def named(self, letter: str, node: str, values: Names) -> Names:
-        """Equations under a fresh name."""
+        """Equations under an unused name."""
         return self.quantities(self.fresh(letter, node), values)
 
     def layer(self, inner: nn.Module, path: str, node: str, x: Names) -> Names:
         """The equations of a layer."""
         kind = type(inner).__name__
-        if kind in _SIMPLE:
+        if kind in _ELEMENTWISE:
             if kind == "Softplus" and (getattr(inner, "beta", 1), getattr(inner, "threshold", 20)) != (1, 20):
-                raise DataError(
-                    f"module.{path}: Softplus has a worksheet with beta=1 and threshold=20 only; take these."
-                )
-            return self.named("a", node, _each(_SIMPLE[kind], x))
+                raise DataError(f"module.{path}: Softplus must have beta=1 and threshold=20 in a worksheet; use these.")
+            return self.named("a", node, _each(_ELEMENTWISE[kind], x))
         layer: Any = inner
         match kind:
-            case "Identity" | "Dropout" | "Dropout1d" | "Dropout2d":
+            case "Identity" | "Dropout" | "Dropout1d" | "Dropout2d":  # in eval mode, see `from_torch`
                 return x
             case "Flatten":
                 return _flat(x, layer.start_dim, layer.end_dim)
@@ -164,22 +163,21 @@ class Walk:
                 return self.named("a", node, _each(lambda u: piecewise((u, u > 0), otherwise=alpha * (exp(u) - 1)), x))
             case "Softmax":
                 return self.named("p", node, _softmax(x, layer.dim))
-        raise DataError(f"module.{path or kind}: {kind} has no worksheet; take layers that `from_torch` names.")
+        raise DataError(f"module.{path or kind}: {kind} has no worksheet; use the layers listed in `from_torch`.")
 
     def function(self, called: str, node: str, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """The equations of a function or a tensor's method; of what asks for a shape, the shape."""
+        """The equations of a function or tensor method; for one that asks for a shape, the shape."""
         x = args[0]
 
         def option(place: int, key: str, default: Any) -> Any:
             return args[place] if len(args) > place else options.get(key, default)
 
-        if called in _SIMPLE and isinstance(x, np.ndarray):
-            return self.named("a", node, _each(_SIMPLE[called], x))
-        if called in _JOINED and len(args) == 2 and any(isinstance(each, np.ndarray) for each in args):
-            one, two = (
-                each if isinstance(each, np.ndarray) else np.array(as_expr(each), dtype=object) for each in args
-            )
-            return self.named("z", node, np.array(_JOINED[called](one, two), dtype=object))
+        if called in _ELEMENTWISE and isinstance(x, np.ndarray):
+            return self.named("a", node, _each(_ELEMENTWISE[called], x))
+        if called in _OPERATORS and len(args) == 2 and any(isinstance(arg, np.ndarray) for arg in args):
+            # NumPy broadcasts arrays of expressions as torch broadcasts tensors
+            one, two = (arg if isinstance(arg, np.ndarray) else np.array(as_expr(arg), dtype=object) for arg in args)
+            return self.named("z", node, np.array(_OPERATORS[called](one, two), dtype=object))
         match called:
             case "leaky_relu":
                 slope = _decimal(option(1, "negative_slope", 0.01))
@@ -199,14 +197,14 @@ class Walk:
                 return x[args[1]]
             case "dropout" if not option(2, "training", True):
                 return x
-        raise DataError(f"module: the function {called} has no worksheet; take layers that `from_torch` names.")
+        raise DataError(f"module: the function {called} has no worksheet; use the layers listed in `from_torch`.")
 
     def _linear(self, inner: Any, path: str, x: Names) -> Names:
         W = self.parameter(f"{path}.weight" if path else "weight")  # (out, in)
         b = self.parameter(f"{path}.bias" if path else "bias") if inner.bias is not None else None
-        rows = x.reshape(-1, x.shape[-1])
-        found = [[_plus(weighted(list(w), list(row)), b, n) for n, w in enumerate(W)] for row in rows]
-        made: Names = np.array(found, dtype=object)
+        rows = x.reshape(-1, x.shape[-1])  # (samples, in)
+        outputs = [[_plus(dot(list(w), list(row)), b, n) for n, w in enumerate(W)] for row in rows]
+        made: Names = np.array(outputs, dtype=object)
         return made.reshape(*x.shape[:-1], len(W))
 
     def _convolution(self, inner: Any, path: str, x: Names) -> Names:
@@ -217,44 +215,45 @@ class Walk:
         elif padding == "same":
             spans = [d * (f - 1) for d, f in zip(inner.dilation, inner.kernel_size, strict=True)]
             if any(span % 2 for span in spans):
-                raise DataError(f"module.{path}: pads one side more than the other; take an odd kernel.")
+                raise DataError(f"module.{path}: pads one side more than the other; use an odd kernel.")
             padding = tuple(span // 2 for span in spans)
         if inner.padding_mode != "zeros":
-            raise DataError(f"module.{path}: pads with {inner.padding_mode}; a worksheet pads with zeros, take these.")
+            raise DataError(f"module.{path}: pads with {inner.padding_mode}, a worksheet with zeros only; use zeros.")
         W = self.parameter(f"{path}.weight" if path else "weight")  # (O, C/groups, K…)
         b = self.parameter(f"{path}.bias" if path else "bias") if inner.bias is not None else None
         samples = []
         for sample in x:  # (C, …)
-            windows = unfold(sample, inner.kernel_size, inner.stride, padding, inner.dilation)
+            windows = unfold(sample, inner.kernel_size, inner.stride, padding, inner.dilation)  # (positions…, C, K…)
             out, per = windows.shape[:size], W.shape[1]
-            found = np.empty((len(W), *out), dtype=object)
-            for o, *where in np.ndindex(*found.shape):
-                first = o // (len(W) // inner.groups) * per
+            outputs = np.empty((len(W), *out), dtype=object)
+            for o, *where in np.ndindex(*outputs.shape):
+                first = o // (len(W) // inner.groups) * per  # the first channel of this filter's group
                 window = windows[tuple(where)][first : first + per]
-                kept = [(w, each) for w, each in zip(W[o].flat, window.flat, strict=True) if each is not None]
-                found[(o, *where)] = _plus(weighted([w for w, _ in kept], [each for _, each in kept]), b, o)
-            samples.append(found)
-        return np.array(samples, dtype=object)
+                kept = [(w, value) for w, value in zip(W[o].flat, window.flat, strict=True) if value is not None]
+                outputs[(o, *where)] = _plus(dot([w for w, _ in kept], [value for _, value in kept]), b, o)
+            samples.append(outputs)
+        return np.array(samples, dtype=object)  # (N, O, positions…)
 
     def _batch_norm(self, inner: Any, path: str, x: Names) -> Names:
         if inner.running_mean is None:
-            raise DataError(f"module.{path}: keeps no running averages; take track_running_stats=True.")
+            raise DataError(f"module.{path}: keeps no running averages; set track_running_stats=True.")
         prefix = f"{path}." if path else ""
         mean, variance = self.parameter(f"{prefix}running_mean"), self.parameter(f"{prefix}running_var")
         scale = (self.parameter(f"{prefix}weight"), self.parameter(f"{prefix}bias")) if inner.affine else None
-        found = np.empty(x.shape, dtype=object)
+        outputs = np.empty(x.shape, dtype=object)
         for where in np.ndindex(x.shape):
             c = where[1]
+            # eval mode: γ·(x − μ)/√(v + ε) + β with the running averages (Ioffe and Szegedy 2015, algorithm 2)
             value = (x[where] - mean[c]) / sqrt(variance[c] + _decimal(inner.eps))
-            found[where] = value if scale is None else scale[0][c] * value + scale[1][c]
-        return found
+            outputs[where] = value if scale is None else scale[0][c] * value + scale[1][c]
+        return outputs
 
 
 def _each(how: Callable[..., Expr], x: Names) -> Names:
-    found = np.empty(x.shape, dtype=object)
+    outputs = np.empty(x.shape, dtype=object)
     for where in np.ndindex(x.shape):
-        found[where] = how(x[where])
-    return found
+        outputs[where] = how(x[where])
+    return outputs
 
 
 def _plus(total: Expr, b: Names | None, place: int) -> Expr:
@@ -262,6 +261,7 @@ def _plus(total: Expr, b: Names | None, place: int) -> Expr:
 
 
 def _decimal(number: Any) -> Fraction:
+    """The decimal that Python prints: an eps of 1e-5 is exactly 1/100000."""
     return Fraction(str(number))
 
 
@@ -272,19 +272,19 @@ def _flat(x: Names, start: int, end: int) -> Names:
 
 def _softmax(x: Names, dim: int | None) -> Names:
     if dim is None:
-        raise DataError("module: a softmax without dim guesses along which one it goes; give it dim=1.")
+        raise DataError("module: a softmax without dim leaves torch to guess it; set dim=1.")
     moved = np.moveaxis(x, dim, -1)
-    found = np.empty(moved.shape, dtype=object)
+    outputs = np.empty(moved.shape, dtype=object)
     for where in np.ndindex(*moved.shape[:-1]):
-        found[where] = list(softmax(*moved[where]))
-    return np.moveaxis(found, -1, dim)
+        outputs[where] = list(softmax(*moved[where]))
+    return np.moveaxis(outputs, -1, dim)
 
 
 def _pooling(inner: Any, path: str, x: Names) -> Names:
-    """The equations of a pooling (N, C, …)."""
+    """The equations of a pooling, (N, C, …) -> (N, C, positions…)."""
     size = x.ndim - 2
 
-    def wide(value: Any) -> tuple[int, ...]:
+    def per_axis(value: Any) -> tuple[int, ...]:
         return tuple(value) if isinstance(value, (tuple, list)) else (int(value),) * size
 
     average = type(inner).__name__.startswith("Avg")
@@ -292,13 +292,14 @@ def _pooling(inner: Any, path: str, x: Names) -> Names:
         raise DataError(
             f"module.{path}: ceil_mode, return_indices and divisor_override have no worksheet; leave them out."
         )
-    f, s, p = wide(inner.kernel_size), wide(inner.stride), wide(inner.padding)
-    d = (1,) * size if average else wide(inner.dilation)
+    f, s, p = per_axis(inner.kernel_size), per_axis(inner.stride), per_axis(inner.padding)
+    d = (1,) * size if average else per_axis(inner.dilation)
     samples = []
     for sample in x:
         windows = unfold(sample, f, s, p, d)
         if average and not inner.count_include_pad:
-            inside = np.array([each is not None for each in windows.flat]).reshape(windows.shape)
+            # the mean over the values inside the image: the sum divided by their number
+            inside = np.array([value is not None for value in windows.flat]).reshape(windows.shape)
             counts: Any = inside.sum(axis=tuple(range(size + 1, windows.ndim)))  # (positions…, C)
             sums = pooled(windows, "average") * as_expr(math.prod(f))
             samples.append(sums / np.moveaxis(counts, -1, 0).astype(object))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient descent, with momentum, Nesterov's momentum, and Adam: the update rules, each written over its parameters."""
+"""Optimisers: gradient descent, momentum, Nesterov's momentum and Adam, each updating its parameters in place.
+
+A training step calls `look_ahead`, computes the gradients, and calls `update`. All arithmetic is in place, and the gradients serve as
+scratch memory: allocating arrays would cost more than the arithmetic at these sizes.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,29 @@ import numpy as np
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.network.activations import Array
 
-__all__ = ["RULES", "SGD", "Adam", "Momentum", "Nesterov", "Rule", "rule"]
+__all__ = ["OPTIMISERS", "SGD", "Adam", "Momentum", "Nesterov", "Optimiser", "make_optimiser"]
 
 
-class Rule(Protocol):
-    """An update rule over a list of parameters w with their gradients g."""
+class Optimiser(Protocol):
+    """An update rule for parameters w with gradients g."""
 
-    def before(self) -> None:
-        """Move the parameters to where the gradient is wanted."""
+    def look_ahead(self) -> None:
+        """Move the parameters to the point where the gradient is needed."""
 
-    def after(self) -> None:
-        """Update the parameters with the gradients, which may be written over."""
+    def update(self) -> None:
+        """Update the parameters; the gradients are overwritten."""
 
 
 class SGD:
     """w ← w − λg.
 
     >>> w, g = np.array([1.0]), np.array([0.5])
-    >>> SGD([w], [g], rate=0.1).after()
+    >>> SGD([w], [g], rate=0.1).update()
     >>> print(w)
     [0.95]
 
     Args:
-        parameters: the arrays w; they are written over.
+        parameters: the arrays w, updated in place.
         gradients: the arrays g, in the same order.
         rate: λ.
     """
@@ -41,23 +45,23 @@ class SGD:
     def __init__(self, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> None:
         self.pairs, self.rate = list(zip(parameters, gradients, strict=True)), rate
 
-    def before(self) -> None:
-        """The gradient is taken where the parameters are."""
+    def look_ahead(self) -> None:
+        """Nothing: the gradient is needed at w."""
 
-    def after(self) -> None:
+    def update(self) -> None:
         for w, g in self.pairs:
             g *= -self.rate
             w += g
 
 
 class Momentum:
-    """v ← ρv − λg, w ← w + v.
+    """v ← ρv − λg, w ← w + v (Polyak 1964; Sutskever et al. 2013, eq. 1 and 2).
 
     >>> w, g = np.array([1.0]), np.array([0.5])
     >>> momentum = Momentum([w], [g], rate=0.1, rho=0.5)
     >>> for _ in range(2):
     ...     g[:] = 0.5
-    ...     momentum.after()
+    ...     momentum.update()
     >>> print(w)
     [0.875]
     """
@@ -66,10 +70,10 @@ class Momentum:
         self.rate, self.rho = rate, rho
         self.triples = [(w, g, np.zeros_like(w)) for w, g in zip(parameters, gradients, strict=True)]
 
-    def before(self) -> None:
-        """The gradient is taken where the parameters are."""
+    def look_ahead(self) -> None:
+        """Nothing: the gradient is needed at w."""
 
-    def after(self) -> None:
+    def update(self) -> None:
         for w, g, v in self.triples:
             v *= self.rho
             g *= self.rate
@@ -78,14 +82,14 @@ class Momentum:
 
 
 class Nesterov:
-    """v ← ρv − λ g(w + ρv), w ← w + v: the gradient at the look-ahead point (Nesterov 1983; Sutskever et al. 2013, eq. 3 and 4).
+    """v ← ρv − λ g(w + ρv), w ← w + v, with the gradient at the look-ahead point (Nesterov 1983; Sutskever et al. 2013, eq. 3 and 4).
 
     >>> w, g = np.array([1.0]), np.array([0.0])
     >>> nesterov = Nesterov([w], [g], rate=0.1, rho=0.5)
     >>> for _ in range(2):  # J = w², g = 2w
-    ...     nesterov.before()
+    ...     nesterov.look_ahead()
     ...     g[:] = 2 * w
-    ...     nesterov.after()
+    ...     nesterov.update()
     >>> print(w)
     [0.56]
     """
@@ -94,23 +98,23 @@ class Nesterov:
         self.rate, self.rho = rate, rho
         self.triples = [(w, g, np.zeros_like(w)) for w, g in zip(parameters, gradients, strict=True)]
 
-    def before(self) -> None:
+    def look_ahead(self) -> None:
         for w, _, v in self.triples:
             v *= self.rho
             w += v  # the look-ahead point w + ρv
 
-    def after(self) -> None:
+    def update(self) -> None:
         for w, g, v in self.triples:
             g *= -self.rate
             v += g  # v = ρv − λg
-            w += g  # w + ρv − λg = w + v
+            w += g  # w is at the look-ahead point already: w + ρv − λg = w + v
 
 
 class Adam:
     """m ← β₁m + (1 − β₁)g, s ← β₂s + (1 − β₂)g², w ← w − λ m̂/(√ŝ + ε) (Kingma and Ba 2015, algorithm 1).
 
     >>> w, g = np.array([1.0]), np.array([0.5])
-    >>> Adam([w], [g], rate=0.1).after()
+    >>> Adam([w], [g], rate=0.1).update()
     >>> print(w.round(6))
     [0.9]
     """
@@ -124,15 +128,15 @@ class Adam:
         epsilon: float = 1e-8,
     ) -> None:
         self.rate, self.beta, self.epsilon, self.t = rate, beta, epsilon, 0
-        self.states = [
+        self.states = [  # w, g, m, s, scratch
             (w, g, np.zeros_like(w), np.zeros_like(w), np.empty_like(w))
             for w, g in zip(parameters, gradients, strict=True)
         ]
 
-    def before(self) -> None:
-        """The gradient is taken where the parameters are."""
+    def look_ahead(self) -> None:
+        """Nothing: the gradient is needed at w."""
 
-    def after(self) -> None:
+    def update(self) -> None:
         first, second = self.beta
         self.t += 1
         for w, g, m, s, root in self.states:
@@ -143,7 +147,7 @@ class Adam:
             np.square(g, out=g)
             g *= 1 - second
             s += g
-            # m̂ = m/(1 − β₁ᵗ) and ŝ = s/(1 − β₂ᵗ): both begin at 0 and would be too small
+            # m̂ = m/(1 − β₁ᵗ) and ŝ = s/(1 − β₂ᵗ) correct the bias towards 0, where both start
             np.multiply(s, 1 / (1 - second**self.t), out=root)
             np.sqrt(root, out=root)
             root += self.epsilon
@@ -152,27 +156,27 @@ class Adam:
             w -= root
 
 
-RULES: dict[str, Callable[[Sequence[Array], Sequence[Array], float], Rule]] = {
+OPTIMISERS: dict[str, Callable[[Sequence[Array], Sequence[Array], float], Optimiser]] = {
     "sgd": SGD,
     "momentum": Momentum,
     "nesterov": Nesterov,
     "adam": Adam,
 }
-"""Every update rule by its name."""
+"""The optimisers by name."""
 
 
-def rule(name: str, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> Rule:
-    """The update rule of a name over these parameters.
+def make_optimiser(name: str, parameters: Sequence[Array], gradients: Sequence[Array], rate: float) -> Optimiser:
+    """An optimiser by name, for these parameters.
 
-    >>> type(rule("adam", [], [], 0.001)).__name__
+    >>> type(make_optimiser("adam", [], [], 0.001)).__name__
     'Adam'
 
     Raises:
-        UnknownNameError: there is no rule of this name.
+        UnknownNameError: no optimiser of this name.
         UsageError: a rate that is not positive.
     """
-    if name not in RULES:
-        raise UnknownNameError("rule", name, RULES)
+    if name not in OPTIMISERS:
+        raise UnknownNameError("optimiser", name, OPTIMISERS)
     if not 0 < rate < float("inf"):
-        raise UsageError(f"rate={rate}: a step goes down the gradient by a positive amount; give a number above 0.")
-    return RULES[name](parameters, gradients, rate)
+        raise UsageError(f"rate={rate}: must be positive, to step down the gradient; give a number above 0.")
+    return OPTIMISERS[name](parameters, gradients, rate)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of a worksheet: values, derivatives, and a second computation of each."""
+"""The numbers of a worksheet: every value and derivative, with the independent check of each."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Value
 from pellucid.worked.showing.lines import Check
-from pellucid.worked.worksheet.chain import Graph
 from pellucid.worked.worksheet.equation import Equation
+from pellucid.worked.worksheet.graph import Graph
 from pellucid.worked.worksheet.verifying import check_derivatives, check_value, floats
 
-__all__ = ["Solved"]
+__all__ = ["CheckedNumbers"]
 
 
 @final
-class Solved:
-    """Values in exact numbers or `working_digits`, each checked by NumPy; derivatives by the chain rule.
+class CheckedNumbers:
+    """Values, exact or to `working_digits`, each checked by NumPy; derivatives by the chain rule, checked when asked for.
 
     >>> from fractions import Fraction
     >>> from pellucid.worked.expressions.expression import Const, Name
     >>> equations = {"a": Equation("a", Const(Fraction(3))), "L": Equation("L", Name("a") ** 2)}
-    >>> print(Solved(equations, ["a", "L"], 34).derivative("L", "a"))
+    >>> print(CheckedNumbers(equations, ["a", "L"], 34).derivative("L", "a"))
     6
 
     Args:
         equations: by name.
-        order: the names in an order in which they can be worked out.
-        working_digits: of numbers that are not exact.
+        order: the names, each after those that its equation uses.
+        working_digits: significant digits of numbers that are not exact.
 
     Raises:
-        UsageError: what has no value.
-        CheckError: a value that NumPy does not come to.
+        UsageError: an equation without a value.
+        CheckError: NumPy computes another value.
     """
 
     def __init__(self, equations: Mapping[str, Equation], order: Sequence[str], working_digits: int) -> None:
@@ -47,16 +47,16 @@ class Solved:
         with precision(working_digits):
             for name in self.order:
                 self.values[name] = evaluate(equations[name].right, self.values, name)
-        self.numbers = floats(self.values)
+        self.floats = floats(self.values)
         self.checks: Mapping[str, Check] = {
-            name: check_value(name, equations[name].right, self.values[name], self.numbers)
+            name: check_value(name, equations[name].right, self.values[name], self.floats)
             for name in self.order
             if not equations[name].given
         }
         self.graph = Graph(self.equations, self.order, self.values)
 
     def value(self, name: str) -> Value:
-        """The number of a quantity: a `Fraction` where it is exact, else a `Decimal`.
+        """The value of a quantity: a `Fraction` if it is exact, else a `Decimal`.
 
         Raises:
             UnknownNameError: no such quantity.
@@ -66,7 +66,7 @@ class Solved:
         return self.values[name]
 
     def derivative(self, of: str, by: str) -> Value:
-        """The derivative of one quantity by another, checked by a central difference.
+        """The derivative of one quantity with respect to another, checked by a central difference.
 
         Raises:
             UnknownNameError: no such quantity.
@@ -74,12 +74,12 @@ class Solved:
         """
         self.value(of), self.value(by)
         with precision(self.working_digits):
-            found = self.graph.derivative(of, by)
+            slope = self.graph.derivative(of, by)
         self.check_derivative(of, by)
-        return found
+        return slope
 
     def gradient(self, of: str, by: Sequence[str]) -> dict[str, Value]:
-        """The derivatives of one quantity by several, each checked."""
+        """The derivatives of one quantity with respect to several, each checked."""
         self.prepare(of, by)
         return {name: self.derivative(of, name) for name in by}
 
@@ -89,10 +89,10 @@ class Solved:
         return self._differences[of, by]
 
     def check_local(self, of: str, by: str, value: Value) -> Check:
-        """The central difference of one equation by one name in it."""
+        """The central difference of a local derivative: one equation with respect to a name in it."""
         if (of, by) not in self._locals:
             equations = [(of, self.equations[of].right)]
-            self._locals[of, by] = check_derivatives(equations, self.numbers, of, {by: value})[by]
+            self._locals[of, by] = check_derivatives(equations, self.floats, of, {by: value})[by]
         return self._locals[of, by]
 
     def prepare(self, of: str, by: Sequence[str]) -> None:
@@ -101,16 +101,16 @@ class Solved:
         if missing:
             with precision(self.working_digits):
                 wanted = {name: self.graph.derivative(of, name) for name in missing}
-            found = check_derivatives(self.between(of), self.numbers, of, wanted)
-            self._differences |= {(of, name): check for name, check in found.items()}
+            checks = check_derivatives(self.equations_of(of), self.floats, of, wanted)
+            self._differences |= {(of, name): check for name, check in checks.items()}
 
-    def between(self, of: str) -> list[tuple[str, Expr]]:
-        """The equations that a quantity is worked out by, in order."""
-        below = self.graph.below(of)
+    def equations_of(self, of: str) -> list[tuple[str, Expr]]:
+        """The equations needed to compute a quantity, in order."""
+        needed = self.graph.dependencies(of)
         return [
             (name, self.equations[name].right)
             for name in self.order
-            if name in below and not self.equations[name].given
+            if name in needed and not self.equations[name].given
         ]
 
     @cached_property

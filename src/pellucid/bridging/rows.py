@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The row of a layer table for a torch layer: kernel, formula of its parameters, multiply–accumulates."""
+"""The row of a layer table for a torch layer: kernel, parameters with their formula, multiply–accumulates."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import sympy
 from torch import Tensor, nn
 
-from pellucid.bridging.tracing import Call
+from pellucid.bridging.tracing import LayerCall
 from pellucid.worked.layers.sizes import output_size_text
-from pellucid.worked.layers.table import Row
+from pellucid.worked.layers.table import LayerRow
 
 __all__ = ["row_of"]
 
@@ -23,19 +23,19 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
-def row_of(call: Call, fresh: Mapping[str, Tensor], repeated: bool = False) -> Row:
-    """One row for one call of a layer.
+def row_of(call: LayerCall, fresh: Mapping[str, Tensor], repeated: bool = False) -> LayerRow:
+    """The row for one call of a layer.
 
-    >>> from pellucid.bridging.tracing import Call
+    >>> from pellucid.bridging.tracing import LayerCall
     >>> layer = nn.Conv2d(2, 64, 3)
-    >>> call = Call("first", layer, (1, 2, 300, 200), (1, 64, 298, 198), ())
+    >>> call = LayerCall("first", layer, (1, 2, 300, 200), (1, 64, 298, 198), ())
     >>> row_of(call, dict(layer.named_parameters())).formula
     '(3·3·2 + 1)·64'
 
     Args:
-        call: of `pellucid.bridging.tracing.trace`.
-        fresh: the layer's parameters by name, those left out that were counted before.
-        repeated: whether some were left out, so that the formula of the whole layer would not give their number.
+        call: from `pellucid.bridging.tracing.trace`.
+        fresh: the layer's parameters by name, without those counted in an earlier row.
+        repeated: whether some were counted earlier, so that the formula of the whole layer does not apply.
     """
     layer = call.layer
     kernel, formula = "", ""
@@ -50,20 +50,23 @@ def row_of(call: Call, fresh: Mapping[str, Tensor], repeated: bool = False) -> R
         formula = _of_recurrent(layer)
     if (not formula or repeated) and fresh:
         formula = _of_shapes(fresh)
-    return Row(
+    return LayerRow(
         f"{call.name or 'module'}  {type(layer).__name__}",
         _size(layer, call.output),
         kernel,
         formula if fresh else "",
-        sympy.Integer(sum(math.prod(each.shape) for each in fresh.values())),
-        sympy.Integer(sum(each.numel() for name, each in fresh.items() if name.startswith("bias"))),
+        sympy.Integer(sum(math.prod(parameter.shape) for parameter in fresh.values())),
+        sympy.Integer(sum(parameter.numel() for name, parameter in fresh.items() if name.startswith("bias"))),
         sympy.Integer(_macs(call)),
-        None if call.sees is None else tuple(sympy.Rational(each.numerator, each.denominator) for each in call.sees),
+        None
+        if call.receptive_field is None
+        else tuple(sympy.Rational(extent.numerator, extent.denominator) for extent in call.receptive_field),
         _arithmetic(call),
     )
 
 
 def _of_convolution(layer: nn.modules.conv._ConvNd) -> tuple[str, str]:
+    """The kernel, 3×3×2, and the formula, (3·3·2 + 1)·64; with groups, each filter sees C/groups channels."""
     window = "·".join(map(str, layer.kernel_size))
     bias, filters = layer.bias is not None, f"{layer.out_channels:,}"
     depth = f"{layer.in_channels // layer.groups:,}"
@@ -72,11 +75,12 @@ def _of_convolution(layer: nn.modules.conv._ConvNd) -> tuple[str, str]:
 
 
 def _of_recurrent(layer: nn.RNNBase) -> str:
+    """g·(in·h + h·h + 2·h) for each level and direction; levels of equal size are counted together."""
     gates, directions, hidden = _GATES[layer.mode.split("_")[0]], 2 if layer.bidirectional else 1, layer.hidden_size
     parts: dict[str, int] = {}
-    out = layer.proj_size or hidden
+    out = layer.proj_size or hidden  # an LSTM may project its state to fewer values
     for level in range(layer.num_layers):
-        inputs = layer.input_size if level == 0 else out * directions
+        inputs = layer.input_size if level == 0 else out * directions  # both directions of the level below
         inside = f"{inputs:,}·{hidden:,} + {out:,}·{hidden:,}" + (f" + 2·{hidden:,}" if layer.bias else "")
         one = f"{gates}·({inside})" if gates > 1 else inside
         if layer.proj_size:
@@ -95,41 +99,42 @@ def _of_recurrent(layer: nn.RNNBase) -> str:
 
 
 def _of_shapes(parameters: Mapping[str, Tensor]) -> str:
-    """A sum of products of the shapes, those alike counted together."""
+    """The sum of the products of the shapes; equal ones are counted together."""
     shapes: dict[str, int] = {}
-    for each in parameters.values():
-        product = "·".join(f"{size:,}" for size in each.shape) or "1"
+    for parameter in parameters.values():
+        product = "·".join(f"{size:,}" for size in parameter.shape) or "1"
         shapes[product] = shapes.get(product, 0) + 1
     return " + ".join(product if times == 1 else f"{times}·{product}" for product, times in shapes.items())
 
 
-def _macs(call: Call) -> int:
-    """Multiply–accumulates of one sample."""
+def _macs(call: LayerCall) -> int:
+    """The multiply–accumulates for one sample: every weight once at each position."""
     layer, samples = call.layer, max(call.output[0], 1)
     if isinstance(layer, _CONVOLUTIONS):
         return math.prod(call.output[2:]) * layer.weight.numel()
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, _TRANSPOSED):  # each input value is multiplied with the whole kernel
         return math.prod(call.given[2:]) * layer.weight.numel()
     if isinstance(layer, nn.Linear):
         return math.prod(call.output[:-1]) // samples * layer.weight.numel()
     if isinstance(layer, nn.RNNBase):
         steps = call.given[1 if layer.batch_first else 0] if len(call.given) == 3 else call.given[0]
-        return steps * sum(each.numel() for name, each in layer.named_parameters() if name.startswith("weight"))
+        weights = (parameter for name, parameter in layer.named_parameters() if name.startswith("weight"))
+        return steps * sum(weight.numel() for weight in weights)
     return 0
 
 
 def _size(layer: nn.Module, output: tuple[int, ...]) -> tuple[sympy.Integer, ...]:
-    """The output's size without the batch, channels last where there are axes."""
+    """The size of the output without the batch, (C, H, W) as H×W×C."""
     size = output[1:]
     if isinstance(layer, nn.RNNBase) and not layer.batch_first and len(output) == 3:
         size = (output[0], output[2])
     elif len(output) > 3 or (len(output) == 3 and isinstance(layer, _OVER_LENGTH)):
         size = (*output[2:], output[1])
-    return tuple(sympy.Integer(each) for each in size)
+    return tuple(map(sympy.Integer, size))
 
 
-def _arithmetic(call: Call) -> list[str]:
-    """How the output size came about, for a layer with a sliding window."""
+def _arithmetic(call: LayerCall) -> list[str]:
+    """How the output size was computed, for a layer with a sliding window."""
     layer, axes = call.layer, len(call.output) - 2
     if not isinstance(layer, (*_CONVOLUTIONS, *_POOLS)) or isinstance(layer.padding, str):
         return []
@@ -138,7 +143,7 @@ def _arithmetic(call: Call) -> list[str]:
     dilation = _wide(getattr(layer, "dilation", 1), axes)
     terms = [*zip(call.given[2:], window, stride, padding, dilation, strict=True)]
     ceil = bool(getattr(layer, "ceil_mode", False))
-    if all(f == 1 and s == 1 and p == 0 for _, f, s, p, _ in terms):
+    if all(f == 1 and s == 1 and p == 0 for _, f, s, p, _ in terms):  # a 1×1 convolution keeps the size
         return []
     names = " and ".join(_AXES[axes])
     if len(set(terms)) == 1:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What accuracy, precision, recall and F1 are made of: images by true and by predicted class, under any weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.tasks._metrics import Floats, Weights
+
+__all__ = ["Tallies"]
+
+
+@final
+@dataclass(frozen=True)
+class Tallies:
+    """Per class the weights of images that are right, truly of it, and predicted as it; one row a resample.
+
+    >>> true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    >>> tallies = Tallies.of(true, predicted, 2, np.ones((1, 4)))
+    >>> tallies.recall[0].round(3).tolist(), tallies.precision[0].tolist()
+    ([0.667, 1.0], [1.0, 0.5])
+    """
+
+    right: Floats  # (R, K)
+    true: Floats
+    predicted: Floats
+
+    @classmethod
+    def of(cls, true: NDArray[np.integer], predicted: NDArray[np.integer], classes: int, weights: Weights) -> Tallies:
+        """From the classes (N,) of each image and the weights (R, N) of the images."""
+        from scipy.sparse import csr_array
+
+        def summed(keep: NDArray[np.bool_], onto: NDArray[np.integer]) -> Floats:
+            # weights (R, N) times a one-hot matrix (N, K), sparse: a thousand classes cost no more than ten
+            images = np.flatnonzero(keep)
+            onehot = csr_array((np.ones(len(images)), (onto[images], images)), shape=(classes, len(keep)))
+            return np.asarray((onehot @ weights.T).T, np.float64)
+
+        everywhere = np.ones(len(true), bool)
+        return cls(summed(true == predicted, true), summed(everywhere, true), summed(everywhere, predicted))
+
+    @property
+    def precision(self) -> Floats:
+        """(R, K); 0 for a class that is never predicted, NaN for one that does not occur at all."""
+        return self._share(self.predicted)
+
+    @property
+    def recall(self) -> Floats:
+        """(R, K); 0 for a class that is predicted but never true, NaN for one that does not occur at all."""
+        return self._share(self.true)
+
+    @property
+    def f1(self) -> Floats:
+        """(R, K), the harmonic mean of precision and recall."""
+        return self._share((self.true + self.predicted) / 2)
+
+    def _share(self, of: Floats) -> Floats:
+        shares = self.right / np.maximum(of, 0.5)  # weights are whole numbers: a class with none has 0 here
+        return np.where(self.true + self.predicted > 0, shares, np.nan)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The batches of a training: images decoded once, shuffled in every epoch, divided among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from pellucid.data.batches import Store, store
+from pellucid.data.dataset import Batch
+from pellucid.data.draws import Draws, mix
+from pellucid.training.plan import Plan
+
+__all__ = ["Feed"]
+
+
+@final
+class Feed:
+    """The images of a plan, decoded at its size. A batch depends only on the seed and the step.
+
+    >>> feed = Feed(Plan.of("classify", "digits", "mlp", {"batch_size": 4, "device": "cpu"}))
+    >>> batch, draws = feed.batch(step=0)
+    >>> batch.images.shape, len(draws)
+    (torch.Size([4, 1, 8, 8]), 4)
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
+        fit: Literal["resize", "crop"] = "crop" if plan.task.keeps_size else "resize"
+        channels, fingerprint = plan.dataset.channels, plan.dataset.fingerprint
+        # the cache must tell apart what `limit` and `seed` choose
+        part = f"-{plan.recipe.limit}-{plan.recipe.seed}" if plan.recipe.limit else ""
+        self.train: Store = store(plan.train, plan.size, channels, fit=fit, fingerprint=f"{fingerprint}-train{part}")
+        val = plan.dataset.splits["val"]
+        self.val: Store | None = (
+            store(val, plan.size, channels, fit=fit, fingerprint=f"{fingerprint}-val") if len(val) else None
+        )
+
+    def order(self, epoch: int) -> Tensor:
+        """The order of the training images in an epoch, (N,) int64."""
+        if self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(mix(self._plan.recipe.seed, 2, epoch))
+            self._order = epoch, torch.randperm(len(self.train), generator=generator)
+        return self._order[1]
+
+    def batch(self, step: int) -> tuple[Batch, Draws]:
+        """This process's rows of a step's global batch, with the random numbers that a single process would draw for them."""
+        plan, device = self._plan, self._plan.accelerator.device
+        epoch, place = divmod(step, plan.steps_per_epoch)
+        index = self.order(epoch)[place * plan.global_batch :][: plan.global_batch]
+        draws = Draws.step(plan.recipe.seed, step, plan.rows, len(index), device)
+        return self.train.batch(index[plan.rows], device), draws
+
+    def once(self) -> Iterator[Batch]:
+        """All training images once, in the order of the split."""
+        return self.train.batches(self._plan.global_batch, self._plan.accelerator.device)
+
+    def validation(self) -> Iterator[Batch] | None:
+        """The validation images once; None where there are none."""
+        if self.val is None:
+            return None
+        return self.val.batches(self._plan.recipe.batch_size, self._plan.accelerator.device)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is checked before a training writes anything: options, data, batches, the model, and the run to be resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pellucid import data
+from pellucid.data.dataset import Dataset, Split
+from pellucid.data.draws import mix
+from pellucid.data.sizing import training_size
+from pellucid.errors import DataError, RunError, UsageError
+from pellucid.models import _building
+from pellucid.run import Run
+from pellucid.tasks import AnyTask, Metric, TaskFamily
+from pellucid.training.machine import accelerator
+from pellucid.training.recipe import Recipe
+from pellucid.training.settings import Settings
+
+__all__ = ["Plan", "default_path", "earlier_record"]
+
+# what may change when a run is resumed; the fingerprint identifies the data, however their problems are worded
+_FREE = {"checkpoint", "device", "compile", "problems"}
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """A training that can begin: its options are sorted, its data fit the task, and its batches divide evenly.
+
+    >>> plan = Plan.of("classify", "digits", "mlp", {"epochs": 2, "device": "cpu"})
+    >>> plan.model["outputs"], plan.global_batch, plan.steps_per_epoch, plan.steps
+    (10, 128, 10, 20)
+    """
+
+    settings: Settings
+    task: AnyTask  # after it has read the data
+    dataset: Dataset
+    train: Split  # the training images, at most `limit` of them
+    model: Mapping[str, Any]  # the description from which `models._building.build` makes it
+    accelerator: Accelerator
+    global_batch: int  # images a step, over all processes
+    rows: slice  # of the global batch, this process's
+
+    @classmethod
+    def of(cls, task: str | AnyTask | TaskFamily, what: Any, model: str | None, options: Mapping[str, Any]) -> Plan:
+        """Check everything that was asked for.
+
+        Args:
+            task: a name in the catalogue, or a task with its options.
+            what: what `pellucid.data.open` takes, or a dataset; None for the task's embedded example.
+            model: a name in the catalogue; None for the task's own.
+            options: fields of the task, options of the model, and fields of `Recipe`, flat.
+
+        Raises:
+            UnknownNameError: a task, model or option that does not exist.
+            UsageError: a value that its owner refuses, a device that is missing, or a batch that does not divide evenly.
+            DataError: data that cannot be read, or that lack what the task needs.
+        """
+        settings = Settings.of(task, model, options)
+        recipe = settings.recipe
+        opened = what if isinstance(what, Dataset) else data.open(what if what is not None else settings.task.example)
+        dataset, read = settings.task.read(opened)
+        processes = accelerator(recipe.device)
+        train = _limited(dataset, recipe)
+        global_batch, rows = _division(len(train), recipe, processes)
+        size = training_size(dataset, recipe.size, read.keeps_size)
+        description = {
+            "name": settings.model,
+            "channels": dataset.channels + read.extra_planes,
+            "outputs": read.outputs(dataset, size),
+            "size": list(size),
+            "options": dict(settings.model_options),
+        }
+        return cls(settings, read, dataset, train, description, processes, global_batch, rows)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The options of the training itself."""
+        return self.settings.recipe
+
+    @property
+    def main(self) -> Metric:
+        """The validation measure that picks the best weights."""
+        return self.task.metrics(self.dataset.classes)[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the training images in px."""
+        height, width = self.model["size"]
+        return height, width
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch. The remainder is left out: as each epoch has its own order, no image is left out for good."""
+        return len(self.train) // self.global_batch
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What identifies this training in run.json: it resumes a run only where all of this is equal."""
+        return {
+            "task": {"name": self.settings.task_name, "options": self.settings.task_options},
+            "model": dict(self.model),
+            "data": {
+                "what": self.dataset.name,
+                "fingerprint": self.dataset.fingerprint,
+                "classes": list(self.dataset.classes),
+                "counts": self.dataset.counts,
+                "images": {name: len(split) for name, split in self.dataset.splits.items()},
+                "channels": self.dataset.channels,
+                "problems": list(self.dataset.problems),
+            },
+            "recipe": dataclasses.asdict(self.recipe),
+            "processes": self.accelerator.num_processes,
+        }
+
+    def build(self, weights: Mapping[str, Tensor] | None = None, *, fetch: bool = True) -> Any:
+        """The model with the weights that this seed gives, or with `weights`; an `nn.Module` as `models._contract.Model` says.
+
+        Args:
+            weights: a state dict that fits it.
+            fetch: load pretrained weights where its options ask for them.
+
+        Raises:
+            UsageError: an option that the model refuses, or an output that the task cannot use.
+        """
+        torch.manual_seed(mix(self.recipe.seed, 0))
+        model = _building.build(self.model, fetch=fetch)
+        if model.output not in self.task.accepts:
+            raise UsageError(
+                f"model={self.settings.model!r}: gives a {model.output}, and {self.settings.task_name} needs "
+                f"{' or '.join(self.task.accepts)}; choose another model."
+            )
+        if weights is not None:
+            model.load_state_dict(weights)
+        return model
+
+    def seed_torch(self, step: int) -> None:
+        """Seed torch's own generator for a step: dropout draws from it, and a resumed training must draw the same."""
+        seed = mix(self.recipe.seed, 3, step, self.accelerator.process_index)
+        # torch.manual_seed costs half a millisecond where CUDA is not started
+        torch.default_generator.manual_seed(seed)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+
+def _limited(dataset: Dataset, recipe: Recipe) -> Split:
+    """The training images, or as many as `limit` allows, chosen at random by seed."""
+    train = dataset.splits["train"]
+    if not len(train):
+        raise DataError(f"data={dataset.name!r}: the train split is empty; give at least one training image.")
+    if recipe.limit is None or recipe.limit >= len(train):
+        return train
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix(recipe.seed, 1)))
+    return train.select(order[: recipe.limit].sort().values.numpy())
+
+
+def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int, slice]:
+    """The size of the global batch, and this process's rows of it."""
+    world, wanted = processes.num_processes, min(recipe.batch_size, images)
+    if recipe.batch_size % world or wanted < world:
+        raise UsageError(
+            f"batch_size={recipe.batch_size}: cannot be divided evenly over {world} processes; give a multiple of {world}."
+        )
+    share, place = wanted // world, processes.process_index
+    return share * world, slice(place * share, (place + 1) * share)
+
+
+def default_path(plan: Plan) -> Path:
+    """runs/TASK-DATA-MODEL-HASH: the same command finds its run again, another one gets a folder of its own."""
+    settings, dataset = plan.settings, plan.dataset
+    name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
+    key = hashlib.sha256((settings.command(dataset.name, "") + dataset.fingerprint).encode()).hexdigest()[:6]
+    return Path("runs") / f"{settings.task_name}-{name}-{settings.model}-{key}"
+
+
+def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
+    """The content of run.json where the folder holds a run of this very training, None where it is new or empty.
+
+    Raises:
+        RunError: the folder holds another run, or something that is not a run.
+    """
+    if not (path / "run.json").exists():
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"out={str(path)!r}: exists and is not a run; name a folder that is new or empty.")
+        return None
+    record = Run(path).info
+    # an earlier version's record lacks the options that were added since: they had their defaults then
+    then = {**record, "recipe": dataclasses.asdict(Recipe(**record["recipe"]))}
+    now = plan.identity
+    for part in ("task", "model", "data", "recipe"):
+        for name, new, old in _differences(now[part], then[part]):
+            if name not in _FREE:
+                raise RunError(
+                    f"out={str(path)!r}: holds a run with {name}={_short(old)}, not {_short(new)}; "
+                    "give the same options to resume it, or another folder."
+                )
+    return record
+
+
+def _differences(now: Any, then: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(option, value now, value then) wherever two records differ; JSON turned tuples into lists."""
+    if isinstance(now, Mapping) and isinstance(then, Mapping):
+        for key in {**now, **then}:
+            yield from _differences(now.get(key), then.get(key), str(key))
+    elif (list(now) if isinstance(now, tuple) else now) != (list(then) if isinstance(then, tuple) else then):
+        yield name, now, then
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"

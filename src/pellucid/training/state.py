@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training resumes from: weights and their average, optimisers, the step, the time, the best so far, the history."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.models import Frozen
+from pellucid.tasks import UpdatesBuffers
+from pellucid.training import checkpoint
+from pellucid.training.average import Average
+from pellucid.training.feed import Feed
+from pellucid.training.plan import Plan
+from pellucid.training.step import Learner
+
+__all__ = ["State", "better"]
+
+
+@final
+class State:
+    """Where a training stands. What `save` writes and `restore` reads is all that it takes to go on bit for bit.
+
+    >>> state = State.begin(Plan.of("classify", "digits", "mlp", {"device": "cpu"}))
+    >>> state.step, state.best, state.average
+    (0, None, None)
+    """
+
+    def __init__(self, plan: Plan, feed: Feed, model: nn.Module) -> None:
+        self.plan, self.feed, self.model = plan, feed, model
+        self.average = Average(model, plan.recipe.ema) if plan.recipe.ema else None
+        self.learner = Learner(plan, model)
+        self.step = 0
+        self.saved: int | None = None  # the step of the state that was saved last
+        self.best: dict[str, Any] | None = None  # the record of the weights that are kept, see `better`
+        self.history: list[dict[str, Any]] = []  # the rows of history.jsonl
+        self.sums: dict[str, float] = {}  # of each loss over the images since the last training row
+        self.summed = 0  # those images
+        self.seconds = 0.0  # of training before it was started this time
+        self.begun = time.monotonic()
+
+    @classmethod
+    def begin(cls, plan: Plan, weights: Mapping[str, Tensor] | None = None, *, fresh: bool = True) -> State:
+        """Build the model, decode the images, and set up the optimisers; nothing is written yet.
+
+        Args:
+            plan: the training.
+            weights: a state dict that the model starts from; by default its own initialisation.
+            fresh: False where a saved state will be restored: then weights and the images' statistics come with it.
+        """
+        model = plan.build(weights if fresh else None, fetch=fresh)
+        feed = Feed(plan)  # decoding can take minutes: only once the model is known to fit
+        if fresh and not model.normalize.pretrained:
+            model.normalize.fit(*feed.train.statistics())
+        device = plan.accelerator.device
+        model.to(device, memory_format=plan.recipe.memory_format(model, device))
+        if device.type == "cuda" and plan.accelerator.num_processes > 1:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return cls(plan, feed, model)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self.step // self.plan.steps_per_epoch
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training up to now, including those before it was resumed."""
+        return self.seconds + time.monotonic() - self.begun
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that are validated and kept: the average where there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    @property
+    def frozen(self) -> list[nn.Module]:
+        """The parts of the model that no step may change."""
+        return [module for module in self.model.modules() if isinstance(module, Frozen)]
+
+    def update_buffers(self) -> None:
+        """Let the task compute the model's buffers from all training images, before the first epoch and after each."""
+        plan = self.plan
+        plan.seed_torch(self.step)
+        if not isinstance(plan.task, UpdatesBuffers):
+            return
+        with torch.no_grad():
+            for model in self._modules().values():
+                plan.task.update_buffers(model, self.feed.once, self.epoch, plan.recipe.epochs, plan.recipe.seed)
+
+    def improve(self, row: Mapping[str, Any] | None) -> bool:
+        """Whether the weights are the best so far by this validation row; without validation images (None) they always are."""
+        best = self.best if self.plan.task.selects_checkpoint else None
+        record = better(row, best, self.plan.main.key, self.step, self.epoch)
+        if record is not None:
+            self.best = record
+        return record is not None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out: so many epochs have not improved the validation measure."""
+        best, patience = self.best, self.plan.recipe.patience
+        return bool(best and patience and self.epoch - best.get("reached", best["epoch"]) >= patience)
+
+    def save(self, path: Path) -> None:
+        """Write the state to one file, atomically."""
+        numbers = {"history": self.history, "sums": self.sums, "summed": self.summed, "saved": self.step}
+        numbers |= {"step": self.step, "seconds": self.elapsed, "best": self.best}
+        checkpoint.save(path, self._modules(), self.learner.optimizers, numbers)
+
+    def restore(self, path: Path) -> None:
+        """Go on from the state in a file.
+
+        Raises:
+            RunError: the file is damaged, or of another model.
+        """
+        numbers = checkpoint.restore(path, self._modules(), self.learner.optimizers)
+        self.model.to(memory_format=self.learner.memory_format)
+        self.step, self.seconds, self.best = numbers["step"], numbers["seconds"], numbers["best"]
+        self.history, self.sums, self.summed = numbers["history"], numbers["sums"], numbers["summed"]
+        self.saved = self.step
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model} if self.average is None else {"model": self.model, "average": self.average.model}
+
+
+def better(
+    row: Mapping[str, Any] | None, best: Mapping[str, Any] | None, measure: str, step: int, epoch: int
+) -> dict[str, Any] | None:
+    """The record of weights that are better than the best so far, else None; the lower loss breaks ties of the measure.
+
+    >>> first = better({"accuracy": 0.9, "loss": 0.4}, None, "accuracy", step=10, epoch=1)
+    >>> better({"accuracy": 0.9, "loss": 0.5}, first, "accuracy", step=20, epoch=2) is None
+    True
+    >>> better({"accuracy": 0.9, "loss": 0.3}, first, "accuracy", step=30, epoch=3)
+    {'step': 30, 'epoch': 3, 'measure': 'accuracy', 'value': 0.9, 'loss': 0.3, 'reached': 1}
+
+    Args:
+        row: of the validation, with the sign that makes the measure one to be maximised; None without validation images.
+        best: the record so far, if there is one; version 0.1.0 wrote it without the loss, and a tie with it keeps its weights.
+        measure: the name of the measure that decides.
+        step: where the training is.
+        epoch: epochs done. `reached` is the one that first had the measure's value: patience counts from there.
+    """
+    row = row or {}
+    value, loss, sign, reached = row.get(measure), row.get("loss"), row.get("sign", 1), epoch
+    if best is not None and row:
+        if value is None or not sign * value >= sign * best["value"]:
+            return None
+        if value == best["value"]:
+            if loss is None or not loss < best.get("loss", -math.inf):
+                return None
+            reached = best["reached"]
+    return {"step": step, "epoch": epoch, "measure": measure, "value": value, "loss": loss, "reached": reached}

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training shows while it runs: a progress bar, or a line for each epoch where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pellucid.training.state import State
+
+__all__ = ["Terminal"]
+
+_WARNINGS = 10  # problems of the data that are printed at most
+
+
+@final
+class Terminal:
+    """A progress bar with rate, losses and time left; where there is no terminal, a line for each epoch."""
+
+    def __init__(self, state: State, path: Path, shown: bool) -> None:
+        self._state, self._path, self._shown = state, path, shown
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._line = TaskID(0)
+        self._refreshed = 0.0
+        self._begun, self._first = time.monotonic(), state.step
+
+    def start(self) -> None:
+        """Print warnings about the data and the step that is resumed from, and start the bar."""
+        state, plan = self._state, self._state.plan
+        if self._shown:
+            self._warn(plan.dataset.problems)
+        if self._shown and state.step:
+            self._console.print(f"resuming {self._path} at step {state.step:,} of {plan.steps:,}")
+        if self._shown and self._console.is_terminal:
+            columns = (
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]} images/s  {task.fields[losses]}"),
+                TimeRemainingColumn(compact=True),
+            )
+            self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
+            self._line = self._bar.add_task("epoch 1", total=plan.steps, completed=state.step, rate="–", losses="")
+            self._bar.start()
+        self._begun, self._first = time.monotonic(), state.step
+
+    def stop(self) -> None:
+        """Stop the bar where it is."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def refresh(self) -> None:
+        """Move the bar, at most four times a second."""
+        now = time.monotonic()
+        if self._bar is None or now - self._refreshed <= 0.25:
+            return
+        self._refreshed = now
+        state, plan = self._state, self._state.plan
+        speed = (state.step - self._first) * plan.global_batch / (now - self._begun)
+        losses = "  ".join(f"{name} {total / max(1, state.summed):.4g}" for name, total in state.sums.items())
+        epoch = f"epoch {state.epoch + 1}/{plan.recipe.epochs}"
+        self._bar.update(self._line, completed=state.step, description=epoch, rate=f"{speed:,.0f}", losses=losses)
+
+    def validated(self, row: Mapping[str, Any]) -> None:
+        """Print a line for the epoch where there is no bar."""
+        if not self._shown or self._bar is not None:
+            return
+        state, plan = self._state, self._state.plan
+        left = (plan.steps - state.step) / max(1, state.step) * row["seconds"]
+        values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", plan.main.key) if name in row)
+        epoch = f"epoch {round(row['epoch'])}/{plan.recipe.epochs}"
+        self._console.print(
+            f"{epoch}  validation: {values}  {row['seconds']:.0f} s, {left:.0f} s left", highlight=False
+        )
+
+    def _warn(self, problems: Sequence[str]) -> None:
+        for problem in problems[:_WARNINGS]:
+            self._console.print(f"[yellow]warning[/]  {escape(problem)}", highlight=False)
+        if len(problems) > _WARNINGS:
+            self._console.print(
+                f"[yellow]warning[/]  {len(problems) - _WARNINGS:,} more; pellucid data lists them.", highlight=False
+            )
