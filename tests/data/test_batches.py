@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -218,13 +217,10 @@ def test_two_processes_make_it_once_and_a_kill_leaves_no_part(photos: Split, tmp
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     with start(tmp_path, 0.5) as one, start(tmp_path, 0.5) as other:
-        answers = [job.communicate(timeout=120)[0].split("\n") for job in (one, other)]
+        answers = [job.communicate()[0].split("\n") for job in (one, other)]
     assert sorted(len(answer) for answer in answers) == [2, 3], "one filled, the other waited"
     assert answers[0][-2] == answers[1][-2]
     total = int(store(photos, (16, 16), 3).batch(EVERY).images.sum())
     # by name 10.png comes before 2.png; the sum of all pixels is the same
     assert answers[0][-2] == f"mapped {total}"
-    deadline = time.monotonic() + 5
-    while len(kept(tmp_path)) > 1 and time.monotonic() < deadline:
-        time.sleep(0.05)
     assert [Path(name).suffix for name in kept(tmp_path)] == [".npy"], "no part of the killed one is left"

@@ -31,7 +31,7 @@ def places(dataset: Dataset) -> dict[bytes, str]:
     return {digest: part for part, own in dataset.splits.items() for digest in own.images.digests}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=80), st.lists(st.integers(0, 90), max_size=40))
 def test_a_cut_is_stable_and_duplicates_never_straddle(first: list[int], more: list[int]) -> None:
     before = finish("x", {"train": split(first)})

@@ -42,7 +42,7 @@ def symbols_of(made: Prior, codes: torch.Tensor, quality: int) -> np.ndarray:
     return made.symbols(codes, asked).detach().numpy().astype(np.int64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     arrays(
         np.int64,

@@ -33,7 +33,7 @@ class Flat(nn.Module):
 sides = st.integers(1, 40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, st.integers(1, 12), st.integers(1, 12), st.integers(1, 2))
 def test_a_pointwise_model_answers_the_same_in_tiles(
     height: int, width: int, tall: int, wide: int, channels: int

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: it learns, resumes bit for bit, stops cleanly, refuses what it cannot do, and agrees over processes."""
+"""The loop: it learns, keeps the best weights, refuses what it cannot do, and agrees over processes."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,17 +32,6 @@ def weights(run: Run | Path, name: str = "last.safetensors") -> dict[str, torch.
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def in_process(out: Path, **changes: object) -> subprocess.Popen[str]:
-    """The same training in a process of its own, which a signal can hit."""
-    code = (
-        "import sys, json; from pathlib import Path; from pellucid import train\n"
-        "options = json.loads(sys.argv[2]); options['hidden'] = tuple(options['hidden'])\n"
-        "run = train('classify', 'digits', 'mlp', Path(sys.argv[1]), **options); print(run.status)"
-    )
-    words = [sys.executable, "-c", code, str(out), json.dumps({**SMALL, **changes})]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_it_learns_and_the_run_tells_everything(tmp_path: Path) -> None:
@@ -75,45 +62,6 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     small(tmp_path / "run", epochs=1)
     assert torch.equal(torch.rand(3), expected)
-
-
-@pytest.mark.parametrize("moment", [0.02, 0.2, 0.5])
-def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, moment: float) -> None:
-    options = {"epochs": 30, "dropout": 0.2, "ema": 0.9, "checkpoint": 0.0}
-    whole = small(tmp_path / "whole", **options)
-    process = in_process(tmp_path / "killed", **options)
-    state = tmp_path / "killed" / "state" / "last.safetensors"
-    while not state.exists() and process.poll() is None:
-        time.sleep(0.005)
-    time.sleep(moment)
-    process.kill()
-    process.communicate()
-    resumed = small(tmp_path / "killed", **options)
-    assert resumed.status == "finished"
-    assert same(weights(whole), weights(resumed))
-    assert same(weights(whole, "weights.safetensors"), weights(resumed, "weights.safetensors"))
-    without_time = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in run.history] for run in (whole, resumed)
-    ]
-    assert without_time[0] == without_time[1]
-    assert not list(tmp_path.rglob(".*.safetensors.*.tmp"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_after_the_step_and_the_same_call_resumes(tmp_path: Path, number: int) -> None:
-    options = {"epochs": 20, "limit": None}
-    process = in_process(tmp_path / "run", **options)
-    while not (tmp_path / "run" / "history.jsonl").exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert out.strip() == "stopped", err
-    run = Run(tmp_path / "run")
-    assert run.status == "stopped" and 0 < run.info["step"] < run.info["steps"]
-    assert run.model("last") is not None
-    resumed = small(tmp_path / "run", **options)
-    assert resumed.status == "finished"
-    assert same(weights(resumed), weights(small(tmp_path / "whole", **options)))
 
 
 def test_a_finished_run_is_returned_as_it_is(tmp_path: Path) -> None:
@@ -252,10 +200,10 @@ def test_every_optimizer_lowers_the_loss(tmp_path: Path, optimizer: str) -> None
 
 
 def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 64, "device": "cpu", "precision": "fp32", "progress": False}
     code = (
         "import sys; from pellucid.training.training import train\n"
-        "train('denoise', 'digits', 'autoencoder', sys.argv[1], encoder=(32,), epochs=2, batch_size=64, device='cpu', "
-        "precision='fp32', progress=False)"
+        f"train('denoise', 'digits', 'autoencoder', sys.argv[1], encoder=(32,), **{settings})"
     )
     script = tmp_path / "job.py"
     script.write_text(code)
@@ -263,12 +211,10 @@ def test_two_processes_see_the_same_batches_and_agree_up_to_rounding(tmp_path: P
         "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
     )
     launch = [sys.executable, "-m", "accelerate.commands.launch", *options.split(), str(script), str(tmp_path / "two")]
-    done = subprocess.run(
-        launch, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    done = subprocess.run(launch, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, timeout=300)
-    two, one = Run(tmp_path / "two"), Run(tmp_path / "one")
+    two = Run(tmp_path / "two")
+    one = train("denoise", "digits", "autoencoder", tmp_path / "one", encoder=(32,), **settings)
     assert two.info["processes"] == 2 and two.status == "finished"
     for name, value in weights(one).items():
         torch.testing.assert_close(weights(two)[name], value, rtol=1e-3, atol=1e-4)

@@ -107,9 +107,9 @@ class _Differentiation:
                 first, second = index_of(name)[1], index_of(self.by)[1]
                 delta = Name(f"δ_{first}{second}")
                 return f"index rule: 1 if {first} = {second}, else 0", to_text(delta), delta
-            case Neg(term=term):
+            case Neg(term=term):  # the factor −1
                 return "constant factor", f"−{self.mark(term)}", negate(self.of(term))
-            case Add(terms=terms):
+            case Add(terms=terms):  # a person does not write the derivative of a constant
                 active = [term for term in terms if self.contains(term)]
                 words = " + ".join(self.mark(term) for term in active)
                 return "sum rule", words, add([self.of(term) for term in active])
@@ -138,7 +138,7 @@ class _Differentiation:
         """u′/c, −c·v′/v² or (u′v − uv′)/v²."""
         if not self.contains(bottom):
             return "constant factor", f"({self.mark(top)})/{factor_text(bottom)}", divide(self.of(top), bottom)
-        if not self.contains(top):
+        if not self.contains(top):  # shorter than the quotient rule with u′ = 0
             words = f"−{'' if top == ONE else factor_text(top) + '·'}({self.mark(bottom)})/{to_text(Pow(bottom, TWO))}"
             return "reciprocal rule", words, divide(negate(multiply(top, self.of(bottom))), power(bottom, TWO))
         words = f"(({self.mark(top)})·{factor_text(bottom)} − {factor_text(top)}·{self.mark(bottom)})/{to_text(Pow(bottom, TWO))}"
@@ -154,6 +154,7 @@ class _Differentiation:
         if not self.contains(base):
             words, result = self.chained(multiply(Pow(base, exponent), Call("log", (base,))), exponent)
             return _with_chain("exponential rule", self.of(exponent)), words, result
+        # both depend on the variable: differentiate exp(v·log u)
         log = Call("log", (base,))
         inner = add([multiply(self.of(exponent), log), divide(multiply(exponent, self.of(base)), base)])
         brackets = (

@@ -60,7 +60,7 @@ def _value(node: Expr, numbers: Mapping[str, Value], where: str) -> Value:
     match node:
         case Const(value=value):
             return value
-        case Name(name=key) | Partial(key=key):
+        case Name(name=key) | Partial(key=key):  # a derivative that is already known is a name like any other
             return numbers[key]
         case Add(terms=terms) | Sum(terms=terms):
             total: Value = Fraction(0)
@@ -96,14 +96,15 @@ def _value(node: Expr, numbers: Mapping[str, Value], where: str) -> Value:
                     "change the numbers that lead to it."
                 ) from None
         case Piecewise():
-            # only the branch that is taken is worked out: log(x) if x > 0 may stand beside x ≤ 0
+            # only the branch taken is evaluated: piecewise(log(x) if x > 0, 0 otherwise) has a value at −1
             chosen = _chosen(node, numbers, where)
             taken = node.otherwise if chosen == len(node.branches) else node.branches[chosen][0]
             return _value(taken, numbers, where)
-    raise TypeError(f"{type(node).__name__} has no value")  # an Index that no loop has spelt out
+    raise TypeError(f"{type(node).__name__} has no value")  # an Index outside of a loop
 
 
 def _power(base: Value, exponent: Value, at: At | None, where: str) -> Value:
+    # OverflowError passes through, to `evaluate`
     try:
         return power(base, exponent)
     except ZeroDivisionError:
@@ -137,6 +138,7 @@ def branch_of(node: Call | Piecewise, numbers: Mapping[str, Value], where: str =
         rule = FUNCTIONS[node.function].branch
         assert rule is not None, node.function
         return rule([_value(arg, numbers, where) for arg in node.args])
+    # on the border if the two sides of a condition are equal: exact numbers can tell
     edges = [_value(test.left, numbers, where) == _value(test.right, numbers, where) for _, test in node.branches]
     chosen = _chosen(node, numbers, where)
     return chosen, any(edges[: chosen + 1])  # conditions after the one that holds were never asked

@@ -63,6 +63,8 @@ class Expr:
 
     __slots__ = ()
 
+    # a + b + c is one sum and a·b·c one product, as they are written
+
     def __add__(self, other: Operand) -> Expr:
         return Add((*_parts(self, Add), as_expr(other)))
 
@@ -95,6 +97,8 @@ class Expr:
 
     def __neg__(self) -> Expr:
         return Neg(self)
+
+    # comparisons build the condition of a branch; == stays Python's, because nodes are compared and hashed
 
     def __lt__(self, other: Operand) -> Condition:
         return Condition(self, "<", as_expr(other))
@@ -273,7 +277,7 @@ def children(node: Expr) -> tuple[Expr, ...]:
         case Piecewise(branches=branches, otherwise=otherwise):
             parts = [part for value, test in branches for part in (value, test.left, test.right)]
             return (*parts, otherwise)
-        case Sum(body=body, terms=terms):
+        case Sum(body=body, terms=terms):  # without terms only while it is parsed
             return terms or (body,)
     return ()
 
@@ -314,7 +318,7 @@ def depth(node: Expr) -> int:
     (1, 2)
     """
     deepest, level = 0, [node]
-    while level and deepest < 10_000:
+    while level and deepest < 10_000:  # deep enough to be refused
         deepest += 1
         level = [child for parent in level for child in children(parent)]
     return deepest

@@ -100,7 +100,7 @@ def build_rows(lines: list[LayerLine]) -> tuple[list[LayerRow], list[SizeEquatio
             state.equations.append(
                 SizeEquation(row.parameters, line.options["parameters"], f"the parameters of `{line.words}`")
             )
-        for size in row.output:
+        for size in row.output:  # an unknown size may still turn out positive
             if sympy.sympify(size).is_number and size < 1:
                 raise UsageError(
                     f"line {line.number}: `{line.words}` gives {size_text(row.output)}: nothing is left; use a smaller window."
@@ -152,6 +152,7 @@ def _slide(line: LayerLine, state: _State, window: list[Size], stride: Size) -> 
             )
     terms = [(n, f, stride, p, dilation) for n, f, p in zip(state.axes, window, padding, strict=True)]
     names = _AXES[len(window)]
+    # square images and windows need one line of arithmetic for both axes
     alike = len({term[:2] for term in terms}) == 1
     arithmetic = [f"{name} {output_size_text(*term)}" for name, term in zip(names, terms, strict=True)]
     if alike and len(terms) > 1:

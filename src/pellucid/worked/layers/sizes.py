@@ -121,19 +121,19 @@ def show(value: Size) -> str:
     expression = sympy.sympify(value)
     if expression.is_Integer:
         return f"{int(expression):,}"
-    if expression.is_Rational:
+    if expression.is_Rational:  # 5/2, as in the padding of an even window
         return f"{show(expression.p)}/{show(expression.q)}"
     if expression.is_Symbol:
         return str(expression)
     if isinstance(expression, (sympy.floor, sympy.ceiling)):
-        inner = show(sympy.together(expression.args[0]))
+        inner = show(sympy.together(expression.args[0]))  # one fraction line: ⌊(5 − P)/2⌋
         return f"⌊{inner}⌋" if isinstance(expression, sympy.floor) else f"⌈{inner}⌉"
     if expression.is_Pow:
         base, exponent = expression.args
         if exponent == -1:
             return f"1/{_bracketed(base)}"
         return f"{_bracketed(base)}^{show(exponent)}"
-    if expression.is_Add:
+    if expression.is_Add:  # expanded, with the sign of each term between them
         words = ""
         for term in sympy.expand(expression).as_ordered_terms():
             negative = term.could_extract_minus_sign()
@@ -142,7 +142,7 @@ def show(value: Size) -> str:
         return words
     if expression.is_Mul:  # a fraction, a negative product, or factors
         above, below = expression.as_numer_denom()
-        if below != 1 and not expression.could_extract_minus_sign():
+        if below != 1 and not expression.could_extract_minus_sign():  # a negative fraction gets its sign first
             return f"{_bracketed(above)}/{_bracketed(below)}"
         number, rest = expression.as_coeff_mul()
         if number < 0:

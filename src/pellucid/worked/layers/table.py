@@ -137,7 +137,7 @@ class LayerTable:
     def _totals(self) -> list[tuple[str, str]]:
         known = not self.training_values.free_symbols
         unit = self.bytes_per_value * self.batch
-        samples = "sample" if self.batch == 1 else f"{self.batch} samples"
+        samples = "1 sample" if self.batch == 1 else f"{self.batch} samples"
 
         def memory(values: Size) -> str:
             if not known:
@@ -161,7 +161,7 @@ class LayerTable:
 
     def _text(self) -> str:
         rows = [_HEADER, *self._cells()]
-        keep = [k for k in range(len(_HEADER)) if any(row[k] for row in rows[1:])]
+        keep = [k for k in range(len(_HEADER)) if any(row[k] for row in rows[1:])]  # no empty columns
         width = {k: max(len(row[k]) for row in rows) for k in keep}
 
         def line(row: Sequence[str]) -> str:

@@ -118,7 +118,7 @@ def check_gradient(
             raise UsageError(f"{name}={number}: must be positive; give a number above 0.")
     if not parameters:
         raise DataError("parameters={}: there is nothing to check; give at least one array by name.")
-    here = {name: np.array(value) for name, value in parameters.items()}
+    here = {name: np.array(value) for name, value in parameters.items()}  # copies
     value, returned = function(here)
     gradient = _own_copies(here, returned)
     random = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def check_network(network: Network, x: Array, target: NDArray[Any], **options: A
         options: step, tolerance, entries and seed of `check_gradient`.
     """
     own = network.parameters
-    before = {name: value.copy() for name, value in own.items()}
+    before = {name: value.copy() for name, value in own.items()}  # to restore afterwards
 
     def function(parameters: dict[str, Array]) -> tuple[float, Mapping[str, Array]]:
         for name, value in parameters.items():
@@ -181,6 +181,7 @@ class _Through:
 def _own_copies(parameters: Mapping[str, Array], returned: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
     copies = {}
     for name, value in parameters.items():
+        # an integer cannot be moved by a small step
         if not np.issubdtype(value.dtype, np.floating):
             raise DataError(f"parameters[{name!r}].dtype={value.dtype}: a derivative needs floats; convert it.")
         if name not in returned:
@@ -209,7 +210,7 @@ def _lines(
     def along(direction: NDArray[np.float64] | tuple[int, ...]) -> Callable[[float], float]:
         def line(t: float) -> float:
             moved = array.copy()
-            if isinstance(direction, tuple):
+            if isinstance(direction, tuple):  # the indices of one entry
                 moved[direction] += t
             else:
                 moved += (t * direction).astype(array.dtype)
@@ -218,6 +219,7 @@ def _lines(
         return line
 
     count = array.size if entries is None else min(entries, array.size)
+    # two evaluations of the function for each entry: a large layer is checked by a sample
     chosen = np.sort(random.choice(array.size, count, replace=False))
     places = [tuple(int(i) for i in np.unravel_index(flat, array.shape)) for flat in chosen]
     lines = [
@@ -242,6 +244,7 @@ def _find(
     tolerance: float | None,
 ) -> Finding:
     epsilon = float(np.finfo(array.dtype).eps)
+    # the balanced step leaves an error of about ε^(2/3): 4e-11 in float64, 2e-5 in float32
     allowed = tolerance or (1e-6 if epsilon < 1e-12 else 1e-2)
     checks = [
         check_slope(
@@ -255,6 +258,7 @@ def _find(
         )
         for line in lines
     ]
+    # the most severe verdict, and among equal ones the largest error, speaks for the parameter
     line, worst = max(
         zip(lines, checks, strict=True), key=lambda pair: (_SEVERITY.index(pair[1].verdict), pair[1].error)
     )
@@ -291,6 +295,7 @@ def _pattern(checks: list[SlopeCheck], lines: list[_Through]) -> str:
         return "; the wrong entry was not among those drawn: check all with entries=None"
     if any(line.slope == 0 for _, line in wrong):
         return "; the gradient is 0 and should not be" if all(line.slope == 0 for _, line in wrong) else ""
+    # one common ratio of difference and gradient points to the cause, such as a missing factor 2
     ratios = np.array([check.numeric / line.slope for check, line in wrong])
     ratio = float(np.median(ratios))
     whole = "every entry" if len(wrong) == len(checks) else "every wrong entry"

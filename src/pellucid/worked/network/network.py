@@ -55,7 +55,7 @@ class Dense:
         self.x = x
         if len(self._z) != len(x):
             self._z = np.empty((len(x), self.W.shape[1]), self.W.dtype)
-        z = np.matmul(x, self.W, out=self._z)
+        z = np.matmul(x, self.W, out=self._z)  # (n, in)(in, out)
         z += self.b
         return self.f.apply(z)
 
@@ -66,7 +66,7 @@ class Dense:
 
     def input_gradient(self, delta: Array) -> Array:
         """∂J/∂x = δWᵀ, (n, in), for the layer below."""
-        if len(self._delta) != len(delta):
+        if len(self._delta) != len(delta):  # the last batch of an epoch may be smaller
             self._delta = np.empty((len(delta), self.W.shape[0]), self.W.dtype)
         return np.matmul(delta, self.W.T, out=self._delta)
 
@@ -124,7 +124,7 @@ class Network:
             raise UsageError(
                 f"hidden={names}: widths={tuple(widths)} has {len(widths) - 2} hidden layers; name one for each."
             )
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(seed)  # a generator of its own: the global one stays untouched
         self.objective = OBJECTIVES[loss]
         self.layers = [
             Dense(
@@ -173,7 +173,7 @@ class Network:
         last = self.layers[-1]
         # the loss overwrites the output, which f′ of the last layer still needs
         a = z if last.f.name == "identity" else z.copy()
-        J, delta = self.objective.value_and_delta(z, y)
+        J, delta = self.objective.value_and_delta(z, y)  # δ is (n, out)
         delta = last.f.backward(delta, a)
         for layer, below in zip(self.layers[::-1], self.layers[-2::-1], strict=False):
             layer.parameter_gradients(delta)
@@ -193,11 +193,12 @@ class Network:
         J = self.gradient(x, target)
         for layer in self.layers:
             for parameter, derivative in ((layer.W, layer.dW), (layer.b, layer.db)):
-                derivative *= -rate
+                derivative *= -rate  # in place: the gradient is not needed after the step
                 parameter += derivative
         return J
 
     def _checked(self, x: Array) -> Array:
+        """A batch in the network's own precision: float64 images would make a float32 network compute in float64."""
         W = self.layers[0].W
         if x.ndim != 2 or x.shape[1] != len(W) or not len(x):
             raise DataError(f"x.shape={x.shape}: the network needs (n, {len(W)}); flatten each image to a row.")
@@ -212,6 +213,7 @@ def _initial_weights(
     initialisation: str, fan_in: int, fan_out: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """The weights of a layer before training, (in, out)."""
+    # the variance that keeps activations or gradients of one size through the layers
     scale = {"zero": 0.0, "uniform": fan_in**-0.5, "xavier": (6 / (fan_in + fan_out)) ** 0.5, "he": (2 / fan_in) ** 0.5}
     if initialisation not in scale:
         raise UnknownNameError("initialisation", initialisation, scale)

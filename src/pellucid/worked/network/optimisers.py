@@ -50,7 +50,7 @@ class SGD:
 
     def update(self) -> None:
         for w, g in self.pairs:
-            g *= -self.rate
+            g *= -self.rate  # g becomes the step −λg
             w += g
 
 
@@ -76,7 +76,7 @@ class Momentum:
     def update(self) -> None:
         for w, g, v in self.triples:
             v *= self.rho
-            g *= self.rate
+            g *= self.rate  # g becomes λg
             v -= g
             w += v
 
@@ -140,9 +140,11 @@ class Adam:
         first, second = self.beta
         self.t += 1
         for w, g, m, s, root in self.states:
+            # m ← β₁m + (1 − β₁)g
             m *= first
             np.multiply(g, 1 - first, out=root)
             m += root
+            # s ← β₂s + (1 − β₂)g²
             s *= second
             np.square(g, out=g)
             g *= 1 - second

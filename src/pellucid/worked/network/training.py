@@ -83,23 +83,24 @@ def train(
     random = np.random.default_rng(seed)
     parameters, gradients = [*network.parameters.values()], [*network.gradients.values()]
     rule = make_optimiser(optimiser, parameters, gradients, rate)
-    first = network.layers[0].W
+    first = network.layers[0].W  # changes in place during training
     history = History(first.copy(), first)
     size = min(batch_size, len(x))
     # one buffer for all batches: fancy indexing would allocate one a step
     batch = np.empty((size, x.shape[1]), x.dtype)
     for _ in range(epochs):
+        # every image once an epoch, in a new order
         order, total = random.permutation(len(x)), 0.0
         for start in range(0, len(x), size):
             chosen = order[start : start + size]
             rows = np.take(x, chosen, axis=0, out=batch[: len(chosen)], mode="clip")  # "raise" would buffer the output
             rule.look_ahead()
-            total += network.gradient(rows, target[chosen]) * len(chosen)
+            total += network.gradient(rows, target[chosen]) * len(chosen)  # J is a mean over the batch
             rule.update()
         history.loss.append(total / len(x))
         if measure:
             _measure(network, history, x, target, held_out)
-    history.first_after = first.copy()
+    history.first_after = first.copy()  # later training must not change the history
     return history
 
 
@@ -152,4 +153,5 @@ def distinct_neurons(network: Network) -> Sequence[int]:
     >>> distinct_neurons(network)[0]
     1
     """
+    # a column of (in + 1, out) is one neuron with its bias
     return [len(np.unique(np.vstack([layer.W, layer.b]), axis=1).T) for layer in network.layers]

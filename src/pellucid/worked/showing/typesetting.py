@@ -89,13 +89,13 @@ class Typesetter(ABC):
                 return self.add(terms) if len(terms) > 1 else self.write(terms[0]), ADD
             case Sum(body=body, index=index, low=low, high=high):
                 return self.sigma(self.bracketed(body, MUL), index, self.write(low), self.write(high)), MUL
-            case Neg(term=term):
+            case Neg(term=term):  # −(a + b), but −a·b without brackets
                 return self.negative() + self.bracketed(term, MUL), ADD
             case Mul(factors=factors):
                 return self.mul([self.factor(factor, n) for n, factor in enumerate(factors)]), MUL
             case Div(top=top, bottom=bottom):
                 return self.quotient(top, bottom)
-            case Pow(base=base, exponent=exponent):
+            case Pow(base=base, exponent=exponent):  # (−a)², (a/b)²: anything but an atom needs brackets
                 return self.power(self.bracketed(base, ATOM), exponent), POW
             case Call(function=name, args=args, index=index):
                 return self.call(name, args, index)
@@ -166,7 +166,7 @@ class Typesetter(ABC):
     def minus(self) -> str: ...
 
     def negative(self) -> str:
-        """The sign before a negative term."""
+        """The sign of a negative term; in MathML it differs from that of a difference."""
         return self.minus()
 
     @abstractmethod

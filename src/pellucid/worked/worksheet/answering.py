@@ -139,7 +139,7 @@ class AnswerWriter:
             return blocks
         blocks += self._locals(edges)
         entries = [name for name in self.graph.used_by[by] if name in on_route]
-        if count > MAX_PATHS:
+        if count > MAX_PATHS:  # nobody reads thousands of products
             blocks += self._backward(of, by, route, count)
         elif count == 1:
             path = self.graph.paths(by, of)[0]
@@ -183,6 +183,7 @@ class AnswerWriter:
                 numbers = {key: float(number) for key, number in self._partials(path).items()}
                 check = check_value(" → ".join(path), product, value, numbers)
                 blocks.append(Line(None, tuple(self._forms(product, path)), value, check, label=(path,)))
+            # the part of the sum that flows through this first quantity: a time step of a shared weight
             values = [self.graph.path_product(path) for path in own]
             total = evaluate(Add((Const(Fraction(0)), *map(Const, values))), {})
             parts.append(total)

@@ -47,6 +47,7 @@ class CheckedNumbers:
         with precision(working_digits):
             for name in self.order:
                 self.values[name] = evaluate(equations[name].right, self.values, name)
+        # the check starts from the same inputs rounded to float64, so one wrong line cannot hide behind another
         self.floats = floats(self.values)
         self.checks: Mapping[str, Check] = {
             name: check_value(name, equations[name].right, self.values[name], self.floats)
@@ -112,6 +113,8 @@ class CheckedNumbers:
             for name in self.order
             if name in needed and not self.equations[name].given
         ]
+
+    # differences cost far more than values: each is computed once, when first asked for
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str], Check]:

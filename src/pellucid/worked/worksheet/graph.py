@@ -53,6 +53,7 @@ class Graph:
         self.values = values
         self.order = order
         self.position = {name: n for n, name in enumerate(order)}
+        # the edges in both directions: dependents for the backward pass, dependencies for values
         self.used_by: dict[str, list[str]] = {name: [] for name in order}
         self.uses: dict[str, list[str]] = {name: list(names(equations[name].right)) for name in order}
         for name in order:
@@ -71,7 +72,7 @@ class Graph:
     def local_derivative(self, of: str, by: str) -> tuple[Expr, Value]:
         """The derivative of a quantity's own equation with respect to a name in it, as an expression and as a number."""
         key = (of, by)
-        if key not in self._local:
+        if key not in self._local:  # many paths share an edge
             slope = differentiate(self.equations[of].right, by, self.values)
             slope = replace(slope, self._named)
             try:
@@ -116,7 +117,7 @@ class Graph:
         route = set(self.route(by, of))
         complete: list[Path] = []
         stack: list[Path] = [(by,)] if by in route else []
-        while stack:
+        while stack:  # depth first; nodes off the route lead nowhere and are skipped
             path = stack.pop()
             if path[-1] == of:
                 complete.append(path)
@@ -126,7 +127,7 @@ class Graph:
         return complete
 
     def path_product(self, path: Path) -> Value:
-        """The product of the local derivatives along a path."""
+        """The product of the local derivatives along a path, ∂L/∂h · ∂h/∂W."""
         product: Value = Fraction(1)
         for below, above in itertools.pairwise(path):
             product = times(product, self.local_derivative(above, below)[1])
@@ -141,7 +142,7 @@ class Graph:
             for name in sorted(needed - {of}, key=self.position.__getitem__, reverse=True):
                 total: Value = Fraction(0)
                 for above in self.used_by[name]:
-                    if above in needed:
+                    if above in needed:  # other dependents do not influence `of`
                         total = plus(total, times(gradient[above], self.local_derivative(above, name)[1]))
                 gradient[name] = total
             self._backward[of] = gradient

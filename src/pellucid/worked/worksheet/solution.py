@@ -104,7 +104,7 @@ class Solution:
 
         Args:
             form: terminal, markdown, latex, html or json; one of `pellucid.worked.showing.showing.FORMS`.
-            verify: each line's check beside it.
+            verify: show the check next to each line.
             color: for the terminal.
 
         Raises:

@@ -66,7 +66,8 @@ def check_derivatives(
     """
     checks: dict[str, Check] = {}
     left = list(wanted)
-    tried: dict[str, float] = {}
+    tried: dict[str, float] = {}  # the first difference of each, for the error message
+    # a step that is too large sees curvature, one too small sees rounding: try the next for those that disagree
     for level in range(len(STEP_SIZES)):
         for name, difference in central_differences(equations, numbers, of, left, level).items():
             tried.setdefault(name, difference.value)
@@ -91,7 +92,7 @@ def _size(node: Expr, numbers: Mapping[str, Any]) -> float:
     A forward error analysis, node by node (Higham 2002, "Accuracy and Stability of Numerical Algorithms", ch. 3).
     """
     match node:
-        case Add(terms=parts) | Sum(terms=parts):
+        case Add(terms=parts) | Sum(terms=parts):  # errors add up, whatever the terms cancel to
             return sum(_size(part, numbers) for part in parts)
         case Mul(factors=parts):  # relative errors add up; the product of the sizes bounds every factor's error
             return math.prod(_size(part, numbers) for part in parts)
@@ -108,7 +109,7 @@ def _size(node: Expr, numbers: Mapping[str, Any]) -> float:
             own = float(numpy_value(args[0], numbers))
             rule: Callable[[float], float] = {"sqrt": np.sqrt, "log": np.log, "exp": np.exp}[name]
             return abs(float(numpy_value(node, numbers))) + _grown(own, _size(args[0], numbers), rule)
-        case Call(args=args):
+        case Call(args=args):  # relu, sigmoid, tanh, max, …: slopes of at most 1
             return abs(float(numpy_value(node, numbers))) + sum(_size(arg, numbers) for arg in args)
     return abs(float(numpy_value(node, numbers)))
 

@@ -71,7 +71,7 @@ class Worksheet:
         return cls(text)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("_"):  # copy and pickle ask for special names, which are no quantities
             raise AttributeError(name)
         return self[name]
 
@@ -167,6 +167,7 @@ class Worksheet:
             for name, node in used.items():
                 if name not in self._equations:
                     raise self._unknown(name, getattr(node, "at", None), equation.name)
+        # graphlib finds cycles; its order is not that of writing, see `_in_order`
         try:
             graphlib.TopologicalSorter(below).prepare()
         except graphlib.CycleError as fault:
@@ -207,7 +208,7 @@ class Worksheet:
 
     def _find(self, name: str, at: At | None) -> Array | None:
         """The array of this name; None for a number or an unknown name."""
-        if name in self._equations:
+        if name in self._equations:  # a scalar of this name hides z_1, z_2, …
             return None
         shape = self._shapes.get(name) or self._family(name)
         if shape is None:
@@ -275,10 +276,10 @@ class Worksheet:
 
 def _in_order(below: Mapping[str, Sequence[str]]) -> list[str]:
     """The order of writing, except that every name comes after those it needs (a depth-first topological sort)."""
-    done: dict[str, None] = {}
+    done: dict[str, None] = {}  # a dict keeps the order
     for first in below:
         pending = [first]
-        while pending:
+        while pending:  # a stack of our own: a chain of 3,000 equations is too deep for recursion
             missing = [name for name in below[pending[-1]] if name not in done]
             if missing:
                 pending += reversed(missing)
