@@ -56,7 +56,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("export runs/none", "run='runs/none': has no run.json"),
         ("export runs/none --formats onyx", "formats='onyx': must be one of onnx, torch; did you mean 'onnx'?"),
         ("data nowhere/at/all", "data='nowhere/at/all'"),
-        ("list lense", "kind='lense' is not known; did you mean 'lenses'? Known: data, lenses, models, tasks."),
+        (
+            "list lense",
+            "kind='lense' is not known; did you mean 'lenses'? Known: builders, data, lenses, models, tasks.",
+        ),
         ("list tasks models", "'models': is one word too many: pellucid list takes KIND only"),
     ],
 )

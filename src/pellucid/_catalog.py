@@ -11,7 +11,7 @@ from pellucid.errors import UnknownNameError
 
 __all__ = ["find", "names", "source"]
 
-_SINGULAR = {"tasks": "task", "models": "model", "lenses": "lens"}
+_SINGULAR = {"tasks": "task", "models": "model", "lenses": "lens", "worked/builders": "builder"}
 
 
 def names(folder: str) -> list[str]:
@@ -44,7 +44,7 @@ def find(folder: str, name: str) -> type:
     key = name.replace("-", "_")
     if key not in names(folder):
         raise UnknownNameError(_SINGULAR[folder], name, names(folder))
-    module = importlib.import_module(f"pellucid.{folder}.{key}")
+    module = importlib.import_module(f"pellucid.{folder.replace('/', '.')}.{key}")
     homes = (
         module.__name__,
         f"{module.__name__}.{key}",

@@ -18,7 +18,7 @@ from pellucid.cli.cli import main
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked import Worksheet
 from pellucid.worked.answers.answers import check_answers
-from pellucid.worked.answers.reading import agrees, literal
+from pellucid.worked.answers.entry import agrees, literal
 from pellucid.worked.answers.report import Report
 
 RNN = (Path(__file__).parents[2] / "examples" / "worked" / "rnn.work").read_text(encoding="utf-8")
@@ -275,6 +275,11 @@ def test_the_tolerance_follows_the_digits(text: str, true: Fraction, right: bool
     assert agrees(literal("-" + text.removeprefix("-")), -abs(true)) is (right or text == "-0.5")
 
 
+def test_a_quantity_at_the_start_of_a_sentence_keeps_its_letter() -> None:
+    sheet = Worksheet("x_1 = 2; x_2 = 3; w = 0.5; h_2 = w*x_2 + 1")
+    assert "  x₁ is used instead of x₂: h₂ = w·x₁ + 1" in check_answers(sheet, "h_2 = 2.0").show()
+
+
 def test_shown_in_three_formats() -> None:
     report = check_answers(Worksheet(NEURON), "z = 1.4\na = 0.80218\nL = 0.5\nfoo\n")
     shown = report.show()
@@ -303,7 +308,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["work", str(sheet), "--answers", str(answers)]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("3 of 4 answers are right, 1 is wrong. The first wrong one is in line 4.")
-    assert "The step is added in the place of subtracted" in shown
+    assert "The step is added instead of subtracted" in shown
     assert main(["work", str(sheet), "--answers", str(answers), "--out", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["first_wrong"] is not None
     capsys.readouterr()

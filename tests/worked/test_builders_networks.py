@@ -17,7 +17,7 @@ from torch import Tensor
 from pellucid.worked import Worksheet
 from pellucid.worked.builders import builder
 from pellucid.worked.builders._gates import Gate
-from pellucid.worked.builders.mlp import EXAMPLE, Neuron
+from pellucid.worked.builders.mlp.neurons import EXAMPLE, Neuron
 
 INSTANCES = range(200)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -11,7 +11,6 @@ import pytest
 
 from pellucid.cli.cli import main
 from pellucid.worked import Worksheet
-from pellucid.worked.forms.command import FORMS
 
 SHEETS = sorted((Path(__file__).parents[2] / "examples" / "worked").glob("*.work"))
 RNN = next(sheet for sheet in SHEETS if sheet.stem == "rnn")
@@ -46,31 +45,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     )
     (tmp_path / "latin.work").write_bytes(b"a = 2 # caf\xe9\n")
     assert main(["work", str(tmp_path / "latin.work")]) == 2
-    assert "byte 11 is no UTF-8 text" in capsys.readouterr().err
+    assert "byte 11 is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_the_command_loads_no_torch() -> None:
     code = f"import sys; from pellucid.cli.cli import main; main(['work', {str(RNN)!r}]); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.parametrize("word", FORMS)
-def test_every_form_has_help(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["work", word, "-h"]) == 0
-    assert f"usage: pellucid work {word}" in capsys.readouterr().out
-    assert main(["work", "-h"]) == 0
-    assert word in capsys.readouterr().out
-
-
-def test_a_form_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A word in the table is a command of its own, with its own help."""
-    from pellucid.worked.forms import command
-
-    monkeypatch.setattr(command, "FORMS", {"again": "forms.command:work"})
-    assert main(["work", "again", str(RNN), "--digits", "3"]) == 0
-    assert "L ≈ 1.63" in capsys.readouterr().out
-    assert main(["work", "again", "-h"]) == 0
-    assert "usage: pellucid work again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: str(sheet.stem))

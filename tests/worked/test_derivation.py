@@ -11,7 +11,8 @@ import sympy
 import torch
 
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
-from pellucid.worked.derivation.derivation import command, derive, to_sympy
+from pellucid.worked.builders.derive import Derive
+from pellucid.worked.derivation.derivation import derive, to_sympy
 from pellucid.worked.derivation.indexed import evaluate_at
 from pellucid.worked.derivation.proofs import PROOFS, prove
 from pellucid.worked.derivation.rules import differentiate
@@ -128,11 +129,9 @@ def test_the_dense_backward_pass_equals_torchs() -> None:
             np.testing.assert_allclose(claim.formula(v), parameter.grad, rtol=1e-10, atol=1e-12)
 
 
-def test_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("1/(1 + exp(-x))") == 0
-    assert "f·(1 − f)" in capsys.readouterr().out
-    assert command("dense-backward") == 0
-    assert "∂J/∂W = xᵀδ" in capsys.readouterr().out
+def test_the_command_prints() -> None:
+    assert "f·(1 − f)" in Derive("1/(1 + exp(-x))").text()
+    assert "∂J/∂W = xᵀδ" in Derive("dense-backward").text()
 
 
 @pytest.mark.parametrize(
@@ -151,4 +150,4 @@ def test_mistakes_are_named(text: str, by: str, error: type[Exception], said: st
         derive(text, by)
     assert said in str(found.value)
     with pytest.raises(UsageError, match="add --by"):
-        command("a*x")
+        Derive("a*x").text()

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from pellucid.errors import UsageError
+from pellucid.worked.builders.iterate import Iterate
 from pellucid.worked.iteration.function import Function
-from pellucid.worked.iteration.iteration import Study, command, study
+from pellucid.worked.iteration.iteration import Study, study
 
 CLIPPED = "piecewise(1 if x >= 1, -1 if x <= -1, exp(x) - exp(-x) otherwise)"
 
@@ -149,7 +150,7 @@ def test_slopes_are_exact_to_many_digits() -> None:
     assert [round(kinked.slope(Decimal(0), side)) for side in (-1, 1)] == [-1, 1]
 
 
-def test_the_page_and_the_cobweb(logistic: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_and_the_cobweb(logistic: Study, tmp_path: Path) -> None:
     page = str(logistic)
     assert "x = 0.6875   slope −1.2, |slope| > 1: repels" in page
     assert "x = 1 is mapped to 0 in one step" in page
@@ -160,8 +161,8 @@ def test_the_page_and_the_cobweb(logistic: Study, tmp_path: Path, capsys: pytest
     assert (
         np.abs(pixels.astype(int) - (42, 111, 187)).sum(1) < 60
     ).sum() > 100  # the steps are drawn, not their first point alone
-    assert command("x/2", times=5, out=tmp_path / "half.png") == 0
-    assert "half.png" in capsys.readouterr().out
+    assert "half.png" in Iterate("x/2", times=5, out=tmp_path / "half.png").text()
+    assert (tmp_path / "half.png").exists()
 
 
 @pytest.mark.parametrize(

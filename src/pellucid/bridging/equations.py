@@ -13,7 +13,6 @@ import numpy as np
 
 from pellucid.bridging.losses import tensor_numbers
 from pellucid.errors import DataError
-from pellucid.worked.builders.pooling import pooled
 from pellucid.worked.expressions.expression import Expr, as_expr
 from pellucid.worked.notation.operations import (
     clip,
@@ -28,7 +27,7 @@ from pellucid.worked.notation.operations import (
     tanh,
 )
 from pellucid.worked.worksheet.tensors import define, dot, summed
-from pellucid.worked.worksheet.windows import unfold
+from pellucid.worked.worksheet.windows import pooled, unfold
 
 if TYPE_CHECKING:
     from torch import Tensor, fx, nn

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -15,7 +16,8 @@ from pellucid.cli import commands, options
 from pellucid.cli.flags import Group, is_option, parse
 from pellucid.errors import UsageError
 from pellucid.run import Run
-from pellucid.worked.forms import command as forms
+from pellucid.worked.forms.contract import Builder, Form
+from pellucid.worked.forms.running import Common, run
 
 __all__ = ["bind"]
 
@@ -34,10 +36,10 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         UsageError: an unknown option, or an invalid value.
         SystemExit: after printing the help.
     """
+    if name == "work" and words and words[0].replace("-", "_") in _catalog.names("worked/builders"):
+        return _builder(words[0], words[1:])
     command: Callable[..., int] = getattr(commands, name)
     prog = f"pellucid {name}"
-    if name == "work" and words and words[0] in forms.FORMS:
-        command, prog, words = forms.form(words[0]), f"{prog} {words[0]}", words[1:]
     own = options.of_function(command)
     more: Sequence[Group] = ()
     unknown: Callable[[str], UsageError] | None = None
@@ -55,7 +57,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         more = _predict_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
-        about += f" In the place of FILE: {', '.join(forms.FORMS)}, each with a -h of its own."
+        about += f" Instead of FILE: {', '.join(_catalog.names('worked/builders'))}, each with its own -h."
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
     # pass only values that differ from their defaults: the function decides the others, and the run records what was given
@@ -63,6 +65,21 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         if values[flag.name] == flag.default:
             del values[flag.name]
     return partial(command, *places, **values)
+
+
+def _builder(word: str, words: Sequence[str]) -> Callable[[], int]:
+    """The call of a builder: its fields are options, and those that all builders share come after them."""
+    kind: type[Form] = _catalog.find("worked/builders", word)
+    named = inspect.signature(kind).parameters
+    own = [
+        replace(flag, positional=named[flag.name].kind is not inspect.Parameter.KEYWORD_ONLY)
+        for flag in options.of_class(kind)
+    ]
+    shared = options.of_class(Common) if issubclass(kind, Builder) else []
+    about = inspect.cleandoc(kind.__doc__ or "").split("\n")[0]
+    values = parse(words, [Group("", [*own, *shared])], f"pellucid work {word}", about)
+    form = kind(**{flag.name: values[flag.name] for flag in own})
+    return partial(run, form, Common(**{flag.name: values[flag.name] for flag in shared}))
 
 
 def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:

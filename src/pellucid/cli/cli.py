@@ -29,7 +29,7 @@ COMMANDS = {
     "data": "inspect a dataset: contents, sizes, corrupt files, duplicates",
     "work": "work a small network by hand, in symbols and numbers, every line checked",
     "table": "tabulate a network's layers, with the formula of every number",
-    "list": "list the tasks, models, lenses and datasets",
+    "list": "list the tasks, models, lenses, builders of worksheets and datasets",
 }
 """Every command with a line about it, in the usual order of use; `pellucid.cli.commands` has a function for each."""
 

@@ -290,10 +290,10 @@ def table(
 
 
 def list(kind: str | None = None, /) -> int:
-    """List the tasks, models, lenses and datasets, each with a line about it.
+    """List the tasks, models, lenses, builders of worksheets and datasets, each with a line about it.
 
     Args:
-        kind: tasks, models, lenses or data; by default all of them.
+        kind: tasks, models, lenses, builders or data; by default all of them.
     """
     if kind is not None and kind not in listing.KINDS:
         raise UnknownNameError("kind", kind, listing.KINDS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks, models, lenses and datasets with a line about each, read from their sources."""
+"""The tasks, models, lenses, builders of worksheets and datasets with a line about each, read from their sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pellucid import _catalog
 
 __all__ = ["KINDS", "about"]
 
-KINDS = ("tasks", "models", "lenses", "data")
+KINDS = ("tasks", "models", "lenses", "builders", "data")
+_FOLDERS = {"builders": "worked/builders"}  # where the folder has another name than the kind
 
 
 def about(kind: str) -> dict[str, str]:
@@ -21,12 +22,13 @@ def about(kind: str) -> dict[str, str]:
     >>> "digits" in about("data")
     True
     """
-    folder = Path(__file__).parents[1] / kind
     if kind == "data":
-        hub = _constant(folder / "formats" / "hub.py", "SHORT")
+        data = Path(__file__).parents[1] / "data"
+        hub = _constant(data / "formats" / "hub.py", "SHORT")
         fetched = {name: f"{identity} from the hub, downloaded once" for name, identity in hub.items()}
-        return _constant(folder / "embedded" / "embedded.py", "ABOUT") | fetched
-    return {name: _line(_catalog.source(kind, name)) for name in _catalog.names(kind)}
+        return _constant(data / "embedded" / "embedded.py", "ABOUT") | fetched
+    folder = _FOLDERS.get(kind, kind)
+    return {name: _line(_catalog.source(folder, name)) for name in _catalog.names(folder)}
 
 
 def _line(source: Path) -> str:

@@ -139,7 +139,7 @@ def texts(owner: Any) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
                 value = below.value
                 if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    helps[field.target.id] = inspect.cleandoc(value.value)
+                    helps[field.target.id] = " ".join(value.value.split())
     return {name: text.rstrip(".") for name, text in helps.items()}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of a text of answers, and how it is shown: for a terminal, in Markdown, as JSON."""
+"""The report on a text of answers: for a terminal, in Markdown, as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.answers.reading import LEAST, BadLine, Entry
+from pellucid.worked.answers.entry import LEAST, BadLine, Entry
 from pellucid.worked.expressions.expression import Const, Name, Value
 from pellucid.worked.notation.questions import OPTIMISERS
 from pellucid.worked.showing.json import number
@@ -33,14 +33,14 @@ class Checked:
 
     Args:
         entry: as it was read.
-        status: right, wrong, or follows, which is wrong and yet rightly worked out from an earlier wrong one.
-        value: the number given, or what the formula given comes to.
+        status: right, wrong, or follows: wrong, but worked out correctly from an earlier wrong answer.
+        value: the number given, or the value of the formula given.
         truth: the right number.
-        first: whether it is the first that is wrong.
-        reason: a sentence on what may have happened.
+        first: whether it is the first wrong one.
+        reason: a sentence about what probably happened.
         slip: the name of the likely slip.
         others: further slips that lead to this number, each with its sentence.
-        after: the lines whose wrong numbers it follows from.
+        after: the lines of the wrong numbers that it follows from.
     """
 
     entry: Entry
@@ -55,19 +55,19 @@ class Checked:
 
     @property
     def key(self) -> str:
-        """What it is about, as in a text."""
+        """The target, as it is written in a text."""
         return self.entry.target.key
 
 
 @final
 @dataclass(frozen=True)
 class Report:
-    """What became of a text of answers; in the order of its lines.
+    """The report on a text of answers, in the order of its lines.
 
     Args:
         checked: the answers that could be read.
-        bad: the lines that could not.
-        missing: the worksheet's questions that are not answered.
+        bad: the lines that could not be read.
+        missing: questions of the worksheet without an answer.
         digits: significant digits that are shown.
     """
 
@@ -78,12 +78,12 @@ class Report:
 
     @cached_property
     def first(self) -> Checked | None:
-        """The first answer that is wrong: none that it depends on is."""
-        return next((each for each in self.checked if each.first), None)
+        """The first wrong answer, in the order of working out; those that it depends on are right."""
+        return next((answer for answer in self.checked if answer.first), None)
 
     def count(self, status: str) -> int:
         """How many answers are right, wrong, or follow."""
-        return sum(each.status == status for each in self.checked)
+        return sum(answer.status == status for answer in self.checked)
 
     def show(self, form: str = "terminal", *, color: bool = False) -> str:
         """The report as text.
@@ -125,21 +125,22 @@ def summary(report: Report) -> str:
 
 def _terminal(report: Report, color: bool) -> str:
     setter = Unicode(report.digits)
-    width = max((len(str(each.entry.at[0])) for each in report.checked), default=1)
-    left = [_answer(each, setter) for each in report.checked]
+    width = max((len(str(answer.entry.at[0])) for answer in report.checked), default=1)
+    left = [_answer(answer, setter) for answer in report.checked]
+    # verdicts begin in one column, unless a formula is long
     column = min(max((len(text) for text in left), default=0), 40)
     rows = [_styled(summary(report), "1", color), ""]
-    for each, text in zip(report.checked, left, strict=True):
-        mark, code = _MARKS[each.status]
-        verdict = _verdict(each, setter)
+    for answer, text in zip(report.checked, left, strict=True):
+        mark, code = _MARKS[answer.status]
+        verdict = _verdict(answer, setter)
         gap = " " * max(3, column + 3 - len(text)) if verdict else ""
-        rows.append(f"  {_styled(mark, code, color)} line {each.entry.at[0]:<{width}}  {text}{gap}{verdict}".rstrip())
+        rows.append(f"  {_styled(mark, code, color)} line {answer.entry.at[0]:<{width}}  {text}{gap}{verdict}".rstrip())
         rows += [
-            _styled(" " * (width + 11) + sentence, "2" if n else "", color) for n, sentence in _reasons(each, setter)
+            _styled(" " * (width + 11) + sentence, "2" if n else "", color) for n, sentence in _reasons(answer, setter)
         ]
     if report.bad:
         rows += ["", _styled("Lines that could not be read", "3", color)]
-        rows += [f"  {_styled('?', '35', color)} {each.sentence}" for each in report.bad]
+        rows += [f"  {_styled('?', '35', color)} {line.sentence}" for line in report.bad]
     if report.missing:
         rows += ["", f"Not answered: {'; '.join(_grouped(report.missing))}."]
     return "\n".join([*rows, "", *(_styled(line, "2", color) for line in _legend(report))])
@@ -148,25 +149,27 @@ def _terminal(report: Report, color: bool) -> str:
 def _markdown(report: Report) -> str:
     setter = Unicode(report.digits)
     rows = [f"**{summary(report)}**", "", "| | line | answer | right | what happened |", "|---|---|---|---|---|"]
-    for each in report.checked:
-        right = "" if each.status == "right" else _number(each.truth, setter)
-        reasons = [sentence for _, sentence in _reasons(each, setter)]
-        head = [_verdict(each, setter)] if each.status == "follows" else []
-        told = "<br>".join([*(["**first wrong**"] if each.first else []), *head, *reasons])
-        cells = [_MARKS[each.status][0], str(each.entry.at[0]), _answer(each, setter), right, told]
+    for answer in report.checked:
+        right = "" if answer.status == "right" else _number(answer.truth, setter)
+        reasons = [sentence for _, sentence in _reasons(answer, setter)]
+        # a table has a column for the right number, so a wrong answer needs no verdict
+        head = [_verdict(answer, setter)] if answer.status == "follows" else []
+        why = "<br>".join([*(["**first wrong**"] if answer.first else []), *head, *reasons])
+        cells = [_MARKS[answer.status][0], str(answer.entry.at[0]), _answer(answer, setter), right, why]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if report.bad:
-        rows += ["", "Lines that could not be read:", "", *(f"- {each.sentence}" for each in report.bad)]
+        rows += ["", "Lines that could not be read:", "", *(f"- {line.sentence}" for line in report.bad)]
     if report.missing:
-        rows += ["", f"Not answered: {'; '.join(f'`{each}`' for each in _grouped(report.missing))}."]
+        rows += ["", f"Not answered: {'; '.join(f'`{key}`' for key in _grouped(report.missing))}."]
     return "\n".join([*rows, "", " ".join(_legend(report))])
 
 
 def _grouped(missing: tuple[str, ...]) -> list[str]:
-    """Parameters of one update together."""
+    """The missing answers; parameters of one update together."""
     groups: dict[str, list[str]] = {}
     for key in missing:
         name, after, update = key.partition(" after ")
+        # "w after sgd(…) on L" and "b after sgd(…) on L" are one question
         groups.setdefault(after + update or key, []).append(name)
     return [", ".join(names) + (ending if ending.startswith(" after ") else "") for ending, names in groups.items()]
 
@@ -181,68 +184,73 @@ def _json(report: Report) -> str:
     content: dict[str, Any] = {
         "answers": [
             {
-                "line": each.entry.at[0],
-                "column": each.entry.at[1],
-                "about": each.key,
-                "given": each.entry.text,
-                "value": number(each.value),
-                "right": number(each.truth),
-                "status": each.status,
-                "first": each.first,
-                "slip": each.slip or None,
-                "reason": setter.text(each.reason) or None,
-                "others": [{"slip": name, "reason": setter.text(words)} for name, words in each.others],
-                "follows_from_lines": list(each.after),
+                "line": answer.entry.at[0],
+                "column": answer.entry.at[1],
+                "about": answer.key,
+                "given": answer.entry.text,
+                "value": number(answer.value),
+                "right": number(answer.truth),
+                "status": answer.status,
+                "first": answer.first,
+                "slip": answer.slip or None,
+                "reason": setter.text(answer.reason) or None,
+                "others": [{"slip": name, "reason": setter.text(words)} for name, words in answer.others],
+                "follows_from_lines": list(answer.after),
             }
-            for each in report.checked
+            for answer in report.checked
         ],
         "counts": {status: report.count(status) for status in _MARKS},
         "first_wrong": first.key if first else None,
-        "bad_lines": [{"line": each.line, "text": each.text, "reason": each.sentence} for each in report.bad],
+        "bad_lines": [{"line": line.line, "text": line.text, "reason": line.sentence} for line in report.bad],
         "not_answered": list(report.missing),
         "tolerance": _TOLERANCE,
     }
     return json.dumps(content, ensure_ascii=False, indent=1)
 
 
-def _answer(each: Checked, setter: Unicode) -> str:
-    """`ŷ₂ = 6`, a formula with what it comes to."""
-    target = each.entry.target
+def _answer(answer: Checked, setter: Unicode) -> str:
+    """`ŷ₂ = 6`; a formula with its value."""
+    target = answer.entry.target
     left = setter.write(target.symbol)
     if target.update:
         rule, steps = target.update.rule, target.update.steps
-        said = ", ".join(f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule][k] or k == "lr")
-        left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({said}) on {setter.write(Name(target.of))}"
-    if each.entry.number is not None:
-        return f"{left} = {each.entry.text.replace('-', '−')}"
-    text, value = setter.write(each.entry.formula), _number(each.value, setter)
-    return f"{left} = {text}" + (f" {_sign(each.value, setter)} {value}" if value != text else "")
+        options = ", ".join(
+            f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule][k] or k == "lr"
+        )
+        left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({options}) on {setter.write(Name(target.of))}"
+    if answer.entry.number is not None:
+        return f"{left} = {answer.entry.text.replace('-', '−')}"
+    text, value = setter.write(answer.entry.formula), _number(answer.value, setter)
+    return f"{left} = {text}" + (f" {_sign(answer.value, setter)} {value}" if value != text else "")
 
 
-def _verdict(each: Checked, setter: Unicode) -> str:
-    right = f"{_sign(each.truth, setter).replace('=', '').strip()} {_number(each.truth, setter)}".strip()
-    if each.status == "wrong":
-        return f"{'first wrong; ' * each.first}right: {right}"
-    if each.status == "follows":
-        lines = ", ".join(map(str, each.after))
-        return f"follows from line{'s' * (len(each.after) > 1)} {lines}   (right: {right})"
+def _verdict(answer: Checked, setter: Unicode) -> str:
+    right = f"{_sign(answer.truth, setter).replace('=', '').strip()} {_number(answer.truth, setter)}".strip()
+    if answer.status == "wrong":
+        return f"{'first wrong; ' * answer.first}right: {right}"
+    if answer.status == "follows":
+        lines = ", ".join(map(str, answer.after))
+        return f"follows from line{'s' * (len(answer.after) > 1)} {lines}   (right: {right})"
     return ""
 
 
-def _reasons(each: Checked, setter: Unicode) -> list[tuple[int, str]]:
-    """The likely slip, and on further lines the other ones."""
-    if each.status == "right":
-        return [(0, setter.text(each.reason) + ".")] if each.reason else []
-    if each.status == "follows":
+def _reasons(answer: Checked, setter: Unicode) -> list[tuple[int, str]]:
+    """The likely slip, 0, and on further lines the other ones, 1."""
+    if answer.status == "right":
+        return [(0, setter.text(answer.reason) + ".")] if answer.reason else []
+    if answer.status == "follows":
         return []
-    if not each.reason:
+    if not answer.reason:
         return [(0, "None of the slips that were tried leads to this number.")]
-    told = [(0, _sentence(setter.text(each.reason)))]
-    return told + [(1, f"or: {setter.text(words)}.") for _, words in each.others]
+    likely = (0, _sentence(answer.reason, setter))
+    return [likely, *((1, f"or: {setter.text(words)}.") for _, words in answer.others)]
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "." if text[:1].isascii() else text + "."
+def _sentence(words: Words, setter: Unicode) -> str:
+    """Words with a capital letter in front; a quantity keeps its own letter."""
+    text = setter.text(words)
+    plain = isinstance(words[0], str) and text[:1].isascii()
+    return (text[:1].upper() + text[1:] if plain else text) + "."
 
 
 def _number(value: Any, setter: Unicode) -> str:

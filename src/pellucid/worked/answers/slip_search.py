@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The search for the slip that leads to a wrong number: each is made wherever it can be, and the sheet worked with it."""
+"""The search for the slip behind a wrong number: each slip is made wherever it can be, and the worksheet worked with it."""
 
 from __future__ import annotations
 
@@ -9,223 +9,242 @@ from decimal import Decimal
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.answers import slips_slopes
-from pellucid.worked.answers.reading import Number, Target, agrees
+from pellucid.worked.answers import slips_derivatives
+from pellucid.worked.answers.entry import Number, Target, agrees
+from pellucid.worked.answers.local_derivatives import LocalDerivatives, Rule
 from pellucid.worked.answers.slips import SLIPS, Slip
-from pellucid.worked.answers.slips_values import Facts, Writing
-from pellucid.worked.answers.sloping import Rule, Sloping
-from pellucid.worked.answers.world import Exhausted, Local, World
+from pellucid.worked.answers.slips_values import Site, ValueSlip
+from pellucid.worked.answers.variant import EdgeDerivative, Exhausted, Variant
 from pellucid.worked.expressions.evaluation import substitute
 from pellucid.worked.expressions.expression import Const, Expr, Name, Partial, Value, replace, walk
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.showing.numerals import numeral
 
-__all__ = ["Found", "likely"]
+__all__ = ["Candidate", "likely"]
 
 _DERIVATIVE: Final = "in the derivative "
+_PER_EQUATION: Final = 0.45  # a slip near what was answered is likelier than one far from it
+_FARTHEST: Final = 4
+_NO_NUMBER: Final = (UsageError, ArithmeticError, ValueError, KeyError)  # a logarithm of a negative number, say
 
 
 @final
 @dataclass(frozen=True)
-class Found:
-    """A slip that was made somewhere: what is said about it, and the world in which it was made."""
+class Candidate:
+    """A slip made at one place: the words about it, and the variant of the worksheet with it."""
 
     slip: Slip
     words: Words
-    world: World | None
-    away: int = 0  # how many equations lie between it and what was answered
-    score: float = field(default=0.0, compare=False)
+    variant: Variant | None  # None: a slip in the number itself
+    away: int = 0  # how many equations lie between the slip and what was answered
+    score: float = field(default=0.0, compare=False)  # the lower, the likelier
 
 
-def likely(worlds: Sequence[World], target: Target, given: Number, known: Container[str] = ()) -> list[Found]:
+def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Container[str] = ()) -> list[Candidate]:
     """The slips that lead to a number, the likeliest first.
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
-    >>> from pellucid.worked.answers.reading import literal
+    >>> from pellucid.worked.answers.entry import literal
     >>> solved = Worksheet("W = 2; x = 3; b = 0.5; z = W*x + b; L = z^2; ? L").solve().numbers
-    >>> [each.slip.name for each in likely([World(solved)], Target("z"), literal("6"))]
+    >>> [candidate.slip.name for candidate in likely([Variant(solved)], Target("z"), literal("6"))]
     ['bias left out']
-    >>> likely([World(solved)], Target("W", "L"), literal("19.5"))[0].slip.name
+    >>> likely([Variant(solved)], Target("W", "L"), literal("19.5"))[0].slip.name
     'missing factor of the power'
 
     Args:
-        worlds: the worksheet, and the worksheet with earlier wrong numbers.
+        sheets: the worksheet with earlier wrong numbers, and the worksheet as it is.
         target: what was answered.
         given: the number.
-        known: quantities that were answered rightly: no slip was made in their equations.
+        known: quantities whose answers are right: their equations have no slip.
     """
-    found: list[Found] = []
-    same: list[object] = []  # one change of an equation may be two slips
-    spent = False
-    for world in worlds:
+    found: list[Candidate] = []
+    changes: list[object] = []  # one change of an equation may be two slips
+    exhausted = False
+    for sheet in sheets:
         try:
-            if (here := _answer(world, target)) is None:
-                continue  # from the earlier wrong numbers there is no way on
-            for each in _made(world, target, here, given, known):
-                value = None if each.world is None else _answer(each.world, target)
-                if each.world is not None and (value is None or not agrees(given, value)):
-                    continue
-                mark = (each.world.rights, sorted(each.world.edges)) if each.world and each.world.rights else each.words
-                if mark not in same:
-                    same.append(mark)
-                    words = each.words if each.world is None else (*each.words, *_shown(each, target))
-                    # of a derivative, a slip of its own rules is likelier than one in an equation
-                    score = (
-                        each.slip.rank + 0.45 * min(each.away, 4) + 0.5 * bool(target.of and each.slip.kind == "value")
-                    )
-                    found.append(Found(each.slip, words, each.world, each.away, score))
+            if (truth := _answer(sheet, target)) is None:
+                continue  # the earlier wrong numbers lead nowhere
+            for candidate in _candidates(sheet, target, truth, given, known):
+                variant = candidate.variant
+                if variant is not None:
+                    value = _answer(variant, target)
+                    if value is None or not agrees(given, value):
+                        continue
+                change = (
+                    (variant.right_sides, sorted(variant.edges)) if variant and variant.right_sides else candidate.words
+                )
+                if change not in changes:
+                    changes.append(change)
+                    found.append(_scored(candidate, target))
         except Exhausted:
-            spent = True
-        if found or spent:
+            exhausted = True
+        if found or exhausted:
             break
-    best = sorted(found, key=lambda each: each.score)
-    firsts: dict[str, Found] = {}
-    for each in best:
-        if each.slip.rank < 4 or not firsts:
-            firsts.setdefault(each.slip.name, each)
-    return list(firsts.values())
+    by_name: dict[str, Candidate] = {}
+    for candidate in sorted(found, key=lambda candidate: candidate.score):
+        # a slip of rank 4 explains a number only where nothing else does
+        if candidate.slip.rank < 4 or not by_name:
+            by_name.setdefault(candidate.slip.name, candidate)
+    return list(by_name.values())
 
 
-def _answer(world: World, target: Target) -> Value | None:
-    """What a world answers, None where it has no number: a logarithm of a negative one, say."""
+def _scored(candidate: Candidate, target: Target) -> Candidate:
+    """The candidate with its score, and with the changed line in its words."""
+    slip, variant, away = candidate.slip, candidate.variant, candidate.away
+    words = candidate.words if variant is None else (*candidate.words, *_changed_line(candidate, variant, target))
+    # of a derivative, a slip in its own rules is likelier than one in an equation
+    elsewhere = 0.5 * bool(target.of and slip.kind == "value")
+    return Candidate(slip, words, variant, away, slip.rank + _PER_EQUATION * min(away, _FARTHEST) + elsewhere)
+
+
+def _answer(sheet: Variant, target: Target) -> Value | None:
+    """The answer of a variant, None where it has no number."""
     try:
-        return world.answer(target)
-    except (UsageError, ArithmeticError, ValueError, KeyError):
+        return sheet.answer(target)
+    except _NO_NUMBER:
         return None
 
 
-def _made(world: World, target: Target, here: Value, given: Number, known: Container[str]) -> Iterator[Found]:
+def _candidates(
+    sheet: Variant, target: Target, truth: Value, given: Number, known: Container[str]
+) -> Iterator[Candidate]:
     """Every slip at every place, the nearest first."""
     for slip in SLIPS:
         if slip.kind == "number":
             continue
-        if slip.kind == "update" or slip.kind == "chain":
+        if slip.kind in ("update", "chain"):
             if target.update or (target.of and slip.kind == "chain"):
-                yield from (Found(slip, *made) for made in slip.function(world, target))
+                yield from (Candidate(slip, *attempt) for attempt in slip.function(sheet, target))
         elif slip.kind == "rounding":
-            yield from (Found(slip, *made) for made in slip.function(world, target, here, given))
-        elif slip.kind == "slope":
+            yield from (Candidate(slip, *attempt) for attempt in slip.function(sheet, target, truth, given))
+        elif slip.kind == "derivative":
             if target.of:
-                yield from _slopes(slip, world, target)
+                yield from _in_derivatives(slip, sheet, target)
         else:
-            yield from _values(slip, world, target, known)
-    equations = world.solved.equations
+            yield from _in_values(slip, sheet, target, known)
+    equations = sheet.solved.equations
     others: dict[Expr, Value] = {}
     if not target.update:
         if target.of:
-            others = {Partial(target.of, name): value for name, value in world.graph.backward(target.of).items()}
-        worked = {name: value for name, value in world.solved.values.items() if not equations[name].given}
+            others = {Partial(target.of, name): value for name, value in sheet.graph.backward(target.of).items()}
+        worked = {name: value for name, value in sheet.solved.values.items() if not equations[name].given}
         others |= {Name(name): value for name, value in worked.items()}
     for slip in SLIPS:
-        if slip.kind == "number" and (words := slip.function(given, here, target, others)):
-            yield Found(slip, words, None)
+        if slip.kind == "number" and (words := slip.function(given, truth, target, others)):
+            yield Candidate(slip, words, None)
 
 
-def _sites(world: World, of: str) -> list[str]:
+def _sites(sheet: Variant, of: str) -> list[str]:
     """The equations that lead to a quantity and are not answered themselves, the nearest first."""
-    below = world.graph.dependencies(of)
-    names = [name for name in world.solved.order if name in below and not world.solved.equations[name].given]
-    return [name for name in reversed(names) if name not in world.held]
+    below = sheet.graph.dependencies(of)
+    names = [name for name in sheet.solved.order if name in below and not sheet.solved.equations[name].given]
+    return [name for name in reversed(names) if name not in sheet.fixed]
 
 
-def _values(slip: Slip, world: World, target: Target, known: Container[str]) -> Iterator[Found]:
-    """An equation written otherwise: in the values, and for a derivative in the derivative alone as well."""
-    sites = _sites(world, target.of or target.name)
-    writing: Writing = slip.function
+def _in_values(slip: Slip, sheet: Variant, target: Target, known: Container[str]) -> Iterator[Candidate]:
+    """An equation with a slip: in the values, and for a derivative in the derivative alone as well."""
+    sites = _sites(sheet, target.of or target.name)
+    rewrite: ValueSlip = slip.function
     everywhere: dict[str, Expr] = {}
     everywhere_words: Words = ()
     for away, name in enumerate(sites):
-        root = world.right(name)
-        facts = Facts(world.solved, name, root)
-        for changed, words in _written(root, writing, facts):
+        root = sheet.right_side(name)
+        site = Site(sheet.solved, name, root)
+        for changed, words in _rewritten(root, rewrite, site):
             if name not in everywhere and name not in known:
                 everywhere[name], everywhere_words = changed, everywhere_words or words
-            if target.of and slip.word not in ("square_left_out", "activation_left_out"):  # slips of their own there
-                uses = world.graph.uses[name]
-                edges = {(name, by): _local(name, changed, by) for by in uses}
-                yield Found(slip, (_DERIVATIVE, *words), world.changed(edges=edges), away)
+            # these two have a slip of their own in derivatives
+            if target.of and slip.word not in ("square_left_out", "activation_left_out"):
+                edges = {(name, by): _edge(name, changed, by) for by in sheet.graph.uses[name]}
+                yield Candidate(slip, (_DERIVATIVE, *words), sheet.changed(edges=edges), away)
             if name not in known:
-                yield Found(slip, words, world.changed(rights={name: changed}), away)
+                yield Candidate(slip, words, sheet.changed(right_sides={name: changed}), away)
     if len(everywhere) > 1:
-        yield Found(slip, (*everywhere_words, ", and so in every such equation"), world.changed(rights=everywhere), 1)
+        words = (*everywhere_words, ", and so in every such equation")
+        yield Candidate(slip, words, sheet.changed(right_sides=everywhere), 1)
 
 
-def _written(root: Expr, writing: Writing, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def _rewritten(root: Expr, rewrite: ValueSlip, site: Site) -> Iterator[tuple[Expr, Words]]:
     """The right side with a slip at one of its nodes."""
     for node in walk(root):
-        for other, words in writing(node, facts):
+        for other, words in rewrite(node, site):
             if other != node:
-                yield _put(root, node, other), words
+                yield _with_node(root, node, other), words
 
 
-def _put(root: Expr, node: Expr, other: Expr) -> Expr:
-    """The tree with one node, this one and no equal one, replaced."""
+def _with_node(root: Expr, node: Expr, other: Expr) -> Expr:
+    """The tree with one node replaced: this one alone, and none that is equal to it."""
     done: list[Expr] = []
 
-    def change(each: Expr) -> Expr | None:
-        if each is node and not done:
-            done.append(each)
+    def change(candidate: Expr) -> Expr | None:
+        if candidate is node and not done:
+            done.append(candidate)
             return other
         return None
 
     return replace(root, change)
 
 
-def _local(name: str, root: Expr, by: str, rule: Rule | None = None) -> Local:
-    return lambda numbers: Sloping(numbers, name, root, rule).slope(root, by)
+def _edge(name: str, root: Expr, by: str, rule: Rule | None = None) -> EdgeDerivative:
+    return lambda numbers: LocalDerivatives(numbers, name, root, rule).derivative(root, by)
 
 
-def _slopes(slip: Slip, world: World, target: Target) -> Iterator[Found]:
-    """A rule of differentiation put to use wrongly, at one node, or at every node of the way."""
-    route = [name for name in reversed(world.graph.route(target.name, target.of)) if name != target.name]
+def _in_derivatives(slip: Slip, sheet: Variant, target: Target) -> Iterator[Candidate]:
+    """A wrong rule of differentiation, at one node, or at every node on the way."""
+    route = [name for name in reversed(sheet.graph.route(target.name, target.of)) if name != target.name]
     rule: Rule = slip.function
-    everywhere: dict[tuple[str, str], Local] = {}
+    everywhere: dict[tuple[str, str], EdgeDerivative] = {}
     for away, name in enumerate(route):
-        root = world.right(name)
-        view = world.sloping(target.of, name)
+        root = sheet.right_side(name)
+        local = sheet.local_derivatives(target.of, name)
+        uses = sheet.graph.uses[name]
         for node in walk(root):
-            if not _differs(rule, node, view, world.graph.uses[name]):
+            if not _differs(rule, node, local, uses):
                 continue
 
-            def here(each: Expr, view: Sloping, by: str, node: Expr = node) -> Value | None:
-                return rule(each, view, by) if each is node else None
+            def here(part: Expr, local: LocalDerivatives, by: str, node: Expr = node) -> Value | None:
+                return rule(part, local, by) if part is node else None
 
-            edges = {(name, by): _local(name, root, by, here) for by in world.graph.uses[name]}
-            yield Found(slip, (_said(slip, node),), world.changed(edges=edges), away)
-            everywhere |= {(name, by): _local(name, root, by, rule) for by in world.graph.uses[name]}
+            edges = {(name, by): _edge(name, root, by, here) for by in uses}
+            yield Candidate(slip, (_sentence(slip, node),), sheet.changed(edges=edges), away)
+            everywhere |= {(name, by): _edge(name, root, by, rule) for by in uses}
     if len({name for name, _ in everywhere}) > 1:
-        yield Found(slip, (slips_slopes.WORDS[slip.word], ", everywhere"), world.changed(edges=everywhere), 1)
+        words = (slips_derivatives.WORDS[slip.word], ", everywhere")
+        yield Candidate(slip, words, sheet.changed(edges=everywhere), 1)
 
 
-def _differs(rule: Rule, node: Expr, view: Sloping, by: Sequence[str]) -> bool:
+def _differs(rule: Rule, node: Expr, local: LocalDerivatives, by: Sequence[str]) -> bool:
+    """Whether the wrong rule can be used at a node, and gives another number than the correct one."""
     try:
-        return any((found := rule(node, view, name)) is not None and found != view.right(node, name) for name in by)
-    except (UsageError, ArithmeticError, ValueError, KeyError, IndexError):
-        return False
+        for name in by:
+            wrong = rule(node, local, name)
+            if wrong is not None and wrong != local.correct(node, name):
+                return True
+    except (*_NO_NUMBER, IndexError):
+        pass
+    return False
 
 
-def _said(slip: Slip, node: Expr) -> str:
+def _sentence(slip: Slip, node: Expr) -> str:
     function = getattr(node, "function", "")
     if slip.word == "derivative_of_the_function" and function in ("relu", "leaky_relu", "clip", "abs"):
         words = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "clip": "clipping", "abs": "the absolute value"}[function]
-        return f"the branch of {words} is not minded: the derivative is taken as 1"
+        return f"the branch of {words} is ignored: its derivative is taken as 1"
     if slip.word == "derivative_of_the_function":
-        return f"the derivative of {function} is left out, taken as 1"
-    return slips_slopes.WORDS[slip.word]
+        return f"the derivative of {function} is left out, as if it were 1"
+    return slips_derivatives.WORDS[slip.word]
 
 
-def _shown(found: Found, target: Target) -> Words:
-    """The changed line itself, with numbers."""
-    world = found.world
-    if world is None or len(world.rights) != 1 or found.slip.kind != "value" or found.words[0] == _DERIVATIVE:
+def _changed_line(candidate: Candidate, variant: Variant, target: Target) -> Words:
+    """The one line that the slip changes, with numbers."""
+    if len(variant.right_sides) != 1 or candidate.slip.kind != "value" or candidate.words[0] == _DERIVATIVE:
         return ()
-    (name,) = world.rights
-    numbers = world.values(target.of or target.name)
+    (name,) = variant.right_sides
+    numbers = variant.values(target.of or target.name)
     if name not in numbers:
         return ()
-    right = world.rights[name]
-    value = numbers[name]
+    right, value = variant.right_sides[name], numbers[name]
     sign = " = " if numeral(value).exact or not isinstance(value, Decimal) else " ≈ "
-    put = substitute(right, numbers)
-    middle: Words = (" = ", put) if put != right and put != Const(value) else ()
+    with_numbers = substitute(right, numbers)
+    middle: Words = (" = ", with_numbers) if with_numbers != right and with_numbers != Const(value) else ()
     return (": ", Name(name), " = ", right, *middle, sign, Const(value))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of slips: each is one function, which says what a learner may have done in the place of the right thing.
+"""The table of slips: each is one function, which makes a mistake that learners often make.
 
-    value     `slips_values`   an equation written otherwise, node by node
-    slope     `slips_slopes`   a rule of differentiation put to use wrongly, node by node
-    chain     `slips_graph`    paths and links of the chain rule
-    update    `slips_graph`    the rule of an optimiser
-    rounding  `slips_graph`    numbers rounded on the way
-    number    `slips_numbers`  the number itself: sign, digits, decimal point
+    value       `slips_values`       an equation with a mistake at one node
+    derivative  `slips_derivatives`  a wrong rule of differentiation at one node
+    chain       `slips_graph`        missing paths and links of the chain rule
+    update      `slips_graph`        a wrong rule of an optimiser
+    rounding    `slips_graph`        numbers rounded on the way
+    number      `slips_numbers`      the number itself: sign, digits, decimal point
 
-`pellucid.worked.answers.slip_search` makes each wherever it can be made and keeps those that come to the number given.
+`pellucid.worked.answers.slip_search` makes each slip wherever it can be made, and keeps those that lead to the number given.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from pellucid.worked.answers import slips_graph, slips_numbers, slips_slopes, slips_values
+from pellucid.worked.answers import slips_derivatives, slips_graph, slips_numbers, slips_values
 
 __all__ = ["SLIPS", "Slip"]
 
@@ -32,9 +32,9 @@ class Slip:
 
     Args:
         name: in words.
-        kind: value, slope, chain, update, rounding or number.
-        rank: from 1, what happens often, to 4, what is said when nothing else fits.
-        function: that makes it.
+        kind: value, derivative, chain, update, rounding or number.
+        rank: from 1, a common mistake, to 4, the explanation when nothing else fits.
+        function: makes it.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Slip:
         return self.function.__name__
 
 
-_V, _S, _G, _N = slips_values, slips_slopes, slips_graph, slips_numbers
+_V, _D, _G, _N = slips_values, slips_derivatives, slips_graph, slips_numbers
 
 SLIPS: Final[tuple[Slip, ...]] = (
     Slip("bias left out", "value", 1, _V.bias_left_out),
@@ -67,22 +67,22 @@ SLIPS: Final[tuple[Slip, ...]] = (
     Slip("matrix transposed", "value", 1, _V.transposed),
     Slip("another logarithm", "value", 2, _V.other_logarithm),
     Slip("division by n − 1", "value", 2, _V.sample_variance),
-    Slip("missing factor of the power", "slope", 1, _S.factor_of_the_power),
-    Slip("derivative of the function left out", "slope", 1, _S.derivative_of_the_function),
-    Slip("only the diagonal of the softmax Jacobian", "slope", 1, _S.softmax_diagonal),
-    Slip("sign off the softmax diagonal", "slope", 1, _S.softmax_off_diagonal),
-    Slip("inner derivative left out", "slope", 1, _S.inner_derivative),
-    Slip("sign of the inner derivative", "slope", 1.5, _S.minus_inside),
-    Slip("derivative at the wrong place", "slope", 1, _S.place_of_the_derivative),
-    Slip("function applied twice", "slope", 2, _S.function_twice),
-    Slip("half of the derivative's formula", "slope", 2, _S.half_of_the_derivative),
-    Slip("missing ½ of the root", "slope", 2, _S.root_without_half),
-    Slip("the other factor", "slope", 2, _S.the_other_factor),
-    Slip("half of the product rule", "slope", 2, _S.half_of_the_product_rule),
-    Slip("minus of the quotient rule", "slope", 1.5, _S.quotient_rule),
-    Slip("divisor not squared", "slope", 2, _S.square_below),
-    Slip("exponent not lowered", "slope", 2, _S.kept_exponent),
-    Slip("constant kept", "slope", 2, _S.constant_kept),
+    Slip("missing factor of the power", "derivative", 1, _D.factor_of_the_power),
+    Slip("derivative of the function left out", "derivative", 1, _D.derivative_of_the_function),
+    Slip("only the diagonal of the softmax Jacobian", "derivative", 1, _D.softmax_diagonal),
+    Slip("sign off the softmax diagonal", "derivative", 1, _D.softmax_off_diagonal),
+    Slip("inner derivative left out", "derivative", 1, _D.inner_derivative),
+    Slip("sign of the inner derivative", "derivative", 1.5, _D.minus_inside),
+    Slip("derivative at the wrong place", "derivative", 1, _D.place_of_the_derivative),
+    Slip("function applied twice", "derivative", 2, _D.function_twice),
+    Slip("half of the derivative's formula", "derivative", 2, _D.half_of_the_derivative),
+    Slip("missing ½ of the root", "derivative", 2, _D.root_without_half),
+    Slip("the other factor", "derivative", 2, _D.the_other_factor),
+    Slip("half of the product rule", "derivative", 2, _D.half_of_the_product_rule),
+    Slip("minus of the quotient rule", "derivative", 1.5, _D.quotient_rule),
+    Slip("divisor not squared", "derivative", 2, _D.square_below),
+    Slip("exponent not lowered", "derivative", 2, _D.kept_exponent),
+    Slip("constant kept", "derivative", 2, _D.constant_kept),
     Slip("path left out", "chain", 1, _G.path_left_out),
     Slip("link of the chain left out", "chain", 2, _G.link_left_out),
     Slip("update added", "update", 1, _G.update_added),
@@ -99,4 +99,4 @@ SLIPS: Final[tuple[Slip, ...]] = (
     Slip("another quantity's number", "number", 3, _N.another_number),
     Slip("nearly", "number", 4, _N.nearly),
 )
-"""Every slip that is tried. To add one, write its function in its module and a line here."""
+"""Every slip that is tried. To add one, write its function in its module and add a line here."""

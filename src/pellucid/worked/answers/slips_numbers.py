@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slips of the last moment, in the number itself: its sign, its digits, its point, or another quantity's number.
+"""Slips in the number itself: its sign, its digits, its decimal point, or another quantity's number.
 
-Each function takes the number given, the true one, and the worksheet's other numbers; it answers with words or None.
+Each function takes the number given, the true one, and the worksheet's other numbers; it returns words, or None where the slip
+does not explain the number.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
-from pellucid.worked.answers.reading import LEAST, Number, Target, agrees
+from pellucid.worked.answers.entry import LEAST, Number, Target, agrees
 from pellucid.worked.expressions.arithmetic import times
 from pellucid.worked.expressions.expression import Const, Expr, Name, Value
 from pellucid.worked.showing.lines import Words
 
-__all__ = ["Telling"]
+__all__ = ["NumberSlip"]
 
-Telling: TypeAlias = Callable[[Number, Value, Target, Mapping[Expr, Value]], "Words | None"]
+NumberSlip: TypeAlias = Callable[[Number, Value, Target, Mapping[Expr, Value]], "Words | None"]
 
 
 def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """0.9 for 0.923: rounded to fewer digits than can be checked."""
+    # right to the digits that were written, but these are too few to tell it from a slip
     if 0 < given.digits < LEAST and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
         digits = f"{given.digits} significant digit" + "s" * (given.digits != 1)
         return (f"the number is right but rounded to {digits}; give at least {LEAST}",)
@@ -32,7 +34,7 @@ def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[
 def sign_turned(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """−g for g."""
     if truth and agrees(given, -truth):
-        return ("the sign of the gradient is turned" if target.of and not target.update else "the sign is turned",)
+        return ("the sign of the gradient is wrong" if target.of and not target.update else "the sign is wrong",)
     return None
 
 
@@ -60,29 +62,31 @@ def digits_exchanged(given: Number, truth: Value, target: Target, others: Mappin
     text = str(abs(count.numerator))
     for n, (one, two) in enumerate(itertools.pairwise(text)):
         turned = text[:n] + two + one + text[n + 2 :]
+        # the digits as a whole number of units of the last place
         value = int(turned) * given.unit * (1 if given.value > 0 else -1)
         if one != two and agrees(Number(value, given.unit, max(given.digits, LEAST)), truth):
-            return (f"two digits are exchanged, {one}{two} for {two}{one}",)
+            return (f"two digits are swapped, {one}{two} for {two}{one}",)
     return None
 
 
 def another_number(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """The number of another quantity, of another derivative."""
     for other, value in others.items():
+        # 0 and 1 are the numbers of too many quantities to say anything
         if other != target.symbol and value != 0 and abs(value) != 1 and agrees(given, value):
             return ("this is the number of ", other)
     return None
 
 
 def nearly(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
-    """Within a hundredth of the true number: rounded on the way in some manner."""
+    """Within a hundredth of the true number."""
     away = abs(Fraction(given.value) - Fraction(truth))
     if truth and away <= abs(Fraction(truth)) / 100:
         share = float(100 * away / abs(Fraction(truth)))
-        return (f"it is off by {share:.2g} %: rounded on the way, or a digit is miscopied",)
+        return (f"it is off by {share:.2g} %: it was rounded on the way, or a digit was miscopied",)
     return None
 
 
 def copied(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words:
-    """A number that the worksheet gives, written otherwise."""
+    """A number that the worksheet gives, copied wrongly."""
     return ("the worksheet gives ", Name(target.name), " = ", Const(truth))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slips in an equation: each function takes one node of a right side and yields what was written instead, with words.
 
-The same change may be made in the value or in the derivative alone: σ(z) taken as z, σ′(z) taken as 1.
+The search makes the same change in the value, or in the derivative alone: σ(z) taken as z, σ′(z) taken as 1.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from pellucid.worked.expressions.expression import (
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.worksheet.checked_numbers import CheckedNumbers
 
-__all__ = ["ACTIVATIONS", "Facts", "Writing"]
+__all__ = ["ACTIVATIONS", "Site", "ValueSlip"]
 
 ACTIVATIONS: Final = ("sigmoid", "tanh", "relu", "leaky_relu", "softmax", "clip", "abs")
-DEVIATIONS: Final = ("sigma", "std", "sd", "s")  # what a standard deviation is called
+DEVIATIONS: Final = ("sigma", "std", "sd", "s")  # usual names of a standard deviation
 ONE, TWO = Const(Fraction(1)), Const(Fraction(2))
 
 
 @final
 @dataclass(frozen=True)
-class Facts:
+class Site:
     """Where a slip is made: the worksheet, the equation's name, and its whole right side."""
 
     solved: CheckedNumbers
@@ -55,46 +55,48 @@ class Facts:
         return name in place and place[name] < place[self.name]
 
 
-Writing: TypeAlias = Callable[[Expr, Facts], Iterator[tuple[Expr, Words]]]
+ValueSlip: TypeAlias = Callable[[Expr, Site], Iterator[tuple[Expr, Words]]]
 
 
-def bias_left_out(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def bias_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """W·x + b taken as W·x."""
-    if isinstance(node, Add) and any(not facts.given(_size(term)) for term in node.terms):
+    if isinstance(node, Add) and any(not site.given(_size(term)) for term in node.terms):
         for place, term in enumerate(node.terms):
-            if facts.given(term) and len(node.terms) > 1:
+            # a bias is a given number that is added to something worked out
+            if site.given(term) and len(node.terms) > 1:
                 yield _without(node, place), ("the bias ", term, " is left out")
 
 
-def term_left_out(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def term_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """a + b + c taken as a + c."""
     if isinstance(node, (Add, Sum)) and len(terms := node.terms) > 1:
         for place, term in enumerate(terms):
             yield _without(Add(terms), place), ("the term ", term, " is left out")
 
 
-def sign_of_a_term(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def sign_of_a_term(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """a − b taken as a + b; −a taken as a."""
     if isinstance(node, (Add, Sum)):
         for place, term in enumerate(node.terms):
             turned = term.term if isinstance(term, Neg) else Neg(term)
             yield (
                 Add((*node.terms[:place], turned, *node.terms[place + 1 :])),
-                ("the sign of the term ", _size(term), " is turned"),
+                ("the sign of the term ", _size(term), " is wrong"),
             )
-    elif isinstance(node, Neg) and node is facts.root:
+    elif isinstance(node, Neg) and node is site.root:
         yield node.term, ("the minus sign in front is left out",)
 
 
-def activation_left_out(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def activation_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """σ(z) taken as z."""
     if isinstance(node, Call) and node.function in ACTIVATIONS:
+        # softmax has an argument for each component; its own is at the index
         argument = node.args[node.index - 1 if node.index else 0]
         yield argument, ("the function ", _titled(node), " is left out")
 
 
-def another_activation(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
-    """Tanh in the place of the sigmoid, ReLU in that of leaky ReLU, and the other way round."""
+def another_activation(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """Tanh instead of the sigmoid, ReLU instead of leaky ReLU, and the other way round."""
     others = {
         "sigmoid": "tanh",
         "tanh": "sigmoid",
@@ -105,35 +107,39 @@ def another_activation(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]
     }
     if isinstance(node, Call) and node.function in others:
         other = others[node.function]
+        # leaky ReLU has its slope as second argument, which no other function takes
         args = node.args if other in ("max", "min") else node.args[:1]
-        yield Call(other, args), (f"{other} is taken in the place of {node.function}",)
+        yield Call(other, args), (f"{other} is used instead of {node.function}",)
 
 
-def another_branch(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def another_branch(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """The wrong branch of a piecewise function."""
     if isinstance(node, Piecewise):
         for value in (*(value for value, _ in node.branches), node.otherwise):
-            yield value, ("the branch ", value, " is taken, whose condition does not hold")
+            yield value, ("the branch ", value, " is used, whose condition does not hold")
 
 
-def square_left_out(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def square_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """(a − b)² taken as a − b."""
+    # σ instead of σ² is a slip of its own
     if isinstance(node, Pow) and isinstance(node.exponent, Const) and not _is_deviation(node.base):
-        yield node.base, ("the power ", node, " is taken as ", node.base)
+        yield node.base, ("the power is left out: ", node, " is taken as ", node.base)
 
 
-def square_of_each(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def square_of_each(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """(a − b)² taken as a² − b²."""
     if isinstance(node, Pow) and isinstance(node.base, Add):
+        # a term −b becomes −b², as learners write it
         powers = [
             Neg(Pow(t.term, node.exponent)) if isinstance(t, Neg) else Pow(t, node.exponent) for t in node.base.terms
         ]
-        yield Add(tuple(powers)), ("each term of ", node.base, " is raised to the power by itself")
+        yield Add(tuple(powers)), ("each term of ", node.base, " is raised to the power separately")
 
 
-def factor_left_out(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def factor_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """½·a or a/n taken as a: a mean taken as a sum."""
-    if isinstance(node, Div) and (isinstance(node.bottom, Const) or facts.given(node.bottom)):
+    # 1/n of a mean, or ½ of a loss, but not a quotient of two quantities
+    if isinstance(node, Div) and (isinstance(node.bottom, Const) or site.given(node.bottom)):
         yield node.top, ("the division by ", node.bottom, " is left out")
     if isinstance(node, Mul):
         for place, factor in enumerate(node.factors):
@@ -141,70 +147,71 @@ def factor_left_out(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
                 yield _without(node, place), ("the factor ", factor, " is left out")
 
 
-def variance_for_deviation(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
-    """σ² taken where σ stands, √v taken as v; and σ where σ² stands."""
+def variance_for_deviation(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """σ² instead of σ, v instead of √v; and σ instead of σ²."""
     if isinstance(node, Call) and node.function == "sqrt":
-        yield node.args[0], ("the variance ", node.args[0], " is taken for the standard deviation ", node)
+        yield node.args[0], ("the variance ", node.args[0], " is used instead of the standard deviation ", node)
     if _is_deviation(node):
-        yield Pow(node, TWO), ("the variance ", Pow(node, TWO), " is taken for the standard deviation ", node)
+        yield Pow(node, TWO), ("the variance ", Pow(node, TWO), " is used instead of the standard deviation ", node)
     if isinstance(node, Pow) and node.exponent == TWO and _is_deviation(node.base):
-        yield node.base, ("the standard deviation ", node.base, " is taken for the variance ", node)
+        yield node.base, ("the standard deviation ", node.base, " is used instead of the variance ", node)
 
 
-def sample_variance(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def sample_variance(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """Division by n − 1 where the worksheet divides by n, and the other way round."""
     if isinstance(node, Div) and isinstance(node.bottom, Const) and node.bottom.value.as_integer_ratio()[1] == 1:
         for shift in (-1, 1):
             if (other := Fraction(node.bottom.value) + shift) > 1 or (other == 1 and node.bottom.value != 1):
-                yield Div(node.top, Const(other)), ("the division is by ", Const(other), " and not by ", node.bottom)
+                yield Div(node.top, Const(other)), ("it is divided by ", Const(other), " instead of ", node.bottom)
 
 
-def brackets_ignored(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
+def brackets_ignored(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """(a + b)·c taken as a + b·c."""
     if isinstance(node, Mul):
         for place, factor in enumerate(node.factors):
             if isinstance(factor, Add):
                 rest = node.factors[:place] + node.factors[place + 1 :]
+                # the factor goes to the term beside it: the last where it stands behind, the first where it stands in front
                 before, after = (0, -1) if place < len(node.factors) - 1 else (1, 0)
                 near = factor.terms[after]
                 product = Neg(Mul((near.term, *rest))) if isinstance(near, Neg) else Mul((near, *rest))
                 terms = (*factor.terms[:-1], product) if before == 0 else (product, *factor.terms[1:])
-                yield Add(terms), ("the brackets around ", factor, " are not minded")
+                yield Add(terms), ("the brackets around ", factor, " are ignored")
     if isinstance(node, Div) and isinstance(node.top, Add):
         near = node.top.terms[-1]
-        yield Add((*node.top.terms[:-1], Div(near, node.bottom))), ("the brackets around ", node.top, " are not minded")
+        yield Add((*node.top.terms[:-1], Div(near, node.bottom))), ("the brackets around ", node.top, " are ignored")
 
 
-def other_logarithm(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
-    """The logarithm to base 10 or 2 in the place of the natural one."""
+def other_logarithm(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """The logarithm to base 10 or 2 instead of the natural one."""
     if isinstance(node, Call) and node.function == "log":
         for base in (10, 2):
             bottom = Call("log", (Const(Fraction(base)),))
-            yield Div(node, bottom), (f"the logarithm to base {base} is taken for the natural one",)
+            yield Div(node, bottom), (f"the logarithm to base {base} is used instead of the natural one",)
 
 
-def softmax_not_normalised(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
-    """The exponential without the sum below it, or the share without the exponential."""
+def softmax_not_normalised(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """The exponential without the division by the sum, or the shares without the exponential."""
     if isinstance(node, Call) and node.function == "softmax":
         own = node.args[node.index - 1]
         yield Call("exp", (own,)), ("the exponentials are not divided by their sum",)
-        yield Div(own, Add(node.args)), ("the shares are taken without the exponential",)
+        yield Div(own, Add(node.args)), ("the shares are worked out without the exponentials",)
 
 
-def index_off_by_one(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
-    """h_1 taken where h_2 stands, or x_2 where x_1 does."""
+def index_off_by_one(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """h_1 instead of h_2, or x_2 instead of x_1."""
     if isinstance(node, Name):
         base, _, last = node.name.rpartition("_")
         if base and last.isdigit():
             for shift in (-1, 1):
-                other = f"{base}_{int(last) + shift}"
-                if facts.earlier(other):
-                    yield Name(other), (Name(other), " is taken in the place of ", node)
+                other = f"{base}_{int(last) + shift}"  # the last index: of a step, or of a column
+                if site.earlier(other):
+                    yield Name(other), (Name(other), " is used instead of ", node)
 
 
-def transposed(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
-    """W_2_1 taken where W_1_2 stands: the matrix is transposed."""
-    if node is not facts.root:
+def transposed(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """W_2_1 instead of W_1_2: the matrix is transposed."""
+    if node is not site.root:
         return
 
     def turned(inner: Expr) -> Expr | None:
@@ -212,12 +219,12 @@ def transposed(node: Expr, facts: Facts) -> Iterator[tuple[Expr, Words]]:
         if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
             return None
         other = f"{parts[0]}_{parts[2]}_{parts[1]}"
-        return Name(other) if facts.earlier(other) else None
+        return Name(other) if site.earlier(other) else None
 
-    found = replace(node, turned)
-    if found != node:
-        bases = sorted({each.name.rsplit("_", 2)[0] for each in walk(node) if turned(each) and isinstance(each, Name)})
-        yield found, ("the matrix ", Name(bases[0]), " is transposed")
+    changed = replace(node, turned)
+    if changed != node:
+        bases = sorted({n.name.rsplit("_", 2)[0] for n in walk(node) if turned(n) and isinstance(n, Name)})
+        yield changed, ("the matrix ", Name(bases[0]), " is transposed")
 
 
 def _without(node: Add | Mul, place: int) -> Expr:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worksheets of networks' parts without writing equations: one family a file, each found by its name when it is asked for.
+"""Worksheets of networks' parts without writing equations: one builder a file, found by its name when it is asked for.
 
 >>> convolution = builder("convolution")
 >>> print(convolution([1, 2, 3, 4], [1, -1]).solve().value("z_1"))
@@ -8,49 +8,28 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import UnknownNameError
+from pellucid import _catalog
 
-__all__ = ["BUILDERS", "builder"]
+if TYPE_CHECKING:
+    from pellucid.worked.forms.contract import Form
 
-BUILDERS: Final[Mapping[str, str]] = {
-    "average_pooling": "pooling:average_pooling",
-    "batch_norm": "batch_norm:batch_norm",
-    "box_measures": "measures:box_measures",
-    "convolution": "convolution:convolution",
-    "counted_measures": "measures:counted_measures",
-    "dense": "dense:dense",
-    "gan": "losses:gan",
-    "gru": "gru:gru",
-    "localization": "losses:localization",
-    "lstm": "lstm:lstm",
-    "mask_measures": "measures:mask_measures",
-    "max_pooling": "pooling:max_pooling",
-    "mlp": "mlp:mlp",
-    "optimizer": "optimisers:optimizer",
-    "psnr": "losses:psnr",
-    "residual": "residual:residual",
-    "rnn": "rnn:rnn",
-    "softmax": "softmax:softmax",
-    "vae": "losses:vae",
-}
-"""Name of a builder -> `module:function` in this folder; the function returns a `Worksheet`."""
+__all__ = ["builder"]
 
 
 def builder(name: str) -> Callable[..., Any]:
-    """A builder by its name, imported only now.
+    """The function that makes a builder's worksheet from numbers, imported only now.
 
-    >>> builder("psnr").__name__
-    'psnr'
+    >>> print(builder("psnr")([[100, 110]], [[101, 108]]).solve().value("MSE"))
+    5/2
+
+    Args:
+        name: the name of a file in this folder, as after `pellucid work`.
 
     Raises:
         UnknownNameError: there is no such builder.
     """
-    if name not in BUILDERS:
-        raise UnknownNameError("builder", name, BUILDERS)
-    module, _, function = BUILDERS[name].partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(f"pellucid.worked.builders.{module}"), function)
-    return found
+    kind: type[Form] = _catalog.find("worked/builders", name)
+    return kind.build

@@ -16,13 +16,12 @@ import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.derivation.indexed import INDICES, evaluate_at, index_of, rename_index
-from pellucid.worked.derivation.proofs import PROOFS, prove
 from pellucid.worked.derivation.rules import Step, differentiate
 from pellucid.worked.derivation.text import to_text
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.notation.notation import parse_expression
 
-__all__ = ["Derivation", "command", "derive", "to_sympy"]
+__all__ = ["Derivation", "derive", "to_sympy"]
 
 _LARGEST_POWER = 64  # SymPy computes a power of two numbers in full: 9^9^9 would take forever
 _POINTS, _SIZE = 5, 4  # random points, components of each vector
@@ -283,24 +282,3 @@ def _difference(node: Expr, result: Expr, by: str) -> float:
         if not np.isfinite(slope + expected):
             return float("inf")
     return worst
-
-
-def command(what: str = "softmax-shift", /, *, by: str | None = None) -> int:
-    """Differentiate an expression with one named rule per line, or prove a known equality.
-
-    Args:
-        what: an expression, as in "exp(z_j)/sum(exp(z_k), k)", or a proof: softmax-shift, tanh-sigmoid, linear-layers, dense-backward.
-        by: the variable, as in z_l; needed if the expression has several names.
-    """
-    if what in PROOFS:
-        print(prove(what))
-        return 0
-    if by is None:
-        used = sorted({part.name for part in walk(parse_expression(what)) if isinstance(part, Name)})
-        if len(used) != 1:
-            raise UsageError(
-                f"by=None: {what!r} has the names {', '.join(used)}; add --by with one of them, or write {', '.join(PROOFS)}."
-            )
-        by = used[0]
-    print(derive(what, by))
-    return 0

@@ -1,53 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pellucid work`: a worksheet from a file, and the forms that make or derive one without a file.
-
-A form is one line in `FORMS`: its word, and the function whose signature is its command line, as `module:function`.
-The function prints and returns the exit code. `pellucid work WORD …` calls it, `pellucid work FILE …` calls `work`.
-"""
+"""`pellucid work FILE`: a worksheet from a text file, solved and shown, or somebody's answers checked against it."""
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+from pellucid import _catalog
 from pellucid.errors import UsageError
 
-__all__ = ["FORMS", "deliver", "form", "form_of", "work"]
-
-FORMS: Final[Mapping[str, str]] = {
-    "batch_norm": "builders.batch_norm:command",
-    "convolution": "builders.convolution:command",
-    "dense": "builders.dense:command",
-    "derive": "derivation.derivation:command",
-    "gan": "builders._loss_forms:gan_command",
-    "gru": "builders.gru:command",
-    "iou": "builders.measures:command",
-    "iterate": "iteration.iteration:command",
-    "localization": "builders._loss_forms:localization_command",
-    "lstm": "builders.lstm:command",
-    "mlp": "builders.mlp:command",
-    "optimizer": "builders.optimisers:command",
-    "pooling": "builders.pooling:command",
-    "psnr": "builders._loss_forms:psnr_command",
-    "residual": "builders.residual:command",
-    "rnn": "builders.rnn:command",
-    "softmax": "builders.softmax:command",
-    "vae": "builders._loss_forms:vae_command",
-}
-"""Word after `pellucid work` -> `module:function` below `pellucid.worked`."""
+__all__ = ["deliver", "format_of", "work"]
 
 _LARGEST: Final = 400_000  # bytes of a file
 _SUFFIXES: Final = {".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html", ".json": "json"}
-
-
-def form(word: str) -> Callable[..., int]:
-    """The function of a form, imported only now."""
-    module, _, name = FORMS[word].partition(":")
-    found: Callable[..., int] = getattr(importlib.import_module(f"pellucid.worked.{module}"), name)
-    return found
 
 
 def work(
@@ -68,28 +34,29 @@ def work(
         exact: show fractions as fractions where decimals do not end.
         digits: significant digits of numbers that are not exact, 1 to 50.
         verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
-        format: how to show it; by default as the ending of --out says, else for the terminal.
+        format: output format; by default the one of the --out file's ending, else terminal.
         out: the file to write; by default the terminal.
-        answers: a text of answers to check, one "name = value" a line: which are right, the first wrong, the likely slip.
+        answers: a file of answers to check, one "name = value" a line; says which are right, the first wrong one, and its likely cause.
     """
     from pellucid.worked.worksheet.worksheet import Worksheet
 
     sheet = Worksheet.parse(_text(file))
-    chosen = form_of(format, out)
+    chosen = format_of(format, out)
     color = chosen == "terminal" and out is None and sys.stdout.isatty()
     if answers is not None:
         from pellucid.worked.answers.answers import check_answers
 
         report = check_answers(sheet, _text(str(answers), "answers"), digits=digits)
+        # unreadable lines make the exit code 2, wrong answers do not
         return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
     solution = sheet.solve(exact=exact, digits=digits)
     return deliver(solution.show(chosen, verify=verify, color=color), out)
 
 
-def form_of(format: str | None, out: Path | None) -> str:
-    """The form in which to show: the one asked for, else the one of the file's ending, else the terminal's.
+def format_of(format: str | None, out: Path | None) -> str:
+    """The format asked for, else the one of the file's ending, else the terminal's.
 
-    >>> form_of(None, Path("sheet.md"))
+    >>> format_of(None, Path("sheet.md"))
     'markdown'
     """
     return format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
@@ -114,20 +81,23 @@ def deliver(shown: str, out: Path | None) -> int:
 
 
 def _text(file: str, what: str = "file") -> str:
-    """What stands in a worksheet's file, or one of answers; only as much is read as a worksheet may have."""
+    """The text of a worksheet's file, or of one with answers; no more is read than a worksheet may have."""
     if file == "-":
         return sys.stdin.read(_LARGEST + 1)
     try:
         with Path(file).open("rb") as stream:
+            # one byte more than allowed tells a file that is too large
             read = stream.read(_LARGEST + 1)
     except OSError as fault:
-        words = f"a worksheet, or one of the forms {', '.join(FORMS)}" if what == "file" else "a text of answers"
+        builders = ", ".join(_catalog.names("worked/builders"))
+        words = f"a worksheet, or one of the builders {builders}" if what == "file" else "a text of answers"
         raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); name {words}.") from None
     if len(read) > _LARGEST:
         raise UsageError(
             f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it."
         )
     try:
+        # editors on Windows put a byte order mark in front
         return read.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
-        raise UsageError(f"{what}={file!r}: byte {fault.start} is no UTF-8 text; save it as UTF-8.") from None
+        raise UsageError(f"{what}={file!r}: byte {fault.start} is not UTF-8 text; save it as UTF-8.") from None

@@ -7,8 +7,6 @@ starting points are followed in float64, all at once.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pellucid.errors import UsageError
 from pellucid.worked.iteration.basins import Limits, basins_of, exceptions_of
 from pellucid.worked.iteration.escape import escapes_of
@@ -16,7 +14,7 @@ from pellucid.worked.iteration.function import GRID, Function, orbit
 from pellucid.worked.iteration.points import cycles_of, fixed_points, with_stability
 from pellucid.worked.iteration.study import Study
 
-__all__ = ["Study", "command", "study"]
+__all__ = ["Study", "study"]
 
 
 def study(text: str, times: int = 1000) -> Study:
@@ -43,21 +41,3 @@ def study(text: str, times: int = 1000) -> Study:
     exceptions = exceptions_of(f, fixed)
     basins = basins_of(f, limits, times, [x for x, _ in exceptions])
     return Study(f, times, fixed, cycles, basins, exceptions, escapes_of(f, fixed, cycles, times), plateaus)
-
-
-def command(
-    function: str = "2*tanh(x)", /, *, times: int = 1000, start: tuple[float, ...] = (), out: Path | None = None
-) -> int:
-    """Iterate a function: fixed points, stability, cycles, basins of attraction, and a cobweb plot.
-
-    Args:
-        function: of one variable, as in "piecewise(1 if x > 1, -1 if x < -1, exp(x) - exp(-x) otherwise)".
-        times: number of iterations, 1 to 100000.
-        start: starting points of the cobweb; by default one in each of the first basins.
-        out: PNG file of the cobweb; by default it is not drawn.
-    """
-    whole = study(function, times)
-    print(whole)
-    if out is not None:
-        print(f"\ncobweb: {whole.draw(out, [*start] or None)}")
-    return 0

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.worksheet.tensors import Tensor
+from pellucid.worked.expressions.expression import Call, as_expr
+from pellucid.worked.worksheet.tensors import Tensor, summed
 
-__all__ = ["per_axis", "size_formula", "unfold", "window_counts"]
+__all__ = ["per_axis", "pooled", "size_formula", "unfold", "window_counts"]
 
 PRODUCTS: Final = 25_000  # terms of all outputs together
 
@@ -101,3 +102,26 @@ def unfold(
             if all(0 <= n < size for n, size in zip(at, x.shape[1:], strict=True)):
                 windows[(*where, channel, *offset)] = x[(channel, *at)]
     return windows
+
+
+def pooled(windows: Tensor, kind: Literal["max", "average"]) -> Tensor:
+    """The maximum or the mean of each window of `unfold`; the channels come first, (C, positions…).
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> pooled(np.array([[[Name("a"), None]], [[Name("b"), Name("c")]]], dtype=object), "max")[0, 1]
+    Call(function='max', args=(Name(name='b'), Name(name='c')), index=0)
+
+    Args:
+        windows: (positions…, C, K…) with None in the padding.
+        kind: max or average.
+    """
+    dimensions = windows.ndim // 2
+    outputs = np.empty((windows.shape[dimensions], *windows.shape[:dimensions]), dtype=object)
+    for channel, *where in np.ndindex(*outputs.shape):
+        window = windows[(*where, channel)].reshape(-1)
+        inside = tuple(value for value in window if value is not None)
+        if kind == "max":
+            outputs[(channel, *where)] = inside[0] if len(inside) == 1 else Call("max", inside)
+        else:
+            outputs[(channel, *where)] = summed(inside) / as_expr(window.size)  # the padding counts as zeros
+    return outputs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The number of a derivative, node by node, so that the rule of one node can be another than the right one."""
+"""The derivative of one equation as a number, node by node, so that one node can be given a wrong rule."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ from pellucid.worked.expressions.expression import (
 )
 from pellucid.worked.expressions.functions import FUNCTIONS
 
-__all__ = ["Rule", "Sloping"]
+__all__ = ["LocalDerivatives", "Rule"]
 
-Rule: TypeAlias = Callable[[Expr, "Sloping", str], "Value | None"]  # a node, where, by which name; None: the right rule
+# takes a node, the equation that it belongs to and the name differentiated by; None stands for the correct rule
+Rule: TypeAlias = Callable[[Expr, "LocalDerivatives", str], "Value | None"]
 
 
 @final
-class Sloping:
+class LocalDerivatives:
     """Derivatives of one equation at some numbers; `rule` may give a node another derivative.
 
     >>> from pellucid.worked.notation.notation import parse_expression
-    >>> view = Sloping({"a": Fraction(3)}, "L", parse_expression("(2*a)^2"))
-    >>> print(view.slope(view.root, "a"))
+    >>> local = LocalDerivatives({"a": Fraction(3)}, "L", parse_expression("(2*a)^2"))
+    >>> print(local.derivative(local.root, "a"))
     24
-    >>> view = Sloping(view.numbers, "L", view.root, lambda node, here, by: Fraction(1) if type(node) is Pow else None)
-    >>> print(view.slope(view.root, "a"))
+    >>> wrong = LocalDerivatives(local.numbers, "L", local.root, lambda node, here, by: Fraction(1) if type(node) is Pow else None)
+    >>> print(wrong.derivative(wrong.root, "a"))
     1
 
     Args:
         numbers: of every name.
         name: of the equation.
         root: its right side.
-        rule: what is tried first at every node.
+        rule: tried first at every node.
     """
 
     def __init__(self, numbers: Mapping[str, Value], name: str, root: Expr, rule: Rule | None = None) -> None:
@@ -60,14 +61,14 @@ class Sloping:
             return self.numbers[self.name]
         return evaluate(node, self.numbers)
 
-    def slope(self, node: Expr, by: str) -> Value:
-        """The derivative of a part by a name."""
-        if self.rule is not None and (found := self.rule(node, self, by)) is not None:
-            return found
-        return self.right(node, by)
+    def derivative(self, node: Expr, by: str) -> Value:
+        """The derivative of a part by a name, by the rule that is tried, else by the correct one."""
+        if self.rule is not None and (wrong := self.rule(node, self, by)) is not None:
+            return wrong
+        return self.correct(node, by)
 
-    def right(self, node: Expr, by: str) -> Value:
-        """The derivative by the right rule at this node, whatever the parts have."""
+    def correct(self, node: Expr, by: str) -> Value:
+        """The derivative by the correct rule at this node, whatever the rules below it."""
         total: Value = Fraction(0)
         match node:
             case Name(name=name):
@@ -76,15 +77,16 @@ class Sloping:
                 return total
             case Add(terms=terms) | Sum(terms=terms):
                 for term in terms:
-                    total = plus(total, self.slope(term, by))
+                    total = plus(total, self.derivative(term, by))
                 return total
             case Neg(term=term):
-                return -self.slope(term, by)
+                return -self.derivative(term, by)
             case Piecewise(branches=branches, otherwise=otherwise):
                 chosen = branch_of(node, self.numbers)[0]
-                return self.slope(otherwise if chosen == len(branches) else branches[chosen][0], by)
+                return self.derivative(otherwise if chosen == len(branches) else branches[chosen][0], by)
+        # the chain rule over the arguments of a product, quotient, power or function
         for place, part in enumerate(self.parts(node)):
-            inner = self.slope(part, by)
+            inner = self.derivative(part, by)
             if inner:
                 total = plus(total, times(self.outer(node, place), inner))
         return total
@@ -99,7 +101,7 @@ class Sloping:
         return ()
 
     def outer(self, node: Expr, place: int) -> Value:
-        """The derivative of a product, quotient, power or function by its argument, times nothing."""
+        """The outer derivative: of a product, quotient, power or function by one of its arguments."""
         match node:
             case Mul(factors=factors):
                 product: Value = Fraction(1)
@@ -111,18 +113,19 @@ class Sloping:
                 one = Const(Fraction(1))
                 return evaluate(one / bottom if place == 0 else Neg(top / bottom ** Const(Fraction(2))), self.numbers)
             case Pow(base=base, exponent=exponent):
-                mark = "·"  # no name of a worksheet
-                there = Pow(Name(mark), exponent) if place == 0 else Pow(base, Name(mark))
+                mark = "·"  # cannot be a name in a worksheet
+                power = Pow(Name(mark), exponent) if place == 0 else Pow(base, Name(mark))
                 numbers = {**self.numbers, mark: evaluate((base, exponent)[place], self.numbers)}
-                return evaluate(differentiate(there, mark, numbers), numbers)
+                return evaluate(differentiate(power, mark, numbers), numbers)
             case Call(function=function, args=args):
                 rule = FUNCTIONS[function]
                 if rule.branch_slope is not None:
-                    found = rule.branch_slope(args, place, branch_of(node, self.numbers)[0])
+                    outer = rule.branch_slope(args, place, branch_of(node, self.numbers)[0])
                 else:
                     assert rule.slope is not None, function
-                    found = rule.slope(args, place, node)
+                    outer = rule.slope(args, place, node)
+                # σ′ = a·(1 − a) takes a as it was answered, also where that is wrong
                 if node is self.root and self.name in self.numbers:
-                    found = replace(found, {node: Name(self.name)})
-                return evaluate(found, self.numbers)
+                    outer = replace(outer, {node: Name(self.name)})
+                return evaluate(outer, self.numbers)
         raise TypeError(f"{type(node).__name__} has no arguments")
