@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -139,11 +140,11 @@ def test_values_and_derivatives_equal_torch(block: int) -> None:
         ("adam(lr=0.1)", lambda p: torch.optim.Adam(p, lr=0.1)),
     ],
 )
-def test_updates_equal_torch(rule: str, torch_rule: object) -> None:
+def test_updates_equal_torch(rule: str, torch_rule: Callable[[list[torch.Tensor]], torch.optim.Optimizer]) -> None:
     text = "a = 0.7; b = -1.2; L = (a*b - 1)^2 + sigmoid(a); ? a, b after 4 " + rule + " on L"
     found = [float(value) for _, value in Worksheet.parse(text).solve().answers[0].results]
     a, b = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.7, -1.2))
-    optimiser = torch_rule([a, b])  # type: ignore[operator]
+    optimiser = torch_rule([a, b])
     for _ in range(4):
         optimiser.zero_grad()
         ((a * b - 1) ** 2 + torch.sigmoid(a)).backward()
@@ -301,7 +302,7 @@ def test_unknown_names_and_digits() -> None:
         with pytest.raises(UsageError, match=f"digits={digits}: must be from 1 to 50"):
             Worksheet.parse("a = 1").solve(digits=digits)
     with pytest.raises(UsageError, match="name='solve': is a method"):
-        Worksheet().solve = 3  # type: ignore[method-assign, assignment]
+        Worksheet().__setattr__("solve", 3)
     with pytest.raises(UsageError, match="value=nan: must be finite"):
         Worksheet().a = float("nan")
     with pytest.raises(UsageError, match="value='x': must be a number"):
