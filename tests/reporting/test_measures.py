@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables and the plot of measures: what is compared stands side by side, the rest apart."""
+"""The tables and the plot of measures: comparable measures side by side, the others apart."""
 
 from __future__ import annotations
 

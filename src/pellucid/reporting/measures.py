@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a page: the options of a run, its data, and its measures beside those of the baselines."""
+"""The tables of a page: the options of a run, its data, and the measures of the model and the baselines."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def columns(rows: Sequence[Mapping[str, Any]], main: str) -> dict[str, list[str]
 
 
 def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
-    """The deciding measure of each row with its interval; baselines that are far behind stand at the edge with their value."""
+    """The deciding measure of each row with its interval; baselines that are far behind are drawn at the edge with their value."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.4, 0.3 * len(rows) + 0.6), layout="constrained")
