@@ -69,7 +69,7 @@ def _small(picture: Image.Image) -> NDArray[np.float64]:
 
 def compare(run: Path) -> None:
     """Print the network minus each classical method inside the same holes, with bootstrap intervals over the images."""
-    from pellucid.tasks._bootstrap import of_mean
+    from pellucid.tasks._metrics import mean, summarise
 
     records = np.load(run / "records.npz", allow_pickle=False)
     mine = {name: records[f"model/{name}"] for name in ("psnr", "ssim", "mae")}
@@ -78,8 +78,8 @@ def compare(run: Path) -> None:
         said = []
         for name, unit in (("psnr", " dB"), ("ssim", ""), ("mae", "")):
             difference = mine[name][index] - records[f"baselines/{way}/{name}"]
-            mean, low, high = of_mean(difference)
-            said.append(f"{name} {mean:+.4g}{unit} ({low:+.4g} to {high:+.4g})")
+            found = summarise([mean(name, name)], {name: difference})[name]
+            said.append(f"{name} {found.value:+.4g}{unit} ({found.low:+.4g} to {found.high:+.4g})")
         better = float((mine["psnr"][index] > records[f"baselines/{way}/psnr"]).mean())
         print(f"network − {way}: {', '.join(said)}; better on {100 * better:.0f} % of {len(index)}")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables and the plot of measures: what is compared stands side by side, the rest apart."""
+"""The tables and the plot of measures: comparable measures side by side, the others apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from pellucid.reporting.formatting import interval, number, signed
-from pellucid.reporting.measures import _limits, columns, counts, results, tables
+from pellucid.reporting.measures import _limits, columns, counts, options, results, tables
 from pellucid.reporting.pictures import figures, looks
 from pellucid.run import Run
 
@@ -70,6 +70,15 @@ def test_a_hopeless_baseline_does_not_squeeze_the_plot() -> None:
 def test_the_limit_of_training_images_is_shown_where_it_bites() -> None:
     data = {"images": {"train": 100, "test": 20}, "counts": {}, "classes": []}
     assert [counts(data, limit)["used"] for limit in (None, 30, 100)] == [None, 30, None]
+
+
+def test_what_nobody_asked_for_is_a_default_also_in_a_family_of_tasks() -> None:
+    """The options of `generate` belong to the family, and those of its training differ from the other tasks'."""
+    gan = Path(__file__).parents[1] / "runs_0_1_0" / "gan"
+    command = Run(gan).info["command"]
+    changed = {name for group in options(Run(gan)) for name, _ in group["changed"]}
+    assert changed
+    assert [name for name in changed if f"--{name.replace(' ', '-')}" not in command] == []
 
 
 def test_only_lists_of_rows_become_tables() -> None:

@@ -147,7 +147,7 @@ def test_only_changed_options_are_outside_the_fold(run: Run, page: Page) -> None
 def targets(page: Page) -> tuple[set[str], list[str]]:
     """Places on the page, and where its links lead."""
     places = [attrs["id"] or "" for _, attrs in page.tags if "id" in attrs]
-    assert len(set(places)) == len(places), "an id that stands twice"
+    assert len(set(places)) == len(places), "a duplicate id"
     return set(places), [attrs["href"] or "" for tag, attrs in page.tags if tag == "a"]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a page: the options of a run, its data, and its measures beside those of the baselines."""
+"""The tables of a page: the options of a run, its data, and the measures of the model and the baselines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid import _catalog
 from pellucid._options import options_of
 from pellucid.models import _building
 from pellucid.reporting import formatting
@@ -26,10 +27,11 @@ def options(run: Run) -> list[dict[str, Any]]:
     """The options of the task, the model and the training, those that differ from their defaults apart from the others."""
     info = run.info
     recipe = Recipe(**info["recipe"])
+    task: Any = _catalog.find("tasks", info["task"]["name"])  # of a family of tasks, the one that has the options
     model = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
-    training = _defaults(recipe) | run.task.defaults(info["model"]["name"])
+    training = _defaults(Recipe) | task.defaults(info["model"]["name"])
     owners = [
-        ("Task", info["task"]["name"], info["task"]["options"], _defaults(run.task)),
+        ("Task", info["task"]["name"], info["task"]["options"], _defaults(task)),
         ("Model", info["model"]["name"], model | info["model"]["options"], model),
         ("Training", "", info["recipe"], training),
     ]
@@ -49,8 +51,8 @@ def options(run: Run) -> list[dict[str, Any]]:
     return groups
 
 
-def _defaults(owner: Any) -> dict[str, Any]:
-    return {name: option.default for name, option in options_of(type(owner)).items()}
+def _defaults(owner: type[Any]) -> dict[str, Any]:
+    return {name: option.default for name, option in options_of(owner).items()}
 
 
 def _option(value: Any) -> str:
@@ -117,7 +119,7 @@ def columns(rows: Sequence[Mapping[str, Any]], main: str) -> dict[str, list[str]
 
 
 def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
-    """The deciding measure of each row with its interval; baselines that are far behind stand at the edge with their value."""
+    """The deciding measure of each row with its interval; baselines that are far behind are drawn at the edge with their value."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.4, 0.3 * len(rows) + 0.6), layout="constrained")

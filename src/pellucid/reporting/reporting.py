@@ -79,7 +79,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
     examples = pictures.answers(run, data) if metrics and data is not None else []
     tables = measures.tables((metrics or {}).get("details", {}))
     figures = pictures.figures(run, metrics)
-    for figure in figures:  # a table about the same thing stands below its figure
+    for figure in figures:  # a table with the title of a figure goes below it
         figure["tables"] = [table for table in tables if table["title"].lower() == figure["title"].lower()]
     return {
         "run": run,
