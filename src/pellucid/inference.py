@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.batches import own_size_batches, store
+from pellucid.data.colour import to_channels
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, gather
@@ -221,10 +222,7 @@ def inputs(run: Run, given: UserImages, batch_size: int, device: torch.device) -
         for batch in run_batches(run, given.split, batch_size, device):
             yield [given.places[int(i)] for i in batch.index], unit(batch.images)
     for place, image in given.floats.items():
-        input = image[None].to(device)  # (1, C, H, W)
-        if input.shape[1] != run.channels:
-            luma = torch.tensor([0.299, 0.587, 0.114], device=device).view(1, 3, 1, 1)
-            input = input.expand(-1, 3, -1, -1) if run.channels == 3 else (input * luma).sum(1, keepdim=True)
+        input = to_channels(image[None].to(device), run.channels)  # (1, C, H, W)
         if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
             input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
         yield [place], input

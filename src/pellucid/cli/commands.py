@@ -130,7 +130,7 @@ def predict(
     from pellucid.inference import predict as verb
 
     rows = verb(run, [*images], out, format=format, batch_size=batch_size, progress=True, **given)
-    printing.answered(rows, out)
+    printing.predicted(rows, out)
     return 0
 
 

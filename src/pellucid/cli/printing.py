@@ -20,7 +20,7 @@ from pellucid._digits import interval_digits
 if TYPE_CHECKING:
     from pellucid.run import Run
 
-__all__ = ["answered", "catalogue", "compared", "measured", "merged", "say", "trained"]
+__all__ = ["catalogue", "compared", "measured", "merged", "predicted", "say", "trained"]
 
 _WIDE = 100  # characters of a table cell at most
 _SHOWN = 20  # rows of predictions on the terminal; the file has all
@@ -81,7 +81,7 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
-def answered(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
+def predicted(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     """Print the first predictions, and where all of them are."""
     columns = [
         *dict.fromkeys(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, final
 
+from pellucid._digits import interval_digits
 from pellucid.tasks import Metric, Records, bounds, gaps
 
 __all__ = ["Difference", "paired", "unpaired"]
@@ -32,8 +33,7 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        width = self.high - self.low
-        digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if width > 0 else 4
+        digits = interval_digits(self.low, self.high)
         return f"{self.value:+.{digits}f} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from pellucid._spread import evenly_spread
 from pellucid.files import write_atomically
 
 __all__ = ["keep", "over_time"]
@@ -41,5 +42,4 @@ def keep(run: Path, epoch: int, pictures: Tensor) -> Path:
 def over_time(run: Path, most: int = 6) -> list[tuple[int, Path]]:
     """(epoch, file) of at most `most` sheets: the first, the last, and some evenly spread between them."""
     files = sorted((run / "progress").glob("epoch-*.png"))
-    chosen = np.unique(np.linspace(0, max(0, len(files) - 1), min(most, len(files))).round().astype(np.int64))
-    return [(int(files[i].stem.split("-")[1]), files[i]) for i in chosen]
+    return [(int(files[i].stem.split("-")[1]), files[i]) for i in evenly_spread(most, len(files))]
