@@ -45,7 +45,7 @@ WORKED: tuple[tuple[str, ...], ...] = (
     ("forms",),
     ("builders",),
 )
-BESIDE = {"derivation", "iteration", "layers", "network"}  # on the side: no other room of `worked` imports them
+BESIDE = {"derivation", "iteration", "layers", "network"}  # beside the flow: in `worked`, only builders import them
 
 
 def room(module: str) -> str:
@@ -191,7 +191,7 @@ def test_worked_reads_as_its_flow() -> None:
                 continue
             assert other in level, f"{file}:{line}: imports {module}, the face of worked"
             assert level[other] < level[own], f"{file}:{line}: {own} imports {module}, against the flow"
-            assert other not in BESIDE, f"{file}:{line}: {own} imports {module}, which is on the side"
+            assert other not in BESIDE or own == "builders", f"{file}:{line}: {own} imports {module}, beside the flow"
 
 
 def test_nothing_imports_in_a_circle() -> None:

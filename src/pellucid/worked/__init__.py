@@ -10,7 +10,7 @@
     exp log sqrt sigmoid tanh relu leaky_relu softmax maximum minimum absolute clip piecewise total
 
 The rooms, each importing only from those before it: `expressions` -> `notation`, `showing` -> `worksheet` -> `answers` -> `forms` ->
-`builders`; beside them `derivation`, `iteration`, `layers` and `network`, which nothing here imports.
+`builders`; beside this flow `derivation`, `iteration`, `layers` and `network`, which only builders import.
 
 >>> w = Worksheet("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
 >>> str(w.solve().derivative("L", "W"))
