@@ -120,7 +120,7 @@ def test_the_last_good_checkpoint_survives_a_failure(tmp_path: Path, monkeypatch
         ({"lr": -1.0}, r"lr=-1.0: must be above 0"),
         (
             {"optimizer": "adamm"},
-            r"optimizer='adamm': is not known; choose one of sgd, momentum, nesterov, adam, adamw",
+            r"optimizer='adamm': is not known; choose sgd, momentum, nesterov, adam or adamw",
         ),
         ({"momentum": 1.0}, r"momentum=1.0: must lie in \[0, 1\)"),
         ({"warmup": 9.0}, r"warmup=9.0: must lie between 0 and epochs"),

@@ -11,7 +11,7 @@ from typing import Any, Literal, final, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 
 __all__ = ["Recipe"]
 
@@ -95,9 +95,8 @@ class Recipe:
         self._check(("warmup",), "must lie between 0 and epochs", lambda v: v is None or 0 <= v <= self.epochs)
         hints = get_type_hints(Recipe)
         for field in fields(self):
-            kind, value = hints[field.name], getattr(self, field.name)
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise UsageError(f"{field.name}={value!r}: is not known; choose one of {', '.join(get_args(kind))}.")
+            if get_origin(hints[field.name]) is Literal:
+                check_choice(field.name, getattr(self, field.name), get_args(hints[field.name]))
 
     def _check(self, names: Iterable[str], rule: str, holds: Any) -> None:
         for name in names:
