@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._digits import interval_digits
 from pellucid.tasks._records import Records, rows_of
 
 __all__ = ["RESAMPLES", "Better", "Measure", "Metric", "Weights", "bounds", "gaps", "mean", "resamples", "summarise"]
@@ -53,10 +54,9 @@ class Measure:
         value, low, high = (math.nan if x is None else x for x in (self.value, self.low, self.high))  # JSON has no NaN
         if not math.isfinite(value):
             return "–"
-        width = high - low
-        if not math.isfinite(width):
+        if not math.isfinite(high - low):
             return f"{value:.4g}"
-        digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if width > 0 else 4
+        digits = interval_digits(low, high)
         shown = [f"{x:.{digits}f}" for x in (value, low, high)]
         return f"{shown[0]} ({shown[1]}–{shown[2]})"
 
