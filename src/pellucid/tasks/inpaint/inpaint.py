@@ -76,7 +76,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     fill: Literal["diffusion", "mean"] = "diffusion"
     """fill of the holes in the model's input: surrounding colours diffused into them, or the mean of the known pixels"""
     error: Literal["psnr", "l1", "mse"] = "psnr"
-    """pixel loss: mean absolute (l1) or squared (mse) error; or psnr, each hole's squared error over that of the fill, as a geometric mean: 0.8 is 1 dB better"""  # noqa: E501
+    """pixel loss; psnr: each hole's squared error over that of the fill, as a geometric mean (0.8 is 1 dB better); l1, mse: the mean absolute or squared error"""  # noqa: E501
     hole_weight: float = 1.0
     """weight of the loss of the missing pixels"""
     rest_weight: float = 0.1
