@@ -84,9 +84,7 @@ class Metric:
     better: Better = "higher"
     each: Callable[[Records], NDArray[Any]] | None = None  # records of N images -> (N,)
     over: Callable[[Records, Weights], Floats] | None = None  # and weights (R, N) -> (R,)
-    needs: tuple[
-        str, ...
-    ] = ()  # columns that it is computed from; records without them (of a baseline, say) have no such measure
+    needs: tuple[str, ...] = ()  # columns that it is computed from; records without them do not have this measure
 
     def __post_init__(self) -> None:
         assert (self.each is None) != (self.over is None), f"{self.key}: give either each or over"

@@ -66,7 +66,7 @@ class Classify(Task[Tensor, Label, Label]):
 
     def read(self, data: Dataset) -> tuple[Dataset, Classify]:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):
-            why = next((said for said in data.problems if "without labels" in said), "")
+            why = next((problem for problem in data.problems if "without labels" in problem), "")
             reason = f"has no labels, which classify needs{f' ({why[:-1]})' if why else ''}"
             raise DataError(f"data={data.name!r}: {reason}; put each class, at least two, into a folder of its own.")
         counts = list(data.counts.get("train", {}).values())

@@ -105,9 +105,8 @@ def _weights(near: Array, magnitudes: Array) -> Array:
     gram = near.T @ near / len(near)  # (2·M, 2·M); the normal equations of all channels share it
     gram[np.diag_indices_from(gram)] += _RIDGE * gram.diagonal() + 1e-6
     toward = near.T @ magnitudes / len(near)
-    lower = torch.linalg.cholesky(
-        torch.from_numpy(gram)
-    )  # its first n rows and columns are the factor for the first n features
+    # the factor for the first n features is the first n rows and columns of the whole factor
+    lower = torch.linalg.cholesky(torch.from_numpy(gram))
     weights = np.zeros((2 * channels, channels))
     for channel in range(1, channels):
         n = 2 * channel

@@ -184,7 +184,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         whole, mask = truth.pixels, input[:, -1:]
         answer = self._answer(model, input)
         hole, rest = losses.pixel_losses(self.error, answer, whole, input[:, :-1], mask)
-        patch = self.output == "patch"  # then the model says nothing about known pixels
+        patch = self.output == "patch"  # then the model has no answer for known pixels
         parts = {"hole": hole} if patch else {"hole": hole, "rest": rest}
         loss = self.hole_weight * hole + (0 if patch else self.rest_weight * rest)
         inpainted = torch.where(mask > 0.5, answer, whole)
