@@ -24,9 +24,13 @@ import pellucid
 from pellucid.data.decoding import SUFFIXES, decode
 from pellucid.data.embedded.embedded import photograph
 from pellucid.run import Run
-from pellucid.tasks.compress import rates
-from pellucid.tasks.compress.baselines import Components, jpeg, png, webp
+from pellucid.tasks.compress.baselines import training_images
+from pellucid.tasks.compress.codecs import CODECS, jpeg
 from pellucid.tasks.compress.coding import decoded, encoded
+from pellucid.tasks.compress.curves import codec_curve, curve_gain, model_curve, psnr_at
+from pellucid.tasks.compress.figures import rate_distortion
+from pellucid.tasks.compress.model_measures import mean_curve
+from pellucid.tasks.compress.pca import PCACodec
 
 PHOTOGRAPHS = {
     "camera": ("skimage", "data", "camera.png"),
@@ -50,18 +54,18 @@ def pictures(folder: str | None, most: int, colour: bool) -> dict[str, NDArray[n
     return {file.stem: decode(file, 3 if colour else 1) for file in chosen}
 
 
-def curves(run: Run, codec: Components, image: NDArray[np.uint8]) -> dict[str, list[dict[str, Any]]]:
+def curves(run: Run, codec: PCACodec, image: NDArray[np.uint8]) -> dict[str, list[dict[str, Any]]]:
     """Each codec's settings on one image."""
     weight = run.task.weight
-    found = {"this model": rates._sweep(run.model(), image, weight), "PCA": rates._sweep(codec, image, weight)}
-    for name, rule in (("JPEG", jpeg), ("WebP", webp), ("PNG", png)):
-        found[name] = rates._measured(image, rule, weight)
+    found = {"this model": model_curve(run.model(), image, weight), "PCA": model_curve(codec, image, weight)}
+    for name, other in CODECS.items():
+        found[name] = codec_curve(image, other, weight)
     return found
 
 
 def gaps(mine: list[dict[str, Any]], its: list[dict[str, Any]], rate: str) -> list[float]:
     """The lead in dB at each of RATES; NaN where one of them does not reach the rate."""
-    return [rates.psnr_at(mine, rate, at) - rates.psnr_at(its, rate, at) for at in RATES]
+    return [psnr_at(mine, rate, at) - psnr_at(its, rate, at) for at in RATES]
 
 
 def main() -> None:
@@ -76,7 +80,7 @@ def main() -> None:
     images = pictures(asked.images, asked.most, run.channels == 3)
     train = run.data().splits["train"]
     model = run.model()
-    codec = Components(rates._learnt(train, run.channels), (8, 8), 64 * run.channels, model.prior.weights.tolist())
+    codec = PCACodec(training_images(train, run.channels), (8, 8), 64 * run.channels, model.prior.weights.tolist())
     with torch.no_grad():
         found = {name: curves(run, codec, image) for name, image in images.items()}
     print(f"dB ahead of JPEG at {', '.join(map(str, RATES))} bit/px of whole files (bare: without headers)")
@@ -94,7 +98,7 @@ def main() -> None:
         mean = [float(np.nanmean(column)) if np.isfinite(column).any() else np.nan for column in columns]
         counts = [int(np.isfinite(column).sum()) for column in columns]
         print(f"mean over {len(table)} images, ahead of {rival:10s} {said(mean)}   of {counts} images")
-    gains = [rates.curve_gain(each["this model"], each["JPEG"]) for each in found.values()]
+    gains = [curve_gain(each["this model"], each["JPEG"]) for each in found.values()]
     print(
         f"mean over 0.2–1 bit/px: {np.nanmean(gains):+.2f} dB, least {np.nanmin(gains):+.2f}, most {np.nanmax(gains):+.2f}"
     )
@@ -109,9 +113,9 @@ def said(values: list[float]) -> str:
 def draw(run: Run, images: dict[str, NDArray[np.uint8]], found: Any, path: str) -> None:
     """Draw the mean curves, and a detail of an image: the original, and at about 0.3 bits per pixel."""
     table = [
-        row for codec in next(iter(found.values())) for row in rates._means(codec, [f[codec] for f in found.values()])
+        row for codec in next(iter(found.values())) for row in mean_curve(codec, [f[codec] for f in found.values()])
     ]
-    figure = rates._figure(table)
+    figure = rate_distortion(table)
     figure.savefig(path, bbox_inches="tight", facecolor="white")
     from matplotlib.figure import Figure
 

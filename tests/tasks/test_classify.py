@@ -179,7 +179,7 @@ def test_a_class_without_training_images_has_weight_one() -> None:
 def test_weights_that_were_never_read_are_refused() -> None:
     with pytest.raises(
         UsageError,
-        match=r"class_weights=True: they come from the training images; use the task that read\(data\) returns",
+        match=r"class_weights=True: the weights come from the training images; use the task that read\(data\) returns",
     ):
         Classify(class_weights=True).loss(Fixed(torch.zeros(1, 3)), torch.zeros(1, 1), Label(torch.tensor([0])))
 

@@ -66,7 +66,7 @@ def test_deep_clusters_are_the_shapes(run: Run) -> None:
     assert len(found["baselines"]) == 3
     assert [row["seed"] for row in found["details"]["seeds"]][-2:] == ["mean", "spread"]
     assert {"clusters", "map", "contingency", "filters"} <= {picture["name"] for picture in found["pictures"]}
-    assert found["details"]["verdict"].startswith("All 3 clusters hold images")
+    assert found["details"]["verdict"].startswith("All 3 clusters contain images")
 
 
 @pytest.mark.parametrize("method", ["kmeans", "mixture", "joint"])
@@ -139,7 +139,7 @@ def test_the_number_of_clusters_is_chosen_and_drawn(tmp_path: Path) -> None:
     assert "criterion" in {picture["name"] for picture in evaluate(made, dataset())["pictures"]}
 
 
-def test_what_is_unlike_anything_seen_is_flagged(run: Run) -> None:
+def test_outliers_are_flagged(run: Run) -> None:
     seen, _ = shapes(60, seed=7)
     flags = [row["unlike"] for row in predict(run, list(seen[:, 0]))]
     assert np.mean(flags) < 0.15
@@ -167,7 +167,7 @@ def test_centres_of_the_joint_method_follow_in_training_only(run: Run) -> None:
     assert not model.kept["centres"].equal(before)
 
 
-def test_an_image_is_to_have_the_shares_of_its_neighbours() -> None:
+def test_the_target_of_an_image_is_that_of_its_neighbours() -> None:
     """The first image of the second group is nearer to the first group's centre; its neighbours are not."""
     angles = torch.cat(
         [torch.linspace(-0.5, 0.3, 40) ** 3, 0.66 + torch.linspace(0, 1, 40) ** 1.1]
@@ -177,7 +177,7 @@ def test_an_image_is_to_have_the_shares_of_its_neighbours() -> None:
     centres = torch.stack([turned.cos(), turned.sin()], 1)
     kept, places = Kept(), torch.randperm(80, generator=torch.Generator().manual_seed(0))
     kept.put(centres=centres)
-    training._aim(kept, codes, places, True, last=False)
+    training._update_targets(kept, codes, places, True, last=False)
     shares = kept["shares"][places]
     own = (codes @ centres.T / 0.1).softmax(1)
     assert own[40, 1] < 0.5 < shares[40, 1]
@@ -187,7 +187,7 @@ def test_an_image_is_to_have_the_shares_of_its_neighbours() -> None:
     torch.testing.assert_close(shares, expected / expected.sum(1, keepdim=True), rtol=1e-3, atol=1e-4)
     means = torch.stack([(shares[:, [k]] * codes).sum(0) for k in range(2)])
     torch.testing.assert_close(kept["centres"], means / means.norm(dim=1, keepdim=True))
-    training._aim(kept, codes, places, True, last=True)
+    training._update_targets(kept, codes, places, True, last=True)
     assert "shares" not in kept
 
 
@@ -199,7 +199,7 @@ def test_the_parts_of_the_loss_by_hand() -> None:
     for i in range(6):
         alike = torch.exp(code @ code[i] / 0.3)
         terms.append(-torch.log(alike[(i + 3) % 6] / (alike.sum() - alike[i])))
-    torch.testing.assert_close(training._contrast(code, 3), torch.stack(terms).mean())
+    torch.testing.assert_close(training._contrastive_loss(code, 3), torch.stack(terms).mean())
     centres, shares = torch.nn.functional.normalize(torch.randn(2, 4), dim=1), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
 
     class Drawn:
@@ -209,7 +209,7 @@ def test_the_parts_of_the_loss_by_hand() -> None:
     for i in range(4):  # images 1 and 0, in two views each, at the places 3 and 4
         likely = torch.exp(-((code[i] - centres) ** 2).sum(1) / 0.2)
         terms.append(-(shares[1 - i % 2] * (likely / likely.sum()).log()).sum())
-    found = training._divergence(Drawn, code[:4], torch.tensor([3, 4]), True)
+    found = training._assignment_loss(Drawn, code[:4], torch.tensor([3, 4]), True)
     torch.testing.assert_close(found, torch.stack(terms).mean())
 
     class Inner:
@@ -218,9 +218,11 @@ def test_the_parts_of_the_loss_by_hand() -> None:
 
     nearest = torch.cdist(code, Inner.kept["centres"]).square().amin(1).mean()
     spread = (code - code.mean(0)).square().sum(1).mean()
-    torch.testing.assert_close(training._scatter(Inner, code, False), nearest / spread)
+    torch.testing.assert_close(training._centre_loss(Inner, code, False), nearest / spread)
     Inner.kept["centres"] *= 3
-    torch.testing.assert_close(training._scatter(Inner, code * 3, False), nearest / spread)  # free of the codes' scale
+    torch.testing.assert_close(
+        training._centre_loss(Inner, code * 3, False), nearest / spread
+    )  # free of the codes' scale
 
 
 def test_training_sees_two_views_and_evaluation_the_image() -> None:
@@ -243,13 +245,13 @@ def test_training_sees_two_views_and_evaluation_the_image() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "dbscan"}, "method='dbscan': is not known; choose one of kmeans, mixture, joint, dec."),
-        ({"clusters": 1}, "clusters=1: must be at least 2, or 0 to have it chosen; give another number."),
-        ({"criterion": "elbow"}, "criterion='elbow': is not known; choose one of silhouette, gap, bic."),
+        ({"method": "dbscan"}, "method='dbscan': is not known; choose kmeans, mixture, joint or dec."),
+        ({"clusters": 1}, "clusters=1: must be at least 2, or 0 for the criterion to choose; give another number."),
+        ({"criterion": "elbow"}, "criterion='elbow': is not known; choose silhouette, gap or bic."),
         ({"most": 2}, "most=2: must be at least 3"),
-        ({"pretrain": 1.0}, "pretrain=1.0: is a share"),
+        ({"pretrain": 1.0}, "pretrain=1.0: must lie in [0, 1)"),
         ({"pull": -1.0}, "pull=-1.0: is a weight; give 0 or more."),
-        ({"unlike": 0.0}, "unlike=0.0: is a share; give a number between 0 and 1."),
+        ({"unlike": 0.0}, "unlike=0.0: must lie between 0 and 1; give another share."),
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
@@ -267,14 +269,14 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) 
         ({"hierarchy": "ward", "height": -1.0}, "is a distance"),
     ],
 )
-def test_questions_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
+def test_options_of_predict_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as caught:
         ClusterOptions(**options)
     assert said in str(caught.value)
 
 
 def test_more_clusters_than_images_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"clusters=500: are more than the .* training images"):
+    with pytest.raises(UsageError, match=r"clusters=500: is more than the .* training images"):
         train("cluster", dataset(), None, tmp_path / "run", clusters=500, **SMALL)
     assert not (tmp_path / "run").exists()
 
@@ -343,7 +345,7 @@ def test_files_are_copied_by_cluster_and_never_overwritten(run: Run, folder: Pat
     predict(run, folder, sort_into=str(target))
     assert {file: file.read_bytes() for file in first} == first
     assert len(list(target.rglob("*.png"))) == 60
-    with pytest.raises(UsageError, match=r"holds 00-0.png, which is to be sorted; name another folder."):
+    with pytest.raises(UsageError, match=r"contains 00-0.png, which is to be sorted; name another folder."):
         predict(run, folder, sort_into=str(folder))
     with pytest.raises(UsageError, match="copies files, and arrays were given"):
         predict(run, list(shapes(3)[0][:, 0]), sort_into=str(target))

@@ -62,7 +62,7 @@ def test_a_known_code_is_placed_beside_itself(kind: str) -> None:
 def test_what_cannot_be_cut_is_refused() -> None:
     with pytest.raises(UsageError, match=r"cut=4: the tree has 3 images; give a number from 1 to 3."):
         Tree(np.eye(3), "ward").cut(4)
-    with pytest.raises(UsageError, match="images=1: a tree needs two at least"):
+    with pytest.raises(UsageError, match="images=1: a tree needs at least two"):
         Tree(np.eye(1), "ward")
 
 

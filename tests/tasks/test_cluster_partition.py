@@ -83,13 +83,13 @@ def test_stability_is_one_for_renamed_and_near_zero_for_independent_partitions()
     ("sizes", "said"),
     [
         ([5, 0, 0], "Clusters 1 and 2 are empty."),
-        ([200, 1, 200], "Cluster 1 nearly empty: at most 1 image of 401."),
-        ([950, 25, 25], "The clusters have collapsed: cluster 0 holds 95 % of the images."),
-        ([10, 12], "All 2 clusters hold images, from 10 to 12."),
+        ([200, 1, 200], "Cluster 1 is nearly empty: at most 1 image of 401."),
+        ([950, 25, 25], "The clusters have collapsed: cluster 0 contains 95 % of the images."),
+        ([10, 12], "All 2 clusters contain images, from 10 to 12 each."),
     ],
 )
 def test_empty_and_collapsed_clusters_are_named(sizes: list[int], said: str) -> None:
-    assert said in partition.verdict(np.array(sizes))
+    assert said in partition.describe_sizes(np.array(sizes))
 
 
 def test_records_are_summed_up_with_intervals_and_each_images_share() -> None:

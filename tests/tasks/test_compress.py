@@ -28,7 +28,7 @@ from pellucid.models.dense_codec import DenseCodec
 from pellucid.models.factorized import Factorized
 from pellucid.run import Run
 from pellucid.tasks.compress import Compress
-from pellucid.tasks.compress.answers import answers
+from pellucid.tasks.compress.answers import answer
 from pellucid.tasks.compress.coding import decoded, encoded, nearest
 from pellucid.tasks.compress.container import Container, fingerprint
 from pellucid.training.training import train
@@ -105,7 +105,7 @@ def test_every_flipped_bit_of_every_byte_is_refused() -> None:
         for flip in (0x01, 0x10, 0x80, 0xFF):
             changed = bytearray(file)
             changed[place] ^= flip
-            with pytest.raises(UsageError, match=r"^images='x.plc': is (damaged|no .plc file)"):
+            with pytest.raises(UsageError, match=r"^images='x.plc': is (damaged|not a .plc file)"):
                 decoded(model, bytes(changed), "x.plc")
 
 
@@ -113,7 +113,7 @@ def test_every_cut_and_every_lengthened_file_is_refused() -> None:
     model = made()
     (file,) = encoded(model, torch.from_numpy(smooth(1, 1, 16, 16)).float() / 255, 3).files
     for length in range(len(file)):
-        with pytest.raises(UsageError, match=r"is (damaged|no .plc file)"):
+        with pytest.raises(UsageError, match=r"is (damaged|not a .plc file)"):
             decoded(model, file[:length], "x.plc")
     with pytest.raises(UsageError, match="is damaged"):
         decoded(model, file + b"\0", "x.plc")
@@ -135,16 +135,18 @@ def test_with_a_checksum_that_fits_the_symbols_are_still_checked() -> None:
             assert (decoded(model, signed(bytes(changed)), "x.plc") == whole).all()
             same += 1
         except UsageError:
-            with pytest.raises(UsageError, match="symbols do not come out as they were coded"):
+            with pytest.raises(UsageError, match="symbols do not decode as they were encoded"):
                 decoded(model, signed(bytes(changed)), "x.plc")
     assert same <= 3  # the coder's last bits tell nothing
     body = bytearray(file[:-4])
     body[8] = 2 * 100
-    with pytest.raises(UsageError, match="do not come out"):  # a quality that there is not
+    with pytest.raises(UsageError, match="do not decode"):  # a quality that there is not
         decoded(model, signed(bytes(body)), "x.plc")
     body = bytearray(file[:-4])
     body[3] = 2
-    with pytest.raises(UsageError, match="is of version 2 of the format, and this program reads 1; update it"):
+    with pytest.raises(
+        UsageError, match="has version 2 of the format, and this program reads version 1; update the program"
+    ):
         decoded(model, signed(bytes(body)), "x.plc")
     for size in ((0, 8), (2**27, 2**27), (20_000, 20_000)):  # none is allocated
         forged = Container(fingerprint(model), 3, True, size, 0, b"abc").written()
@@ -167,7 +169,7 @@ def test_tables_that_differ_by_one_count_do_not_decode_to_garbage() -> None:
     busiest[most] -= 200_000
     busiest[(most + 5) % len(busiest)] += 200_000
     as_own[4:8] = fingerprint(model)
-    with pytest.raises(UsageError, match="do not come out"):
+    with pytest.raises(UsageError, match="do not decode"):
         decoded(model, signed(bytes(as_own)), "x.plc")
 
 
@@ -207,7 +209,7 @@ def test_the_psnr_of_a_grey_picture_is_that_of_the_plane_that_is_written() -> No
     model, picture = made(3), smooth(1, 1, 40, 56)[0]  # (1, H, W)
     with torch.no_grad():
         model.decoder[-1].bias[0] += 0.3  # type: ignore[operator, index, union-attr]
-    (row,) = answers(model, [picture[0]], quality=2)
+    (row,) = answer(model, [picture[0]], quality=2)
     back = decoded(model, row["content"], "a.plc")
     assert back.shape == picture.shape
     error = ((back.astype(float) - picture) ** 2).mean() / 255**2
@@ -242,19 +244,20 @@ def test_what_a_file_cannot_hold_is_refused(
     capsys.readouterr()
     run = str(runs[1].path)
     said = refused(["predict", run, "alpha.png", "--out", "a.plc"], capsys)
-    assert (
-        said == "images='alpha.png': has transparency, which a .plc file does not hold; lay it over a background first."
-    )
+    assert said == "images='alpha.png': has transparency, which a .plc file cannot store; put it on a background first."
     said = refused(["predict", run, "deep.png", "--out", "a.plc"], capsys)
-    assert said == "images='deep.png': has more than 8 bits a pixel, and a .plc file holds 8; bring it to 8 bits first."
+    assert (
+        said
+        == "images='deep.png': has more than 8 bits per channel, and a .plc file stores 8; convert it to 8 bits first."
+    )
     said = refused(["predict", run, "colour.png", "--out", "a.plc"], capsys)
-    assert said.startswith("images='colour.png': has colour, and this run codes grey images;")
+    assert said.startswith("images='colour.png': has colour, and this run encodes grey images;")
     said = refused(["predict", str(runs[3].path), "grey.plc", "--out", "a.png"], capsys)
     assert "was written by another model (fingerprint" in said
     said = refused(["predict", run, "grey.plc", "--quality", "4", "--out", "a.png"], capsys)
     assert said == "quality=4: this run has the qualities 1 to 3; give one of them."
     said = refused(["predict", run, "none.plc", "--out", "a.png"], capsys)
-    assert said == "images='none.plc': is no file and matches nothing; check the spelling."
+    assert said == "images='none.plc': is not a file and matches nothing; check the spelling."
     content = bytearray(Path("grey.plc").read_bytes())
     content[20] ^= 4
     Path("bad.plc").write_bytes(content)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the learned codecs are measured against, and the measures themselves."""
+"""The codecs that learned ones are compared with, and the measures themselves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from pellucid.tasks._fidelity import ms_ssim, ssim
-from pellucid.tasks.compress import rates
-from pellucid.tasks.compress.baselines import Components, jpeg, png, webp
+from pellucid.tasks.compress.codecs import jpeg, png, webp
 from pellucid.tasks.compress.coding import decoded, encoded
+from pellucid.tasks.compress.curves import curve_gain
+from pellucid.tasks.compress.metrics import columns
+from pellucid.tasks.compress.pca import PCACodec
 
 
 def photograph(channels: int, height: int = 96, width: int = 120) -> np.ndarray:
@@ -77,18 +79,18 @@ def test_components_are_those_of_scikit_learn() -> None:
 
     rng = np.random.default_rng(0)
     images = (rng.random((200, 1, 4, 6)) @ rng.random((6, 6)) / 6).astype(np.float32)
-    codec = Components(torch.from_numpy(images), (4, 6), 5, [0.01])
+    codec = PCACodec(torch.from_numpy(images), (4, 6), 5, [0.01])
     fresh = (rng.random((20, 1, 4, 6)) @ rng.random((6, 6)) / 6).astype(np.float32)
-    judge = PCA(5).fit(images.reshape(200, 24))
-    expected = judge.inverse_transform(judge.transform(fresh.reshape(20, 24))).reshape(20, 1, 4, 6)
+    peer = PCA(5).fit(images.reshape(200, 24))
+    expected = peer.inverse_transform(peer.transform(fresh.reshape(20, 24))).reshape(20, 1, 4, 6)
     codes = codec.analyse(torch.from_numpy(fresh))
     assert codes.shape == (20, 5, 1, 1)
     assert codec.synthesise(codes, (4, 6)).numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_components_make_files_too() -> None:
+def test_a_pca_codec_makes_files_too() -> None:
     picture = torch.from_numpy(photograph(3).copy()).float()[None] / 255
-    codec = Components(
+    codec = PCACodec(
         picture.unfold(2, 32, 16).unfold(3, 32, 16).flatten(2, 3)[0].permute(1, 0, 2, 3), (8, 8), 192, [0.01, 0.1]
     )
     coarse, fine = (encoded(codec, picture, quality) for quality in (0, 1))
@@ -100,7 +102,7 @@ def test_components_make_files_too() -> None:
 
 @pytest.mark.parametrize("size", [(176, 190), (181, 239), (256, 256)])
 def test_ms_ssim_equals_torchmetrics(size: tuple[int, int]) -> None:
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as judge
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as peer
 
     torch.manual_seed(0)
     truth = torch.nn.functional.interpolate(torch.rand(3, 3, 20, 20), size, mode="bilinear")
@@ -109,7 +111,7 @@ def test_ms_ssim_equals_torchmetrics(size: tuple[int, int]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = torch.stack(
-                [judge(p[None], t[None], data_range=1.0) for p, t in zip(pictures, truth, strict=True)]
+                [peer(p[None], t[None], data_range=1.0) for p, t in zip(pictures, truth, strict=True)]
             )
         assert ms_ssim(pictures, truth).numpy() == pytest.approx(expected.numpy(), abs=2e-3)
 
@@ -126,19 +128,19 @@ def test_gains_between_curves() -> None:
         return [{key: rate, "psnr": 30 + 6 * np.log2(rate) + ahead} for rate in rates]
 
     many = [0.05, 0.1, 0.4, 1.6, 3.0]
-    assert rates.curve_gain(curve(1.5, many), curve(0, [0.1, 0.2, 0.8, 2.0])) == pytest.approx(1.5)
-    assert rates.curve_gain(curve(1.5, many, "bpp_bare"), curve(2, many, "bpp_bare"), "bpp_bare") == pytest.approx(-0.5)
-    assert rates.curve_gain(curve(1, [0.5, 2.0]), curve(0, [0.6, 3.0])) == pytest.approx(1.0)  # where both reach
-    assert np.isnan(rates.curve_gain(curve(1, many), curve(0, [1.2, 3.0])))
+    assert curve_gain(curve(1.5, many), curve(0, [0.1, 0.2, 0.8, 2.0])) == pytest.approx(1.5)
+    assert curve_gain(curve(1.5, many, "bpp_bare"), curve(2, many, "bpp_bare"), "bpp_bare") == pytest.approx(-0.5)
+    assert curve_gain(curve(1, [0.5, 2.0]), curve(0, [0.6, 3.0])) == pytest.approx(1.0)  # where both reach
+    assert np.isnan(curve_gain(curve(1, many), curve(0, [1.2, 3.0])))
     worse = [*curve(0, many), {"bpp": 0.9, "psnr": 5.0}]  # a setting that costs more for less is left out
-    assert rates.curve_gain(curve(1, many), worse) == pytest.approx(1.0)
+    assert curve_gain(curve(1, many), worse) == pytest.approx(1.0)
 
 
 def test_columns_by_hand() -> None:
     truth = torch.full((2, 1, 16, 16), 100 / 255)
     pictures = truth.clone()
     pictures[1] += 2 / 255
-    found = rates.columns(pictures, truth, [32, 64], [16, 48], weight=0.01)
+    found = columns(pictures, truth, [32, 64], [16, 48], weight=0.01)
     assert found["bpp"].tolist() == [1.0, 2.0]
     assert found["bpp_bare"].tolist() == [0.5, 1.5]
     assert found["cost"] == pytest.approx([1.0, 2.0 + 0.01 * 4], abs=1e-6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""generate from end to end: training, survey, and what can be asked of a run, from Python and on the command line."""
+"""generate from end to end: training, measures of the model, and what a run answers, from Python and on the command line."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.reporting.reporting import report
 from pellucid.run import Run
-from pellucid.tasks.generate import Generate, judge, model_measures
+from pellucid.tasks.generate import Generate, model_measures
 from pellucid.tasks.generate.adversarial import Adversarial
+from pellucid.tasks.generate.reference import ReferenceClassifier
 from pellucid.training.training import train
 
 QUICK = {"limit": 128, "batch_size": 32, "device": "cpu", "progress": False}
@@ -116,7 +117,7 @@ def test_a_traversal_changes_one_number_of_the_code(vae: Run, gan: Run) -> None:
     assert len(predict(gan, vary=(2,), seed=4)) == 11
 
 
-def test_reconstructions_come_with_their_code_and_images_of_a_gan_with_a_verdict(vae: Run, gan: Run) -> None:
+def test_reconstructions_come_with_their_code_and_images_of_a_gan_with_their_realness(vae: Run, gan: Run) -> None:
     images = vae.data()["test"].images
     row = predict(vae, [images.read(0, 1)[0]])[0]
     assert len(row["code"]) == 5
@@ -143,7 +144,7 @@ def test_the_commands_write_single_pictures_and_a_sheet(
     assert len(json.loads((tmp_path / "walk" / "predictions.json").read_text())) == 11
 
 
-def test_what_cannot_be_asked_is_said(
+def test_what_a_run_cannot_answer_is_refused(
     vae: Run,
     gan: Run,
     two: list[str],
@@ -154,28 +155,28 @@ def test_what_cannot_be_asked_is_said(
     monkeypatch.chdir(tmp_path)
     run = ["predict", str(vae.path)]
     assert refused(run, capsys) == (
-        "samples=0: nothing is asked for; give images, --samples 64, --interpolate a.png b.png or --vary 3."
+        "samples=0: there is nothing to do; give images, --samples 64, --interpolate a.png b.png or --vary 3."
     )
-    assert "vary=5: the code has 5 numbers; give one from 0 to 4." in refused([*run, "--vary", "5"], capsys)
-    assert "ask for one thing at a time" in refused([*run, "--vary", "1", "--samples", "3"], capsys)
+    assert "vary=5: the code has 5 dimensions; give one from 0 to 4." in refused([*run, "--vary", "5"], capsys)
+    assert "samples, vary: cannot be combined" in refused([*run, "--vary", "1", "--samples", "3"], capsys)
     assert "leave the images out" in refused([*run, two[0], "--samples", "3"], capsys)
-    assert "not over 1; give two" in refused([*run, "--interpolate", two[0]], capsys)
+    assert "interpolate: needs two images, not 1" in refused([*run, "--interpolate", two[0]], capsys)
     assert "starts from one image, not from 2" in refused([*run, *two, "--vary", "1"], capsys)
     assert "steps=0: must be at least 1" in refused([*run, "--vary", "1", "--steps", "0"], capsys)
-    assert "samples=-1: cannot be made" in refused([*run, "--samples", "-1"], capsys)
+    assert "samples=-1: must not be negative" in refused([*run, "--samples", "-1"], capsys)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     assert "broken.png" in refused([*run, "--interpolate", two[0], "broken.png"], capsys)
     assert refused(["predict", str(gan.path), "--interpolate", *two], capsys).startswith(
         "interpolate: a GAN has no encoder"
     )
     assert "latent=65: is more than the 64 numbers" in refused("train generate --data digits --latent 65", capsys)
-    assert "penalty=10: is on each image's own gradient, and batch norm mixes a batch's" in refused(
+    assert "penalty=10: is on the gradient of each image alone, and batch norm mixes a batch's images" in refused(
         "train generate --model conv_gan --norm batch --objective wasserstein", capsys
     )
     assert "beta=2.0: has no meaning for a gan" in refused("train generate --model gan --beta 2", capsys)
 
 
-def test_survey_measures_the_whole_model_and_draws_it(vae: Run, gan: Run) -> None:
+def test_the_model_is_measured_as_a_whole_and_drawn(vae: Run, gan: Run) -> None:
     found = evaluate(vae)
     assert {
         "elbo",
@@ -206,17 +207,17 @@ def test_survey_measures_the_whole_model_and_draws_it(vae: Run, gan: Run) -> Non
     assert "Players: discriminator/loss" in page
 
 
-def test_a_judge_knows_its_classes_and_says_where_there_were_none() -> None:
+def test_the_reference_classifier_knows_its_classes_and_says_where_there_are_none() -> None:
     data = open_data("digits")
     train_images = torch.from_numpy(data["train"].images.array)  # type: ignore[attr-defined]
     test_images = torch.from_numpy(data["test"].images.array)  # type: ignore[attr-defined]
-    trained = judge.Judge.trained(train_images, data["train"].targets["label"].index, data.classes, 0)  # type: ignore[attr-defined]
+    trained = ReferenceClassifier.trained(train_images, data["train"].targets["label"].index, data.classes, 0)  # type: ignore[attr-defined]
     right = trained.classes(test_images) == data["test"].targets["label"].index  # type: ignore[attr-defined]
     assert float(right.float().mean()) > 0.93
-    blind = judge.Judge.trained(train_images[:200], None, (), 0)
-    assert "there are no labels" in blind.words
+    blind = ReferenceClassifier.trained(train_images[:200], None, (), 0)
+    assert "there are no labels" in blind.description
     assert len(blind.modes) == 10
-    same = judge.Judge.trained(train_images[:200], None, (), 0)
+    same = ReferenceClassifier.trained(train_images[:200], None, (), 0)
     assert torch.equal(blind.features(test_images), same.features(test_images))
 
 

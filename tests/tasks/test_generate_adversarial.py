@@ -17,9 +17,10 @@ from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.models import _building
-from pellucid.tasks.generate import Generate, energy, judge, model_measures
+from pellucid.tasks.generate import Generate, energy, model_measures
+from pellucid.tasks.generate.diagnosis import SampleStatistics, diagnose
 from pellucid.tasks.generate.game import Game
-from pellucid.tasks.generate.model_measures import Looked, verdict
+from pellucid.tasks.generate.reference import frechet, frechet_beside_floor
 
 
 def game(objective: str = "non_saturating", **changes: object) -> Game:
@@ -46,7 +47,7 @@ def test_losses_are_those_of_the_papers() -> None:
     torch.testing.assert_close(play.on_discriminator(real, fake), fake.mean() - real.mean())
     torch.testing.assert_close(play.on_generator(fake), -fake.mean())
     for objective in ("least_squares", "wasserstein"):
-        assert torch.equal(game(objective).opinion(real), real)
+        assert torch.equal(game(objective).realness(real), real)
 
 
 class Plane(nn.Module):
@@ -67,7 +68,7 @@ def test_gradient_penalties_of_a_plane_are_known_and_differentiable(bf16: bool) 
     for objective, value, slope in (("wasserstein", 16.0, 8 / 5), ("non_saturating", 12.5, 1.0)):
         plane = Plane()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            found = game(objective, penalty=1.0)._slope(plane, images, fake)
+            found = game(objective, penalty=1.0)._gradient_penalty(plane, images, fake)
         found.backward()
         assert found.item() == pytest.approx(value, rel=1e-5)
         torch.testing.assert_close(plane.weight.grad, slope * plane.weight.detach(), rtol=1e-4, atol=1e-4)
@@ -118,7 +119,7 @@ def test_losses_in_evaluation_are_a_function_of_the_seeds() -> None:
 def test_energy_score_is_that_of_all_pairs_and_least_for_the_images_own_distribution() -> None:
     rng = torch.Generator().manual_seed(0)
     samples, images = (torch.rand(40, 1, 8, 8, generator=rng) for _ in range(2))
-    score, near = energy.Gallery.of(samples).score(images[:3])
+    score, near = energy.SampleSet.of(samples).score(images[:3])
     seen = energy.features(samples).double()
     pairs = [float((a - b).norm()) for a, b in itertools.combinations(seen, 2)]
     for i in range(3):
@@ -138,7 +139,7 @@ def test_energy_score_is_that_of_all_pairs_and_least_for_the_images_own_distribu
         "one": own[:1].expand(600, -1, -1, -1),
         "shuffled": own.flatten()[torch.randperm(own.numel(), generator=rng)].view_as(own),
     }
-    means = {name: float(energy.Gallery.of(made).scores(held)[0].mean()) for name, made in kinds.items()}
+    means = {name: float(energy.SampleSet.of(made).scores(held)[0].mean()) for name, made in kinds.items()}
     assert min(means, key=lambda name: means[name]) == "own"
     assert min(means[name] for name in means if name != "own") > 1.02 * means["own"]
 
@@ -151,11 +152,11 @@ def test_samples_are_made_again_when_the_weights_change() -> None:
         made.append(len(seeds))
         return torch.rand(len(seeds), 1, 8, 8)
 
-    one = energy.gallery(net, draw)
-    assert energy.gallery(net, draw) is one
+    one = energy.samples_of(net, draw)
+    assert energy.samples_of(net, draw) is one
     with torch.no_grad():
         next(net.parameters()).add_(0.01)
-    assert energy.gallery(net, draw) is not one
+    assert energy.samples_of(net, draw) is not one
     assert len(made) == 2
 
 
@@ -165,9 +166,9 @@ def test_frechet_distance_equals_the_formula_with_scipys_root() -> None:
     b = rng.standard_normal((200, 6)) @ rng.standard_normal((6, 6)) + 1
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * np.real(sqrtm(first @ second)))
-    assert judge.frechet(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
-    assert judge.frechet(torch.from_numpy(a), torch.from_numpy(a)) == pytest.approx(0, abs=1e-6)
-    assert judge.frechet(torch.from_numpy(a), torch.from_numpy(a + 2)) == pytest.approx(24, rel=1e-6)
+    assert frechet(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
+    assert frechet(torch.from_numpy(a), torch.from_numpy(a)) == pytest.approx(0, abs=1e-6)
+    assert frechet(torch.from_numpy(a), torch.from_numpy(a + 2)) == pytest.approx(24, rel=1e-6)
 
 
 def test_distance_beside_its_floor_is_one_floor_for_real_images_and_more_for_others() -> None:
@@ -177,32 +178,32 @@ def test_distance_beside_its_floor_is_one_floor_for_real_images_and_more_for_oth
         torch.randn(1000, 5, generator=rng),
         1 + torch.randn(1000, 5),
     )
-    found, floor, half = judge.frechet_beside_floor(real, same, 0)
+    found, floor, half = frechet_beside_floor(real, same, 0)
     assert half == 500
     assert found.mean() / floor.mean() == pytest.approx(1, abs=0.5)
-    assert judge.frechet_beside_floor(real, other, 0)[0].mean() == pytest.approx(5, abs=0.7)
+    assert frechet_beside_floor(real, other, 0)[0].mean() == pytest.approx(5, abs=0.7)
 
 
-def looked(**changes: object) -> Looked:
+def samples(**changes: object) -> SampleStatistics:
     even = np.full(5, 0.2)
-    given = {"real": even, "made": even, "modes": tuple("abcde"), "spread": 1.0, "ratio": 2.0, "auc": 0.8, "near": 1.0}
-    return Looked(**{**given, **changes})  # type: ignore[arg-type]
+    healthy = {"real": even, "generated": even, "modes": tuple("abcde"), "spread": 1.0, "ratio": 2.0, "auc": 0.8}
+    return SampleStatistics(**{**healthy, "nearest": 1.0, **changes})  # type: ignore[arg-type]
 
 
 def test_planted_faults_are_named() -> None:
-    assert verdict(looked())[0] == "healthy"
-    assert "5 of 5 modes covered; entropy of the modes 1.61 nats, of real images 1.61" in verdict(looked())[1]
-    lost = verdict(looked(made=np.array([0.5, 0.47, 0.03, 0.0, 0.0])))
+    assert diagnose(samples())[0] == "healthy"
+    assert "5 of 5 modes covered; entropy of the modes 1.61 nats, of real images 1.61" in diagnose(samples())[1]
+    lost = diagnose(samples(generated=np.array([0.5, 0.47, 0.03, 0.0, 0.0])))
     assert lost[0] == "mode collapse"
     assert "2 of 5 modes covered (missing: c, d, e)" in lost[1]
-    assert verdict(looked(spread=0.3))[0] == "mode collapse"
-    uneven = looked(made=np.array([0.8, 0.05, 0.05, 0.05, 0.05]))
-    assert (int(uneven.covered.sum()), verdict(uneven)[0]) == (5, "mode collapse")
-    assert verdict(looked(auc=0.995))[0] == "discriminator wins"
-    assert "99.5%" in verdict(looked(auc=0.995))[1]
-    assert verdict(looked(ratio=80.0))[0] == "not learnt"
-    assert verdict(looked(near=0.2))[0] == "copies"
-    assert verdict(looked(auc=math.nan))[0] == "healthy"
+    assert diagnose(samples(spread=0.3))[0] == "mode collapse"
+    uneven = samples(generated=np.array([0.8, 0.05, 0.05, 0.05, 0.05]))
+    assert (int(uneven.covered.sum()), diagnose(uneven)[0]) == (5, "mode collapse")
+    assert diagnose(samples(auc=0.995))[0] == "discriminator wins"
+    assert "99.5%" in diagnose(samples(auc=0.995))[1]
+    assert diagnose(samples(ratio=80.0))[0] == "not learnt"
+    assert diagnose(samples(nearest=0.2))[0] == "copies"
+    assert diagnose(samples(auc=math.nan))[0] == "healthy"
 
 
 def test_ranking_of_pairs_counts_ties_by_half() -> None:

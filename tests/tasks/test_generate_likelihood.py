@@ -17,8 +17,8 @@ from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.models import _building
-from pellucid.tasks.generate import Generate, chance, likelihood, mixtures
-from pellucid.tasks.generate.likelihood import Drawn, Pixels
+from pellucid.tasks.generate import Generate, likelihood, mixtures, seeded
+from pellucid.tasks.generate.likelihood import PixelDistribution, SeededImages
 
 
 def test_latent_loss_is_the_divergence_from_the_prior() -> None:
@@ -31,12 +31,14 @@ def test_log_probabilities_are_those_of_torch_distributions() -> None:
     raw, images = torch.randn(4, 3, 5, 6), torch.rand(4, 3, 5, 6)
     bits = (images > 0.5).float()
     expected = Bernoulli(logits=raw).log_prob(bits).sum((1, 2, 3))
-    torch.testing.assert_close(Pixels("bernoulli", None).log_probability(raw, bits), expected)
+    torch.testing.assert_close(PixelDistribution("bernoulli", None).log_probability(raw, bits), expected)
     expected = Normal(raw.sigmoid(), 0.2).log_prob(images).sum((1, 2, 3))
-    torch.testing.assert_close(Pixels("gaussian", 0.04).log_probability(raw, images), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        PixelDistribution("gaussian", 0.04).log_probability(raw, images), expected, rtol=1e-4, atol=1e-3
+    )
     learned = torch.full((4, 3, 5, 6), math.log(0.09))
     expected = Normal(raw.sigmoid(), 0.3).log_prob(images).sum((1, 2, 3))
-    found = Pixels("gaussian", None).log_probability(torch.cat([raw, learned], 1), images)
+    found = PixelDistribution("gaussian", None).log_probability(torch.cat([raw, learned], 1), images)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
@@ -72,8 +74,8 @@ ALL = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).view(-1, 1, 2,
 def test_importance_sampling_finds_the_likelihood_from_below_and_knows_its_error() -> None:
     truth = exact(ALL)
     assert float(truth.exp().sum()) == pytest.approx(1, abs=1e-6)  # the quadrature itself
-    target = Drawn(ALL, torch.arange(16))
-    pixels = Pixels("bernoulli", None)
+    target = SeededImages(ALL, torch.arange(16))
+    pixels = PixelDistribution("bernoulli", None)
     few, _, bound = likelihood.importance(Curved(), pixels, ALL, target, 5)
     many, error, _ = likelihood.importance(Curved(), pixels, ALL, target, 20_000)
     off = (many.double() - truth).abs()
@@ -85,7 +87,7 @@ def test_importance_sampling_finds_the_likelihood_from_below_and_knows_its_error
 
 def test_bound_is_below_the_likelihood_and_does_not_depend_on_the_batch() -> None:
     task = Generate().for_model("vae")
-    target = Drawn(ALL, torch.arange(16))
+    target = SeededImages(ALL, torch.arange(16))
     found = task.measure(Curved(), ALL, target)
     slack = float(exact(ALL).mean()) - float(found["elbo"].mean())
     assert 0 < slack < 2
@@ -93,27 +95,27 @@ def test_bound_is_below_the_likelihood_and_does_not_depend_on_the_batch() -> Non
     np.testing.assert_allclose(found["latent_by_dimension"].sum(1), found["latent"], rtol=1e-5)
     alone = task.measure(Curved(), ALL[3:5], target[[3, 4]])
     np.testing.assert_allclose(alone["elbo"], found["elbo"][3:5], rtol=1e-5)
-    few, _, _ = likelihood.importance(Curved(), Pixels("bernoulli", None), ALL[3:5], target[[3, 4]], 50)
-    all_of_them, _, _ = likelihood.importance(Curved(), Pixels("bernoulli", None), ALL, target, 50)
+    few, _, _ = likelihood.importance(Curved(), PixelDistribution("bernoulli", None), ALL[3:5], target[[3, 4]], 50)
+    all_of_them, _, _ = likelihood.importance(Curved(), PixelDistribution("bernoulli", None), ALL, target, 50)
     torch.testing.assert_close(few, all_of_them[3:5])
 
 
-def test_chance_is_even_normal_and_a_function_of_the_seed() -> None:
-    drawn = chance.uniform(torch.arange(200), 500)
+def test_seeded_numbers_are_uniform_or_normal_and_a_function_of_the_seed() -> None:
+    drawn = seeded.uniform(torch.arange(200), 500)
     assert stats.kstest(drawn.flatten().numpy(), "uniform").pvalue > 1e-3
-    assert stats.kstest(chance.normal(torch.arange(200), 500).flatten().numpy(), "norm").pvalue > 1e-3
+    assert stats.kstest(seeded.normal(torch.arange(200), 500).flatten().numpy(), "norm").pvalue > 1e-3
     assert 0 < float(drawn.min()) < float(drawn.max()) < 1
     neighbours = np.corrcoef(drawn[:, :50].numpy())
     assert np.abs(neighbours - np.eye(200)).max() < 0.7
-    assert not torch.equal(chance.uniform(torch.arange(2), 9, stream=1), chance.uniform(torch.arange(2), 9))
-    assert torch.equal(chance.normal(torch.tensor([7, 3]), 9)[1], chance.normal(torch.tensor([3]), 9)[0])
+    assert not torch.equal(seeded.uniform(torch.arange(2), 9, stream=1), seeded.uniform(torch.arange(2), 9))
+    assert torch.equal(seeded.normal(torch.tensor([7, 3]), 9)[1], seeded.normal(torch.tensor([3]), 9)[0])
 
 
 def grey(count: int = 400) -> Batch:
     return Batch(torch.full((count, 1, 4, 4), 64, dtype=torch.uint8), {}, torch.arange(count))
 
 
-def test_dynamic_images_are_drawn_anew_and_static_ones_once_and_both_by_brightness() -> None:
+def test_dynamic_images_are_drawn_again_and_static_ones_once_and_both_by_brightness() -> None:
     batch = grey()
     for kind in ("dynamic", "static"):
         task = Generate(binarise=kind).for_model("vae")  # type: ignore[arg-type]
@@ -121,11 +123,11 @@ def test_dynamic_images_are_drawn_anew_and_static_ones_once_and_both_by_brightne
         second, _ = task.prepare(batch, Draws.step(0, 1, slice(0, 400), 400), training=True)
         assert torch.equal(first, second) == (kind == "static")
         assert float(first.mean()) == pytest.approx(64 / 255, abs=0.02)
-        assert isinstance(target, Drawn)
+        assert isinstance(target, SeededImages)
         assert torch.equal(target.pixels, first)
         again = task.prepare(batch, Draws.images(0, batch.index), training=False)[0]
         assert torch.equal(again, task.prepare(batch, Draws.images(0, batch.index), training=False)[0])
-        assert (f"binarised {kind}ally" in task.words) is True
+        assert (f"binarised {kind}ally" in task.summary) is True
     assert torch.equal(
         Generate(likelihood="gaussian").for_model("vae").prepare(batch, Draws.images(0, batch.index), False)[0],
         batch.images / 255,
@@ -151,7 +153,9 @@ def test_a_collapsed_dimension_is_named() -> None:
     kind = Generate().for_model("vae")
     columns = {"latent_by_dimension": np.array([[2.0, 0.001, 0.5], [1.0, 0.002, 0.7]])}
     found = kind.details(columns, ())
-    assert "1 of 3 dimensions say nothing (below 0.01 nats): 1" in found["likelihood"][0]["collapsed dimensions"]
+    assert (
+        "1 of 3 dimensions carry no information (below 0.01 nats): 1" in found["likelihood"][0]["collapsed dimensions"]
+    )
     assert [row["state"] for row in found["latent_dimensions"]] == ["active", "active", "collapsed"]
     assert kind.details({"latent_by_dimension": np.ones((2, 3))}, ())["likelihood"][0]["collapsed dimensions"] == "none"
 
@@ -208,8 +212,8 @@ def test_gaussian_distributions_equal_scipy() -> None:
     [
         ({"importance": -1}, "importance=-1: must not be negative; give another value."),
         ({"variance": 0.0, "likelihood": "gaussian"}, "variance=0.0: must be above 0; give another value."),
-        ({"variance": 0.1}, "variance=0.1: a Bernoulli has none; give --likelihood gaussian."),
-        ({"likelihood": "poisson"}, "likelihood='poisson': is not known; choose bernoulli, gaussian."),
+        ({"variance": 0.1}, "variance=0.1: a Bernoulli distribution has none; give --likelihood gaussian."),
+        ({"likelihood": "poisson"}, "likelihood='poisson': is not known; choose bernoulli or gaussian."),
         ({"updates": (0, 1)}, "updates=(0, 1): must be two whole numbers of at least 1; give e.g. --updates 5 1."),
         ({"smoothing": 0.5}, "smoothing=0.5: must lie in [0, 0.5); give another value."),
     ],

@@ -23,7 +23,7 @@ from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
 from pellucid.models import _building
 from pellucid.tasks._fidelity import ssim_map
-from pellucid.tasks.inpaint import Inpaint, baselines, holes
+from pellucid.tasks.inpaint import Inpaint, baselines, holes, metrics
 from pellucid.tasks.inpaint.fill import diffused
 
 
@@ -115,16 +115,16 @@ def test_other_masks_make_another_training(tmp_path: Path) -> None:
     assert data.fingerprint not in prints
 
 
-@pytest.mark.parametrize(("value", "what"), [(0, "has no white pixel"), (255, "is white all over")])
+@pytest.mark.parametrize(("value", "what"), [(0, "has no white pixel"), (255, "is white everywhere")])
 def test_a_mask_file_without_a_hole_or_without_anything_else_is_refused(tmp_path: Path, value: int, what: str) -> None:
     Image.fromarray(np.full((9, 9), value, np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(UsageError, match=f"m.png {what}"):
         Inpaint(holes="files", masks=str(tmp_path)).read(open_data("digits"))
-    with pytest.raises(UsageError, match="is no folder with images"):
+    with pytest.raises(UsageError, match="is not a folder with images"):
         Inpaint(holes="files", masks=str(tmp_path / "none")).read(open_data("digits"))
 
 
-# -- what stands in the hole at first
+# -- the fill of the model's input
 
 
 def test_diffusion_is_laplaces_equation_and_looks_at_known_pixels_only() -> None:
@@ -207,7 +207,7 @@ def test_measures_look_inside_the_hole_only() -> None:
     truth = photographs(3, 3)
     mask = holes.rectangles(draws(3), (48, 48), (0.2,), (1,))
     answer = torch.where(mask > 0, truth + 0.1, truth)
-    found = baselines.columns(answer, truth, mask)
+    found = metrics.columns(answer, truth, mask)
     assert found["psnr"] == pytest.approx([20.0] * 3, abs=1e-3)
     assert found["mae"] == pytest.approx([0.1] * 3, abs=1e-5)
     assert found["missing"] == pytest.approx(mask.mean((1, 2, 3)).numpy())
@@ -217,10 +217,10 @@ def test_measures_look_inside_the_hole_only() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_classical_ways_equal_their_libraries_and_leave_the_known(channels: int) -> None:
+def test_classical_methods_equal_their_libraries_and_leave_known_pixels(channels: int) -> None:
     images = [one.numpy() for one in photographs(2, channels)]
     missing = [hole[0].numpy() > 0 for hole in holes.rectangles(draws(2), (48, 48), (0.1,), (2,))]
-    for way in baselines.CLASSICAL:
+    for way in baselines.METHODS:
         for one, hole, answer in zip(images, missing, baselines.fill(way, images, missing), strict=True):
             assert np.array_equal(answer[:, ~hole], one[:, ~hole]), way
             if way == "biharmonic":
@@ -243,7 +243,7 @@ def test_baselines_meet_the_holes_of_evaluation() -> None:
     test = data.splits["test"].select(np.arange(0, 100, 10))
     task = Inpaint()
     found = task.baselines(data.splits["train"], test, None, seed=3)
-    assert list(found) == list(baselines.CLASSICAL)
+    assert list(found) == list(baselines.METHODS)
     index = torch.tensor([4])
     image = torch.from_numpy(test.images.read(4, 1))[None]
     input, target = task.prepare(Batch(image, {}, index), Draws.images(3, index), training=False)
@@ -333,19 +333,19 @@ def test_patch_output_is_pasted_at_its_place_and_nowhere_else() -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"holes": "circles"}, r"^holes='circles': is not known; choose one of rectangles, strokes, pixels, files\.$"),
+    ({"holes": "circles"}, r"^holes='circles': is not known; choose rectangles, strokes, pixels or files\.$"),
     (
         {"area": (0.0,)},
-        r"^area=\(0\.0,\): must be a share, or from and to, each above 0 and below 1; give other numbers\.$",
+        r"^area=\(0\.0,\): must be one share or a range, above 0 and below 1; give other numbers\.$",
     ),
     ({"area": (0.1, 0.2, 0.3)}, r"^area=\(0\.1, 0\.2, 0\.3\): must be"),
-    ({"count": (0,)}, r"^count=\(0,\): must be a whole number of at least 1"),
+    ({"count": (0,)}, r"^count=\(0,\): must be one whole number or a range, at least 1"),
     ({"hole": (5,)}, r"^hole=\(5,\): must be a height and a width"),
-    ({"place": (1, 1)}, r"^place=\(1, 1\): is of one rectangle of fixed size; give --hole HEIGHT WIDTH"),
-    ({"output": "patch"}, r"^output='patch': needs a patch that is always the same; give --hole"),
-    ({"holes": "strokes", "hole": (2, 2)}, r"^hole, place: belong to rectangles, not to holes='strokes'"),
-    ({"holes": "files"}, r"^masks='': belongs to --holes files"),
-    ({"hole_weight": 0.0}, r"^hole_weight=0: asks for no answer in the hole"),
+    ({"place": (1, 1)}, r"^place=\(1, 1\): needs a single rectangle of fixed size; give --hole HEIGHT WIDTH"),
+    ({"output": "patch"}, r"^output='patch': needs a patch of fixed size and place; give --hole"),
+    ({"holes": "strokes", "hole": (2, 2)}, r"^hole, place: are options of holes='rectangles', not of 'strokes'"),
+    ({"holes": "files"}, r"^masks='': goes with --holes files"),
+    ({"hole_weight": 0.0}, r"^hole_weight=0: would leave the hole without a loss"),
     ({"perceptual": -1.0}, r"^perceptual=-1\.0: is a weight; give 0 or more\.$"),
     ({"exposure": 9.0}, r"^exposure=9\.0: must lie in \[0, 4\]"),
 ]
@@ -359,12 +359,16 @@ def test_bad_options_are_refused_by_name(options: dict[str, Any], sentence: str)
 
 def test_what_does_not_fit_the_images_or_the_model_is_refused() -> None:
     data = open_data("digits")
-    with pytest.raises(UsageError, match=r"^hole=9×2: does not leave a part of the smallest image, 8×8 px"):
+    with pytest.raises(
+        UsageError, match=r"^hole=9×2: does not fit into the smallest image, 8×8 px, or covers all of it"
+    ):
         Inpaint(hole=(9, 2)).read(data)
-    with pytest.raises(UsageError, match=r"^hole=4×4 at 6, 1: does not leave a part of the training size, 8×8 px"):
+    with pytest.raises(
+        UsageError, match=r"^hole=4×4 at 6, 1: does not fit into the training size, 8×8 px, or covers all of it"
+    ):
         Inpaint(hole=(4, 4), place=(6, 1)).outputs(data, (8, 8))
     with pytest.raises(
-        UsageError, match=r"^model='unet': answers whole pictures; choose --output image, or mlp or lenet"
+        UsageError, match=r"^model='unet': gives whole pictures; choose --output image, or mlp or lenet"
     ):
         Inpaint(hole=(2, 2), place=(1, 1), output="patch").for_model("unet")
     with pytest.raises(UsageError, match=r"^adversarial=0.1: needs a model with a critic; choose --model pix2pix"):

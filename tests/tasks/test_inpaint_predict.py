@@ -22,7 +22,7 @@ from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.run import Run
 from pellucid.tasks.inpaint import Inpaint
-from pellucid.tasks.inpaint.baselines import in_windows
+from pellucid.tasks.inpaint.windows import in_windows
 
 
 def few(count: int = 32, name: str = "patches") -> Dataset:
@@ -60,11 +60,11 @@ def test_known_pixels_come_back_bit_for_bit_at_any_size(run: Run, size: tuple[in
     assert np.array_equal(answer[:, ~hole], image.transpose(2, 0, 1)[:, ~hole])
     spoilt = np.where(hole[..., None], 255 - image, image).astype(np.uint8)
     again = predict(run, spoilt if channels == 3 else spoilt[..., 0], mask=[hole])[0]["picture"]
-    assert np.array_equal(again, answer), "the answer depends on what stood in the hole"
+    assert np.array_equal(again, answer), "the answer depends on what was in the hole"
     assert row["missing"] == pytest.approx(hole.mean(), abs=1e-6)
 
 
-def test_command_line_mends_a_file_and_names_it(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_fills_a_file_and_names_it(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, hole = photograph(60, 80), holed(60, 80)
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray((hole * 255).astype(np.uint8)).save(tmp_path / "m.png")
@@ -132,11 +132,11 @@ def test_bad_masks_and_pictures_get_a_sentence(run: Run, tmp_path: Path) -> None
     refused(
         run,
         image,
-        r"^mask='array': covers all of image_0, so that nothing is known; leave some of it\.$",
+        r"^mask='array': covers all of image_0; leave at least one pixel known\.$",
         mask=[hole | True],
     )
-    refused(run, image, r"^mask=\[3 of them\]: for 1 pictures; give one for all, or one for each", mask=[hole] * 3)
-    refused(run, image, r"^mask='none\.png': is no file", mask=["none.png"])
+    refused(run, image, r"^mask=\[3 masks\]: for 1 pictures; give one for all, or one for each", mask=[hole] * 3)
+    refused(run, image, r"^mask='none\.png': is not a file", mask=["none.png"])
     refused(run, image, r"^mask, detect: both say what is missing; give one", mask=[hole], detect="white")
     refused(run, image, r"^detect='green': is not known; choose white, black or alpha", detect="green")
     refused(run, image, r"^detect='white': leaves nothing missing in image_0", detect="white")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks: one question each, told in the order in which it is answered. The file or folder `denoise` holds the task `denoise`."""
+"""Tasks: one question about images each. The file or folder `denoise` contains the task `denoise`."""
 
 from pellucid.tasks._contract import (
     AnswersOptions,

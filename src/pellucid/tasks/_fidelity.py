@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How near a picture is to the true one, per image, a whole batch at a time: PSNR, SSIM at one and several scales, mean error."""
+"""How close pictures are to the true ones, for each image of a batch: PSNR, SSIM at one and several scales, mean error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 __all__ = ["mae", "ms_ssim", "psnr", "ssim", "ssim_map"]
 
 _SIGMA = 1.5  # px, of SSIM's window
-_RADIUS = 5  # px: the window is cut at 3.5 sigma, 11 × 11 as in the paper
+_RADIUS = 5  # px: the window ends at 3.5 sigma, 11 × 11 as in the paper
 _LEAST = 1e-10  # mean squared error of 100 dB
 _LONGEST = 1024  # px: up to this side a product with a banded matrix is the fastest blur (26 times at 28 px, one core)
 _C1, _C2 = 0.01**2, 0.03**2  # (K1·L)² and (K2·L)² for the range L = 1
@@ -19,7 +19,7 @@ _WINDOW = 2 * _RADIUS + 1
 
 
 def psnr(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, with 1 as the peak; 100 dB where it would be more, as for equal ones.
+    """Peak signal-to-noise ratio of each image in dB, with 1 as the peak; at most 100 dB, as for equal images.
 
     >>> psnr(torch.full((1, 1, 8, 8), 0.75), torch.full((1, 1, 8, 8), 0.5)).round(decimals=2)
     tensor([12.0400])
@@ -31,7 +31,7 @@ def psnr(pictures: Tensor, truth: Tensor) -> Tensor:
     Returns:
         (B,) float32, dB.
     """
-    # a few images without any error would make every mean infinite
+    # without the limit, one perfect image would make a mean infinite
     return -10 * (pictures - truth).square().mean((1, 2, 3)).clamp_min(_LEAST).log10()
 
 
@@ -41,14 +41,14 @@ def mae(pictures: Tensor, truth: Tensor) -> Tensor:
     >>> mae(torch.ones(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5))
     tensor([0.5000])
     """
-    return (pictures - truth).abs().mean((1, 2, 3))
+    return (pictures - truth).abs().flatten(1).mean(1)
 
 
 def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity of each image (Wang et al. 2004, eq. 13), 1 for equal ones.
+    """Structural similarity of each image (Wang et al. 2004, eq. 13), 1 for equal images.
 
-    The mean over channels and over all windows that lie inside the image; windows are gaussian with sigma = 1.5 px, and the
-    local variances are the biased ones, as in the paper. In an image below 11 px the window is cut to what fits.
+    The mean over channels and over all windows inside the image; windows are Gaussian with sigma = 1.5 px, and the local
+    variances are the biased ones, as in the paper. In images below 11 px the window is smaller.
 
     >>> ssim(torch.ones(2, 1, 16, 16), torch.ones(2, 1, 16, 16))
     tensor([1., 1.])
@@ -67,23 +67,23 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
 def ssim_map(pictures: Tensor, truth: Tensor) -> Tensor:
     """The structural similarity of the window around each pixel, (B, 1, H, W) float32, mean over channels.
 
-    Windows that reach beyond the image see it mirrored there, edge included, as scikit-image's full map does.
+    Windows that reach beyond the image see it mirrored, edge included, as in scikit-image's full map.
 
     >>> ssim_map(torch.ones(1, 3, 16, 12), torch.ones(1, 3, 16, 12)).shape
     torch.Size([1, 1, 16, 12])
     """
     batch, channels, height, width = pictures.shape
     rows, columns = (_mirrored(side, pictures.device) for side in (height, width))
-    grown = (images[:, :, rows[:, None], columns] for images in (pictures, truth))
-    return _similarity(*grown)[0].view(batch, channels, height, width).mean(1, keepdim=True).float()
+    padded = (images[:, :, rows[:, None], columns] for images in (pictures, truth))
+    return _similarity(*padded)[0].view(batch, channels, height, width).mean(1, keepdim=True).float()
 
 
 def ms_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity at several scales of each image (Wang, Simoncelli & Bovik 2003, eq. 7), 1 for equal ones.
+    """Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003, eq. 7), 1 for equal images.
 
-    Contrast and structure at every scale, luminance at the coarsest; each scale is the mean over 2×2 px of the one before. Of
-    the five scales those are taken at which the 11 px window fits into the image (all of them from 176 px on), with their
-    weights brought to the sum 1: numbers of small images are comparable among each other only.
+    Contrast and structure at every scale, luminance at the coarsest; each scale averages the one before over 2×2 px. Of the
+    five scales only those are used at which the 11 px window fits into the image (all of them from 176 px on), with weights
+    that again sum to 1: so values of small images compare with those of the same size only.
 
     >>> ms_ssim(torch.ones(2, 1, 32, 32), torch.ones(2, 1, 32, 32))
     tensor([1., 1.])
@@ -103,7 +103,7 @@ def ms_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
         if scale:
             pictures, truth = F.avg_pool2d(pictures, 2), F.avg_pool2d(truth, 2)
         similarity, structure = (m.mean((1, 2, 3)).view(shape) for m in _similarity(pictures, truth))  # (B, C) each
-        # a negative correlation has no root: it counts as none
+        # a negative correlation has no real power: it counts as 0
         factor = (similarity if scale == scales - 1 else structure).clamp_min(0) ** weight
         product = factor if product is None else product * factor
     assert product is not None
@@ -111,13 +111,13 @@ def ms_ssim(pictures: Tensor, truth: Tensor) -> Tensor:
 
 
 def _mirrored(side: int, device: torch.device) -> Tensor:
-    """Positions -5 … side + 4 brought back into the image: 1 0 | 0 1 2 … ."""
+    """Positions -5 … side + 4 mirrored into the image: 1 0 | 0 1 2 … ."""
     place = torch.arange(-_RADIUS, side + _RADIUS, device=device) % (2 * side)
     return torch.minimum(place, 2 * side - 1 - place)
 
 
 def _similarity(pictures: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """(B·C, 1, h, w) float64 each, of all windows that lie inside: the similarity, and its part without luminance."""
+    """(B·C, 1, h, w) float64 each, for all windows inside the image: the similarity, and the same without luminance."""
     # variances are differences of near numbers: float32 would lose four of its seven digits on flat images
     x, y = (images.double().flatten(0, 1)[:, None] for images in (pictures, truth))  # (B·C, 1, H, W)
     mean_x, mean_y, square_x, square_y, product = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
@@ -128,7 +128,7 @@ def _similarity(pictures: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """(N, 1, H, W) averaged over the windows that lie inside: down the columns, then along the rows."""
+    """(N, 1, H, W) averaged over the windows inside: down the columns, then along the rows."""
     down, along = (_window(side, images) for side in images.shape[2:])
     if max(images.shape[2:]) > _LONGEST:
         return F.conv2d(F.conv2d(images, down[None, None, :, None]), along[None, None, None])
@@ -143,7 +143,7 @@ def _window(side: int, like: Tensor) -> Tensor:
 
 
 def _band(window: Tensor, side: int) -> Tensor:
-    """(side - n + 1, side): row i holds the window's n values from column i on, so that a product with it is a blur."""
+    """(side - n + 1, side): row i has the window's n values from column i on, so that a product with it is a blur."""
     rows = torch.arange(side - len(window) + 1, device=window.device)[:, None]
     columns = rows + torch.arange(len(window), device=window.device)
     return window.new_zeros(len(rows), side).scatter_(1, columns, window.expand(len(rows), -1))

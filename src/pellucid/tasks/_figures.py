@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a few images with truth and answer side by side."""
+"""Figures of a few images with truth and answer side by side."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _TOP = 3  # classes shown beside an image
 def pictures(
     columns: Mapping[str, Tensor], truth: Tensor | None, names: Sequence[str], where: Tensor | None = None
 ) -> Figure:
-    """A row an image: the columns' pictures, each with its PSNR where the truth is known, and the truth.
+    """One row per image: the columns' pictures, with their PSNR where the truth is known, and the truth.
 
     Args:
         columns: title -> (B, C, H, W) in [0, 1].
         truth: (B, C, H, W), or None.
         names: of the images.
-        where: (B, 1, H, W), 1 where the PSNR is taken; by default everywhere.
+        where: (B, 1, H, W), 1 where the PSNR is computed; by default everywhere.
     """
     from matplotlib.figure import Figure
 
@@ -50,7 +50,9 @@ def pictures(
             show(axes, picture[r])
             if r == 0:
                 axes.set_title(title, fontsize=10)
-            if truth is not None and title != "truth" and (where is None or c):  # what was given has no answer there
+            if (
+                truth is not None and title != "truth" and (where is None or c)
+            ):  # with `where`, the first column is the input
                 parts = [part[r : r + 1] for part in (picture.clamp(0, 1), truth)]
                 if where is not None:
                     parts = [part[..., where[r, 0] > 0][:, :, None] for part in parts]
@@ -64,7 +66,7 @@ def pictures(
 def answers(
     input: Tensor, prediction: Label, truth: Label | None, names: Sequence[str], classes: Sequence[str]
 ) -> Figure:
-    """A cell an image: the image, and bars of its three most probable classes; green is the true class, red a wrong answer."""
+    """One cell per image: the image, and bars of its three most probable classes; green for the true class, red for a wrong answer."""
     from matplotlib.figure import Figure
 
     assert prediction.probabilities is not None
@@ -86,6 +88,7 @@ def answers(
 
 def _bars(axes: Axes, shares: NDArray[Any], true: int | None, classes: Sequence[str]) -> None:
     order = np.argsort(-shares)[:_TOP]
+    # the true class is always shown
     if true is not None and true not in order:
         order = np.append(order[: _TOP - 1], true)
     places = np.arange(len(order))[::-1]
@@ -94,8 +97,8 @@ def _bars(axes: Axes, shares: NDArray[Any], true: int | None, classes: Sequence[
     axes.barh(places, shares[order], color=colours, height=0.62)
     for place, k in zip(places, order, strict=True):
         mark = " (true)" if k == true != order[0] else ""  # not by colour alone
-        said = _shortened(classes[k], 16 - len(mark)) + mark
-        text = f"{said}  {100 * shares[k]:.0f} %"
+        name = _shortened(classes[k], 16 - len(mark)) + mark
+        text = f"{name}  {100 * shares[k]:.0f} %"
         axes.text(0.02, place + 0.33, text, fontsize=6.5, va="bottom", weight="bold" if k == true else "normal")
     axes.set(xlim=(0, 1), ylim=(-0.6, _TOP - 0.1), xticks=[], yticks=[])
     for side in axes.spines.values():
@@ -103,7 +106,7 @@ def _bars(axes: Axes, shares: NDArray[Any], true: int | None, classes: Sequence[
 
 
 def show(axes: Axes, image: Tensor) -> None:
-    """An image (C, H, W) in [0, 1], without ticks; pixels stay pixels where they are few."""
+    """An image (C, H, W) in [0, 1], without ticks; small images are shown with sharp pixels."""
     array = image.detach().float().clamp(0, 1).cpu().numpy()
     few = max(array.shape[1:]) <= 96
     shape = "nearest" if few else "antialiased"
@@ -115,7 +118,7 @@ def show(axes: Axes, image: Tensor) -> None:
 
 
 def _shortened(name: str, length: int = 28) -> str:
-    """The end of a long file name tells it from its neighbours, the beginning of a class name what it is."""
+    """The end of a long file name, which differs from its neighbours', or the beginning of a long class name."""
     if len(name) <= length:
         return name
     return "…" + name[1 - length :] if "." in name else name[: length - 1] + "…"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures: what each is called, how it is computed, and how far chance could move it, by resampling the images.
+"""Measures: their names, how they are computed, and their intervals by resampling the images.
 
-Every interval and every significance of a difference comes from the same bootstrap over images (Efron & Tibshirani 1993,
-ch. 13 and 16): `resamples` says how often each image is drawn, and a measure is a function of these weights. So a measure
-need not be a mean over images: accuracy, F1, mutual information, mean average precision and the IoU of classes get their
-intervals in the same way, and two runs on the same images are compared under the same draws.
+All intervals and all significances of differences come from one bootstrap over images (Efron & Tibshirani 1993, ch. 13 and
+16): `resamples` gives how often each image is drawn, and a measure is a function of these weights. So a measure need not be a
+mean over images: accuracy, F1, mutual information, mean average precision and the IoU of classes get their intervals in the
+same way, and two runs on the same images are compared under the same resamples.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._digits import interval_digits
 from pellucid.tasks._records import Records, rows_of
 
 __all__ = ["RESAMPLES", "Better", "Measure", "Metric", "Weights", "bounds", "gaps", "mean", "resamples", "summarise"]
 
 RESAMPLES = 1000
-_AT_ONCE = 2_000_000  # weights held in memory
-_DRAWN_APART = 20_000  # up to so many images each is drawn by itself, more are drawn in so many groups
+_AT_ONCE = 2_000_000  # weights in memory
+_GROUPS = 20_000  # more images than this are drawn in this many groups
 
 Weights: TypeAlias = NDArray[np.float64]
 """(R, N): how often each of N images was drawn, in each of R resamples."""
@@ -34,9 +35,9 @@ Better: TypeAlias = Literal["higher", "lower", "neither"]
 @final
 @dataclass(frozen=True)
 class Measure:
-    """A number with its 95 % interval over the images, its unit, which way is better, and its title.
+    """A number with its 95 % interval over the images, its unit, its direction and its title.
 
-    As text it is rounded to the digit that its interval leaves meaningful.
+    As text it is rounded to the digits that its interval leaves meaningful.
 
     >>> str(Measure(0.98901, 0.97802, 0.99725)), str(Measure(25.1234, 24.9, 25.3, "dB"))
     ('0.989 (0.978–0.997)', '25.12 (24.90–25.30)')
@@ -53,10 +54,9 @@ class Measure:
         value, low, high = (math.nan if x is None else x for x in (self.value, self.low, self.high))  # JSON has no NaN
         if not math.isfinite(value):
             return "–"
-        width = high - low
-        if not math.isfinite(width):
+        if not math.isfinite(high - low):
             return f"{value:.4g}"
-        digits = min(max(1 - math.floor(math.log10(width)), 0), 6) if width > 0 else 4
+        digits = interval_digits(low, high)
         shown = [f"{x:.{digits}f}" for x in (value, low, high)]
         return f"{shown[0]} ({shown[1]}–{shown[2]})"
 
@@ -64,10 +64,10 @@ class Measure:
 @final
 @dataclass(frozen=True)
 class Metric:
-    """The declaration of a measure: its key in metrics.json, its title for people, its unit and direction, and its rule.
+    """The declaration of a measure: its key in metrics.json, its title, its unit and direction, and its rule.
 
-    Either `each` gives one number an image, of which the measure is the mean; or `over` computes the measure of any
-    resample of the images from their weights.
+    Either `each` gives one number per image, whose mean is the measure; or `over` computes the measure of any resample of
+    the images from their weights.
 
     >>> right = Metric("accuracy", "accuracy", each=lambda records: records["true"] == records["predicted"])
     >>> right.value({"true": np.array([0, 1, 1]), "predicted": np.array([0, 1, 0])})
@@ -84,20 +84,20 @@ class Metric:
     better: Better = "higher"
     each: Callable[[Records], NDArray[Any]] | None = None  # records of N images -> (N,)
     over: Callable[[Records, Weights], Floats] | None = None  # and weights (R, N) -> (R,)
-    needs: tuple[str, ...] = ()  # columns without which there is no such measure (of a baseline, say)
+    needs: tuple[str, ...] = ()  # columns that it is computed from; records without them do not have this measure
 
     def __post_init__(self) -> None:
         assert (self.each is None) != (self.over is None), f"{self.key}: give either each or over"
 
     def values(self, records: Records, weights: Weights) -> Floats:
-        """(R,): the measure under each row of the weights (R, N)."""
+        """(R,): the measure for each row of the weights (R, N)."""
         if self.each is not None:
             return np.asarray(weights @ np.asarray(self.each(records), np.float64) / weights.sum(1))
         assert self.over is not None
         return np.asarray(self.over(records, weights), np.float64)
 
     def value(self, records: Records) -> float:
-        """The measure of the images as they are, each counted once."""
+        """The measure with every image counted once."""
         return float(self.values(records, np.ones((1, rows_of(records))))[0])
 
     @property
@@ -107,7 +107,7 @@ class Metric:
 
 
 def mean(key: str, title: str, unit: str = "", better: Better = "higher", column: str = "") -> Metric:
-    """The mean of a column of the records, by default the one of the measure's key.
+    """The mean of a column of the records, by default the column named like the measure's key.
 
     >>> mean("psnr", "PSNR", "dB").value({"psnr": np.array([20.0, 30.0])})
     25.0
@@ -117,30 +117,31 @@ def mean(key: str, title: str, unit: str = "", better: Better = "higher", column
 
 
 def resamples(n: int, count: int = RESAMPLES, seed: int = 0) -> Iterator[Weights]:
-    """`count` bootstrap resamples of n images, as weights (R, n), some rows at a time; the same for all measures and runs.
+    """`count` bootstrap resamples of n images as weights (R, n), some rows at a time; the same for all measures and runs.
 
-    More than 20,000 images are drawn in 20,000 random groups: the variance of a mean is the same, and the cost is bounded.
+    More than 20,000 images are drawn in 20,000 random groups, which bounds the cost and keeps the variance of a mean.
 
     >>> weights = np.concatenate([*resamples(50, 100)])
     >>> weights.shape, set(weights.sum(1).tolist())
     ((100, 50), {50.0})
     """
     rng = np.random.default_rng(seed)
-    groups = min(n, _DRAWN_APART)
+    groups = min(n, _GROUPS)
     member = rng.permutation(n) % groups if n > groups else None
     rows = max(1, _AT_ONCE // n)
     for start in range(0, count, rows):
         r = min(rows, count - start)
+        # row i draws from its own range of numbers, so that one count serves all rows
         drawn = rng.integers(0, groups, (r, groups), np.int32) + np.arange(r, dtype=np.int64)[:, None] * groups
         weights = np.bincount(drawn.ravel(), minlength=r * groups).reshape(r, groups).astype(np.float64)
         yield weights if member is None else weights[:, member]
 
 
 def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dict[str, Measure]:
-    """Each measure whose columns are there, with its 95 % percentile interval over one set of resamples.
+    """Each measure whose columns exist, with its 95 % percentile interval over one set of resamples.
 
-    >>> found = summarise([mean("psnr", "PSNR", "dB")], {"psnr": np.arange(100.0)})
-    >>> found["psnr"].value, 40 < found["psnr"].low < 49.5 < found["psnr"].high < 60
+    >>> psnr = summarise([mean("psnr", "PSNR", "dB")], {"psnr": np.arange(100.0)})["psnr"]
+    >>> psnr.value, 40 < psnr.low < 49.5 < psnr.high < 60
     (49.5, True)
     """
     known = [metric for metric in metrics if all(name in records for name in metric.needs)]
@@ -157,7 +158,7 @@ def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dic
 
 
 def bounds(drawn: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled values (R,); resamples in which the measure is not defined (NaN) do not count."""
+    """The percentile interval of resampled values (R,), without those where the measure is not defined (NaN)."""
     defined = drawn[~np.isnan(drawn)]
     if not len(defined):
         return math.nan, math.nan
@@ -169,14 +170,13 @@ def bounds(drawn: Floats, level: float = 0.95) -> tuple[float, float]:
 def gaps(
     metric: Metric, owners: Sequence[Records], reference: Records, count: int, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """A measure's differences to a reference on the same images: as they are (K,), and under shared resamples (count, K).
+    """Differences of a measure from a reference on the same images: over all images (K,), and over shared resamples (count, K).
 
-    An image that all find hard weighs on all alike, so that pairing finds much smaller differences than two separate
-    intervals do.
+    A hard image is hard for all, so paired differences vary much less than two separate intervals suggest.
 
     >>> one, other = ({"psnr": np.arange(50.0) + shift} for shift in (0.0, 0.1))
-    >>> found, drawn = gaps(mean("psnr", "PSNR"), [other], one, 100)
-    >>> found.round(6).tolist(), bool(np.allclose(drawn, 0.1))
+    >>> differences, drawn = gaps(mean("psnr", "PSNR"), [other], one, 100)
+    >>> differences.round(6).tolist(), bool(np.allclose(drawn, 0.1))
     ([0.1], True)
     """
     value = metric.value(reference)

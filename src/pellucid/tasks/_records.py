@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records: what was measured of each image, as columns with one row an image, of fixed or of any length."""
+"""Records: what was measured of each image, as columns with one row per image, of fixed or of any length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 __all__ = ["Ragged", "Records", "as_arrays", "from_arrays", "joined", "rows_of", "taken"]
 
 Records: TypeAlias = Mapping[str, Any]
-"""Column name -> an array (N, …) or a `Ragged` of N rows."""
+"""Column name -> an array (N, …) or a `Ragged` with N rows."""
 
 _VALUES, _OFFSETS = ".values", ".offsets"  # suffixes of a ragged column's two arrays in a file
 
@@ -21,7 +21,7 @@ _VALUES, _OFFSETS = ".values", ".offsets"  # suffixes of a ragged column's two a
 @final
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """A column whose rows have any number of entries each: an image's boxes, scores, lines.
+    """A column whose rows can have any number of entries: the boxes, scores or lines of an image.
 
     >>> boxes = Ragged.of([np.ones((2, 4)), np.zeros((0, 4)), np.ones((1, 4))])
     >>> len(boxes), boxes[0].shape, boxes[np.array([2, 1])].offsets.tolist()
@@ -33,7 +33,7 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[NDArray[Any]]) -> Ragged:
-        """From one array (n_i, …) an image; at least one row says what an entry looks like."""
+        """From one array (n_i, …) per image; at least one row, which shows what an entry is."""
         lengths = np.array([len(row) for row in rows], np.int64)
         return cls(np.concatenate(rows), np.concatenate([[0], lengths.cumsum()]))
 
@@ -51,23 +51,23 @@ class Ragged:
         places = np.arange(len(self))[index]
         lengths = self.lengths[places]
         offsets = np.concatenate([[0], lengths.cumsum()])
-        # entry j of the k-th chosen row stands at the row's start + j
+        # entry j of a row is at the row's start + j
         starts = np.repeat(self.offsets[places] - offsets[:-1], lengths)
         return Ragged(self.values[starts + np.arange(offsets[-1])], offsets)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(N,): the number of entries of each row."""
+        """(N,): the number of entries in each row."""
         return np.diff(self.offsets)
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """(total,): the row to which each entry belongs."""
+        """(total,): the row of each entry."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
 
 def rows_of(records: Records) -> int:
-    """How many images the records are of.
+    """The number of images.
 
     >>> rows_of({"psnr": np.zeros(3)}), rows_of({})
     (3, 0)
@@ -76,7 +76,7 @@ def rows_of(records: Records) -> int:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """One column out of the columns of consecutive batches.
+    """One column from the columns of consecutive batches.
 
     >>> joined([Ragged.of([np.zeros(2)]), Ragged.of([np.ones(1), np.ones(0)])]).lengths.tolist()
     [2, 1, 0]
@@ -92,7 +92,7 @@ def taken(records: Records, index: NDArray[Any]) -> dict[str, Any]:
 
 
 def as_arrays(records: Records, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Plain arrays by name, as an .npz file holds them.
+    """Plain arrays by name, as for an .npz file.
 
     >>> sorted(as_arrays({"boxes": Ragged.of([np.zeros((1, 4))]), "n": np.ones(1)}, "model/"))
     ['model/boxes.offsets', 'model/boxes.values', 'model/n']
@@ -107,7 +107,7 @@ def as_arrays(records: Records, prefix: str = "") -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The records that `as_arrays` wrote, without the prefix.
+    """The records from the arrays of `as_arrays`, without the prefix.
 
     >>> from_arrays(as_arrays({"boxes": Ragged.of([np.zeros((3, 4))])}))["boxes"].lengths
     array([3])

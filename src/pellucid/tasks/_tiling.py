@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of any size through a model of one size: overlapping tiles, blended."""
+"""Images of any size through a model of one size: overlapping tiles, blended."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def tiled(model: nn.Module, images: Tensor, tile: tuple[int, int]) -> Tensor:
     """
     batch, _, height, width = images.shape
     steps = [max(1, side // 2) for side in tile]
-    grown = [  # the least size that whole steps cover
+    padded_size = [  # the smallest size that whole steps cover
         side + max(0, -(-(have - side) // step)) * step
         for side, step, have in zip(tile, steps, (height, width), strict=True)
     ]
-    padded = F.pad(images, (0, grown[1] - width, 0, grown[0] - height), mode="replicate")
+    padded = F.pad(images, (0, padded_size[1] - width, 0, padded_size[0] - height), mode="replicate")
     tiles = padded.unfold(2, tile[0], steps[0]).unfold(3, tile[1], steps[1])  # (B, C, rows, columns, h, w)
     rows, columns = tiles.shape[2:4]
     flat = tiles.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], *tile)
@@ -39,12 +39,13 @@ def tiled(model: nn.Module, images: Tensor, tile: tuple[int, int]) -> Tensor:
     window = triangle(tile[0], images)[:, None] * triangle(tile[1], images)  # (h, w)
     weighted = (answers * window).reshape(batch, rows * columns, -1).transpose(1, 2)  # (B, C'·h·w, L)
     weights = window.expand(1, answers.shape[1], *tile).reshape(1, -1, 1).expand(1, -1, rows * columns)
-    size = (grown[0], grown[1])
+    size = (padded_size[0], padded_size[1])
+    # `fold` adds up what overlaps: a weighted mean at each pixel
     total = F.fold(weighted, size, tile, stride=tuple(steps)) / F.fold(weights, size, tile, stride=tuple(steps))
     return total[:, :, :height, :width]
 
 
 def triangle(length: int, like: Tensor) -> Tensor:
-    """A window of this length that counts most at its centre, (length,), on the device of `like`."""
+    """A triangular window, highest at its centre, (length,), on the device of `like`."""
     place = torch.arange(length, dtype=torch.float32, device=like.device)
     return torch.minimum(place + 1, length - place)

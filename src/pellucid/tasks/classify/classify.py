@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Classify"]
 
 _NEIGHBOURS = 5
-_BASELINE_IMAGES = 5000  # training images that the classical answers learn from, at most
-_BASELINE_SIDE = 32  # px to which larger images are brought for them
+_BASELINE_IMAGES = 5000  # training images that the classical classifiers learn from, at most
+_BASELINE_SIDE = 32  # px: larger images are scaled down to this for them
 
 
 @final
@@ -48,7 +48,7 @@ class Classify(Task[Tensor, Label, Label]):
     """
 
     class_weights: bool = False
-    """weigh each class by the inverse of its share of the training images"""
+    """weight each class by the inverse of its share of the training images"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (Szegedy et al. 2016)"""
     augment: Augment = unfolded(Augment(), "crop", "flip", "rotate", "exposure", "noise", "erase")
@@ -66,14 +66,14 @@ class Classify(Task[Tensor, Label, Label]):
 
     def read(self, data: Dataset) -> tuple[Dataset, Classify]:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):
-            why = next((said for said in data.problems if "without labels" in said), "")
+            why = next((problem for problem in data.problems if "without labels" in problem), "")
             reason = f"has no labels, which classify needs{f' ({why[:-1]})' if why else ''}"
-            raise DataError(f"data={data.name!r}: {reason}; put each class, two at least, into a folder of its own.")
+            raise DataError(f"data={data.name!r}: {reason}; put each class, at least two, into a folder of its own.")
         counts = list(data.counts.get("train", {}).values())
-        if not self.class_weights or not any(counts):  # data that are only tested on need no weights
+        if not self.class_weights or not any(counts):  # data for testing only need no weights
             return data, self
         images = torch.tensor(counts, dtype=torch.float32)  # (K,)
-        balanced = images.sum() / (images.count_nonzero() * images.clamp_min(1))  # 1 in the mean over the images
+        balanced = images.sum() / (images.count_nonzero() * images.clamp_min(1))  # mean 1 over the images
         return data, replace(self, weights=tuple(balanced.where(images > 0, 1.0).tolist()))
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
@@ -89,9 +89,9 @@ class Classify(Task[Tensor, Label, Label]):
             return {"loss": F.cross_entropy(logits, truth.index, label_smoothing=self.label_smoothing)}
         if not self.weights:
             raise UsageError(
-                "class_weights=True: they come from the training images; use the task that read(data) returns."
+                "class_weights=True: the weights come from the training images; use the task that read(data) returns."
             )
-        # over B and not, as torch's mean is, over the batch's own weights: those differ from process to process
+        # divided by B rather than, as in torch's mean, by the sum of the batch's weights, which differs between processes
         weights = torch.tensor(self.weights, device=logits.device)
         total = F.cross_entropy(logits, truth.index, weights, label_smoothing=self.label_smoothing, reduction="sum")
         return {"loss": total / len(logits)}
@@ -110,7 +110,7 @@ class Classify(Task[Tensor, Label, Label]):
         return metrics.details(records, classes)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The probability that was given to the true class."""
+        """The probability of the true class."""
         rows = np.arange(len(records["true"]))
         return np.asarray(records["probabilities"][rows, records["true"]], np.float64)
 
@@ -123,21 +123,21 @@ class Classify(Task[Tensor, Label, Label]):
         small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(train))[:_BASELINE_IMAGES])
-        known, asked = train.select(chosen), test
-        seen, unseen = (_pixels(split, small, channels) for split in (known, asked))
-        labels = [target_of(split.targets, "label", Label).index.numpy() for split in (known, asked)]
-        said = f" ({len(chosen):,} images)" if len(chosen) < len(train) else ""
-        everything = target_of(train.targets, "label", Label).index.numpy()
-        classes = int(max(everything.max(), labels[1].max())) + 1
+        known = train.select(chosen)
+        fitted, held_out = (_pixels(split, small, channels) for split in (known, test))  # (N, D) each
+        labels, truth = (target_of(split.targets, "label", Label).index.numpy() for split in (known, test))
+        some = f" ({len(chosen):,} images)" if len(chosen) < len(train) else ""
+        all_labels = target_of(train.targets, "label", Label).index.numpy()
+        classes = int(max(all_labels.max(), truth.max())) + 1
         answers = {
-            "majority class": baselines.majority(everything, len(asked), classes),
-            f"{_NEIGHBOURS} nearest neighbours{said}": baselines.neighbours(
-                seen, unseen, labels[0], classes, _NEIGHBOURS
+            "majority class": baselines.majority(all_labels, len(test), classes),
+            f"{_NEIGHBOURS} nearest neighbours{some}": baselines.neighbours(
+                fitted, held_out, labels, classes, _NEIGHBOURS
             ),
-            f"logistic regression{said}": baselines.logistic(seen, unseen, labels[0], classes),
+            f"logistic regression{some}": baselines.logistic(fitted, held_out, labels, classes),
         }
-        truth = torch.from_numpy(labels[1])
-        return {name: metrics.columns(truth, torch.from_numpy(answer).float()) for name, answer in answers.items()}
+        index = torch.from_numpy(truth)
+        return {name: metrics.columns(index, torch.from_numpy(answer).float()) for name, answer in answers.items()}
 
     def write(self, prediction: Label, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         rows = []
@@ -168,12 +168,12 @@ class Classify(Task[Tensor, Label, Label]):
 
 
 def _pixels(split: Split, size: tuple[int, int], channels: int) -> NDArray[np.float32]:
-    kept = store(split, size, channels)
-    rows = [batch.images.flatten(1).numpy() for batch in kept.batches(1000)]
+    """(N, D) in [0, 1]: flat images at one size."""
+    rows = [batch.images.flatten(1).numpy() for batch in store(split, size, channels).batches(1000)]
     return np.concatenate(rows).astype(np.float32) / np.float32(255)
 
 
 def _probabilities(prediction: Label) -> Tensor:
-    """(B, K) of a prediction; only a truth has none."""
+    """(B, K): only a truth has none."""
     assert prediction.probabilities is not None
     return prediction.probabilities

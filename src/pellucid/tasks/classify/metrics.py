@@ -85,13 +85,13 @@ def _bins(records: Records) -> tuple[NDArray[np.int64], Floats, Floats]:
 def _calibration_error(records: Records, weights: Weights) -> Floats:
     """Expected calibration error over 15 equal bins (Guo et al. 2017, eq. 5): the mean gap of confidence and accuracy."""
     place, confidence, right = _bins(records)
-    gap = np.zeros((len(place), _BINS))  # (N, bins): an image's gap stands in its own bin
+    gap = np.zeros((len(place), _BINS))  # (N, bins): an image's gap is in its own bin
     gap[np.arange(len(place)), place] = confidence - right
     return np.asarray(np.abs(weights @ gap).sum(1) / weights.sum(1))
 
 
 def _reliability(records: Records) -> list[dict[str, float]]:
-    """For each confidence bin that holds images: their number, mean confidence and accuracy."""
+    """For each confidence bin with images: their number, mean confidence and accuracy."""
     place, confidence, right = _bins(records)
     counts = np.bincount(place, minlength=_BINS)
     sums = np.bincount(place, confidence, _BINS), np.bincount(place, right, _BINS)

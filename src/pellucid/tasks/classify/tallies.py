@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What accuracy, precision, recall and F1 are made of: images by true and by predicted class, under any weights."""
+"""Counts of images by true and by predicted class, for any weights of the images: the basis of precision, recall and F1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Tallies"]
 @final
 @dataclass(frozen=True)
 class Tallies:
-    """Per class the weights of images that are right, truly of it, and predicted as it; one row a resample.
+    """For each class the weight of images that are correct, that truly belong to it, and that are predicted as it; one row per resample.
 
     >>> true, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
     >>> tallies = Tallies.of(true, predicted, 2, np.ones((1, 4)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cluster: which images belong together, without being told?"""
+"""cluster: which images belong together, without labels?"""
 
 from pellucid.tasks.cluster.cluster import Cluster
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What k-means finds without learning: on pixels, on their principal components, and on histograms of gradients."""
+"""k-means without a network: on pixels, on their principal components, and on histograms of oriented gradients."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ __all__ = ["histograms", "measured"]
 
 _FITTED_ON = 10_000  # training images, at most
 _COMPONENTS = 50
-_SIDE = 64  # px to which larger images are brought
+_AXES_FROM = 2000  # images: k-means needs no more precise components
+_SIDE = 64  # px: larger images are scaled down to this
 
 Rows = NDArray[np.float32]
 
 
 def measured(train: Split, test: Split, size: tuple[int, int], k: int, seed: int) -> dict[str, Records]:
-    """The records of each, centres fitted to training images; without any, to the test images themselves."""
+    """The records of each variant, with centres fitted to training images, or to the test images where there are none."""
     scale = min(1.0, _SIDE / max(size))
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     known = train if len(train) else test
@@ -33,25 +34,23 @@ def measured(train: Split, test: Split, size: tuple[int, int], k: int, seed: int
         known = known.select(chosen)
     k = min(k, len(known))
     channels = max(known.images.channels, test.images.channels)
-    seen, asked = (_pixels(split, small, channels) for split in (known, test))
-    flat, unseen = seen.reshape(len(seen), -1), asked.reshape(len(asked), -1)
+    fitted, held_out = (_pixels(split, small, channels) for split in (known, test))  # (N, C, H, W) each
+    flat, held_out_flat = fitted.reshape(len(fitted), -1), held_out.reshape(len(held_out), -1)
     label = test.targets.get("label")
     truth = label.index.numpy() if isinstance(label, Label) else np.full(len(test), -1, np.int64)
     mean = flat.mean(0)
-    wanted = min(_COMPONENTS, *flat.shape)
-    axes = np.linalg.svd((flat - mean)[:2000], full_matrices=False)[2][
-        :wanted
-    ]  # of 2,000 images: k-means needs no more
-    found = {
-        "k-means on pixels": (flat, unseen),
-        f"k-means on {wanted} principal components": ((flat - mean) @ axes.T, (unseen - mean) @ axes.T),
-        "k-means on histograms of gradients": (histograms(seen), histograms(asked)),
+    components = min(_COMPONENTS, *flat.shape)
+    axes = np.linalg.svd((flat - mean)[:_AXES_FROM], full_matrices=False)[2][:components]  # (components, C·H·W)
+    features = {
+        "k-means on pixels": (flat, held_out_flat),
+        f"k-means on {components} principal components": ((flat - mean) @ axes.T, (held_out_flat - mean) @ axes.T),
+        "k-means on histograms of gradients": (histograms(fitted), histograms(held_out)),
     }
-    return {name: _records(one, other, truth, k, seed) for name, (one, other) in found.items()}
+    return {name: _records(own, other, truth, k, seed) for name, (own, other) in features.items()}
 
 
 def histograms(images: Rows) -> Rows:
-    """Histograms of oriented gradients (Dalal & Triggs 2005) of images (N, C, H, W), in 4 × 4 cells or as many as fit.
+    """Histograms of oriented gradients (Dalal & Triggs 2005) of images (N, C, H, W), in 4 × 4 cells or as many as fit, (N, D).
 
     >>> histograms(np.zeros((2, 1, 28, 28), np.float32)).shape
     (2, 324)
@@ -67,6 +66,7 @@ def histograms(images: Rows) -> Rows:
 
 
 def _luma(image: Rows) -> Rows:
+    """One grey plane (H, W) of a colour image (3, H, W), as decoding a file in grey gives it."""
     return np.asarray(bytes_to_channels(np.round(image * 255).astype(np.uint8), 1)[0] / np.float32(255), np.float32)
 
 
@@ -75,10 +75,11 @@ def _pixels(split: Split, size: tuple[int, int], channels: int) -> Rows:
     return np.concatenate(rows).astype(np.float32) / np.float32(255)
 
 
-def _records(seen: Rows, asked: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
-    seen, asked = np.ascontiguousarray(seen, np.float32), np.ascontiguousarray(asked, np.float32)
-    kept = methods.kmeans(seen, k, seed, restarts=3)
-    parts = [methods.assign(part, kept) for part in torch.from_numpy(asked).split(2000)]
+def _records(fitted: Rows, held_out: Rows, truth: NDArray[np.int64], k: int, seed: int) -> Records:
+    """k-means fitted to some rows of features (M, D), its answers on others (N, D)."""
+    fitted, held_out = np.ascontiguousarray(fitted, np.float32), np.ascontiguousarray(held_out, np.float32)
+    centres = methods.kmeans(fitted, k, seed, restarts=3)
+    parts = [methods.assign(part, centres) for part in torch.from_numpy(held_out).split(2000)]
     return {
         "cluster": torch.cat([part.cluster for part in parts]).numpy(),
         "label": truth,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cluster: which images belong together, without being told?"""
+"""cluster: which images belong together, without labels?"""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
 from pellucid.data.transforms import Augment
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
+from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.cluster import answers, baselines, metrics, model_measures, training
 from pellucid.tasks.cluster.methods import CRITERIA, assign
 from pellucid.tasks.cluster.options import ClusterOptions
-from pellucid.tasks.cluster.training import Assigned, Views
+from pellucid.tasks.cluster.training import ClusterPrediction, Views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,10 +38,11 @@ _METHODS = ("kmeans", "mixture", "joint", "dec")
 
 @final
 @dataclass(frozen=True)
-class Cluster(Task[Tensor, Assigned, Views]):
-    """Which images belong together, without being told?
+class Cluster(Task[Tensor, ClusterPrediction, Views]):
+    """Which images belong together, without labels?
 
-    An autoencoder learns codes from changed images; clusters are groups of codes. Labels, where there are any, only measure.
+    An autoencoder learns codes from augmented images; clusters are groups of codes. Labels, where there are any, are used for
+    measuring only.
 
     >>> task = Cluster(clusters=3, shift=0.0, augment=Augment())
     >>> batch = Batch(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), {}, torch.arange(2))
@@ -50,24 +52,24 @@ class Cluster(Task[Tensor, Assigned, Views]):
     """
 
     method: Literal["kmeans", "mixture", "joint", "dec"] = "dec"
-    """kmeans or a Gaussian mixture on the codes; joint: codes are drawn to their centres (Song et al. 2013); dec: deep embedded clustering with augmentation"""  # noqa: E501
+    """kmeans, mixture: k-means or a Gaussian mixture on the codes; joint: codes are also trained towards their centres (Song et al. 2013); dec: deep embedded clustering with augmentation"""  # noqa: E501
     clusters: int = 10
     """number of clusters; 0: chosen by the criterion"""
     criterion: Literal["silhouette", "gap", "bic"] = "silhouette"
-    """what chooses the number of clusters"""
+    """criterion that chooses the number of clusters"""
     most: int = 20
-    """largest number of clusters that is tried"""
+    """largest number of clusters to try"""
     pretrain: float = 0.5
-    """share of the epochs before the codes are drawn to clusters (joint, dec)"""
+    """share of the epochs without the clustering loss, at the beginning (joint, dec)"""
     pull: float | None = None
-    """weight of drawing codes to clusters, beside the reconstruction's 1; by default 10 for dec, 1 for joint"""
+    """weight of the clustering loss, with 1 for the reconstruction; by default 10 for dec, 1 for joint"""
     contrast: float | None = None
-    """weight of telling two changed views of an image from those of others, in dec before codes are drawn; by default 10 for dec, else 0"""
+    """weight of the contrastive loss between two augmented views of each image (dec: until the clustering loss sets in); by default 10 for dec, else 0"""  # noqa: E501
     shift: float = 0.09
-    """shift training images by up to this share of their side"""
+    """shift training images at random by up to this share of their side"""
     augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", zoom="scale")
     unlike: float = 0.01
-    """share of the training images that would be flagged as unlike anything seen, half by distance, half by reconstruction"""
+    """share of the training images that count as outliers, half by distance, half by reconstruction error"""
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "embedding_autoencoder"
@@ -78,42 +80,39 @@ class Cluster(Task[Tensor, Assigned, Views]):
     selects_checkpoint: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name, known in (("method", _METHODS), ("criterion", CRITERIA)):
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name}={getattr(self, name)!r}: is not known; choose one of {', '.join(known)}.")
+        check_choice("method", self.method, _METHODS)
+        check_choice("criterion", self.criterion, CRITERIA)
         if self.clusters < 0 or self.clusters == 1:
             raise UsageError(
-                f"clusters={self.clusters}: must be at least 2, or 0 to have it chosen; give another number."
+                f"clusters={self.clusters}: must be at least 2, or 0 for the criterion to choose; give another number."
             )
         if self.most < 3:
-            raise UsageError(f"most={self.most}: must be at least 3, for there to be a choice; give a larger number.")
+            raise UsageError(f"most={self.most}: must be at least 3, so that there is a choice; give a larger number.")
         for name in ("pretrain", "shift"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name}={getattr(self, name)!r}: is a share; give a number from 0 up to, but not including, 1."
-                )
+                raise UsageError(f"{name}={getattr(self, name)!r}: must lie in [0, 1); give another share.")
         for name in ("pull", "contrast"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"{name}={value!r}: is a weight; give 0 or more.")
         if not 0 < self.unlike < 1:
-            raise UsageError(f"unlike={self.unlike!r}: is a share; give a number between 0 and 1.")
+            raise UsageError(f"unlike={self.unlike!r}: must lie between 0 and 1; give another share.")
 
     @property
     def agreement(self) -> float:
-        """The weight of the contrast between views; codes have length 1 where there is any."""
+        """The weight of the contrastive loss; where it is above 0, codes have length 1."""
         return self.contrast if self.contrast is not None else 10.0 * (self.method == "dec")
 
     @property
     def weight(self) -> float:
-        """The weight of drawing codes to clusters."""
+        """The weight of the clustering loss."""
         return self.pull if self.pull is not None else 10.0 if self.method == "dec" else 1.0
 
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         train, least = len(data.splits["train"]), max(self.clusters, 3)
         if 0 < train < least:
             raise UsageError(
-                f"clusters={self.clusters}: are more than the {train} training images of data={data.name!r}; give fewer."
+                f"clusters={self.clusters}: is more than the {train} training images of data={data.name!r}; give fewer."
             )
         return data, self
 
@@ -121,18 +120,18 @@ class Cluster(Task[Tensor, Assigned, Views]):
         return data.channels
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Views]:
-        clean = batch.images.float().div_(255)
+        clean = batch.images.float().div_(255)  # (B, C, H, W)
         place = batch.index.to(clean.device)
         if not training:
             known = batch.targets.get("label")
             label = known.index if isinstance(known, Label) else torch.full_like(place, -1)
             return clean, Views(clean, None, place, label)
-        reach = round(self.shift * min(clean.shape[2:]))
-        change = replace(self.augment, crop=reach)
-        none = Label(place)  # nothing that moves with the image
-        one = change(clean, none, draws)[0]
-        other = change(clean, none, draws)[0] if self.agreement else clean[:, :0]
-        return one, Views(clean, other, place, torch.full_like(place, -1))  # labels would leak into training
+        pixels = round(self.shift * min(clean.shape[2:]))
+        augment = replace(self.augment, crop=pixels)
+        unmoved = Label(place)  # a target that does not move with the image
+        view = augment(clean, unmoved, draws)[0]
+        other = augment(clean, unmoved, draws)[0] if self.agreement else clean[:, :0]
+        return view, Views(clean, other, place, torch.full_like(place, -1))  # labels would leak into training
 
     def loss(self, model: nn.Module, input: Tensor, truth: Views) -> dict[str, Tensor]:
         return training.losses(self, model, input, truth)
@@ -140,20 +139,20 @@ class Cluster(Task[Tensor, Assigned, Views]):
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        training.settle(self, model, batches, epoch, epochs, seed)
+        training.update_clusters(self, model, batches, epoch, epochs, seed)
 
-    def predict(self, model: nn.Module, input: Tensor) -> Assigned:
-        """The cluster of each image, its distance, and whether it is unlike anything seen."""
-        kept: Any = model.kept
+    def predict(self, model: nn.Module, input: Tensor) -> ClusterPrediction:
+        """The cluster of each image, its distance, and whether it is an outlier."""
+        kept = unwrapped(model).kept
         if "centres" not in kept:
-            raise UsageError("model: has no clusters yet; train it for an epoch at least.")
-        code, picture = training.through(model, input, self.agreement > 0)
-        found = assign(code, kept)
+            raise UsageError("model: has no clusters yet; train it for at least one epoch.")
+        code, picture = training.codes_and_pictures(model, input, self.agreement > 0)
+        assigned = assign(code, kept)
         error = (picture - input).square().flatten(1).mean(1)
-        strange = (found.distance > kept["reach"][found.cluster]) | (error > kept["error_reach"])
-        return Assigned(found.cluster, found.distance, found.silhouette, error, strange)
+        outlier = (assigned.distance > kept["reach"][assigned.cluster]) | (error > kept["error_reach"])
+        return ClusterPrediction(assigned.cluster, assigned.distance, assigned.silhouette, error, outlier)
 
-    def score(self, input: Tensor, prediction: Assigned, truth: Views) -> dict[str, NDArray[Any]]:
+    def score(self, input: Tensor, prediction: ClusterPrediction, truth: Views) -> dict[str, NDArray[Any]]:
         columns = {
             "cluster": prediction.cluster,
             "label": truth.label,
@@ -165,7 +164,7 @@ class Cluster(Task[Tensor, Assigned, Views]):
         return {name: value.cpu().numpy() for name, value in columns.items()}
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        """Agreement with the labels where there are any, of which accuracy decides; else the silhouette."""
+        """Agreement with the labels where there are any, and accuracy decides; else the silhouette does."""
         return metrics.metrics(len(classes))
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
@@ -192,10 +191,12 @@ class Cluster(Task[Tensor, Assigned, Views]):
             return None
         return answers.answer(self, model, images, options)
 
-    def write(self, prediction: Assigned, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+    def write(
+        self, prediction: ClusterPrediction, names: Sequence[str], classes: Sequence[str]
+    ) -> list[dict[str, Any]]:
         return [
-            {"name": name, "cluster": cluster, "distance": round(distance, 5), "unlike": bool(strange)}
-            for name, cluster, distance, strange in zip(
+            {"name": name, "cluster": cluster, "distance": round(distance, 5), "unlike": bool(outlier)}
+            for name, cluster, distance, outlier in zip(
                 names,
                 prediction.cluster.tolist(),
                 prediction.distance.tolist(),
@@ -205,7 +206,12 @@ class Cluster(Task[Tensor, Assigned, Views]):
         ]
 
     def draw(
-        self, input: Tensor, prediction: Assigned, truth: Views | None, names: Sequence[str], classes: Sequence[str]
+        self,
+        input: Tensor,
+        prediction: ClusterPrediction,
+        truth: Views | None,
+        names: Sequence[str],
+        classes: Sequence[str],
     ) -> Figure:
         from pellucid.tasks.cluster import figures
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dendrogram that carries pictures: the upper part of a tree, a thumbnail at every node of it."""
+"""A dendrogram with pictures: the upper part of a tree, with a thumbnail at every node."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._spread import evenly_spread
 from pellucid.tasks.cluster.hierarchy import Tree
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "draw"]
 
-_LEAVES = 24  # branches that are drawn; what lies below them is counted
+_LEAVES = 24  # branches that are drawn; the codes below them are counted
 _SAMPLES = 3  # thumbnails below a branch
 COLOURS = (
     "#4a6fa5", "#c0772b", "#2a7f4f", "#a33b3b", "#7a5aa6", "#7d6048",
@@ -25,7 +26,7 @@ COLOURS = (
 
 
 def draw(tree: Tree, labels: NDArray[np.int64], pictures: Tensor) -> Figure:
-    """The upper part of a tree, its branches in the colours of the cut's clusters, grey above the cut.
+    """The upper part of a tree, its branches coloured by the clusters of the cut, grey above it.
 
     Args:
         tree: of N codes.
@@ -38,10 +39,10 @@ def draw(tree: Tree, labels: NDArray[np.int64], pictures: Tensor) -> Figure:
     shown = min(max(_LEAVES, int(labels.max()) + 1), count, 40)
     nodes = _upper(tree, shown)
     order = _in_order(tree, 2 * count - 2, nodes)
-    across = {node: float(place) for place, node in enumerate(order)}
+    across = {node: float(place) for place, node in enumerate(order)}  # x of each drawn node
     figure = Figure(figsize=(0.52 * len(order) + 0.9, 6.4), dpi=150)
     axes = figure.add_axes((0.9 / (0.52 * len(order) + 0.9), 0.27, 1 - 0.95 / (0.52 * len(order) + 0.9), 0.7))
-    height = dict.fromkeys(order, 0.0)
+    height = dict.fromkeys(order, 0.0)  # and y
     marks: list[tuple[float, float, int]] = []
     for merger in range(count - len(order), count - 1):
         node, (left, right) = count + merger, tree.links[merger, :2].astype(np.int64)
@@ -65,14 +66,14 @@ def draw(tree: Tree, labels: NDArray[np.int64], pictures: Tensor) -> Figure:
 
 
 def _upper(tree: Tree, leaves: int) -> set[int]:
-    """The nodes that stand for themselves where the tree is cut into so many branches."""
+    """The topmost nodes of the branches that the tree is cut into, `leaves` of them if there are so many."""
     count = len(tree)
     branches = {2 * count - 2}
     while len(branches) < leaves:
         inner = [node for node in branches if node >= count]
         if not inner:
             break
-        node = max(inner)  # mergers are numbered by height
+        node = max(inner)  # the highest merger: they are numbered by height
         branches.remove(node)
         branches |= {int(child) for child in tree.links[node - count, :2]}
     return branches
@@ -80,22 +81,23 @@ def _upper(tree: Tree, leaves: int) -> set[int]:
 
 def _in_order(tree: Tree, node: int, leaves: set[int]) -> list[int]:
     """The branches from left to right, so that no lines cross."""
-    found, stack = [], [node]
+    order, stack = [], [node]
     while stack:
         node = stack.pop()
         if node in leaves:
-            found.append(node)
+            order.append(node)
         else:
-            stack += [int(child) for child in tree.links[node - len(tree), 1::-1]]
-    return found
+            stack += [int(child) for child in tree.links[node - len(tree), 1::-1]]  # the left child comes off first
+    return order
 
 
 def _colour(labels: NDArray[np.int64]) -> str:
+    """The colour of the cluster that codes share; grey where they do not."""
     return COLOURS[int(labels[0]) % len(COLOURS)] if (labels == labels[0]).all() else "0.6"
 
 
 def _thumbnail(figure: Figure, place: NDArray[np.float64], picture: Tensor, side: float, edge: str = "0.3") -> None:
-    """A picture whose middle is at a place in px of the figure, with a side in points."""
+    """A picture centred at a position in px of the figure, with a side in points."""
     points = figure.dpi / 72
     width, height = figure.bbox.width, figure.bbox.height
     wide, tall = side * points / width, side * points / height
@@ -111,9 +113,9 @@ def _thumbnail(figure: Figure, place: NDArray[np.float64], picture: Tensor, side
 def _below(
     figure: Figure, place: NDArray[np.float64], tree: Tree, node: int, labels: NDArray[np.int64], pictures: Tensor
 ) -> None:
-    """Samples of a branch, evenly spread over its members, and how many these are."""
+    """Thumbnails of a branch, evenly spread over its members, and the number of these."""
     own, points = tree.members[node], figure.dpi / 72
-    chosen = own[np.unique(np.linspace(0, len(own) - 1, min(_SAMPLES, len(own))).astype(int))]
+    chosen = own[evenly_spread(_SAMPLES, len(own), floor=True)]
     colour = _colour(labels[own])
     for row, member in enumerate(chosen):
         at = place - np.array([0.0, (20 + 30 * row) * points])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a clustering: images by cluster, the codes as a map, clusters against classes, the choice of their number."""
+"""Figures of a clustering: images by cluster, a map of the codes, clusters against classes, the choice of their number."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 from pellucid.tasks._figures import show
 from pellucid.tasks.cluster.dendrogram import COLOURS
 from pellucid.tasks.cluster.partition import matching
-from pellucid.tasks.cluster.training import Assigned, Views
+from pellucid.tasks.cluster.training import ClusterPrediction, Views
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["answers", "criterion", "filters", "plane", "rows", "strange", "table"]
+__all__ = ["answers", "criterion", "filters", "outliers", "plane", "rows", "table"]
 
-_NEAR, _FAR = 10, 4  # images of a cluster
+_NEAR, _FAR = 10, 4  # images nearest to and farthest from the centre
 _ROWS = 20  # clusters that are drawn
 _FILTERS = 100
 
 
-def answers(input: Tensor, found: Assigned, truth: Views | None, classes: Sequence[str]) -> Figure:
-    """A cell an image, with its cluster, its distance, its class where it is known, and whether it is unlike anything seen."""
+def answers(input: Tensor, prediction: ClusterPrediction, truth: Views | None, classes: Sequence[str]) -> Figure:
+    """One cell per image, with its cluster, its distance, its class where it is known, and whether it is an outlier."""
     from matplotlib.figure import Figure
 
     columns = min(6, len(input))
@@ -39,19 +39,19 @@ def answers(input: Tensor, found: Assigned, truth: Views | None, classes: Sequen
             continue
         axes.set_axis_on()
         show(axes, input[place])
-        cluster = int(found.cluster[place])
+        cluster = int(prediction.cluster[place])
         axes.set_title(f"cluster {cluster}", fontsize=8, color=COLOURS[cluster % len(COLOURS)])
-        said = f"distance {float(found.distance[place]):.3g}"
+        caption = f"distance {float(prediction.distance[place]):.3g}"
         if truth is not None and int(truth.label[place]) >= 0 and classes:
-            said = f"is {classes[int(truth.label[place])]}\n{said}"
-        axes.set_xlabel(said + ("\nunlike any" if bool(found.unlike[place]) else ""), fontsize=7, labelpad=2)
+            caption = f"true: {classes[int(truth.label[place])]}\n{caption}"
+        axes.set_xlabel(caption + ("\noutlier" if bool(prediction.unlike[place]) else ""), fontsize=7, labelpad=2)
     return figure
 
 
 def rows(
-    images: Tensor, clusters: NDArray[np.int64], distances: NDArray[np.floating], k: int, strange: NDArray[np.bool_]
+    images: Tensor, clusters: NDArray[np.int64], distances: NDArray[np.floating], k: int, outlier: NDArray[np.bool_]
 ) -> Figure:
-    """A row a cluster: the images nearest to its centre, and those farthest from it that are not flagged."""
+    """One row per cluster: the images (N, C, H, W) nearest to its centre, and the farthest ones that are not outliers."""
     from matplotlib.figure import Figure
 
     shown = min(k, _ROWS)
@@ -61,7 +61,7 @@ def rows(
     figure = Figure(figsize=(8.2, 0.56 * shown + 0.1), dpi=150, layout="constrained")
     grid = figure.subplots(shown, 1, squeeze=False)[:, 0]
     for cluster, axes in enumerate(grid):
-        own = np.flatnonzero((clusters == cluster) & ~strange)
+        own = np.flatnonzero((clusters == cluster) & ~outlier)
         own = own[distances[own].argsort()]
         strip = line.copy()
         for place, member in enumerate(own[:_NEAR]):
@@ -76,14 +76,14 @@ def rows(
 
 
 def plane(codes: NDArray[np.floating], clusters: NDArray[np.int64], images: Tensor) -> Figure:
-    """Two principal axes of the codes, with the image nearest to each cluster's middle."""
+    """The codes (N, D) on their two principal axes, with the image nearest to the middle of each cluster."""
     from matplotlib.figure import Figure
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     centred = codes - codes.mean(0)
-    axes_found = np.linalg.svd(centred[:2000], full_matrices=False)[2][:2]
-    flat = centred @ axes_found.T
-    flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+    principal = np.linalg.svd(centred[:2000], full_matrices=False)[2][:2]  # (2, D)
+    flat = centred @ principal.T
+    flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))  # codes of one number have a single axis
     figure = Figure(figsize=(6.4, 5.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     dot = float(np.clip(6000 / len(flat), 2, 14))
@@ -105,7 +105,7 @@ def plane(codes: NDArray[np.floating], clusters: NDArray[np.int64], images: Tens
 
 
 def table(counts: NDArray[np.int64]) -> Figure:
-    """Clusters against classes, each cell its images; the class that a cluster stands for is framed."""
+    """Counts (k, classes) of images by cluster and class; the class that is matched to a cluster has a frame."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -131,7 +131,7 @@ def table(counts: NDArray[np.int64]) -> Figure:
 
 
 def criterion(values: NDArray[np.floating], chosen: int, name: str) -> Figure:
-    """A criterion at each number of clusters from 2 on, the chosen one marked."""
+    """A criterion at each number of clusters from 2 on, with the chosen one marked."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 3), dpi=150, layout="constrained")
@@ -145,15 +145,15 @@ def criterion(values: NDArray[np.floating], chosen: int, name: str) -> Figure:
     return figure
 
 
-def strange(images: Tensor, found: Assigned) -> Figure:
-    """Flagged images, the worst reconstructed first."""
-    own = torch.nonzero(found.unlike)[:, 0]
-    own = own[found.error[own].argsort(descending=True)][:12]
-    return answers(images[own], found[own], None, ())
+def outliers(images: Tensor, prediction: ClusterPrediction) -> Figure:
+    """Up to 12 outliers, the worst reconstructed first."""
+    own = torch.nonzero(prediction.unlike)[:, 0]
+    own = own[prediction.error[own].argsort(descending=True)][:12]
+    return answers(images[own], prediction[own], None, ())
 
 
 def filters(weights: Tensor, shape: tuple[int, int, int] | None) -> Figure:
-    """Filters (F, C, h, w), or (F, C·H·W) of dense layers with the images' shape, as a grid of at most 100."""
+    """Filters (F, C, h, w), or (F, C·H·W) of dense layers with the images' shape (C, H, W), as a grid of at most 100."""
     from matplotlib.figure import Figure
 
     tiles = weights.float().reshape(len(weights), *shape) if shape is not None else weights.float()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree of codes by agglomerative clustering: its cuts, its pictures, and where a new code belongs in it."""
+"""A tree of codes by agglomerative clustering: its cuts, and where a new code belongs in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 @final
 @dataclass(frozen=True)
 class Placement:
-    """Where a new code came to stand: its cluster of the cut, the nearest old code, and the height at which it joins."""
+    """Where a new code belongs: its cluster in the cut, the nearest known code, and the height at which it joins."""
 
     cluster: int
     nearest: int
@@ -38,9 +38,9 @@ class Tree:
     Placement(cluster=1, nearest=3, height=0.8)
 
     Args:
-        codes: (N, D), two or more.
-        linkage: how far apart two groups are: ward (1963) by the growth of the squared distances to the mean, average and
-            complete by the mean and the largest distance of their members.
+        codes: (N, D), at least two.
+        linkage: the distance between two groups: ward (1963) by the growth of the squared distances to the mean, average
+            and complete by the mean and the largest distance between their members.
 
     Raises:
         UsageError: fewer than two codes.
@@ -50,7 +50,7 @@ class Tree:
         from scipy.cluster.hierarchy import linkage as agglomerate
 
         if len(codes) < 2:
-            raise UsageError(f"images={len(codes)}: a tree needs two at least; give more.")
+            raise UsageError(f"images={len(codes)}: a tree needs at least two; give more.")
         self.codes, self.linkage = np.asarray(codes, np.float64), linkage
         self.links: Floats = agglomerate(self.codes, linkage)  # (N − 1, 4): two nodes, height, members
 
@@ -59,11 +59,11 @@ class Tree:
 
     @property
     def heights(self) -> Floats:
-        """(N − 1,) of the mergers, rising."""
+        """(N − 1,): the heights of the mergers, rising."""
         return np.asarray(self.links[:, 2], np.float64)
 
     def cut(self, clusters: int) -> NDArray[np.int64]:
-        """(N,): the cluster of each code where the tree falls into this many, numbered from the largest.
+        """(N,): the cluster of each code when the tree is cut into this many, numbered from the largest.
 
         Raises:
             UsageError: more clusters than codes.
@@ -75,36 +75,36 @@ class Tree:
         return _by_size(fcluster(self.links, clusters, "maxclust"))
 
     def cut_at(self, height: float) -> NDArray[np.int64]:
-        """(N,): the cluster of each code where all mergers above a height are undone, numbered from the largest."""
+        """(N,): the cluster of each code when the tree is cut at a height, numbered from the largest."""
         from scipy.cluster.hierarchy import fcluster
 
         return _by_size(fcluster(self.links, height, "distance"))
 
     @cached_property
     def members(self) -> list[NDArray[np.int64]]:
-        """The codes below each node, (2N − 1) lists."""
-        found = [np.array([i]) for i in range(len(self))]
-        for left, right in self.links[:, :2].astype(np.int64):
-            found.append(np.concatenate([found[left], found[right]]))
-        return found
+        """The codes below each of the 2·N − 1 nodes."""
+        members = [np.array([i]) for i in range(len(self))]
+        for left, right in self.links[:, :2].astype(np.int64):  # a merger comes after the nodes that it merges
+            members.append(np.concatenate([members[left], members[right]]))
+        return members
 
     def medoid(self, node: int) -> int:
-        """The code nearest to the mean of those below a node: its picture stands for the node."""
+        """The code nearest to the mean of those below a node; its picture represents the node."""
         own = self.members[node]
         return int(own[np.square(self.codes[own] - self.codes[own].mean(0)).sum(1).argmin()])
 
     def place(self, code: NDArray[np.floating], cut: NDArray[np.int64]) -> Placement:
-        """Where a new code belongs: from the root down to the nearer of two branches, as long as it is nearer than they are.
+        """Where a new code belongs: from the root down to the nearer of two branches, while it is nearer than they are to each other.
 
-        It joins at the lowest node whose own height is below its distance to that node; distances are those of the linkage.
+        It joins at the lowest node whose height is below its distance from that node, in the distances of the linkage.
         """
         own = np.asarray(code, np.float64)
-        far = np.sqrt(np.square(self.codes - own).sum(1))
-        node, count = 2 * len(self) - 2, len(self)
-        height = self._apart(own, far, node)
+        far = np.sqrt(np.square(self.codes - own).sum(1))  # (N,): Euclidean distances from all codes
+        node, count = 2 * len(self) - 2, len(self)  # the root
+        height = self._distance(own, far, node)
         while node >= count:
             left, right = self.links[node - count, :2].astype(np.int64)
-            distances = [self._apart(own, far, int(child)) for child in (left, right)]
+            distances = [self._distance(own, far, int(child)) for child in (left, right)]
             child = int((left, right)[int(np.argmin(distances))])
             if min(distances) >= self.links[node - count, 2]:
                 break  # farther from both branches than they are from each other: it joins above them
@@ -112,18 +112,19 @@ class Tree:
         nearest = int(self.members[node][far[self.members[node]].argmin()])
         return Placement(int(cut[nearest]), nearest, round(float(height), 6))
 
-    def _apart(self, code: Floats, far: Floats, node: int) -> float:
-        """The linkage's distance of a single code from the group below a node."""
+    def _distance(self, code: Floats, far: Floats, node: int) -> float:
+        """The distance of a single code from the group below a node, by the linkage."""
         own = self.members[node]
         if self.linkage == "complete":
             return float(far[own].max())
         if self.linkage == "average":
             return float(far[own].mean())
+        # Ward's distance between groups of n and 1: √(2n/(n + 1))·|mean − code|
         return float(np.sqrt(2 * len(own) / (len(own) + 1) * np.square(self.codes[own].mean(0) - code).sum()))
 
 
 def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Labels numbered from 0 in the order of falling size; of equal ones the first comes first."""
+    """Labels (N,) renumbered from 0 by falling size; of equal sizes, the one that occurs first is first."""
     values, first, place, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -counts))
     rank = np.empty(len(values), np.int64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Codes into clusters: k-means and Gaussian mixtures, how many clusters there are, and what is unlike any of them."""
+"""From codes to clusters: k-means, Gaussian mixtures and spectral clustering, the number of clusters, and limits for outliers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ CRITERIA = ("silhouette", "gap", "bic")
 RESTARTS = 10
 _CHOSEN_ON = 3000  # codes on which the number of clusters is chosen
 _REFERENCES = 5  # uniform samples behind each gap
-_NEIGHBOURS = 10  # that an image's shares in the clusters are averaged over
-_CUT_NEIGHBOURS = 20  # of the graph that is cut
-_MORE = (0, 2, 4)  # eigenvectors beyond the number of clusters
-_DENSE = 300  # codes up to which its eigenvectors are found without iterating
+_NEIGHBOURS = 10  # over which an image's soft assignment is averaged
+_GRAPH_NEIGHBOURS = 20  # of spectral clustering
+_SCALE_NEIGHBOUR = 7  # whose distance is the local width (Zelnik-Manor & Perona 2004, sec. 3)
+_EXTRA = (0, 2, 4)  # eigenvectors beyond the number of clusters
+_DENSE = 300  # codes up to which all eigenvectors are computed
 _FLOOR = 1e-4  # share of the mean variance that is added to each variance of a mixture
 
 Codes = NDArray[np.float32]
@@ -33,37 +34,37 @@ Floats = NDArray[np.float64]
 @final
 @dataclass(frozen=True)
 class Assignment:
-    """For each code its cluster, its distance to it, and its simplified silhouette."""
+    """The cluster of each code, its distance, and its simplified silhouette."""
 
     cluster: Tensor  # (N,) int64
     distance: Tensor  # (N,) float32, in units of the codes; of mixtures in standard deviations (Mahalanobis)
-    silhouette: (
-        Tensor  # (N,) float32 in [-1, 1]: (b − a)/max(a, b) of the distances to the nearest centre and to the next
-    )
+    silhouette: Tensor  # (N,) float32 in [-1, 1]: (b − a)/max(a, b), distances to the own and the next centre
 
 
 def assign(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
     """The cluster of each code (N, D).
 
-    Without "factors" the nearest of the "centres" (k, D). With "factors" (k, D, D), whose products with their transposes
-    are the inverse covariances of a Gaussian mixture, and "weights" (k,), the component of the largest posterior.
-    The simplified silhouette (Hruschka et al. 2004) needs distances to the centres only, so that it belongs to one image.
+    The nearest of the "centres" (k, D); or, for a Gaussian mixture, the component with the largest posterior: "factors"
+    (k, D, D) are Cholesky factors of the inverse covariances, "weights" (k,) the prior probabilities.
+    The simplified silhouette (Hruschka et al. 2004) needs the distances to the centres only, not to all other images.
 
-    >>> found = assign(torch.tensor([[0.1], [4.0]]), {"centres": torch.tensor([[0.0], [5.0]])})
-    >>> found.cluster.tolist(), [round(x, 2) for x in found.distance.tolist() + found.silhouette.tolist()]
+    >>> assigned = assign(torch.tensor([[0.1], [4.0]]), {"centres": torch.tensor([[0.0], [5.0]])})
+    >>> assigned.cluster.tolist(), [round(x, 2) for x in assigned.distance.tolist() + assigned.silhouette.tolist()]
     ([0, 1], [0.1, 1.0, 0.98, 0.75])
     """
-    with torch.autocast(codes.device.type, enabled=False):  # products in bf16 would round distances
+    with torch.autocast(codes.device.type, enabled=False):  # distances need more digits than bf16 has
         return _assigned(codes.float(), kept)
 
 
 def _assigned(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
     centres = kept["centres"]
-    euclidean = torch.cdist(codes, centres, compute_mode="donot_use_mm_for_euclid_dist")  # (N, k): the mm form cancels
+    # (N, k); the form by matrix products loses digits where distances are small
+    euclidean = torch.cdist(codes, centres, compute_mode="donot_use_mm_for_euclid_dist")
     if "factors" in kept:
-        white = torch.einsum("nkd,kde->nke", codes[:, None] - centres, kept["factors"])
-        distances = white.norm(dim=2)
+        white = torch.einsum("nkd,kde->nke", codes[:, None] - centres, kept["factors"])  # whitened, (N, k, D)
+        distances = white.norm(dim=2)  # Mahalanobis
         halves = kept["factors"].diagonal(dim1=1, dim2=2).abs().clamp_min(1e-30).log().sum(1)  # log √det of the inverse
+        # log π − ½·log det Σ − ½·d²: the log of the posterior, up to a constant
         cluster = (kept["weights"].clamp_min(1e-30).log() + halves - distances**2 / 2).argmax(1)
     else:
         distances, cluster = euclidean, euclidean.argmin(1)
@@ -80,10 +81,10 @@ def _assigned(codes: Tensor, kept: Mapping[str, Tensor]) -> Assignment:
 
 
 def kmeans(codes: Codes, k: int, seed: int, start: Codes | None = None, restarts: int = RESTARTS) -> dict[str, Tensor]:
-    """The centres of k-means (Lloyd 1982), the best of several k-means++ starts, or from `start` alone.
+    """The centres of k-means (Lloyd 1982) for codes (N, D): the best of several k-means++ starts, or from `start` (k, D).
 
-    >>> found = kmeans(np.array([[0.0], [1.0], [9.0]], np.float32), 2, seed=0)
-    >>> sorted(found["centres"].flatten().tolist())
+    >>> fitted = kmeans(np.array([[0.0], [1.0], [9.0]], np.float32), 2, seed=0)
+    >>> sorted(fitted["centres"].flatten().tolist())
     [0.5, 9.0]
     """
     from sklearn.cluster import KMeans
@@ -94,25 +95,27 @@ def kmeans(codes: Codes, k: int, seed: int, start: Codes | None = None, restarts
 
 
 def mixture(codes: Codes, k: int, seed: int, start: Codes) -> dict[str, Tensor]:
-    """A mixture of k Gaussians with full covariances by expectation maximisation, from centres (k, D)."""
+    """A mixture of k Gaussians with full covariances, by expectation–maximisation from centres (k, D)."""
     from sklearn.mixture import GaussianMixture
 
     floor = _FLOOR * float(codes.var(0).mean()) + 1e-9
     model = GaussianMixture(k, means_init=start, reg_covar=floor, random_state=seed, max_iter=100)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # 100 iterations bring it as far as the restarts of k-means are apart
+        warnings.simplefilter("ignore")  # it may not converge in 100 iterations, which matters less than the start
         model.fit(codes.astype(np.float64))
     kept = {"centres": model.means_, "factors": model.precisions_cholesky_, "weights": model.weights_}
     return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in kept.items()}
 
 
 def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
-    """The mean codes of the groups that a graph of nearest neighbours falls into (Ng, Jordan & Weiss 2001).
+    """The mean codes of the clusters of a nearest-neighbour graph: spectral clustering (Ng, Jordan & Weiss 2001).
 
-    An edge weighs exp(−d²/(σᵢσⱼ)), σᵢ being the distance to the seventh neighbour (Zelnik-Manor & Perona 2004); k-means
-    parts the rows of the leading eigenvectors, brought to length 1. Groups need not be round: only where codes are dense. A
-    small group far off takes an eigenvector of its own, and two others then share one: besides k eigenvectors, k + 2 and k + 4
-    are tried, and the partition of the smallest normalised cut is taken (Shi & Malik 2000, eq. 2).
+    An edge has the weight exp(−d²/(σᵢσⱼ)), where σᵢ is the distance to the seventh neighbour (Zelnik-Manor & Perona 2004);
+    k-means clusters the rows of the leading eigenvectors, normalised to length 1. Clusters need not be round.
+
+    We deviate from the paper in the number of eigenvectors. A small group far from all others takes up one of its own, and two
+    clusters then share another: so k, k + 2 and k + 4 eigenvectors are tried, and the partition with the smallest normalised
+    cut is kept (Shi & Malik 2000, eq. 2).
 
     >>> turn = np.linspace(0, 6, 60)[:, None]
     >>> rings = np.concatenate([np.hstack([np.cos(turn), np.sin(turn)]) * r + [x, 0] for r, x in ((1, 0), (1, 9))])
@@ -124,42 +127,42 @@ def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
     from sklearn.cluster import KMeans
 
     images = len(codes)
-    near = min(_CUT_NEIGHBOURS, images - 1)
-    distances, places = _nearest(codes, near)
-    width = np.maximum(distances[:, min(7, near) - 1], 1e-12)
+    near = min(_GRAPH_NEIGHBOURS, images - 1)
+    distances, places = _nearest(codes, near)  # (N, near) each
+    width = np.maximum(distances[:, min(_SCALE_NEIGHBOUR, near) - 1], 1e-12)  # (N,)
     weights = np.exp(-(distances**2) / (width[:, None] * width[places]))
     rows = np.repeat(np.arange(images), near)
     graph = csr_array((weights.ravel(), (rows, places.ravel())), shape=(images, images))
-    graph = graph.maximum(graph.T)
+    graph = graph.maximum(graph.T)  # neighbours if either is among the other's nearest
     degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)
     scale = diags_array(1 / np.sqrt(degrees))
-    laplacian = scale @ graph @ scale
-    most = min(k + _MORE[-1], images)
+    laplacian = scale @ graph @ scale  # D^−½·W·D^−½, whose largest eigenvalues matter
+    most = min(k + _EXTRA[-1], images)
     if images <= _DENSE:
         vectors = np.linalg.eigh(laplacian.toarray())[1][:, -most:]
     else:
         values, vectors = eigsh(laplacian, k=most, which="LA", tol=1e-3, v0=np.ones(images))
         vectors = vectors[:, np.argsort(values)]
-    found = []
-    for more in _MORE:
-        part = vectors[:, -min(k + more, most) :]
-        part = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
-        labels = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(part)
-        found.append((_cut(graph, degrees, labels, k), labels))
-    labels = min(found, key=lambda pair: pair[0])[1]
+    partitions = []
+    for extra in _EXTRA:
+        leading = vectors[:, -min(k + extra, most) :]
+        leading = leading / np.maximum(np.linalg.norm(leading, axis=1, keepdims=True), 1e-12)
+        labels = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(leading)
+        partitions.append((_normalised_cut(graph, degrees, labels, k), labels))
+    labels = min(partitions, key=lambda pair: pair[0])[1]
     means = [codes[labels == group].mean(0) if (labels == group).any() else codes[group] for group in range(k)]
     return {"centres": torch.from_numpy(np.stack(means).astype(np.float32))}
 
 
-def _cut(graph: Any, degrees: Floats, labels: NDArray[np.int32], k: int) -> float:
-    """The normalised cut of a partition: the sum over its groups of the share of their edges' weight that leaves them."""
+def _normalised_cut(graph: Any, degrees: Floats, labels: NDArray[np.int32], k: int) -> float:
+    """The sum over the clusters of the share of their edges' weight that leads out of them."""
     member = np.eye(k)[labels]  # (N, k)
     inside, whole = (member * (graph @ member)).sum(0), degrees @ member
     return float((1 - inside / np.maximum(whole, 1e-12)).sum())
 
 
 def neighbours(codes: Codes) -> NDArray[np.int64]:
-    """(N, 11): the places of each code (N, D) and of its ten nearest; fewer where there are fewer.
+    """(N, 11): the positions of each code (N, D) itself and of its ten nearest neighbours; fewer where there are fewer.
 
     >>> neighbours(np.array([[0.0], [1.0], [5.0]], np.float32)).tolist()
     [[0, 1, 2], [1, 0, 2], [2, 1, 0]]
@@ -169,17 +172,19 @@ def neighbours(codes: Codes) -> NDArray[np.int64]:
 
 
 def _nearest(codes: Codes, near: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Distances and places (N, near) of the nearest other codes."""
+    """Distances and positions (N, near) of the nearest other codes."""
     from sklearn.neighbors import NearestNeighbors
 
-    return NearestNeighbors(n_neighbors=near).fit(codes).kneighbors()  # type: ignore[no-any-return]  # without a code itself
+    # without an argument, a code is not its own neighbour
+    distances, places = NearestNeighbors(n_neighbors=near).fit(codes).kneighbors()
+    return distances, places
 
 
-def reaches(found: Assignment, k: int, beyond: float) -> Tensor:
-    """(k,): the distance that this share of each cluster's training images exceeds; of clusters without images, 0."""
+def reaches(assigned: Assignment, k: int, beyond: float) -> Tensor:
+    """(k,): the distance that the share `beyond` of each cluster's training images exceeds; 0 for empty clusters."""
     reach = torch.zeros(k)
     for cluster in range(k):
-        own = found.distance[found.cluster == cluster]
+        own = assigned.distance[assigned.cluster == cluster]
         if len(own):
             reach[cluster] = torch.quantile(own.float(), 1 - beyond)
     return reach
@@ -188,9 +193,9 @@ def reaches(found: Assignment, k: int, beyond: float) -> Tensor:
 def choose(codes: Codes, most: int, criterion: str, seed: int) -> tuple[int, Floats]:
     """The number of clusters from 2 to `most`, and the criterion at each, (most − 1,).
 
-    silhouette: the mean silhouette (Rousseeuw 1987) is largest. gap: the smallest k whose gap to uniform samples comes within
-    a standard error of the next (Tibshirani et al. 2001, sec. 3), else the one of the largest gap. bic: the Bayesian
-    information criterion of a Gaussian mixture (Schwarz 1978), shown as −BIC per code, is largest.
+    silhouette: the largest mean silhouette (Rousseeuw 1987). gap: the smallest k whose gap to uniform samples is within a
+    standard error of the next one (Tibshirani et al. 2001, sec. 3), else the k with the largest gap. bic: the best Bayesian
+    information criterion of a Gaussian mixture (Schwarz 1978), as −BIC per code.
 
     >>> rng = np.random.default_rng(0)
     >>> codes = np.concatenate([rng.normal(place, 0.1, (50, 2)) for place in (0, 3, 6)]).astype(np.float32)
@@ -213,12 +218,14 @@ def choose(codes: Codes, most: int, criterion: str, seed: int) -> tuple[int, Flo
 
 
 def _labels(codes: Codes, k: int, seed: int) -> NDArray[np.int64]:
+    """(N,), by k-means."""
     from sklearn.cluster import KMeans
 
     return np.asarray(KMeans(k, n_init=3, random_state=seed).fit_predict(codes), np.int64)
 
 
 def _bic(codes: Codes, k: int, seed: int) -> float:
+    """−BIC per code: the larger, the better."""
     from sklearn.mixture import GaussianMixture
 
     start = kmeans(codes, k, seed, restarts=3)["centres"].numpy()
@@ -232,7 +239,7 @@ def _bic(codes: Codes, k: int, seed: int) -> float:
 
 
 def _by_gap(codes: Codes, counts: NDArray[np.int64], rng: np.random.Generator, seed: int) -> tuple[int, Floats]:
-    """The samples are uniform over the box of the codes' principal axes (their reference b)."""
+    """By the gap to samples that are uniform over the box of the codes' principal axes (the paper's reference b)."""
     centred = codes - codes.mean(0)
     axes = np.linalg.svd(centred, full_matrices=False)[2]
     turned = centred @ axes.T
@@ -240,16 +247,16 @@ def _by_gap(codes: Codes, counts: NDArray[np.int64], rng: np.random.Generator, s
     references = [rng.uniform(low, high, turned.shape).astype(np.float32) for _ in range(_REFERENCES)]
     gaps, errors = [], []
     for k in counts:
-        drawn = np.array([_scatter(sample, int(k), seed) for sample in references])
-        gaps.append(float(drawn.mean()) - _scatter(turned, int(k), seed))
+        drawn = np.array([_log_inertia(sample, int(k), seed) for sample in references])
+        gaps.append(float(drawn.mean()) - _log_inertia(turned, int(k), seed))
         errors.append(float(drawn.std()) * math.sqrt(1 + 1 / _REFERENCES))
     values = np.array(gaps)
     within = np.flatnonzero(values[:-1] >= values[1:] - np.array(errors[1:]))
     return int(counts[within[0] if len(within) else values.argmax()]), values
 
 
-def _scatter(codes: NDArray[np.floating], k: int, seed: int) -> float:
-    """log of the summed squared distances to the centres."""
+def _log_inertia(codes: NDArray[np.floating], k: int, seed: int) -> float:
+    """The log of the sum of squared distances to the centres of k-means."""
     from sklearn.cluster import KMeans
 
     return math.log(max(float(KMeans(k, n_init=3, random_state=seed).fit(codes).inertia_), 1e-30))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured of a clustering from its records: agreement with labels by optimal matching, silhouettes, sizes."""
+"""What is measured of a clustering: agreement with labels under the optimal matching, silhouettes, cluster sizes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["details", "matched", "metrics", "table"]
 
 
 def metrics(classes: int) -> list[Metric]:
-    """The measures of a clustering; those that need labels only where there are classes. The first one decides."""
+    """The measures, those that need labels only where there are classes. The first one decides."""
 
     def of_tables(rule: Callable[[NDArray[Any]], Floats]) -> Callable[[Records, Weights], Floats]:
         return lambda records, weights: rule(_tables(records, classes, weights))
 
     silhouettes = [
         mean("silhouette", "silhouette"),
-        mean("unlike", "share flagged as unlike anything seen", better="neither"),
+        mean("unlike", "share flagged as outliers", better="neither"),
     ]
     if not classes:
         return silhouettes
     return [
-        # the matching is that of all images: resamples say how the share varies, not the matching
+        # under the matching of all images: resamples show how the share varies, not the matching
         Metric("accuracy", "accuracy", over=_accuracy),
         Metric("nmi", "NMI", over=of_tables(partition.mutual_information)),
         Metric("ari", "ARI", over=of_tables(partition.adjusted_rand)),
@@ -39,7 +39,7 @@ def metrics(classes: int) -> list[Metric]:
 
 
 def _accuracy(records: Records, weights: Weights) -> Floats:
-    """(R,): the share of the labelled images whose label is the one that their cluster stands for."""
+    """(R,): the share of the labelled images whose label is the class of their cluster."""
     known = records["label"] >= 0
     right = (matched(records) == records["label"])[known].astype(np.float64)
     with np.errstate(invalid="ignore"):  # NaN where no label is known
@@ -47,18 +47,19 @@ def _accuracy(records: Records, weights: Weights) -> Floats:
 
 
 def _tables(records: Records, classes: int, weights: Weights) -> NDArray[np.float64]:
-    """(R, k, classes): how much weight each cluster has in each class, under each row of the weights (R, N)."""
+    """(R, k, classes): the weight of each cluster's images in each class, for each row of the weights (R, N)."""
     from scipy.sparse import csr_array
 
     k = int(records["cluster"].max()) + 1
     known = np.flatnonzero(records["label"] >= 0)
     cells = records["cluster"][known].astype(np.int64) * classes + records["label"][known]
+    # one sparse product for all resamples: each labelled image is a single 1 in its cell's row
     onehot = csr_array((np.ones(len(cells)), (cells, known)), shape=(k * classes, weights.shape[1]))  # (k·classes, N)
     return np.asarray((onehot @ weights.T).T, np.float64).reshape(-1, k, classes)
 
 
 def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
-    """A row a cluster: its images, the class that it stands for, and how pure it is."""
+    """One row per cluster: its images, the class that is matched to it, and its purity."""
     sizes = np.bincount(records["cluster"])
     rows: list[dict[str, Any]] = []
     counts = table(records, len(classes)) if _labelled(records) else None
@@ -72,11 +73,11 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
             row["purity"] = round(float(counts[cluster].max() / size), 4) if size else None
         row["silhouette"] = round(float(records["silhouette"][own].mean()), 4) if size else None
         rows.append(row)
-    return {"clusters": rows, "verdict": partition.verdict(sizes)}
+    return {"clusters": rows, "verdict": partition.describe_sizes(sizes)}
 
 
 def matched(records: Records) -> NDArray[np.int64]:
-    """(N,): the class that each image's cluster stands for, −1 for none."""
+    """(N,): the class of each image's cluster, −1 for none."""
     counts = table(records, int(records["label"].max()) + 1)
     return partition.matching(counts)[records["cluster"]]
 

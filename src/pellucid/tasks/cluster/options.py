@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the parts of a clustering know of each other: what it is asked, and which of its options they read."""
+"""Options of `predict` for clustering, and the task as the other files here need it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.tasks._contract import PredictOptions
 
-__all__ = ["ClusterOptions", "Clustering"]
+__all__ = ["ClusterOptions", "ClusterTask"]
 
 _LINKAGES = ("none", "ward", "average", "complete")
 
 
-class Clustering(Protocol):
-    """The task, as the files beside it see it: its options, and what it answers."""
+class ClusterTask(Protocol):
+    """The options of `Cluster` that the files here read, and what they call of it."""
 
     @property
     def method(self) -> str: ...
@@ -43,29 +43,26 @@ class Clustering(Protocol):
 @final
 @dataclass(frozen=True)
 class ClusterOptions(PredictOptions):
-    """What a clustering may be asked about images besides the cluster of each."""
+    """Build a tree of the images, cut it, place new images in it, or sort files into folders by cluster."""
 
     hierarchy: Literal["none", "ward", "average", "complete"] = "none"
-    """a tree of the images' codes by agglomerative clustering, drawn as a dendrogram"""
+    """linkage of an agglomerative tree of the images' codes, drawn as a dendrogram; none: no tree"""
     cut: int = 0
     """cut the tree into this many clusters; 0: as many as the model has"""
     height: float = 0.0
-    """cut the tree at this height in place of a number of clusters"""
+    """cut the tree at this height instead of into a number of clusters"""
     place: tuple[str, ...] = ()
-    """image files to be placed in the tree of the others"""
+    """image files to place in the tree of the other images"""
     sort_into: str = ""
-    """a folder into which the image files are copied by cluster; nothing is moved or overwritten"""
+    """folder to copy the image files into, sorted by cluster; nothing is moved or overwritten"""
 
     def __post_init__(self) -> None:
-        if self.hierarchy not in _LINKAGES:
-            raise UsageError(f"hierarchy={self.hierarchy!r}: is not known; choose {', '.join(_LINKAGES)}.")
+        check_choice("hierarchy", self.hierarchy, _LINKAGES)
         if self.cut < 0:
             raise UsageError(f"cut={self.cut}: is a number of clusters; give 1 or more.")
         if self.height < 0:
             raise UsageError(f"height={self.height}: is a distance; give a positive number.")
         if self.cut and self.height:
-            raise UsageError(
-                f"height={self.height}: a tree is cut at a height or into cut={self.cut}; give one of them."
-            )
+            raise UsageError(f"cut={self.cut}, height={self.height}: both say where to cut; give one of them.")
         if self.hierarchy == "none" and (self.cut or self.height or self.place):
-            raise UsageError("hierarchy='none': there is no tree to cut or to place in; give --hierarchy ward.")
+            raise UsageError("hierarchy='none': there is no tree to cut or to place images in; give --hierarchy ward.")

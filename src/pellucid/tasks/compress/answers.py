@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was handed over for compression: pictures become .plc files, .plc files pictures."""
+"""What `predict` answers for compression: .plc files for pictures, pictures for .plc files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.tasks.compress.coding import decoded, encoded, written
 from pellucid.tasks.compress.container import SUFFIX
 
-__all__ = ["answers"]
+__all__ = ["answer"]
 
 _LARGEST = 30_000_000  # px: the memory for a larger picture's features would be several GB
 
 
-def answers(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, Any]]:
-    """A row for each picture or file, in the order given; of several, one that cannot be answered has an "error".
+def answer(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, Any]]:
+    """A row for each picture or file, in the order given; one of several that fails has an "error" instead.
 
     Args:
         model: of the output kind "code", in eval mode.
         images: paths of pictures and of .plc files, folders, globs, arrays or Pillow images.
-        quality: of the files that are written, from 0.
+        quality: of the files to be written, from 0.
 
     Raises:
-        UsageError: there is nothing to answer, or the only answer is an error.
+        UsageError: no images are given, or the only one fails.
     """
     rows: list[dict[str, Any]] = []
     for name, make in _jobs(model, images, quality):
@@ -45,29 +45,28 @@ def answers(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, A
 
 
 def _jobs(model: Any, images: Sequence[Any], quality: int) -> Iterator[tuple[str, Any]]:
-    """Each picture's or file's name with what answers for it; one is read at a time."""
-    plain: list[Any] = []
-    for one in images:
-        if isinstance(one, (str, Path)) and Path(one).suffix.lower() == SUFFIX:
-            yield from _pictures(model, plain, quality)
-            plain = []
-            yield from _opened(model, str(one))
+    """The name of each picture or file with a function that makes its row, so that one is read at a time."""
+    pictures: list[Any] = []
+    for image in images:
+        if isinstance(image, (str, Path)) and Path(image).suffix.lower() == SUFFIX:
+            yield from _to_files(model, pictures, quality)
+            pictures = []
+            yield from _to_pictures(model, str(image))
         else:
-            plain.append(one)
-    yield from _pictures(model, plain, quality)
+            pictures.append(image)
+    yield from _to_files(model, pictures, quality)
     if not images:
-        gather([])  # says what may be given
+        gather([])  # raises the error that says what can be given
 
 
-def _opened(model: Any, text: str) -> Iterator[tuple[str, Any]]:
-    """The .plc files that a path or a glob names."""
+def _to_pictures(model: Any, text: str) -> Iterator[tuple[str, Any]]:
+    """Jobs for the .plc files that a path or a glob names."""
     import glob
 
-    found = [text] if Path(text).expanduser().is_file() else sorted(glob.glob(text, recursive=True))
-    if not found:
-        raise UsageError(f"images={text!r}: is no file and matches nothing; check the spelling.")
-    for each in found:
-        path = Path(each).expanduser()
+    paths = [text] if Path(text).expanduser().is_file() else sorted(glob.glob(text, recursive=True))
+    if not paths:
+        raise UsageError(f"images={text!r}: is not a file and matches nothing; check the spelling.")
+    for path in (Path(name).expanduser() for name in paths):
 
         def make(path: Path = path) -> dict[str, Any]:
             content = path.read_bytes()
@@ -76,13 +75,14 @@ def _opened(model: Any, text: str) -> Iterator[tuple[str, Any]]:
         yield path.name, make
 
 
-def _pictures(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str, Any]]:
+def _to_files(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str, Any]]:
+    """Jobs for pictures."""
     if not images:
         return
     for image in images:
         _check_pillow(image)
     given = gather(images if len(images) > 1 else images[0])
-    held = dict(zip(given.places, range(len(given.places)), strict=True))
+    rows = dict(zip(given.places, range(len(given.places)), strict=True))  # position among all -> in the split
     sources = getattr(given.split.images, "sources", ())
     for place, name in enumerate(given.names):
 
@@ -93,8 +93,8 @@ def _pictures(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str
                 picture = (given.floats[place].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
             else:
                 if sources:
-                    _check_file(sources[held[place]], name)
-                own = given.split.select([held[place]]).images
+                    _check_file(sources[rows[place]], name)
+                own = given.split.select([rows[place]]).images
                 picture = own.read(0, own.channels)
             return _row(model, picture, name, quality)
 
@@ -102,26 +102,26 @@ def _pictures(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str
 
 
 def _row(model: Any, picture: NDArray[np.uint8], name: str, quality: int) -> dict[str, Any]:
-    """The file of a picture (C, H, W)."""
+    """The row of a picture (C, H, W), with its file."""
     channels = model.normalize.mean.shape[1]
     if picture.shape[1] * picture.shape[2] > _LARGEST:
         raise UsageError(
-            f"images={name!r}: has {picture.shape[1] * picture.shape[2]:,} pixels, more than {_LARGEST:,}; cut it up."
+            f"images={name!r}: has {picture.shape[1] * picture.shape[2]:,} pixels, and {_LARGEST:,} is the limit; cut it into parts."
         )
     if picture.shape[0] == 3 and channels == 1:
         if not (picture[0] == picture[1]).all() or not (picture[1] == picture[2]).all():
             raise UsageError(
-                f"images={name!r}: has colour, and this run codes grey images; make it grey, or train on colour images."
+                f"images={name!r}: has colour, and this run encodes grey images; convert it, or train on colour images."
             )
         picture = picture[:1]
-    grey = picture.shape[0] == 1
     pixels = torch.tensor(picture).to(model.prior.log_step.device).float().div(255)
-    one_of_three = grey and channels == 3  # a grey picture coded as a colour one
+    # a grey picture through a colour model: three equal planes go in, and the file keeps one of those that come out
+    one_of_three = picture.shape[0] == 1 and channels == 3
     coded = encoded(model, pixels.expand(channels, -1, -1)[None], quality, one_of_three)
     (content,) = coded.files
     area = picture.shape[1] * picture.shape[2]
-    back = written(coded.pixels[0], one_of_three)  # (C, H, W) as the picture is saved: the PSNR is that of the file
-    error = float(((back.astype(np.float64) - picture) ** 2).mean()) / 255**2
+    saved = written(coded.pixels[0], one_of_three)  # (C, H, W) uint8: the PSNR is that of the picture as it is saved
+    error = float(((saved.astype(np.float64) - picture) ** 2).mean()) / 255**2
     return {
         "name": name,
         "bytes": len(content),
@@ -140,7 +140,7 @@ def _check_pillow(image: Any) -> None:
 
 
 def _check_file(source: Any, name: str) -> None:
-    """Refuse what a file holds and a .plc file could not."""
+    """Refuse what a .plc file cannot store: transparency, and more than 8 bits."""
     from PIL import Image
 
     if isinstance(source, Path):
@@ -151,9 +151,9 @@ def _check_file(source: Any, name: str) -> None:
 def _check_mode(image: Any, name: str) -> None:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         raise UsageError(
-            f"images={name!r}: has transparency, which a {SUFFIX} file does not hold; lay it over a background first."
+            f"images={name!r}: has transparency, which a {SUFFIX} file cannot store; put it on a background first."
         )
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         raise UsageError(
-            f"images={name!r}: has more than 8 bits a pixel, and a {SUFFIX} file holds 8; bring it to 8 bits first."
+            f"images={name!r}: has more than 8 bits per channel, and a {SUFFIX} file stores 8; convert it to 8 bits first."
         )

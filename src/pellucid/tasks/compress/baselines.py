@@ -1,163 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a learned codec is measured against: JPEG, WebP and PNG by Pillow, and PCA with the same entropy coder."""
+"""JPEG, WebP, PNG and PCA on the test images, each image at the setting that costs least; and the images they are shown."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import final
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from pellucid.models._layers import Normalize
-from pellucid.models._prior import Prior
-from pellucid.tasks.compress.tables import count
+from pellucid._spread import evenly_spread
+from pellucid.data.batches import own_size_batches
+from pellucid.data.dataset import Split
+from pellucid.tasks._records import Records
+from pellucid.tasks.compress.codecs import CODECS
+from pellucid.tasks.compress.curves import codec_curve, model_point
+from pellucid.tasks.compress.pca import PCACodec
 
-__all__ = ["COLOURS", "QUALITIES", "Components", "Saved", "jpeg", "png", "webp"]
+__all__ = ["images_at", "measured", "some_of", "training_images"]
 
-QUALITIES = (1, 3, 5, 8, 12, 17, 23, 30, 38, 47, 57, 67, 76, 84, 90, 94, 97)
-"""Pillow's quality settings at which the rate–distortion curves are measured."""
-
-COLOURS = (2, 4, 8, 16, 32, 64)
-"""Sizes of PNG's palette."""
-
-
-@final
-@dataclass(frozen=True)
-class Saved:
-    """A file's size in bytes, with and without what is no picture data, and the picture that it gives back, (C, H, W) uint8."""
-
-    bytes: int
-    bare: int
-    picture: NDArray[np.uint8]
+_MEASURED = (400, 3_000_000)  # test images, and pixels of them, at most
+_LEARNT_PIXELS = 8_000_000  # of training images that PCA learns from
+_WHOLE = 32  # px: up to this side PCA is of whole images, beyond it of 8×8 blocks
+_FEW = 32  # components of whole images
 
 
-def jpeg(picture: NDArray[np.uint8], qualities: Sequence[int] = QUALITIES) -> Iterator[tuple[str, Saved]]:
-    """JPEG with optimised Huffman tables at each quality; of sequential and progressive files the smaller one.
-
-    Colour is written at full and at half resolution (4:4:4, 4:2:0).
-
-    >>> [setting for setting, _ in jpeg(np.zeros((1, 8, 8), np.uint8), (50,))]
-    ['quality 50']
-    """
-    for quality in qualities:
-        for chroma, said in ((0, " 4:4:4"), (2, " 4:2:0")) if picture.shape[0] == 3 else ((0, ""),):
-            yield (
-                f"quality {quality}{said}",
-                min(
-                    (
-                        _saved(
-                            picture, "JPEG", quality=quality, optimize=True, subsampling=chroma, progressive=progressive
-                        )
-                        for progressive in (False, True)
-                    ),
-                    key=lambda saved: saved.bytes,
-                ),
-            )
+def measured(train: Split, test: Split, weight: float) -> dict[str, Records]:
+    """The records of each codec on (some of the) test images; PCA only where there are training images."""
+    index = some_of(test, *_MEASURED)
+    images = images_at(test, index)
+    channels = images[0].shape[0]
+    some = "" if len(index) == len(test) else f" (on {len(index)} test images)"
+    records: dict[str, Records] = {}
+    for name, codec in CODECS.items():
+        cheapest = [min(codec_curve(image, codec, weight), key=lambda point: float(point["cost"])) for image in images]
+        records[name + some] = _stacked(cheapest, index)
+    if len(train):
+        whole = max(train.images.sizes.max(0)) <= _WHOLE and len(np.unique(train.images.sizes, axis=0)) == 1
+        block = (int(train.images.sizes[0, 0]), int(train.images.sizes[0, 1])) if whole else (8, 8)
+        most = _FEW if whole else 64 * channels
+        pca = PCACodec(training_images(train, channels), block, most, [weight])
+        name = f"PCA of {'whole images' if whole else '8×8 blocks'}, {len(pca.basis)} components"
+        records[name + some] = _stacked([model_point(pca, image, 0, weight) for image in images], index)
+    return records
 
 
-def webp(picture: NDArray[np.uint8], qualities: Sequence[int] = QUALITIES) -> Iterator[tuple[str, Saved]]:
-    """Lossy WebP at each quality, with the slowest, best search."""
-    for quality in qualities:
-        yield f"quality {quality}", _saved(picture, "WEBP", quality=quality, method=6)
+def _stacked(points: list[dict[str, Any]], index: NDArray[np.int64]) -> Records:
+    """Columns from one point an image."""
+    names = [name for name in points[0] if name != "setting"]
+    return {**{name: np.array([point[name] for point in points]) for name in names}, "index": index}
 
 
-def png(picture: NDArray[np.uint8], colours: Sequence[int] = COLOURS) -> Iterator[tuple[str, Saved]]:
-    """PNG at its strongest compression: with so many colours or grey levels, and without loss.
-
-    >>> [setting for setting, _ in png(np.zeros((1, 8, 8), np.uint8), (4,))]
-    ['4 colours', 'lossless']
-    """
-    for most in colours:
-        yield f"{most} colours", _saved(picture, "PNG", most, optimize=True)
-    yield "lossless", _saved(picture, "PNG", optimize=True)
+def some_of(split: Split, most: int, pixels: int) -> NDArray[np.int64]:
+    """Evenly spread positions of at most `most` images with about `pixels` pixels together."""
+    sizes = split.images.sizes.astype(np.int64).prod(1)
+    count = int(min(len(split), most, max(2, pixels // max(1, sizes.mean()))))
+    return evenly_spread(count, len(split))
 
 
-def _saved(picture: NDArray[np.uint8], kind: str, colours: int | None = None, **options: object) -> Saved:
-    from PIL import Image
-
-    image = Image.fromarray(picture[0] if picture.shape[0] == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
-    if colours is not None:
-        image = image.quantize(colours)
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    content = file.getvalue()
-    back = np.asarray(Image.open(file).convert("L" if picture.shape[0] == 1 else "RGB"))
-    bare = _scans(content) if kind == "JPEG" else len(content)
-    return Saved(len(content), bare, back[None] if picture.shape[0] == 1 else back.transpose(2, 0, 1))
+def images_at(split: Split, index: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    """Images (C, H, W) at these positions, all with the split's channels."""
+    chosen = split.select(index)
+    images: dict[int, NDArray[np.uint8]] = {}
+    for batch in own_size_batches(chosen, chosen.images.channels, 64):
+        images |= dict(zip(batch.index.tolist(), batch.images.numpy(), strict=True))
+    return [images[place] for place in range(len(index))]
 
 
-def _scans(content: bytes) -> int:
-    """Bytes of a JPEG file that are entropy-coded data: all but markers, tables and headers (ISO 10918-1, annex B)."""
-    place, total = 2, 0
-    while place < len(content) and content[place + 1] != 0xD9:  # up to the end of the image
-        marker = content[place + 1]
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
-        if marker == 0xDA:  # a scan's header: its data go on to the next marker that is neither stuffing nor a restart
-            start = place
-            while not (content[place] == 0xFF and content[place + 1] not in (0, *range(0xD0, 0xD8))):
-                place += 1
-            total += place - start
-    return total
-
-
-@final
-class Components(nn.Module):
-    """Principal components of blocks, quantised by the step that suits each λ, with the learned codec's own entropy coder.
-
-    What a learned transform and its density add is then all that differs.
-
-    >>> images = torch.rand(40, 1, 8, 8)
-    >>> codec = Components(images, block=(8, 8), components=64, weights=[0.1])
-    >>> torch.allclose(codec.synthesise(codec.analyse(images), (8, 8)), images, atol=1e-4)
-    True
-
-    Args:
-        images: of training, (N, C, H, W) in [0, 1].
-        block: (h, w) in px.
-        components: how many are kept.
-        weights: λ of each quality.
-    """
-
-    mean: Tensor
-    basis: Tensor
-
-    def __init__(self, images: Tensor, block: tuple[int, int], components: int, weights: Sequence[float]) -> None:
-        super().__init__()
-        self.stride = block
-        self.channels = images.shape[1]
-        self.normalize = Normalize(self.channels)
-        blocks = self._blocks(images).permute(0, 2, 3, 1).flatten(0, 2).double()  # (n, C·h·w)
-        self.register_buffer("mean", blocks.mean(0).float())
-        centred = blocks - blocks.mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
-        components = min(components, vectors.shape[1])
-        order = values.argsort(descending=True)[:components]
-        self.register_buffer("basis", vectors[:, order].T.float().contiguous())  # (M, C·h·w)
-        spread = (values[order].clamp_min(1e-8).sqrt() * 255).tolist()
-        self.prior = Prior(components, weights, spread, scale=1.0)
-        count(self.prior, self.analyse(images))
-
-    def analyse(self, images: Tensor) -> Tensor:
-        """(B, M, ⌈H/h⌉, ⌈W/w⌉), in grey levels."""
-        centred = self._blocks(images) - self.mean[:, None, None]
-        return torch.einsum("mk,bkij->bmij", self.basis, centred) * 255
-
-    def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, C, *size) from codes."""
-        blocks = torch.einsum("mk,bmij->bkij", self.basis, codes / 255) + self.mean[:, None, None]
-        grown = (codes.shape[2] * self.stride[0], codes.shape[3] * self.stride[1])
-        images = F.fold(blocks.flatten(2), grown, self.stride, stride=self.stride)
-        return images[:, :, : size[0], : size[1]]
-
-    def _blocks(self, images: Tensor) -> Tensor:
-        """(B, C·h·w, rows, columns), padded by the edge."""
-        tall, wide = self.stride
-        padded = F.pad(images, (0, -images.shape[3] % wide, 0, -images.shape[2] % tall), mode="replicate")
-        rows, columns = padded.shape[2] // tall, padded.shape[3] // wide
-        return F.unfold(padded, self.stride, stride=self.stride).reshape(len(images), -1, rows, columns)
+def training_images(train: Split, channels: int) -> Tensor:
+    """(N, C, H, W) in [0, 1]: training images of the most common size, evenly spread, fewer where they are large."""
+    sizes, counts = np.unique(train.images.sizes, axis=0, return_counts=True)
+    size = sizes[counts.argmax()]
+    same = np.flatnonzero((train.images.sizes == size).all(1))
+    count = int(min(len(same), max(2, _LEARNT_PIXELS // int(size.prod()))))
+    chosen = train.select(same[evenly_spread(count, len(same))])
+    return torch.cat([batch.images for batch in own_size_batches(chosen, channels, 64)]).float().div_(255)

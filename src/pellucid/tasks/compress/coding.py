@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures to files and files to pictures, with a model of the output kind "code"."""
+"""Encoding pictures to files and decoding them, with a model of the output kind "code"."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Coded", "decoded", "encoded", "nearest", "written"]
 @final
 @dataclass(frozen=True)
 class Coded(Target):
-    """Files, and the pictures that come out of them: (B, C, H, W) float32 in steps of 1/255."""
+    """Files, and the pictures decoded from them, (B, C, H, W) float32 in steps of 1/255."""
 
     pixels: Tensor
     files: list[bytes]
@@ -31,7 +31,7 @@ class Coded(Target):
 
 @torch.no_grad()
 def encoded(model: Any, images: Tensor, quality: int, grey: bool = False) -> Coded:
-    """Images (B, C, H, W) in [0, 1] as files of a quality (from 0), and as they come back.
+    """Images (B, C, H, W) in [0, 1] encoded at a quality (from 0), and decoded again.
 
     >>> from pellucid.models.factorized import Factorized
     >>> coded = encoded(Factorized(1, 1, (16, 16), width=8, blocks=0).eval(), torch.rand(2, 1, 16, 20), quality=0)
@@ -39,14 +39,15 @@ def encoded(model: Any, images: Tensor, quality: int, grey: bool = False) -> Cod
     (torch.Size([2, 1, 16, 20]), 2)
     """
     size = (images.shape[2], images.shape[3])
-    asked = torch.full((len(images),), quality, device=images.device)
-    symbols = model.prior.symbols(model.analyse(images), asked).clamp(-MOST, MOST)
-    pixels = _pixels(model, symbols, asked, size)
+    qualities = torch.full((len(images),), quality, device=images.device)
+    # the decoder sees the clamped symbols too, so encoder and decoder agree on every picture
+    symbols = model.prior.symbols(model.analyse(images), qualities).clamp(-MOST, MOST)  # (B, M, h, w)
+    pixels = _pixels(model, symbols, qualities, size)
     tables, own = Tables.of(model.prior, quality), fingerprint(model)
     files, bare = [], []
-    for whole in symbols.cpu().numpy().astype(np.int64):
-        payload = tables.encode(whole)
-        files.append(Container(own, quality, grey, size, checksum(whole), payload).written())
+    for of_image in symbols.cpu().numpy().astype(np.int64):
+        payload = tables.encode(of_image)
+        files.append(Container(own, quality, grey, size, checksum(of_image), payload).written())
         bare.append(len(payload))
     return Coded(pixels, files, bare)
 
@@ -56,17 +57,17 @@ def decoded(model: Any, content: bytes, name: str) -> NDArray[np.uint8]:
     """The picture (C, H, W) of a file's bytes.
 
     Raises:
-        UsageError: it is damaged, no .plc file, another model's, or its symbols do not come out as they were coded.
+        UsageError: it is damaged, not a .plc file, another model's, or its symbols do not decode as they were encoded.
     """
     read = Container.read(content, name)
     if read.model != fingerprint(model):
         raise UsageError(
-            f"images={name!r}: was written by another model (fingerprint {read.model.hex()}, and this run's is "
+            f"images={name!r}: was written by another model (fingerprint {read.model.hex()}, this run's is "
             f"{fingerprint(model).hex()}); decode it with the run that wrote it."
         )
-    size = (-(-read.size[0] // model.stride[0]), -(-read.size[1] // model.stride[1]))
+    size = (-(-read.size[0] // model.stride[0]), -(-read.size[1] // model.stride[1]))  # of the code, (h, w)
     garbled = UsageError(
-        f"images={name!r}: its symbols do not come out as they were coded; decode it with the version that wrote it."
+        f"images={name!r}: its symbols do not decode as they were encoded; decode it with the version that wrote it."
     )
     if read.quality >= model.prior.qualities:
         raise garbled
@@ -77,27 +78,27 @@ def decoded(model: Any, content: bytes, name: str) -> NDArray[np.uint8]:
     if checksum(symbols) != read.check:
         raise garbled
     device = model.prior.log_step.device
-    asked = torch.full((1,), read.quality, device=device)
-    pixels = _pixels(model, torch.from_numpy(symbols).float().to(device)[None], asked, read.size)
+    quality = torch.full((1,), read.quality, device=device)
+    pixels = _pixels(model, torch.from_numpy(symbols).float().to(device)[None], quality, read.size)
     return written(pixels[0], read.grey)
 
 
 def written(pixels: Tensor, grey: bool) -> NDArray[np.uint8]:
-    """A decoded picture (C, H, W) in [0, 1] as its file is saved; of a grey one coded by a colour model, the first plane.
+    """A decoded picture (C, H, W) in [0, 1] as it is saved, uint8; of a grey one, coded by a colour model, the first plane.
 
     >>> written(torch.tensor([[[0.5]], [[0.6]], [[0.7]]]), grey=True).tolist()
     [[[128]]]
     """
-    whole = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-    return whole[:1] if grey else whole
+    picture = (pixels * 255).round().to(torch.uint8).cpu().numpy()
+    return picture[:1] if grey else picture
 
 
 def nearest(model: Any, weight: float) -> int:
-    """The quality whose λ is nearest to a weight, in ratio."""
+    """The quality (from 0) whose λ is nearest to a weight, by their ratio."""
     return int((model.prior.weights.log() - torch.tensor(weight).log()).abs().argmin())
 
 
 def _pixels(model: Any, symbols: Tensor, quality: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures in the 256 levels that a PNG holds."""
-    images = model.synthesise(model.prior.restored(symbols, quality), size)
-    return (images.clamp(0, 1) * 255).round() / 255  # type: ignore[no-any-return]
+    """Pictures (B, C, H, W) of symbols (B, M, h, w), rounded to the 256 levels of 8 bits."""
+    images: Tensor = model.synthesise(model.prior.restored(symbols, quality), size)
+    return (images.clamp(0, 1) * 255).round() / 255

@@ -21,10 +21,10 @@ from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
-from pellucid.tasks._metrics import Metric, mean
+from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.compress import rates
-from pellucid.tasks.compress.answers import answers
+from pellucid.tasks._wrapping import unwrapped
+from pellucid.tasks.compress import answers, baselines, metrics, model_measures
 from pellucid.tasks.compress.coding import Coded, encoded, nearest
 from pellucid.tasks.compress.tables import count
 
@@ -36,23 +36,14 @@ __all__ = ["Compress"]
 _COUNTED = 600_000  # pixels of training images whose symbols are counted after an epoch,
 _COUNTED_LAST = 4_000_000  # and after the last one
 
-_METRICS = (
-    mean("cost", "cost", "bit/px", "lower"),
-    mean("psnr", "PSNR", "dB"),
-    mean("ms_ssim", "MS-SSIM"),
-    mean("bpp", "bpp", "bit/px", "lower"),
-    # a JPEG file without its tables could not be decoded: the rate without headers ranks nothing
-    mean("bpp_bare", "bpp without headers", "bit/px", "neither"),
-)
-
 
 @final
 @dataclass(frozen=True)
 class CompressOptions(PredictOptions):
-    """What else `predict` may be asked."""
+    """At which quality `predict` writes files."""
 
     quality: int | None = None
-    """of the files, from 1 (small) to the run's highest; by default the one that the run was measured at"""
+    """quality of the files, from 1 (smallest files) to the run's highest; by default the one that the run was measured at"""
 
 
 @final
@@ -60,15 +51,16 @@ class CompressOptions(PredictOptions):
 class Compress(Task[Tensor, Coded, Picture]):
     """How few bytes does a picture need?
 
-    One model learns several qualities at once. Training draws one for each image, and minimises the file's length in bits per
-    pixel under the learned density plus λ times the mean squared error in grey levels (of 255); each λ counts alike.
+    One model learns several qualities, each with its own λ. Training draws a quality for every image and minimises the
+    rate–distortion cost: the file's length in bits per pixel under the learned density, plus λ times the mean squared error in
+    grey levels (of 255).
 
     >>> Compress(augment=Augment(flip=True)).weight
     0.012
     """
 
     weight: float = 0.012
-    """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) is worth"""
+    """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) costs"""
     augment: Augment = unfolded(Augment(), "flip", "turn", "rotate", "scale", "exposure", shift="crop")
 
     example: ClassVar[str] = "patches"
@@ -98,13 +90,13 @@ class Compress(Task[Tensor, Coded, Picture]):
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
         images = batch.images.float().div_(255)
         if training:
-            images = self.augment(images, Label(batch.index), draws)[0]  # nothing moves along
+            images = self.augment(images, Label(batch.index), draws)[0]  # nothing has to move with the image
         return images, Picture(images)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Picture) -> dict[str, Tensor]:
         """Rate + λ·distortion; in training at a quality drawn for each image, else at the one that is measured."""
-        inner: Any = getattr(model, "module", model)
-        weights = inner.prior.weights
+        inner = unwrapped(model)
+        weights = inner.prior.weights  # λ of each quality
         if model.training:
             quality = torch.randint(len(weights), (len(input),), device=input.device)
         else:
@@ -113,20 +105,20 @@ class Compress(Task[Tensor, Coded, Picture]):
         squares = (pictures.float() - truth.pixels).square().mean((1, 2, 3)) * 255**2
         rate = bits / (input.shape[2] * input.shape[3])  # bits per pixel
         weight = weights[quality]
-        # over the root of λ, so that no quality outweighs the others: cost grows about as the root
+        # divided by the root of λ, so that no quality outweighs the others: the cost grows about like the root
         loss = ((rate + weight * squares) * (self.weight / weight).sqrt()).mean()
         return {"loss": loss, "rate": rate.mean(), "squared_error": squares.mean()}
 
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        """Count the integer entropy tables, on a part of the training images until the last epoch."""
+        """Count the integer entropy tables, on some of the training images until the last epoch."""
         inner: Any = model
         most = _COUNTED_LAST if epoch == epochs else _COUNTED
         first = next(batches())
         pixels = first.images.shape[2] * first.images.shape[3]
         total = sum(len(batch) for batch in batches())
-        every = max(1, total * pixels // most)
+        every = max(1, total * pixels // most)  # one image in so many is counted
         codes, place = [], 0
         mode = model.training
         model.eval()
@@ -143,30 +135,30 @@ class Compress(Task[Tensor, Coded, Picture]):
 
     def score(self, input: Tensor, prediction: Coded, truth: Picture) -> dict[str, NDArray[Any]]:
         sizes = [len(file) for file in prediction.files]
-        return rates.columns(prediction.pixels, truth.pixels, sizes, prediction.bare, self.weight)
+        return metrics.columns(prediction.pixels, truth.pixels, sizes, prediction.bare, self.weight)
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        """Cost, which decides, is bits per pixel of the file + λ·(mean squared error in grey levels)."""
-        return _METRICS
+        """The cost decides: bits per pixel of the file + λ·(mean squared error in grey levels)."""
+        return metrics.METRICS
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The cost, negative: higher is better."""
+        """The negative cost."""
         return -np.asarray(records["cost"], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         """JPEG, WebP, PNG and PCA, each image at the setting that costs least at `weight`."""
-        return rates.rivals(train, test, self.weight)
+        return baselines.measured(train, test, self.weight)
 
     def measure_model(
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
-        """The rate–distortion curves of the model at all of its qualities and of the others at several."""
-        return rates.measure_model(model, train, test, self.weight, seed)
+        """The rate–distortion curves of the model and of other codecs, and the gain over JPEG."""
+        return model_measures.measure_model(model, train, test, self.weight, seed)
 
     def answer(
         self, model: nn.Module, images: Any, options: CompressOptions, classes: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Files from pictures, and pictures from .plc files."""
+        """Files for pictures, and pictures for .plc files."""
         inner: Any = model
         highest = inner.prior.qualities
         if options.quality is not None and not 1 <= options.quality <= highest:
@@ -174,7 +166,7 @@ class Compress(Task[Tensor, Coded, Picture]):
                 f"quality={options.quality!r}: this run has the qualities 1 to {highest}; give one of them."
             )
         quality = nearest(model, self.weight) if options.quality is None else options.quality - 1
-        return answers(inner, images if isinstance(images, (list, tuple)) else [images], quality)
+        return answers.answer(inner, images if isinstance(images, (list, tuple)) else [images], quality)
 
     def write(self, prediction: Coded, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         pixels = prediction.pixels.shape[2] * prediction.pixels.shape[3]
@@ -194,8 +186,8 @@ class Compress(Task[Tensor, Coded, Picture]):
     ) -> Figure:
         from pellucid.tasks import _figures
 
-        said = [f"{name}: {len(file):,} B" for name, file in zip(names, prediction.files, strict=True)]
-        return _figures.pictures({"from the file": prediction.pixels}, input, said)
+        captions = [f"{name}: {len(file):,} B" for name, file in zip(names, prediction.files, strict=True)]
+        return _figures.pictures({"from the file": prediction.pixels}, input, captions)
 
     def evidence(self, output: Tensor) -> Tensor:
         """The mean absolute value of the picture, in [0, 1] units."""

@@ -5,12 +5,12 @@
 |---|---|
 | 4 | the letters PLC and the format's version, 1 |
 | 4 | fingerprint of the model's weights and tables |
-| 1 | 1 where the picture is grey, plus twice the quality |
-| 1–4 | height, seven bits a byte, lowest first; the highest bit says that more follow |
+| 1 | 1 for a grey picture, plus twice the quality |
+| 1–4 | height, seven bits per byte, lowest first; the highest bit is set where another byte follows |
 | 1–4 | width, the same |
-| 2 | checksum of the symbols: what an entropy decoder must find again |
+| 2 | checksum of the symbols, which the entropy decoder must reproduce |
 | … | the symbols, range-coded |
-| 4 | CRC-32 of all before |
+| 4 | CRC-32 of everything before |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pellucid.errors import UsageError
 __all__ = ["SUFFIX", "Container", "checksum", "fingerprint"]
 
 SUFFIX = ".plc"
-"""The ending of the file's name."""
+"""The file name's extension."""
 
 _MAGIC = b"PLC\x01"
 _HIGHEST = 127  # a quality and a flag share a byte
@@ -40,14 +40,14 @@ _HIGHEST = 127  # a quality and a flag share a byte
 @final
 @dataclass(frozen=True)
 class Container:
-    """What a .plc file says.
+    """The content of a .plc file.
 
     >>> made = Container(b"abcd", quality=3, grey=True, size=(300, 40), check=7, payload=b"xyz")
     >>> len(made.written()), Container.read(made.written(), "a.plc") == made
     (21, True)
     >>> Container.read(made.written()[:-1], "a.plc")
     Traceback (most recent call last):
-    pellucid.errors.UsageError: images='a.plc': is damaged: its checksum does not fit what it holds; get the file anew.
+    pellucid.errors.UsageError: images='a.plc': is damaged: its checksum does not match its content; get the file again.
     """
 
     model: bytes  # 4 bytes
@@ -67,21 +67,22 @@ class Container:
 
     @classmethod
     def read(cls, content: bytes, name: str) -> Self:
-        """What a file says; nothing of it is believed before its checksum fits.
+        """From a file's bytes; nothing in them is used before the checksum matches.
 
         Raises:
-            UsageError: it is no .plc file, of a later version, cut or changed.
+            UsageError: it is not a .plc file, of a later version, truncated or changed.
         """
         if content[:3] != _MAGIC[:3]:
-            raise UsageError(f"images={name!r}: is no {SUFFIX} file; give one that `pellucid predict` wrote.")
+            raise UsageError(f"images={name!r}: is not a {SUFFIX} file; give one that `pellucid predict` wrote.")
         damaged = UsageError(
-            f"images={name!r}: is damaged: its checksum does not fit what it holds; get the file anew."
+            f"images={name!r}: is damaged: its checksum does not match its content; get the file again."
         )
+        # 17: the smallest file has one-byte sides and no symbols
         if len(content) < 17 or zlib.crc32(content[:-4]) != struct.unpack("<I", content[-4:])[0]:
             raise damaged
         if content[3] != _MAGIC[3]:
             raise UsageError(
-                f"images={name!r}: is of version {content[3]} of the format, and this program reads {_MAGIC[3]}; update it."
+                f"images={name!r}: has version {content[3]} of the format, and this program reads version {_MAGIC[3]}; update the program."
             )
         height, place = _varint_at(content, 9)
         width, place = _varint_at(content, place)
@@ -93,7 +94,7 @@ class Container:
 
 
 def fingerprint(model: nn.Module) -> bytes:
-    """4 bytes that tell a model's weights and tables from another's.
+    """4 bytes that identify a model's weights and tables.
 
     >>> fingerprint(nn.Linear(1, 1)) == fingerprint(nn.Linear(1, 1))
     False
@@ -106,7 +107,7 @@ def fingerprint(model: nn.Module) -> bytes:
 
 
 def checksum(symbols: NDArray[Any]) -> int:
-    """16 bits that tell whether an entropy decoder found the symbols that were coded.
+    """16 bits by which a decoder can tell that its symbols (M, h, w) are those that were encoded.
 
     >>> checksum(np.zeros((1, 2, 2))) == checksum(np.ones((1, 2, 2)))
     False
@@ -115,15 +116,16 @@ def checksum(symbols: NDArray[Any]) -> int:
 
 
 def _varint(value: int) -> bytes:
-    found = bytearray()
+    """A number in as many groups of seven bits as it needs, lowest first."""
+    groups = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        groups.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*groups, value])
 
 
 def _varint_at(content: bytes, place: int) -> tuple[int, int]:
-    """The number that begins at a place, and where the next begins."""
+    """The number that begins at a position, and where it ends."""
     value = shift = 0
     while place < len(content) and shift < 28:
         value |= (content[place] & 0x7F) << shift

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole numbers to bytes and back, losslessly: integer tables chosen by integer sums, and a range coder.
+"""Lossless entropy coding of whole numbers: integer tables chosen by integer sums, and a range coder.
 
-All arithmetic on which decoding depends is on whole numbers; where it is done in float64 the numbers stay below 2⁵³, so that
+All arithmetic that decoding depends on is on whole numbers. Where it runs in float64 the numbers stay below 2⁵³, so that
 every sum and product is exact, in any order and on any machine.
 """
 
@@ -19,11 +19,11 @@ from pellucid.models._prior import LARGEST
 __all__ = ["MOST", "Tables", "residuals", "surroundings"]
 
 MOST = LARGEST + 2**19
-"""The largest magnitude that a symbol can have; what lies beyond is cut to it."""
+"""The largest magnitude of a symbol; larger ones are clipped to it."""
 
-_NEAR = 15  # larger magnitudes count as this in the surroundings
-_CHUNK = 8192  # symbols whose tables are laid out at a time: 8 MB
-_ESCAPED = 2**22  # values that an escaped symbol can have: a difference of the two largest, and its sign
+_NEAR = 15  # larger magnitudes of neighbours are clipped to this
+_CHUNK = 8192  # symbols whose tables are in memory at a time: 8 MB
+_ESCAPED = 2**22  # values of an escaped symbol: up to the difference of the two largest, with its sign
 
 Array = NDArray[Any]
 
@@ -33,8 +33,9 @@ Array = NDArray[Any]
 class Tables:
     """One quality's integer tables, as `pellucid.models` keeps them (see `Prior`), M channels.
 
-    Each channel is coded after those before it. How busy a place is, is told by a weighted sum of the magnitudes that earlier
-    channels have there and in the eight places around; the sum's interval, the state, chooses the channel's table.
+    Channels are coded one after another. A weighted sum of the magnitudes that earlier channels have at a position and at its
+    eight neighbours measures how busy the position is; the interval that the sum falls into, the state, selects the channel's
+    table.
 
     >>> from pellucid.models._prior import Prior
     >>> tables = Tables.of(Prior(codes=2, weights=[0.01], spread=[8.0, 1.0]), quality=0)
@@ -46,11 +47,11 @@ class Tables:
     frequencies: Array  # (M, states, 2·LARGEST + 2) float64 of whole numbers
     nearby: Array  # (M, 2, M) float64 of whole numbers
     edges: Array  # (M, states − 1) float64 of whole numbers
-    predicted: Array  # (M,) bool
+    predicted: Array  # (M,) bool: channels coded as differences from their neighbours
 
     @classmethod
     def of(cls, prior: Any, quality: int) -> Self:
-        """The tables that a model keeps for a quality."""
+        """A model's tables for a quality."""
 
         def array(tensor: Tensor) -> Array:
             return tensor[quality].cpu().numpy().astype(np.float64)
@@ -60,28 +61,31 @@ class Tables:
         )
 
     def encode(self, symbols: Array) -> bytes:
-        """The bytes of symbols (M, h, w)."""
+        """Symbols (M, h, w) as bytes."""
         from constriction import stream
 
-        held = np.clip(symbols, -MOST, MOST).astype(np.int64)
-        told = np.stack([residuals(c) if p else c for c, p in zip(held, self.predicted, strict=True)])
-        near = surroundings(told[None])[0]
+        clipped = np.clip(symbols, -MOST, MOST).astype(np.int64)
+        coded = np.stack([residuals(c) if p else c for c, p in zip(clipped, self.predicted, strict=True)])  # (M, h, w)
+        near = surroundings(coded[None])[0]  # (2, M, h, w)
         coder, family = stream.queue.RangeEncoder(), stream.model.Categorical(perfect=False)
-        for channel, values in enumerate(told.reshape(len(told), -1)):
+        for channel, values in enumerate(coded.reshape(len(coded), -1)):
             state = self._states(channel, near)
-            escaped = np.abs(values) > LARGEST
+            escaped = np.abs(values) > LARGEST  # beyond the table: an escape symbol, and the rest after the channel
             index = np.where(escaped, 2 * LARGEST + 1, values + LARGEST).astype(np.int32)
             for start in range(0, len(index), _CHUNK):
                 part = slice(start, start + _CHUNK)
                 coder.encode(index[part], family, self.frequencies[channel, state[part]])
             beyond = values[escaped]
             if len(beyond):
-                rest = 2 * (np.abs(beyond) - LARGEST - 1) + (beyond < 0)
+                rest = 2 * (np.abs(beyond) - LARGEST - 1) + (beyond < 0)  # the lowest bit is the sign
                 coder.encode(rest.clip(0, _ESCAPED - 1).astype(np.int32), stream.model.Uniform(_ESCAPED))
         return _trimmed(coder.get_compressed())
 
     def decode(self, payload: bytes, size: tuple[int, int]) -> Array:
-        """The symbols (M, h, w) of bytes; damaged bytes give other symbols or a ValueError, never anything worse."""
+        """The symbols (M, h, w) of bytes; damaged bytes give other symbols or a ValueError, never anything worse.
+
+        Each channel's tables follow from the channels before it, which are decoded already.
+        """
         from constriction import stream
 
         count = size[0] * size[1]
@@ -101,51 +105,53 @@ class Tables:
                 if escaped.any():
                     rest = coder.decode(stream.model.Uniform(_ESCAPED), int(escaped.sum())).astype(np.int64)
                     values[escaped] = (rest // 2 + LARGEST + 1) * np.where(rest % 2, -1, 1)
-                told = values.reshape(size)
-                near[:, channel] = surroundings(told[None, None])[0, :, 0]
-                symbols[channel] = _summed(told) if self.predicted[channel] else told
-        except (AssertionError, RuntimeError) as fault:  # what the coder raises on data that it cannot have written
+                coded = values.reshape(size)
+                near[:, channel] = surroundings(coded[None, None])[0, :, 0]
+                symbols[channel] = _summed(coded) if self.predicted[channel] else coded
+        except (AssertionError, RuntimeError) as fault:  # raised by the coder on bytes that it cannot have written
             raise ValueError(str(fault)) from None
         return symbols
 
     def _states(self, channel: int, near: Array) -> Array:
-        """(h·w,): which of the channel's tables each place takes."""
+        """(h·w,): which of the channel's tables each position uses."""
         earlier = near[:, :channel].reshape(2 * channel, near.shape[2] * near.shape[3])
         score = self.nearby[channel, :, :channel].reshape(-1) @ earlier  # whole numbers below 2⁵³: exact
         return np.searchsorted(self.edges[channel], score, side="right")
 
 
-def surroundings(told: Array) -> Array:
-    """Magnitudes here, and summed over the eight places around, of (N, M, h, w): (N, 2, M, h, w) float64 of whole numbers.
+def surroundings(coded: Array) -> Array:
+    """Magnitudes at each position of (N, M, h, w), and their sums over its eight neighbours: (N, 2, M, h, w) float64, whole.
 
     >>> surroundings(np.array([[[[2, 0, -40]]]]))[0, :, 0, 0].tolist()
     [[2.0, 0.0, 15.0], [0.0, 17.0, 0.0]]
     """
-    here = np.minimum(np.abs(told), _NEAR).astype(np.float64)
+    here = np.minimum(np.abs(coded), _NEAR).astype(np.float64)
     padded = np.pad(here, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    # the sum over 3×3 positions as two sums of three
     rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
     return np.stack([here, rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] - here], axis=1)
 
 
 def residuals(symbols: Array) -> Array:
-    """Differences of (…, h, w) from the mean, rounded down, of the one to the left and the one above (where there is one).
+    """Differences of (…, h, w) from the mean, rounded down, of the left and the upper neighbour, where there are any.
 
     >>> residuals(np.array([[5, 6], [7, 9]])).tolist()
     [[5, 1], [2, 3]]
     """
-    told = symbols.copy()
-    told[..., 0, 1:] -= symbols[..., 0, :-1]
-    told[..., 1:, 0] -= symbols[..., :-1, 0]
-    told[..., 1:, 1:] -= (symbols[..., :-1, 1:] + symbols[..., 1:, :-1]) >> 1
-    return told
+    differences = symbols.copy()
+    differences[..., 0, 1:] -= symbols[..., 0, :-1]
+    differences[..., 1:, 0] -= symbols[..., :-1, 0]
+    differences[..., 1:, 1:] -= (symbols[..., :-1, 1:] + symbols[..., 1:, :-1]) >> 1  # >> rounds down, also below 0
+    return differences
 
 
-def _summed(told: Array) -> Array:
-    """The inverse of `residuals`, a diagonal at a time."""
-    symbols = told.copy()
-    np.cumsum(told[0], out=symbols[0])
-    np.cumsum(told[:, 0], out=symbols[:, 0])
-    height, width = told.shape
+def _summed(differences: Array) -> Array:
+    """The inverse of `residuals` for one channel (h, w)."""
+    symbols = differences.copy()
+    np.cumsum(differences[0], out=symbols[0])
+    np.cumsum(differences[:, 0], out=symbols[:, 0])
+    height, width = differences.shape
+    # positions of a diagonal depend on the diagonal before it only, so that each takes one vectorised step
     for diagonal in range(2, height + width - 1):
         row = np.arange(max(1, diagonal - width + 1), min(height, diagonal))
         column = diagonal - row
@@ -154,5 +160,5 @@ def _summed(told: Array) -> Array:
 
 
 def _trimmed(words: Array) -> bytes:
-    """Words as bytes without the zeros at their end, which reading puts back."""
+    """Words as bytes without trailing zeros, which decoding puts back."""
     return words.astype("<u4").tobytes().rstrip(b"\0")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer entropy tables from the symbols of training images: what they follow from, and how often each occurs."""
+"""Integer entropy tables from the symbols of training images: the states that select them, and their frequencies."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pellucid.tasks.compress.entropy import residuals, surroundings
 
 __all__ = ["count", "whole_frequencies"]
 
-_UNITS = 4096  # of a weight, which is a whole number
-_RIDGE = 1e-3  # of the mean square of the magnitudes, so that channels that are always 0 do no harm
-_CAPPED = 15  # larger magnitudes are foretold as this
-# shares of the places below each edge: quiet places are many and alike, busy ones few and different
+_UNITS = 4096  # a weight of 1 as a whole number
+_RIDGE = 1e-3  # of the mean square of the magnitudes: keeps channels that are always 0 from making the matrix singular
+_CLIPPED = 15  # larger magnitudes are predicted as this
+# shares of the positions below each edge: most positions are quiet and similar, the few busy ones differ
 _BELOW = (0.2, 0.4, 0.55, 0.68, 0.79, 0.87, 0.93, 0.97, 0.99)
-_TO_CHANNEL = 24.0  # symbols' worth of trust in the whole channel's histogram, in each of its states
-_TO_DENSITY = 48.0  # and of the learned density in the channel's histogram
-_WORTH = 0.98  # a channel is told by differences if that takes its bits at least below this share
+_TO_CHANNEL = 24.0  # pseudo-counts by which each state's histogram is smoothed towards the whole channel's,
+_TO_DENSITY = 48.0  # and the channel's histogram towards the learned density
+_WORTH = 0.98  # a channel is coded as differences if that needs less than this share of its bits
 
 Array = NDArray[Any]
 
@@ -32,46 +32,47 @@ assert len(_BELOW) == STATES - 1
 def count(prior: Any, codes: torch.Tensor) -> None:
     """Set a `Prior`'s tables from training images' codes (N, M, h, w), for each of its qualities.
 
-    The state of a place is the sum of earlier channels' magnitudes there and around that foretells its own magnitude best in
-    the least-squares sense, rounded to whole weights. A table is the histogram of a state's symbols, drawn to that of the whole
-    channel, and this to the learned density.
+    The state of a position follows from a weighted sum of earlier channels' magnitudes there and around: the weights predict
+    the position's own magnitude by least squares, and are rounded to whole numbers. A table is the histogram of a state's
+    symbols, smoothed towards that of the whole channel, which is smoothed towards the learned density.
     """
     for quality in range(prior.qualities):
-        asked = torch.full((1,), quality, device=codes.device)
-        symbols = prior.symbols(codes, asked).cpu().numpy().astype(np.int64)
-        step = prior.step(asked)
+        index = torch.full((1,), quality, device=codes.device)
+        symbols = prior.symbols(codes, index).cpu().numpy().astype(np.int64)  # (N, M, h, w)
+        step = prior.step(index)
         levels = torch.arange(-LARGEST, LARGEST + 1, device=codes.device).view(1, 1, -1, 1)
         mass = prior.probability(levels * step, step)[0, :, :, 0].double().cpu().numpy()  # (M, 2·LARGEST + 1)
+        # the last entry is the escape symbol, for all magnitudes beyond the table
         expected = np.concatenate([mass, np.maximum(1 - mass.sum(1, keepdims=True), 1e-6)], axis=1)
         expected /= expected.sum(1, keepdims=True)
-        found = _Quality(symbols, expected)
+        tables = _Quality(symbols, expected)
         device = prior.frequencies.device
-        for name, value in vars(found).items():
+        for name, value in vars(tables).items():
             buffer = getattr(prior, name)
             buffer[quality] = torch.from_numpy(value).to(device, buffer.dtype)
 
 
 @final
 class _Quality:
-    """The tables of one quality: attributes as the buffers of `Prior`."""
+    """The tables of one quality; the attributes are named like the buffers of `Prior`."""
 
     def __init__(self, symbols: Array, expected: Array) -> None:
         channels = symbols.shape[1]
         self.predicted = np.zeros(channels, np.uint8)
-        told = symbols.copy()
+        coded = symbols.copy()
         if symbols.shape[2] * symbols.shape[3] > 1:
-            apart = residuals(symbols)
+            differences = residuals(symbols)
             for channel in range(channels):
-                if _entropy(apart[:, channel]) < _WORTH * _entropy(symbols[:, channel]):
+                if _entropy(differences[:, channel]) < _WORTH * _entropy(symbols[:, channel]):
                     self.predicted[channel] = 1
-                    told[:, channel] = apart[:, channel]
-                    expected[channel] = 1 / expected.shape[1]  # the density is that of the symbols themselves
-        # (places, 2·M), channel by channel
-        near = surroundings(told).transpose(0, 3, 4, 2, 1).reshape(-1, 2 * channels)
-        values = told.transpose(0, 2, 3, 1).reshape(-1, channels)
-        weights = _weights(near, np.minimum(np.abs(values), _CAPPED).astype(np.float64))  # (2·M, M)
+                    coded[:, channel] = differences[:, channel]
+                    expected[channel] = 1 / expected.shape[1]  # the learned density is of symbols, not of differences
+        # (positions, 2·M), channel by channel: the magnitude here, and around
+        near = surroundings(coded).transpose(0, 3, 4, 2, 1).reshape(-1, 2 * channels)
+        values = coded.transpose(0, 2, 3, 1).reshape(-1, channels)  # (positions, M)
+        weights = _weights(near, np.minimum(np.abs(values), _CLIPPED).astype(np.float64))  # (2·M, M)
         self.nearby = weights.T.reshape(channels, channels, 2).transpose(0, 2, 1).astype(np.int32)
-        scores = near @ weights
+        scores = near @ weights  # (positions, M)
         self.edges = np.quantile(scores, _BELOW, axis=0, method="higher").T.astype(np.int64) + 1  # (M, STATES − 1)
         index = np.where(np.abs(values) > LARGEST, 2 * LARGEST + 1, values + LARGEST)
         self.frequencies = np.empty((channels, STATES, expected.shape[1]), np.int32)
@@ -79,32 +80,33 @@ class _Quality:
             state = np.searchsorted(self.edges[channel], scores[:, channel], side="right")
             cell = state * expected.shape[1] + index[:, channel]
             counts = np.bincount(cell, minlength=STATES * expected.shape[1]).reshape(STATES, -1).astype(np.float64)
-            whole = _drawn(counts.sum(0), expected[channel], _TO_DENSITY)
-            self.frequencies[channel] = whole_frequencies(_drawn(counts, whole, _TO_CHANNEL))
+            of_channel = _smoothed(counts.sum(0), expected[channel], _TO_DENSITY)
+            self.frequencies[channel] = whole_frequencies(_smoothed(counts, of_channel, _TO_CHANNEL))
 
 
 def whole_frequencies(shares: Array) -> Array:
-    """Shares (…, n), each row's sum 1, as whole numbers of at least 1, each row's sum `TOTAL`.
+    """Shares (…, n) with rows that sum to 1, as whole numbers of at least 1 with rows that sum to `TOTAL`.
 
     >>> whole_frequencies(np.array([[0.5, 0.25, 0.25, 0.0]])).tolist()
     [[524287, 262144, 262144, 1]]
     """
     symbols = shares.shape[-1]
     exact = shares * (TOTAL - symbols)
-    whole = np.floor(exact).astype(np.int64) + 1
-    best = shares.argmax(-1)[..., None]
-    missing = TOTAL - whole.sum(-1, keepdims=True)  # at most one a symbol
-    np.put_along_axis(whole, best, np.take_along_axis(whole, best, -1) + missing, -1)
-    return whole  # type: ignore[no-any-return]
+    whole: Array = np.floor(exact).astype(np.int64) + 1
+    largest = shares.argmax(-1)[..., None]  # takes what rounding left over, where it matters least
+    missing = TOTAL - whole.sum(-1, keepdims=True)  # at most one per symbol
+    np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, -1) + missing, -1)
+    return whole
 
 
 def _weights(near: Array, magnitudes: Array) -> Array:
-    """Whole weights (2·M, M): column m foretells channel m's magnitudes from those of the channels before it."""
+    """Whole weights (2·M, M): column m predicts channel m's magnitudes from those of the channels before it."""
     channels = magnitudes.shape[1]
-    gram = near.T @ near / len(near)
+    gram = near.T @ near / len(near)  # (2·M, 2·M); the normal equations of all channels share it
     gram[np.diag_indices_from(gram)] += _RIDGE * gram.diagonal() + 1e-6
     toward = near.T @ magnitudes / len(near)
-    lower = torch.linalg.cholesky(torch.from_numpy(gram))  # that of the first n features is its first n rows
+    # the factor for the first n features is the first n rows and columns of the whole factor
+    lower = torch.linalg.cholesky(torch.from_numpy(gram))
     weights = np.zeros((2 * channels, channels))
     for channel in range(1, channels):
         n = 2 * channel
@@ -115,15 +117,15 @@ def _weights(near: Array, magnitudes: Array) -> Array:
     return whole
 
 
-def _drawn(counts: Array, toward: Array, trust: float) -> Array:
-    """Shares from counts, with `trust` more that are shared out as `toward`."""
+def _smoothed(counts: Array, toward: Array, trust: float) -> Array:
+    """Shares from counts (…, n), with `trust` pseudo-counts distributed as `toward` (n,)."""
     shares: Array = (counts + trust * toward) / (counts.sum(-1, keepdims=True) + trust)
     return shares
 
 
 def _entropy(values: Array) -> float:
-    """Bits a symbol of the histogram of whole numbers; those beyond the tables count as one."""
-    held = np.clip(values, -LARGEST - 1, LARGEST + 1).ravel() + LARGEST + 1
-    counts = np.bincount(held)
-    shares = counts[counts > 0] / len(held)
+    """Bits per symbol by the histogram of whole numbers; all beyond the tables count as one symbol."""
+    clipped = np.clip(values, -LARGEST - 1, LARGEST + 1).ravel() + LARGEST + 1
+    counts = np.bincount(clipped)
+    shares = counts[counts > 0] / len(clipped)
     return float(-(shares * np.log2(shares)).sum())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The classical ways to take noise out of a picture, each with its strength chosen on training images."""
+"""Classical denoising filters, each with its strength chosen on training images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Filter = Callable[[Image, float], Image]
 
 
 def filters(sigma: float) -> dict[str, tuple[Filter, Sequence[float]]]:
-    """Each filter with the strengths that are tried; `sigma` is the noise's standard deviation where it has one."""
+    """Each filter with the strengths to try; `sigma` is the standard deviation of the noise, in [0, 1] units."""
     blurs = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2)
     return {
         "median": (_median, (3, 5, 7)),
@@ -35,17 +35,17 @@ def filters(sigma: float) -> dict[str, tuple[Filter, Sequence[float]]]:
 
 
 def run(rule: Filter, images: Sequence[Image], strength: float) -> list[Image]:
-    """A filter over many images, in parallel, its answers brought back to [0, 1]."""
+    """A filter applied to many images, in parallel; its answers are clipped to [0, 1]."""
     with ThreadPoolExecutor(workers()) as pool:
         return list(pool.map(lambda image: np.clip(rule(image, strength), 0, 1).astype(np.float32), images))
 
 
 def tune(rule: Filter, strengths: Sequence[float], noisy: Sequence[Image], clean: Sequence[Image]) -> float:
-    """The strength with the highest mean PSNR on a sample whose clean images are known."""
+    """The strength with the highest mean PSNR on noisy images whose clean versions are known."""
 
     def mean_psnr(strength: float) -> float:
         errors = [float(((a - b) ** 2).mean()) for a, b in zip(run(rule, noisy, strength), clean, strict=True)]
-        return float(np.mean([-np.log10(max(error, 1e-12)) for error in errors]))
+        return float(np.mean([-np.log10(max(error, 1e-12)) for error in errors]))  # in units of 10 dB
 
     return max(strengths, key=mean_psnr)
 
@@ -53,13 +53,15 @@ def tune(rule: Filter, strengths: Sequence[float], noisy: Sequence[Image], clean
 def _median(image: Image, size: float) -> Image:
     from scipy.ndimage import median_filter
 
-    return median_filter(image, size=(1, int(size), int(size)))  # type: ignore[no-any-return]
+    smooth: Image = median_filter(image, size=(1, int(size), int(size)))
+    return smooth
 
 
 def _gaussian(image: Image, sigma: float) -> Image:
     from scipy.ndimage import gaussian_filter
 
-    return gaussian_filter(image, (0, sigma, sigma))  # type: ignore[no-any-return]
+    smooth: Image = gaussian_filter(image, (0, sigma, sigma))
+    return smooth
 
 
 def _nl_means(image: Image, h: float, sigma: float) -> Image:
@@ -67,8 +69,8 @@ def _nl_means(image: Image, h: float, sigma: float) -> Image:
     from skimage.restoration import denoise_nl_means
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-image warns of small images that it then treats well
-        # a single channel goes in as a plain matrix: with a channel axis scikit-image 0.26 gives it back transposed
+        warnings.simplefilter("ignore")  # scikit-image warns of small images, and handles them well
+        # without a channel axis for grey images: scikit-image 0.26 would return them transposed
         grey = len(image) == 1
         cleaned: Image = denoise_nl_means(
             image[0] if grey else image,
@@ -83,17 +85,18 @@ def _nl_means(image: Image, h: float, sigma: float) -> Image:
 
 
 def _total_variation(image: Image, weight: float) -> Image:
-    """Chambolle 2004."""
+    """Total variation denoising (Chambolle 2004)."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return denoise_tv_chambolle(image, weight=weight, channel_axis=0)  # type: ignore[no-any-return]
+    smooth: Image = denoise_tv_chambolle(image, weight=weight, channel_axis=0)
+    return smooth
 
 
 class PCA:
     """Projection of patches onto the leading principal components of clean training patches (Muresan & Parks 2003).
 
-    Images of at most 32×32 px are one patch each; larger ones are cut into 8×8 patches at every second pixel, whose
-    answers are averaged.
+    Images of at most 32×32 px are one patch each; larger ones are cut into 8×8 patches at every second pixel, and the
+    projections of overlapping patches are averaged.
 
     Args:
         clean: (N, C, H, W) in [0, 1].
@@ -104,13 +107,13 @@ class PCA:
         self.side = (clean.shape[2], clean.shape[3]) if whole else (8, 8)
         self.stride = 1 if whole else 2
         self.name = "PCA of whole images" if whole else "PCA of 8×8 patches"
-        rows = self._patches(torch.from_numpy(clean[:2000]))
+        rows = self._patches(torch.from_numpy(clean[:2000]))  # (patches, D)
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:50_000]]
         self.mean = rows.mean(0)
         self.basis = torch.linalg.svd(rows - self.mean, full_matrices=False).Vh  # (D, D), strongest first
 
     def strengths(self) -> list[float]:
-        """Numbers of components to try."""
+        """The numbers of components to try."""
         return [float(k) for k in (2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192) if k < len(self.basis)]
 
     def __call__(self, image: Image, components: float) -> Image:
@@ -118,15 +121,18 @@ class PCA:
         batch = torch.from_numpy(np.ascontiguousarray(image))[None]
         height, width = batch.shape[2:]
         tall, wide = self.side
+        # strides cover the padded image exactly
         down, right = -(height - tall) % self.stride, -(width - wide) % self.stride
-        grown = F.pad(batch, (0, max(right, wide - width), 0, max(down, tall - height)), mode="replicate")
-        rows = self._patches(grown) - self.mean
+        padded = F.pad(batch, (0, max(right, wide - width), 0, max(down, tall - height)), mode="replicate")
+        rows = self._patches(padded) - self.mean
         answers = (rows @ basis.T @ basis + self.mean).T[None]  # (1, D, L)
-        size = (grown.shape[2], grown.shape[3])
+        size = (padded.shape[2], padded.shape[3])
+        # `fold` adds up overlapping patches; the number of patches over each pixel makes it a mean
         counts = F.fold(torch.ones_like(answers), size, self.side, stride=self.stride)
         merged = F.fold(answers, size, self.side, stride=self.stride) / counts.clamp_min(1)
         return merged[0, :, :height, :width].numpy()
 
     def _patches(self, images: torch.Tensor) -> torch.Tensor:
-        found = F.unfold(images, self.side, stride=self.stride)  # (B, D, L)
-        return found.transpose(1, 2).reshape(-1, found.shape[1])
+        """(B·L, D): all patches of images (B, C, H, W), as rows."""
+        patches = F.unfold(images, self.side, stride=self.stride)  # (B, D, L)
+        return patches.transpose(1, 2).reshape(-1, patches.shape[1])

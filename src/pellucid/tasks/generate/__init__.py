@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""generate: what else could have been among these pictures?"""
+"""generate: what would more pictures like these look like?"""
 
 from pellucid.tasks.generate.generate import Generate
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of generative models: sheets of samples, rows of pairs, shares of modes, and the latent loss by dimension."""
+"""Figures of generative models: sheets of samples, rows of pairs, shares of modes, and the latent loss by dimension."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_bytes", "bars", "grid", "rows", "shares"]
 
-_REAL, _MADE, _DEAD = "#4a6fa5", "#d1662b", "#c0392b"
+_REAL, _GENERATED, _COLLAPSED = "#4a6fa5", "#d1662b", "#c0392b"
 _CELL = 0.62  # inches
 
 
@@ -44,7 +44,7 @@ def grid(pictures: Tensor, columns: int = 20) -> Figure:
 
 
 def rows(lines: Mapping[str, Tensor]) -> Figure:
-    """A named line of pictures below the other."""
+    """Named rows of pictures, one below the other."""
     from matplotlib.figure import Figure
 
     columns = max(len(line) for line in lines.values())
@@ -62,7 +62,7 @@ def rows(lines: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def shares(modes: Sequence[str], real: NDArray[Any], made: NDArray[Any]) -> Figure:
+def shares(modes: Sequence[str], real: NDArray[Any], generated: NDArray[Any]) -> Figure:
     """How often each mode occurs among real images and among samples."""
     from matplotlib.figure import Figure
 
@@ -70,11 +70,11 @@ def shares(modes: Sequence[str], real: NDArray[Any], made: NDArray[Any]) -> Figu
     axes = figure.subplots()
     places = np.arange(len(modes))
     axes.bar(places - 0.2, 100 * real, 0.38, color=_REAL, label="held-out images")
-    axes.bar(places + 0.2, 100 * made, 0.38, color=_MADE, label="samples")
+    axes.bar(places + 0.2, 100 * generated, 0.38, color=_GENERATED, label="samples")
     turned = 90 if max(map(len, modes)) * len(modes) > 60 else 0
     axes.set_xticks(places, modes, fontsize=7.5, rotation=turned)
     axes.set_ylabel("share, %", fontsize=8.5)
-    axes.set_ylim(0, 100 * max(float(real.max()), float(made.max())) * 1.25)
+    axes.set_ylim(0, 100 * max(float(real.max()), float(generated.max())) * 1.25)
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
@@ -82,16 +82,16 @@ def shares(modes: Sequence[str], real: NDArray[Any], made: NDArray[Any]) -> Figu
 
 
 def bars(nats: NDArray[Any], threshold: float) -> Figure:
-    """The latent loss of each dimension, the most telling first, on a logarithmic axis; collapsed ones in red."""
+    """The latent loss of each dimension in nats (latent,), largest first, on a logarithmic axis; collapsed ones in red."""
     from matplotlib.figure import Figure
 
     order = np.argsort(-nats)
     figure = Figure(figsize=(min(10.0, 1.6 + 0.16 * len(nats)), 2.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    values = nats[order].clip(1e-5)
-    axes.bar(np.arange(len(nats)), values, color=[_REAL if v >= threshold else _DEAD for v in values], width=0.8)
+    values = nats[order].clip(1e-5)  # zero has no place on a logarithmic axis
+    axes.bar(np.arange(len(nats)), values, color=[_REAL if v >= threshold else _COLLAPSED for v in values], width=0.8)
     axes.axhline(threshold, color="0.4", lw=0.8, ls=":")
-    axes.annotate("collapsed below", (1, threshold), (-2, 2), xycoords=("axes fraction", "data"), fontsize=7,
+    axes.annotate("collapsed below this", (1, threshold), (-2, 2), xycoords=("axes fraction", "data"), fontsize=7,
                   textcoords="offset points", ha="right", color="0.3")  # fmt: skip
     axes.set_yscale("log")
     axes.set_xticks(np.arange(len(nats)), order, fontsize=6 if len(nats) <= 70 else 4, rotation=90)

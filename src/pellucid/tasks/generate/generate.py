@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""generate: what else could have been among these pictures?"""
+"""generate: what would more pictures like these look like?"""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 from pellucid import _catalog
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._contract import PredictOptions, TaskFamily
 from pellucid.tasks.generate.adversarial import Adversarial
 from pellucid.tasks.generate.game import Game
-from pellucid.tasks.generate.likelihood import Pixels
-from pellucid.tasks.generate.options import GenerateOptions, check_choice
+from pellucid.tasks.generate.likelihood import PixelDistribution
+from pellucid.tasks.generate.options import CHOICES, GenerateOptions
 from pellucid.tasks.generate.variational import Variational
 
 __all__ = ["Generate"]
@@ -27,38 +27,39 @@ _OF_GAN = ("objective", "penalty", "penalty_share", "updates", "smoothing", "dis
 @final
 @dataclass(frozen=True)
 class Generate(TaskFamily):
-    """What else could have been among these pictures?
+    """What would more pictures like these look like?
 
-    A variational autoencoder is trained by the bound of its likelihood, an adversarial network by the play of its two halves.
+    A variational autoencoder maximises a lower bound of the images' likelihood; in an adversarial network a generator and a
+    discriminator are trained against each other.
 
     >>> type(Generate().for_model("gan")).__name__, Generate(beta=4.0).for_model("vae").beta
     ('Adversarial', 4.0)
     """
 
     family: Literal["auto", "vae", "gan"] = "auto"
-    """kind of generative model; auto takes the model's own"""
+    """kind of generative model; auto: that of the model"""
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """vae: what a pixel is given a code: black or white, of binarised images, or grey with Gaussian noise"""
+    """vae: distribution of a pixel given the code; bernoulli: black or white, of binarised images; gaussian: grey or coloured"""
     binarise: Literal["dynamic", "static"] = "dynamic"
-    """vae, bernoulli: white with the pixel's brightness as probability, drawn anew in every epoch, or once and for all"""
+    """vae, bernoulli: pixels become white with their brightness as probability, drawn again in every epoch (dynamic) or once (static)"""
     variance: float | None = None
-    """vae, gaussian: of a pixel, in [0, 1] units squared; by default learned, one number a channel"""
+    """vae, gaussian: variance of a pixel, in [0, 1] units squared; by default learned, one per channel"""
     beta: float = 1.0
-    """vae: weight of the latent loss"""
+    """vae: weight of the latent loss, the KL divergence from the prior"""
     kl_warmup: float = 0.0
-    """vae: epochs over which that weight rises from near zero"""
+    """vae: epochs over which the weight of the latent loss rises from near zero"""
     importance: int = 200
-    """vae: importance samples an image for −log p in evaluation; 0 for none"""
+    """vae: importance samples per image that estimate −log p in evaluation; 0: no estimate"""
     objective: Literal["non_saturating", "least_squares", "wasserstein"] = "non_saturating"
-    """gan: what the players minimise; wasserstein has a gradient penalty"""
+    """gan: adversarial loss of discriminator and generator"""
     penalty: float | None = None
     """gan: weight of the discriminator's gradient penalty; by default 10 for wasserstein, else 0.1, on real images"""
     penalty_share: float | None = None
-    """gan: share of a batch that the penalty is measured on; by default all of it for wasserstein, else an eighth"""
+    """gan: share of a batch on which the gradient penalty is computed; by default all of it for wasserstein, else an eighth"""
     updates: tuple[int, ...] = (1, 1)
-    """gan: updates of the discriminator and of the generator a step; they share the step's batch"""
+    """gan: updates of the discriminator and of the generator per step; they share the step's batch"""
     smoothing: float = 0.0
-    """gan: the discriminator is told 1 − smoothing for real images"""
+    """gan: one-sided label smoothing: the discriminator's target for real images is 1 − smoothing"""
     discriminator_rate: float = 1.0
     """gan: factor on the discriminator's learning rate"""
 
@@ -69,7 +70,7 @@ class Generate(TaskFamily):
 
     def __post_init__(self) -> None:
         for name in ("family", "likelihood", "binarise", "objective"):
-            check_choice(name, getattr(self, name))
+            check_choice(name, getattr(self, name), CHOICES[name])
         if len(self.updates) != 2 or any(not isinstance(n, int) or n < 1 for n in self.updates):
             raise UsageError(
                 f"updates={self.updates!r}: must be two whole numbers of at least 1; give e.g. --updates 5 1."
@@ -84,21 +85,23 @@ class Generate(TaskFamily):
         _check("smoothing", self.smoothing, 0 <= self.smoothing < 0.5, "must lie in [0, 0.5)")
         _check("discriminator_rate", self.discriminator_rate, self.discriminator_rate > 0, "must be above 0")
         if self.likelihood == "bernoulli" and self.variance is not None:
-            raise UsageError(f"variance={self.variance!r}: a Bernoulli has none; give --likelihood gaussian.")
+            raise UsageError(
+                f"variance={self.variance!r}: a Bernoulli distribution has none; give --likelihood gaussian."
+            )
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
-        """Adam for both; an adversarial game wants no momentum (Karras et al. 2018, app. A) and a rate that falls."""
+        """Adam for both; adversarial training without momentum (Karras et al. 2018, app. A) and with a falling learning rate."""
         if _family(model) == "gan":
             return {"optimizer": "adam", "betas": (0.0, 0.99), "lr": 1e-3, "schedule": "cosine", "ema": 0.995,
                     "epochs": 60, "batch_size": 64}  # fmt: skip
         return {"optimizer": "adam", "lr": 1e-3, "ema": 0.99, "epochs": 60}
 
     def for_model(self, model: str) -> Variational | Adversarial:
-        """The task of the model's kind; options of the other kind are refused."""
+        """The task of the model's family; options of the other family are refused."""
         family = _family(model)
         if family is None:
-            raise UsageError(f"model={model!r}: generates no pictures; choose a vae or a gan.")
+            raise UsageError(f"model={model!r}: is not a generative model; choose a vae or a gan.")
         if self.family not in ("auto", family):
             raise UsageError(
                 f"family={self.family!r}: model={model!r} is a {family}; leave family out, or choose another model."
@@ -109,17 +112,15 @@ class Generate(TaskFamily):
                     f"{field.name}={getattr(self, field.name)!r}: has no meaning for a {family}; "
                     f"leave it out, or choose a {'gan' if family == 'vae' else 'vae'}."
                 )
-        asked = {**self.options, "family": family}
+        recorded = {**self.options, "family": family}
         if family == "vae":
-            pixels = Pixels(self.likelihood, self.variance)
-            return Variational(pixels, self.beta, self.kl_warmup, self.importance, self.binarise, asked=asked)
-        usual = (10.0, 1.0) if self.objective == "wasserstein" else (0.1, 0.125)
-        penalty, share = (
-            own if given is None else given
-            for given, own in zip((self.penalty, self.penalty_share), usual, strict=True)
-        )
+            pixels = PixelDistribution(self.likelihood, self.variance)
+            return Variational(pixels, self.beta, self.kl_warmup, self.importance, self.binarise, recorded=recorded)
+        default_penalty, default_share = (10.0, 1.0) if self.objective == "wasserstein" else (0.1, 0.125)
+        penalty = default_penalty if self.penalty is None else self.penalty
+        share = default_share if self.penalty_share is None else self.penalty_share
         game = Game(self.objective, self.smoothing, penalty, share, (self.updates[0], self.updates[1]))
-        return Adversarial(game, self.discriminator_rate, asked=asked)
+        return Adversarial(game, self.discriminator_rate, recorded=recorded)
 
 
 def _family(model: str) -> Literal["vae", "gan"] | None:

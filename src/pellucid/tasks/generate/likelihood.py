@@ -1,38 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a variational autoencoder minimises and is measured by: log p(x), from below and by importance sampling."""
+"""What a variational autoencoder minimises and is measured by: log p(x), as a lower bound and by importance sampling."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.targets import Target
-from pellucid.tasks.generate import chance
+from pellucid.tasks._wrapping import unwrapped
+from pellucid.tasks.generate import seeded
 
-__all__ = [
-    "COLLAPSED",
-    "Drawn",
-    "Pixels",
-    "Reconstruction",
-    "importance",
-    "latent_loss",
-    "plain",
-]
+__all__ = ["COLLAPSED", "PixelDistribution", "Reconstruction", "SeededImages", "importance", "latent_loss"]
 
-COLLAPSED = 0.01  # nats: a dimension whose mean KL is less says nothing about any image
+COLLAPSED = 0.01
+"""nats: a dimension of the code whose mean KL divergence is lower carries no information about the image."""
+
 _NUMBERS = 8_000_000  # decoded at once
 _FINEST = math.log(1 / (12 * 255**2))  # a pixel's density stops at the variance of rounding to 8 bits
 
 
 @final
 @dataclass(frozen=True)
-class Drawn(Target):
-    """The pictures (B, C, H, W) in [0, 1] that are to be made, and a seed an image for everything random about it."""
+class SeededImages(Target):
+    """The images (B, C, H, W) in [0, 1] to be modelled, and the seed of each image's noise."""
 
     pixels: Tensor
     seeds: Tensor  # (B,) int64
@@ -41,7 +36,7 @@ class Drawn(Target):
 @final
 @dataclass(frozen=True)
 class Reconstruction(Target):
-    """What a code stands for: the picture (B, C, H, W) in [0, 1], with the code's mean and deviation, (B, latent)."""
+    """The picture (B, C, H, W) in [0, 1] of each mean code, with the code's mean and standard deviation, (B, latent)."""
 
     pixels: Tensor
     mean: Tensor
@@ -50,36 +45,40 @@ class Reconstruction(Target):
 
 @final
 @dataclass(frozen=True)
-class Pixels:
-    """p(x|z): a Bernoulli or a Gaussian a pixel, independent given z.
+class PixelDistribution:
+    """p(x|z): a Bernoulli or a Gaussian distribution per pixel, independent given z.
 
-    >>> Pixels("gaussian", 1.0).log_probability(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5)).item()
+    >>> pixels = PixelDistribution("gaussian", 1.0)
+    >>> pixels.log_probability(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5)).item()
     -0.9189385175704956
     """
 
     kind: str  # "bernoulli" | "gaussian"
-    variance: float | None  # None: of a Gaussian, learned: one a channel
+    variance: float | None  # of a Gaussian; None: learned, one per channel
 
     def outputs(self, channels: int) -> int:
-        """How many maps a decoder gives."""
+        """How many maps the decoder has: means, and log-variances where they are learned."""
         return 2 * channels if self.kind == "gaussian" and self.variance is None else channels
 
     def pictures(self, decoded: Tensor) -> Tensor:
-        """The mean pictures (…, C, H, W) in [0, 1] of what was decoded, (…, outputs, H, W)."""
+        """The mean pictures (…, C, H, W) in [0, 1] of the decoder's output (…, outputs, H, W)."""
         return self._split(decoded)[0].sigmoid()
 
     def log_probability(self, decoded: Tensor, images: Tensor) -> Tensor:
-        """log p(x|z) in nats, (…): of a Gaussian the log-density of pixels as real numbers in [0, 1]."""
-        raw, log_variance = self._split(decoded)
+        """log p(x|z) in nats, (…); for a Gaussian the log-density of pixels as real numbers in [0, 1]."""
+        logits, log_variance = self._split(decoded)
         if self.kind == "bernoulli":
-            return -F.binary_cross_entropy_with_logits(raw, images.expand_as(raw), reduction="none").sum((-3, -2, -1))
-        squares = (images - raw.sigmoid()) ** 2 * torch.exp(-log_variance)
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, images.expand_as(logits), reduction="none")
+            return -cross_entropy.sum((-3, -2, -1))
+        squares = (images - logits.sigmoid()) ** 2 * torch.exp(-log_variance)
         return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum((-3, -2, -1))
 
     def _split(self, decoded: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of the means (…, C, H, W), and the log-variances, of the same shape or one for all."""
         if self.kind == "gaussian" and self.variance is None:
-            raw, log_variance = decoded.chunk(2, dim=-3)
-            return raw, log_variance.clamp_min(_FINEST)
+            logits, log_variance = decoded.chunk(2, dim=-3)
+            # without a floor, pixels that are always black would drive the density to infinity
+            return logits, log_variance.clamp_min(_FINEST)
         known = math.log(self.variance) if self.variance is not None else 0.0
         return decoded, torch.full((), known, device=decoded.device)
 
@@ -93,39 +92,37 @@ def latent_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
-def plain(model: nn.Module) -> Any:
-    """The model itself, where it is wrapped for several processes or compiled."""
-    inner = getattr(model, "module", model)
-    return getattr(inner, "_orig_mod", inner)
-
-
 @torch.no_grad()
 def importance(
-    model: nn.Module, pixels: Pixels, images: Tensor, target: Drawn, samples: int
+    model: nn.Module, pixels: PixelDistribution, images: Tensor, truth: SeededImages, samples: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(x) by K importance samples (Burda et al. 2016, eq. 8), its sampling error, and the bound of one, (B,) each.
+    """log p(x) by K importance samples (Burda et al. 2016, eq. 8), its sampling error, and the mean one-sample bound, (B,) each.
 
-    log 1/K Σ_k p(x, z_k) / q(z_k|x) with z_k from q(z|x); its expectation is at most log p(x) and rises with K. The error is
-    by the delta method: the relative standard error of the mean weight.
+    log 1/K Σ_k p(x, z_k) / q(z_k|x) with z_k from q(z|x); its expectation is at most log p(x) and rises with K. The error
+    follows from the delta method: the relative standard error of the mean weight.
 
     Args:
-        images: what the encoder sees, (B, C, H, W).
-        target: what is explained, with the seeds of the noise.
+        model: with `encode` and `decode`, in eval mode.
+        pixels: p(x|z).
+        images: the encoder's input, (B, C, H, W).
+        truth: the images whose likelihood is estimated, with the seeds of the noise.
         samples: K.
     """
-    inner = plain(model)
-    mean, log_variance = inner.encode(images)
+    inner = unwrapped(model)
+    mean, log_variance = inner.encode(images)  # (B, latent) each
     deviation = torch.exp(0.5 * log_variance)
     batch, latent = mean.shape
-    at_once = max(1, min(samples, _NUMBERS // max(1, target.pixels.numel())))
+    at_once = max(1, min(samples, _NUMBERS // max(1, truth.pixels.numel())))
     weights = []
     for start in range(0, samples, at_once):
         count = min(at_once, samples - start)
-        noise = chance.normal(target.seeds, count * latent, stream=1 + start).view(batch, count, latent)
+        # a stream of its own for each group: the samples do not depend on the batch that an image is in
+        noise = seeded.normal(truth.seeds, count * latent, stream=1 + start).view(batch, count, latent)
         codes = mean[:, None] + deviation[:, None] * noise
         decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, (batch, count))  # (B, count, outputs, H, W)
-        prior_over_guess = 0.5 * (noise**2 + log_variance[:, None] - codes**2).sum(2)
-        weights.append(pixels.log_probability(decoded, target.pixels[:, None]) + prior_over_guess)
+        # log p(z) − log q(z|x), whose 2π cancel
+        prior_over_posterior = 0.5 * (noise**2 + log_variance[:, None] - codes**2).sum(2)
+        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + prior_over_posterior)
     log_weights = torch.cat(weights, dim=1)  # (B, K)
     log_p = torch.logsumexp(log_weights, dim=1) - math.log(samples)
     shares = torch.exp(log_weights - log_p[:, None])  # of mean 1

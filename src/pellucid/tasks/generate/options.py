@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the parts of a generative task know of each other: the options of `predict`, and what each kind of model can do."""
+"""Options of `predict` for generative models, the choices of options, and the task as the other files here need it."""
 
 from __future__ import annotations
 
@@ -11,56 +11,50 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
-from pellucid.errors import UsageError
 from pellucid.tasks._contract import NamedFigure, PredictOptions
 from pellucid.tasks._metrics import Measure
 
-__all__ = ["GenerateOptions", "Generating", "check_choice"]
+__all__ = ["CHOICES", "GenerateOptions", "GenerativeTask"]
 
-_CHOICES = {
+CHOICES = {
     "family": ("auto", "vae", "gan"),
     "likelihood": ("bernoulli", "gaussian"),
     "binarise": ("dynamic", "static"),
     "objective": ("non_saturating", "least_squares", "wasserstein"),
 }
+"""The values of each option of `generate` that has a fixed list of them."""
 
 
-class Generating(Protocol):
-    """A generative task, as the files beside it see it."""
+class GenerativeTask(Protocol):
+    """What a VAE's and a GAN's task have in common, as far as answers and measures need it (see `Generative`)."""
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Any]: ...
 
     def samples(self, model: nn.Module, count: int, seed: int) -> Tensor: ...
 
-    def made(self, model: nn.Module, drawn: Tensor) -> Tensor: ...
+    def decode_all(self, model: nn.Module, codes: Tensor) -> Tensor: ...
 
     def encode(self, model: nn.Module, images: Tensor) -> Tensor: ...
 
-    def likelihood(self, model: nn.Module, seen: Any, seed: int) -> tuple[Measure, list[dict[str, Any]]] | None: ...
+    def likelihood(self, model: nn.Module, held_out: Any, seed: int) -> tuple[Measure, list[dict[str, Any]]] | None: ...
 
     def realness(self, model: nn.Module, pictures: Tensor) -> Tensor | None: ...
 
-    def code_figures(self, model: nn.Module, seen: Any, seed: int) -> Sequence[NamedFigure]: ...
+    def code_figures(self, model: nn.Module, held_out: Any, seed: int) -> Sequence[NamedFigure]: ...
 
 
 @final
 @dataclass(frozen=True)
 class GenerateOptions(PredictOptions):
-    """Make new pictures, interpolate between two, or vary numbers of a code; each gives single pictures and a sheet of them."""
+    """Generate pictures, interpolate between two, or vary dimensions of a code; each gives single pictures and a sheet."""
 
     samples: int = 0
-    """make this many new pictures"""
+    """number of new pictures to generate"""
     seed: int = 0
-    """of the codes that pictures are made from"""
+    """seed of the random codes"""
     interpolate: tuple[str, ...] = ()
-    """two images to interpolate between, through their codes"""
+    """two images to interpolate between, by way of their codes"""
     vary: tuple[int, ...] = ()
-    """numbers of the code to vary, one after another, from -3 to 3; the others stay those of the given image, or of the seed"""
+    """dimensions of the code to vary, one after another, from -3 to 3; the others keep the values of the given image, or of the seed"""
     steps: int = 8
-    """pictures between the two images, or between the ends of what is varied"""
-
-
-def check_choice(name: str, value: str) -> None:
-    """Refuse a value that an option does not know."""
-    if value not in _CHOICES[name]:
-        raise UsageError(f"{name}={value!r}: is not known; choose {', '.join(_CHOICES[name])}.")
+    """pictures between the two images, or between the ends of the varied range"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The task of a variational autoencoder: a bound of the images' likelihood (Kingma & Welling 2014)."""
+"""The task of a variational autoencoder: a lower bound of the images' likelihood (Kingma & Welling 2014)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ from pellucid.models import OutputKind
 from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._metrics import Measure, Metric, mean
 from pellucid.tasks._records import Records
-from pellucid.tasks.generate import chance, codes, mixtures
+from pellucid.tasks._wrapping import unwrapped
+from pellucid.tasks.generate import latents, mixtures, seeded
 from pellucid.tasks.generate.figures import as_bytes
-from pellucid.tasks.generate.generative import Generative, numpy
-from pellucid.tasks.generate.likelihood import COLLAPSED, Drawn, Pixels, Reconstruction, latent_loss, plain
+from pellucid.tasks.generate.generative import Generative, as_columns
+from pellucid.tasks.generate.likelihood import (
+    COLLAPSED,
+    PixelDistribution,
+    Reconstruction,
+    SeededImages,
+    latent_loss,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Variational"]
 
-_TREE = 1600  # pixels: a tree weighs all pairs
-_STATIC = 0x5EED  # the thresholds of static binarisation are no option: there is one such dataset
+_LARGEST_TREE = 1600  # pixels: a tree of pixels compares all pairs
+_STATIC = 0x5EED  # seed of static binarisation; fixed, so that there is one such dataset
 _METRICS = (
     mean("elbo", "ELBO", "nats"),
     mean("reconstruction", "reconstruction loss", "nats", "lower"),
@@ -40,15 +47,15 @@ _METRICS = (
 @final
 @dataclass(frozen=True)
 class Variational(Generative[Reconstruction]):
-    """What else could have been among these pictures, by a model of their likelihood?
+    """What would more pictures like these look like, by a model of their likelihood?
 
-    >>> task = Variational(Pixels("bernoulli", None))
+    >>> task = Variational(PixelDistribution("bernoulli", None))
     >>> batch = Batch(torch.full((2, 1, 8, 8), 128, dtype=torch.uint8), {}, torch.arange(2))
     >>> sorted(set(task.prepare(batch, Draws.images(0, batch.index), training=False)[0].flatten().tolist()))
     [0.0, 1.0]
     """
 
-    pixels: Pixels
+    pixels: PixelDistribution
     beta: float = 1.0
     kl_warmup: float = 0.0
     importance: int = 200
@@ -58,30 +65,30 @@ class Variational(Generative[Reconstruction]):
     accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution",)
 
     @property
-    def words(self) -> str:
-        """What the likelihood is of."""
+    def summary(self) -> str:
+        """The distribution of the pixels, in a few words."""
         if self.pixels.kind == "bernoulli":
-            drawn = "anew in every epoch" if self.binarise == "dynamic" else "once and for all"
-            return f"Bernoulli, of images binarised {self.binarise}ally (drawn {drawn}; in evaluation fixed by the image's place)"
-        known = self.pixels.variance
-        return f"Gaussian density of pixels in [0, 1], variance {'learned' if known is None else known}"
+            drawn = "again in every epoch" if self.binarise == "dynamic" else "once"
+            return f"Bernoulli, of images binarised {self.binarise}ally (drawn {drawn}; in evaluation fixed by the image's position)"
+        variance = self.pixels.variance
+        return f"Gaussian density of pixels in [0, 1], variance {'learned' if variance is None else variance}"
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return self.pixels.outputs(data.channels)
 
-    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Drawn]:
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, SeededImages]:
         images = batch.images.float().div_(255)  # (B, C, H, W)
         if self.pixels.kind == "bernoulli":
             if self.binarise == "static":  # by position, so that an image is the same in every epoch
-                thresholds = chance.uniform(batch.index + _STATIC, images[0].numel()).view_as(images)
+                thresholds = seeded.uniform(batch.index + _STATIC, images[0].numel()).view_as(images)
             else:
                 thresholds = draws.uniform(*images.shape[1:])
             images = (thresholds < images).float()
-        return images, Drawn(images, draws.integers(0, 2**24))
+        return images, SeededImages(images, draws.integers(0, 2**24))
 
-    def loss(self, model: nn.Module, input: Tensor, truth: Drawn) -> dict[str, Tensor]:
-        """−ELBO with the weighted latent loss, both parts in nats an image, and how many dimensions say nothing."""
-        inner = plain(model)
+    def loss(self, model: nn.Module, input: Tensor, truth: SeededImages) -> dict[str, Tensor]:
+        """−ELBO with the weighted latent loss, both parts in nats per image, and the number of collapsed dimensions."""
+        inner = unwrapped(model)
         decoded, mean, log_variance = model(input, self._noise(inner, truth, model.training))
         reconstruction = -self.pixels.log_probability(decoded, truth.pixels).mean()
         by_dimension = latent_loss(mean, log_variance).mean(0)  # (latent,)
@@ -90,63 +97,63 @@ class Variational(Generative[Reconstruction]):
         collapsed = (by_dimension < COLLAPSED).sum().float()
         return {"loss": loss, "reconstruction": reconstruction, "latent": latent, "collapsed": collapsed}
 
-    def _noise(self, inner: Any, truth: Drawn, training: bool) -> Tensor:
+    def _noise(self, inner: Any, truth: SeededImages, training: bool) -> Tensor:
         if training:  # torch's own generator is seeded at every step
             return torch.randn(len(truth.seeds), inner.latent, device=truth.seeds.device)
-        return chance.normal(truth.seeds, inner.latent)
+        return seeded.normal(truth.seeds, inner.latent)
 
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        """The weight of the latent loss in the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β."""
-        plain(model).kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
+        """Set the weight of the latent loss for the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β."""
+        unwrapped(model).kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
 
     def decode(self, model: nn.Module, codes: Tensor) -> Tensor:
         """Mean pictures."""
-        return self.pixels.pictures(plain(model).decode(codes))
+        return self.pixels.pictures(unwrapped(model).decode(codes))
 
     def encode(self, model: nn.Module, images: Tensor) -> Tensor:
-        mean: Tensor = plain(model).encode(images)[0]
+        mean: Tensor = unwrapped(model).encode(images)[0]
         return mean
 
     def predict(self, model: nn.Module, input: Tensor) -> Reconstruction:
         """The picture of the mean code."""
-        inner = plain(model)
+        inner = unwrapped(model)
         mean, log_variance = inner.encode(input)
         return Reconstruction(self.pixels.pictures(inner.decode(mean)), mean, torch.exp(0.5 * log_variance))
 
-    def score(self, input: Tensor, prediction: Reconstruction, truth: Drawn) -> dict[str, Any]:
+    def score(self, input: Tensor, prediction: Reconstruction, truth: SeededImages) -> dict[str, Any]:
         """The mean squared error of the reconstruction."""
-        return numpy({"mse": (prediction.pixels - truth.pixels).square().flatten(1).mean(1)})
+        return as_columns({"mse": (prediction.pixels - truth.pixels).square().flatten(1).mean(1)})
 
-    def measure(self, model: nn.Module, input: Tensor, truth: Drawn) -> dict[str, Any]:
-        """Both parts of the bound in nats, with one z an image, and the latent part by dimension."""
-        inner = plain(model)
+    def measure(self, model: nn.Module, input: Tensor, truth: SeededImages) -> dict[str, Any]:
+        """The bound and its two parts in nats, from one z per image, and the latent loss by dimension."""
+        inner = unwrapped(model)
         decoded, mean, log_variance = inner(input, self._noise(inner, truth, training=False))
         reconstruction = -self.pixels.log_probability(decoded, truth.pixels)
         by_dimension = latent_loss(mean, log_variance)  # (B, latent)
         latent = by_dimension.sum(1)
         parts = {"elbo": -reconstruction - latent, "reconstruction": reconstruction, "latent": latent}
         scored = self.score(input, self.predict(model, input), truth)
-        return scored | numpy(parts | {"latent_by_dimension": by_dimension})
+        return scored | as_columns(parts | {"latent_by_dimension": by_dimension})
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
         """The bound, which decides, and its parts."""
         return _METRICS
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
-        """What the likelihood is of, and each dimension's latent loss with its alarm."""
-        by_dimension = np.asarray(records["latent_by_dimension"], np.float64).mean(0)
-        dead = np.flatnonzero(by_dimension < COLLAPSED)
-        named = ", ".join(map(str, dead[:20])) + (" …" if len(dead) > 20 else "")
-        alarm = (
-            f"{len(dead)} of {len(by_dimension)} dimensions say nothing (below {COLLAPSED} nats): {named}"
-            if len(dead)
+        """The distribution of the pixels, the collapsed dimensions, and each dimension's latent loss."""
+        by_dimension = np.asarray(records["latent_by_dimension"], np.float64).mean(0)  # (latent,)
+        collapsed = np.flatnonzero(by_dimension < COLLAPSED)
+        listed = ", ".join(map(str, collapsed[:20])) + (" …" if len(collapsed) > 20 else "")
+        warning = (
+            f"{len(collapsed)} of {len(by_dimension)} dimensions carry no information (below {COLLAPSED} nats): {listed}"
+            if len(collapsed)
             else "none"
         )
         order = np.argsort(-by_dimension, kind="stable")
         return {
-            "likelihood": [{"likelihood": self.words, "collapsed dimensions": alarm}],
+            "likelihood": [{"likelihood": self.summary, "collapsed dimensions": warning}],
             "latent_dimensions": [
                 {"dimension": int(i), "latent loss, nats": round(float(by_dimension[i]), 4),
                  "state": "collapsed" if by_dimension[i] < COLLAPSED else "active"}
@@ -159,29 +166,29 @@ class Variational(Generative[Reconstruction]):
         return np.asarray(records["elbo"], np.float64)
 
     def array_baselines(self, train: Tensor, test: Tensor, seed: int) -> dict[str, Records]:
-        """Exact likelihoods of simple distributions, of the very images that the model is measured on."""
-        known, seen = (part.flatten(1).cpu().numpy() for part in (train, test))
+        """Exact likelihoods under simple distributions, of the very inputs that the model is measured on."""
+        known, held_out = (part.flatten(1).cpu().numpy() for part in (train, test))  # (M, C·H·W), (N, C·H·W)
         binary = self.pixels.kind == "bernoulli"
         mixture = mixtures.bernoullis if binary else mixtures.gaussians
-        log_p = {"independent pixels": mixture(known, seen, 1, seed)}
+        log_p = {"independent pixels": mixture(known, held_out, 1, seed)}
         for k in (10, 50):
-            log_p[f"mixture of {k}"] = mixture(known, seen, min(k, len(known)), seed)
+            log_p[f"mixture of {k}"] = mixture(known, held_out, min(k, len(known)), seed)
         if not binary:
-            log_p["probabilistic PCA"] = mixtures.principal(known, seen, 50)
-        elif known.shape[1] <= _TREE:
-            log_p["tree of pixels"] = mixtures.chow_liu(known, seen)
-        nothing = np.full(len(seen), np.nan)
-        rest = {"reconstruction": nothing, "latent": nothing}
-        return {name: {"elbo": column, **rest} for name, column in log_p.items()}
+            log_p["probabilistic PCA"] = mixtures.principal(known, held_out, 50)
+        elif known.shape[1] <= _LARGEST_TREE:
+            log_p["tree of pixels"] = mixtures.chow_liu(known, held_out)
+        unknown = np.full(len(held_out), np.nan)
+        parts = {"reconstruction": unknown, "latent": unknown}  # an exact likelihood has no parts
+        return {name: {"elbo": column, **parts} for name, column in log_p.items()}
 
-    def likelihood(self, model: nn.Module, seen: Any, seed: int) -> tuple[Measure, list[dict[str, Any]]] | None:
-        return codes.likelihood(self, model, seen, seed) if self.importance else None
+    def likelihood(self, model: nn.Module, held_out: Any, seed: int) -> tuple[Measure, list[dict[str, Any]]] | None:
+        return latents.likelihood(self, model, held_out, seed) if self.importance else None
 
-    def code_figures(self, model: nn.Module, seen: Any, seed: int) -> Sequence[NamedFigure]:
-        return codes.code_figures(self, model, seen, seed)
+    def code_figures(self, model: nn.Module, held_out: Any, seed: int) -> Sequence[NamedFigure]:
+        return latents.code_figures(self, model, held_out, seed)
 
     def write(self, prediction: Reconstruction, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        """The reconstruction, with its code and how far that is from saying nothing, in nats."""
+        """The reconstruction, its code, and the latent loss in nats."""
         nats = latent_loss(prediction.mean, 2 * prediction.deviation.log()).sum(1).tolist()
         pictures = as_bytes(prediction.pixels)
         means = prediction.mean.float().cpu().numpy().round(4).tolist()
@@ -192,7 +199,7 @@ class Variational(Generative[Reconstruction]):
         self,
         input: Tensor,
         prediction: Reconstruction,
-        truth: Drawn | None,
+        truth: SeededImages | None,
         names: Sequence[str],
         classes: Sequence[str],
     ) -> Figure:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in a picture's holes?"""
+"""inpaint: what belongs in a picture's holes?"""
 
 from pellucid.tasks.inpaint.inpaint import Inpaint
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holes in pictures that somebody hands over: from a mask, or found by colour or transparency; what is known stays bit for bit."""
+"""What `predict` answers for inpainting: pictures with the holes that a mask, a colour or transparency marks; known pixels stay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.data.decoding import decode, from_pillow
+from pellucid.data.decoding import Files, decode, from_pillow
 from pellucid.data.given import gather
-from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
-from pellucid.tasks._contract import PredictOptions
+from pellucid.models import _building
+from pellucid.tasks.inpaint.options import InpaintOptions, InpaintTask
 
-__all__ = ["Mending", "mend"]
+__all__ = ["answer"]
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of more than 8 bits
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -29,75 +29,49 @@ _WHITE, _BLACK = 250, 5  # of 255: JPEG does not keep the extremes exactly
 
 @final
 @dataclass(frozen=True)
-class Mending(PredictOptions):
-    """What is missing of the pictures that are handed over."""
-
-    mask: tuple[str, ...] = ()
-    """image of the same size, white where a pixel is missing: one for all pictures, or one for each"""
-    detect: Literal["", "white", "black", "alpha"] = ""
-    """find what is missing: white, black or transparent pixels"""
-
-
-class Mender(Protocol):
-    """What `mend` needs of a task."""
-
-    @property
-    def keeps_size(self) -> bool:
-        """Whether pictures are answered at their own size."""
-
-    def broken(self, images: Tensor, mask: Tensor) -> Tensor:
-        """The input for images and a mask."""
-
-    def predict(self, model: nn.Module, input: Tensor) -> Picture:
-        """Pictures without holes."""
-
-
-@final
-@dataclass(frozen=True)
-class _Given:
-    """A picture as it was handed over."""
+class _Source:
+    """A picture as it was given."""
 
     name: str
     pixels: NDArray[Any]  # (C, H, W) uint8, or float32 in [0, 1]
-    alpha: NDArray[np.bool_] | None = None  # (H, W): fully opaque
-    missing: NDArray[np.bool_] | None = None  # (H, W), where it came along
+    opaque: NDArray[np.bool_] | None = None  # (H, W), of a picture with transparency
+    missing: NDArray[np.bool_] | None = None  # (H, W), of an array whose last plane is a mask
 
 
-def mend(task: Mender, model: nn.Module, images: Any, asked: Mending) -> list[dict[str, Any]]:
-    """Rows with the pictures whose holes are filled; a file that cannot be read has an "error" instead.
+def answer(task: InpaintTask, model: nn.Module, images: Any, options: InpaintOptions) -> list[dict[str, Any]]:
+    """Rows with the filled pictures; a file that cannot be read has an "error" instead.
 
     Raises:
-        UsageError: what is missing was not told, or does not fit the picture, or the picture could not come back unchanged.
+        UsageError: nothing says which pixels are missing, or the mask does not fit the picture, or known pixels could not
+            come back unchanged.
     """
-    if asked.detect not in ("", "white", "black", "alpha"):
-        raise UsageError(f"detect={asked.detect!r}: is not known; choose white, black or alpha.")
-    given, faults = _pictures(images)
-    holes = _holes(given, asked)
+    sources, faults = _pictures(images)
+    holes = _holes(sources, options)
     rows: dict[str, dict[str, Any]] = {name: {"name": name, "error": fault} for name, fault in faults.items()}
-    for one, hole in zip(given, holes, strict=True):
-        answer = _mended(task, model, one.pixels, hole)
-        rows[one.name] = {"name": one.name, "missing": round(float(hole.mean()), 6), "picture": answer}
+    for source, hole in zip(sources, holes, strict=True):
+        picture = _filled(task, model, source.pixels, hole)
+        rows[source.name] = {"name": source.name, "missing": round(float(hole.mean()), 6), "picture": picture}
     return list(rows.values())
 
 
-def _mended(task: Mender, model: nn.Module, pixels: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _filled(task: InpaintTask, model: nn.Module, pixels: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """One picture (C, H, W) uint8 with its hole filled."""
     device = next(model.parameters()).device
     whole = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
     image = (whole.float() / 255 if whole.dtype == torch.uint8 else whole.float())[None]  # (1, C, H, W)
-    mask = torch.from_numpy(hole).to(device).float()[None, None]
-    description: dict[str, Any] = model.description  # type: ignore[assignment]
-    channels = description["channels"] - 1
-    if image.shape[1] > channels:  # a grey model answers each colour plane as a picture, so that known colours stay
-        image = image.transpose(0, 1)
+    mask = torch.from_numpy(hole).to(device).float()[None, None]  # (1, 1, H, W)
+    description = _building.describe(model)
+    channels = description["channels"] - 1  # without the mask
+    if image.shape[1] > channels:  # a grey model fills each colour plane as a picture of its own: known colours stay
+        image = image.transpose(0, 1)  # (C, 1, H, W)
     elif image.shape[1] < channels:
         image = image.expand(-1, channels, -1, -1)
-    input = task.broken(image, mask.expand(len(image), -1, -1, -1))
+    input = task.model_input(image, mask.expand(len(image), -1, -1, -1))
     size = tuple(description["size"])
     if not task.keeps_size and tuple(input.shape[2:]) != size:
         small = F.interpolate(input[:, :-1], size, mode="bilinear", antialias=True)
-        gone = F.adaptive_max_pool2d(input[:, -1:], size)
-        answer = task.predict(model, task.broken(small, gone)).pixels
+        missing = F.adaptive_max_pool2d(input[:, -1:], size)  # a pixel is missing where any of its sources is
+        answer = task.predict(model, task.model_input(small, missing)).pixels
         answer = F.interpolate(answer, image.shape[2:], mode="bilinear", antialias=True)
     else:
         answer = task.predict(model, input).pixels
@@ -105,129 +79,133 @@ def _mended(task: Mender, model: nn.Module, pixels: NDArray[Any], hole: NDArray[
         answer = answer.transpose(0, 1)
     elif answer.shape[1] > len(pixels):
         answer = answer.mean(1, keepdim=True)
-    eight = whole if whole.dtype == torch.uint8 else (whole.clamp(0, 1) * 255).round().to(torch.uint8)
-    found = torch.where(mask[0] > 0, (answer[0].clamp(0, 1) * 255).round().to(torch.uint8), eight)
-    return found.cpu().numpy()
+    # known pixels are copied, not computed: they come back bit for bit
+    known = whole if whole.dtype == torch.uint8 else (whole.clamp(0, 1) * 255).round().to(torch.uint8)
+    filled = torch.where(mask[0] > 0, (answer[0].clamp(0, 1) * 255).round().to(torch.uint8), known)
+    return filled.cpu().numpy()
 
 
-def _holes(given: Sequence[_Given], asked: Mending) -> list[NDArray[np.bool_]]:
-    """What is missing of each picture, (H, W); refused where that is nothing or everything, or not told."""
-    masks: Sequence[Any] = asked.mask if isinstance(asked.mask, (list, tuple)) else [asked.mask]
-    if masks and asked.detect:
+def _holes(sources: Sequence[_Source], options: InpaintOptions) -> list[NDArray[np.bool_]]:
+    """The missing pixels of each picture, (H, W) each; refuses a picture without any, or without known ones."""
+    masks: Sequence[Any] = options.mask if isinstance(options.mask, (list, tuple)) else [options.mask]
+    if masks and options.detect:
         raise UsageError("mask, detect: both say what is missing; give one of them.")
-    if len(masks) > 1 and len(masks) != len(given):
-        raise UsageError(f"mask=[{len(masks)} of them]: for {len(given)} pictures; give one for all, or one for each.")
-    found = []
-    for place, one in enumerate(given):
-        size = one.pixels.shape[1:]
+    if len(masks) > 1 and len(masks) != len(sources):
+        raise UsageError(f"mask=[{len(masks)} masks]: for {len(sources)} pictures; give one for all, or one for each.")
+    holes = []
+    for place, source in enumerate(sources):
+        size = source.pixels.shape[1:]
         if masks:
             title, hole = _mask(masks[place % len(masks)])
             if hole.shape != size:
                 raise UsageError(
-                    f"mask={title!r}: is {hole.shape[0]}×{hole.shape[1]} px, and {one.name} is {size[0]}×{size[1]} (height × "
-                    "width); give a mask of the same size."
+                    f"mask={title!r}: is {hole.shape[0]}×{hole.shape[1]} px, and {source.name} is {size[0]}×{size[1]} "
+                    "(height × width); give a mask of the same size."
                 )
-            what = f"mask={title!r}"
-        elif asked.detect:
-            hole, what = _detected(one, asked.detect), f"detect={asked.detect!r}"
-        elif one.missing is not None:
-            hole, what = one.missing, f"images={one.name!r}"
+            origin = f"mask={title!r}"
+        elif options.detect:
+            hole, origin = _detected(source, options.detect), f"detect={options.detect!r}"
+        elif source.missing is not None:
+            hole, origin = source.missing, f"images={source.name!r}"
         else:
             raise UsageError(
                 "mask=(): does not say what is missing; give --mask MASK.png, white where a pixel is missing, or let "
                 "--detect white, black or alpha find it."
             )
         if not hole.any():
-            raise UsageError(f"{what}: leaves nothing missing in {one.name}; mark at least one pixel.")
+            raise UsageError(f"{origin}: leaves nothing missing in {source.name}; mark at least one pixel.")
         if hole.all():
-            raise UsageError(f"{what}: covers all of {one.name}, so that nothing is known; leave some of it.")
-        if one.alpha is not None and asked.detect != "alpha" and not one.alpha.all():
+            raise UsageError(f"{origin}: covers all of {source.name}; leave at least one pixel known.")
+        if source.opaque is not None and options.detect != "alpha" and not source.opaque.all():
             raise UsageError(
-                f"images={one.name!r}: has transparent pixels; give --detect alpha to fill them, or flatten the picture first."
+                f"images={source.name!r}: has transparent pixels; give --detect alpha to fill them, or flatten the picture first."
             )
-        found.append(hole)
-    return found
+        holes.append(hole)
+    return holes
 
 
-def _mask(one: Any) -> tuple[str, NDArray[np.bool_]]:
-    """A mask (H, W) from a file, or an array whose values above the middle are missing."""
-    if isinstance(one, (str, Path)):
-        if not Path(one).expanduser().is_file():
-            raise UsageError(f"mask={str(one)!r}: is no file; name an image that is white where a pixel is missing.")
-        return str(one), decode(Path(one).expanduser(), 1)[0] > 127
-    array = np.asarray(one)
+def _mask(mask: Any) -> tuple[str, NDArray[np.bool_]]:
+    """A mask (H, W) with its title, from a file, or from an array whose values above the middle are missing."""
+    if isinstance(mask, (str, Path)):
+        if not Path(mask).expanduser().is_file():
+            raise UsageError(
+                f"mask={str(mask)!r}: is not a file; name an image that is white where a pixel is missing."
+            )
+        return str(mask), decode(Path(mask).expanduser(), 1)[0] > 127
+    array = np.asarray(mask)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2:
         raise UsageError(
-            f"mask of shape {array.shape}: is no mask; give (H, W), true or white where a pixel is missing."
+            f"mask of shape {array.shape}: is not a mask; give (H, W), true or white where a pixel is missing."
         )
+    # uint8 holds 0 and 255, or 0 and 1
     return "array", array > (127 if array.dtype == np.uint8 and array.max(initial=0) > 1 else 0.5)
 
 
-def _detected(one: _Given, what: str) -> NDArray[np.bool_]:
+def _detected(source: _Source, what: str) -> NDArray[np.bool_]:
     if what == "alpha":
-        if one.alpha is None:
+        if source.opaque is None:
             raise UsageError(
-                f"detect='alpha': {one.name} has no transparency; give --mask, or --detect white or black."
+                f"detect='alpha': {source.name} has no transparency; give --mask, or --detect white or black."
             )
-        return ~one.alpha
-    pixels = one.pixels if one.pixels.dtype == np.uint8 else one.pixels * 255
-    alike = pixels >= _WHITE if what == "white" else pixels <= _BLACK  # (C, H, W)
-    return np.asarray(alike.all(axis=0))
+        return ~source.opaque
+    pixels = source.pixels if source.pixels.dtype == np.uint8 else source.pixels * 255
+    matching = pixels >= _WHITE if what == "white" else pixels <= _BLACK  # (C, H, W)
+    return np.asarray(matching.all(axis=0))
 
 
-def _pictures(images: Any) -> tuple[list[_Given], dict[str, str]]:
-    """What was handed over, in its order, and a sentence for each file that is no image."""
+def _pictures(images: Any) -> tuple[list[_Source], dict[str, str]]:
+    """The given pictures in their order, and a sentence for each file that is not an image."""
     several = images if isinstance(images, (list, tuple)) else [images]
-    own = [_with_mask(one, place) for place, one in enumerate(several)]
-    if several and all(one is not None for one in own):
-        return [one for one in own if one is not None], {}
+    arrays = [_with_mask(image, place) for place, image in enumerate(several)]
+    if several and all(source is not None for source in arrays):
+        return [source for source in arrays if source is not None], {}
     given = gather(images)
     faults = {given.names[place]: fault for place, fault in given.faults.items()}
-    found: dict[int, _Given] = {}
-    sources: Sequence[Any] = getattr(given.split.images, "sources", ())
+    sources: dict[int, _Source] = {}  # by position among the images
+    stored = given.split.images
     for row, place in enumerate(given.places):
         name = given.names[place]
-        if row < len(sources):
+        if isinstance(stored, Files):
             from PIL import Image
 
-            with Image.open(sources[row]) as image:
-                found[place] = _from_pillow(name, image)
+            with Image.open(stored.sources[row]) as image:
+                sources[place] = _from_pillow(name, image)
         else:
-            array: NDArray[np.uint8] = given.split.images.arrays[row]  # type: ignore[attr-defined]
-            found[place] = _Given(name, array)
-    found |= {place: _Given(given.names[place], image.numpy()) for place, image in given.floats.items()}
-    return [found[place] for place in sorted(found)], faults
+            own = stored.select([row])  # with the channels of this image alone
+            sources[place] = _Source(name, own.read(0, own.channels))
+    sources |= {place: _Source(given.names[place], image.numpy()) for place, image in given.floats.items()}
+    return [sources[place] for place in sorted(sources)], faults
 
 
-def _with_mask(one: Any, place: int) -> _Given | None:
-    """A picture with transparency in memory, or an array whose last plane is a mask, as a model's input has it."""
+def _with_mask(image: Any, place: int) -> _Source | None:
+    """A picture with transparency in memory, or an array whose last plane is a mask, as in a model's input."""
     from PIL import Image
 
     name = f"image_{place}"
-    if isinstance(one, Image.Image):
-        return _from_pillow(name, one)
-    if isinstance(one, Tensor):
-        one = one.detach().cpu().movedim(-3, -1).numpy() if one.ndim == 3 else one.numpy()
-    if not isinstance(one, np.ndarray) or one.ndim != 3 or one.shape[2] not in (2, 4):
+    if isinstance(image, Image.Image):
+        return _from_pillow(name, image)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().movedim(-3, -1).numpy() if image.ndim == 3 else image.numpy()
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] not in (2, 4):
         return None
-    planes = np.ascontiguousarray(one.transpose(2, 0, 1))
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     if planes.dtype == np.uint8:
-        return _Given(name, planes[:-1], alpha=planes[-1] == 255)
-    return _Given(name, planes[:-1].astype(np.float32), missing=planes[-1] > 0.5)
+        return _Source(name, planes[:-1], opaque=planes[-1] == 255)
+    return _Source(name, planes[:-1].astype(np.float32), missing=planes[-1] > 0.5)
 
 
-def _from_pillow(name: str, image: Any) -> _Given:
-    """A Pillow image with its colours as they are, whatever its transparency; refused beyond 8 bits."""
+def _from_pillow(name: str, image: Any) -> _Source:
+    """A Pillow image with its colours unchanged, whatever its transparency; more than 8 bits are refused."""
     from PIL import ImageOps
 
     if image.mode in _DEEP:
         raise UsageError(
-            f"images={name!r}: has more than 8 bits a channel, and what is known must come back bit for bit; save it with 8 bits."
+            f"images={name!r}: has more than 8 bits a channel, and known pixels must come back bit for bit; save it with 8 bits."
         )
     if image.mode in _ALPHA or "transparency" in image.info:
         image = ImageOps.exif_transpose(image).convert("LA" if image.mode in ("LA", "La") else "RGBA")
         planes = np.asarray(image).transpose(2, 0, 1)
-        return _Given(name, np.ascontiguousarray(planes[:-1]), alpha=planes[-1] == 255)
-    return _Given(name, np.ascontiguousarray(from_pillow(image)))
+        return _Source(name, np.ascontiguousarray(planes[:-1]), opaque=planes[-1] == 255)
+    return _Source(name, np.ascontiguousarray(from_pillow(image)))

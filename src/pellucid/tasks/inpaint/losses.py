@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses that look at more than pixels: the features of a network that was trained on photographs, and a critic's opinion."""
+"""The losses of inpainting: of the pixels, of a pretrained network's features (perceptual), and of a critic (adversarial)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,53 @@ from torch.nn import functional as F
 from pellucid.errors import UsageError
 from pellucid.models import _building
 
-__all__ = ["Features", "critic_loss", "features", "realness_loss"]
+__all__ = ["Features", "critic_loss", "features", "generator_loss", "pixel_losses"]
 
-_PROBE = 64  # px, of the image that tells at which layers the resolution changes
+_FLOOR = 1e-5  # mean squared error of 50 dB: nobody sees a difference below it
+_PROBE = 64  # px, of the image that shows at which layers the resolution changes
 _FINEST, _COARSEST = 2, 16  # of the feature maps that are compared: a half to a sixteenth of the image
 
 
-class Features:
-    """A ready network's last feature map at each scale from a half to a sixteenth of the image.
+def pixel_losses(error: str, answer: Tensor, truth: Tensor, filled: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The losses of the missing and of the known pixels, scalars.
 
     Args:
-        network: a ready classifier whose layers give maps (B, C, h, w).
+        error: "l1" or "mse": the mean over all missing pixels; "psnr": the geometric mean over the images of each hole's
+            mean squared error over that of the fill, so that a smooth image counts as much as a busy one.
+        answer: (B, C, H, W).
+        truth: (B, C, H, W).
+        filled: the model's input, (B, C, H, W), with the fill in the hole.
+        mask: (B, 1, H, W), 1 = missing.
+    """
+    difference = answer - truth
+    errors = difference.abs() if error == "l1" else difference.square()
+    missing = mask.sum((1, 2, 3)) * truth.shape[1]  # (B,): numbers in the hole
+    if error == "psnr":
+        baseline = (filled - truth).square()
+        ours, theirs = (
+            ((part * mask).sum((1, 2, 3)) / missing.clamp_min(1) + _FLOOR).log() for part in (errors, baseline)
+        )
+        hole = (ours - theirs).mean().exp()  # a mean of logarithms, as the PSNR over images is
+    else:
+        hole = (errors * mask).sum() / missing.sum().clamp_min(1)
+    rest = (errors * (1 - mask)).sum() / (truth.numel() - missing.sum()).clamp_min(1)
+    return hole, rest
+
+
+class Features:
+    """A pretrained network's last feature map at each scale from a half to a sixteenth of the image.
+
+    Args:
+        network: a classifier whose layers give maps (B, C, h, w).
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network.eval().requires_grad_(False)
-        found: dict[int, nn.Module] = {}
+        last: dict[int, nn.Module] = {}  # the last layer that gives a map, by scale
 
         def note(module: nn.Module, _: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4:
-                found[_PROBE // max(1, output.shape[2])] = module
+                last[_PROBE // max(1, output.shape[2])] = module
 
         leaves = [module for module in network.modules() if not list(module.children())]
         hooks = [leaf.register_forward_hook(note) for leaf in leaves]
@@ -42,10 +69,10 @@ class Features:
         finally:
             for hook in hooks:
                 hook.remove()
-        self._layers = [module for scale, module in sorted(found.items()) if _FINEST <= scale <= _COARSEST]
+        self._layers = [module for scale, module in sorted(last.items()) if _FINEST <= scale <= _COARSEST]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """The maps of images (B, 1 or 3, H, W) in [0, 1]; gradients go through."""
+        """The maps of images (B, 1 or 3, H, W) in [0, 1], finest first; gradients pass through."""
         maps: list[Tensor] = []
         hooks = [layer.register_forward_hook(lambda _m, _i, output: maps.append(output)) for layer in self._layers]
         try:
@@ -60,36 +87,36 @@ class Features:
         with torch.no_grad():
             wanted = self(truth)
         parts = [
-            F.l1_loss(mine.float(), theirs.float()) / theirs.float().abs().mean().clamp_min(1e-6)
-            for mine, theirs in zip(self(answer), wanted, strict=True)
+            F.l1_loss(ours.float(), theirs.float()) / theirs.float().abs().mean().clamp_min(1e-6)
+            for ours, theirs in zip(self(answer), wanted, strict=True)
         ]
         return torch.stack(parts).mean()
 
 
 @functools.lru_cache(maxsize=2)
 def features(network: str, device: torch.device) -> Features:
-    """The features of a ready classifier by name: "efficientnet_lite0", "torchvision/NAME" or "timm/NAME".
+    """The features of a pretrained classifier by name: "efficientnet_lite0", "torchvision/NAME" or "timm/NAME".
 
     Raises:
-        UsageError: its weights cannot be had, or it has no maps of features.
+        UsageError: its weights are not available, or it has no feature maps.
     """
-    ready = _building.load_external(network)
-    found = Features(ready)
-    if not found._layers:
+    pretrained = _building.load_external(network)
+    maps = Features(pretrained)
+    if not maps._layers:
         raise UsageError(
-            f"network={network!r}: has no maps of features; choose a convolutional one, e.g. efficientnet_lite0."
+            f"network={network!r}: has no feature maps; choose a convolutional network, e.g. efficientnet_lite0."
         )
-    ready.to(device)
-    return found
+    pretrained.to(device)
+    return maps
 
 
-def realness_loss(opinion: Tensor) -> Tensor:
-    """What the picture's maker minimises: −D(fake), the hinge loss's other side (Lim & Ye 2017; Yu et al. 2019, eq. 5)."""
-    return -opinion.float().mean()
+def generator_loss(of_fake: Tensor) -> Tensor:
+    """The generator's adversarial loss from the critic's scores: −D(fake) (Lim & Ye 2017; Yu et al. 2019, eq. 5)."""
+    return -of_fake.float().mean()
 
 
 def critic_loss(of_real: Tensor, of_fake: Tensor) -> dict[str, Tensor]:
-    """What the critic minimises: max(0, 1 − D(real)) + max(0, 1 + D(fake)), and the mean opinion of each.
+    """The critic's hinge loss, max(0, 1 − D(real)) + max(0, 1 + D(fake)), and the mean score of each.
 
     >>> critic_loss(torch.tensor([2.0]), torch.tensor([-0.5]))["loss"]
     tensor(0.5000)

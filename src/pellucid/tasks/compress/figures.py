@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture quality against file size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["rate_distortion"]
+
+_MARKS = {
+    "this model": ("o-", "#c0392b"),
+    "PCA": ("s--", "#4a6fa5"),
+    "JPEG": ("^-", "#555555"),
+    "WebP": ("v-", "#2a7f4f"),
+    "PNG": ("x:", "#8a6d3b"),
+}
+
+
+def rate_distortion(table: Sequence[dict[str, Any]]) -> Figure:
+    """PSNR and MS-SSIM against bits per pixel, one curve for each codec.
+
+    Args:
+        table: a row for each setting of each codec: "codec", "setting", "bpp", "psnr", "ms_ssim".
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 4.2), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in dict.fromkeys(row["codec"] for row in table):
+        rows = sorted((row for row in table if row["codec"] == name), key=lambda row: float(row["bpp"]))
+        lossless = [row["bpp"] for row in rows if row["setting"] == "lossless"]
+        if lossless:  # far to the right of all others: in words instead
+            name = f"{name} (lossless at {lossless[0]:.1f})"
+            rows = [row for row in rows if row["setting"] != "lossless"]
+        mark, colour = _MARKS[name.split(",")[0].split(" (")[0]]
+        for part, style in _parts(rows, mark):
+            bits = [row["bpp"] for row in part]
+            look = {"color": colour, "markersize": 3.5, "linewidth": 1.4}
+            left.plot(bits, [row["psnr"] for row in part], style, label=name if style == mark else None, **look)
+            right.plot(bits, [_decibels(row["ms_ssim"]) for row in part], style, **look)
+    widest = max(row["bpp"] for row in table if row["codec"] == "this model") * 1.35
+    for axes, label in ((left, "PSNR, dB"), (right, "MS-SSIM as −10·log₁₀(1 − MS-SSIM), dB")):
+        axes.set(xlabel="file size, bits per pixel", ylabel=label, xlim=(0, widest))
+        axes.grid(color="0.9")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    for axes, key in ((left, "psnr"), (right, "ms_ssim")):
+        # PNG's palettes would stretch the axis downwards
+        shown = [row[key] for row in table if row["bpp"] <= widest and row["codec"] != "PNG"]
+        if key == "ms_ssim":
+            shown = [_decibels(value) for value in shown]
+        axes.set_ylim(min(shown) - 0.5, max(shown) + 0.5)
+    left.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def _decibels(similarity: float) -> float:
+    """MS-SSIM on a scale that spreads values near 1."""
+    return float(-10 * np.log10(max(1 - similarity, 1e-6)))
+
+
+def _parts(rows: list[dict[str, Any]], mark: str) -> list[tuple[list[dict[str, Any]], str]]:
+    """JPEG's two ways to store colour as two curves, the second one dotted."""
+    half = [row for row in rows if row["setting"].endswith("4:2:0")]
+    if not half:
+        return [(rows, mark)]
+    return [([row for row in rows if not row["setting"].endswith("4:2:0")], mark), (half, mark[0] + ":")]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the statistics of generated samples say about the generator: mode collapse, memorised images, or good health."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SampleStatistics", "diagnose"]
+
+# a mode is covered if samples fall into it at least a fifth as often as real images do
+_COVERED = 0.2
+# mode collapse: fewer than four fifths of the modes, or three quarters of the entropy, or half the distance between images
+_LEAST_MODES, _LEAST_ENTROPY, _LEAST_SPREAD = 0.8, 0.75, 0.5
+# the discriminator wins: it ranks 99 % of the pairs of a held-out image and a sample correctly
+_WON = 0.99
+_COPIED = 0.5  # samples are half as far from the training images as held-out images are
+_FAR = 50.0  # times the floor
+
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class SampleStatistics:
+    """Samples beside real images: shares of the modes, variety, and distances."""
+
+    real: Floats  # (K,): share of each mode among held-out images
+    generated: Floats  # (K,): the same among samples
+    modes: tuple[str, ...]
+    spread: (
+        float  # mean distance between samples over that between held-out images, in the reference classifier's features
+    )
+    ratio: float  # Fréchet distance over its floor
+    auc: float  # of the discriminator between held-out images and samples; NaN without a discriminator
+    nearest: float  # distance from samples to their nearest training image, over that from held-out images
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """(K,): which modes the samples cover; one that no real image shows counts as covered."""
+        return np.asarray((self.generated >= _COVERED * self.real) & (self.generated > 0) | (self.real == 0))
+
+    @property
+    def entropy(self) -> float:
+        """Of the samples' modes, in nats."""
+        return _entropy(self.generated)
+
+    @property
+    def real_entropy(self) -> float:
+        """Of the held-out images' modes, in nats."""
+        return _entropy(self.real)
+
+
+def diagnose(samples: SampleStatistics) -> tuple[str, str]:
+    """The generator's state in a word or two, and a sentence with the numbers and thresholds behind it.
+
+    >>> even = np.full(4, 0.25)
+    >>> collapsed = SampleStatistics(even, np.array([1.0, 0, 0, 0]), tuple("abcd"), 0.9, 3.0, 0.7, 1.0)
+    >>> diagnose(collapsed)[0], diagnose(SampleStatistics(even, even, tuple("abcd"), 0.9, 3.0, 0.7, 1.0))[0]
+    ('mode collapse', 'healthy')
+    """
+    covered, modes = int(samples.covered.sum()), len(samples.modes)
+    missing = ", ".join(name for name, there in zip(samples.modes, samples.covered, strict=True) if not there)
+    facts = (
+        f"{covered} of {modes} modes covered{f' (missing: {missing})' if missing else ''}; entropy of the modes "
+        f"{samples.entropy:.2f} nats, of real images {samples.real_entropy:.2f}; samples are {samples.spread:.0%} as far "
+        "apart as real images"
+    )
+    few = covered < _LEAST_MODES * modes
+    if few or samples.entropy < _LEAST_ENTROPY * samples.real_entropy or samples.spread < _LEAST_SPREAD:
+        return "mode collapse", (
+            f"Mode collapse: {facts} (collapse: below {_LEAST_MODES:.0%} of the modes, {_LEAST_ENTROPY:.0%} of the entropy "
+            f"or {_LEAST_SPREAD:.0%} of the distance)."
+        )
+    if samples.auc >= _WON:
+        return "discriminator wins", (
+            f"The discriminator wins: it ranks {samples.auc:.1%} of the pairs of a held-out image and a sample correctly "
+            f"(from {_WON:.0%} on, the generator learns little from it); {facts}."
+        )
+    if samples.ratio > _FAR:
+        return "not learnt", (
+            f"Not learnt: the Fréchet distance is {samples.ratio:.0f} times its floor (limit: {_FAR:.0f}); {facts}."
+        )
+    if samples.nearest < _COPIED:
+        return "copies", (
+            f"Copies: samples are {samples.nearest:.0%} as far from their nearest training image as held-out images are "
+            f"(limit: {_COPIED:.0%}); {facts}."
+        )
+    known = f"; the discriminator ranks {samples.auc:.1%} of pairs correctly" if math.isfinite(samples.auc) else ""
+    return "healthy", f"Healthy: {facts}{known}."
+
+
+def _entropy(shares: Floats) -> float:
+    """−Σ p·log p in nats, 0·log 0 being 0."""
+    positive = shares[shares > 0]
+    return float(-(positive * np.log(positive)).sum()) + 0.0  # not −0.0
