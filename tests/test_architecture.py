@@ -108,14 +108,17 @@ def test_imports_go_down(file: Path) -> None:
         assert not (own in APART and other in APART), f"{file}:{line}: {own} and {other} know nothing of each other"
 
 
-COLLECTIONS = ("tasks", "models", "lenses")  # folders of members; a member is a file or a folder of its name
+COLLECTIONS = ("tasks", "models", "lenses", "worked/builders")  # a member is a file or a folder of its name
 MACHINERY = ("bridging", "cli", "comparison", "looking", "reporting", "training")  # rooms whose face is empty
 
 
 def member(module: str) -> str:
     """The member of a collection that a module belongs to, or "": `pellucid.tasks.cluster.metrics` to `tasks.cluster`."""
-    parts = module.split(".")[1:]
-    return ".".join(parts[:2]) if len(parts) > 1 and parts[0] in COLLECTIONS and parts[1][0] != "_" else ""
+    for folder in COLLECTIONS:
+        inner = module.removeprefix(f"pellucid.{folder.replace('/', '.')}.")
+        if inner != module and inner[0] != "_":
+            return ".".join([*folder.split("/"), inner.split(".")[0]])
+    return ""
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -138,9 +141,9 @@ def test_a_face_is_thin(face: Path) -> None:
     statements = [
         node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
     ]
-    if rooms and rooms[0] in COLLECTIONS:
+    if "/".join(rooms) in COLLECTIONS:
         assert [ast.unparse(node) for node in statements] == [
-            f"from pellucid.{rooms[0]}.{name}.{name} import {public(face)[0]}"
+            f"from pellucid.{'.'.join(rooms)}.{name}.{name} import {public(face)[0]}"
         ]
         assert len(public(face)) == 1
         assert public(face)[0].lower() == name.replace("_", "")
@@ -154,11 +157,12 @@ def test_rooms_have_no_stray_files() -> None:
     rooms = {file.parts[0] for file in FILES if len(file.parts) > 1}
     assert not top & rooms
     for folder in COLLECTIONS:
-        shared = [file for file in FILES if file.parts[0] == folder and len(file.parts) == 2 and file.stem[0] == "_"]
+        depth = len(Path(folder).parts)
+        shared = [file for file in FILES if file.parent == Path(folder) and file.stem[0] == "_"]
         for file in (file for file in shared if file.stem not in ("__init__", "_contract")):
-            module = f"pellucid.{folder}.{file.stem}"
+            module = f"pellucid.{folder.replace('/', '.')}.{file.stem}"
             users = {
-                other.with_suffix("").parts[:2] if other.parts[0] == folder else other.parts[:1]
+                other.with_suffix("").parts[: depth + 1] if other.is_relative_to(folder) else other.parts[:1]
                 for other in FILES
                 if other != file and module in {name for name, _ in imports(other)}
             }

@@ -17,6 +17,7 @@ import pytest
 from pellucid import _catalog
 from pellucid.cli.binding import bind
 from pellucid.cli.cli import COMMANDS, main
+from pellucid.worked.forms.running import Common
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -122,6 +123,8 @@ def test_every_option_that_a_page_names_exists() -> None:
     flags += [flag for name in COMMANDS for flag in options.of_function(getattr(commands, name))]
     asked = [getattr(_catalog.find("tasks", task), "predict_options", None) for task in _catalog.names("tasks")]
     flags += [flag for kind in asked if kind is not None for flag in options.of_class(kind)]
+    builders = [_catalog.find("worked/builders", name) for name in _catalog.names("worked/builders")]
+    flags += [flag for kind in (Common, *builders) for flag in options.of_class(kind)]
     known = {flag.written for flag in flags} | {"--debug", "--version", "--help"}
     known |= {f"--no-{name[2:]}" for name in known}
     for page in PAGES:
