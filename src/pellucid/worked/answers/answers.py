@@ -55,10 +55,12 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     with precision(solved.working_digits):
         truths, without_number = _truths(solved, entries)
         checking = _Checking(solved, truths)
+        # what has no true number cannot be right or wrong
         entries = [entry for entry in entries if entry.target in truths and checking.readable(entry, without_number)]
         checked = checking.all(entries)
     answered = {entry.target.key for entry in entries}
     asked = [Target(n, q.of, q if q.rule else None).key for q in sheet.questions for n in q.names]
+    # in the order of the questions, each once
     missing = tuple(dict.fromkeys(key for key in asked if key not in answered))
     bad = sorted([*unreadable, *without_number], key=lambda line: line.line)
     return Report(tuple(sorted(checked, key=lambda answer: answer.entry.at)), tuple(bad), missing, digits)
@@ -158,6 +160,7 @@ class _Checking:
         self.budget.left = UNLIMITED
         given = self.number(entry, self.true)
         assert given is not None
+        # right is right, whatever the earlier numbers were
         if agrees(given, truth):
             self.take(entry, truth, None)
             return Checked(entry, "right", given.value, truth, reason=self.only_here(entry))
@@ -179,8 +182,10 @@ class _Checking:
             first=not wrong,
             reason=best.words if best else (),
             slip=best.slip.name if best else "",
+            # further slips count only if they are nearly as likely
             others=tuple((c.slip.name, c.words) for c in candidates[1:3] if best and c.score < best.score + 1),
         )
+        # a given number cannot be worked out wrongly
         if self.solved.equations[target.name].given and not target.of:
             return replace(verdict, reason=copied(given, truth, target, {}), slip="miscopied", others=())
         if rounded:
@@ -266,6 +271,7 @@ class _Checking:
         """The slips that lead to a wrong number, as far as the budget goes."""
         if self.left <= 0:
             return []
+        # the budget is counted down inside the variants
         self.budget.left = before = min(PER_ANSWER, self.left)
         sheets = [self.slipped] if self.slipped is self.true else [self.slipped, self.true]
         right = {answer.entry.target for answer in self.done.values() if answer.status == "right"}

@@ -117,6 +117,7 @@ def summary(report: Report) -> str:
         return "The answer is wrong."
     parts = [f"{right} of {total} answers {'is' if right == 1 else 'are'} right"]
     parts += [f"{wrong} {'is' if wrong == 1 else 'are'} wrong"] if wrong else []
+    # an answer that follows is not counted as wrong
     parts += [f"{follows} follow{'s' * (follows == 1)} from {'it' if wrong == 1 else 'these'}"] if follows else []
     first = report.first
     which = f" The first wrong one is in line {first.entry.at[0]}." if first else ""
@@ -220,6 +221,7 @@ def _answer(answer: Checked, setter: Unicode) -> str:
         left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({options}) on {setter.write(Name(target.of))}"
     if answer.entry.number is not None:
         return f"{left} = {answer.entry.text.replace('-', '−')}"
+    # a formula is shown with its value, unless it is a number already
     text, value = setter.write(answer.entry.formula), _number(answer.value, setter)
     return f"{left} = {text}" + (f" {_sign(answer.value, setter)} {value}" if value != text else "")
 

@@ -119,6 +119,7 @@ def _rounding(count: int, decimals: bool) -> Callable[[Value], Value]:
         if decimals:
             return Fraction(round(Fraction(value), count))
         rounded = numeral(value, count)
+        # exactly the number that a person would write down
         size = Fraction(rounded.digits) * Fraction(10) ** rounded.power
         return -size if rounded.negative else size
 

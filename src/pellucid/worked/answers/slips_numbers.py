@@ -40,6 +40,7 @@ def sign_turned(given: Number, truth: Value, target: Target, others: Mapping[Exp
 
 def factor_two(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """Half of the number, or twice it."""
+    # ½ and 2: the factor of a square, of a mean of two, of a loss
     if agrees(given, truth / 2):
         return ("a factor 2 is missing: the number is half of the right one",)
     return ("there is a factor 2 too many",) if agrees(given, truth * 2) else None

@@ -157,6 +157,7 @@ class Variant:
                 value = evaluate(self.right_side(name), numbers, name)
                 numbers[name] = self.rounding(value) if self.rounding and name != of else value
             for name in self.reached - wanted:
+                # stale: reached by a change, and not needed for this quantity
                 del numbers[name]
             self._values[of] = numbers
         return self._values[of]
@@ -242,6 +243,7 @@ class Variant:
 
     def _gradient(self, of: str, name: str, start: Mapping[str, Value], there: Mapping[str, Value]) -> Value:
         if there == start:
+            # not `derivative`: a wrong ∂L/∂w that was answered is what the learner goes on with
             return self.answer(Target(name, of))
         self.budget.spend(len(self.graph.dependencies(of)))
         elsewhere = Variant(self.solved, self.right_sides, {**self.fixed, **there}, self.edges, budget=self.budget)

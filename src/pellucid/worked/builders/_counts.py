@@ -45,6 +45,7 @@ def put_rates(sheet: Worksheet) -> None:
     if "TN" in sheet:
         TN = sheet["TN"]
         rates.insert(2, ("specificity", TN, (TN, FP), "everything is true"))
+    # a quotient by 0 has no value, and the other measures still have theirs
     for name, top, parts, why in rates:
         if sum(values[part.name] for part in parts):
             sheet[name] = top / (parts[0] + parts[1] + parts[2] if len(parts) > 2 else parts[0] + parts[1])

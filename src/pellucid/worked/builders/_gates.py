@@ -61,6 +61,7 @@ def put_cell(sheet: Worksheet, inputs: Any, gates: Mapping[str, Gate], states: M
         check_shape(f"U_{letter}", gate.U, inner, "all gates have the same shape")
         if gate.b is not None:
             check_shape(f"b_{letter}", gate.b, size, "the state has as many components")
+    # a state that is not given is 0, as in torch
     for name, state in states.items():
         if state is not None:
             check_shape(name, state, size, "U is for such a state")

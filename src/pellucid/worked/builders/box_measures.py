@@ -107,6 +107,7 @@ class BoxMeasures(Builder):
         def draw() -> BoxMeasures:
             boxes = []
             for _ in range(2):
+                # sides of 2 to 4: areas stay small, and two boxes often overlap
                 left, top = random.randint(0, 5), random.randint(0, 5)
                 boxes.append(typed([left, top, left + random.randint(2, 4), top + random.randint(2, 4)]))
             return replace(self, truth=boxes[0], prediction=boxes[1])

@@ -94,6 +94,7 @@ class GAN(Builder):
         sheet.ask("L_D", "L_G")
         for name in ("real", "fake"):
             ask_gradient(sheet, "L_D", inner[name])
+        # the generator reaches the loss through its own images alone
         ask_gradient(sheet, "L_G", inner["fake"])
         return sheet
 

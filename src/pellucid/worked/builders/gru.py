@@ -102,6 +102,7 @@ class GRU(Builder):
             sheet["d_n"] = d_n
         for t in range(1, steps + 1):
             state = sheet[f"h_{t - 1}"]
+            # both are shares between 0 and 1
             for letter in "rz":
                 sheet[f"{letter}_{t}"] = activated("sigmoid", gate_sum(sheet, letter, t, state))
             if reset == "before":
@@ -119,6 +120,7 @@ class GRU(Builder):
         last = f"h_{steps}"
         sheet.ask(*sheet.components(last))
         if put_target(sheet, last, target):
+            # through every step back to the first state
             sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("h_0")))
             ask_update(sheet, [*parameters(gates), *(["d_n"] if d_n is not None else [])], learning_rate)
         return sheet

@@ -60,6 +60,7 @@ class IoU(Builder):
         Raises:
             UsageError: boxes or masks that do not fit.
         """
+        # four numbers in a row are a box, rows are a mask
         kind = MaskMeasures if np.ndim(truth) > 1 else BoxMeasures
         return kind.build(truth, prediction, **options)
 

@@ -86,6 +86,7 @@ class Localization(Builder):
         label, S, B, P = (
             define(sheet, name, numbers) for name, numbers in (("o", o), ("s", s), ("b", b), ("bhat", bhat))
         )
+        # λ as a quantity: its equation shows where the box term is weighted
         sheet["lambda"] = as_expr(weight)
         losses = []
         for n in range(len(o)):

@@ -105,6 +105,7 @@ class LSTM(Builder):
             sheet[f"c_{t}"] = sheet[f"f_{t}"] * sheet[f"c_{t - 1}"] + sheet[f"i_{t}"] * sheet[f"g_{t}"]
             sheet[f"h_{t}"] = sheet[f"o_{t}"] * activated("tanh", sheet[f"c_{t}"])
         last = f"h_{steps}"
+        # the last memory and the last state, which all others lead to
         sheet.ask(*sheet.components(f"c_{steps}"), *sheet.components(last))
         if put_target(sheet, last, target):
             # the memory's own path, along which gradients neither vanish nor explode while f is near 1
@@ -115,6 +116,7 @@ class LSTM(Builder):
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
         texts = {"i": self.input_gate, "f": self.forget_gate, "g": self.candidate, "o": self.output_gate}
+        # one unit: each gate is three numbers
         gates: dict[str, Any] = {letter: Gate(*gate_from_text(letter, text)) for letter, text in texts.items()}
         inputs = inputs_from_text(self.inputs)
         more: dict[str, Any] = {"target": self.target, "learning_rate": self.learning_rate}

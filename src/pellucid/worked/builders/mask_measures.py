@@ -90,6 +90,7 @@ class MaskMeasures(Builder):
             truth, prediction = ([[random.randint(0, 1) for _ in range(3)] for _ in range(3)] for _ in range(2))
             return replace(self, truth=typed(truth), prediction=typed(prediction))
 
+        # else some measure would have no value
         def every_kind(solution: Solution) -> bool:
             return all(Fraction(solution.value(name)) > 0 for name in ("TP", "FP", "FN", "TN"))
 
@@ -98,4 +99,5 @@ class MaskMeasures(Builder):
 
 def _counted(t: Expr, p: Expr, true: bool, predicted: bool) -> Expr:
     """1 for a pixel of this kind, else 0."""
+    # of numbers 0 and 1 the product is their "and"
     return (t if true else 1 - t) * (p if predicted else 1 - p)

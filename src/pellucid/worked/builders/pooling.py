@@ -69,6 +69,7 @@ class Pooling(Builder):
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
         image = read_tensor(self.image, "image")
+        # torch's average pooling has no dilation
         if self.kind == "average" and set(self.dilation) != {1}:
             raise UsageError(
                 f"dilation={self.dilation}: an average is taken over neighbours; leave it at 1, or take kind max."
@@ -78,6 +79,7 @@ class Pooling(Builder):
         if delta is None and target is None:
             # ones show how often a pixel is counted
             delta = np.ones(self._output_shape(), dtype=int)
+        # no stride given means windows side by side
         stride = self.stride or None
         options: dict[str, Any] = {"stride": stride, "padding": self.padding, "dilation": self.dilation}
         return pooling_sheet(self.kind, image, self.size, **options, delta=delta, target=target)

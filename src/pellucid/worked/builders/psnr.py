@@ -57,6 +57,7 @@ class PSNR(Builder):
         x, y = as_tensor(image, "image", 1, 2, 3), as_tensor(reference, "reference", 1, 2, 3)
         if x.shape != y.shape:
             raise UsageError(f"reference.shape={y.shape}: the image's is {x.shape}; give images of one size.")
+        # MSE = 0, and the logarithm of M²/0 does not exist
         if all(a == b for a, b in zip(x.flat, y.flat, strict=True)):
             raise UsageError(
                 "reference: equals the image, so that the error is 0 and the ratio infinite; change a pixel."

@@ -99,6 +99,7 @@ class Residual(Builder):
             if value is not None:
                 check_shape(name, value, shape, "its layer has as many units")
         sheet = Worksheet()
+        # in the order in which they are used, so the sheet reads forwards
         put_numbers(sheet, {"x": x, "W": W, "b": b, "V": V, "c": c})
         inner = product(sheet.x, sheet.W)  # (H,)
         sheet.z = inner if b is None else inner + sheet.b

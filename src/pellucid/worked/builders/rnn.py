@@ -94,6 +94,7 @@ class RNN(Builder):
         Raises:
             UsageError: shapes that do not fit together.
         """
+        # sigmoid and leaky ReLU are left out: `torch.nn.RNN` has tanh and ReLU
         check_name("activation", activation, ("identity", "tanh", "relu"))
         state, deep, out = _shapes(W_h, W_x, W_y)  # (H,), (D,), (O,), or () for numbers
         times = shape_of("inputs", inputs)
@@ -141,6 +142,7 @@ class RNN(Builder):
         inputs, targets = from_text("inputs", self.inputs), from_text("targets", self.targets)
         more: dict[str, Any] = {"activation": self.activation, "learning_rate": self.learning_rate}
         units = shape_of("W_h", numbers["W_h"])[:1]
+        # numbers throughout, no vectors
         if not units:
             return self.build(as_row(inputs), targets, **numbers, **more)
         # typed, a matrix of one row looks like a vector, and a vector of one number like a number

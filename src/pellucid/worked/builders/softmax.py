@@ -52,6 +52,7 @@ class Softmax(Builder):
             UsageError: fewer than two logits, or a target that does not fit them.
         """
         shape = shape_of("z", z)
+        # larger logits show nothing that 1000 does not show
         if len(shape) != 1 or shape[0] < 2 or any(abs(logit) > _LARGEST for logit in z):
             raise UsageError(f"z: must be two or more numbers of at most {_LARGEST:,}; give the logits of one sample.")
         sheet = Worksheet()

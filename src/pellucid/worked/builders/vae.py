@@ -85,6 +85,7 @@ class VAE(Builder):
         for name, numbers in given.items():
             if len(numbers) != size:
                 raise UsageError(f"{name}: has {len(numbers)} numbers and mu {size}; give as many.")
+        # ln σ² has no value for σ = 0, and σ < 0 is no width
         if sigma is not None and not all(float(number.value) > 0 for number in given["sigma"]):
             raise UsageError("sigma: is a standard deviation; give numbers above 0.")
         sheet = Worksheet()
@@ -131,6 +132,7 @@ class VAE(Builder):
         def draw() -> VAE:
             numbers = typed_options(
                 mu=[Fraction(random.choice([-4, -3, -2, -1, 1, 2, 3, 4]), 2) for _ in range(2)],
+                # two different widths; at σ = 1, ln σ² is 0
                 sigma=random.sample([Fraction(1, 2), 1, Fraction(3, 2), 2, 3], 2),
                 epsilon=[nonzero_tenth(random) for _ in range(2)],
                 delta=[random.choice([-2, -1, 1, 2]) for _ in range(2)],

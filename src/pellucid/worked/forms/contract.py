@@ -65,6 +65,7 @@ class Builder(Form):
     @classmethod
     def build(cls, *args: Any, **options: Any) -> Worksheet:
         """The worksheet, from Python."""
+        # enough for a builder whose options are numbers; one that reads text overrides it
         return cls(*args, **options).worksheet()
 
     @abstractmethod

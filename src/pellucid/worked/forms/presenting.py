@@ -41,6 +41,7 @@ def compose(
         return shown
     digits, exact = solution.digits, solution.exact
     if format == "json":
+        # one document: grids are a key of their own beside the answers
         document = json.loads(shown) | {"grids": [as_json(grid, digits, exact) for grid in grids]}
         return json.dumps(document, ensure_ascii=False, indent=1)
     before = "\n\n".join(show_grid(grid, format, digits, exact) for grid in grids)

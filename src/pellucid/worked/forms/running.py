@@ -92,6 +92,7 @@ def _run_builder(builder: Builder, common: Common) -> int:
     grids = builder.grids(solution)
     if not common.hide_solution:
         format = format_of(common.format, out)
+        # escape codes would spoil a file or a pipe
         color = format == "terminal" and out is None and sys.stdout.isatty()
         return deliver(compose(solution, grids, verify=common.verify, format=format, color=color), out)
     path = out or Path(name + _ENDINGS[common.format or "markdown"])
@@ -107,6 +108,7 @@ def _drawn(builder: Builder, seed: int) -> Builder:
     """The builder with random numbers; an option that would be drawn over may not be given."""
     if not 0 <= seed < _SEEDS:
         raise UsageError(f"seed={seed}: must be from 0 to {_SEEDS - 1}; choose one of them.")
+    # what differs from its default was typed
     for name, option in inspect.signature(type(builder)).parameters.items():
         value = getattr(builder, name)
         if name not in builder.keeps and value != option.default:

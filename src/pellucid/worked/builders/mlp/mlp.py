@@ -88,7 +88,7 @@ class MLP(Builder):
         check_name("loss", loss, LOSSES)
         network = structure(table)
         _check_outputs(network, loss)
-        samples, goals = _samples(network, inputs, targets)
+        samples, goals = _samples(network, inputs, targets)  # (N, inputs), (N, …)
         several = len(samples) > 1
         sheet = Worksheet()
         names = _Names(table, network.inputs, several)
@@ -98,6 +98,7 @@ class MLP(Builder):
         for n, goal in enumerate(goals, 1):
             for k, value in enumerate(_targets(goal, len(network.outputs), loss), 1):
                 sheet[names.output("y", n, k, len(network.outputs))] = value
+        # weights after inputs and targets, in the order of the table, which is the order of the update
         parameters = _put_parameters(sheet, table, names)
         for n in range(1, len(samples) + 1):
             _put_sample(sheet, network, names, n, loss)
@@ -125,6 +126,7 @@ class MLP(Builder):
 
     def draw(self, random: Random) -> MLP:
         """A network of two inputs and two or three ReLU units, most of them active."""
+        # drawn once: a seed has one size of network, however many weights are rejected
         hidden = random.choice([2, 3])
         outputs = random.choice([2, 3]) if self.loss == "cross_entropy" else 1
         units = [str(3 + k) for k in range(hidden)]
@@ -178,6 +180,7 @@ def _row(name: str, activation: str, weights: dict[str, Any]) -> str:
 def _check_outputs(network: Structure, loss: str) -> None:
     needed = _OUTPUTS.get(loss)
     activations = {row.name: row.activation for row in network.ordered}
+    # the binary cross-entropy needs probabilities; the cross-entropy makes them itself, by a softmax
     if needed and any(activations[name] != needed for name in network.outputs):
         raise UsageError(
             f"loss={loss}: needs {needed} outputs; give {', '.join(network.outputs)} the activation {needed}."
@@ -192,6 +195,7 @@ def _samples(network: Structure, inputs: Any, targets: Any) -> tuple[Sequence[An
     if len(shape) == 0 or shape[-1] != len(sources):
         raise UsageError(f"inputs: the network has {len(sources)} ({', '.join(sources)}); give one number for each.")
     if len(shape) == 1:
+        # one sample: the targets are its own, even where they are a list
         return [inputs], [targets]
     if shape_of("targets", targets) == () or len(targets) != len(inputs):
         raise UsageError(f"targets: there are {len(inputs)} samples; give a target for each.")
@@ -239,6 +243,7 @@ def _put_sample(sheet: Worksheet, network: Structure, names: _Names, n: int, los
             terms.append(sheet[f"b_{row.name}"])
         z = names.of("z", n, row.name)
         sheet[z] = terms[0] if len(terms) == 1 else Add(tuple(terms))
+        # an output has no a: its activation is written below, as ŷ or as a softmax of all of them
         if row.name not in outputs:
             sheet[names.of("a", n, row.name)] = activated(row.activation, sheet[z])
     activations = {row.name: row.activation for row in network.ordered}

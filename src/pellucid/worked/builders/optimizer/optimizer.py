@@ -93,9 +93,11 @@ class Optimizer(Builder):
         for name, option in options.items():
             if name not in _OPTIONS:
                 raise UnknownNameError("option", name, _OPTIONS)
+            # decays and momentum are shares; at 1 nothing would ever be forgotten
             if float(option) <= 0 if name in ("lr", "eps") else not 0 <= float(option) < 1:
                 wanted = "above 0" if name in ("lr", "eps") else "from 0 to below 1"
                 raise UsageError(f"{name}={float(option):g}: must be {wanted}; choose such a number.")
+        # the loss is parsed as a worksheet of its own, so it may define further names after a ;
         sheet = Worksheet(f"L = {loss}")
         for name, number in start.items():
             sheet[name] = as_expr(number)
@@ -125,6 +127,7 @@ class Optimizer(Builder):
             minimum, away = (random.choice([-4, -3, -2, -1, 1, 2, 3, 4]) for _ in range(2))
             sign, size = "-" if minimum > 0 else "+", abs(minimum)
             loss = random.choice([f"(w {sign} {size})^2/2", f"(w {sign} {size})^2"])
+            # small enough that plain descent does not overshoot
             lr, rho = random.choice([0.1, 0.2, 0.3]), random.choice([0.5, 0.9])
             return replace(self, loss=loss, start=f"w = {minimum + away}", lr=lr, rho=rho)
 
