@@ -65,8 +65,8 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
     parts = zip(short_names(chosen), chosen, _asked(chosen), strict=True)
     rows = [Row(name, run, asked, _metrics(name, run, notes)) for name, run, asked in parts]
     tasks = dict.fromkeys(row.task for row in rows)
-    judged = {row.name: row for task in tasks for row in _judged([row for row in rows if row.task == task], notes)}
-    rows = [judged[row.name] for row in rows]
+    ranked = {row.name: row for task in tasks for row in _ranked([row for row in rows if row.task == task], notes)}
+    rows = [ranked[row.name] for row in rows]
     figure, folder = draw(rows), Path(out) if out is not None else chosen[0].path.parent / "comparison"
     table, picture = folder / "comparison.csv", folder / "comparison.png"
     write_csv(rows, table)
@@ -227,7 +227,7 @@ def _metrics(name: str, run: Run, notes: list[str]) -> Mapping[str, Any] | None:
         return None
 
 
-def _judged(rows: list[Row], notes: list[str]) -> list[Row]:
+def _ranked(rows: list[Row], notes: list[str]) -> list[Row]:
     """The rows of one task, the best of them marked, the others with their difference to it."""
     measures = {row.name: row.measure for row in rows}
     values = {name: m.value for name, m in measures.items() if m and m.value is not None and m.better != "neither"}
