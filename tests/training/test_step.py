@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from pellucid.lenses import Training
 from pellucid.looking import subjects
 from pellucid.training.feed import Feed
 from pellucid.training.plan import Plan
@@ -64,11 +65,12 @@ def test_the_range_test_takes_the_steps_of_the_training(tmp_path: Path, task: st
     options = {**(MLP if model == "mlp" else {"limit": 64, "batch_size": 32, "device": "cpu"}), "epochs": 1}
     run = train(task, "digits", model, tmp_path / "run", progress=False, **options)
     begun = Plan.of(task, "digits", model, options)
-    with subjects.of_training(task, "digits", model, options) as subject:
-        assert subject.trial is not None
-        of_task, of_run = subject.trial(), subjects._trial_of(run, begun.dataset, {})
+    with subjects.of_training(task, "digits", model, options) as untrained:
+        parts = [subject.part(Training) for subject in (untrained, subjects.of_run(run))]
+        trials = [part.start() for part in parts if part is not None]
+    assert len(trials) == 2
     trained = load_file(run.path / "last.safetensors")
-    for trial in (of_task, of_run):
+    for trial in trials:
         assert trial.steps == begun.steps
         losses = [
             trial.step(begun.recipe.rate(step, begun.steps, begun.steps_per_epoch)) for step in range(trial.steps)
