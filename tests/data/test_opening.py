@@ -346,7 +346,7 @@ def test_the_hub_without_a_network(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.split() == ["2", "2"], done.stderr
     for name, line in zip(names, done.stderr.splitlines(), strict=True):
-        assert line.startswith(f"pellucid: data={name!r}: is not here as a path and not in the hub's cache")
+        assert line.startswith(f"pellucid: data={name!r}: is neither a path nor in the hub's cache")
         assert line.endswith("give a folder, a file, or an embedded name such as digits.")
 
 

@@ -269,7 +269,7 @@ def test_what_a_file_cannot_hold_is_refused(
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        (DenseCodec, {"encoder": (8, 300)}, "encoder=(8, 300): its code is longer than the image's 256 numbers"),
+        (DenseCodec, {"encoder": (8, 300)}, "encoder=(8, 300): its code is larger than the image's 256 numbers"),
         (DenseCodec, {"encoder": (0,)}, "encoder=0: must be whole numbers of at least 1"),
         (Factorized, {"code": 0}, "code=0: must be a whole number of at least 1"),
         (Factorized, {"lowest": 0.2}, "lowest=0.2: λ must be above 0 and at most highest=0.15"),

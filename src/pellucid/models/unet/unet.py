@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_widths
-from pellucid.models._masked import GatedBlock, PartialBlock, surroundings
+from pellucid.models.unet.masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
 
