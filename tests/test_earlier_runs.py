@@ -17,7 +17,10 @@ from pellucid.cli.cli import main
 
 HERE = Path(__file__).parent / "runs_0_1_0"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
-CLOSE = 1e-3  # kernels of other processors round differently
+CLOSE = 1e-3  # kernels of other processors round differently,
+TRAINED = (
+    0.03  # and what is trained here with them, a run's last steps or a classifier of samples, follows another path
+)
 
 
 def copied(name: str, folder: Path) -> Run:
@@ -44,10 +47,11 @@ def test_an_earlier_run_evaluates_and_answers_as_it_did(name: str, tmp_path: Pat
         assert now["unit"] == then["unit"] and now["better"] == then["better"]
         value, low, high = numbers(then)
         now_value, now_low, now_high = numbers(now)
-        assert now_value == pytest.approx(value, rel=CLOSE, abs=CLOSE, nan_ok=True), key
+        close = TRAINED if key == "frechet_over_floor" else CLOSE
+        assert now_value == pytest.approx(value, rel=close, abs=CLOSE, nan_ok=True), key
         # the ends of intervals come from a thousand draws, which chance moves by a few hundredths of the width
         near = max(0.1 * (high - low), CLOSE) if math.isfinite(high - low) else CLOSE
-        assert (now_low, now_high) == pytest.approx((low, high), abs=near, rel=CLOSE, nan_ok=True), key
+        assert (now_low, now_high) == pytest.approx((low, high), abs=near, rel=close, nan_ok=True), key
     if expected["prediction"]:
         row = predict(run, run.data()["test"].images.read(0, channels=1)[0])[0]
         for key, then in expected["prediction"].items():
@@ -66,10 +70,10 @@ def test_an_earlier_run_resumes_with_its_own_command(name: str, tmp_path: Path) 
     last, then = done.history[-1], expected["last"]
     assert list(last) == list(then)
     for key in then.keys() - {"seconds", "split"}:
-        assert last[key] == pytest.approx(then[key], rel=5 * CLOSE), key
+        assert last[key] == pytest.approx(then[key], rel=TRAINED), key
     evaluate(done, baselines=False)
     assert done.metrics is not None
-    assert done.metrics["model"][expected["main"]]["value"] == pytest.approx(expected["value"], rel=5 * CLOSE)
+    assert done.metrics["model"][expected["main"]]["value"] == pytest.approx(expected["value"], rel=TRAINED)
 
 
 def test_a_run_resumes_though_a_problem_of_its_data_was_worded_otherwise(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ A lens is one file, `lenses/NAME.py` (or `lenses/NAME/NAME.py`), with one frozen
 
         def look(self, network: Network) -> View: ...
 
-- In the brackets stand the parts that it reads (`_parts.py`): `Network`, `Splits`, `Training`, `Evaluation`, `TrainingLog`. `look`
-  takes them in this order. A part that the lens can do without is `Splits | None`, by default None. Whatever is looked at, only these
-  parts are made, and a missing one is refused for all lenses alike: "lens='NAME': needs …".
+- The brackets name the parts that it reads, out of five (`_parts.py`): `Network`, `Splits`, `Training`, `Evaluation` and
+  `TrainingLog`. `look` takes them in the same order. An optional part is `Splits | None`, with the default None. Only these parts are
+  made, and a missing one is refused in one place for all lenses: "lens='NAME': needs …".
 - Its fields are its options on the command line and in Python; the string below a field is the help. It checks them in
   `__post_init__` and raises `UsageError`.
 - It returns a `View`: a figure fit for a paper, the raw numbers with their axes named, and a line of words with the finding
   (and the layer that was chosen, if any).
 
-Tools: `_images.py` draws images, stacks arrays of several sizes and spreads indices evenly; `_layers.py` finds layers
+Tools: `_images.py` draws images and stacks arrays of several sizes; `_layers.py` finds layers
 (`last_convolution`, `feature_layer`) and records what passes them (`recorded`); `_codes.py` turns images into feature vectors,
 `_index.py` finds their neighbours; `_graph.py` and `_rules.py` follow a forward pass node by node.
 

@@ -168,7 +168,7 @@ def _call(root: nn.Module, kind: str, target: Any, args: Any, kwargs: Any) -> An
         return root.get_submodule(target)(*args, **kwargs)
     if kind == "get_attr":
         return _attribute(root, target)
-    raise TypeError(f"{kind}: is no call")
+    raise TypeError(f"{kind}: is not a call")
 
 
 def _forget(model: nn.Module, before: set[str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and maps: several sizes in one array, evenly spread places, and pictures."""
+"""Images and maps of several sizes: as one array, and as pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Counted", "blurred", "evenly", "picture", "show", "stacked"]
+__all__ = ["Counted", "blurred", "picture", "show", "stacked"]
 
 _BLOCKY = 96  # px: a smaller image is drawn with its pixels visible
 _BLUR = 16  # px that become one
@@ -32,16 +32,6 @@ class Counted:
 
     def __len__(self) -> int:
         return self._count
-
-
-def evenly(count: int, most: int | None) -> NDArray[np.int64]:
-    """At most so many of `count` places, spread evenly, the first and the last among them; None takes all.
-
-    >>> evenly(9, 3).tolist(), evenly(3, 9).tolist(), evenly(2, None).tolist()
-    ([0, 4, 8], [0, 1, 2], [0, 1])
-    """
-    places = np.linspace(0, count - 1, count if most is None else min(count, most)).round()
-    return np.unique(places.astype(np.int64))
 
 
 def stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -71,7 +61,7 @@ def picture(image: Tensor) -> NDArray[np.float32]:
 
 
 def show(axes: Axes, image: Tensor, title: str = "", **style: Any) -> None:
-    """Draw an image (C, H, W) in [0, 1] without axes; no letter of the title is taken for mathematics."""
+    """Draw an image (C, H, W) in [0, 1] without axes, with its title as plain text."""
     flat = picture(image)
     smooth = None if max(flat.shape[:2]) > _BLOCKY else "nearest"  # None: matplotlib's antialiasing
     axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation=smooth)

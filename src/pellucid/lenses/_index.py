@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError
-from pellucid.lenses._images import evenly
 
 __all__ = ["EXACT", "Index"]
 
@@ -88,7 +88,7 @@ class Index:
         """The share of the true k nearest that the search finds, measured on some of the codes; 1 if it is exact."""
         if self._cells is None:
             return 1.0
-        rows = evenly(len(self), sample)
+        rows = evenly_spread(sample, len(self), floor=True)
         neighbours, _ = self.search(self.codes[rows], k, rows)
         true = np.array([list(row) for row in self._every(self._shifted[rows], k + 1)])
         hits = [

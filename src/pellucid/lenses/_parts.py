@@ -31,7 +31,7 @@ class Part:
     title: str = ""  # the model or the run, in a few words
     seed: int = 0  # of every random number that a lens draws; never torch's own generator
     memory: int = MEMORY  # bytes
-    note: Callable[[str], None] = lambda words: None  # said with --verbose only
+    note: Callable[[str], None] = lambda words: None  # printed with --verbose
     progress: Callable[[Sequence[Any] | Iterable[Any], str], Iterable[Any]] = lambda items, words: items
 
     def room(self, bytes_each: float, least: int = 1, most: int = 1024) -> int:
@@ -98,8 +98,7 @@ class Network(Part):
         """The class whose score a lens follows: the named one, else the first image's top one; None: the task's evidence.
 
         Raises:
-            UsageError: the output is not a vector of class scores, and a class was named or there is no evidence; or the
-                class is beyond it.
+            UsageError: the model does not classify, and a class was named or there is no evidence; or the class is too high.
         """
         shares = self.probabilities(output)
         if shares is None:
@@ -231,7 +230,9 @@ class Evaluation(Part):
     records: Mapping[str, NDArray[Any]]
     classes: Sequence[str] = ()
     split: str = "test"
-    images: Callable[[Sequence[int]], Iterable[Labelled]] | None = None  # those of some rows; None: not at hand
+    images: Callable[[Sequence[int]], Iterable[Labelled]] | None = (
+        None  # the images of some rows; None: the data are gone
+    )
 
     def label(self, index: int, longest: int = 24) -> str:
         """The name of a class, or its number."""

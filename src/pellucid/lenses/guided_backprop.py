@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""guided_backprop: which pixels a class, a layer or a filter is said to respond to (Springenberg et al. 2015)."""
+"""guided_backprop: which pixels a class, a layer or a filter seems to respond to (Springenberg et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class GuidedBackprop(Lens[Network]):
     """The gradient of a class, a layer or a filter; at each ReLU only its positive part goes on to the image.
 
     The pictures are sharp, and known to reproduce the image's edges whatever the network has learned (Adebayo et al. 2018; Nie,
-    Zhang & Patel 2018): the test by random weights stands beside each. The same as `attribution` with
+    Zhang & Patel 2018): the test by random weights is beside each. The same as `attribution` with
     `--method guided_backprop`.
 
     >>> import torch

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._spread import evenly_spread
 from pellucid.data.colour import to_channels
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
@@ -161,9 +162,8 @@ def labelled(
     places: Sequence[int] | None = None,
 ) -> Iterator[Labelled]:
     """Batches of a split as evaluation sees them: all images, `limit` of them spread evenly, or those at `places`."""
-    count = len(split) if limit is None else min(limit, len(split))
-    spread = np.linspace(0, len(split) - 1, count).round() if places is None else np.asarray(places)
-    chosen = np.unique(spread.astype(np.int64))
+    spread = evenly_spread(len(split) if limit is None else limit, len(split))
+    chosen = spread if places is None else np.unique(np.asarray(places, np.int64))
     own = torch.from_numpy(chosen)
     fewer = split if len(chosen) == len(split) else split.select(chosen)
     for batch in run_batches(run, fewer, size, device):

@@ -94,13 +94,13 @@ def look(
             view = subject.look(made, **asked)
     else:
         thing = load(what) if isinstance(what, (str, Path)) else what
-        _refuse(model is not None, f"model={model!r}", "goes with a task's name")
+        _refuse(model is not None, f"model={model!r}", "applies to a task, not to a run or a ready model")
         if isinstance(thing, Run):
-            _refuse(bool(sides), f"size={size}", "goes with a ready model; a run has its own")
+            _refuse(bool(sides), f"size={size}", "applies to a ready model; a run has its own size")
             folder = thing.figures if out is None else folder
             view = subjects.of_run(thing, images, data).look(made, **asked)
         else:
-            _refuse(data is not None, f"data={data!r}", "goes with a run or a task; name images")
+            _refuse(data is not None, f"data={data!r}", "applies to a run or a task; name images instead")
             view = subjects.of_module(thing, images, sides or None).look(made, **asked)
     _write(view, folder, lens.replace("-", "_"))
     return view
@@ -127,13 +127,13 @@ def _task(what: Any) -> str | None:
     return name if name in _catalog.names("tasks") else None
 
 
-def _refuse(given: bool, said: str, rule: str) -> None:
+def _refuse(given: bool, option: str, rule: str) -> None:
     if given:
-        raise UsageError(f"{said}: {rule}; leave it out.")
+        raise UsageError(f"{option}: {rule}; leave it out.")
 
 
 def _asked(memory: float | None, seed: int | None, progress: bool, verbose: bool) -> dict[str, Any]:
-    """What a caller asks of every lens alike, as fields of the parts."""
+    """The options that all lenses share, as fields of the parts."""
     asked: dict[str, Any] = {}
     if memory is not None:
         asked["memory"] = int(memory * 2**30)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._images import stacked
 from pellucid.lenses._parts import Labelled, Network, Splits
@@ -86,8 +86,7 @@ class Adversarial(Lens[Network, Splits | None]):
     """test images for that accuracy, spread evenly; 0 for none"""
 
     def __post_init__(self) -> None:
-        if self.method not in _NAMES:
-            raise UsageError(f"method={self.method!r}: is not known; choose fgsm, bim or pgd.")
+        check_choice("method", self.method, _NAMES)
         for name, value in (("epsilon", self.epsilon), *(("curve", value) for value in self.curve)):
             if magnitude(name, value) * LEVELS < 1 - 1e-6:
                 raise UsageError(

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid.errors import UsageError
+from pellucid._spread import evenly_spread
+from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
-from pellucid.lenses._images import evenly, stacked
+from pellucid.lenses._images import stacked
 from pellucid.lenses._layers import last_convolution, recorded
 from pellucid.lenses._parts import Network
 from pellucid.lenses.attribution.checks import Depth, cascade, deletion, similarity
@@ -24,7 +25,7 @@ from pellucid.lenses.attribution.maps import METHODS, Settings, attributed, redu
 __all__ = ["Attribution"]
 
 _BYTES = 800.0 * 4  # of a pass forwards and back, for each value of an image
-_EVIDENCE, _LAYER = -1, -2  # what stands in the place of a class where none is followed
+_EVIDENCE, _LAYER = -1, -2  # instead of a class: the task's evidence, or a layer
 
 _AXES = {
     "map": ("image", "y", "x"),
@@ -84,10 +85,8 @@ class Attribution(Lens[Network]):
     """images that are tested, spread evenly; of the others only the map is made"""
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"method={self.method!r}: is not known; choose one of {', '.join(METHODS)}.")
-        if self.baseline not in ("black", "mean", "blur"):
-            raise UsageError(f"baseline={self.baseline!r}: is not known; choose black, mean or blur.")
+        check_choice("method", self.method, METHODS)
+        check_choice("baseline", self.baseline, ("black", "mean", "blur"))
         for name, value, least in (("steps", self.steps, 1), ("depths", self.depths, 0), ("tested", self.tested, 0)):
             if value < least:
                 raise UsageError(f"{name}={value}: must be at least {least}; give a larger number.")
@@ -106,7 +105,7 @@ class Attribution(Lens[Network]):
         layer = self._grad_cam_layer(network) if self.method == "grad_cam" else self.layer
         if self.method == "grad_cam":
             network.note(f"Grad-CAM looks at the layer {layer}")
-        chosen = set(evenly(len(network.images), self.tested).tolist())
+        chosen = set(evenly_spread(self.tested, len(network.images)).tolist())
         images = network.progress(network.images, "following the gradient")
         mapped = [
             self._one(network, place, image.to(network.device), layer, place in chosen)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from pellucid.lenses._images import evenly
+from pellucid._spread import evenly_spread
 from pellucid.lenses._layers import layers_in_order
 
 __all__ = ["Deletion", "Depth", "cascade", "deletion", "rank_correlation", "redraw", "similarity", "weighted_layers"]
@@ -82,7 +82,8 @@ def cascade(model: nn.Module, image: Tensor, most: int, seed: int) -> Iterator[D
     generator = torch.Generator().manual_seed(seed)
     layers = weighted_layers(model, image)[::-1]
     parts = dict(model.named_modules())
-    stops = set((1 + evenly(len(layers), most)).tolist())
+    # numbers of layers, from 1: other halves are rounded up than for positions from 0
+    stops = set(np.linspace(1, len(layers), min(most, len(layers))).round().astype(int).tolist())
     done: set[int] = set()
     for count, names in enumerate(layers, 1):
         for name in names:
@@ -187,7 +188,7 @@ def deletion(
         offsets = [int(rng.integers(length // 4, length - length // 4 + 1)) for length in (rows, columns)]
         moved = np.roll(worth.reshape(rows, columns), offsets, (0, 1)).ravel()
         orders.append(np.lexsort((rng.random(count), -moved)))
-    counts = evenly(count + 1, stops + 1)  # squares that are gone at each stop
+    counts = evenly_spread(stops + 1, count + 1)  # squares that are gone at each stop
     place = torch.from_numpy(number).to(image.device)
     mean = image.mean((1, 2), keepdim=True)
     covered = []

@@ -183,7 +183,7 @@ def words(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], m
     start = method.title[0].upper() + method.title[1:]
     if first.followed >= 0:
         start += f" of {network.label(first.followed)} ({100 * first.score:.1f} %) in {network.name(first.place)}"
-    said = [f"{start}{', ' + what if what else ''}"]
+    clauses = [f"{start}{', ' + what if what else ''}"]
     tested = [one for one in mapped if one.deletion is not None]
     curves = [one.deletion for one in tested if one.deletion is not None]
     if curves:
@@ -194,7 +194,7 @@ def words(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], m
             total = sum(len(curve.random) for curve in curves)
             mean = float(np.mean([curve.areas(kind) for curve in curves]))
             against.append(f"{beaten} of {total} {name} ({mean:.3g})")
-        said.append(
+        clauses.append(
             f"deleted in the map's order the score falls faster (area {own:.3g}) than in {' and '.join(against)}"
         )
     left = [value for one in tested if one.similar and np.isfinite(value := kept(one, depths))]
@@ -203,9 +203,9 @@ def words(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], m
         mean = float(np.mean(left)) if left else 0.0
         verdict = "it hardly depends on what was learned" if mean >= _ALIKE else "it depends on the weights"
         start = f"with up to {depth.count} of {depth.of} layers randomised its similarity falls to {round(mean, 2) + 0.0:.2f}"
-        said.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
+        clauses.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
     if method.title == "guided backprop":
-        said.append(
+        clauses.append(
             "guided backprop is known to reproduce the image's edges whatever the weights (Adebayo et al. 2018; Nie et al. 2018)"
         )
-    return "; ".join(said) + "."
+    return "; ".join(clauses) + "."

@@ -10,7 +10,7 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._images import picture
 from pellucid.lenses._parts import Evaluation
@@ -58,10 +58,8 @@ class Confusion(Lens[Evaluation]):
     """images for each direction of a pair"""
 
     def __post_init__(self) -> None:
-        if self.sort not in ("likeness", "errors", "given"):
-            raise UsageError(f"sort={self.sort!r}: is not known; choose likeness, errors or given.")
-        if self.figures not in ("both", "counts", "shares", "none"):
-            raise UsageError(f"figures={self.figures!r}: is not known; choose both, counts, shares or none.")
+        check_choice("sort", self.sort, ("likeness", "errors", "given"))
+        check_choice("figures", self.figures, ("both", "counts", "shares", "none"))
         for name, value in (("pairs", self.pairs), ("examples", self.examples)):
             if value is not None and value < 0:
                 raise UsageError(f"{name}={value}: must not be negative; give another number.")
@@ -107,7 +105,7 @@ class Confusion(Lens[Evaluation]):
         worst: Sequence[Pair],
         examples: NDArray[np.int64],
     ) -> list[Row]:
-        """Both directions of each pair, as far as they occur, with their images; none where the images are not at hand."""
+        """Both directions of each pair, if they occur, with their images; none without the images."""
         if evaluation.images is None or not self.examples:
             return []
         wanted = np.unique(examples[examples >= 0]).tolist()

@@ -10,10 +10,10 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.errors import UsageError
+from pellucid._spread import evenly_spread
+from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._codes import Coded, chosen_layer, fingerprint, joined, of_images, of_split
 from pellucid.lenses._contract import Lens, View
-from pellucid.lenses._images import evenly
 from pellucid.lenses._index import Index
 from pellucid.lenses._parts import Network, Splits, class_name
 from pellucid.lenses._wording import clipped_start, percent
@@ -81,8 +81,8 @@ class Embedding(Lens[Network, Splits | None]):
     """compare with a new fit of everything; by default up to 3000 images"""
 
     def __post_init__(self) -> None:
-        if self.method is not None and self.method not in METHODS:
-            raise UsageError(f"method={self.method!r}: is not known; choose {', '.join(METHODS)}.")
+        if self.method is not None:
+            check_choice("method", self.method, METHODS)
         if self.limit is not None and self.limit < 6:
             raise UsageError(f"limit={self.limit}: a map needs at least 6 images; give a larger limit.")
         if self.perplexity is not None and not self.perplexity >= 1:
@@ -144,7 +144,7 @@ def _view(lens: Embedding, network: Network, saved: SavedMap, new: Coded | None)
     index, flat = Index(chart.codes, network.memory // 4), Index(chart.places, network.memory // 4)
     network.note(f"neighbours in feature space: {index.kind}; perplexity {chart.perplexity:g}, seed {chart.seed}")
     near, distance = index.search(chart.codes, k, np.arange(len(chart.codes)))  # (N, k) each
-    measured = evenly(len(chart.codes), _MEASURED)
+    measured = evenly_spread(_MEASURED, len(chart.codes), floor=True)
     beside, _ = flat.search(chart.places[measured], k, measured)
     numbers: dict[str, NDArray[Any]] = saved.numbers() | {
         "nearest": near,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.errors import UsageError
+from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._images import stacked
 from pellucid.lenses._parts import Network, Splits, Training
@@ -63,8 +63,7 @@ class Filters(Lens[Network, Splits | None, Training | None]):
         for name, value in (("filters", self.filters), ("top", self.top), ("limit", self.limit)):
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value}: must be at least 1; give a larger number.")
-        if self.split not in ("train", "val", "test", "named"):
-            raise UsageError(f"split={self.split!r}: is not known; choose train, val, test or named.")
+        check_choice("split", self.split, ("train", "val", "test", "named"))
 
     @torch.no_grad()
     def look(self, network: Network, splits: Splits | None = None, training: Training | None = None) -> View:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from pellucid._spread import evenly_spread
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses._graph import Graph, trace
-from pellucid.lenses._images import evenly
 from pellucid.lenses._layers import recorded
 from pellucid.lenses._rules import Rule, rules
 from pellucid.lenses.filters.receptive import Fields, fields, support
@@ -128,7 +128,7 @@ def chosen(layers: Sequence[Layer], named: str | None, most: int) -> list[Layer]
         if (after is None or after.shape[1:] != layer.shape[1:] or not layer.is_map) and layer is not maps[0]:
             kept.append(layer)
     if len(kept) > most:
-        kept = [kept[place] for place in evenly(len(kept), most)] if most > 1 else kept[-1:]
+        kept = [kept[place] for place in evenly_spread(most, len(kept))] if most > 1 else kept[-1:]
     return kept
 
 

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._spread import evenly_spread
 from pellucid.lenses._codes import at_once
-from pellucid.lenses._images import Counted, evenly
+from pellucid.lenses._images import Counted
 from pellucid.lenses._parts import Network, Splits
 from pellucid.lenses.filters.layers import Layer, Reader
 
@@ -31,7 +32,7 @@ class Excited:
     image: NDArray[np.int64]  # (F, T) positions in the order of search
     row: NDArray[np.int64]  # (F, T) of the layer's map
     column: NDArray[np.int64]
-    box: NDArray[np.int64]  # (F, T, 4) top, left, bottom, right px of the receptive field; -1: not asked for
+    box: NDArray[np.int64]  # (F, T, 4) top, left, bottom, right px of the receptive field; -1: not measured yet
 
     def order(self) -> NDArray[np.int64]:
         """(F,): the filters, those with the highest scores first."""
@@ -70,7 +71,7 @@ def searched(network: Network, splits: Splits | None, split: str, limit: int | N
     """The named images, or those of a run's split."""
     images, size = network.images, at_once(network, network.images[0], 128)
     if split == "named" or splits is None:
-        places = evenly(len(images), limit).tolist()
+        places = evenly_spread(len(images) if limit is None else limit, len(images)).tolist()
 
         def named() -> Iterator[tuple[Tensor, Sequence[str], Tensor | None]]:
             for place in places:

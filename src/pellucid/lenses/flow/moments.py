@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError
-from pellucid.lenses._images import evenly
 from pellucid.lenses._parts import Labelled, Network, Splits, Training, Trial
 from pellucid.lenses.flow.sizes import Profile, measured, prepared
 
@@ -107,7 +107,7 @@ def follow(trial: Trial, steps: int, moments: int, probe: Probe, track: Callable
 
     A loss that is no longer finite ends the training, and that is the last moment.
     """
-    places = evenly(steps + 1, moments).tolist()
+    places = evenly_spread(moments, steps + 1).tolist()
     measured_at: list[Moment] = []
     losses: list[float] = []
     pairs: dict[str, Any] = {}

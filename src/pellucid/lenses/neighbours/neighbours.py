@@ -9,10 +9,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded, chosen_layer, joined, of_images, of_split
 from pellucid.lenses._contract import Lens, View
-from pellucid.lenses._images import evenly
 from pellucid.lenses._index import Index
 from pellucid.lenses._parts import Network, Splits
 from pellucid.lenses.neighbours.figure import Pair, figure
@@ -131,7 +131,7 @@ def _typical(searched: Coded, memory: int) -> float:
     for split in np.unique(searched.splits):
         codes = searched.codes[searched.splits == split]
         if len(codes) > 1:
-            rows = evenly(len(codes), _MEASURED)
+            rows = evenly_spread(_MEASURED, len(codes), floor=True)
             lengths.append(Index(codes, memory).search(codes[rows], 1, rows)[1][:, 0])
     whole = np.concatenate(lengths) if lengths else np.zeros(1)
     apart = whole[whole > 0]

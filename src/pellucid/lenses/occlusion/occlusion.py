@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.errors import UsageError
+from pellucid._spread import evenly_spread
+from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
-from pellucid.lenses._images import Counted, blurred, evenly, stacked
+from pellucid.lenses._images import Counted, blurred, stacked
 from pellucid.lenses._layers import guarded
 from pellucid.lenses._parts import Network
 from pellucid.lenses.occlusion.covered import Covering, outputs
@@ -66,10 +67,8 @@ class Occlusion(Lens[Network]):
     """bf16 is faster but can change the map; its rank correlation with fp32 is reported"""
 
     def __post_init__(self) -> None:
-        if self.fill not in ("mean", "zero", "blur", "noise"):
-            raise UsageError(f"fill={self.fill!r}: is not known; choose mean, zero, blur or noise.")
-        if self.precision not in ("fp32", "bf16"):
-            raise UsageError(f"precision={self.precision!r}: is not known; choose fp32 or bf16.")
+        check_choice("fill", self.fill, ("mean", "zero", "blur", "noise"))
+        check_choice("precision", self.precision, ("fp32", "bf16"))
         for name, value in (("patch", self.patch), ("stride", self.stride)):
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value}: must be at least 1 px; give a larger one.")
@@ -135,7 +134,7 @@ class Occlusion(Lens[Network]):
         from scipy.stats import spearmanr
 
         tops, lefts = covering.tops, covering.lefts
-        rows = evenly(len(tops), max(2, _COMPARED // len(lefts)))
+        rows = evenly_spread(max(2, _COMPARED // len(lefts)), len(tops))
         few = replace(covering, tops=[tops[row] for row in rows])
         exact = np.zeros((len(rows), len(lefts)))
         for block in outputs(network, few, score, self.whole)[1]:
