@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import os
 import re
@@ -189,3 +190,9 @@ def test_a_closed_pipe_is_no_error() -> None:
     line = f"{sys.executable} -m pellucid list | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["tasks", "models", "lenses"])
+def test_the_list_says_of_each_member_what_its_class_says(kind: str) -> None:
+    for name, line in listing.about(kind).items():
+        assert line == (inspect.getdoc(_catalog.find(kind, name)) or "").split("\n")[0], name

@@ -34,7 +34,9 @@ def about(kind: str) -> dict[str, str]:
 def _line(source: Path) -> str:
     """The first line of the docstring of a member's public class, or of its module if the class has none."""
     module = ast.parse(source.read_text(encoding="utf-8"))
-    public = [node for node in module.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    # __all__ names the member alone; a file may hold other classes that it needs
+    listed = next((text for text in map(ast.unparse, module.body) if text.startswith("__all__")), "")
+    public = [node for node in module.body if isinstance(node, ast.ClassDef) and f"'{node.name}'" in listed]
     documents = [*map(ast.get_docstring, public), ast.get_docstring(module)]
     return next((document.split("\n")[0] for document in documents if document), "")
 
