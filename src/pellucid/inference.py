@@ -53,18 +53,18 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
 ) -> dict[str, Any]:
-    """Measure a run's model, beside the trivial and the classical answers, on images that it has not seen.
+    """Measure a run's model, and its trivial and classical baselines, on held-out images.
 
-    Noise and masks are fixed by the run's seed and each image's position, so that the numbers depend on neither the batch
-    size nor the order. For the run's own data the result is kept in the run: metrics.json, and records.npz with a row per
-    image; for other data it is returned only.
+    The run's seed and each image's position fix noise and masks, so the numbers depend on neither batch size nor order.
+    For the run's own data the result is saved in the run: metrics.json, and records.npz with a row per image. For other
+    data it is only returned.
 
     Args:
         run: the run, or its folder.
         data: other data than the run's own; what `pellucid.data.open` takes.
         split: which part of the data.
-        baselines: whether the baselines are measured too.
-        batch_size: images at a time; no result depends on it.
+        baselines: measure the baselines too.
+        batch_size: images per batch; no result depends on it.
         which: the best weights by validation, or the last.
 
     Returns:
@@ -90,13 +90,14 @@ def evaluate(
     records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
-    whole = ModelMeasures()
+    whole = ModelMeasures()  # of the model as a whole, where the task has such measures
     if baselines:
         size = None if run.task.keeps_size else run.size
         rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
         if isinstance(run.task, MeasuresModel):
             with torch.no_grad():
                 whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
+    # positions of the images that slow baselines were measured on, if not on all
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
@@ -110,7 +111,7 @@ def evaluate(
         "main": run.main.key,
         "model": _measures({**summarise(declared, records, seed), **whole.measures}),
         "baselines": {name: _measures(summarise(declared, rival, seed)) for name, rival in rivals.items()},
-        # where baselines were measured on some images only, the model on those same images
+        # the model on just these images, for a fair comparison
         "on_same_images": shared
         if shared is None
         else {
@@ -118,7 +119,9 @@ def evaluate(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
-        "pictures": [{"name": each.name, "title": each.title, "words": each.words} for each in whole.pictures],
+        "pictures": [
+            {"name": picture.name, "title": picture.title, "words": picture.words} for picture in whole.pictures
+        ],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     if data is None:
@@ -127,9 +130,9 @@ def evaluate(
             columns |= as_arrays(table, f"baselines/{rival}/")
         with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, **columns)
-        for each in whole.pictures:
-            with write_atomically(run.figures / f"{each.name}.png") as draft:
-                each.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
+        for picture in whole.pictures:
+            with write_atomically(run.figures / f"{picture.name}.png") as draft:
+                picture.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
         write_json(run.path / "metrics.json", metrics)
     return metrics
 
@@ -142,9 +145,9 @@ def predict(
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
     progress: bool = False,
-    **asked: Any,
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Answer for new images, at their own size and under their own names.
+    """Predict new images, at their own size and under their own names.
 
     Args:
         run: the run, or its folder.
@@ -153,31 +156,31 @@ def predict(
         out: a folder for predictions.json or predictions.csv, and for pictures where the answers are pictures; or the one
             file that a single answer is written to.
         format: of the table in a folder.
-        batch_size: images at a time; no result depends on it.
+        batch_size: images per batch; no result depends on it.
         progress: show a progress bar.
-        asked: options that the task adds, the fields of its `predict_options`.
+        options: that the task adds, the fields of its `predict_options`.
 
     Returns:
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
 
     Raises:
-        UsageError: nothing is there, or it is no image.
-        UnknownNameError: the task cannot be asked that.
+        UsageError: no image was given, or none can be read.
+        UnknownNameError: an option that the task does not have.
     """
     run = run if isinstance(run, Run) else Run(run)
     task = run.task
     kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
     known = [field.name for field in dataclasses.fields(kind)]
-    for name in asked:
+    for name in options:
         if name not in known:
             raise UnknownNameError("option", name, known)
-    question, device = kind(**asked), _device()
+    asked, device = kind(**options), _device()
     model = run.model().to(device)
     place = Path(out) if out is not None else None
     own: list[dict[str, Any]] | None = None
     if isinstance(task, AnswersOptions):
         with torch.no_grad():
-            own = task.answer(model, images, question, run.classes)
+            own = task.answer(model, images, asked, run.classes)
     if own is not None:
         sources = images if isinstance(images, (list, tuple)) else [images]
         answers = Answers(place, format, sources)
@@ -211,9 +214,9 @@ def _image_by_image(
             kept = answers.keep(written, [titles[place] for place in places])
             rows |= dict(zip(places, kept, strict=True))
             bar.advance(line, len(places))
-    found = [rows[place] for place in sorted(rows)]
-    answers.finish(found)
-    return found
+    ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
+    answers.finish(ordered)
+    return ordered
 
 
 def inputs(run: Run, given: UserImages, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
@@ -245,7 +248,7 @@ def run_batches(
 ) -> Iterator[Batch]:
     """A split's images as the run's model takes them: resized to its size, or at their own for tasks that keep it.
 
-    Without a fingerprint nothing is stored for a next time.
+    Without a fingerprint, no store is kept for later.
     """
     if run.task.keeps_size:
         return own_size_batches(split, run.channels, batch_size, device)
@@ -276,7 +279,9 @@ def measure(
                 places.append(batch.index.cpu().numpy())
     finally:
         model.train(mode)
-    order = np.argsort(np.concatenate(places), kind="stable")
+    order = np.argsort(
+        np.concatenate(places), kind="stable"
+    )  # batches of equal sizes come in another order than the split
     records = {name: joined(parts)[order] for name, parts in columns.items()}
     return records, {name: total / len(order) for name, total in sums.items()}
 

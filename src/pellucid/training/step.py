@@ -90,7 +90,8 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
     task, recipe, accelerator = learner.plan.task, learner.plan.recipe, learner.plan.accelerator
     factors = lr_factors_of(task)
     input, target = task.prepare(batch, draws, training=True)
-    input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
+    if isinstance(input, Tensor):  # a task may give its model more than images
+        input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
     updates = []
     with learner.autocast():
         for player, losses in steps_of(task, learner.model, input, target):
