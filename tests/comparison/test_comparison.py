@@ -19,6 +19,7 @@ from rich.console import Console
 from pellucid.comparison.comparison import compare, sweep
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison
+from pellucid.data import open as open_data
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.run import Run
@@ -213,3 +214,29 @@ def test_a_sweep_that_cannot_be_writes_nothing(tmp_path: Path, options: dict[str
     with pytest.raises(UsageError, match=words):
         sweep("classify", "digits", "mlp", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("task", "model", "labelled"), [("classify", "mlp", True), ("cluster", None, False)])
+def test_runs_whose_data_are_gone_load_and_are_compared(
+    tmp_path: Path, task: str, model: str | None, labelled: bool
+) -> None:
+    """What a run needs to be read stands in its folder: its classes, its deciding measure, its records."""
+    digits = open_data("digits")["train"]
+    folder = tmp_path / "images"
+    for i in range(90):
+        label = int(digits.targets["label"].index[i])  # type: ignore[attr-defined]
+        place = folder / str(label) if labelled else folder
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images.read(i, 1)[0]).save(place / f"{i}.png")
+    runs = [
+        train(task, folder, model, tmp_path / str(epochs), epochs=epochs, batch_size=16, device="cpu", progress=False)
+        for epochs in (1, 2)
+    ]
+    before = [evaluate(run)["model"] for run in runs]
+    shutil.rmtree(folder)
+    again = [Run(run.path) for run in runs]
+    assert [run.main.key for run in again] == ["accuracy" if labelled else "silhouette"] * 2
+    found = compare([run.path for run in again], tmp_path / "side-by-side")
+    values = [row.measure.value for row in found.rows if row.measure is not None]
+    assert values == [measures[again[0].main.key]["value"] for measures in before]
+    assert sum(row.difference is not None and row.difference.paired for row in found.rows) == 1
