@@ -17,7 +17,8 @@ from pellucid.cli.printing import measured, trained
 def main(folder: str = "runs") -> None:
     begun = time.monotonic()
     pages = []
-    # drawn letters and digits: both networks are ahead of every simpler answer after a minute or two on two slow cores
+    # drawn letters: both networks are ahead of every simpler answer after a minute or two on two slow cores; on photographs
+    # a denoiser needs half an hour to get ahead of non-local means
     asked = {
         "classify": {
             "data": "glyphs", "model": "convnet", "widths": (16, 32), "batch_norm": True, "epochs": 5, "batch_size": 32,

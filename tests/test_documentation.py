@@ -17,11 +17,14 @@ import pytest
 from pellucid import _catalog
 from pellucid.cli.binding import bind
 from pellucid.cli.cli import COMMANDS, main
+from pellucid.reporting.headline import headline
+from pellucid.run import Run
 from pellucid.worked.forms.running import Common
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+DEMO = ROOT / "examples" / "demo.py"
 OWN = "needs your own images"  # a comment above a block that cannot run as it stands
 
 
@@ -149,10 +152,27 @@ def test_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
                     assert main(words[1:]) == 0, words
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.name)
-def test_an_example_runs(example: Path, tmp_path: Path) -> None:
-    words = [sys.executable, str(example), str(tmp_path / "runs")]
-    done = subprocess.run(words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+def run_example(example: Path, folder: Path) -> str:
+    """What an example prints; its runs are in `folder`/runs."""
+    words = [sys.executable, str(example), str(folder / "runs")]
+    done = subprocess.run(words, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [file for file in EXAMPLES if file != DEMO], ids=lambda file: file.name)
+def test_an_example_runs(example: Path, tmp_path: Path) -> None:
+    assert run_example(example, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_demo_shows_networks_that_are_ahead_of_every_simpler_answer(tmp_path: Path) -> None:
+    shown = run_example(DEMO, tmp_path)
+    runs = [Run(folder) for folder in sorted((tmp_path / "runs").iterdir())]
+    assert len(runs) == 2
+    for run in runs:
+        assert run.metrics is not None
+        # against the best of them, image by image, with an interval that leaves out 0
+        assert headline(run, run.metrics).verdict == "ahead", run.metrics
+        assert str(run.path / "report.html") in shown
