@@ -19,7 +19,7 @@ A lens is one file, `lenses/NAME.py` (or `lenses/NAME/NAME.py`), with one frozen
 - It returns a `View`: a figure fit for a paper, the raw numbers with their axes named, and a line of words with the finding
   (and the layer that was chosen, if any).
 
-Tools: `_images.py` draws images and stacks arrays of several sizes; `_layers.py` finds layers
+Tools: `_images.py` draws images and stacks arrays of several sizes, `_axes.py` styles plots; `_layers.py` finds layers
 (`last_convolution`, `feature_layer`) and records what passes them (`recorded`); `_codes.py` turns images into feature vectors,
 `_index.py` finds their neighbours; `_graph.py` and `_rules.py` follow a forward pass node by node.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses._images import show
 from pellucid.lenses._parts import Network
 from pellucid.lenses.adversarial.attacks import LEVELS, written
@@ -114,7 +115,7 @@ def _accuracy(axes: Axes, curve: Curve, method: str) -> None:
     axes.set_ylim(-3, 103)
     axes.set_title(f"{curve.n:,} test images, 95 % intervals", fontsize=8)
     axes.legend(fontsize=7, frameon=False)
-    _plain(axes)
+    plain(axes, 7, grid=False)
 
 
 def _smallest(axes: Axes, attacked: Sequence[Fooled], method: str) -> None:
@@ -129,9 +130,4 @@ def _smallest(axes: Axes, attacked: Sequence[Fooled], method: str) -> None:
     axes.set_xlabel("smallest ε, in 1/255", fontsize=8)
     axes.set_ylabel("images fooled, %", fontsize=8)
     axes.set_title(f"{method}: {len(attacked)} images shown", fontsize=8)
-    _plain(axes)
-
-
-def _plain(axes: Axes) -> None:
-    axes.tick_params(labelsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes, 7, grid=False)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses._images import show
 from pellucid.lenses._parts import Network
 from pellucid.lenses.attribution.checks import Deletion, Depth
@@ -172,8 +173,8 @@ def _deletion(axes: Axes, one: Mapped) -> None:
 
 
 def _plain(axes: Axes) -> None:
-    axes.tick_params(labelsize=5.5, length=2, pad=1.5)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes, 5.5, grid=False)
+    axes.tick_params(length=2, pad=1.5)
     axes.set_box_aspect(0.85)
 
 

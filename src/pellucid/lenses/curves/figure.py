@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses.curves.regions import Region
 from pellucid.lenses.curves.verdict import Rows, Verdict, column
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SHADES", "TRAIN", "VAL", "figure", "of_split", "plain", "scaled", "smoothed", "title"]
+__all__ = ["SHADES", "TRAIN", "VAL", "figure", "finished", "of_split", "scaled", "smoothed", "title"]
 
 TRAIN, VAL, GAP = "#4a6fa5", "#d1662b", "#f3d9c9"
 SHADES = {"underfitting": ("#dfe9f5", "#3f618f"), "overfitting": ("#f9dcdc", "#a8322f")}
@@ -36,7 +37,7 @@ def figure(history: Rows, measure: str | None, judgement: Verdict, shaded: Seque
     if measure is not None:
         grid[1].plot(column(val, "epoch"), column(val, measure), color=VAL, marker="o", ms=2.5, lw=1.4)
         grid[1].set(xlabel="epoch", title=title(measure))
-        plain(grid[1])
+        finished(grid[1])
         grid[1].set_xlim(grid[0].get_xlim())
     for axes in grid:
         _shade(axes, shaded, column(val, "epoch"))
@@ -82,7 +83,7 @@ def _losses(axes: Axes, train: Rows, val: Rows, judgement: Verdict, log: bool) -
     scaled(axes, np.concatenate([column(train, "loss"), column(val, "loss")]), log)
     axes.set(xlabel="epoch", title="loss")
     axes.legend(frameon=False, fontsize=8)
-    plain(axes)
+    finished(axes)
 
 
 def _mark(axes: Axes, epochs: NDArray[np.float64], losses: NDArray[np.float64], train: float, log: bool) -> None:
@@ -123,12 +124,10 @@ def title(measure: str) -> str:
     return f"validation {_NAMES.get(measure, measure.replace('_', ' '))}"
 
 
-def plain(axes: Axes, whole: bool = True) -> None:
-    """Whole epochs below, no frame at the top and the right, a faint grid."""
-    if whole:
+def finished(axes: Axes, epochs: bool = True) -> None:
+    """The look of every panel; `epochs`: whole numbers below."""
+    if epochs:
         axes.locator_params(axis="x", integer=True, min_n_ticks=1)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, lw=0.6)
+    plain(axes)
     axes.title.set_fontsize(10)
     axes.xaxis.label.set_fontsize(9)
-    axes.tick_params(labelsize=8, which="both")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses.curves.verdict import Rows, column
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def figure(train: Rows, names: list[str]) -> Figure:
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch", fontsize=9)
         axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25, lw=0.6)
-        axes.tick_params(labelsize=8)
+        plain(axes)
     return drawing
 
 

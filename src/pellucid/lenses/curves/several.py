@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.lenses._parts import TrainingLog
 from pellucid.lenses._wording import clipped_start
-from pellucid.lenses.curves.figure import SHADES, of_split, plain, scaled, smoothed, title
+from pellucid.lenses.curves.figure import SHADES, finished, of_split, scaled, smoothed, title
 from pellucid.lenses.curves.regions import regions
 from pellucid.lenses.curves.verdict import column, verdict
 
@@ -43,7 +43,7 @@ def figure(runs: Sequence[TrainingLog], measure: str | None, log: bool) -> Figur
     scaled(losses, np.concatenate(values), log)
     losses.set(title="loss (dashed: training, solid: validation)")
     losses.set_xlabel("" if strip else "epoch")
-    plain(losses)
+    finished(losses)
     if strip:
         below = drawing.add_subplot(grid[1, 0], sharex=losses)
         _strips(below, runs)
@@ -56,7 +56,7 @@ def figure(runs: Sequence[TrainingLog], measure: str | None, log: bool) -> Figur
             val = of_split(run.history, "val")
             axes.plot(column(val, "epoch"), column(val, measure), color=colour, marker="o", ms=2.5, lw=1.4)
         axes.set(xlabel="epoch", title=title(measure))
-        plain(axes)
+        finished(axes)
     if len(curve) > 1:
         _learning(drawing.add_subplot(grid[:, place]), runs, curve)
     keys = [
@@ -95,7 +95,7 @@ def _strips(axes: Axes, runs: Sequence[TrainingLog]) -> None:
     axes.set(ylim=(len(runs) - 0.4, -0.6), yticks=[], xlabel="epoch")
     axes.legend(handles=[Patch(color=SHADES[kind][0], label=kind) for kind in SHADES], frameon=False, fontsize=7, ncols=2,
                 loc="lower left", bbox_to_anchor=(0, 0.96), borderpad=0, handlelength=1.2)  # fmt: skip
-    plain(axes)
+    finished(axes)
     axes.spines["left"].set_visible(False)
 
 
@@ -127,7 +127,7 @@ def _learning(axes: Axes, runs: Sequence[TrainingLog], curve: Sequence[tuple[int
     axes.minorticks_off()
     measure = title(own["main"]).replace("validation", own["split"]) + (f", {unit}" if unit else "")
     axes.set(xlabel="training images", title=f"{measure} (95 % interval)")
-    plain(axes, whole=False)
+    finished(axes, epochs=False)
 
 
 def words(runs: Sequence[TrainingLog]) -> str:

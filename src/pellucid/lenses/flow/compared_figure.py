@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses._parts import Network
-from pellucid.lenses.flow.figure import plain, values
+from pellucid.lenses.flow.figure import values
 from pellucid.lenses.flow.moments import Probe
 from pellucid.lenses.flow.rules import ratio
 from pellucid.lenses.flow.variants import Variant, option_words

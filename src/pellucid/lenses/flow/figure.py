@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses._parts import Network
 from pellucid.lenses._wording import clipped_start
 from pellucid.lenses.flow.moments import Moment, Probe
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["figure", "plain", "ticks"]
+__all__ = ["figure", "ticks", "values"]
 
 _TICKS = 14  # names of layers that fit below an axis
 _LONGEST = 16  # letters in one
@@ -88,13 +89,6 @@ def _titled(axes: Axes, title: str, log: bool = True) -> None:
 def values(given: object) -> NDArray[np.float64]:
     """Numbers, with 0 for NaN and infinity."""
     return np.nan_to_num(np.asarray(given, np.float64), posinf=0.0, neginf=0.0)
-
-
-def plain(axes: Axes) -> None:
-    """Without the frame's upper and right side, with a light grid."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, lw=0.6)
-    axes.tick_params(labelsize=8, which="both")
 
 
 def ticks(axes: Axes, names: Sequence[str]) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.lenses._axes import plain
 from pellucid.lenses.learning_rate.range import RangeTest
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["figure", "short"]
@@ -44,7 +44,7 @@ def figure(title: str, curve: RangeTest, own: float) -> Figure:
     axes.set_xlabel("learning rate of the step (logarithmic)", fontsize=9)
     axes.set_ylabel("loss of the next training batch", fontsize=9)
     axes.set_title(title or "learning-rate range test", fontsize=9.5, parse_math=False)
-    _plain(axes)
+    plain(axes)
     drawing.legend(loc="outside right upper", fontsize=7.5, frameon=False)
     return drawing
 
@@ -67,9 +67,3 @@ def _height(curve: RangeTest) -> tuple[float, float]:
     room = max(high - low, 0.05 * abs(high), 1e-12)
     top = min(high + 0.8 * room, max(float(finite.max()), high) + 0.08 * room)
     return low - 0.08 * room, top
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, lw=0.6)
-    axes.tick_params(labelsize=8)
