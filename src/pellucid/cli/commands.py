@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pellucid.cli import listing, printing
-from pellucid.errors import RunError, UnknownNameError
+from pellucid.errors import RunError, UnknownNameError, UsageError
 from pellucid.worked.forms.command import work
 
 __all__ = [
@@ -116,6 +116,7 @@ def predict(
     out: Path | None = None,
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
+    overwrite: bool = False,
     **given: Any,
 ) -> int:
     """Predict for new images: labels with probabilities, pictures, or files; tasks have further options.
@@ -126,10 +127,14 @@ def predict(
         out: the folder for predictions.json or predictions.csv and for pictures; or a file, for a single prediction.
         format: the format of the table in that folder.
         batch_size: images per batch; does not change the results.
+        overwrite: replace files there that predict did not write; answers of an earlier predict are replaced in any case.
     """
     from pellucid.inference import predict as verb
 
-    rows = verb(run, [*images], out, format=format, batch_size=batch_size, progress=True, **given)
+    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite}
+    rows = verb(run, [*images], out, **settings, progress=True, **given)
+    if all("error" in row for row in rows):
+        raise UsageError(printing.unanswered(rows))
     printing.predicted(rows, out)
     return 0
 

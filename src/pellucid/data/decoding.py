@@ -280,6 +280,8 @@ def _stamp(source: Source, container: Path | None = None, position: int = 0) -> 
     except OSError:
         return None
     name = name if name[0] == "/" else os.path.abspath(name)
+    # SQLite takes no lone surrogates, by which Python has names that are not UTF-8
+    name = name.encode("utf-8", "backslashreplace").decode()
     return f"{name}/{position}" if isinstance(source, bytes) else name, status.st_size, status.st_mtime_ns
 
 

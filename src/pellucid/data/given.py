@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.dataset import Images, Pixels, Split
-from pellucid.data.decoding import SUFFIXES, Files, from_pillow, scan
-from pellucid.errors import UsageError
+from pellucid.data.decoding import Files, decode, from_pillow, in_parallel, remember_faults, scan
+from pellucid.data.named_files import NamedFile, image_files, is_litter, names_of
+from pellucid.errors import DataError, UsageError
 
-__all__ = ["Arrays", "UserImages", "gather"]
+__all__ = ["Arrays", "UserImages", "decodable", "gather"]
 
 
 @final
@@ -61,6 +61,23 @@ class UserImages:
     floats: dict[int, Tensor] = field(default_factory=dict)  # position -> (C, H, W) in [0, 1], never rounded
     faults: dict[int, str] = field(default_factory=dict)  # position -> why the file cannot be read
 
+    def only(self, places: Iterable[int]) -> UserImages:
+        """Those at some positions, under the positions and names that they have."""
+        wanted = set(places)
+        rows = [row for row, place in enumerate(self.places) if place in wanted]
+        floats = {place: image for place, image in self.floats.items() if place in wanted}
+        return replace(self, split=self.split.select(rows), places=[self.places[row] for row in rows], floats=floats)
+
+    def by_channels(self) -> dict[int, UserImages]:
+        """The grey and the colour images apart, each under its number of channels."""
+        stored = self.split.images
+        if isinstance(stored, Files):
+            own = dict(zip(self.places, stored.scanned.channels.tolist(), strict=True))
+        else:
+            own = {place: stored.select([row]).channels for row, place in enumerate(self.places)}
+        own |= {place: len(image) for place, image in self.floats.items()}
+        return {count: self.only(place for place in own if own[place] == count) for count in sorted({*own.values()})}
+
 
 def gather(images: Any) -> UserImages:
     """Collect images from whatever was given.
@@ -76,25 +93,56 @@ def gather(images: Any) -> UserImages:
     Raises:
         UsageError: a path or glob without images, an array that is not an image, or no images at all.
     """
-    paths: list[Path] = []
+    files: list[NamedFile] = []
     arrays: list[NDArray[Any]] = []
-    for one in images if isinstance(images, (list, tuple)) else [images]:
+    several = images if isinstance(images, (list, tuple)) else [images]
+    for one in several:
         if isinstance(one, (str, Path)):
-            paths += _paths(str(one))
+            if len(several) > 1 and is_litter(Path(one).name):  # of a glob that the shell has resolved
+                continue
+            files += image_files(str(one))
         else:
             arrays += _arrays(one)
-    if paths and arrays:
+    if files and arrays:
         raise UsageError("images=[…]: mixes files and arrays; give one or the other.")
-    if not paths and not arrays:
+    if not files and not arrays:
         raise UsageError("images=[]: is empty; give files, folders, globs, arrays or Pillow images.")
-    return _given_files(paths) if paths else _given_arrays(arrays)
+    return _given_files(files) if files else _given_arrays(arrays)
 
 
-def _given_files(paths: list[Path]) -> UserImages:
+def decodable(given: UserImages, channels: int | None = None, size: tuple[int, int] | None = None) -> UserImages:
+    """The same images, with damage that only decoding finds among the faults; for use after decoding some has failed.
+
+    Args:
+        given: the images.
+        channels: with which they are read, 1 or 3; by default their own.
+        size: (H, W) in px at which they are read; by default their own.
+    """
+    stored = given.split.images
+    if not isinstance(stored, Files):
+        return given
+
+    def fault(row: int) -> str:
+        try:
+            decode(stored.sources[row], channels, stored.names[row] if stored.names else "", size)
+        except DataError as fault:
+            return str(fault)
+        return ""
+
+    found = {row: sentence for row, sentence in enumerate(in_parallel(fault, len(stored))) if sentence}
+    remember_faults(stored.sources, found)
+    good = [row for row in range(len(stored)) if row not in found]
+    places = [given.places[row] for row in good]
+    faults = {**given.faults, **{given.places[row]: sentence for row, sentence in found.items()}}
+    return replace(given, split=given.split.select(good), places=places, faults=faults)
+
+
+def _given_files(files: list[NamedFile]) -> UserImages:
+    paths = [file.path for file in files]
     scanned = scan(paths)
     good = [place for place in range(len(paths)) if place not in scanned.problems]
-    names = _names(paths)
-    split = Split(Files([paths[place] for place in good]), names=[names[place] for place in good])
+    names = names_of(files)
+    split = Split(Files(paths, (), scanned).select(good), names=[names[place] for place in good])
     return UserImages(names, split, good, faults=dict(scanned.problems))
 
 
@@ -104,33 +152,6 @@ def _given_arrays(arrays: list[NDArray[Any]]) -> UserImages:
     split = Split(Arrays([arrays[place] for place in good]), names=[names[place] for place in good])
     floats = {place: torch.from_numpy(array) for place, array in enumerate(arrays) if array.dtype != np.uint8}
     return UserImages(names, split, good, floats=floats)
-
-
-def _paths(text: str) -> list[Path]:
-    """The image files of a path or a glob, sorted by name."""
-    path = Path(text).expanduser()
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not files:
-            raise UsageError(
-                f"images={text!r}: contains no images; give a folder with {', '.join(sorted(SUFFIXES))} files."
-            )
-        return files
-    if path.is_file():
-        return [path]
-    files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-    if not files:
-        raise UsageError(f"images={text!r}: is neither a file nor a folder and matches nothing; check the spelling.")
-    return files
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """File names, with as many parent folders as make them unique."""
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(set(paths)):
-            return names
-    return [str(path) for path in paths]
 
 
 def _arrays(one: Any) -> list[NDArray[Any]]:

@@ -79,7 +79,7 @@ class Inspection:
         for title in titles[:_CLASSES]:
             row = [self.counts[split][title] for split in self.counts]
             bar = "▇" * max(1, round(20 * max(row) / max(1, most)))
-            table.add_row(title, *(f"{n:,}" for n in row), Text(bar, style="cyan"))
+            table.add_row(Text(title), *(f"{n:,}" for n in row), Text(bar, style="cyan"))
         if len(titles) > _CLASSES:
             table.add_row(f"… {len(titles) - _CLASSES:,} more", *("" for _ in self.counts), "")
         return table

@@ -37,7 +37,7 @@ class Terminal:
         if self._shown:
             self._warn(plan.dataset.problems)
         if self._shown and state.step:
-            self._console.print(f"resuming {self._path} at step {state.step:,} of {plan.steps:,}")
+            self._console.print(f"resuming {escape(str(self._path))} at step {state.step:,} of {plan.steps:,}")
         if self._shown and self._console.is_terminal:
             columns = (
                 TextColumn("[bold]{task.description}"),

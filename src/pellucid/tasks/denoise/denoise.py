@@ -69,6 +69,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
+    restores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("error", self.error, ("mse", "l1"))

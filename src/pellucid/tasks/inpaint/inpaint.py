@@ -95,6 +95,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
     extra_planes: ClassVar[int] = 1  # the mask
+    restores: ClassVar[bool] = True
     predict_options: ClassVar[type[PredictOptions]] = InpaintOptions
 
     def __post_init__(self) -> None:
