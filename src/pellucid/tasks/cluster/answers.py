@@ -51,8 +51,13 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
     labels = prediction.cluster.numpy()
     extra: list[dict[str, Any]] = []
     if options.hierarchy != "none":
-        unit = task.agreement > 0
-        tree = Tree(_codes(model, pictures, unit), options.hierarchy)
+        codes = _codes(model, pictures, task.agreement > 0)
+        if (codes == codes[0]).all() and not bool((pictures == pictures[0]).all()):
+            raise UsageError(
+                f"hierarchy={options.hierarchy!r}: the model gives all {len(codes):,} images one and the same code, so there is "
+                "no tree; train again with a lower lr or another activation."
+            )
+        tree = Tree(codes, options.hierarchy)
         k = options.cut or min(len(unwrapped(model).kept["centres"]), len(tree))
         labels = tree.cut_at(options.height) if options.height else tree.cut(k)
         for place, label in zip(places, labels.tolist(), strict=True):
