@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.batches import own_size_batches, store
-from pellucid.data.colour import to_channels
+from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, decodable, gather
 from pellucid.data.named_files import all_files
+from pellucid.data.scales import Scale
 from pellucid.data.targets import Picture
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import write_atomically, write_json
@@ -195,7 +196,8 @@ def predict(
         rows = answers.keep(own)
         answers.finish(rows)
         return rows
-    return _image_by_image(run, model, gather(images), answers, batch_size, progress)
+    given = gather(images, run.scale, noisy=task.restores)
+    return _image_by_image(run, model, given, answers, batch_size, progress)
 
 
 def _image_by_image(
@@ -214,7 +216,13 @@ def _image_by_image(
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
         for places, input in _sound_inputs(run, given, batch_size, faults):
             names = [given.names[place] for place in places]
-            written = run.task.write(_restored(run, model, input), names, run.classes)
+            prediction = _restored(run, model, input)
+            written = [
+                _with_depth(row, prediction, k, given.scales.get(place))
+                for k, (place, row) in enumerate(
+                    zip(places, run.task.write(prediction, names, run.classes), strict=True)
+                )
+            ]
             if not rows and "picture" in written[0]:
                 answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in faults])
             kept = answers.keep(written, [titles[place] for place in places])
@@ -224,6 +232,15 @@ def _image_by_image(
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
+
+
+def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None) -> dict[str, Any]:
+    """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had."""
+    if scale is None:
+        return row
+    if isinstance(prediction, Picture) and "picture" in row:
+        row = {**row, "picture": scale.values(prediction.pixels[k].cpu().numpy())}
+    return {**row, "range": [scale.low, scale.high]}
 
 
 def _sound_inputs(
@@ -296,9 +313,18 @@ def run_batches(
     Without a fingerprint, no store is kept for later.
     """
     if run.task.keeps_size:
-        return own_size_batches(split, channels or run.channels, batch_size, device)
-    share = {} if fingerprint is not None else {"memory_share": 0.0, "disk_share": 0.0}
-    kept = store(split, run.size, channels or run.channels, fit="resize", fingerprint=fingerprint or "", **share)
+        return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
+    memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
+    kept = store(
+        split,
+        run.size,
+        channels or run.channels,
+        fit="resize",
+        deep=run.task.restores,
+        memory_share=memory,
+        disk_share=disk,
+        fingerprint=fingerprint or "",
+    )
     return kept.batches(batch_size, device)
 
 
@@ -335,11 +361,6 @@ def measure(
 def answer(task: AnyTask, model: nn.Module, input: Tensor) -> Any:
     """The model's answer for inputs (B, C, H, W) float32 in [0, 1]."""
     return task.predict(model, input)
-
-
-def unit(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1]; float ones as they are."""
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def _device() -> torch.device:

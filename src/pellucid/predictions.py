@@ -154,17 +154,30 @@ class Answers:
         found = [os.stat(source) for source in self._given if os.path.exists(source)]
         return {(status.st_dev, status.st_ino) for status in found}
 
-
-def _save(picture: NDArray[np.uint8], path: Path, ledger: Ledger) -> None:
-    """Write a picture (C, H, W) in the format of the file's ending."""
+def _save(picture: NDArray[Any], path: Path, ledger: Ledger) -> None:
+    """Write a picture (C, H, W) uint8 or uint16 in the format of the file's ending."""
     from PIL import Image
 
     with write_atomically(path) as draft:
         try:
-            Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).save(draft)
+            if picture.dtype == np.uint16:
+                draft.write_bytes(_in_16_bits(picture, path))
+            else:
+                Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).save(draft)
         except (ValueError, KeyError):
             raise UsageError(f"out={str(path)!r}: is not a format for pictures; give .png.") from None
         ledger.note(path, draft)
+
+
+def _in_16_bits(picture: NDArray[np.uint16], path: Path) -> bytes:
+    """The file of a picture of 16 bits, in colour too, which Pillow cannot write."""
+    import cv2
+
+    if path.suffix.lower() not in (".png", ".tif", ".tiff"):
+        raise UsageError(f"out={str(path)!r}: is not a format for 16 bits; give .png or .tif.")
+    planes = picture if picture.shape[0] == 1 else picture[::-1]  # OpenCV's order is blue, green, red
+    _, content = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    return content.tobytes()
 
 
 def answer_names(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.data.dataset import Dataset
+    from pellucid.data.scales import Scale
     from pellucid.tasks import AnyTask, Metric
 
 __all__ = ["FORMAT", "Run", "command_line", "load", "short_names"]
@@ -86,6 +87,22 @@ class Run:
     def planes(self) -> int:
         """Channels of the model's input: those of the images, and what the task adds, such as a mask."""
         return int(self.info["model"]["channels"])
+
+    @property
+    def scale(self) -> Scale | None:
+        """What was black and white in training images of more than 8 bits; None where all had 8.
+
+        Version 0.1.0 recorded none and read all images of 16 bits as 0 to 65,535.
+        """
+        from pellucid.data.scales import FORMER, Scale
+
+        data = self.info["data"]
+        if "range" not in data:
+            return FORMER
+        if data["range"] is None:
+            return None
+        low, high = data["range"]
+        return Scale(low, high, floats=bool(data.get("floats")))
 
     @property
     def figures(self) -> Path:
@@ -174,9 +191,11 @@ class Run:
             RunError: the training's data have changed since, as their fingerprint shows.
         """
         from pellucid.data import Dataset, open
+        from pellucid.data.scaling import scaled
 
         trained = self.info["data"]
-        opened = what if isinstance(what, Dataset) else open(what if what is not None else trained["what"])
+        opened = what if isinstance(what, Dataset) else open(what if what is not None else trained["what"], self.scale)
+        opened = scaled(opened, self.scale)
         data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(

@@ -104,7 +104,7 @@ def wrong_mask(top: Path) -> Path:
 
 
 BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no images": (empty, "data='photos': contains no images; give a folder with .bmp,"),
+    "no images": (empty, "data='photos': contains no images; give a folder with .avif,"),
     "a folder with one class": (
         lambda top: photos(top, classes=1),
         "data='photos': has no labels, which classify needs (All images belong to a single class, 'kind 0': they are read without",

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pellucid.data import decoding
-from pellucid.data.decoding import LARGEST, Files, decode, remember_faults, scan
+from pellucid.data.decoding import LARGEST, Files, decode, pictures, remember_faults, scan, scanning
+from pellucid.data.decoding.index import Seen
 from pellucid.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -67,7 +68,7 @@ def test_floating_point_tiffs_are_in_0_1_or_refused() -> None:
     ramp = np.linspace(0, 1, 117, dtype=np.float32).reshape(9, 13)
     assert (decode(saved(Image.fromarray(ramp), "TIFF"))[0] == np.round(ramp * 255)).all()
     for wrong in (ramp * 2, np.where(ramp > 0.5, np.nan, ramp).astype(np.float32)):
-        with pytest.raises(DataError, match=r"floating-point pixels leave \[0, 1\]"):
+        with pytest.raises(DataError, match=r"floating-point pixels leave \[0, 1\]|NaN or infinite"):
             decode(saved(Image.fromarray(wrong), "TIFF"), name="deep.tif")
 
 
@@ -126,13 +127,13 @@ def test_a_jpeg_that_shrinks_much_is_decoded_small_but_never_too_small(monkeypat
     smooth = np.asarray(Image.fromarray(COLOUR).resize((640, 480), Image.Resampling.BICUBIC))
     content = saved(Image.fromarray(smooth), "JPEG", quality=95)
     seen: list[tuple[int, int]] = []
-    fitted = decoding._fitted
+    fitted = pictures.fitted
 
     def watched(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
         seen.append(image.size)
         return fitted(image, size)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(decoding, "_fitted", watched)
+    monkeypatch.setattr(pictures, "fitted", watched)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = saved(Image.fromarray(smooth), "JPEG", exif=exif)
@@ -217,14 +218,14 @@ def test_a_second_look_reads_nothing_that_has_not_changed(tmp_path: Path, monkey
     files[5].write_bytes(b"")
     first = scan(files)
     looked: list[Path] = []
-    look = decoding._look
+    look = scanning._look
 
-    def watched(source: decoding.Source, *more: object) -> decoding.Row:
+    def watched(source: decoding.Source, *more: object) -> Seen:
         assert isinstance(source, Path)
         looked.append(source)
         return look(source, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "_look", watched)
+    monkeypatch.setattr(scanning, "_look", watched)
     second = scan(files)
     assert looked == []
     assert second.digests == first.digests
@@ -245,7 +246,7 @@ def test_a_damaged_or_unwritable_index_costs_a_look_and_no_answer(
     cache = tmp_path / "cache"
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     expected = scan([file]).digests
-    (cache / "files-3.sqlite").write_bytes(b"no database" * 100)
+    (cache / "files-4.sqlite").write_bytes(b"no database" * 100)
     assert scan([file]).digests == expected
     assert scan([file]).digests == expected
     (tmp_path / "a-file").write_text("")

@@ -246,16 +246,17 @@ def export(
     return 0
 
 
-def data(what: str = "digits", /, *, out: Path | None = None) -> int:
+def data(what: str = "digits", /, *, range: tuple[float, ...] = (), out: Path | None = None) -> int:
     """Inspect a dataset: counts per split and class, sizes, corrupt files, duplicates; and draw a contact sheet.
 
     Args:
         what: a dataset from `pellucid list data`, a path, or a hub id.
+        range: the value that is black and the one that is white in images with more than 8 bits.
         out: the contact sheet's PNG file; by default contact-NAME.png in the current folder.
     """
     from pellucid.data import inspection, open
 
-    dataset = open(what)
+    dataset = open(what, range)
     printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")

@@ -44,6 +44,7 @@ class Inspection:
     counts: dict[str, dict[str, int]]  # per split and class
     targets: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # how the images are read
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         total = sum(self.images.values())
@@ -61,6 +62,8 @@ class Inspection:
         yield Group(Text(), table, Text())
         if self.counts:
             yield self._class_table()
+        for note in self.notes:
+            yield Text.assemble(("note  ", "dim"), note)
         for warning in self.warnings[:_WARNINGS]:
             yield Text.assemble(("warning  ", "yellow"), warning)
         if len(self.warnings) > _WARNINGS:
@@ -106,6 +109,7 @@ def inspect(dataset: Dataset) -> Inspection:
         dataset.counts,
         tuple(sorted({kind for split in dataset.splits.values() for kind in split.targets})),
         tuple(dict.fromkeys(warnings)),
+        dataset.notes,
     )
 
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.decoding import SUFFIXES
+from pellucid.data.scales import Scale
+from pellucid.data.scaling import scaled
 from pellucid.errors import DataError, UnknownNameError
 
 __all__ = ["open"]
@@ -16,7 +18,7 @@ __all__ = ["open"]
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 
-def open(what: str | Path) -> Dataset:
+def open(what: str | Path, range: Sequence[float] | Scale | None = None) -> Dataset:
     """Open a dataset by the name of an embedded one, by path, or by hub id.
 
     >>> open("digits").counts["test"]["0"] > 20
@@ -29,11 +31,17 @@ def open(what: str | Path) -> Dataset:
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
             hub id `owner/name` (`owner/name:configuration` where it has several).
+        range: the value that is black and the one that is white in images with more than 8 bits; by default 0 and the largest
+            number of as many bits as all of them need, or 0 and 1 for floating-point images.
 
     Raises:
         DataError: the path does not exist or cannot be used; the sentence says why, and what to do.
         UnknownNameError: a single word that is neither a name nor a path.
     """
+    return scaled(_opened(what), range)
+
+
+def _opened(what: str | Path) -> Dataset:
     from pellucid.data.embedded import embedded
     from pellucid.data.formats import hub
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files
+from pellucid.data.scaling import fitted
 from pellucid.data.targets import Boxes, Label, Target
 from pellucid.errors import DataError
 
@@ -74,7 +75,7 @@ def finish(
     ordered = {part: present[part] for part in ("train", "val", "test")}
     sentences += [*_straddling(ordered, digests), *_contradicting(ordered, digests, classes)]
     sentences += [*_mixed(ordered), *_thin(ordered, classes)]
-    return Dataset(name, ordered, classes, tuple(sentences), fingerprint(ordered, classes, digests))
+    return fitted(Dataset(name, ordered, classes, tuple(sentences), fingerprint(ordered, classes, digests)))
 
 
 def _cut(digests: Sequence[bytes], share: float, salt: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

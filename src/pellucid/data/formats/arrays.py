@@ -120,7 +120,7 @@ def from_arrays(where: str, parts: Mapping[str, Part], titles: Sequence[str] | N
     Raises:
         DataError: the arrays do not match each other.
     """
-    # all splits are scaled alike, by the range of their pixels together
+    # all splits are read alike, by the range of their pixels together
     ends = [pixel_range(_oriented(own.images, where), where) for own in parts.values()]
     reach = min(low for low, _ in ends), max(high for _, high in ends)
     pixels = {part: to_pixels(own.images, where, reach) for part, own in parts.items()}
@@ -225,45 +225,33 @@ def to_classes(masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, NDArr
     return classes
 
 
-def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """Arrays of images as (N, C, H, W) uint8.
+def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | None = None) -> NDArray[Any]:
+    """Arrays of images as (N, C, H, W): uint8 where 8 bits hold them, else in their own numbers, which need a scale.
 
-    Whole numbers up to 255 stay as they are, up to 65,535 are divided by 257, and up to 1 multiplied by 255, as are floats
-    in [0, 1].
+    Whole numbers up to 255 stay as they are, and up to 1 they are multiplied by 255.
 
-    >>> to_pixels(np.ones((2, 4, 5)), "x.npz")[0, 0, 0].tolist()
+    >>> to_pixels(np.ones((2, 4, 5), bool), "x.npz")[0, 0, 0].tolist()
     [255, 255, 255, 255, 255]
+    >>> to_pixels(np.full((2, 4, 5), 4095), "x.npz").dtype
+    dtype('uint16')
 
     Args:
         images: (N, H, W), (N, H, W, C) or (N, C, H, W), C = 1 or 3.
         where: the dataset's name, for errors.
-        reach: the smallest and the largest number over all splits, which decide the scale; by default those of `images`.
+        reach: the smallest and the largest number over all splits, which decide the kind; by default those of `images`.
 
     Raises:
-        DataError: NaN or infinite pixels, a shape that is not that of images, or numbers out of range.
+        DataError: NaN or infinite pixels, or a shape that is not that of images.
     """
     images = _oriented(images, where)
     low, high = reach or pixel_range(images, where)
-    whole = images.dtype.kind in "biu"
-    if whole and low >= 0 and high <= 1:
-        scale = 255.0
-    elif whole and low >= 0 and high <= 65535:
-        scale = 1.0 if high <= 255 else 1 / 257
-    elif not whole and low >= -0.5 and high <= 1.5:  # resampling overshoots [0, 1] a little
-        scale = 255.0
-    elif not whole and low >= 0 and high <= 255:
-        scale = 1.0
-    else:
-        raise DataError(
-            f"images from {low:g} to {high:g}: are out of range in data={where!r}; "
-            "give 0 to 255, 0 to 65,535, or floats in [0, 1]."
-        )
-    if images.dtype == np.uint8 and scale == 1:
-        return np.ascontiguousarray(images)
-    pixels = np.empty(images.shape, np.uint8)
-    for block, out in zip(_blocks(images), _blocks(pixels), strict=True):
-        out[:] = np.round(np.clip(block * np.float64(scale), 0, 255))
-    return pixels
+    if images.dtype.kind == "f":
+        return np.ascontiguousarray(images, dtype=np.float32)
+    if low >= 0 and high <= 1:
+        return np.ascontiguousarray(images).astype(np.uint8) * np.uint8(255)
+    if low >= 0 and high <= 65535:
+        return np.ascontiguousarray(images, dtype=np.uint8 if high <= 255 else np.uint16)
+    return np.ascontiguousarray(images)
 
 
 def pixel_range(images: NDArray[Any], where: str) -> tuple[float, float]:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
-from pellucid.data.decoding import SUFFIXES, Files, Scan, Source, scan
+from pellucid.data.decoding import Files, Scan, Source, named_as_image, scan
 from pellucid.data.splitting import order
 
 __all__ = ["holds_images", "images_below", "join", "readable"]
@@ -22,13 +20,13 @@ def images_below(top: Path) -> list[str]:
     for folder, subs, files in os.walk(top):  # strings: a path object per file would take longer than everything else
         subs[:] = [sub for sub in subs if sub[0] != "."]
         before = "" if folder == str(top) else f"{os.path.relpath(folder, top)}/".replace(os.sep, "/")
-        names += [before + file for file in files if file[0] != "." and os.path.splitext(file)[1].lower() in SUFFIXES]
+        names += [before + file for file in files if file[0] != "." and named_as_image(f"{folder}/{file}")]
     return [names[i] for i in order(names)]
 
 
 def holds_images(folder: Path) -> bool:
     """Whether a folder contains a file with the name of an image, at any depth."""
-    return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
+    return any(named_as_image(file) for file in folder.rglob("*"))
 
 
 def readable(
@@ -43,21 +41,14 @@ def readable(
     """
     scanned = scan(sources, titles, container=container)
     good = [i for i in range(len(sources)) if i not in scanned.problems]
-    kept = Scan(scanned.sizes[good], scanned.channels[good], [scanned.digests[i] for i in good], {})
-    images = Files([sources[i] for i in good], [titles[i] for i in good], kept)
+    images = Files([sources[i] for i in good], [titles[i] for i in good], scanned.select(good))
     return good, images, list(scanned.problems.values())
 
 
 def join(parts: Sequence[Files]) -> Files:
     """Images of several containers as one sequence."""
-    scans = [part.scanned for part in parts]
     return Files(
         [*chain.from_iterable(part.sources for part in parts)],
         [*chain.from_iterable(part.names for part in parts)],
-        Scan(
-            np.concatenate([one.sizes for one in scans]),
-            np.concatenate([one.channels for one in scans]),
-            [*chain.from_iterable(one.digests for one in scans)],
-            {},
-        ),
+        Scan([*chain.from_iterable(part.scanned.seen for part in parts)]),
     )
