@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from functools import cached_property
@@ -132,7 +133,8 @@ class Run:
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model: nn.Module = _building.build(self.info["model"], fetch=False)
+        scale = None if self.scale is None else dataclasses.asdict(self.scale)  # its answers need it too
+        model: nn.Module = _building.build({**self.info["model"], "range": scale}, fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:

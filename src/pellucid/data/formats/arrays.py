@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ from pellucid.data.targets import Label, Mask, Points, Target
 from pellucid.errors import DataError
 
 __all__ = ["Part", "from_arrays", "open_npz", "siblings", "to_classes", "to_pixels"]
+
+_LARGE, _DENSE = 2**29, 200  # bytes, and times the size of its file: what unpacks to more is a bomb
 
 _ROLES = {
     **dict.fromkeys(("images", "image", "x", "data", "pixels"), "images"),
@@ -78,13 +82,35 @@ def open_npz(path: Path) -> Dataset:
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        _check_size(path)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+    except DataError:
+        raise
     except Exception as fault:
         reason = str(fault).splitlines()[0].rstrip(".") if str(fault) else type(fault).__name__
         raise DataError(
             f"data={str(path)!r}: cannot be read as .npz ({reason}); save plain arrays with numpy.savez."
         ) from fault
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that unpacks to more than the memory holds, or to what only a bomb does, before it is unpacked."""
+    if not zipfile.is_zipfile(path):  # NumPy says what it is
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    free = psutil.virtual_memory().available
+    if unpacked > free:
+        raise DataError(
+            f"data={str(path)!r}: unpacks to {unpacked / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; "
+            "split it into image files."
+        )
+    if unpacked > _LARGE and unpacked > _DENSE * path.stat().st_size:
+        raise DataError(
+            f"data={str(path)!r}: unpacks to {unpacked / 2**30:.1f} GiB, {unpacked / path.stat().st_size:,.0f} times its size, as no "
+            "images do; save it again, or without compression if it is right."
+        )
 
 
 def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Part]:
