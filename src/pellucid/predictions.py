@@ -154,6 +154,7 @@ class Answers:
         found = [os.stat(source) for source in self._given if os.path.exists(source)]
         return {(status.st_dev, status.st_ino) for status in found}
 
+
 def _save(picture: NDArray[Any], path: Path, ledger: Ledger) -> None:
     """Write a picture (C, H, W) uint8 or uint16 in the format of the file's ending."""
     from PIL import Image

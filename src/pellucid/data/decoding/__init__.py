@@ -13,6 +13,7 @@ from pellucid.data.decoding.pictures import (
     from_pillow,
     is_image,
     named_as_image,
+    opened,
 )
 from pellucid.data.decoding.scanning import Scan, remember_faults, scan
 
@@ -29,6 +30,7 @@ __all__ = [
     "in_parallel",
     "is_image",
     "named_as_image",
+    "opened",
     "remember_faults",
     "scan",
     "workers",

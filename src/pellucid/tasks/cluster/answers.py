@@ -21,7 +21,7 @@ from pellucid.data.given import UserImages, decodable, gather
 from pellucid.errors import DataError, UsageError
 from pellucid.files import make_folder, write_atomically
 from pellucid.models import _building
-from pellucid.tasks._wrapping import unwrapped
+from pellucid.tasks._wrapping import scale_of, unwrapped
 from pellucid.tasks.cluster import dendrogram
 from pellucid.tasks.cluster.hierarchy import Tree
 from pellucid.tasks.cluster.options import ClusterOptions, ClusterTask
@@ -39,7 +39,7 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
         UsageError: arrays that would have to be copied as files, a folder for copies that contains the images, or a cut into
             more clusters than images.
     """
-    given = gather(images)
+    given = gather(images, scale_of(model))
     if options.sort_into and len(given.faults) < len(given.names):
         _check_copies(given, Path(options.sort_into))
     pictures, places, given = _inputs(model, given)
@@ -132,7 +132,7 @@ def _placed(
     task: ClusterTask, model: nn.Module, tree: Tree, labels: NDArray[np.int64], known: Sequence[str], new: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each new image: its cluster in the cut, its nearest image, and the height at which it joins."""
-    given = gather(list(new))
+    given = gather(list(new), scale_of(model))
     pictures, places, given = _inputs(model, given)
     rows: list[dict[str, Any]] = [{"name": given.names[place], "error": fault} for place, fault in given.faults.items()]
     if not places:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pellucid.data.decoding import opened
+from pellucid.data.decoding.deep import DEEP
 from pellucid.data.given import gather
 from pellucid.errors import DataError, PellucidError, UsageError
 from pellucid.tasks.compress.coding import decoded, encoded, written
@@ -96,6 +98,8 @@ def _to_files(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str
         def make(place: int = place, name: str = name) -> dict[str, Any]:
             if place in given.faults:
                 return {"name": name, "error": given.faults[place]}
+            if place in given.scales:
+                raise _too_deep(name)
             if place in given.floats:
                 picture = (given.floats[place].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
             else:
@@ -151,10 +155,8 @@ def _check_pillow(image: Any) -> None:
 
 def _check_file(source: Any, name: str) -> None:
     """Refuse what a .plc file cannot store: transparency, and more than 8 bits."""
-    from PIL import Image
-
     if isinstance(source, Path):
-        with Image.open(source) as image:
+        with opened(source) as image:
             _check_mode(image, name)
 
 
@@ -163,7 +165,11 @@ def _check_mode(image: Any, name: str) -> None:
         raise UsageError(
             f"images={name!r}: has transparency, which a {SUFFIX} file cannot store; put it on a background first."
         )
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        raise UsageError(
-            f"images={name!r}: has more than 8 bits per channel, and a {SUFFIX} file stores 8; convert it to 8 bits first."
-        )
+    if image.mode in DEEP:
+        raise _too_deep(name)
+
+
+def _too_deep(name: str) -> UsageError:
+    return UsageError(
+        f"images={name!r}: has more than 8 bits per channel, and a {SUFFIX} file stores 8; convert it to 8 bits first."
+    )

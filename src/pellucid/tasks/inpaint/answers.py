@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.data.decoding import Files, decode, fault_sentence, from_pillow
+from pellucid.data.colour import unit
+from pellucid.data.decoding import Files, decode, fault_sentence, from_pillow, opened
+from pellucid.data.decoding.deep import DEEP
 from pellucid.data.given import gather
+from pellucid.data.scales import Scale
 from pellucid.errors import UsageError
 from pellucid.models import _building
 from pellucid.tasks._planes import through_planes
+from pellucid.tasks._wrapping import scale_of
 from pellucid.tasks.inpaint.options import InpaintOptions, InpaintTask
 
 __all__ = ["answer"]
 
-_DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of more than 8 bits
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _WHITE, _BLACK = 250, 5  # of 255: JPEG does not keep the extremes exactly
 
@@ -34,9 +37,10 @@ class _Source:
     """A picture as it was given."""
 
     name: str
-    pixels: NDArray[Any]  # (C, H, W) uint8, or float32 in [0, 1]
+    pixels: NDArray[Any]  # (C, H, W) uint8, uint16 from black to white, or float32 in [0, 1]
     opaque: NDArray[np.bool_] | None = None  # (H, W), of a picture with transparency
     missing: NDArray[np.bool_] | None = None  # (H, W), of an array whose last plane is a mask
+    scale: Scale | None = None  # of a picture with more than 8 bits
 
 
 def answer(task: InpaintTask, model: nn.Module, images: Any, options: InpaintOptions) -> list[dict[str, Any]]:
@@ -47,7 +51,7 @@ def answer(task: InpaintTask, model: nn.Module, images: Any, options: InpaintOpt
             fit, or known pixels could not come back unchanged.
     """
     masks = _masks(options)
-    sources, rows = _pictures(images)
+    sources, rows = _pictures(images, scale_of(model))
     count = len(sources) + len(rows)
     if len(masks) > 1 and len(masks) != count:
         raise UsageError(f"mask=[{len(masks)} masks]: for {count} pictures; give one for all, or one for each.")
@@ -60,15 +64,18 @@ def answer(task: InpaintTask, model: nn.Module, images: Any, options: InpaintOpt
             rows[place] = {"name": source.name, "error": str(fault)}
             continue
         picture = _filled(task, model, source.pixels, hole)
-        rows[place] = {"name": source.name, "missing": round(float(hole.mean()), 6), "picture": picture}
+        about: dict[str, Any] = {"name": source.name, "missing": round(float(hole.mean()), 6)}
+        if source.scale is not None:
+            picture = source.scale.values(picture / np.float64(65535))
+            about["range"] = [source.scale.low, source.scale.high]
+        rows[place] = {**about, "picture": picture}
     return [rows[place] for place in sorted(rows)]
 
 
-def _filled(task: InpaintTask, model: nn.Module, pixels: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """One picture (C, H, W) uint8 with its hole filled."""
+def _filled(task: InpaintTask, model: nn.Module, pixels: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[Any]:
+    """One picture (C, H, W) uint8 or uint16 with its hole filled."""
     device = next(model.parameters()).device
-    whole = torch.tensor(pixels, device=device)  # a copy: Pillow's own memory is read-only
-    image = (whole.float() / 255 if whole.dtype == torch.uint8 else whole.float())[None]  # (1, C, H, W)
+    image = unit(torch.tensor(pixels, device=device))[None]  # (1, C, H, W); a copy: Pillow's own memory is read-only
     mask = torch.from_numpy(hole).to(device).float()[None, None]  # (1, 1, H, W)
     description = _building.describe(model)
     size = tuple(description["size"])
@@ -84,9 +91,10 @@ def _filled(task: InpaintTask, model: nn.Module, pixels: NDArray[Any], hole: NDA
 
     answer = through_planes(rule, image, description["channels"] - 1)  # without the mask
     # known pixels are copied, not computed: they come back bit for bit
-    known = whole if whole.dtype == torch.uint8 else (whole.clamp(0, 1) * 255).round().to(torch.uint8)
-    filled = torch.where(mask[0] > 0, (answer[0].clamp(0, 1) * 255).round().to(torch.uint8), known)
-    return filled.cpu().numpy()
+    top, kind = (65535, np.uint16) if pixels.dtype == np.uint16 else (255, np.uint8)
+    known = pixels if pixels.dtype == kind else np.rint(np.clip(pixels, 0, 1) * top).astype(kind)
+    found = (answer[0].clamp(0, 1) * top).round().cpu().numpy().astype(kind)
+    return np.where(hole, found, known)
 
 
 def _masks(options: InpaintOptions) -> Sequence[Any]:
@@ -155,31 +163,31 @@ def _detected(source: _Source, what: str) -> NDArray[np.bool_]:
                 f"detect='alpha': {source.name} has no transparency; give --mask, or --detect white or black."
             )
         return ~source.opaque
-    pixels = source.pixels if source.pixels.dtype == np.uint8 else source.pixels * 255
+    depth = {"u1": 1.0, "u2": 257.0}.get(source.pixels.dtype.str[1:], 1 / 255)
+    pixels = source.pixels / depth  # in 8 bits
     matching = pixels >= _WHITE if what == "white" else pixels <= _BLACK  # (C, H, W)
     return np.asarray(matching.all(axis=0))
 
 
-def _pictures(images: Any) -> tuple[dict[int, _Source], dict[int, dict[str, Any]]]:
+def _pictures(images: Any, scale: Scale | None) -> tuple[dict[int, _Source], dict[int, dict[str, Any]]]:
     """The given pictures by their position, and a row with the fault for each file that is not an image."""
     several = images if isinstance(images, (list, tuple)) else [images]
     arrays = [_with_mask(image, place) for place, image in enumerate(several)]
     if several and all(source is not None for source in arrays):
         return {place: source for place, source in enumerate(arrays) if source is not None}, {}
-    given = gather(images)
+    given = gather(images, scale)
     sources = {place: _Source(given.names[place], image.numpy()) for place, image in given.floats.items()}
     faults = dict(given.faults)
     stored = given.split.images
     for row, place in enumerate(given.places):
         name = given.names[place]
-        if not isinstance(stored, Files):
+        if not isinstance(stored, Files) or place in given.scales:
             own = stored.select([row])  # with the channels of this image alone
-            sources[place] = _Source(name, own.read(0, own.channels))
+            deep = given.scales.get(place)
+            sources[place] = _Source(name, own.read(0, own.channels, 8 if deep is None else 16), scale=deep)
             continue
-        from PIL import Image
-
         try:
-            with Image.open(stored.sources[row]) as image:
+            with opened(stored.sources[row]) as image:
                 sources[place] = _from_pillow(name, image)
         except UsageError as fault:
             if len(given.names) == 1:
@@ -197,7 +205,7 @@ def _with_mask(image: Any, place: int) -> _Source | None:
 
     name = f"image_{place}"
     if isinstance(image, Image.Image):
-        return _from_pillow(name, image)
+        return None if image.mode in DEEP else _from_pillow(name, image)
     if isinstance(image, Tensor):
         image = image.detach().cpu().movedim(-3, -1).numpy() if image.ndim == 3 else image.numpy()
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] not in (2, 4):
@@ -209,13 +217,9 @@ def _with_mask(image: Any, place: int) -> _Source | None:
 
 
 def _from_pillow(name: str, image: Any) -> _Source:
-    """A Pillow image with its colours unchanged, whatever its transparency; more than 8 bits are refused."""
+    """A Pillow image with its colours unchanged, whatever its transparency."""
     from PIL import ImageOps
 
-    if image.mode in _DEEP:
-        raise UsageError(
-            f"images={name!r}: has more than 8 bits a channel, and known pixels must come back bit for bit; save it with 8 bits."
-        )
     if image.mode in _ALPHA or "transparency" in image.info:
         image = ImageOps.exif_transpose(image).convert("LA" if image.mode in ("LA", "La") else "RGBA")
         planes = np.asarray(image).transpose(2, 0, 1)
