@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,9 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pellucid import data
 from pellucid.data import decoding
 from pellucid.data.decoding import LARGEST, Files, decode, pictures, remember_faults, scan, scanning
-from pellucid.data.decoding.index import Seen
+from pellucid.data.decoding.index import Seen, Stamp
 from pellucid.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -276,3 +278,35 @@ def test_files_are_images(tmp_path: Path) -> None:
     paths[0].write_bytes(b"gone")
     with pytest.raises(DataError, match="image='a': cannot be read"):
         files.read(0, 1)
+
+
+def exchanged(top: Path) -> Path:
+    """Two class folders of files of equal sizes and times, exchanged after they were opened."""
+    for name, shade in (("a", 10), ("b", 200)):
+        (top / name).mkdir(parents=True)
+        for i in range(20):
+            file = top / name / f"{i}.bmp"
+            Image.fromarray(np.full((8, 8), shade + i, np.uint8)).save(file)
+            os.utime(file, ns=(10**18, 10**18))
+    return top
+
+
+@pytest.mark.parametrize("blind", [False, True], ids=["by inode", "by contents"])
+def test_class_folders_that_were_exchanged_are_noticed(
+    blind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Path, size and time of every file are as before."""
+    top = exchanged(tmp_path / "photos")
+    if blind:  # as on a file system that gives files new numbers, or none
+        of = Stamp.of
+        monkeypatch.setattr(Stamp, "of", lambda *given: (stamp := of(*given)) and stamp._replace(inode=0, changed=0))
+    before = data.open(top)
+    assert data.open(top).fingerprint == before.fingerprint
+    (top / "a").rename(top / "c")
+    (top / "b").rename(top / "a")
+    (top / "c").rename(top / "b")
+    after = data.open(top)
+    assert after.fingerprint != before.fingerprint
+    for part in after.splits:
+        for row, name in enumerate(after[part].names):
+            assert (after[part].images.read(row, 1).mean() > 100) == name.startswith("a/")

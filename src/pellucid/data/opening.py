@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.decoding import SUFFIXES
+from pellucid.data.decoding import SUFFIXES, Files
 from pellucid.data.scales import Scale
 from pellucid.data.scaling import scaled
 from pellucid.errors import DataError, UnknownNameError
@@ -38,7 +38,12 @@ def open(what: str | Path, range: Sequence[float] | Scale | None = None) -> Data
         DataError: the path does not exist or cannot be used; the sentence says why, and what to do.
         UnknownNameError: a single word that is neither a name nor a path.
     """
-    return scaled(_opened(what), range)
+    dataset = _opened(what)
+    images = [split.images for split in dataset.splits.values()]
+    refreshed = [one.refreshed() for one in images if isinstance(one, Files)]
+    if any(refreshed):
+        dataset = _opened(what)
+    return scaled(dataset, range)
 
 
 def _opened(what: str | Path) -> Dataset:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pellucid.data.dataset import Images
 from pellucid.data.decoding.deep import Source
 from pellucid.data.decoding.pictures import decode
-from pellucid.data.decoding.scanning import Scan, scan
+from pellucid.data.decoding.scanning import Scan, changed, scan
 from pellucid.data.scales import Bits, Levels, Scale
 
 __all__ = ["Files"]
@@ -71,6 +71,13 @@ class Files(Images):
         """(N,) difference hashes of the decoded images."""
         looks = [one.look or bytes(8) for one in self.decoded().seen]
         return np.frombuffer(b"".join(looks), ">u8").astype(np.uint64)
+
+    def refreshed(self) -> bool:
+        """Whether files have changed behind their sizes and times; then all of them are scanned anew, for the next opening."""
+        if self._scanned is None or not changed(self.sources, self._scanned):
+            return False
+        self._scanned = scan(self.sources, self.names, anew=True)
+        return True
 
     def decoded(self) -> Scan:
         """A scan for which every file was decoded; it is kept."""

@@ -29,7 +29,9 @@ from pellucid.data.decoding.pictures import (
 )
 from pellucid.data.scales import Levels, Scale
 
-__all__ = ["Scan", "difference_hash", "remember_faults", "scan"]
+__all__ = ["Scan", "changed", "difference_hash", "remember_faults", "scan"]
+
+_SAMPLE, _SAMPLE_BYTES = 64, 1 << 25  # files, and bytes, that are read again to see whether anything changed
 
 _SMALL = 256_000  # bytes of a file, on average
 _GREY = ("1", "L", "LA", "La", *DEEP)
@@ -82,17 +84,22 @@ class Scan:
 
 
 def scan(
-    sources: Sequence[Source], names: Sequence[str] = (), *, deep: bool = False, container: Path | None = None
+    sources: Sequence[Source],
+    names: Sequence[str] = (),
+    *,
+    deep: bool = False,
+    container: Path | None = None,
+    anew: bool = False,
 ) -> Scan:
     """Scan files in parallel, and cache the result by path, size, times and inode.
 
     Size and channels come from the header, the digest from the bytes; the end of a file shows whether it is complete. `deep`
     also decodes each image, which finds damage inside, and hashes its pixels. A second scan reads only the files that have
-    changed.
+    changed, or all of them `anew`.
     """
     index = Index()
     stamps = [Stamp.of(source, container, i) for i, source in enumerate(sources)]
-    cached = index.recall([stamp for stamp in stamps if stamp is not None], deep)
+    cached = {} if anew else index.recall([stamp for stamp in stamps if stamp is not None], deep)
     missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in cached]
 
     def look(i: int) -> Seen:
@@ -104,6 +111,29 @@ def scan(
     fresh = dict(zip(missing, looked, strict=True))
     index.remember([(stamp, fresh[i]) for i in missing if (stamp := stamps[i]) is not None])
     return Scan([fresh[i] if stamp is None or i in fresh else cached[stamp] for i, stamp in enumerate(stamps)])
+
+
+def changed(sources: Sequence[Source], scanned: Scan) -> bool:
+    """Whether a sample of the files has other contents than when they were scanned, though nothing else tells.
+
+    File systems on a network and restored archives can leave a file's size and times as they were.
+    """
+    chosen = np.random.default_rng(len(sources)).permutation(len(sources))[:_SAMPLE]
+    left = _SAMPLE_BYTES
+    for i in chosen.tolist():
+        source, one = sources[i], scanned.seen[i]
+        if not isinstance(source, Path) or not one.digest:
+            continue
+        try:
+            content = source.read_bytes()
+        except OSError:
+            return True
+        if xxhash.xxh3_128_digest(content) != one.digest:
+            return True
+        left -= len(content)
+        if left < 0:
+            return False
+    return False
 
 
 def remember_faults(sources: Sequence[Source], faults: Mapping[int, str]) -> None:
