@@ -113,6 +113,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # one sentence each: corrupt files, duplicates across splits, …
     fingerprint: str = ""  # hexadecimal hash of contents, targets and splits; set by `open`
+    cut: str = ""  # the rule by which missing splits were cut from train; "" if none was missing
 
     @property
     def channels(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.decoding import SUFFIXES
+from pellucid.data.splitting import cutting
 from pellucid.errors import DataError, UnknownNameError
 
 __all__ = ["open"]
@@ -16,7 +17,7 @@ __all__ = ["open"]
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 
-def open(what: str | Path) -> Dataset:
+def open(what: str | Path, *, cut: str = "stratified") -> Dataset:
     """Open a dataset by the name of an embedded one, by path, or by hub id.
 
     >>> open("digits").counts["test"]["0"] > 20
@@ -24,16 +25,23 @@ def open(what: str | Path) -> Dataset:
 
     A path may be a folder of class folders (with or without train, val and test above them), a folder of plain images,
     Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file. Missing
-    splits are taken from train by content hash: 20 % for test, then 10 % of the rest for val.
+    splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest for val.
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
             hub id `owner/name` (`owner/name:configuration` where it has several).
+        cut: the rule for missing splits: "stratified", or "threshold", by which each image's hash alone decides, as for runs
+            that were recorded before there were others.
 
     Raises:
         DataError: the path does not exist or cannot be used; the sentence says why, and what to do.
         UnknownNameError: a single word that is neither a name nor a path.
     """
+    with cutting(cut):
+        return _open(what)
+
+
+def _open(what: str | Path) -> Dataset:
     from pellucid.data.embedded import embedded
     from pellucid.data.formats import hub
 
