@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.decoding import SUFFIXES
+from pellucid.data.problems import counted, few
 from pellucid.data.splitting import cutting
 from pellucid.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pellucid.data.formats.finding import Found
 
 __all__ = ["open"]
 
@@ -61,17 +66,33 @@ def _open(what: str | Path) -> Dataset:
 
 
 def _open_directory(path: Path) -> Dataset:
-    from pellucid.data.formats import arrays, folders, hub, idx, matlab
-    from pellucid.data.formats.finding import holds_images
+    from pellucid.data.formats import arrays, finding, folders, hub, idx, matlab
 
-    if by_split := idx.idx_files(path):
-        return idx.open_idx(path, by_split)
-    if tables := hub.parquet_files(path):
-        return hub.open_parquet(path, tables)
-    for suffix, reader in ((".npz", arrays.open_npz), (".mat", matlab.open_mat)):
-        if (files := sorted(path.glob(f"*{suffix}"))) and not holds_images(path):
-            return _open_one_of(path, files, reader)
-    return folders.open_folder(path)
+    found = finding.walk(path)
+    if not folders.has_classes(found):  # folders of classes and splits win over a stray file of another kind
+        if by_split := idx.idx_files(path):
+            read = [file for own in by_split.values() for file in own.values()]
+            return _without_others(path, found, read, idx.open_idx(path, by_split))
+        if tables := hub.parquet_files(path):
+            read = [file for own in tables.values() for file in own]
+            return _without_others(path, found, read, hub.open_parquet(path, tables))
+        for suffix, reader in ((".npz", arrays.open_npz), (".mat", matlab.open_mat)):
+            files = sorted(path.glob(f"*{suffix}"))
+            if files and len(found.images) <= len(files):  # arrays with a picture or two beside them
+                return _without_others(path, found, files, _open_one_of(path, files, reader))
+    return folders.open_folder(path, found)
+
+
+def _without_others(path: Path, found: Found, read: Sequence[Path], dataset: Dataset) -> Dataset:
+    """A dataset from files in a folder, with sentences on what else is there."""
+    from pellucid.data.formats.finding import left_out
+
+    names = {file.relative_to(path).as_posix() for file in read}
+    problems = left_out([name for name in found.others if name not in names])
+    if found.images:
+        verb = "is" if len(found.images) == 1 else "are"
+        problems.insert(0, f"{counted(len(found.images))} beside the data files {verb} left out ({few(found.images)}).")
+    return dataset.replace(problems=(*dataset.problems, *problems))
 
 
 def _open_one_of(path: Path, files: list[Path], reader: Callable[[Path], Dataset]) -> Dataset:
