@@ -15,7 +15,7 @@ from typing import Any
 
 from pellucid.errors import UsageError
 
-__all__ = ["make_folder", "write_atomically", "write_json"]
+__all__ = ["as_text", "make_folder", "write_atomically", "write_json"]
 
 
 @contextmanager
@@ -56,6 +56,20 @@ def write_atomically(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def as_text(name: str) -> str:
+    """A file's name as text that can be drawn and printed: bytes of it that are not UTF-8 are written as numbers.
+
+    >>> print(as_text(os.fsdecode(b"caf\\xe9.png")), as_text("café.png"))
+    caf\\xe9.png café.png
+    """
+    if name.isascii():
+        return name
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte, as JSON may have it
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder if it does not exist, before long work whose result goes there.
 
@@ -87,7 +101,9 @@ def _unwritable(path: Path, fault: OSError) -> UsageError:
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON atomically; NaN and infinities become null, so that any parser can read it."""
     with write_atomically(path) as draft:
-        draft.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # a file name that is not UTF-8 has lone surrogates, which become JSON's own escapes: "\\udcff"
+        text = json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n"
+        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +193,30 @@ def test_answers_go_into_a_folder_that_can_be_written_or_nowhere(
     for file in (tmp_path / "answers").rglob("*.png"):
         with Image.open(file) as picture:
             assert picture.size == (8, 8)
+
+
+def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = os.fsdecode(b"photos\xff")
+    for name in (b"[red]", b"[", b"cat\xff", b"<i>"):
+        folder = tmp_path / top / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        for i in range(10):
+            picture = Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8))
+            picture.save(folder / os.fsdecode(b"\xe9%d.png" % i))
+    (tmp_path / top / "[red]" / os.fsdecode(b"[b]\xe9.png")).write_text("no image")
+    assert main(["data", top, "--out", "sheet.png"]) == 0
+    shown = capsys.readouterr().out
+    rows = [line.split()[:2] for line in shown.splitlines()]
+    assert all([name, "7"] in rows for name in ("[red]", "[", r"cat\xff", "<i>"))
+    assert r"'[red]/[b]\\xe9.png': cannot be read, because it is not an image" in shown
+    words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
+    assert main(words) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert r"'[red]/[b]\\xe9.png': cannot be read" in shown
+    run = Run(tmp_path / "run")
+    assert run.info["data"]["what"] == top and set(run.classes) == {"[red]", "[", r"cat\xff", "<i>"}
+    assert main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page

@@ -280,6 +280,7 @@ def _stamp(source: Source, container: Path | None = None, position: int = 0) -> 
     except OSError:
         return None
     name = name if name[0] == "/" else os.path.abspath(name)
+    name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 is no text for the cache
     return f"{name}/{position}" if isinstance(source, bytes) else name, status.st_size, status.st_mtime_ns
 
 

@@ -19,7 +19,7 @@ from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, scan
 from pellucid.data.targets import Boxes, Label, Mask, Points
 from pellucid.errors import DataError
-from pellucid.files import write_atomically
+from pellucid.files import as_text, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ class Inspection:
         total = sum(self.images.values())
         kinds = ", ".join(self.targets) or "no targets"
         yield Text.assemble(
-            (self.name, "bold"), f"   {total:,} images, {'grey' if self.channels == 1 else 'colour'}, {kinds}"
+            (as_text(self.name), "bold"), f"   {total:,} images, {'grey' if self.channels == 1 else 'colour'}, {kinds}"
         )
         yield Text(f"fingerprint {self.fingerprint}", style="dim")
         table = Table(box=None, header_style="dim", pad_edge=False)
@@ -79,7 +79,7 @@ class Inspection:
         for title in titles[:_CLASSES]:
             row = [self.counts[split][title] for split in self.counts]
             bar = "▇" * max(1, round(20 * max(row) / max(1, most)))
-            table.add_row(title, *(f"{n:,}" for n in row), Text(bar, style="cyan"))
+            table.add_row(Text(title), *(f"{n:,}" for n in row), Text(bar, style="cyan"))
         if len(titles) > _CLASSES:
             table.add_row(f"… {len(titles) - _CLASSES:,} more", *("" for _ in self.counts), "")
         return table
@@ -153,7 +153,8 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
     inch = side / 100  # the sheet has 100 px an inch
     wide = max(len(title[:18]) for title, _ in lines)
     margin = 0.12 + (0.075 * wide + 0.05 if wide else 0.0)  # inches for the class names
-    title = dataset.name if len(dataset.name) <= 60 else f"…{dataset.name[-59:]}"
+    title = as_text(dataset.name)
+    title = title if len(title) <= 60 else f"…{title[-59:]}"
     across = max(5, *(len(places) for _, places in lines)) * (inch + _GAP)
     width, height = max(margin + across + 0.06, 0.09 * len(title) + 2.6), len(lines) * (inch + _GAP) + 0.46
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")

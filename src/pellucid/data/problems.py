@@ -13,6 +13,7 @@ from pellucid.data.dataset import Split
 from pellucid.data.decoding import Files
 from pellucid.data.targets import Label
 from pellucid.errors import DataError
+from pellucid.files import as_text
 
 __all__ = ["check_known", "counted", "few", "sentences"]
 
@@ -37,7 +38,7 @@ def few(names: Sequence[str], most: int = 3) -> str:
     >>> few(["a", "b", "c", "d"])
     'a, b, c, …'
     """
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(map(as_text, names[:most])) + (", …" if len(names) > most else "")
 
 
 def check_known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:

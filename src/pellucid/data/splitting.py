@@ -189,7 +189,7 @@ def fingerprint(
     splits: Mapping[str, Split], classes: Sequence[str], digests: Mapping[str, Sequence[bytes]] | None = None
 ) -> str:
     """A hexadecimal hash of contents, targets, splits and class names; it depends on the images' order, not on their names."""
-    total = hashlib.blake2b("\0".join(classes).encode(), digest_size=16)
+    total = hashlib.blake2b("\0".join(classes).encode(errors="surrogatepass"), digest_size=16)
     for part, split in splits.items():
         total.update(part.encode())
         for digest in split.images.digests if digests is None else digests[part]:
@@ -212,7 +212,7 @@ def _blocks(target: Target) -> list[bytes]:
         if isinstance(value, torch.Tensor):
             blocks.append(np.ascontiguousarray(value.numpy()).tobytes())
         elif value is not None:
-            blocks.append("\0".join(map(str, value)).encode())
+            blocks.append("\0".join(map(str, value)).encode(errors="surrogatepass"))
     return blocks
 
 

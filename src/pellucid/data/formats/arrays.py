@@ -18,6 +18,7 @@ from pellucid.data.problems import few
 from pellucid.data.splitting import SPLITS, finish, order, split_word
 from pellucid.data.targets import Label, Mask, Points, Target
 from pellucid.errors import DataError
+from pellucid.files import as_text
 
 __all__ = ["Part", "from_arrays", "label_texts", "open_npz", "siblings", "to_classes", "to_pixels", "unread_arrays"]
 
@@ -76,7 +77,7 @@ def open_npz(path: Path) -> Dataset:
         parts.update(own)
         problems += unread_arrays(unread, file.name)
         if "classes" in arrays:
-            titles = [str(name) for name in arrays["classes"].reshape(-1)]
+            titles = label_texts(arrays["classes"].reshape(-1), str(path), part)
     if "train" not in parts:
         raise DataError(f"data={str(path)!r}: has images for {', '.join(sorted(parts))}, but none for train; add them.")
     return from_arrays(str(path), parts, titles, problems)
@@ -242,7 +243,8 @@ def label_texts(labels: NDArray[Any], where: str, part: str) -> list[str]:
         labels = labels.astype(np.int64)
     elif labels.dtype.kind not in "bSU":
         raise DataError(f"data={where!r}: has labels of type {labels.dtype} in {part}; give whole numbers or names.")
-    texts = [label.decode(errors="replace") if isinstance(label, bytes) else str(label) for label in labels.tolist()]
+    own = labels.tolist()
+    texts = [as_text(one.decode(errors="surrogateescape") if isinstance(one, bytes) else str(one)) for one in own]
     if "" in texts:
         raise DataError(f"data={where!r}: has no label at position {texts.index('')} of {part}; give each image one.")
     return texts

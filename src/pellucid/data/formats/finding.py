@@ -16,6 +16,7 @@ import numpy as np
 from pellucid.data.decoding import SUFFIXES, Files, Scan, Source, scan
 from pellucid.data.problems import few
 from pellucid.data.splitting import order
+from pellucid.files import as_text
 
 __all__ = ["Found", "hidden", "join", "left_out", "readable", "walk"]
 
@@ -98,7 +99,7 @@ def left_out(names: Sequence[str]) -> list[str]:
     kinds = Counter(os.path.splitext(name)[1].lower() for name in names)
     shown = few([f"{n:,} {suffix or 'without a suffix'}" for suffix, n in kinds.most_common()], 6)
     if len(names) == 1:
-        return [f"1 file is not read as an image and is left out: {names[0]}."]
+        return [f"1 file is not read as an image and is left out: {as_text(names[0])}."]
     return [f"{len(names):,} files are not read as images and are left out: {shown}."]
 
 

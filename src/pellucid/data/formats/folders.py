@@ -16,6 +16,7 @@ from pellucid.data.problems import counted, few
 from pellucid.data.splitting import SPLITS, finish, order
 from pellucid.data.targets import Label, Target
 from pellucid.errors import DataError
+from pellucid.files import as_text
 
 __all__ = ["has_classes", "open_folder"]
 
@@ -74,8 +75,9 @@ def open_folder(path: Path, found: Found) -> Dataset:
     splits = {}
     place = {title: i for i, title in enumerate(classes)}
     for part, names in listed.items():
-        titles = [f"{tops[part]}/{one}" if tops[part] else one for one in names]
-        good, images, unreadable = readable([path / title for title in titles], titles)
+        files = [f"{tops[part]}/{one}" if tops[part] else one for one in names]
+        titles = [as_text(file) for file in files]
+        good, images, unreadable = readable([path / file for file in files], titles)
         problems += unreadable
         targets: dict[str, Target] = {}
         if classes:
@@ -178,7 +180,7 @@ def _labels(listed: dict[str, list[str]], problems: list[str]) -> tuple[Mapping[
 def _class(name: str) -> str | None:
     """The first folder below the split; None for a file that is in none."""
     first, slash, _ = name.partition("/")
-    return first if slash else None
+    return as_text(first) if slash else None
 
 
 def _ordered(names: set[str]) -> list[str]:

@@ -18,6 +18,7 @@ from pellucid.data.problems import few
 from pellucid.data.splitting import order
 from pellucid.data.targets import Boxes, Label, Points, Target, Text
 from pellucid.errors import DataError
+from pellucid.files import as_text
 
 __all__ = [
     "KNOWN",
@@ -294,4 +295,4 @@ def check_same(names: Sequence[str], filled: Sequence[bool], column: str, where:
 
 def _text(value: Any) -> str:
     """A label as text: whole numbers without a decimal point, whatever their type."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return as_text(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value))

@@ -31,6 +31,7 @@ from pellucid.data.problems import counted, few
 from pellucid.data.splitting import SPLITS, finish
 from pellucid.data.targets import Mask
 from pellucid.errors import DataError
+from pellucid.files import as_text
 
 __all__ = ["METADATA", "open_table", "read_masks", "with_masks"]
 
@@ -109,7 +110,7 @@ def open_table(
 
 
 def _title(file: Path, path: Path) -> str:
-    return file.relative_to(path).as_posix() if file.is_relative_to(path) else str(file)
+    return as_text(file.relative_to(path).as_posix() if file.is_relative_to(path) else str(file))
 
 
 def _beside(table: Path, i: int, row: Row, column: str) -> Path:
