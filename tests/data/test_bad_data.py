@@ -195,17 +195,22 @@ def test_answers_go_into_a_folder_that_can_be_written_or_nowhere(
             assert picture.size == (8, 8)
 
 
-def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    top = os.fsdecode(b"photos\xff")
+def oddly_named(top: Path) -> Path:
+    """Names that are markup for rich or for HTML, and bytes that are not UTF-8."""
     for name in (b"[red]", b"[", b"cat\xff", b"<i>"):
-        folder = tmp_path / top / os.fsdecode(name)
+        folder = top / os.fsdecode(name)
         folder.mkdir(parents=True)
         for i in range(10):
             picture = Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8))
             picture.save(folder / os.fsdecode(b"\xe9%d.png" % i))
-    (tmp_path / top / "[red]" / os.fsdecode(b"[b]\xe9.png")).write_text("no image")
+    (top / "[red]" / os.fsdecode(b"[b]\xe9.png")).write_text("no image")
+    return top
+
+
+def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
     assert main(["data", top, "--out", "sheet.png"]) == 0
     shown = capsys.readouterr().out
     rows = [line.split()[:2] for line in shown.splitlines()]
@@ -217,6 +222,13 @@ def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
     assert r"'[red]/[b]\\xe9.png': cannot be read" in shown
     run = Run(tmp_path / "run")
     assert run.info["data"]["what"] == top and set(run.classes) == {"[red]", "[", r"cat\xff", "<i>"}
-    assert main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
+    assert len(run.data()["train"]) == 28
+
+
+@pytest.mark.slow
+def test_a_report_shows_such_names_as_they_are(tmp_path: Path) -> None:
+    top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
+    words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
+    assert main(words) == 0 and main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
     page = (tmp_path / "run/report.html").read_text()
     assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page
