@@ -105,8 +105,8 @@ def test_given_splits_stay_as_they_are() -> None:
         "train": ["1.png", "2.png", "3.png"], "val": ["4.png"], "test": ["5.png", "6.png"],
     }  # fmt: skip
     assert found.problems == (
-        "The val split has 1 image: measures on it vary by chance, too coarse to tell similar models apart.",
-        "The test split has 2 images: measures on it vary by chance, too coarse to tell similar models apart.",
+        "The val split has 1 image: too few to tell similar models apart.",
+        "The test split has 2 images: too few to tell similar models apart.",
     )
     assert found.cut == ""
 

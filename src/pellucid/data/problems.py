@@ -179,8 +179,8 @@ def _coarse(splits: Mapping[str, Split]) -> list[str]:
         n = len(splits[part])
         if 0 < n < _COARSE:
             labelled = isinstance(splits[part].targets.get("label"), Label)
-            effect = f"accuracy moves in steps of {100 / n:.2g} points" if labelled else "measures on it vary by chance"
-            found.append(f"The {part} split has {counted(n)}: {effect}, too coarse to tell similar models apart.")
+            steps = f"accuracy moves in steps of {100 / n:.2g} points, too coarse" if labelled else "too few"
+            found.append(f"The {part} split has {counted(n)}: {steps} to tell similar models apart.")
     return found
 
 

@@ -67,7 +67,7 @@ def open_folder(path: Path, found: Found) -> Dataset:
     labels, unlabelled = _labels(listed, problems)
     used = {label for own in labels.values() for label in own if label is not None}
     classes = () if unlabelled else tuple(_ordered(used))
-    if classes:
+    if len(classes) > 1:
         empty = _ordered({sub for own in below.values() for sub, n in own.subfolders.items() if not n} - used)
         if empty:
             verb = "has no images and is no class" if len(empty) == 1 else "have no images and are no classes"
@@ -169,7 +169,8 @@ def _labels(listed: dict[str, list[str]], problems: list[str]) -> tuple[Mapping[
         if not beside:
             continue
         if len(known) < 2 or 2 * len(beside) > len(names):
-            problems.append(f"Some images lie beside the folders {few(_ordered(known))}: all are read without labels.")
+            folders = f"folder{'' if len(known) == 1 else 's'} {few(_ordered(known))}"
+            problems.append(f"Some images lie beside the {folders}: all are read without labels.")
             return labels, True
         problems.append(_loose(beside, "beside the class folders" + ("" if len(listed) == 1 else f" of {part}")))
         listed[part] = [name for name, label in zip(names, labels[part], strict=True) if label is not None]
