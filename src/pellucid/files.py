@@ -16,7 +16,7 @@ from typing import Any
 
 from pellucid.errors import UsageError
 
-__all__ = ["make_folder", "write_atomically", "write_csv", "write_json"]
+__all__ = ["as_text", "make_folder", "write_atomically", "write_csv", "write_json"]
 
 _FORMULA = frozenset("=+-@\t\r'")
 
@@ -57,6 +57,20 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise _unwritable(path, OSError(int(said[1]), os.strerror(int(said[1])))) from fault
     finally:
         draft.unlink(missing_ok=True)
+
+
+def as_text(name: str) -> str:
+    """A file's name as text that can be drawn and printed: bytes of it that are not UTF-8 are written as numbers.
+
+    >>> print(as_text(os.fsdecode(b"caf\\xe9.png")), as_text("café.png"))
+    caf\\xe9.png café.png
+    """
+    if name.isascii():
+        return name
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte, as JSON may have it
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def make_folder(path: Path) -> Path:

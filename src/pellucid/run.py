@@ -106,6 +106,13 @@ class Run:
         return Scale(low, high, floats=bool(data.get("floats")))
 
     @property
+    def cut(self) -> str:
+        """The rule by which splits that the data lack were cut; the one of 0.1.0 where the record names none."""
+        from pellucid.data.splitting import CUTS, FORMER_CUT
+
+        return str(self.info["data"].get("cut", FORMER_CUT)) or CUTS[0]
+
+    @property
     def figures(self) -> Path:
         """The folder for pictures of this run."""
         return self.path / "figures"
@@ -196,7 +203,8 @@ class Run:
         from pellucid.data.scaling import scaled
 
         trained = self.info["data"]
-        opened = what if isinstance(what, Dataset) else open(what if what is not None else trained["what"], self.scale)
+        source = what if what is not None else trained["what"]
+        opened = source if isinstance(source, Dataset) else open(source, self.scale, cut=self.cut)
         opened = scaled(opened, self.scale)
         data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:

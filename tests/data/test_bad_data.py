@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -216,3 +217,42 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
     assert "data='bomb.npz': unpacks to 0.1 GiB, " in sentence
+
+
+def oddly_named(top: Path) -> Path:
+    """Names that are markup for rich or for HTML, and bytes that are not UTF-8."""
+    for name in (b"[red]", b"[", b"cat\xff", b"<i>"):
+        folder = top / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        for i in range(10):
+            picture = Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8))
+            picture.save(folder / os.fsdecode(b"\xe9%d.png" % i))
+    (top / "[red]" / os.fsdecode(b"[b]\xe9.png")).write_text("no image")
+    return top
+
+
+def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
+    assert main(["data", top, "--out", "sheet.png"]) == 0
+    shown = capsys.readouterr().out
+    rows = [line.split()[:2] for line in shown.splitlines()]
+    assert all([name, "7"] in rows for name in ("[red]", "[", r"cat\xff", "<i>"))
+    assert r"'[red]/[b]\\xe9.png': cannot be read, because it is not an image" in shown
+    words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
+    assert main(words) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert r"'[red]/[b]\\xe9.png': cannot be read" in shown
+    run = Run(tmp_path / "run")
+    assert run.info["data"]["what"] == top and set(run.classes) == {"[red]", "[", r"cat\xff", "<i>"}
+    assert len(run.data()["train"]) == 28
+
+
+@pytest.mark.slow
+def test_a_report_shows_such_names_as_they_are(tmp_path: Path) -> None:
+    top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
+    words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
+    assert main(words) == 0 and main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page

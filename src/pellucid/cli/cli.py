@@ -45,6 +45,10 @@ def main(words: Sequence[str] | None = None) -> int:
     Args:
         words: the words after `pellucid`; by default the process's own.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # the name of a file need not be text in the terminal's encoding
     given = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]

@@ -44,9 +44,9 @@ class Images(ABC):
         """N content hashes: equal bytes (a file's, or an array's pixels) give equal digests."""
 
     @property
-    def copies(self) -> Sequence[bytes]:
-        """N hashes that are equal where the decoded pixels are, whatever the files' formats."""
-        return self.digests
+    def hashes(self) -> NDArray[np.uint64]:
+        """(N,) difference hashes: near-copies differ in a few of 64 bits."""
+        raise NotImplementedError
 
     @property
     def levels(self) -> Levels:
@@ -185,6 +185,7 @@ class Dataset:
     problems: tuple[str, ...] = ()  # one sentence each: corrupt files, duplicates across splits, …
     fingerprint: str = ""  # hexadecimal hash of contents, targets and splits; set by `open`
     notes: tuple[str, ...] = ()  # one sentence each: how the images are read
+    cut: str = ""  # the rule by which missing splits were cut from train; "" if none was missing
 
     @property
     def channels(self) -> int:

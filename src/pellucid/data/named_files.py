@@ -13,7 +13,7 @@ from typing import Any, final
 
 from pellucid._ledger import Ledger
 from pellucid.data.decoding import SUFFIXES
-from pellucid.data.formats.finding import images_below
+from pellucid.data.formats.finding import walk
 from pellucid.errors import UsageError
 
 __all__ = ["NamedFile", "all_files", "image_files", "is_litter", "names_of"]
@@ -41,7 +41,7 @@ def image_files(text: str) -> list[NamedFile]:
     """
     path = Path(text).expanduser()
     if path.is_dir():
-        names = [name for name in _apart_from_answers(path, images_below(path)) if (path / name).is_file()]
+        names = [name for name in _apart_from_answers(path, walk(path).images) if (path / name).is_file()]
         if not names:
             raise UsageError(
                 f"images={text!r}: contains no images; give a folder with {', '.join(sorted(SUFFIXES))} files."

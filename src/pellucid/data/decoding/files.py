@@ -33,6 +33,7 @@ class Files(Images):
         self.names = names
         self._scanned = scanned
         self._scale = scale
+        self._decoded: Scan | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -57,20 +58,16 @@ class Files(Images):
         return self.scanned.digests
 
     @property
-    def copies(self) -> Sequence[bytes]:
-        """N hashes that are equal where decoded pixels are: of JPEGs alone without decoding them, else of the pixels."""
-        seen = self.scanned.seen
-        if all(one.coded for one in seen):
-            return [one.coded for one in seen]
-        if not all(one.pixels or one.problem for one in seen):
-            seen = self.decoded().seen
-        return [one.pixels or one.digest for one in seen]
+    def hashes(self) -> NDArray[np.uint64]:
+        looks = [one.look or bytes(8) for one in self.decoded.seen]
+        return np.frombuffer(b"".join(looks), ">u8").astype(np.uint64)
 
     @property
-    def hashes(self) -> NDArray[np.uint64]:
-        """(N,) difference hashes of the decoded images."""
-        looks = [one.look or bytes(8) for one in self.decoded().seen]
-        return np.frombuffer(b"".join(looks), ">u8").astype(np.uint64)
+    def decoded(self) -> Scan:
+        """A scan for which every file was decoded, with hashes of the pixels, and damage that only decoding finds."""
+        if self._decoded is None:
+            self._decoded = scan(self.sources, self.names, deep=True)
+        return self._decoded
 
     def refreshed(self) -> bool:
         """Whether files have changed behind their sizes and times; then all of them are scanned anew, for the next opening."""
@@ -78,21 +75,6 @@ class Files(Images):
             return False
         self._scanned = scan(self.sources, self.names, anew=True)
         return True
-
-    def decoded(self) -> Scan:
-        """A scan for which every file was decoded; it is kept."""
-        if not all(one.look or one.problem for one in self.scanned.seen):
-            self._scanned = self._merged(scan(self.sources, self.names, deep=True))
-        return self.scanned
-
-    def _merged(self, deep: Scan) -> Scan:
-        """What was known before, with the hashes of the pixels: a damage found only now is no reason to forget a size."""
-        return Scan(
-            [
-                replaced if not replaced.problem else before
-                for before, replaced in zip(self.scanned.seen, deep.seen, strict=True)
-            ]
-        )
 
     @property
     def levels(self) -> Levels:
