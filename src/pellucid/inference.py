@@ -218,7 +218,7 @@ def _image_by_image(
             names = [given.names[place] for place in places]
             prediction = _restored(run, model, input)
             written = [
-                _with_depth(row, prediction, k, given.scales.get(place))
+                _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
                 for k, (place, row) in enumerate(
                     zip(places, run.task.write(prediction, names, run.classes), strict=True)
                 )
@@ -234,8 +234,13 @@ def _image_by_image(
     return ordered
 
 
-def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None) -> dict[str, Any]:
-    """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had."""
+def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None, pages: int | None) -> dict[str, Any]:
+    """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had.
+
+    Where only the first page of a file was read, the row says so.
+    """
+    if pages is not None:
+        row = {**row, "page": f"first of {pages:,}"}
     if scale is None:
         return row
     if isinstance(prediction, Picture) and "picture" in row:

@@ -310,3 +310,76 @@ def test_class_folders_that_were_exchanged_are_noticed(
     for part in after.splits:
         for row, name in enumerate(after[part].names):
             assert (after[part].images.read(row, 1).mean() > 100) == name.startswith("a/")
+
+
+@pytest.mark.parametrize("colours", [2, 16, 256])
+@pytest.mark.parametrize("grey", [False, True])
+def test_palette_bmps_are_read(colours: int, grey: bool) -> None:
+    table = RNG.integers(0, 256, (colours, 3), dtype=np.uint8)
+    table = np.repeat(table[:, :1], 3, 1) if grey else table
+    index = RNG.integers(0, colours, (9, 13), dtype=np.uint8)
+    content = bmp(index, table)
+    found = decode(content)
+    expected = table[index].transpose(2, 0, 1)
+    assert (found == (expected[:1] if len(found) == 1 else expected)).all()
+    seen = scan([content])
+    assert not seen.problems
+    assert seen.channels.tolist() == [len(found)]
+    assert len(found) == (1 if grey else 3)
+
+
+def bmp(index: NDArray[np.uint8], table: NDArray[np.uint8]) -> bytes:
+    """A BMP with a palette, written by hand: 1, 4 or 8 bits a pixel, rows from the bottom, padded to four bytes."""
+    bits = {2: 1, 16: 4, 256: 8}[len(table)]
+    rows = []
+    for row in index[::-1]:
+        planes = np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].ravel()
+        packed = np.packbits(planes).tobytes()
+        rows.append(packed + bytes(-len(packed) % 4))
+    entries = b"".join(bytes([b, g, r, 0]) for r, g, b in table.tolist())
+    start = 14 + 40 + len(entries)
+    body = b"".join(rows)
+    height, width = index.shape
+    header = struct.pack("<2sIHHI", b"BM", start + len(body), 0, 0, start)
+    return (
+        header
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, len(body), 0, 0, len(table), 0)
+        + entries
+        + body
+    )
+
+
+def test_files_of_every_kind_in_a_folder_are_images(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.repeat(np.repeat(COLOUR, 4, 0), 4, 1))
+    for name, kind in (
+        ("a.jfif", "JPEG"),
+        ("b.gif", "GIF"),
+        ("c.avif", "AVIF"),
+        ("d", "PNG"),
+        ("e", "JPEG"),
+        ("f.JPE", "JPEG"),
+    ):
+        (tmp_path / name).write_bytes(saved(picture, kind))
+    (tmp_path / "README").write_text("words")
+    for i in range(4):
+        Image.fromarray(GREY + np.uint8(i)).save(tmp_path / f"{i}.png")
+    found = data.open(tmp_path)
+    names = {name for split in found.splits.values() for name in split.names}
+    assert names == {"a.jfif", "b.gif", "c.avif", "d", "e", "f.JPE", "0.png", "1.png", "2.png", "3.png"}
+    for split in found.splits.values():
+        for row, name in enumerate(split.names):
+            if name[0] in "abcdef":
+                error = split.images.read(row, 3).astype(int) - np.asarray(picture).transpose(2, 0, 1)
+                assert np.abs(error).mean() < (60 if name[0] == "b" else 40), name
+
+
+def test_no_program_is_started_by_a_file_that_calls_itself_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow decodes EPS by Ghostscript; a format that is not named is never tried."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(DataError, match="it is not an image, whatever its name says"):
+        decode(content, name="a.png")
+    assert "not an image" in scan([content], ["a.png"]).problems[0]

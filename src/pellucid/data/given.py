@@ -81,6 +81,9 @@ class UserImages:
     floats: dict[int, Tensor] = field(default_factory=dict)  # position -> (C, H, W) in [0, 1], never rounded
     faults: dict[int, str] = field(default_factory=dict)  # position -> why the image cannot be read
     scales: dict[int, Scale] = field(default_factory=dict)  # position -> black and white of more than 8 bits
+    pages: dict[int, int] = field(
+        default_factory=dict
+    )  # position -> pages of a file that has several; the first is read
 
     def only(self, places: Iterable[int]) -> UserImages:
         """Those at some positions, under the positions and names that they have."""
@@ -165,7 +168,8 @@ def _given_files(files: list[NamedFile], scale: Scale | None) -> UserImages:
     scanned = scan(paths)
     faults = dict(scanned.problems)
     good = [place for place in range(len(paths)) if place not in faults]
-    return _on_scale(names_of(files), Files(paths, (), scanned), good, faults, scale)
+    pages = {place: int(count) for place, count in enumerate(scanned.pages) if count > 1}
+    return replace(_on_scale(names_of(files), Files(paths, (), scanned), good, faults, scale), pages=pages)
 
 
 def _given_arrays(arrays: list[NDArray[Any]], scale: Scale | None) -> UserImages:

@@ -72,6 +72,7 @@ def sentences(
         *_straddling(splits, digests),
         *_contradicting(splits, digests, classes),
         *_mixed(splits),
+        *_pages(splits),
         *_thin(splits, classes),
         *_scarce(splits, classes),
         *_coarse(splits),
@@ -128,6 +129,24 @@ def _mixed(splits: Mapping[str, Split]) -> list[str]:
             f"{grey:,} of {total:,} images {'is' if grey == 1 else 'are'} grey, the others in colour: all are read in colour."
         ]
     return []
+
+
+def _pages(splits: Mapping[str, Split]) -> list[str]:
+    """Stacks and animations, of which only the first page or frame is an image."""
+    several = [
+        (name, int(pages))
+        for split in splits.values()
+        if isinstance(split.images, Files)
+        for name, pages in zip(split.names, split.images.scanned.pages.tolist(), strict=True)
+        if pages > 1
+    ]
+    if not several:
+        return []
+    name, pages = several[0]
+    return [
+        f"{counted(len(several), 'file')} {'has' if len(several) == 1 else 'have'} several pages or frames ({name}: {pages:,}): "
+        "the first one is read; save the others as files of their own to use them."
+    ]
 
 
 def _thin(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:

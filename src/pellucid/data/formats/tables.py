@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset, Images, Split
-from pellucid.data.decoding import Source, fault_sentence
+from pellucid.data.decoding import Source, fault_sentence, opened
 from pellucid.data.formats.arrays import to_classes
 from pellucid.data.formats.finding import readable
 from pellucid.data.formats.rows import (
@@ -156,10 +155,8 @@ def read_masks(sources: Sequence[Source], images: Images, where: str) -> NDArray
 
 
 def _read_mask(source: Source, name: str) -> NDArray[np.uint8]:
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        with opened(source) as picture:
             mask = np.asarray(picture)  # a palette's indices are the classes, not its colours
     except Exception as fault:
         raise DataError(fault_sentence(source, name, fault)) from fault
