@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -45,27 +46,27 @@ class Scan:
 
     seen: Sequence[Seen]
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int32]:
         """(N, 2) heights and widths in px."""
         return np.array([(one.height, one.width) for one in self.seen], np.int32).reshape(-1, 2)
 
-    @property
+    @cached_property
     def channels(self) -> NDArray[np.int8]:
         """(N,) 1 or 3."""
         return np.array([one.channels for one in self.seen], np.int8)
 
-    @property
+    @cached_property
     def digests(self) -> list[bytes]:
         """Hashes of the files."""
         return [one.digest for one in self.seen]
 
-    @property
+    @cached_property
     def problems(self) -> dict[int, str]:
         """A sentence for each file that cannot be read, by its position."""
         return {i: one.problem for i, one in enumerate(self.seen) if one.problem}
 
-    @property
+    @cached_property
     def levels(self) -> Levels:
         """The smallest and the largest values of files with more than 8 bits."""
         none = float("nan")
@@ -73,7 +74,7 @@ class Scan:
         lows, highs = np.array(ends, np.float64).reshape(-1, 2).T
         return Levels(lows, highs, np.array([one.floats for one in self.seen], np.bool_))
 
-    @property
+    @cached_property
     def pages(self) -> NDArray[np.int64]:
         """(N,) pages of a stack, or frames of an animation; the first one is read."""
         return np.array([one.pages for one in self.seen], np.int64)
