@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from PIL import Image
 from refusals import refused, small_disk
 
 from pellucid.cli.cli import main
+from pellucid.data.formats import arrays
 from pellucid.run import Run
 
 
@@ -104,7 +109,7 @@ def wrong_mask(top: Path) -> Path:
 
 
 BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no images": (empty, "data='photos': contains no images; give a folder with .bmp,"),
+    "no images": (empty, "data='photos': contains no images; give a folder with .avif,"),
     "a folder with one class": (
         lambda top: photos(top, classes=1),
         "data='photos': has no labels, which classify needs (All images belong to a single class, 'kind 0': they are read without",
@@ -192,3 +197,62 @@ def test_answers_go_into_a_folder_that_can_be_written_or_nowhere(
     for file in (tmp_path / "answers").rglob("*.png"):
         with Image.open(file) as picture:
             assert picture.size == (8, 8)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "_LARGE", 2**25)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1024, 256, 256)})
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as file,
+    ):
+        file.write(header.getvalue())
+        for _ in range(1024 * 256 * 256 // 2**24):
+            file.write(bytes(2**24))
+    tracemalloc.start()
+    sentence = refused("data bomb.npz --out sheet.png", capsys)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+    assert "data='bomb.npz': unpacks to 0.1 GiB, " in sentence
+
+
+def oddly_named(top: Path) -> Path:
+    """Names that are markup for rich or for HTML, and bytes that are not UTF-8."""
+    for name in (b"[red]", b"[", b"cat\xff", b"<i>"):
+        folder = top / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        for i in range(10):
+            picture = Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8))
+            picture.save(folder / os.fsdecode(b"\xe9%d.png" % i))
+    (top / "[red]" / os.fsdecode(b"[b]\xe9.png")).write_text("no image")
+    return top
+
+
+def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
+    assert main(["data", top, "--out", "sheet.png"]) == 0
+    shown = capsys.readouterr().out
+    rows = [line.split()[:2] for line in shown.splitlines()]
+    assert all([name, "7"] in rows for name in ("[red]", "[", r"cat\xff", "<i>"))
+    assert r"'[red]/[b]\\xe9.png': cannot be read, because it is not an image" in shown
+    words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
+    assert main(words) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert r"'[red]/[b]\\xe9.png': cannot be read" in shown
+    run = Run(tmp_path / "run")
+    assert run.info["data"]["what"] == top and set(run.classes) == {"[red]", "[", r"cat\xff", "<i>"}
+    assert len(run.data()["train"]) == 28
+
+
+@pytest.mark.slow
+def test_a_report_shows_such_names_as_they_are(tmp_path: Path) -> None:
+    top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
+    words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
+    assert main(words) == 0 and main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
+    page = (tmp_path / "run/report.html").read_text()
+    assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pellucid import data
 from pellucid.data import decoding
-from pellucid.data.decoding import LARGEST, Files, decode, remember_faults, scan
+from pellucid.data.decoding import LARGEST, Files, decode, pictures, remember_faults, scan, scanning
+from pellucid.data.decoding.index import Seen, Stamp
 from pellucid.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -67,7 +70,7 @@ def test_floating_point_tiffs_are_in_0_1_or_refused() -> None:
     ramp = np.linspace(0, 1, 117, dtype=np.float32).reshape(9, 13)
     assert (decode(saved(Image.fromarray(ramp), "TIFF"))[0] == np.round(ramp * 255)).all()
     for wrong in (ramp * 2, np.where(ramp > 0.5, np.nan, ramp).astype(np.float32)):
-        with pytest.raises(DataError, match=r"floating-point pixels leave \[0, 1\]"):
+        with pytest.raises(DataError, match=r"floating-point pixels leave \[0, 1\]|NaN or infinite"):
             decode(saved(Image.fromarray(wrong), "TIFF"), name="deep.tif")
 
 
@@ -126,13 +129,13 @@ def test_a_jpeg_that_shrinks_much_is_decoded_small_but_never_too_small(monkeypat
     smooth = np.asarray(Image.fromarray(COLOUR).resize((640, 480), Image.Resampling.BICUBIC))
     content = saved(Image.fromarray(smooth), "JPEG", quality=95)
     seen: list[tuple[int, int]] = []
-    fitted = decoding._fitted
+    fitted = pictures.fitted
 
     def watched(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
         seen.append(image.size)
         return fitted(image, size)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(decoding, "_fitted", watched)
+    monkeypatch.setattr(pictures, "fitted", watched)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = saved(Image.fromarray(smooth), "JPEG", exif=exif)
@@ -217,14 +220,14 @@ def test_a_second_look_reads_nothing_that_has_not_changed(tmp_path: Path, monkey
     files[5].write_bytes(b"")
     first = scan(files)
     looked: list[Path] = []
-    look = decoding._look
+    look = scanning._look
 
-    def watched(source: decoding.Source, *more: object) -> decoding.Row:
+    def watched(source: decoding.Source, *more: object) -> Seen:
         assert isinstance(source, Path)
         looked.append(source)
         return look(source, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "_look", watched)
+    monkeypatch.setattr(scanning, "_look", watched)
     second = scan(files)
     assert looked == []
     assert second.digests == first.digests
@@ -245,7 +248,7 @@ def test_a_damaged_or_unwritable_index_costs_a_look_and_no_answer(
     cache = tmp_path / "cache"
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     expected = scan([file]).digests
-    (cache / "files-3.sqlite").write_bytes(b"no database" * 100)
+    (cache / "files-4.sqlite").write_bytes(b"no database" * 100)
     assert scan([file]).digests == expected
     assert scan([file]).digests == expected
     (tmp_path / "a-file").write_text("")
@@ -275,3 +278,108 @@ def test_files_are_images(tmp_path: Path) -> None:
     paths[0].write_bytes(b"gone")
     with pytest.raises(DataError, match="image='a': cannot be read"):
         files.read(0, 1)
+
+
+def exchanged(top: Path) -> Path:
+    """Two class folders of files of equal sizes and times, exchanged after they were opened."""
+    for name, shade in (("a", 10), ("b", 200)):
+        (top / name).mkdir(parents=True)
+        for i in range(20):
+            file = top / name / f"{i}.bmp"
+            Image.fromarray(np.full((8, 8), shade + i, np.uint8)).save(file)
+            os.utime(file, ns=(10**18, 10**18))
+    return top
+
+
+@pytest.mark.parametrize("blind", [False, True], ids=["by inode", "by contents"])
+def test_class_folders_that_were_exchanged_are_noticed(
+    blind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Path, size and time of every file are as before."""
+    top = exchanged(tmp_path / "photos")
+    if blind:  # as on a file system that gives files new numbers, or none
+        of = Stamp.of
+        monkeypatch.setattr(Stamp, "of", lambda *given: (stamp := of(*given)) and stamp._replace(inode=0, changed=0))
+    before = data.open(top)
+    assert data.open(top).fingerprint == before.fingerprint
+    (top / "a").rename(top / "c")
+    (top / "b").rename(top / "a")
+    (top / "c").rename(top / "b")
+    after = data.open(top)
+    assert after.fingerprint != before.fingerprint
+    for part in after.splits:
+        for row, name in enumerate(after[part].names):
+            assert (after[part].images.read(row, 1).mean() > 100) == name.startswith("a/")
+
+
+@pytest.mark.parametrize("colours", [2, 16, 256])
+@pytest.mark.parametrize("grey", [False, True])
+def test_palette_bmps_are_read(colours: int, grey: bool) -> None:
+    table = RNG.integers(0, 256, (colours, 3), dtype=np.uint8)
+    table = np.repeat(table[:, :1], 3, 1) if grey else table
+    index = RNG.integers(0, colours, (9, 13), dtype=np.uint8)
+    content = bmp(index, table)
+    found = decode(content)
+    expected = table[index].transpose(2, 0, 1)
+    assert (found == (expected[:1] if len(found) == 1 else expected)).all()
+    seen = scan([content])
+    assert not seen.problems
+    assert seen.channels.tolist() == [len(found)]
+    assert len(found) == (1 if grey else 3)
+
+
+def bmp(index: NDArray[np.uint8], table: NDArray[np.uint8]) -> bytes:
+    """A BMP with a palette, written by hand: 1, 4 or 8 bits a pixel, rows from the bottom, padded to four bytes."""
+    bits = {2: 1, 16: 4, 256: 8}[len(table)]
+    rows = []
+    for row in index[::-1]:
+        planes = np.unpackbits(row[:, None], axis=1)[:, 8 - bits :].ravel()
+        packed = np.packbits(planes).tobytes()
+        rows.append(packed + bytes(-len(packed) % 4))
+    entries = b"".join(bytes([b, g, r, 0]) for r, g, b in table.tolist())
+    start = 14 + 40 + len(entries)
+    body = b"".join(rows)
+    height, width = index.shape
+    header = struct.pack("<2sIHHI", b"BM", start + len(body), 0, 0, start)
+    return (
+        header
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, len(body), 0, 0, len(table), 0)
+        + entries
+        + body
+    )
+
+
+def test_files_of_every_kind_in_a_folder_are_images(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.repeat(np.repeat(COLOUR, 4, 0), 4, 1))
+    for name, kind in (
+        ("a.jfif", "JPEG"),
+        ("b.gif", "GIF"),
+        ("c.avif", "AVIF"),
+        ("d", "PNG"),
+        ("e", "JPEG"),
+        ("f.JPE", "JPEG"),
+    ):
+        (tmp_path / name).write_bytes(saved(picture, kind))
+    (tmp_path / "README").write_text("words")
+    for i in range(4):
+        Image.fromarray(GREY + np.uint8(i)).save(tmp_path / f"{i}.png")
+    found = data.open(tmp_path)
+    names = {name for split in found.splits.values() for name in split.names}
+    assert names == {"a.jfif", "b.gif", "c.avif", "d", "e", "f.JPE", "0.png", "1.png", "2.png", "3.png"}
+    for split in found.splits.values():
+        for row, name in enumerate(split.names):
+            if name[0] in "abcdef":
+                error = split.images.read(row, 3).astype(int) - np.asarray(picture).transpose(2, 0, 1)
+                assert np.abs(error).mean() < (60 if name[0] == "b" else 40), name
+
+
+def test_no_program_is_started_by_a_file_that_calls_itself_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow decodes EPS by Ghostscript; a format that is not named is never tried."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(DataError, match="it is not an image, whatever its name says"):
+        decode(content, name="a.png")
+    assert "not an image" in scan([content], ["a.png"]).problems[0]

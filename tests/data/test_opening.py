@@ -107,13 +107,14 @@ def test_plain_images_of_many_formats_and_sizes(tmp_path: Path) -> None:
     assert found.size is None
 
 
-def test_the_cut_stays_when_files_are_added(tmp_path: Path) -> None:
-    class_folders(tmp_path, GREY[:30])
+def test_the_cut_nearly_stays_when_a_file_is_added_and_a_copy_goes_with_its_original(tmp_path: Path) -> None:
+    class_folders(tmp_path, GREY[:39])
     before = {name: part for part, split in data.open(tmp_path).splits.items() for name in split.names}
     class_folders(tmp_path, GREY)
     png(GREY[0], tmp_path / "class 0/copy of the first.png")
     after = {name: part for part, split in data.open(tmp_path).splits.items() for name in split.names}
-    assert {name: after[name] for name in before} == before
+    moved = [name for name in before if after[name] != before[name]]
+    assert len(moved) <= 2 and all(name.startswith("class 3/") for name in moved)  # one at most leaves val, one test
     assert after["class 0/copy of the first.png"] == after["class 0/0.png"]
 
 
@@ -180,11 +181,11 @@ def test_wrong_tables(tmp_path: Path) -> None:
     rows = metadata_rows(tmp_path)
     table = tmp_path / "metadata.jsonl"
     for change, sentence in (
-        ({"file_name": "gone.png"}, "names 'gone.png', which does not exist"),
+        ({"file_name": "gone.png"}, "names 'gone.png' in row 1, which does not exist"),
         ({"label": None}, "the row of '0.png' has no label; fill it in"),
         ({"points": [[1, 2]]}, "points, "),
         ({"objects": {"bbox": [[1, 2, 3]], "category": ["cell"]}}, "objects of '0.png' cannot be parsed"),
-        ({"split": "tset"}, "has split='tset'; write train, val or test"),
+        ({"split": "tset"}, "has split='tset' in row 1; write train, val or test"),
     ):
         write_rows([{**rows[0], **change}, *rows[1:]], table)
         assert sentence in refused(tmp_path)
@@ -224,7 +225,7 @@ def test_wrong_idx_files(tmp_path: Path) -> None:
     write_idx(LABELS[:-1].astype(np.uint8), labels)
     assert "has 40 images and 39 labels in train; give one label per image." in refused(tmp_path)
     images.write_bytes(images.read_bytes()[:-7])
-    assert "bytes, but its header says" in refused(tmp_path)
+    assert "has 2,553 bytes of data, but its header says 2,560;" in refused(tmp_path)
     images.write_bytes(b"")
     assert "is not an idx file" in refused(tmp_path)
 
@@ -253,11 +254,13 @@ def test_npz(tmp_path: Path) -> None:
         ({"images": np.where(np.arange(64).reshape(8, 8) == 5, np.nan, GREY / 255.0)}, "images=40 of 40: contain NaN or infinite"),
         ({"images": GREY, "labels": LABELS[:5]}, "has 40 images and 5 labels in train"),
         ({"images": GREY, "masks": np.zeros((N, 4, 8), np.uint8)}, "masks=4×8 px: do not fit the images of 8×8 px"),
-        ({"images": GREY.astype(np.int32) - 9}, "images from -9"),
+        ({"images": GREY.astype(np.int32) - 9}, "has pixels from -9 to"),
+        ({"images": GREY / 255 - 0.5}, "has floating-point pixels from -0.5 to 0.5, not in [0, 1]; say which values"),
+        ({"images": GREY / 127.5}, "are black and white, as in --range 0 2."),
         ({"images": GREY[:, :, :, None, None]}, "are not images"),
         ({"images": np.zeros((N, 8, 8, 2))}, "are not images"),
         ({"labels": LABELS}, "has labels, but no images; name the arrays images and labels."),
-        ({"images": GREY, "labels": LABELS + 0.5}, "that are not whole numbers"),
+        ({"images": GREY, "labels": LABELS + 0.5}, "has label 0.5 at position 0 of train; give each image a whole"),
         ({"images": np.array([GREY[0], None], dtype=object)}, "cannot be read as .npz"),
     ],
 )  # fmt: skip
@@ -323,7 +326,7 @@ def test_parquet(tmp_path: Path) -> None:
     found = data.open(tmp_path)
     assert pairs(found, ("train", "val")) == expected(COLOUR, "abcd".__getitem__)
     assert len(found["test"]) == 20
-    assert any("bit for bit" in problem for problem in found.problems)
+    assert any("pixel for pixel" in problem for problem in found.problems)
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "words.parquet")
     assert "but no image column" in refused(tmp_path / "words.parquet")
 

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid import train
+from pellucid.data import open
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.splitting import finish, order, split_word
 from pellucid.data.targets import Boxes, Label
@@ -33,14 +38,52 @@ def places(dataset: Dataset) -> dict[bytes, str]:
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=80), st.lists(st.integers(0, 90), max_size=40))
-def test_a_cut_is_stable_and_duplicates_never_straddle(first: list[int], more: list[int]) -> None:
-    before = finish("x", {"train": split(first)})
-    after = finish("x", {"train": split([*more, *first])})
+def test_the_former_cut_is_stable_and_duplicates_never_straddle(first: list[int], more: list[int]) -> None:
+    before = finish("x", {"train": split(first)}, cut="threshold")
+    after = finish("x", {"train": split([*more, *first])}, cut="threshold")
     assert sum(len(own) for own in before.splits.values()) == len(first)
     parts = [set(own.images.digests) for own in before.splits.values()]
     assert sum(map(len, parts)) == len(set(first))  # no content stands in two splits
     kept = places(after)
     assert all(kept[digest] == part for digest, part in places(before).items())
+
+
+def in_four_classes(values: list[int]) -> Dataset:
+    return finish("x", {"train": split(values, [value % 4 for value in values])}, ("a", "b", "c", "d"))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 60), max_size=80), st.integers(100, 200))
+def test_a_cut_by_class_keeps_shares_and_duplicates_and_nearly_all_places(some: list[int], one: int) -> None:
+    values = [*some, 64, 65, 66, 67]  # every class has an image
+    cut, grown = in_four_classes(values), places(in_four_classes([one, *values]))
+    assert places(cut) == places(in_four_classes(values[::-1]))  # content decides, not the order
+    parts = {part: set(own.images.digests) for part, own in cut.splits.items()}
+    assert sum(map(len, parts.values())) == len(set(values))  # no content stands in two splits
+    for c in range(4):
+        own = set(images([value for value in values if value % 4 == c]).digests)
+        test, val = len(own & parts["test"]), len(own & parts["val"])
+        if len(own) < 3:
+            assert (test, val) == (0, 0)
+        else:
+            assert test == max(1, round(0.2 * len(own))) and val == max(1, round(0.1 * (len(own) - test)))
+        moved = {digest for digest in own if grown[digest] != places(cut)[digest]}
+        assert not moved or c == one % 4  # only the class of the added image changes,
+        assert max(len(moved & parts["test"]), len(moved & parts["val"])) <= 1  # and of that, one image a split
+
+
+def test_small_classes_have_an_image_in_every_split() -> None:
+    """By hash alone, some of thirty classes with six images each have none for validation or for testing."""
+    n = 180
+    given = {"train": split(list(range(n)), [value % 30 for value in range(n)])}
+    classes = tuple(f"c{i}" for i in range(30))
+    cut, former = finish("x", given, classes), finish("x", given, classes, cut="threshold")
+    assert all(set(cut.counts[part].values()) == {count} for part, count in (("train", 4), ("val", 1), ("test", 1)))
+    assert not all(former.counts["val"].values())
+    assert (cut.cut, former.cut) == ("stratified", "threshold")
+    assert (
+        finish("x", {"train": split([1, 2, 3])})["val"].names and finish("x", {"train": split([1, 2, 3])})["test"].names
+    )
 
 
 def test_the_shares_are_those_promised() -> None:
@@ -61,7 +104,24 @@ def test_given_splits_stay_as_they_are() -> None:
     assert {part: own.names for part, own in found.splits.items()} == {
         "train": ["1.png", "2.png", "3.png"], "val": ["4.png"], "test": ["5.png", "6.png"],
     }  # fmt: skip
-    assert found.problems == ()
+    assert found.problems == (
+        "The val split has 1 image: too few to tell similar models apart.",
+        "The test split has 2 images: too few to tell similar models apart.",
+    )
+    assert found.cut == ""
+
+
+def test_classes_with_few_images_imbalance_and_small_splits_are_named() -> None:
+    labels = [0] * 300 + [1] * 25 + [2] * 5
+    parts = {"train": split(list(range(330)), labels), "val": split(list(range(500, 507)), [0, 0, 0, 1, 1, 2, 2]),
+             "test": split(list(range(600, 700)), [i % 2 for i in range(100)])}  # fmt: skip
+    assert finish("x", parts, ("cat", "dog", "owl")).problems == (
+        "The test split has no images of owl: nothing is measured there for these classes.",
+        "1 of 3 classes has fewer than 10 training images (owl: 5): too few to learn from or to measure; add images.",
+        "The classes are imbalanced, from 5 images of 'owl' to 300 of 'cat' in train: accuracy favours the large ones; "
+        "classify weights all alike with --class-weights.",
+        "The val split has 7 images: accuracy moves in steps of 14 points, too coarse to tell similar models apart.",
+    )
 
 
 def test_targets_and_names_move_with_their_images() -> None:
@@ -106,21 +166,21 @@ def test_the_fingerprint_tells_whose_boxes_they_are() -> None:
 
 def test_duplicates_across_given_splits_are_named() -> None:
     found = finish("x", {"train": split([1, 2, 3]), "val": split([4]), "test": split([3, 5, 2])})
-    assert found.problems == (
-        "2 images of test are duplicated in train, bit for bit (3.png, 2.png): measures on test are too optimistic.",
+    assert found.problems[0] == (
+        "2 images of test are duplicated in train, pixel for pixel (3.png, 2.png): measures on test are too optimistic."
     )
 
 
 def test_one_image_in_two_classes_is_named() -> None:
     parts = {"train": split([1, 2, 1], [0, 0, 1]), "val": split([4], [0]), "test": split([5], [1])}
-    assert "1 image occurs in two classes, bit for bit; the first: 1.png (cat) and 1.png (dog)." in (
+    assert "1 image occurs in two classes, pixel for pixel; the first: 1.png (cat) and 1.png (dog)." in (
         finish("x", parts, ("cat", "dog")).problems
     )
 
 
 def test_thin_splits_are_named() -> None:
     parts = {"train": split([1, 2, 3], [0, 1, 0]), "val": split([4], [0]), "test": split([5, 6], [1, 1])}
-    assert finish("x", parts, ("a", "b", "c")).problems == (
+    assert finish("x", parts, ("a", "b", "c")).problems[:3] == (
         "The train split has no images of c.",
         "The val split has a single class, 'a'.",
         "The test split has a single class, 'b'.",
@@ -130,8 +190,8 @@ def test_thin_splits_are_named() -> None:
 def test_an_empty_split_that_is_there_is_cut_and_named() -> None:
     found = finish("x", {"train": split(list(range(100))), "test": split([])})
     assert len(found["test"]) > 0
-    assert found.problems == ("The test split is empty: 20% of train is used for it.",)
-    assert finish("x", {"train": split([1])}).problems[-1].endswith("split is empty.")
+    assert found.problems[0] == "The test split is empty: 20% of train is used for it."
+    assert finish("x", {"train": split([1])}).problems[:2] == ("The val split is empty.", "The test split is empty.")
 
 
 def test_a_class_that_is_not_in_train_is_refused() -> None:
@@ -160,3 +220,23 @@ def test_numbers_in_names_are_ordered_as_numbers() -> None:
 )
 def test_the_split_in_a_name(name: str, word: str | None) -> None:
     assert split_word(name) == word
+
+
+def test_a_run_keeps_the_cut_by_which_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of 0.1.0 names no rule: its run resumes and evaluates on the images that were held out then."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "own.npz", images=pixels, labels=np.arange(60) % 10)
+    former, now = (open(tmp_path / "own.npz", cut=cut) for cut in ("threshold", "stratified"))
+    assert former.fingerprint != now.fingerprint
+    options: dict[str, Any] = {"hidden": (4,), "epochs": 2, "progress": False}
+    with monkeypatch.context() as patch:
+        patch.setattr("pellucid.training.plan.CUTS", ("threshold",))
+        run = train("classify", str(tmp_path / "own.npz"), "mlp", tmp_path / "run", **options)
+    recorded = run.info["data"]
+    assert recorded["fingerprint"] == former.fingerprint and recorded["cut"] == "threshold"
+    run.update(status="stopped", data={key: value for key, value in recorded.items() if key != "cut"})
+    again = train("classify", str(tmp_path / "own.npz"), "mlp", tmp_path / "run", **options)
+    assert again.status == "finished" and again.info["data"]["fingerprint"] == former.fingerprint
+    assert list(again.data()["test"].names) == list(former["test"].names)
+    new = train("classify", str(tmp_path / "own.npz"), "mlp", tmp_path / "new", **options)
+    assert new.info["data"]["cut"] == "stratified" and list(new.data()["test"].names) == list(now["test"].names)

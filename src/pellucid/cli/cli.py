@@ -7,6 +7,7 @@ traceback. This module imports nothing heavy, so that `pellucid -h` answers with
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -44,9 +45,17 @@ def main(words: Sequence[str] | None = None) -> int:
     Args:
         words: the words after `pellucid`; by default the process's own.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # the name of a file need not be text in the terminal's encoding
     given = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # the name of a file need not be text in the terminal's encoding
     try:
         return _run(given)
     except KeyboardInterrupt:

@@ -15,11 +15,12 @@ from rich.text import Text
 
 from pellucid._spread import evenly_spread
 from pellucid.data.batches import resize
+from pellucid.data.copies import near_copies, picture_digests
 from pellucid.data.dataset import Dataset, Split
-from pellucid.data.decoding import Files, scan
+from pellucid.data.decoding import Files
 from pellucid.data.targets import Boxes, Label, Mask, Points
 from pellucid.errors import DataError
-from pellucid.files import write_atomically
+from pellucid.files import as_text, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,12 +45,13 @@ class Inspection:
     counts: dict[str, dict[str, int]]  # per split and class
     targets: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # how the images are read
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         total = sum(self.images.values())
         kinds = ", ".join(self.targets) or "no targets"
         yield Text.assemble(
-            (self.name, "bold"), f"   {total:,} images, {'grey' if self.channels == 1 else 'colour'}, {kinds}"
+            (as_text(self.name), "bold"), f"   {total:,} images, {'grey' if self.channels == 1 else 'colour'}, {kinds}"
         )
         yield Text(f"fingerprint {self.fingerprint}", style="dim")
         table = Table(box=None, header_style="dim", pad_edge=False)
@@ -61,6 +63,8 @@ class Inspection:
         yield Group(Text(), table, Text())
         if self.counts:
             yield self._class_table()
+        for note in self.notes:
+            yield Text.assemble(("note  ", "dim"), note)
         for warning in self.warnings[:_WARNINGS]:
             yield Text.assemble(("warning  ", "yellow"), warning)
         if len(self.warnings) > _WARNINGS:
@@ -79,7 +83,7 @@ class Inspection:
         for title in titles[:_CLASSES]:
             row = [self.counts[split][title] for split in self.counts]
             bar = "▇" * max(1, round(20 * max(row) / max(1, most)))
-            table.add_row(title, *(f"{n:,}" for n in row), Text(bar, style="cyan"))
+            table.add_row(Text(title), *(f"{n:,}" for n in row), Text(bar, style="cyan"))
         if len(titles) > _CLASSES:
             table.add_row(f"… {len(titles) - _CLASSES:,} more", *("" for _ in self.counts), "")
         return table
@@ -94,9 +98,14 @@ def inspect(dataset: Dataset) -> Inspection:
     ('8×8', ())
     """
     warnings = list(dataset.problems)
-    for split in dataset.splits.values():
-        if isinstance(split.images, Files):
-            warnings += list(scan(split.images.sources, split.images.names, deep=True).problems.values())
+    sound: dict[str, Split] = {}
+    for part, split in dataset.splits.items():
+        sound[part] = split
+        if isinstance(split.images, Files) and (damaged := split.images.decoded.problems):
+            warnings += list(damaged.values())
+            sound[part] = split.select([i for i in range(len(split)) if i not in damaged])
+    hashes = {part: split.images.hashes for part, split in sound.items()}
+    warnings += near_copies(sound, hashes, picture_digests(sound))
     return Inspection(
         dataset.name,
         dataset.fingerprint,
@@ -106,6 +115,7 @@ def inspect(dataset: Dataset) -> Inspection:
         dataset.counts,
         tuple(sorted({kind for split in dataset.splits.values() for kind in split.targets})),
         tuple(dict.fromkeys(warnings)),
+        dataset.notes,
     )
 
 
@@ -153,7 +163,8 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
     inch = side / 100  # the sheet has 100 px an inch
     wide = max(len(title[:18]) for title, _ in lines)
     margin = 0.12 + (0.075 * wide + 0.05 if wide else 0.0)  # inches for the class names
-    title = dataset.name if len(dataset.name) <= 60 else f"…{dataset.name[-59:]}"
+    title = as_text(dataset.name)
+    title = title if len(title) <= 60 else f"…{title[-59:]}"
     across = max(5, *(len(places) for _, places in lines)) * (inch + _GAP)
     width, height = max(margin + across + 0.06, 0.09 * len(title) + 2.6), len(lines) * (inch + _GAP) + 0.46
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")

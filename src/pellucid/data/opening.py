@@ -4,19 +4,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.decoding import SUFFIXES
+from pellucid.data.decoding import SUFFIXES, Files
+from pellucid.data.problems import counted, few
+from pellucid.data.scales import Scale
+from pellucid.data.scaling import scaled
+from pellucid.data.splitting import cutting
 from pellucid.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pellucid.data.formats.finding import Found
 
 __all__ = ["open"]
 
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 
-def open(what: str | Path) -> Dataset:
+def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut: str = "stratified") -> Dataset:
     """Open a dataset by the name of an embedded one, by path, or by hub id.
 
     >>> open("digits").counts["test"]["0"] > 20
@@ -24,16 +32,30 @@ def open(what: str | Path) -> Dataset:
 
     A path may be a folder of class folders (with or without train, val and test above them), a folder of plain images,
     Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file. Missing
-    splits are taken from train by content hash: 20 % for test, then 10 % of the rest for val.
+    splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest for val.
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
             hub id `owner/name` (`owner/name:configuration` where it has several).
+        range: the value that is black and the one that is white in images with more than 8 bits; by default 0 and the largest
+            number of as many bits as all of them need, or 0 and 1 for floating-point images.
+        cut: the rule for missing splits: "stratified", or "threshold", by which each image's hash alone decides, as for runs
+            that were recorded before there were others.
 
     Raises:
         DataError: the path does not exist or cannot be used; the sentence says why, and what to do.
         UnknownNameError: a single word that is neither a name nor a path.
     """
+    with cutting(cut):
+        dataset = _open(what)
+        images = [split.images for split in dataset.splits.values()]
+        refreshed = [one.refreshed() for one in images if isinstance(one, Files)]
+        if any(refreshed):
+            dataset = _open(what)
+    return scaled(dataset, range)
+
+
+def _open(what: str | Path) -> Dataset:
     from pellucid.data.embedded import embedded
     from pellucid.data.formats import hub
 
@@ -53,17 +75,33 @@ def open(what: str | Path) -> Dataset:
 
 
 def _open_directory(path: Path) -> Dataset:
-    from pellucid.data.formats import arrays, folders, hub, idx, matlab
-    from pellucid.data.formats.finding import holds_images
+    from pellucid.data.formats import arrays, finding, folders, hub, idx, matlab
 
-    if by_split := idx.idx_files(path):
-        return idx.open_idx(path, by_split)
-    if tables := hub.parquet_files(path):
-        return hub.open_parquet(path, tables)
-    for suffix, reader in ((".npz", arrays.open_npz), (".mat", matlab.open_mat)):
-        if (files := sorted(path.glob(f"*{suffix}"))) and not holds_images(path):
-            return _open_one_of(path, files, reader)
-    return folders.open_folder(path)
+    found = finding.walk(path)
+    if not folders.has_classes(found):  # folders of classes and splits win over a stray file of another kind
+        if by_split := idx.idx_files(path):
+            read = [file for own in by_split.values() for file in own.values()]
+            return _without_others(path, found, read, idx.open_idx(path, by_split))
+        if tables := hub.parquet_files(path):
+            read = [file for own in tables.values() for file in own]
+            return _without_others(path, found, read, hub.open_parquet(path, tables))
+        for suffix, reader in ((".npz", arrays.open_npz), (".mat", matlab.open_mat)):
+            files = sorted(path.glob(f"*{suffix}"))
+            if files and len(found.images) <= len(files):  # arrays with a picture or two beside them
+                return _without_others(path, found, files, _open_one_of(path, files, reader))
+    return folders.open_folder(path, found)
+
+
+def _without_others(path: Path, found: Found, read: Sequence[Path], dataset: Dataset) -> Dataset:
+    """A dataset from files in a folder, with sentences on what else is there."""
+    from pellucid.data.formats.finding import left_out
+
+    names = {file.relative_to(path).as_posix() for file in read}
+    problems = left_out([name for name in found.others if name not in names])
+    if found.images:
+        verb = "is" if len(found.images) == 1 else "are"
+        problems.insert(0, f"{counted(len(found.images))} beside the data files {verb} left out ({few(found.images)}).")
+    return dataset.replace(problems=(*dataset.problems, *problems))
 
 
 def _open_one_of(path: Path, files: list[Path], reader: Callable[[Path], Dataset]) -> Dataset:

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Splits by content hash, the fingerprint of a dataset, and the problems that it has."""
+"""Splits by content hash, and the fingerprint of a dataset."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pellucid.data import problems as said
+from pellucid.data.copies import picture_digests
 from pellucid.data.dataset import Dataset, Split
-from pellucid.data.decoding import Files
+from pellucid.data.scaling import fitted
 from pellucid.data.targets import Boxes, Label, Target
-from pellucid.errors import DataError
+from pellucid.errors import check_choice
 
-__all__ = ["SPLITS", "fingerprint", "finish", "order", "split_word"]
+__all__ = ["CUTS", "FORMER_CUT", "SPLITS", "cutting", "fingerprint", "finish", "order", "split_word"]
 
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -24,7 +28,28 @@ SPLITS = {
 }  # fmt: skip
 """Words in the names of folders, files and arrays that mean a split."""
 
+CUTS = ("stratified", "threshold")
+"""The rules by which missing splits are cut from train: class by class, or every image by its own hash alone."""
+
+FORMER_CUT = "threshold"
+"""The rule of the runs whose record names none."""
+
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
+_LEAST = 3  # distinct images of a class, from which each split gets one
+
+# the rule is the caller's choice; a context spares every reader of a format from handing it on
+_cut_rule: ContextVar[str] = ContextVar("cut", default=CUTS[0])
+
+
+@contextmanager
+def cutting(rule: str) -> Iterator[None]:
+    """Cut the missing splits of datasets opened in this block by one of `CUTS`."""
+    check_choice("cut", rule, CUTS)
+    token = _cut_rule.set(rule)
+    try:
+        yield
+    finally:
+        _cut_rule.reset(token)
 
 
 def split_word(name: str) -> str | None:
@@ -37,22 +62,33 @@ def split_word(name: str) -> str | None:
 
 
 def finish(
-    name: str, splits: Mapping[str, Split], classes: tuple[str, ...] = (), problems: Sequence[str] = ()
+    name: str,
+    splits: Mapping[str, Split],
+    classes: tuple[str, ...] = (),
+    problems: Sequence[str] = (),
+    *,
+    cut: str | None = None,
 ) -> Dataset:
     """A dataset from what a reader found: missing splits are taken from train, and problems are described in words.
 
     Without a test split, 20 % of train becomes test; without val, 10 % of the rest becomes val. Where an image goes depends
-    on its content alone: it stays there when images are added, and exact duplicates stay together. Images that all belong to
-    one class get no labels.
+    on content alone, and copies, in files of any format, stay together. The shares hold for each class, and a class with at least three
+    distinct images has one in every split; an image that is added moves at most one other of its class in each split. Images
+    that all belong to one class get no labels.
+
+    Args:
+        name: the dataset's name.
+        splits: what was found, train among them.
+        classes: the names of the classes.
+        problems: what the reader has to say already.
+        cut: the rule by which missing splits are cut, one of `CUTS`; by default that of `cutting`.
 
     Raises:
         DataError: val or test has a class that train lacks.
     """
     sentences = list(problems)
     present = {part: splits[part] for part in ("train", "val", "test") if part in splits}
-    labels = {
-        part: label.index for part, split in present.items() if isinstance(label := split.targets.get("label"), Label)
-    }
+    labels = _labels(present)
     if labels and len(classes) == 1:
         sentences.append(f"All images belong to a single class, {classes[0]!r}: they are read without labels.")
         kinds = {kind for split in present.values() for kind in split.targets if kind != "label"}
@@ -61,122 +97,104 @@ def finish(
             for part, split in present.items()
         }
         labels, classes = {}, (classes if "boxes" in kinds else ())
-    _known(name, labels, classes)
+    said.check_known(name, labels, classes)
     digests = {part: list(split.images.digests) for part, split in present.items()}
-    for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):  # val is a share of what test leaves
-        if not digests.get(part):
-            if part in present:
-                sentences.append(f"The {part} split is empty: {share:.0%} of train is used for it.")
-            kept, taken = _cut(digests["train"], share, part)
-            present[part], present["train"] = present["train"].select(taken), present["train"].select(kept)
-            digests[part] = [digests["train"][i] for i in taken]
-            digests["train"] = [digests["train"][i] for i in kept]
+    pictures = picture_digests(present)
+    shares = {part: share for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)) if not digests.get(part)}
+    sentences += [
+        f"The {part} split is empty: {share:.0%} of train is used for it."
+        for part, share in shares.items()
+        if part in present
+    ]
+    rule = (cut or _cut_rule.get()) if shares else ""
+    if shares:
+        whole, whole_digests = present["train"], digests["train"]
+        own = labels["train"].numpy() if "train" in labels else None
+        whole_pictures = pictures["train"]
+        keys = _of_first_copies(whole_digests, whole_pictures) if rule == "stratified" else whole_digests
+        for part, places in _cut(keys, own, shares, rule).items():
+            present[part] = whole.select(places)
+            digests[part] = [whole_digests[i] for i in places]
+            pictures[part] = [whole_pictures[i] for i in places]
     ordered = {part: present[part] for part in ("train", "val", "test")}
-    sentences += [*_straddling(ordered, digests), *_contradicting(ordered, digests, classes)]
-    sentences += [*_mixed(ordered), *_thin(ordered, classes)]
-    return Dataset(name, ordered, classes, tuple(sentences), fingerprint(ordered, classes, digests))
+    sentences += said.sentences(ordered, pictures, classes)
+    mark = fingerprint(ordered, classes, digests)
+    return fitted(Dataset(name, ordered, classes, tuple(sentences), mark, cut=rule))
 
 
-def _cut(digests: Sequence[bytes], share: float, salt: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions that stay, and those of a share that is chosen by content hash."""
-    limit = int(share * 2**32)  # hashes are uniform in [0, 2³²)
-    chosen = np.array([_number(digest, salt) < limit for digest in digests], bool)
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
+    return {
+        part: label.index for part, split in splits.items() if isinstance(label := split.targets.get("label"), Label)
+    }
+
+
+# -- the cut
+
+
+def _of_first_copies(digests: Sequence[bytes], pictures: Sequence[bytes]) -> list[bytes]:
+    """For each image the smallest digest of all files with its pixels: copies stay together, and others where they were."""
+    first: dict[bytes, bytes] = {}
+    for digest, picture in zip(digests, pictures, strict=True):
+        first[picture] = min(digest, first.get(picture, digest))
+    return [first[picture] for picture in pictures]
+
+
+def _cut(
+    digests: Sequence[bytes], labels: NDArray[np.int64] | None, shares: Mapping[str, float], rule: str
+) -> dict[str, NDArray[np.int64]]:
+    """Positions of each split that is cut, and of train, in their order.
+
+    Args:
+        digests: content hashes.
+        labels: (N,) class of each image.
+        shares: of each split that is cut; each is a share of what the one before leaves.
+        rule: one of `CUTS`.
+    """
+    by_class = rule == "stratified" and labels is not None
+    owner: dict[bytes, int] = {}
+    for digest, label in zip(
+        digests, labels.tolist() if labels is not None and by_class else [0] * len(digests), strict=True
+    ):
+        owner[digest] = min(label, owner.get(digest, label))  # of a content in two classes, whatever the files' order
+    sizes = np.bincount(np.fromiter(owner.values(), np.int64, len(owner)))
+    left = sorted(owner)  # distinct contents
+    split_of: dict[bytes, str] = {}
+    for done, (part, share) in enumerate(shares.items()):
+        hashes = {digest: _number(digest, part) for digest in left}
+        if by_class:
+            taken = _of_each_class(left, owner, hashes, sizes, share)
+        else:
+            taken = [digest for digest in left if hashes[digest] < int(share * 2**32)]  # uniform in [0, 2³²)
+        if rule == "stratified" and not by_class:  # one image for each split, as far as there are enough
+            spare = max(0, len(left) - (len(shares) - done))
+            taken = sorted(left, key=hashes.__getitem__)[: min(max(1, len(taken)), spare)]
+        split_of.update(dict.fromkeys(taken, part))
+        left = [digest for digest in left if digest not in split_of]
+    parts = np.array([split_of.get(digest, "train") for digest in digests], object)
+    return {part: np.flatnonzero(parts == part) for part in ("train", *shares)}
+
+
+def _of_each_class(
+    left: Sequence[bytes],
+    owner: Mapping[bytes, int],
+    hashes: Mapping[bytes, int],
+    sizes: NDArray[np.int64],
+    share: float,
+) -> list[bytes]:
+    """A share of each class's contents: those with the lowest hashes, and at least one where the class has enough."""
+    by_class: dict[int, list[bytes]] = {}
+    for digest in sorted(left, key=hashes.__getitem__):
+        by_class.setdefault(owner[digest], []).append(digest)
+    taken = []
+    for label, own in by_class.items():
+        count = max(1, round(share * len(own))) if sizes[label] >= _LEAST else 0
+        taken += own[: min(count, len(own) - 1)]  # train keeps one
+    return taken
 
 
 def _number(digest: bytes, salt: str) -> int:
     # salted with the split's name, so that the choices for val and for test are independent
     return int.from_bytes(hashlib.blake2b(digest, digest_size=4, salt=salt.encode()).digest(), "big")
-
-
-# -- problems, one sentence each
-
-
-def _known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:
-    if "train" not in labels or not len(labels["train"]):
-        return
-    present = torch.bincount(labels["train"], minlength=len(classes)) > 0
-    for part in ("val", "test"):
-        strange = [i for i in sorted(set(labels[part].tolist() if part in labels else ())) if not present[i]]
-        if strange:
-            raise DataError(
-                f"data={name!r}: class {classes[strange[0]]!r} of {part} is missing from train; add images of it there, or remove it."
-            )
-
-
-def _count(n: int, word: str = "image") -> str:
-    return f"{n:,} {word}" if n == 1 else f"{n:,} {word}s"
-
-
-def _few(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def _straddling(splits: Mapping[str, Split], digests: Mapping[str, Sequence[bytes]]) -> list[str]:
-    """A sentence for each pair of splits that share exact duplicates."""
-    sets, parts, sentences = {part: set(own) for part, own in digests.items()}, list(splits), []
-    for i, one in enumerate(parts):
-        for other in parts[i + 1 :]:
-            shared = sets[one] & sets[other]
-            if shared:
-                places = [k for k, digest in enumerate(digests[other]) if digest in shared]
-                names = [splits[other].names[k] for k in places[:4]]
-                sentences.append(
-                    f"{_count(len(places))} of {other} {'is' if len(places) == 1 else 'are'} duplicated in {one}, bit for bit "
-                    f"({_few(names)}): measures on {other} are too optimistic."
-                )
-    return sentences
-
-
-def _contradicting(
-    splits: Mapping[str, Split], digests: Mapping[str, Sequence[bytes]], classes: Sequence[str]
-) -> list[str]:
-    """A sentence if identical images have different labels."""
-    seen: dict[bytes, tuple[int, str]] = {}
-    pairs: list[tuple[str, str, int, int]] = []
-    for part, split in splits.items():
-        label = split.targets.get("label")
-        if isinstance(label, Label):
-            for digest, own, name in zip(digests[part], label.index.tolist(), split.names, strict=True):
-                other, title = seen.setdefault(digest, (own, name))
-                if other != own:
-                    pairs.append((title, name, other, own))
-    if not pairs:
-        return []
-    title, name, other, own = pairs[0]
-    return [
-        f"{_count(len(pairs))} occur{'s' if len(pairs) == 1 else ''} in two classes, bit for bit; the first: {title} "
-        f"({classes[other]}) and {name} ({classes[own]})."
-    ]
-
-
-def _mixed(splits: Mapping[str, Split]) -> list[str]:
-    grey = total = 0
-    for split in splits.values():
-        if isinstance(split.images, Files):
-            grey += int((split.images.scanned.channels == 1).sum())
-            total += len(split)
-    if 0 < grey < total:
-        return [
-            f"{grey:,} of {total:,} images {'is' if grey == 1 else 'are'} grey, the others in colour: all are read in colour."
-        ]
-    return []
-
-
-def _thin(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
-    sentences = []
-    for part, split in splits.items():
-        label = split.targets.get("label")
-        if not len(split):
-            sentences.append(f"The {part} split is empty.")
-        elif isinstance(label, Label) and len(classes) > 1:
-            present = torch.bincount(label.index, minlength=len(classes)) > 0
-            if int(present.sum()) == 1:
-                sentences.append(f"The {part} split has a single class, {classes[int(present.int().argmax())]!r}.")
-            elif part == "train" and not bool(present.all()):
-                absent = [c for c, here in zip(classes, present.tolist(), strict=True) if not here]
-                sentences.append(f"The train split has no images of {_few(absent, 5)}.")
-    return sentences
 
 
 # -- the fingerprint
@@ -186,7 +204,7 @@ def fingerprint(
     splits: Mapping[str, Split], classes: Sequence[str], digests: Mapping[str, Sequence[bytes]] | None = None
 ) -> str:
     """A hexadecimal hash of contents, targets, splits and class names; it depends on the images' order, not on their names."""
-    total = hashlib.blake2b("\0".join(classes).encode(), digest_size=16)
+    total = hashlib.blake2b("\0".join(classes).encode(errors="surrogatepass"), digest_size=16)
     for part, split in splits.items():
         total.update(part.encode())
         for digest in split.images.digests if digests is None else digests[part]:
@@ -209,7 +227,7 @@ def _blocks(target: Target) -> list[bytes]:
         if isinstance(value, torch.Tensor):
             blocks.append(np.ascontiguousarray(value.numpy()).tobytes())
         elif value is not None:
-            blocks.append("\0".join(map(str, value)).encode())
+            blocks.append("\0".join(map(str, value)).encode(errors="surrogatepass"))
     return blocks
 
 

@@ -63,7 +63,7 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
         css=files("pellucid").joinpath("templates/report.css").read_text(), **_content(run, maps)
     )
     with write_atomically(path) as draft:
-        draft.write_text(page, encoding="utf-8")
+        draft.write_text(page, encoding="utf-8", errors="backslashreplace")  # a path need not be UTF-8
     return path
 
 

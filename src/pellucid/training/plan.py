@@ -17,7 +17,10 @@ from torch import Tensor
 from pellucid import data
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
+from pellucid.data.scales import FORMER
+from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
+from pellucid.data.splitting import CUTS
 from pellucid.errors import DataError, RunError, UsageError
 from pellucid.models import _building
 from pellucid.run import Run
@@ -29,7 +32,7 @@ from pellucid.training.settings import Settings
 __all__ = ["Plan", "default_path", "earlier_record"]
 
 # what may change when a run is resumed; the fingerprint identifies the data, however their problems are worded
-_FREE = {"checkpoint", "device", "compile", "problems"}
+_FREE = {"checkpoint", "device", "compile", "problems", "cut"}
 
 
 @final
@@ -52,7 +55,14 @@ class Plan:
     rows: slice  # of the global batch, this process's
 
     @classmethod
-    def of(cls, task: str | AnyTask | TaskFamily, what: Any, model: str | None, options: Mapping[str, Any]) -> Plan:
+    def of(
+        cls,
+        task: str | AnyTask | TaskFamily,
+        what: Any,
+        model: str | None,
+        options: Mapping[str, Any],
+        out: str | Path | None = None,
+    ) -> Plan:
         """Check everything that was asked for.
 
         Args:
@@ -60,6 +70,7 @@ class Plan:
             what: what `pellucid.data.open` takes, or a dataset; None for the task's embedded example.
             model: a name in the catalogue; None for the task's own.
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
+            out: the run's folder; a run in it decides how splits that the data lack are cut.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
@@ -68,8 +79,10 @@ class Plan:
         """
         settings = Settings.of(task, model, options)
         recipe = settings.recipe
-        opened = what if isinstance(what, Dataset) else data.open(what if what is not None else settings.task.example)
-        dataset, read = settings.task.read(opened)
+        cut = Run(out).cut if out is not None and (Path(out) / "run.json").exists() else CUTS[0]
+        source = what if what is not None else settings.task.example
+        opened = source if isinstance(source, Dataset) else data.open(source, recipe.range, cut=cut)
+        dataset, read = settings.task.read(scaled(opened, recipe.range) if opened is source else opened)
         processes = accelerator(recipe.device)
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes)
@@ -112,16 +125,20 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What identifies this training in run.json: it resumes a run only where all of this is equal."""
+        scale = self.dataset.scale
         return {
             "task": {"name": self.settings.task_name, "options": self.settings.task_options},
             "model": dict(self.model),
             "data": {
                 "what": self.dataset.name,
                 "fingerprint": self.dataset.fingerprint,
+                "cut": self.dataset.cut,
                 "classes": list(self.dataset.classes),
                 "counts": self.dataset.counts,
                 "images": {name: len(split) for name, split in self.dataset.splits.items()},
                 "channels": self.dataset.channels,
+                "range": None if scale is None else [scale.low, scale.high],
+                "floats": scale is not None and scale.floats,
                 "problems": list(self.dataset.problems),
             },
             "recipe": dataclasses.asdict(self.recipe),
@@ -201,7 +218,10 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
     record = Run(path).info
     # an earlier version's record lacks the options that were added since: they had their defaults then
     then = {**record, "recipe": dataclasses.asdict(Recipe(**record["recipe"]))}
-    now = plan.identity
+    now, scale = plan.identity, plan.dataset.scale
+    if "range" not in record["data"]:
+        former = now["data"]["range"] if now["data"]["floats"] or scale is None else [FORMER.low, FORMER.high]
+        then["data"] = {**record["data"], "range": former, "floats": now["data"]["floats"]}
     for part in ("task", "model", "data", "recipe"):
         for name, new, old in _differences(now[part], then[part]):
             if name not in _FREE:

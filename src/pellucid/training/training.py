@@ -57,7 +57,7 @@ def train(
         TrainingError: a loss is not finite; the run keeps its last good checkpoint.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-        plan = Plan.of(task, data, model, options)
+        plan = Plan.of(task, data, model, options, out)
         folder = Folder(plan, out)
         if folder.finished:
             return Run(folder.path)

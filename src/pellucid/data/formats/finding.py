@@ -4,31 +4,101 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import final
 
-import numpy as np
-
-from pellucid.data.decoding import SUFFIXES, Files, Scan, Source, scan
+from pellucid.data.decoding import Files, Scan, Source, named_as_image, scan
+from pellucid.data.problems import few
 from pellucid.data.splitting import order
+from pellucid.files import as_text
 
-__all__ = ["holds_images", "images_below", "join", "readable"]
+__all__ = ["Found", "hidden", "join", "left_out", "readable", "walk"]
 
 
-def images_below(top: Path) -> list[str]:
-    """Files below a folder with the name of an image, relative to it, in natural order; hidden ones are ignored."""
-    names = []
-    for folder, subs, files in os.walk(top):  # strings: a path object per file would take longer than everything else
-        subs[:] = [sub for sub in subs if sub[0] != "."]
+_JUNK = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+_JUNK_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+
+
+@final
+@dataclass
+class Found:
+    """What lies below a folder, by paths relative to it; without hidden files and folders, and those of systems."""
+
+    images: list[str] = field(default_factory=list)  # in natural order
+    others: list[str] = field(default_factory=list)  # files without the name of an image
+    folders: list[str] = field(default_factory=list)
+
+    def below(self, folder: str) -> Found:
+        """What lies in one of the folders, relative to that."""
+        start = len(folder) + 1
+        images, others, folders = (
+            [name[start:] for name in own if name.startswith(f"{folder}/")]
+            for own in (self.images, self.others, self.folders)
+        )
+        return Found(images, others, folders)
+
+    @property
+    def subfolders(self) -> dict[str, int]:
+        """The folders at the top, sorted, with the number of images in each, at any depth."""
+        count = Counter(name.partition("/")[0] for name in self.images if "/" in name)
+        return {name: count[name] for name in sorted(self.folders) if "/" not in name}
+
+    @property
+    def beside(self) -> list[str]:
+        """The images in no folder."""
+        return [name for name in self.images if "/" not in name]
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or is one that systems leave behind.
+
+    >>> hidden(".DS_Store"), hidden("__MACOSX"), hidden("Thumbs.db"), hidden("photos")
+    (True, True, True, False)
+    """
+    return name[0] == "." or name.lower() in _JUNK or name.lower() in _JUNK_FILES
+
+
+def walk(top: Path) -> Found:
+    """List what lies below a folder; linked folders are followed, unless that would go round in circles."""
+    images: list[str] = []
+    others: list[str] = []
+    folders: list[str] = []
+    real = {str(top): os.path.realpath(top)}
+    above = {str(top): frozenset(real.values())}  # folder -> real paths of it and of the folders that lead to it
+    for folder, subs, files in os.walk(top, followlinks=True):  # strings: path objects would cost more than the rest
         before = "" if folder == str(top) else f"{os.path.relpath(folder, top)}/".replace(os.sep, "/")
-        names += [before + file for file in files if file[0] != "." and os.path.splitext(file)[1].lower() in SUFFIXES]
-    return [names[i] for i in order(names)]
+        visible = []
+        for sub in subs:
+            inner = os.path.join(folder, sub)
+            target = os.path.realpath(inner) if os.path.islink(inner) else os.path.join(real[folder], sub)
+            if not hidden(sub) and target not in above[folder]:
+                real[inner], above[inner] = target, above[folder] | {target}
+                visible.append(sub)
+        subs[:] = visible
+        folders += [before + sub for sub in visible]
+        for file in files:
+            if not hidden(file):
+                (images if named_as_image(os.path.join(folder, file)) else others).append(before + file)
+    return Found([images[i] for i in order(images)], sorted(others), folders)
 
 
-def holds_images(folder: Path) -> bool:
-    """Whether a folder contains a file with the name of an image, at any depth."""
-    return any(file.suffix.lower() in SUFFIXES for file in folder.rglob("*"))
+def left_out(names: Sequence[str]) -> list[str]:
+    """A sentence on files that are no images, if there are any.
+
+    >>> left_out(["a/notes.txt", "b.TXT", "b/a"])
+    ['3 files are not read as images and are left out: 2 .txt, 1 without a suffix.']
+    """
+    if not names:
+        return []
+    kinds = Counter(os.path.splitext(name)[1].lower() for name in names)
+    shown = few([f"{n:,} {suffix or 'without a suffix'}" for suffix, n in kinds.most_common()], 6)
+    if len(names) == 1:
+        return [f"1 file is not read as an image and is left out: {as_text(names[0])}."]
+    return [f"{len(names):,} files are not read as images and are left out: {shown}."]
 
 
 def readable(
@@ -43,21 +113,14 @@ def readable(
     """
     scanned = scan(sources, titles, container=container)
     good = [i for i in range(len(sources)) if i not in scanned.problems]
-    kept = Scan(scanned.sizes[good], scanned.channels[good], [scanned.digests[i] for i in good], {})
-    images = Files([sources[i] for i in good], [titles[i] for i in good], kept)
+    images = Files([sources[i] for i in good], [titles[i] for i in good], scanned.select(good))
     return good, images, list(scanned.problems.values())
 
 
 def join(parts: Sequence[Files]) -> Files:
     """Images of several containers as one sequence."""
-    scans = [part.scanned for part in parts]
     return Files(
         [*chain.from_iterable(part.sources for part in parts)],
         [*chain.from_iterable(part.names for part in parts)],
-        Scan(
-            np.concatenate([one.sizes for one in scans]),
-            np.concatenate([one.channels for one in scans]),
-            [*chain.from_iterable(one.digests for one in scans)],
-            {},
-        ),
+        Scan([*chain.from_iterable(part.scanned.seen for part in parts)]),
     )

@@ -15,7 +15,8 @@ from typing import Any, final
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
 from pellucid.data.formats.finding import join, readable
-from pellucid.data.formats.tables import class_names, read_masks, row_targets, with_masks
+from pellucid.data.formats.rows import class_names, reason, row_targets, short, unread_columns
+from pellucid.data.formats.tables import read_masks, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
 from pellucid.errors import DataError
 
@@ -43,6 +44,7 @@ class _Rows:
     columns: Mapping[str, Sequence[Any]]
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # class names by column
     file: Path | None = None
+    others: Sequence[str] = ()  # columns that mean nothing here
 
 
 # -- parquet
@@ -79,11 +81,31 @@ def _read(file: Path) -> _Rows:
         ]
         table = pq.read_table(file, columns=wanted or schema.names[:1])
     except Exception as fault:
-        reason = str(fault).splitlines()[0].rstrip(".")
-        raise DataError(f"data={str(file)!r}: cannot be read as parquet ({reason}); write it again.") from fault
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    names = {name: one["names"] for name, one in features.items() if isinstance(one, dict) and "names" in one}
-    return _Rows({name: table[name].to_pylist() for name in table.column_names}, names, file)
+        raise DataError(f"data={str(file)!r}: cannot be read as parquet ({reason(fault)}); write it again.") from fault
+    try:
+        columns = {name: table[name].to_pylist() for name in table.column_names}
+    except Exception as fault:  # a string that is not UTF-8, a time out of range
+        raise DataError(
+            f"data={str(file)!r}: has a value that cannot be read ({reason(fault)}); correct it."
+        ) from fault
+    others = [name for name in schema.names if name not in columns]
+    return _Rows(columns, _class_labels(file, schema.metadata or {}), file, others)
+
+
+def _class_labels(file: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The class names by column that Hugging Face's metadata of a parquet file give."""
+    try:
+        told = json.loads(metadata.get(b"huggingface", b"{}"))
+        features = told.get("info", {}).get("features", {})
+        names = {name: one["names"] for name, one in features.items() if isinstance(one, dict) and "names" in one}
+        if not all(isinstance(own, list) and all(isinstance(title, str) for title in own) for own in names.values()):
+            raise ValueError("names of classes are not a list of texts")
+    except (ValueError, AttributeError, RecursionError) as fault:
+        raise DataError(
+            f"data={str(file)!r}: its metadata, in which Hugging Face keeps class names, cannot be read ({reason(fault)}); "
+            "write the file again."
+        ) from fault
+    return names
 
 
 # -- the hub
@@ -181,20 +203,23 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     label = next((c for c in (*_LABELS, *first.names) if c in first.columns and c not in pictures), None)
     named = first.names.get(label or "")
     rows = {
-        part: [row for own in several for row in _dictionaries(own, label, named)] for part, several in parts.items()
+        part: [row for own in several for row in _dictionaries(own, label, named, where)]
+        for part, several in parts.items()
     }
-    problems: list[str] = []
+    others = dict.fromkeys(name for several in parts.values() for own in several for name in own.others)
+    problems = unread_columns(list(others), where)
     if label is not None:
         rows, parts = _labelled(rows, parts, problems)
     every = [row for own in rows.values() for row in own]
-    classes = tuple(named) if named is not None else class_names(every)
+    titles = [f"{part}/{i}" for part, own in rows.items() for i in range(len(own))]
+    classes = tuple(named) if named is not None else class_names(every, titles, where)
     splits, masks = {}, {}
     for part, several in parts.items():
         images, titles, good, unreadable = _images(several, image, part, where)
         problems += unreadable
         splits[part] = Split(images, row_targets([rows[part][i] for i in good], titles, classes, where), titles)
         if mask is not None:
-            cells = [cell for own in several for cell in own.columns[mask]]
+            cells = [cell for own in several for cell in _column(own, mask, part, where)]
             masks[part] = read_masks([_source(cells[i], where) for i in good], images, where)
     return finish(where, with_masks(splits, masks, where), classes, problems)
 
@@ -204,16 +229,26 @@ def _pictures(values: Sequence[Any]) -> bool:
     return isinstance(cell, bytes) or (isinstance(cell, dict) and "bytes" in cell)
 
 
-def _dictionaries(own: _Rows, label: str | None, names: Sequence[str] | None) -> list[dict[str, Any]]:
-    """The rows with their labels under `label`, as class names; a label that is not a class (such as −1) becomes None."""
+def _dictionaries(own: _Rows, label: str | None, names: Sequence[str] | None, where: str) -> list[dict[str, Any]]:
+    """The rows with their labels under `label`, as class names; −1, which means that there is none, becomes None."""
+    count = len(next(iter(own.columns.values())))
     columns = {name: own.columns[name] for name in _OTHERS if name in own.columns}
     if label is not None:
-        values = own.columns[label]
-        if names is not None:
-            values = [names[v] if isinstance(v, int) and 0 <= v < len(names) else None for v in values]
-        columns["label"] = values
-    count = len(next(iter(own.columns.values())))
+        values = own.columns.get(label, [None] * count)  # the images of a competition's test split have none
+        columns["label"] = values if names is None else [_class(v, i, names, where) for i, v in enumerate(values)]
     return [{name: values[i] for name, values in columns.items()} for i in range(count)]
+
+
+def _class(value: Any, i: int, names: Sequence[str], where: str) -> str | None:
+    if value is None or value == -1:
+        return None
+    if isinstance(value, (int, float)) and value in range(len(names)):
+        return names[int(value)]
+    if isinstance(value, str) and value in names:
+        return value
+    raise DataError(
+        f"data={where!r}: has label {short(value)} in row {i}, but names for {len(names)} classes; give 0 to {len(names) - 1}."
+    )
 
 
 def _labelled(
@@ -235,9 +270,7 @@ def _images(
     problems: list[str] = []
     start = 0
     for own in several:
-        cells = own.columns.get(image)
-        if cells is None:
-            raise DataError(f"data={where!r}: lacks the column {image} in {part}; give all files the same columns.")
+        cells = _column(own, image, part, where)
         names = [f"{part}/{_title(cell, start + i)}" for i, cell in enumerate(cells)]
         good, images, unreadable = readable([_source(cell, where) for cell in cells], names, own.file)
         parts.append(images)
@@ -248,14 +281,24 @@ def _images(
     return parts[0] if len(parts) == 1 else join(parts), titles, places, problems
 
 
+def _column(own: _Rows, name: str, part: str, where: str) -> Sequence[Any]:
+    if name not in own.columns:
+        raise DataError(f"data={where!r}: lacks the column {name} in {part}; give all files the same columns.")
+    return own.columns[name]
+
+
 def _source(cell: Any, where: str) -> Source:
-    if isinstance(cell, bytes):
-        return cell
-    if cell is None or (cell.get("bytes") is None and cell.get("path") is None):
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    path = cell.get("path") if isinstance(cell, dict) else None
+    if isinstance(content, bytes):
+        return content
+    if content is None and path is None:
         raise DataError(f"data={where!r}: has a row without an image; remove it.")
-    return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"])
+    if content is not None or not isinstance(path, str):
+        raise DataError(f"data={where!r}: has an image that is {short(cell)}; give its file's bytes, or a path.")
+    return Path(path)
 
 
 def _title(cell: Any, i: int) -> str:
     path = cell.get("path") if isinstance(cell, dict) else None
-    return re.sub(r"^.*/", "", path) if path else str(i)
+    return re.sub(r"^.*/", "", path) if path and isinstance(path, str) else str(i)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -23,19 +24,20 @@ __all__ = ["idx_files", "open_idx", "read_idx"]
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _ROLES = {"images": "images", "image": "images", "labels": "labels", "label": "labels"}
 _PARTS = {**SPLITS, "t10k": "test"}
+_PART = 1 << 26  # bytes read at a time
 
 
 def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
     """The idx files of a folder, by split and role: {"train": {"images": …, "labels": …}, "test": …}; t10k is test.
 
     A file counts if its name contains a word for a split and `images` or `labels`, and it begins with the idx magic number
-    or, in case it is damaged, has idx in its name.
+    or, in case it is damaged, has idx in its name and no suffix of another kind.
     """
     by_split: dict[str, dict[str, Path]] = {}
     for file in sorted(folder.iterdir()):
         words = re.split(r"[\W_]+", file.name.lower())
         role = next((_ROLES[word] for word in words if word in _ROLES), None)
-        named = any(re.fullmatch(r"idx\d*", word) for word in words)
+        named = any(re.fullmatch(r"idx\d*", word) for word in words) and _own_suffix(file)
         if role is None or not file.is_file() or not (named or (file.suffix in ("", ".gz") and _has_magic(file))):
             continue
         part = next((_PARTS[word] for word in words if word in _PARTS), "train")
@@ -45,6 +47,12 @@ def idx_files(folder: Path) -> dict[str, dict[str, Path]]:
         ):  # of a file and its gzipped copy, the plain one is faster to read
             own[role] = file
     return {part: files for part, files in by_split.items() if "images" in files}
+
+
+def _own_suffix(file: Path) -> bool:
+    """Whether a name ends as those of idx files do: train-images-idx3-ubyte, train-images.idx3-ubyte, …-ubyte.gz."""
+    last = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    return "." not in file.name.lower().removesuffix(".gz") or last.startswith("idx") or "ubyte" in last
 
 
 def _has_magic(file: Path) -> bool:
@@ -79,17 +87,33 @@ def read_idx(file: Path) -> NDArray[Any]:
     """
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            content = stream.read()
+            head = stream.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
+                raise DataError(
+                    f"data={str(file)!r}: is not an idx file; give one that begins with the idx magic number."
+                )
+            # header: two zero bytes, the type, the number of dimensions, then the size of each as a big-endian int32
+            kind, dimensions = np.dtype(_TYPES[head[2]]), head[3]
+            sizes = np.frombuffer(stream.read(4 * dimensions).ljust(4 * dimensions, b"\xff"), ">i4").tolist()
+            expected = math.prod(sizes) * kind.itemsize if min(sizes, default=-1) >= 0 else -1
+            content = _up_to(stream, max(expected, 0) + 1)
     except (OSError, EOFError, zlib.error) as fault:
         raise DataError(f"data={str(file)!r}: cannot be read ({fault}); download it again.") from fault
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or len(content) < 4 + 4 * content[3]:
-        raise DataError(f"data={str(file)!r}: is not an idx file; give one that begins with the idx magic number.")
-    kind, dimensions = np.dtype(_TYPES[content[2]]), content[3]
-    # header: two zero bytes, the type, the number of dimensions, then the size of each as a big-endian int32
-    shape = np.frombuffer(content, ">i4", dimensions, 4)
-    expected = 4 + 4 * dimensions + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    if len(content) != expected or (shape < 0).any():
-        raise DataError(
-            f"data={str(file)!r}: has {len(content):,} bytes, but its header says {expected:,}; download it again."
-        )
-    return np.frombuffer(content, kind, offset=4 + 4 * dimensions).reshape(shape)
+    if len(content) != expected:
+        if expected < 0:
+            size = "no size that its header could mean"
+        elif len(content) > expected:
+            size = f"more than the {expected:,} bytes of data that its header says"
+        else:
+            size = f"{len(content):,} bytes of data, but its header says {expected:,}"
+        raise DataError(f"data={str(file)!r}: has {size}; download it again.")
+    return np.frombuffer(content, kind).reshape(sizes)
+
+
+def _up_to(stream: Any, count: int) -> bytes:
+    """At most `count` bytes, a part at a time: neither a header nor a compressed file may ask for memory that data do not fill."""
+    parts, left = [], count
+    while left and (part := stream.read(min(left, _PART))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
