@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset, Pixels, Split
+from pellucid.data.formats.rows import reason
 from pellucid.data.problems import few
 from pellucid.data.splitting import SPLITS, finish, order, split_word
 from pellucid.data.targets import Label, Mask, Points, Target
@@ -98,11 +99,13 @@ def unread_arrays(names: Sequence[str], file: str) -> list[str]:
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+        if strange := next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None):
+            raise ValueError(f"{strange} is not an array")  # NumPy hands out the bytes of such members
+        return arrays
     except Exception as fault:
-        reason = str(fault).splitlines()[0].rstrip(".") if str(fault) else type(fault).__name__
         raise DataError(
-            f"data={str(path)!r}: cannot be read as .npz ({reason}); save plain arrays with numpy.savez."
+            f"data={str(path)!r}: cannot be read as .npz ({reason(fault)}); save plain arrays with numpy.savez."
         ) from fault
 
 
