@@ -126,7 +126,7 @@ def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Pa
     parts = {part: own for part, own in by_split.items() if "images" in own}
     if not parts:
         raise DataError(
-            f"data={str(path)!r}: has {', '.join(sorted(arrays)) or 'no arrays'}, but no images; "
+            f"data={str(path)!r}: has {few(sorted(arrays), 8) or 'no arrays'}, but no images; "
             "name the arrays images and labels."
         )
     found = {
