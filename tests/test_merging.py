@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError
-from pellucid.merging import groups, merge
+from pellucid.merging import _units, groups, merge
 from pellucid.models import _building
+from pellucid.models.conv_autoencoder import ConvAutoencoder
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -22,6 +23,8 @@ DENSE = {"name": "autoencoder", "channels": 1, "outputs": 1, "size": [8, 8],
          "options": {"encoder": [6, 5], "activation": "sigmoid"}}  # fmt: skip
 CONVOLUTIONAL = {"name": "embedding_autoencoder", "channels": 3, "outputs": 3, "size": [9, 8],
                  "options": {"widths": [6, 5], "latent": 3}}  # fmt: skip
+TALL = {"name": "conv_autoencoder", "channels": 3, "outputs": 3, "size": [9, 8],
+        "options": {"widths": [6, 5], "code": 3, "activation": "sigmoid"}}  # fmt: skip
 
 
 def twinned(description: dict[str, Any]) -> Any:
@@ -35,7 +38,7 @@ def twinned(description: dict[str, Any]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("description", [DENSE, CONVOLUTIONAL], ids=lambda d: d["name"])
+@pytest.mark.parametrize("description", [DENSE, CONVOLUTIONAL, TALL], ids=lambda d: d["name"])
 def test_twins_are_joined_without_any_change_of_the_answer(description: dict[str, Any]) -> None:
     model = twinned(description)
     found = {name: groups(weight.detach().numpy(), 0.999) for name, weight in model.filters().items()}
@@ -93,3 +96,36 @@ def test_a_model_without_filters_is_refused(tmp_path: Path) -> None:
     made = train("classify", "digits", "mlp", tmp_path / "run", hidden=(8,), epochs=1, limit=100, progress=False)
     with pytest.raises(UsageError, match=r"model='mlp': has no filters that can be merged; train an autoencoder."):
         merge(made, 0.9)
+
+
+@pytest.mark.parametrize("description", [DENSE, CONVOLUTIONAL, TALL], ids=lambda d: d["name"])
+def test_units_that_differ_by_their_bias_alone_are_not_the_same(description: dict[str, Any]) -> None:
+    model = twinned(description)
+    same = {name: groups(units, 0.99) for name, units in _units(model).items()}
+    assert any([0, 1] in found for found in same.values())
+    with torch.no_grad():
+        for name in model.filters():
+            # as far from each other as their weights are long
+            model.get_submodule(name).bias[1] += 3 * model.get_submodule(name).weight[1].norm()
+    assert all([0, 1] not in groups(units, 0.99) for units in _units(model).values())
+    assert any([0, 1] in groups(weight.detach().numpy(), 0.99) for weight in model.filters().values()), "weights alone"
+
+
+def test_the_filters_of_a_convolutional_autoencoder_are_merged_too(tmp_path: Path) -> None:
+    made = train("denoise", "digits", "conv_autoencoder", tmp_path / "run", widths=(8,), code=4, epochs=1, limit=64,
+                 device="cpu", progress=False)  # fmt: skip
+    last = merge(made, 0.2, tmp_path / "out", epochs=1, progress=False)[-1]
+    assert last.rounds >= 1
+    assert last.filters < 16
+    assert last.main is not None
+    made_again: Any = Run(last.run).model("last")
+    assert {name: len(units) for name, units in _units(made_again).items()} == {
+        name: after for name, (_, after) in last.kept.items()
+    }
+    assert all(len(groups(units, 0.2)) == len(units) for units in _units(made_again).values()), "something still merges"
+
+
+def test_widths_of_a_convolutional_autoencoder_must_fit_each_other() -> None:
+    for name, count in (("inner_widths", 2), ("decoder_widths", 3)):
+        with pytest.raises(UsageError, match=rf"^{name}=\(4,\): must have {count} entries for widths=\(6, 5\)"):
+            ConvAutoencoder(1, 1, (8, 8), widths=(6, 5), **{name: (4,)})

@@ -146,9 +146,9 @@ def test_pictures_keep_their_names_and_never_one_anothers_place(tmp_path: Path) 
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((5, 9), np.uint8)).save(tmp_path / "in" / name)
     rows = predict(made, tmp_path / "in", tmp_path / "out")
-    assert [row["name"] for row in rows] == ["a.bmp", "a.png", "b.tif"]
+    assert [row["name"] for row in rows] == ["a.bmp", "a.png", "sub/b.tif"]
     written = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png"))
-    assert written == ["a.bmp.png", "a.png.png", "b.png"]
+    assert written == ["a.bmp.png", "a.png.png", "sub/b.png"]
     for row in rows:
         with Image.open(row["picture"]) as picture:
             assert picture.size == (9, 5)

@@ -161,7 +161,10 @@ def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tenso
 def _facts(run: Run, free: bool) -> dict[str, str]:
     """The metadata of a file, as text."""
     height, width = ("any", "any") if free else map(str, run.size)
+    scale = None if run.info["data"].get("range") is None else run.scale
+    of_values = {} if scale is None else {"values": f"{scale} in the files of its training are 0 to 1 here"}
     return {
+        **of_values,
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",
         "task": run.info["task"]["name"],
         "task options": json.dumps(run.info["task"]["options"]),

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pellucid.errors import UsageError
 
-__all__ = ["as_text", "make_folder", "write_atomically", "write_json"]
+__all__ = ["as_text", "make_folder", "write_atomically", "write_csv", "write_json"]
+
+_FORMULA = frozenset("=+-@\t\r'")
 
 
 @contextmanager
@@ -104,6 +107,44 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
         # a file name that is not UTF-8 has lone surrogates, which become JSON's own escapes: "\\udcff"
         text = json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n"
         draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table atomically; a text that a spreadsheet would run as a formula has an apostrophe before it.
+
+    The apostrophe goes before every text that begins with = + - @, a tab, a carriage return or an apostrophe, in the header
+    too, so that a reader gets the text back by dropping one apostrophe at the start. Numbers stay as they are.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_csv(Path(folder) / "a.csv", [{"name": "=1+1.png", "value": -0.5}])
+    ...     print((Path(folder) / "a.csv").read_text())
+    name,value
+    '=1+1.png,-0.5
+
+    Args:
+        path: the file.
+        rows: their columns are those of all of them, in the order in which they come up.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with (
+        write_atomically(path) as draft,
+        draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow([_no_formula(name) for name in columns])
+        table.writerows([[_no_formula(row.get(name, "")) for name in columns] for row in rows])
+
+
+def _no_formula(value: Any) -> Any:
+    """A cell by OWASP's rule against formula injection, made reversible; a text that is a number is none."""
+    if not isinstance(value, str) or value[:1] not in _FORMULA:
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _plain(value: Any) -> Any:

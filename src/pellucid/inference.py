@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.data.batches import own_size_batches, store
-from pellucid.data.colour import to_channels
+from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import UserImages, gather
+from pellucid.data.given import UserImages, decodable, gather
+from pellucid.data.named_files import all_files
+from pellucid.data.scales import Scale
+from pellucid.data.targets import Picture
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import write_atomically, write_json
-from pellucid.predictions import Answers, picture_names
+from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import (
     AnswersOptions,
@@ -39,6 +43,7 @@ from pellucid.tasks import (
     measured,
     summarise,
     taken,
+    through_planes,
 )
 
 __all__ = ["evaluate", "measure", "predict"]
@@ -144,10 +149,13 @@ def predict(
     *,
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
+    overwrite: bool = False,
     progress: bool = False,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Predict new images, at their own size and under their own names.
+
+    All files lie below `out`, and answers of an earlier call are replaced; other files only on request, and images never.
 
     Args:
         run: the run, or its folder.
@@ -157,6 +165,7 @@ def predict(
             file that a single answer is written to.
         format: of the table in a folder.
         batch_size: images per batch; no result depends on it.
+        overwrite: replace files in `out` that `predict` did not write, or that were changed since.
         progress: show a progress bar.
         options: that the task adds, the fields of its `predict_options`.
 
@@ -164,7 +173,7 @@ def predict(
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
 
     Raises:
-        UsageError: no image was given, or none can be read.
+        UsageError: no image was given, or `out` has a file that may not be overwritten.
         UnknownNameError: an option that the task does not have.
     """
     run = run if isinstance(run, Run) else Run(run)
@@ -176,56 +185,104 @@ def predict(
             raise UnknownNameError("option", name, known)
     asked, device = kind(**options), _device()
     model = run.model().to(device)
-    place = Path(out) if out is not None else None
+    # the images, and what options name, such as masks
+    sources = chain(all_files(images), *map(all_files, options.values()))
+    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite)
     own: list[dict[str, Any]] | None = None
     if isinstance(task, AnswersOptions):
         with torch.no_grad():
             own = task.answer(model, images, asked, run.classes)
     if own is not None:
-        sources = images if isinstance(images, (list, tuple)) else [images]
-        answers = Answers(place, format, sources)
-        answers.check(sum("picture" in row or "content" in row for row in own))
         rows = answers.keep(own)
         answers.finish(rows)
         return rows
-    given = gather(images)
-    answers = Answers(place, format, getattr(given.split.images, "sources", ()))
+    given = gather(images, run.scale, noisy=task.restores)
     return _image_by_image(run, model, given, answers, batch_size, progress)
 
 
 def _image_by_image(
     run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
 ) -> list[dict[str, Any]]:
-    device = _device()
-    rows: dict[int, dict[str, Any]] = {
-        place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()
-    }
-    titles = picture_names(given.names)
-    bar = Progress(
-        *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), disable=not progress
-    )
-    with bar:
-        line = bar.add_task("predicting", total=len(given.names) - len(rows))
-        for places, input in inputs(run, given, batch_size, device):
+    faults = dict(given.faults)
+    rows: dict[int, dict[str, Any]] = {}
+    titles = answer_names(given.names, [".png"] * len(given.names))
+    total = len(given.names) - len(faults)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress or not total) as bar:
+        line = bar.add_task("predicting", total=total)
+        coloured = given.by_channels().get(3) if progress and run.channels == 1 and not run.task.restores else None
+        if coloured is not None:
+            count = len(coloured.split) + len(coloured.floats)
+            bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
+        for places, input in _sound_inputs(run, given, batch_size, faults):
             names = [given.names[place] for place in places]
-            written = run.task.write(answer(run.task, model, input), names, run.classes)
-            if "picture" in written[0]:
-                answers.check(len(given.names))
+            prediction = _restored(run, model, input)
+            written = [
+                _with_depth(row, prediction, k, given.scales.get(place))
+                for k, (place, row) in enumerate(
+                    zip(places, run.task.write(prediction, names, run.classes), strict=True)
+                )
+            ]
+            if not rows and "picture" in written[0]:
+                answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in faults])
             kept = answers.keep(written, [titles[place] for place in places])
             rows |= dict(zip(places, kept, strict=True))
             bar.advance(line, len(places))
+    rows |= {place: {"name": given.names[place], "error": fault} for place, fault in faults.items()}
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
 
 
-def inputs(run: Run, given: UserImages, batch_size: int, device: torch.device) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded."""
+def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None) -> dict[str, Any]:
+    """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had."""
+    if scale is None:
+        return row
+    if isinstance(prediction, Picture) and "picture" in row:
+        row = {**row, "picture": scale.values(prediction.pixels[k].cpu().numpy())}
+    return {**row, "range": [scale.low, scale.high]}
+
+
+def _sound_inputs(
+    run: Run, given: UserImages, batch_size: int, faults: dict[int, str]
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of positions and inputs; an image that turns out to be damaged is left out, and joins `faults`."""
+    device = _device()
+    parts = given.by_channels() if run.task.restores else {run.channels: given}
+    for channels, part in parts.items():
+        done: set[int] = set()
+        try:
+            for places, input in inputs(run, part, batch_size, device, channels):
+                done.update(places)
+                yield places, input
+        except DataError:
+            left = part.only({*part.places, *part.floats} - done)
+            sound = decodable(left, channels, None if run.task.keeps_size else run.size)
+            if sound.faults.keys() == left.faults.keys():
+                raise
+            faults |= sound.faults
+            yield from inputs(run, sound, batch_size, device, channels)
+
+
+def _restored(run: Run, model: nn.Module, input: Tensor) -> Any:
+    """The answer; for tasks that restore images, with as many planes as the images have."""
+    if not run.task.restores or input.shape[1] == run.channels:
+        return answer(run.task, model, input)
+    return Picture(through_planes(lambda planes: answer(run.task, model, planes).pixels, input, run.channels))
+
+
+def inputs(
+    run: Run, given: UserImages, batch_size: int, device: torch.device, channels: int | None = None
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded.
+
+    C is that of the model's images, or the number of channels that is asked for.
+    """
     if len(given.split):
-        for batch in run_batches(run, given.split, batch_size, device):
+        for batch in run_batches(run, given.split, batch_size, device, channels=channels):
             yield [given.places[int(i)] for i in batch.index], unit(batch.images)
     for place, image in given.floats.items():
-        input = to_channels(image[None].to(device), run.channels)  # (1, C, H, W)
+        input = to_channels(image[None].to(device), channels or run.channels)  # (1, C, H, W)
         if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
             input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
         yield [place], input
@@ -244,16 +301,30 @@ def examples(
 
 
 def run_batches(
-    run: Run, split: Split, batch_size: int, device: torch.device, fingerprint: str | None = None
+    run: Run,
+    split: Split,
+    batch_size: int,
+    device: torch.device,
+    fingerprint: str | None = None,
+    channels: int | None = None,
 ) -> Iterator[Batch]:
     """A split's images as the run's model takes them: resized to its size, or at their own for tasks that keep it.
 
     Without a fingerprint, no store is kept for later.
     """
     if run.task.keeps_size:
-        return own_size_batches(split, run.channels, batch_size, device)
-    share = {} if fingerprint is not None else {"memory_share": 0.0, "disk_share": 0.0}
-    kept = store(split, run.size, run.channels, fit="resize", fingerprint=fingerprint or "", **share)
+        return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
+    memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
+    kept = store(
+        split,
+        run.size,
+        channels or run.channels,
+        fit="resize",
+        deep=run.task.restores,
+        memory_share=memory,
+        disk_share=disk,
+        fingerprint=fingerprint or "",
+    )
     return kept.batches(batch_size, device)
 
 
@@ -290,11 +361,6 @@ def measure(
 def answer(task: AnyTask, model: nn.Module, input: Tensor) -> Any:
     """The model's answer for inputs (B, C, H, W) float32 in [0, 1]."""
     return task.predict(model, input)
-
-
-def unit(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1]; float ones as they are."""
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def _device() -> torch.device:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -50,7 +51,8 @@ class Merged:
 def groups(filters: NDArray[np.floating], threshold: float) -> list[list[int]]:
     """Groups of filters (F, …) with a mean cosine similarity above a threshold, by agglomerative clustering.
 
-    Average linkage on 1 − cosine (Ayinde & Zurada 2016, algorithm 1); every filter belongs to one group.
+    A filter's bias belongs to it: `merge` gives it as the last of the filter's numbers. Average linkage on 1 − cosine (Ayinde
+    & Zurada 2016, algorithm 1); every filter belongs to one group.
 
     >>> groups(np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0]]), 0.9)
     [[0, 1], [2]]
@@ -143,9 +145,8 @@ def _until_nothing_merges(
     current, model, rounds = run, run.model("last"), 0
     while True:  # ends, since each round leaves fewer filters
         assert isinstance(model, Mergeable)
-        filters = {name: weights.detach().numpy() for name, weights in model.filters().items()}
-        similar = {name: groups(weights, threshold) for name, weights in filters.items()}
-        if all(len(similar[name]) == len(weights) for name, weights in filters.items()):
+        similar = {name: groups(units, threshold) for name, units in _units(model).items()}
+        if all(len(group) == 1 for groups_of in similar.values() for group in groups_of):
             break
         rounds += 1
         current = _fine_tune(run, model.merged(similar), folder / f"round-{rounds}", epochs, progress)
@@ -153,6 +154,20 @@ def _until_nothing_merges(
     if rounds and current.metrics is None:
         evaluate(current, baselines=False)
     return current, model, rounds
+
+
+def _units(model: Mergeable) -> dict[str, NDArray[np.floating]]:
+    """Each layer's units with all that they compute with, (F, inputs + 1): their weights, and the bias as one more of them.
+
+    A unit computes (weights, bias)·(inputs, 1), so units of equal weights and other biases are not the same.
+    """
+    units = {}
+    for name, weights in model.filters().items():
+        flat = weights.detach().flatten(1)
+        layer = model.get_submodule(name) if isinstance(model, nn.Module) else None
+        bias = getattr(layer, "bias", None)
+        units[name] = (flat if bias is None else torch.cat([flat, bias.detach()[:, None]], dim=1)).numpy()
+    return units
 
 
 def _fine_tune(run: Run, model: nn.Module, path: Path, epochs: int, progress: bool) -> Run:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from functools import cached_property
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.data.dataset import Dataset
+    from pellucid.data.scales import Scale
     from pellucid.tasks import AnyTask, Metric
 
 __all__ = ["FORMAT", "Run", "command_line", "load", "short_names"]
@@ -88,6 +90,22 @@ class Run:
         return int(self.info["model"]["channels"])
 
     @property
+    def scale(self) -> Scale | None:
+        """What was black and white in training images of more than 8 bits; None where all had 8.
+
+        Version 0.1.0 recorded none and read all images of 16 bits as 0 to 65,535.
+        """
+        from pellucid.data.scales import FORMER, Scale
+
+        data = self.info["data"]
+        if "range" not in data:
+            return FORMER
+        if data["range"] is None:
+            return None
+        low, high = data["range"]
+        return Scale(low, high, floats=bool(data.get("floats")))
+
+    @property
     def cut(self) -> str:
         """The rule by which splits that the data lack were cut; the one of 0.1.0 where the record names none."""
         from pellucid.data.splitting import CUTS, FORMER_CUT
@@ -122,7 +140,8 @@ class Run:
         file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
         if not file.exists():
             raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
-        model: nn.Module = _building.build(self.info["model"], fetch=False)
+        scale = None if self.scale is None else dataclasses.asdict(self.scale)  # its answers need it too
+        model: nn.Module = _building.build({**self.info["model"], "range": scale}, fetch=False)
         try:
             model.load_state_dict(load_file(file))
         except Exception as fault:
@@ -181,10 +200,12 @@ class Run:
             RunError: the training's data have changed since, as their fingerprint shows.
         """
         from pellucid.data import Dataset, open
+        from pellucid.data.scaling import scaled
 
         trained = self.info["data"]
         source = what if what is not None else trained["what"]
-        opened = source if isinstance(source, Dataset) else open(source, cut=self.cut)
+        opened = source if isinstance(source, Dataset) else open(source, self.scale, cut=self.cut)
+        opened = scaled(opened, self.scale)
         data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(

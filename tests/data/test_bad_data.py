@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from PIL import Image
 from refusals import refused, small_disk
 
 from pellucid.cli.cli import main
+from pellucid.data.formats import arrays
 from pellucid.run import Run
 
 
@@ -105,7 +109,7 @@ def wrong_mask(top: Path) -> Path:
 
 
 BAD_DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "no images": (empty, "data='photos': contains no images; give a folder with .bmp,"),
+    "no images": (empty, "data='photos': contains no images; give a folder with .avif,"),
     "a folder with one class": (
         lambda top: photos(top, classes=1),
         "data='photos': has no labels, which classify needs (All images belong to a single class, 'kind 0': they are read without",
@@ -193,6 +197,26 @@ def test_answers_go_into_a_folder_that_can_be_written_or_nowhere(
     for file in (tmp_path / "answers").rglob("*.png"):
         with Image.open(file) as picture:
             assert picture.size == (8, 8)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "_LARGE", 2**25)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1024, 256, 256)})
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images.npy", "w") as file,
+    ):
+        file.write(header.getvalue())
+        for _ in range(1024 * 256 * 256 // 2**24):
+            file.write(bytes(2**24))
+    tracemalloc.start()
+    sentence = refused("data bomb.npz --out sheet.png", capsys)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+    assert "data='bomb.npz': unpacks to 0.1 GiB, " in sentence
 
 
 def oddly_named(top: Path) -> Path:

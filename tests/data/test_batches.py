@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import small_disk
 from torch.nn import functional as F
 
-from pellucid.data import batches
+from pellucid.data import batches, disk
 from pellucid.data.batches import own_size_batches, resize, store
 from pellucid.data.dataset import Pixels, Split
 from pellucid.data.decoding import Files
+from pellucid.data.scales import Scale
 from pellucid.data.targets import Boxes, Label, Mask, Picture, Points
 from pellucid.errors import DataError
 
@@ -174,15 +176,76 @@ def test_a_damaged_store_is_made_again(photos: Split, tmp_path: Path, damage: by
     assert torch.equal(store(photos, (16, 16), 3, fingerprint="d").batch(EVERY).images, expected)
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(
+def test_a_cache_that_cannot_be_written_is_done_without(
     photos: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    expected = store(photos, (16, 16), 3).batch(EVERY).images
     (tmp_path / "a-file").write_text("")
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "a-file"))
-    with pytest.raises(
-        DataError, match=r"cache='.*': cannot be written \(.*\); free some space, or set PELLUCID_CACHE"
-    ):
-        batches._mapped(photos.images, (12, 3, 16, 16), "resize", "e")
+    found = store(photos, (16, 16), 3, fingerprint="e")
+    assert found.kind == "memory"
+    assert torch.equal(found.batch(EVERY).images, expected)
+
+
+def test_a_disk_that_is_full_is_done_without(photos: Split, tmp_path: Path) -> None:
+    """The limit acts like a full disk: without room reserved before, writing to the mapped file would end the process."""
+    expected = store(photos, (16, 16), 3).batch(EVERY).images
+    (tmp_path / "cache/stores").mkdir(parents=True)
+    with small_disk(5_000):
+        found = store(photos, (16, 16), 3, fingerprint="full")  # 9,216 bytes
+        streamed = store(photos, (16, 16), 3, fingerprint="full", memory_share=0)
+    assert (found.kind, streamed.kind) == ("memory", "stream")
+    assert torch.equal(found.batch(EVERY).images, expected)
+    assert torch.equal(streamed.batch(EVERY).images, expected)
+    assert kept(tmp_path) == []
+
+
+def test_pixels_that_changed_on_the_disk_are_decoded_again(
+    photos: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_BLOCK", 3 * 16 * 16 * 2)  # two images a block
+    expected = store(photos, (16, 16), 3, fingerprint="g").batch(EVERY).images
+    (file,) = (tmp_path / "cache/stores").glob("*.npy")
+    content = bytearray(file.read_bytes())
+    assert expected[4].any()
+    begin = len(content) - (6 * 8 + 8 + 16) - 8 * 768  # the fifth image
+    content[begin : begin + 768] = bytes(768)
+    file.write_bytes(content)
+    found = store(photos, (16, 16), 3, fingerprint="g")
+    assert torch.equal(found.batch(torch.tensor([11, 4])).images, expected[[11, 4]])
+    assert not file.exists(), "what is damaged is written again by the next training"
+    assert torch.equal(found.batch(EVERY).images, expected)
+    assert torch.equal(store(photos, (16, 16), 3, fingerprint="g").batch(EVERY).images, expected)
+
+
+def test_stores_keep_sixteen_bits_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    deep = np.arange(4 * 64, dtype=np.uint16).reshape(4, 8, 8) * 16
+    paths = []
+    for i, image in enumerate(deep):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(image).save(paths[-1])
+    scale = Scale(0, 4095)
+    split = Split(Files(paths).scaled(scale))
+    index = torch.arange(4)
+    exact = np.rint(deep / 4095 * 65535)
+    for options in ({}, {"fingerprint": "h"}, {"fingerprint": "h", "memory_share": 0}):
+        found = store(split, (8, 8), 1, deep=True, **options)  # type: ignore[arg-type]
+        assert found.batch(index).images.dtype == torch.uint16
+        assert (found.batch(index).images[:, 0].numpy() == exact).all()
+        mean, spread = found.statistics()
+        assert float(mean) == pytest.approx((deep / 4095).mean(), abs=1e-5)
+        assert float(spread) == pytest.approx((deep / 4095).std(), abs=1e-5)
+        assert (
+            store(split, (8, 8), 1, **options).batch(index).images[:, 0].numpy() == np.rint(deep / 4095 * 255)
+        ).all()  # type: ignore[arg-type]
+    (own,) = own_size_batches(split, 1, 8, deep=True)
+    assert (own.images[:, 0].numpy() == exact).all()
+    (colour,) = own_size_batches(split, 3, 8, deep=True)
+    assert (colour.images.numpy() == exact[:, None]).all()
+    assert store(split, (4, 4), 1, deep=True).batch(index).images.numpy().max() > 255
+    of_array = Split(Pixels(deep[:, None], scale))
+    assert (store(of_array, (8, 8), 1, deep=True).batch(index).images[:, 0].numpy() == exact).all()
 
 
 JOB = """

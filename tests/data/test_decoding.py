@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pellucid import data
 from pellucid.data import decoding
-from pellucid.data.decoding import LARGEST, Files, decode, remember_faults, scan
+from pellucid.data.decoding import LARGEST, Files, decode, pictures, remember_faults, scan, scanning
+from pellucid.data.decoding.index import Seen, Stamp
 from pellucid.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -67,7 +70,7 @@ def test_floating_point_tiffs_are_in_0_1_or_refused() -> None:
     ramp = np.linspace(0, 1, 117, dtype=np.float32).reshape(9, 13)
     assert (decode(saved(Image.fromarray(ramp), "TIFF"))[0] == np.round(ramp * 255)).all()
     for wrong in (ramp * 2, np.where(ramp > 0.5, np.nan, ramp).astype(np.float32)):
-        with pytest.raises(DataError, match=r"floating-point pixels leave \[0, 1\]"):
+        with pytest.raises(DataError, match=r"floating-point pixels leave \[0, 1\]|NaN or infinite"):
             decode(saved(Image.fromarray(wrong), "TIFF"), name="deep.tif")
 
 
@@ -126,13 +129,13 @@ def test_a_jpeg_that_shrinks_much_is_decoded_small_but_never_too_small(monkeypat
     smooth = np.asarray(Image.fromarray(COLOUR).resize((640, 480), Image.Resampling.BICUBIC))
     content = saved(Image.fromarray(smooth), "JPEG", quality=95)
     seen: list[tuple[int, int]] = []
-    fitted = decoding._fitted
+    fitted = pictures.fitted
 
     def watched(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
         seen.append(image.size)
         return fitted(image, size)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(decoding, "_fitted", watched)
+    monkeypatch.setattr(pictures, "fitted", watched)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = saved(Image.fromarray(smooth), "JPEG", exif=exif)
@@ -217,14 +220,14 @@ def test_a_second_look_reads_nothing_that_has_not_changed(tmp_path: Path, monkey
     files[5].write_bytes(b"")
     first = scan(files)
     looked: list[Path] = []
-    look = decoding._look
+    look = scanning._look
 
-    def watched(source: decoding.Source, *more: object) -> decoding.Row:
+    def watched(source: decoding.Source, *more: object) -> Seen:
         assert isinstance(source, Path)
         looked.append(source)
         return look(source, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "_look", watched)
+    monkeypatch.setattr(scanning, "_look", watched)
     second = scan(files)
     assert looked == []
     assert second.digests == first.digests
@@ -245,7 +248,7 @@ def test_a_damaged_or_unwritable_index_costs_a_look_and_no_answer(
     cache = tmp_path / "cache"
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     expected = scan([file]).digests
-    (cache / "files-3.sqlite").write_bytes(b"no database" * 100)
+    (cache / "files-4.sqlite").write_bytes(b"no database" * 100)
     assert scan([file]).digests == expected
     assert scan([file]).digests == expected
     (tmp_path / "a-file").write_text("")
@@ -275,3 +278,35 @@ def test_files_are_images(tmp_path: Path) -> None:
     paths[0].write_bytes(b"gone")
     with pytest.raises(DataError, match="image='a': cannot be read"):
         files.read(0, 1)
+
+
+def exchanged(top: Path) -> Path:
+    """Two class folders of files of equal sizes and times, exchanged after they were opened."""
+    for name, shade in (("a", 10), ("b", 200)):
+        (top / name).mkdir(parents=True)
+        for i in range(20):
+            file = top / name / f"{i}.bmp"
+            Image.fromarray(np.full((8, 8), shade + i, np.uint8)).save(file)
+            os.utime(file, ns=(10**18, 10**18))
+    return top
+
+
+@pytest.mark.parametrize("blind", [False, True], ids=["by inode", "by contents"])
+def test_class_folders_that_were_exchanged_are_noticed(
+    blind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Path, size and time of every file are as before."""
+    top = exchanged(tmp_path / "photos")
+    if blind:  # as on a file system that gives files new numbers, or none
+        of = Stamp.of
+        monkeypatch.setattr(Stamp, "of", lambda *given: (stamp := of(*given)) and stamp._replace(inode=0, changed=0))
+    before = data.open(top)
+    assert data.open(top).fingerprint == before.fingerprint
+    (top / "a").rename(top / "c")
+    (top / "b").rename(top / "a")
+    (top / "c").rename(top / "b")
+    after = data.open(top)
+    assert after.fingerprint != before.fingerprint
+    for part in after.splits:
+        for row, name in enumerate(after[part].names):
+            assert (after[part].images.read(row, 1).mean() > 100) == name.startswith("a/")

@@ -254,7 +254,9 @@ def test_npz(tmp_path: Path) -> None:
         ({"images": np.where(np.arange(64).reshape(8, 8) == 5, np.nan, GREY / 255.0)}, "images=40 of 40: contain NaN or infinite"),
         ({"images": GREY, "labels": LABELS[:5]}, "has 40 images and 5 labels in train"),
         ({"images": GREY, "masks": np.zeros((N, 4, 8), np.uint8)}, "masks=4×8 px: do not fit the images of 8×8 px"),
-        ({"images": GREY.astype(np.int32) - 9}, "images from -9"),
+        ({"images": GREY.astype(np.int32) - 9}, "has pixels from -9 to"),
+        ({"images": GREY / 255 - 0.5}, "has floating-point pixels from -0.5 to 0.5, not in [0, 1]; say which values"),
+        ({"images": GREY / 127.5}, "are black and white, as in --range 0 2."),
         ({"images": GREY[:, :, :, None, None]}, "are not images"),
         ({"images": np.zeros((N, 8, 8, 2))}, "are not images"),
         ({"labels": LABELS}, "has labels, but no images; name the arrays images and labels."),
@@ -324,7 +326,7 @@ def test_parquet(tmp_path: Path) -> None:
     found = data.open(tmp_path)
     assert pairs(found, ("train", "val")) == expected(COLOUR, "abcd".__getitem__)
     assert len(found["test"]) == 20
-    assert any("bit for bit" in problem for problem in found.problems)
+    assert any("pixel for pixel" in problem for problem in found.problems)
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "words.parquet")
     assert "but no image column" in refused(tmp_path / "words.parquet")
 

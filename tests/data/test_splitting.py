@@ -167,13 +167,13 @@ def test_the_fingerprint_tells_whose_boxes_they_are() -> None:
 def test_duplicates_across_given_splits_are_named() -> None:
     found = finish("x", {"train": split([1, 2, 3]), "val": split([4]), "test": split([3, 5, 2])})
     assert found.problems[0] == (
-        "2 images of test are duplicated in train, bit for bit (3.png, 2.png): measures on test are too optimistic."
+        "2 images of test are duplicated in train, pixel for pixel (3.png, 2.png): measures on test are too optimistic."
     )
 
 
 def test_one_image_in_two_classes_is_named() -> None:
     parts = {"train": split([1, 2, 1], [0, 0, 1]), "val": split([4], [0]), "test": split([5], [1])}
-    assert "1 image occurs in two classes, bit for bit; the first: 1.png (cat) and 1.png (dog)." in (
+    assert "1 image occurs in two classes, pixel for pixel; the first: 1.png (cat) and 1.png (dog)." in (
         finish("x", parts, ("cat", "dog")).problems
     )
 

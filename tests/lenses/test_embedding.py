@@ -312,3 +312,23 @@ def test_umap_maps_and_places_too() -> None:
     places = place(map, clusters(6, seed=1))
     assert (KINDS[near_on(map, places)] == np.repeat(np.arange(3), 6)[:, None]).mean() > 0.95
     assert map.places.tobytes() == before
+
+
+def dead(images: int) -> Network:
+    """A model all of whose units are dead, and different images."""
+    layer = nn.Linear(16, 4)
+    nn.init.constant_(layer.bias, -100.0)
+    pictures = torch.rand(images, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return Network(nn.Sequential(nn.Flatten(), layer, nn.ReLU()), pictures)
+
+
+@pytest.mark.parametrize("method", ["tsne", "pca", "umap"])
+def test_equal_codes_have_no_map(method: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"^layer=…: gives these 12 images 1 different code, and a map needs at least 6;"
+    ):
+        Embedding(method=method, layer="2").look(dead(12))
+    few = np.repeat(np.eye(5), 4, axis=0)
+    with pytest.raises(UsageError, match="gives these 20 images 5 different codes"):
+        fit(few, method)
+    assert np.isfinite(fit(np.concatenate([few, -few]), "tsne").places).all()

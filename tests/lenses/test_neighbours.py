@@ -197,3 +197,14 @@ def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -
 def test_one_image_has_no_neighbours() -> None:
     with pytest.raises(UsageError, match="no neighbours among themselves"):
         Neighbours().look(Network(model=Plain(), images=torch.zeros(1, 1, 4, 4)))
+
+
+def test_equal_codes_of_different_images_have_no_neighbours() -> None:
+    layer = nn.Linear(16, 4)
+    nn.init.constant_(layer.bias, -100.0)
+    model = nn.Sequential(nn.Flatten(), layer, nn.ReLU())
+    pictures = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UsageError, match=r"^layer=…: gives these 5 images one and the same code"):
+        Neighbours(layer="2").look(Network(model, pictures))
+    copies = Neighbours(layer="0", k=1).look(Network(model, pictures[:1].expand(3, -1, -1, -1)))
+    assert (copies["distance"] == 0).all(), "copies of one picture have equal codes rightly"

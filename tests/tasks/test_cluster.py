@@ -364,3 +364,25 @@ def test_deep_and_transparent_images_are_answered_and_a_broken_one_is_named(run:
     rows = {row["name"]: row for row in predict(run, tmp_path, hierarchy="average", cut=1)}
     assert rows["deep.png"]["cluster"] == rows["clear.png"]["cluster"]
     assert "error" in rows["broken.png"]
+
+
+def test_equal_codes_make_no_clusters_and_no_tree(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.tasks.cluster import answers
+
+    monkeypatch.setattr(answers, "_codes", lambda model, pictures, unit: np.zeros((len(pictures), 4), np.float32))
+    with pytest.raises(UsageError, match=r"^hierarchy='ward': the model gives all 30 images one and the same code"):
+        predict(run, folder, hierarchy="ward", cut=3)
+
+    def collapsed(different: int) -> Any:
+        def codes(model: Any, batches: Any, unit: bool, most: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            values = torch.arange(60).remainder(different).float()[:, None].expand(60, 4)
+            return values, torch.zeros(60), torch.arange(60)
+
+        return codes
+
+    for different, said in ((1, "are all equal"), (2, "have 2 different values, fewer than the 3 clusters")):
+        monkeypatch.setattr(training, "_all_codes", collapsed(different))
+        with pytest.raises(UsageError, match=rf"^codes: those of the 60 training images {said}; train with"):
+            train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=1, **SMALL)

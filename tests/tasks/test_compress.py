@@ -148,7 +148,7 @@ def test_with_a_checksum_that_fits_the_symbols_are_still_checked() -> None:
         UsageError, match="has version 2 of the format, and this program reads version 1; update the program"
     ):
         decoded(model, signed(bytes(body)), "x.plc")
-    for size in ((0, 8), (2**27, 2**27), (20_000, 20_000)):  # none is allocated
+    for size in ((0, 8), (2**27, 2**27), (20_000, 20_000), (9_900, 10_000)):  # none is allocated
         forged = Container(fingerprint(model), 3, True, size, 0, b"abc").written()
         with pytest.raises(UsageError, match="is damaged"):
             decoded(model, forged, "x.plc")

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -141,16 +142,26 @@ def test_bad_masks_and_pictures_get_a_sentence(run: Run, tmp_path: Path) -> None
     refused(run, image, r"^detect='green': is not known; choose white, black or alpha", detect="green")
     refused(run, image, r"^detect='white': leaves nothing missing in image_0", detect="white")
     refused(run, image, r"^detect='alpha': image_0 has no transparency; give --mask", detect="alpha")
-    Image.fromarray(np.full((40, 50), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    refused(
-        run,
-        tmp_path / "deep.png",
-        r"^images='deep\.png': has more than 8 bits a channel, .* save it with 8 bits\.$",
-        mask=[hole],
-    )
     (tmp_path / "no.png").write_text("no image")
     (row,) = predict(run, tmp_path / "no.png", mask=[hole])
     assert "not an image" in row["error"]
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_known_pixels_of_sixteen_bits_come_back_bit_for_bit(run: Run, tmp_path: Path, planes: int) -> None:
+    hole = holed(40, 50)
+    deep = photograph(40, 50).astype(np.uint16) * 257 + np.arange(50, dtype=np.uint16)[None, :, None] % 7
+    deep = deep if planes == 3 else deep[..., 0]
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)  # in OpenCV's order of colours, in which it is read below
+    (row,) = predict(run, tmp_path / "deep.png", tmp_path / "whole", mask=[hole])
+    found = cv2.imread(row["picture"], cv2.IMREAD_UNCHANGED)
+    assert found.dtype == np.uint16
+    assert found.shape == deep.shape
+    assert np.array_equal(found[~hole], deep[~hole])
+    assert (found[hole] != deep[hole]).mean() > 0.9
+    assert row["range"] == [0, 65535]
+    array = predict(run, deep[..., ::-1] if planes == 3 else deep, mask=[hole])[0]["picture"].transpose(1, 2, 0)
+    assert np.array_equal(array.squeeze()[..., ::-1] if planes == 3 else array.squeeze(), found)
 
 
 def test_several_pictures_with_a_mask_each_and_one_for_all(run: Run) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pellucid.cli import listing, printing
-from pellucid.errors import RunError, UnknownNameError
+from pellucid.errors import RunError, UnknownNameError, UsageError
 from pellucid.worked.forms.command import work
 
 __all__ = [
@@ -116,6 +116,7 @@ def predict(
     out: Path | None = None,
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
+    overwrite: bool = False,
     **given: Any,
 ) -> int:
     """Predict for new images: labels with probabilities, pictures, or files; tasks have further options.
@@ -126,10 +127,14 @@ def predict(
         out: the folder for predictions.json or predictions.csv and for pictures; or a file, for a single prediction.
         format: the format of the table in that folder.
         batch_size: images per batch; does not change the results.
+        overwrite: replace files there that predict did not write; answers of an earlier predict are replaced in any case.
     """
     from pellucid.inference import predict as verb
 
-    rows = verb(run, [*images], out, format=format, batch_size=batch_size, progress=True, **given)
+    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite}
+    rows = verb(run, [*images], out, **settings, progress=True, **given)
+    if all("error" in row for row in rows):
+        raise UsageError(printing.unanswered(rows))
     printing.predicted(rows, out)
     return 0
 
@@ -241,16 +246,17 @@ def export(
     return 0
 
 
-def data(what: str = "digits", /, *, out: Path | None = None) -> int:
+def data(what: str = "digits", /, *, range: tuple[float, ...] = (), out: Path | None = None) -> int:
     """Inspect a dataset: counts per split and class, sizes, corrupt files, duplicates; and draw a contact sheet.
 
     Args:
         what: a dataset from `pellucid list data`, a path, or a hub id.
+        range: the value that is black and the one that is white in images with more than 8 bits.
         out: the contact sheet's PNG file; by default contact-NAME.png in the current folder.
     """
     from pellucid.data import inspection, open
 
-    dataset = open(what)
+    dataset = open(what, range)
     printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")

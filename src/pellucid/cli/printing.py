@@ -20,16 +20,20 @@ from pellucid._digits import interval_digits
 if TYPE_CHECKING:
     from pellucid.run import Run
 
-__all__ = ["catalogue", "compared", "measured", "merged", "predicted", "say", "trained"]
+__all__ = ["catalogue", "compared", "measured", "merged", "predicted", "say", "trained", "unanswered"]
 
 _WIDE = 100  # characters of a table cell at most
 _SHOWN = 20  # rows of predictions on the terminal; the file has all
+_NAMED = 3  # images that could not be answered, in the line that counts them
 
 
 def say(what: Any) -> None:
-    """Print something that rich can render; in a pipe, lines are long enough for whole tables."""
+    """Print something that rich can render; in a pipe, lines are long enough for whole tables.
+
+    Texts are printed as they are: the names of files and classes may look like rich's markup, `[red]`, or its emoji, `:cat:`.
+    """
     width = None if sys.stdout.isatty() else max(160, shutil.get_terminal_size().columns)
-    Console(width=width, highlight=False).print(what)
+    Console(width=width, highlight=False, markup=False, emoji=False).print(what)
 
 
 def trained(run: Run) -> None:
@@ -55,7 +59,7 @@ def measured(metrics: Mapping[str, Any]) -> None:
     measures = metrics["model"]
     for name, measure in measures.items():
         unit = f" [{measure['unit']}]" if measure["unit"] else ""
-        table.add_column(f"{name}{unit}".replace("[", "\\["), justify="right")
+        table.add_column(f"{name}{unit}", justify="right")
     for owner, own in (("model", measures), *metrics["baselines"].items()):
         style = "bold" if owner == "model" else ""
         table.add_row(owner, *(_with_interval(own.get(name)) for name in measures), style=style)
@@ -94,12 +98,38 @@ def predicted(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     say(table)
     if len(rows) > _SHOWN:
         print(f"… and {len(rows) - _SHOWN:,} more")
+    failed = [_literal(str(row["name"])) for row in rows if "error" in row]
+    if failed:
+        count = sum("images" not in row for row in rows)  # without rows about all images together, such as a dendrogram
+        more = f" and {len(failed) - _NAMED:,} more" if len(failed) > _NAMED else ""
+        print(
+            f"{count - len(failed):,} of {count:,} images answered; not {', '.join(failed[:_NAMED])}{more} (see error)"
+        )
     print(f"written to {out}" if out is not None else "add --out FOLDER to save them")
 
 
+def unanswered(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The sentence where no image could be answered.
+
+    >>> unanswered([{"name": "a.png", "error": "image='a.png': cannot be read, because it is empty; replace or remove it."}])
+    "image='a.png': cannot be read, because it is empty; replace or remove it."
+    """
+    first = str(rows[0]["error"])
+    return first if len(rows) == 1 else f"images: none of the {len(rows):,} could be answered; the first: {first}"
+
+
 def _short(value: Any) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    text = f"{value:.4f}" if isinstance(value, float) else _literal(str(value))
     return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
+
+
+def _literal(text: str) -> str:
+    """A text on one line without control characters; a file's name may have any.
+
+    >>> print(_literal("two\\nlines.png"))
+    two\\nlines.png
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def compared(comparison: Any) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any, final
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
+from pellucid import files
 from pellucid.comparison.difference import Difference
-from pellucid.files import write_atomically
 from pellucid.run import Run
 from pellucid.tasks import Measure
 
@@ -132,10 +132,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
             title = "difference" if key == "value" else f"difference_{key}"
             line[title] = getattr(row.difference, key, None)
         lines.append(line | {"verdict": row.verdict})
-    with write_atomically(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, fieldnames=list(lines[0]))
-        table.writeheader()
-        table.writerows(lines)
+    files.write_csv(path, lines)
 
 
 def draw(rows: Sequence[Row]) -> Figure:
@@ -243,9 +240,9 @@ def _two_lines(number: object) -> str:
     return str(number).replace(" (", "\n(")
 
 
-def _plain(words: str) -> str:
-    """A text whose brackets rich does not read as markup."""
-    return words.replace("[", "\\[")
+def _plain(words: str) -> Text:
+    """A text that rich prints as it is: brackets and colons are no markup."""
+    return Text(words)
 
 
 def text(value: Any) -> str:

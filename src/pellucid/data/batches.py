@@ -1,27 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images decoded once, in parallel, into a uint8 store, from which batches are taken whole."""
+"""Images decoded once, in parallel, into a store of 8 or 16 bits, from which batches are taken whole."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import mmap
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
 import psutil
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.dataset import Batch, Images, Pixels, Split
-from pellucid.data.decoding import Files, cache_folder, decode, in_parallel, remember_faults, workers
+from pellucid.data.decoding import Files, decode, in_parallel, remember_faults, workers
+from pellucid.data.decoding.pictures import resize
+from pellucid.data.disk import Kept, free_disk
+from pellucid.data.scales import Bits
 from pellucid.data.targets import Target
 from pellucid.errors import DataError
 
@@ -34,17 +30,25 @@ _PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7
 
 @final
 class Store:
-    """A split's images at one size, uint8, with their targets moved along.
+    """A split's images at one size, uint8 or uint16, with their targets moved along.
 
     `kind` is "memory", "mapped" (a file in the user's cache) or "stream" (decoded batch by batch, for a split that fits
     neither in memory nor on the disk).
     """
 
     def __init__(
-        self, images: Tensor | None, split: Split, size: tuple[int, int], channels: int, fit: Fit, kind: str
+        self,
+        images: Tensor | None,
+        split: Split,
+        size: tuple[int, int],
+        channels: int,
+        fit: Fit,
+        kind: str,
+        bits: Bits = 8,
+        check: Callable[[NDArray[np.int64]], None] | None = None,
     ) -> None:
-        self.size, self.channels, self.kind = size, channels, kind
-        self._images, self._split, self._fit = images, split, fit
+        self.size, self.channels, self.kind, self.bits = size, channels, kind, bits
+        self._images, self._split, self._fit, self._check = images, split, fit, check
         self._targets = _move_targets(split, size, fit)
 
     def __len__(self) -> int:
@@ -52,6 +56,8 @@ class Store:
 
     def batch(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
         """The images at positions `index` (B,), with their targets, on a device."""
+        if self._check is not None:
+            self._check(index.numpy())
         images = self._read(index) if self._images is None else self._images.index_select(0, index)
         targets = {kind: target[index] for kind, target in self._targets.items()}
         if torch.device(device).type != "cpu":
@@ -66,20 +72,21 @@ class Store:
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
         index = torch.arange(0, len(self), max(1, len(self) // _STATISTICS))[:_STATISTICS]
-        counts = torch.zeros(self.channels, 256, dtype=torch.float64)  # of each grey level
+        levels = 2**self.bits
+        counts = torch.zeros(self.channels, levels, dtype=torch.float64)  # of each grey level
         for start in range(0, len(index), 1000):
             images = self.batch(index[start : start + 1000]).images
             for channel in range(self.channels):  # histograms are exact, and need no floating-point copy of the images
                 pixels = images[:, channel].contiguous().numpy().reshape(-1)
-                counts[channel] += torch.from_numpy(np.bincount(pixels, minlength=256))
-        values = torch.arange(256, dtype=torch.float64) / 255
+                counts[channel] += torch.from_numpy(np.bincount(pixels, minlength=levels))
+        values = torch.arange(levels, dtype=torch.float64) / (levels - 1)
         share = counts / counts.sum(1, keepdim=True)
         mean = share @ values
         return mean.float(), (share @ values**2 - mean**2).clamp_min(0).sqrt().float()
 
     def _read(self, index: Tensor) -> Tensor:
-        """A batch (B, C, H, W) uint8 decoded now."""
-        images = np.empty((len(index), self.channels, *self.size), np.uint8)
+        """A batch (B, C, H, W) decoded now."""
+        images = np.empty((len(index), self.channels, *self.size), np.uint8 if self.bits == 8 else np.uint16)
         _fill(images, self._split.images.select(index.numpy()), self.channels, self._fit)
         return torch.from_numpy(images)
 
@@ -90,6 +97,7 @@ def store(
     channels: int,
     *,
     fit: Fit = "resize",
+    deep: bool = False,
     memory_share: float = 0.25,
     disk_share: float = 0.5,
     fingerprint: str = "",
@@ -105,6 +113,7 @@ def store(
         split: the images and their targets.
         size: (H, W) in px.
         channels: 1 or 3.
+        deep: keep images of more than 8 bits as uint16.
         fit: "resize" scales height and width, antialiased; "crop" takes the centre, and pads smaller images by their edges.
         memory_share: share of the free memory that a store in memory may take.
         disk_share: share of the free disk space that a store in the cache may take; larger ones are decoded batch by batch.
@@ -113,35 +122,52 @@ def store(
     Raises:
         DataError: a file cannot be decoded; the sentence names it.
     """
+    bits = bits_of(split, deep)
     if isinstance(split.images, Pixels) and split.images.array.shape[1:] == (channels, *size):
-        return Store(_as_tensor(split.images.array), split, size, channels, fit, "memory")
+        return Store(_as_tensor(split.images.seen(bits)), split, size, channels, fit, "memory", bits)
     shape = (len(split), channels, *size)
-    needed = int(np.prod(shape, dtype=np.int64))
+    needed = int(np.prod(shape, dtype=np.int64)) * bits // 8
     in_memory = needed <= memory_share * psutil.virtual_memory().available
+    dtype = np.uint8 if bits == 8 else np.uint16
+
+    def fill(into: NDArray[Any], start: int) -> None:
+        whole = len(into) == len(split)
+        part = split.images if whole else split.images.select(range(start, start + len(into)))
+        _fill(into, part, channels, fit)
+
     decoded = isinstance(split.images, Pixels)  # cheap to resize again: not worth a file
-    if fingerprint and not decoded and needed <= disk_share * _free_disk():
-        mapped = _mapped(split.images, shape, fit, fingerprint)
-        if in_memory:  # the system reads the whole file ahead and keeps it in memory; a copy would hold it twice
-            pages: Any = mapped.base  # the mmap.mmap below NumPy's view
-            pages.madvise(mmap.MADV_WILLNEED)
-            return Store(_as_tensor(mapped), split, size, channels, fit, "memory")
-        return Store(_as_tensor(mapped), split, size, channels, fit, "mapped")
+    if fingerprint and not decoded and needed <= disk_share * free_disk():
+        scale = split.images.scale
+        key = [2, fingerprint, shape, fit, bits, None if scale is None else [scale.low, scale.high]]
+        kept = Kept.made(key, shape, dtype, fill)
+        if kept is not None:
+            if in_memory:
+                kept.read_ahead()
+            kind = "memory" if in_memory else "mapped"
+            return Store(_as_tensor(kept.array), split, size, channels, fit, kind, bits, kept.check)
     if not in_memory:
-        return Store(None, split, size, channels, fit, "stream")
-    images = np.empty(shape, np.uint8)
+        return Store(None, split, size, channels, fit, "stream", bits)
+    images = np.empty(shape, dtype)
     _fill(images, split.images, channels, fit)
-    return Store(torch.from_numpy(images), split, size, channels, fit, "memory")
+    return Store(torch.from_numpy(images), split, size, channels, fit, "memory", bits)
+
+
+def bits_of(split: Split, deep: bool) -> Bits:
+    """16 where deep images are asked for and there are any, else 8."""
+    return 16 if deep and bool(split.images.levels.deep.any()) else 8
 
 
 def own_size_batches(
-    split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu"
+    split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu", *, deep: bool = False
 ) -> Iterator[Batch]:
     """All images at their own size, in batches of equal sizes; `index` tells their positions.
+
+    With `deep`, images of more than 8 bits are uint16.
 
     A batch has at most `batch_size` images, and at most two megapixels unless a single image is larger, which bounds the
     memory that a model takes for a folder of photographs.
     """
-    sizes = split.images.sizes
+    sizes, bits = split.images.sizes, bits_of(split, deep)
     order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))  # by height, then width, then position
     with ThreadPoolExecutor(workers()) as pool:
         start = 0
@@ -152,32 +178,20 @@ def own_size_batches(
                 end += 1
             rows = order[start:end]
             if isinstance(split.images, Pixels) and split.images.channels == channels:
-                images = split.images.array[rows]
+                images = split.images.select(rows).seen(bits)
             else:
-                images = np.stack(list(pool.map(lambda i: split.images.read(int(i), channels), rows)))
+                images = np.stack(list(pool.map(lambda i: _read(split.images, int(i), channels, bits), rows)))
             index = torch.from_numpy(rows)
             targets = {kind: target[index].to(device) for kind, target in split.targets.items()}
             yield Batch(torch.from_numpy(images).to(device), targets, index)
             start = end
 
 
-def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One image (C, H, W) uint8 resized to (H', W') by antialiased bilinear interpolation.
-
-    >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape
-    (3, 4, 2)
-    """
-    if image.shape[1:] == size:
-        return image
-    from PIL import Image
-
-    # Pillow's filter widens with the scale, as antialiasing needs; its layout is channels last
-    flat = image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-    scaled = np.asarray(Image.fromarray(flat).resize(size[::-1], Image.Resampling.BILINEAR))
-    return scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
+def _read(images: Images, place: int, channels: int, bits: Bits) -> NDArray[Any]:
+    return images.read(place, channels) if bits == 8 else images.read(place, channels, bits)
 
 
-def _crop(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _crop(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """The centre (H', W') of an image, padded by its edges where it is smaller."""
     short = [max(0, want - have) for want, have in zip(size, image.shape[1:], strict=True)]
     if any(short):
@@ -186,17 +200,18 @@ def _crop(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return image[:, top : top + size[0], left : left + size[1]]
 
 
-def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> None:
+def _fill(into: NDArray[Any], images: Images, channels: int, fit: Fit) -> None:
     """Decode and fit every image into its row, in parallel; files that cannot be decoded are named."""
     size = (into.shape[2], into.shape[3])
+    bits: Bits = 8 if into.dtype == np.uint8 else 16
 
     def one(i: int) -> str | None:
         try:
             if isinstance(images, Files) and fit == "resize":
                 name = images.names[i] if images.names else ""
-                image = decode(images.sources[i], channels, name, size)
+                image = decode(images.sources[i], channels, name, size, images.scale, bits)
             else:
-                image = images.read(i, channels)
+                image = _read(images, i, channels, bits)
         except DataError as fault:
             return str(fault)
         into[i] = resize(image, size) if fit == "resize" else _crop(image, size)
@@ -211,52 +226,7 @@ def _fill(into: NDArray[np.uint8], images: Images, channels: int, fit: Fit) -> N
         raise DataError(" ".join(sentences[:3]) + more + " Give the same command again to train without them.")
 
 
-def _mapped(images: Images, shape: tuple[int, ...], fit: Fit, fingerprint: str) -> NDArray[np.uint8]:
-    """The store as a file in the user's cache, written first if it is missing: once, by one process, whole or not at all."""
-    key = hashlib.blake2b(json.dumps([1, fingerprint, shape, fit]).encode(), digest_size=12).hexdigest()
-    path = cache_folder() / "stores" / f"{key}.npy"
-    if (kept := _kept(path, shape)) is not None:
-        return kept
-    draft = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if _kept(path, shape) is None:
-                array = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
-                _fill(array, images, shape[1], fit)
-                array.flush()
-                del array
-                os.replace(draft, path)
-    except OSError as fault:
-        raise DataError(
-            f"cache={str(path.parent)!r}: cannot be written ({fault.strerror}); "
-            "free some space, or set PELLUCID_CACHE to another folder."
-        ) from fault
-    finally:
-        for left in path.parent.glob(f"{key}.*.part"):  # our own draft, and those of processes that were killed
-            if left == draft or not psutil.pid_exists(int(left.name.split(".")[-2])):
-                left.unlink(missing_ok=True)
-    mapped: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
-    return mapped
-
-
-def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """The store in a file; None if the file is missing, truncated or damaged, so that it is written again."""
-    try:
-        array: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.shape == shape and array.dtype == np.uint8 else None
-
-
-def _free_disk() -> int:
-    folder = cache_folder()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def _as_tensor(array: NDArray[np.uint8]) -> Tensor:
+def _as_tensor(array: NDArray[Any]) -> Tensor:
     """A tensor that shares the array's memory; nothing writes to it, so torch's warning about read-only arrays is moot."""
     import warnings
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["LUMA", "bytes_to_channels", "luma", "to_channels"]
+__all__ = ["LUMA", "bytes_to_channels", "luma", "to_channels", "unit"]
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
@@ -36,8 +38,19 @@ def to_channels(images: Tensor, channels: int) -> Tensor:
     return luma(images)
 
 
-def bytes_to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
-    """One image (C, H, W) uint8 with 1 or 3 channels; colour becomes grey as in Pillow's `convert("L")`.
+def unit(images: Tensor) -> Tensor:
+    """uint8 and uint16 images as float32 in [0, 1]; float ones as they are.
+
+    >>> unit(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [0.0, 1.0]
+    """
+    if images.dtype == torch.uint8:
+        return images.float().div_(255)
+    return images.float().div_(65535) if images.dtype == torch.uint16 else images
+
+
+def bytes_to_channels(image: NDArray[Any], channels: int) -> NDArray[Any]:
+    """One image (C, H, W) uint8 or uint16 with 1 or 3 channels; colour becomes grey as in Pillow's `convert("L")`.
 
     >>> bytes_to_channels(np.full((3, 1, 1), 200, np.uint8), 1).tolist()
     [[[200]]]
@@ -48,5 +61,5 @@ def bytes_to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uin
         return np.repeat(image, 3, axis=0)
     # `LUMA` in units of 1/65536, rounded: the whole-number form that Pillow uses
     weights = np.array([19595, 38470, 7471], np.uint32)
-    grey: NDArray[np.uint8] = ((np.tensordot(weights, image.astype(np.uint32), axes=1) + 0x8000) >> 16).astype(np.uint8)
-    return grey[None]
+    grey = (np.tensordot(weights, image.astype(np.uint32), axes=1) + 0x8000) >> 16
+    return grey.astype(image.dtype)[None]

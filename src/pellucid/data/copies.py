@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Near-copies across splits: the same picture compressed, scaled or brightened, found by how images look."""
+"""Copies of one picture: exact ones in files of any format; near ones, compressed, scaled or brightened, by how they look."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from pellucid.data.batches import resize
 from pellucid.data.dataset import Split
+from pellucid.data.decoding import Files
 from pellucid.data.problems import counted, few
 
-__all__ = ["near_copies", "near_pairs"]
+__all__ = ["near_copies", "near_pairs", "picture_digests"]
 
 _BITS = 3  # of 64, by which the hashes of near-copies differ at most
 _SIDE = 32  # px at which two images are compared
@@ -21,6 +22,26 @@ _PAIRS = 3_000_000_000  # hashes compared at most, which takes about ten seconds
 _COMPARED = 20_000  # pairs of images compared at most
 _SMALLEST = 16  # px of the shorter side; below, different drawings of one thing look alike
 _ROWS = 64
+
+
+def picture_digests(splits: Mapping[str, Split]) -> dict[str, list[bytes]]:
+    """N digests for each split, which are equal where the decoded pixels are, whatever the files' formats.
+
+    Where all files are JPEGs, what they code is hashed, without comments and other metadata: nothing need be decoded for it.
+    """
+    files = {part: split.images for part, split in splits.items() if isinstance(split.images, Files)}
+    coded = all(one.coded for images in files.values() for one in images.scanned.seen)
+    found = {}
+    for part, split in splits.items():
+        if part not in files:
+            found[part] = list(split.images.digests)
+        elif coded:
+            found[part] = [one.coded for one in files[part].scanned.seen]
+        else:
+            known = all(one.pixels for one in files[part].scanned.seen)
+            scanned = files[part].scanned if known else files[part].decoded
+            found[part] = [one.pixels or one.digest for one in scanned.seen]
+    return found
 
 
 def near_pairs(

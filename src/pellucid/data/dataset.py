@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.colour import bytes_to_channels
+from pellucid.data.scales import Bits, Levels, Scale, natural, unfit
 from pellucid.data.targets import Label, Target
 
 __all__ = ["Batch", "Dataset", "Images", "Pixels", "Split"]
+
+_BLOCK = 1024  # images whose values are scaled at a time
 
 
 class Images(ABC):
@@ -40,21 +43,42 @@ class Images(ABC):
     def digests(self) -> Sequence[bytes]:
         """N content hashes: equal bytes (a file's, or an array's pixels) give equal digests."""
 
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """(N,) difference hashes: near-copies differ in a few of 64 bits."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> Levels:
+        """The smallest and the largest values of images with more than 8 bits."""
+        return Levels.none(len(self))
+
+    @property
+    def scale(self) -> Scale | None:
+        """What is black and white in images with more than 8 bits."""
+        return None
+
+    def scaled(self, scale: Scale) -> Images:
+        """The same images on this scale; those of 8 bits stay as they are."""
+        return self
+
     @abstractmethod
     def select(self, index: Sequence[int] | NDArray[np.int64]) -> Images:
         """The images at these positions."""
 
     @abstractmethod
-    def read(self, index: int, channels: int) -> NDArray[np.uint8]:
-        """One image decoded at its own size, (channels, H, W) uint8; raises `DataError` naming it if it is corrupt."""
+    def read(self, index: int, channels: int, bits: Bits = 8) -> NDArray[Any]:
+        """One image decoded at its own size, (channels, H, W) uint8 or uint16; raises `DataError` naming it if it is corrupt."""
 
 
 @final
 class Pixels(Images):
-    """Images in memory, all of one size: (N, C, H, W) uint8."""
+    """Images in memory, all of one size: (N, C, H, W) uint8, or numbers of any other type, which a scale makes uint8."""
 
-    def __init__(self, array: NDArray[np.uint8]) -> None:
+    def __init__(self, array: NDArray[Any], scale: Scale | None = None) -> None:
         self.array = array
+        self._scale = scale
+        self._levels: Levels | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -69,13 +93,60 @@ class Pixels(Images):
 
     @property
     def digests(self) -> Sequence[bytes]:
-        return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.array]
+        # of floats in [0, 1], the first 8 bits count: rounding errors make no new image
+        rounded = self.array.dtype.kind == "f" and natural(self.levels) is not None
+        images = np.rint(self.array * 255.0).astype(np.uint8) if rounded else self.array
+        return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """(N,) difference hashes of the images."""
+        from pellucid.data.decoding.scanning import difference_hash
+
+        looks = [difference_hash(self._seen(image, 8)) for image in self.array]
+        return np.frombuffer(b"".join(looks), ">u8").astype(np.uint64)
+
+    @property
+    def levels(self) -> Levels:
+        if self.array.dtype == np.uint8:
+            return Levels.none(len(self))
+        if self._levels is None:
+            inner = tuple(range(1, self.array.ndim))
+            lows, highs = (end(self.array, axis=inner).astype(np.float64) for end in (np.min, np.max))
+            self._levels = Levels(lows, highs, np.full(len(self), self.array.dtype.kind == "f"))
+        return self._levels
+
+    @property
+    def scale(self) -> Scale | None:
+        return self._scale
+
+    def scaled(self, scale: Scale) -> Pixels:
+        return Pixels(self.array, scale)
 
     def select(self, index: Sequence[int] | NDArray[np.int64]) -> Pixels:
-        return Pixels(self.array[np.asarray(index, np.int64)])
+        return Pixels(self.array[np.asarray(index, np.int64)], self._scale)
 
-    def read(self, index: int, channels: int) -> NDArray[np.uint8]:
-        return bytes_to_channels(self.array[index], channels)
+    def read(self, index: int, channels: int, bits: Bits = 8) -> NDArray[Any]:
+        return bytes_to_channels(self._seen(self.array[index], bits), channels)
+
+    def _seen(self, image: NDArray[Any], bits: Bits) -> NDArray[Any]:
+        """Values (…, H, W) as levels of black to white."""
+        if image.dtype == np.uint8:
+            return image if bits == 8 else image.astype(np.uint16) * 257
+        scale = self._scale or natural(self.levels)
+        if scale is None:
+            raise unfit("images", self.levels)
+        levels: NDArray[Any] = scale.levels(image, bits)
+        return levels
+
+    def seen(self, bits: Bits = 8) -> NDArray[Any]:
+        """All images as levels of black to white, (N, C, H, W) uint8 or uint16, some at a time; 8 bits without a copy."""
+        if self.array.dtype == np.uint8 and bits == 8:
+            return self.array
+        levels = np.empty(self.array.shape, np.uint8 if bits == 8 else np.uint16)
+        for start in range(0, len(self), _BLOCK):
+            levels[start : start + _BLOCK] = self._seen(self.array[start : start + _BLOCK], bits)
+        return levels
 
 
 @final
@@ -113,6 +184,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()  # one sentence each: corrupt files, duplicates across splits, …
     fingerprint: str = ""  # hexadecimal hash of contents, targets and splits; set by `open`
+    notes: tuple[str, ...] = ()  # one sentence each: how the images are read
     cut: str = ""  # the rule by which missing splits were cut from train; "" if none was missing
 
     @property
@@ -126,6 +198,11 @@ class Dataset:
         sizes = np.concatenate([split.images.sizes for split in self.splits.values() if len(split)])
         same = bool((sizes == sizes[0]).all())
         return (int(sizes[0, 0]), int(sizes[0, 1])) if same else None
+
+    @property
+    def scale(self) -> Scale | None:
+        """What is black and white in images with more than 8 bits; None where all have 8."""
+        return next((split.images.scale for split in self.splits.values() if split.images.scale is not None), None)
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from pellucid._spread import evenly_spread
 from pellucid.data.batches import resize
+from pellucid.data.copies import near_copies, picture_digests
 from pellucid.data.dataset import Dataset, Split
-from pellucid.data.decoding import Files, scan
+from pellucid.data.decoding import Files
 from pellucid.data.targets import Boxes, Label, Mask, Points
 from pellucid.errors import DataError
 from pellucid.files import as_text, write_atomically
@@ -44,6 +45,7 @@ class Inspection:
     counts: dict[str, dict[str, int]]  # per split and class
     targets: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # how the images are read
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         total = sum(self.images.values())
@@ -61,6 +63,8 @@ class Inspection:
         yield Group(Text(), table, Text())
         if self.counts:
             yield self._class_table()
+        for note in self.notes:
+            yield Text.assemble(("note  ", "dim"), note)
         for warning in self.warnings[:_WARNINGS]:
             yield Text.assemble(("warning  ", "yellow"), warning)
         if len(self.warnings) > _WARNINGS:
@@ -94,9 +98,14 @@ def inspect(dataset: Dataset) -> Inspection:
     ('8×8', ())
     """
     warnings = list(dataset.problems)
-    for split in dataset.splits.values():
-        if isinstance(split.images, Files):
-            warnings += list(scan(split.images.sources, split.images.names, deep=True).problems.values())
+    sound: dict[str, Split] = {}
+    for part, split in dataset.splits.items():
+        sound[part] = split
+        if isinstance(split.images, Files) and (damaged := split.images.decoded.problems):
+            warnings += list(damaged.values())
+            sound[part] = split.select([i for i in range(len(split)) if i not in damaged])
+    hashes = {part: split.images.hashes for part, split in sound.items()}
+    warnings += near_copies(sound, hashes, picture_digests(sound))
     return Inspection(
         dataset.name,
         dataset.fingerprint,
@@ -106,6 +115,7 @@ def inspect(dataset: Dataset) -> Inspection:
         dataset.counts,
         tuple(sorted({kind for split in dataset.splits.values() for kind in split.targets})),
         tuple(dict.fromkeys(warnings)),
+        dataset.notes,
     )
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.decoding import SUFFIXES
+from pellucid.data.decoding import SUFFIXES, Files
 from pellucid.data.problems import counted, few
+from pellucid.data.scales import Scale
+from pellucid.data.scaling import scaled
 from pellucid.data.splitting import cutting
 from pellucid.errors import DataError, UnknownNameError
 
@@ -22,7 +24,7 @@ __all__ = ["open"]
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 
-def open(what: str | Path, *, cut: str = "stratified") -> Dataset:
+def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut: str = "stratified") -> Dataset:
     """Open a dataset by the name of an embedded one, by path, or by hub id.
 
     >>> open("digits").counts["test"]["0"] > 20
@@ -35,6 +37,8 @@ def open(what: str | Path, *, cut: str = "stratified") -> Dataset:
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
             hub id `owner/name` (`owner/name:configuration` where it has several).
+        range: the value that is black and the one that is white in images with more than 8 bits; by default 0 and the largest
+            number of as many bits as all of them need, or 0 and 1 for floating-point images.
         cut: the rule for missing splits: "stratified", or "threshold", by which each image's hash alone decides, as for runs
             that were recorded before there were others.
 
@@ -43,7 +47,12 @@ def open(what: str | Path, *, cut: str = "stratified") -> Dataset:
         UnknownNameError: a single word that is neither a name nor a path.
     """
     with cutting(cut):
-        return _open(what)
+        dataset = _open(what)
+        images = [split.images for split in dataset.splits.values()]
+        refreshed = [one.refreshed() for one in images if isinstance(one, Files)]
+        if any(refreshed):
+            dataset = _open(what)
+    return scaled(dataset, range)
 
 
 def _open(what: str | Path) -> Dataset:

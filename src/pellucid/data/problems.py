@@ -69,7 +69,7 @@ def sentences(
 
     Args:
         splits: train, val and test.
-        digests: the content hashes of each.
+        digests: hashes of each image's pixels.
         classes: the names of the classes.
     """
     return [
@@ -93,7 +93,7 @@ def _straddling(splits: Mapping[str, Split], digests: Mapping[str, Sequence[byte
                 places = [k for k, digest in enumerate(digests[other]) if digest in shared]
                 names = [splits[other].names[k] for k in places[:4]]
                 found.append(
-                    f"{counted(len(places))} of {other} {'is' if len(places) == 1 else 'are'} duplicated in {one}, bit for bit "
+                    f"{counted(len(places))} of {other} {'is' if len(places) == 1 else 'are'} duplicated in {one}, pixel for pixel "
                     f"({few(names)}): measures on {other} are too optimistic."
                 )
     return found
@@ -116,7 +116,7 @@ def _contradicting(
         return []
     title, name, other, own = pairs[0]
     return [
-        f"{counted(len(pairs))} occur{'s' if len(pairs) == 1 else ''} in two classes, bit for bit; the first: {title} "
+        f"{counted(len(pairs))} occur{'s' if len(pairs) == 1 else ''} in two classes, pixel for pixel; the first: {title} "
         f"({classes[other]}) and {name} ({classes[own]})."
     ]
 

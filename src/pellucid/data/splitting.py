@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data import problems as said
+from pellucid.data.copies import picture_digests
 from pellucid.data.dataset import Dataset, Split
+from pellucid.data.scaling import fitted
 from pellucid.data.targets import Boxes, Label, Target
 from pellucid.errors import check_choice
 
@@ -70,7 +72,7 @@ def finish(
     """A dataset from what a reader found: missing splits are taken from train, and problems are described in words.
 
     Without a test split, 20 % of train becomes test; without val, 10 % of the rest becomes val. Where an image goes depends
-    on content alone, and exact duplicates stay together. The shares hold for each class, and a class with at least three
+    on content alone, and copies, in files of any format, stay together. The shares hold for each class, and a class with at least three
     distinct images has one in every split; an image that is added moves at most one other of its class in each split. Images
     that all belong to one class get no labels.
 
@@ -97,6 +99,7 @@ def finish(
         labels, classes = {}, (classes if "boxes" in kinds else ())
     said.check_known(name, labels, classes)
     digests = {part: list(split.images.digests) for part, split in present.items()}
+    pictures = picture_digests(present)
     shares = {part: share for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)) if not digests.get(part)}
     sentences += [
         f"The {part} split is empty: {share:.0%} of train is used for it."
@@ -107,12 +110,16 @@ def finish(
     if shares:
         whole, whole_digests = present["train"], digests["train"]
         own = labels["train"].numpy() if "train" in labels else None
-        for part, places in _cut(whole_digests, own, shares, rule).items():
+        whole_pictures = pictures["train"]
+        keys = _of_first_copies(whole_digests, whole_pictures) if rule == "stratified" else whole_digests
+        for part, places in _cut(keys, own, shares, rule).items():
             present[part] = whole.select(places)
             digests[part] = [whole_digests[i] for i in places]
+            pictures[part] = [whole_pictures[i] for i in places]
     ordered = {part: present[part] for part in ("train", "val", "test")}
-    sentences += said.sentences(ordered, digests, classes)
-    return Dataset(name, ordered, classes, tuple(sentences), fingerprint(ordered, classes, digests), rule)
+    sentences += said.sentences(ordered, pictures, classes)
+    mark = fingerprint(ordered, classes, digests)
+    return fitted(Dataset(name, ordered, classes, tuple(sentences), mark, cut=rule))
 
 
 def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
@@ -122,6 +129,14 @@ def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
 
 
 # -- the cut
+
+
+def _of_first_copies(digests: Sequence[bytes], pictures: Sequence[bytes]) -> list[bytes]:
+    """For each image the smallest digest of all files with its pixels: copies stay together, and others where they were."""
+    first: dict[bytes, bytes] = {}
+    for digest, picture in zip(digests, pictures, strict=True):
+        first[picture] = min(digest, first.get(picture, digest))
+    return [first[picture] for picture in pictures]
 
 
 def _cut(

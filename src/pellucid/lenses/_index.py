@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError
 
-__all__ = ["EXACT", "Index"]
+__all__ = ["EXACT", "Index", "distinct"]
 
 EXACT = 50_000
 """Images up to which every distance is computed."""
@@ -113,6 +113,15 @@ class Index:
         # |q - c|² without |q|², which is the same for all c
         far = torch.addmm((codes**2).sum(1)[None], rows, codes.T, alpha=-2)
         return far.topk(wanted, largest=False).indices.numpy()
+
+
+def distinct(codes: NDArray[Any]) -> int:
+    """How many different codes there are among (N, D).
+
+    >>> distinct(np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 2.0]]))
+    2
+    """
+    return len({row.tobytes() for row in np.ascontiguousarray(codes) + 0.0})  # -0.0 + 0.0 is 0.0
 
 
 def _cells(codes: NDArray[np.float32]) -> Any:

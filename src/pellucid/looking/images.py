@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid._spread import evenly_spread
-from pellucid.data.colour import to_channels
+from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, gather
 from pellucid.data.targets import Label
 from pellucid.errors import UsageError
-from pellucid.inference import inputs, run_batches, unit
+from pellucid.inference import inputs, run_batches
 from pellucid.lenses import Labelled
 from pellucid.run import Run
 from pellucid.tasks import AnyTask
@@ -85,7 +85,7 @@ def named(run: Run, images: Any) -> Shown:
     Raises:
         UsageError: none of them is an image.
     """
-    given = gather(images)
+    given = gather(images, run.scale, noisy=run.task.restores)
     places = _readable(given)
     row = {place: i for i, place in enumerate(given.places)}
     planes = int(run.info["model"]["channels"])

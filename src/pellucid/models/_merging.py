@@ -20,7 +20,7 @@ class Mergeable(Protocol):
     """A model with filters that can be merged."""
 
     def filters(self) -> dict[str, Tensor]:
-        """The weights of each layer whose units can be merged, (units, …), by the layer's name."""
+        """The weights of each layer whose units can be merged, (units, …), by the layer's name as a submodule."""
         ...
 
     def merged(self, groups: Groups) -> nn.Module:

@@ -20,6 +20,7 @@ from pellucid.tasks._contract import (
     steps_of,
 )
 from pellucid.tasks._metrics import Measure, Metric, bounds, gaps, summarise
+from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "steps_of",
     "summarise",
     "taken",
+    "through_planes",
 ]

@@ -116,6 +116,9 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
 
     selects_checkpoint: ClassVar[bool] = True  # keep the weights that were best in validation; else the last ones
     floors: ClassVar[tuple[str, ...]] = ()  # baselines that bound the deciding measure: real images, not an answer
+    restores: ClassVar[bool] = (
+        False  # the answer is the image itself, restored: as grey or coloured, and as deep, as it was
+    )
     extra_planes: ClassVar[int] = 0  # planes of the model's input beside the image's own channels, such as a mask
 
     @property

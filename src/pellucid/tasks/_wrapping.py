@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["unwrapped"]
+from pellucid.data.scales import Scale
+
+__all__ = ["scale_of", "unwrapped"]
 
 
 def unwrapped(model: nn.Module) -> Any:
@@ -19,3 +21,13 @@ def unwrapped(model: nn.Module) -> Any:
     """
     inner = getattr(model, "module", model)  # DistributedDataParallel
     return getattr(inner, "_orig_mod", inner)  # torch.compile
+
+
+def scale_of(model: nn.Module) -> Scale | None:
+    """What was black and white in a run's training images of more than 8 bits; None where all had 8.
+
+    >>> scale_of(nn.Linear(1, 1)) is None
+    True
+    """
+    recorded = getattr(unwrapped(model), "description", {}).get("range")
+    return None if recorded is None else Scale(**recorded)

@@ -31,13 +31,15 @@ class Feed:
         self._plan = plan
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
         fit: Literal["resize", "crop"] = "crop" if plan.task.keeps_size else "resize"
-        channels, fingerprint = plan.dataset.channels, plan.dataset.fingerprint
+        channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
         # the cache must tell apart what `limit` and `seed` choose
         part = f"-{plan.recipe.limit}-{plan.recipe.seed}" if plan.recipe.limit else ""
-        self.train: Store = store(plan.train, plan.size, channels, fit=fit, fingerprint=f"{fingerprint}-train{part}")
+        self.train: Store = store(
+            plan.train, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-train{part}"
+        )
         val = plan.dataset.splits["val"]
         self.val: Store | None = (
-            store(val, plan.size, channels, fit=fit, fingerprint=f"{fingerprint}-val") if len(val) else None
+            store(val, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-val") if len(val) else None
         )
 
     def order(self, epoch: int) -> Tensor:

@@ -17,6 +17,8 @@ from torch import Tensor
 from pellucid import data
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
+from pellucid.data.scales import FORMER
+from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
 from pellucid.errors import DataError, RunError, UsageError
@@ -79,8 +81,8 @@ class Plan:
         recipe = settings.recipe
         cut = Run(out).cut if out is not None and (Path(out) / "run.json").exists() else CUTS[0]
         source = what if what is not None else settings.task.example
-        opened = source if isinstance(source, Dataset) else data.open(source, cut=cut)
-        dataset, read = settings.task.read(opened)
+        opened = source if isinstance(source, Dataset) else data.open(source, recipe.range, cut=cut)
+        dataset, read = settings.task.read(scaled(opened, recipe.range) if opened is source else opened)
         processes = accelerator(recipe.device)
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes)
@@ -123,6 +125,7 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What identifies this training in run.json: it resumes a run only where all of this is equal."""
+        scale = self.dataset.scale
         return {
             "task": {"name": self.settings.task_name, "options": self.settings.task_options},
             "model": dict(self.model),
@@ -134,6 +137,8 @@ class Plan:
                 "counts": self.dataset.counts,
                 "images": {name: len(split) for name, split in self.dataset.splits.items()},
                 "channels": self.dataset.channels,
+                "range": None if scale is None else [scale.low, scale.high],
+                "floats": scale is not None and scale.floats,
                 "problems": list(self.dataset.problems),
             },
             "recipe": dataclasses.asdict(self.recipe),
@@ -213,7 +218,10 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
     record = Run(path).info
     # an earlier version's record lacks the options that were added since: they had their defaults then
     then = {**record, "recipe": dataclasses.asdict(Recipe(**record["recipe"]))}
-    now = plan.identity
+    now, scale = plan.identity, plan.dataset.scale
+    if "range" not in record["data"]:
+        former = now["data"]["range"] if now["data"]["floats"] or scale is None else [FORMER.low, FORMER.high]
+        then["data"] = {**record["data"], "range": former, "floats": now["data"]["floats"]}
     for part in ("task", "model", "data", "recipe"):
         for name, new, old in _differences(now[part], then[part]):
             if name not in _FREE:

@@ -65,6 +65,8 @@ class Recipe:
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()
     """height and width of the training images in px, one number for a square; by default their own if they all share one of at most 256 px"""  # noqa: E501
+    range: tuple[float, ...] = ()
+    """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None
     """train on at most this many images, chosen at random by seed"""
     seed: int = 0
@@ -75,7 +77,7 @@ class Recipe:
     """seconds between checkpoints, from which a stopped training resumes; there is always one after each epoch"""
 
     def __post_init__(self) -> None:
-        for name in ("size", "betas"):  # also a single number, or a list from JSON
+        for name in ("size", "betas", "range"):  # also a single number, or a list from JSON
             given = getattr(self, name)
             values = () if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given,)
             object.__setattr__(self, name, values)

@@ -35,9 +35,11 @@ class Terminal:
         """Print warnings about the data and the step that is resumed from, and start the bar."""
         state, plan = self._state, self._state.plan
         if self._shown:
+            for note in plan.dataset.notes:
+                self._console.print(f"[dim]note[/]  {escape(note)}", highlight=False)
             self._warn(plan.dataset.problems)
         if self._shown and state.step:
-            self._console.print(f"resuming {self._path} at step {state.step:,} of {plan.steps:,}")
+            self._console.print(f"resuming {escape(str(self._path))} at step {state.step:,} of {plan.steps:,}")
         if self._shown and self._console.is_terminal:
             columns = (
                 TextColumn("[bold]{task.description}"),

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -22,6 +24,8 @@ from pellucid.errors import DataError
 from pellucid.files import as_text
 
 __all__ = ["Part", "from_arrays", "label_texts", "open_npz", "siblings", "to_classes", "to_pixels", "unread_arrays"]
+
+_LARGE, _DENSE = 2**29, 200  # bytes, and times the size of its file: what unpacks to more is a bomb
 
 _ROLES = {
     **dict.fromkeys(("images", "image", "x", "data", "pixels"), "images"),
@@ -98,15 +102,37 @@ def unread_arrays(names: Sequence[str], file: str) -> list[str]:
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        _check_size(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         if strange := next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None):
             raise ValueError(f"{strange} is not an array")  # NumPy hands out the bytes of such members
         return arrays
+    except DataError:
+        raise
     except Exception as fault:
         raise DataError(
             f"data={str(path)!r}: cannot be read as .npz ({reason(fault)}); save plain arrays with numpy.savez."
         ) from fault
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that unpacks to more than the memory holds, or to what only a bomb does, before it is unpacked."""
+    if not zipfile.is_zipfile(path):  # NumPy says what it is
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    free = psutil.virtual_memory().available
+    if unpacked > free:
+        raise DataError(
+            f"data={str(path)!r}: unpacks to {unpacked / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free; "
+            "split it into image files."
+        )
+    if unpacked > _LARGE and unpacked > _DENSE * path.stat().st_size:
+        raise DataError(
+            f"data={str(path)!r}: unpacks to {unpacked / 2**30:.1f} GiB, {unpacked / path.stat().st_size:,.0f} times its size, as no "
+            "images do; save it again, or without compression if it is right."
+        )
 
 
 def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Part], list[str]]:
@@ -155,7 +181,7 @@ def from_arrays(
     Raises:
         DataError: the arrays do not match each other.
     """
-    # all splits are scaled alike, by the range of their pixels together
+    # all splits are read alike, by the range of their pixels together
     ends = [pixel_range(_oriented(own.images, where), where) for own in parts.values()]
     reach = min(low for low, _ in ends), max(high for _, high in ends)
     pixels = {part: to_pixels(own.images, where, reach) for part, own in parts.items()}
@@ -290,45 +316,33 @@ def to_classes(masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, NDArr
     return classes
 
 
-def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """Arrays of images as (N, C, H, W) uint8.
+def to_pixels(images: NDArray[Any], where: str, reach: tuple[float, float] | None = None) -> NDArray[Any]:
+    """Arrays of images as (N, C, H, W): uint8 where 8 bits hold them, else in their own numbers, which need a scale.
 
-    Whole numbers up to 255 stay as they are, up to 65,535 are divided by 257, and up to 1 multiplied by 255, as are floats
-    in [0, 1].
+    Whole numbers up to 255 stay as they are, and up to 1 they are multiplied by 255.
 
-    >>> to_pixels(np.ones((2, 4, 5)), "x.npz")[0, 0, 0].tolist()
+    >>> to_pixels(np.ones((2, 4, 5), bool), "x.npz")[0, 0, 0].tolist()
     [255, 255, 255, 255, 255]
+    >>> to_pixels(np.full((2, 4, 5), 4095), "x.npz").dtype
+    dtype('uint16')
 
     Args:
         images: (N, H, W), (N, H, W, C) or (N, C, H, W), C = 1 or 3.
         where: the dataset's name, for errors.
-        reach: the smallest and the largest number over all splits, which decide the scale; by default those of `images`.
+        reach: the smallest and the largest number over all splits, which decide the kind; by default those of `images`.
 
     Raises:
-        DataError: NaN or infinite pixels, a shape that is not that of images, or numbers out of range.
+        DataError: NaN or infinite pixels, or a shape that is not that of images.
     """
     images = _oriented(images, where)
     low, high = reach or pixel_range(images, where)
-    whole = images.dtype.kind in "biu"
-    if whole and low >= 0 and high <= 1:
-        scale = 255.0
-    elif whole and low >= 0 and high <= 65535:
-        scale = 1.0 if high <= 255 else 1 / 257
-    elif not whole and low >= -0.5 and high <= 1.5:  # resampling overshoots [0, 1] a little
-        scale = 255.0
-    elif not whole and low >= 0 and high <= 255:
-        scale = 1.0
-    else:
-        raise DataError(
-            f"images from {low:g} to {high:g}: are out of range in data={where!r}; "
-            "give 0 to 255, 0 to 65,535, or floats in [0, 1]."
-        )
-    if images.dtype == np.uint8 and scale == 1:
-        return np.ascontiguousarray(images)
-    pixels = np.empty(images.shape, np.uint8)
-    for block, out in zip(_blocks(images), _blocks(pixels), strict=True):
-        out[:] = np.round(np.clip(block * np.float64(scale), 0, 255))
-    return pixels
+    if images.dtype.kind == "f":
+        return np.ascontiguousarray(images, dtype=np.float32)
+    if low >= 0 and high <= 1:
+        return np.ascontiguousarray(images).astype(np.uint8) * np.uint8(255)
+    if low >= 0 and high <= 65535:
+        return np.ascontiguousarray(images, dtype=np.uint8 if high <= 255 else np.uint16)
+    return np.ascontiguousarray(images)
 
 
 def pixel_range(images: NDArray[Any], where: str) -> tuple[float, float]:

@@ -11,9 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import final
 
-import numpy as np
-
-from pellucid.data.decoding import SUFFIXES, Files, Scan, Source, scan
+from pellucid.data.decoding import Files, Scan, Source, named_as_image, scan
 from pellucid.data.problems import few
 from pellucid.data.splitting import order
 from pellucid.files import as_text
@@ -84,7 +82,7 @@ def walk(top: Path) -> Found:
         folders += [before + sub for sub in visible]
         for file in files:
             if not hidden(file):
-                (images if os.path.splitext(file)[1].lower() in SUFFIXES else others).append(before + file)
+                (images if named_as_image(os.path.join(folder, file)) else others).append(before + file)
     return Found([images[i] for i in order(images)], sorted(others), folders)
 
 
@@ -115,21 +113,14 @@ def readable(
     """
     scanned = scan(sources, titles, container=container)
     good = [i for i in range(len(sources)) if i not in scanned.problems]
-    kept = Scan(scanned.sizes[good], scanned.channels[good], [scanned.digests[i] for i in good], {})
-    images = Files([sources[i] for i in good], [titles[i] for i in good], kept)
+    images = Files([sources[i] for i in good], [titles[i] for i in good], scanned.select(good))
     return good, images, list(scanned.problems.values())
 
 
 def join(parts: Sequence[Files]) -> Files:
     """Images of several containers as one sequence."""
-    scans = [part.scanned for part in parts]
     return Files(
         [*chain.from_iterable(part.sources for part in parts)],
         [*chain.from_iterable(part.names for part in parts)],
-        Scan(
-            np.concatenate([one.sizes for one in scans]),
-            np.concatenate([one.channels for one in scans]),
-            [*chain.from_iterable(one.digests for one in scans)],
-            {},
-        ),
+        Scan([*chain.from_iterable(part.scanned.seen for part in parts)]),
     )

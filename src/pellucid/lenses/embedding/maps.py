@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.lenses._index import Index
+from pellucid.lenses._index import Index, distinct
 
 __all__ = ["METHODS", "Map", "Method", "fit", "place"]
 
@@ -55,7 +55,7 @@ def fit(codes: NDArray[Any], method: Method = "tsne", perplexity: float = 30.0, 
         seed: of the initialisation.
 
     Raises:
-        UsageError: fewer than six images, codes that are not finite, or UMAP is not installed.
+        UsageError: fewer than six images or six different codes, codes that are not finite, or UMAP is not installed.
     """
     codes = np.ascontiguousarray(codes, np.float32)
     if len(codes) < _LEAST:
@@ -63,6 +63,11 @@ def fit(codes: NDArray[Any], method: Method = "tsne", perplexity: float = 30.0, 
     if not np.isfinite(codes).all():
         raise UsageError(
             "layer=…: gives codes that are not finite; name another layer, or train with a lower learning rate."
+        )
+    if (count := distinct(codes)) < _LEAST:
+        raise UsageError(
+            f"layer=…: gives these {len(codes):,} images {count} different code{'s' * (count > 1)}, and a map needs at least "
+            f"{_LEAST}; name another layer, or train with a lower learning rate if its units are dead."
         )
     perplexity = float(min(perplexity, max(1.0, (len(codes) - 1) / 3)))
     mean, components = _principal(codes)

@@ -13,7 +13,7 @@ from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError
 from pellucid.lenses._codes import Coded, chosen_layer, joined, of_images, of_split
 from pellucid.lenses._contract import Lens, View
-from pellucid.lenses._index import Index
+from pellucid.lenses._index import Index, distinct
 from pellucid.lenses._parts import Network, Splits
 from pellucid.lenses.neighbours.figure import Pair, figure
 
@@ -86,6 +86,13 @@ class Neighbours(Lens[Network, Splits | None]):
         if len(searched) < 2:
             raise UsageError(
                 f"images={len(searched)}: have no neighbours among themselves; give two or more, or look at a run."
+            )
+        if (
+            distinct(searched.codes) == 1 and distinct(searched.thumbs) > 1
+        ):  # copies of one picture have equal codes rightly
+            raise UsageError(
+                f"layer=…: gives these {len(searched):,} images one and the same code, so none is nearer than another; name "
+                "another layer, or train with a lower learning rate if its units are dead."
             )
         index = Index(searched.codes, network.memory // 4)
         network.note(

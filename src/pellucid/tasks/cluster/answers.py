@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
-from pellucid.data.given import UserImages, gather
-from pellucid.errors import UsageError
+from pellucid.data.given import UserImages, decodable, gather
+from pellucid.errors import DataError, UsageError
 from pellucid.files import make_folder, write_atomically
 from pellucid.models import _building
-from pellucid.tasks._wrapping import unwrapped
+from pellucid.tasks._wrapping import scale_of, unwrapped
 from pellucid.tasks.cluster import dendrogram
 from pellucid.tasks.cluster.hierarchy import Tree
 from pellucid.tasks.cluster.options import ClusterOptions, ClusterTask
@@ -39,17 +39,25 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
         UsageError: arrays that would have to be copied as files, a folder for copies that contains the images, or a cut into
             more clusters than images.
     """
-    given = gather(images)
-    if options.sort_into:
+    given = gather(images, scale_of(model))
+    if options.sort_into and len(given.faults) < len(given.names):
         _check_copies(given, Path(options.sort_into))
-    pictures, names, places = _inputs(model, given)
+    pictures, places, given = _inputs(model, given)
+    if not places:
+        return [{"name": given.names[place], "error": fault} for place, fault in sorted(given.faults.items())]
+    names = [given.names[place] for place in places]
     prediction = _predictions(task, model, pictures)
     rows = dict(zip(places, task.write(prediction, names, ()), strict=True))
     labels = prediction.cluster.numpy()
     extra: list[dict[str, Any]] = []
     if options.hierarchy != "none":
-        unit = task.agreement > 0
-        tree = Tree(_codes(model, pictures, unit), options.hierarchy)
+        codes = _codes(model, pictures, task.agreement > 0)
+        if (codes == codes[0]).all() and not bool((pictures == pictures[0]).all()):
+            raise UsageError(
+                f"hierarchy={options.hierarchy!r}: the model gives all {len(codes):,} images one and the same code, so there is "
+                "no tree; train again with a lower lr or another activation."
+            )
+        tree = Tree(codes, options.hierarchy)
         k = options.cut or min(len(unwrapped(model).kept["centres"]), len(tree))
         labels = tree.cut_at(options.height) if options.height else tree.cut(k)
         for place, label in zip(places, labels.tolist(), strict=True):
@@ -59,7 +67,14 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
         figure = dendrogram.draw(tree, labels, pictures)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", bbox_inches="tight", facecolor="white")
-        extra.append({"name": f"dendrogram-{options.hierarchy}", "content": drawn.getvalue(), "suffix": ".png"})
+        extra.append(
+            {
+                "name": f"dendrogram-{options.hierarchy}",
+                "images": len(tree),
+                "content": drawn.getvalue(),
+                "suffix": ".png",
+            }
+        )
     if options.sort_into:
         copies = _copy(given, dict(zip(places, labels.tolist(), strict=True)), Path(options.sort_into))
         rows = {place: {**row, "copy": str(copies[place])} for place, row in rows.items()}
@@ -67,25 +82,37 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
     return [rows[place] for place in sorted(rows)] + extra
 
 
-def _inputs(model: nn.Module, given: UserImages) -> tuple[Tensor, list[str], list[int]]:
-    """All images as the model's input, (N, C, H, W) float32 in [0, 1], with their names and their positions as given."""
+def _inputs(model: nn.Module, given: UserImages) -> tuple[Tensor, list[int], UserImages]:
+    """All images as the model's input, (N, C, H, W) float32 in [0, 1], with their positions as given.
+
+    The images come back with what turned out to be damaged among their faults.
+    """
     description = _building.describe(model)
     size, channels = tuple(description["size"]), description["channels"]
-    parts: dict[int, Tensor] = {}  # by position as given
-    if len(given.split):
-        decoded = store(given.split, size, channels, memory_share=0.0, disk_share=0.0)
-        for batch in decoded.batches(_AT_ONCE):
-            pictures = batch.images.float().div_(255)
-            parts |= {given.places[int(i)]: picture for i, picture in zip(batch.index, pictures, strict=True)}
+    try:
+        parts = _decoded(given, channels, size)
+    except DataError:
+        given = decodable(given, channels, size)
+        parts = _decoded(given, channels, size)
     for place, image in given.floats.items():
         picture = to_channels(image, channels)[None]
         if tuple(picture.shape[2:]) != size:
             picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
         parts[place] = picture[0]
-    if not parts:
-        raise UsageError("images=[…]: none of them can be read; give others.")
     places = sorted(parts)
-    return torch.stack([parts[place] for place in places]), [given.names[place] for place in places], places
+    stacked = torch.stack([parts[place] for place in places]) if places else torch.zeros(0, channels, *size)
+    return stacked, places, given
+
+
+def _decoded(given: UserImages, channels: int, size: tuple[int, int]) -> dict[int, Tensor]:
+    """The 8-bit images by position as given, (C, H, W) float32 in [0, 1] each."""
+    parts: dict[int, Tensor] = {}
+    if len(given.split):
+        decoded = store(given.split, size, channels, memory_share=0.0, disk_share=0.0)
+        for batch in decoded.batches(_AT_ONCE):
+            pictures = batch.images.float().div_(255)
+            parts |= {given.places[int(i)]: picture for i, picture in zip(batch.index, pictures, strict=True)}
+    return parts
 
 
 def _predictions(task: ClusterTask, model: nn.Module, pictures: Tensor) -> ClusterPrediction:
@@ -105,9 +132,12 @@ def _placed(
     task: ClusterTask, model: nn.Module, tree: Tree, labels: NDArray[np.int64], known: Sequence[str], new: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each new image: its cluster in the cut, its nearest image, and the height at which it joins."""
-    given = gather(list(new))
+    given = gather(list(new), scale_of(model))
+    pictures, places, given = _inputs(model, given)
     rows: list[dict[str, Any]] = [{"name": given.names[place], "error": fault} for place, fault in given.faults.items()]
-    pictures, names, _ = _inputs(model, given)
+    if not places:
+        return rows
+    names = [given.names[place] for place in places]
     outliers = _predictions(task, model, pictures).unlike.tolist()
     for name, code, outlier in zip(names, _codes(model, pictures, task.agreement > 0), outliers, strict=True):
         where = tree.place(code, labels)

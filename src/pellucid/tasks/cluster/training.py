@@ -178,6 +178,7 @@ def update_clusters(
     whole = last or (task.method == "dec" and epoch >= first)  # dec needs the soft assignments of every image
     codes, errors, places = _all_codes(model, batches, unit, None if whole else _SAMPLE)
     array = codes.cpu().numpy()
+    _check_different(array, task.clusters or 2)
     k = task.clusters
     if not k:
         most = min(task.most, len(array) - 1)
@@ -207,6 +208,21 @@ def update_clusters(
         error_reach=torch.quantile(errors, 1 - task.unlike / 2),
         sizes=torch.bincount(assigned.cluster, minlength=k),
     )
+
+
+def _check_different(codes: methods.Codes, clusters: int) -> None:
+    """Refuse codes (N, D) that cannot form clusters."""
+    if not np.isfinite(codes).all():
+        raise UsageError("codes: are not finite; train with a lower lr.")
+    count = len({code.tobytes() for code in codes + 0.0})  # -0.0 + 0.0 is 0.0
+    if count < min(clusters, len(codes)):
+        different = (
+            "are all equal" if count == 1 else f"have {count} different values, fewer than the {clusters} clusters"
+        )
+        raise UsageError(
+            f"codes: those of the {len(codes):,} training images {different}; train with a lower lr or another activation "
+            "if units are dead, or with fewer clusters."
+        )
 
 
 def _update_targets(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: bool) -> None:

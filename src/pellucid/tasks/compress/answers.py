@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pellucid.data.decoding import opened
+from pellucid.data.decoding.deep import DEEP
 from pellucid.data.given import gather
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import DataError, PellucidError, UsageError
 from pellucid.tasks.compress.coding import decoded, encoded, written
 from pellucid.tasks.compress.container import SUFFIX
 
@@ -22,7 +24,7 @@ _LARGEST = 30_000_000  # px: the memory for a larger picture's features would be
 
 
 def answer(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, Any]]:
-    """A row for each picture or file, in the order given; one of several that fails has an "error" instead.
+    """A row for each picture or file, in the order given; a damaged picture, or one of several that fails, has an "error" instead.
 
     Args:
         model: of the output kind "code", in eval mode.
@@ -33,13 +35,14 @@ def answer(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, An
         UsageError: no images are given, or the only one fails.
     """
     rows: list[dict[str, Any]] = []
+    only: PellucidError | None = None
     for name, make in _jobs(model, images, quality):
         try:
             rows.append(make())
         except PellucidError as fault:
             rows.append({"name": name, "error": str(fault)})
             only = fault
-    if len(rows) == 1 and "error" in rows[0]:
+    if len(rows) == 1 and only is not None:
         raise only
     return rows
 
@@ -69,7 +72,13 @@ def _to_pictures(model: Any, text: str) -> Iterator[tuple[str, Any]]:
     for path in (Path(name).expanduser() for name in paths):
 
         def make(path: Path = path) -> dict[str, Any]:
-            content = path.read_bytes()
+            try:
+                content = path.read_bytes()
+            except OSError as fault:
+                return {
+                    "name": path.name,
+                    "error": f"image={path.name!r}: cannot be read ({fault.strerror}); check it.",
+                }
             return {"name": path.name, "bytes": len(content), "picture": decoded(model, content, path.name)}
 
         yield path.name, make
@@ -88,14 +97,19 @@ def _to_files(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str
 
         def make(place: int = place, name: str = name) -> dict[str, Any]:
             if place in given.faults:
-                raise UsageError(f"images={name!r}: {given.faults[place]}")
+                return {"name": name, "error": given.faults[place]}
+            if place in given.scales:
+                raise _too_deep(name)
             if place in given.floats:
                 picture = (given.floats[place].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
             else:
                 if sources:
                     _check_file(sources[rows[place]], name)
                 own = given.split.select([rows[place]]).images
-                picture = own.read(0, own.channels)
+                try:
+                    picture = own.read(0, own.channels)
+                except DataError as fault:
+                    return {"name": name, "error": str(fault)}
             return _row(model, picture, name, quality)
 
         yield name, make
@@ -141,10 +155,8 @@ def _check_pillow(image: Any) -> None:
 
 def _check_file(source: Any, name: str) -> None:
     """Refuse what a .plc file cannot store: transparency, and more than 8 bits."""
-    from PIL import Image
-
     if isinstance(source, Path):
-        with Image.open(source) as image:
+        with opened(source) as image:
             _check_mode(image, name)
 
 
@@ -153,7 +165,11 @@ def _check_mode(image: Any, name: str) -> None:
         raise UsageError(
             f"images={name!r}: has transparency, which a {SUFFIX} file cannot store; put it on a background first."
         )
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        raise UsageError(
-            f"images={name!r}: has more than 8 bits per channel, and a {SUFFIX} file stores 8; convert it to 8 bits first."
-        )
+    if image.mode in DEEP:
+        raise _too_deep(name)
+
+
+def _too_deep(name: str) -> UsageError:
+    return UsageError(
+        f"images={name!r}: has more than 8 bits per channel, and a {SUFFIX} file stores 8; convert it to 8 bits first."
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +18,9 @@ from pellucid.tasks.compress.container import Container, checksum, fingerprint
 from pellucid.tasks.compress.entropy import MOST, Tables
 
 __all__ = ["Coded", "decoded", "encoded", "nearest", "written"]
+
+_SPARE = 16  # bytes by which a payload may be shorter than the least that its symbols take
+_PER_SYMBOL, _PER_PIXEL = 32, 64  # bytes of memory that decoding takes, about
 
 
 @final
@@ -71,8 +75,21 @@ def decoded(model: Any, content: bytes, name: str) -> NDArray[np.uint8]:
     )
     if read.quality >= model.prior.qualities:
         raise garbled
+    tables = Tables.of(model.prior, read.quality)
+    # before any memory is taken: a few bytes must not ask for gigabytes
+    if len(read.payload) + _SPARE < tables.least_bytes(size) / 2:
+        raise UsageError(
+            f"images={name!r}: is damaged: {len(content):,} bytes cannot hold a picture of {read.size[0]:,}×{read.size[1]:,} px; "
+            "get the file again."
+        )
+    needed = _PER_SYMBOL * len(tables.predicted) * size[0] * size[1] + _PER_PIXEL * read.size[0] * read.size[1]
+    if needed > (free := psutil.virtual_memory().available):
+        raise UsageError(
+            f"images={name!r}: takes about {needed / 2**30:.1f} GiB to decode, and {free / 2**30:.1f} GiB are free; "
+            "decode it on a larger machine."
+        )
     try:
-        symbols = Tables.of(model.prior, read.quality).decode(read.payload, size)
+        symbols = tables.decode(read.payload, size)
     except ValueError:
         raise garbled from None
     if checksum(symbols) != read.check:

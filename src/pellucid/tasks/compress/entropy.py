@@ -112,6 +112,17 @@ class Tables:
             raise ValueError(str(fault)) from None
         return symbols
 
+    def least_bytes(self, size: tuple[int, int]) -> float:
+        """What symbols (M, h, w) take at least: the likeliest one at every position, of the most certain table of its channel.
+
+        >>> from pellucid.models._prior import Prior
+        >>> tables = Tables.of(Prior(codes=2, weights=[0.01], spread=[8.0, 1.0]), quality=0)
+        >>> tables.least_bytes((8, 8)) <= len(tables.encode(np.zeros((2, 8, 8), np.int64)))
+        True
+        """
+        surest = (self.frequencies.max(-1) / self.frequencies.sum(-1)).max(-1)  # (M,)
+        return float(-np.log2(surest).sum()) * size[0] * size[1] / 8
+
     def _states(self, channel: int, near: Array) -> Array:
         """(h·w,): which of the channel's tables each position uses."""
         earlier = near[:, :channel].reshape(2 * channel, near.shape[2] * near.shape[3])

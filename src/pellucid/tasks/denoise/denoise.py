@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from pellucid._options import unfolded
 from pellucid._spread import evenly_spread
 from pellucid.data.batches import own_size_batches
+from pellucid.data.colour import unit
 from pellucid.data.corruption import Kind, corrupt
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
@@ -69,6 +70,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
+    restores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choice("error", self.error, ("mse", "l1"))
@@ -79,7 +81,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
         return data.channels
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
-        clean = batch.images.float().div_(255)  # (B, C, H, W)
+        clean = unit(batch.images)  # (B, C, H, W)
         if training:  # before the noise, so that input and truth move alike
             clean = self.augment(clean, Picture(clean[:, :0]), draws)[0]
         return corrupt(clean, self.noise, self.level, draws), Picture(clean)
@@ -135,7 +137,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
         """Noisy and clean images (C, H, W) at these positions, with the noise of evaluation."""
         noisy: dict[int, NDArray[np.float32]] = {}
         clean: dict[int, NDArray[np.float32]] = {}
-        for batch in own_size_batches(split.select(index), channels, 64):
+        for batch in own_size_batches(split.select(index), channels, 64, deep=True):
             own = torch.from_numpy(index)[batch.index]  # positions in the whole split, which fix the noise
             input, truth = self.prepare(Batch(batch.images, {}, own), Draws.images(seed, own), training=False)
             for place, one, other in zip(batch.index.tolist(), input, truth.pixels, strict=True):
@@ -188,5 +190,5 @@ def _of_one_size(train: Split, channels: int) -> NDArray[np.float32]:
     size = sizes[counts.argmax()]
     same = np.flatnonzero((train.images.sizes == size).all(1))
     count = min(len(same), _LEARNT_IMAGES, max(2, _LEARNT_PIXELS // int(size.prod())))
-    batches = own_size_batches(train.select(same[evenly_spread(count, len(same))]), channels, count)
-    return torch.cat([batch.images for batch in batches]).float().div_(255).numpy()
+    batches = own_size_batches(train.select(same[evenly_spread(count, len(same))]), channels, count, deep=True)
+    return torch.cat([unit(batch.images) for batch in batches]).numpy()

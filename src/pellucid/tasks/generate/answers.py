@@ -15,7 +15,7 @@ from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
 from pellucid.data.given import gather
 from pellucid.errors import UsageError
-from pellucid.tasks._wrapping import unwrapped
+from pellucid.tasks._wrapping import scale_of, unwrapped
 from pellucid.tasks.generate import seeded
 from pellucid.tasks.generate.figures import as_bytes
 from pellucid.tasks.generate.options import GenerateOptions, GenerativeTask
@@ -96,7 +96,7 @@ def _traversals(task: GenerativeTask, model: nn.Module, images: Any, options: Ge
 def _codes(task: GenerativeTask, model: nn.Module, images: Any) -> Tensor:
     """The mean codes of images, (N, latent)."""
     inner = unwrapped(model)
-    given = gather(images)
+    given = gather(images, scale_of(model))
     if given.faults:
         raise UsageError(next(iter(given.faults.values())))
     channels, size = int(inner.normalize.mean.shape[1]), tuple(inner.fixed_size)

@@ -14,15 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.data.decoding import Files, decode, from_pillow
+from pellucid.data.colour import unit
+from pellucid.data.decoding import Files, decode, fault_sentence, from_pillow, opened
+from pellucid.data.decoding.deep import DEEP
 from pellucid.data.given import gather
+from pellucid.data.scales import Scale
 from pellucid.errors import UsageError
 from pellucid.models import _building
+from pellucid.tasks._planes import through_planes
+from pellucid.tasks._wrapping import scale_of
 from pellucid.tasks.inpaint.options import InpaintOptions, InpaintTask
 
 __all__ = ["answer"]
 
-_DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of more than 8 bits
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _WHITE, _BLACK = 250, 5  # of 255: JPEG does not keep the extremes exactly
 
@@ -33,104 +37,113 @@ class _Source:
     """A picture as it was given."""
 
     name: str
-    pixels: NDArray[Any]  # (C, H, W) uint8, or float32 in [0, 1]
+    pixels: NDArray[Any]  # (C, H, W) uint8, uint16 from black to white, or float32 in [0, 1]
     opaque: NDArray[np.bool_] | None = None  # (H, W), of a picture with transparency
     missing: NDArray[np.bool_] | None = None  # (H, W), of an array whose last plane is a mask
+    scale: Scale | None = None  # of a picture with more than 8 bits
 
 
 def answer(task: InpaintTask, model: nn.Module, images: Any, options: InpaintOptions) -> list[dict[str, Any]]:
-    """Rows with the filled pictures; a file that cannot be read has an "error" instead.
+    """Rows with the filled pictures; a file that cannot be read, or one of several that cannot be filled, has an "error" instead.
 
     Raises:
-        UsageError: nothing says which pixels are missing, or the mask does not fit the picture, or known pixels could not
-            come back unchanged.
+        UsageError: a mask that is no file, or for the only picture: nothing says which pixels are missing, the mask does not
+            fit, or known pixels could not come back unchanged.
     """
-    sources, faults = _pictures(images)
-    holes = _holes(sources, options)
-    rows: dict[str, dict[str, Any]] = {name: {"name": name, "error": fault} for name, fault in faults.items()}
-    for source, hole in zip(sources, holes, strict=True):
+    masks = _masks(options)
+    sources, rows = _pictures(images, scale_of(model))
+    count = len(sources) + len(rows)
+    if len(masks) > 1 and len(masks) != count:
+        raise UsageError(f"mask=[{len(masks)} masks]: for {count} pictures; give one for all, or one for each.")
+    for place, source in sources.items():
+        try:
+            hole = _hole(source, masks[place % len(masks)] if masks else None, options.detect)
+        except UsageError as fault:
+            if count == 1:
+                raise
+            rows[place] = {"name": source.name, "error": str(fault)}
+            continue
         picture = _filled(task, model, source.pixels, hole)
-        rows[source.name] = {"name": source.name, "missing": round(float(hole.mean()), 6), "picture": picture}
-    return list(rows.values())
+        about: dict[str, Any] = {"name": source.name, "missing": round(float(hole.mean()), 6)}
+        if source.scale is not None:
+            picture = source.scale.values(picture / np.float64(65535))
+            about["range"] = [source.scale.low, source.scale.high]
+        rows[place] = {**about, "picture": picture}
+    return [rows[place] for place in sorted(rows)]
 
 
-def _filled(task: InpaintTask, model: nn.Module, pixels: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """One picture (C, H, W) uint8 with its hole filled."""
+def _filled(task: InpaintTask, model: nn.Module, pixels: NDArray[Any], hole: NDArray[np.bool_]) -> NDArray[Any]:
+    """One picture (C, H, W) uint8 or uint16 with its hole filled."""
     device = next(model.parameters()).device
-    whole = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-    image = (whole.float() / 255 if whole.dtype == torch.uint8 else whole.float())[None]  # (1, C, H, W)
+    image = unit(torch.tensor(pixels, device=device))[None]  # (1, C, H, W); a copy: Pillow's own memory is read-only
     mask = torch.from_numpy(hole).to(device).float()[None, None]  # (1, 1, H, W)
     description = _building.describe(model)
-    channels = description["channels"] - 1  # without the mask
-    if image.shape[1] > channels:  # a grey model fills each colour plane as a picture of its own: known colours stay
-        image = image.transpose(0, 1)  # (C, 1, H, W)
-    elif image.shape[1] < channels:
-        image = image.expand(-1, channels, -1, -1)
-    input = task.model_input(image, mask.expand(len(image), -1, -1, -1))
     size = tuple(description["size"])
-    if not task.keeps_size and tuple(input.shape[2:]) != size:
+
+    def rule(planes: Tensor) -> Tensor:
+        input = task.model_input(planes, mask)
+        if task.keeps_size or tuple(input.shape[2:]) == size:
+            return task.predict(model, input).pixels
         small = F.interpolate(input[:, :-1], size, mode="bilinear", antialias=True)
         missing = F.adaptive_max_pool2d(input[:, -1:], size)  # a pixel is missing where any of its sources is
         answer = task.predict(model, task.model_input(small, missing)).pixels
-        answer = F.interpolate(answer, image.shape[2:], mode="bilinear", antialias=True)
-    else:
-        answer = task.predict(model, input).pixels
-    if len(answer) > 1:
-        answer = answer.transpose(0, 1)
-    elif answer.shape[1] > len(pixels):
-        answer = answer.mean(1, keepdim=True)
+        return F.interpolate(answer, planes.shape[2:], mode="bilinear", antialias=True)
+
+    answer = through_planes(rule, image, description["channels"] - 1)  # without the mask
     # known pixels are copied, not computed: they come back bit for bit
-    known = whole if whole.dtype == torch.uint8 else (whole.clamp(0, 1) * 255).round().to(torch.uint8)
-    filled = torch.where(mask[0] > 0, (answer[0].clamp(0, 1) * 255).round().to(torch.uint8), known)
-    return filled.cpu().numpy()
+    top, kind = (65535, np.uint16) if pixels.dtype == np.uint16 else (255, np.uint8)
+    known = pixels if pixels.dtype == kind else np.rint(np.clip(pixels, 0, 1) * top).astype(kind)
+    found = (answer[0].clamp(0, 1) * top).round().cpu().numpy().astype(kind)
+    return np.where(hole, found, known)
 
 
-def _holes(sources: Sequence[_Source], options: InpaintOptions) -> list[NDArray[np.bool_]]:
-    """The missing pixels of each picture, (H, W) each; refuses a picture without any, or without known ones."""
+def _masks(options: InpaintOptions) -> Sequence[Any]:
+    """The masks that were given; refuses a file that is not there before any work."""
     masks: Sequence[Any] = options.mask if isinstance(options.mask, (list, tuple)) else [options.mask]
     if masks and options.detect:
         raise UsageError("mask, detect: both say what is missing; give one of them.")
-    if len(masks) > 1 and len(masks) != len(sources):
-        raise UsageError(f"mask=[{len(masks)} masks]: for {len(sources)} pictures; give one for all, or one for each.")
-    holes = []
-    for place, source in enumerate(sources):
-        size = source.pixels.shape[1:]
-        if masks:
-            title, hole = _mask(masks[place % len(masks)])
-            if hole.shape != size:
-                raise UsageError(
-                    f"mask={title!r}: is {hole.shape[0]}×{hole.shape[1]} px, and {source.name} is {size[0]}×{size[1]} "
-                    "(height × width); give a mask of the same size."
-                )
-            origin = f"mask={title!r}"
-        elif options.detect:
-            hole, origin = _detected(source, options.detect), f"detect={options.detect!r}"
-        elif source.missing is not None:
-            hole, origin = source.missing, f"images={source.name!r}"
-        else:
+    for mask in masks:
+        if isinstance(mask, (str, Path)) and not Path(mask).expanduser().is_file():
             raise UsageError(
-                "mask=(): does not say what is missing; give --mask MASK.png, white where a pixel is missing, or let "
-                "--detect white, black or alpha find it."
+                f"mask={str(mask)!r}: is not a file; name an image that is white where a pixel is missing."
             )
-        if not hole.any():
-            raise UsageError(f"{origin}: leaves nothing missing in {source.name}; mark at least one pixel.")
-        if hole.all():
-            raise UsageError(f"{origin}: covers all of {source.name}; leave at least one pixel known.")
-        if source.opaque is not None and options.detect != "alpha" and not source.opaque.all():
+    return masks
+
+
+def _hole(source: _Source, mask: Any, detect: str) -> NDArray[np.bool_]:
+    """The missing pixels (H, W) of a picture; refuses one without any, or without known ones."""
+    size = source.pixels.shape[1:]
+    if mask is not None:
+        title, hole = _mask(mask)
+        if hole.shape != size:
             raise UsageError(
-                f"images={source.name!r}: has transparent pixels; give --detect alpha to fill them, or flatten the picture first."
+                f"mask={title!r}: is {hole.shape[0]}×{hole.shape[1]} px, and {source.name} is {size[0]}×{size[1]} "
+                "(height × width); give a mask of the same size."
             )
-        holes.append(hole)
-    return holes
+        origin = f"mask={title!r}"
+    elif detect:
+        hole, origin = _detected(source, detect), f"detect={detect!r}"
+    elif source.missing is not None:
+        hole, origin = source.missing, f"images={source.name!r}"
+    else:
+        raise UsageError(
+            "mask=(): does not say what is missing; give --mask MASK.png, white where a pixel is missing, or let "
+            "--detect white, black or alpha find it."
+        )
+    if not hole.any():
+        raise UsageError(f"{origin}: leaves nothing missing in {source.name}; mark at least one pixel.")
+    if hole.all():
+        raise UsageError(f"{origin}: covers all of {source.name}; leave at least one pixel known.")
+    if source.opaque is not None and detect != "alpha" and not source.opaque.all():
+        raise UsageError(
+            f"images={source.name!r}: has transparent pixels; give --detect alpha to fill them, or flatten the picture first."
+        )
+    return hole
 
 
 def _mask(mask: Any) -> tuple[str, NDArray[np.bool_]]:
     """A mask (H, W) with its title, from a file, or from an array whose values above the middle are missing."""
     if isinstance(mask, (str, Path)):
-        if not Path(mask).expanduser().is_file():
-            raise UsageError(
-                f"mask={str(mask)!r}: is not a file; name an image that is white where a pixel is missing."
-            )
         return str(mask), decode(Path(mask).expanduser(), 1)[0] > 127
     array = np.asarray(mask)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
@@ -150,33 +163,40 @@ def _detected(source: _Source, what: str) -> NDArray[np.bool_]:
                 f"detect='alpha': {source.name} has no transparency; give --mask, or --detect white or black."
             )
         return ~source.opaque
-    pixels = source.pixels if source.pixels.dtype == np.uint8 else source.pixels * 255
+    depth = {"u1": 1.0, "u2": 257.0}.get(source.pixels.dtype.str[1:], 1 / 255)
+    pixels = source.pixels / depth  # in 8 bits
     matching = pixels >= _WHITE if what == "white" else pixels <= _BLACK  # (C, H, W)
     return np.asarray(matching.all(axis=0))
 
 
-def _pictures(images: Any) -> tuple[list[_Source], dict[str, str]]:
-    """The given pictures in their order, and a sentence for each file that is not an image."""
+def _pictures(images: Any, scale: Scale | None) -> tuple[dict[int, _Source], dict[int, dict[str, Any]]]:
+    """The given pictures by their position, and a row with the fault for each file that is not an image."""
     several = images if isinstance(images, (list, tuple)) else [images]
     arrays = [_with_mask(image, place) for place, image in enumerate(several)]
     if several and all(source is not None for source in arrays):
-        return [source for source in arrays if source is not None], {}
-    given = gather(images)
-    faults = {given.names[place]: fault for place, fault in given.faults.items()}
-    sources: dict[int, _Source] = {}  # by position among the images
+        return {place: source for place, source in enumerate(arrays) if source is not None}, {}
+    given = gather(images, scale)
+    sources = {place: _Source(given.names[place], image.numpy()) for place, image in given.floats.items()}
+    faults = dict(given.faults)
     stored = given.split.images
     for row, place in enumerate(given.places):
         name = given.names[place]
-        if isinstance(stored, Files):
-            from PIL import Image
-
-            with Image.open(stored.sources[row]) as image:
-                sources[place] = _from_pillow(name, image)
-        else:
+        if not isinstance(stored, Files) or place in given.scales:
             own = stored.select([row])  # with the channels of this image alone
-            sources[place] = _Source(name, own.read(0, own.channels))
-    sources |= {place: _Source(given.names[place], image.numpy()) for place, image in given.floats.items()}
-    return [sources[place] for place in sorted(sources)], faults
+            deep = given.scales.get(place)
+            sources[place] = _Source(name, own.read(0, own.channels, 8 if deep is None else 16), scale=deep)
+            continue
+        try:
+            with opened(stored.sources[row]) as image:
+                sources[place] = _from_pillow(name, image)
+        except UsageError as fault:
+            if len(given.names) == 1:
+                raise
+            faults[place] = str(fault)
+        except Exception as fault:  # Pillow's decoders raise whatever their format brings
+            faults[place] = fault_sentence(stored.sources[row], name, fault)
+    rows = {place: {"name": given.names[place], "error": fault} for place, fault in faults.items()}
+    return dict(sorted(sources.items())), rows
 
 
 def _with_mask(image: Any, place: int) -> _Source | None:
@@ -185,7 +205,7 @@ def _with_mask(image: Any, place: int) -> _Source | None:
 
     name = f"image_{place}"
     if isinstance(image, Image.Image):
-        return _from_pillow(name, image)
+        return None if image.mode in DEEP else _from_pillow(name, image)
     if isinstance(image, Tensor):
         image = image.detach().cpu().movedim(-3, -1).numpy() if image.ndim == 3 else image.numpy()
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] not in (2, 4):
@@ -197,13 +217,9 @@ def _with_mask(image: Any, place: int) -> _Source | None:
 
 
 def _from_pillow(name: str, image: Any) -> _Source:
-    """A Pillow image with its colours unchanged, whatever its transparency; more than 8 bits are refused."""
+    """A Pillow image with its colours unchanged, whatever its transparency."""
     from PIL import ImageOps
 
-    if image.mode in _DEEP:
-        raise UsageError(
-            f"images={name!r}: has more than 8 bits a channel, and known pixels must come back bit for bit; save it with 8 bits."
-        )
     if image.mode in _ALPHA or "transparency" in image.info:
         image = ImageOps.exif_transpose(image).convert("LA" if image.mode in ("LA", "La") else "RGBA")
         planes = np.asarray(image).transpose(2, 0, 1)

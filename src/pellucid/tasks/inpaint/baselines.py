@@ -57,7 +57,9 @@ def measured(
     part = test.select(index)
     tables: dict[str, dict[str, list[NDArray[Any]]]] = {method: {} for method in METHODS}
     places = []
-    batches = store(part, size, channels, fingerprint="").batches(64) if size else own_size_batches(part, channels, 64)
+    batches = (
+        store(part, size, channels, deep=True).batches(64) if size else own_size_batches(part, channels, 64, deep=True)
+    )
     for batch in batches:
         own = torch.from_numpy(index)[batch.index]  # positions among all test images, which fix the holes
         input, whole = prepare(Batch(batch.images, {}, own), Draws.images(seed, own))

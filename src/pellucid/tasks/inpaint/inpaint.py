@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pellucid import _catalog
 from pellucid._options import learned, unfolded
+from pellucid.data.colour import unit
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
@@ -95,6 +96,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
     extra_planes: ClassVar[int] = 1  # the mask
+    restores: ClassVar[bool] = True
     predict_options: ClassVar[type[PredictOptions]] = InpaintOptions
 
     def __post_init__(self) -> None:
@@ -156,7 +158,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         return data.channels * height * width if self.flat else data.channels
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Picture]:
-        clean = batch.images.float().div_(255)  # (B, C, H, W)
+        clean = unit(batch.images)  # (B, C, H, W)
         if training:
             clean = self.augment(clean, Picture(clean[:, :0]), draws)[0]
         return self.model_input(clean, self.mask(draws, (clean.shape[2], clean.shape[3]))), Picture(clean)
