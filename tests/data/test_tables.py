@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from pellucid import data
+from pellucid.data.formats.matlab5 import check_elements
 from pellucid.errors import DataError
 
 N = 12
@@ -212,3 +214,21 @@ def test_an_idx_file_is_read_as_far_as_its_header_says(tmp_path: Path) -> None:
     broken[4] = 255
     (tmp_path / "train-images-idx3-ubyte").write_bytes(broken)
     assert "has no size that its header could mean" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_matlab_file_with_an_impossible_element_is_refused_before_scipy_crashes(tmp_path: Path, packed: bool) -> None:
+    file = tmp_path / "d.mat"
+    cells = np.array(["cat", np.ones((3, 3)), 1j * np.ones((90, 90)), np.array(["a", "b"], object)], object)
+    savemat(file, {"images": PIXELS, "more": cells, "s": {"a": 1}, "none": np.zeros((0, 3))}, do_compression=packed)
+    check_elements(file)
+    content = bytearray(file.read_bytes())
+    if packed:
+        content[140:160] = bytes(20)
+    else:
+        assert content[184:190] == b"images"
+        content[192:196] = (9_999).to_bytes(4, "little")  # the type of the pixels, for which SciPy reads past a table
+    file.write_bytes(content)
+    assert "cannot be read as a MATLAB file" in refused(file)
+    with pytest.raises((ValueError, zlib.error)):
+        check_elements(file)

@@ -20,6 +20,7 @@ __all__ = ["check_known", "counted", "few", "sentences"]
 _FEW = 10  # training images of a class, below which it is named
 _IMBALANCE = 10  # times as many training images as the smallest class has
 _COARSE = 50  # images of a split, below which accuracy moves in steps of more than 2 points
+_LONG = 80  # characters of a name in a sentence
 _NEARLY = 0.95  # share of a class's images that makes a property its own
 
 
@@ -38,7 +39,10 @@ def few(names: Sequence[str], most: int = 3) -> str:
     >>> few(["a", "b", "c", "d"])
     'a, b, c, …'
     """
-    return ", ".join(map(as_text, names[:most])) + (", …" if len(names) > most else "")
+    shown = ("".join(c if c.isprintable() else "\ufffd" for c in as_text(name)) for name in names[:most])
+    return ", ".join(name if len(name) <= _LONG else name[:_LONG] + "…" for name in shown) + (
+        ", …" if len(names) > most else ""
+    )
 
 
 def check_known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:

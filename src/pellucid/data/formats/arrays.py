@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset, Pixels, Split
+from pellucid.data.formats.rows import reason
 from pellucid.data.problems import few
 from pellucid.data.splitting import SPLITS, finish, order, split_word
 from pellucid.data.targets import Label, Mask, Points, Target
@@ -103,13 +104,15 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
         _check_size(path)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+        if strange := next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None):
+            raise ValueError(f"{strange} is not an array")  # NumPy hands out the bytes of such members
+        return arrays
     except DataError:
         raise
     except Exception as fault:
-        reason = str(fault).splitlines()[0].rstrip(".") if str(fault) else type(fault).__name__
         raise DataError(
-            f"data={str(path)!r}: cannot be read as .npz ({reason}); save plain arrays with numpy.savez."
+            f"data={str(path)!r}: cannot be read as .npz ({reason(fault)}); save plain arrays with numpy.savez."
         ) from fault
 
 
@@ -149,7 +152,7 @@ def _parts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Pa
     parts = {part: own for part, own in by_split.items() if "images" in own}
     if not parts:
         raise DataError(
-            f"data={str(path)!r}: has {', '.join(sorted(arrays)) or 'no arrays'}, but no images; "
+            f"data={str(path)!r}: has {few(sorted(arrays), 8) or 'no arrays'}, but no images; "
             "name the arrays images and labels."
         )
     found = {

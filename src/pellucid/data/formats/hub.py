@@ -19,6 +19,7 @@ from pellucid.data.formats.rows import class_names, reason, row_targets, short, 
 from pellucid.data.formats.tables import read_masks, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
 from pellucid.errors import DataError
+from pellucid.files import as_text
 
 __all__ = ["SHORT", "open_hub", "open_parquet", "parquet_files"]
 
@@ -105,7 +106,7 @@ def _class_labels(file: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list
             f"data={str(file)!r}: its metadata, in which Hugging Face keeps class names, cannot be read ({reason(fault)}); "
             "write the file again."
         ) from fault
-    return names
+    return {name: [as_text(title) for title in own] for name, own in names.items()}
 
 
 # -- the hub
@@ -138,7 +139,7 @@ def open_hub(what: str) -> Dataset:
             if isinstance(feature, datasets.Image):
                 table = table.cast_column(column, datasets.Image(decode=False))
             elif isinstance(feature, datasets.ClassLabel):
-                names[column] = feature.names
+                names[column] = [as_text(title) for title in feature.names]
             elif column not in (*_LABELS, *_OTHERS):
                 table = table.remove_columns(column)
         word = "train" if len(loaded) == 1 else str(part).lower()
@@ -244,8 +245,8 @@ def _class(value: Any, i: int, names: Sequence[str], where: str) -> str | None:
         return None
     if isinstance(value, (int, float)) and value in range(len(names)):
         return names[int(value)]
-    if isinstance(value, str) and value in names:
-        return value
+    if isinstance(value, str) and as_text(value) in names:
+        return as_text(value)
     raise DataError(
         f"data={where!r}: has label {short(value)} in row {i}, but names for {len(names)} classes; give 0 to {len(names) - 1}."
     )

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.formats.arrays import Part, from_arrays, siblings, unread_arrays
+from pellucid.data.formats.matlab5 import check_elements
 from pellucid.data.formats.rows import reason
+from pellucid.data.problems import few
 from pellucid.errors import DataError
 
 __all__ = ["open_mat"]
@@ -66,7 +68,7 @@ def _part(file: Path, arrays: Mapping[str, NDArray[Any]], unread: list[str], pro
     image, label = _named(file, arrays, _IMAGES), _named(file, arrays, _LABELS)
     if image is None or arrays[image].ndim < 2 or arrays[image].dtype.kind not in "fiub":
         raise DataError(
-            f"data={str(file)!r}: has {', '.join(arrays) or 'no arrays'}, but no images; name that array images."
+            f"data={str(file)!r}: has {few(list(arrays), 8) or 'no arrays'}, but no images; name that array images."
         )
     data, labels = arrays[image], None if label is None else _flat(arrays[label])
     if data.ndim == 4 and data.shape[2] in (1, 3) and (labels is None or len(labels) == data.shape[3]):
@@ -134,6 +136,8 @@ def _load(file: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
     else:
         from scipy.io import loadmat
 
+        if head[124:126] in (b"\0\1", b"\1\0"):  # version 5; SciPy reads version 4 too, and refuses others
+            check_elements(file)
         found = {name: _plain(value) for name, value in loadmat(file).items() if not name.startswith("__")}
     return {n: v for n, v in found.items() if v is not None}, [n for n, v in found.items() if v is None]
 

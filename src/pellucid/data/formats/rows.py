@@ -136,8 +136,11 @@ def reason(fault: BaseException) -> str:
     >>> reason(ValueError("Bad magic.\\nSee the manual."))
     'Bad magic'
     """
+    if isinstance(fault, UnicodeDecodeError):
+        return f"it is not UTF-8 at byte {fault.start:,}"
     lines = str(fault).strip().splitlines()
-    return lines[0].rstrip(".")[:200] if lines else type(fault).__name__
+    text = "".join(c if c.isprintable() else "\ufffd" for c in lines[0].rstrip(".")) if lines else type(fault).__name__
+    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def short(value: Any, most: int = 40) -> str:
