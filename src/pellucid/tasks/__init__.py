@@ -19,7 +19,7 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
-from pellucid.tasks._metrics import Measure, Metric, bounds, gaps, summarise
+from pellucid.tasks._metrics import Measure, Metric, bounds, differences, gaps, summarise
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "UpdatesBuffers",
     "as_arrays",
     "bounds",
+    "differences",
     "from_arrays",
     "gaps",
     "joined",
