@@ -148,6 +148,15 @@ def test_two_models_that_are_all_right_are_not_told_apart() -> None:
         assert found.high == pytest.approx(collapsed(0.0, 37)[1])
 
 
+@pytest.mark.parametrize(("alone", "real"), [(4, False), (5, False), (6, True), (20, True)])
+def test_few_images_that_one_model_alone_has_right_are_no_difference(alone: int, real: bool) -> None:
+    """As in McNemar's exact test: five of five to one side happen by chance in one of 16 cases, six of six in one of 32."""
+    better, worse = ({"right": np.arange(60) >= wrong} for wrong in (0, alone))
+    [found] = paired(RIGHT, [better], worse)
+    assert found.real is real is bool(binomtest(alone, alone).pvalue < 0.05)
+    assert found.low <= found.value <= found.high
+
+
 def test_a_finer_partition_is_not_better_for_its_optimism() -> None:
     """Random clusters, fifty against ten, of the same images: purity is far higher, and it means nothing."""
     rng = np.random.default_rng(0)

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["around", "bounds", "collapsed", "deviation", "halves", "left_out"]
+__all__ = ["around", "bounds", "collapsed", "deviation", "halves", "left_out", "told_apart"]
 
 _HALVINGS = 20
 _GROUPS = 100  # of the jackknife
@@ -73,6 +74,26 @@ def collapsed(
     z = NormalDist().inv_cdf(0.5 + level / 2)
     reach = z**2 / (n + z**2)
     return max(limits[0], value - reach), min(limits[1], value + reach)
+
+
+def told_apart(
+    one: NDArray[Any], other: NDArray[Any], low: float, high: float, level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a difference of two rates, extended to 0 where McNemar's exact test (1947) finds none.
+
+    Of four images that one model alone has right, few resamples miss all; that all four fall to one side is chance in one of
+    eight cases.
+
+    >>> right = np.ones(37)
+    >>> told_apart(right, np.where(np.arange(37) < 4, 0, 1), 0.03, 0.22)
+    (0.0, 0.22)
+    """
+    from scipy.stats import binomtest
+
+    better, worse = int((one > other).sum()), int((one < other).sum())
+    if better + worse and binomtest(better, better + worse).pvalue < 1 - level:
+        return low, high
+    return min(low, 0.0), max(high, 0.0)
 
 
 def left_out(n: int, seed: int = 0) -> Floats:

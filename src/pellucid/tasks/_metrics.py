@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid._digits import interval_digits
-from pellucid.tasks._intervals import around, bounds, collapsed, deviation, left_out
+from pellucid.tasks._intervals import around, bounds, collapsed, deviation, left_out, told_apart
 from pellucid.tasks._records import Records, rows_of
 
 __all__ = [
@@ -221,6 +221,10 @@ def differences(
             own = None if base is None or metric.corrected is None else metric.corrected(records) - base
             spread = deviation(metric.values(records, without) - metric.values(reference, without))
             low, high = around(value, drawn[:, place], own, (-widest, widest), level, spread)
+        elif span == (0, 1) and metric.each is not None:
+            low, high = told_apart(
+                np.asarray(metric.each(records)), np.asarray(metric.each(reference)), low, high, level
+            )
         found.append((value, low, high))
     return found
 

@@ -38,6 +38,10 @@ class SampleStatistics:
     ratio: float  # Fréchet distance over its floor
     auc: float  # of the discriminator between held-out images and samples; NaN without a discriminator
     nearest: float  # distance from samples to their nearest training image, over that from held-out images
+    roughness: float = math.nan  # mean squared difference of adjacent pixels, over that of held-out images
+    confidence: float = (
+        math.nan
+    )  # of the reference classifier in its answers for samples, over that for held-out images
 
     @property
     def covered(self) -> NDArray[np.bool_]:
