@@ -30,6 +30,7 @@ Rows = Sequence[Mapping[str, Any]]
 _GAP = ((1.25, 0.2), (2.0, 0.1), (10.0, 0.03))
 """Gaps that are overfitting: validation above so many times the training loss, by so much of what was learnt."""
 _COLLAPSED = 0.5  # nats of latent loss in all
+_MEMORISED = 10.0  # times the training loss
 _LEARNT = 0.97  # times the loss by chance: above it, nothing is learnt
 _PARTS = 8  # into which a short training is cut, so that no rule depends on the noise of single steps
 
@@ -193,7 +194,8 @@ def overfitting(losses: Losses) -> str | None:
             f"stayed at {val[-1]:.3g}; {gap}; more data, augmentation or regularisation would help, more epochs would not."
         )
     # a rate that comes down flattens both curves, so that only the gap is left to tell
-    if wide(float(val[-1]), float(end), losses.start) and val[-1] > 0.95 * val[-1 - len(val) // 4]:
+    falls = _late_drop(val) > (0.05 if val[-1] < _MEMORISED * end else 0.5)
+    if wide(float(val[-1]), float(end), losses.start) and val[-1] > 0.95 * val[-1 - len(val) // 4] and not falls:
         times = f"{val[-1] / end:.2g} times the training loss of {end:.3g}"
         return (
             f"the validation loss ended at {val[-1]:.3g}, {times}, and no longer falls; {gap}; more data, augmentation or "
@@ -238,7 +240,7 @@ def stopped_too_early(losses: Losses) -> str | None:
         return f"the {which} loss was still falling, by {percent(drop)} over the last quarter; train for more than {losses.epochs} epochs."
     fell = _late_drop(curve)
     left, apart = curve[-1] / losses.start, curve[-1] / losses.train[-1]
-    if losses.annealed and fell > 0.1 and left > 0.15 and apart < 1.25:
+    if losses.annealed and fell > 0.1 and left > 0.15 and apart < 1.5:
         return (
             f"the {which} loss fell by {percent(fell)} in the last half, until the learning rate came down, and is still "
             f"{percent(left)} of where it began; train for more than {losses.epochs} epochs."

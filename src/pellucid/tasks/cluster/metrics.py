@@ -100,7 +100,7 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
         own = records["cluster"] == cluster
         row: dict[str, Any] = {"cluster": cluster, "images": size}
         if counts is not None and match is not None:
-            row["stands for"] = classes[match[cluster]] if match[cluster] >= 0 else "–"
+            row["matched class"] = classes[match[cluster]] if match[cluster] >= 0 else "–"
             row["commonest class"] = classes[int(counts[cluster].argmax())] if size else "–"
             row["purity"] = round(float(counts[cluster].max() / size), 4) if size else None
         row["silhouette"] = round(float(records["silhouette"][own].mean()), 4) if size else None

@@ -98,7 +98,7 @@ def measure_model(
             "spread / real": round(samples.spread, 3),
             "nearest training / held-out": round(samples.nearest, 3),
             "discriminator AUC": None if math.isnan(samples.auc) else round(samples.auc, 4),
-            "judge": reference.description,
+            "classifier": reference.description,
         }
     ]
     words = (
