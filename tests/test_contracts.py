@@ -178,6 +178,8 @@ def test_every_measure_is_declared_and_follows_the_images_alone(tmp_path: Path, 
         if not all(name in records for name in metric.needs):
             continue
         value = metric.value(records)
+        found = summarise([metric], records)[metric.key]
+        assert np.isnan(value) or found.low <= value <= found.high, f"{metric.key}: its interval leaves it out"
         # ari is of pairs without repetition, and chance adds less to ami the more images there are
         doubled = [np.tile(np.arange(n), 2)] if metric.key not in ("ari", "ami") else []
         for index in (*doubled, np.random.default_rng(0).permutation(n)):

@@ -124,6 +124,12 @@ def test_a_loss_at_chance_is_nothing_learnt() -> None:
     assert [region.kind for region in regions(rows(**stuck), chance)] == ["underfitting"]
 
 
+def test_little_learnt_is_never_healthy() -> None:
+    """A loss at 0.8 of chance that fell by 7 % in the last half is neither flat nor steep."""
+    slow = {split: lambda e: 0.8 * 2.3 + 0.5 * float(np.exp(-e / 8)) for split in ("train", "val")}
+    assert verdict(rows(**slow, annealed=True), 2.3).kind == "underfitting"
+
+
 def test_shuffled_labels_that_are_learnt_by_heart_are_overfitting() -> None:
     history = rows(lambda e: 2.3 * float(np.exp(-e / 4)), lambda e: 2.35 + 0.1 * e)
     assert verdict(history, float(np.log(10))).kind == "overfitting"

@@ -30,6 +30,7 @@ Rows = Sequence[Mapping[str, Any]]
 _GAP = ((1.25, 0.2), (2.0, 0.1), (10.0, 0.03))
 """Gaps that are overfitting: validation above so many times the training loss, by so much of what was learnt."""
 _COLLAPSED = 0.5  # nats of latent loss in all
+_MUCH = 0.5  # of the loss by chance
 _MEMORISED = 10.0  # times the training loss
 _LEARNT = 0.97  # times the loss by chance: above it, nothing is learnt
 _PARTS = 8  # into which a short training is cut, so that no rule depends on the noise of single steps
@@ -121,6 +122,15 @@ def verdict(history: Rows, chance: float | None = None) -> Verdict:
         return Verdict(
             "too short", "Too short to judge: there are too few points for a curve; train for three epochs or more."
         )
+    left = losses.train[-1] / losses.chance if losses.chance and len(losses.train) else 0.0
+    if left > _MUCH:  # whatever the curves look like
+        why = (
+            f"the training loss hardly falls any more, at {percent(left)} of what the same answer for every image loses"
+        )
+        return Verdict(
+            "underfitting",
+            f"Underfitting: {why}; take a larger model, a higher rate or more epochs, or check the labels.",
+        )
     return Verdict("healthy", f"Healthy: {_levelled(losses)}")
 
 
@@ -194,11 +204,13 @@ def overfitting(losses: Losses) -> str | None:
             f"stayed at {val[-1]:.3g}; {gap}; more data, augmentation or regularisation would help, more epochs would not."
         )
     # a rate that comes down flattens both curves, so that only the gap is left to tell
-    falls = _late_drop(val) > (0.05 if val[-1] < _MEMORISED * end else 0.5)
-    if wide(float(val[-1]), float(end), losses.start) and val[-1] > 0.95 * val[-1 - len(val) // 4] and not falls:
+    # what falls a little, far above images that are learnt by heart, will not get there
+    most, quarter = (0.05, 0.95) if val[-1] < _MEMORISED * end else (0.5, 0.85)
+    falls = _late_drop(val) > most or val[-1] < quarter * val[-1 - len(val) // 4]
+    if wide(float(val[-1]), float(end), losses.start) and not falls:
         times = f"{val[-1] / end:.2g} times the training loss of {end:.3g}"
         return (
-            f"the validation loss ended at {val[-1]:.3g}, {times}, and no longer falls; {gap}; more data, augmentation or "
+            f"the validation loss ended at {val[-1]:.3g}, {times}, and hardly falls; {gap}; more data, augmentation or "
             "regularisation would help, more epochs would not."
         )
     return None
