@@ -148,7 +148,7 @@ def cases() -> Iterator[Case]:
             yield curve("few images, constant rate", "overfitting", limit=100, epochs=60, schedule="constant", **wide)
         yield curve("few images, one cycle", "overfitting", limit=120, epochs=40, batch_size=32, **wide)
         yield curve("one unit", "underfitting", hidden=(1,), activation="tanh", epochs=30, lr=0.02)
-        high = {"optimizer": "momentum", "lr": 4.0} if data == "glyphs" else {"lr": 1.0}
+        high = {"optimizer": "momentum", "lr": 1.0} if data == "glyphs" else {"lr": 1.0}
         yield curve("rate too high", "learning rate too high", hidden=(64, 64), epochs=12, schedule="constant", **high)
         schedule = "constant" if data == "digits" else "one_cycle"
         yield curve("rate too low", "learning rate too low", hidden=(64,), epochs=12, lr=3e-6, schedule=schedule)

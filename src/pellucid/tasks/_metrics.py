@@ -122,7 +122,7 @@ class Metric:
         """The lowest and the highest value there can be: 0 and 1 where each image has one of the two."""
         if self.each is not None and not any(map(math.isfinite, self.limits)):
             values = np.asarray(self.each(records))
-            if values.dtype == bool or np.isin(values, (0, 1)).all():
+            if values.dtype == bool or bool(np.isin(values, (0, 1)).all()):
                 return 0.0, 1.0
         return self.limits
 
@@ -189,8 +189,7 @@ def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dic
             low, high = collapsed(value, rows_of(records), limits)
         elif metric.over is not None:
             corrected = None if metric.corrected is None else metric.corrected(records)
-            spread = deviation(metric.values(records, left_out(rows_of(records), seed)))
-            low, high = around(value, values, corrected, metric.limits, spread=spread)
+            low, high = around(value, values, corrected, metric.limits, spread=_deviation(metric, records, seed))
         found[metric.key] = Measure(value, low, high, metric.unit, metric.better, metric.title)
     return found
 
@@ -209,24 +208,33 @@ def differences(
     [0.0, -0.094, 0.094]
     """
     values, drawn = gaps(metric, owners, reference, count, seed)  # (K,), (count, K)
-    span, found = metric.limits_of(reference), []
-    widest = span[1] - span[0]
+    known, found = metric.limits_of(reference), []
     base = None if metric.corrected is None else metric.corrected(reference)
-    without = left_out(rows_of(reference), seed)
     for place, (value, records) in enumerate(zip(values.tolist(), owners, strict=True)):
+        # rates on either side, or a number that happens to be 0 or 1 on one of them
+        span = known if metric.limits_of(records) == known else (-math.inf, math.inf)
+        limits = span[0] - span[1], span[1] - span[0]
         low, high = bounds(drawn[:, place], level)
-        if low == high == value and math.isfinite(widest):
-            low, high = collapsed(value, rows_of(reference), (-widest, widest), level)
+        if low == high == value and math.isfinite(limits[1]):
+            low, high = collapsed(value, rows_of(reference), limits, level)
         elif metric.over is not None:
             own = None if base is None or metric.corrected is None else metric.corrected(records) - base
-            spread = deviation(metric.values(records, without) - metric.values(reference, without))
-            low, high = around(value, drawn[:, place], own, (-widest, widest), level, spread)
-        elif span == (0, 1) and metric.each is not None:
-            low, high = told_apart(
-                np.asarray(metric.each(records)), np.asarray(metric.each(reference)), low, high, level
-            )
+            low, high = around(value, drawn[:, place], own, limits, level, _deviation(metric, records, seed, reference))
+        elif metric.each is not None and span == (0.0, 1.0):
+            right = [np.asarray(metric.each(table)) for table in (records, reference)]
+            low, high = told_apart(right[0], right[1], low, high, level)
         found.append((value, low, high))
     return found
+
+
+def _deviation(metric: Metric, records: Records, seed: int, reference: Records | None = None) -> float:
+    """The standard deviation of a measure, or of its difference from a reference, by the jackknife; 0 for very many images,
+    whose resamples tell it as well."""
+    if rows_of(records) > _GROUPS:
+        return 0.0
+    without = left_out(rows_of(records), seed)
+    values = metric.values(records, without)
+    return deviation(values if reference is None else values - metric.values(reference, without))
 
 
 def gaps(
