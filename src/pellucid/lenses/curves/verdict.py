@@ -250,11 +250,12 @@ def stopped_too_early(losses: Losses) -> str | None:
     drop = 1 - curve[-1] / curve[-1 - len(curve) // 4]
     if drop > (0.15 if losses.annealed else 0.05):
         return f"the {which} loss was still falling, by {percent(drop)} over the last quarter; train for more than {losses.epochs} epochs."
-    fell = _late_drop(curve)
+    # the training loss shows more clearly than few validation images whether there is still something to learn
+    fell = max(_late_drop(curve), _late_drop(losses.train)) if _late_drop(curve) > 0.05 else 0.0
     left, apart = curve[-1] / losses.start, curve[-1] / losses.train[-1]
     if losses.annealed and fell > 0.1 and left > 0.15 and apart < 1.5:
         return (
-            f"the {which} loss fell by {percent(fell)} in the last half, until the learning rate came down, and is still "
+            f"the loss fell by {percent(fell)} in the last half, until the learning rate came down, and validation is still at "
             f"{percent(left)} of where it began; train for more than {losses.epochs} epochs."
         )
     return None
