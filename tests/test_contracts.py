@@ -21,6 +21,7 @@ from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
     AnswersOptions,
+    KnowsChance,
     MeasuresModel,
     MeasuresWithModel,
     MultiPlayer,
@@ -154,7 +155,7 @@ def test_every_baseline_is_measured_on_the_same_images_and_drawn(tmp_path: Path,
 
 def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
     """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
-    protocols = (MultiPlayer, UpdatesBuffers, Snapshots, MeasuresWithModel, MeasuresModel, AnswersOptions)
+    protocols = (MultiPlayer, UpdatesBuffers, Snapshots, MeasuresWithModel, MeasuresModel, AnswersOptions, KnowsChance)
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)
         for protocol in protocols:
@@ -177,7 +178,10 @@ def test_every_measure_is_declared_and_follows_the_images_alone(tmp_path: Path, 
         if not all(name in records for name in metric.needs):
             continue
         value = metric.value(records)
-        doubled = [np.tile(np.arange(n), 2)] if metric.key != "ari" else []  # ari is of pairs without repetition
+        found = summarise([metric], records)[metric.key]
+        assert np.isnan(value) or found.low <= value <= found.high, f"{metric.key}: its interval leaves it out"
+        # ari is of pairs without repetition, and chance adds less to ami the more images there are
+        doubled = [np.tile(np.arange(n), 2)] if metric.key not in ("ari", "ami") else []
         for index in (*doubled, np.random.default_rng(0).permutation(n)):
             assert metric.value(taken(records, index)) == pytest.approx(value, rel=1e-6, nan_ok=True), metric.key
         # drawing an image twice is having it twice

@@ -48,7 +48,7 @@ def test_a_class_without_images_keeps_its_row() -> None:
     records = {"true": np.array([0, 0, 2]), "predicted": np.array([0, 2, 2])}
     found = Confusion().look(Evaluation(records=records, classes=("a", "none", "c")))
     assert found.numbers["confusion"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
-    assert found.words.startswith("1 of 3 images is wrong; the most common mistake is a predicted as c (1).")
+    assert found.words.startswith("1 of 3 images is wrong: a predicted as c.")
     assert found["share"].tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 1]]
 
 
@@ -276,3 +276,16 @@ def test_wrong_options_are_refused() -> None:
     for options in ({"sort": "size"}, {"figures": "all"}, {"pairs": -1}, {"examples": -1}):
         with pytest.raises(UsageError):
             Confusion(**options)  # type: ignore[arg-type]
+
+
+def test_single_mistakes_are_no_habit() -> None:
+    """Three mistakes, each once: none is called the most common, and no pair confused; a repeated one is named."""
+    true = np.array([0, 1, 2] * 10)
+    once = true.copy()
+    once[[0, 1, 2]] = [1, 2, 0]
+    words = Confusion().look(Evaluation({"true": true, "predicted": once}, classes=("a", "b", "c"))).words
+    assert words.startswith("3 of 30 images are wrong; no mistake occurs twice, so none is systematic.")
+    assert "common" not in words and "confused" not in words
+    once[3] = 1
+    words = Confusion().look(Evaluation({"true": true, "predicted": once}, classes=("a", "b", "c"))).words
+    assert "the most common mistake is a predicted as b (2)." in words and "confused" not in words

@@ -72,7 +72,8 @@ def test_the_noise_of_steps_changes_no_verdict(kind: str) -> None:
 
 
 def test_every_rule_has_a_planted_course() -> None:
-    assert {*RULES, "healthy"} == set(PLANTED)
+    beyond_losses = {"nothing learnt", "posterior collapse"}  # need the loss by chance, or the latent loss
+    assert {*RULES, "healthy"} == {*PLANTED, *beyond_losses}
 
 
 def test_overfitting_tells_when_and_how_wide_the_gap_is() -> None:
@@ -92,7 +93,9 @@ def test_a_loss_that_is_not_finite_is_a_rate_too_high() -> None:
 
 def test_a_rate_that_comes_down_may_still_gain_a_little_at_the_end() -> None:
     """The last gain of an annealed training is not a promise of more."""
-    late = {"train": lambda e: 2.3 * float(np.exp(-e / 50)), "val": lambda e: 2.4 * float(np.exp(-e / 50))}
+    late = {
+        split: lambda e: 1.0 - 0.07 * max(0.0, (e - 15) / 5) + 1.3 * float(np.exp(-e)) for split in ("train", "val")
+    }
     assert verdict(rows(**late)).kind == "stopped too early"
     assert verdict(rows(**late, annealed=True)).kind != "stopped too early"
 
@@ -109,6 +112,56 @@ def test_one_or_two_epochs_are_too_short_to_judge(epochs: int) -> None:
     assert verdict(history).kind == "too short"
     history[-2]["loss"] = float("inf")  # but a loss that explodes shows at once
     assert verdict(history).kind == "learning rate too high"
+
+
+def test_a_loss_at_chance_is_nothing_learnt() -> None:
+    """Of ten classes: the biases fall to ln 10 and stay there. Just below it, or where chance is not known, it is underfitting."""
+    stuck = {split: lambda e: float(np.log(10)) + 0.6 * float(np.exp(-2 * e)) for split in ("train", "val")}
+    chance = float(np.log(10))
+    assert verdict(rows(**stuck), chance).kind == "nothing learnt"
+    assert "2.3" in verdict(rows(**stuck), chance).words
+    assert verdict(rows(**stuck), chance / 0.9).kind == verdict(rows(**stuck)).kind == "underfitting"
+    assert [region.kind for region in regions(rows(**stuck), chance)] == ["underfitting"]
+
+
+def test_little_learnt_is_never_healthy() -> None:
+    """A loss at 0.8 of chance that fell by 7 % in the last half is neither flat nor steep."""
+    slow = {split: lambda e: 0.8 * 2.3 + 0.5 * float(np.exp(-e / 8)) for split in ("train", "val")}
+    assert verdict(rows(**slow, annealed=True), 2.3).kind == "underfitting"
+
+
+def test_shuffled_labels_that_are_learnt_by_heart_are_overfitting() -> None:
+    history = rows(lambda e: 2.3 * float(np.exp(-e / 4)), lambda e: 2.35 + 0.1 * e)
+    assert verdict(history, float(np.log(10))).kind == "overfitting"
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "kind"), [(0.001, 0.09, "overfitting"), (0.01, 0.09, "healthy"), (60, 108, "overfitting")]
+)
+def test_a_rate_that_comes_down_does_not_hide_a_gap(train: float, val: float, kind: str) -> None:
+    """90 times the training loss, or 48 nats of a VAE above it: flat curves are not health."""
+    top = 200.0 if val > 1 else 2.3
+    history = rows(*(lambda e, end=end: end + top * float(np.exp(-e)) for end in (train, val)), annealed=True)
+    found = verdict(history, None if val > 1 else 2.3)
+    assert found.kind == kind
+    if kind == "overfitting":
+        assert f"the generalisation gap is {val - train:.2g}" in found.words
+        assert "overfitting" in {region.kind for region in regions(history, None if val > 1 else 2.3)}
+
+
+@pytest.mark.parametrize(("latent", "kind"), [(0.02, "posterior collapse"), (4.0, "healthy")])
+def test_codes_that_say_nothing_are_a_collapse(latent: float, kind: str) -> None:
+    history = [row | {"latent": latent} for row in rows(levelling, levelling)]
+    assert verdict(history).kind == kind
+
+
+def test_nothing_is_underfitting_where_validation_is_perfect() -> None:
+    """A loss that goes on falling towards zero says nothing more; only the epochs before are shaded."""
+    history = rows(lambda e: 2.3 * float(np.exp(-e)), lambda e: 2.3 * float(np.exp(-e)))
+    shown = [row | {"accuracy": min(1.0, 0.5 + row["epoch"] / 10)} if row["split"] == "val" else row for row in history]
+    [region] = regions(shown)
+    assert (region.kind, region.first) == ("underfitting", 1) and region.last <= 4
+    assert verdict(shown).kind != "underfitting"
 
 
 def test_losses_below_zero_are_not_judged() -> None:

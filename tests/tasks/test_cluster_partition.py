@@ -106,7 +106,7 @@ def test_records_are_summed_up_with_intervals_and_each_images_share() -> None:
     assert (matched(records) == labels).mean() == pytest.approx(found["accuracy"].value)
     assert found["unlike"].value == 0
     rows = details(records, ("a", "b", "c"))["clusters"]
-    assert [row["stands for"] for row in rows] == ["c", "a", "b"]
+    assert [row["matched class"] for row in rows] == ["c", "a", "b"]
     without = {**records, "label": np.full(300, -1)}
     alone = summarise(declared(0), without)
     assert [*alone] == ["silhouette", "unlike"]

@@ -246,7 +246,7 @@ def test_gaussian_and_colour_and_odd_sizes(tmp_path: Path) -> None:
         main_measure = "energy" if "gan" in name else "elbo"
         assert np.isfinite(found["model"][main_measure]["value"])
         if name != "vae":
-            assert "there are no labels" in found["details"]["samples"][0]["judge"]
+            assert "there are no labels" in found["details"]["samples"][0]["classifier"]
         if name == "conv_vae":
             assert run.model().constant.shape == (3, 1, 1)
             assert "probabilistic PCA" in found["baselines"]

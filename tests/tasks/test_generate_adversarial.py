@@ -206,6 +206,43 @@ def test_planted_faults_are_named() -> None:
     assert diagnose(samples(auc=math.nan))[0] == "healthy"
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"nearest": 3.0}, "3.0 times as far from their nearest training image"),
+        ({"roughness": 8.0}, "noisy"),
+        ({"roughness": 0.2}, "blurred"),
+        ({"confidence": 0.5}, "50% as sure"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_noise_and_mush_are_no_collapse_and_not_healthy(fault: dict[str, float], words: str, share: float) -> None:
+    """Whatever classes a classifier gives them, one or all."""
+    generated = np.full(5, 0.2) if share < 1 else np.eye(5)[0]
+    state, sentence = diagnose(samples(generated=generated, spread=0.3, **fault))
+    assert state == "not learnt" and words in sentence
+
+
+def test_one_missing_mode_of_ten_is_named_and_no_collapse() -> None:
+    ten = {"real": np.full(10, 0.1), "modes": tuple("0123456789")}
+    state, sentence = diagnose(samples(**ten, generated=np.where(np.arange(10) == 3, 0.005, 0.11)))
+    assert state == "healthy" and sentence.startswith(
+        "Healthy but for 1 of 10 modes: 9 of 10 modes covered (missing: 3)"
+    )
+    assert diagnose(samples(**ten, generated=np.where(np.arange(10) < 3, 0.33, 0.0)))[0] == "mode collapse"
+
+
+def test_contrast_of_adjacent_pixels_tells_noise_from_pictures() -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.rand(8, 1, 16, 16, generator=rng)
+    assert model_measures._roughness(noise) == pytest.approx(
+        2 / 6, rel=0.1
+    )  # two axes, each the variance of a difference of two uniforms
+    assert model_measures._roughness(torch.full((2, 1, 4, 4), 0.5)) == 0
+    blurred = torch.nn.functional.avg_pool2d(noise, 3, 1)
+    assert model_measures._roughness(blurred) < 0.2 * model_measures._roughness(noise)
+
+
 def test_ranking_of_pairs_counts_ties_by_half() -> None:
     real, made = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.0])
     pairs = [(a > b) + 0.5 * (a == b) for a in real for b in made]

@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import Any, final
 
 from pellucid._digits import interval_digits
-from pellucid.tasks import Metric, Records, bounds, gaps
+from pellucid.tasks import Metric, Records, differences
 
 __all__ = ["Difference", "paired", "unpaired"]
 
@@ -60,8 +60,8 @@ def paired(
         level: of the interval.
         seed: of the resampling.
     """
-    values, drawn = gaps(metric, owners, reference, RESAMPLES, seed)  # (runs,), (resamples, runs)
-    return [Difference(float(v), *bounds(drawn[:, i], level), True) for i, v in enumerate(values)]
+    found = differences(metric, owners, reference, RESAMPLES, level, seed)
+    return [Difference(value, low, high, True) for value, low, high in found]
 
 
 def unpaired(mine: Mapping[str, Any], reference: Mapping[str, Any], level: float = 0.95) -> Difference:

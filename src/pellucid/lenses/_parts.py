@@ -249,6 +249,7 @@ class TrainingLog(Part):
     history: Sequence[Mapping[str, Any]]  # rows of history.jsonl
     metrics: Mapping[str, Any] = field(default_factory=dict)  # metrics.json; empty before an evaluation
     trained_on: int = 0  # training images; 0: not known
+    chance: float | None = None  # the loss of the best answer that is the same for every image, where it is known
     beside: Callable[[Sequence[str]], Sequence[TrainingLog]] | None = None  # this log and those in other folders
 
 

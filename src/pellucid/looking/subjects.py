@@ -36,7 +36,7 @@ from pellucid.lenses import (
 from pellucid.looking.images import Shown, examples, labelled, named, nothing, of_ready_model
 from pellucid.models import _building
 from pellucid.run import Run, short_names
-from pellucid.tasks import AnyTask, TaskFamily
+from pellucid.tasks import AnyTask, KnowsChance, TaskFamily
 from pellucid.training.feed import Feed
 from pellucid.training.folder import Folder
 from pellucid.training.plan import Plan
@@ -250,8 +250,15 @@ def _title(run: Run) -> str:
 
 def _log(run: Run, title: str = "") -> TrainingLog:
     trained_on = min(run.info["data"]["images"].get("train", 0), run.info["recipe"].get("limit") or 1 << 62)
+    counts = list(run.info["data"].get("counts", {}).get("train", {}).values())
+    chance = run.task.chance(counts) if isinstance(run.task, KnowsChance) and any(counts) else None
     return TrainingLog(
-        run.history, run.metrics or {}, trained_on, lambda folders: _beside(run, folders), title=title or _title(run)
+        run.history,
+        run.metrics or {},
+        trained_on,
+        chance,
+        lambda folders: _beside(run, folders),
+        title=title or _title(run),
     )
 
 

@@ -4,6 +4,7 @@
 from pellucid.tasks._contract import (
     AnswersOptions,
     AnyTask,
+    KnowsChance,
     MeasuresModel,
     MeasuresWithModel,
     ModelMeasures,
@@ -19,13 +20,14 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
-from pellucid.tasks._metrics import Measure, Metric, bounds, gaps, summarise
+from pellucid.tasks._metrics import Measure, Metric, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "KnowsChance",
     "Measure",
     "MeasuresModel",
     "MeasuresWithModel",
@@ -42,6 +44,7 @@ __all__ = [
     "UpdatesBuffers",
     "as_arrays",
     "bounds",
+    "differences",
     "from_arrays",
     "gaps",
     "joined",

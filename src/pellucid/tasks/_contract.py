@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "KnowsChance",
     "MeasuresModel",
     "MeasuresWithModel",
     "ModelMeasures",
@@ -262,6 +263,14 @@ class MeasuresModel(Protocol):
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
         """Measures beside those of the images, and figures for the report."""
+
+
+@runtime_checkable
+class KnowsChance(Protocol):
+    """The loss of the best answer that is the same for every image is known before the training."""
+
+    def chance(self, images: Sequence[int]) -> float:
+        """That loss, from the numbers of training images (K,) of each class."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@
 All intervals and all significances of differences come from one bootstrap over images (Efron & Tibshirani 1993, ch. 13 and
 16): `resamples` gives how often each image is drawn, and a measure is a function of these weights. So a measure need not be a
 mean over images: accuracy, F1, mutual information, mean average precision and the IoU of classes get their intervals in the
-same way, and two runs on the same images are compared under the same resamples.
+same way, and two runs on the same images are compared under the same resamples. `_intervals` makes intervals of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid._digits import interval_digits
+from pellucid.tasks._intervals import around, bounds, collapsed, deviation, left_out, told_apart
 from pellucid.tasks._records import Records, rows_of
 
-__all__ = ["RESAMPLES", "Better", "Measure", "Metric", "Weights", "bounds", "gaps", "mean", "resamples", "summarise"]
+__all__ = [
+    "RESAMPLES",
+    "Better",
+    "Measure",
+    "Metric",
+    "Weights",
+    "bounds",
+    "differences",
+    "gaps",
+    "mean",
+    "resamples",
+    "summarise",
+]
 
 RESAMPLES = 1000
 _AT_ONCE = 2_000_000  # weights in memory
@@ -85,6 +98,11 @@ class Metric:
     each: Callable[[Records], NDArray[Any]] | None = None  # records of N images -> (N,)
     over: Callable[[Records, Weights], Floats] | None = None  # and weights (R, N) -> (R,)
     needs: tuple[str, ...] = ()  # columns that it is computed from; records without them do not have this measure
+    limits: tuple[float, float] = (-math.inf, math.inf)  # the lowest and the highest value there can be
+    # the value without what choosing and measuring on the same images adds; the interval reaches to it
+    corrected: Callable[[Records], float] | None = None
+    # the value of few images during a training, where `value` would depend on their number
+    live: Callable[[Records], float] | None = None
 
     def __post_init__(self) -> None:
         assert (self.each is None) != (self.over is None), f"{self.key}: give either each or over"
@@ -99,6 +117,14 @@ class Metric:
     def value(self, records: Records) -> float:
         """The measure with every image counted once."""
         return float(self.values(records, np.ones((1, rows_of(records))))[0])
+
+    def limits_of(self, records: Records) -> tuple[float, float]:
+        """The lowest and the highest value there can be: 0 and 1 where each image has one of the two."""
+        if self.each is not None and not any(map(math.isfinite, self.limits)):
+            values = np.asarray(self.each(records))
+            if values.dtype == bool or bool(np.isin(values, (0, 1)).all()):
+                return 0.0, 1.0
+        return self.limits
 
     @property
     def sign(self) -> int:
@@ -138,33 +164,77 @@ def resamples(n: int, count: int = RESAMPLES, seed: int = 0) -> Iterator[Weights
 
 
 def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dict[str, Measure]:
-    """Each measure whose columns exist, with its 95 % percentile interval over one set of resamples.
+    """Each measure whose columns exist, with its 95 % interval over one set of resamples.
+
+    The interval of a mean is the percentile interval; that of any other measure is moved by the bias of the resamples, so
+    that it contains its value. A rate of 0 or 1 has Wilson's interval: no resample of right images has a wrong one.
 
     >>> psnr = summarise([mean("psnr", "PSNR", "dB")], {"psnr": np.arange(100.0)})["psnr"]
     >>> psnr.value, 40 < psnr.low < 49.5 < psnr.high < 60
     (49.5, True)
+    >>> print(summarise([Metric("accuracy", "accuracy", each=lambda rows: rows["right"])], {"right": np.ones(37, bool)})["accuracy"])
+    1.000 (0.906–1.000)
     """
     known = [metric for metric in metrics if all(name in records for name in metric.needs)]
     drawn: dict[str, list[Floats]] = {metric.key: [] for metric in known}
     for weights in resamples(rows_of(records), RESAMPLES, seed):
         for metric in known:
             drawn[metric.key].append(metric.values(records, weights))
-    return {
-        metric.key: Measure(
-            metric.value(records), *bounds(np.concatenate(drawn[metric.key])), metric.unit, metric.better, metric.title
-        )
-        for metric in known
-    }
+    found = {}
+    for metric in known:
+        value, values = metric.value(records), np.concatenate(drawn[metric.key])
+        low, high = bounds(values)
+        limits = metric.limits_of(records)
+        if low == high == value and all(map(math.isfinite, limits)):
+            low, high = collapsed(value, rows_of(records), limits)
+        elif metric.over is not None:
+            corrected = None if metric.corrected is None else metric.corrected(records)
+            low, high = around(value, values, corrected, metric.limits, spread=_deviation(metric, records, seed))
+        found[metric.key] = Measure(value, low, high, metric.unit, metric.better, metric.title)
+    return found
 
 
-def bounds(drawn: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled values (R,), without those where the measure is not defined (NaN)."""
-    defined = drawn[~np.isnan(drawn)]
-    if not len(defined):
-        return math.nan, math.nan
-    tail = 50 * (1 - level)
-    low, high = np.percentile(defined, [tail, 100 - tail])
-    return float(low), float(high)
+def differences(
+    metric: Metric, owners: Sequence[Records], reference: Records, count: int, level: float = 0.95, seed: int = 0
+) -> list[tuple[float, float, float]]:
+    """Each owner's difference of a measure from a reference on the same images, with its interval.
+
+    Where two models are right on the same images, no resample tells them apart; that their rates differ by up to Wilson's
+    limit is still possible.
+
+    >>> both = {"right": np.ones(37, bool)}
+    >>> [found] = differences(Metric("accuracy", "accuracy", each=lambda rows: rows["right"]), [both], both, 100)
+    >>> [round(number, 3) for number in found]
+    [0.0, -0.094, 0.094]
+    """
+    values, drawn = gaps(metric, owners, reference, count, seed)  # (K,), (count, K)
+    known, found = metric.limits_of(reference), []
+    base = None if metric.corrected is None else metric.corrected(reference)
+    for place, (value, records) in enumerate(zip(values.tolist(), owners, strict=True)):
+        # rates on either side, or a number that happens to be 0 or 1 on one of them
+        span = known if metric.limits_of(records) == known else (-math.inf, math.inf)
+        limits = span[0] - span[1], span[1] - span[0]
+        low, high = bounds(drawn[:, place], level)
+        if low == high == value and math.isfinite(limits[1]):
+            low, high = collapsed(value, rows_of(reference), limits, level)
+        elif metric.over is not None:
+            own = None if base is None or metric.corrected is None else metric.corrected(records) - base
+            low, high = around(value, drawn[:, place], own, limits, level, _deviation(metric, records, seed, reference))
+        elif metric.each is not None and span == (0.0, 1.0):
+            right = [np.asarray(metric.each(table)) for table in (records, reference)]
+            low, high = told_apart(right[0], right[1], low, high, level)
+        found.append((value, low, high))
+    return found
+
+
+def _deviation(metric: Metric, records: Records, seed: int, reference: Records | None = None) -> float:
+    """The standard deviation of a measure, or of its difference from a reference, by the jackknife; 0 for very many images,
+    whose resamples tell it as well."""
+    if rows_of(records) > _GROUPS:
+        return 0.0
+    without = left_out(rows_of(records), seed)
+    values = metric.values(records, without)
+    return deviation(values if reference is None else values - metric.values(reference, without))
 
 
 def gaps(

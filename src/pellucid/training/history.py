@@ -70,7 +70,7 @@ class History:
             return None
         with state.learner.autocast():
             records, losses = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
-        row = self._row("val", losses) | {plan.main.key: plan.main.value(records)}
+        row = self._row("val", losses) | {plan.main.key: (plan.main.live or plan.main.value)(records)}
         state.history.append(row)
         self._terminal.validated(row)
         return {**row, "sign": plan.main.sign}

@@ -45,7 +45,7 @@ class Confusion(Lens[Evaluation]):
 
     >>> records = {"true": np.array([0, 0, 1]), "predicted": np.array([0, 1, 1])}
     >>> Confusion().look(Evaluation(records, classes=("a", "b"))).words
-    '1 of 3 images is wrong; the most common mistake is a predicted as b (1). Without images: the data are not available.'
+    '1 of 3 images is wrong: a predicted as b. Without images: the data are not available.'
     """
 
     sort: Literal["likeness", "errors", "given"] = "likeness"
@@ -153,11 +153,16 @@ def _words(evaluation: Evaluation, counted: Counts) -> str:
     if not count:
         return f"All {total:,} {counted.unit} are right."
     i, j = divmod(int(wrong.argmax()), len(wrong))
-    words = (
-        f"{count:,} of {total:,} {counted.unit} {'is' if count == 1 else 'are'} wrong; "
-        f"the most common mistake is {evaluation.label(i)} predicted as {evaluation.label(j)} ({wrong[i, j]:,})."
-    )
-    first = pairs(matrix, 3)
+    words = f"{count:,} of {total:,} {counted.unit} {'is' if count == 1 else 'are'} wrong"
+    if count == 1:
+        words += f": {evaluation.label(i)} predicted as {evaluation.label(j)}."
+    elif wrong.max() == 1:  # naming one of them would make a habit of an accident
+        words += "; no mistake occurs twice, so none is systematic."
+    else:
+        words += (
+            f"; the most common mistake is {evaluation.label(i)} predicted as {evaluation.label(j)} ({wrong[i, j]:,})."
+        )
+    first = [pair for pair in pairs(matrix, 3) if pair.forth + pair.back > 1]
     if len(first) > 1:
         named = [f"{evaluation.label(p.first)} and {evaluation.label(p.second)} ({p.forth + p.back:,})" for p in first]
         words += f" Most confused in both directions: {', '.join(named)}."

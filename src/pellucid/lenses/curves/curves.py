@@ -39,7 +39,7 @@ class Curves(Lens[TrainingLog]):
     >>> view.words
     'Stopped too early: the validation loss was still falling, by 25 % over the last quarter; train for more than 8 epochs.'
     >>> view["region_kind"].tolist(), view["region"].tolist()
-    (['underfitting'], [[1.0, 7.0]])
+    (['underfitting'], [[1.0, 6.0]])
     """
 
     runs: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ class Curves(Lens[TrainingLog]):
     def _alone(self, log: TrainingLog) -> View:
         train, val = of_split(log.history, "train"), of_split(log.history, "val")
         names = players.parts(log.history)
-        numbers = _numbers(log.history, single=not names)
+        numbers = _numbers(log, single=not names)
         if names:  # no rule about one loss applies to a game
             return View(players.figure(train, names), numbers, players.words(train, names))
-        judgement, shaded = verdict(log.history), regions(log.history)
+        judgement, shaded = verdict(log.history, log.chance), regions(log.history, log.chance)
         drawing = figure(log.history, _measure(train, val), judgement, shaded, self.log)
         axes = {"region": ("region", "first and last epoch"), "gap": ("epoch",)}
         return View(drawing, numbers, judgement.words, axes)
@@ -72,7 +72,7 @@ class Curves(Lens[TrainingLog]):
             raise UsageError(f"runs={games}: have several players, whose losses do not compare; look at each alone.")
         measures = [_measure(of_split(log.history, "train"), of_split(log.history, "val")) for log in logs]
         shared = measures[0] if len(set(measures)) == 1 else None
-        numbers = {f"{log.title}/{name}": values for log in logs for name, values in _numbers(log.history).items()}
+        numbers = {f"{log.title}/{name}": values for log in logs for name, values in _numbers(log).items()}
         curve = several.learning_curve(logs)
         axes: dict[str, tuple[str, ...]] = {}
         if curve:
@@ -88,8 +88,9 @@ def _measure(train: Rows, val: Rows) -> str | None:
     return next((name for row in val for name in row if name not in known), None)
 
 
-def _numbers(history: Rows, single: bool = True) -> dict[str, NDArray[Any]]:
+def _numbers(log: TrainingLog, single: bool = True) -> dict[str, NDArray[Any]]:
     """The columns of the history and, with a single player, the regions and the gap."""
+    history = log.history
     columns: dict[str, NDArray[Any]] = {
         f"{split}/{name}": column(rows, name)
         for split in ("train", "val")
@@ -98,7 +99,7 @@ def _numbers(history: Rows, single: bool = True) -> dict[str, NDArray[Any]]:
         if name != "split"
     }
     if single:
-        shaded = regions(history)
+        shaded = regions(history, log.chance)
         columns["region"] = np.array([(region.first, region.last) for region in shaded], np.float64).reshape(-1, 2)
         columns["region_kind"] = np.array([region.kind for region in shaded], np.str_)
         columns["gap"] = gap(history)

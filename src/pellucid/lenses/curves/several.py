@@ -30,7 +30,7 @@ def figure(runs: Sequence[TrainingLog], measure: str | None, log: bool) -> Figur
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    shaded = any(regions(run.history) for run in runs)
+    shaded = any(regions(run.history, run.chance) for run in runs)
     curve = learning_curve(runs)
     panels = 1 + (measure is not None) + (len(curve) > 1)
     strip = (0.14 * len(runs) + 0.42) if shaded else 0.0
@@ -84,7 +84,7 @@ def _strips(axes: Axes, runs: Sequence[TrainingLog]) -> None:
     for row, (run, colour) in enumerate(zip(runs, _COLOURS * len(runs), strict=False)):
         epochs = column(of_split(run.history, "val"), "epoch")
         half = float(np.diff(epochs).min()) / 2 if len(epochs) > 1 else 0.5
-        for region in regions(run.history):
+        for region in regions(run.history, run.chance):
             start = region.first - half if region.first > epochs[0] else 0.0
             end = region.last + half if region.last < epochs[-1] else region.last
             axes.barh(row, end - start, left=start, height=0.7, color=SHADES[region.kind][0])
@@ -134,8 +134,8 @@ def words(runs: Sequence[TrainingLog]) -> str:
     """Each run's verdict, the lowest validation loss, and what more training images changed."""
     verdicts = []
     for run in runs:
-        kind = verdict(run.history).kind
-        late = next((region for region in regions(run.history) if region.kind == "overfitting"), None)
+        kind = verdict(run.history, run.chance).kind
+        late = next((region for region in regions(run.history, run.chance) if region.kind == "overfitting"), None)
         verdicts.append(f"{clipped_start(run.title, _LONGEST)}: {kind}{f' from epoch {late.first:g}' if late else ''}")
     lowest = []
     for run in runs:

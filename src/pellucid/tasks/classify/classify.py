@@ -162,6 +162,18 @@ class Classify(Task[Tensor, Label, Label]):
 
         return _figures.answers(input, prediction, truth, names, classes)
 
+    def chance(self, images: Sequence[int]) -> float:
+        """The cross-entropy of the best probabilities that are the same for every image: the classes' shares.
+
+        >>> round(Classify().chance([50, 50]), 4), round(Classify().chance([90, 10]), 4)
+        (0.6931, 0.3251)
+        """
+        counts = np.array([n for n in images if n], np.float64)
+        # weights by the inverse of the shares make the classes equal
+        shares = np.full(len(counts), 1 / len(counts)) if self.class_weights else counts / counts.sum()
+        smooth = (1 - self.label_smoothing) * shares + self.label_smoothing / len(images)
+        return float(-(smooth * np.log(smooth)).sum())
+
     def evidence(self, output: Tensor) -> Tensor:
         """The probability of the most probable class."""
         return output.float().softmax(1).amax(1)

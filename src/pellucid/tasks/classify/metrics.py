@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.tasks._metrics import Floats, Metric, Weights, bounds, resamples
+from pellucid.tasks._intervals import around, collapsed, halves
+from pellucid.tasks._metrics import Floats, Metric, Weights, resamples
 from pellucid.tasks._records import Records
 from pellucid.tasks.classify.tallies import Tallies
 
@@ -42,10 +43,17 @@ def metrics(classes: Sequence[str]) -> list[Metric]:
 
     return [
         Metric("accuracy", "accuracy", each=lambda records: records["true"] == records["predicted"]),
-        Metric("precision", "precision", over=macro("precision")),
-        Metric("recall", "recall", over=macro("recall")),
-        Metric("f1", "F1", over=macro("f1")),
-        Metric("calibration_error", "calibration error", better="lower", over=_calibration_error),
+        Metric("precision", "precision", over=macro("precision"), limits=(0, 1)),
+        Metric("recall", "recall", over=macro("recall"), limits=(0, 1)),
+        Metric("f1", "F1", over=macro("f1"), limits=(0, 1)),
+        Metric(
+            "calibration_error",
+            "calibration error",
+            better="lower",
+            over=_calibration_error,
+            limits=(0, 1),
+            corrected=_corrected_calibration_error,
+        ),
     ]
 
 
@@ -59,19 +67,23 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
     per_class = [
         {"class": title, "n": int(matrix[i].sum())}
         | {
-            name: _interval(float(getattr(here, name)[0, i]), np.concatenate([getattr(t, name)[:, i] for t in drawn]))
-            for name in ("precision", "recall")
+            name: _interval(
+                float(getattr(here, name)[0, i]),
+                np.concatenate([getattr(t, name)[:, i] for t in drawn]),
+                float(getattr(here, of)[0, i]),
+            )
+            for name, of in (("precision", "predicted"), ("recall", "true"))
         }
         for i, title in enumerate(classes)
     ]
     return {"confusion": matrix.tolist(), "per_class": per_class, "reliability": _reliability(records)}
 
 
-def _interval(value: float, drawn: Floats) -> dict[str, float] | None:
-    """Value, low and high; None for a class that does not occur."""
+def _interval(value: float, drawn: Floats, n: float) -> dict[str, float] | None:
+    """Value, low and high of a share of n images; None for a class that does not occur."""
     if np.isnan(value):
         return None
-    low, high = bounds(drawn)
+    low, high = collapsed(value, n) if value in (0, 1) else around(value, drawn, limits=(0, 1))
     return {"value": value, "low": low, "high": high}
 
 
@@ -84,10 +96,22 @@ def _bins(records: Records) -> tuple[NDArray[np.int64], Floats, Floats]:
 
 def _calibration_error(records: Records, weights: Weights) -> Floats:
     """Expected calibration error over 15 equal bins (Guo et al. 2017, eq. 5): the mean gap of confidence and accuracy."""
+    return np.asarray(np.abs(weights @ _gaps(records)).sum(1) / weights.sum(1))
+
+
+def _corrected_calibration_error(records: Records) -> float:
+    """The same where the sign of each bin's gap is taken from the other half: chance gaps cancel rather than add up."""
+    gap = _gaps(records)
+    drawn = [(np.sign(one @ gap) * (other @ gap)).sum() / other.sum() for one, other in halves(len(gap))]
+    return max(0.0, float(np.mean(drawn))) if len(gap) > 1 else 0.0
+
+
+def _gaps(records: Records) -> Floats:
+    """(N, bins): confidence minus correctness of each image, in its own bin."""
     place, confidence, right = _bins(records)
-    gap = np.zeros((len(place), _BINS))  # (N, bins): an image's gap is in its own bin
+    gap = np.zeros((len(place), _BINS))
     gap[np.arange(len(place)), place] = confidence - right
-    return np.asarray(np.abs(weights @ gap).sum(1) / weights.sum(1))
+    return gap
 
 
 def _reliability(records: Records) -> list[dict[str, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.tasks._intervals import halves
 from pellucid.tasks._metrics import Floats, Metric, Weights, mean
 from pellucid.tasks._records import Records
 from pellucid.tasks.cluster import partition
@@ -22,6 +23,18 @@ def metrics(classes: int) -> list[Metric]:
     def of_tables(rule: Callable[[NDArray[Any]], Floats]) -> Callable[[Records, Weights], Floats]:
         return lambda records, weights: rule(_tables(records, classes, weights))
 
+    def adjusted(records: Records, weights: Weights) -> Floats:
+        tables = _tables(records, classes, weights)
+        # what chance reaches takes longer than all the rest, so that many resamples share it
+        everyone = tables if len(tables) == 1 else _tables(records, classes, np.ones((1, weights.shape[1])))
+        return partition.adjusted_mutual_information(tables, everyone[0])
+
+    def alone(records: Records) -> float:
+        return float(adjusted(records, np.ones((1, len(records["label"]))))[0])
+
+    def held_out(choose: Callable[[NDArray[Any]], NDArray[np.int64]]) -> Callable[[Records], float]:
+        return lambda records: _held_out(records, classes, choose)
+
     silhouettes = [
         mean("silhouette", "silhouette"),
         mean("unlike", "share flagged as outliers", better="neither"),
@@ -30,12 +43,15 @@ def metrics(classes: int) -> list[Metric]:
         return silhouettes
     return [
         # under the matching of all images: resamples show how the share varies, not the matching
-        Metric("accuracy", "accuracy", over=_accuracy),
-        Metric("nmi", "NMI", over=of_tables(partition.mutual_information)),
-        Metric("ari", "ARI", over=of_tables(partition.adjusted_rand)),
-        Metric("purity", "purity", over=of_tables(partition.purities)),
+        Metric("accuracy", "accuracy", over=_accuracy, limits=(0, 1), corrected=held_out(partition.matching),
+               live=held_out(partition.matching)),
+        Metric("nmi", "NMI", over=of_tables(partition.mutual_information), limits=(0, 1), corrected=alone),
+        Metric("ami", "AMI", over=adjusted, limits=(-1, 1)),
+        Metric("ari", "ARI", over=of_tables(partition.adjusted_rand), limits=(-1, 1)),
+        Metric("purity", "purity", over=of_tables(partition.purities), limits=(0, 1),
+               corrected=held_out(partition.commonest)),
         *silhouettes,
-    ]
+    ]  # fmt: skip
 
 
 def _accuracy(records: Records, weights: Weights) -> Floats:
@@ -44,6 +60,22 @@ def _accuracy(records: Records, weights: Weights) -> Floats:
     right = (matched(records) == records["label"])[known].astype(np.float64)
     with np.errstate(invalid="ignore"):  # NaN where no label is known
         return np.asarray(weights[:, known] @ right / weights[:, known].sum(1))
+
+
+def _held_out(records: Records, classes: int, choose: Callable[[NDArray[Any]], NDArray[np.int64]]) -> float:
+    """The share of right images where the class of each cluster is chosen on one half of them and judged on the other.
+
+    On the images that it is chosen on, even the best choice for random clusters is right more often than chance, and the
+    more so the fewer images there are.
+    """
+    shares = []
+    for one, other in halves(len(records["label"])):
+        chosen, held = (_tables(records, classes, half)[0] for half in (one, other))  # (k, classes)
+        match = choose(chosen)
+        matched = np.flatnonzero(match >= 0)
+        if held.sum():
+            shares.append(held[matched, match[matched]].sum() / held.sum())
+    return float(np.mean(shares)) if shares else np.nan
 
 
 def _tables(records: Records, classes: int, weights: Weights) -> NDArray[np.float64]:
@@ -68,12 +100,30 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
         own = records["cluster"] == cluster
         row: dict[str, Any] = {"cluster": cluster, "images": size}
         if counts is not None and match is not None:
-            row["stands for"] = classes[match[cluster]] if match[cluster] >= 0 else "–"
+            row["matched class"] = classes[match[cluster]] if match[cluster] >= 0 else "–"
             row["commonest class"] = classes[int(counts[cluster].argmax())] if size else "–"
             row["purity"] = round(float(counts[cluster].max() / size), 4) if size else None
         row["silhouette"] = round(float(records["silhouette"][own].mean()), 4) if size else None
         rows.append(row)
-    return {"clusters": rows, "verdict": partition.describe_sizes(sizes)}
+    found: dict[str, Any] = {"clusters": rows}
+    if counts is not None:
+        found["random_clusters"] = _chance(records, len(classes))
+    return found | {"verdict": partition.describe_sizes(sizes)}
+
+
+def _chance(records: Records, classes: int) -> list[dict[str, Any]]:
+    """The measures that chance raises, beside what random clusters of the same sizes reach."""
+    clusters = int(records["cluster"].max()) + 1
+    chance = partition.by_chance(records["cluster"], records["label"], clusters, classes)
+    everyone = {metric.key: metric for metric in metrics(classes)}
+    return [
+        {
+            "measure": everyone[key].title,
+            "value": round(everyone[key].value(records), 4),
+            "random clusters": round(value, 4),
+        }
+        for key, value in chance.items()
+    ]
 
 
 def matched(records: Records) -> NDArray[np.int64]:

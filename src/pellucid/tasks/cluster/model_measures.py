@@ -39,7 +39,7 @@ def measure_model(
     measures: dict[str, Measure] = {}
     value = partition.silhouette(codes.numpy(), clusters, seed)
     if np.isfinite(value):
-        measures["silhouette_of_pairs"] = Measure(value, value, value, title="silhouette of pairs")
+        measures["silhouette_of_pairs"] = Measure(value, np.nan, np.nan, title="silhouette of pairs")
     details: dict[str, Any] = {}
     kept = unwrapped(model).kept
     k = len(kept["centres"])

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 __all__ = [
     "accuracies",
+    "adjusted_mutual_information",
     "adjusted_rand",
+    "by_chance",
+    "commonest",
     "contingency",
     "describe_sizes",
     "matching",
@@ -24,6 +27,7 @@ __all__ = [
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_SHUFFLES = 50
 _SAMPLE = 2000  # images of the silhouette, whose cost grows with their square
 
 
@@ -64,6 +68,15 @@ def accuracies(tables: Counts) -> Floats:
     return np.asarray(right / tables.sum((1, 2)), np.float64)
 
 
+def commonest(table: Counts) -> NDArray[np.int64]:
+    """(k,): the most common class of each cluster, −1 for an empty one.
+
+    >>> commonest(np.array([[3, 1], [0, 0]])).tolist()
+    [0, -1]
+    """
+    return np.where(table.sum(1) > 0, table.argmax(1), -1)
+
+
 def purities(tables: Counts) -> Floats:
     """(R,): the share of images in the most common class of their cluster; it rises with k on its own.
 
@@ -79,12 +92,63 @@ def mutual_information(tables: Counts) -> Floats:
     >>> mutual_information(np.array([[[3, 0], [0, 4]], [[2, 2], [2, 2]]])).round(6).tolist()
     [1.0, 0.0]
     """
+    mutual, mean = _information(tables)
+    return np.asarray(np.where(mean > 0, np.clip(mutual, 0, None) / np.where(mean > 0, mean, 1), 1.0), np.float64)
+
+
+def adjusted_mutual_information(tables: Counts | Floats, everyone: Counts | Floats) -> Floats:
+    """(R,): the same, less what random clusters of these sizes reach (Vinh, Epps & Bailey 2010): 0 by chance, at most 1.
+
+    What chance reaches is scikit-learn's value for the table (k, classes) of all images; in resamples it is taken to fall
+    with the number of images.
+
+    >>> table = np.array([[2, 1], [1, 3]])
+    >>> from sklearn.metrics import adjusted_mutual_info_score
+    >>> peer = adjusted_mutual_info_score([0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 0, 1, 1, 1])
+    >>> bool(np.isclose(adjusted_mutual_information(table[None], table)[0], peer))
+    True
+    """
+    mutual, mean = _information(tables)
+    total = tables.sum((1, 2))
+    chance = _chance_information(everyone) * everyone.sum() / np.maximum(total, 1)  # (R,)
+    same = mean - chance < 1e-12
+    return np.asarray(np.where(same, 1.0, (mutual - chance) / np.where(same, 1, mean - chance)), np.float64)
+
+
+def _chance_information(table: Counts | Floats) -> float:
+    """The mutual information, in nats, that is expected of random clusters with these sizes."""
+    from sklearn.metrics.cluster import expected_mutual_information
+
+    counts = np.ascontiguousarray(table[table.sum(1) > 0][:, table.sum(0) > 0], np.int64)
+    return float(expected_mutual_information(counts, int(counts.sum()))) if counts.size else 0.0
+
+
+def by_chance(
+    clusters: NDArray[np.integer], labels: NDArray[np.integer], k: int, classes: int, seed: int = 0
+) -> dict[str, float]:
+    """The mean accuracy, NMI and purity over shuffled labels: what clusters of these sizes reach without any likeness.
+
+    >>> alike = by_chance(np.arange(20) % 10, np.arange(20) // 2, 10, 10)  # two images a cluster leave much to chance
+    >>> sorted(alike), 0.3 < alike["accuracy"] < 0.6
+    (['accuracy', 'nmi', 'purity'], True)
+    """
+    rng = np.random.default_rng(seed)
+    tables = np.stack([contingency(clusters, rng.permutation(labels), k, classes) for _ in range(_SHUFFLES)])
+    right = [accuracies(table[None])[0] for table in tables]
+    return {
+        "accuracy": float(np.mean(right)),
+        "nmi": float(mutual_information(tables).mean()),
+        "purity": float(purities(tables).mean()),
+    }
+
+
+def _information(tables: Counts | Floats) -> tuple[Floats, Floats]:
+    """(R,) each, in nats: the mutual information of clusters and classes, and the mean of their two entropies."""
     joint = tables / tables.sum((1, 2), keepdims=True)  # (R, k, classes) of sum 1
     rows, columns = joint.sum(2), joint.sum(1)
     # I(X; Y) = H(X) + H(Y) − H(X, Y)
     mutual = _entropy(rows) + _entropy(columns) - _entropy(joint.reshape(len(joint), -1))
-    mean = (_entropy(rows) + _entropy(columns)) / 2
-    return np.asarray(np.where(mean > 0, np.clip(mutual, 0, None) / np.where(mean > 0, mean, 1), 1.0), np.float64)
+    return mutual, (_entropy(rows) + _entropy(columns)) / 2
 
 
 def _entropy(shares: Floats) -> Floats:

@@ -19,7 +19,9 @@ _LEAST_MODES, _LEAST_ENTROPY, _LEAST_SPREAD = 0.8, 0.75, 0.5
 # the discriminator wins: it ranks 99 % of the pairs of a held-out image and a sample correctly
 _WON = 0.99
 _COPIED = 0.5  # samples are half as far from the training images as held-out images are
-_FAR = 50.0  # times the floor
+# no pictures yet: noise is far from every training image, mush between them, and a classifier of real images doubts either
+_UNLIKE, _SMOOTH, _ROUGH, _DOUBTED = 1.85, 0.35, 3.0, 0.7
+_FAR = 20.0  # times the floor
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +40,10 @@ class SampleStatistics:
     ratio: float  # Fréchet distance over its floor
     auc: float  # of the discriminator between held-out images and samples; NaN without a discriminator
     nearest: float  # distance from samples to their nearest training image, over that from held-out images
+    roughness: float = math.nan  # mean squared difference of adjacent pixels, over that of held-out images
+    confidence: float = (
+        math.nan
+    )  # of the reference classifier in its answers for samples, over that for held-out images
 
     @property
     def covered(self) -> NDArray[np.bool_]:
@@ -70,11 +76,17 @@ def diagnose(samples: SampleStatistics) -> tuple[str, str]:
         f"{samples.entropy:.2f} nats, of real images {samples.real_entropy:.2f}; samples are {samples.spread:.0%} as far "
         "apart as real images"
     )
+    # before the modes are counted: what a classifier makes of noise or mush says nothing about modes
+    faults = _no_pictures(samples)
+    if faults:
+        return "not learnt", (
+            f"Not learnt: {' and '.join(faults)}; train longer, or lower the learning rate if it no longer improves; {facts}."
+        )
     few = covered < _LEAST_MODES * modes
     if few or samples.entropy < _LEAST_ENTROPY * samples.real_entropy or samples.spread < _LEAST_SPREAD:
         return "mode collapse", (
             f"Mode collapse: {facts} (collapse: below {_LEAST_MODES:.0%} of the modes, {_LEAST_ENTROPY:.0%} of the entropy "
-            f"or {_LEAST_SPREAD:.0%} of the distance)."
+            f"or {_LEAST_SPREAD:.0%} of the distance); start again with another seed, a lower learning rate or a larger --penalty."
         )
     if samples.auc >= _WON:
         return "discriminator wins", (
@@ -91,7 +103,30 @@ def diagnose(samples: SampleStatistics) -> tuple[str, str]:
             f"(limit: {_COPIED:.0%}); {facts}."
         )
     known = f"; the discriminator ranks {samples.auc:.1%} of pairs correctly" if math.isfinite(samples.auc) else ""
-    return "healthy", f"Healthy: {facts}{known}."
+    opening = f"Healthy but for {modes - covered} of {modes} modes" if missing else "Healthy"
+    return "healthy", f"{opening}: {facts}{known}."
+
+
+def _no_pictures(samples: SampleStatistics) -> list[str]:
+    """Why the samples are noise or mush rather than pictures, in words; none if they are pictures."""
+    found = []
+    if samples.nearest > _UNLIKE:
+        found.append(
+            f"samples are {samples.nearest:.1f} times as far from their nearest training image as held-out images are (limit: {_UNLIKE:g})"
+        )
+    if samples.roughness > _ROUGH:
+        found.append(
+            f"they are noisy, with {samples.roughness:.1f} times the contrast of adjacent pixels (limit: {_ROUGH:g})"
+        )
+    if samples.roughness < _SMOOTH:
+        found.append(
+            f"they are blurred, with {samples.roughness:.0%} of the contrast of adjacent pixels (limit: {_SMOOTH:.0%})"
+        )
+    if samples.confidence < _DOUBTED:
+        found.append(
+            f"the classifier is {samples.confidence:.0%} as sure of its answers as for held-out images (limit: {_DOUBTED:.0%})"
+        )
+    return found
 
 
 def _entropy(shares: Floats) -> float:

@@ -98,7 +98,7 @@ def measure_model(
             "spread / real": round(samples.spread, 3),
             "nearest training / held-out": round(samples.nearest, 3),
             "discriminator AUC": None if math.isnan(samples.auc) else round(samples.auc, 4),
-            "judge": reference.description,
+            "classifier": reference.description,
         }
     ]
     words = (
@@ -148,6 +148,8 @@ def _statistics(
         ratio=ratio,
         auc=auc,
         nearest=float(nearest[0] / max(float(nearest[1]), 1e-12)),
+        roughness=_roughness(generated) / max(_roughness(held_out), 1e-12),
+        confidence=reference.confidence(generated) / max(reference.confidence(real), 1e-12),
     )
 
 
@@ -161,6 +163,11 @@ def _auc(real: NDArray[Any], generated: NDArray[Any]) -> float:
 def _mean_distance(rows: Tensor) -> float:
     """The mean Euclidean distance over all pairs of rows (N, D)."""
     return float(torch.pdist(rows).mean()) if len(rows) > 1 else 0.0
+
+
+def _roughness(pictures: Tensor) -> float:
+    """The mean squared difference of adjacent pixels of (N, C, H, W) in [0, 1]."""
+    return sum(float(pictures.diff(dim=axis).square().mean()) for axis in (2, 3) if pictures.shape[axis] > 1)
 
 
 def _nearest(pictures: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,6 +94,12 @@ class ReferenceClassifier:
         logits: Tensor = self.head(self.features(images))
         return logits.argmax(1)
 
+    @torch.no_grad()
+    def confidence(self, images: Tensor) -> float:
+        """The mean probability of the most probable class."""
+        logits: Tensor = self.head(self.features(images))
+        return float(logits.softmax(1).amax(1).mean())
+
 
 def frechet(one: Tensor, other: Tensor) -> float:
     """The Fréchet distance between two sets of features (N, D), each taken as a Gaussian (Dowson & Landau 1982, eq. 4).
