@@ -4,6 +4,7 @@
 from pellucid.tasks._contract import (
     AnswersOptions,
     AnyTask,
+    LearnsFromImages,
     MeasuresModel,
     MeasuresWithModel,
     ModelMeasures,
@@ -25,6 +26,7 @@ from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joi
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "LearnsFromImages",
     "Measure",
     "MeasuresModel",
     "MeasuresWithModel",
