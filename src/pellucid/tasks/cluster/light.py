@@ -25,9 +25,11 @@ _DARK = 1 / 64  # added to intensities before the logarithm, about the noise of 
 _MATCH = 0.5  # stops: where two images differ by more than light explains, their content differs
 _STEPS = 8  # of reweighted least squares
 _RIDGE = 0.03  # share of the weight; it keeps a field small where nothing shows it
-_LEAST = 0.1  # stops, or share of the contrast, from which light counts as varying
-# the half-range of a uniform amount over the median difference of two of them, which is (2 − √2) half-ranges
-_RANGE = 1 / (2 - math.sqrt(2))
+# stops from which shading shows that light varies; exposure and contrast alone differ by ink, paper and camera, too
+_SHADED = 0.1
+# the range of a uniform amount over the median difference of two of them, which is (2 − √2)/2 of it: a view must be able to
+# bring an image from one end of the range to the other
+_RANGE = 2 / (2 - math.sqrt(2))
 # the largest absolute value of a linear field over its root mean square, for a random direction: √3·4/π
 _PEAK = 4 * math.sqrt(3) / math.pi
 
@@ -35,7 +37,7 @@ _PEAK = 4 * math.sqrt(3) / math.pi
 @final
 @dataclass(frozen=True)
 class Light:
-    """How far training images are brightened, shaded and changed in contrast, each 0 where the images differ in none."""
+    """How far training images are brightened, shaded and changed in contrast; all are 0 where light does not vary."""
 
     exposure: float = 0.0  # stops each way
     shading: float = 0.0  # stops at most at any place
@@ -50,12 +52,13 @@ class Light:
         batches = [images.batch(part).images.float() / 255 for part in index.split(100)]
         shrunk = torch.cat([_shrink(batch) for batch in batches])
         exposure, shading, contrast = (float(value.median()) for value in differences(shrunk))
-        varies = [value * (value >= _LEAST) for value in (exposure, shading, contrast)]
-        # a field's amount is drawn between 0 and the largest; so is the root mean square of it
+        if shading < _SHADED:
+            return cls()
+        # the amount of a field is drawn between 0 and its largest, so twice its mean; from one end to the other it is twice that
         return cls(
-            round(min(varies[0] * _RANGE, 2.0), 2),
-            round(min(varies[1] * _PEAK * 2, 3.0), 2),
-            round(min(varies[2] * _RANGE, 0.8), 2),
+            round(min(exposure * _RANGE, 2.0), 2),
+            round(min(shading * _PEAK * 4, 3.0), 2),
+            round(min(contrast * _RANGE, 0.6), 2),
         )
 
 
