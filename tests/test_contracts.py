@@ -22,6 +22,7 @@ from pellucid.run import Run, load
 from pellucid.tasks import (
     AnswersOptions,
     KnowsChance,
+    LearnsFromImages,
     MeasuresModel,
     MeasuresWithModel,
     MultiPlayer,
@@ -155,7 +156,16 @@ def test_every_baseline_is_measured_on_the_same_images_and_drawn(tmp_path: Path,
 
 def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
     """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
-    protocols = (MultiPlayer, UpdatesBuffers, Snapshots, MeasuresWithModel, MeasuresModel, AnswersOptions, KnowsChance)
+    protocols = (
+        LearnsFromImages,
+        KnowsChance,
+        MultiPlayer,
+        UpdatesBuffers,
+        Snapshots,
+        MeasuresWithModel,
+        MeasuresModel,
+        AnswersOptions,
+    )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)
         for protocol in protocols:

@@ -188,3 +188,26 @@ def test_glyphs_fill_their_images_and_differ_from_one_another(loaded: dict[str, 
     assert (images.max((1, 2)) - images.min((1, 2)) > 70).all()  # ink against ground
     border = np.concatenate([images[:, 0], images[:, -1]], 1)
     assert (border.max(1) < images.max((1, 2))).mean() > 0.95  # cut off by the edge almost never
+
+
+def test_lit_glyphs_are_the_glyphs_under_one_lamp_each(loaded: dict[str, Dataset]) -> None:
+    """Their ratio to the glyphs follows Lambert's cosine on a dome: linear in its normals wherever the lamp reaches."""
+    plain, lit = loaded["glyphs"]["train"], loaded["glyphs_lit"]["train"]
+    assert plain.targets["label"].index.equal(lit.targets["label"].index)  # type: ignore[attr-defined]
+    across = np.linspace(-0.65, 0.65, 32)
+    x, y = np.meshgrid(across, across)
+    normals = np.stack([x, y, np.sqrt(1 - x**2 - y**2)], -1)  # (32, 32, 3)
+    lamps = []
+    for i in range(0, len(plain), 50):
+        before, after = (split.images.read(i, 1)[0].astype(np.float64) for split in (plain, lit))
+        ratio = after / np.maximum(before, 1)
+        reached = (before > 100) & (ratio > 0.3)
+        lamp, *_ = np.linalg.lstsq(normals[reached], ratio[reached] - 0.15, rcond=None)
+        expected = 0.15 + 0.85 * np.maximum(normals @ lamp / 0.85, 0)
+        assert np.abs(ratio - expected)[before > 100].mean() < 0.04
+        lamps.append(lamp)
+    lengths = np.linalg.norm(lamps, axis=1)
+    assert np.median(np.abs(lengths - 0.85)) < 0.03
+    directions = np.array(lamps) / lengths[:, None]
+    assert (directions[:, 2] > 0.1).all()  # from the front
+    assert np.linalg.norm(directions.mean(0)[:2]) < 0.2 < np.linalg.norm(directions[:, :2], axis=1).mean()

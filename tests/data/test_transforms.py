@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -104,6 +105,46 @@ def test_exposure_multiplies_each_image() -> None:
     assert 1.25 < float(factor.max()) <= 2
 
 
+def test_shading_is_a_quadratic_of_the_place_in_stops() -> None:
+    """The logarithm of the factor is what NumPy's least squares find in 1, x, y, x², xy, y², and nothing else."""
+    images = 0.1 + 0.05 * torch.rand(N, 3, 12, 20, generator=torch.Generator().manual_seed(0))  # nothing is clipped
+    moved, _ = Augment(shading=1.5)(images, Label(torch.arange(N)), draws())
+    stops = torch.log2(moved / images)
+    torch.testing.assert_close(stops, stops[:, :1].expand_as(stops), atol=1e-5, rtol=0)  # light is grey
+    y, x = np.mgrid[:12, :20].reshape(2, -1).astype(np.float64)
+    basis = np.stack([np.ones(240), x, y, x * x, x * y, y * y], 1)
+    fields = stops[:, 0].flatten(1).numpy().T.astype(np.float64)  # (240, N)
+    found = np.linalg.lstsq(basis, fields, rcond=None)[0]
+    np.testing.assert_allclose(basis @ found, fields, atol=1e-4)
+    np.testing.assert_allclose(fields.mean(0), 0, atol=1e-4)
+    peaks = np.abs(fields).max(0)
+    assert peaks.max() <= 1.5 + 1e-4
+    assert peaks.max() > 1 > 0.5 > peaks.min()
+    corners = stops[:, 0, 0, 0] - stops[:, 0, -1, -1]
+    assert bool((corners > 0.1).any()) and bool((corners < -0.1).any())  # from all directions
+
+
+def test_contrast_stretches_about_the_mean() -> None:
+    images = 0.4 + 0.2 * torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(0))  # nothing is clipped
+    moved, _ = Augment(contrast=0.5)(images, Label(torch.arange(N)), draws())
+    means = images.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(moved.mean((1, 2, 3), keepdim=True), means)
+    factors = (moved - means).flatten(1).norm(dim=1) / (images - means).flatten(1).norm(dim=1)
+    torch.testing.assert_close(moved - means, (images - means) * factors[:, None, None, None], atol=1e-5, rtol=1e-3)
+    assert 0.5 <= float(factors.min()) < 0.8
+    assert 1.2 < float(factors.max()) <= 1.5
+
+
+def test_light_keeps_to_the_range_and_to_the_rows() -> None:
+    """Half a batch has the light that its rows have in the whole one."""
+    images, augment = torch.rand(N, 1, 9, 9), Augment(exposure=2, shading=2, contrast=0.9)
+    whole, _ = augment(images, Label(torch.arange(N)), draws())
+    assert 0 <= float(whole.min()) < 0.01 and 0.99 < float(whole.max()) <= 1
+    half = Draws.step(0, 0, slice(N // 2, N), N)
+    part, _ = augment(images[N // 2 :], Label(torch.arange(N // 2)), half)
+    torch.testing.assert_close(part, whole[N // 2 :])
+
+
 def test_noise_has_a_level_of_each_image() -> None:
     images = torch.full((N, 3, 32, 32), 0.5)
     moved, _ = Augment(noise=0.2)(images, Label(torch.arange(N)), draws())
@@ -131,7 +172,18 @@ def test_nothing_asked_changes_nothing() -> None:
     assert moved is images
 
 
-@pytest.mark.parametrize("wrong", [{"crop": -1}, {"rotate": 181.0}, {"scale": 0.95}, {"erase": 1.5}, {"noise": 2.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crop": -1},
+        {"rotate": 181.0},
+        {"scale": 0.95},
+        {"erase": 1.5},
+        {"noise": 2.0},
+        {"shading": 5.0},
+        {"contrast": 1.0},
+    ],
+)
 def test_amounts_out_of_range(wrong: dict[str, float]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(UsageError, match=rf"{name}={value}: must lie in \[0, .*\]; give another value\."):

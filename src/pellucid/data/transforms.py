@@ -46,6 +46,10 @@ class Augment:
     """enlarge or shrink training images by up to this share"""
     exposure: float = 0.0
     """brighten or darken training images by up to this many photographic stops (factors of 2)"""
+    shading: float = 0.0
+    """light training images unevenly: brighten some places and darken others, smoothly, by up to this many photographic stops"""
+    contrast: float = 0.0
+    """raise or lower the contrast of training images about their mean by up to this share"""
     noise: float = 0.0
     """add Gaussian noise to training images, with a standard deviation of up to this, in [0, 1] units"""
     erase: float = 0.0
@@ -57,6 +61,8 @@ class Augment:
             ("rotate", 180),
             ("scale", 0.9),
             ("exposure", 4),
+            ("shading", 4),
+            ("contrast", 0.95),
             ("noise", 1),
             ("erase", 1),
         ):
@@ -72,9 +78,8 @@ class Augment:
             images, target = self._affine(images, target, draws)
         elif self.crop or self.flip:
             images, target = self._shift(images, target, draws)
-        if self.exposure:
-            stops = draws.uniform(1, 1, 1, low=-self.exposure, high=self.exposure)
-            images = (images * torch.exp2(stops)).clamp_(0, 1)
+        if self.exposure or self.shading or self.contrast:
+            images = self._light(images, draws)
         if self.noise:
             images = images + draws.normal(*images.shape[1:]) * draws.uniform(1, 1, 1, high=self.noise)
         if self.erase:
@@ -155,6 +160,32 @@ class Augment:
 
         return move(images), target.moved(matrix, move)
 
+    def _light(self, images: Tensor, draws: Draws) -> Tensor:
+        """Exposure and shading multiply, as light does; contrast stretches about each image's mean, as development does."""
+        if self.exposure or self.shading:
+            stops = torch.zeros(len(images), 1, 1, 1, device=images.device)
+            if self.exposure:
+                stops = draws.uniform(1, 1, 1, low=-self.exposure, high=self.exposure)
+            if self.shading:
+                stops = stops + self._field(images, draws)
+            images = (images * torch.exp2(stops)).clamp_(0, 1)
+        if self.contrast:
+            factor = 1 + draws.uniform(1, 1, 1, low=-self.contrast, high=self.contrast)
+            mean = images.mean((1, 2, 3), keepdim=True)
+            images = torch.lerp(mean, images, factor).clamp_(0, 1)
+        return images
+
+    def _field(self, images: Tensor, draws: Draws) -> Tensor:
+        """Stops (B, 1, H, W) of uneven light: a random quadratic of the place, zero on average, as far as its amount anywhere.
+
+        Light that falls on a smooth convex surface varies like the first harmonics of the surface's normal, in which nine
+        numbers hold nearly all of it (Basri & Jacobs 2003); over the picture, these are low-order polynomials.
+        """
+        height, width = images.shape[2:]
+        field = (draws.normal(5) @ polynomials(height, width, images.device)[1:]).view(-1, 1, height, width)
+        field = field / field.abs().amax((2, 3), keepdim=True).clamp_min(1e-6)
+        return field * draws.uniform(1, 1, 1, high=self.shading)
+
     def _erase(self, images: Tensor, draws: Draws) -> Tensor:
         height, width = images.shape[2:]
         area = draws.uniform(high=self.erase) * height * width  # (B,) px²
@@ -166,3 +197,21 @@ class Augment:
         inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
         hole = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
         return torch.where(hole, images.mean((2, 3), keepdim=True), images)
+
+
+def polynomials(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """1, x, y, x² − 1, xy and y² − 1 at every pixel, each with mean square 1 and zero mean but the first: (6, H·W).
+
+    >>> products = polynomials(20, 30) @ polynomials(20, 30).T / 600
+    >>> bool(torch.allclose(products, torch.eye(6), atol=1e-4))
+    True
+    """
+    places = []
+    for side in (height, width):
+        place = torch.arange(side, device=device) - (side - 1) / 2
+        first = place / place.square().mean().sqrt().clamp_min(1e-6)
+        second = first.square() - first.square().mean()
+        places.append((torch.ones_like(first), first, second / second.square().mean().sqrt().clamp_min(1e-6)))
+    (one_y, y, yy), (one_x, x, xx) = places
+    pairs = ((one_y, one_x), (one_y, x), (y, one_x), (one_y, xx), (y, x), (yy, one_x))
+    return torch.stack([torch.outer(down, right).flatten() for down, right in pairs])

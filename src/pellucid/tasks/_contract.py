@@ -2,9 +2,9 @@
 """What a task is: one question about images, and the methods that answer it, in the order in which they are called.
 
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
-`isinstance`: several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each epoch
-(`Snapshots`), measures that need the model itself (`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`),
-and options of `predict` (`AnswersOptions`).
+`isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
+between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
+(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), and options of `predict` (`AnswersOptions`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid._options import values_of
+from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Target
@@ -33,6 +34,7 @@ __all__ = [
     "AnswersOptions",
     "AnyTask",
     "KnowsChance",
+    "LearnsFromImages",
     "MeasuresModel",
     "MeasuresWithModel",
     "ModelMeasures",
@@ -209,6 +211,25 @@ AnyTask: TypeAlias = Task[Any, Any, Any]
 
 
 # -- what only some tasks do
+
+
+@runtime_checkable
+class LearnsFromImages(Protocol):
+    """What the options leave open is set from the training images, once, before the first step."""
+
+    def learn(self, images: Store) -> Self:
+        """The task with what it learned from the training images."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What it learned, as JSON; the run keeps it, and a resumed training goes on with it."""
+
+    def recall(self, facts: Mapping[str, Any]) -> Self:
+        """The task with what it learned before; {} for a run that learned nothing."""
+
+    @property
+    def findings(self) -> Sequence[str]:
+        """What it learned, in sentences."""
 
 
 @runtime_checkable

@@ -116,6 +116,7 @@ class Folder:
             "status": "running",
             "command": plan.settings.command(plan.dataset.name, str(self.path)),
             **plan.identity,
+            "learned": dict(state.learned),
             "seed": plan.recipe.seed,
             "environment": environment(plan.accelerator.device, state.learner.bfloat16, state.learner.memory_format),
             "started": earlier.get("started", datetime.now(UTC).isoformat(timespec="seconds")),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.models import Frozen
-from pellucid.tasks import UpdatesBuffers
+from pellucid.tasks import LearnsFromImages, UpdatesBuffers
 from pellucid.training import checkpoint
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
@@ -56,6 +57,8 @@ class State:
         """
         model = plan.build(weights if fresh else None, fetch=fresh)
         feed = Feed(plan)  # decoding can take minutes: only once the model is known to fit
+        if fresh and isinstance(plan.task, LearnsFromImages):
+            plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
         device = plan.accelerator.device
@@ -84,6 +87,11 @@ class State:
         """The parts of the model that no step may change."""
         return [module for module in self.model.modules() if isinstance(module, Frozen)]
 
+    @property
+    def learned(self) -> Mapping[str, Any]:
+        """What the task learned from the training images, as JSON."""
+        return self.plan.task.facts if isinstance(self.plan.task, LearnsFromImages) else {}
+
     def update_buffers(self) -> None:
         """Let the task compute the model's buffers from all training images, before the first epoch and after each."""
         plan = self.plan
@@ -111,7 +119,7 @@ class State:
     def save(self, path: Path) -> None:
         """Write the state to one file, atomically."""
         numbers = {"history": self.history, "sums": self.sums, "summed": self.summed, "saved": self.step}
-        numbers |= {"step": self.step, "seconds": self.elapsed, "best": self.best}
+        numbers |= {"step": self.step, "seconds": self.elapsed, "best": self.best, "learned": self.learned}
         checkpoint.save(path, self._modules(), self.learner.optimizers, numbers)
 
     def restore(self, path: Path) -> None:
@@ -125,6 +133,9 @@ class State:
         self.step, self.seconds, self.best = numbers["step"], numbers["seconds"], numbers["best"]
         self.history, self.sums, self.summed = numbers["history"], numbers["sums"], numbers["summed"]
         self.saved = self.step
+        if isinstance(self.plan.task, LearnsFromImages):
+            self.plan = replace(self.plan, task=self.plan.task.recall(numbers.get("learned", {})))
+            self.learner.plan = self.plan
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model} if self.average is None else {"model": self.model, "average": self.average.model}

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from pellucid.tasks import LearnsFromImages
 from pellucid.training.state import State
 
 __all__ = ["Terminal"]
@@ -32,12 +33,15 @@ class Terminal:
         self._begun, self._first = time.monotonic(), state.step
 
     def start(self) -> None:
-        """Print warnings about the data and the step that is resumed from, and start the bar."""
+        """Print warnings about the data, what the task learned from them and the step that is resumed from, and start the bar."""
         state, plan = self._state, self._state.plan
         if self._shown:
             for note in plan.dataset.notes:
                 self._console.print(f"[dim]note[/]  {escape(note)}", highlight=False)
             self._warn(plan.dataset.problems)
+        if self._shown and isinstance(plan.task, LearnsFromImages):
+            for sentence in plan.task.findings:
+                self._console.print(sentence, highlight=False, markup=False)
         if self._shown and state.step:
             self._console.print(f"resuming {escape(str(self._path))} at step {state.step:,} of {plan.steps:,}")
         if self._shown and self._console.is_terminal:

@@ -26,6 +26,7 @@ ABOUT = {
     "crops_colour": "the same crops in colour",
     "scenes": "drawn shapes on a textured background, 64×64 px, colour, with classes, boxes, masks and keypoints",
     "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from matplotlib's fonts",
+    "glyphs_lit": "the same glyphs, each under light from a direction of its own",
 }
 
 
@@ -33,7 +34,7 @@ def names() -> list[str]:
     """The names of the embedded datasets.
 
     >>> names()
-    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'glyphs']
+    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'glyphs', 'glyphs_lit']
     """
     return list(ABOUT)
 
@@ -52,8 +53,9 @@ def load(name: str) -> Dataset:
     kind, _, colour = name.partition("_")
     if name in ABOUT and kind in _SIDES:
         return _patches(name, *_SIDES[kind], colour=bool(colour))
-    if name in ("scenes", "glyphs"):
-        drawn: Dataset = importlib.import_module(f"pellucid.data.embedded.{name}").draw()
+    if name in ("scenes", "glyphs", "glyphs_lit"):
+        module = importlib.import_module(f"pellucid.data.embedded.{name.removesuffix('_lit')}")
+        drawn: Dataset = module.draw(lit=True) if name.endswith("_lit") else module.draw()
         return drawn
     raise UnknownNameError("data", name, ABOUT)
 

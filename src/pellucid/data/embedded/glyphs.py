@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Glyphs: capital letters and digits rendered from matplotlib's fonts; no font is in two splits."""
+"""Glyphs: capital letters and digits rendered from matplotlib's fonts, also under light from the side; no font is in two splits."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ CLASSES = tuple(string.digits + string.ascii_uppercase)
 SIDE = 32  # px
 _FINE = 3  # rendered pixels per pixel of the dataset, along each side
 _TALL = 22  # px, height of a capital letter before it is varied
+_STEEP = 0.65  # sine of the slope of the dome at the middle of the picture's sides
+_ASIDE = 1.3  # radians, about 75°: how far the lamp stands aside at most
+_DIM = 0.15  # share of the light that comes from all sides
 FONTS = {
     "train": (
         "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique",
@@ -34,23 +37,29 @@ FONTS = {
 }  # fmt: skip
 
 
-def draw(variants: int = 10) -> Dataset:
+def draw(variants: int = 10, lit: bool = False) -> Dataset:
     """The dataset `glyphs`: (1, 32, 32) images, light on dark, of 36 classes in 20 fonts, `variants` of each.
 
     Variants differ in slant, rotation, width, height, position, stroke weight, blur, ink and background.
 
     >>> draw(variants=1).counts["test"]["A"]
     4
+
+    Args:
+        variants: images of each class in each font.
+        lit: `glyphs_lit` instead: the same images, each as if printed on a dome under light from a direction of its own.
     """
-    splits = {part: _split(fonts, variants, k) for k, (part, fonts) in enumerate(FONTS.items())}
-    return finish("glyphs", splits, CLASSES)
+    splits = {part: _split(fonts, variants, k, lit) for k, (part, fonts) in enumerate(FONTS.items())}
+    return finish("glyphs_lit" if lit else "glyphs", splits, CLASSES)
 
 
-def _split(fonts: tuple[str, ...], variants: int, seed: int) -> Split:
+def _split(fonts: tuple[str, ...], variants: int, seed: int, lit: bool) -> Split:
     rng = np.random.default_rng([seed, 36])
     plain = torch.from_numpy(np.concatenate([render(font) for font in fonts]))
     plain = _blur(plain, torch.full((len(plain),), _FINE / 2))
     images = torch.cat([_vary(block, rng) for block in torch.split(plain.repeat(variants, 1, 1), 256)])
+    if lit:  # with random numbers of its own, so that the glyphs are those of `glyphs`
+        images = _light(images, np.random.default_rng([seed, 37]))
     label = torch.arange(len(CLASSES)).repeat(len(fonts) * variants)
     names = [f"glyphs/{t}/{font}/{v}" for v in range(variants) for font in fonts for t in CLASSES]
     return Split(Pixels(images.numpy()), {"label": Label(label)}, names)
@@ -105,6 +114,24 @@ def _vary(fine: Tensor, rng: np.random.Generator) -> Tensor:
     noise = torch.from_numpy(rng.standard_normal(blurred.shape, np.float32)) * 0.02
     image = background + (ink - background) * blurred + noise
     return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _light(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Images (n, 1, 32, 32) uint8 printed on a dome and lit by one distant lamp, with a little light from all sides.
+
+    A matt surface is as bright as the cosine of the angle between its normal and the light (Lambert 1760); what faces away
+    from the lamp has the surrounding light only.
+    """
+    n = len(images)
+    across = torch.linspace(-_STEEP, _STEEP, SIDE)  # the normal's part along each side of the picture
+    x, y = across.expand(SIDE, SIDE), across[:, None].expand(SIDE, SIDE)
+    normals = torch.stack([x, y, (1 - x**2 - y**2).sqrt()])  # (3, 32, 32), of length 1
+    around = torch.from_numpy(rng.uniform(0, 2 * np.pi, n).astype(np.float32))
+    aside = torch.from_numpy(rng.uniform(0, _ASIDE, n).astype(np.float32))  # radians from the viewer's direction
+    lamp = torch.stack([aside.sin() * around.cos(), aside.sin() * around.sin(), aside.cos()], 1)  # (n, 3)
+    falls = _DIM + (1 - _DIM) * (lamp @ normals.flatten(1)).clamp_min(0).view(n, 1, SIDE, SIDE)
+    noise = torch.from_numpy(rng.standard_normal(images.shape, np.float32)) * 0.01
+    return (images.float() * falls + noise * 255).clamp(0, 255).round().to(torch.uint8)
 
 
 def _blur(images: Tensor, sigma: Tensor) -> Tensor:

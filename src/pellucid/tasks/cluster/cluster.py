@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid._options import unfolded
+from pellucid._options import learned, unfolded
+from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
@@ -24,6 +25,7 @@ from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.cluster import answers, baselines, metrics, model_measures, training
+from pellucid.tasks.cluster.light import Light
 from pellucid.tasks.cluster.methods import CRITERIA, assign
 from pellucid.tasks.cluster.options import ClusterOptions
 from pellucid.tasks.cluster.training import ClusterPrediction, Views
@@ -68,8 +70,16 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     shift: float = 0.09
     """shift training images at random by up to this share of their side"""
     augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", zoom="scale")
+    exposure: float | None = None
+    """brighten or darken training images by up to this many photographic stops (factors of 2); by default as far as images that look alike differ"""  # noqa: E501
+    shading: float | None = None
+    """light training images unevenly, from side to side or from the middle out, by up to this many stops; by default as far as images that look alike differ"""  # noqa: E501
+    image_contrast: float | None = None
+    """raise or lower the contrast of training images by up to this share; by default as far as images that look alike differ"""
     unlike: float = 0.01
     """share of the training images that count as outliers, half by distance, half by reconstruction error"""
+
+    found: Light | None = learned(None)  # in the training images, for the options of light that are None
 
     example: ClassVar[str] = "digits"
     default_model: ClassVar[str] = "embedding_autoencoder"
@@ -95,6 +105,10 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"{name}={value!r}: is a weight; give 0 or more.")
+        for name, most in (("exposure", 4), ("shading", 4), ("image_contrast", 0.95)):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= most:
+                raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
         if not 0 < self.unlike < 1:
             raise UsageError(f"unlike={self.unlike!r}: must lie between 0 and 1; give another share.")
 
@@ -116,6 +130,39 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
             )
         return data, self
 
+    @property
+    def light(self) -> Light:
+        """How far training varies the light of images: as asked for, else as found."""
+        found = self.found or Light()
+        return Light(
+            found.exposure if self.exposure is None else self.exposure,
+            found.shading if self.shading is None else self.shading,
+            found.contrast if self.image_contrast is None else self.image_contrast,
+        )
+
+    def learn(self, images: Store) -> Self:
+        if None not in (self.exposure, self.shading, self.image_contrast):
+            return self
+        return replace(self, found=Light.of(images))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"light": asdict(self.found)} if self.found else {}
+
+    def recall(self, facts: Mapping[str, Any]) -> Self:
+        return replace(self, found=Light(**facts["light"]) if "light" in facts else None)
+
+    @property
+    def findings(self) -> Sequence[str]:
+        if self.found is None:
+            return []
+        if self.found == Light():
+            return ["Images that look alike hardly differ in light, so training does not vary it."]
+        light = self.light
+        amounts = {"exposure": light.exposure, "shading": light.shading, "image-contrast": light.contrast}
+        flags = " ".join(f"--{name} {amount:g}" for name, amount in amounts.items())
+        return [f"Images that look alike differ in light; training varies it by {flags}."]
+
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return data.channels
 
@@ -127,7 +174,10 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
             label = known.index if isinstance(known, Label) else torch.full_like(place, -1)
             return clean, Views(clean, None, place, label)
         pixels = round(self.shift * min(clean.shape[2:]))
-        augment = replace(self.augment, crop=pixels)
+        light = self.light
+        augment = replace(
+            self.augment, crop=pixels, exposure=light.exposure, shading=light.shading, contrast=light.contrast
+        )
         unmoved = Label(place)  # a target that does not move with the image
         view = augment(clean, unmoved, draws)[0]
         other = augment(clean, unmoved, draws)[0] if self.agreement else clean[:, :0]
