@@ -18,6 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid import measures
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -27,7 +28,8 @@ from pellucid.data.named_files import all_files
 from pellucid.data.scales import Scale
 from pellucid.data.targets import Picture
 from pellucid.errors import DataError, UnknownNameError
-from pellucid.files import write_atomically, write_json
+from pellucid.files import check_space, remove_drafts
+from pellucid.measures import METRICS, Evaluation
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import (
@@ -38,7 +40,6 @@ from pellucid.tasks import (
     ModelMeasures,
     PredictOptions,
     Records,
-    as_arrays,
     joined,
     measured,
     summarise,
@@ -46,7 +47,7 @@ from pellucid.tasks import (
     through_planes,
 )
 
-__all__ = ["evaluate", "measure", "predict"]
+__all__ = ["evaluate", "evaluation", "measure", "predict"]
 
 
 def evaluate(
@@ -80,6 +81,23 @@ def evaluate(
         DataError: the split is empty, or the data lack what the task needs.
     """
     run = run if isinstance(run, Run) else Run(run)
+    if data is None:
+        remove_drafts(run.path, run.figures)
+        check_space(run.path / METRICS)
+    found = evaluation(run, data, split=split, baselines=baselines, batch_size=batch_size, which=which)
+    return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])
+
+
+def evaluation(
+    run: Run,
+    data: str | Path | Dataset | None = None,
+    *,
+    split: Literal["train", "val", "test"] = "test",
+    baselines: bool = True,
+    batch_size: int = 256,
+    which: Literal["best", "last"] = "best",
+) -> Evaluation:
+    """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
     dataset = run.data(data)
     if dataset.classes != run.classes:
@@ -91,7 +109,8 @@ def evaluate(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), _device()
     batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
-    model = run.model(which).to(device)
+    model, digest = run.trained(which)
+    model = model.to(device)
     records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
@@ -129,17 +148,8 @@ def evaluate(
         ],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
-    if data is None:
-        columns: dict[str, Any] = dict(as_arrays(records, "model/"))
-        for rival, table in rivals.items():
-            columns |= as_arrays(table, f"baselines/{rival}/")
-        with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
-            np.savez_compressed(file, **columns)
-        for picture in whole.pictures:
-            with write_atomically(run.figures / f"{picture.name}.png") as draft:
-                picture.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
-        write_json(run.path / "metrics.json", metrics)
-    return metrics
+    tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
+    return Evaluation(metrics, tables, whole.pictures, digest)
 
 
 def predict(
@@ -294,10 +304,14 @@ def inputs(
 
 
 def examples(
-    run: Run, split: Split, places: NDArray[np.int64], device: torch.device
+    run: Run,
+    split: Split,
+    places: NDArray[np.int64],
+    device: torch.device,
+    which: Literal["best", "last"] = "best",
 ) -> Iterator[tuple[Tensor, Any, Any, list[str]]]:
     """Input, answer, truth and names of chosen images of a split, as `evaluate` sees them, a group of equal sizes at a time."""
-    model, seed = run.model().to(device), int(run.info["seed"])
+    model, seed = run.model(which).to(device), int(run.info["seed"])
     chosen = torch.from_numpy(np.ascontiguousarray(places))
     for batch in run_batches(run, split.select(places), len(places), device):
         own = Batch(batch.images, batch.targets, chosen[batch.index])
