@@ -23,24 +23,9 @@ from pellucid.weights import load, save
 
 OPTIONS: dict[str, Any] = {"hidden": (8,), "epochs": 3, "lr": 0.01, "limit": 256, "device": "cpu", "progress": False}
 WORDS = [
-    "train",
-    "classify",
-    "--data",
-    "digits",
-    "--model",
-    "mlp",
-    "--hidden",
-    "8",
-    "--epochs",
-    "3",
-    "--lr",
-    "0.01",
-    "--limit",
-    "256",
-    "--device",
-    "cpu",
-    "--out",
-]
+    "train", "classify", "--data", "digits", "--model", "mlp", "--hidden", "8", "--epochs", "3", "--lr", "0.01",
+    "--limit", "256", "--device", "cpu", "--out",
+]  # fmt: skip
 
 
 def trained(out: Path, **options: Any) -> Run:
