@@ -141,7 +141,7 @@ class Adversarial(Lens[Network, Splits | None]):
         step = None if self.step is None or not several else magnitude("step", self.step)
         changed = attack(
             network.model, clean, labels, epsilon, steps=self.steps if several else 1, step=step,
-            towards=self.towards is not None, start=start,
+            towards=self.towards is not None, start=start, logits=network.logits,
         )  # fmt: skip
         return quantised(changed, clean, epsilon)
 
@@ -246,7 +246,7 @@ class Adversarial(Lens[Network, Splits | None]):
 
 def _test_batches(network: Network, splits: Splits, limit: int) -> Iterable[Labelled]:
     """Test images, or validation images where there are none, as many at once as fit into memory."""
-    size = network.room(_BYTES * network.images[0].numel(), most=128)
+    size = network.at_once(_BYTES * network.images[0].numel(), 128)
     return splits.batches("test" if splits.counts.get("test", 1) else "val", size, limit)
 
 
