@@ -176,6 +176,20 @@ COUPLED: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
+# of each kind one: the rest is for `make hostile`
+FAST = {
+    "conditional convolution", "dynamic weights", "rows of an adaptive pooling", "float64", "where", "standardised weights",
+    "a hook", "a row of parameters", "one row of the map", "batch norm without statistics", "the largest of all",
+    "weights from the batch's mean", "the last image decides", "one image at a time",
+}  # fmt: skip
+
+
+def cases(models: dict[str, Callable[[], nn.Module]]) -> list[Any]:
+    return [
+        pytest.param(name, marks=() if name in FAST else (pytest.mark.slow, pytest.mark.hostile)) for name in models
+    ]
+
+
 def built(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -215,7 +229,7 @@ def seen(model: nn.Module) -> tuple[Any, list[str]]:
     return Occlusion(patch=PATCH, stride=STRIDE).look(network)["score_at"][0].ravel(), network.remarks
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", cases(ALONE))
 def test_the_map_is_that_of_a_loop(name: str) -> None:
     model = built(ALONE[name])
     expected = loop(model, image())
@@ -225,7 +239,7 @@ def test_the_map_is_that_of_a_loop(name: str) -> None:
     assert not any("one by one" in sentence for sentence in remarks)
 
 
-@pytest.mark.parametrize("name", COUPLED)
+@pytest.mark.parametrize("name", cases(COUPLED))
 def test_images_that_change_each_other_are_computed_one_by_one(name: str) -> None:
     model = built(COUPLED[name])
     expected = loop(model, image())

@@ -134,9 +134,16 @@ class Network(Part):
         """The class whose score a lens follows: the named one, else the first image's top one; None: the task's evidence.
 
         Raises:
-            UsageError: the model does not classify, and a class was named or there is no evidence; or the class is too high.
+            UsageError: the model does not classify, and a class was named or there is no evidence; or the class is too high;
+                or the answer is NaN.
         """
         shares = self.probabilities(output)
+        score = self.evidence(output) if shares is None and self.evidence is not None else shares
+        if score is not None and bool(score.isnan().any()):
+            raise UsageError(
+                "model: its answer is not a number (NaN), so no score can be followed; look through flow for the layer where "
+                "that begins, or train with a lower learning rate."
+            )
         if shares is None:
             if named is not None:
                 raise UsageError(f"follow={named!r}: the model's output is not a vector of classes; leave it out.")

@@ -148,6 +148,7 @@ class Adversarial(Lens[Network, Splits | None]):
     def _one(self, network: Network, place: int, image: Tensor) -> Fooled:
         """What the attack does to one image."""
         clean = quantised(image.to(network.device))[None]  # (1, C, H, W)
+        network.followed(network.model(clean * 1))  # refuses an answer that is NaN
         shares = _shares(network, clean)[0]  # (K,)
         before = int(shares.argmax())
         target = None if self.towards is None else self._target(network, len(shares))

@@ -94,7 +94,7 @@ class Filters(Lens[Network, Splits | None, Training | None]):
             files["filters_maps.png"] = png(maps_page(network, maps, layers, images, self.filters))
         numbers, axes = _numbers(network, first, maps, excited, names, labels, len(images))
         of = "images" if splits is None or self.split == "named" else f"{self.split} images"
-        words = _words(network, first, layers, excited, labels, notes, f"{len(names):,} {of}")
+        words = _words(network, first, layers, excited, labels, notes, f"{len(names):,} {of}") + _faults(maps)
         return View(page.drawn(), numbers, words, axes, files)
 
     def _weights(self, network: Network, training: Training | None) -> Weights | None:
@@ -266,6 +266,22 @@ def _words(
             f"are of {network.label(label)}."
         )
     return " ".join(sentences)
+
+
+def _faults(maps: Mapping[str, Sequence[NDArray[np.float32]]]) -> str:
+    """Filters that respond alike everywhere, and numbers that are none, in words."""
+    sentences = []
+    for name, responses in maps.items():
+        finite = all(bool(np.isfinite(response).all()) for response in responses)
+        flat = [response.reshape(len(response), -1) for response in responses]  # (F, places) each
+        low, high = (np.min([r.min(1) for r in flat], 0), np.max([r.max(1) for r in flat], 0))
+        dead, of = int((low == high).sum()), len(low)
+        if not finite:
+            sentences.append(f"{name} responds with values that are not finite, which are drawn as 0.")
+        elif dead and (flat[0].shape[1] > 1 or len(flat) > 1):
+            what = "filters" if flat[0].shape[1] > 1 else "units"
+            sentences.append(f"Dead, with one value everywhere in what is shown: {dead} of {of} {what} of {name}.")
+    return "".join(f" {sentence}" for sentence in sentences)
 
 
 def _purest(one: Excited, labels: Sequence[int]) -> tuple[int, int, int, int] | None:

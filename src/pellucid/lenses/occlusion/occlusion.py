@@ -20,7 +20,7 @@ from pellucid.lenses._images import Counted, blurred, stacked
 from pellucid.lenses._layers import guarded
 from pellucid.lenses._parts import Network
 from pellucid.lenses.occlusion.covered import Covering, outputs
-from pellucid.lenses.occlusion.figure import Occluded, figure
+from pellucid.lenses.occlusion.figure import NOISE, Occluded, figure, points
 
 __all__ = ["Occlusion"]
 
@@ -215,6 +215,9 @@ def _finding(network: Network, occluded: Sequence[Occluded]) -> str:
     place = int(np.argmax([one.drop.max() for one in occluded]))
     one = occluded[place]
     patch, drop, score = one.patch, float(one.drop.max()), one.score
+    quiet = [other for other in occluded if other.noise]
+    if len(quiet) == len(occluded):
+        return _noise(network, quiet)
     if drop <= 0:
         return f"Covering {patch}×{patch} px lowers the score nowhere."
     y, x = np.unravel_index(int(one.drop.argmax()), one.drop.shape)
@@ -224,7 +227,24 @@ def _finding(network: Network, occluded: Sequence[Occluded]) -> str:
         return f"{start}: the score falls from {score:.3g} to {score - drop:.3g}."
     winner = int(one.winner[y, x])
     over = "" if winner == one.followed else f", and {network.label(winner)} takes over"
-    return (
+    words = (
         f"{start}: the probability of {network.label(one.followed)} falls "
         f"from {100 * score:.1f} % to {max(0.0, 100 * (score - drop)):.1f} %{over}."
     )
+    if quiet:
+        words += f" In {len(quiet)} of {len(occluded)} images no window changes it by more than {points(NOISE)} points."
+    return words
+
+
+def _noise(network: Network, occluded: Sequence[Occluded]) -> str:
+    """That nothing happens, in words."""
+    one = max(occluded, key=lambda other: float(np.abs(other.drop).max()))
+    most, window = float(np.abs(one.drop).max()), f"No {one.patch}×{one.patch} px window changes"
+    if one.followed < 0:
+        return f"{window} the score of {one.score:.3g} by more than {most:.2g}: the map shows noise."
+    what = (
+        f"the probability of {network.label(one.followed)} ({100 * one.score:.1f} %)"
+        if len(occluded) == 1
+        else f"the probability in any of the {len(occluded)} images"
+    )
+    return f"{window} {what} by more than {points(most)} points: the map shows noise."
