@@ -105,6 +105,4 @@ def test_an_evaluation_does_not_depend_on_its_batches(tmp_path: Path, monkeypatc
         ]
     np.testing.assert_allclose(shares, torch.cat(rows).numpy(), atol=1e-5)
     given = [np.array(images.read(i, 1))[0] for i in range(2)]
-    with pytest.warns(UserWarning, match="one by one"):
-        rows_ = predict(run, given)
-    assert [row["probability"] for row in rows_] == pytest.approx(shares[:2].max(1), abs=1e-4)
+    assert [row["probability"] for row in predict(run, given)] == pytest.approx(shares[:2].max(1), abs=1e-4)

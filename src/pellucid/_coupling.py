@@ -7,6 +7,7 @@ other's answers. A lens that computes several images at once would then show wha
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-__all__ = ["Coupling", "coupling"]
+__all__ = ["Coupling", "coupling", "together"]
 
 _TOLERANCE = 1e-4  # of the largest value: sums in another order differ by less
+_FEW = 8  # images that are always answered one by one: as fast as to find out
 _HALF = 0.05  # the same for 16-bit numbers
 
 
@@ -82,6 +84,24 @@ def coupling(model: nn.Module, one: Tensor, other: Tensor | None = None) -> Coup
     if not whole:
         return Coupling(float("inf"), repeated, limit)
     return Coupling(max(_gap(alone, ends[0]), _gap(last, ends[1])), repeated, limit)
+
+
+def together(model: nn.Module, shape: tuple[int, int, int], batch_size: int, count: int) -> int:
+    """How many of `count` images (C, H, W) a model answers together: one where they would change each other's answers.
+
+    >>> together(nn.Flatten(), (1, 4, 4), batch_size=64, count=100)
+    64
+    """
+    if count <= _FEW:
+        return 1
+    weight = next(iter([*model.parameters(), *model.buffers()]), torch.zeros(()))
+    noise = torch.rand((1, *shape), generator=torch.Generator().manual_seed(0)).to(weight.device)
+    mode = model.training
+    found = coupling(model.eval(), noise)
+    model.train(mode)
+    if found.sentence:
+        warnings.warn(found.sentence, stacklevel=3)
+    return 1 if found.alone else batch_size
 
 
 def _numbers(output: Any) -> list[Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid._coupling import coupling
+from pellucid._coupling import together
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -93,7 +92,7 @@ def evaluate(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), _device()
     model = run.model(which).to(device)
-    batch_size = _together(run, model, batch_size)
+    batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
     batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
     records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
@@ -206,7 +205,7 @@ def predict(
 def _image_by_image(
     run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
 ) -> list[dict[str, Any]]:
-    batch_size = _together(run, model, batch_size)
+    batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = {}
     titles = answer_names(given.names, [".png"] * len(given.names))
@@ -370,16 +369,6 @@ def measure(
 def answer(task: AnyTask, model: nn.Module, input: Tensor) -> Any:
     """The model's answer for inputs (B, C, H, W) float32 in [0, 1]."""
     return task.predict(model, input)
-
-
-def _together(run: Run, model: nn.Module, batch_size: int) -> int:
-    """How many images are answered together: one where the images of a batch would change each other's answers."""
-    image = torch.rand((1, run.info["model"]["channels"], *run.size), generator=torch.Generator().manual_seed(0))
-    model.eval()
-    found = coupling(model, image.to(_device()))
-    if found.sentence:
-        warnings.warn(found.sentence, stacklevel=3)
-    return 1 if found.alone else batch_size
 
 
 def _device() -> torch.device:
