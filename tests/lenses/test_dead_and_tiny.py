@@ -73,7 +73,7 @@ def test_dead_units_are_named(lens: str, tmp_path: Path) -> None:
         "occlusion": "by more than 0.1 points: the map shows noise.",
         "attribution": "3 of 3 maps are empty: no pixel changes the score",
         "adversarial": "the gradient of 3 is 0 everywhere",
-        "filters": "Dead, with one value everywhere in what is shown: 4 of 4 filters of first.",
+        "filters": "Dead for the 3 images shown, with one value everywhere: 4 of 4 filters of first, 6 of 6 filters of second.",
         "flow": "of 10 ReLU units dead",
     }
     if lens == "neighbours":

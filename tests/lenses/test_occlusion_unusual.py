@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -278,3 +279,78 @@ def test_a_fault_that_the_check_did_not_meet_is_computed_whole() -> None:
     found, remarks = seen(model)
     np.testing.assert_allclose(found, expected, atol=CLOSE)
     assert "(too many images)" in remarks[0]
+
+
+STEPS: list[Callable[[], Any]] = [
+    lambda: conv(stride=2),
+    lambda: conv(dilation=2, padding=0),
+    lambda: conv(groups=3),
+    lambda: conv(kernel_size=(1, 4), padding=(0, 3), stride=(2, 1)),
+    lambda: conv(padding_mode="circular"),
+    lambda: nn.ConvTranspose2d(6, 6, 3, 2, 1),
+    lambda: nn.ConvTranspose2d(6, 6, (2, 3), (1, 2), (0, 1), groups=2, dilation=2),
+    lambda: nn.MaxPool2d(3, 1, 1),
+    lambda: nn.MaxPool2d(3, 2, 1, dilation=2, ceil_mode=True),
+    lambda: nn.AvgPool2d(2, 1),
+    lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+    lambda: nn.AvgPool2d(2, divisor_override=3),
+    lambda: nn.BatchNorm2d(6),
+    lambda: nn.InstanceNorm2d(6),
+    lambda: nn.PReLU(6),
+    lambda: nn.ReLU(inplace=True),
+    lambda: nn.Upsample(scale_factor=2),
+    lambda: nn.Upsample(size=(11, 13), mode="bilinear"),
+    lambda: nn.ZeroPad2d((1, 0, 2, 3)),
+    lambda: nn.ReplicationPad2d(2),
+    lambda: nn.ReflectionPad2d(1),
+    lambda: nn.AdaptiveAvgPool2d((None, 5)),
+    lambda: nn.Dropout2d(),
+    lambda: Remembering(),
+    lambda: F.silu,
+    lambda: lambda x: x + x.flip(2),
+    lambda: lambda x: x * x.mean((2, 3), keepdim=True),
+    lambda: lambda x: x - x.amax(3, keepdim=True),
+    lambda: lambda x: x[:, :, 1:, :-1],
+    lambda: lambda x: x[..., ::2],
+    lambda: lambda x: torch.cat([x[:, :3], x[:, 3:].abs()], 1),
+    lambda: lambda x: x * torch.linspace(0, 1, x.shape[3]),
+    lambda: lambda x: x.transpose(2, 3),
+    lambda: lambda x: F.pad(x, (2, 1, 0, 3), value=0.3),
+    lambda: lambda x: F.pad(x, (1, 1, 2, 0), "replicate"),
+    lambda: lambda x: torch.maximum(x, 0.5 * x.sum(1, keepdim=True)),
+    lambda: lambda x: F.pixel_shuffle(torch.cat([x, x, x, x], 1), 2),
+    lambda: lambda x: x.clamp(-1, 1) ** 2 / (1 + x.abs()),
+]  # fmt: skip
+
+
+class Chain(nn.Module):
+    """Steps one after another, some of them with a shortcut around them."""
+
+    def __init__(self, steps: list[Any], shortcuts: list[bool]) -> None:
+        super().__init__()
+        self.steps, self.shortcuts = steps, shortcuts
+        self.parts = nn.ModuleList(step for step in steps if isinstance(step, nn.Module))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step, around in zip(self.steps, self.shortcuts, strict=True):
+            found = step(x)
+            x = found + x if around and found.shape == x.shape else found
+        return x
+
+
+@pytest.mark.slow
+@pytest.mark.hostile
+@pytest.mark.parametrize("seed", range(80))
+def test_random_chains_of_layers(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    while True:
+        chosen = [STEPS[int(i)]() for i in chance.integers(0, len(STEPS), 7)]
+        chain = Chain(chosen, list(map(bool, chance.integers(0, 2, 7))))
+        try:
+            model = built(functools.partial(Model, lambda m, x: m.chain(x), {"chain": chain}))
+            expected = loop(model, image())
+        except (RuntimeError, ValueError):  # these layers do not fit each other
+            continue
+        break
+    found, _ = seen(model)
+    np.testing.assert_allclose(found, expected, atol=CLOSE)

@@ -118,7 +118,7 @@ def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], meth
         bar.solids.set_alpha(1.0)
     if depths:
         depth = depths[half(depths)]
-        title = f"{depth.count} of {depth.of} layers random (scale of its own)"
+        title = f"{depth.count} of {depth.of} layers random, own scale"
         _map(axes[2], one, one.randomised[half(depths)], method, title)
         _weights(axes[3], one, depths)
     _deletion(axes[-1], one)

@@ -270,18 +270,21 @@ def _words(
 
 def _faults(maps: Mapping[str, Sequence[NDArray[np.float32]]]) -> str:
     """Filters that respond alike everywhere, and numbers that are none, in words."""
-    sentences = []
+    words, dead = "", []
+    shown = max(len(responses) for responses in maps.values())
     for name, responses in maps.items():
-        finite = all(bool(np.isfinite(response).all()) for response in responses)
         flat = [response.reshape(len(response), -1) for response in responses]  # (F, places) each
-        low, high = (np.min([r.min(1) for r in flat], 0), np.max([r.max(1) for r in flat], 0))
-        dead, of = int((low == high).sum()), len(low)
-        if not finite:
-            sentences.append(f"{name} responds with values that are not finite, which are drawn as 0.")
-        elif dead and (flat[0].shape[1] > 1 or len(flat) > 1):
-            what = "filters" if flat[0].shape[1] > 1 else "units"
-            sentences.append(f"Dead, with one value everywhere in what is shown: {dead} of {of} {what} of {name}.")
-    return "".join(f" {sentence}" for sentence in sentences)
+        if not all(bool(np.isfinite(one).all()) for one in flat):
+            words += f" {name} responds with values that are not finite, which are drawn as 0."
+        elif flat[0].shape[1] > 1 or shown > 1:
+            low, high = np.min([one.min(1) for one in flat], 0), np.max([one.max(1) for one in flat], 0)  # (F,) each
+            if (low == high).any():
+                what = "filters" if flat[0].shape[1] > 1 else "units"
+                dead.append(f"{int((low == high).sum())} of {len(low)} {what} of {name}")
+    if dead:
+        images = "image" if shown == 1 else f"{shown} images"
+        words += f" Dead for the {images} shown, with one value everywhere: {', '.join(dead)}."
+    return words
 
 
 def _purest(one: Excited, labels: Sequence[int]) -> tuple[int, int, int, int] | None:

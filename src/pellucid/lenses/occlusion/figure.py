@@ -109,7 +109,7 @@ def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
     """The drop over the image, with a colour bar in percentage points, or in the score's own units."""
     percent = one.followed >= 0
     scale = 100.0 if percent else 1.0
-    show(axes, one.image, _title(one), color="0.35")
+    show(axes, one.image[:3].mean(0, keepdim=True), _title(one), color="0.35")  # grey, so that all colour is the map's
     drawn = axes.imshow(scale * one.map, cmap=_tinted(), vmin=-scale * most, vmax=scale * most, interpolation="nearest")
     bar = drawing.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
     end = scale * most
