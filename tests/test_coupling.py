@@ -62,6 +62,7 @@ def network(count: int = 5) -> Network:
 def test_coupling_is_found(model: nn.Module, alone: bool) -> None:
     image = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert coupling(model.eval(), image).alone is alone
+    assert coupling(model.eval(), torch.full_like(image, 0.5)).alone is alone
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "smooth_grad"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -67,16 +68,20 @@ def coupling(model: nn.Module, one: Tensor, other: Tensor | None = None) -> Coup
         one: (1, C, H, W).
         other: (1, C, H, W), a different image; by default the negative.
     """
-    second = 1 - one if other is None else other
     noise = torch.rand(one.shape, generator=torch.Generator().manual_seed(0)).to(one)
+    second = 1 - one if other is None else other
+    if torch.equal(one, second):  # an image of one grey
+        second = noise.flip(2)
     # one first and the other last, since the first or the last image may be the one that all depend on
     batch = torch.cat([one, torch.ones_like(one), noise, torch.zeros_like(one), second])
     # · 1: a model may write into its input
-    alone, again, last = (_numbers(model(image * 1)) for image in (one, one, second))
+    with _exactly(one.device):
+        alone, again, last = (_numbers(model(image * 1)) for image in (one, one, second))
     small = any(part.dtype in (torch.float16, torch.bfloat16) for part in alone)
     limit, repeated = _HALF if small else _TOLERANCE, _gap(alone, again)
     try:
-        together = _numbers(model(batch * 1))
+        with _exactly(one.device):
+            together = _numbers(model(batch * 1))
         ends = [[part[at : at + 1] for part in together] for at in (0, len(batch) - 1)]
         whole = all(len(part) == len(batch) for part in together)
     except Exception:  # a model that takes one image at a time fails in its own way
@@ -102,6 +107,16 @@ def together(model: nn.Module, shape: tuple[int, int, int], batch_size: int, cou
     if found.sentence:
         warnings.warn(found.sentence, stacklevel=3)
     return 1 if found.alone else batch_size
+
+
+def _exactly(device: torch.device) -> AbstractContextManager[Any]:
+    """Convolutions without TF32, whose rounding on GPUs depends on the size of the batch."""
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, benchmark=False, allow_tf32=False
+    )
+    return flags
 
 
 def _numbers(output: Any) -> list[Tensor]:
