@@ -22,7 +22,20 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 
 # a module imports from lower levels, or from its own level where that is one folder or one group
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("_catalog", "_digits", "_ledger", "_options", "_spread", "errors", "files", "recorded", "weights", "_version"),
+    (
+        "_catalog",
+        "_coupling",
+        "_digits",
+        "_ledger",
+        "_options",
+        "_scores",
+        "_spread",
+        "errors",
+        "files",
+        "recorded",
+        "weights",
+        "_version",
+    ),
     ("data", "models", "lenses", "worked"),
     ("bridging",),
     ("tasks",),

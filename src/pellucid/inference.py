@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid import measures
+from pellucid._coupling import together
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -108,9 +109,10 @@ def evaluation(
     if not len(part):
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), _device()
-    batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
     model, digest = run.trained(which)
     model = model.to(device)
+    batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
+    batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
     records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
@@ -213,6 +215,7 @@ def predict(
 def _image_by_image(
     run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
 ) -> list[dict[str, Any]]:
+    batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = {}
     titles = answer_names(given.names, [".png"] * len(given.names))

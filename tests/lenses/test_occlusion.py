@@ -80,20 +80,31 @@ def test_only_what_the_model_sees_matters() -> None:
     assert "changes most in image 1, at row 0, column 0 px" in view.words
 
 
-def test_a_sure_answer_is_coloured_too() -> None:
-    """Each image has its own scale: where one loses a hundredth of what another loses, both show where."""
+def test_all_images_are_drawn_on_one_scale_and_noise_is_named() -> None:
+    """A drop of a third of a point must not look like one of seventy, neither beside it nor alone."""
 
     class Sure(nn.Module):
         def forward(self, x: Tensor) -> Tensor:  # the second image is far from the border of the classes
             return torch.stack([x.sum((1, 2, 3)) * 4 - 2, torch.zeros(len(x))], 1)
 
     given = torch.zeros(2, 1, 8, 8)
-    given[0, 0, 3, 3], given[1, 0, 2:5, 3] = 1.0, 1.0
-    view = Occlusion(patch=1, stride=1, fill="zero").look(Network(model=Sure(), images=given))
-    maps = view.numbers["map"]
-    assert np.abs(maps[1]).max() < 0.1 * np.abs(maps[0]).max()
-    drawn = [axes.images[1] for axes in view.figure.axes if "drop" in axes.get_title()]
-    assert [one.get_clim()[1] for one in drawn] == pytest.approx([100 * np.abs(one).max() for one in maps])
+    given[0, 0, 3, 3], given[1, 0, 2:5, 3] = 1.0, 0.9
+    lens = Occlusion(patch=1, stride=1, fill="zero")
+    both, alone = lens.look(Network(model=Sure(), images=given)), lens.look(Network(model=Sure(), images=given[1:]))
+    tops = np.abs(both["drop"]).max((1, 2))
+    assert tops[0] > 0.7 > 0.01 > tops[1] > 0.005
+    for view, bar in ((both, 80.0), (alone, 5.0)):
+        panels = [axes for axes in view.figure.axes if "points" in axes.get_title()]
+        assert {axes.images[1].get_clim() for axes in panels} == {(-bar, bar)}
+        texts = {text.get_text() for axes in view.figure.axes for text in axes.get_yticklabels()}
+        assert {f"−{bar:g}", "0", f"+{bar:g}"} <= texts
+        # how opaque the most sensitive pixel of the second image is
+        drawn = panels[-1].images[1]
+        assert np.max(np.asarray(drawn.cmap(drawn.norm(drawn.get_array())))[..., 3]) < 0.25
+    said = f"{np.ceil(1000 * tops[1]) / 10:.1f} points"
+    assert f"changes the probability of class 0 (100.0 %) by more than {said}: the map shows noise" in alone.words
+    assert "In 1 of 2 images no window changes it by more than 1.0 points." in both.words
+    assert panels[-1].get_title() == f"no change above {said}"
 
 
 def test_evidence_is_followed_where_there_are_no_classes() -> None:

@@ -274,7 +274,7 @@ def test_a_fault_in_the_windows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(plan, "slid", lambda interval, *rest: slid(interval, *rest) + np.array([2, 0]))
     told: list[str] = []
     found = lens.look(Network(model=model, images=[image], note=told.append))["drop"]
-    assert "differ from whole maps" in told[0]
+    assert "differ from whole images" in told[0]
     np.testing.assert_allclose(found, right, atol=1e-5)
 
 

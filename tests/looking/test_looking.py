@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import pellucid
 from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
 from pellucid.inference import evaluate
@@ -150,3 +152,16 @@ def test_a_mistake_is_one_sentence(run: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"")
     with pytest.raises(UsageError, match=r"broken\.png"):
         look(run, "occlusion", str(tmp_path / "broken.png"))
+
+
+def test_no_figure_of_a_task_has_the_name_of_a_lens() -> None:
+    """Both lie in a run's figures/, so that one would overwrite the other."""
+    names: set[str] = set()
+    for file in Path(pellucid.__file__).parent.joinpath("tasks").rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "NamedFigure":
+                first = call.args[0]
+                assert isinstance(first, ast.Constant), f"{file}:{call.lineno}"
+                names.add(str(first.value))
+    assert len(names) > 10
+    assert not names & set(_catalog.names("lenses"))

@@ -76,7 +76,7 @@ def test_deep_clusters_are_the_shapes(run: Run) -> None:
     assert {"nmi", "ari", "purity", "silhouette", "unlike", "silhouette_of_pairs"} <= set(found["model"])
     assert len(found["baselines"]) == 3
     assert [row["seed"] for row in found["details"]["seeds"]][-2:] == ["mean", "spread"]
-    assert {"clusters", "map", "contingency", "filters"} <= {picture["name"] for picture in found["pictures"]}
+    assert {"clusters", "map", "contingency", "first_layer"} <= {picture["name"] for picture in found["pictures"]}
     assert found["details"]["verdict"].startswith("All 3 clusters contain images")
 
 

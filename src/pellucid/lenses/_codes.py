@@ -178,7 +178,7 @@ def fingerprint(model: nn.Module, where: str) -> str:
 
 def at_once(network: Network, image: Tensor, most: int = 256) -> int:
     """How many images of this size pass the model together within the memory budget."""
-    return network.room(_ACTIVATIONS * 4 * image.numel(), most=most)
+    return network.at_once(_ACTIVATIONS * 4 * image.numel(), most)
 
 
 @torch.no_grad()

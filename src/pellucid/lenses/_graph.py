@@ -11,9 +11,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 __all__ = ["Graph", "trace"]
 
@@ -31,6 +33,15 @@ class Graph:
     values: Mapping[fx.Node, Any]
     kept: tuple[str, ...]  # modules that are one node because their forward pass cannot be traced
 
+    @cached_property
+    def depending(self) -> frozenset[fx.Node]:
+        """The nodes that the image reaches, its size included."""
+        reached: set[fx.Node] = set()
+        for node in self.nodes:
+            if node.op == "placeholder" or any(source in reached for source in node.all_input_nodes):
+                reached.add(node)
+        return frozenset(reached)
+
     def call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
         """What a node computes."""
         return self.values[node] if node.op == "get_attr" else _call(self.root, node.op, node.target, args, kwargs)
@@ -45,11 +56,11 @@ def trace(model: nn.Module, image: Tensor) -> Graph | None:
     [('placeholder', 'input'), ('call_module', '0'), ('call_module', '1'), ('output', 'output')]
     """
     tracer = _Tracer(image)
-    before = set(vars(model))
+    before = [(part, _kept_by(part)) for part in model.modules()]
     try:
         graph = tracer.trace(model)
     except Exception:  # a forward pass that meets a proxy instead of a tensor can fail in any way
-        _forget(model, before)
+        _restore(before)
         return None
     # sizes that only Python's `if` asked for leave nodes that nothing uses
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
@@ -59,7 +70,7 @@ def trace(model: nn.Module, image: Tensor) -> Graph | None:
             values[node] = _attribute(tracer.root, str(node.target))
         elif node.op == "output":
             values[node] = fx.node.map_arg(node.args[0], values.__getitem__)
-    _forget(model, before)
+    _restore(before)
     return Graph(model, tuple(graph.nodes), values, tuple(tracer.kept))
 
 
@@ -130,11 +141,15 @@ class _Tracer(fx.Tracer):
         else:
             if kind == "call_method" and str(target).endswith("_") and not str(target).endswith("__"):
                 raise TypeError(f"{target}: writes into its input")  # values are kept, so nothing may change them
+            tensors = [part for part in pytree.tree_leaves(plain) if isinstance(part, Tensor)]
+            versions = [tensor._version for tensor in tensors]
             self.computing = True
             try:
                 value = _call(self.root, kind, target, plain[0], plain[1])
             finally:
                 self.computing = False
+            if versions != [tensor._version for tensor in tensors]:
+                raise TypeError(f"{target}: writes into its input")
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         self.values[proxy.node.name] = value
         return proxy
@@ -171,10 +186,19 @@ def _call(root: nn.Module, kind: str, target: Any, args: Any, kwargs: Any) -> An
     raise TypeError(f"{kind}: is not a call")
 
 
-def _forget(model: nn.Module, before: set[str]) -> None:
-    """Remove the constants that tracing put into the model."""
-    for name in set(vars(model)) - before:
-        delattr(model, name)
+def _kept_by(part: nn.Module) -> dict[str, Any]:
+    """A module's attributes, and its buffers as they are now."""
+    return {**vars(part), "_buffers": dict(part._buffers)}
+
+
+def _restore(before: list[tuple[nn.Module, dict[str, Any]]]) -> None:
+    """Remove what tracing put into modules: constants, and proxies that a forward pass keeps for later."""
+    for part, kept in before:
+        part._buffers.update(kept.pop("_buffers"))
+        own = vars(part)
+        for name in [name for name in own if name not in kept and name != "_buffers"]:
+            del own[name]
+        own.update(kept)
 
 
 def _attribute(root: nn.Module, path: str) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "CONVOLUTIONS",
     "feature_layer",
     "features",
+    "floating",
     "guarded",
     "last_convolution",
     "layers_in_order",
@@ -30,6 +31,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 @contextmanager
 def guarded(*modules: Any) -> Iterator[None]:
     """Modules in eval mode with in-place activations turned off; then modes, hooks, gradients and flags are as before.
+
+    A model whose weights are not float32 gets its images in their type.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
     >>> with guarded(model):
@@ -55,6 +58,9 @@ def guarded(*modules: Any) -> Iterator[None]:
             part.training = False
             if isinstance(inplace, bool):
                 part.inplace = False  # an activation in place would overwrite what a hook has kept
+        for module in modules:
+            if isinstance(module, nn.Module) and floating(module) != torch.float32:
+                module.register_forward_pre_hook(_cast)
         yield
     finally:
         for part, mode, inplace, hooks in before:
@@ -68,6 +74,25 @@ def guarded(*modules: Any) -> Iterator[None]:
         for weight, flag, gradient in weights:
             weight.requires_grad_(flag)
             weight.grad = gradient
+
+
+def floating(model: nn.Module) -> torch.dtype:
+    """The type of numbers that a model computes with: that of its first weight.
+
+    >>> floating(nn.Linear(1, 1).double()), floating(nn.Flatten())
+    (torch.float64, torch.float32)
+    """
+    weights = [*model.parameters(), *model.buffers()]
+    return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
+
+
+def _cast(model: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Images in the type of a model's weights, as images come in float32."""
+    return tuple(part.to(floating(model)) if _is_float(part) else part for part in given)
+
+
+def _is_float(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.is_floating_point()
 
 
 @contextmanager

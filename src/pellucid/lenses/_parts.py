@@ -6,12 +6,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, final
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid import _scores
+from pellucid._coupling import Coupling, coupling
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import _layers
 from pellucid.lenses._wording import clipped
@@ -33,6 +36,13 @@ class Part:
     memory: int = MEMORY  # bytes
     note: Callable[[str], None] = lambda words: None  # printed with --verbose
     progress: Callable[[Sequence[Any] | Iterable[Any], str], Iterable[Any]] = lambda items, words: items
+    remarks: list[str] = field(default_factory=list, compare=False)  # sentences that `look` adds to the words
+
+    def remark(self, sentence: str) -> None:
+        """Say something about the subject in the words of the view, once."""
+        if sentence and sentence not in self.remarks:
+            self.remarks.append(sentence)
+            self.note(sentence)
 
     def room(self, bytes_each: float, least: int = 1, most: int = 1024) -> int:
         """How many items of this many bytes fit into the memory budget at once.
@@ -64,6 +74,17 @@ class Network(Part):
     build: Callable[..., nn.Module] | None = None  # build(seed=0, **model options); None: a model that has no options
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
 
+    @cached_property
+    def coupling(self) -> Coupling:
+        """How far the model's answer to an image depends on the rest of its batch, measured on the first image."""
+        found = coupling(self.model, self.images[0][None].to(self.device))
+        self.remark(found.sentence)
+        return found
+
+    def at_once(self, bytes_each: float, most: int = 1024) -> int:
+        """How many images pass the model together: as many as fit into memory, or one where they would change each other."""
+        return 1 if self.coupling.alone else self.room(bytes_each, most=most)
+
     @property
     def device(self) -> torch.device:
         """Where the model is."""
@@ -87,20 +108,42 @@ class Network(Part):
         return _layers.reinitialised(self.model, seed)
 
     def probabilities(self, output: Any) -> Tensor | None:
-        """(B, K) softmax of an output that is a vector of class scores, else None."""
-        if not isinstance(output, Tensor) or output.ndim != 2:
+        """(B, K) of an output that is a vector of class scores, else None; see `_scores` for what an output may be."""
+        kind = self._kind(output)
+        return None if kind is None else _scores.probabilities(output, kind)
+
+    def logits(self, output: Tensor) -> Tensor:
+        """(B, K) scores whose softmax are the probabilities of an output that is a vector of class scores."""
+        return _scores.logits(output, self._kind(output) or "logits")
+
+    def class_score(self, output: Tensor, index: int) -> Tensor:
+        """(B,): a class's logit, or its log-odds where the model gives only probabilities."""
+        return _scores.class_score(output, self._kind(output) or "logits", index)
+
+    def _kind(self, output: Any) -> _scores.Kind | None:
+        """What an output's class scores are; None: it is no vector of them."""
+        if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim not in (1, 2):
             return None
-        if self.evidence is not None and output.shape[1] != len(self.classes):
+        if self.evidence is not None and (output.ndim != 2 or output.shape[1] != len(self.classes)):
             return None  # a task's vector of something else: coordinates, a code, …
-        return output.float().softmax(1)
+        kind = _scores.kind_of(self.model, output, lambda: self.images[0][None].to(self.device))
+        self.remark(_scores.sentence(kind, self.classes))
+        return kind
 
     def followed(self, output: Any, named: str | None = None) -> int | None:
         """The class whose score a lens follows: the named one, else the first image's top one; None: the task's evidence.
 
         Raises:
-            UsageError: the model does not classify, and a class was named or there is no evidence; or the class is too high.
+            UsageError: the model does not classify, and a class was named or there is no evidence; or the class is too high;
+                or the answer is NaN.
         """
         shares = self.probabilities(output)
+        score = self.evidence(output) if shares is None and self.evidence is not None else shares
+        if score is not None and bool(score.isnan().any()):
+            raise UsageError(
+                "model: its answer is not a number (NaN), so no score can be followed; look through flow for the layer where "
+                "that begins, or train with a lower learning rate."
+            )
         if shares is None:
             if named is not None:
                 raise UsageError(f"follow={named!r}: the model's output is not a vector of classes; leave it out.")

@@ -67,7 +67,7 @@ def rules(graph: Graph) -> tuple[dict[Any, Rule], set[Any]]:
         if node.op in ("placeholder", "get_attr", "output") or not isinstance(graph.values.get(node), Tensor):
             continue
         module = modules.get(str(node.target)) if node.op == "call_module" else None
-        rule = _rule(graph, node, module)
+        rule = _known(graph, node, module)
         # a convolution that only a batch norm uses: one multiplication instead of two
         if rule.weight is not None and rule.kind == "slide" and len(node.users) == 1:
             follower = next(iter(node.users))
@@ -83,9 +83,29 @@ def rules(graph: Graph) -> tuple[dict[Any, Rule], set[Any]]:
     return ruled, folded
 
 
-def _rule(graph: Graph, node: Any, module: nn.Module | None) -> Rule:
+def _known(graph: Graph, node: Any, module: nn.Module | None) -> Rule:
     """The rule of a node; "whole" for whatever is not known to work window by window."""
     name = str(node.target) if module is not None or node.op == "call_method" else getattr(node.target, "__name__", "")
+    if module is not None and not _plain_forward(module):
+        return Rule("whole", name)
+    try:
+        rule = _rule(graph, node, module, name)
+        # a kernel made from the image differs from place to place
+        given = [source for source in node.all_input_nodes if source in graph.depending]
+        fixed = rule.kind in ("pointwise", "whole") or given == [node.args[0]]
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError):  # e.g. as many groups as there are images
+        fixed = False
+    return rule if fixed else Rule("whole", name)
+
+
+def _plain_forward(module: nn.Module) -> bool:
+    """Whether a module does what its class in torch.nn does: no hook, no forward pass of its own."""
+    kinds = [kind for kind in type(module).__mro__ if "forward" in vars(kind)]
+    own = "forward" in vars(module) or not kinds[0].__module__.startswith("torch.nn.modules.")
+    return not own and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def _rule(graph: Graph, node: Any, module: nn.Module | None, name: str) -> Rule:
     if isinstance(module, nn.Linear):
         return Rule("whole", name, work=module.weight.numel())
     if graph.values[node].ndim == 4:
@@ -118,12 +138,14 @@ def _of_module(node: Any, module: nn.Module, name: str, graph: Graph) -> Rule | 
         options = {**vars(module), "dilation": getattr(module, "dilation", 1)}
         return _pool(name, kind, options, graph, node)
     if isinstance(module, nn.AdaptiveAvgPool2d):
-        return _adaptive(name, module.output_size, graph, node)
+        return _adaptive(name, graph, node)
     if isinstance(module, nn.Upsample):
         return _enlarge(name, module.mode, graph, node)
     if isinstance(module, nn.ZeroPad2d):
         left, _, top, _ = module.padding
-        return Rule("move", name, moved=(int(top), int(left)))
+        return Rule("move", name, moved=(int(top), int(left))) if min(module.padding) >= 0 else None
+    if isinstance(module, nn.BatchNorm2d) and (module.running_mean is None or module.training):
+        return None  # its statistics are those of the images themselves
     if isinstance(module, _POINTWISE_MODULES):
         return Rule("pointwise", name)
     return None
@@ -144,7 +166,7 @@ def _of_function(graph: Graph, node: Any, name: str) -> Rule | None:
     if target in (F.avg_pool2d, torch._C._nn.avg_pool2d):
         return _pool(name, "mean", arguments, graph, node)
     if target is F.adaptive_avg_pool2d:
-        return _adaptive(name, arguments["output_size"], graph, node)
+        return _adaptive(name, graph, node)
     if target is F.interpolate:
         return _enlarge(name, str(arguments.get("mode", "nearest")), graph, node)
     if target is F.pad:
@@ -159,6 +181,8 @@ def _of_function(graph: Graph, node: Any, name: str) -> Rule | None:
         return _crop(graph, node, name)
     if target is torch.cat:
         return Rule("pointwise", name) if arguments.get("dim", 0) in (1, -3) else None
+    if target is F.batch_norm and (arguments.get("running_mean") is None or arguments.get("training", False)):
+        return None
     if node.op == "call_function" and _hashed(target, _POINTWISE_FUNCTIONS):
         return Rule("pointwise", name)
     if node.op == "call_method" and target in _POINTWISE_METHODS and isinstance(source, fx.Node):
@@ -188,12 +212,9 @@ def _pool(name: str, kind: Literal["max", "mean"], options: Mapping[str, Any], g
     return Rule("slide", name, kernel, stride, padding, _two(options.get("dilation", 1)), fill, slide=kind)
 
 
-def _adaptive(name: str, size: Any, graph: Graph, node: Any) -> Rule | None:
-    """Adaptive pooling to the map's own size, or to one pixel."""
-    sides = tuple(graph.values[node.args[0]].shape[2:])
-    if tuple(graph.values[node].shape[2:]) == sides:
-        return Rule("pointwise", name)
-    return Rule("mean", name) if _two(size) == (1, 1) else None
+def _adaptive(name: str, graph: Graph, node: Any) -> Rule | None:
+    """Adaptive pooling to one pixel; to the map's own size it does nothing, but a window has another size."""
+    return Rule("mean", name) if tuple(graph.values[node].shape[2:]) == (1, 1) else None
 
 
 def _enlarge(name: str, mode: str, graph: Graph, node: Any) -> Rule | None:

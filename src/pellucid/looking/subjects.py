@@ -103,10 +103,13 @@ class Subject:
             if part is None and needed:
                 name = type(lens).__module__.rpartition(".")[2]
                 raise UsageError(f"lens={name!r}: needs {kind.needs}.")
-            parts.append(part if part is None else dataclasses.replace(part, **asked))
+            parts.append(part if part is None else dataclasses.replace(part, **asked, remarks=[]))
         networks = [part for part in parts if isinstance(part, Network)]
         with guarded(*(network.model for network in networks)):
             view: View = lens.look(*parts)
+        remarks = [sentence for part in parts if part is not None for sentence in part.remarks]
+        if remarks:
+            view = dataclasses.replace(view, words=" ".join([view.words, *dict.fromkeys(remarks)]))
         unread = [sentence for network in networks for sentence in network.unread]
         return dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(unread)}") if unread else view
 

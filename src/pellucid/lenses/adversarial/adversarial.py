@@ -141,13 +141,14 @@ class Adversarial(Lens[Network, Splits | None]):
         step = None if self.step is None or not several else magnitude("step", self.step)
         changed = attack(
             network.model, clean, labels, epsilon, steps=self.steps if several else 1, step=step,
-            towards=self.towards is not None, start=start,
+            towards=self.towards is not None, start=start, logits=network.logits,
         )  # fmt: skip
         return quantised(changed, clean, epsilon)
 
     def _one(self, network: Network, place: int, image: Tensor) -> Fooled:
         """What the attack does to one image."""
         clean = quantised(image.to(network.device))[None]  # (1, C, H, W)
+        network.followed(network.model(clean * 1))  # refuses an answer that is NaN
         shares = _shares(network, clean)[0]  # (K,)
         before = int(shares.argmax())
         target = None if self.towards is None else self._target(network, len(shares))
@@ -246,7 +247,7 @@ class Adversarial(Lens[Network, Splits | None]):
 
 def _test_batches(network: Network, splits: Splits, limit: int) -> Iterable[Labelled]:
     """Test images, or validation images where there are none, as many at once as fit into memory."""
-    size = network.room(_BYTES * network.images[0].numel(), most=128)
+    size = network.at_once(_BYTES * network.images[0].numel(), 128)
     return splits.batches("test" if splits.counts.get("test", 1) else "val", size, limit)
 
 

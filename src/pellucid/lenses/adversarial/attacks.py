@@ -60,6 +60,7 @@ def attack(
     step: float | None = None,
     towards: bool = False,
     start: Tensor | None = None,
+    logits: Callable[[Tensor], Tensor] = lambda output: output,
 ) -> Tensor:
     """(B, C, H, W) in [0, 1]: images within ±ε of the given ones that raise the loss of `labels`, or lower it (`towards`).
 
@@ -72,7 +73,7 @@ def attack(
     [0.4..., 0.6...]
 
     Args:
-        model: gives logits (B, K).
+        model: gives logits (B, K), or what `logits` makes them of.
         images: (B, C, H, W) in [0, 1].
         labels: (B,) the classes to lead away from, or `towards`.
         epsilon: largest change of a pixel, in [0, 1].
@@ -80,19 +81,20 @@ def attack(
         step: length of one, in [0, 1]; by default ε for one step, else 2.5 ε / steps (Madry et al. 2018, appendix).
         towards: lower the loss of the labels.
         start: (B, C, H, W) within ±ε, added before the first step.
+        logits: makes logits (B, K) of the model's output.
     """
     length = step if step is not None else epsilon if steps == 1 else 2.5 * epsilon / steps
     clean = images.detach()
     adversarial = clean if start is None else (clean + start).clamp(0, 1)
     for _ in range(steps):
-        sign = _gradient(model, adversarial, labels).sign()
+        sign = _gradient(model, adversarial, labels, logits).sign()
         moved = adversarial - length * sign if towards else adversarial + length * sign
         # back into the box of ±ε around the clean image, then into that of all images
         adversarial = (clean + (moved - clean).clamp(-epsilon, epsilon)).clamp(0, 1)
     return adversarial
 
 
-def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _gradient(model: nn.Module, images: Tensor, labels: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
     """(B, C, H, W): a positive multiple of the cross-entropy's gradient with respect to the images.
 
     The gradient with respect to the logits, softmax minus one-hot, is scaled to 1 for each image before it goes back through the
@@ -100,7 +102,7 @@ def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """
     with torch.enable_grad():
         watched = images.detach().clone().requires_grad_()
-        logits = model(watched * 1)  # a model may write into its input, but not into a leaf of the graph
+        logits = read(model(watched * 1))  # a model may write into its input, but not into a leaf of the graph
         if not logits.requires_grad:
             raise UsageError(
                 "lens='adversarial': needs a gradient, and the model's output has none; look at a differentiable model."

@@ -187,7 +187,7 @@ class Attribution(Lens[Network]):
         return values.cpu().numpy(), reduced(values, METHODS[self.method].signed).cpu().numpy()
 
     def _batch(self, network: Network, image: Tensor) -> int:
-        return network.room(_BYTES * image.numel(), most=64)
+        return network.at_once(_BYTES * image.numel(), 64)
 
     def _followed(self, network: Network, output: Any) -> int:
         """The class that is followed, or _EVIDENCE or _LAYER."""
@@ -209,7 +209,7 @@ class Attribution(Lens[Network]):
             assert network.evidence is not None  # `Network.followed` refuses a model that has neither
             evidence = network.evidence
             return lambda images: evidence(model(images))
-        return lambda images: model(images)[:, followed]
+        return lambda images: network.class_score(model(images), followed)
 
     def _shown(
         self, network: Network, model: nn.Module, followed: int, layer: str | None
@@ -217,7 +217,7 @@ class Attribution(Lens[Network]):
         """Images (B, C, H, W) to (B,): the score that people read: a class's probability, else that which is followed."""
         if followed < 0:
             return self._score(network, model, followed, layer)
-        return lambda images: model(images).float().softmax(1)[:, followed]
+        return lambda images: network.logits(model(images)).softmax(1)[:, followed]
 
     def _of_layer(self, model: nn.Module, images: Tensor, layer: str) -> Tensor:
         """(B,): a layer's mean output, or the strongest of a filter."""

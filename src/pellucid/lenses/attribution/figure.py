@@ -25,6 +25,7 @@ __all__ = ["Mapped", "figure", "half", "kept", "words"]
 
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _ALIKE = 0.5  # similarity to the map of a half random network at which a map no longer depends on the weights
+_NOISE = 0.01  # of a logit, or of the score's size: a map that adds up to less shows noise, and is drawn pale
 _RED, _BLUE, _GREY = "#b2182b", "#2166ac", "#777777"
 
 
@@ -42,6 +43,19 @@ class Mapped:
     deletion: Deletion | None
     randomised: list[NDArray[np.float32]] = field(default_factory=list)  # (H, W) at each depth
     similar: list[tuple[float, float]] = field(default_factory=list)  # SSIM and rank correlation at each depth
+
+
+def noise(one: Mapped, method: Method) -> bool:
+    """Whether all pixels together hardly move the score, though the map need not be empty."""
+    return 0 < _total(one) < _least(one) and "score" in method.unit
+
+
+def _total(one: Mapped) -> float:
+    return float(np.abs(one.map).sum())
+
+
+def _least(one: Mapped) -> float:
+    return _NOISE * (1.0 if one.followed >= 0 else abs(one.score))
 
 
 def half(depths: Sequence[Depth]) -> int:
@@ -66,7 +80,8 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
     tested = [one for one in mapped if one.deletion is not None or one.similar]
     known = {one.place for one in tested}
     others = [one for one in mapped if one.place not in known][: max(0, _MOST_DRAWN - len(tested))]
-    shape = float(np.median([one.map.shape[0] / one.map.shape[1] for one in mapped]))
+    # a row of pixels leaves no room for titles
+    shape = max(0.4, float(np.median([one.map.shape[0] / one.map.shape[1] for one in mapped])))
     panels = 2 + (2 if depths else 0) + 1
     side, small = 2.0, 1.35
     across = 4
@@ -86,7 +101,7 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
         for k, one in enumerate(others):
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
             show(own[0], one.image, _answer(network, one, 16))
-            _map(own[1], one, one.map, method, "")
+            _map(own[1], one, one.map, method, f"scale ends at {_top(one, one.map, method):.1e}")
     return drawing
 
 
@@ -103,7 +118,7 @@ def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], meth
         bar.solids.set_alpha(1.0)
     if depths:
         depth = depths[half(depths)]
-        title = f"the same with {depth.count} of {depth.of} layers random"
+        title = f"{depth.count} of {depth.of} layers random, own scale"
         _map(axes[2], one, one.randomised[half(depths)], method, title)
         _weights(axes[3], one, depths)
     _deletion(axes[-1], one)
@@ -117,7 +132,7 @@ def _answer(network: Network, one: Mapped, longest: int) -> str:
 
 def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str) -> Any:
     """A map: signed values in red and blue, magnitudes in grey, and a coarse one over its image."""
-    top = float(np.percentile(np.abs(values), 99.5)) or float(np.abs(values).max()) or 1e-12
+    top = _top(one, values, method)
     if not method.fine:
         show(axes, one.image, title)
         return axes.imshow(values, cmap="magma", vmin=0, vmax=top, alpha=0.15 + 0.7 * np.clip(values / top, 0, 1))
@@ -129,6 +144,12 @@ def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: s
     if title:
         axes.set_title(title, fontsize=7.5, pad=3, parse_math=False)
     return drawn
+
+
+def _top(one: Mapped, values: NDArray[Any], method: Method) -> float:
+    """Where the scale of a map ends: at its largest values, or above them where they are noise."""
+    top = float(np.percentile(np.abs(values), 99.5)) or float(np.abs(values).max()) or 1e-12
+    return top * _least(one) / _total(one) if noise(one, method) else top
 
 
 def _weights(axes: Axes, one: Mapped, depths: Sequence[Depth]) -> None:
@@ -187,7 +208,8 @@ def words(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], m
     clauses = [f"{start}{', ' + what if what else ''}"]
     tested = [one for one in mapped if one.deletion is not None]
     curves = [one.deletion for one in tested if one.deletion is not None]
-    if curves:
+    empty = sum(not one.map.any() for one in mapped)
+    if curves and empty < len(mapped):
         own = float(np.mean([curve.area for curve in curves]))
         against = []
         for kind, name in (("random", "random orders"), ("shifted", "shifted maps")):
@@ -199,12 +221,21 @@ def words(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], m
             f"deleted in the map's order the score falls faster (area {own:.3g}) than in {' and '.join(against)}"
         )
     left = [value for one in tested if one.similar and np.isfinite(value := kept(one, depths))]
-    if depths and tested:
+    if depths and tested and empty < len(mapped):
         depth = depths[half(depths)]
         mean = float(np.mean(left)) if left else 0.0
         verdict = "it hardly depends on what was learned" if mean >= _ALIKE else "it depends on the weights"
         start = f"with up to {depth.count} of {depth.of} layers randomised its similarity falls to {round(mean, 2) + 0.0:.2f}"
-        clauses.append(f"{start}: {verdict}" if left else "the map is empty, and so are those of random networks")
+        clauses.append(f"{start}: {verdict}" if left else "such maps are too small or too plain to be compared")
+    if empty:
+        which = "the map is" if len(mapped) == 1 else f"{empty} of {len(mapped)} maps are"
+        clauses.append(f"{which} empty: no pixel changes the score, as where all units of a layer are dead")
+    quiet = sum(noise(one, method) for one in mapped)
+    if quiet:
+        which = "the map shows" if len(mapped) == 1 else f"{quiet} of {len(mapped)} maps show"
+        clauses.append(
+            f"{which} noise, since all pixels together change the score by less than {_least(mapped[0]):.2g}"
+        )
     if method.title == "guided backprop":
         clauses.append(
             "guided backprop is known to reproduce the image's edges whatever the weights (Adebayo et al. 2018; Nie et al. 2018)"

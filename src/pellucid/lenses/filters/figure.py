@@ -181,26 +181,26 @@ def _maps(
     letter: str = "",
 ) -> None:
     if layers[0].is_map:
-        gist = f"feature maps of {title}: by layer, the {shown} channels that vary most over it, each from its lowest"
+        gist = f"feature maps of {title}: by layer, the {shown} channels that vary most over it"
     else:
-        gist = f"responses to {title}: by layer, every unit from the lowest"
-    _heading(page, f"{letter}{gist} (dark) to highest")
+        gist = f"responses to {title}: by layer, every unit"
+    _heading(page, f"{letter}{gist}; one scale a layer, dark is low")
     start, left = page.bottom + 0.16, 1.1
     pixels = thumb(image, 224)
     page.place(pixels, 0, start, left - 0.12)
     bottom = start
     for layer in layers:
-        own = maps[layer.name]
-        size = "×".join(map(str, own.shape))
-        page.write(f"{layer.name}   {size}", left, bottom, _LINE)
+        own = np.nan_to_num(maps[layer.name], posinf=0.0, neginf=0.0)
+        size, (low, high) = "×".join(map(str, own.shape)), (float(own.min()), float(own.max()))
+        page.write(f"{layer.name}   {size}   from {low:.2g} to {high:.2g}", left, bottom, _LINE)
         page.bottom = bottom
         if not layer.is_map:
-            tiles, names, across = [_units(own)], [""], 1
+            tiles, names, across = [_units(own, low, high)], [""], 1
         else:
             order = np.argsort(-own.std((1, 2)), kind="stable")[:shown].tolist()
             tiles, names, across = (
-                [_channel(own[one]) for one in order],
-                [f"{one}" for one in order],
+                [coloured((own[one] - low) / max(high - low, 1e-30), "viridis") for one in order],
+                [f"{one} dead" if np.ptp(own[one]) == 0 else f"{one}" for one in order],
                 max(8, min(16, shown)),
             )
         _tiled(page, tiles, names, left, bottom, _WIDE - left, across)
@@ -253,17 +253,11 @@ def _tiled(
         height = page.place(tile, left, top, side)
 
 
-def _channel(map: NDArray[np.float32]) -> Pixels:
-    low, high = float(map.min()), float(map.max())
-    return coloured((map - low) / max(high - low, 1e-30), "viridis")
-
-
-def _units(values: NDArray[np.float32]) -> Pixels:
+def _units(values: NDArray[np.float32], low: float, high: float) -> Pixels:
     """A dense layer's response as a block of cells, row by row."""
     across = math.ceil(math.sqrt(len(values) * 24))
     cells = np.full(-(-len(values) // across) * across, np.nan, np.float32)
     cells[: len(values)] = values
-    low, high = float(values.min()), float(values.max())
     drawn = coloured((cells.reshape(-1, across) - low) / max(high - low, 1e-30), "viridis")
     drawn[np.isnan(cells.reshape(-1, across))] = 1.0
     return drawn

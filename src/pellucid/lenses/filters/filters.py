@@ -94,7 +94,7 @@ class Filters(Lens[Network, Splits | None, Training | None]):
             files["filters_maps.png"] = png(maps_page(network, maps, layers, images, self.filters))
         numbers, axes = _numbers(network, first, maps, excited, names, labels, len(images))
         of = "images" if splits is None or self.split == "named" else f"{self.split} images"
-        words = _words(network, first, layers, excited, labels, notes, f"{len(names):,} {of}")
+        words = _words(network, first, layers, excited, labels, notes, f"{len(names):,} {of}") + _faults(maps)
         return View(page.drawn(), numbers, words, axes, files)
 
     def _weights(self, network: Network, training: Training | None) -> Weights | None:
@@ -266,6 +266,25 @@ def _words(
             f"are of {network.label(label)}."
         )
     return " ".join(sentences)
+
+
+def _faults(maps: Mapping[str, Sequence[NDArray[np.float32]]]) -> str:
+    """Filters that respond alike everywhere, and numbers that are none, in words."""
+    words, dead = "", []
+    shown = max(len(responses) for responses in maps.values())
+    for name, responses in maps.items():
+        flat = [response.reshape(len(response), -1) for response in responses]  # (F, places) each
+        if not all(bool(np.isfinite(one).all()) for one in flat):
+            words += f" {name} responds with values that are not finite, which are drawn as 0."
+        elif flat[0].shape[1] > 1 or shown > 1:
+            low, high = np.min([one.min(1) for one in flat], 0), np.max([one.max(1) for one in flat], 0)  # (F,) each
+            if (low == high).any():
+                what = "filters" if flat[0].shape[1] > 1 else "units"
+                dead.append(f"{int((low == high).sum())} of {len(low)} {what} of {name}")
+    if dead:
+        images = "image" if shown == 1 else f"{shown} images"
+        words += f" Dead for the {images} shown, with one value everywhere: {', '.join(dead)}."
+    return words
 
 
 def _purest(one: Excited, labels: Sequence[int]) -> tuple[int, int, int, int] | None:

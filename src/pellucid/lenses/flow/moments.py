@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,10 +88,11 @@ def probe_for(network: Network, splits: Splits | None, training: Training | None
         raise UsageError(
             "lens='flow': needs a loss, and this model's output is not a vector of classes; look at a run."
         )
+    loss = functools.partial(_random_classes, network)
     groups = list(_of_one_size(network, shares.shape[1], min(limit, len(network.images))))
-    size = network.room(_bytes(network.model, _cut(groups[0], 0, _PROBED), _random_classes), _PROBED, limit)
+    size = network.room(_bytes(network.model, _cut(groups[0], 0, _PROBED), loss), _PROBED, limit)
     parts = [_cut(group, at, size) for group in groups for at in range(0, len(group), size)]
-    return Probe(parts, _random_classes, True, network.seed)
+    return Probe(parts, loss, True, network.seed)
 
 
 def warmed_up(rate: float, step: int, steps: int) -> float:
@@ -172,8 +174,8 @@ def _one_sentence(images: int) -> Iterator[None]:
         raise UsageError(f"images={images}: too few for the statistics of batch norm; give more images.") from fault
 
 
-def _random_classes(model: nn.Module, batch: Labelled) -> Tensor:
-    return F.cross_entropy(model(batch.images).float(), batch.target)
+def _random_classes(network: Network, model: nn.Module, batch: Labelled) -> Tensor:
+    return F.cross_entropy(network.logits(model(batch.images)), batch.target)
 
 
 def _of_one_size(network: Network, classes: int, count: int) -> Iterator[Labelled]:

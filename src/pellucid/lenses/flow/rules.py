@@ -47,6 +47,7 @@ class Reading:
     saturated: int
     saturable: int  # sigmoid and tanh units
     closed: bool  # whether the last layer's weights are all 0, so that no gradient passes it yet
+    known: bool = True  # whether any hidden layer has a gradient that is a number
 
 
 def hidden(profile: Profile) -> NDArray[np.bool_]:
@@ -78,7 +79,7 @@ def read(profile: Profile) -> Reading:
         faults.append("vanishing")
     if finite and forth < 1 / RANGE:
         faults.append("fading")
-    elif finite and forth > RANGE:
+    elif finite and RANGE < forth < np.inf:  # inf: the first layer is 0 everywhere, and its units count as dead
         faults.append("growing")
     for what, which in (("dead units", relu), ("saturated units", flat)):
         dead, units = profile.dead[which], profile.units[which]
@@ -86,7 +87,8 @@ def read(profile: Profile) -> Reading:
             faults.append(what)
     counts = (int(profile.dead[relu].sum()), int(profile.units[relu].sum()))
     flats = (int(profile.dead[flat].sum()), int(profile.units[flat].sum()))
-    return Reading(tuple(faults), back, forth, max(0, len(gradients) - 1), *counts, *flats, closed)
+    known = not len(gradients) or not bool(np.isnan(gradients).all())
+    return Reading(tuple(faults), back, forth, max(0, len(gradients) - 1), *counts, *flats, closed, known)
 
 
 def ratio(size: float) -> str:
@@ -106,6 +108,10 @@ def ratio(size: float) -> str:
 
 def in_words(reading: Reading) -> str:
     """A reading as the rest of a sentence."""
+    if not reading.known:
+        finite = "exploding" not in reading.faults
+        reason = "the output has no gradient" if finite else "activations or the loss are not finite"
+        return f"{reason}, so none can be compared" + _counted(reading)
     if not reading.between and "exploding" not in reading.faults:
         return "there is only one hidden layer, so its gradient has nothing to be compared with" + _counted(reading)
     if reading.closed and not reading.gradient:

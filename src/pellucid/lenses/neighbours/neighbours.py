@@ -20,6 +20,7 @@ from pellucid.lenses.neighbours.figure import Pair, figure
 __all__ = ["Neighbours"]
 
 _SIDES = (16, 96)  # px: of the smallest and the largest thumbnail
+_ALIKE = 1e-6  # of the largest number in a code: smaller differences are those of rounding
 _AS_PIXELS = 0.02  # mean difference in [0, 1] up to which two images count as the same picture
 _MEASURED = 5_000  # images of a split by which the typical distance is measured
 
@@ -87,13 +88,7 @@ class Neighbours(Lens[Network, Splits | None]):
             raise UsageError(
                 f"images={len(searched)}: have no neighbours among themselves; give two or more, or look at a run."
             )
-        if (
-            distinct(searched.codes) == 1 and distinct(searched.thumbs) > 1
-        ):  # copies of one picture have equal codes rightly
-            raise UsageError(
-                f"layer=…: gives these {len(searched):,} images one and the same code, so none is nearer than another; name "
-                "another layer, or train with a lower learning rate if its units are dead."
-            )
+        _refuse_alike(searched)
         index = Index(searched.codes, network.memory // 4)
         network.note(
             f"neighbours among {len(searched):,} images: {index.kind}, which finds {index.recall(self.k):.1%} of them"
@@ -117,6 +112,22 @@ class Neighbours(Lens[Network, Splits | None]):
         # a quarter of the memory is for thumbnails, since any image may turn out to be a neighbour
         side = int(np.clip(np.sqrt(network.memory / 4 / max(1, total) / planes), *_SIDES))
         return joined([of_split(network, splits, part, layer, self.limit, side) for part in parts])
+
+
+def _refuse_alike(searched: Coded) -> None:
+    """Refuse codes that are not finite, or the same for different pictures: no image is then nearer than another."""
+    codes = searched.codes
+    if not np.isfinite(codes).all():
+        raise UsageError(
+            f"layer={searched.where!r}: gives values that are not finite; name an earlier layer, or train with a lower "
+            "learning rate."
+        )
+    alike = bool((np.ptp(codes, axis=0) <= _ALIKE * np.abs(codes).max(initial=0)).all())
+    if alike and distinct(searched.thumbs) > 1:  # copies of one picture have equal codes rightly
+        raise UsageError(
+            f"layer=…: gives these {len(searched):,} images one and the same code, so none is nearer than another; name "
+            "another layer, or train with a lower learning rate if its units are dead."
+        )
 
 
 def _own(queries: Coded, searched: Coded) -> NDArray[np.int64]:

@@ -17,13 +17,17 @@ from pellucid.lenses._parts import Network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-__all__ = ["Occluded", "figure"]
+__all__ = ["NOISE", "Occluded", "figure", "points", "scale_of"]
 
-_FAINT = 1e-3  # a drop of the probability that is drawn fully red; smaller ones stay pale
+NOISE = 0.01  # of the probability, or of the score's size: smaller changes are named and drawn as noise
+# of the probability: ends of the colour bar; the first keeps noise pale
+_SCALES = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _MOST_WINNERS = 5  # classes that take over and have a colour of their own
+_FALLS, _RISES = "#e31a1c", "#1f5fff"
 _COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#a6761d")
 
 
@@ -44,13 +48,41 @@ class Occluded:
     map: NDArray[np.float64]  # (H, W)
     agreement: float | None = None  # rank correlation with fp32, where it was computed in bf16
 
+    @property
+    def noise(self) -> bool:
+        """Whether no window changes the score by more than noise would."""
+        return float(np.abs(self.drop).max()) < NOISE * (1.0 if self.followed >= 0 else abs(self.score))
+
+
+def scale_of(occluded: Sequence[Occluded]) -> float:
+    """The end of the colour bar, one for all images: the first round number from 5 points on that holds every map.
+
+    That of a score that is no probability is 1, 2 or 5 times a power of ten, and at least a twentieth of the score.
+    """
+    most = max(float(np.abs(one.map).max()) for one in occluded)
+    if occluded[0].followed >= 0:
+        return next((scale for scale in _SCALES if most <= scale), _SCALES[-1])
+    least = max(most, 0.05 * max(abs(one.score) for one in occluded), 1e-12)
+    unit = 10.0 ** np.floor(np.log10(least))
+    return float(next((step * unit for step in (1, 2, 5) if least <= step * unit), 10 * unit))
+
+
+def points(share: float) -> str:
+    """A change of a probability in percentage points, rounded up to one decimal.
+
+    >>> points(0.0021), points(0.5), points(0.0)
+    ('0.3', '50.0', '0.1')
+    """
+    return f"{max(0.1, np.ceil(1000 * share - 1e-9) / 10):.1f}"
+
 
 def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
-    """A block an image: the image, the drop over it with a scale of its own, and the class that takes over where one does."""
+    """A block an image: the image, the drop over it on the scale of all, and the class that takes over where one does."""
     from matplotlib.figure import Figure
 
     most = sorted(range(len(occluded)), key=lambda i: -occluded[i].drop.max())[:_MOST_DRAWN]
     drawn = [occluded[i] for i in sorted(most)]
+    scale = scale_of(occluded)
     taken = any(_taken(one) for one in drawn)
     panels = 3 if taken else 2
     across = 1 if len(drawn) <= 3 else 2
@@ -67,34 +99,41 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
         name = network.label(one.followed, 22) if one.followed >= 0 else "score"
         shown = f"{name}: {100 * one.score:.1f} %" if one.followed >= 0 else f"{name}: {one.score:.3g}"
         show(own[0], one.image, shown)
-        _drop(drawing, own[1], one)
+        _drop(drawing, own[1], one, scale)
         if taken:
             _winners(network, own[2], one)
     return drawing
 
 
-def _drop(drawing: Figure, axes: Axes, one: Occluded) -> None:
+def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
     """The drop over the image, with a colour bar in percentage points, or in the score's own units."""
     percent = one.followed >= 0
     scale = 100.0 if percent else 1.0
-    # a scale for each image, since a sure answer drops by a hundredth of what an unsure one does
-    most = max(_FAINT if percent else 1e-12, float(np.abs(one.map).max()))
-    show(axes, one.image, "drop where it is covered", color="0.35")
-    # as opaque as the drop is large: the image stays to be seen where covering it changes nothing
-    drawn = axes.imshow(
-        scale * one.map,
-        cmap="RdBu_r",
-        vmin=-scale * most,
-        vmax=scale * most,
-        alpha=0.85 * np.abs(one.map / most) ** 0.7,
-        interpolation="nearest",
-    )
+    show(axes, one.image[:3].mean(0, keepdim=True), _title(one), color="0.35")  # grey, so that all colour is the map's
+    drawn = axes.imshow(scale * one.map, cmap=_tinted(), vmin=-scale * most, vmax=scale * most, interpolation="nearest")
     bar = drawing.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
-    if bar.solids is not None:
-        bar.solids.set_alpha(1.0)
-    bar.set_label("percentage points" if percent else "score", fontsize=6)
+    end = scale * most
+    bar.set_ticks([-end, 0, end], labels=[f"−{end:g}", "0", f"+{end:g}"])
+    bar.set_label("drop, points" if percent else "drop of the score", fontsize=6)
     bar.ax.tick_params(labelsize=6, length=2, pad=1.5)
     bar.outline.set_linewidth(0.4)
+
+
+def _tinted() -> ListedColormap:
+    """Blue below 0, red above, as opaque as the value is large: where covering changes nothing the image stays as it is."""
+    from matplotlib.colors import ListedColormap, to_rgba
+
+    values = np.linspace(-1, 1, 255)
+    colours = [to_rgba(_FALLS if value > 0 else _RISES, 0.85 * abs(value) ** 0.7) for value in values]
+    return ListedColormap(colours)
+
+
+def _title(one: Occluded) -> str:
+    """The largest change that a window makes."""
+    falls, rises = float(one.drop.max()), float(-one.drop.min())
+    size, verb = max((falls, "falls"), (rises, "rises"))
+    amount = f"{points(size)} points" if one.followed >= 0 else f"{size:.3g}"
+    return f"no change above {amount}" if one.noise else f"{verb} by up to {amount}"
 
 
 def _taken(one: Occluded) -> bool:

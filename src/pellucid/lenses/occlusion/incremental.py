@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from pellucid.lenses._graph import Graph, trace
+from pellucid.lenses._layers import floating
 from pellucid.lenses._rules import Rule
 from pellucid.lenses._windows import Ints, Span, Window, cut, gridded, padded, paste, span
 from pellucid.lenses.occlusion.plan import WHOLE, Plan
@@ -64,12 +65,12 @@ class Incremental:
         cls, model: nn.Module, image: Tensor, tops: Sequence[int], lefts: Sequence[int], patch: int
     ) -> Incremental | None:
         """The engine for an image (C, H, W), or None where the model's forward pass cannot be traced."""
-        graph = trace(model, image[None].contiguous(memory_format=torch.channels_last))
+        graph = trace(model, image[None].to(floating(model)).contiguous(memory_format=torch.channels_last))
         return None if graph is None else cls(graph, tops, lefts, patch)
 
     def run(self, cover: Tensor, batches: Iterable[tuple[Ints, Ints]] | None = None) -> Iterator[Block]:
         """The outputs for all places (or these batches of them), where the patch shows `cover` (C, H, W)."""
-        shown = padded(cover[None], (0, 0, 0, 0))  # (1, C, H, W), channels_last
+        shown = padded(cover[None].to(self.graph.values[self.plan.start].dtype), (0, 0, 0, 0))  # channels_last
         for rows, columns in self.plan.batches() if batches is None else batches:
             yield Block(rows, columns, self._outputs(shown, rows, columns))
 
@@ -169,8 +170,13 @@ class Incremental:
                 value = known.get(source, self.graph.values.get(source))
                 if isinstance(value, Window):
                     return self._brought(source, value, rows, columns)
-                if isinstance(value, Tensor) and value.ndim >= 3 and value.shape[-1] * value.shape[-2] > 1:
-                    return cut(self._clean(source), rows, columns)  # a map that no patch changes, e.g. of positions
+                # a map that no patch changes, e.g. of positions; a batch norm's statistics are none
+                if (
+                    isinstance(value, Tensor)
+                    and max(value.shape[-2:], default=1) > 1
+                    and node.target is not F.batch_norm
+                ):
+                    return cut(self._beside(source, self.graph.values[node].shape), rows, columns)
                 return value
 
             args, kwargs = (fx.node.map_arg(part, brought) for part in (node.args, node.kwargs))
@@ -186,6 +192,15 @@ class Incremental:
         factors = rule.stride  # enlarged by whole factors
         above, beside = (Span(one.starts // f, one.size // f) for one, f in zip((rows, columns), factors, strict=True))
         return F.interpolate(self._brought(source, window, above, beside), scale_factor=tuple(map(float, factors)))
+
+    def _beside(self, source: Any, shape: Sequence[int]) -> Tensor:
+        """(1, channels, H, W): a constant that is combined with maps of this shape; a row or a column is repeated."""
+        key = ("beside", source, tuple(shape[2:]))
+        if key not in self._kept:
+            value: Tensor = self.graph.values[source]
+            whole = value[(None,) * (4 - value.ndim)]  # as broadcasting does
+            self._kept[key] = padded(whole.expand(*whole.shape[:2], *shape[2:]), (0, 0, 0, 0))
+        return self._kept[key]
 
     def _slide(self, node: Any, rule: Rule, known: dict[Any, Any], rows: Span, columns: Span) -> Tensor:
         """A convolution or pooling at output windows: cut what its kernel sees, then run it without padding."""
@@ -273,6 +288,7 @@ class Incremental:
         """(R·C, channels, …): a global mean, by the difference that the window makes."""
         clean = self._clean(source)
         area = clean.shape[2] * clean.shape[3]
-        change = (window.data.float() - cut(clean, window.rows, window.columns)).sum((2, 3)) / area
+        kind = torch.promote_types(clean.dtype, torch.float32)  # half precision would lose the difference of sums
+        change = (window.data.to(kind) - cut(clean, window.rows, window.columns)).sum((2, 3)) / area
         value: Tensor = self.graph.values[node]
         return value + change.reshape(len(change), *value.shape[1:]).to(value.dtype)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._coupling import coupling
 from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
@@ -19,7 +20,7 @@ from pellucid.lenses._images import Counted, blurred, stacked
 from pellucid.lenses._layers import guarded
 from pellucid.lenses._parts import Network
 from pellucid.lenses.occlusion.covered import Covering, outputs
-from pellucid.lenses.occlusion.figure import Occluded, figure
+from pellucid.lenses.occlusion.figure import NOISE, Occluded, figure, points
 
 __all__ = ["Occlusion"]
 
@@ -78,7 +79,8 @@ class Occlusion(Lens[Network]):
         alone = len(network.images) == 1
         with guarded(network.model):  # in-place activations would overwrite what is kept of the uncovered image
             images = network.progress(network.images, "covering")
-            occluded = [self._one(network, image, alone) for image in images]
+            apart: dict[Any, bool] = {}  # by size: whether covered images are computed one by one
+            occluded = [self._one(network, image, alone, apart) for image in images]
         numbers: dict[str, NDArray[Any]] = {
             "drop": stacked([one.drop for one in occluded]),
             "score_at": stacked([one.score - one.drop for one in occluded]),
@@ -97,7 +99,7 @@ class Occlusion(Lens[Network]):
         words = _words(network, occluded)
         return View(figure(network, occluded), numbers, words, {name: _AXES[name] for name in numbers})
 
-    def _one(self, network: Network, image: Tensor, alone: bool) -> Occluded:
+    def _one(self, network: Network, image: Tensor, alone: bool, apart: dict[Any, bool]) -> Occluded:
         """What covering does to one image."""
         side = min(image.shape[1:])
         patch = self.patch if self.patch is not None else max(1, round(side / 5))
@@ -111,8 +113,13 @@ class Occlusion(Lens[Network]):
         followed = network.followed(uncovered, self.follow)
         score = _score(network, followed)
         base = float(score(uncovered)[0])
+        if image.shape not in apart:
+            found = coupling(network.model, image[None], covering.most())
+            network.remark(found.sentence)
+            apart[image.shape] = found.alone
+        way = {"whole": self.whole, "alone": apart[image.shape]}
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            count, blocks = outputs(network, covering, score, self.whole)
+            count, blocks = outputs(network, covering, score, **way)
             drop = np.zeros((len(tops), len(lefts)))
             winner = np.full(drop.shape, -1)
             for block in network.progress(Counted(blocks, count), "covering") if alone else blocks:
@@ -122,13 +129,18 @@ class Occlusion(Lens[Network]):
                 shares = network.probabilities(block.output)  # (R·C, K)
                 if shares is not None:
                     winner[at] = shares.argmax(1).reshape(shape).cpu().numpy()
-        agreement = self._agreement(network, covering, score, base - drop) if self.precision == "bf16" else None
+        agreement = self._agreement(network, covering, score, base - drop, way) if self.precision == "bf16" else None
         spread = _spread(drop, tops, lefts, patch, image.shape[1:])
         index = -1 if followed is None else followed
         return Occluded(image.cpu(), tops, lefts, patch, stride, index, base, drop, winner, spread, agreement)
 
     def _agreement(
-        self, network: Network, covering: Covering, score: Callable[[Any], Tensor], rough: NDArray[np.float64]
+        self,
+        network: Network,
+        covering: Covering,
+        score: Callable[[Any], Tensor],
+        rough: NDArray[np.float64],
+        way: Mapping[str, bool],
     ) -> float:
         """Spearman's rank correlation of bf16 scores with those in fp32, over some rows of places."""
         from scipy.stats import spearmanr
@@ -137,7 +149,7 @@ class Occlusion(Lens[Network]):
         rows = evenly_spread(max(2, _COMPARED // len(lefts)), len(tops))
         few = replace(covering, tops=[tops[row] for row in rows])
         exact = np.zeros((len(rows), len(lefts)))
-        for block in outputs(network, few, score, self.whole)[1]:
+        for block in outputs(network, few, score, **way)[1]:
             shape = len(block.rows), len(block.columns)
             exact[np.ix_(block.rows, block.columns)] = score(block.output).double().reshape(shape).cpu().numpy()
         if np.ptp(exact) == 0 or np.ptp(rough[rows]) == 0:
@@ -158,9 +170,15 @@ class Occlusion(Lens[Network]):
 def _score(network: Network, followed: int | None) -> Callable[[Any], Tensor]:
     """The score (B,) of an output: the probability of the followed class, else the task's evidence."""
     if followed is not None:
-        return lambda output: output.float().softmax(1)[:, followed]
+        return lambda output: _shares(network, output)[:, followed]
     assert network.evidence is not None  # `Network.followed` refuses a model that has neither
     return network.evidence
+
+
+def _shares(network: Network, output: Any) -> Tensor:
+    shares = network.probabilities(output)
+    assert shares is not None  # a class is followed
+    return shares
 
 
 def _positions(length: int, patch: int, stride: int) -> list[int]:
@@ -197,6 +215,9 @@ def _finding(network: Network, occluded: Sequence[Occluded]) -> str:
     place = int(np.argmax([one.drop.max() for one in occluded]))
     one = occluded[place]
     patch, drop, score = one.patch, float(one.drop.max()), one.score
+    quiet = [other for other in occluded if other.noise]
+    if len(quiet) == len(occluded):
+        return _noise(network, quiet)
     if drop <= 0:
         return f"Covering {patch}×{patch} px lowers the score nowhere."
     y, x = np.unravel_index(int(one.drop.argmax()), one.drop.shape)
@@ -206,7 +227,24 @@ def _finding(network: Network, occluded: Sequence[Occluded]) -> str:
         return f"{start}: the score falls from {score:.3g} to {score - drop:.3g}."
     winner = int(one.winner[y, x])
     over = "" if winner == one.followed else f", and {network.label(winner)} takes over"
-    return (
+    words = (
         f"{start}: the probability of {network.label(one.followed)} falls "
         f"from {100 * score:.1f} % to {max(0.0, 100 * (score - drop)):.1f} %{over}."
     )
+    if quiet:
+        words += f" In {len(quiet)} of {len(occluded)} images no window changes it by more than {points(NOISE)} points."
+    return words
+
+
+def _noise(network: Network, occluded: Sequence[Occluded]) -> str:
+    """That nothing happens, in words."""
+    one = max(occluded, key=lambda other: float(np.abs(other.drop).max()))
+    most, window = float(np.abs(one.drop).max()), f"No {one.patch}×{one.patch} px window changes"
+    if one.followed < 0:
+        return f"{window} the score of {one.score:.3g} by more than {most:.2g}: the map shows noise."
+    what = (
+        f"the probability of {network.label(one.followed)} ({100 * one.score:.1f} %)"
+        if len(occluded) == 1
+        else f"the probability in any of the {len(occluded)} images"
+    )
+    return f"{window} {what} by more than {points(most)} points: the map shows noise."

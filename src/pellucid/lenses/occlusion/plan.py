@@ -29,7 +29,7 @@ class Plan:
         self.tops, self.lefts = np.array(tops, np.int64), np.array(lefts, np.int64)
         self.rules, self.folded = rules(graph)
         self.start = next(node for node in graph.nodes if node.op == "placeholder")
-        self.depends = self._depending()
+        self.depends = graph.depending
         self.reach = self._changed()
         self._groups: dict[int, list[Ints]] = {}  # by axis
 
@@ -91,14 +91,6 @@ class Plan:
                 largest = max(largest, int(value.numel() * share))
         return 4.0 * 4 * largest  # fp32; the input as cut and as pasted, the output, and a working copy
 
-    def _depending(self) -> set[Any]:
-        """The nodes that a patch can change."""
-        reached = {self.start}
-        for node in self.graph.nodes:
-            if any(source in reached for source in node.all_input_nodes):
-                reached.add(node)
-        return reached
-
     def _changed(self) -> dict[Any, tuple[Ints, Ints]]:
         """For each windowed node, which rows and columns of its map each row and column of places changes, (N, 2) each."""
         reach: dict[Any, Any] = {
@@ -108,8 +100,12 @@ class Plan:
             sources = [source for source in node.all_input_nodes if source in self.depends]
             if rule.kind in ("whole", "mean") or not sources or not all(source in reach for source in sources):
                 continue
-            if not all(isinstance(self.graph.values[source], Tensor) for source in sources):
+            values = [self.graph.values[source] for source in sources]
+            if not all(isinstance(value, Tensor) for value in values):
                 continue
+            sides = self.graph.values[node].shape[2:]
+            if rule.kind == "pointwise" and any(value.shape[2:] != sides for value in values):
+                continue  # a row or a column that is spread over the map
             reach[node] = tuple(
                 self._grown(node, rule, [reach[source][axis] for source in sources], axis) for axis in (0, 1)
             )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid import _scores
 from pellucid._options import learned, unfolded
 from pellucid.data.batches import store
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -84,7 +86,17 @@ class Classify(Task[Tensor, Label, Label]):
         return self.augment(input, truth, draws) if training else (input, truth)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Label) -> dict[str, Tensor]:
-        logits = model(input).float()  # (B, K); bf16 logits would round the loss
+        output = model(input)
+        kind = _kind(model, output, input)
+        if kind == "sigmoids":
+            raise UsageError(
+                "model: ends in a sigmoid for each class, and classify has one class an image; return the scores before it."
+            )
+        logits = _scores.logits(output, kind)  # (B, K) float32; bf16 logits would round the loss
+        if kind in ("logit", "probability") and int(truth.index.max()) > 1:
+            raise UsageError(
+                "model: has one output, which tells two classes apart, and the data have more; give an output for each class."
+            )
         if not self.class_weights:
             return {"loss": F.cross_entropy(logits, truth.index, label_smoothing=self.label_smoothing)}
         if not self.weights:
@@ -97,7 +109,8 @@ class Classify(Task[Tensor, Label, Label]):
         return {"loss": total / len(logits)}
 
     def predict(self, model: nn.Module, input: Tensor) -> Label:
-        probabilities = model(input).float().softmax(1)
+        output = model(input)
+        probabilities = _scores.probabilities(output, _kind(model, output, input))
         return Label(probabilities.argmax(1), probabilities)
 
     def score(self, input: Tensor, prediction: Label, truth: Label) -> dict[str, Any]:
@@ -177,6 +190,15 @@ class Classify(Task[Tensor, Label, Label]):
     def evidence(self, output: Tensor) -> Tensor:
         """The probability of the most probable class."""
         return output.float().softmax(1).amax(1)
+
+
+def _kind(model: nn.Module, output: Tensor, input: Tensor) -> _scores.Kind:
+    """What a model's outputs are; said once if they are not logits, which a model is expected to give."""
+    known = _scores.known(model)
+    kind = _scores.kind_of(model, output, lambda: input[:1])
+    if not known and kind != "logits":
+        warnings.warn(_scores.sentence(kind), stacklevel=3)
+    return kind
 
 
 def _pixels(split: Split, size: tuple[int, int], channels: int) -> NDArray[np.float32]:

@@ -92,7 +92,7 @@ def measure_model(
         first = next(iter(model.filters().values()))
         # the filters of a dense layer are pictures of the image's size
         shape = (_building.describe(model)["channels"], *size) if first.ndim == 2 else None
-        pictures.append(NamedFigure("filters", "Filters", words, figures.filters(first.detach().cpu(), shape)))
+        pictures.append(NamedFigure("first_layer", "Filters", words, figures.filters(first.detach().cpu(), shape)))
     return ModelMeasures(measures, details, pictures)
 
 

@@ -189,7 +189,7 @@ def _neighbours(generated: Tensor, training: Tensor) -> NamedFigure:
         f"Below each sample, its nearest neighbour in pixel space among {len(training):,} training images: pairs that hardly "
         "differ are memorised images."
     )
-    return NamedFigure("neighbours", "Samples and their nearest training images", words, figure)
+    return NamedFigure("nearest_images", "Samples and their nearest training images", words, figure)
 
 
 def _chosen(split: Split, size: tuple[int, int] | None) -> NDArray[np.int64]:
