@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from pellucid import data
+from pellucid import data, exporting
 from pellucid.cli.cli import main
 from pellucid.data.decoding import Files, decode, scan
 from pellucid.data.given import gather
@@ -194,6 +194,7 @@ def test_the_range_is_said_and_set_on_the_command_line(tmp_path: Path, capsys: p
     run = Run(tmp_path / "run")
     assert run.info["data"]["range"] == [0, 8191]
     assert run.data().scale == Scale(0, 8191)
+    assert exporting._facts(run, free=False)["values"] == "0 to 8,191 in the files of its training are 0 to 1 here"
     assert "--range 0 8191" in run.info["command"].replace(".0", "")
     assert main(["evaluate", str(tmp_path / "run"), "--no-baselines"]) == 0
 
@@ -241,9 +242,7 @@ def test_runs_without_a_recorded_scale_read_sixteen_bits_as_they_did(tmp_path: P
     assert evaluate(old, baselines=False)["n"] > 0
     again = train("classify", str(where), "mlp", run.path, hidden=(8,), epochs=1, **QUIET)
     assert again.status == "finished"
-    with pytest.raises(
-        RunError, match=r"holds a run with range=\[0, 65535\], not \[0, 4095\]; give the same options"
-    ):
+    with pytest.raises(RunError, match=r"holds a run with range=\[0, 65535\], not \[0, 4095\]; give the same options"):
         train("classify", str(where), "mlp", run.path, hidden=(8,), epochs=1, range=(0, 4095), **QUIET)
 
 
