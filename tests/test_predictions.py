@@ -302,6 +302,8 @@ def test_the_exit_code_and_the_count(classifier: Run, place: Path, capsys: pytes
     said = capsys.readouterr()
     assert said.err.count("\n") == 1
     assert "images: none of the 2 could be answered; the first: image='in/d.png': cannot be read, because" in said.err
+    assert main(["predict", run, "a" * 5000]) == 2
+    assert "is neither a file nor a folder and matches nothing" in capsys.readouterr().err
     assert main(["predict", run, "in/e.png", "--out", "e.png"]) == 2
     assert "image='in/e.png': cannot be read, because it is empty; replace or remove it." in capsys.readouterr().err
 
@@ -323,6 +325,23 @@ def test_damage_that_only_decoding_shows_is_a_row_each_time(denoiser: Run, class
         for row, single in zip([rows[0], rows[1], rows[3]], alone, strict=True):
             assert row.get("label") == single.get("label")
             assert np.array_equal(row.get("picture", 0), single.get("picture", 0))
+
+
+def test_the_cluster_of_the_others_is_told_beside_damage(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(
+        "cluster", "digits", "autoencoder", place / "run", method="kmeans", clusters=2, encoder=(8,), **SETTINGS
+    )
+    for i in range(3):
+        save(f"in/{i}.png", 12, 12, seed=i)
+    damaged("in/1b.png")
+    for _ in range(2):
+        rows = predict(run, "in", hierarchy="ward", cut=2)
+        assert ["error" in row for row in rows] == [False, False, True, False, False]
+        assert rows[4]["name"] == "dendrogram-ward"
+    assert main(["predict", "run", "in", "--hierarchy", "ward", "--cut", "2"]) == 0
+    assert "3 of 4 images answered; not 1b.png" in capsys.readouterr().out
+    (row,) = predict(run, "in/1b.png", hierarchy="ward")
+    assert "error" in row
 
 
 def test_hidden_files_and_litter_are_no_images(classifier: Run, place: Path) -> None:
