@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bridging",),
     ("tasks",),
     ("run", "predictions"),
-    ("inference", "exporting"),
+    ("answering", "inference", "exporting"),
     ("training",),
     ("merging", "comparison", "looking"),
     ("reporting",),
