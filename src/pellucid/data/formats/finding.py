@@ -112,9 +112,10 @@ def readable(
         container: the file that holds the bytes, under which their scan is cached.
     """
     scanned = scan(sources, titles, container=container)
-    good = [i for i in range(len(sources)) if i not in scanned.problems]
+    problems = scanned.problems
+    good = [i for i in range(len(sources)) if i not in problems]
     images = Files([sources[i] for i in good], [titles[i] for i in good], scanned.select(good))
-    return good, images, list(scanned.problems.values())
+    return good, images, list(problems.values())
 
 
 def join(parts: Sequence[Files]) -> Files:

@@ -138,11 +138,11 @@ def read_masks(sources: Sequence[Source], images: Images, where: str) -> NDArray
     Raises:
         DataError: a mask cannot be read, is in colour, or differs in size from its image.
     """
-    masks = []
+    masks, sizes = [], images.sizes.tolist()
     for i, source in enumerate(sources):
         name = source.name if isinstance(source, Path) else f"mask {i}"
         mask = _read_mask(source, name)
-        height, width = (int(v) for v in images.sizes[i])
+        height, width = sizes[i]
         if mask.shape != (height, width):
             raise DataError(
                 f"mask={name!r}: is {mask.shape[0]}×{mask.shape[1]} px, its image {height}×{width}; "
