@@ -224,6 +224,12 @@ def test_values_that_the_training_never_saw_are_refused_by_name(tmp_path: Path) 
         in rows[0]["error"]
     )
     assert "label" in rows[1]
+    for i in range(10):
+        Image.fromarray(np.full((8, 8), 9_000 + i, np.uint16)).save(tmp_path / f"d/{i % 5}/bright{i}.png")
+    with pytest.raises(
+        DataError, match="10 of 70 images have values outside 0 to 4,095, on which the model was trained"
+    ):
+        evaluate(run, tmp_path / "d")
 
 
 def test_runs_without_a_recorded_scale_read_sixteen_bits_as_they_did(tmp_path: Path) -> None:
