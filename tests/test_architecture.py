@@ -40,7 +40,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bridging",),
     ("tasks",),
     ("run", "measures", "predictions"),
-    ("inference", "exporting"),
+    ("answering", "inference", "exporting"),
     ("training",),
     ("merging", "comparison", "looking"),
     ("reporting",),

@@ -45,7 +45,11 @@ class Ledger:
         for line in lines:
             try:
                 name, digest = json.loads(line)
-            except (ValueError, TypeError):  # a line that a killed process left unfinished
+            except (
+                ValueError,
+                TypeError,
+                RecursionError,
+            ):  # a line that a killed process left unfinished, or somebody's
                 continue
             self._digests.setdefault(str(name), set()).add(str(digest))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only inference path there is: `evaluate` measures with it, `predict` answers with it, and training validates with it."""
+"""What is measured and answered: `evaluate`, `predict`, and the measures of validation, all by the one path in `answering`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid import measures
 from pellucid._coupling import together
-from pellucid.data.batches import own_size_batches, store
-from pellucid.data.colour import to_channels, unit
+from pellucid.answering import answer, image_by_image, own_device, run_batches
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import UserImages, decodable, gather
+from pellucid.data.given import gather
 from pellucid.data.named_files import all_files
-from pellucid.data.scales import Scale
-from pellucid.data.targets import Picture
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
-from pellucid.predictions import Answers, answer_names
+from pellucid.predictions import Answers
 from pellucid.run import Run
 from pellucid.tasks import (
     AnswersOptions,
@@ -45,7 +39,6 @@ from pellucid.tasks import (
     measured,
     summarise,
     taken,
-    through_planes,
 )
 
 __all__ = ["evaluate", "evaluation", "measure", "predict"]
@@ -108,7 +101,7 @@ def evaluation(
     part = dataset.splits[split]
     if not len(part):
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
-    seed, device = int(run.info["seed"]), _device()
+    seed, device = int(run.info["seed"]), own_device()
     model, digest = run.trained(which)
     model = model.to(device)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
@@ -195,7 +188,7 @@ def predict(
     for name in options:
         if name not in known:
             raise UnknownNameError("option", name, known)
-    asked, device = kind(**options), _device()
+    asked, device = kind(**options), own_device()
     model = run.model().to(device)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *map(all_files, options.values()))
@@ -209,101 +202,7 @@ def predict(
         answers.finish(rows)
         return rows
     given = gather(images, run.scale, noisy=task.restores)
-    return _image_by_image(run, model, given, answers, batch_size, progress)
-
-
-def _image_by_image(
-    run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
-) -> list[dict[str, Any]]:
-    batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
-    faults = dict(given.faults)
-    rows: dict[int, dict[str, Any]] = {}
-    titles = answer_names(given.names, [".png"] * len(given.names))
-    total = len(given.names) - len(faults)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress or not total) as bar:
-        line = bar.add_task("predicting", total=total)
-        coloured = given.by_channels().get(3) if progress and run.channels == 1 and not run.task.restores else None
-        if coloured is not None:
-            count = len(coloured.split) + len(coloured.floats)
-            bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
-        for places, input in _sound_inputs(run, given, batch_size, faults):
-            names = [given.names[place] for place in places]
-            prediction = _restored(run, model, input)
-            written = [
-                _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
-                for k, (place, row) in enumerate(
-                    zip(places, run.task.write(prediction, names, run.classes), strict=True)
-                )
-            ]
-            if not rows and "picture" in written[0]:
-                answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in faults])
-            kept = answers.keep(written, [titles[place] for place in places])
-            rows |= dict(zip(places, kept, strict=True))
-            bar.advance(line, len(places))
-    rows |= {place: {"name": given.names[place], "error": fault} for place, fault in faults.items()}
-    ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
-    answers.finish(ordered)
-    return ordered
-
-
-def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None, pages: int | None) -> dict[str, Any]:
-    """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had.
-
-    Where only the first page of a file was read, the row says so.
-    """
-    if pages is not None:
-        row = {**row, "page": f"first of {pages:,}"}
-    if scale is None:
-        return row
-    if isinstance(prediction, Picture) and "picture" in row:
-        row = {**row, "picture": scale.values(prediction.pixels[k].cpu().numpy())}
-    return {**row, "range": [scale.low, scale.high]}
-
-
-def _sound_inputs(
-    run: Run, given: UserImages, batch_size: int, faults: dict[int, str]
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of positions and inputs; an image that turns out to be damaged is left out, and joins `faults`."""
-    device = _device()
-    parts = given.by_channels() if run.task.restores else {run.channels: given}
-    for channels, part in parts.items():
-        done: set[int] = set()
-        try:
-            for places, input in inputs(run, part, batch_size, device, channels):
-                done.update(places)
-                yield places, input
-        except DataError:
-            left = part.only({*part.places, *part.floats} - done)
-            sound = decodable(left, channels, None if run.task.keeps_size else run.size)
-            if sound.faults.keys() == left.faults.keys():
-                raise
-            faults |= sound.faults
-            yield from inputs(run, sound, batch_size, device, channels)
-
-
-def _restored(run: Run, model: nn.Module, input: Tensor) -> Any:
-    """The answer; for tasks that restore images, with as many planes as the images have."""
-    if not run.task.restores or input.shape[1] == run.channels:
-        return answer(run.task, model, input)
-    return Picture(through_planes(lambda planes: answer(run.task, model, planes).pixels, input, run.channels))
-
-
-def inputs(
-    run: Run, given: UserImages, batch_size: int, device: torch.device, channels: int | None = None
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded.
-
-    C is that of the model's images, or the number of channels that is asked for.
-    """
-    if len(given.split):
-        for batch in run_batches(run, given.split, batch_size, device, channels=channels):
-            yield [given.places[int(i)] for i in batch.index], unit(batch.images)
-    for place, image in given.floats.items():
-        input = to_channels(image[None].to(device), channels or run.channels)  # (1, C, H, W)
-        if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
-            input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
-        yield [place], input
+    return image_by_image(run, model, given, answers, batch_size, progress)
 
 
 def examples(
@@ -320,34 +219,6 @@ def examples(
         own = Batch(batch.images, batch.targets, chosen[batch.index])
         input, target = run.task.prepare(own, Draws.images(seed, own.index, device), training=False)
         yield input, answer(run.task, model, input), target, [split.names[int(i)] for i in own.index]
-
-
-def run_batches(
-    run: Run,
-    split: Split,
-    batch_size: int,
-    device: torch.device,
-    fingerprint: str | None = None,
-    channels: int | None = None,
-) -> Iterator[Batch]:
-    """A split's images as the run's model takes them: resized to its size, or at their own for tasks that keep it.
-
-    Without a fingerprint, no store is kept for later.
-    """
-    if run.task.keeps_size:
-        return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
-    memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
-    kept = store(
-        split,
-        run.size,
-        channels or run.channels,
-        fit="resize",
-        deep=run.task.restores,
-        memory_share=memory,
-        disk_share=disk,
-        fingerprint=fingerprint or "",
-    )
-    return kept.batches(batch_size, device)
 
 
 def measure(
@@ -377,16 +248,6 @@ def measure(
     )  # batches of equal sizes come in another order than the split
     records = {name: joined(parts)[order] for name, parts in columns.items()}
     return records, {name: total / len(order) for name, total in sums.items()}
-
-
-@torch.no_grad()
-def answer(task: AnyTask, model: nn.Module, input: Tensor) -> Any:
-    """The model's answer for inputs (B, C, H, W) float32 in [0, 1]."""
-    return task.predict(model, input)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _measures(summary: dict[str, Measure]) -> dict[str, dict[str, Any]]:

@@ -332,14 +332,17 @@ class Run:
 
         Raises:
             RunError: the training's data have changed since, as their fingerprint shows.
+            DataError: other data have values that the training's scale does not hold.
         """
         from pellucid.data import Dataset, open
-        from pellucid.data.scaling import scaled
+        from pellucid.data.scaling import check_held, scaled
 
         trained = self.info["data"]
         source = what if what is not None else trained["what"]
         opened = source if isinstance(source, Dataset) else open(source, self.scale, cut=self.cut)
         opened = scaled(opened, self.scale)
+        if what is not None:
+            check_held(opened, self.scale)
         data, task = self.task.read(opened)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(

@@ -54,6 +54,7 @@ ODD = [
     "CON",
     os.fsdecode(b"\xe9"),
 ]
+EVERY = ("L", "RGB", "RGBA", "LA", "P", "1", "I;16")
 HIDDEN = ["._a.png", ".hidden.png", ".cache/b.png", "__MACOSX/._a.png", "__MACOSX/a.png", "Thumbs.db", "sub/._b.jpg"]
 
 
@@ -74,6 +75,8 @@ def picture(dice: random.Random, mode: str) -> Image.Image:
     pixels = np.minimum(photographs().read(dice.randrange(200), 1)[0], 240)
     pixels = pixels[: dice.randint(9, len(pixels)), : dice.randint(9, len(pixels))].copy()
     pixels[3:6, 2:7] = 255
+    if mode == "I;16":
+        return Image.fromarray(pixels.astype(np.uint16) * 257)
     return Image.fromarray(pixels).convert(mode)
 
 
@@ -114,7 +117,7 @@ def folder(top: Path, seed: int) -> tuple[dict[str, str], list[str]]:
         return True
 
     for i in range(GOOD):
-        mode = dice.choice(["L", "L", "RGB", "RGBA", "LA", "P", "1"])
+        mode = dice.choice(("L", *EVERY))
         endings = {"L": ["png", "jpg", "bmp", "tif", "pgm"], "RGB": ["png", "jpg", "bmp", "tif", "webp"]}
         ending = dice.choice(endings.get(mode, ["png"]))
         name = f"{dice.choice(['', 'sub/', 'sub/deep/', 'Sub2/'])}{ODD[(i + seed) % len(ODD)]}.{dice.choice([ending, ending.upper()])}"
@@ -161,7 +164,7 @@ def test_every_image_has_a_row_and_nothing_else_is_touched(
     assert {*good, *bad} ^ {*rows} == set()
     assert len(tables[0]) == len(rows)
     # compression of grey images takes no colour and no transparency, inpainting no other holes than it is told of
-    takes = {"compress": ("L", "1"), "inpaint": ("L", "RGB", "P", "1")}.get(task, ("L", "RGB", "RGBA", "LA", "P", "1"))
+    takes = {"compress": ("L", "1"), "inpaint": ("L", "RGB", "P", "1", "I;16")}.get(task, EVERY)
     failed = {name: rows[name]["error"] for name, mode in good.items() if mode in takes and "error" in rows[name]}
     assert not failed
     assert all("\n" not in row.get("error", "") for row in tables[0])

@@ -256,3 +256,6 @@ def test_a_report_shows_such_names_as_they_are(tmp_path: Path) -> None:
     assert main(words) == 0 and main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
     page = (tmp_path / "run/report.html").read_text()
     assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page
+    # what `data` warns of stands in the report too
+    assert "4 of 4 classes have fewer than 10 training images" in page
+    assert "The val split has 4 images: accuracy moves in steps of 25 points, too coarse" in page

@@ -14,12 +14,12 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from pellucid import data
+from pellucid import data, exporting
 from pellucid.cli.cli import main
 from pellucid.data.decoding import Files, decode, scan
 from pellucid.data.given import gather
 from pellucid.data.scales import Levels, Scale, natural
-from pellucid.errors import DataError, UsageError
+from pellucid.errors import DataError, RunError, UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.run import Run
 from pellucid.training.training import train
@@ -167,7 +167,7 @@ def test_twelve_bits_in_sixteen_classify_as_eight_do(tmp_path: Path) -> None:
     )
     run = train("classify", opened, "mlp", tmp_path / "run", hidden=(64,), epochs=20, batch_size=16, **QUIET)
     assert run.info["data"]["range"] == [0, 4095]
-    assert evaluate(run, opened)["model"]["accuracy"]["value"] > 0.85
+    assert evaluate(run, opened, baselines=False)["model"]["accuracy"]["value"] > 0.85
     (row,) = predict(run, deep_digits(tmp_path / "one", 12, 1) / "0/0.png")
     (same,) = predict(run, deep_digits(tmp_path / "other", 8, 1) / "0/0.png")
     assert row["range"] == [0, 4095]
@@ -194,8 +194,9 @@ def test_the_range_is_said_and_set_on_the_command_line(tmp_path: Path, capsys: p
     run = Run(tmp_path / "run")
     assert run.info["data"]["range"] == [0, 8191]
     assert run.data().scale == Scale(0, 8191)
+    assert exporting._facts(run, free=False)["values"] == "0 to 8,191 in the files of its training are 0 to 1 here"
     assert "--range 0 8191" in run.info["command"].replace(".0", "")
-    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--no-baselines"]) == 0
 
 
 def test_a_range_for_eight_bits_and_a_wrong_one_are_refused(tmp_path: Path) -> None:
@@ -223,6 +224,32 @@ def test_values_that_the_training_never_saw_are_refused_by_name(tmp_path: Path) 
         in rows[0]["error"]
     )
     assert "label" in rows[1]
+    for i in range(10):
+        Image.fromarray(np.full((8, 8), 9_000 + i, np.uint16)).save(tmp_path / f"d/{i % 5}/bright{i}.png")
+    with pytest.raises(
+        DataError, match="10 of 70 images have values outside 0 to 4,095, on which the model was trained"
+    ):
+        evaluate(run, tmp_path / "d")
+
+
+def test_runs_without_a_recorded_scale_read_sixteen_bits_as_they_did(tmp_path: Path) -> None:
+    where = deep_digits(tmp_path / "d", 12, 60)
+    run = train("classify", str(where), "mlp", tmp_path / "run", hidden=(8,), epochs=1, range=(0, 65535), **QUIET)
+    then = run.data()["train"].images.read(0, 1)
+    record = json.loads((run.path / "run.json").read_text())
+    for name in ("range", "floats"):
+        del record["data"][name]
+    del record["recipe"]["range"]
+    (run.path / "run.json").write_text(json.dumps(record))
+    old = Run(run.path)
+    assert old.scale == Scale(0, 65535)
+    assert (old.data()["train"].images.read(0, 1) == then).all()
+    assert then.max() <= 16, "divided by 257"
+    assert evaluate(old, baselines=False)["n"] > 0
+    again = train("classify", str(where), "mlp", run.path, hidden=(8,), epochs=1, **QUIET)
+    assert again.status == "finished"
+    with pytest.raises(RunError, match=r"holds a run with range=\[0, 65535\], not \[0, 4095\]; give the same options"):
+        train("classify", str(where), "mlp", run.path, hidden=(8,), epochs=1, range=(0, 4095), **QUIET)
 
 
 # -- arrays

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -137,6 +138,37 @@ def test_empty_class_folders_and_files_of_other_kinds_are_named(tmp_path: Path) 
         DataError, match=r"contains no images \(1 file is not read as an image and is left out: a.xyz\);"
     ):
         data.open(tmp_path / "none")
+
+
+def test_folders_that_may_not_be_meant_as_classes_are_named(tmp_path: Path) -> None:
+    classes(classes(tmp_path / "nested" / "cat", ("train", "test")).parent / "dog", ("train", "test"))
+    assert "The folders test, train within the classes are not read as splits, and their images are split anew" in said(
+        data.open(tmp_path / "nested")
+    )
+    found = data.open(classes(tmp_path / "masked", ("images", "masks")))
+    assert (
+        "The folder masks is read as a class: for masks, write a metadata table with mask_file_name." in found.problems
+    )
+
+
+def test_what_lies_beside_a_wrapped_set_and_folders_that_cannot_be_opened_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes(tmp_path / "set")
+    (tmp_path / "labels.csv").write_text("?")
+    (tmp_path / "shut").mkdir()
+    look = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = data.open(tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert "1 file is not read as an image and is left out: labels.csv." in found.problems
+    assert "1 folder cannot be opened and is left out: shut." in found.problems
 
 
 def test_sizes_and_colour_that_go_with_a_class_are_named_as_a_leak(tmp_path: Path) -> None:

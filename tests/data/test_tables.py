@@ -74,6 +74,34 @@ def test_columns_that_mean_nothing_are_named(folder: Path) -> None:
     assert found.classes == () and "Column species of metadata.csv is not read." in found.problems
 
 
+def test_one_table_above_the_folders_of_splits(tmp_path: Path) -> None:
+    rows = ["file_name,label"]
+    for i, pixels in enumerate(PIXELS):
+        part = ("train", "valid", "test")[i % 3]
+        (tmp_path / part).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / part / f"{i}.png")
+        rows.append(f"{part}/{i}.png,{'ab'[i // 6]}")
+    (tmp_path / "metadata.csv").write_text("\n".join([*rows, rows[1]]))
+    for path in (tmp_path, tmp_path / "metadata.csv"):
+        found = data.open(path)
+        assert found.classes == ("a", "b")
+        assert {part: sorted({int(Path(name).stem) % 3 for name in own.names}) for part, own in found.splits.items()} == {
+            "train": [0], "val": [1], "test": [2],
+        }  # fmt: skip
+        assert "1 image is named by several rows of metadata.csv and counted for each (train/0.png)." in found.problems
+    for i in range(N):
+        (tmp_path / "abc"[i % 3]).mkdir(exist_ok=True)
+        (tmp_path / ("train", "valid", "test")[i % 3] / f"{i}.png").rename(tmp_path / "abc"[i % 3] / f"{i}.png")
+    for part in ("train", "valid", "test"):
+        (tmp_path / part).rmdir()
+    (tmp_path / "metadata.csv").write_text(
+        "\n".join(["file_name,text", *(f"{'abc'[i % 3]}/{i}.png,x" for i in range(N))])
+    )
+    assert (
+        "metadata.csv has no column label: the folders a, b, c are not read as classes." in data.open(tmp_path).problems
+    )
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [

@@ -131,7 +131,7 @@ def test_the_commands_write_single_pictures_and_a_sheet(
 ) -> None:
     out = tmp_path / "made"
     assert main(["predict", str(vae.path), "--samples", "3", "--seed", "1", "--out", str(out)]) == 0
-    names = sorted(file.name for file in out.iterdir())
+    names = sorted(file.name for file in out.iterdir() if file.name[0] != ".")
     assert names == ["predictions.json", "sample_0000.png", "sample_0001.png", "sample_0002.png", "sheet.png"]
     assert size(out / "sample_0000.png") == (8, 8)
     assert main(["predict", str(vae.path), "--samples", "1", "--out", str(tmp_path / "one.png")]) == 0

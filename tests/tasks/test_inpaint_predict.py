@@ -173,6 +173,21 @@ def test_several_pictures_with_a_mask_each_and_one_for_all(run: Run) -> None:
     assert [row["name"] for row in predict(run, images, mask=holes[:1])] == ["image_0", "image_1"]
 
 
+def test_masks_belong_to_their_pictures_beside_damaged_ones(run: Run, tmp_path: Path) -> None:
+    images = [photograph(30, 40), photograph(30, 40)[::-1].copy()]
+    holes = [holed(30, 40), holed(30, 40)[::-1]]
+    for name, image in zip("ac", images, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png", "a.png")]
+    rows = predict(run, files, mask=[holes[0], holes[0], holes[1], holes[1][:-1]])
+    assert [row["name"] for row in rows] == ["a.png", "b.png", "c.png", "a.png"]
+    assert ["error" in row for row in rows] == [False, True, False, True]
+    assert "is 29×40 px, and a.png is 30×40" in rows[3]["error"]
+    for row, image, hole in zip([rows[0], rows[2]], images, holes, strict=True):
+        assert np.array_equal(row["picture"], predict(run, image, mask=[hole])[0]["picture"])
+
+
 def test_windows_overlap_without_seams_and_skip_what_is_whole() -> None:
     seen: list[int] = []
 

@@ -134,7 +134,7 @@ def predict(
 
     settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite}
     rows = verb(run, [*images], out, **settings, progress=True, **given)
-    if all("error" in row for row in rows):
+    if rows and all("error" in row for row in rows):
         raise UsageError(printing.unanswered(rows))
     printing.predicted(rows, out)
     return 0

@@ -24,17 +24,23 @@ _SMALLEST = 16  # px of the shorter side; below, different drawings of one thing
 _ROWS = 64
 
 
-def picture_digests(splits: Mapping[str, Split]) -> dict[str, list[bytes]]:
+def picture_digests(
+    splits: Mapping[str, Split], digests: Mapping[str, list[bytes]] | None = None
+) -> dict[str, list[bytes]]:
     """N digests for each split, which are equal where the decoded pixels are, whatever the files' formats.
 
     Where all files are JPEGs, what they code is hashed, without comments and other metadata: nothing need be decoded for it.
+
+    Args:
+        splits: the splits.
+        digests: those of the contents, where they are known already.
     """
     files = {part: split.images for part, split in splits.items() if isinstance(split.images, Files)}
     coded = all(one.coded for images in files.values() for one in images.scanned.seen)
     found = {}
     for part, split in splits.items():
         if part not in files:
-            found[part] = list(split.images.digests)
+            found[part] = list(split.images.digests if digests is None else digests[part])
         elif coded:
             found[part] = [one.coded for one in files[part].scanned.seen]
         else:

@@ -46,7 +46,10 @@ class Images(ABC):
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """(N,) difference hashes: near-copies differ in a few of 64 bits."""
-        raise NotImplementedError
+        from pellucid.data.decoding.scanning import difference_hash
+
+        looks = [difference_hash(self.read(i, self.channels)) for i in range(len(self))]
+        return np.frombuffer(b"".join(looks), ">u8").astype(np.uint64)
 
     @property
     def levels(self) -> Levels:
@@ -97,14 +100,6 @@ class Pixels(Images):
         rounded = self.array.dtype.kind == "f" and natural(self.levels) is not None
         images = np.rint(self.array * 255.0).astype(np.uint8) if rounded else self.array
         return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-
-    @property
-    def hashes(self) -> NDArray[np.uint64]:
-        """(N,) difference hashes of the images."""
-        from pellucid.data.decoding.scanning import difference_hash
-
-        looks = [difference_hash(self._seen(image, 8)) for image in self.array]
-        return np.frombuffer(b"".join(looks), ">u8").astype(np.uint64)
 
     @property
     def levels(self) -> Levels:

@@ -52,10 +52,6 @@ class Arrays(Images):
         return Arrays([self.arrays[int(i)] for i in index], self._scale)
 
     @property
-    def hashes(self) -> NDArray[np.uint64]:
-        return np.concatenate([Pixels(array[None], self._scale).hashes for array in self.arrays])
-
-    @property
     def levels(self) -> Levels:
         return Levels.joined([Pixels(array[None]).levels for array in self.arrays]) if self.arrays else Levels.none(0)
 

@@ -40,14 +40,14 @@ def image_files(text: str) -> list[NamedFile]:
         UsageError: there are none.
     """
     path = Path(text).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's own, it answers for names that no system takes, too
         names = [name for name in _apart_from_answers(path, walk(path).images) if (path / name).is_file()]
         if not names:
             raise UsageError(
                 f"images={text!r}: contains no images; give a folder with {', '.join(sorted(SUFFIXES))} files."
             )
         return [NamedFile(path / name, name.count("/") + 1) for name in names]
-    if path.is_file():
+    if os.path.isfile(path):
         return [NamedFile(path)]
     above = _absolute(_fixed(path))
     found = {os.path.relpath(name, above): name for name in sorted(glob.glob(str(path), recursive=True))}

@@ -126,9 +126,12 @@ def _open_one_of(path: Path, files: list[Path], reader: Callable[[Path], Dataset
 
 def _open_file(path: Path) -> Dataset:
     from pellucid.data.formats import arrays, hub, idx, matlab
+    from pellucid.data.formats.tables import METADATA
 
     if path.stat().st_size == 0:
         raise DataError(f"data={str(path)!r}: is empty; download or write it again.")
+    if path.name in METADATA:
+        return _open_directory(path.parent)
     if path.suffix == ".npz":
         return arrays.open_npz(path)
     if path.suffix == ".mat":

@@ -10,7 +10,7 @@ from pellucid.data.dataset import Dataset, Split
 from pellucid.data.scales import Levels, Scale, natural, unfit
 from pellucid.errors import DataError, UsageError
 
-__all__ = ["as_scale", "fitted", "scaled"]
+__all__ = ["as_scale", "check_held", "fitted", "scaled"]
 
 _LITTLE = 1 / 8  # of a scale: images that use less have lost three bits or more
 
@@ -71,6 +71,20 @@ def scaled(dataset: Dataset, range: Sequence[float] | Scale | None = None) -> Da
     if asked is None:
         raise unfit(f"data={dataset.name!r}", levels)
     return dataset if dataset.scale == asked else _on(dataset, levels, replace(asked, floats=floats))
+
+
+def check_held(dataset: Dataset, scale: Scale | None) -> None:
+    """Refuse data with values that a model never saw: on the scale of its training they would all be black or white.
+
+    Raises:
+        DataError: with the number of images that have such values.
+    """
+    levels = _levels(dataset)
+    if scale is not None and (outside := levels.outside(scale)):
+        raise DataError(
+            f"data={dataset.name!r}: {outside:,} of {len(levels.deep):,} images have values outside {scale}, on which the model "
+            "was trained; rescale them, or train with a --range that holds them."
+        )
 
 
 def _levels(dataset: Dataset) -> Levels:

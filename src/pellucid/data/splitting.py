@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ FORMER_CUT = "threshold"
 """The rule of the runs whose record names none."""
 
 VAL_SHARE, TEST_SHARE = 0.1, 0.2
+# contents in two independent orders, by either half of their digests
+_PLACES = {"test": itemgetter(slice(None)), "val": itemgetter(slice(8, None))}
 _LEAST = 3  # distinct images of a class, from which each split gets one
 
 # the rule is the caller's choice; a context spares every reader of a format from handing it on
@@ -99,7 +102,7 @@ def finish(
         labels, classes = {}, (classes if "boxes" in kinds else ())
     said.check_known(name, labels, classes)
     digests = {part: list(split.images.digests) for part, split in present.items()}
-    pictures = picture_digests(present)
+    pictures = picture_digests(present, digests)
     shares = {part: share for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)) if not digests.get(part)}
     sentences += [
         f"The {part} split is empty: {share:.0%} of train is used for it."
@@ -160,14 +163,14 @@ def _cut(
     left = sorted(owner)  # distinct contents
     split_of: dict[bytes, str] = {}
     for done, (part, share) in enumerate(shares.items()):
-        hashes = {digest: _number(digest, part) for digest in left}
         if by_class:
-            taken = _of_each_class(left, owner, hashes, sizes, share)
+            taken = _of_each_class(sorted(left, key=_PLACES[part]), owner, sizes, share)
         else:
+            hashes = {digest: _number(digest, part) for digest in left}
             taken = [digest for digest in left if hashes[digest] < int(share * 2**32)]  # uniform in [0, 2³²)
-        if rule == "stratified" and not by_class:  # one image for each split, as far as there are enough
-            spare = max(0, len(left) - (len(shares) - done))
-            taken = sorted(left, key=hashes.__getitem__)[: min(max(1, len(taken)), spare)]
+            if rule == "stratified":  # one image for each split, as far as there are enough
+                spare = max(0, len(left) - (len(shares) - done))
+                taken = sorted(left, key=hashes.__getitem__)[: min(max(1, len(taken)), spare)]
         split_of.update(dict.fromkeys(taken, part))
         left = [digest for digest in left if digest not in split_of]
     parts = np.array([split_of.get(digest, "train") for digest in digests], object)
@@ -175,15 +178,11 @@ def _cut(
 
 
 def _of_each_class(
-    left: Sequence[bytes],
-    owner: Mapping[bytes, int],
-    hashes: Mapping[bytes, int],
-    sizes: NDArray[np.int64],
-    share: float,
+    ordered: Sequence[bytes], owner: Mapping[bytes, int], sizes: NDArray[np.int64], share: float
 ) -> list[bytes]:
-    """A share of each class's contents: those with the lowest hashes, and at least one where the class has enough."""
+    """A share of each class's contents: the first in this order, and at least one where the class has enough."""
     by_class: dict[int, list[bytes]] = {}
-    for digest in sorted(left, key=hashes.__getitem__):
+    for digest in ordered:
         by_class.setdefault(owner[digest], []).append(digest)
     taken = []
     for label, own in by_class.items():

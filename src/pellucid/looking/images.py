@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid._spread import evenly_spread
+from pellucid.answering import inputs, run_batches
 from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, gather
 from pellucid.data.targets import Label
 from pellucid.errors import UsageError
-from pellucid.inference import inputs, run_batches
 from pellucid.lenses import Labelled
 from pellucid.run import Run
 from pellucid.tasks import AnyTask

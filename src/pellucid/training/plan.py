@@ -71,7 +71,7 @@ class Plan:
             what: what `pellucid.data.open` takes, or a dataset; None for the task's embedded example.
             model: a name in the catalogue; None for the task's own.
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
-            out: the run's folder; a run in it decides how splits that the data lack are cut.
+            out: the run's folder; a run in it decides how splits that the data lack are cut, and what is black and white.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
@@ -80,10 +80,12 @@ class Plan:
         """
         settings = Settings.of(task, model, options)
         recipe = settings.recipe
-        cut = Run(out).cut if out is not None and (Path(out) / "run.json").exists() else CUTS[0]
+        earlier = Run(out) if out is not None and (Path(out) / "run.json").exists() else None
+        cut = CUTS[0] if earlier is None else earlier.cut
+        scale = recipe.range if recipe.range or earlier is None else earlier.scale
         source = what if what is not None else settings.task.example
-        opened = source if isinstance(source, Dataset) else data.open(source, recipe.range, cut=cut)
-        dataset, read = settings.task.read(scaled(opened, recipe.range) if opened is source else opened)
+        opened = source if isinstance(source, Dataset) else data.open(source, scale, cut=cut)
+        dataset, read = settings.task.read(scaled(opened, scale) if opened is source else opened)
         processes = accelerator(recipe.device)
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import final
 
 from pellucid.data.decoding import Files, Scan, Source, named_as_image, scan
-from pellucid.data.problems import few
+from pellucid.data.problems import counted, few
 from pellucid.data.splitting import order
 from pellucid.files import as_text
 
@@ -31,6 +31,7 @@ class Found:
     images: list[str] = field(default_factory=list)  # in natural order
     others: list[str] = field(default_factory=list)  # files without the name of an image
     folders: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)  # folders that cannot be opened
 
     def below(self, folder: str) -> Found:
         """What lies in one of the folders, relative to that."""
@@ -69,7 +70,9 @@ def walk(top: Path) -> Found:
     folders: list[str] = []
     real = {str(top): os.path.realpath(top)}
     above = {str(top): frozenset(real.values())}  # folder -> real paths of it and of the folders that lead to it
-    for folder, subs, files in os.walk(top, followlinks=True):  # strings: path objects would cost more than the rest
+    unopened: list[OSError] = []
+    # strings: path objects would cost more than the rest
+    for folder, subs, files in os.walk(top, followlinks=True, onerror=unopened.append):
         before = "" if folder == str(top) else f"{os.path.relpath(folder, top)}/".replace(os.sep, "/")
         visible = []
         for sub in subs:
@@ -83,15 +86,19 @@ def walk(top: Path) -> Found:
         for file in files:
             if not hidden(file):
                 (images if named_as_image(os.path.join(folder, file)) else others).append(before + file)
-    return Found([images[i] for i in order(images)], sorted(others), folders)
+    closed = [os.path.relpath(fault.filename, top).replace(os.sep, "/") for fault in unopened]
+    return Found([images[i] for i in order(images)], sorted(others), folders, closed)
 
 
-def left_out(names: Sequence[str]) -> list[str]:
-    """A sentence on files that are no images, if there are any.
+def left_out(names: Sequence[str], closed: Sequence[str] = ()) -> list[str]:
+    """Sentences on files that are no images, and on folders that cannot be opened, if there are any.
 
     >>> left_out(["a/notes.txt", "b.TXT", "b/a"])
     ['3 files are not read as images and are left out: 2 .txt, 1 without a suffix.']
     """
+    if closed:
+        verb = "cannot be opened and is" if len(closed) == 1 else "cannot be opened and are"
+        return [f"{counted(len(closed), 'folder')} {verb} left out: {few(closed)}.", *left_out(names)]
     if not names:
         return []
     kinds = Counter(os.path.splitext(name)[1].lower() for name in names)
@@ -112,9 +119,10 @@ def readable(
         container: the file that holds the bytes, under which their scan is cached.
     """
     scanned = scan(sources, titles, container=container)
-    good = [i for i in range(len(sources)) if i not in scanned.problems]
+    problems = scanned.problems
+    good = [i for i in range(len(sources)) if i not in problems]
     images = Files([sources[i] for i in good], [titles[i] for i in good], scanned.select(good))
-    return good, images, list(scanned.problems.values())
+    return good, images, list(problems.values())
 
 
 def join(parts: Sequence[Files]) -> Files:

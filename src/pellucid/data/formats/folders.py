@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from pellucid.files import as_text
 
 __all__ = ["has_classes", "open_folder"]
 
+_TARGETS = frozenset({"mask", "masks", "annotations", "annotation", "annot", "groundtruth", "ground_truth", "gt"})
 _NO_CLASSES = frozenset({"unlabelled", "unlabeled", "unsupervised", "extra"})  # beside folders of splits
 
 
@@ -42,11 +43,14 @@ def open_folder(path: Path, found: Found) -> Dataset:
     Raises:
         DataError: there are no images, none can be read, or val or test has a class that train lacks.
     """
-    name, path, found = str(path), *_unwrapped(path, found)
+    name, whole, others, closed = str(path), path, found.others, found.closed
+    path, found = _unwrapped(path, found)
     tops, problems = _splits(name, found)
     metadata = {part: table for part, top in tops.items() if (table := _metadata(path / top)) is not None}
-    own = {table.relative_to(path).as_posix() for table in metadata.values()}
-    problems += left_out([other for other in found.others if other not in own])
+    if not metadata and (table := _metadata(path)) is not None:  # one table above the folders of the splits
+        tops, metadata, problems = {"train": ""}, {"train": table}, []
+    own = {table.relative_to(whole).as_posix() for table in metadata.values()}
+    problems += left_out([other for other in others if other not in own], closed)
     if metadata:
         bare = [part for part in tops if part not in metadata]
         if bare:
@@ -59,7 +63,7 @@ def open_folder(path: Path, found: Found) -> Dataset:
         )
     below = {part: found.below(top) if top else found for part, top in tops.items()}
     if not any(own.images for own in below.values()):
-        more = f" ({left_out(found.others)[0][:-1]})" if found.others else ""
+        more = f" ({' '.join(left_out(others, closed))[:-1]})" if others or closed else ""
         raise DataError(
             f"data={name!r}: contains no images{more}; give a folder with {', '.join(sorted(SUFFIXES))} files."
         )
@@ -68,6 +72,7 @@ def open_folder(path: Path, found: Found) -> Dataset:
     used = {label for own in labels.values() for label in own if label is not None}
     classes = () if unlabelled else tuple(_ordered(used))
     if len(classes) > 1:
+        problems += _strange_classes(classes, below.values())
         empty = _ordered({sub for own in below.values() for sub, n in own.subfolders.items() if not n} - used)
         if empty:
             verb = "has no images and is no class" if len(empty) == 1 else "have no images and are no classes"
@@ -86,6 +91,23 @@ def open_folder(path: Path, found: Found) -> Dataset:
     if not any(len(split) for split in splits.values()):
         raise DataError(f"data={name!r}: contains no image that can be read; the first: {problems[-1]}")
     return finish(name, splits, classes, problems)
+
+
+def _strange_classes(classes: Sequence[str], below: Iterable[Found]) -> list[str]:
+    """Sentences on folders that are read as classes, though they may be meant otherwise."""
+    sentences = []
+    if masks := [title for title in classes if title.lower() in _TARGETS]:
+        sentences.append(
+            f"{'The folder' if len(masks) == 1 else 'The folders'} {few(masks)} {'is' if len(masks) == 1 else 'are'} read as "
+            f"{'a class' if len(masks) == 1 else 'classes'}: for masks, write a metadata table with mask_file_name."
+        )
+    seconds = {name.split("/")[1] for own in below for name in own.images if name.count("/") > 1}
+    if splits := _ordered({second for second in seconds if second.lower() in SPLITS}):
+        sentences.append(
+            f"The folders {few(splits)} within the classes are not read as splits, and their images are split anew: to keep "
+            "them, put the folders of the classes into those of the splits."
+        )
+    return sentences
 
 
 def _unwrapped(path: Path, found: Found) -> tuple[Path, Found]:

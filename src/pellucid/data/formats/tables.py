@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def open_table(
 
     Other columns become targets: `label`; `objects` with `bbox` (x, y, width, height in px) and `category`;
     `mask_file_name` (class numbers, 255 is void); `points` (x, y pairs in px); `text`. A `split` column takes precedence
-    over the folders.
+    over the folders; a table above folders of splits takes these.
 
     Args:
         path: the dataset's folder.
@@ -72,17 +73,28 @@ def open_table(
         read = read_table(table)
         columns = dict.fromkeys(column for row in read for column in row)
         problems += unread_columns([column for column in columns if column and column not in KNOWN], table.name)
+        files: Counter[Path] = Counter()
         for i, row in enumerate(read, 1):
-            word = str(row["split"] if has(row, "split") else part).strip().lower()
+            above = str(row.get("file_name")).replace("\\", "/").partition("/")[0]  # one table above folders of splits
+            default = above if table.parent == path and above.lower() in SPLITS else part
+            word = str(row["split"] if has(row, "split") else default).strip().lower()
             if word not in SPLITS:
                 raise DataError(f"data={str(table)!r}: has split={word!r} in row {i}; write train, val or test.")
             file = _beside(table, i, row, "file_name")
+            files[file] += 1
             by_split.setdefault(SPLITS[word], []).append((file, row))
             if has(row, "mask_file_name"):
                 masks[file] = _beside(table, i, row, "mask_file_name")
         named = {file.resolve() for own in by_split.values() for file, _ in own} | {
             file.resolve() for file in masks.values()
         }
+        if again := [one for one, n in files.items() if n > 1]:
+            verb = "is named by several rows" if len(again) == 1 else "are named by several rows"
+            titles = [_title(one, path) for one in again]
+            problems.append(f"{counted(len(again))} {verb} of {table.name} and counted for each ({few(titles)}).")
+        folders = sorted({one.partition("/")[0] for one in images[part] if "/" in one})
+        if len(folders) > 1 and not {"label", "mask_file_name", "objects"} & set(columns):
+            problems.append(f"{table.name} has no column label: the folders {few(folders)} are not read as classes.")
         below = [tops[part] / one for one in images[part]]
         left = [file.relative_to(path).as_posix() for file in below if file.resolve() not in named]
         if left:
@@ -138,11 +150,11 @@ def read_masks(sources: Sequence[Source], images: Images, where: str) -> NDArray
     Raises:
         DataError: a mask cannot be read, is in colour, or differs in size from its image.
     """
-    masks = []
+    masks, sizes = [], images.sizes.tolist()
     for i, source in enumerate(sources):
         name = source.name if isinstance(source, Path) else f"mask {i}"
         mask = _read_mask(source, name)
-        height, width = (int(v) for v in images.sizes[i])
+        height, width = sizes[i]
         if mask.shape != (height, width):
             raise DataError(
                 f"mask={name!r}: is {mask.shape[0]}×{mask.shape[1]} px, its image {height}×{width}; "

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
-from pellucid.data.given import gather
-from pellucid.errors import UsageError
+from pellucid.data.given import decodable, gather
+from pellucid.errors import DataError, UsageError
 from pellucid.tasks._wrapping import scale_of, unwrapped
 from pellucid.tasks.generate import seeded
 from pellucid.tasks.generate.figures import as_bytes
@@ -101,10 +101,13 @@ def _codes(task: GenerativeTask, model: nn.Module, images: Any) -> Tensor:
         raise UsageError(next(iter(given.faults.values())))
     channels, size = int(inner.normalize.mean.shape[1]), tuple(inner.fixed_size)
     inputs: dict[int, Tensor] = {}  # by position among the images
-    if len(given.split):
-        for batch in store(given.split, size, channels, memory_share=1.0).batches(64):
-            for place, image in zip(batch.index.tolist(), batch.images.float().div_(255), strict=True):
-                inputs[given.places[place]] = image
+    try:
+        if len(given.split):
+            for batch in store(given.split, size, channels, memory_share=1.0).batches(64):
+                for place, image in zip(batch.index.tolist(), batch.images.float().div_(255), strict=True):
+                    inputs[given.places[place]] = image
+    except DataError as fault:
+        raise UsageError(next(iter(decodable(given, channels, size).faults.values()), str(fault))) from fault
     for place, image in given.floats.items():
         inputs[place] = _fitted(image, channels, size)
     stacked = torch.stack([inputs[place] for place in sorted(inputs)])  # (N, C, H, W)
