@@ -41,7 +41,9 @@ def image_files(text: str) -> list[NamedFile]:
     """
     path = Path(text).expanduser()
     if os.path.isdir(path):  # unlike Path's own, it answers for names that no system takes, too
-        names = [name for name in _apart_from_answers(path, walk(path).images) if (path / name).is_file()]
+        names = [
+            name for name in _apart_from_answers(path, walk(path).images) if os.path.isfile(os.path.join(path, name))
+        ]
         if not names:
             raise UsageError(
                 f"images={text!r}: contains no images; give a folder with {', '.join(sorted(SUFFIXES))} files."
@@ -65,14 +67,16 @@ def names_of(files: Sequence[NamedFile]) -> list[str]:
     >>> names_of([NamedFile(Path("in/a.png")), NamedFile(Path("out/a.png"))])
     ['in/a.png', 'out/a.png']
     """
-    parts = [_absolute(file.path).parts[1:] for file in files]  # without `..` and without the root
+    # strings: a path object per file would take longer than everything else
+    parts = [os.path.abspath(file.path).split(os.sep)[1:] for file in files]  # without `..` and without the root
     depths = [file.depth for file in files]
     while True:
         names = ["/".join(own[-depth:]) for own, depth in zip(parts, depths, strict=True)]
         places: dict[str, list[int]] = defaultdict(list)
         for place, name in enumerate(names):
             places[name].append(place)
-        equal = [same for same in places.values() if len({parts[place] for place in same}) > 1]
+        several = [same for same in places.values() if len(same) > 1]
+        equal = [same for same in several if any(parts[place] != parts[same[0]] for place in same)]
         for place in (place for same in equal for place in same):
             depths[place] += 1
         if not equal:
@@ -120,7 +124,7 @@ def is_litter(name: str) -> bool:
 
 def _apart_from_answers(top: Path, names: Sequence[str], litter: bool = False) -> list[str]:
     """Those of these files below a folder that are no answers in one of its subfolders, and no litter unless asked for."""
-    inner = {Path(folder) for folder in map(os.path.dirname, names)}
+    inner = map(Path, set(map(os.path.dirname, names)))
     folders = {folder for one in inner for folder in (one, *one.parents)} - {Path()}
     ledgers = {folder: Ledger(top / folder) for folder in folders if Ledger.lies_in(top / folder)}
     names = names if litter else [name for name in names if not is_litter(name)]
