@@ -130,6 +130,16 @@ def test_little_learnt_is_never_healthy() -> None:
     assert verdict(rows(**slow, annealed=True), 2.3).kind == "underfitting"
 
 
+def test_losses_that_jump_up_and_down_are_a_rate_too_high() -> None:
+    """Not underfitting, whose way out would be a higher rate."""
+
+    def jumping(epoch: float) -> float:
+        return 2.1 + 0.1 * (-1) ** int(np.ceil(epoch - 1e-9))
+
+    assert verdict(rows(jumping, jumping), 2.3).kind == "learning rate too high"
+    assert verdict(rows(jumping, jumping, annealed=True), 2.3).kind != "learning rate too high"
+
+
 def test_shuffled_labels_that_are_learnt_by_heart_are_overfitting() -> None:
     history = rows(lambda e: 2.3 * float(np.exp(-e / 4)), lambda e: 2.35 + 0.1 * e)
     assert verdict(history, float(np.log(10))).kind == "overfitting"

@@ -135,7 +135,8 @@ def verdict(history: Rows, chance: float | None = None) -> Verdict:
 
 
 def learning_rate_too_high(losses: Losses) -> str | None:
-    """A loss is not finite; or it ends above twice its lowest; or it more than doubled and did not recover."""
+    """A loss is not finite; or it ends above twice its lowest; or it more than doubled and did not recover (to a half, after
+    twenty times to a fifth, of its first); or both losses jump up as much as down, with little learnt."""
     train = losses.train
     if not np.isfinite(train).all() or not np.isfinite(losses.val).all():
         return "the loss is no longer finite; take a tenth of the rate."
@@ -143,8 +144,14 @@ def learning_rate_too_high(losses: Losses) -> str | None:
         return None
     if train[-1] > 2 * train.min() and train.argmin() < 0.8 * len(train):
         return f"the training loss rose again from {train.min():.3g} to {train[-1]:.3g}; take a third of the rate, or clip gradients."
-    if losses.highest > 2 * losses.first and train[-1] > 0.5 * losses.first:
+    # weights that were thrown far away are found again slowly, if at all
+    recovered = 0.5 if losses.highest < 20 * losses.first else 0.2
+    if losses.highest > 2 * losses.first and train[-1] > recovered * losses.first:
         return f"the training loss shot up from {losses.first:.3g} to {losses.highest:.3g} and did not recover; take a tenth of the rate."
+    if not losses.annealed and train[-1] > _MUCH * losses.start and _jumps(train) and _jumps(losses.val):
+        return (
+            f"the losses jump up and down and end at {train[-1]:.3g}, near where they began; take a third of the rate."
+        )
     return None
 
 
@@ -271,6 +278,14 @@ RULES: dict[str, Callable[[Losses], str | None]] = {
     "stopped too early": stopped_too_early,
 }
 """The rules in the order in which they are tried; each returns its reason where it applies."""
+
+
+def _jumps(curve: NDArray[np.float64]) -> bool:
+    """Whether a loss rises half as much as it falls in its last half, by 2 % from one point to the next."""
+    late = np.diff(curve[len(curve) // 2 :])
+    return len(late) > 2 and bool(
+        late.clip(0).sum() > 0.5 * (-late).clip(0).sum() and abs(late).mean() > 0.02 * curve[-1]
+    )
 
 
 def _late_drop(curve: NDArray[np.float64]) -> float:
