@@ -18,6 +18,7 @@ from pellucid.data.splitting import finish
 from pellucid.data.targets import Label, target_of
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
+from pellucid.models import _building
 from pellucid.tasks.cluster import Cluster
 from pellucid.tasks.cluster.light import Light, differences
 from pellucid.training.training import train
@@ -99,6 +100,19 @@ def test_views_differ_in_light() -> None:
     plain = Cluster(clusters=3, **still)
     assert plain.prepare(batch, draws, training=True)[0].equal(truth.clean)
     assert task.prepare(batch, draws, training=False)[0].equal(truth.clean)
+
+
+def test_a_picture_whose_light_is_varied_counts_a_tenth() -> None:
+    """Without the contrastive loss the reconstruction is all that a code is learned from, and keeps its weight."""
+    torch.manual_seed(0)
+    what = {"name": "embedding_autoencoder", "channels": 1, "outputs": 1, "size": [12, 12]}
+    model = _building.build({**what, "options": {"widths": (4, 8), "latent": 4}}).train()
+    batch = Batch(torch.randint(20, 60, (6, 1, 12, 12), dtype=torch.uint8), {}, torch.arange(6))
+    for shading, method, share in ((0.0, "dec", 1.0), (1.0, "dec", 0.1), (1.0, "kmeans", 1.0)):
+        task = Cluster(clusters=3, method=method, exposure=0.0, shading=shading, image_contrast=0.0)  # type: ignore[arg-type]
+        parts = task.loss(model, *task.prepare(batch, Draws.step(0, 0, slice(0, 6), 6), training=True))
+        expected = share * parts["reconstruction"] + 10 * parts.get("contrast", torch.zeros(()))
+        torch.testing.assert_close(parts["loss"], expected)
 
 
 def test_a_run_keeps_what_was_found_and_resumes_with_it(

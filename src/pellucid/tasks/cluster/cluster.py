@@ -118,6 +118,11 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
         return self.contrast if self.contrast is not None else 10.0 * (self.method == "dec")
 
     @property
+    def faithfulness(self) -> float:
+        """The weight of the reconstruction: less where views vary the light, which the picture to reconstruct shows."""
+        return 0.1 if self.agreement and self.light.shading else 1.0
+
+    @property
     def weight(self) -> float:
         """The weight of the clustering loss."""
         return self.pull if self.pull is not None else 10.0 if self.method == "dec" else 1.0

@@ -93,7 +93,7 @@ def _training_losses(task: ClusterTask, inner: Any, code: Tensor, picture: Tenso
     clean, unit, clustering = truth.clean, task.agreement > 0, "drawn" in inner.kept
     # both views must reconstruct the unaugmented image, so the code can forget the augmentation
     parts = {"reconstruction": _relative_error(picture, torch.cat([clean, clean]) if unit else clean)}
-    total = parts["reconstruction"]
+    total = task.faithfulness * parts["reconstruction"]
     if unit and not (clustering and task.method == "dec"):  # it pushes images of one cluster apart
         parts["contrast"] = _contrastive_loss(code, len(clean))
         total = total + task.agreement * parts["contrast"]
