@@ -77,7 +77,7 @@ class Plan:
             UsageError: a value that its owner refuses, a device that is missing, or a batch that does not divide evenly.
             DataError: data that cannot be read, or that lack what the task needs.
         """
-        settings = Settings.of(task, model, options)
+        settings = Settings.of(task, model, options, example=what is None)
         recipe = settings.recipe
         cut = Run(out).cut if out is not None and (Path(out) / "run.json").exists() else CUTS[0]
         source = what if what is not None else settings.task.example
