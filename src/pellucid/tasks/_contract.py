@@ -87,6 +87,7 @@ class _Member(ABC):
     """What is known of a task before its model."""
 
     example: ClassVar[str]  # the embedded dataset that is its default
+    example_budget: ClassVar[Mapping[str, Any]] = {}  # options of the recipe for it: three minutes on two slow cores
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that it can use
 

@@ -38,8 +38,16 @@ class Settings:
     recipe: Recipe
 
     @classmethod
-    def of(cls, task: str | AnyTask | TaskFamily, model: str | None, options: Mapping[str, Any]) -> Settings:
+    def of(
+        cls, task: str | AnyTask | TaskFamily, model: str | None, options: Mapping[str, Any], example: bool = False
+    ) -> Settings:
         """Sort options by their owners.
+
+        Args:
+            task: a name in the catalogue, or a task with its options.
+            model: a name in the catalogue; None for the task's own.
+            options: fields of the task, options of the model, and fields of `Recipe`, flat.
+            example: whether it is the task's example that is trained on, which has a budget of its own.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
@@ -66,7 +74,8 @@ class Settings:
             )
         else:
             made = task
-        for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
+        usual = kind.defaults(chosen) | (dict(kind.example_budget) if example else {})
+        for_recipe = usual | {key: value for key, value in given.items() if key in of_recipe}
         for_model = {key: value for key, value in given.items() if key in of_model}
         return cls(name, made.for_model(chosen), chosen, for_model, Recipe(**for_recipe))
 

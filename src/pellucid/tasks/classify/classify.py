@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -57,7 +57,8 @@ class Classify(Task[Tensor, Label, Label]):
 
     weights: tuple[float, ...] = learned(())
 
-    example: ClassVar[str] = "digits"
+    example: ClassVar[str] = "glyphs"
+    example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 4, "batch_size": 64}
     default_model: ClassVar[str] = "convnet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False

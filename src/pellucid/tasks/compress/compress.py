@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -64,6 +64,7 @@ class Compress(Task[Tensor, Coded, Picture]):
     augment: Augment = unfolded(Augment(), "flip", "turn", "rotate", "scale", "exposure", shift="crop")
 
     example: ClassVar[str] = "patches"
+    example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 3}
     default_model: ClassVar[str] = "factorized"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("code",)
     predict_options: ClassVar[type[PredictOptions]] = CompressOptions

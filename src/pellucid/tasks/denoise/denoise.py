@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
@@ -66,7 +66,8 @@ class Denoise(Task[Tensor, Picture, Picture]):
     """loss: the mean squared (mse) or the mean absolute (l1) error"""
     augment: Augment = unfolded(Augment(), "flip", "turn", "exposure")
 
-    example: ClassVar[str] = "patches"
+    example: ClassVar[str] = "glyphs"
+    example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
