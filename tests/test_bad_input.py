@@ -241,14 +241,14 @@ sys.exit(main(["evaluate", "run"]))
 """
 
 
-def test_a_signal_outside_training_ends_a_command_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)])
+def test_a_signal_outside_training_ends_a_command_with_a_sentence(name: str, code: int, tmp_path: Path) -> None:
     shutil.copytree(RUNS / "classify", "run")
     before = contents(tmp_path)
-    for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
-        done = subprocess.run([sys.executable, "-c", CHILD, name], capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        assert done.stderr == f"pellucid: stopped by {name}; nothing was left half-written.\n"
-        assert contents(tmp_path) == before, "a draft was left"
+    done = subprocess.run([sys.executable, "-c", CHILD, name], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == f"pellucid: stopped by {name}; nothing was left half-written.\n"
+    assert contents(tmp_path) == before, "a draft was left"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

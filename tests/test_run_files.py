@@ -326,12 +326,14 @@ def test_drafts_of_killed_writes_are_removed_and_a_living_one_stays(tmp_path: Pa
     ]
     for file in dead:
         file.write_bytes(b"half")
-    (run.path / ".notes.txt").write_text("mine")
+    mine = [run.path / ".notes.txt", run.path / ".notes.20240101", run.path / ".notes.txt.20240101.txt"]
+    for file in mine:
+        file.write_text("mine")
     with write_atomically(run.path / "metrics.json") as living:
         trained(run.path)
         assert living.exists() and not any(file.exists() for file in dead)
         living.write_text("{}")
-    assert (run.path / ".notes.txt").exists()
+    assert all(file.exists() for file in mine)
 
 
 def test_evaluate_removes_its_own_drafts(run: Run) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import errno
 import fcntl
+import fnmatch
 import json
 import os
 import re
@@ -102,25 +103,31 @@ def is_draft(name: str) -> bool:
     return found is not None and Path(found["name"]).suffix == (found["suffix"] or "")
 
 
-def remove_drafts(*folders: Path) -> list[Path]:
-    """Remove the drafts of killed processes from these folders, not below them; a draft that is being written stays.
+def remove_drafts(folder: Path, *names: str) -> list[Path]:
+    """Remove the drafts that killed processes left in a folder; one that is being written stays.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = (Path(folder) / ".a.txt.12345678.txt").write_text("ha")
     ...     with write_atomically(Path(folder) / "b.txt"):
-    ...         print(*(file.name for file in remove_drafts(Path(folder))))
+    ...         print(*(file.name for file in remove_drafts(Path(folder), "*.txt")))
     .a.txt.12345678.txt
+
+    Args:
+        folder: in which, and not below which.
+        names: patterns of the files whose drafts they are, so that nobody else's hidden file is touched.
     """
     removed = []
-    for folder in folders:
-        for file in folder.iterdir() if folder.is_dir() else ():
-            if not is_draft(file.name) or file.is_symlink() or not file.is_file():
-                continue
-            with contextlib.suppress(OSError), file.open("rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
-                file.unlink()
-                removed.append(file)
+    for file in folder.iterdir() if folder.is_dir() else ():
+        found = _DRAFT.fullmatch(file.name) if is_draft(file.name) else None
+        if found is None or not any(fnmatch.fnmatchcase(found["name"], name) for name in names):
+            continue
+        if file.is_symlink() or not file.is_file():
+            continue
+        with contextlib.suppress(OSError), file.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
+            file.unlink()
+            removed.append(file)
     return removed
 
 

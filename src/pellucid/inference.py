@@ -76,7 +76,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run(run)
     if data is None:
-        remove_drafts(run.path, run.figures)
+        remove_drafts(run.path, METRICS, measures.RECORDS)
         check_space(run.path / METRICS)
     found = evaluation(run, data, split=split, baselines=baselines, batch_size=batch_size, which=which)
     return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pellucid.cli import listing, printing
 from pellucid.errors import RunError, UnknownNameError, UsageError
-from pellucid.files import write_atomically
+from pellucid.files import check_space, write_atomically
 from pellucid.worked.forms.command import work
 
 __all__ = [
@@ -257,6 +257,8 @@ def data(what: str = "digits", /, *, range: tuple[float, ...] = (), out: Path | 
     """
     from pellucid.data import inspection, open
 
+    if out is not None:
+        check_space(out)  # inspecting may take minutes
     dataset = open(what, range)
     printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")

@@ -64,7 +64,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
         )
     folder = Path(out) if out is not None else chosen[0].path.parent / "comparison"
     table, picture = folder / "comparison.csv", folder / "comparison.png"
-    remove_drafts(folder)
+    remove_drafts(folder, table.name, picture.name)
     for file in (table, picture):
         check_space(file)
     notes: list[str] = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 from datetime import datetime
 from importlib.resources import files
@@ -23,6 +24,8 @@ from pellucid.run import Run
 from pellucid.training.snapshots import over_time
 
 __all__ = ["report"]
+
+_SIZE = 4 << 20  # bytes: room for a page, which is known to be there before the work begins
 
 
 def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 8) -> Path:
@@ -49,8 +52,8 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
         raise UsageError(f"maps={maps}: must not be negative; give another number of images.")
     run = run if isinstance(run, Run) else Run(run)
     path = Path(out) if out is not None else run.path / "report.html"
-    remove_drafts(run.path, path.parent)
-    check_space(path)
+    remove_drafts(path.parent, glob.escape(path.name))
+    check_space(path, _SIZE)
     environment = Environment(
         loader=PackageLoader("pellucid"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )

@@ -95,7 +95,8 @@ class Folder:
             ) from None
         try:
             self.record = earlier_record(self.plan, self.path)
-            remove_drafts(self.path, self.state_file.parent, self.path / "progress", self.path / "figures")
+            for folder in (self.path, self.state_file.parent, self.path / "progress", self.path / "figures"):
+                remove_drafts(folder, "*.json", "*.jsonl", "*.safetensors", "*.npz", "*.png", "*.html")
             yield
         finally:
             if not (self.path / "run.json").exists():  # nothing was begun: leave nothing behind
