@@ -62,6 +62,9 @@ ENDS: dict[str, tuple[Any, int, str]] = {
     "one small score": (lambda x: x * 1e-3 + 0.5, 1, "logit"),
     "one sigmoid": (torch.sigmoid, 1, "probability"),
     "one sigmoid, flat": (lambda x: x.sigmoid().squeeze(1), 1, "probability"),
+    "one score, scaled": (lambda x: (x * 1e-3 + 0.5) / 2, 1, "logit"),
+    "a mean of two sigmoids": (lambda x: (x.sigmoid() + (2 * x).sigmoid()) / 2, 1, "probability"),
+    "the rest of one sigmoid": (lambda x: 1 - x.sigmoid(), 1, "probability"),
     "two of one": (lambda x: torch.cat([1 - x.sigmoid(), x.sigmoid()], 1), 1, "probabilities"),
     "scores between 0 and 1": (lambda x: x * 1e-3 + 0.3, 3, "logits"),
 }

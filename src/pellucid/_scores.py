@@ -35,7 +35,8 @@ _PASSING = (
     "Slice",
     "Mean",
 )
-_AFFINE = ("Addmm", "Mm", "Add", "Sub", "Convolution", "Bmm", "Baddbmm", "Mv", "Addmv", "Sum", "NativeBatchNorm")
+_JOINING = ("AddBackward", "SubBackward", "Rsub", "Stack", "Cat")
+_AFFINE = ("Addmm", "Mm", "Convolution", "Bmm", "Baddbmm", "Mv", "Addmv", "Sum", "NativeBatchNorm", "AccumulateGrad")
 _SIGMOID = ("Sigmoid", "Hardsigmoid")
 
 _known: WeakKeyDictionary[nn.Module, dict[bool, Kind]] = WeakKeyDictionary()  # by training or evaluation: some differ
@@ -161,8 +162,24 @@ def _probed(model: nn.Module, image: Tensor) -> tuple[Tensor, str]:
 
 
 def _last_step(output: Tensor) -> str:
-    """The name of the operation that made an output, as autograd knows it: "Softmax", "Addmm", …; "" where it does not."""
-    node: Any = output.grad_fn
-    while node is not None and node.name().startswith(_PASSING) and node.next_functions:
-        node = node.next_functions[0][0]
-    return "" if node is None else str(node.name())
+    """The name of the operation that made an output, as autograd knows it: "Softmax", "Addmm", …; "" where it does not.
+
+    Of a mean of several networks it is what they all end in, else a step that makes a score, if there is one.
+    """
+    found: list[str] = []
+    waiting: list[Any] = [output.grad_fn]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        before = [parent for parent, _ in node.next_functions if parent is not None]
+        scaled = node.name().startswith(("Mul", "Div")) and len(before) == 1  # by a constant
+        if before and (scaled or node.name().startswith((*_PASSING, *_JOINING))):
+            waiting += before
+        else:
+            found.append(str(node.name()))
+    if len({name.startswith(_SIGMOID) for name in found}) == 2:  # a sigmoid and something else
+        found = [name for name in found if not name.startswith(_SIGMOID)]
+    return next((name for name in found if name.startswith(_AFFINE)), found[0] if found else "")

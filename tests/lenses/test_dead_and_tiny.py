@@ -102,8 +102,15 @@ def test_values_that_are_no_numbers_are_one_sentence(lens: str, tmp_path: Path) 
         assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("lens", ["occlusion", "attribution", "adversarial", "flow"])
-@pytest.mark.parametrize("end", [lambda x: x, lambda x: x.sigmoid()[:, 0]])
+@pytest.mark.parametrize(
+    ("lens", "end"),
+    [
+        ("occlusion", lambda x: x),
+        ("attribution", lambda x: x.sigmoid()[:, 0]),
+        ("adversarial", lambda x: x),
+        ("flow", lambda x: x.sigmoid()[:, 0]),
+    ],
+)
 def test_one_output_is_seen(lens: str, end: Any, tmp_path: Path) -> None:
     assert "class 1" in seen(Small(outputs=1, end=end).eval(), lens, "noise", tmp_path).words
 
