@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Needs python3 (3.11 or later), pip and make; everything else is installed into .venv, once.
-.PHONY: demo test test-all check bench docs help
+.PHONY: demo test test-all hostile check bench docs help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -13,6 +13,7 @@ help:
 	@echo "make demo      set up, train and report a classifier and a denoiser on embedded images"
 	@echo "make test      set up, then lint, strict types, import directions and the quick tests"
 	@echo "make test-all  the same with the slow tests"
+	@echo "make hostile   kills, full disks and damaged files by the thousand, with their numbers (some 20 minutes)"
 	@echo "make docs      draw the pictures of the documents on lenses again"
 	@echo "make bench     every benchmark, each against a named peer (tens of minutes)"
 
@@ -38,6 +39,10 @@ test: check
 
 test-all: check
 	$(PYTEST)
+
+# -s: each campaign prints what it did and how long the worst case took
+hostile: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -m hostile tests/campaigns
 
 docs: $(READY)
 	$(BIN)/python docs/lens_pictures.py

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +19,12 @@ from refusals import contents, refused, small_disk
 
 from pellucid.cli import commands
 from pellucid.cli.cli import main
+from pellucid.errors import UsageError
+from pellucid.files import is_draft
 from pellucid.run import Run
+from pellucid.training.machine import interruptible
 
+RUNS = Path(__file__).parent / "runs_0_1_0"
 TRAIN = ["train", "classify", "--data", "digits", "--model", "mlp", "--hidden", "24", "--epochs", "2"]
 
 
@@ -126,6 +134,42 @@ def test_an_output_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert refused([*TRAIN, "--out", "file/run"], capsys).startswith("out='file/run")
 
 
+def nodes(folder: Path) -> dict[str, Path]:
+    """Paths that are there and are no plain files."""
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "stranger.csv").write_text("a stranger's file")
+    (folder / "link.csv").symlink_to(folder / "stranger.csv")
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind("socket.csv")  # a path of at most a hundred characters
+    return {
+        "a pipe": folder / "pipe.csv", "a symbolic link": folder / "link.csv", "a socket": folder / "socket.csv",
+        "a device": Path("/dev/null"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["table"], ["work", "psnr"], ["data", "digits"]])
+def test_an_output_that_is_no_plain_file_is_refused_and_kept(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, path in nodes(tmp_path).items():
+        before = os.lstat(path)
+        said = refused([*words, "--out", str(path)], capsys)
+        assert said == f"out={str(path)!r}: is {kind}, not a file; name a plain file or a new one."
+        assert os.lstat(path).st_ino == before.st_ino and os.lstat(path).st_mode == before.st_mode
+    assert (tmp_path / "stranger.csv").read_text() == "a stranger's file"
+
+
+def test_an_output_folder_that_is_no_folder_is_refused_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in nodes(tmp_path).values():
+        if path.name != "link.csv":
+            assert "exists and is not a run; name a folder that is new or empty" in refused(
+                [*TRAIN, "--out", str(path)], capsys
+            )
+            assert not path.is_file() or path == Path("/dev/null")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_output_folder_without_permission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
@@ -144,7 +188,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.
     assert "the disk is full" in shown
     assert "Traceback" not in shown
     left = contents(tmp_path / "run")
-    assert not [name for name in left if Path(name).name.startswith(".")], "a draft was left"
+    assert not [name for name in left if is_draft(Path(name).name)], "a draft was left"
     assert not [name for name in left if name.endswith(".safetensors")]
     assert main(words) == 0
 
@@ -156,6 +200,88 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, capsys: pytest.Capture
     for words in (["evaluate", "run", "--no-baselines"], ["export", "run", "--formats", "torch"]):
         with small_disk(100):
             assert "the disk is full" in refused(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "work"),
+    [
+        ("report run", "pellucid.reporting.reporting._content"),
+        ("evaluate run", "pellucid.inference.evaluation"),
+        ("look run filters", "pellucid.looking.subjects.of_run"),
+        ("compare run again", "pellucid.comparison.comparison._measures"),
+    ],
+)
+def test_a_full_disk_is_found_before_the_work(
+    words: str, work: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(RUNS / "classify", "run")
+    shutil.copytree(RUNS / "classify", "again")
+    monkeypatch.setattr(work, lambda *given, **named: pytest.fail("the work had begun"))
+    with small_disk(100):
+        assert "the disk is full, and nothing was changed there" in refused(words, capsys)
+
+
+CHILD = """
+import os, signal, sys
+from pellucid.files import write_atomically
+from pellucid.inference import evaluation
+import pellucid.inference
+from pathlib import Path
+
+def busy(run, *given, **named):
+    with write_atomically(run.path / "metrics.json") as draft:
+        draft.write_text("half")
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        for _ in range(10 ** 9):
+            pass
+
+pellucid.inference.evaluation = busy
+from pellucid.cli.cli import main
+sys.exit(main(["evaluate", "run"]))
+"""
+
+
+def test_a_signal_outside_training_ends_a_command_with_a_sentence(tmp_path: Path) -> None:
+    shutil.copytree(RUNS / "classify", "run")
+    before = contents(tmp_path)
+    for name, code in (("SIGTERM", 143), ("SIGHUP", 129)):
+        done = subprocess.run([sys.executable, "-c", CHILD, name], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert done.stderr == f"pellucid: stopped by {name}; nothing was left half-written.\n"
+        assert contents(tmp_path) == before, "a draft was left"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_training_is_asked_to_stop(number: signal.Signals) -> None:
+    with interruptible() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.is_set()
+
+
+def test_nohup_keeps_a_training_going() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_message_over_several_lines_is_printed_on_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusing(kind: str | None = None, /) -> int:
+        """Refuse.
+
+        Args:
+            kind: any.
+        """
+        raise UsageError("images='a\\nb': are none:\n\tone\n  two\r\n; name others.")
+
+    monkeypatch.setattr(commands, "list", refusing)
+    assert refused("list", capsys) == "images='a\\nb': are none: one two ; name others."
 
 
 @contextmanager

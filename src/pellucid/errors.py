@@ -8,7 +8,8 @@
     │   └── RunError          2   a run folder that is missing, incomplete, or of other options or another format
     └── TrainingError         1   a training that failed, e.g. with a loss that is not finite
 
-Every message is one sentence of the form ``name=value: the rule; the way out``.
+Every message is one sentence of the form ``name=value: the rule; the way out``. A `PellucidWarning` is a sentence about
+something that was mended or could not be verified, while the work goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DataError", "PellucidError", "RunError", "TrainingError", "UnknownNameError", "UsageError", "check_choice"]
+__all__ = [
+    "DataError",
+    "PellucidError",
+    "PellucidWarning",
+    "RunError",
+    "TrainingError",
+    "UnknownNameError",
+    "UsageError",
+    "brief",
+    "check_choice",
+    "one_line",
+]
+
+_LONGEST = 200  # characters of another library's message within a sentence of ours
 
 
 class PellucidError(Exception):
@@ -69,3 +83,26 @@ class RunError(UsageError):
 
 class TrainingError(PellucidError):
     """A training that failed."""
+
+
+class PellucidWarning(UserWarning):
+    """Something was mended or could not be verified; the work goes on."""
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks.
+
+    >>> one_line("size mismatch:\\n\\t(4,) against (5,)")
+    'size mismatch: (4,) against (5,)'
+    """
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def brief(fault: BaseException) -> str:
+    """What another library says of a fault, on one line and cut where it is long.
+
+    >>> brief(ValueError("no\\nmagic"))
+    'no magic'
+    """
+    said = one_line(str(fault)) or type(fault).__name__
+    return said if len(said) <= _LONGEST else said[: _LONGEST - 1] + "…"

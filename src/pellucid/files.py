@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
+import fcntl
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +19,23 @@ from typing import Any
 
 from pellucid.errors import UsageError
 
-__all__ = ["as_text", "make_folder", "write_atomically", "write_csv", "write_json"]
+__all__ = [
+    "as_text",
+    "check_file",
+    "check_space",
+    "digest",
+    "is_draft",
+    "json_digest",
+    "make_folder",
+    "plain",
+    "remove_drafts",
+    "write_atomically",
+    "write_csv",
+    "write_json",
+]
 
+_DRAFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<suffix>\.[^.]*)?")  # as `write_atomically` names them
+_SPACE = 1 << 20  # bytes that a long work needs at least for what it writes
 _FORMULA = frozenset("=+-@\t\r'")
 
 
@@ -25,7 +43,8 @@ _FORMULA = frozenset("=+-@\t\r'")
 def write_atomically(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which replaces it at the end of the block, or is removed after an exception.
 
-    If the process is killed at any moment, either the old file or the new one remains.
+    If the process is killed at any moment, either the old file or the new one remains; `remove_drafts` then removes what
+    was begun.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -33,14 +52,16 @@ def write_atomically(path: Path) -> Iterator[Path]:
     ...         _ = draft.write_text("whole")
     ...     print(*os.listdir(folder))
     a.txt
+
+    Raises:
+        UsageError: the path is no plain file, or cannot be written.
     """
+    check_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        handle, draft = _draft(path)
     except OSError as fault:
         raise _unwritable(path, fault) from fault
-    draft = Path(name)
     try:
         yield draft
         with draft.open("rb+") as file:
@@ -57,6 +78,125 @@ def write_atomically(path: Path) -> Iterator[Path]:
         raise _unwritable(path, OSError(int(said[1]), os.strerror(int(said[1])))) from fault
     finally:
         draft.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _draft(path: Path) -> tuple[int, Path]:
+    """An empty draft, and a handle whose lock says that its writer lives."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        with contextlib.suppress(OSError):  # a file system without locks: `remove_drafts` removes nothing there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # not removed by another process before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file's name is one that `write_atomically` gives to what is not whole yet.
+
+    >>> is_draft(".metrics.json.k3x_9a2b.json"), is_draft("metrics.json"), is_draft(".gitignore")
+    (True, False, False)
+    """
+    found = _DRAFT.fullmatch(name)
+    return found is not None and Path(found["name"]).suffix == (found["suffix"] or "")
+
+
+def remove_drafts(*folders: Path) -> list[Path]:
+    """Remove the drafts of killed processes from these folders, not below them; a draft that is being written stays.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / ".a.txt.12345678.txt").write_text("ha")
+    ...     with write_atomically(Path(folder) / "b.txt"):
+    ...         print(*(file.name for file in remove_drafts(Path(folder))))
+    .a.txt.12345678.txt
+    """
+    removed = []
+    for folder in folders:
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if not is_draft(file.name) or file.is_symlink() or not file.is_file():
+                continue
+            with contextlib.suppress(OSError), file.open("rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
+                file.unlink()
+                removed.append(file)
+    return removed
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path that is there and is no plain file: a device, a pipe, a socket, a link or a folder.
+
+    >>> check_file(Path("/dev/null"))
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: out='/dev/null': is a device, not a file; name a plain file or a new one.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):  # not there, or not to be seen: writing will say so
+        return
+    kinds = {
+        "a symbolic link": stat.S_ISLNK(mode),
+        "a folder": stat.S_ISDIR(mode),
+        "a pipe": stat.S_ISFIFO(mode),
+        "a socket": stat.S_ISSOCK(mode),
+        "a device": stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    }
+    for kind, holds in kinds.items():
+        if holds:
+            raise UsageError(f"out={str(path)!r}: is {kind}, not a file; name a plain file or a new one.")
+
+
+def check_space(path: Path, size: int = _SPACE) -> None:
+    """Find out, before long work, whether a file can be written at a path and there is room for it; nothing is left there.
+
+    >>> check_space(Path("/proc/pellucid/report.html"))
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: out='/proc/pellucid/report.html': cannot be written (No such file or directory); name a ...
+
+    Args:
+        path: of the file; folders above it need not exist.
+        size: bytes.
+
+    Raises:
+        UsageError: it cannot be written, or the disk is full.
+    """
+    check_file(path)
+    try:
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        handle, draft = _draft(above / path.name)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as fault:
+        if fault.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve room
+            raise _unwritable(path, fault) from fault
+    finally:
+        draft.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """A hash of a file's content (XXH3, 128 bits)."""
+    import xxhash
+
+    total = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """A hash of a JSON value (XXH3, 128 bits); a tuple is what it becomes in JSON, a list.
+
+    >>> json_digest({"size": (8, 8)}) == json_digest({"size": [8, 8]})
+    True
+    """
+    import xxhash
+
+    return xxhash.xxh3_128(json.dumps(plain(value)).encode()).hexdigest()
 
 
 def as_text(name: str) -> str:
@@ -103,10 +243,13 @@ def _unwritable(path: Path, fault: OSError) -> UsageError:
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON atomically; NaN and infinities become null, so that any parser can read it."""
+    value = plain(value)
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a file's name that is not UTF-8
+        text = json.dumps(value, indent=2).encode()
     with write_atomically(path) as draft:
-        # a file name that is not UTF-8 has lone surrogates, which become JSON's own escapes: "\\udcff"
-        text = json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n"
-        draft.write_text(text, encoding="utf-8", errors="backslashreplace")
+        draft.write_bytes(text + b"\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -147,13 +290,18 @@ def _no_formula(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: lists for tuples and arrays, null for NaN and infinities.
+
+    >>> plain({1: (float("nan"), 2)})
+    {'1': [None, 2]}
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

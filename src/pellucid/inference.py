@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid import measures
 from pellucid.answering import answer, image_by_image, own_device, run_batches
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import gather
 from pellucid.data.named_files import all_files
 from pellucid.errors import DataError, UnknownNameError
-from pellucid.files import write_atomically, write_json
+from pellucid.files import check_space, remove_drafts
+from pellucid.measures import METRICS, Evaluation
 from pellucid.predictions import Answers
 from pellucid.run import Run
 from pellucid.tasks import (
@@ -32,14 +34,13 @@ from pellucid.tasks import (
     ModelMeasures,
     PredictOptions,
     Records,
-    as_arrays,
     joined,
     measured,
     summarise,
     taken,
 )
 
-__all__ = ["evaluate", "measure", "predict"]
+__all__ = ["evaluate", "evaluation", "measure", "predict"]
 
 
 def evaluate(
@@ -73,6 +74,23 @@ def evaluate(
         DataError: the split is empty, or the data lack what the task needs.
     """
     run = run if isinstance(run, Run) else Run(run)
+    if data is None:
+        remove_drafts(run.path, run.figures)
+        check_space(run.path / METRICS)
+    found = evaluation(run, data, split=split, baselines=baselines, batch_size=batch_size, which=which)
+    return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])
+
+
+def evaluation(
+    run: Run,
+    data: str | Path | Dataset | None = None,
+    *,
+    split: Literal["train", "val", "test"] = "test",
+    baselines: bool = True,
+    batch_size: int = 256,
+    which: Literal["best", "last"] = "best",
+) -> Evaluation:
+    """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
     dataset = run.data(data)
     if dataset.classes != run.classes:
@@ -84,7 +102,8 @@ def evaluate(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
     batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
-    model = run.model(which).to(device)
+    model, digest = run.trained(which)
+    model = model.to(device)
     records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
@@ -122,17 +141,8 @@ def evaluate(
         ],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
-    if data is None:
-        columns: dict[str, Any] = dict(as_arrays(records, "model/"))
-        for rival, table in rivals.items():
-            columns |= as_arrays(table, f"baselines/{rival}/")
-        with write_atomically(run.path / "records.npz") as draft, draft.open("wb") as file:
-            np.savez_compressed(file, **columns)
-        for picture in whole.pictures:
-            with write_atomically(run.figures / f"{picture.name}.png") as draft:
-                picture.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
-        write_json(run.path / "metrics.json", metrics)
-    return metrics
+    tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
+    return Evaluation(metrics, tables, whole.pictures, digest)
 
 
 def predict(
@@ -194,10 +204,14 @@ def predict(
 
 
 def examples(
-    run: Run, split: Split, places: NDArray[np.int64], device: torch.device
+    run: Run,
+    split: Split,
+    places: NDArray[np.int64],
+    device: torch.device,
+    which: Literal["best", "last"] = "best",
 ) -> Iterator[tuple[Tensor, Any, Any, list[str]]]:
     """Input, answer, truth and names of chosen images of a split, as `evaluate` sees them, a group of equal sizes at a time."""
-    model, seed = run.model().to(device), int(run.info["seed"])
+    model, seed = run.model(which).to(device), int(run.info["seed"])
     chosen = torch.from_numpy(np.ascontiguousarray(places))
     for batch in run_batches(run, split.select(places), len(places), device):
         own = Batch(batch.images, batch.targets, chosen[batch.index])

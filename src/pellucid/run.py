@@ -4,30 +4,35 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from pellucid import _catalog
+from pellucid import _catalog, measures, recorded
 from pellucid._options import build
-from pellucid.errors import RunError
+from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
 from pellucid.files import write_json
+from pellucid.measures import WEIGHTS
+from pellucid.recorded import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from pellucid.data.dataset import Dataset
     from pellucid.data.scales import Scale
     from pellucid.tasks import AnyTask, Metric
 
-__all__ = ["FORMAT", "Run", "command_line", "load", "short_names"]
+__all__ = ["FORMAT", "STATE", "Run", "command_line", "load", "short_names"]
 
 FORMAT = 1
 """The version of the folder's layout; a run of a newer or older version is refused with a way out."""
+
+STATE, HISTORY = "state/last.safetensors", "history.jsonl"
+_UPGRADE = "use the version of pellucid that trained it or a later one, or put back a copy of run.json"
 
 
 @final
@@ -39,15 +44,7 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        file = self.path / "run.json"
-        try:
-            self.info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"run={str(path)!r}: has no run.json; name the folder that a training wrote.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError) as fault:
-            raise RunError(
-                f"run={str(path)!r}: run.json cannot be read ({fault}); train again into a new folder."
-            ) from None
+        self.info: dict[str, Any] = self._read()
         version = self.info.get("format", 0)
         if version > FORMAT:
             raise RunError(
@@ -59,6 +56,20 @@ class Run:
                 f"run={str(path)!r}: format {version} is older than {FORMAT}, the oldest that can be read; train again with "
                 f"its command: {self.info.get('command', 'pellucid train …')}"
             )
+
+    def _read(self) -> dict[str, Any]:
+        """The content of run.json."""
+        try:
+            info = recorded.read_record(self.path / "run.json")
+            if info.get("format", 0) == FORMAT or not isinstance(info["format"], int):
+                recorded.check_record(info)
+        except FileNotFoundError:
+            raise RunError(f"run={str(self.path)!r}: has no run.json; name the folder that a training wrote.") from None
+        except Unreadable as fault:
+            raise RunError(
+                f"run={str(self.path)!r}: run.json {fault}; put back a copy of it, or train again into a new folder."
+            ) from None
+        return info
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status})"
@@ -119,11 +130,21 @@ class Run:
 
     @cached_property
     def task(self) -> AnyTask:
-        """The task with its options in this training."""
+        """The task with its options in this training; options that were added since have their defaults.
+
+        Raises:
+            UnknownNameError: this version has no such task.
+            RunError: its options are not those of the task.
+        """
         kind: Any = _catalog.find("tasks", self.info["task"]["name"])
         # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
-        task: AnyTask = build(kind, options).for_model(self.info["model"]["name"])
+        try:
+            task: AnyTask = build(kind, options).for_model(self.info["model"]["name"])
+        except PellucidError:
+            raise
+        except Exception as fault:  # of an option's name or type
+            raise RunError(f"{self._damaged('task')} ({brief(fault)}); {_UPGRADE}.") from fault
         return task
 
     @cached_property
@@ -133,23 +154,98 @@ class Run:
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""
-        from safetensors.torch import load_file
+        return self.trained(which)[0]
 
+    def trained(self, which: Literal["best", "last"] = "best") -> tuple[nn.Module, str]:
+        """The trained model, and the digest of its weights.
+
+        Weights that are missing or damaged are restored from the state where it holds them; a warning says so.
+
+        Raises:
+            RunError: they cannot be restored, or do not fit the model.
+        """
         from pellucid.models import _building
 
-        file = self.path / ("weights.safetensors" if which == "best" else "last.safetensors")
-        if not file.exists():
-            raise RunError(f"run={str(self.path)!r}: has no {file.name} yet; {self.resuming}.")
+        tensors, digest = self._weights(which)
         scale = None if self.scale is None else dataclasses.asdict(self.scale)  # its answers need it too
-        model: nn.Module = _building.build({**self.info["model"], "range": scale}, fetch=False)
+        described = {**self.info["model"], "range": scale}
+        misfit = f"run={str(self.path)!r}: {WEIGHTS[which]} does not fit its model"
+        if not _building.may_fit(described, tensors):
+            raise RunError(f"{misfit}; put back the run's own files, or train again.")
         try:
-            model.load_state_dict(load_file(file))
+            model: nn.Module = _building.build(described, fetch=False)
+        except PellucidError:
+            raise
         except Exception as fault:
-            raise RunError(
-                f"run={str(self.path)!r}: {file.name} does not fit its model ({fault}); train again."
-            ) from fault
+            raise RunError(f"{self._damaged('model')} ({brief(fault)}); {_UPGRADE}.") from fault
+        try:
+            model.load_state_dict(tensors)
+        except Exception as fault:
+            raise RunError(f"{misfit} ({brief(fault)}); put back the run's own files, or train again.") from fault
         model.eval()
-        return model
+        return model, digest
+
+    @property
+    def digest(self) -> str:
+        """The digest of the best weights; "" where there are none."""
+        from pellucid import weights
+
+        held = weights.digest_of(self.path / WEIGHTS["best"])
+        return held.digest if held is not None else self._written(WEIGHTS["best"]) or ""
+
+    def _weights(self, which: Literal["best", "last"]) -> tuple[dict[str, Tensor], str]:
+        """The tensors of the best or last weights, with their digest."""
+        from pellucid import weights
+
+        file = self.path / WEIGHTS[which]
+        try:
+            loaded = weights.load(file)
+            if self._written(file.name) not in (None, loaded.digest):
+                self.info = self._read()  # a training may have gone on since
+            if self._written(file.name) not in (None, loaded.digest):
+                raise weights.Damaged("is not the file that its training wrote")
+        except weights.Damaged as fault:
+            return self._restored(which, str(fault))
+        return loaded.tensors, loaded.digest
+
+    def _written(self, name: str) -> str | None:
+        """The digest of a file that the training wrote before it ended; None while it is under way, or in version 0.1.0."""
+        digest: str | None = self.info.get("digests", {}).get(name)
+        return digest
+
+    def _restored(self, which: Literal["best", "last"], why: str) -> tuple[dict[str, Tensor], str]:
+        """Weights whose file is missing or damaged, from another file of the run."""
+        from pellucid import weights
+
+        name, best, step = WEIGHTS[which], self.info["best"], self.info.get("step")
+        refused = f"run={str(self.path)!r}: {name} {why}"
+        if self.status not in ("finished", "stopped") or step is None:
+            raise RunError(f"{refused}; {self.resuming}.")
+        # those of the last step are in the state, and in the other file where that step is the best one too
+        both = best is None or best["step"] == step
+        others = [STATE] * (which == "last" or both) + [WEIGHTS["last" if which == "best" else "best"]] * both
+        for source in others:
+            file = self.path / source
+            tensors = weights.in_state(file, step) if source == STATE else weights.found(file)
+            if tensors is not None and self._written(name) in (None, weights.digest(tensors)):
+                self._warn(f"{name} {why}; its weights were restored from {source}.")
+                try:
+                    return tensors, weights.save(self.path / name, tensors)
+                except PellucidError:  # a folder that is only read
+                    return tensors, weights.digest(tensors)
+        if self.status == "stopped":
+            raise RunError(f"{refused}; {self.resuming}.")
+        last = f" measure the last ones with `pellucid evaluate {self.path} --which last`," if which == "best" else ""
+        raise RunError(
+            f"{refused}, and no other file of the run holds its weights; put back a copy of it,{last} or train again "
+            "into a new folder."
+        )
+
+    def _warn(self, sentence: str) -> None:
+        warnings.warn(f"run={str(self.path)!r}: {sentence}", PellucidWarning, stacklevel=4)
+
+    def _damaged(self, part: str) -> str:
+        return f"run={str(self.path)!r}: the {part} in run.json cannot be made"
 
     @property
     def resuming(self) -> str:
@@ -158,36 +254,74 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The rows of history.jsonl, in the order of training."""
-        file = self.path / "history.jsonl"
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        """The rows of history.jsonl, in the order of training; a damaged file's rows come from the state, and a warning says so.
+
+        Raises:
+            RunError: the file is damaged, and there is no state.
+        """
+        from pellucid import weights
+
+        try:
+            return recorded.read_history(self.path / HISTORY)
+        except Unreadable as fault:
+            try:
+                rows: list[dict[str, Any]] = weights.load(self.path / STATE).numbers["history"]
+            except (weights.Damaged, KeyError):
+                way = (
+                    "put back a copy of it, or delete it to go without" if self.status == "finished" else self.resuming
+                )
+                raise RunError(f"run={str(self.path)!r}: {HISTORY} {fault}; {way}.") from None
+            self._warn(f"{HISTORY} {fault}; its rows were read from {STATE}.")
+            return rows
 
     @property
     def metrics(self) -> dict[str, Any] | None:
-        """The last result of `evaluate`, with the measures of the model and the baselines, or None."""
-        file = self.path / "metrics.json"
-        if not file.exists():
-            return None
-        metrics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        """The last result of `evaluate`, with the measures of the model and the baselines; None if there is none of the present weights.
+
+        `doubt` says why it is None though there is a metrics.json.
+
+        Raises:
+            RunError: metrics.json is damaged.
+        """
+        return self._measured()[0]
+
+    @property
+    def doubt(self) -> str:
+        """Why metrics.json is not taken for that of the present weights, or may not be; "" if it belongs, or there is none."""
+        return self._measured()[1]
+
+    def _measured(self) -> tuple[dict[str, Any] | None, str]:
+        try:
+            metrics, doubt = measures.belonging(self.path, self.info)
+        except Unreadable as fault:
+            raise RunError(f"run={str(self.path)!r}: {measures.METRICS} {fault}; {self.measuring}.") from None
+        if metrics is None:
+            return None, doubt
         titles = {metric.key: metric.title for metric in self.task.metrics(self.classes)}
         same = metrics.get("on_same_images") or {}
-        for measures in (metrics["model"], *metrics["baselines"].values(), same.get("model", {})):
-            for key, measure in measures.items():  # version 0.1.0 wrote no titles
+        for owner in (metrics["model"], *metrics["baselines"].values(), same.get("model", {})):
+            for key, measure in owner.items():  # version 0.1.0 wrote no titles
                 measure.setdefault("title", titles.get(key, key.replace("_", " ")))
-        return metrics
+        return metrics, doubt
+
+    @property
+    def measuring(self) -> str:
+        """How to measure the run again, for error messages."""
+        return f"measure it again with: {command_line('evaluate', str(self.path))}"
 
     def records(self, owner: str = "model") -> dict[str, Any]:
-        """The per-image columns behind `metrics`, for "model" or "baselines/NAME"; {} before `evaluate`."""
-        import numpy as np
+        """The per-image columns behind `metrics`, for "model" or "baselines/NAME"; {} where there are no `metrics`.
 
+        Raises:
+            RunError: records.npz is damaged, or is not that of metrics.json.
+        """
         from pellucid.tasks import from_arrays
 
-        file = self.path / "records.npz"
-        if not file.exists():
-            return {}
-        with np.load(file, allow_pickle=False) as columns:
-            own = {name[len(owner) + 1 :]: columns[name] for name in columns.files if name.startswith(f"{owner}/")}
-        return from_arrays(own)
+        metrics = self.metrics
+        try:
+            return {} if metrics is None else from_arrays(measures.columns(self.path, metrics, owner))
+        except Unreadable as fault:
+            raise RunError(f"run={str(self.path)!r}: {measures.RECORDS} {fault}; {self.measuring}.") from None
 
     def data(self, what: str | Path | Dataset | None = None) -> Dataset:
         """The dataset of the training, or another one, read for the same task; see `read`."""

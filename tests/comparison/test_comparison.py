@@ -22,6 +22,7 @@ from pellucid.comparison.table import Comparison
 from pellucid.data import open as open_data
 from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
+from pellucid.recorded import self_digest
 from pellucid.run import Run
 from pellucid.tasks._metrics import mean
 from pellucid.training.training import train
@@ -159,6 +160,10 @@ def test_other_data_are_not_paired(runs: list[Run], tmp_path: Path) -> None:
         if file.is_file():
             (other / file.name).write_bytes(file.read_bytes())
     Run(other).update(data={**runs[0].info["data"], "fingerprint": "another"})
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["digests"]["data"] = "another"
+    metrics["digests"]["content"] = self_digest(metrics)
+    (other / "metrics.json").write_text(json.dumps(metrics))
     found = compare([other, runs[1]], tmp_path / "out")
     assert found.rows[0].difference is not None
     assert not found.rows[0].difference.paired

@@ -41,19 +41,23 @@ def evaluated(
     """A run folder with these values of each test image, as `evaluate` writes them."""
     some = next((own["index"] for own in baselines.values() if "index" in own), None)
     metrics = {
-        "main": main, "split": "test", "n": len(model), "seed": 0,
+        "main": main, "split": "test", "n": len(model), "seed": 0, "data": "digits", "weights": "best",
         "model": {main: measure(main, model, unit, better)},
         "baselines": {name: {main: measure(main, own[main], unit, better)} for name, own in baselines.items()},
         "on_same_images": None if some is None else {
             "n": len(some), "model": {main: measure(main, model[some], unit, better)},
         },
     }  # fmt: skip
-    about = {
-        "format": 1, "status": "finished", "command": "pellucid train denoise", "recipe": {"epochs": 10},
-        "task": {"name": task, "options": options or {}}, "data": {"classes": []},
-        "model": {"name": {"denoise": "unet", "compress": "factorized", "generate": "gan"}[task]}, "best": {"epoch": 10, "value": 1.0},
-    }  # fmt: skip
+    about: dict[str, Any] = json.loads((Path(__file__).parents[1] / "runs_0_1_0/denoise/run.json").read_text())
+    for part, own in {
+        "recipe": {"epochs": 10}, "task": {"name": task, "options": options or {}}, "data": {"classes": []},
+        "model": {"name": {"denoise": "unet", "compress": "factorized", "generate": "gan"}[task]},
+        "best": {"epoch": 10, "value": 1.0},
+    }.items():  # fmt: skip
+        about[part] |= own
+    about |= {"status": "finished", "command": "pellucid train denoise"}
     (folder / "run.json").write_text(json.dumps(about | info))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     if records:
         columns = {f"baselines/{name}/{key}": column for name, own in baselines.items() for key, column in own.items()}
         np.savez(folder / "records.npz", **{f"model/{main}": model}, **columns)

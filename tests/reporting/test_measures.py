@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_numbers_have_the_digits_of_their_interval_and_a_minus_sign() -> None:
 
 def test_a_figure_of_evaluation_and_a_picture_of_a_lens_are_told_apart_by_their_caption(tmp_path: Path) -> None:
     """Both may have the same file name: the file belongs to whoever wrote it last."""
-    (tmp_path / "run.json").write_text('{"format": 1}')
+    shutil.copy(Path(__file__).parents[1] / "runs_0_1_0" / "denoise" / "run.json", tmp_path)
     (tmp_path / "figures").mkdir()
     file = tmp_path / "figures" / "neighbours.png"
     run, drawn = Run(tmp_path), {"pictures": [{"name": "neighbours", "title": "Samples", "words": "Beside them …"}]}

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pellucid.files import is_draft
 from pellucid.run import Run
 from pellucid.training.training import train
 
@@ -27,6 +28,7 @@ MOMENTS = {
     "weights of an epoch without its state": ("state", 2 * STEPS_PER_EPOCH, "before", signal.SIGKILL),
     "weights half written": ("weights", 2, "half", signal.SIGKILL),
     "interrupted": ("state", 15, "after", signal.SIGINT),
+    "hung up": ("state", 21, "after", signal.SIGHUP),
     "terminated": ("state", 3 * STEPS_PER_EPOCH, "before", signal.SIGTERM),
 }
 
@@ -97,7 +99,10 @@ def test_it_resumes_bit_for_bit(whole: Run, hit: tuple[Path, dict[str, int]], mo
     folder, ends = hit
     _, _, _, number = MOMENTS[moment]
     assert ends[moment] == (-signal.SIGKILL if number == signal.SIGKILL else 0), "stopped after that step"
+    left = [file for file in (folder / moment).rglob("*") if is_draft(file.name)]
+    assert bool(left) == (number == signal.SIGKILL), "what a killed write leaves is a draft by its name"
     resumed = trained(folder / moment)
+    assert not [file for file in resumed.path.rglob("*") if is_draft(file.name)], "drafts stay"
     assert resumed.status == "finished"
     for name in ("last.safetensors", "weights.safetensors"):
         one, other = load_file(whole.path / name), load_file(resumed.path / name)

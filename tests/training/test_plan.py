@@ -138,6 +138,7 @@ def test_a_state_that_was_saved_is_the_one_that_is_resumed(tmp_path: Path) -> No
     state, folder = State.begin(made), Folder(made, tmp_path / "run")
     with folder.open(state):
         state.step, state.best = 3, {"step": 3, "epoch": 1, "measure": "accuracy", "value": 0.5}
+        folder.keep_best(state)
         folder.save(state)
     again = Folder(made, tmp_path / "run")
     assert again.resumable and not again.finished

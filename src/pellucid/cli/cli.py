@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entry point of the command line: the list of commands, and the exit codes.
 
-A user's mistake exits with code 2 and one sentence, a failure of ours with 1, Ctrl-C with 130; `--debug` shows the
-traceback. This module imports nothing heavy, so that `pellucid -h` answers without loading torch.
+A user's mistake exits with code 2 and one sentence, a failure of ours with 1, Ctrl-C with 130, SIGTERM with 143 and SIGHUP
+with 129; `--debug` shows the traceback. This module imports nothing heavy, so that `pellucid -h` answers without loading torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from pellucid.errors import PellucidError, UnknownNameError
+from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, one_line
 
 __all__ = ["COMMANDS", "main"]
 
@@ -57,9 +63,14 @@ def main(words: Sequence[str] | None = None) -> int:
             errors="backslashreplace"
         )  # the name of a file need not be text in the terminal's encoding
     try:
-        return _run(given)
+        with _terminable(), _plain_warnings():
+            return _run(given)
     except KeyboardInterrupt:
         return _say("stopped.", 130, debug)
+    except _Terminated as end:
+        return _say(
+            f"stopped by {signal.Signals(end.number).name}; nothing was left half-written.", 128 + end.number, debug
+        )
     except BrokenPipeError:
         # the reader, e.g. `head`, has closed the pipe: write nothing more, also when Python flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,6 +80,51 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as fault:
         hint = "" if debug else " This is a bug in pellucid; give the same command with --debug to see where."
         return _say(f"{type(fault).__name__}: {fault}.{hint}", 1, debug)
+
+
+class _Terminated(BaseException):
+    """The process was asked to end. Like KeyboardInterrupt it is no Exception, so that no handler of ours takes it for a fault."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does, so that drafts are removed; a training stops after its step instead."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        raise _Terminated(number)
+
+    # who ignores hang-ups (nohup) goes on ignoring them
+    asking = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in asking}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Our warnings are printed as a sentence, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PellucidWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+            if not issubclass(category, PellucidWarning):
+                shown(message, category, *where, **options)
+                return
+            with contextlib.suppress(OSError):  # a terminal that was closed
+                print(f"warning: {one_line(str(message))}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
 
 
 def _run(words: list[str]) -> int:
@@ -115,7 +171,8 @@ examples:
 def _say(sentence: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"pellucid: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        print(f"pellucid: {one_line(sentence)}", file=sys.stderr)
     return code
 
 

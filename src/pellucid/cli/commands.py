@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pellucid.cli import listing, printing
 from pellucid.errors import RunError, UnknownNameError, UsageError
+from pellucid.files import write_atomically
 from pellucid.worked.forms.command import work
 
 __all__ = [
@@ -289,8 +290,8 @@ def table(
     if out is None:
         print(written)
         return 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(written + "\n", encoding="utf-8")
+    with write_atomically(out) as draft:
+        draft.write_text(written + "\n", encoding="utf-8")
     print(out)
     return 0
 

@@ -14,9 +14,9 @@ from typing import Any, get_origin
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison, Row, draw, text, write_csv
 from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError, TrainingError, UsageError
-from pellucid.files import write_atomically
-from pellucid.inference import evaluate
+from pellucid.errors import PellucidError, RunError, TrainingError, UsageError
+from pellucid.files import check_space, remove_drafts, write_atomically
+from pellucid.inference import evaluate, evaluation
 from pellucid.models import _building
 from pellucid.run import Run, short_names
 from pellucid.tasks import AnyTask, Records, TaskFamily, rows_of
@@ -34,7 +34,8 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
 
     Each run stands against the best one of its task. Where both saw the same test images, the difference is bootstrapped
     image by image; else it comes from the two intervals. The intervals of several differences are widened so that all of
-    them together hold at 95 % (Bonferroni). A run that was not evaluated yet is now, without its baselines.
+    them together hold at 95 % (Bonferroni). All are measured with their best weights on their test images: a run that was not
+    evaluated so, or whose measures are not those of its present weights, is measured now, without its baselines.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -61,14 +62,18 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
         raise UsageError(
             f"runs={[str(run.path) for run in chosen]}: a comparison needs two runs or more; name another."
         )
+    folder = Path(out) if out is not None else chosen[0].path.parent / "comparison"
+    table, picture = folder / "comparison.csv", folder / "comparison.png"
+    remove_drafts(folder)
+    for file in (table, picture):
+        check_space(file)
     notes: list[str] = []
     parts = zip(short_names(chosen), chosen, _asked(chosen), strict=True)
-    rows = [Row(name, run, asked, _metrics(name, run, notes)) for name, run, asked in parts]
+    rows = [Row(name, run, asked, *_measures(name, run, notes)) for name, run, asked in parts]
     tasks = dict.fromkeys(row.task for row in rows)
     ranked = {row.name: row for task in tasks for row in _ranked([row for row in rows if row.task == task], notes)}
     rows = [ranked[row.name] for row in rows]
-    figure, folder = draw(rows), Path(out) if out is not None else chosen[0].path.parent / "comparison"
-    table, picture = folder / "comparison.csv", folder / "comparison.png"
+    figure = draw(rows)
     write_csv(rows, table)
     with write_atomically(picture) as draft:
         figure.savefig(draft, format="png", facecolor="white")
@@ -120,8 +125,6 @@ def sweep(
             run = Run(folder / name)  # its record says what happened
         if run.status == "stopped":
             raise KeyboardInterrupt
-        if run.status == "finished" and run.metrics is None:
-            evaluate(run, baselines=False)
         runs.append(run)
     return compare(runs, folder / "comparison")
 
@@ -210,26 +213,56 @@ def _asked(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
-def _metrics(name: str, run: Run, notes: list[str]) -> Mapping[str, Any] | None:
-    """What `evaluate` found, or finds now; None, with the reason, for a run that has nothing to measure."""
+def _measures(name: str, run: Run, notes: list[str]) -> tuple[Mapping[str, Any] | None, Records]:
+    """The measures of the best weights on the test images with the records of each image, as they are in the run or measured now.
+
+    (None, {}) with the reason for a run that has nothing to measure.
+    """
     if run.status == "failed":
         notes.append(f"{name} failed: {run.info.get('failure', 'its run.json does not say why')}")
-        return None
+        return None, {}
     if run.status != "finished":
         epoch = run.history[-1]["epoch"] if run.history else 0
         notes.append(f"{name} is {run.status}, at epoch {epoch:g} of {run.info['recipe']['epochs']}.")
-    if run.metrics is not None:
-        return run.metrics
+    metrics: Mapping[str, Any] | None
+    records: Records
     try:
-        return evaluate(run, baselines=False)
+        metrics, records, why = run.metrics, run.records(), run.doubt
+    except RunError as fault:
+        metrics, records, why = None, {}, f"its measures are damaged ({fault})"
+    if metrics is not None and (metrics["weights"], metrics["split"]) != ("best", "test"):
+        why = f"metrics.json is of its {metrics['weights']} weights on {metrics['split']} images"
+    if metrics is not None and not why:
+        return metrics, records
+    try:
+        if metrics is None:  # nothing is lost: the measures may be replaced
+            metrics, records = evaluate(run, baselines=False), run.records()
+        else:
+            now = evaluation(run, baselines=False)
+            metrics, records = now.metrics, now.records["model"]
     except PellucidError as fault:
-        notes.append(f"{name} could not be measured: {fault}")
-        return None
+        if metrics is None:
+            notes.append(f"{name} could not be measured: {fault}")
+            return None, {}
+        notes.append(f"{name} stands as it was evaluated: {why}, and it could not be measured now: {fault}")
+        return metrics, records
+    if why:
+        notes.append(f"{name} was measured now, with its best weights on its test images: {why}.")
+    return metrics, records
 
 
 def _ranked(rows: list[Row], notes: list[str]) -> list[Row]:
     """The rows of one task, the best of them marked, the others with their difference to it."""
-    measures = {row.name: row.measure for row in rows}
+    measured = [row for row in rows if row.metrics is not None]
+    weights = min(
+        (str(row.metrics["weights"]) for row in measured if row.metrics), default="best"
+    )  # "best" before "last"
+    for row in measured:
+        if row.metrics and row.metrics["weights"] != weights:
+            notes.append(
+                f"{row.name} is not compared: its measures are of its last weights, the others' of their best."
+            )
+    measures = {row.name: row.measure for row in measured if row.metrics and row.metrics["weights"] == weights}
     values = {name: m.value for name, m in measures.items() if m and m.value is not None and m.better != "neither"}
     if len(values) < 2:
         return rows
@@ -265,8 +298,8 @@ def _ranked(rows: list[Row], notes: list[str]) -> list[Row]:
 
 def _of_each_image(row: Row) -> Records | None:
     """The records of all of a run's test images, where they are there."""
-    records = row.run.records()
-    return records if row.metrics is not None and rows_of(records) == row.metrics["n"] else None
+    has = row.metrics is not None and bool(row.records) and rows_of(row.records) == row.metrics["n"]
+    return row.records if has else None
 
 
 def _why_unpaired(row: Row, best: Row) -> str | None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from pellucid import files
 from pellucid.comparison.difference import Difference
 from pellucid.run import Run
-from pellucid.tasks import Measure
+from pellucid.tasks import Measure, Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +38,7 @@ class Row:
     run: Run
     options: Mapping[str, Any]  # the options in which the runs differ
     metrics: Mapping[str, Any] | None  # None: it could not be measured
+    records: Records = field(default_factory=dict, repr=False)  # of each test image
     best: bool = False  # the best of its task
     difference: Difference | None = None  # its main measure minus that of the best run
 

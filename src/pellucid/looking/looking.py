@@ -15,7 +15,7 @@ from torch import nn
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.files import write_atomically
+from pellucid.files import check_space, write_atomically
 from pellucid.lenses import View
 from pellucid.looking import subjects
 from pellucid.run import Run, load
@@ -88,7 +88,9 @@ def look(
         raise UsageError(f"size={size}: must be one or two numbers of px above 0; give e.g. --size 224.")
     asked = _asked(memory, seed, progress, verbose)
     folder = Path(out) if out is not None else Path()
+    weights = ""  # the digest of a run's weights
     if task is not None:
+        check_space(folder / f"{lens}.png")
         training = {**rest, **({"seed": seed} if seed is not None else {}), **({"size": size} if sides else {})}
         with subjects.of_training(task, data, model, training, images) as subject:
             view = subject.look(made, **asked)
@@ -98,18 +100,22 @@ def look(
         if isinstance(thing, Run):
             _refuse(bool(sides), f"size={size}", "applies to a ready model; a run has its own size")
             folder = thing.figures if out is None else folder
+            check_space(folder / f"{lens}.png")
+            weights = thing.digest
             view = subjects.of_run(thing, images, data).look(made, **asked)
         else:
             _refuse(data is not None, f"data={data!r}", "applies to a run or a task; name images instead")
+            check_space(folder / f"{lens}.png")
             view = subjects.of_module(thing, images, sides or None).look(made, **asked)
-    _write(view, folder, lens.replace("-", "_"))
+    _write(view, folder, lens.replace("-", "_"), weights)
     return view
 
 
-def _write(view: View, folder: Path, name: str) -> None:
+def _write(view: View, folder: Path, name: str, weights: str) -> None:
     """The figure, the numbers with the names of their axes, and further files, each replaced atomically."""
     with write_atomically(folder / f"{name}.png") as draft:
-        words = {"Title": name, "Description": view.words}  # the report reads them from there
+        # the report reads them from there
+        words = {"Title": name, "Description": view.words, **({"Weights": weights} if weights else {})}
         view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white", metadata=words)
     with write_atomically(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         arrays: dict[str, Any] = dict(view.numbers)

@@ -15,8 +15,9 @@ from pellucid import _catalog
 from pellucid.errors import UnknownNameError
 from pellucid.models._external import load_external
 
-__all__ = ["build", "describe", "layer_table", "load_external", "options", "parameter_count"]
+__all__ = ["build", "describe", "layer_table", "load_external", "may_fit", "options", "parameter_count"]
 
+_LARGE = 100_000_000  # weights between two of a description's numbers, of pixels, units or classes
 _FIXED = ("channels", "outputs", "size")  # parameters of every model; the others are its options
 
 
@@ -53,6 +54,27 @@ def describe(model: nn.Module) -> dict[str, Any]:
     """The description from which a model was built."""
     description: Any = model.description
     return dict(description)
+
+
+def may_fit(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a model that would take hundreds of megabytes has these tensors; others are built as fast as this is found out.
+
+    >>> may_fit({"name": "mlp", "channels": 1, "outputs": 10, "size": [8, 8], "options": {"hidden": [10**9]}}, {})
+    False
+    """
+    height, width = description["size"]
+    numbers = [description["channels"] * height * width, description["outputs"]]
+    for value in description["options"].values():
+        numbers += [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
+    first, second, *_ = sorted(map(abs, numbers), reverse=True)
+    if first * second < _LARGE:
+        return True
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes a damaged record asks for
+            expected = build(description, fetch=False).state_dict()
+    except Exception:  # it cannot be built so, or not at all: then building it says why
+        return True
+    return {name: value.shape for name, value in expected.items()} == {name: v.shape for name, v in tensors.items()}
 
 
 def options(name: str) -> dict[str, tuple[Any, Any, str]]:

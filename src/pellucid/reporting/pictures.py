@@ -7,7 +7,7 @@ import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -66,23 +66,23 @@ def answers(run: Run, data: Dataset) -> list[dict[str, Any]]:
         "The best answers": order[::-1][: min(_BEST, len(order))].copy(),  # torch takes no negative strides
     }
     return [
-        {"title": title, "pictures": _drawn(run, split, places), "places": places.tolist()}
+        {"title": title, "pictures": _drawn(run, split, places, metrics["weights"]), "places": places.tolist()}
         for title, places in chosen.items()
     ]
 
 
-def _drawn(run: Run, split: Split, places: NDArray[np.int64]) -> list[str]:
+def _drawn(run: Run, split: Split, places: NDArray[np.int64], which: Literal["best", "last"]) -> list[str]:
     """Pictures of the answers; two or four parts side by side if a single picture would be tall."""
-    drawings = _drawings(run, split, places)
+    drawings = _drawings(run, split, places, which)
     ratio = max(tall / wide for wide, tall in (figure.get_size_inches() for figure in drawings))
     parts = min(len(places), 1 if ratio <= 1.2 else 2 if ratio <= _TALL else 4)
     if parts > 1:
-        drawings = [figure for part in np.array_split(places, parts) for figure in _drawings(run, split, part)]
+        drawings = [figure for part in np.array_split(places, parts) for figure in _drawings(run, split, part, which)]
     return [png(figure) for figure in drawings]
 
 
-def _drawings(run: Run, split: Split, places: NDArray[np.int64]) -> list[Figure]:
-    answered = examples(run, split, places, torch.device("cpu"))
+def _drawings(run: Run, split: Split, places: NDArray[np.int64], which: Literal["best", "last"]) -> list[Figure]:
+    answered = examples(run, split, places, torch.device("cpu"), which)
     return [run.task.draw(*batch, run.classes) for batch in answered]
 
 
@@ -134,8 +134,10 @@ def looks(run: Run) -> list[dict[str, str]]:
         if words is None:
             continue
         with Image.open(file) as picture:
-            shown = picture.convert("RGB")
+            shown, looked_at = picture.convert("RGB"), str(picture.info.get("Weights", ""))
         shown.thumbnail((_WIDEST, 4 * _WIDEST))
+        if looked_at not in ("", run.digest):
+            words = f"Of earlier weights, before the training went on: {words}"
         page = file.with_suffix(".html")
         saved.append(
             {"name": name, "words": words, "picture": compact(shown), "page": page.name if page.exists() else ""}

@@ -12,8 +12,8 @@ from typing import Any
 from pellucid import _catalog
 from pellucid.comparison.table import duration
 from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError, UsageError
-from pellucid.files import write_atomically
+from pellucid.errors import PellucidError, RunError, UsageError
+from pellucid.files import check_space, remove_drafts, write_atomically
 from pellucid.looking.subjects import Subject, of_run
 from pellucid.models import _building
 from pellucid.reporting import formatting, measures, pictures
@@ -49,6 +49,8 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
         raise UsageError(f"maps={maps}: must not be negative; give another number of images.")
     run = run if isinstance(run, Run) else Run(run)
     path = Path(out) if out is not None else run.path / "report.html"
+    remove_drafts(run.path, path.parent)
+    check_space(path)
     environment = Environment(
         loader=PackageLoader("pellucid"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
@@ -88,6 +90,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "started": datetime.fromisoformat(info["started"]).strftime("%-d %B %Y, %H:%M UTC"),
         "duration": duration(info["seconds"]),
         "metrics": metrics,
+        "doubt": run.doubt,
         "headline": headline(run, metrics) if metrics else None,
         "results": rows,
         "plot": measures.interval_plot(rows, metrics["main"]) if metrics and len(rows) > 1 else None,
@@ -118,6 +121,8 @@ def _curves(subject: Subject) -> dict[str, str] | None:
     """The learning curves and their verdict; None before the first epoch."""
     try:
         view = subject.look(_catalog.find("lenses", "curves")())
+    except RunError:  # a damaged history
+        raise
     except UsageError:
         return None
     return {"words": view.words, "picture": pictures.svg(view.figure)}

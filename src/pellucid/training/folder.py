@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,11 +16,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from pellucid import weights
 from pellucid._version import __version__
-from pellucid.errors import RunError
-from pellucid.files import make_folder, write_json
+from pellucid.errors import PellucidWarning, RunError
+from pellucid.files import make_folder, remove_drafts, write_json
+from pellucid.measures import WEIGHTS
 from pellucid.models import _building
-from pellucid.run import FORMAT, Run
+from pellucid.run import FORMAT, STATE, Run
 from pellucid.tasks import Snapshots
 from pellucid.training import checkpoint, snapshots
 from pellucid.training.machine import environment, evaluating
@@ -30,7 +34,7 @@ __all__ = ["Folder"]
 
 @final
 class Folder:
-    """The folder of a run while it is trained. It is only looked at until `open` makes it and locks it.
+    """The folder of a run while it is trained. It is only looked at until `locked` makes it and keeps others out.
 
     >>> import tempfile
     >>> plan = Plan.of("classify", "digits", "mlp", {"device": "cpu"})
@@ -53,9 +57,11 @@ class Folder:
         self.plan = plan
         self.path = Path(out) if out is not None else default_path(plan)
         self.record = earlier_record(plan, self.path)  # the content of run.json
-        self.state_file = self.path / "state" / "last.safetensors"
+        self.state_file = self.path / STATE
+        self._lock = FileLock(self.state_file.parent / "lock")
         self._main = plan.accelerator.is_main_process
         self._saved_at = time.monotonic()
+        self._digests: dict[str, str] = {}  # of the files as they were written last
 
     @property
     def finished(self) -> bool:
@@ -68,15 +74,50 @@ class Folder:
         return self.state_file.exists()
 
     @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out; what the folder holds is looked at again, since one of them may just have ended.
+
+        A finished run is only read, and needs no lock.
+
+        Raises:
+            RunError: another process is training in it, or it holds another run by now.
+        """
+        if not self._main or self._lock.is_locked or self.finished:
+            yield
+            return
+        above = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        make_folder(self.state_file.parent)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"out={str(self.path)!r}: another process is training it now; wait for it, or name another folder."
+            ) from None
+        try:
+            self.record = earlier_record(self.plan, self.path)
+            remove_drafts(self.path, self.state_file.parent, self.path / "progress", self.path / "figures")
+            yield
+        finally:
+            if not (self.path / "run.json").exists():  # nothing was begun: leave nothing behind
+                with contextlib.suppress(OSError):
+                    (self.state_file.parent / "lock").unlink()
+                    for folder in (self.state_file.parent, *above):
+                        folder.rmdir()
+            self._lock.release()
+
+    @contextmanager
     def open(self, state: State) -> Iterator[None]:
         """Lock the folder, and start from the state that was saved in it last, or from the first step.
 
         Raises:
             RunError: another process is training in it, or the saved state is damaged.
         """
-        with self._locked():
+        with self.locked():
             if self.resumable:
-                state.restore(self.state_file)
+                written = (self.record or {}).get("digests", {})
+                self._digests[STATE] = state.restore(self.state_file, written.get(STATE))
+                self._mend(state, written.get(WEIGHTS["best"]))
+                self._count_processes()
             self._write_record(state)  # from here on the folder holds a run, which the same command resumes
             self.plan.accelerator.wait_for_everyone()
             state.learner.wrap()  # after `restore`: sharing a model hands the first process's weights to the others
@@ -86,23 +127,42 @@ class Folder:
             state.begun = self._saved_at = time.monotonic()
             yield
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if not self._main:
-            yield
+    def _mend(self, state: State, written: str | None) -> None:
+        """Put back the best weights of a run that is resumed, if their file is missing or damaged, or go without."""
+        if state.best is None:
             return
-        make_folder(self.state_file.parent)
-        lock = FileLock(self.state_file.parent / "lock")
+        file = self.path / WEIGHTS["best"]
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"out={str(self.path)!r}: another process is training it now; wait for it, or name another folder."
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+            loaded = weights.load(file)
+            if written not in (None, loaded.digest):
+                raise weights.Damaged("is not the file that its training wrote")
+            self._digests[file.name] = loaded.digest
+            return
+        except weights.Damaged as fault:
+            said = f"run={str(self.path)!r}: {file.name} {fault}"
+        if state.best["step"] == state.step:
+            self.keep_best(state)
+            said += "; it was written again from the state."
+        else:
+            epoch, state.best = state.best["epoch"], None
+            said += (
+                f", and the state holds later weights than its best, of epoch {epoch}; the best from here on are kept."
+            )
+        self._warn(said)
+
+    def _count_processes(self) -> None:
+        """Say that a run goes on with another number of processes than it was trained by so far."""
+        before, now = (self.record or {}).get("processes"), self.plan.accelerator.num_processes
+        if before not in (None, now):
+            self._warn(
+                f"run={str(self.path)!r}: was trained by {before} and goes on with {now} process{'es' if now > 1 else ''}: "
+                "its weights will agree with those of an uninterrupted training up to rounding, and with dropout only on "
+                "average, not bit for bit."
+            )
+
+    def _warn(self, sentence: str) -> None:
+        if self._main:
+            warnings.warn(sentence, PellucidWarning, stacklevel=5)
 
     def _write_record(self, state: State) -> None:
         """Write run.json for a run that is under way."""
@@ -137,12 +197,12 @@ class Folder:
         """Write the state to resume from."""
         self._saved_at, state.saved = time.monotonic(), state.step
         if self._main:
-            state.save(self.state_file)
+            self._digests[STATE] = state.save(self.state_file)
 
     def keep_best(self, state: State) -> None:
         """Write the weights that evaluation and prediction take."""
         if self._main:
-            checkpoint.save_weights(self.path / "weights.safetensors", state.evaluated)
+            self._digests[WEIGHTS["best"]] = checkpoint.save_weights(self.path / WEIGHTS["best"], state.evaluated)
 
     def keep_snapshot(self, state: State) -> None:
         """Write pictures of the model at work after an epoch, if the task has any."""
@@ -162,8 +222,8 @@ class Folder:
         accelerator = self.plan.accelerator
         accelerator.wait_for_everyone()
         if self._main:
-            checkpoint.save_weights(self.path / "last.safetensors", state.evaluated)
-            if not (self.path / "weights.safetensors").exists():  # stopped before the first epoch ended
+            self._digests[WEIGHTS["last"]] = checkpoint.save_weights(self.path / WEIGHTS["last"], state.evaluated)
+            if state.best is None:  # stopped before the first epoch ended
                 self.keep_best(state)
             done = state.step >= self.plan.steps or state.exhausted
             changes: dict[str, Any] = {
@@ -171,6 +231,7 @@ class Folder:
                 "seconds": round(state.elapsed, 3),
                 "best": state.best,
                 "step": state.step,
+                "digests": self._digests,
             }
             if self.record and self.record["frozen"]:
                 changes["frozen"] = {**self.record["frozen"], "after": checkpoint.digest(state.frozen)}

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pellucid import data
+from pellucid import _catalog, data
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
 from pellucid.data.scales import FORMER
@@ -22,6 +22,7 @@ from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
 from pellucid.errors import DataError, RunError, UsageError
+from pellucid.files import is_draft
 from pellucid.models import _building
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, Metric, TaskFamily
@@ -214,24 +215,56 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
         RunError: the folder holds another run, or something that is not a run.
     """
     if not (path / "run.json").exists():
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and _vacant(path)):
             raise RunError(f"out={str(path)!r}: exists and is not a run; name a folder that is new or empty.")
         return None
     record = Run(path).info
     # an earlier version's record lacks the options that were added since: they had their defaults then
-    then = {**record, "recipe": dataclasses.asdict(Recipe(**record["recipe"]))}
+    recorded = {
+        "task": {"name": record["task"]["name"], "options": {**_task_defaults(plan), **record["task"]["options"]}},
+        "model": {**record["model"], "options": _model_options(record["model"]["name"], record["model"]["options"])},
+        "data": record["data"],
+        "recipe": {**dataclasses.asdict(Recipe()), **record["recipe"]},
+    }
     now, scale = plan.identity, plan.dataset.scale
     if "range" not in record["data"]:
         former = now["data"]["range"] if now["data"]["floats"] or scale is None else [FORMER.low, FORMER.high]
-        then["data"] = {**record["data"], "range": former, "floats": now["data"]["floats"]}
+        recorded["data"] = {**record["data"], "range": former, "floats": now["data"]["floats"]}
+    now["model"]["options"] = _model_options(plan.settings.model, now["model"]["options"])
+    # whether it is another task or model comes first: their options differ too
     for part in ("task", "model", "data", "recipe"):
-        for name, new, old in _differences(now[part], then[part]):
+        for name, new, old in _differences(now[part], recorded[part]):
             if name not in _FREE:
                 raise RunError(
                     f"out={str(path)!r}: holds a run with {name}={_short(old)}, not {_short(new)}; "
                     "give the same options to resume it, or another folder."
                 )
     return record
+
+
+def _vacant(path: Path) -> bool:
+    """Whether a folder holds nothing but what a training leaves that was killed at once: its lock, and drafts."""
+    inner = path / "state"
+    return all(
+        is_draft(file.name)
+        or (file == inner and all(is_draft(own.name) or own.name == "lock" for own in inner.iterdir()))
+        for file in path.iterdir()
+    )
+
+
+def _task_defaults(plan: Plan) -> Mapping[str, Any]:
+    """The options of a plan's task where none is given."""
+    task: AnyTask = _catalog.find("tasks", plan.settings.task_name)().for_model(plan.settings.model)
+    return task.options
+
+
+def _model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a model: those that are given, and the defaults of the others."""
+    try:
+        known = _building.options(name)
+    except UsageError:  # a model of another version
+        return dict(given)
+    return {**{option: default for option, (_, default, _) in known.items()}, **given}
 
 
 def _differences(now: Any, then: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

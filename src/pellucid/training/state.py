@@ -116,19 +116,23 @@ class State:
         best, patience = self.best, self.plan.recipe.patience
         return bool(best and patience and self.epoch - best.get("reached", best["epoch"]) >= patience)
 
-    def save(self, path: Path) -> None:
-        """Write the state to one file, atomically."""
+    def save(self, path: Path) -> str:
+        """Write the state to one file, atomically; returns its digest."""
         numbers = {"history": self.history, "sums": self.sums, "summed": self.summed, "saved": self.step}
         numbers |= {"step": self.step, "seconds": self.elapsed, "best": self.best, "learned": self.learned}
-        checkpoint.save(path, self._modules(), self.learner.optimizers, numbers)
+        return checkpoint.save(path, self._modules(), self.learner.optimizers, numbers)
 
-    def restore(self, path: Path) -> None:
-        """Go on from the state in a file.
+    def restore(self, path: Path, written: str | None = None) -> str:
+        """Go on from the state in a file; returns its digest.
+
+        Args:
+            path: the file.
+            written: the digest that it must have, if it is known.
 
         Raises:
             RunError: the file is damaged, or of another model.
         """
-        numbers = checkpoint.restore(path, self._modules(), self.learner.optimizers)
+        numbers, digest = checkpoint.restore(path, self._modules(), self.learner.optimizers, written)
         self.model.to(memory_format=self.learner.memory_format)
         self.step, self.seconds, self.best = numbers["step"], numbers["seconds"], numbers["best"]
         self.history, self.sums, self.summed = numbers["history"], numbers["sums"], numbers["summed"]
@@ -136,6 +140,7 @@ class State:
         if isinstance(self.plan.task, LearnsFromImages):
             self.plan = replace(self.plan, task=self.plan.task.recall(numbers.get("learned", {})))
             self.learner.plan = self.plan
+        return digest
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model} if self.average is None else {"model": self.model, "average": self.average.model}

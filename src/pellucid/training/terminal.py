@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,13 +38,13 @@ class Terminal:
         state, plan = self._state, self._state.plan
         if self._shown:
             for note in plan.dataset.notes:
-                self._console.print(f"[dim]note[/]  {escape(note)}", highlight=False)
+                self._print(f"[dim]note[/]  {escape(note)}", highlight=False)
             self._warn(plan.dataset.problems)
         if self._shown and isinstance(plan.task, LearnsFromImages):
             for sentence in plan.task.findings:
-                self._console.print(sentence, highlight=False, markup=False)
+                self._print(sentence, highlight=False, markup=False)
         if self._shown and state.step:
-            self._console.print(f"resuming {escape(str(self._path))} at step {state.step:,} of {plan.steps:,}")
+            self._print(f"resuming {escape(str(self._path))} at step {state.step:,} of {plan.steps:,}")
         if self._shown and self._console.is_terminal:
             columns = (
                 TextColumn("[bold]{task.description}"),
@@ -60,7 +61,8 @@ class Terminal:
     def stop(self) -> None:
         """Stop the bar where it is."""
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError):
+                self._bar.stop()
 
     def refresh(self) -> None:
         """Move the bar, at most four times a second."""
@@ -82,14 +84,16 @@ class Terminal:
         left = (plan.steps - state.step) / max(1, state.step) * row["seconds"]
         values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", plan.main.key) if name in row)
         epoch = f"epoch {round(row['epoch'])}/{plan.recipe.epochs}"
-        self._console.print(
-            f"{epoch}  validation: {values}  {row['seconds']:.0f} s, {left:.0f} s left", highlight=False
-        )
+        self._print(f"{epoch}  validation: {values}  {row['seconds']:.0f} s, {left:.0f} s left", highlight=False)
+
+    def _print(self, words: str, **options: Any) -> None:
+        with contextlib.suppress(OSError):  # a terminal that was closed: the training goes on, or saves its state
+            self._console.print(words, **options)
 
     def _warn(self, problems: Sequence[str]) -> None:
         for problem in problems[:_WARNINGS]:
-            self._console.print(f"[yellow]warning[/]  {escape(problem)}", highlight=False)
+            self._print(f"[yellow]warning[/]  {escape(problem)}", highlight=False)
         if len(problems) > _WARNINGS:
-            self._console.print(
+            self._print(
                 f"[yellow]warning[/]  {len(problems) - _WARNINGS:,} more; pellucid data lists them.", highlight=False
             )

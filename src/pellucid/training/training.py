@@ -59,12 +59,14 @@ def train(
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         plan = Plan.of(task, data, model, options, out)
         folder = Folder(plan, out)
-        if folder.finished:
-            return Run(folder.path)
-        state = State.begin(plan, weights, fresh=not folder.resumable)
-        with folder.open(state), interruptible() as stop, History(state, folder, progress) as history:
-            _loop(state, folder, history, stop)
-            return folder.finish(state)
+        # before anything is decided: a training that goes on elsewhere changes what the folder holds
+        with folder.locked():
+            if folder.finished:
+                return Run(folder.path)
+            state = State.begin(plan, weights, fresh=not folder.resumable)
+            with folder.open(state), interruptible() as stop, History(state, folder, progress) as history:
+                _loop(state, folder, history, stop)
+                return folder.finish(state)
 
 
 def _loop(state: State, folder: Folder, history: History, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pellucid import _catalog
 from pellucid.errors import UsageError
+from pellucid.files import write_atomically
 
 __all__ = ["deliver", "format_of", "work"]
 
@@ -71,11 +72,8 @@ def deliver(shown: str, out: Path | None) -> int:
     if out is None:
         print(shown)
         return 0
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(shown + "\n", encoding="utf-8")
-    except OSError as fault:
-        raise UsageError(f"out={str(out)!r}: cannot be written ({fault.strerror}); choose another file.") from None
+    with write_atomically(out) as draft:
+        draft.write_text(shown + "\n", encoding="utf-8")
     print(out)
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid.files import write_atomically
 from pellucid.worked.iteration.basins import Basin
 from pellucid.worked.iteration.escape import Escape
 from pellucid.worked.iteration.function import Function, number_text
@@ -167,8 +168,8 @@ def draw(study: Study, path: Path, starts: list[float] | None = None) -> Path:
     axes.set_title(f.text if len(f.text) < 70 else f.text[:67] + "…", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with write_atomically(path) as draft:
+        figure.savefig(draft)
     return path
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
+from pellucid.files import write_atomically
 from pellucid.worked.network.activations import Array
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def draw_history(history: History, path: Path | str, shape: tuple[int, int] | No
     assert image is not None
     below.colorbar(image, ax=[*panels], shrink=0.8, label="weight", extend="both")
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target)
+    with write_atomically(target) as draft:
+        figure.savefig(draft)
     return target
 
 
@@ -125,6 +126,6 @@ def draw_confusion(counts: NDArray[np.int64], path: Path | str, names: list[str]
         colour = "white" if share[row, column] > 0.5 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target)
+    with write_atomically(target) as draft:
+        figure.savefig(draft)
     return target
