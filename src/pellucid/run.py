@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid import _catalog, measures, recorded
-from pellucid._options import build
+from pellucid._options import build, command_line
 from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
 from pellucid.files import write_json
 from pellucid.measures import WEIGHTS
