@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from pellucid import data
+from pellucid._ledger import Ledger
+from pellucid.cli.cli import main
 from pellucid.data.dataset import Dataset
 from pellucid.errors import DataError
 
@@ -169,6 +171,22 @@ def test_what_lies_beside_a_wrapped_set_and_folders_that_cannot_be_opened_are_na
     assert found.classes == ("cat", "dog")
     assert "1 file is not read as an image and is left out: labels.csv." in found.problems
     assert "1 folder cannot be opened and is left out: shut." in found.problems
+
+
+def test_a_contact_sheet_and_answers_of_predict_are_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, 20)
+    monkeypatch.chdir(tmp_path)
+    before = data.open(".").fingerprint
+    assert main(["data", "."]) == 0 and len(list(tmp_path.glob("contact-*.png"))) == 1
+    assert data.open(".").fingerprint == before
+    pictures(tmp_path / "clean", 20)
+    ledger = Ledger(tmp_path / "clean")
+    for file in (tmp_path / "clean").glob("*.png"):
+        ledger.note(file, file)
+    found = data.open(".")
+    assert found.fingerprint == before
+    assert "20 images are answers of predict and left out (clean/0.png, clean/1.png, clean/2.png, …)." in found.problems
+    assert total(data.open("clean")) == 20
 
 
 def test_sizes_and_colour_that_go_with_a_class_are_named_as_a_leak(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pellucid.data.batches import resize
 from pellucid.data.copies import near_copies, picture_digests
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files
+from pellucid.data.formats.finding import SHEET
 from pellucid.data.targets import Boxes, Label, Mask, Points
 from pellucid.errors import DataError
 from pellucid.files import as_text, write_atomically
@@ -180,7 +181,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
             left = (margin + c * (inch + _GAP)) / width
             _picture(figure.add_axes((left, bottom, inch / width, inch / height)), dataset, split, int(place), side)
     with write_atomically(out) as draft:
-        figure.savefig(draft, format="png")
+        figure.savefig(draft, format="png", metadata={"Software": SHEET})
     return out
 
 

@@ -77,7 +77,7 @@ def _open(what: str | Path) -> Dataset:
 def _open_directory(path: Path) -> Dataset:
     from pellucid.data.formats import arrays, finding, folders, hub, idx, matlab
 
-    found = finding.walk(path)
+    found = finding.without_answers(path, finding.walk(path))
     if not folders.has_classes(found):  # folders of classes and splits win over a stray file of another kind
         if by_split := idx.idx_files(path):
             read = [file for own in by_split.values() for file in own.values()]

@@ -11,16 +11,21 @@ from itertools import chain
 from pathlib import Path
 from typing import final
 
+from pellucid._ledger import Ledger
 from pellucid.data.decoding import Files, Scan, Source, named_as_image, scan
 from pellucid.data.problems import counted, few
 from pellucid.data.splitting import order
 from pellucid.files import as_text
 
-__all__ = ["Found", "hidden", "join", "left_out", "readable", "walk"]
+__all__ = ["SHEET", "Found", "hidden", "join", "left_out", "readable", "walk", "without_answers"]
 
 
 _JUNK = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
 _JUNK_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+
+
+SHEET = "Pellucid contact sheet"
+"""What a contact sheet's PNG names as its software."""
 
 
 @final
@@ -32,6 +37,7 @@ class Found:
     others: list[str] = field(default_factory=list)  # files without the name of an image
     folders: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)  # folders that cannot be opened
+    answers: list[str] = field(default_factory=list)  # files that `predict` wrote into one of the folders
 
     def below(self, folder: str) -> Found:
         """What lies in one of the folders, relative to that."""
@@ -84,18 +90,47 @@ def walk(top: Path) -> Found:
         subs[:] = visible
         folders += [before + sub for sub in visible]
         for file in files:
-            if not hidden(file):
+            if not hidden(file) and not _is_sheet(os.path.join(folder, file)):
                 (images if named_as_image(os.path.join(folder, file)) else others).append(before + file)
     closed = [os.path.relpath(fault.filename, top).replace(os.sep, "/") for fault in unopened]
     return Found([images[i] for i in order(images)], sorted(others), folders, closed)
 
 
-def left_out(names: Sequence[str], closed: Sequence[str] = ()) -> list[str]:
-    """Sentences on files that are no images, and on folders that cannot be opened, if there are any.
+def without_answers(top: Path, found: Found) -> Found:
+    """What lies below a folder without the answers that `predict` wrote into its subfolders, which are counted apart."""
+    ledgers = {folder: Ledger(top / folder) for folder in found.folders if Ledger.lies_in(top / folder)}
+
+    def written(name: str) -> bool:
+        above = (folder for folder in ledgers if name.startswith(f"{folder}/"))
+        return any(ledgers[folder].lists(top / name) for folder in above)
+
+    if not ledgers:
+        return found
+    images, others = ([name for name in names if not written(name)] for names in (found.images, found.others))
+    answers = [name for name in found.images if written(name)]
+    return Found(images, others, found.folders, found.closed, answers)
+
+
+def _is_sheet(file: str) -> bool:
+    """Whether a file is a contact sheet of this package's, which stands where `pellucid data .` was called."""
+    if not (os.path.basename(file).startswith("contact-") and file.endswith(".png")):
+        return False
+    try:
+        with open(file, "rb") as stream:
+            return SHEET.encode() in stream.read(512)
+    except OSError:
+        return False
+
+
+def left_out(names: Sequence[str], closed: Sequence[str] = (), answers: Sequence[str] = ()) -> list[str]:
+    """Sentences on files that are no images, and on folders that are not looked into, if there are any.
 
     >>> left_out(["a/notes.txt", "b.TXT", "b/a"])
     ['3 files are not read as images and are left out: 2 .txt, 1 without a suffix.']
     """
+    if answers:
+        verb = "is an answer of predict" if len(answers) == 1 else "are answers of predict"
+        return [f"{counted(len(answers))} {verb} and left out ({few(answers)}).", *left_out(names, closed)]
     if closed:
         verb = "cannot be opened and is" if len(closed) == 1 else "cannot be opened and are"
         return [f"{counted(len(closed), 'folder')} {verb} left out: {few(closed)}.", *left_out(names)]

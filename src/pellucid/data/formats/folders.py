@@ -43,14 +43,14 @@ def open_folder(path: Path, found: Found) -> Dataset:
     Raises:
         DataError: there are no images, none can be read, or val or test has a class that train lacks.
     """
-    name, whole, others, closed = str(path), path, found.others, found.closed
+    name, whole, others, apart = str(path), path, found.others, (found.closed, found.answers)
     path, found = _unwrapped(path, found)
     tops, problems = _splits(name, found)
     metadata = {part: table for part, top in tops.items() if (table := _metadata(path / top)) is not None}
     if not metadata and (table := _metadata(path)) is not None:  # one table above the folders of the splits
         tops, metadata, problems = {"train": ""}, {"train": table}, []
     own = {table.relative_to(whole).as_posix() for table in metadata.values()}
-    problems += left_out([other for other in others if other not in own], closed)
+    problems += left_out([other for other in others if other not in own], *apart)
     if metadata:
         bare = [part for part in tops if part not in metadata]
         if bare:
@@ -63,7 +63,7 @@ def open_folder(path: Path, found: Found) -> Dataset:
         )
     below = {part: found.below(top) if top else found for part, top in tops.items()}
     if not any(own.images for own in below.values()):
-        more = f" ({' '.join(left_out(others, closed))[:-1]})" if others or closed else ""
+        more = f" ({' '.join(told)[:-1]})" if (told := left_out(others, *apart)) else ""
         raise DataError(
             f"data={name!r}: contains no images{more}; give a folder with {', '.join(sorted(SUFFIXES))} files."
         )
