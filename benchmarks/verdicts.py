@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from pellucid.data.splitting import finish
 from pellucid.data.targets import Label
 from pellucid.errors import TrainingError
 from pellucid.run import Run
-from pellucid.tasks import KnowsChance
+from pellucid.tasks import KnowsChance, MeasuresModel
 
 SIDE = 12  # px, of the drawn shapes
 SHAPES = ("disc", "ring", "square", "frame", "cross", "bar", "slash", "corner")
@@ -219,25 +220,16 @@ def of_curves(run: Run) -> tuple[str, str, dict[str, Any]]:
 
 
 def of_game(run: Run, data: Dataset, seed: int) -> tuple[str, str, dict[str, Any]]:
-    from pellucid.tasks.generate import model_measures as measures
+    """Measured on all classes, also those that the generator never saw."""
+    from pellucid.tasks.generate import model_measures
 
-    model = run.model().eval()
-    kept: dict[str, Any] = {}
-    inner = measures.diagnose
-
-    def diagnose(samples: Any) -> tuple[str, str]:
-        kept.update(vars(samples))
-        return inner(samples)
-
-    measures.diagnose = diagnose
-    with torch.no_grad():
-        task: Any = run.task
-        found = task.measure_model(model, data["train"], data["test"], data.size, seed)
-    measures.diagnose = inner
-    for name, picture in ((p.name, p) for p in found.pictures if p.name == "samples"):
-        picture.figure.savefig(run.path / f"{name}.png")
-    state, words = inner(measures.SampleStatistics(**kept))
-    return state, words, {"samples": {k: rounded(v) for k, v in kept.items()}}
+    model, task = run.model().eval(), run.task
+    assert isinstance(task, MeasuresModel)
+    with mock.patch.object(model_measures, "diagnose", wraps=model_measures.diagnose) as diagnosis, torch.no_grad():
+        task.measure_model(model, data["train"], data["test"], data.size, seed)
+    samples = diagnosis.call_args.args[0]
+    state, words = model_measures.diagnose(samples)
+    return state, words, {"samples": {name: rounded(value) for name, value in vars(samples).items()}}
 
 
 def rounded(value: Any) -> Any:

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid._options import command_line
 from pellucid.errors import RunError, UsageError
 from pellucid.files import write_atomically, write_json
 from pellucid.inference import evaluate, predict
-from pellucid.run import FORMAT, Run, command_line, load
+from pellucid.run import FORMAT, Run, load
 from pellucid.training.training import train
 
 

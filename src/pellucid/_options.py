@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, final, get_type_hints
 
-__all__ = ["Option", "build", "learned", "options_of", "unfolded", "values_of"]
+__all__ = ["Option", "build", "command_line", "learned", "options_of", "unfolded", "values_of"]
 
 T = TypeVar("T")
 _LEARNED = "learned"  # of a field's metadata
@@ -116,3 +117,23 @@ def build(owner: type[T], values: Mapping[str, Any]) -> T:
             inner: Any = field.default
             given |= {field.name: dataclasses.replace(inner, **changes)} if changes else {}
     return owner(**given)
+
+
+def command_line(*words: str, **options: Any) -> str:
+    """A `pellucid` command to paste into a shell; options that are None are omitted.
+
+    >>> command_line("train", "classify", data="digits", hidden=(64, 32), flip=True)
+    'pellucid train classify --data digits --hidden 64 32 --flip'
+    """
+    parts = ["pellucid", *words]
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            parts.append(flag)
+        elif value is False:
+            parts.append("--no-" + flag[2:])
+        elif isinstance(value, (tuple, list)):
+            parts += [flag, *map(str, value)]
+        elif value is not None:
+            parts += [flag, str(value)]
+    return shlex.join(parts)

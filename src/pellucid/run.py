@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid import _catalog, measures, recorded
-from pellucid._options import build
+from pellucid._options import build, command_line
 from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
 from pellucid.files import write_json
 from pellucid.measures import WEIGHTS
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pellucid.data.scales import Scale
     from pellucid.tasks import AnyTask, Metric
 
-__all__ = ["FORMAT", "STATE", "Run", "command_line", "load", "short_names"]
+__all__ = ["FORMAT", "STATE", "Run", "load", "short_names"]
 
 FORMAT = 1
 """The version of the folder's layout; a run of a newer or older version is refused with a way out."""
@@ -362,26 +361,6 @@ def load(path: str | Path) -> Run | nn.Module:
         external: nn.Module = load_external(str(path))
         return external
     return Run(path)
-
-
-def command_line(*words: str, **options: Any) -> str:
-    """A `pellucid` command to paste into a shell; options that are None are omitted.
-
-    >>> command_line("train", "classify", data="digits", hidden=(64, 32), flip=True)
-    'pellucid train classify --data digits --hidden 64 32 --flip'
-    """
-    parts = ["pellucid", *words]
-    for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if value is True:
-            parts.append(flag)
-        elif value is False:
-            parts.append("--no-" + flag[2:])
-        elif isinstance(value, (tuple, list)):
-            parts += [flag, *map(str, value)]
-        elif value is not None:
-            parts += [flag, str(value)]
-    return shlex.join(parts)
 
 
 def short_names(runs: Sequence[Run]) -> list[str]:

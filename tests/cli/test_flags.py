@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid._options import command_line
 from pellucid.cli.flags import Flag, Group, is_option, parse
 from pellucid.cli.options import of_class, of_function, texts
 from pellucid.errors import UsageError
-from pellucid.run import command_line
 
 FLAGS = [
     Flag("count", int, 3, "how many"),

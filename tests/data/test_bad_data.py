@@ -250,12 +250,13 @@ def test_names_that_are_markup_or_not_utf_8_are_printed_as_they_are(
 
 
 @pytest.mark.slow
-def test_a_report_shows_such_names_as_they_are(tmp_path: Path) -> None:
+def test_reports_and_lenses_show_such_names_as_they_are(tmp_path: Path) -> None:
     top = oddly_named(tmp_path / os.fsdecode(b"photos\xff")).name
     words = ["train", "classify", "--data", top, "--model", "mlp", "--hidden", "4", "--epochs", "1", "--out", "run"]
     assert main(words) == 0 and main(["evaluate", "run"]) == 0 and main(["report", "run", "--maps", "0"]) == 0
     page = (tmp_path / "run/report.html").read_text()
     assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page
+    assert main(["look", "run", "embedding"]) == 0 and main(["look", "run", "filters"]) == 0
     # what `data` warns of stands in the report too
     assert "4 of 4 classes have fewer than 10 training images" in page
     assert "The val split has 4 images: accuracy moves in steps of 25 points, too coarse" in page

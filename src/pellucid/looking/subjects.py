@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pellucid.data.dataset import Dataset
 from pellucid.data.draws import mix
 from pellucid.errors import PellucidError, UsageError
+from pellucid.files import as_text
 from pellucid.lenses import (
     Evaluation,
     Labelled,
@@ -191,7 +192,7 @@ def of_training(
         plain.eval()
         device = next(plain.parameters()).device
         build = _builder(run.info["model"], plain)
-        title = f"{plan.settings.model} for {plan.settings.task_name} on {dataset.name}"
+        title = f"{plan.settings.model} for {plan.settings.task_name} on {as_text(dataset.name)}"
         common: dict[str, Any] = {"title": title, "seed": seed}
 
         def network() -> Network:
@@ -248,7 +249,9 @@ def _loss_of(task: AnyTask) -> Callable[[nn.Module, Labelled], Tensor]:
 
 
 def _title(run: Run) -> str:
-    return f"{run.info['model']['name']} for {run.info['task']['name']} on {Path(run.info['data']['what']).name}"
+    return (
+        f"{run.info['model']['name']} for {run.info['task']['name']} on {as_text(Path(run.info['data']['what']).name)}"
+    )
 
 
 def _log(run: Run, title: str = "") -> TrainingLog:

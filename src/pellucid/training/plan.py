@@ -22,7 +22,7 @@ from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
 from pellucid.errors import DataError, RunError, UsageError
-from pellucid.files import is_draft
+from pellucid.files import as_text, is_draft
 from pellucid.models import _building
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, Metric, TaskFamily
@@ -204,7 +204,7 @@ def default_path(plan: Plan) -> Path:
     """runs/TASK-DATA-MODEL-HASH: the same command finds its run again, another one gets a folder of its own."""
     settings, dataset = plan.settings, plan.dataset
     name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
-    key = hashlib.sha256((settings.command(dataset.name, "") + dataset.fingerprint).encode()).hexdigest()[:6]
+    key = hashlib.sha256((settings.command(as_text(dataset.name), "") + dataset.fingerprint).encode()).hexdigest()[:6]
     return Path("runs") / f"{settings.task_name}-{name}-{settings.model}-{key}"
 
 

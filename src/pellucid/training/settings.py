@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from pellucid import _catalog
-from pellucid._options import build, options_of, values_of
+from pellucid._options import build, command_line, options_of, values_of
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
-from pellucid.run import command_line
 from pellucid.tasks import AnyTask, TaskFamily
 from pellucid.training.recipe import Recipe
 

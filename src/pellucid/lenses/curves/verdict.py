@@ -190,8 +190,11 @@ def nothing_learnt(losses: Losses) -> str | None:
 
 
 def overfitting(losses: Losses) -> str | None:
-    """Validation ends 10 % above its lowest while training keeps falling; or it is flat, above twice a training loss that falls;
-    or it no longer falls and the gap is wide, as a ratio and as a share of what was learnt."""
+    """Whether the model fits the training images and no longer the others.
+
+    Validation ends 10 % above its lowest while training keeps falling; or it is flat, above twice a training loss that falls;
+    or it no longer falls and the gap is wide, as a ratio and as a share of what was learnt.
+    """
     train, val = losses.train, losses.val
     if len(val) < 3 or len(train) < 3:
         return None
