@@ -101,19 +101,10 @@ class Run:
 
     @property
     def scale(self) -> Scale | None:
-        """What was black and white in training images of more than 8 bits; None where all had 8.
+        """What was black and white in training images of more than 8 bits; None where all had 8."""
+        from pellucid.data.scales import recorded_scale
 
-        Version 0.1.0 recorded none and read all images of 16 bits as 0 to 65,535.
-        """
-        from pellucid.data.scales import FORMER, Scale
-
-        data = self.info["data"]
-        if "range" not in data:
-            return FORMER
-        if data["range"] is None:
-            return None
-        low, high = data["range"]
-        return Scale(low, high, floats=bool(data.get("floats")))
+        return recorded_scale(self.info["data"])
 
     @property
     def cut(self) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self, final
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import DataError, UsageError
 
-__all__ = ["FORMER", "Bits", "Levels", "Scale", "natural", "unfit"]
+__all__ = ["FORMER", "Bits", "Levels", "Scale", "natural", "recorded_scale", "unfit"]
 
 Bits = Literal[8, 16]
 _SPREAD = 0.25  # share of the values that their bits could hold; where images use less, their own range is taken
@@ -79,6 +79,20 @@ def _rounded(array: NDArray[Any], scale: Scale, bits: Bits) -> NDArray[Any]:
 
 FORMER = Scale(0, 65535)
 """The scale of runs whose record names none."""
+
+
+def recorded_scale(data: Mapping[str, Any]) -> Scale | None:
+    """The scale in a run's record of its data; version 0.1.0 recorded none, and read all images of 16 bits as 0 to 65,535.
+
+    >>> recorded_scale({"range": [0, 4095]}), recorded_scale({"range": None}), recorded_scale({}) == FORMER
+    (Scale(low=0, high=4095, floats=False), None, True)
+    """
+    if "range" not in data:
+        return FORMER
+    if data["range"] is None:
+        return None
+    low, high = data["range"]
+    return Scale(low, high, floats=bool(data.get("floats")))
 
 
 @final
