@@ -127,6 +127,14 @@ def test_a_damaged_recipe_is_one_sentence(option: dict[str, Any], run: Run, caps
     assert f"holds a run with {next(iter(option))}=" in sentence([*WORDS, str(run.path)], capsys)
 
 
+@pytest.mark.parametrize("option", [{"momentum": "high"}, {"wings": 2}, {"size": {"a": 1}}])
+def test_a_damaged_recipe_is_one_sentence_in_the_report(
+    option: dict[str, Any], run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.update(recipe={**run.info["recipe"], **option})
+    assert "put back a copy of that file" in sentence(["report", str(run.path), "--maps", "0"], capsys)
+
+
 @pytest.mark.parametrize("content", ["[", "[]", '{"model": 3}', "{}", "NaN", "\x00", "[" * 100_000])
 def test_damaged_measures_are_one_sentence_and_are_measured_again(
     content: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]

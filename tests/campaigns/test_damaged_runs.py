@@ -86,7 +86,7 @@ def bases(folder: Path, tally: Tally) -> dict[str, Path]:
 
 def campaign(seed: int, cases: int) -> dict[str, Any]:
     """Damage one file of a copy of a run, read it through a command, measure it again, and compare with the truth."""
-    draw, tally = random.Random(seed), Tally()
+    tally = Tally()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.chdir(folder)
@@ -99,6 +99,7 @@ def campaign(seed: int, cases: int) -> dict[str, Any]:
         begun = _peak()
         truth = {name: measured(path) for name, path in runs.items()}
         for case in range(cases):
+            draw = random.Random(1_000_003 * seed + case)  # a case can be told again without those before it
             name = draw.choice((*runs, "finished"))
             file = draw.choices([*FILES], [*FILES.values()])[0]
             shutil.rmtree(folder / "run", ignore_errors=True)
@@ -147,6 +148,7 @@ def measured(run: Path) -> dict[str, Any]:
 
 
 def _peak() -> float:
+    """MB of memory that this process has taken at most."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

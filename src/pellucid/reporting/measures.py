@@ -26,7 +26,7 @@ _SQUEEZED = 3  # the axis of the plot leaves out baselines that would make it th
 def options(run: Run) -> list[dict[str, Any]]:
     """The options of the task, the model and the training, those that differ from their defaults apart from the others."""
     info = run.info
-    recipe = Recipe(**info["recipe"])
+    recipe = Recipe.recorded(info["recipe"])
     task: Any = _catalog.find("tasks", info["task"]["name"])  # of a family of tasks, the one that has the options
     model = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
     training = _defaults(Recipe) | task.defaults(info["model"]["name"])

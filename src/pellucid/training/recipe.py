@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, final, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
 
-from pellucid.errors import UsageError, check_choice
+from pellucid.errors import RunError, UsageError, brief, check_choice
 
 __all__ = ["Recipe"]
 
@@ -99,6 +99,24 @@ class Recipe:
         for field in fields(self):
             if get_origin(hints[field.name]) is Literal:
                 check_choice(field.name, getattr(self, field.name), get_args(hints[field.name]))
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe in a run's record; options that were added since have their defaults.
+
+        >>> Recipe.recorded({"momentum": "high"})
+        Traceback (most recent call last):
+        pellucid.errors.RunError: recipe={'momentum': 'high'}: is none in the run's run.json ('<=' not supported ...); put ...
+
+        Raises:
+            RunError: an option that is not known, or a value that none of them can have.
+        """
+        try:
+            return cls(**values)
+        except (TypeError, ValueError, AttributeError) as fault:
+            raise RunError(
+                f"recipe={values!r}: is none in the run's run.json ({brief(fault)}); put back a copy of that file."
+            ) from fault
 
     def _check(self, names: Iterable[str], rule: str, holds: Any) -> None:
         for name in names:
