@@ -53,7 +53,9 @@ class Classify(Task[Tensor, Label, Label]):
     """weight each class by the inverse of its share of the training images"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (Szegedy et al. 2016)"""
-    augment: Augment = unfolded(Augment(), "crop", "flip", "rotate", "exposure", "noise", "erase")
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "rotate", "exposure", "shading", "contrast", "noise", "erase"
+    )
 
     weights: tuple[float, ...] = learned(())
 

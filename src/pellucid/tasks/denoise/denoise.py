@@ -64,7 +64,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     """sigma of gaussian and speckle noise in [0, 1] units; share of pixels (salt_and_pepper) or area (missing); brightness of one photon in [0, 1] units (poisson)"""  # noqa: E501
     error: Literal["mse", "l1"] = "mse"
     """loss: the mean squared (mse) or the mean absolute (l1) error"""
-    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure")
+    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure", "shading", "contrast")
 
     example: ClassVar[str] = "glyphs"
     example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
