@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 @final
 @dataclass(frozen=True)
 class Placement:
-    """Where a new code belongs: its cluster in the cut, the nearest known code, and the height at which it joins."""
+    """Where a new code belongs: its cluster in the cut, the nearest known code of that cluster, and the height at which it joins."""
 
     cluster: int
     nearest: int
@@ -94,33 +94,37 @@ class Tree:
         return int(own[np.square(self.codes[own] - self.codes[own].mean(0)).sum(1).argmin()])
 
     def place(self, code: NDArray[np.floating], cut: NDArray[np.int64]) -> Placement:
-        """Where a new code belongs: from the root down to the nearer of two branches, while it is nearer than they are to each other.
+        """Where a new code belongs: the nearest cluster of the cut, and in it the nearer of two branches, from the top down.
 
-        It joins at the lowest node whose height is below its distance from that node, in the distances of the linkage.
+        It stops where both branches are farther from it than they are from each other. All distances are the linkage's.
         """
         own = np.asarray(code, np.float64)
         far = np.sqrt(np.square(self.codes - own).sum(1))  # (N,): Euclidean distances from all codes
+        groups = [np.flatnonzero(cut == label) for label in range(int(cut.max()) + 1)]
+        # chosen before the descent: with complete linkage, the union of its own cluster and another may be farther than a third
+        cluster = int(np.argmin([self._distance(own, far, group) for group in groups]))
         node, count = 2 * len(self) - 2, len(self)  # the root
-        height = self._distance(own, far, node)
+        height = self._distance(own, far, self.members[node])
         while node >= count:
-            left, right = self.links[node - count, :2].astype(np.int64)
-            distances = [self._distance(own, far, int(child)) for child in (left, right)]
-            child = int((left, right)[int(np.argmin(distances))])
-            if min(distances) >= self.links[node - count, 2]:
+            left, right = (int(child) for child in self.links[node - count, :2])
+            inside = [child for child in (left, right) if (cut[self.members[child]] == cluster).any()]
+            distances = {child: self._distance(own, far, self.members[child]) for child in inside}
+            child = min(inside, key=lambda child: distances[child])
+            if len(inside) == 2 and distances[child] >= self.links[node - count, 2]:
                 break  # farther from both branches than they are from each other: it joins above them
-            node, height = child, min(distances)
-        nearest = int(self.members[node][far[self.members[node]].argmin()])
-        return Placement(int(cut[nearest]), nearest, round(float(height), 6))
+            node, height = child, distances[child]
+        own_cluster = self.members[node][cut[self.members[node]] == cluster]
+        nearest = int(own_cluster[far[own_cluster].argmin()])
+        return Placement(cluster, nearest, round(float(height), 6))
 
-    def _distance(self, code: Floats, far: Floats, node: int) -> float:
-        """The distance of a single code from the group below a node, by the linkage."""
-        own = self.members[node]
+    def _distance(self, code: Floats, far: Floats, group: NDArray[np.int64]) -> float:
+        """The distance of a single code from a group of others, by the linkage."""
         if self.linkage == "complete":
-            return float(far[own].max())
+            return float(far[group].max())
         if self.linkage == "average":
-            return float(far[own].mean())
+            return float(far[group].mean())
         # Ward's distance between groups of n and 1: √(2n/(n + 1))·|mean − code|
-        return float(np.sqrt(2 * len(own) / (len(own) + 1) * np.square(self.codes[own].mean(0) - code).sum()))
+        return float(np.sqrt(2 * len(group) / (len(group) + 1) * np.square(self.codes[group].mean(0) - code).sum()))
 
 
 def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
