@@ -87,7 +87,9 @@ class _Member(ABC):
     """What is known of a task before its model."""
 
     example: ClassVar[str]  # the embedded dataset that is its default
-    example_budget: ClassVar[Mapping[str, Any]] = {}  # options of the recipe for it: three minutes on two slow cores
+    example_options: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # other defaults for it: ahead within three minutes on two slow cores
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that it can use
 

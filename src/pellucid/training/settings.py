@@ -46,7 +46,7 @@ class Settings:
             task: a name in the catalogue, or a task with its options.
             model: a name in the catalogue; None for the task's own.
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
-            example: whether it is the task's example that is trained on, which has a budget of its own.
+            example: whether it is the task's example that is trained on, which has options of its own.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
@@ -63,6 +63,11 @@ class Settings:
         for option in options:
             if option not in of_task | of_model | of_recipe:
                 raise UnknownNameError("option", option, of_task | of_model | of_recipe)
+        if example:  # a task that was given has its options already
+            usual = {
+                key: value for key, value in kind.example_options.items() if isinstance(task, str) or key in of_recipe
+            }
+            options = {**usual, **options}
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
         for_task = {key: value for key, value in given.items() if key in of_task}
         if isinstance(task, str):
@@ -73,8 +78,7 @@ class Settings:
             )
         else:
             made = task
-        usual = kind.defaults(chosen) | (dict(kind.example_budget) if example else {})
-        for_recipe = usual | {key: value for key, value in given.items() if key in of_recipe}
+        for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
         for_model = {key: value for key, value in given.items() if key in of_model}
         return cls(name, made.for_model(chosen), chosen, for_model, Recipe(**for_recipe))
 

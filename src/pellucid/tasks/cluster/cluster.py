@@ -81,7 +81,8 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
 
     found: Light | None = learned(None)  # in the training images, for the options of light that are None
 
-    example: ClassVar[str] = "digits"
+    example: ClassVar[str] = "glyphs"
+    example_options: ClassVar[Mapping[str, Any]] = {"clusters": 36, "epochs": 30}
     default_model: ClassVar[str] = "embedding_autoencoder"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("reconstruction",)
     predict_options: ClassVar[type[PredictOptions]] = ClusterOptions

@@ -66,7 +66,7 @@ class Compress(Task[Tensor, Coded, Picture]):
     )
 
     example: ClassVar[str] = "patches"
-    example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 3}
+    example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3}
     default_model: ClassVar[str] = "factorized"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("code",)
     predict_options: ClassVar[type[PredictOptions]] = CompressOptions

@@ -67,7 +67,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     augment: Augment = unfolded(Augment(), "flip", "turn", "exposure", "shading", "contrast")
 
     example: ClassVar[str] = "glyphs"
-    example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
+    example_options: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True

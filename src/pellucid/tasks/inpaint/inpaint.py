@@ -93,7 +93,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     flat: bool = learned(False)  # whether the model is dense: its output is a vector of pixels
 
     example: ClassVar[str] = "glyphs"
-    example_budget: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
+    example_options: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
     extra_planes: ClassVar[int] = 1  # the mask
