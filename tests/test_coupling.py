@@ -93,8 +93,13 @@ def test_an_evaluation_does_not_depend_on_its_batches(tmp_path: Path, monkeypatc
     run = train(
         "classify", "digits", "mlp", tmp_path / "run", epochs=1, limit=128, hidden=(8,), device="cpu", progress=False
     )
-    plain = Run.model
-    monkeypatch.setattr(Run, "model", lambda self, *rest: Coupled(plain(self, *rest)).eval())
+    plain = Run.trained
+
+    def coupled(self: Run, which: Any = "best") -> tuple[torch.nn.Module, str]:
+        model, digest = plain(self, which)
+        return Coupled(model).eval(), digest
+
+    monkeypatch.setattr(Run, "trained", coupled)
     with pytest.warns(UserWarning, match="depends on the other images of its batch"):
         evaluate(run, split="val", baselines=False)
     shares = run.records()["probabilities"]

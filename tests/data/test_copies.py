@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid import data
 from pellucid.data.copies import near_copies, near_pairs
-from pellucid.data.dataset import Split
+from pellucid.data.dataset import Pixels, Split
 from pellucid.data.decoding import Files, scanning
 from pellucid.data.given import gather
 from pellucid.data.inspection import inspect
@@ -68,6 +68,19 @@ def test_recompressed_and_scaled_copies_are_named_and_exact_ones_and_likenesses_
     assert found == [
         "3 images of test nearly equal one of train (test/0, test/1, test/2; the first looks like train/0): "
         "measures on test may be too optimistic."
+    ]
+
+
+def test_a_comparison_that_was_cut_short_says_so() -> None:
+    pixels = np.repeat(np.arange(150, dtype=np.uint8), 16 * 16).reshape(150, 1, 16, 16)  # flat: one hash, no copies
+    parts = {
+        part: Split(Pixels(pixels + shift), {}, [f"{part}/{i}" for i in range(150)])
+        for part, shift in (("train", 0), ("test", 100))
+    }
+    hashes = {part: np.zeros(150, np.uint64) for part in parts}
+    found = near_copies(parts, hashes, {part: list(split.images.digests) for part, split in parts.items()})
+    assert found == [
+        "Near-copies between train and test: only the first 20,000 pairs of similar images were compared; none of these is a copy."
     ]
 
 

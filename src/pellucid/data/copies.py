@@ -109,6 +109,11 @@ def near_copies(
                     f"one of {one} ({names}; the first looks like {splits[one].names[alike[0, 1]]}): measures on {other} may be "
                     "too optimistic."
                 )
+            elif cut:
+                sentences.append(
+                    f"Near-copies between {one} and {other}: only the first {_COMPARED:,} pairs of similar images were compared; "
+                    "none of these is a copy."
+                )
     return sentences
 
 

@@ -53,8 +53,9 @@ def interruptible() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    # who ignores hang-ups (nohup) goes on ignoring them
-    asking = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    asking = [signal.SIGINT, signal.SIGTERM]  # also where a script has started it in the background, ignoring SIGINT
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` goes on ignoring it
+        asking.append(signal.SIGHUP)
     before = {number: signal.signal(number, ask) for number in asking}
     try:
         yield stop
