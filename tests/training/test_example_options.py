@@ -32,7 +32,7 @@ def test_the_recorded_command_repeats_them() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [name for name in _catalog.names("tasks") if name != "generate"])
+@pytest.mark.parametrize("task", _catalog.names("tasks"))
 def test_the_plain_command_is_ahead_of_every_simpler_answer(task: str, tmp_path: Path) -> None:
     run = pellucid.train(task, out=tmp_path / "run", progress=False)
     found = headline(run, pellucid.evaluate(run))

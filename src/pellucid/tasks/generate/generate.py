@@ -64,7 +64,7 @@ class Generate(TaskFamily):
     """gan: factor on the discriminator's learning rate"""
 
     example: ClassVar[str] = "digits"
-    default_model: ClassVar[str] = "vae"
+    default_model: ClassVar[str] = "gan"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution", "adversarial")
     predict_options: ClassVar[type[PredictOptions]] = GenerateOptions
 
