@@ -109,12 +109,15 @@ def test_not_distinguishable(tmp_path: Path, hard: NDArray[np.float64]) -> None:
     assert found.words.startswith("Not distinguishable from the best simpler answer: PSNR ")
     low, high = interval(found.words)
     assert low < 0 < high
+    told = re.search(r"it takes about ([\d,]+) images to show a difference of this size", found.words)
+    assert told and int(told[1].replace(",", "")) > found.images
     assert found.words.endswith("or use median.")
 
 
 def test_equal_answers_are_not_distinguishable(tmp_path: Path, hard: NDArray[np.float64]) -> None:
     found = headline(*evaluated(tmp_path, "denoise", "psnr", hard, {"do nothing": {"psnr": hard}}))
     assert found.verdict == "not distinguishable"
+    assert "it takes more, or harder, images to tell them apart" in found.words
 
 
 def test_lower_may_be_better(tmp_path: Path) -> None:

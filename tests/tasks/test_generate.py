@@ -169,7 +169,9 @@ def test_what_a_run_cannot_answer_is_refused(
     assert refused(["predict", str(gan.path), "--interpolate", *two], capsys).startswith(
         "interpolate: a GAN has no encoder"
     )
-    assert "latent=65: is more than the 64 numbers" in refused("train generate --data digits --model vae --latent 65", capsys)
+    assert "latent=65: is more than the 64 numbers" in refused(
+        "train generate --data digits --model vae --latent 65", capsys
+    )
     assert "penalty=10: is on the gradient of each image alone, and batch norm mixes a batch's images" in refused(
         "train generate --model conv_gan --norm batch --objective wasserstein", capsys
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -14,7 +15,7 @@ from pellucid.reporting import formatting
 from pellucid.run import Run
 from pellucid.tasks import rows_of, taken
 
-__all__ = ["Headline", "advice", "best_baseline", "compared", "headline"]
+__all__ = ["Headline", "advice", "best_baseline", "compared", "headline", "more_images"]
 
 Verdict = Literal["ahead", "behind", "not distinguishable", "not compared"]
 
@@ -126,8 +127,23 @@ def compared(
         f"a difference of {value}{unit} (95 % interval {low} to {high}) on "
         f"{'the same ' if gap.paired else ''}{images:,} {where}"
     )
+    if verdict == "not distinguishable":
+        words += f"; {more_images(gap, images)}"
     words += "." if verdict == "ahead" else f"; {remedy}, or use {name}."
     return Headline(verdict, words, everywhere, rival, theirs, images)
+
+
+def more_images(gap: Difference, images: int) -> str:
+    """How many test images would show a difference of this size; an interval narrows with the root of their number.
+
+    >>> more_images(Difference(0.01, -0.01, 0.03, True), 100)
+    'it takes about 400 images to show a difference of this size'
+    """
+    if gap.value == 0:
+        return "it takes more, or harder, images to tell them apart"
+    needed = images * ((gap.high - gap.low) / 2 / gap.value) ** 2
+    unit = 10 ** max(0, len(str(int(needed))) - 2)  # two digits are known at best
+    return f"it takes about {math.ceil(needed / unit) * unit:,} images to show a difference of this size"
 
 
 def advice(info: Mapping[str, Any]) -> str:
