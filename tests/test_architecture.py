@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import inspect
 import subprocess
@@ -77,8 +78,13 @@ def file_of(module: str) -> Path | None:
     return found[0] if found else None
 
 
-def imports(file: Path) -> Iterator[tuple[str, int]]:
+@functools.cache
+def imports(file: Path) -> tuple[tuple[str, int], ...]:
     """The modules of ours that a file imports, wherever it does, with the line."""
+    return tuple(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((name.name, node.lineno) for name in node.names if name.name.split(".")[0] == "pellucid")
