@@ -43,13 +43,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
 }
+SMALLER = {"classify": "digits", "cluster": "digits"}  # 8×8 instead of 32×32 px, where the largest networks are trained
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
 
 def small(task: str) -> Dataset:
-    """A few dozen of the task's own example images."""
+    """A few dozen of the task's own example images, or of smaller ones."""
     kind = _catalog.find("tasks", task)
-    whole = data.open(kind.example)  # type: ignore[attr-defined]
+    whole = data.open(SMALLER.get(task, kind.example))  # type: ignore[attr-defined]
     splits = {
         part: split.select(range(min(len(split), {"train": 96}.get(part, 24)))) for part, split in whole.splits.items()
     }
