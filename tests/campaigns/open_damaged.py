@@ -11,7 +11,6 @@ import io
 import json
 import random
 import re
-import resource
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from damaging import peak_megabytes
 from PIL import Image
 from scipy.io import savemat
 
@@ -195,7 +195,7 @@ def main(kind: str, count: int, folder: Path, seconds: int) -> None:
     for seed in range(count):
         rng = random.Random(f"{kind} {seed}")
         path = put(kind, folder, good, rng)
-        result, said, begun = "opened", "", time.monotonic()
+        result, said, begun = "opened", "", time.process_time()
         signal.alarm(seconds)  # ends the process: a hang is a result
         try:
             opened(path)
@@ -204,8 +204,8 @@ def main(kind: str, count: int, folder: Path, seconds: int) -> None:
         except Exception:
             result, said = "trace", traceback.format_exc()[-1500:]
         signal.alarm(0)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        row = {"seed": seed, "result": result, "said": said, "seconds": time.monotonic() - begun, "megabytes": peak}
+        peak = peak_megabytes()
+        row = {"seed": seed, "result": result, "said": said, "seconds": time.process_time() - begun, "megabytes": peak}
         print(json.dumps(row), flush=True)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damaging import Tally, damaged_bytes, damaged_json, watched
+from damaging import Tally, damaged_bytes, damaged_json, peak_megabytes, watched
 
 CASES = int(os.environ.get("PELLUCID_CASES", "1000"))
 EARLIER = Path(__file__).parents[1] / "runs_0_1_0" / "classify"
@@ -149,9 +149,7 @@ def measured(run: Path) -> dict[str, Any]:
 
 def _peak() -> float:
     """MB of memory that this process has taken at most."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_megabytes()
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ def test_every_image_has_a_row_and_nothing_else_is_touched(
     assert tables[0] == tables[1], "the second call answers as the first did"
     assert {*good, *bad} ^ {*rows} == set()
     assert len(tables[0]) == len(rows)
-    # compression of grey images takes no colour and no transparency, inpainting no other holes than it is told of
+    # compression of grey images takes no colour and no transparency, inpainting no holes that it was not given
     takes = {"compress": ("L", "1"), "inpaint": ("L", "RGB", "P", "1", "I;16")}.get(task, EVERY)
     failed = {name: rows[name]["error"] for name, mode in good.items() if mode in takes and "error" in rows[name]}
     assert not failed

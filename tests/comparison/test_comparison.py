@@ -228,7 +228,7 @@ def test_a_sweep_that_cannot_be_writes_nothing(tmp_path: Path, options: dict[str
 def test_runs_whose_data_are_gone_load_and_are_compared(
     tmp_path: Path, task: str, model: str | None, labelled: bool
 ) -> None:
-    """What a run needs to be read stands in its folder: its classes, its deciding measure, its records."""
+    """What a run needs to be read is in its folder: its classes, its deciding measure, its records."""
     digits = open_data("digits")["train"]
     folder = tmp_path / "images"
     for i in range(90):

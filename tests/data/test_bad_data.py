@@ -257,6 +257,6 @@ def test_reports_and_lenses_show_such_names_as_they_are(tmp_path: Path) -> None:
     page = (tmp_path / "run/report.html").read_text()
     assert "&lt;i&gt;" in page and "<i>" not in page and "[red]" in page and r"cat\xff" in page
     assert main(["look", "run", "embedding"]) == 0 and main(["look", "run", "filters"]) == 0
-    # what `data` warns of stands in the report too
+    # what `data` warns of is in the report too
     assert "4 of 4 classes have fewer than 10 training images" in page
     assert "The val split has 4 images: accuracy moves in steps of 25 points, too coarse" in page

@@ -144,8 +144,9 @@ def test_empty_class_folders_and_files_of_other_kinds_are_named(tmp_path: Path) 
 
 def test_folders_that_may_not_be_meant_as_classes_are_named(tmp_path: Path) -> None:
     classes(classes(tmp_path / "nested" / "cat", ("train", "test")).parent / "dog", ("train", "test"))
-    assert "The folders test, train within the classes are not read as splits, and their images are split anew" in said(
-        data.open(tmp_path / "nested")
+    assert (
+        "The folders test, train within the classes are not read as splits, and their images are split again"
+        in said(data.open(tmp_path / "nested"))
     )
     found = data.open(classes(tmp_path / "masked", ("images", "masks")))
     assert (

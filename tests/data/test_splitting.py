@@ -43,7 +43,7 @@ def test_the_former_cut_is_stable_and_duplicates_never_straddle(first: list[int]
     after = finish("x", {"train": split([*more, *first])}, cut="threshold")
     assert sum(len(own) for own in before.splits.values()) == len(first)
     parts = [set(own.images.digests) for own in before.splits.values()]
-    assert sum(map(len, parts)) == len(set(first))  # no content stands in two splits
+    assert sum(map(len, parts)) == len(set(first))  # no content is in two splits
     kept = places(after)
     assert all(kept[digest] == part for digest, part in places(before).items())
 
@@ -59,7 +59,7 @@ def test_a_cut_by_class_keeps_shares_and_duplicates_and_nearly_all_places(some: 
     cut, grown = in_four_classes(values), places(in_four_classes([one, *values]))
     assert places(cut) == places(in_four_classes(values[::-1]))  # content decides, not the order
     parts = {part: set(own.images.digests) for part, own in cut.splits.items()}
-    assert sum(map(len, parts.values())) == len(set(values))  # no content stands in two splits
+    assert sum(map(len, parts.values())) == len(set(values))  # no content is in two splits
     for c in range(4):
         own = set(images([value for value in values if value % 4 == c]).digests)
         test, val = len(own & parts["test"]), len(own & parts["val"])

@@ -52,16 +52,11 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the words after `pellucid`; by default the process's own.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # the name of a file need not be text in the terminal's encoding
+        # the name of a file need not be text in the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # the name of a file need not be text in the terminal's encoding
     try:
         with _terminable(), _plain_warnings():
             return _run(given)

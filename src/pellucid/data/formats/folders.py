@@ -104,7 +104,7 @@ def _strange_classes(classes: Sequence[str], below: Iterable[Found]) -> list[str
     seconds = {name.split("/")[1] for own in below for name in own.images if name.count("/") > 1}
     if splits := _ordered({second for second in seconds if second.lower() in SPLITS}):
         sentences.append(
-            f"The folders {few(splits)} within the classes are not read as splits, and their images are split anew: to keep "
+            f"The folders {few(splits)} within the classes are not read as splits, and their images are split again: to keep "
             "them, put the folders of the classes into those of the splits."
         )
     return sentences
