@@ -367,6 +367,8 @@ def test_the_real_sets(real: Callable[[str], Path]) -> None:
     mnist = data.open(real("mnist"))
     assert (len(mnist["train"]) + len(mnist["val"]), len(mnist["test"])) == (60_000, 10_000)
     assert mnist.size == (28, 28)
-    nist = data.open(real("nist26"))
+    with pytest.raises(DataError, match=r"floating-point pixels from -0\.14"):
+        data.open(real("nist26"))
+    nist = data.open(real("nist26"), range=(-0.15, 1.15))
     assert len(nist.classes) == 26
     assert nist.size == (32, 32)
