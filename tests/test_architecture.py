@@ -315,6 +315,7 @@ def test_what_is_imported_is_declared() -> None:
     modules = {
         "cv2": "opencv-python-headless",
         "faiss": "faiss-cpu",
+        "faster_coco_eval": "faster-coco-eval",
         "huggingface_hub": "huggingface-hub",
         "PIL": "pillow",
         "skimage": "scikit-image",

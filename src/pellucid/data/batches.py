@@ -182,7 +182,7 @@ def own_size_batches(
             else:
                 images = np.stack(list(pool.map(lambda i: _read(split.images, int(i), channels, bits), rows)))
             index = torch.from_numpy(rows)
-            targets = {kind: target[index].to(device) for kind, target in split.targets.items()}
+            targets = {kind: target[index].loaded().to(device) for kind, target in split.targets.items()}
             yield Batch(torch.from_numpy(images).to(device), targets, index)
             start = end
 
@@ -237,12 +237,12 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
 
 def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str, Target]:
     """Boxes, points, masks and pictures as they are after the images were fitted to a size."""
-    if not split.targets or all(kind in ("label", "text") for kind in split.targets):
+    if not split.targets or all(kind in ("label", "text") for kind in split.targets) or not len(split):
         return split.targets
     sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
     wanted = torch.tensor(size, dtype=torch.float32)
     if bool((sizes == wanted).all()):
-        return split.targets
+        return {kind: target.loaded() for kind, target in split.targets.items()}
     if fit == "resize":
         scale, offset = wanted / sizes, torch.zeros_like(sizes)
     else:

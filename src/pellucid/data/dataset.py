@@ -7,7 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from torch import Tensor
 from pellucid.data.colour import bytes_to_channels
 from pellucid.data.scales import Bits, Levels, Scale, natural, unfit
 from pellucid.data.targets import Label, Target
+
+if TYPE_CHECKING:
+    from pellucid.data.annotations.records import Annotated
 
 __all__ = ["Batch", "Dataset", "Images", "Pixels", "Split"]
 
@@ -152,6 +155,9 @@ class Split:
     images: Images
     targets: Mapping[str, Target] = field(default_factory=dict)  # "label" "picture" "boxes" "mask" "points" "text"
     names: Sequence[str] = ()
+    annotations: Sequence[
+        Annotated
+    ] = ()  # of each image as mended, in px of the upright image; () where none were read
 
     def __len__(self) -> int:
         return len(self.images)
@@ -160,7 +166,9 @@ class Split:
         """The rows at these positions, as a split."""
         rows = [int(i) for i in index]
         targets = {kind: target[rows] for kind, target in self.targets.items()}
-        return Split(self.images.select(rows), targets, [self.names[i] for i in rows] if self.names else ())
+        names = [self.names[i] for i in rows] if self.names else ()
+        annotations = [self.annotations[i] for i in rows] if self.annotations else ()
+        return Split(self.images.select(rows), targets, names, annotations)
 
 
 @final
@@ -181,6 +189,7 @@ class Dataset:
     fingerprint: str = ""  # hexadecimal hash of contents, targets and splits; set by `open`
     notes: tuple[str, ...] = ()  # one sentence each: how the images are read
     cut: str = ""  # the rule by which missing splits were cut from train; "" if none was missing
+    mask_classes: tuple[str, ...] = ()  # the name of each number in the masks
 
     @property
     def channels(self) -> int:

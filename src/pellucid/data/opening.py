@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open"]
 
+_ANNOTATIONS = {".json", ".xml", ".yaml", ".yml", ".csv", ".txt", ".pts"}  # endings of files that a folder's images may need
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 
@@ -63,8 +64,12 @@ def _open(what: str | Path) -> Dataset:
     path = Path(text).expanduser()
     if isinstance(what, str) and text in embedded.names():
         return embedded.load(text)
+    if path.is_dir() and (above := _holder(path)) is not None:
+        return _open_directory(above, [path.relative_to(above).as_posix()], text)
     if path.is_dir():
         return _open_directory(path)
+    if path.is_file() and (above := _holder(path)) is not None:
+        return _open_directory(above, [path.relative_to(above).as_posix()], text)
     if path.is_file():
         return _open_file(path)
     if text in hub.SHORT or (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", text) and Path(text).suffix not in _FILES):
@@ -74,10 +79,34 @@ def _open(what: str | Path) -> Dataset:
     raise DataError(f"data={text!r}: does not exist; check the path, or give a name from `pellucid list data`.")
 
 
-def _open_directory(path: Path) -> Dataset:
+def _holder(path: Path) -> Path | None:
+    """The folder of the dataset whose annotations a path names: a file of them, or a folder without a dataset of its own."""
+    from pellucid.data.annotations import choosing
+    from pellucid.data.formats import finding
+
+    if path.is_dir():
+        own = finding.walk(path)
+        if own.images:  # it is a dataset itself
+            return None
+    elif path.suffix.lower() not in _ANNOTATIONS:
+        return None
+    for above in list(path.absolute().parents)[:2]:
+        found = finding.walk(above)
+        name = path.absolute().relative_to(above).as_posix()
+        if found.images and choosing.names_annotations(above, found, name):
+            return above
+    return None
+
+
+def _open_directory(path: Path, only: Sequence[str] = (), name: str = "") -> Dataset:
+    """A folder; `only` names the files or folders in it that the user chose, and then the dataset is called `name`."""
+    from pellucid.data.annotations import choosing
+    from pellucid.data.annotations.assembling import assemble
     from pellucid.data.formats import arrays, finding, folders, hub, idx, matlab
 
     found = finding.without_answers(path, finding.walk(path))
+    if annotations := choosing.chosen(path, found, only):
+        return assemble(path, annotations, found, name)
     if not folders.has_classes(found):  # folders of classes and splits win over a stray file of another kind
         if by_split := idx.idx_files(path):
             read = [file for own in by_split.values() for file in own.values()]

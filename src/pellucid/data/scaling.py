@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pellucid.data.dataset import Dataset, Split
+from pellucid.data.dataset import Dataset
 from pellucid.data.scales import Levels, Scale, natural, unfit
 from pellucid.errors import DataError, UsageError
 
@@ -92,13 +92,11 @@ def _levels(dataset: Dataset) -> Levels:
 
 
 def _on(dataset: Dataset, levels: Levels, scale: Scale) -> Dataset:
-    splits = {
-        part: Split(split.images.scaled(scale), split.targets, split.names) for part, split in dataset.splits.items()
-    }
+    splits = {part: replace(split, images=split.images.scaled(scale)) for part, split in dataset.splits.items()}
     count, total = int(levels.deep.sum()), len(levels.deep)
     found = f"from {_value(levels.low)} to {_value(levels.high)}"
     many = "" if count == total else f" of {count:,} of {total:,} images"
-    notes = [
+    notes = [one for one in dataset.notes if not one.startswith("Pixels")] + [
         f"Pixels{many} with more than 8 bits, {found}, are read with {_value(scale.low)} as black and {_value(scale.high)} as white."
     ]
     problems = [one for one in dataset.problems if one not in _said(dataset)]

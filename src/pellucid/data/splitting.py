@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from operator import itemgetter
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pellucid.data import problems as said
 from pellucid.data.copies import picture_digests
 from pellucid.data.dataset import Dataset, Split
+from pellucid.data.masks import Masks
 from pellucid.data.scaling import fitted
 from pellucid.data.targets import Boxes, Label, Target
 from pellucid.errors import check_choice
@@ -71,6 +73,8 @@ def finish(
     problems: Sequence[str] = (),
     *,
     cut: str | None = None,
+    mask_classes: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """A dataset from what a reader found: missing splits are taken from train, and problems are described in words.
 
@@ -85,6 +89,8 @@ def finish(
         classes: the names of the classes.
         problems: what the reader has to say already.
         cut: the rule by which missing splits are cut, one of `CUTS`; by default that of `cutting`.
+        mask_classes: the name of each number in the masks.
+        notes: how the data are read, a sentence each.
 
     Raises:
         DataError: val or test has a class that train lacks.
@@ -96,7 +102,7 @@ def finish(
         sentences.append(f"All images belong to a single class, {classes[0]!r}: they are read without labels.")
         kinds = {kind for split in present.values() for kind in split.targets if kind != "label"}
         present = {
-            part: Split(split.images, {kind: split.targets[kind] for kind in kinds & set(split.targets)}, split.names)
+            part: replace(split, targets={kind: split.targets[kind] for kind in kinds & set(split.targets)})
             for part, split in present.items()
         }
         labels, classes = {}, (classes if "boxes" in kinds else ())
@@ -122,7 +128,7 @@ def finish(
     ordered = {part: present[part] for part in ("train", "val", "test")}
     sentences += said.sentences(ordered, pictures, classes)
     mark = fingerprint(ordered, classes, digests)
-    return fitted(Dataset(name, ordered, classes, tuple(sentences), mark, cut=rule))
+    return fitted(Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes))
 
 
 def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
@@ -220,7 +226,10 @@ def _blocks(target: Target) -> list[bytes]:
         return [target.index.numpy().tobytes()]
     if isinstance(target, Boxes):
         shape = np.array([len(own) for own in target.labels], np.int64)  # which boxes belong to which image
-        return [shape.tobytes(), *(t.numpy().tobytes() for t in (*target.corners, *target.labels))]
+        ignored = target.ignored or []
+        return [shape.tobytes(), *(t.numpy().tobytes() for t in (*target.corners, *target.labels, *ignored))]
+    if isinstance(target, Masks):
+        return [source.digest for source in target.sources]
     blocks = []
     for value in vars(target).values():
         if isinstance(value, torch.Tensor):

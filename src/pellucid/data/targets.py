@@ -57,12 +57,16 @@ class Target:
                 joined[field.name] = [row for value in values for row in value]
         return cls(**joined)
 
-    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Self:
+    def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Target:
         """The target after its images became `size` = (H, W): x' = scale·x + offset, `scale`, `offset` (N, 2) as (x, y)."""
         return self
 
     def moved(self, matrix: Tensor, move: Move) -> Self:
         """The target after its images were moved: x' = matrix·(x, y, 1) in px, `matrix` (N, 2, 3); pixels go through `move`."""
+        return self
+
+    def loaded(self) -> Target:
+        """The target with all its values in memory, for images of one size."""
         return self
 
     def _map(self, change: Any) -> Self:
@@ -161,14 +165,17 @@ class Boxes(Target):
     corners: list[Tensor]  # N of (n, 4) float32: x0, y0, x1, y1
     labels: list[Tensor]  # N of (n,) int64
     scores: list[Tensor] | None = None  # N of (n,) float32; predictions only
+    ignored: list[Tensor] | None = (
+        None  # N of (n,) bool: crowds, which count neither as found nor as missed; truth only
+    )
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
         moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
-        return Boxes(moved, self.labels, self.scores)
+        return Boxes(moved, self.labels, self.scores, self.ignored)
 
     def moved(self, matrix: Tensor, move: Move) -> Boxes:
         corners = [_around(_apply(own, _corners(boxes))) for own, boxes in zip(matrix, self.corners, strict=True)]
-        return Boxes(corners, self.labels, self.scores)
+        return Boxes(corners, self.labels, self.scores, self.ignored)
 
 
 @final

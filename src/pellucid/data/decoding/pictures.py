@@ -169,7 +169,7 @@ def values(source: Source, image: Any) -> NDArray[Any] | None:
     if image.format not in ("PNG", "TIFF", "PPM"):
         return None
     array = of_pillow(image, source)
-    return None if array is None else _upright(array, image.getexif().get(ORIENTATION, 1))
+    return None if array is None else upright(array, image.getexif().get(ORIENTATION, 1))
 
 
 def unknown_tiff(source: Source, fault: Exception) -> NDArray[Any]:
@@ -278,7 +278,7 @@ def resize(array: NDArray[Any], size: tuple[int, int] | None) -> NDArray[Any]:
     return levels
 
 
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Values (C, H, W) turned and mirrored as EXIF orientations 1 to 8 say."""
     if orientation in (5, 6, 7, 8):
         array = array.transpose(0, 2, 1)
