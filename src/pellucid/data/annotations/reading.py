@@ -255,7 +255,7 @@ class XmlFile:
         self.file = file
         self._lines: dict[Element, int] = {}
         content = _bytes_of(file)
-        parser = DefusedXMLParser(target=_Builder(self._lines, lambda: int(parser.parser.CurrentLineNumber)))
+        parser: Any = DefusedXMLParser(target=_Builder(self._lines, lambda: int(parser.parser.CurrentLineNumber)))
         try:
             parser.feed(content)
             self.root: Element = parser.close()
