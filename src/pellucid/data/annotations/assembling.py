@@ -24,7 +24,7 @@ from pellucid.data.targets import Boxes, Label, Points, Target, Text
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["assemble", "targets_of"]
+__all__ = ["assemble", "boxes_of", "targets_of"]
 
 BACKGROUND = "background"
 """The class 0 of masks that are painted from outlines."""
@@ -245,7 +245,7 @@ def targets_of(
         if all(labelled):
             own["label"] = Label(torch.tensor([numbers[str(record.label)] for record in records], dtype=torch.int64))
         if boxes:
-            own["boxes"] = _boxes(records, numbers)
+            own["boxes"] = boxes_of(records, numbers)
         if any(masked):
             own["mask"] = _masks(records, split, name)
         elif painted:
@@ -260,7 +260,8 @@ def targets_of(
     return targets, problems, notes
 
 
-def _boxes(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:
+def boxes_of(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:
+    """The boxes of mended annotations, by the numbers of their categories."""
     placed = [[one for one in record.instances if one.box is not None] for record in records]
     corners = [torch.tensor([one.box for one in own], dtype=torch.float32).view(-1, 4) for own in placed]
     labels = [torch.tensor([numbers[one.category] for one in own], dtype=torch.int64) for own in placed]
