@@ -19,6 +19,7 @@ from pellucid.training import checkpoint
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
 from pellucid.training.plan import Plan
+from pellucid.training.remembering import check_variants
 from pellucid.training.step import Learner
 
 __all__ = ["State", "better"]
@@ -61,6 +62,7 @@ class State:
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
+        check_variants(feed, plan, model)
         device = plan.accelerator.device
         model.to(device, memory_format=plan.recipe.memory_format(model, device))
         if device.type == "cuda" and plan.accelerator.num_processes > 1:
