@@ -13,7 +13,6 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.models import Frozen
 from pellucid.tasks import LearnsFromImages, UpdatesBuffers
 from pellucid.training import checkpoint
 from pellucid.training.average import Average
@@ -83,11 +82,6 @@ class State:
     def evaluated(self) -> nn.Module:
         """The weights that are validated and kept: the average where there is one."""
         return self.average.model if self.average is not None else self.model
-
-    @property
-    def frozen(self) -> list[nn.Module]:
-        """The parts of the model that no step may change."""
-        return [module for module in self.model.modules() if isinstance(module, Frozen)]
 
     @property
     def learned(self) -> Mapping[str, Any]:
