@@ -118,7 +118,7 @@ def check_new(out: Path, name: str = "") -> None:
     except OSError as fault:
         raise UsageError(f"out={str(out)!r}: cannot be opened ({fault.strerror}); name a new folder.") from fault
     if not empty:
-        kind = "is not empty" if out.is_dir() else "is a file"
+        kind = "is a link to nothing" if not out.exists() else "is not empty" if out.is_dir() else "is a file"
         raise UsageError(f"out={str(out)!r}: {kind}; name a new folder, so that nothing is lost.")
     own = Path(name).expanduser()
     if name and own.is_dir() and out.resolve().is_relative_to(own.resolve()):
