@@ -154,9 +154,11 @@ def decoded_runs(runs: RunLengths) -> NDArray[np.uint8]:
 
 def _turned(points: NDArray[np.float64], size: tuple[int, int], orientation: int) -> NDArray[np.float64]:
     """Points (n, 2) in an image of (H, W) where they come to lie once its EXIF orientation is applied."""
+    if orientation == 1:
+        return points
     (height, width), (x, y) = size, points.T
     moved = {
-        1: (x, y), 2: (width - x, y), 3: (width - x, height - y), 4: (x, height - y),
+        2: (width - x, y), 3: (width - x, height - y), 4: (x, height - y),
         5: (y, x), 6: (height - y, x), 7: (height - y, width - x), 8: (y, width - x),
     }  # fmt: skip
     return np.stack(moved.get(orientation, (x, y)), 1)
