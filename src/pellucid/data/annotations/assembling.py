@@ -92,7 +92,9 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
-    return finish(name, splits, classes, problems, mask_classes=mask_classes, notes=said)
+    pointed = any("points" in own for own in targets.values())
+    point_names = annotations.point_names if pointed else ()
+    return finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
 
 
 def _px(size: tuple[int, int] | None) -> str:
