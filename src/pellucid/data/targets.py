@@ -169,6 +169,13 @@ class Boxes(Target):
         None  # N of (n,) bool: crowds, which count neither as found nor as missed; truth only
     )
 
+    @property
+    def counting(self) -> list[Tensor]:
+        """The labels of each image's boxes without those that are ignored, N of (m,) int64."""
+        if self.ignored is None:
+            return self.labels
+        return [own[~crowd] for own, crowd in zip(self.labels, self.ignored, strict=True)]
+
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
         moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
         return Boxes(moved, self.labels, self.scores, self.ignored)

@@ -92,8 +92,10 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
-    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, notes=said)
-    return dataset.replace(point_names=annotations.point_names, skeleton=annotations.skeleton)
+    pointed = any("points" in own for own in targets.values())
+    point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
+    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
+    return dataset.replace(skeleton=skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:
