@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.data.partners import partners
 from pellucid.data.problems import few
 from pellucid.data.splitting import order
 from pellucid.data.targets import Boxes, Label, Points, Target, Text
@@ -275,7 +276,8 @@ def _points(cells: Sequence[Any], names: Sequence[str], where: str) -> Points:
             raise DataError(
                 f"data={where!r}: {name!r} has {len(rows[-1])} points, {names[0]!r} {len(rows[0])}; give all the same number."
             )
-    return Points(torch.stack(rows))
+    xy = torch.stack(rows)
+    return Points(xy, partners((), xy))
 
 
 def has(row: Row, column: str) -> bool:
