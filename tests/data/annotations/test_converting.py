@@ -195,6 +195,7 @@ def test_keypoints_go_to_yolo_and_back_and_are_named_as_lost_in_voc(tmp_path: Pa
     assert back["annotations"][0]["keypoints"] == [3, 4.5, 2, 0, 0, 0, 7, 8, 1]
     assert back["annotations"][0]["num_keypoints"] == 2
     assert back["categories"][0]["keypoints"] == ["nose", "left", "right"]
+    assert target_of(open(tmp_path / "y")["train"].targets, "points", Points).mirror == (0, 2, 1)
     convert(first, "coco", tmp_path / "d")
     assert json.loads((tmp_path / "d/train.json").read_text())["categories"] == people
 
