@@ -76,7 +76,8 @@ class Mended:
         scale = np.array([1.0, 1.0] if record.unit == "px" else [raw[1], raw[0]])
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            return _turned(np.asarray(points, np.float64).reshape(-1, 2) * scale, raw, orientation)
+            places = np.asarray(points, np.float64).reshape(-1, 2)
+            return _turned(places if record.unit == "px" else _exact(places * scale), raw, orientation)
 
         polygons = tuple(kept for part in one.polygons if len(kept := place(part)) >= 3)
         points = None if one.points is None else place(one.points)
@@ -119,6 +120,13 @@ class Mended:
 
     def _note(self, kind: str, title: str) -> None:
         self._names[kind].append(title)
+
+
+def _exact(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers without what computing them from shares added: the nearest ones of six decimals, if these lie within 1e-10."""
+    short = np.round(places, 6)
+    with np.errstate(invalid="ignore"):  # infinity − infinity
+        return np.where(np.abs(short - places) < 1e-10, short, places)
 
 
 def outline_box(

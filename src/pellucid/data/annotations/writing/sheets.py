@@ -60,7 +60,7 @@ def tidy(value: float) -> float:
     >>> tidy(10.099999999999998), tidy(1 / 3)
     (10.1, 0.3333333333333333)
     """
-    short = round(value, 6)
+    short = round(value, 6) if math.isfinite(value) else value
     return short if abs(short - value) < _SHORT else value
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from pellucid.data.annotations.records import Corners, Instance
+from pellucid.data.annotations.writing.sheets import tidy
 from pellucid.data.formats.voc.files import Written
 from pellucid.files import as_text
 
@@ -59,7 +60,7 @@ def edges(one: Instance, first: bool, noted: bool = False) -> Instance:
     """
     if noted and one.box is not None:
         left, top, right, bottom = one.box
-        return one.replace(box=(left - 1, top - 1, right, bottom))
+        return one.replace(box=(tidy(left - 1), tidy(top - 1), right, bottom))
     # a box whose corners coincide has no area, by everyone's reading; as one pixel it would get some
     if not first or one.box is None or not _has_area(one.box):
         return one
