@@ -186,6 +186,23 @@ def test_categories_of_several_files_are_the_same_by_name(tmp_path: Path) -> Non
     assert [boxes(data, part).labels[0].tolist() for part in ("train", "val", "test")] == [[1]] * 3
 
 
+def test_categories_of_one_name_are_one_class_and_it_is_said(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "a"}]
+    record, data = first(tmp_path, {"bbox": [0, 0, 2, 2], "category_id": 3}, categories=categories)
+    assert data.classes == ("a", "b") and record.instances[0].category == "a"
+    assert "a is the name of several categories, which are one class." in data.notes
+
+
+def test_shares_where_pixels_are_expected_are_doubted(tmp_path: Path) -> None:
+    _, data = first(tmp_path, {"bbox": [0.25, 0.5, 0.5, 0.25]})
+    assert any(
+        said.startswith("No box reaches beyond the first pixel of its image: the numbers may be shares")
+        for said in data.problems
+    )
+    _, data = first(tmp_path, {"bbox": [0.25, 0.5, 0.5, 0.25]}, {"bbox": [0, 0, 2, 2]})
+    assert not any("first pixel" in said for said in data.problems)
+
+
 def test_without_categories_the_ids_are_the_classes(tmp_path: Path) -> None:
     _, data = first(tmp_path, {"bbox": [0, 0, 2, 2], "category_id": 12}, categories=None)
     assert data.classes == ("12",)
@@ -230,6 +247,13 @@ def test_images_are_found_where_they_lie(tmp_path: Path, layout: dict[str, str],
     assert parts == [
         "val" if "val" in one.source else "test" if "test" in one.source else "train" for one in found.images
     ]
+
+
+def test_images_that_have_an_address_alone_are_found(tmp_path: Path) -> None:
+    pictures(tmp_path, "train2017/1.png", "val2017/1.png")
+    images = [{"id": 1, "coco_url": "http://images.cocodataset.org/val2017/1.png"}]
+    (tmp_path / "lvis.json").write_text(json.dumps({"images": images, "annotations": [], "categories": CATS}))
+    assert [one.file for one in coco.read(tmp_path, walk(tmp_path), ["lvis.json"]).images] == ["val2017/1.png"]
 
 
 def test_a_name_that_may_mean_several_images_is_refused(tmp_path: Path) -> None:
