@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,31 @@ def records(data: Dataset) -> dict[tuple[str, str], Annotated]:
         for part, split in data.splits.items()
         for record in split.annotations
     }
+
+
+SMALL = (20, 30)  # H, W
+CATS = [{"id": 1, "name": "cell"}, {"id": 2, "name": "nucleus"}]
+
+
+def pictures(folder: Path, *names: str, size: tuple[int, int] = SMALL) -> None:
+    """Random pictures, each of its own."""
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng([*map(ord, str(name))])
+        Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(file)
+
+
+def write(
+    file: Path,
+    names: Sequence[str],
+    annotations: Sequence[dict[str, Any]] = (),
+    categories: Sequence[dict[str, Any]] | None = CATS,
+    **more: Any,
+) -> None:
+    """A COCO file whose images have the ids 10, 11, …; annotations are completed."""
+    images = [{"id": 10 + i, "file_name": name, "height": SMALL[0], "width": SMALL[1]} for i, name in enumerate(names)]
+    filled = [{"id": i, "image_id": 10, "category_id": 1, **one} for i, one in enumerate(annotations)]
+    content = {"info": {}, "images": images, "annotations": filled, "categories": categories, **more}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}), encoding="utf-8")
