@@ -14,7 +14,7 @@ from pellucid.data.annotations import Annotated
 from pellucid.data.dataset import Dataset
 
 SIZE = (48, 64)  # H, W
-CLASSES = ("cell", "an unused: 'one'", "nucleus 지단", "no")
+CLASSES = ("cell", "an unused: 'one'", 'nucleus 지단 \\ "1" \u2028 👩\u200d🔬', "no")
 
 
 def picture(file: Path) -> None:

@@ -118,9 +118,9 @@ def _without_part(name: str) -> str:
 
 def _check_apart(path: Path, documents: Sequence[_Document]) -> None:
     """Refuse files that annotate the same images of a split in two ways: instances and keypoints, or a part and the whole."""
-    for i, one in enumerate(documents):
-        for other in documents[i + 1 :]:
-            own, theirs = ({(image.file, image.part) for image in doc.images} for doc in (one, other))
+    listed = [(document, {(image.file, image.part) for image in document.images}) for document in documents]
+    for i, (one, own) in enumerate(listed):
+        for other, theirs in listed[i + 1 :]:
             if 2 * len(own & theirs) > min(len(own), len(theirs)):
                 raise DataError(
                     f"data={str(path)!r}: {one.name} and {other.name} annotate the same images; choose by the path: "
