@@ -279,6 +279,15 @@ def test_instances_and_keypoints_of_the_same_images_are_told_apart_by_path(tmp_p
     assert "points" in data["train"].targets
 
 
+def test_the_whole_beside_its_parts_is_refused(tmp_path: Path) -> None:
+    pictures(tmp_path, "images/a.png", "images/b.png")
+    for file, names in {"all.json": ["a.png", "b.png"], "train.json": ["a.png"], "val.json": ["b.png"]}.items():
+        write(tmp_path / file, names, [{"bbox": [0, 0, 2, 2]}])
+    with pytest.raises(DataError, match=r"all\.json and train\.json annotate the same images; choose by the path"):
+        open(tmp_path)
+    assert [len(open(tmp_path / "train.json")[part]) for part in ("train", "val")] == [1, 1]
+
+
 @pytest.mark.parametrize(
     "content",
     [
