@@ -16,7 +16,7 @@ from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
 from pellucid.data.formats.finding import join, readable
-from pellucid.data.formats.objects import NOTE, object_classes, with_names
+from pellucid.data.formats.objects import NOTE, doubts, object_classes, with_names
 from pellucid.data.formats.rows import class_names, reason, row_objects, row_targets, short, unread_columns
 from pellucid.data.formats.tables import read_masks, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
@@ -232,7 +232,9 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
             cells = [cell for own in several for cell in _column(own, mask, part, where)]
             masks[part] = read_masks([_source(cells[i], where) for i in good], images, where)
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
-    return finish(where, with_masks(splits, masks, where), classes, [*problems, *mended.sentences], notes=notes)
+    return finish(
+        where, with_masks(splits, masks, where), classes, [*problems, *mended.sentences, *doubts(mended)], notes=notes
+    )
 
 
 def _pictures(values: Sequence[Any]) -> bool:

@@ -18,7 +18,7 @@ from pellucid.data.dataset import Dataset, Images, Split
 from pellucid.data.decoding import Source, fault_sentence, opened
 from pellucid.data.formats.arrays import to_classes
 from pellucid.data.formats.finding import readable
-from pellucid.data.formats.objects import NOTE
+from pellucid.data.formats.objects import NOTE, doubts
 from pellucid.data.formats.rows import (
     KNOWN,
     Row,
@@ -124,7 +124,9 @@ def open_table(
             check_same(titles, [own[i][0] in masks for i in good], "mask_file_name", name)
             arrays[part] = read_masks([masks[own[i][0]] for i in good], decoded, name)
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
-    return finish(name, with_masks(splits, arrays, name), classes, [*problems, *mended.sentences], notes=notes)
+    return finish(
+        name, with_masks(splits, arrays, name), classes, [*problems, *mended.sentences, *doubts(mended)], notes=notes
+    )
 
 
 def _title(file: Path, path: Path) -> str:
