@@ -380,3 +380,31 @@ def test_labels_of_yolo_beside_them_are_a_choice(top: Path) -> None:
         open(top)
     assert open(top / "Annotations").classes == ("cell",)
     assert open(top / "labels").classes == ("0",)
+
+
+def test_folders_in_other_scripts(tmp_path: Path) -> None:
+    top = tmp_path / "数据集" / "Ж"
+    for k in range(6):
+        picture(top / "images" / f"{k}.png")
+        voc(top / "xml" / f"{k}.xml", box(5, 6, 7, 8, name="猫"))
+    data = open(tmp_path / "数据集")
+    assert sum(len(split) for split in data.splits.values()) == 6
+    assert data.classes == ("猫",)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("gb2312", "细胞"), ("euc-kr", "세포"), ("utf-16", "клетка"), ("latin-1", "cellule née")]
+)
+def test_other_encodings(top: Path, encoding: str, name: str) -> None:
+    pair(top, "a", box(5, 6, 7, 8, name=name))
+    file = top / "Annotations" / "a.xml"
+    content = f'<?xml version="1.0" encoding="{encoding}"?>\n{file.read_text(encoding="utf-8")}'
+    file.write_bytes(content.encode(encoding))
+    assert set(open(top).classes) == {"cell", name}
+
+
+def test_bytes_that_are_not_of_the_declared_encoding(top: Path) -> None:
+    content = b'<?xml version="1.0" encoding="GBK"?>\n<annotation><object>\n<name>\xff\xff</name></object></annotation>'
+    (top / "Annotations" / "a.xml").write_bytes(content)
+    with pytest.raises(DataError, match=r"a.xml': is not gb18030 at byte 71 in line 3; save it as UTF-8"):
+        open(top)

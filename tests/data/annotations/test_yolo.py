@@ -354,3 +354,24 @@ def test_texts_that_are_no_rows_are_no_labels(tmp_path: Path) -> None:
     from pellucid.data.formats.finding import walk
 
     assert yolo.fits(tmp_path, walk(tmp_path)) == []
+
+
+def test_without_a_test_split_one_is_cut_from_train(top: Path) -> None:
+    for k in range(9):
+        picture(top / f"images/train/{k}.png")
+    text(top / "data.yaml", f"train: images/train\nval: images/val\n{NAMES}")
+    data = open(top)
+    assert counts(data)["val"] == 1 and counts(data)["test"] > 0
+    assert counts(data)["train"] + counts(data)["test"] == 10
+    assert not any("test/test" in name for name in data["test"].names)
+
+
+def test_folders_in_other_scripts(tmp_path: Path) -> None:
+    top = tmp_path / "数据集"
+    for k in range(6):
+        picture(top / f"猫/images/{k}.png")
+        text(top / f"猫/labels/{k}.txt", "0 0.5 0.5 0.5 0.5\n")
+    text(top / "données.yaml", "train: 猫/images\nnames: [猫]\n")
+    data = open(top)
+    assert sum(counts(data).values()) == 6
+    assert data.classes == ("猫",)
