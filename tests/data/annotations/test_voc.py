@@ -406,5 +406,5 @@ def test_other_encodings(top: Path, encoding: str, name: str) -> None:
 def test_bytes_that_are_not_of_the_declared_encoding(top: Path) -> None:
     content = b'<?xml version="1.0" encoding="GBK"?>\n<annotation><object>\n<name>\xff\xff</name></object></annotation>'
     (top / "Annotations" / "a.xml").write_bytes(content)
-    with pytest.raises(DataError, match=r"a.xml': is not gb18030 at byte 71 in line 3; save it as UTF-8"):
+    with pytest.raises(DataError, match=r"a.xml': is not gb18030 at byte 64 in line 3; save it as UTF-8"):
         open(top)
