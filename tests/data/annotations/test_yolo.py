@@ -10,6 +10,7 @@ from PIL import Image
 
 from pellucid.data import open
 from pellucid.data.dataset import Dataset
+from pellucid.data.formats import point_tables
 from pellucid.data.targets import Boxes, Points, target_of
 from pellucid.errors import DataError
 
@@ -375,3 +376,16 @@ def test_folders_in_other_scripts(tmp_path: Path) -> None:
     data = open(top)
     assert sum(counts(data).values()) == 6
     assert data.classes == ("猫",)
+
+
+def test_rows_are_no_table_of_points_of_images_that_are_called_like_a_class(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(top / "images/train/0.png")
+    text(top / "labels/train/0.txt", "0 0.1 0.1 0.5 0.1 0.1 0.5\n")
+    assert len(open(top)["train"]) == 2
+    monkeypatch.setattr(point_tables, "fits", lambda path, found: ["labels/train/0.txt"])
+    assert len(open(top)["train"]) == 2
+    monkeypatch.setattr(point_tables, "fits", lambda path, found: ["points.csv"])
+    with pytest.raises(DataError, match=r"as YOLO \(data.yaml\) and as .* \(points.csv\); choose by the path"):
+        open(top)
