@@ -179,11 +179,11 @@ def test_turned_boxes_and_polygons(top: Path) -> None:
 
 def test_classes_and_images_without_objects(top: Path) -> None:
     pair(top, "a")
-    pair(top, "b", box(5, 6, 7, 8, name="class 10"), box(5, 6, 7, 8, name="class 9"))
+    pair(top, "b", *(box(5, 6, 7, 8, name=name) for name in ("class 10", "class 9", "cell")))
     data = open(top)
     assert data.classes == ("cell", "class 9", "class 10")
     assert corners(data)["a"] == []
-    assert "Read as Pascal VOC: 4 images, 4 objects, 1 without any." in data.notes
+    assert "Read as Pascal VOC: 4 images, 5 objects, 1 without any." in data.notes
 
 
 def test_images_without_annotation_and_annotations_without_image_are_named(top: Path) -> None:
@@ -230,7 +230,7 @@ def test_two_images_for_one_annotation(top: Path) -> None:
 
 def test_names_in_other_scripts_and_files_of_a_mac(top: Path) -> None:
     listed(top, train="지단 é")
-    pair(top, "지단", box(5, 6, 7, 8, name="축구"))
+    pair(top, "지단", box(5, 6, 7, 8, name="축구"), box(5, 6, 9, 8))
     picture(top / "JPEGImages" / "e\u0301.jpg")  # decomposed, as a Mac stores it
     voc(top / "Annotations" / "é.xml")
     for name in ("JPEGImages/._지단.jpg", "Annotations/._지단.xml"):
@@ -238,7 +238,7 @@ def test_names_in_other_scripts_and_files_of_a_mac(top: Path) -> None:
     data = open(top)
     assert len(data["train"]) == 2
     assert data.classes == ("cell", "축구")
-    assert corners(data)["지단"] == [[4, 5, 7, 8]]
+    assert corners(data)["지단"] == [[4, 5, 7, 8], [4, 5, 9, 8]]
 
 
 def test_lists_of_classes_are_ignored_and_images_in_no_list_left_out(top: Path) -> None:
@@ -396,7 +396,7 @@ def test_folders_in_other_scripts(tmp_path: Path) -> None:
     ("encoding", "name"), [("gb2312", "细胞"), ("euc-kr", "세포"), ("utf-16", "клетка"), ("latin-1", "cellule née")]
 )
 def test_other_encodings(top: Path, encoding: str, name: str) -> None:
-    pair(top, "a", box(5, 6, 7, 8, name=name))
+    pair(top, "a", box(5, 6, 7, 8, name=name), box(5, 6, 7, 8))
     file = top / "Annotations" / "a.xml"
     content = f'<?xml version="1.0" encoding="{encoding}"?>\n{file.read_text(encoding="utf-8")}'
     file.write_bytes(content.encode(encoding))

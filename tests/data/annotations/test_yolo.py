@@ -160,10 +160,10 @@ def test_rows_without_their_keypoints_are_refused(top: Path) -> None:
 
 def test_names_as_a_mapping_with_gaps_and_words_that_yaml_reads_as_other_things(top: Path) -> None:
     text(top / "data.yaml", f"{YAML}nc: 8\nnames:\n  0: no\n  3: 007\n  7: 2024-01-01\n")
-    label(top, "7 0.5 0.5 0.5 0.5", "3 0.5 0.5 0.5 0.5")
+    label(top, "7 0.5 0.5 0.5 0.5", "3 0.5 0.5 0.5 0.5", "0 0.5 0.5 0.5 0.5")
     data = open(top)
     assert data.classes == ("no", "007", "2024-01-01")
-    assert target_of(data["train"].targets, "boxes", Boxes).labels[0].tolist() == [2, 1]
+    assert target_of(data["train"].targets, "boxes", Boxes).labels[0].tolist() == [2, 1, 0]
     label(top, "1 0.5 0.5 0.5 0.5")
     with pytest.raises(DataError, match="has the class 1, and the names are of 0, 3, 7, in line 1"):
         open(top)
