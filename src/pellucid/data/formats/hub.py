@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from pellucid.data.annotations.mask_columns import with_masks
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
 from pellucid.data.formats.finding import join, readable
 from pellucid.data.formats.rows import class_names, reason, row_targets, short, unread_columns
-from pellucid.data.formats.tables import read_masks, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
 from pellucid.errors import DataError
 from pellucid.files import as_text
@@ -214,15 +214,17 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     every = [row for own in rows.values() for row in own]
     titles = [f"{part}/{i}" for part, own in rows.items() for i in range(len(own))]
     classes = tuple(named) if named is not None else class_names(every, titles, where)
-    splits, masks = {}, {}
+    splits: dict[str, Split] = {}
+    masks: dict[str, list[Source]] = {}
     for part, several in parts.items():
         images, titles, good, unreadable = _images(several, image, part, where)
         problems += unreadable
         splits[part] = Split(images, row_targets([rows[part][i] for i in good], titles, classes, where), titles)
         if mask is not None:
             cells = [cell for own in several for cell in _column(own, mask, part, where)]
-            masks[part] = read_masks([_source(cells[i], where) for i in good], images, where)
-    return finish(where, with_masks(splits, masks, where), classes, problems)
+            masks[part] = [_source(cells[i], where) for i in good]
+    splits, mask_classes, notes = with_masks(splits, masks, where)
+    return finish(where, splits, classes, problems, mask_classes=mask_classes, notes=notes)
 
 
 def _pictures(values: Sequence[Any]) -> bool:
