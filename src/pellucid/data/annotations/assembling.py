@@ -123,7 +123,7 @@ def _present(path: Path, annotations: Annotations, name: str) -> tuple[list[Anno
             problems.append(f"{as_text(record.file)} is annotated twice; all of its objects count.")
             record = merged[key].replace(instances=(*merged[key].instances, *record.instances))
         merged[key] = record
-    here = {key: (path / record.file).is_file() for key, record in merged.items()}
+    here = {key: _is_file(path / record.file) for key, record in merged.items()}
     missing = [as_text(key[0]) for key, there in here.items() if not there]
     if len(missing) == len(merged):
         raise DataError(
@@ -134,6 +134,13 @@ def _present(path: Path, annotations: Annotations, name: str) -> tuple[list[Anno
         verb = "has no image and is dropped" if len(missing) == 1 else "have no image and are dropped"
         problems.append(f"{counted(len(missing), 'annotation')} {verb} ({few(missing)}).")
     return [record for key, record in merged.items() if here[key]], problems
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # too long for a name, or no text
+        return False
 
 
 def _by_part(records: Iterable[Annotated]) -> dict[str, list[Annotated]]:
