@@ -190,6 +190,13 @@ def test_tables_of_boxes_and_numbers_are_no_points(tmp_path: Path, content: str)
     assert "1 file is not read as an image and is left out: table.csv." in found.problems
 
 
+def test_outlines_of_classes_beside_images_that_are_called_by_numbers_are_no_points(tmp_path: Path) -> None:
+    photos(tmp_path, "{}.jpg")
+    for i in range(N):
+        (tmp_path / f"{i}.txt").write_text("7 0.1 0.2 0.3 0.4 0.5 0.6 0.1 0.2\n1 0.1 0.2 0.3 0.4 0.5 0.6 0.1 0.2\n")
+    assert not point_tables.fits(tmp_path, walk(tmp_path))
+
+
 # -- .pts
 
 

@@ -79,7 +79,9 @@ def points_of_files(path: Path, found: Found, evidence: Sequence[str], form: str
         notes.append(f"{counted(missing, 'point')} {'is' if missing == 1 else 'are'} missing (NaN, or -1 for x and y).")
     count = max(len(own) for own, _ in read.values())
     names = tuple(str(i) for i in range(count))
-    return Annotations(form, records, (), names, (), tuple(problems), tuple(notes), (*pairs, *alone))
+    return Annotations(
+        form, records, point_names=names, problems=tuple(problems), notes=tuple(notes), read=(*pairs, *alone)
+    )
 
 
 def _first(

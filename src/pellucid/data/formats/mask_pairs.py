@@ -133,7 +133,14 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         )
     listed = [declared.file] if declared is not None and declared.file in found.others else []
     ours = [*masks, *pairing.alone, *pairing.objects, *listed, *lists]
-    return Annotations(FORM, records, (), (), decided.classes, tuple(problems), tuple(notes), tuple(ours))
+    return Annotations(
+        FORM,
+        records,
+        mask_classes=decided.classes,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        read=tuple(ours),
+    )
 
 
 def _have(names: Sequence[str]) -> str:

@@ -88,6 +88,8 @@ def _columns(file: Path, text: str, names: ImageNames, folder: str) -> _Columns 
     pairs = _pairs(first)
     if not pairs or (len(first) > image and names.of(first[image], folder)):
         own = [i for i in range(len(first)) if i != image]
+        if _is_number(first[image]):  # YOLO's classes, where images are called by numbers
+            return None
         whole = all(_is_number(cells[i]) for cells in rows for i in own if i < len(cells))
         if len(own) % 2 or len(own) < 2 * _FEW or not whole or not names.of(first[image], folder):
             return None
@@ -210,7 +212,9 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     if half:
         verb = "has only one coordinate and counts" if half == 1 else "have only one coordinate and count"
         problems.append(f"{counted(half, 'point')} {verb} as missing.")
-    return Annotations(FORM, records, (), point_names, (), tuple(problems), tuple(notes), tuple(ours))
+    return Annotations(
+        FORM, records, point_names=point_names, problems=tuple(problems), notes=tuple(notes), read=tuple(ours)
+    )
 
 
 def _points(table: Table, line: int, cells: Sequence[str], columns: _Columns) -> tuple[NDArray[np.float64], int]:

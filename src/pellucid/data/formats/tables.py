@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pellucid.data.annotations.mask_columns import with_masks
+from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Source
 from pellucid.data.formats.finding import readable
+from pellucid.data.formats.objects import NOTE
 from pellucid.data.formats.rows import (
     KNOWN,
     Row,
@@ -18,6 +20,7 @@ from pellucid.data.formats.rows import (
     class_names,
     has,
     read_table,
+    row_objects,
     row_targets,
     short,
     unread_columns,
@@ -103,16 +106,21 @@ def open_table(
     classes = class_names(every, [one for own in names.values() for one in own], name)
     splits: dict[str, Split] = {}
     sources: dict[str, list[Source]] = {}
+    mended = Mended()
     for part, own in by_split.items():
         good, decoded, unreadable = readable([file for file, _ in own], names[part])
         problems += unreadable
         rows, titles = [own[i][1] for i in good], [names[part][i] for i in good]
-        splits[part] = Split(decoded, row_targets(rows, titles, classes, name), titles)
+        records, boxes = row_objects(rows, titles, decoded.sizes, classes, part, name, mended)
+        splits[part] = Split(decoded, {**row_targets(rows, titles, classes, name), **boxes}, titles, records)
         if any(own[i][0] in masks for i in good):
             check_same(titles, [own[i][0] in masks for i in good], "mask_file_name", name)
             sources[part] = [masks[own[i][0]] for i in good]
-    splits, mask_classes, notes = with_masks(splits, sources, name)
-    return finish(name, splits, classes, problems, mask_classes=mask_classes, notes=notes)
+    notes = [NOTE] if any(split.annotations for split in splits.values()) else []
+    splits, mask_classes, said = with_masks(splits, sources, name)
+    return finish(
+        name, splits, classes, [*problems, *mended.sentences], mask_classes=mask_classes, notes=[*notes, *said]
+    )
 
 
 def _title(file: Path, path: Path) -> str:
