@@ -82,10 +82,12 @@ def _columns(file: Path, text: str, names: ImageNames, folder: str) -> _Columns 
     if not table.rows:
         return None
     first, rows = table.rows[0][1], [cells for _, cells in table.rows]
+    pairs = _pairs(first)
+    if not pairs and sum(map(_is_number, first)) < 2 * _FEW:  # before names are compared with those of all images
+        return None
     image = _image_column(rows, names, folder)
     if image is None:
         return None
-    pairs = _pairs(first)
     if not pairs or (len(first) > image and names.of(first[image], folder)):
         own = [i for i in range(len(first)) if i != image]
         if _is_number(first[image]):  # YOLO's classes, where images are called by numbers
