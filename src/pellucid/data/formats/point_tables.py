@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.data.annotations.named_rows import ImageNames, Table, head_of, table_of
-from pellucid.data.annotations.point_files import point_files, points_of_files
+from pellucid.data.annotations.point_files import in_shares, point_files, points_of_files
 from pellucid.data.annotations.reading import Fault, broken, number
 from pellucid.data.annotations.records import Annotated, Annotations, Instance
 from pellucid.data.formats.finding import Found
@@ -206,7 +206,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
             records.append(Annotated(file, own, part=_part(name, file, cells, columns), source=name))
     if records and not any(record.instances for record in records):
         raise DataError(f"data={str(path)!r}: has no point that is visible in {tables[0]}; give x and y of some.")
-    notes = []
+    records, notes = in_shares(records)
     if missing:
         notes.append(
             f"{counted(missing, 'point')} {'is' if missing == 1 else 'are'} missing (empty, NaN, or -1 for x and y)."
