@@ -12,6 +12,7 @@ from PIL import Image
 
 from pellucid.data import open
 from pellucid.data.dataset import Dataset
+from pellucid.data.formats import mask_pairs
 from pellucid.data.targets import Boxes, target_of
 from pellucid.errors import DataError
 
@@ -356,3 +357,26 @@ def test_the_real_blood_cells_open_without_an_option(real: Callable[[str], Path]
     shutil.copytree(real("bccd") / "Annotations", tmp_path / "Annotations")
     with pytest.raises(DataError, match="none of its 364 annotated images is there"):
         open(tmp_path)
+
+
+def test_masks_of_the_same_images_are_no_second_form(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair(top, "a", box(5, 6, 7, 8))
+    monkeypatch.setattr(mask_pairs, "fits", lambda path, found: ["SegmentationClass"])
+    assert corners(open(top))["a"] == [[4, 5, 7, 8]]
+    monkeypatch.setattr(mask_pairs, "fits", lambda path, found: ["masks"])
+    with pytest.raises(
+        DataError,
+        match=r"has annotations as Pascal VOC \(Annotations\) and as .*; choose by the path: .*/Annotations or",
+    ):
+        open(top)
+    assert corners(open(top / "Annotations"))["a"] == [[4, 5, 7, 8]]
+
+
+def test_labels_of_yolo_beside_them_are_a_choice(top: Path) -> None:
+    pair(top, "a", box(5, 6, 7, 8))
+    (top / "labels").mkdir()
+    (top / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match=r"as Pascal VOC \(Annotations\) and as YOLO \(labels\); choose by the path"):
+        open(top)
+    assert open(top / "Annotations").classes == ("cell",)
+    assert open(top / "labels").classes == ("0",)

@@ -19,7 +19,7 @@ from pellucid.data.problems import counted, few
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["FORM", "fits", "read"]
+__all__ = ["FORM", "fits", "mask_folder", "read"]
 
 FORM = "Pascal VOC"
 
@@ -56,8 +56,8 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     ]
     contents = {name: written(path, name) for name in files}
     every = [content for content in contents.values() if content is not None]
-    masks = [name for name in found.images if _mask_folder(name)]
-    images, problems = _images(path, [name for name in found.images if not _mask_folder(name)], every)
+    masks = [name for name in found.images if mask_folder(name)]
+    images, problems = _images(path, [name for name in found.images if not mask_folder(name)], every)
     if strange := [name for name, content in contents.items() if content is None]:
         verb = "is" if len(strange) == 1 else "are"
         problems.append(f"{counted(len(strange), 'XML file')} {verb} of another form and left out ({few(strange)}).")
@@ -80,7 +80,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         )
     notes = [note] if note else []
     if masks:
-        folder = _mask_folder(masks[0])
+        folder = mask_folder(masks[0])
         notes.append(
             f"{as_text(folder)} holds masks, which are not read with the boxes; for masks, give {as_text(str(path / folder))}."
         )
@@ -92,10 +92,14 @@ def _xml(found: Found) -> list[str]:
     return [name for name in found.others if name.lower().endswith(".xml")]
 
 
-def _mask_folder(name: str) -> str:
-    """The folder of VOC's masks, SegmentationClass or SegmentationObject, that a picture lies in; "" if it does not."""
+def mask_folder(name: str) -> str:
+    """The folder of VOC's masks that a file lies in or a folder is; "" if it is another.
+
+    >>> mask_folder("VOC2012/SegmentationClass/a.png"), mask_folder("SegmentationObject"), mask_folder("masks/a.png")
+    ('VOC2012/SegmentationClass', 'SegmentationObject', '')
+    """
     steps = name.split("/")
-    at = next((i for i, step in enumerate(steps[:-1]) if step.lower().startswith("segmentation")), None)
+    at = next((i for i, step in enumerate(steps) if step.lower().startswith("segmentation")), None)
     return "" if at is None else "/".join(steps[: at + 1])
 
 

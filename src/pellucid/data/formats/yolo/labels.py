@@ -104,7 +104,7 @@ class Labels:
     def unmatched(self, folders: Sequence[str]) -> list[str]:
         """The label files in the folders of labels of these folders of images that belong to no image of theirs."""
         left: dict[str, set[str]] = {}
-        for folder in folders:
+        for folder in dict.fromkeys(folders):
             if (place := self.folders.get(folder)) is not None:
                 stems = {_stem(name) for name in self._images[folder]}
                 left[place] = left.get(place, set(self._texts[place])) - stems
