@@ -67,7 +67,7 @@ def ellipse(
     wider = math.sqrt(2 * math.pi / _VERTICES / math.sin(2 * math.pi / _VERTICES))  # the polygon has the ellipse's area
     upright = np.stack([x + wider * rx * np.cos(angles), y + wider * ry * np.sin(angles)], 1)
     axes = turned(np.array([[rx, 0.0], [0.0, ry]]), degrees, (0, 0))
-    half = np.sqrt((axes**2).sum(0)).tolist()
+    half = np.hypot(*axes).tolist()
     return turned(upright, degrees, centre), (x - half[0], y - half[1], x + half[0], y + half[1])
 
 

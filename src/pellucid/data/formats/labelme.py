@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from pellucid.data.annotations.drawn import JOINT, Drawn, Mark, joined, labelled, merge, natural
 from pellucid.data.annotations.outlines import around, ellipse, patch, size_of
-from pellucid.data.annotations.places import ImageFiles, part_of
+from pellucid.data.annotations.places import ImageFiles, kin, part_of
 from pellucid.data.annotations.reading import Fault, json_fault, json_of, numbers, required, shown
 from pellucid.data.annotations.records import Annotated, Annotations, Instance, RunLengths
 from pellucid.data.decoding.pictures import LARGEST
 from pellucid.data.formats.finding import Found
 from pellucid.data.problems import counted, few
-from pellucid.data.splitting import SPLITS
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
@@ -75,8 +74,8 @@ def _is_labelme(file: Path) -> bool:
 def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     """The annotations; a single file means all of its form, in its folder or in those of the other splits."""
     if len(evidence) == 1:
-        near = _kin(evidence[0])
-        evidence = [name for name in fits(path, found) if _kin(name) == near] or evidence
+        near = kin(evidence[0])
+        evidence = [name for name in fits(path, found) if kin(name) == near] or evidence
     reader = _Reader(path, found)
     drawn = [reader.image(name) for name in evidence]
     reader.check(drawn)
@@ -94,11 +93,6 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         notes=(JOINT,) if reader.joint else (),
         read=tuple(evidence),
     )
-
-
-def _kin(name: str) -> tuple[str, ...]:
-    """A file's folder without the word of a split."""
-    return tuple(step for step in name.split("/")[:-1] if step.lower() not in SPLITS)
 
 
 def _folder(name: str) -> str:
