@@ -92,7 +92,8 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
-    return finish(name, splits, classes, problems, mask_classes=mask_classes, notes=said)
+    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, notes=said)
+    return dataset.replace(point_names=annotations.point_names, skeleton=annotations.skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:
