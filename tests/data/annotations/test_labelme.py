@@ -67,6 +67,18 @@ def test_rectangles_may_be_drawn_from_any_corner(folder: Path) -> None:
     assert not [said for said in data.problems if "exchanged" in said]
 
 
+def test_a_box_without_area_and_one_outside_are_named_and_dropped(folder: Path) -> None:
+    corners = [[[90.48, 20.8], [95.8, 20.8]], [[210, 10], [230, 20]], [[150.25, 90], [281.70000076293945, 95]]]
+    write(folder / "a.json", *(shape("rectangle", points) for points in corners))
+    data, images = read(folder)
+    assert boxes_of(images["a.jpg"]) == [("cat", [150.25, 90, 200, 95])]
+    assert {
+        "1 box has no area and is dropped (a.jpg).",
+        "1 object lies outside its image and is dropped (a.jpg).",
+        "1 box reaches beyond its image and is clipped (a.jpg).",
+    } <= set(data.problems)
+
+
 def test_shapes_of_a_group_are_one_object_of_several_outlines(folder: Path) -> None:
     other = [[x + 50, y] for x, y in SQUARE]
     write(

@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,23 @@ from pellucid.data import open
 from pellucid.errors import DataError
 
 ROUNDS = 150
+WORDS = [
+    b"x",
+    b"-1",
+    b"1e400",
+    b"nan",
+    b"9" * 400,
+    b"1,2",
+    b"1,2;3",
+    b";",
+    b"a/../b",
+    b"1e9",
+    b"0",
+    b"90",
+    b"dog",
+    b"default",
+    "지단".encode(),
+]
 STRANGE: list[Any] = [
     None, True, False, -1, 0, 1.5, 1e308, 10**40, float("nan"), float("inf"), "", "x", "1", "nan", "\ud800", "\0", "../../etc", "x" * 5000,
     [], {}, [[]], [None], {"x": None}, [1, 2], [[1, 2], [3, 4]], {"a": {"b": []}}, "\n", "<svg/>",
@@ -135,7 +153,15 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def strange(content: bytes, draw: random.Random) -> bytes:
-    """A JSON file with one or two of its values exchanged for strange ones, removed or repeated."""
+    """A whole JSON or XML file with one or two of its values exchanged for strange ones, removed or repeated."""
+    if content.startswith(b"<"):
+        values = list(re.finditer(rb' \w+="([^"]*)"', content))
+        for match in sorted(draw.sample(values, draw.randint(1, 2)), key=lambda one: -one.start()):
+            new = draw.choice(
+                [b"", b' name=""', *(match[0].replace(match[1] or b'"', word) for word in WORDS if b'"' not in word)]
+            )
+            content = content[: match.start()] + new + content[match.end() :]
+        return content
     value = copy.deepcopy(json.loads(content))
     for _ in range(draw.randint(1, 2)):
         holder, key = draw.choice(list(places(value)) or [([0], 0)])
@@ -160,7 +186,7 @@ def test_a_mutated_file_gives_a_dataset_or_one_sentence_that_names_it(
     outcomes: Counter[bool] = Counter()
     for i in range(ROUNDS):
         file = draw.choice(files)
-        content = strange(whole[file], draw) if i % 2 and file.suffix == ".json" else mutated(whole[file], draw)
+        content = strange(whole[file], draw) if i % 2 else mutated(whole[file], draw)
         file.write_bytes(content)
         said = ""
         try:

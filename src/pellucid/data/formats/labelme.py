@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.data.annotations.drawn import JOINT, Drawn, Mark, joined, labelled, merge, natural
-from pellucid.data.annotations.outlines import around, ellipse, patch, size_of
+from pellucid.data.annotations.outlines import around, ellipse, pairs, patch, size_of
 from pellucid.data.annotations.places import ImageFiles, kin, part_of
-from pellucid.data.annotations.reading import Fault, json_fault, json_of, numbers, required, shown
+from pellucid.data.annotations.reading import Fault, json_fault, json_of, required, shown
 from pellucid.data.annotations.records import Annotated, Annotations, Instance, RunLengths
 from pellucid.data.decoding.pictures import LARGEST
 from pellucid.data.formats.finding import Found
@@ -235,16 +235,18 @@ class _Reader:
         if isinstance(group, (list, dict)):
             raise Fault(f"its group_id is {shown(group)}, not a number")
         kind = shape.get("shape_type") or "polygon"
-        points = _points(required(shape, "points", "it"))
+        if not isinstance(kind, str):
+            raise Fault(f"its shape_type is {shown(kind)}, not a name")
+        points = pairs(required(shape, "points", "it"))
         if kind in {"point", "points"}:
             several = len(points) > 1
             marks += [
                 Mark(f"{label} {i + 1}" if several else label, x, y, group) for i, (x, y) in enumerate(points.tolist())
             ]
             return
-        one = _instance(kind, points, shape, size) if isinstance(kind, str) else None
+        one = _instance(kind, points, shape, size)
         if one is None:
-            self._unread[as_text(kind) if isinstance(kind, str) else shown(kind)].append(name)
+            self._unread[as_text(kind)].append(name)
             return
         parts.append((one.replace(category=label, crowd=shape.get("difficult") is True, place=place), group))
 
@@ -253,20 +255,6 @@ def _parts_agree(image: str, folder: str) -> bool:
     """Whether nothing says that an image is of another split than the annotations of a folder."""
     own, other = part_of(_folder(image)), part_of(folder)
     return own is None or other is None or own == other
-
-
-def _points(written: Any) -> NDArray[np.float64]:
-    """Points (k, 2) from a list of pairs.
-
-    Raises:
-        Fault: it is none.
-    """
-    if not isinstance(written, list):
-        raise Fault(f"its points are {shown(written)}, not a list")
-    pairs = [numbers(pair, "a point") for pair in written]
-    if any(len(pair) != 2 for pair in pairs):
-        raise Fault("a point has not exactly two numbers")
-    return np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def _instance(
