@@ -49,7 +49,7 @@ def draw(counts: dict[str, int] | None = None) -> Dataset:
     splits = {
         part: _split(part, n, np.random.default_rng([k, 64])) for k, (part, n) in enumerate((counts or _COUNTS).items())
     }
-    return finish("scenes", splits, CLASSES)
+    return finish("scenes", splits, CLASSES, mask_classes=("background", *CLASSES), point_names=KEYPOINTS)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def _split(part: str, n: int, rng: np.random.Generator) -> Split:
             [torch.from_numpy(k[p]) for k, p in zip(shapes.kind, shapes.present, strict=True)],
         ),
         "mask": Mask(torch.from_numpy(masks)),
-        "points": Points(torch.from_numpy(_keypoints(shapes))),
+        # all on the shape's axis of symmetry: in a mirror, each stays itself
+        "points": Points(torch.from_numpy(_keypoints(shapes)), mirror=tuple(range(len(KEYPOINTS)))),
     }
     names = [f"scenes/{part}/{CLASSES[kind]}/{i}" for i, kind in enumerate(shapes.kind[:, 0])]
     return Split(Pixels(images), targets, names)
