@@ -125,9 +125,9 @@ class _Reader:
         """A sentence for each kind of shape that is not read, and on images that lie inside the files."""
         said = []
         for kind, names in self._unread.items():
-            why = "have no area" if kind in _LINES else "are of a kind that is not known"
+            why = "without an area" if kind in _LINES else "of a kind that is not known"
             said.append(
-                f"{counted(len(names), 'shape')} of type {kind!r} {'is' if len(names) == 1 else 'are'} not read, as such shapes {why} "
+                f"{counted(len(names), 'shape')} of type {kind!r} {'is' if len(names) == 1 else 'are'} {why} and not read "
                 f"({few(list(dict.fromkeys(names)))})."
             )
         if self._inside:
