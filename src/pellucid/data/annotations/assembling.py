@@ -93,8 +93,9 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
     pointed = any("points" in own for own in targets.values())
-    point_names = annotations.point_names if pointed else ()
-    return finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
+    point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
+    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
+    return dataset.replace(skeleton=skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:

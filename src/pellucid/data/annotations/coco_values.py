@@ -81,8 +81,7 @@ def instance(entry: Mapping[str, Any], category: Category, place: str, size: tup
         polygons, box = (_turned(box, angle),), None
     points, visibility = _points(entry.get("keypoints"), category)
     crowd = bool(number(int(flag) if isinstance(flag := entry.get("iscrowd") or 0, bool) else flag, "iscrowd"))
-    more = {"visibility": visibility} if visibility else None
-    return Instance(category.name, box, polygons, runs, points, crowd, None, place, more)
+    return Instance(category.name, box, polygons, runs, points, crowd, None, place, _more(entry, visibility))
 
 
 def _box(value: Any) -> Corners | None:
@@ -173,6 +172,17 @@ def _points(value: Any, category: Category) -> tuple[NDArray[np.float64] | None,
     return np.where(marked[:, None], triples[:, :2], np.nan), tuple(
         np.where(marked, triples[:, 2], 0).clip(0, 2).astype(int).tolist()
     ) if hidden else ()
+
+
+def _more(entry: Mapping[str, Any], visibility: tuple[int, ...]) -> dict[str, Any] | None:
+    """What COCO itself does not define: attributes, and which keypoints are hidden."""
+    told = entry.get("attributes")
+    more = (
+        {key: value for key, value in told.items() if isinstance(value, (str, int, float))}
+        if isinstance(told, dict)
+        else {}
+    )
+    return {**more, **({"visibility": visibility} if visibility else {})} or None
 
 
 def _angle(entry: Mapping[str, Any]) -> float:

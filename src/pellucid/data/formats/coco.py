@@ -96,16 +96,17 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
             "is above others, has no objects and is" if len(left) == 1 else "are above others, have no objects and are"
         )
         notes.append(f"The category{'' if len(left) == 1 else 's'} {few(left)} {verb} no class.")
-    points = {one.points for one in categories if one.points}
+    points = {(one.points, one.skeleton) for one in categories if one.points}
+    names, skeleton = points.pop() if len(points) == 1 else ((), ())
     return Annotations(
         FORM,
         [image for document in documents for image in document.images],
         classes,
-        points.pop() if len(points) == 1 else (),
-        (),
-        tuple(problems),
-        tuple(dict.fromkeys(notes)),
-        tuple(evidence),
+        point_names=names,
+        problems=tuple(problems),
+        notes=tuple(dict.fromkeys(notes)),
+        read=tuple(evidence),
+        skeleton=skeleton,
     )
 
 
