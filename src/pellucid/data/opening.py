@@ -73,11 +73,11 @@ def _open(what: str | Path) -> Dataset:
     if isinstance(what, str) and text in embedded.names():
         return embedded.load(text)
     if path.is_dir() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.relative_to(above).as_posix()], text)
+        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_dir():
         return _open_directory(path)
     if path.is_file() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.relative_to(above).as_posix()], text)
+        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_file():
         return _open_file(path)
     if text in hub.SHORT or (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", text) and Path(text).suffix not in _FILES):
