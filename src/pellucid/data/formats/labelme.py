@@ -242,7 +242,7 @@ class _Reader:
             raise Fault(f"its group_id is {shown(group)}, not a number")
         kind = shape.get("shape_type") or "polygon"
         points = _points(required(shape, "points", "it"))
-        if kind in {"point", "points"}:
+        if isinstance(kind, str) and kind in {"point", "points"}:
             several = len(points) > 1
             marks += [
                 Mark(f"{label} {i + 1}" if several else label, x, y, group) for i, (x, y) in enumerate(points.tolist())
