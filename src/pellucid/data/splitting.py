@@ -254,10 +254,10 @@ def _blocks(target: Target) -> list[bytes]:
     if isinstance(target, Masks):
         return [source.digest for source in target.sources]
     blocks = []
-    for value in vars(target).values():
+    for value in target.rows.values():
         if isinstance(value, torch.Tensor):
             blocks.append(np.ascontiguousarray(value.numpy()).tobytes())
-        elif value is not None:
+        else:
             blocks.append("\0".join(map(str, value)).encode(errors="surrogatepass"))
     return blocks
 

@@ -18,6 +18,7 @@ from pellucid.data.decoding import opened
 from pellucid.data.decoding.pictures import ORIENTATION
 from pellucid.data.formats.finding import Found, left_out, readable
 from pellucid.data.masks import Masks
+from pellucid.data.partners import FACE_68, exchanges, partners
 from pellucid.data.problems import counted, few
 from pellucid.data.splitting import finish, order
 from pellucid.data.targets import Boxes, Label, Points, Target, Text
@@ -241,6 +242,11 @@ def targets_of(
         bare = [as_text(record.file) for record, has in zip(every, labelled, strict=True) if not has]
         verb = "has" if len(bare) == 1 else "have"
         problems.append(f"{counted(len(bare))} of {len(every):,} {verb} no class: labels are left out ({few(bare)}).")
+    points: dict[str, Points] = {}
+    if len(counts) == 1:
+        points = {part: _points(split.annotations, next(iter(counts))) for part, split in splits.items()}
+        points, said, doubtful = _mirrored(points, annotations)
+        notes, problems = notes + said, problems + doubtful
     targets: dict[str, dict[str, Target]] = {}
     for part, split in splits.items():
         own: dict[str, Target] = {}
@@ -256,7 +262,7 @@ def targets_of(
                 [Outlined(record, record.size or (0, 0), {t: i + 1 for t, i in numbers.items()}) for record in records]
             )
         if len(counts) == 1:
-            own["points"] = _points(records, next(iter(counts)))
+            own["points"] = points[part]
         if any(record.text is not None for record in every):
             own["text"] = Text([record.text or "" for record in records])
         targets[part] = own
@@ -297,6 +303,21 @@ def _points(records: Sequence[Annotated], count: int) -> Points:
         if own:
             xy[i] = max(visible or own, key=lambda one: _area(one.box)).points
     return Points(torch.from_numpy(xy))
+
+
+def _mirrored(points: Mapping[str, Points], annotations: Annotations) -> tuple[dict[str, Points], list[str], list[str]]:
+    """The points of each split with their partners in a mirror, and notes and problems in sentences."""
+    every = Points.cat(list(points.values())).xy
+    mirror, count = annotations.mirror or partners(annotations.point_names, every), every.shape[1]
+    notes, problems = [], []
+    if mirror is not None and not exchanges(mirror, count):
+        problems.append(
+            f"What each of the {count} points becomes in a mirror is no exchange of pairs, and is not used."
+        )
+        mirror = None
+    elif mirror == FACE_68 and not annotations.mirror:
+        notes.append("The 68 points are numbered as in iBUG 300-W, by which --flip exchanges left and right.")
+    return {part: Points(own.xy, mirror) for part, own in points.items()}, notes, problems
 
 
 def _area(box: tuple[float, float, float, float] | None) -> float:

@@ -82,7 +82,8 @@ def _split(part: str, n: int, rng: np.random.Generator) -> Split:
             [torch.from_numpy(k[p]) for k, p in zip(shapes.kind, shapes.present, strict=True)],
         ),
         "mask": Mask(torch.from_numpy(masks)),
-        "points": Points(torch.from_numpy(_keypoints(shapes))),
+        # all on the shape's axis of symmetry: in a mirror, each stays itself
+        "points": Points(torch.from_numpy(_keypoints(shapes)), mirror=tuple(range(len(KEYPOINTS)))),
     }
     names = [f"scenes/{part}/{CLASSES[kind]}/{i}" for i, kind in enumerate(shapes.kind[:, 0])]
     return Split(Pixels(images), targets, names)

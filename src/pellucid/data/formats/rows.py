@@ -18,6 +18,7 @@ from pellucid.data.annotations.assembling import boxes_of
 from pellucid.data.annotations.mending import Mended
 from pellucid.data.annotations.records import Annotated
 from pellucid.data.formats.objects import instances_of, mended_objects, plain_text
+from pellucid.data.partners import partners
 from pellucid.data.problems import few
 from pellucid.data.splitting import order
 from pellucid.data.targets import Label, Points, Target, Text
@@ -271,7 +272,8 @@ def _points(cells: Sequence[Any], names: Sequence[str], where: str) -> Points:
             raise DataError(
                 f"data={where!r}: {name!r} has {len(rows[-1])} points, {names[0]!r} {len(rows[0])}; give all the same number."
             )
-    return Points(torch.stack(rows))
+    xy = torch.stack(rows)
+    return Points(xy, partners((), xy))
 
 
 def has(row: Row, column: str) -> bool:
