@@ -86,7 +86,7 @@ def contact_sheet(dataset: Dataset, out: Path | str, *, columns: int = 12, rows:
     title = as_text(dataset.name)
     title = title if len(title) <= 60 else f"…{title[-59:]}"
     fonts = fonts_for([title, *names, *dataset.point_names, *(tile.text or "" for tile in every)])
-    look = Look(fonts, side, colours(names), dataset.mask_classes)
+    look = Look(fonts, side, colours(names), dataset.mask_classes, dataset.skeleton)
     figure = _figure(grid, tiles, (title, about), look, dataset.point_names)
     with write_atomically(out) as draft:
         figure.savefig(draft, format="png", metadata={"Software": SHEET})
