@@ -180,7 +180,7 @@ def _draw_points(axes: Axes, points: NDArray[np.float32], look: Look) -> None:
     """Dots with numbers, or where there are many, dots from dark to bright in their order."""
     from matplotlib.collections import LineCollection
 
-    shown: NDArray[np.bool_] = ~np.isnan(points).any(1)
+    shown = np.logical_not(np.isnan(points).any(axis=1, keepdims=True)[:, 0])
     seen = set(np.flatnonzero(shown).tolist())
     joined = [points[[a, b]] for a, b in look.skeleton if {a, b} <= seen]
     axes.add_collection(LineCollection(joined, colors="#00e5ff", linewidths=0.8, path_effects=_halo(1.6)))
