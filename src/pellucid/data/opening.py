@@ -40,8 +40,10 @@ def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut:
     True
 
     A path may be a folder of class folders (with or without train, val and test above them), a folder of plain images,
-    Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file. Missing
-    splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest for val.
+    Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file; or images with
+    annotations as COCO, Pascal VOC, YOLO, LabelMe, CVAT, Label Studio, masks, tables of points or lines of text, or the file of
+    annotations itself. Missing splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest
+    for val.
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
