@@ -92,11 +92,12 @@ def _open(what: str | Path) -> Dataset:
 def _holder(path: Path) -> Path | None:
     """The folder of the dataset whose annotations a path names: a file of them, or a folder without a dataset of its own."""
     from pellucid.data.annotations import choosing
+    from pellucid.data.annotations.mask_names import is_mask_folder
     from pellucid.data.formats import finding
 
     if path.is_dir():
         own = finding.walk(path)
-        if own.images:  # it is a dataset itself
+        if own.images and not is_mask_folder(path.name):  # it is a dataset itself
             return None
     elif path.suffix.lower() not in _ANNOTATIONS:
         return None
