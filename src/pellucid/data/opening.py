@@ -40,8 +40,10 @@ def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut:
     True
 
     A path may be a folder of class folders (with or without train, val and test above them), a folder of plain images,
-    Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file. Missing
-    splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest for val.
+    Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file; or images with
+    annotations as COCO, Pascal VOC, YOLO, LabelMe, CVAT, Label Studio, masks, tables of points or lines of text, or the file of
+    annotations itself. Missing splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest
+    for val.
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
@@ -73,11 +75,11 @@ def _open(what: str | Path) -> Dataset:
     if isinstance(what, str) and text in embedded.names():
         return embedded.load(text)
     if path.is_dir() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.relative_to(above).as_posix()], text)
+        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_dir():
         return _open_directory(path)
     if path.is_file() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.relative_to(above).as_posix()], text)
+        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_file():
         return _open_file(path)
     if text in hub.SHORT or (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", text) and Path(text).suffix not in _FILES):
@@ -90,11 +92,12 @@ def _open(what: str | Path) -> Dataset:
 def _holder(path: Path) -> Path | None:
     """The folder of the dataset whose annotations a path names: a file of them, or a folder without a dataset of its own."""
     from pellucid.data.annotations import choosing
+    from pellucid.data.annotations.mask_names import is_mask_folder
     from pellucid.data.formats import finding
 
     if path.is_dir():
         own = finding.walk(path)
-        if own.images:  # it is a dataset itself
+        if own.images and not is_mask_folder(path.name):  # it is a dataset itself
             return None
     elif path.suffix.lower() not in _ANNOTATIONS:
         return None

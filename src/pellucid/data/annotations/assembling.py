@@ -89,6 +89,8 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     targets, more, notes = targets_of(splits, classes, annotations, name)
     splits = {part: Split(own.images, targets[part], own.names, own.annotations) for part, own in splits.items()}
     problems += more + _left_out(annotations, found)
+    if not any({"label", "boxes", "mask"} & set(own) for own in targets.values()):
+        classes = ()  # points and texts have none
     mask_classes = annotations.mask_classes
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)

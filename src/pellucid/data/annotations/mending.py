@@ -107,7 +107,8 @@ class Mended:
             return None
         if exchanged:
             self._note("exchanged", title)
-        if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _NOTABLE:
+        # of points alone, those outside are counted one by one
+        if not flat and max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _NOTABLE:
             self._note("clipped", title)
         polygons = tuple(np.clip(part, 0, (width, height)) for part in polygons)
         if points is not None:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of strangers with a row for each image: their cells, and which column names the images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import final
+
+from pellucid.data.annotations.reading import broken, text_of
+from pellucid.data.formats.finding import Found
+
+__all__ = ["ImageNames", "Table", "head_of", "table_of"]
+
+_HEAD = 1 << 16  # bytes of a table that show what it is
+_LARGEST = 1 << 24  # characters of a cell
+_SEPARATORS = ("\t", ";", ",", " ")
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table with their lines in the file; all have as many cells as the first."""
+
+    file: Path
+    separator: str
+    rows: Sequence[tuple[int, list[str]]]
+
+
+@final
+class ImageNames:
+    """The images below a folder by the names that tables give them: paths, bare names, names without an ending."""
+
+    def __init__(self, found: Found) -> None:
+        self._paths = frozenset(found.images)
+        self._by_name: dict[str, list[str]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        for image in found.images:
+            name = image.rpartition("/")[2]
+            self._by_name.setdefault(name, []).append(image)
+            self._by_stem.setdefault(name.rpartition(".")[0] or name, []).append(image)
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._paths)
+
+    def of(self, cell: str, folder: str = "") -> str | None:
+        """The image that a cell of a table names; None if there is none, or several and none is nearer to the table's folder.
+
+        Args:
+            cell: what is written.
+            folder: where the table lies, relative to the dataset's folder.
+        """
+        text = cell.strip().replace("\\", "/").removeprefix("./")
+        if not text:
+            return None
+        near = f"{folder}/{text}" if folder else text
+        for path in (near, text):
+            if path in self._paths:
+                return path
+        name = text.rpartition("/")[2]
+        for own in (self._by_name.get(name, []), self._by_stem.get(name, [])):
+            below = [image for image in own if not folder or image.startswith(f"{folder}/")] or own
+            ending = [image for image in below if image.endswith(f"/{text}")] or below
+            beside = [image for image in ending if str(PurePosixPath(image).parent) == (folder or ".")] or ending
+            if len(beside) == 1:
+                return beside[0]
+        return None
+
+
+def head_of(file: Path) -> str:
+    """The first lines of a text file, whole; "" if it is no text."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_HEAD)
+    except OSError:
+        return ""
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
+    if len(content) == _HEAD:
+        text = text.rpartition("\n")[0]
+    return text if "\0" not in text else ""
+
+
+def table_of(file: Path, text: str | None = None, *, ragged: bool = False) -> Table:
+    """The rows of a table that is separated by tabs, semicolons, commas or spaces, whichever its first line has most of.
+
+    Args:
+        file: it, for sentences.
+        text: what it holds; by default it is read.
+        ragged: rows may have fewer or more cells than the first.
+
+    Raises:
+        DataError: it cannot be read, or a row has another number of cells; the sentence has the line.
+    """
+    text = text_of(file) if text is None else text
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = max(_SEPARATORS, key=lambda one: (first.count(one) if one != " " else 0, -_SEPARATORS.index(one)))
+    if not first.count(separator):
+        separator = " "
+    rows: list[tuple[int, list[str]]] = []
+    for line, cells in _rows(file, text, separator):
+        if any(cell.strip() for cell in cells):
+            own = [cell.strip() for cell in cells]
+            own = [cell for cell in own if cell] if separator == " " else own
+            if rows and not ragged and len(own) != len(rows[0][1]):
+                raise broken(file, f"has {len(own)} cells and its first row {len(rows[0][1])}", line)
+            rows.append((line, own))
+    return Table(file, separator, rows)
+
+
+def _rows(file: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(_LARGEST)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as fault:
+            raise broken(file, f"is no table ({fault})", line) from fault
