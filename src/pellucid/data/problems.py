@@ -64,6 +64,7 @@ def check_known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence
         strange = [i for i in sorted(set(labels[part].tolist() if part in labels else ())) if not present[i]]
         if strange:
             title = classes[strange[0]] if strange[0] < len(classes) else str(strange[0])
+            title = title if len(title) <= _LONG else f"{title[:_LONG]}…"
             raise DataError(
                 f"data={name!r}: class {title!r} of {part} is missing from train; add images of it there, or remove it."
             )

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from faster_coco_eval import mask as run_lengths
@@ -137,7 +137,8 @@ class Mended:
             beyond = (x < 0) | (y < 0) | (x > width) | (y > height)  # NaN compares as False
             self._names["hidden"] += [title] * int(beyond.sum())
             points = np.where(beyond[:, None], np.nan, points)
-        return one.replace(box=clipped, polygons=polygons, points=points, runs=runs)
+        more = one.more if orientation == 1 else _turned_angle(one.more, orientation)
+        return one.replace(box=clipped, polygons=polygons, points=points, runs=runs, more=more)
 
     def _note(self, kind: str, title: str) -> None:
         self._names[kind].append(title)
@@ -201,6 +202,18 @@ def _turned(points: NDArray[np.float64], size: tuple[int, int], orientation: int
         5: (y, x), 6: (height - y, x), 7: (height - y, width - x), 8: (y, width - x),
     }  # fmt: skip
     return np.stack(moved.get(orientation, (x, y)), 1)
+
+
+def _turned_angle(more: Mapping[str, Any] | None, orientation: int) -> Mapping[str, Any] | None:
+    """What is kept of an object in an image that is turned: its angle is turned along, or left out where a mirror changes it."""
+    angle = None if more is None else more.get("rotation")
+    if more is None or not angle:  # what stands upright does so still
+        return more
+    rest = {key: value for key, value in more.items() if key != "rotation"}
+    turn = {3: 180, 6: 90, 8: 270}.get(orientation)
+    if turn is None or not isinstance(angle, (int, float)):
+        return rest
+    return {**rest, "rotation": (angle + turn) % 360}
 
 
 def _turned_runs(runs: RunLengths, orientation: int) -> RunLengths:

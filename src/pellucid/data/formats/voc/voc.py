@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pellucid.data.annotations.pairing import Images, bare, parent, part_of, same
 from pellucid.data.annotations.reading import lines_of
+from pellucid.data.annotations.places import kin
 from pellucid.data.annotations.records import Annotated, Annotations
 from pellucid.data.decoding import SUFFIXES
 from pellucid.data.formats.finding import Found
@@ -29,18 +30,18 @@ _FOLDERS = 40  # folders of which as many are; one file of each of the others
 
 
 def fits(path: Path, found: Found) -> Sequence[str]:
-    """The folders that hold XML files of this form; for those at the top, the files themselves."""
+    """The folders that hold XML files of this form; for those at the top or beside images, the files themselves."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in _xml(found):
         by_folder[parent(name)].append(name)
-    images = Images(found.images)
+    images, shared = Images(found.images), {parent(name) for name in found.images}
     evidence: list[str] = []
     for i, (folder, own) in enumerate(by_folder.items()):
         looks = own[:: max(1, len(own) // _LOOKS)] if i < _FOLDERS else own[:1]
         tags = {root_tag(path / name) for name in looks}
         # a file without any tag is broken, and `read` says so
         if "annotation" in tags or (tags == {None} and any(images.of(name) for name in looks)):
-            evidence += [folder] if folder else own
+            evidence += [folder] if folder and folder not in shared else own
     return evidence
 
 
@@ -51,6 +52,8 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         DataError: a file is broken, or one annotation has several images and names none of them.
     """
     folders = set(found.folders)
+    if len(evidence) == 1 and evidence[0] not in folders:  # a file that chooses the form, for all splits
+        evidence = [name for name in _xml(found) if kin(name) == kin(evidence[0])]
     tops = {name if name in folders else parent(name) for name in evidence}
     files = [
         name for name in _xml(found) if parent(name) in tops or any(top and name.startswith(f"{top}/") for top in tops)
