@@ -13,6 +13,7 @@ from pellucid.data.inspection.counting import SMALL, Keypoints, Objects, Regions
 __all__ = ["keypoint_table", "label_table", "object_table", "region_table", "size_table", "split_table", "text_table"]
 
 _CLASSES = 60  # lines printed at most
+_NAMES = 24  # of keypoints, listed at most
 _BAR = 20  # characters of the longest bar
 
 
@@ -79,11 +80,10 @@ def region_table(regions: Regions) -> Table:
 
 def keypoint_table(points: Keypoints, names: Sequence[str]) -> Iterator[Table | Text]:
     """How many keypoints are visible in each split."""
-    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names[:_CLASSES], 1))
-    more = f", … {len(names) - _CLASSES:,} more" if len(names) > _CLASSES else ""
-    yield Text(
-        f"{points.count:,} keypoint{'s' * (points.count != 1)} an image" + (f": {listed}{more}" if names else "")
-    )
+    listed = [f"{i} {name}" for i, name in enumerate(names, 1)]
+    if len(listed) > _NAMES:
+        listed = [*listed[:2], "…", listed[-1]]
+    yield Text(counted(points.count, "keypoint") + " an image" + (f": {', '.join(listed)}" if names else ""))
     table = _table("keypoints", ["visible", "of", "images without any"])
     for part, (visible, total) in points.visible.items():
         table.add_row(part, f"{visible:,}", f"{total:,}", f"{points.bare[part]:,}")
