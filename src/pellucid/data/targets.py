@@ -165,6 +165,13 @@ class Boxes(Target):
         None  # N of (n,) bool: crowds, which count neither as found nor as missed; truth only
     )
 
+    @property
+    def counting(self) -> list[Tensor]:
+        """The labels of each image's boxes without those that are ignored, N of (m,) int64."""
+        if self.ignored is None:
+            return self.labels
+        return [own[~crowd] for own, crowd in zip(self.labels, self.ignored, strict=True)]
+
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
         twice = (scale.repeat(1, 2), offset.repeat(1, 2))  # (N, 4)
         return self._changed(lambda boxes, of: boxes * twice[0][of] + twice[1][of])

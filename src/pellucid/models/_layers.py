@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ __all__ = [
     "AdaptivePool",
     "Frozen",
     "Normalize",
+    "Replay",
     "activation_layer",
     "check_share",
     "check_size",
@@ -59,12 +60,57 @@ class Normalize(nn.Module):
 
 
 @final
+class Replay:
+    """Features that a frozen backbone gives instead of computing them; copies of a model share it."""
+
+    def __init__(self) -> None:
+        self.features: Tensor | None = None  # (B, …) of the batch that is shown
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Replay:
+        return self
+
+
+@final
 class Frozen(nn.Module):
-    """A backbone whose tensors stay fixed: no gradients, and batch norm uses its stored statistics."""
+    """A backbone whose tensors stay fixed: no gradients, and batch norm uses its stored statistics.
+
+    While `replay.features` are set, these are its answer, whatever the images.
+
+    Parameters in `later` are trained from some epoch on; batch norm keeps its statistics even then.
+
+    >>> frozen = Frozen(nn.Sequential(nn.Linear(9, 9), nn.Linear(9, 9), nn.Linear(9, 1)))
+    >>> frozen.stage("last")
+    >>> list(frozen.later), frozen.thawed
+    (['body.2.bias', 'body.2.weight', 'body.1.bias', 'body.1.weight'], False)
+    """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body.eval().requires_grad_(False)
+        self.replay = Replay()
+        self.later: dict[str, nn.Parameter] = {}
+
+    def stage(self, part: Literal["last", "all"]) -> None:
+        """Choose what is trained later: all parameters, or those of the last layers, which hold a quarter of them."""
+        named = list(self.named_parameters())
+        least = 0.25 * sum(value.numel() for _, value in named)
+        self.later, held, layer = {}, 0, ""
+        for name, value in reversed(named):
+            owner = name.rpartition(".")[0]
+            if part == "last" and held >= least and owner != layer:  # a layer's weight and bias stay together
+                break
+            self.later[name], layer = value, owner
+            held += value.numel()
+
+    @property
+    def thawed(self) -> bool:
+        """Whether a part of it is trained by now, so that its answers change."""
+        return any(value.requires_grad for value in self.later.values())
+
+    def thaw(self) -> None:
+        """Train the parameters in `later` from now on."""
+        for value in self.later.values():
+            value.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -72,6 +118,12 @@ class Frozen(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        if (shown := self.replay.features) is not None:
+            if len(shown) != len(images):
+                raise RuntimeError(
+                    f"features of {len(shown)} images are shown, and {len(images)} images are asked about"
+                )
+            return shown
         features: Tensor = self.body(images)
         return features
 

@@ -13,12 +13,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.models import Frozen
 from pellucid.tasks import LearnsFromImages, UpdatesBuffers
-from pellucid.training import checkpoint
+from pellucid.training import checkpoint, freezing
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
 from pellucid.training.plan import Plan
+from pellucid.training.remembering import check_variants
 from pellucid.training.step import Learner
 
 __all__ = ["State", "better"]
@@ -61,6 +61,8 @@ class State:
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
+        freezing.stage(model, plan.recipe)
+        check_variants(feed, plan, model)
         device = plan.accelerator.device
         model.to(device, memory_format=plan.recipe.memory_format(model, device))
         if device.type == "cuda" and plan.accelerator.num_processes > 1:
@@ -83,14 +85,15 @@ class State:
         return self.average.model if self.average is not None else self.model
 
     @property
-    def frozen(self) -> list[nn.Module]:
-        """The parts of the model that no step may change."""
-        return [module for module in self.model.modules() if isinstance(module, Frozen)]
-
-    @property
     def learned(self) -> Mapping[str, Any]:
         """What the task learned from the training images, as JSON."""
         return self.plan.task.facts if isinstance(self.plan.task, LearnsFromImages) else {}
+
+    def thaw(self) -> None:
+        """Train the frozen backbone too from here on, if its epoch has come."""
+        thaws = self.plan.recipe.thaws
+        if thaws is not None and self.epoch >= thaws:
+            freezing.thaw(self.model)
 
     def update_buffers(self) -> None:
         """Let the task compute the model's buffers from all training images, before the first epoch and after each."""

@@ -25,7 +25,7 @@ from pellucid.data.targets import Boxes, Label, Points, Target, Text
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["assemble", "targets_of"]
+__all__ = ["assemble", "boxes_of", "targets_of"]
 
 BACKGROUND = "background"
 """The class 0 of masks that are painted from outlines."""
@@ -93,7 +93,10 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
-    return finish(name, splits, classes, problems, mask_classes=mask_classes, notes=said)
+    pointed = any("points" in own for own in targets.values())
+    point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
+    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
+    return dataset.replace(skeleton=skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:
@@ -122,7 +125,7 @@ def _present(path: Path, annotations: Annotations, name: str) -> tuple[list[Anno
             problems.append(f"{as_text(record.file)} is annotated twice; all of its objects count.")
             record = merged[key].replace(instances=(*merged[key].instances, *record.instances))
         merged[key] = record
-    here = {key: (path / record.file).is_file() for key, record in merged.items()}
+    here = {key: _is_file(path / record.file) for key, record in merged.items()}
     missing = [as_text(key[0]) for key, there in here.items() if not there]
     if len(missing) == len(merged):
         raise DataError(
@@ -133,6 +136,13 @@ def _present(path: Path, annotations: Annotations, name: str) -> tuple[list[Anno
         verb = "has no image and is dropped" if len(missing) == 1 else "have no image and are dropped"
         problems.append(f"{counted(len(missing), 'annotation')} {verb} ({few(missing)}).")
     return [record for key, record in merged.items() if here[key]], problems
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # too long for a name, or no text
+        return False
 
 
 def _by_part(records: Iterable[Annotated]) -> dict[str, list[Annotated]]:
@@ -244,7 +254,7 @@ def targets_of(
         if all(labelled):
             own["label"] = Label(torch.tensor([numbers[str(record.label)] for record in records], dtype=torch.int64))
         if boxes:
-            own["boxes"] = _boxes(records, numbers)
+            own["boxes"] = boxes_of(records, numbers)
         if any(masked):
             own["mask"] = _masks(records, split, name)
         elif painted:
@@ -259,7 +269,8 @@ def targets_of(
     return targets, problems, notes
 
 
-def _boxes(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:
+def boxes_of(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:
+    """The boxes of mended annotations, by the numbers of their categories."""
     placed = [[one for one in record.instances if one.box is not None] for record in records]
     corners = [torch.tensor([one.box for one in own], dtype=torch.float32).view(-1, 4) for own in placed]
     labels = [torch.tensor([numbers[one.category] for one in own], dtype=torch.int64) for own in placed]
@@ -288,8 +299,9 @@ def _points(records: Sequence[Annotated], count: int) -> Points:
     xy = np.full((len(records), count, 2), np.nan, np.float32)
     for i, record in enumerate(records):
         own = [one for one in record.instances if one.points is not None and one.box is not None]
+        visible = [one for one in own if one.points is not None and not np.isnan(one.points).all()]
         if own:
-            xy[i] = max(own, key=lambda one: _area(one.box)).points
+            xy[i] = max(visible or own, key=lambda one: _area(one.box)).points
     return Points(torch.from_numpy(xy))
 
 

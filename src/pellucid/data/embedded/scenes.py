@@ -49,7 +49,7 @@ def draw(counts: dict[str, int] | None = None) -> Dataset:
     splits = {
         part: _split(part, n, np.random.default_rng([k, 64])) for k, (part, n) in enumerate((counts or _COUNTS).items())
     }
-    return finish("scenes", splits, CLASSES)
+    return finish("scenes", splits, CLASSES, mask_classes=("background", *CLASSES), point_names=KEYPOINTS)
 
 
 @dataclass(frozen=True)
