@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from drawings import pictures
 from PIL import Image
-from test_mutated import mutated
+from test_mutated_voc_yolo import mutated
 
 from pellucid.data import open
 from pellucid.errors import DataError

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.data.inspection.counting import SMALL, Keypoints, Objects, Regions, Texts
+from pellucid.data.problems import counted
 
 __all__ = ["keypoint_table", "label_table", "object_table", "region_table", "size_table", "split_table", "text_table"]
 
