@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,20 @@ def test_boxes_are_mended_and_the_image_stays(tmp_path: Path) -> None:
         "1 box reaches beyond its image and is clipped (images/a.png).",
         "1 object is not finite and is dropped (images/a.png).",
     } <= set(data.problems)
+
+
+def test_height_and_width_that_a_tool_exchanged_are_mended(tmp_path: Path) -> None:
+    """https://github.com/HumanSignal/label-studio/issues/6608"""
+    pictures(tmp_path, "a.png", "b.png", "c.png")
+    write(tmp_path / "all.json", ["a.png", "b.png", "c.png"], [{"bbox": [25, 1, 3, "281.70000076293945"]}])
+    content = json.loads((tmp_path / "all.json").read_text())
+    content["images"][0].update(height=SIZE[1], width=SIZE[0])
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    data = open(tmp_path)
+    assert [one.instances[0].box for own in data.splits.values() for one in own.annotations if one.instances] == [
+        (25, 1, 28, 20)
+    ]
+    assert "1 annotation has height and width exchanged, which is mended (a.png)." in data.problems
 
 
 # -- categories
@@ -348,4 +363,21 @@ def test_pedestrians_open_without_an_option(real: Callable[[str], Path]) -> None
     masks = target_of(data["test"].targets, "mask", Masks)
     assert len(data["test"]) == 30
     assert set(np.unique(masks.sources[0].read()).tolist()) == {0, 1}
-    assert [len(data[part]) for part in ("train", "val")] == [98, 12]
+    assert len(data["train"]) + len(data["val"]) == 110
+
+
+@pytest.mark.slow
+def test_a_thousand_images_open_in_a_second(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"{i:04}.png" for i in range(1000)]
+    (tmp_path / "images").mkdir()
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((*SIZE, 3), rng.integers(0, 255, 3), np.uint8) + np.uint8(i % 7)).save(
+            tmp_path / "images" / name
+        )
+    outline = (rng.random(60) * 20).tolist()
+    write(tmp_path / "all.json", names, [{"image_id": 10 + i % 1000, "segmentation": [outline]} for i in range(7000)])
+    open(tmp_path)  # the images' sizes are known from now on
+    start = time.process_time()
+    assert len(open(tmp_path)["train"]) > 600
+    assert time.process_time() - start < 2  # 0.6 s on the machine it was written on

@@ -77,7 +77,8 @@ class Mended:
         across, down = (1.0, 1.0) if record.unit == "px" else (float(raw[1]), float(raw[0]))
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            return _turned(np.asarray(points, np.float64).reshape(-1, 2) * (across, down), raw, orientation)
+            places = np.asarray(points, np.float64).reshape(-1, 2)
+            return _turned(places if record.unit == "px" else _exact(places * (across, down)), raw, orientation)
 
         polygons = tuple(kept for part in one.polygons if len(kept := place(part)) >= 3)
         points = None if one.points is None else place(one.points)
@@ -86,8 +87,10 @@ class Mended:
             self._note("other size", title)
             return None
         if one.box is not None:
-            x0, y0, x1, y1 = one.box
-            ends = [x0 * across, y0 * down, x1 * across, y1 * down]  # without arrays: most objects are boxes alone
+            x0, y0, x1, y1 = map(float, one.box)
+            ends = [x0, y0, x1, y1]  # without arrays: most objects are boxes alone
+            if record.unit == "share":
+                ends = [_short(x0 * across), _short(y0 * down), _short(x1 * across), _short(y1 * down)]
             if orientation > 1:
                 ends = place(np.array(one.box, np.float64)).reshape(-1).tolist()
             x0, y0, x1, y1 = ends
@@ -124,6 +127,19 @@ class Mended:
 
     def _note(self, kind: str, title: str) -> None:
         self._names[kind].append(title)
+
+
+def _short(value: float) -> float:
+    """One number as `_exact` has it."""
+    short = round(value, 6) if math.isfinite(value) else value
+    return short if abs(short - value) < 1e-10 else value
+
+
+def _exact(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers without what computing them from shares added: the nearest ones of six decimals, if these lie within 1e-10."""
+    short = np.round(places, 6)
+    with np.errstate(invalid="ignore"):  # infinity − infinity
+        return np.where(np.abs(short - places) < 1e-10, short, places)
 
 
 def outline_box(
