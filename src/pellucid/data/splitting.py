@@ -156,9 +156,8 @@ def _rarest(split: Split) -> NDArray[np.int64] | None:
     boxes = split.targets.get("boxes")
     if not isinstance(boxes, Boxes):
         return None
-    held = [own.unique() for own in boxes.labels]
-    count = torch.bincount(torch.cat(held)) if held else torch.zeros(0)
-    return np.array([int(own[count[own].argmin()]) if len(own) else len(count) for own in held], np.int64)
+    count = boxes.holders(0)
+    return np.array([int(own[count[own].argmin()]) if len(own) else len(count) for own in boxes.counting], np.int64)
 
 
 # -- the cut
