@@ -13,7 +13,7 @@ from pellucid.data.decoding import SUFFIXES, Files
 from pellucid.data.problems import counted, few
 from pellucid.data.scales import Scale
 from pellucid.data.scaling import scaled
-from pellucid.data.splitting import cutting
+from pellucid.data.splitting import SPLITS, cutting
 from pellucid.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -97,15 +97,24 @@ def _holder(path: Path) -> Path | None:
 
     if path.is_dir():
         own = finding.walk(path)
-        if own.images and not is_mask_folder(path.name):  # it is a dataset itself
+        masks = is_mask_folder(path.name) and not any(reader.fits(path, own) for reader in choosing.readers().values())
+        if own.images and not masks:  # it is a dataset itself
             return None
     elif path.suffix.lower() not in _ANNOTATIONS:
         return None
-    for above in list(path.absolute().parents)[:2]:
+
+    def holds(above: Path) -> bool:
         found = finding.walk(above)
         name = path.absolute().relative_to(above).as_posix()
-        if found.images and choosing.names_annotations(above, found, name):
-            return above
+        return bool(found.images) and choosing.names_annotations(above, found, name)
+
+    above = path.absolute().parents
+    depth = 2 + any(folder.name.lower() in SPLITS for folder in above[:2])  # labels/train/a.json
+    for i, folder in enumerate(above[:depth]):
+        if holds(folder):
+            # the folder of a split belongs to the data set around it, as the other splits do
+            around = above[i + 1 : i + 2] if folder.name.lower() in SPLITS else ()
+            return next((wider for wider in around if holds(wider)), folder)
     return None
 
 

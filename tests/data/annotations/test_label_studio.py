@@ -126,6 +126,17 @@ def test_an_image_turned_by_exif(folder: Path) -> None:
     assert boxes_of(read(folder)[1]["images/a.jpg"]) == [("car", [10, 40, 60, 160])]
 
 
+def test_the_angle_of_a_box_turns_with_its_image(folder: Path) -> None:
+    pictures(folder / "images", "a.jpg", orientation=6)  # stored as 100×200 px, to be turned by 90° clockwise
+    write(folder / "export.json", task("a.jpg", rectangle(50, 50, 10, 40, 30)), *OTHERS)
+    own = read(folder)[1]["images/a.jpg"]
+    assert (own.instances[0].more or {})["rotation"] == 120
+    first, second = np.array(refilled(own)[0][:2])
+    assert np.allclose(first, [50, 100]) and np.allclose(
+        second - first, [20 * math.cos(math.radians(120)), 20 * math.sin(math.radians(120))]
+    )
+
+
 def test_the_other_shapes(folder: Path) -> None:
     shapes = [
         result("polygonlabels", {"points": [[10, 10], [20, 10], [10, 30]], "closed": True}),

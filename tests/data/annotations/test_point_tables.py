@@ -156,6 +156,19 @@ def test_semicolons_with_decimal_commas(tmp_path: Path) -> None:
     assert points(data.open(tmp_path))["p3.jpg"] == XY[3].tolist()
 
 
+@pytest.mark.parametrize("pts_files", [False, True])
+def test_points_in_a_unit_square_count_shares_of_the_sides(tmp_path: Path, pts_files: bool) -> None:
+    names, xy = photos(tmp_path), XY / 32
+    if pts_files:
+        for i in range(N):
+            pts(tmp_path / f"p{i}.pts", xy[i])
+    else:
+        written(tmp_path / "points.csv", titles_of("{c}{k}"), names, xy=xy)
+    found = data.open(tmp_path)
+    assert "Points lie between 0 and 1: they count shares of the width and height of their images." in found.notes
+    assert np.allclose(points(found)["p5.jpg"], xy[5] * (40, 30), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

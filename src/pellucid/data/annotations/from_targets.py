@@ -170,7 +170,8 @@ def _regions(mask: NDArray[np.uint8], dataset: Dataset) -> tuple[Instance, ...] 
             continue
         if value != VOID and names and value >= len(names):
             return None
-        title = "void" if value == VOID else names[value] if names else str(value)
+        # a crowd counts for no class, but must have one
+        title = (names[-1] if names else "1") if value == VOID else names[value] if names else str(value)
         region = (mask == value).astype(np.uint8)
         inside_rows, inside_columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
         box = (

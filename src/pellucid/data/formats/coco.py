@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,6 +178,10 @@ class _Document:
             except Fault as fault:
                 raise json_fault(self.path / self.name, fault, "categories", i) from fault
             self.categories[key] = category
+        names = Counter(one.name for one in self.categories.values())
+        if twice := [name for name, n in names.items() if n > 1]:
+            verb = "is the name" if len(twice) == 1 else "are each the name"
+            self.notes.append(f"{few(twice)} {verb} of several categories, which are one class.")
         numbers = [int(key) for key in self.categories if key.lstrip("-").isdecimal()]
         if len(numbers) == 1 and numbers[0] not in (0, 1):
             only = next(iter(self.categories.values())).name
@@ -195,7 +199,8 @@ class _Document:
         for i, entry in enumerate(entries):
             try:
                 key = key_of(required(entry, "id", "an image"), "id")
-                file = required(entry, "file_name", "an image")
+                file = entry.get("file_name", entry.get("coco_url"))  # LVIS has addresses alone
+                file = required(entry, "file_name", "an image") if file is None else file
                 if not isinstance(file, str) or not file.strip():
                     raise Fault(f"file_name is {shown(file)}, not a name")
                 if key in listed and listed[key][1] != file:

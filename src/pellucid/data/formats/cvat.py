@@ -102,9 +102,9 @@ class _Reader:
         """A sentence for each kind of shape that is not read, and on images with several tags."""
         said = []
         for kind, names in self._unread.items():
-            why = "has no area" if kind == "polyline" else "is of a kind that is not known"
+            why = "without an area" if kind == "polyline" else "of a kind that is not known"
             said.append(
-                f"{counted(len(names), kind)} {'is' if len(names) == 1 else 'are'} not read, as it {why} "
+                f"{counted(len(names), kind)} {'is' if len(names) == 1 else 'are'} {why} and not read "
                 f"({few(list(dict.fromkeys(names)))})."
             )
         if self._several:

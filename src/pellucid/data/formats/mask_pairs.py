@@ -92,7 +92,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         raise DataError(f"data={where!r}: has no mask that can be read; the first: {problems[-1]}")
     folders = {name.rpartition("/")[0] for name in (*images, *masks)}
     own = [one for one in contents if one is not None]
-    declared = class_table(path, found.others, sorted(folders)) or known_table(images, own)
+    declared = class_table(path, found.others, sorted(folders)) or known_table(images, [*good], own)
     decided = decide(own, [as_text(mask) for mask in good], declared, where)
     notes, turned, joined = list(decided.notes), [], []
     parts, lists = _parts(path, found, images, pairing)

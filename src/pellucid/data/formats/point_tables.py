@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.data.annotations.named_rows import ImageNames, Table, head_of, table_of
-from pellucid.data.annotations.point_files import point_files, points_of_files
+from pellucid.data.annotations.point_files import in_shares, point_files, points_of_files
 from pellucid.data.annotations.reading import Fault, broken, number
 from pellucid.data.annotations.records import Annotated, Annotations, Instance
 from pellucid.data.formats.finding import Found
@@ -82,10 +82,12 @@ def _columns(file: Path, text: str, names: ImageNames, folder: str) -> _Columns 
     if not table.rows:
         return None
     first, rows = table.rows[0][1], [cells for _, cells in table.rows]
+    pairs = _pairs(first)
+    if not pairs and sum(map(_is_number, first)) < 2 * _FEW:  # before names are compared with those of all images
+        return None
     image = _image_column(rows, names, folder)
     if image is None:
         return None
-    pairs = _pairs(first)
     if not pairs or (len(first) > image and names.of(first[image], folder)):
         own = [i for i in range(len(first)) if i != image]
         if _is_number(first[image]):  # YOLO's classes, where images are called by numbers
@@ -204,7 +206,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
             records.append(Annotated(file, own, part=_part(name, file, cells, columns), source=name))
     if records and not any(record.instances for record in records):
         raise DataError(f"data={str(path)!r}: has no point that is visible in {tables[0]}; give x and y of some.")
-    notes = []
+    records, notes = in_shares(records)
     if missing:
         notes.append(
             f"{counted(missing, 'point')} {'is' if missing == 1 else 'are'} missing (empty, NaN, or -1 for x and y)."

@@ -78,11 +78,12 @@ def fits(path: Path, found: Found) -> Sequence[str]:
 
 def _beside(found: Found) -> dict[str, list[str]]:
     """Text files that are called like an image in the same folder, with these images."""
-    stems: dict[str, list[str]] = {}
-    for image in found.images:
-        stems.setdefault(image.rpartition(".")[0] or image, []).append(image)
-    names = (name for name in found.others if name.lower().endswith(".txt"))
-    return {name: stems[name[:-4]] for name in names if name[:-4] in stems}
+    texts = {name[: -len(".txt")]: name for name in found.others if name.lower().endswith(".txt")}
+    beside: dict[str, list[str]] = {}
+    for image in found.images if texts else ():
+        if (name := texts.get(image.rpartition(".")[0] or image)) is not None:
+            beside.setdefault(name, []).append(image)
+    return beside
 
 
 def _is_text(line: str) -> bool:

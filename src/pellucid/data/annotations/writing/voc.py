@@ -98,8 +98,8 @@ def _object(root: Element, one: Instance, lacking: list[str]) -> None:
     for part in one.polygons:
         polygon = SubElement(element, "polygon")
         for i, (x, y) in enumerate(np.asarray(part, np.float64).tolist(), 1):
-            _with(polygon, f"x{i}", digits(tidy(x)))
-            _with(polygon, f"y{i}", digits(tidy(y)))
+            SubElement(polygon, f"x{i}").text = digits(tidy(x))
+            SubElement(polygon, f"y{i}").text = digits(tidy(y))
 
 
 def _with(above: Element, tag: str, text: str) -> None:

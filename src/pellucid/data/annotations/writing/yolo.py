@@ -77,7 +77,7 @@ def _row(one: Instance, number: int, record: Annotated, points: int, lacking: li
     if outline is not None:
         return f"{number} {_shares((outline / size).reshape(-1).tolist())}"
     if one.polygons or one.runs is not None:
-        lacking.append("outline")
+        lacking.append("outline" if one.polygons else "runs")
     low, high = np.array(one.box[:2]) / size, np.array(one.box[2:]) / size
     row = f"{number} {_shares([*((low + high) / 2).tolist(), *(high - low).tolist()])}"
     return f"{row} {_keypoints(one, points, size)}" if points else row
