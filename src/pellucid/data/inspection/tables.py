@@ -20,16 +20,15 @@ _BAR = 20  # characters of the longest bar
 
 def split_table(images: Mapping[str, int], sizes: Mapping[str, str], objects: Objects | None) -> Table:
     """The images of each split, and its objects."""
-    own = objects if objects is not None else None
-    crowds = own is not None and any(own.ignored.values())
-    titles = ["objects", "images without any", *(["not counted: crowd or difficult"] if crowds else [])]
-    table = _table("split", ["images", "size, h×w px", *(titles if own is not None else [])])
+    columns: dict[str, Mapping[str, int]] = {}
+    if objects is not None:
+        columns = {"objects": objects.total, "images without any": objects.empty}
+        if any(objects.ignored.values()):
+            columns["not counted: crowd or difficult"] = objects.ignored
+    table = _table("split", ["images", "size, h×w px", *columns])
     table.columns[2].justify = "left"
     for part, n in images.items():
-        row = [f"{n:,}", sizes[part]]
-        if own is not None:
-            columns = (own.total, own.empty, own.ignored) if crowds else (own.total, own.empty)
-            row += [f"{column.get(part, 0):,}" for column in columns]
+        row = [f"{n:,}", sizes[part], *(f"{column.get(part, 0):,}" for column in columns.values())]
         table.add_row(part, *row)
     return table
 
