@@ -68,7 +68,7 @@ def test_masks_of_one_bit_count_as_black_and_white_and_beside_numbers_as_numbers
 def test_classes_that_nothing_names_are_said(tmp_path: Path) -> None:
     made(tmp_path)
     notes = " ".join(data.open(tmp_path).notes)
-    assert "Masks hold the classes 0, 1 and 2, which nothing names: a file classes.txt" in notes
+    assert "Masks hold 0, 1 and 2, and nothing names them: a file classes.txt" in notes
 
 
 # -- formats

@@ -190,6 +190,7 @@ def test_a_broken_row_is_named_with_its_line(tmp_path: Path, line: str, sentence
         "filename,width,height,class,xmin,ymin,xmax,ymax\n"
         + "\n".join(f"p{i}.jpg,40,30,cat,1,2,8,9" for i in range(N)),
         "path,x1,y1,x2,y2,class_name\n" + "\n".join(f"p{i}.jpg,1,2,8,9,cat" for i in range(N)),
+        "image,x1,y1,x2,y2\n" + "\n".join(f"p{i}.jpg,1,2,8,9" for i in range(N)),
         "image,x,y,width,height\n" + "\n".join(f"p{i}.jpg,1,2,8,9" for i in range(N)),
         "\n".join(f"p{i}.jpg,1,2,8,9,0" for i in range(N)),
         "image,age,weight\n" + "\n".join(f"p{i}.jpg,1,2" for i in range(N)),

@@ -178,8 +178,8 @@ def _numbered(seen: Mapping[int, str], white: int, where: str) -> Decided:
         )
     else:
         notes.append(
-            f"Masks hold the classes {_listed(kept)}, which nothing names: a file classes.txt with a line for each, such as "
-            f"'{kept[-1]} void', names them."
+            f"Masks hold {_listed(kept)}, and nothing names them: a file classes.txt with a line for each does, and says "
+            "which is void."
         )
     if VOID in seen:
         notes.append("The value 255 of masks is void and counts for nothing.")

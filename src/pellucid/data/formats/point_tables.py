@@ -98,7 +98,12 @@ def _columns(file: Path, text: str, names: ImageNames, folder: str) -> _Columns 
         places = [(own[i], own[i + 1]) for i in range(0, len(own), 2)]
         return _Columns(image, places, tuple(map(str, range(len(places)))), False)
     low = [title.strip().lower() for title in first]
-    boxes = {"".join(re.findall(r"[a-z]", title.lower())) for title in pairs} <= _CORNERS or bool(_SIZES & set(low))
+    corners = set(pairs) in ({"0", "1"}, {"1", "2"})  # x1, y1, x2, y2
+    boxes = (
+        corners
+        or {"".join(re.findall(r"[a-z]", title.lower())) for title in pairs} <= _CORNERS
+        or bool(_SIZES & set(low))
+    )
     if boxes or (len(pairs) < _FEW and _CLASSES & set(low)) or (len(pairs) == 1 and len(first) > 3):
         return None
     part = next((i for i, title in enumerate(low) if title in _PARTS), None)
