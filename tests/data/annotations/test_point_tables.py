@@ -137,6 +137,35 @@ def test_images_without_row_rows_without_image_and_other_columns_are_named(tmp_p
     assert "Column pose of points.csv is not read." in problems
 
 
+def test_a_box_beside_the_points_is_left_out(tmp_path: Path) -> None:
+    names = photos(tmp_path)
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), names)
+    table = (tmp_path / "points.csv").read_text().splitlines()
+    rows = [
+        f"{line},{'x,y,width,height,box_x_min,box_y_min' if i == 0 else '1,2,3,4,5,6'}" for i, line in enumerate(table)
+    ]
+    (tmp_path / "points.csv").write_text("\n".join(rows).replace("x0,y0,x1,y1", "a_x,a_y,b_x,b_y"))
+    found = data.open(tmp_path)
+    assert points(found) == {name: XY[i].tolist() for i, name in enumerate(names)}
+    assert "Columns x, y, width, height, box_x_min, box_y_min of points.csv are not read." in found.problems
+
+
+def test_points_in_the_corner_are_named(tmp_path: Path) -> None:
+    xy = XY.copy()
+    xy[2, :2] = 0
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), photos(tmp_path), xy=xy)
+    assert "2 points lie at 0, 0: if they are missing, leave the cells empty." in data.open(tmp_path).problems
+
+
+def test_a_second_table_below_is_named(tmp_path: Path) -> None:
+    names = photos(tmp_path, "train/p{}.jpg")
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), names)
+    written(tmp_path / "train/points.csv", titles_of("{c}{k}"), [name[6:] for name in names])
+    assert (
+        "train/points.csv is not read, as the images of its folder are in points.csv." in data.open(tmp_path).problems
+    )
+
+
 def test_tables_and_folders_give_splits(tmp_path: Path) -> None:
     for part, rows in {"training": range(5), "test": range(5, 8)}.items():
         names = [f"{part}/p{i}.jpg" for i in rows]

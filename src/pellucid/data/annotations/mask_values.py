@@ -222,6 +222,8 @@ def _listed(values: Sequence[int]) -> str:
     if len(values) > 8 and [*values] == list(range(values[0], values[-1] + 1)):
         return f"{values[0]} to {values[-1]}"
     shown = [f"{value}" for value in values]
+    if len(shown) > 12:
+        return few(shown, 12)
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
