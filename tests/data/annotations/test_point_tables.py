@@ -137,6 +137,15 @@ def test_images_without_row_rows_without_image_and_other_columns_are_named(tmp_p
     assert "Column pose of points.csv is not read." in problems
 
 
+def test_one_row_counts_for_an_image_in_two_formats(tmp_path: Path) -> None:
+    photos(tmp_path, "images/p{}.jpg")
+    photo(tmp_path / "images/p3.png", SIZE)
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), [f"p{i}" for i in range(N)])
+    assert points(data.open(tmp_path)) == {f"images/p{i}.jpg": XY[i].tolist() for i in range(N)} | {
+        "images/p3.png": XY[3].tolist()
+    }
+
+
 def test_a_box_beside_the_points_is_left_out(tmp_path: Path) -> None:
     names = photos(tmp_path)
     written(tmp_path / "points.csv", titles_of("{c}{k}"), names)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -200,19 +201,19 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
                 f"Column{'' if one else 's'} {few(columns.others, 6)} of {name} {'is' if one else 'are'} not read."
             )
         for line, cells in table.rows[1 if columns.titles else 0 :]:
-            image = names.of(cells[columns.image], _folder(name))
-            file = image or "/".join(filter(None, (_folder(name), cells[columns.image].replace("\\", "/"))))
-            if whose.setdefault(file, name) != name:
-                raise DataError(
-                    f"data={str(path)!r}: {whose[file]} and {name} both have points of {file}; choose one by the path: {path / name}."
-                )
             points, unclear = _points(table, line, cells, columns)
             half += unclear
             missing += int(np.isnan(points).any(1).sum())
             corner += int((points == 0).all(1).sum())
             seen = bool((~np.isnan(points)).any())
             own = (Instance(points=points, place=f"line {line}"),) if seen else ()
-            records.append(Annotated(file, own, part=_part(name, file, cells, columns), source=name))
+            written = "/".join(filter(None, (_folder(name), cells[columns.image].replace("\\", "/"))))
+            for file in names.all_of(cells[columns.image], _folder(name)) or [written]:
+                if whose.setdefault(file, name) != name:
+                    raise DataError(
+                        f"data={str(path)!r}: {whose[file]} and {name} both have points of {file}; choose one by the path: {path / name}."
+                    )
+                records.append(Annotated(file, own, part=_part(name, file, cells, columns), source=name))
     if records and not any(record.instances for record in records):
         raise DataError(f"data={str(path)!r}: has no point that is visible in {tables[0]}; give x and y of some.")
     for name in evidence:
@@ -243,6 +244,13 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
 
 def _points(table: Table, line: int, cells: Sequence[str], columns: _Columns) -> tuple[NDArray[np.float64], int]:
     """The points (K, 2) of a row, and how many have one coordinate alone."""
+    with contextlib.suppress(ValueError):  # most rows are plain numbers
+        points = np.array([cells[place] for pair in columns.points for place in pair], np.float64).reshape(-1, 2)
+        if np.isfinite(points).all() and not any(
+            "_" in cells[place] for pair in columns.points for place in pair
+        ):  # Python takes 1_0 for 10
+            points[(points == -1).all(1)] = np.nan
+            return points, 0
     points = np.full((len(columns.points), 2), np.nan)
     unclear = 0
     for k, (x, y) in enumerate(columns.points):
