@@ -241,3 +241,8 @@ def test_an_export_of_each_split(tmp_path: Path) -> None:
         "test/images/a.jpg": 4,
     }
     assert data.classes == ("dog", "bird", "cat")
+
+
+def test_an_export_with_the_name_of_its_only_image(folder: Path) -> None:
+    write(folder / "a.xml", image("a.jpg", box(1, 2, 11, 12)), *OTHERS)
+    assert boxes_of(read(folder)[1]["images/a.jpg"]) == [("car", [1, 2, 11, 12])]

@@ -361,6 +361,7 @@ def test_json_min_with_choices_and_texts(folder: Path) -> None:
     ("old", "new", "said"),
     [
         ('"x": 10', '"x": "left"', r"task 1, result 1: x is 'left', not a number in line 9"),
+        ('"x": 10', '"x": 1e200', r"task 1, result 1: x is 1e\+200, which is too large in line 9"),
         ('"x": 10', '"left": 10', r"task 1, result 1: it has no x in line 9"),
         (
             '"original_width": 200',

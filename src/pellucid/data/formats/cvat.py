@@ -31,16 +31,19 @@ __all__ = ["FORM", "fits", "read"]
 FORM = "CVAT for images"
 
 _START = re.compile(rb"<annotations[\s>]")
+_LOOKS = 5  # files with an image's name that are looked into
 _BEGINNING = 4096  # bytes in which the root stands
 _CORNERS = [f"{axis}{corner}{face}" for face in "12" for corner in ("tl", "bl", "tr", "br") for axis in "xy"]
 _SKIPPED = frozenset({"attribute", "tag"})
 
 
 def fits(path: Path, found: Found) -> Sequence[str]:
-    """The XML files whose root is CVAT's; one with an image's name is Pascal VOC's or nobody's."""
+    """The XML files whose root is CVAT's; those with an image's name are mostly Pascal VOC's, so that a few of them tell."""
     names = [name for name in found.others if name.lower().endswith(".xml")]
     stems = {_stem(name) for name in found.images} if names else set()
-    return [name for name in names if _stem(name) not in stems and _is_cvat(path / name)]
+    own = [name for name in names if _stem(name) in stems]
+    looks = names if any(_is_cvat(path / name) for name in own[:_LOOKS]) else set(names) - set(own)
+    return [name for name in names if name in looks and _is_cvat(path / name)]
 
 
 def _stem(name: str) -> str:
