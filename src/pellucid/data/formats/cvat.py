@@ -185,7 +185,8 @@ class _Reader:
                 self._unread[as_text(shape.tag)].append(title)
                 continue
             self.labels.setdefault(label)
-            parts.append((one.replace(category=label, place=f"line {xml.line(shape)}"), group))
+            more = {**_attributes(shape), **(one.more or {})} or None
+            parts.append((one.replace(category=label, place=f"line {xml.line(shape)}", more=more), group))
         if len(tags) > 1:
             self._several.append(title)
         self.tags.update(tags)
@@ -260,6 +261,13 @@ def _label(xml: XmlFile, element: Element) -> str:
     if not (label := element.get("label")):
         raise xml.fault(f"{element.tag} has no label", element)
     return as_text(label)
+
+
+def _attributes(shape: Element) -> dict[str, str | bool]:
+    """What else is said of an object: its attributes, and whether something hides a part of it."""
+    named = {as_text(one.get("name") or ""): as_text((one.text or "").strip()) for one in shape.findall("attribute")}
+    told: dict[str, str | bool] = {name: text for name, text in named.items() if name and name != "rotation"}
+    return {**told, "occluded": True} if shape.get("occluded") == "1" else told
 
 
 def _points(element: Element, key: str) -> NDArray[np.float64]:
