@@ -95,3 +95,10 @@ def test_a_metadata_table_says_the_same(tmp_path: Path) -> None:
     assert data.classes == ("a", "b")
     assert "6 boxes have no area and are dropped (0.png, 3.png, 4.png, 5.png, …)." in data.problems
     assert "6 boxes reach beyond their images and are clipped (0.png, 3.png, 4.png, 5.png, …)." in data.problems
+
+
+def test_corners_in_place_of_width_and_height_are_doubted(tmp_path: Path) -> None:
+    corners = [written([x, 1, x + 4, 9]) for x in range(1, 15)]
+    # x + (x + 4) > 20 + 1 for x = 9 … 14
+    said = "6 of 14 boxes reach beyond their images: bbox may hold two corners, x0, y0, x1, y1; write x, y, width and height."
+    assert said in open(parquet(tmp_path, corners)).problems

@@ -43,7 +43,9 @@ class Mended:
     ['1 box has no area and is dropped (a.jpg).', '1 box has its corners exchanged, which are sorted (a.jpg).']
     """
 
+    kept: int = 0  # boxes that were kept
     _names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _reach: float = 0.0  # the largest coordinate of a box in px
 
     def instances(
         self, record: Annotated, title: str, size: tuple[int, int], orientation: int = 1
@@ -59,10 +61,18 @@ class Mended:
         done = (self._one(one, record, title, size, orientation) for one in record.instances)
         return tuple(one for one in done if one is not None)
 
+    def count(self, kind: str) -> int:
+        """How many objects had a fault: "empty", "outside", "nowhere", "not finite", "exchanged", "clipped", "hidden"."""
+        return len(self._names.get(kind, ()))
+
     @property
     def sentences(self) -> list[str]:
         """One for each kind of fault."""
-        return [
+        shares = [
+            "No box reaches beyond the first pixel of its image: the numbers may be shares of its width and height, "
+            "where this form has pixels."
+        ]
+        return (shares if 0 < self._reach <= 1 else []) + [
             f"{len(names):,} {_KINDS[kind][len(names) > 1]} ({few(list(dict.fromkeys(names)), 4)})."
             for kind in _KINDS
             if (names := self._names.get(kind))
@@ -76,7 +86,8 @@ class Mended:
         scale = np.array([1.0, 1.0] if record.unit == "px" else [raw[1], raw[0]])
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            return _turned(np.asarray(points, np.float64).reshape(-1, 2) * scale, raw, orientation)
+            places = np.asarray(points, np.float64).reshape(-1, 2)
+            return _turned(places if record.unit == "px" else _exact(places * scale), raw, orientation)
 
         polygons = tuple(kept for part in one.polygons if len(kept := place(part)) >= 3)
         points = None if one.points is None else place(one.points)
@@ -105,6 +116,9 @@ class Mended:
         if not (clipped[2] > clipped[0] and clipped[3] > clipped[1]) and not flat:
             self._note("outside", title)
             return None
+        self.kept += 1
+        if min(size) > 2:
+            self._reach = max(self._reach, clipped[2], clipped[3])
         if exchanged:
             self._note("exchanged", title)
         # of points alone, those outside are counted one by one
@@ -121,6 +135,13 @@ class Mended:
 
     def _note(self, kind: str, title: str) -> None:
         self._names[kind].append(title)
+
+
+def _exact(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers without what computing them from shares added: the nearest ones of six decimals, if these lie within 1e-10."""
+    short = np.round(places, 6)
+    with np.errstate(invalid="ignore"):  # infinity − infinity
+        return np.where(np.abs(short - places) < 1e-10, short, places)
 
 
 def outline_box(

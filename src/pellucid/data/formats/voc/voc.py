@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pellucid.data.annotations.pairing import Images, bare, parent, part_of, same
 from pellucid.data.annotations.places import kin
+from pellucid.data.annotations.reading import lines_of
 from pellucid.data.annotations.records import Annotated, Annotations
 from pellucid.data.decoding import SUFFIXES
 from pellucid.data.formats.finding import Found
@@ -73,7 +74,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         if not counts:
             unlisted.append(file)
             continue
-        instances = tuple(edges(one, first) for one in content.instances)
+        instances = tuple(edges(one, first, content.noted) for one in content.instances)
         records.append(Annotated(file, instances, content.size, part, content.source))
     problems += [sentence for one in lists for sentence in one.problems]
     if unlisted:
@@ -87,8 +88,22 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         notes.append(
             f"{as_text(folder)} holds masks, which are not read with the boxes; for masks, give {as_text(str(path / folder))}."
         )
-    used = (*files, *listed, *masks, *unlisted)
-    return Annotations(FORM, records, problems=tuple(problems), notes=tuple(notes), read=used)
+    order, classes = _classes(path, found, files, records)
+    used = (*files, *listed, *masks, *unlisted, *order)
+    return Annotations(FORM, records, classes, problems=tuple(problems), notes=tuple(notes), read=used)
+
+
+def _classes(
+    path: Path, found: Found, files: Sequence[str], records: Sequence[Annotated]
+) -> tuple[list[str], tuple[str, ...]]:
+    """The file classes.txt above the annotations, and the classes: in its order, and then those that it lacks."""
+    tops = {parent(parent(name)) for name in files}
+    order = [name for name in found.others if name.rpartition("/")[2] == "classes.txt" and parent(name) in tops]
+    if len(order) != 1:
+        return [], ()
+    listed = [line.strip() for line in lines_of(path / order[0]) if line.strip()]
+    used = {one.category for record in records for one in record.instances}
+    return order, tuple(dict.fromkeys([*listed, *sorted(used - set(listed))]))
 
 
 def _xml(found: Found) -> list[str]:
