@@ -58,6 +58,8 @@ def chosen(path: Path, found: Found, only: Sequence[str] = ()) -> Annotations | 
     every = {name: _chosen(reader.fits(path, found), only) for name, reader in readers().items()}
     if every["voc"] and all(map(mask_folder, every["mask_pairs"])):
         every["mask_pairs"] = []  # of the same images; `read` of VOC says how to get them
+    for name in ("point_tables", "text_lines"):  # rows of 7 4 2 … are no table of an image 7.png
+        every[name] = [one for one in every[name] if not every["yolo"] or not _chosen([one], every["yolo"])]
     fitting = [(reader, every[name]) for name, reader in readers().items() if every[name]]
     if len(fitting) > 1:
         (one, first), (other, second) = fitting[:2]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,11 +84,11 @@ class Mended:
     ) -> Instance | None:
         height, width = size
         raw = size if orientation < 5 else size[::-1]  # of the image before it is turned
-        scale = np.array([1.0, 1.0] if record.unit == "px" else [raw[1], raw[0]])
+        across, down = (1.0, 1.0) if record.unit == "px" else (float(raw[1]), float(raw[0]))
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
             places = np.asarray(points, np.float64).reshape(-1, 2)
-            return _turned(places if record.unit == "px" else _exact(places * scale), raw, orientation)
+            return _turned(places if record.unit == "px" else _exact(places * (across, down)), raw, orientation)
 
         polygons = tuple(kept for part in one.polygons if len(kept := place(part)) >= 3)
         points = None if one.points is None else place(one.points)
@@ -96,16 +97,22 @@ class Mended:
             self._note("other size", title)
             return None
         if one.box is not None:
-            corners = place(np.array(one.box, np.float64).reshape(2, 2))
-            box: Corners | None = (*corners.min(0).tolist(), *corners.max(0).tolist())
+            x0, y0, x1, y1 = map(float, one.box)
+            ends = [x0, y0, x1, y1]  # without arrays: most objects are boxes alone
+            if record.unit == "share":
+                ends = [_short(x0 * across), _short(y0 * down), _short(x1 * across), _short(y1 * down)]
+            if orientation > 1:
+                ends = place(np.array(one.box, np.float64)).reshape(-1).tolist()
+            x0, y0, x1, y1 = ends
+            box: Corners | None = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             exchanged = one.box[0] > one.box[2] or one.box[1] > one.box[3]
         else:
             box, exchanged = outline_box(polygons, runs, points), False
+            ends = [] if box is None else list(box)
         if box is None:
             self._note("nowhere", title)
             return None
-        numbers = np.concatenate([np.array(box), *(part.reshape(-1) for part in polygons)])
-        if not np.isfinite(numbers).all():
+        if not (all(map(math.isfinite, ends)) and all(np.isfinite(part).all() for part in polygons)):
             self._note("not finite", title)
             return None
         if not (box[2] > box[0] and box[3] > box[1]) and (one.box is not None or points is None):
@@ -135,6 +142,12 @@ class Mended:
 
     def _note(self, kind: str, title: str) -> None:
         self._names[kind].append(title)
+
+
+def _short(value: float) -> float:
+    """One number as `_exact` has it."""
+    short = round(value, 6) if math.isfinite(value) else value
+    return short if abs(short - value) < 1e-10 else value
 
 
 def _exact(places: NDArray[np.float64]) -> NDArray[np.float64]:

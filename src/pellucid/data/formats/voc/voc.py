@@ -26,7 +26,7 @@ __all__ = ["FORM", "fits", "mask_folder", "read"]
 FORM = "Pascal VOC"
 
 _LOOKS = 5  # files of a folder that are looked into
-_FOLDERS = 40  # folders that are looked into
+_FOLDERS = 40  # folders of which as many are; one file of each of the others
 
 
 def fits(path: Path, found: Found) -> Sequence[str]:
@@ -36,8 +36,8 @@ def fits(path: Path, found: Found) -> Sequence[str]:
         by_folder[parent(name)].append(name)
     images, shared = Images(found.images), {parent(name) for name in found.images}
     evidence: list[str] = []
-    for folder, own in list(by_folder.items())[:_FOLDERS]:
-        looks = own[:: max(1, len(own) // _LOOKS)]
+    for i, (folder, own) in enumerate(by_folder.items()):
+        looks = own[:: max(1, len(own) // _LOOKS)] if i < _FOLDERS else own[:1]
         tags = {root_tag(path / name) for name in looks}
         # a file without any tag is broken, and `read` says so
         if "annotation" in tags or (tags == {None} and any(images.of(name) for name in looks)):
