@@ -21,6 +21,7 @@ from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
     AnswersOptions,
+    DrawsAnswers,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -166,6 +167,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresWithModel,
         MeasuresModel,
         AnswersOptions,
+        DrawsAnswers,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

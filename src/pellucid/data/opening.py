@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["open"]
 
-_ANNOTATIONS = {".json", ".xml", ".yaml", ".yml", ".csv", ".txt", ".pts"}  # endings of files that a folder's images may need
+_ANNOTATIONS = {
+    ".json",
+    ".xml",
+    ".yaml",
+    ".yml",
+    ".csv",
+    ".txt",
+    ".pts",
+}  # endings of files that a folder's images may need
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 

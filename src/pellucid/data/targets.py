@@ -65,6 +65,10 @@ class Target:
         """The target after its images were moved: x' = matrix·(x, y, 1) in px, `matrix` (N, 2, 3); pixels go through `move`."""
         return self
 
+    def scaled(self, scale: Tensor) -> Self:
+        """Its coordinates in px of images that are `scale` (N, 2) times as large, as (x, y); pixels and classes as they are."""
+        return self
+
     def loaded(self) -> Target:
         """The target with all its values in memory, for images of one size."""
         return self
@@ -173,6 +177,10 @@ class Boxes(Target):
         moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
         return Boxes(moved, self.labels, self.scores, self.ignored)
 
+    def scaled(self, scale: Tensor) -> Boxes:
+        moved = [boxes * factor.repeat(2) for boxes, factor in zip(self.corners, scale, strict=True)]
+        return Boxes(moved, self.labels, self.scores, self.ignored)
+
     def moved(self, matrix: Tensor, move: Move) -> Boxes:
         corners = [_around(_apply(own, _corners(boxes))) for own, boxes in zip(matrix, self.corners, strict=True)]
         return Boxes(corners, self.labels, self.scores, self.ignored)
@@ -206,6 +214,9 @@ class Points(Target):
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
         return Points(self.xy * scale[:, None] + offset[:, None])
+
+    def scaled(self, scale: Tensor) -> Points:
+        return Points(self.xy * scale[:, None])
 
     def moved(self, matrix: Tensor, move: Move) -> Points:
         return Points(_apply(matrix, self.xy))

@@ -14,6 +14,7 @@ from pellucid.errors import UnknownNameError, UsageError
 
 __all__ = [
     "AdaptivePool",
+    "AttentionPool",
     "Frozen",
     "Normalize",
     "activation_layer",
@@ -103,6 +104,33 @@ class AdaptivePool(nn.Module):
         """The weight of each row of pixels in each pooled row, (side, length)."""
         unit = torch.eye(length, dtype=like.dtype, device=like.device)  # pooling is linear: pool the unit vectors
         return F.adaptive_avg_pool1d(unit, self.side).T
+
+
+@final
+class AttentionPool(nn.Module):
+    """The features and the place that each of several heads attends to: means with a softmax over the places as weights.
+
+    Each head scores the places by a 1×1 convolution. The mean of the features is attention pooling (Ilse et al. 2018, eq. 7);
+    that of the places, each between −1 and 1 as (row, column), a spatial softmax (Finn et al. 2016, section IV-B).
+
+    >>> AttentionPool(8, heads=4)(torch.rand(2, 8, 5, 7)).shape
+    torch.Size([2, 4, 10])
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, heads, 1)
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, C, H, W) -> (B, heads, C + 2)
+        rows, columns = (
+            (torch.arange(side, device=features.device, dtype=features.dtype) + 0.5) * (2 / side) - 1
+            for side in features.shape[2:]
+        )
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).flatten(1)  # (2, H·W)
+        values = torch.cat([features.flatten(2), grid.expand(len(features), -1, -1)], 1)  # (B, C + 2, H·W)
+        weights = self.score(features).flatten(2).softmax(2)  # (B, heads, H·W)
+        pooled: Tensor = weights @ values.transpose(1, 2)
+        return pooled
 
 
 def check_size(model: str, size: tuple[int, int], least: int) -> None:
