@@ -307,7 +307,17 @@ _RECORD: Mapping[str, Any] = {
         {"step": _whole(), "epoch": _number, "measure": _text_, "value": _number_or_none, "loss?": _number_or_none},
         "best",
     ),
-    "frozen": _or_none({"tensors": _whole(), "before": _text_, "after": _anything}, "frozen"),
+    "frozen": _or_none(
+        {
+            "tensors": _whole(),
+            "before": _text_,
+            "after": _anything,
+            "each?": _each(_text_),
+            "fixed?": _whole(),
+            "trained?": _whole(),
+        },
+        "frozen",
+    ),
     "failure?": _text_,
     "digests?": _each(_text_),
 }

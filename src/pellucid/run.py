@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from pellucid.data.scales import Scale
     from pellucid.tasks import AnyTask, Metric
 
-__all__ = ["FORMAT", "STATE", "Run", "load", "short_names"]
+__all__ = ["FIRST_FILTERS", "FORMAT", "STATE", "Run", "load", "short_names"]
 
 FORMAT = 1
 """The version of the folder's layout; a run of a newer or older version is refused with a way out."""
 
 STATE, HISTORY = "state/last.safetensors", "history.jsonl"
+FIRST_FILTERS = "first_filters.safetensors"
+"""The filters of the first convolution as they were before the training, where a part of the model is frozen."""
 _UPGRADE = "use the version of pellucid that trained it or a later one, or put back a copy of run.json"
 
 

@@ -6,19 +6,25 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import pickle
 import random
 import resource
 import signal
 import time
+import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pellucid.cli.cli import main
 
-__all__ = ["Tally", "damaged_bytes", "damaged_json", "watched"]
+__all__ = ["Tally", "damaged_bytes", "damaged_json", "forked", "peak_megabytes", "watched"]
+
+T = TypeVar("T")
 
 _VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 3.5, 1e308, 10**12, 10**40, float("nan"), float("inf"), "", "x", "../../x", "\ud800",
@@ -83,6 +89,31 @@ def peak_megabytes() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def forked(work: Callable[[], T]) -> tuple[T, float]:
+    """The result of `work` in a process of its own, with this one's libraries, and the most memory that process had, in MB."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "wb") as stream:
+                pickle.dump((work(), peak_megabytes()), stream)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)  # without the parent's cleaning up
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        content = stream.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise ChildProcessError(f"the forked process ended with {status}")
+    answer: tuple[T, float] = pickle.loads(content)
+    return answer
+
+
 @dataclass
 class Tally:
     """What a campaign counts; `words` is its line."""
@@ -91,10 +122,18 @@ class Tally:
     ends: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     worst: float = 0.0  # seconds
+    peak: float = 0.0  # MB
+
+    def add(self, other: Tally, megabytes: float) -> None:
+        """Count what another process counted, and the memory that it had."""
+        self.cases += other.cases
+        self.ends += other.ends
+        self.faults += other.faults
+        self.worst, self.peak = max(self.worst, other.worst), max(self.peak, megabytes)
 
     def words(self, what: str) -> str:
         """The numbers of the campaign in one line."""
-        peak = peak_megabytes()
+        peak = self.peak or peak_megabytes()
         ends = ", ".join(f"{count:,} {end}" for end, count in self.ends.most_common())
         return f"{what}: {self.cases:,} cases; {ends}; {len(self.faults)} faults; worst {self.worst:.1f} s; peak {peak:,.0f} MB"
 

@@ -16,7 +16,7 @@ from pellucid.training.settings import Settings
 
 def test_the_example_alone_has_options_of_its_own_and_they_give_way() -> None:
     own = Plan.of("classify", None, None, {})
-    assert (own.dataset.name, own.recipe.epochs, own.recipe.batch_size) == ("glyphs", 4, 64)
+    assert (own.dataset.name, own.recipe.epochs, own.recipe.batch_size) == ("glyphs", 3, 64)
     given = Settings.of("classify", None, {})
     assert (given.recipe.epochs, given.recipe.batch_size) == (10, 128)
     assert Settings.of("classify", None, {"epochs": 1}, example=True).recipe.epochs == 1

@@ -45,6 +45,7 @@ class Draws:
 
     def __init__(self, generators: Sequence[torch.Generator], rows: slice, total: int) -> None:
         self._generators, self._rows, self._total = generators, rows, total
+        self.used = False  # whether any number was drawn: what was made without one is the same every time
 
     @classmethod
     def step(
@@ -91,6 +92,7 @@ class Draws:
         return values
 
     def _draw(self, fill: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        self.used = True
         device = self._generators[0].device if self._generators else torch.device("cpu")
         values = torch.empty((self._total, *shape), device=device)  # all rows of the batch, of which `rows` are kept
         if len(self._generators) == 1:

@@ -2,6 +2,6 @@
 """Models: plain modules from float images in [0, 1] to an output, one family per file; `models/mlp.py` is the model `mlp`."""
 
 from pellucid.models._contract import Compressed, Distribution, OutputKind
-from pellucid.models._layers import Frozen, Normalize
+from pellucid.models._layers import Frozen, Normalize, Replay
 
-__all__ = ["Compressed", "Distribution", "Frozen", "Normalize", "OutputKind"]
+__all__ = ["Compressed", "Distribution", "Frozen", "Normalize", "OutputKind", "Replay"]

@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError, RunError, UsageError
 from pellucid.files import check_space, remove_drafts, write_atomically
 from pellucid.looking.subjects import Subject, of_run
 from pellucid.models import _building
-from pellucid.reporting import formatting, measures, pictures
+from pellucid.reporting import formatting, frozen, measures, pictures
 from pellucid.reporting.headline import headline
 from pellucid.reporting.links import links
 from pellucid.run import Run
@@ -115,6 +115,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "tables": [table for table in tables if not any(table in figure["tables"] for figure in figures)],
         "examples": examples,
         "layers": _building.layer_table(_building.build(info["model"], fetch=False), run.size),
+        "frozen": frozen.section(run),
         "environment": info["environment"],
         "evaluate": f"pellucid evaluate {run.path}",
     }

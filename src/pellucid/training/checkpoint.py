@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pellucid import weights
 from pellucid.errors import RunError, brief
 
-__all__ = ["digest", "restore", "save", "save_weights"]
+__all__ = ["restore", "save", "save_weights"]
 
 _NUMBERS = {"step", "seconds", "best", "history", "sums", "summed"}
 
@@ -93,18 +93,3 @@ def _numbers(numbers: dict[str, Any]) -> dict[str, Any]:
 
 def _why(fault: Exception) -> str:
     return str(fault) if isinstance(fault, weights.Damaged) else f"does not fit the model ({brief(fault)})"
-
-
-def digest(modules: list[nn.Module]) -> str | None:
-    """A hash over all tensors of some modules, buffers included; None for no modules."""
-    import hashlib
-
-    if not modules:
-        return None
-    total = hashlib.sha256()
-    for module in modules:
-        for name, value in module.state_dict().items():
-            total.update(
-                name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-            )
-    return total.hexdigest()

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, final
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,6 @@ from pellucid.training.plan import Plan
 __all__ = ["Feed"]
 
 
-@final
 class Feed:
     """The images of a plan, decoded at its size. A batch depends only on the seed and the step.
 
@@ -56,6 +56,11 @@ class Feed:
         index = self.order(epoch)[place * plan.global_batch :][: plan.global_batch]
         draws = Draws.step(plan.recipe.seed, step, plan.rows, len(index), device)
         return self.train.batch(index[plan.rows], device), draws
+
+    @contextmanager
+    def replaying(self, batch: Batch) -> Iterator[None]:
+        """A frozen backbone computes what it sees; see `Remembered`."""
+        yield
 
     def once(self) -> Iterator[Batch]:
         """All training images once, in the order of the split."""

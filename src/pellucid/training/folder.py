@@ -14,17 +14,16 @@ from typing import Any, final
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
 
 from pellucid import weights
 from pellucid._version import __version__
-from pellucid.errors import PellucidWarning, RunError
+from pellucid.errors import PellucidWarning, RunError, TrainingError
 from pellucid.files import make_folder, remove_drafts, write_json
 from pellucid.measures import WEIGHTS
 from pellucid.models import _building
-from pellucid.run import FORMAT, STATE, Run
+from pellucid.run import FIRST_FILTERS, FORMAT, STATE, Run
 from pellucid.tasks import Snapshots
-from pellucid.training import checkpoint, snapshots
+from pellucid.training import checkpoint, freezing, snapshots
 from pellucid.training.machine import environment, evaluating
 from pellucid.training.plan import Plan, default_path, earlier_record
 from pellucid.training.state import State
@@ -170,7 +169,7 @@ class Folder:
         if not self._main:
             return
         plan, earlier = self.plan, self.record or {}
-        before = checkpoint.digest(state.frozen)
+        frozen = earlier.get("frozen") or {}
         self.record = {
             "format": FORMAT,
             "version": __version__,
@@ -185,9 +184,10 @@ class Folder:
             "steps": plan.steps,
             "parameters": _building.parameter_count(state.model),
             "best": state.best,
-            "frozen": earlier.get("frozen")
-            or (before and {"tensors": _tensor_count(state.frozen), "before": before, "after": None}),
+            "frozen": frozen if "each" in frozen else freezing.before(state.model),
         }
+        if self.record["frozen"] and state.saved is None and (filters := freezing.first_filters(state.model)):
+            weights.save(self.path / FIRST_FILTERS, filters)
         write_json(self.path / "run.json", self.record)
 
     def due(self) -> bool:
@@ -235,11 +235,11 @@ class Folder:
                 "digests": self._digests,
             }
             if self.record and self.record["frozen"]:
-                changes["frozen"] = {**self.record["frozen"], "after": checkpoint.digest(state.frozen)}
+                try:
+                    changes["frozen"] = freezing.after(state.model, self.record["frozen"])
+                except TrainingError as fault:
+                    self.fail(str(fault))
+                    raise
             Run(self.path).update(**changes)
         accelerator.wait_for_everyone()
         return Run(self.path)
-
-
-def _tensor_count(modules: list[nn.Module]) -> int:
-    return sum(len(module.state_dict()) for module in modules)

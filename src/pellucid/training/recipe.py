@@ -69,6 +69,8 @@ class Recipe:
     """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None
     """train on at most this many images, chosen at random by seed"""
+    variants: int | None = None
+    """with a frozen backbone: variants of each augmented training image whose features are computed once and kept; 0 computes them in every step; by default 1 where images stay as they are, else 0"""  # noqa: E501
     seed: int = 0
     """seed of all random numbers"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -83,6 +85,7 @@ class Recipe:
             object.__setattr__(self, name, values)
         self._check(("epochs", "batch_size", "step_every"), "must be at least 1", lambda v: v >= 1)
         self._check(("patience", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
+        self._check(("variants",), "must not be negative", lambda v: v is None or v >= 0)
         self._check(
             ("size",),
             "must be one or two sides of at least 1 px",

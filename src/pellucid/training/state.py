@@ -13,12 +13,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.models import Frozen
 from pellucid.tasks import LearnsFromImages, UpdatesBuffers
 from pellucid.training import checkpoint
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
 from pellucid.training.plan import Plan
+from pellucid.training.remembering import check_variants
 from pellucid.training.step import Learner
 
 __all__ = ["State", "better"]
@@ -61,6 +61,7 @@ class State:
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
+        check_variants(feed, plan, model)
         device = plan.accelerator.device
         model.to(device, memory_format=plan.recipe.memory_format(model, device))
         if device.type == "cuda" and plan.accelerator.num_processes > 1:
@@ -81,11 +82,6 @@ class State:
     def evaluated(self) -> nn.Module:
         """The weights that are validated and kept: the average where there is one."""
         return self.average.model if self.average is not None else self.model
-
-    @property
-    def frozen(self) -> list[nn.Module]:
-        """The parts of the model that no step may change."""
-        return [module for module in self.model.modules() if isinstance(module, Frozen)]
 
     @property
     def learned(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from pellucid.training.folder import Folder
 from pellucid.training.history import History
 from pellucid.training.machine import interruptible, stopping
 from pellucid.training.plan import Plan
+from pellucid.training.remembering import remembered
 from pellucid.training.state import State
 from pellucid.training.step import take_step
 
@@ -72,11 +73,15 @@ def train(
 def _loop(state: State, folder: Folder, history: History, stop: threading.Event) -> None:
     """Step and log; after every epoch validate and keep the best weights; save the state now and then."""
     plan = state.plan
+    state.feed = remembered(state.feed, plan, state.learner, state.model)
     while state.step < plan.steps and not state.exhausted and not stopping(plan.accelerator, stop, state.step):
         batch, draws = state.feed.batch(state.step)
         rate = plan.recipe.rate(state.step, plan.steps, plan.steps_per_epoch)
         plan.seed_torch(state.step)
-        updates = take_step(state.learner, batch, draws, rate)  # each player: forward, backward, clip, optimiser step
+        with state.feed.replaying(batch):
+            updates = take_step(
+                state.learner, batch, draws, rate
+            )  # each player: forward, backward, clip, optimiser step
         state.step += 1
         if state.average is not None:
             state.average.update(state.model)

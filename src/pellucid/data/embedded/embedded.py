@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def names() -> list[str]:
     return list(ABOUT)
 
 
+@lru_cache(maxsize=2)  # a report opens its run's data several times
 def load(name: str) -> Dataset:
     """An embedded dataset.
 

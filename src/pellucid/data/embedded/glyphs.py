@@ -57,7 +57,8 @@ def _split(fonts: tuple[str, ...], variants: int, seed: int, lit: bool) -> Split
     rng = np.random.default_rng([seed, 36])
     plain = torch.from_numpy(np.concatenate([render(font) for font in fonts]))
     plain = _blur(plain, torch.full((len(plain),), _FINE / 2))
-    images = torch.cat([_vary(block, rng) for block in torch.split(plain.repeat(variants, 1, 1), 256)])
+    rows = torch.arange(len(plain)).repeat(variants)
+    images = torch.cat([_vary(plain[some], rng) for some in rows.split(256)])  # blocks bound the memory
     if lit:  # with random numbers of its own, so that the glyphs are those of `glyphs`
         images = _light(images, np.random.default_rng([seed, 37]))
     label = torch.arange(len(CLASSES)).repeat(len(fonts) * variants)

@@ -60,7 +60,7 @@ class Classify(Task[Tensor, Label, Label]):
     weights: tuple[float, ...] = learned(())
 
     example: ClassVar[str] = "glyphs"
-    example_options: ClassVar[Mapping[str, Any]] = {"epochs": 4, "batch_size": 64}
+    example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 64}
     default_model: ClassVar[str] = "convnet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False

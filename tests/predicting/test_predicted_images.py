@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brief import BRIEF
 from pictures import damaged, names, save
 
 from pellucid import files
@@ -19,26 +20,6 @@ from pellucid.cli.cli import main
 from pellucid.inference import predict
 from pellucid.run import Run
 from pellucid.training.training import train
-
-SETTINGS: dict[str, Any] = {"epochs": 1, "limit": 64, "device": "cpu", "progress": False}
-
-
-@pytest.fixture(scope="module")
-def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train("denoise", "digits", "unet", tmp_path_factory.mktemp("denoise") / "run", widths=(4,), **SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train("classify", "digits", "mlp", tmp_path_factory.mktemp("classify") / "run", hidden=(8,), **SETTINGS)
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, `here`, below one that nothing may write to."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
 
 
 def test_the_exit_code_and_the_count(classifier: Run, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,9 +62,7 @@ def test_damage_that_only_decoding_shows_is_a_row_each_time(denoiser: Run, class
 
 
 def test_the_cluster_of_the_others_is_told_beside_damage(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train(
-        "cluster", "digits", "autoencoder", place / "run", method="kmeans", clusters=2, encoder=(8,), **SETTINGS
-    )
+    run = train("cluster", "digits", "autoencoder", place / "run", method="kmeans", clusters=2, encoder=(8,), **BRIEF)
     for i in range(3):
         save(f"in/{i}.png", 12, 12, seed=i)
     damaged("in/1b.png")

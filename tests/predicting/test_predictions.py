@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brief import BRIEF
 from pictures import contents, damaged, names, picture, save
 from PIL import Image
 
@@ -20,27 +21,6 @@ from pellucid.inference import predict
 from pellucid.predictions import answer_names
 from pellucid.run import Run
 from pellucid.training.training import train
-
-SETTINGS: dict[str, Any] = {"epochs": 1, "limit": 64, "device": "cpu", "progress": False}
-
-
-@pytest.fixture(scope="module")
-def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train("denoise", "digits", "unet", tmp_path_factory.mktemp("denoise") / "run", widths=(4,), **SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train("classify", "digits", "mlp", tmp_path_factory.mktemp("classify") / "run", hidden=(8,), **SETTINGS)
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, `here`, below one that nothing may write to."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
 
 # -- where answers go
 
@@ -173,7 +153,7 @@ def test_images_are_never_overwritten(denoiser: Run, place: Path, out: str) -> N
 
 
 def test_a_mask_is_not_overwritten_either(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    run = train("inpaint", "digits", "unet", place / "run", widths=(4,), **SETTINGS)
+    run = train("inpaint", "digits", "unet", place / "run", widths=(4,), **BRIEF)
     save("x.tif")
     hole = np.zeros((6, 9), np.uint8)
     hole[2:4, 3:5] = 255
@@ -230,7 +210,7 @@ def test_colours_stay_plane_by_plane(denoiser: Run, place: Path) -> None:
 @pytest.mark.parametrize("task", ["denoise", "inpaint"])
 def test_a_grey_picture_comes_back_grey_from_a_model_of_colours(task: str, place: Path) -> None:
     np.savez("data.npz", images=picture(24, 8, 8, 3))
-    run = train(task, "data.npz", "unet", place / "run", widths=(4,), **SETTINGS)
+    run = train(task, "data.npz", "unet", place / "run", widths=(4,), **BRIEF)
     asked = {"detect": "white"} if task == "inpaint" else {}
     grey = np.minimum(picture(10, 12), 240)
     grey[2:4, 5:7] = 255
