@@ -18,8 +18,11 @@ from pellucid.data.draws import Draws
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Boxes
 from pellucid.data.transforms import Augment
-from pellucid.errors import DataError, UsageError
+from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.inference import predict
+from pellucid.lenses import Evaluation
+from pellucid.lenses.confusion import Confusion
+from pellucid.looking.looking import look
 from pellucid.tasks import summarise
 from pellucid.tasks.localize import Localize, baselines, losses, metrics
 from pellucid.tasks.localize.objects import Located, iou, largest
@@ -254,7 +257,7 @@ def test_boxes_are_cut_to_the_image_and_follow_its_sides() -> None:
     assert answer.found.all() and answer.index.tolist() == [1, 1]
     output = Fixed([1.0, 0.0, 2.0, *logit])(torch.zeros(1))
     sides = Localize().followable(["cat", "dog"])
-    values = {name: round(float(score(output)), 3) for name, score in sides.items()}
+    values = {name: round(float(score(output.detach())), 3) for name, score in sides.items()}
     assert values == {
         "object": 1.0, "class": 2.0, "cat": 0.0, "dog": 2.0, "left": -0.125, "top": 0.25, "right": 0.625, "bottom": 0.75,
     }  # fmt: skip
@@ -359,3 +362,34 @@ def test_the_mean_box_is_that_of_the_most_common_class() -> None:
     records = baselines.measured(split, split, (32, 32))["mean box of the most common class"]
     assert records["box"].tolist() == [[2.0, 4.0, 18.0, 20.0]] * 3  # twice as large as the data
     assert records["predicted"].tolist() == [0, 0, 0] and records["true"].tolist() == [0, 0, 1]
+
+
+# -- lenses
+
+
+def test_lenses_follow_the_object_a_class_or_a_side(trained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    image = data.open("sparse_scenes")["test"].images.read(1, 3)
+    with torch.no_grad():
+        output = trained.model()(torch.from_numpy(image)[None].float() / 255)[0]
+    row, _, height, _ = output[-4:].sigmoid().tolist()
+    expected = {None: float(output[0]), "object": float(output[0]), "star": float(output[7]), "top": row - height / 2}
+    for follow, value in expected.items():
+        view = look(trained, "occlusion", image.transpose(1, 2, 0), tmp_path, follow=follow, patch=32, stride=32)
+        assert view["score"][0] == pytest.approx(value, abs=1e-4)
+        view = look(
+            trained, "attribution", image.transpose(1, 2, 0), tmp_path, method="saliency", follow=follow, depths=0
+        )
+        assert view["score"][0] == pytest.approx(value, abs=1e-4)
+    with pytest.raises(UnknownNameError, match=r"^follow='nose' is not known.* Known: bottom, circle, class, cross"):
+        look(trained, "occlusion", image.transpose(1, 2, 0), tmp_path, follow="nose")
+
+
+def test_confusion_has_the_images_without_an_object() -> None:
+    box = torch.tensor([[0.0, 0, 8, 8]]).expand(4, 4)
+    truth, answer = (
+        located([True, True, False, False], [0, 1, 0, 0], box),
+        located([True, False, False, True], [0, 1, 0, 1], box),
+    )
+    names = Localize().outcomes(["cat", "dog", "cow"])
+    view = Confusion().look(Evaluation(metrics.columns(answer, truth, (16, 16)), classes=names))
+    assert view["confusion"].tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]]

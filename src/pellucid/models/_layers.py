@@ -19,6 +19,7 @@ __all__ = [
     "Normalize",
     "Replay",
     "activation_layer",
+    "check_heads",
     "check_share",
     "check_size",
     "check_widths",
@@ -168,6 +169,12 @@ def check_share(option: str, value: float) -> None:
     """Refuse a share outside of [0, 1)."""
     if not 0 <= value < 1:
         raise UsageError(f"{option}={value!r}: is a share; give a number from 0 up to, but not including, 1.")
+
+
+def check_heads(heads: int) -> None:
+    """Refuse a negative number of attention maps."""
+    if heads < 0:
+        raise UsageError(f"heads={heads}: must not be negative; give e.g. 8, or 0 for none.")
 
 
 def check_widths(option: str, widths: Sequence[int], least: int = 1) -> None:

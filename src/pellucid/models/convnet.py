@@ -14,6 +14,7 @@ from pellucid.models._layers import (
     AttentionPool,
     Normalize,
     activation_layer,
+    check_heads,
     check_share,
     check_size,
     check_widths,
@@ -69,9 +70,9 @@ class Convnet(nn.Module):
         super().__init__()
         check_widths("widths", widths)
         check_share("dropout", dropout)
-        for option, value, lowest in (("stride", stride, 1), ("heads", heads, 0)):
-            if value < lowest:
-                raise UsageError(f"{option}={value}: must be at least {lowest}; give a larger number.")
+        check_heads(heads)
+        if stride < 1:
+            raise UsageError(f"stride={stride}: must be at least 1 px; give a larger number.")
         least = 3
         for _ in widths:
             least = (least - 1) * stride + 3  # a 3×3 convolution without padding

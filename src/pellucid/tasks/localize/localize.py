@@ -46,27 +46,31 @@ class Localize(Task[Tensor, Located, Located]):
 
     box_loss: losses.BoxLoss = "squared"
     """loss of the box: the squared differences of its centre, height and width, smooth L1 of them (Girshick 2015), or 1 − GIoU (Rezatofighi et al. 2019)"""  # noqa: E501
-    box_weight: float = 20.0
-    """weight of the loss of the box beside those of the object and the class"""
+    box_weight: float | None = None
+    """weight of the loss of the box beside those of the object and the class; by default 20 for squared, 5 for smooth_l1, 2 for giou"""
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
     )
 
     example: ClassVar[str] = "scenes"
-    example_options: ClassVar[Mapping[str, Any]] = {"epochs": 30, "batch_size": 64, "flip": True, "crop": 6}
+    example_options: ClassVar[Mapping[str, Any]] = {
+        "box_loss": "giou", "flip": True, "crop": 6, "epochs": 20, "batch_size": 32,
+    }  # fmt: skip
     default_model: ClassVar[str] = "convnet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
 
     @classmethod
     def model_defaults(cls, model: str) -> dict[str, Any]:
-        if model != "convnet":
-            return {}
-        return {"widths": (32, 64, 128), "batch_norm": True, "stride": 2, "heads": 16}  # it must know the place
+        known: dict[str, dict[str, Any]] = {  # models that average over the image do not know the place
+            "convnet": {"widths": (32, 64, 128), "batch_norm": True, "stride": 2, "heads": 16},
+            "resnet": {"heads": 8},
+        }
+        return known.get(model, {})
 
     def __post_init__(self) -> None:
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
-        if not 0 < self.box_weight < float("inf"):
+        if self.box_weight is not None and not 0 < self.box_weight < float("inf"):
             raise UsageError(f"box_weight={self.box_weight!r}: must be above 0; give another value.")
 
     def read(self, data: Dataset) -> tuple[Dataset, Localize]:
@@ -92,7 +96,8 @@ class Localize(Task[Tensor, Located, Located]):
 
     def loss(self, model: nn.Module, input: Tensor, truth: Located) -> dict[str, Tensor]:
         size = (input.shape[2], input.shape[3])
-        return losses.losses(model(input), truth, size, self.box_loss, self.box_weight)
+        weight = losses.WEIGHTS[self.box_loss] if self.box_weight is None else self.box_weight
+        return losses.losses(model(input), truth, size, self.box_loss, weight)
 
     def predict(self, model: nn.Module, input: Tensor) -> Located:
         """The object that there would be, and the probability that there is one; boxes are cut to the image."""

@@ -16,10 +16,23 @@ from torch.nn import functional as F
 
 from pellucid.tasks.localize.objects import Located, iou
 
-__all__ = ["BOX_LOSSES", "BoxLoss", "Vector", "as_shares", "box_error", "corners_of", "followable", "losses", "read"]
+__all__ = [
+    "BOX_LOSSES",
+    "WEIGHTS",
+    "BoxLoss",
+    "Vector",
+    "as_shares",
+    "box_error",
+    "corners_of",
+    "followable",
+    "losses",
+    "read",
+]
 
 BoxLoss: TypeAlias = Literal["squared", "smooth_l1", "giou"]
-BOX_LOSSES = ("squared", "smooth_l1", "giou")
+BOX_LOSSES: tuple[BoxLoss, ...] = ("squared", "smooth_l1", "giou")
+# of the box beside the object and the class: a box that is off by a tenth of the image costs a good part of a wrong class
+WEIGHTS: dict[BoxLoss, float] = {"squared": 20.0, "smooth_l1": 5.0, "giou": 2.0}
 
 _BEND = 0.05  # share of the image's side where smooth L1 turns from a square into a line
 
