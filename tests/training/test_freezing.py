@@ -11,7 +11,7 @@ import torch
 
 import pellucid
 from pellucid import weights
-from pellucid.errors import TrainingError
+from pellucid.errors import TrainingError, UsageError
 from pellucid.models import Frozen
 from pellucid.run import Run
 from pellucid.training import training as module
@@ -62,3 +62,40 @@ def test_a_resumed_run_is_compared_with_what_it_began_with(tmp_path: Path, monke
     ended = trained(tmp_path / "run", frozen=True).info["frozen"]
     assert begun["each"] == ended["each"]
     assert begun["before"] == ended["before"] == ended["after"]
+
+
+STAGED: dict[str, Any] = {"frozen": True, "epochs": 3, "unfreeze": "last", "after": 2}
+
+
+def test_unfreezing_trains_the_last_layers_from_its_epoch_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = module.stopping
+    run = trained(tmp_path / "run", **STAGED)
+    frozen, tensors = run.info["frozen"], weights.load(run.path / "last.safetensors").tensors
+    assert frozen["before"] == frozen["after"]
+    free = [name for name in tensors if name.startswith("backbone.") and name not in frozen["each"]]
+    assert free
+    assert not any("running" in name for name in free), "batch norm keeps its statistics"
+    share = sum(tensors[name].numel() for name in free) / (frozen["fixed"] + frozen["trained"])
+    assert 0.2 < share < 0.6
+    monkeypatch.setattr(module, "stopping", lambda accelerator, stop, step: step == 4)  # two epochs of two steps
+    trained(tmp_path / "part", **STAGED)
+    part = weights.load(tmp_path / "part" / "last.safetensors").tensors
+    assert any(not torch.equal(part[name], tensors[name]) for name in free), "the third epoch changed them"
+    alone = trained(tmp_path / "alone", **{**STAGED, "unfreeze": "never", "after": None})
+    before = weights.load(alone.path / "last.safetensors").tensors
+    assert all(torch.equal(part[name], before[name]) for name in free), "and the first two did not"
+    monkeypatch.setattr(module, "stopping", stopping)
+    resumed = weights.load(trained(tmp_path / "part", **STAGED).path / "last.safetensors").tensors
+    assert all(torch.equal(value, resumed[name]) for name, value in tensors.items()), "as if never stopped"
+
+
+def test_unfreezing_without_effect_is_refused(tmp_path: Path) -> None:
+    for options, sentence in (
+        ({"unfreeze": "all"}, "unfreeze='all': has no effect on a model without a frozen backbone; add --frozen."),
+        ({"frozen": True, "after": 0}, "after=0: has no effect unless something is unfrozen"),
+        ({"frozen": True, "unfreeze": "all", "after": 1}, "after=1: must lie between 0 and epochs - 1"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            trained(tmp_path / "run", **options)
+        assert sentence in str(caught.value)
+        assert not (tmp_path / "run").exists()

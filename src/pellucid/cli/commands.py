@@ -247,22 +247,46 @@ def export(
     return 0
 
 
-def data(what: str = "digits", /, *, range: tuple[float, ...] = (), out: Path | None = None) -> int:
+def data(
+    what: str = "digits",
+    /,
+    *,
+    range: tuple[float, ...] = (),
+    convert: Literal["coco", "voc", "yolo"] | None = None,
+    out: Path | None = None,
+) -> int:
     """Inspect a dataset: counts per split and class, sizes, corrupt files, duplicates; and draw a contact sheet.
 
     Args:
         what: a dataset from `pellucid list data`, a path, or a hub id.
         range: the value that is black and the one that is white in images with more than 8 bits.
-        out: the contact sheet's PNG file; by default contact-NAME.png in the current folder.
+        convert: write the images and their annotations in this form instead, into the folder `--out`.
+        out: the contact sheet's PNG file; by default contact-NAME.png in the current folder. With `--convert`, the new folder.
     """
     from pellucid.data import inspection, open
 
+    if convert is not None:
+        return _convert(what, range, convert, out)
     if out is not None:
         check_space(out)  # inspecting may take minutes
     dataset = open(what, range)
     printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
+    return 0
+
+
+def _convert(what: str, range: tuple[float, ...], form: str, out: Path | None) -> int:
+    from pellucid.data import open
+    from pellucid.data.annotations.converting import check_new, convert
+
+    if out is None:
+        raise UsageError(f"out=None: --convert {form} needs a folder for what it writes; give --out with a new one.")
+    check_new(out, what)  # opening may take minutes
+    dataset = open(what, range)
+    for sentence in (*dataset.notes, *dataset.problems, *convert(dataset, form, out)):
+        printing.say(sentence)
+    print(f"written to {out}")
     return 0
 
 

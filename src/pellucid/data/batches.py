@@ -248,4 +248,5 @@ def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str,
     else:
         scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2)
     # sizes are (H, W), a target's coordinates (x, y)
-    return {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}
+    moved = {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}
+    return {kind: target.clipped(size) for kind, target in moved.items()} if fit == "crop" else moved

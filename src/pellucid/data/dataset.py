@@ -190,6 +190,8 @@ class Dataset:
     notes: tuple[str, ...] = ()  # one sentence each: how the images are read
     cut: str = ""  # the rule by which missing splits were cut from train; "" if none was missing
     mask_classes: tuple[str, ...] = ()  # the name of each number in the masks
+    point_names: tuple[str, ...] = ()  # of each keypoint; () where nothing names them
+    skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a line joins, from 0
 
     @property
     def channels(self) -> int:

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.decoding.parallel import in_parallel
-from pellucid.data.targets import Mask, Target
+from pellucid.data.targets import VOID, Mask, Move, Target
 
 __all__ = ["VOID", "MaskSource", "Masks"]
-
-VOID = 255
-"""The class of pixels that count for nothing."""
 
 
 class MaskSource(ABC):
@@ -68,3 +65,6 @@ class Masks(Target):
 
         in_parallel(one, len(self))
         return Mask(classes)
+
+    def moved(self, matrix: Tensor, move: Move) -> Masks:
+        raise TypeError("masks are moved once they are made: move what loaded() or resized() returns")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.dataset import Split
 from pellucid.data.decoding import Files
-from pellucid.data.targets import Label
+from pellucid.data.targets import Boxes, Label
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
@@ -46,19 +46,26 @@ def few(names: Sequence[str], most: int = 3) -> str:
 
 
 def check_known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence[str]) -> None:
-    """Refuse labels of classes that have no training images.
+    """Refuse labels, of images or of objects, of classes that have no training images.
+
+    Args:
+        name: the dataset's name.
+        labels: (n,) classes of each split.
+        classes: their names.
 
     Raises:
         DataError: val or test has a class that train lacks.
     """
     if "train" not in labels or not len(labels["train"]):
         return
-    present = torch.bincount(labels["train"], minlength=len(classes)) > 0
+    most = max(len(classes), *(int(own.max()) + 1 for own in labels.values() if len(own)), 0)
+    present = torch.bincount(labels["train"], minlength=most) > 0
     for part in ("val", "test"):
         strange = [i for i in sorted(set(labels[part].tolist() if part in labels else ())) if not present[i]]
         if strange:
+            title = classes[strange[0]] if strange[0] < len(classes) else str(strange[0])
             raise DataError(
-                f"data={name!r}: class {classes[strange[0]]!r} of {part} is missing from train; add images of it there, or remove it."
+                f"data={name!r}: class {title!r} of {part} is missing from train; add images of it there, or remove it."
             )
 
 
@@ -78,6 +85,7 @@ def sentences(
         *_mixed(splits),
         *_pages(splits),
         *_thin(splits, classes),
+        *_bare(splits),
         *_scarce(splits, classes),
         *_coarse(splits),
         *_leaks(splits, classes),
@@ -173,6 +181,17 @@ def _thin(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
     return found
 
 
+def _bare(splits: Mapping[str, Split]) -> list[str]:
+    """Splits whose images show no object, where there are boxes."""
+    found = []
+    for part, split in splits.items():
+        boxes = split.targets.get("boxes")
+        if isinstance(boxes, Boxes) and len(split) and not any(len(own) for own in boxes.labels):
+            meaning = "nothing about objects can be learned" if part == "train" else "no objects are measured there"
+            found.append(f"No image of the {part} split has an object: {meaning}.")
+    return found
+
+
 def _scarce(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
     """Classes with few training images, and classes with many more than others."""
     tally = _tally(splits["train"], classes)
@@ -187,7 +206,12 @@ def _scarce(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
         )
     present = np.flatnonzero(tally)
     most, least = int(tally.argmax()), int(present[tally[present].argmin()])
-    if tally[most] >= _IMBALANCE * tally[least]:
+    if tally[most] >= _IMBALANCE * tally[least] and "label" not in splits["train"].targets:
+        found.append(
+            f"The objects are imbalanced, from {counted(int(tally[least]))} with {classes[least]!r} to {tally[most]:,} with "
+            f"{classes[most]!r} in train: a model learns the common ones best; add images of the rare ones."
+        )
+    elif tally[most] >= _IMBALANCE * tally[least]:
         found.append(
             f"The classes are imbalanced, from {counted(int(tally[least]))} of {classes[least]!r} to {tally[most]:,} of "
             f"{classes[most]!r} in train: accuracy favours the large ones; classify weights all alike with --class-weights."
@@ -269,8 +293,13 @@ def _named(own: Sequence[int], classes: Sequence[str]) -> str:
 
 
 def _tally(split: Split, classes: Sequence[str]) -> NDArray[np.int64] | None:
-    """(K,) images of each class, if there are classes to tell apart."""
-    label = split.targets.get("label")
-    if not isinstance(label, Label) or len(classes) < 2:
+    """(K,) images of each class, or images that hold an object of it, if there are classes to tell apart."""
+    label, boxes = split.targets.get("label"), split.targets.get("boxes")
+    if len(classes) < 2:
         return None
-    return np.bincount(label.index.numpy(), minlength=len(classes))
+    if isinstance(label, Label):
+        return np.bincount(label.index.numpy(), minlength=len(classes))
+    if isinstance(boxes, Boxes):
+        held = [own.unique() for own in boxes.counting]
+        return np.bincount(torch.cat(held).numpy(), minlength=len(classes)) if held else None
+    return None

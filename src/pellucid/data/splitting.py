@@ -74,6 +74,7 @@ def finish(
     *,
     cut: str | None = None,
     mask_classes: tuple[str, ...] = (),
+    point_names: tuple[str, ...] = (),
     notes: Sequence[str] = (),
 ) -> Dataset:
     """A dataset from what a reader found: missing splits are taken from train, and problems are described in words.
@@ -90,6 +91,7 @@ def finish(
         problems: what the reader has to say already.
         cut: the rule by which missing splits are cut, one of `CUTS`; by default that of `cutting`.
         mask_classes: the name of each number in the masks.
+        point_names: the name of each keypoint.
         notes: how the data are read, a sentence each.
 
     Raises:
@@ -107,6 +109,7 @@ def finish(
         }
         labels, classes = {}, (classes if "boxes" in kinds else ())
     said.check_known(name, labels, classes)
+    said.check_known(name, _labels_of_objects(present), classes)
     digests = {part: list(split.images.digests) for part, split in present.items()}
     pictures = picture_digests(present, digests)
     shares = {part: share for part, share in (("test", TEST_SHARE), ("val", VAL_SHARE)) if not digests.get(part)}
@@ -118,7 +121,7 @@ def finish(
     rule = (cut or _cut_rule.get()) if shares else ""
     if shares:
         whole, whole_digests = present["train"], digests["train"]
-        own = labels["train"].numpy() if "train" in labels else None
+        own = labels["train"].numpy() if "train" in labels else _rarest(whole)
         whole_pictures = pictures["train"]
         keys = _of_first_copies(whole_digests, whole_pictures) if rule == "stratified" else whole_digests
         for part, places in _cut(keys, own, shares, rule).items():
@@ -128,13 +131,33 @@ def finish(
     ordered = {part: present[part] for part in ("train", "val", "test")}
     sentences += said.sentences(ordered, pictures, classes)
     mark = fingerprint(ordered, classes, digests)
-    return fitted(Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes))
+    dataset = Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes, point_names)
+    return fitted(dataset)
 
 
 def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
     return {
         part: label.index for part, split in splits.items() if isinstance(label := split.targets.get("label"), Label)
     }
+
+
+def _labels_of_objects(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
+    """The classes of all boxes of each split that has boxes, crowds left out."""
+    return {
+        part: torch.cat(boxes.counting) if len(boxes) else torch.zeros(0, dtype=torch.int64)
+        for part, split in splits.items()
+        if isinstance(boxes := split.targets.get("boxes"), Boxes)
+    }
+
+
+def _rarest(split: Split) -> NDArray[np.int64] | None:
+    """(N,) of annotated images, the class of an object that fewest images hold; images without objects have one of their own."""
+    boxes = split.targets.get("boxes")
+    if not split.annotations or not isinstance(boxes, Boxes):
+        return None  # of other data, runs know their cut
+    held = [own.unique() for own in boxes.labels]
+    count = torch.bincount(torch.cat(held)) if held else torch.zeros(0)
+    return np.array([int(own[count[own].argmin()]) if len(own) else len(count) for own in held], np.int64)
 
 
 # -- the cut
@@ -231,10 +254,10 @@ def _blocks(target: Target) -> list[bytes]:
     if isinstance(target, Masks):
         return [source.digest for source in target.sources]
     blocks = []
-    for value in vars(target).values():
+    for value in target.rows.values():
         if isinstance(value, torch.Tensor):
             blocks.append(np.ascontiguousarray(value.numpy()).tobytes())
-        elif value is not None:
+        else:
             blocks.append("\0".join(map(str, value)).encode(errors="surrogatepass"))
     return blocks
 

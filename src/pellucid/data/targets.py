@@ -2,7 +2,8 @@
 """Targets of a whole batch; the truth and the prediction have the same type.
 
 Each type is a sequence over images: `len(target)`, `target[index]` (a tensor, slice or list of positions),
-`type(target).cat([...])`, `target.to(device)`; `resized` and `moved` take its coordinates along with the images.
+`type(target).cat([...])`, `target.to(device)`; `resized` and `moved` take its places along with the images, and `clipped`
+cuts them at the frame.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Boxes", "Label", "Mask", "Picture", "Points", "Target", "Text", "target_of"]
+from pellucid.data.geometry import boxes_around, corners_of, inside, mirrors, moved_points, sources, visible
+from pellucid.errors import UsageError
+
+__all__ = ["VOID", "Boxes", "Label", "Mask", "Move", "Picture", "Points", "Target", "Text", "target_of"]
 
 Index = Tensor | slice | Sequence[int]
-Move = Callable[[Tensor, bool], Tensor]
-"""Moves the pixels of (N, C, H, W); where the flag is set, each takes the value of its nearest source."""
+Move = Callable[[Tensor, float | None], Tensor]
+"""Moves the pixels of (N, C, H, W), whose edges repeat; with a number, each takes the value of its nearest source, and that
+number where it has none."""
+
+_SHARED = {"shared": True}  # of a field's metadata: one value for all images
+VOID = 255
+"""The class of pixels that count for nothing."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What all targets share: the fields are tensors or lists with one leading row per image."""
+    """What all targets have: the fields are tensors or lists with one leading row per image, but for those that are shared."""
 
     def __len__(self) -> int:
         return len(getattr(self, dataclasses.fields(self)[0].name))
@@ -49,8 +58,8 @@ class Target:
         joined: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             values = [getattr(part, field.name) for part in parts]
-            if values[0] is None:
-                joined[field.name] = None
+            if values[0] is None or field.metadata == _SHARED:
+                joined[field.name] = values[0]
             elif isinstance(values[0], Tensor):
                 joined[field.name] = torch.cat(values)
             else:
@@ -69,13 +78,22 @@ class Target:
         """Its coordinates in px of images that are `scale` (N, 2) times as large, as (x, y); pixels and classes as they are."""
         return self
 
+    def clipped(self, size: tuple[int, int]) -> Self:
+        """The target without what lies outside of its images' frame (H, W)."""
+        return self
+
     def loaded(self) -> Target:
         """The target with all its values in memory, for images of one size."""
         return self
 
+    @property
+    def rows(self) -> dict[str, Any]:
+        """The fields with a row per image, by name, as far as they are there."""
+        own = [field.name for field in dataclasses.fields(self) if field.metadata != _SHARED]
+        return {name: value for name in own if (value := getattr(self, name)) is not None}
+
     def _map(self, change: Any) -> Self:
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return type(self)(**{name: None if value is None else change(value) for name, value in values.items()})
+        return dataclasses.replace(self, **{name: change(value) for name, value in self.rows.items()})
 
 
 T = TypeVar("T", bound=Target)
@@ -102,33 +120,6 @@ def _take(value: Any, index: Index) -> Any:
     return [value[int(i)] for i in index]
 
 
-def _whence(scale: Tensor, offset: Tensor, size: tuple[int, int], before: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-    """The source row (N, H) and column (N, W) of each new pixel's centre, and whether it lies inside, (N, H, W)."""
-    sources, inside = [], []
-    for axis, (new, old) in enumerate(zip(size[::-1], reversed(before), strict=True)):  # x, then y
-        place = (torch.arange(new) + 0.5 - offset[:, axis, None]) / scale[:, axis, None]
-        inside.append((place >= 0) & (place < old))
-        sources.append(place.floor().long().clamp_(0, old - 1))
-    return sources[1], sources[0], inside[1][:, :, None] & inside[0][:, None, :]
-
-
-def _apply(matrix: Tensor, points: Tensor) -> Tensor:
-    """Points (…, K, 2) under matrices (…, 2, 3)."""
-    return points @ matrix[..., :2].mT + matrix[..., None, :, 2]
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    """The four corners of boxes (n, 4) as points (4n, 2)."""
-    x0, y0, x1, y1 = boxes.unbind(1)
-    return torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], 1).view(-1, 2)
-
-
-def _around(points: Tensor) -> Tensor:
-    """The smallest upright boxes (n, 4) around moved corners (4n, 2)."""
-    grouped = points.view(-1, 4, 2)
-    return torch.cat([grouped.amin(1), grouped.amax(1)], 1)
-
-
 @final
 @dataclass(frozen=True)
 class Label(Target):
@@ -151,20 +142,25 @@ class Picture(Target):
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Picture:
         if bool((scale == 1).all()):  # a crop or padding by edges: nothing is interpolated
-            rows, columns, _ = _whence(scale, offset, size, self.pixels.shape[2:])
+            rows, columns, _ = sources(scale, offset, size, self.pixels.shape[2:])
             flat = (rows[:, :, None] * self.pixels.shape[3] + columns[:, None, :]).flatten(1)[:, None]
             moved = self.pixels.flatten(2).gather(2, flat.expand(-1, self.pixels.shape[1], -1))
             return Picture(moved.view(*self.pixels.shape[:2], *size))
         return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
 
     def moved(self, matrix: Tensor, move: Move) -> Picture:
-        return Picture(move(self.pixels, False))
+        return Picture(move(self.pixels, None))
 
 
 @final
 @dataclass(frozen=True)
 class Boxes(Target):
-    """Any number of boxes per image, their corners in px; pixel (i, j) covers [j, j+1) × [i, i+1)."""
+    """Any number of boxes per image, their corners in px; pixel (i, j) covers [j, j+1) × [i, i+1).
+
+    A rotated box becomes the smallest upright one around its corners, which is larger than its object needs: the object's
+    outline is not known here. Mirrors, shifts and turns by 90° are exact. A box is cut at the frame, and dropped where less
+    than a quarter of its area is left.
+    """
 
     corners: list[Tensor]  # N of (n, 4) float32: x0, y0, x1, y1
     labels: list[Tensor]  # N of (n,) int64
@@ -173,53 +169,104 @@ class Boxes(Target):
         None  # N of (n,) bool: crowds, which count neither as found nor as missed; truth only
     )
 
+    @property
+    def counting(self) -> list[Tensor]:
+        """The labels of each image's boxes without those that are ignored, N of (m,) int64."""
+        if self.ignored is None:
+            return self.labels
+        return [own[~crowd] for own, crowd in zip(self.labels, self.ignored, strict=True)]
+
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
-        moved = [c * s.repeat(2) + o.repeat(2) for c, s, o in zip(self.corners, scale, offset, strict=True)]
-        return Boxes(moved, self.labels, self.scores, self.ignored)
+        twice = (scale.repeat(1, 2), offset.repeat(1, 2))  # (N, 4)
+        return self._changed(lambda boxes, of: boxes * twice[0][of] + twice[1][of])
 
     def scaled(self, scale: Tensor) -> Boxes:
-        moved = [boxes * factor.repeat(2) for boxes, factor in zip(self.corners, scale, strict=True)]
-        return Boxes(moved, self.labels, self.scores, self.ignored)
+        return self.resized(scale, torch.zeros_like(scale), (0, 0))
 
     def moved(self, matrix: Tensor, move: Move) -> Boxes:
-        corners = [_around(_apply(own, _corners(boxes))) for own, boxes in zip(matrix, self.corners, strict=True)]
-        return Boxes(corners, self.labels, self.scores, self.ignored)
+        return self._changed(lambda boxes, of: boxes_around(moved_points(matrix[of], corners_of(boxes))))
+
+    def clipped(self, size: tuple[int, int]) -> Boxes:
+        if not self.corners:
+            return self
+        counts = [len(own) for own in self.corners]
+        boxes, kept = visible(torch.cat(self.corners), size)
+        left = [int(own.sum()) for own in kept.split(counts)] if not bool(kept.all()) else counts
+        rows = {name: torch.cat(value) for name, value in (self.rows | {"corners": [boxes]}).items()}
+        return Boxes(**{name: list(value[kept].split(left)) for name, value in rows.items()})
+
+    def _changed(self, change: Callable[[Tensor, Tensor], Tensor]) -> Boxes:
+        """All boxes changed at once: `change` takes them, (n, 4), and the position of each one's image, (n,)."""
+        if not self.corners:
+            return self
+        counts = [len(own) for own in self.corners]
+        boxes = torch.cat(self.corners)
+        of = torch.arange(len(counts), device=boxes.device)
+        of = of.repeat_interleave(torch.tensor(counts, device=boxes.device), output_size=len(boxes))
+        return dataclasses.replace(self, corners=list(change(boxes, of).split(counts)))
 
 
 @final
 @dataclass(frozen=True)
 class Mask(Target):
-    """One class per pixel; 255 is void (not counted)."""
+    """One class per pixel; 255 is void (not counted).
+
+    Pixels take the class of their nearest source: a mixture of two classes is neither. Where an image is continued beyond
+    its frame, by repeated edges, the mask is void: nobody knows what was there.
+    """
 
     classes: Tensor  # (N, H, W) uint8
     probabilities: Tensor | None = None  # (N, K, H, W) float32; predictions only
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Mask:
-        rows, columns, inside = _whence(scale, offset, size, self.classes.shape[1:])
+        rows, columns, within = sources(scale, offset, size, self.classes.shape[1:])
         flat = (rows[:, :, None] * self.classes.shape[2] + columns[:, None, :]).flatten(1)
         moved = self.classes.flatten(1).gather(1, flat).view(len(self.classes), *size)
-        return Mask(moved.masked_fill_(~inside, 255))
+        return Mask(moved.masked_fill_(~within, VOID))
 
     def moved(self, matrix: Tensor, move: Move) -> Mask:
-        classes = move(self.classes[:, None].float(), True)  # nearest: a mixture of two classes is neither
+        classes = move(self.classes[:, None].float(), VOID)
         return Mask(classes[:, 0].to(self.classes.dtype))
 
 
 @final
 @dataclass(frozen=True)
 class Points(Target):
-    """K keypoints per image as (x, y) in px; NaN where a point is not visible."""
+    """K keypoints per image as (x, y) in px; NaN where a point is not visible.
+
+    >>> eyes = Points(torch.tensor([[[2.0, 5], [7, 4]]]), mirror=(1, 0))
+    >>> eyes.moved(torch.tensor([[[-1.0, 0, 10], [0, 1, 0]]]), lambda pixels, fill: pixels).xy.tolist()
+    [[[3.0, 4.0], [8.0, 5.0]]]
+    """
 
     xy: Tensor  # (N, K, 2) float32
+    # K positions: what each point becomes in a mirror, as a left eye becomes the right one; None where that is not known
+    mirror: tuple[int, ...] | None = dataclasses.field(default=None, metadata=_SHARED)
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
-        return Points(self.xy * scale[:, None] + offset[:, None])
+        return Points(self.xy * scale[:, None] + offset[:, None], self.mirror)
 
     def scaled(self, scale: Tensor) -> Points:
-        return Points(self.xy * scale[:, None])
+        return Points(self.xy * scale[:, None], self.mirror)
 
     def moved(self, matrix: Tensor, move: Move) -> Points:
-        return Points(_apply(matrix, self.xy))
+        xy, mirrored = moved_points(matrix, self.xy), mirrors(matrix)
+        if bool(mirrored.any()):
+            self.check_mirror()
+            exchanged = xy if self.mirror is None else xy[:, list(self.mirror)]
+            xy = torch.where(mirrored[:, None, None], exchanged, xy)
+        return Points(xy, self.mirror)
+
+    def clipped(self, size: tuple[int, int]) -> Points:
+        return Points(self.xy.masked_fill(~inside(self.xy, size)[..., None], torch.nan), self.mirror)
+
+    def check_mirror(self) -> None:
+        """Raise `UsageError` if it is not known which points are exchanged in a mirror."""
+        if self.mirror is None and self.xy.shape[1] > 1:
+            raise UsageError(
+                f"flip=True: would exchange left and right, and which of the {self.xy.shape[1]} points are partners is not known; "
+                "name them left_… and right_… in the annotations, or leave out --flip."
+            )
 
 
 @final

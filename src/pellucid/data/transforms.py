@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Target
+from pellucid.data.targets import Points, Target
 from pellucid.errors import UsageError
 
 __all__ = ["Augment"]
@@ -71,13 +71,15 @@ class Augment:
                 raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
 
     def __call__(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
-        """Changed images (B, C, H, W), float32 in [0, 1], and their targets, moved along."""
+        """Changed images (B, C, H, W), float32 in [0, 1], and their targets, moved along and cut at the frame."""
         if self.turn:
             images, target = self._turn(images, target, draws)
         if self.rotate or self.scale:
             images, target = self._affine(images, target, draws)
         elif self.crop or self.flip:
             images, target = self._shift(images, target, draws)
+        if self.rotate or self.scale or self.crop:  # turns and mirrors keep everything in the frame
+            target = target.clipped((images.shape[2], images.shape[3]))
         if self.exposure or self.shading or self.contrast:
             images = self._light(images, draws)
         if self.noise:
@@ -85,6 +87,19 @@ class Augment:
         if self.erase:
             images = self._erase(images, draws)
         return images, target
+
+    def check(self, target: Target) -> None:
+        """Refuse what a target cannot follow; a task asks before the training, with the truth that it learns from.
+
+        >>> Augment(flip=True).check(Points(torch.zeros(1, 2, 2)))
+        Traceback (most recent call last):
+        pellucid.errors.UsageError: flip=True: would exchange left and right, and which of the 2 points are partners is not ...
+
+        Raises:
+            UsageError: images are to be mirrored, and nothing says which points are exchanged.
+        """
+        if self.flip and isinstance(target, Points):
+            target.check_mirror()
 
     def _turn(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
         """Quarter turns, counter-clockwise; nothing is interpolated."""
@@ -98,7 +113,7 @@ class Augment:
         offsets = torch.tensor([[0.0, 0], [0, width], [width, height], [height, 0]])
         matrix = torch.cat([turns, offsets[:, :, None]], 2).to(images.device)[quarters]
 
-        def move(pixels: Tensor, nearest: bool = False) -> Tensor:
+        def move(pixels: Tensor, fill: float | None = None) -> Tensor:
             moved = torch.empty_like(pixels)
             for quarter in range(4):
                 chosen = quarters == quarter
@@ -119,18 +134,19 @@ class Augment:
         columns = torch.arange(width, device=device).expand(batch, width)
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
         # the content moves down and right, then it is mirrored; edges repeat
-        rows = (torch.arange(height, device=device) - down[:, None]).clamp(0, height - 1)  # (B, H)
-        columns = (columns - right[:, None]).clamp(0, width - 1)  # (B, W)
+        rows, columns = torch.arange(height, device=device) - down[:, None], columns - right[:, None]  # (B, H), (B, W)
+        flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]  # (B, H, W)
+        beyond = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
         sign = torch.where(mirrored, -1.0, 1.0)
         matrix = torch.zeros(batch, 2, 3, device=device)  # x' = sign·(x + right) + (W if mirrored)
         matrix[:, 0, 0], matrix[:, 1, 1] = sign, 1.0
         matrix[:, 0, 2] = sign * right + torch.where(mirrored, float(width), 0.0)
         matrix[:, 1, 2] = down.float()
 
-        def move(pixels: Tensor, nearest: bool = False) -> Tensor:
-            flat = rows[:, :, None] * width + columns[:, None, :]  # (B, H, W)
+        def move(pixels: Tensor, fill: float | None = None) -> Tensor:
             index = flat.view(batch, 1, height * width).expand(-1, pixels.shape[1], -1)
-            return pixels.flatten(2).gather(2, index).view(batch, pixels.shape[1], height, width)
+            moved = pixels.flatten(2).gather(2, index).view(batch, pixels.shape[1], height, width)
+            return moved if fill is None else moved.masked_fill(beyond[:, None], fill)
 
         return move(images), target.moved(matrix, move)
 
@@ -153,10 +169,13 @@ class Augment:
         source = (inverse @ (centre - offset)[:, :, None])[:, :, 0]  # (B, 2) px, of the output's centre
         back = torch.cat([inverse * centre / centre[:, None], (source / centre - 1)[:, :, None]], 2)
 
-        def move(pixels: Tensor, nearest: bool = False) -> Tensor:
+        def move(pixels: Tensor, fill: float | None = None) -> Tensor:
             grid = F.affine_grid(back, list(pixels.shape), align_corners=False)
-            mode = "nearest" if nearest else "bilinear"
-            return F.grid_sample(pixels, grid, mode=mode, padding_mode="border", align_corners=False)
+            if fill is None:
+                return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+            # what has no source is 0 here, so that 0 must mean `fill`; classes are whole numbers, and so are differences
+            moved = F.grid_sample(pixels - fill, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+            return moved + fill
 
         return move(images), target.moved(matrix, move)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +77,42 @@ class Frozen(nn.Module):
     """A backbone whose tensors stay fixed: no gradients, and batch norm uses its stored statistics.
 
     While `replay.features` are set, these are its answer, whatever the images.
+
+    Parameters in `later` are trained from some epoch on; batch norm keeps its statistics even then.
+
+    >>> frozen = Frozen(nn.Sequential(nn.Linear(9, 9), nn.Linear(9, 9), nn.Linear(9, 1)))
+    >>> frozen.stage("last")
+    >>> list(frozen.later), frozen.thawed
+    (['body.2.bias', 'body.2.weight', 'body.1.bias', 'body.1.weight'], False)
     """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body.eval().requires_grad_(False)
         self.replay = Replay()
+        self.later: dict[str, nn.Parameter] = {}
+
+    def stage(self, part: Literal["last", "all"]) -> None:
+        """Choose what is trained later: all parameters, or those of the last layers, which hold a quarter of them."""
+        named = list(self.named_parameters())
+        least = 0.25 * sum(value.numel() for _, value in named)
+        self.later, held, layer = {}, 0, ""
+        for name, value in reversed(named):
+            owner = name.rpartition(".")[0]
+            if part == "last" and held >= least and owner != layer:  # a layer's weight and bias stay together
+                break
+            self.later[name], layer = value, owner
+            held += value.numel()
+
+    @property
+    def thawed(self) -> bool:
+        """Whether a part of it is trained by now, so that its answers change."""
+        return any(value.requires_grad for value in self.later.values())
+
+    def thaw(self) -> None:
+        """Train the parameters in `later` from now on."""
+        for value in self.later.values():
+            value.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

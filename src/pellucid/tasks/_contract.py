@@ -146,7 +146,8 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         """The dataset as this task uses it, and the task with what it learned from the data (its `_options.learned` fields).
 
-        Reads targets and counts, never decodes an image; raises `DataError` if the data lack what the task needs.
+        Reads targets and counts, never decodes an image; raises `DataError` if the data lack what the task needs. A task that
+        learns places and augments asks `Augment.check` here whether they can follow.
         """
         return data, self
 

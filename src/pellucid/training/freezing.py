@@ -9,10 +9,35 @@ from typing import Any
 from torch import Tensor, nn
 
 from pellucid import weights
-from pellucid.errors import TrainingError
+from pellucid.errors import TrainingError, UsageError
 from pellucid.models import Frozen
+from pellucid.training.recipe import Recipe
 
-__all__ = ["after", "before", "first_filters"]
+__all__ = ["after", "before", "first_filters", "stage", "thaw"]
+
+
+def stage(model: nn.Module, recipe: Recipe) -> None:
+    """Choose what of a frozen backbone is trained later.
+
+    Raises:
+        UsageError: nothing is frozen.
+    """
+    if recipe.unfreeze == "never":
+        return
+    frozen = [module for module in model.modules() if isinstance(module, Frozen)]
+    if not frozen:
+        raise UsageError(
+            f"unfreeze={recipe.unfreeze!r}: has no effect on a model without a frozen backbone; add --frozen."
+        )
+    for module in frozen:
+        module.stage(recipe.unfreeze)
+
+
+def thaw(model: nn.Module) -> None:
+    """Train what was chosen, from now on; a second call changes nothing."""
+    for module in model.modules():
+        if isinstance(module, Frozen) and not module.thawed:
+            module.thaw()
 
 
 def before(model: nn.Module) -> dict[str, Any] | None:
@@ -24,13 +49,14 @@ def before(model: nn.Module) -> dict[str, Any] | None:
     (2, 8, 3, ['0.body.bias', '0.body.weight'])
 
     "each" has the digest of every frozen tensor by its name in the weights, batch-norm statistics included, "before" and
-    "after" those of all of them together; "fixed" and "trained" are numbers of parameters.
+    "after" those of all of them together; "fixed" and "trained" are numbers of parameters; those that are
+    trained later count as trained, and have no digest.
     """
     tensors = _tensors(model)
     if not tensors:
         return None
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    fixed = sum(p.numel() for p in model.parameters()) - trained
+    fixed = sum(p.numel() for name, p in model.named_parameters() if name in tensors)
+    trained = sum(p.numel() for p in model.parameters()) - fixed
     each = {name: weights.digest({name: value}) for name, value in tensors.items()}
     return {
         "tensors": len(each),
@@ -83,5 +109,6 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
         for own, module in model.named_modules()
         if isinstance(module, Frozen)
         for name in module.state_dict()
+        if name not in module.later
     }
     return {name: value.detach().cpu() for name, value in model.state_dict().items() if name in inside}

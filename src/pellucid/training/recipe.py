@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import RunError, UsageError, brief, check_choice
+from pellucid.models import Frozen
 
 __all__ = ["Recipe"]
 
@@ -69,6 +70,12 @@ class Recipe:
     """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None
     """train on at most this many images, chosen at random by seed"""
+    unfreeze: Literal["never", "last", "all"] = "never"
+    """train a frozen backbone too, its last layers or all of it, once the epochs of `after` are done"""
+    after: int | None = None
+    """with unfreeze: epochs in which only the head is trained; by default half of them"""
+    below: float = 0.1
+    """with unfreeze: factor on the learning rate of the backbone"""
     variants: int | None = None
     """with a frozen backbone: variants of each augmented training image whose features are computed once and kept; 0 computes them in every step; by default 1 where images stay as they are, else 0"""  # noqa: E501
     seed: int = 0
@@ -91,6 +98,12 @@ class Recipe:
             "must be one or two sides of at least 1 px",
             lambda v: len(v) <= 2 and all(side >= 1 for side in v),
         )
+        self._check(("below",), "must lie in (0, 1]", lambda v: 0 < v <= 1)
+        self._check(("after",), "must lie between 0 and epochs - 1", lambda v: v is None or 0 <= v < self.epochs)
+        if self.after is not None and self.unfreeze == "never":
+            raise UsageError(
+                f"after={self.after}: has no effect unless something is unfrozen; add --unfreeze last, or all."
+            )
         self._check(("betas",), "must be two numbers in [0, 1)", lambda v: len(v) == 2 and all(0 <= b < 1 for b in v))
         self._check(("lr", "clip"), "must be above 0", lambda v: v is None or 0 < v < math.inf)
         self._check(("momentum", "ema"), "must lie in [0, 1)", lambda v: 0 <= v < 1)
@@ -154,18 +167,21 @@ class Recipe:
         floor = 1e-3 if self.schedule == "one_cycle" else 0.0
         return self.peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
+    @property
+    def thaws(self) -> int | None:
+        """The epochs after which a frozen backbone is trained too; None for never."""
+        if self.unfreeze == "never":
+            return None
+        return self.epochs // 2 if self.after is None else self.after
+
     def make_optimizer(self, player: nn.Module) -> torch.optim.Optimizer:
         """A fused optimiser of a module's trainable parameters; biases and norms do not decay."""
         trained = [p for p in player.parameters() if p.requires_grad]
         if not trained:
             raise UsageError("frozen=True: leaves nothing to train; unfreeze the backbone or give the model a head.")
-        decay = _DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
-        decaying = [p for p in trained if p.ndim > 1] if decay else []  # without decay, one group is one call a step
-        groups: list[dict[str, Any]] = [
-            {"params": decaying, "weight_decay": decay},
-            {"params": [p for p in trained if p.ndim <= 1 or not decay], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        later = [p for module in player.modules() if isinstance(module, Frozen) for p in module.later.values()]
+        waiting = {id(p) for p in later}
+        groups = self._groups([p for p in trained if id(p) not in waiting]) + self._groups(later, self.below)
         if self.optimizer == "adamw":
             return torch.optim.AdamW(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
         if self.optimizer == "adam":
@@ -174,6 +190,16 @@ class Recipe:
         return torch.optim.SGD(
             groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True
         )
+
+    def _groups(self, parameters: list[nn.Parameter], scale: float = 1.0) -> list[dict[str, Any]]:
+        """Parameters with and without decay, whose rate is the schedule's times `scale`."""
+        decay = _DECAYS[self.optimizer] if self.weight_decay is None else self.weight_decay
+        decaying = [p for p in parameters if p.ndim > 1] if decay else []  # without decay, one group is one call a step
+        groups: list[dict[str, Any]] = [
+            {"params": decaying, "weight_decay": decay, "scale": scale},
+            {"params": [p for p in parameters if p.ndim <= 1 or not decay], "weight_decay": 0.0, "scale": scale},
+        ]
+        return [group for group in groups if group["params"]]
 
     def bfloat16(self, model: nn.Module, device: torch.device) -> bool:
         """Whether a model is trained in bf16 on a device."""

@@ -105,13 +105,13 @@ class _Remembered(Feed):
         self, feed: Feed, plan: Plan, frozen: Frozen, train: _Kept | None, val: _Kept | None, variants: int
     ) -> None:
         self.__dict__.update(feed.__dict__)
-        self._replay, self._features, self._val_features = frozen.replay, train, val
+        self._frozen, self._replay, self._features, self._val_features = frozen, frozen.replay, train, val
         self._variants = variants  # 0: nothing random is done to the images
         self._variant = 0  # of the latest batch
 
     def batch(self, step: int) -> tuple[Batch, Draws]:
         batch, draws = super().batch(step)
-        if self._features is not None and self._variants:
+        if self._features is not None and self._variants and not self._frozen.thawed:
             self._variant = step // self._plan.steps_per_epoch % self._variants
             draws = _draws(self._plan, batch, self._variant)  # what is done to an image is done to its truth
         return batch, draws
@@ -119,7 +119,7 @@ class _Remembered(Feed):
     @contextmanager
     def replaying(self, batch: Batch) -> Iterator[None]:
         """While the model sees this batch, its frozen backbone gives the features that are kept."""
-        if self._features is None:
+        if self._features is None or self._frozen.thawed:  # once trained, a backbone answers otherwise
             yield
             return
         self._replay.features = self._features.rows(batch.index, self._variant).to(batch.images.device)
@@ -130,7 +130,9 @@ class _Remembered(Feed):
 
     def validation(self) -> Iterator[Batch] | None:
         batches = super().validation()
-        return batches if batches is None or self._val_features is None else self._shown(batches, self._val_features)
+        if batches is None or self._val_features is None or self._frozen.thawed:
+            return batches
+        return self._shown(batches, self._val_features)
 
     def _shown(self, batches: Iterator[Batch], features: _Kept) -> Iterator[Batch]:
         for batch in batches:

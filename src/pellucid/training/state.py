@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.tasks import LearnsFromImages, UpdatesBuffers
-from pellucid.training import checkpoint
+from pellucid.training import checkpoint, freezing
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
 from pellucid.training.plan import Plan
@@ -61,6 +61,7 @@ class State:
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
+        freezing.stage(model, plan.recipe)
         check_variants(feed, plan, model)
         device = plan.accelerator.device
         model.to(device, memory_format=plan.recipe.memory_format(model, device))
@@ -87,6 +88,12 @@ class State:
     def learned(self) -> Mapping[str, Any]:
         """What the task learned from the training images, as JSON."""
         return self.plan.task.facts if isinstance(self.plan.task, LearnsFromImages) else {}
+
+    def thaw(self) -> None:
+        """Train the frozen backbone too from here on, if its epoch has come."""
+        thaws = self.plan.recipe.thaws
+        if thaws is not None and self.epoch >= thaws:
+            freezing.thaw(self.model)
 
     def update_buffers(self) -> None:
         """Let the task compute the model's buffers from all training images, before the first epoch and after each."""

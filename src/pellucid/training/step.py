@@ -98,7 +98,7 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
             name = learner.player_of(player)
             optimizer = learner.optimizers[name]
             for group in optimizer.param_groups:
-                group["lr"] = rate * factors.get(name, 1.0)
+                group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
             optimizer.zero_grad()
             accelerator.backward(losses["loss"])
             if recipe.clip is not None:

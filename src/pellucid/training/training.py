@@ -75,6 +75,7 @@ def _loop(state: State, folder: Folder, history: History, stop: threading.Event)
     plan = state.plan
     state.feed = remembered(state.feed, plan, state.learner, state.model)
     while state.step < plan.steps and not state.exhausted and not stopping(plan.accelerator, stop, state.step):
+        state.thaw()
         batch, draws = state.feed.batch(state.step)
         rate = plan.recipe.rate(state.step, plan.steps, plan.steps_per_epoch)
         plan.seed_torch(state.step)

@@ -18,13 +18,14 @@ from pellucid.data.decoding import opened
 from pellucid.data.decoding.pictures import ORIENTATION
 from pellucid.data.formats.finding import Found, left_out, readable
 from pellucid.data.masks import Masks
+from pellucid.data.partners import FACE_68, exchanges, partners
 from pellucid.data.problems import counted, few
 from pellucid.data.splitting import finish, order
 from pellucid.data.targets import Boxes, Label, Points, Target, Text
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["assemble", "targets_of"]
+__all__ = ["assemble", "boxes_of", "targets_of"]
 
 BACKGROUND = "background"
 """The class 0 of masks that are painted from outlines."""
@@ -92,7 +93,10 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
-    return finish(name, splits, classes, problems, mask_classes=mask_classes, notes=said)
+    pointed = any("points" in own for own in targets.values())
+    point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
+    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
+    return dataset.replace(skeleton=skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:
@@ -121,7 +125,7 @@ def _present(path: Path, annotations: Annotations, name: str) -> tuple[list[Anno
             problems.append(f"{as_text(record.file)} is annotated twice; all of its objects count.")
             record = merged[key].replace(instances=(*merged[key].instances, *record.instances))
         merged[key] = record
-    here = {key: (path / record.file).is_file() for key, record in merged.items()}
+    here = {key: _is_file(path / record.file) for key, record in merged.items()}
     missing = [as_text(key[0]) for key, there in here.items() if not there]
     if len(missing) == len(merged):
         raise DataError(
@@ -132,6 +136,13 @@ def _present(path: Path, annotations: Annotations, name: str) -> tuple[list[Anno
         verb = "has no image and is dropped" if len(missing) == 1 else "have no image and are dropped"
         problems.append(f"{counted(len(missing), 'annotation')} {verb} ({few(missing)}).")
     return [record for key, record in merged.items() if here[key]], problems
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # too long for a name, or no text
+        return False
 
 
 def _by_part(records: Iterable[Annotated]) -> dict[str, list[Annotated]]:
@@ -231,6 +242,11 @@ def targets_of(
         bare = [as_text(record.file) for record, has in zip(every, labelled, strict=True) if not has]
         verb = "has" if len(bare) == 1 else "have"
         problems.append(f"{counted(len(bare))} of {len(every):,} {verb} no class: labels are left out ({few(bare)}).")
+    points: dict[str, Points] = {}
+    if len(counts) == 1:
+        points = {part: _points(split.annotations, next(iter(counts))) for part, split in splits.items()}
+        points, said, doubtful = _mirrored(points, annotations)
+        notes, problems = notes + said, problems + doubtful
     targets: dict[str, dict[str, Target]] = {}
     for part, split in splits.items():
         own: dict[str, Target] = {}
@@ -238,7 +254,7 @@ def targets_of(
         if all(labelled):
             own["label"] = Label(torch.tensor([numbers[str(record.label)] for record in records], dtype=torch.int64))
         if boxes:
-            own["boxes"] = _boxes(records, numbers)
+            own["boxes"] = boxes_of(records, numbers)
         if any(masked):
             own["mask"] = _masks(records, split, name)
         elif painted:
@@ -246,14 +262,15 @@ def targets_of(
                 [Outlined(record, record.size or (0, 0), {t: i + 1 for t, i in numbers.items()}) for record in records]
             )
         if len(counts) == 1:
-            own["points"] = _points(records, next(iter(counts)))
+            own["points"] = points[part]
         if any(record.text is not None for record in every):
             own["text"] = Text([record.text or "" for record in records])
         targets[part] = own
     return targets, problems, notes
 
 
-def _boxes(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:
+def boxes_of(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:
+    """The boxes of mended annotations, by the numbers of their categories."""
     placed = [[one for one in record.instances if one.box is not None] for record in records]
     corners = [torch.tensor([one.box for one in own], dtype=torch.float32).view(-1, 4) for own in placed]
     labels = [torch.tensor([numbers[one.category] for one in own], dtype=torch.int64) for own in placed]
@@ -282,9 +299,25 @@ def _points(records: Sequence[Annotated], count: int) -> Points:
     xy = np.full((len(records), count, 2), np.nan, np.float32)
     for i, record in enumerate(records):
         own = [one for one in record.instances if one.points is not None and one.box is not None]
+        visible = [one for one in own if one.points is not None and not np.isnan(one.points).all()]
         if own:
-            xy[i] = max(own, key=lambda one: _area(one.box)).points
+            xy[i] = max(visible or own, key=lambda one: _area(one.box)).points
     return Points(torch.from_numpy(xy))
+
+
+def _mirrored(points: Mapping[str, Points], annotations: Annotations) -> tuple[dict[str, Points], list[str], list[str]]:
+    """The points of each split with their partners in a mirror, and notes and problems in sentences."""
+    every = Points.cat(list(points.values())).xy
+    mirror, count = annotations.mirror or partners(annotations.point_names, every), every.shape[1]
+    notes, problems = [], []
+    if mirror is not None and not exchanges(mirror, count):
+        problems.append(
+            f"What each of the {count} points becomes in a mirror is no exchange of pairs, and is not used."
+        )
+        mirror = None
+    elif mirror == FACE_68 and not annotations.mirror:
+        notes.append("The 68 points are numbered as in iBUG 300-W, by which --flip exchanges left and right.")
+    return {part: Points(own.xy, mirror) for part, own in points.items()}, notes, problems
 
 
 def _area(box: tuple[float, float, float, float] | None) -> float:

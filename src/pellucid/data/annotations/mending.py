@@ -22,6 +22,7 @@ _KINDS = {
     "empty": ("box has no area and is dropped", "boxes have no area and are dropped"),
     "outside": ("object lies outside its image and is dropped", "objects lie outside their images and are dropped"),
     "nowhere": ("object has no place and is dropped", "objects have no place and are dropped"),
+    "other size": ("mask has another size than its image and is dropped", "masks have another size than their images and are dropped"),
     "not finite": ("object is not finite and is dropped", "objects are not finite and are dropped"),
     "exchanged": ("box has its corners exchanged, which are sorted", "boxes have their corners exchanged, which are sorted"),
     "clipped": ("box reaches beyond its image and is clipped", "boxes reach beyond their images and are clipped"),
@@ -80,6 +81,9 @@ class Mended:
         polygons = tuple(kept for part in one.polygons if len(kept := place(part)) >= 3)
         points = None if one.points is None else place(one.points)
         runs = one.runs if one.runs is None or orientation == 1 else _turned_runs(one.runs, orientation)
+        if one.runs is not None and one.runs.size != raw:
+            self._note("other size", title)
+            return None
         if one.box is not None:
             corners = place(np.array(one.box, np.float64).reshape(2, 2))
             box: Corners | None = (*corners.min(0).tolist(), *corners.max(0).tolist())
@@ -154,9 +158,11 @@ def decoded_runs(runs: RunLengths) -> NDArray[np.uint8]:
 
 def _turned(points: NDArray[np.float64], size: tuple[int, int], orientation: int) -> NDArray[np.float64]:
     """Points (n, 2) in an image of (H, W) where they come to lie once its EXIF orientation is applied."""
+    if orientation == 1:
+        return points
     (height, width), (x, y) = size, points.T
     moved = {
-        1: (x, y), 2: (width - x, y), 3: (width - x, height - y), 4: (x, height - y),
+        2: (width - x, y), 3: (width - x, height - y), 4: (x, height - y),
         5: (y, x), 6: (height - y, x), 7: (height - y, width - x), 8: (y, width - x),
     }  # fmt: skip
     return np.stack(moved.get(orientation, (x, y)), 1)

@@ -83,7 +83,9 @@ class Annotations:
     images: Sequence[Annotated]
     classes: tuple[str, ...] = ()  # in their own order; (): those that occur, in natural order
     point_names: tuple[str, ...] = ()  # of each keypoint
+    mirror: tuple[int, ...] = ()  # the keypoint that each becomes in a mirror; (): as their names tell
     mask_classes: tuple[str, ...] = ()  # the name of each number in the masks
     problems: tuple[str, ...] = ()  # what was dropped or mended in reading, a sentence each
     notes: tuple[str, ...] = ()  # how the numbers are read, a sentence each: "Boxes count from 1."
+    skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a line joins, from 0
     read: tuple[str, ...] = ()  # files that hold annotations or lists, relative to the dataset's folder

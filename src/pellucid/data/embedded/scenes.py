@@ -54,7 +54,7 @@ def draw(counts: dict[str, int] | None = None, sparse: bool = False) -> Dataset:
         part: _split(name, part, n, np.random.default_rng([k, seed]), sparse)
         for k, (part, n) in enumerate((counts or _COUNTS).items())
     }
-    return finish(name, splits, CLASSES)
+    return finish(name, splits, CLASSES, mask_classes=("background", *CLASSES), point_names=KEYPOINTS)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def _split(name: str, part: str, n: int, rng: np.random.Generator, sparse: bool)
             [torch.from_numpy(k[p]) for k, p in zip(shapes.kind, shapes.present, strict=True)],
         ),
         "mask": Mask(torch.from_numpy(masks)),
-        "points": Points(torch.from_numpy(points)),
+        # all on the shape's axis of symmetry: in a mirror, each stays itself
+        "points": Points(torch.from_numpy(points), mirror=tuple(range(len(KEYPOINTS)))),
     }
     shown = [CLASSES[kind] if there else "none" for kind, there in zip(shapes.kind[:, 0], some, strict=True)]
     names = [f"{name}/{part}/{title}/{i}" for i, title in enumerate(shown)]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.formats.rows import reason
+from pellucid.data.partners import partners
 from pellucid.data.problems import few
 from pellucid.data.splitting import SPLITS, finish, order, split_word
 from pellucid.data.targets import Label, Mask, Points, Target
@@ -283,7 +284,8 @@ def _points(array: NDArray[Any], images: int, where: str, part: str) -> Points:
     _as_many(where, part, images, len(array), "points")
     if array.ndim not in (2, 3) or array.shape[-1] % 2 or (array.ndim == 3 and array.shape[-1] != 2):
         raise DataError(f"points={array.shape}: are not points in data={where!r}; give (N, K, 2) as x and y in px.")
-    return Points(torch.from_numpy(array.astype(np.float32).reshape(images, -1, 2)))
+    xy = torch.from_numpy(array.astype(np.float32).reshape(images, -1, 2))
+    return Points(xy, partners((), xy))
 
 
 def to_classes(masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, NDArray[np.uint8]]:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
 from pellucid.data.formats.finding import join, readable
-from pellucid.data.formats.rows import class_names, reason, row_targets, short, unread_columns
+from pellucid.data.formats.objects import NOTE, object_classes, with_names
+from pellucid.data.formats.rows import class_names, reason, row_objects, row_targets, short, unread_columns
 from pellucid.data.formats.tables import read_masks, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
 from pellucid.errors import DataError
@@ -46,6 +48,7 @@ class _Rows:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # class names by column
     file: Path | None = None
     others: Sequence[str] = ()  # columns that mean nothing here
+    objects: Sequence[str] | None = None  # the names of the categories of objects
 
 
 # -- parquet
@@ -90,23 +93,25 @@ def _read(file: Path) -> _Rows:
             f"data={str(file)!r}: has a value that cannot be read ({reason(fault)}); correct it."
         ) from fault
     others = [name for name in schema.names if name not in columns]
-    return _Rows(columns, _class_labels(file, schema.metadata or {}), file, others)
+    names, objects = _class_labels(file, schema.metadata or {})
+    return _Rows(columns, names, file, others, objects)
 
 
-def _class_labels(file: Path, metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """The class names by column that Hugging Face's metadata of a parquet file give."""
+def _class_labels(file: Path, metadata: Mapping[bytes, bytes]) -> tuple[dict[str, list[str]], list[str] | None]:
+    """The class names by column, and those of objects, that Hugging Face's metadata of a parquet file give."""
     try:
         told = json.loads(metadata.get(b"huggingface", b"{}"))
         features = told.get("info", {}).get("features", {})
         names = {name: one["names"] for name, one in features.items() if isinstance(one, dict) and "names" in one}
         if not all(isinstance(own, list) and all(isinstance(title, str) for title in own) for own in names.values()):
             raise ValueError("names of classes are not a list of texts")
+        objects = object_classes(features.get("objects"))
     except (ValueError, AttributeError, RecursionError) as fault:
         raise DataError(
             f"data={str(file)!r}: its metadata, in which Hugging Face keeps class names, cannot be read ({reason(fault)}); "
             "write the file again."
         ) from fault
-    return {name: [as_text(title) for title in own] for name, own in names.items()}
+    return {name: [as_text(title) for title in own] for name, own in names.items()}, objects
 
 
 # -- the hub
@@ -145,7 +150,8 @@ def open_hub(what: str) -> Dataset:
         word = "train" if len(loaded) == 1 else str(part).lower()
         if word in SPLITS:
             columns = {column: table[column][:] for column in table.column_names}
-            parts.setdefault(SPLITS[word], []).append(_Rows(columns, names))
+            objects = object_classes(table.features.to_dict().get("objects"))
+            parts.setdefault(SPLITS[word], []).append(_Rows(columns, names, objects=objects))
     return _from_rows(what, parts)
 
 
@@ -201,7 +207,7 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
             "give one of bytes, or of path and bytes."
         )
     mask = next((column for column in _MASKS if column in pictures), None)
-    label = next((c for c in (*_LABELS, *first.names) if c in first.columns and c not in pictures), None)
+    label = next((c for c in (*_LABELS, *first.names) if c in first.columns and c not in (*pictures, *_OTHERS)), None)
     named = first.names.get(label or "")
     rows = {
         part: [row for own in several for row in _dictionaries(own, label, named, where)]
@@ -213,16 +219,20 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
         rows, parts = _labelled(rows, parts, problems)
     every = [row for own in rows.values() for row in own]
     titles = [f"{part}/{i}" for part, own in rows.items() for i in range(len(own))]
-    classes = tuple(named) if named is not None else class_names(every, titles, where)
-    splits, masks = {}, {}
+    known = [*(named or ()), *(first.objects or ())]
+    classes = tuple(dict.fromkeys((*known, *(() if named is not None else class_names(every, titles, where)))))
+    splits, masks, mended = {}, {}, Mended()
     for part, several in parts.items():
         images, titles, good, unreadable = _images(several, image, part, where)
         problems += unreadable
-        splits[part] = Split(images, row_targets([rows[part][i] for i in good], titles, classes, where), titles)
+        own_rows = [rows[part][i] for i in good]
+        records, boxes = row_objects(own_rows, titles, images.sizes, classes, part, where, mended)
+        splits[part] = Split(images, {**row_targets(own_rows, titles, classes, where), **boxes}, titles, records)
         if mask is not None:
             cells = [cell for own in several for cell in _column(own, mask, part, where)]
             masks[part] = read_masks([_source(cells[i], where) for i in good], images, where)
-    return finish(where, with_masks(splits, masks, where), classes, problems)
+    notes = [NOTE] if any(split.annotations for split in splits.values()) else []
+    return finish(where, with_masks(splits, masks, where), classes, [*problems, *mended.sentences], notes=notes)
 
 
 def _pictures(values: Sequence[Any]) -> bool:
@@ -234,6 +244,9 @@ def _dictionaries(own: _Rows, label: str | None, names: Sequence[str] | None, wh
     """The rows with their labels under `label`, as class names; −1, which means that there is none, becomes None."""
     count = len(next(iter(own.columns.values())))
     columns = {name: own.columns[name] for name in _OTHERS if name in own.columns}
+    if own.objects is not None and "objects" in columns:
+        cells = enumerate(columns["objects"])
+        columns["objects"] = [with_names(cell, own.objects, f"row {i}", where) for i, cell in cells]
     if label is not None:
         values = own.columns.get(label, [None] * count)  # the images of a competition's test split have none
         columns["label"] = values if names is None else [_class(v, i, names, where) for i, v in enumerate(values)]

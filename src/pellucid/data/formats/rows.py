@@ -6,19 +6,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from pellucid.data.annotations.assembling import boxes_of
+from pellucid.data.annotations.mending import Mended
+from pellucid.data.annotations.records import Annotated
+from pellucid.data.formats.objects import instances_of, mended_objects, plain_text
+from pellucid.data.partners import partners
 from pellucid.data.problems import few
 from pellucid.data.splitting import order
-from pellucid.data.targets import Boxes, Label, Points, Target, Text
+from pellucid.data.targets import Label, Points, Target, Text
 from pellucid.errors import DataError
-from pellucid.files import as_text
 
 __all__ = [
     "KNOWN",
@@ -28,6 +32,7 @@ __all__ = [
     "has",
     "read_table",
     "reason",
+    "row_objects",
     "row_targets",
     "short",
     "unread_columns",
@@ -176,13 +181,13 @@ def class_names(rows: Sequence[Row], names: Sequence[str] = (), where: str = "")
         if has(row, "label"):
             used.add(_label(row["label"], title, where))
         if has(row, "objects"):
-            used.update(_objects(row["objects"], title, where)[1])
+            used.update(one.category for one in instances_of(row["objects"], title, where))
     unique = sorted(used)
     return tuple(unique[i] for i in order(unique))
 
 
 def row_targets(rows: Sequence[Row], names: Sequence[str], classes: Sequence[str], where: str) -> dict[str, Target]:
-    """The targets in the columns label, objects, points and text.
+    """The targets in the columns label, points and text.
 
     Args:
         rows: one per image.
@@ -207,59 +212,51 @@ def row_targets(rows: Sequence[Row], names: Sequence[str], classes: Sequence[str
                 targets["points"] = _points(values, names, where)
             else:
                 targets["text"] = Text([str(value) for value in values])
-    if any(has(row, "objects") for row in rows):
-        corners: list[Tensor] = []
-        labels: list[Tensor] = []
-        for row, name in zip(rows, names, strict=True):
-            box, titles = _objects(row["objects"], name, where) if has(row, "objects") else (torch.zeros(0, 4), [])
-            if strange := [title for title in titles if title not in place]:
-                raise DataError(
-                    f"data={where!r}: objects of {name!r} have category {strange[0]!r}, which is none of the classes; correct it."
-                )
-            corners.append(torch.cat([box[:, :2], box[:, :2] + box[:, 2:]], 1))  # x, y, w, h -> x0, y0, x1, y1
-            labels.append(torch.tensor([place[title] for title in titles], dtype=torch.int64))
-        targets["boxes"] = Boxes(corners, labels)
     return targets
 
 
 def _label(value: Any, name: str, where: str) -> str:
     if isinstance(value, (str, int)) or (isinstance(value, float) and value.is_integer() and abs(value) < 2**53):
-        return _text(value)
+        return plain_text(value)
     raise DataError(
         f"data={where!r}: the row of {name!r} has label {short(value)}; give one class, as a name or a whole number."
     )
 
 
-def _objects(cell: Any, name: str, where: str) -> tuple[Tensor, list[str]]:
-    """Boxes (n, 4) as x, y, width, height and their categories: a dictionary of lists, a list of dictionaries, or JSON text."""
-    try:
-        objects = json.loads(cell) if isinstance(cell, str) else cell
-        if isinstance(objects, list):
-            objects = {key: [one[key] for one in objects] for key in (objects[0] if objects else ())}
-        if not isinstance(objects, Mapping):
-            raise ValueError(f"it is {short(objects)}")
-        boxes = list(objects.get("bbox", objects.get("bboxes", [])))
-        titles = next(
-            (objects[key] for key in ("category", "categories", "category_id", "label") if key in objects), None
-        )
-        box = torch.tensor(np.array(boxes, np.float32).reshape(len(boxes), 4))
-        own = [_text(title) for title in (["object"] * len(boxes) if titles is None else _names(titles))]
-        if len(own) != len(boxes) or not bool((box[:, 2:] >= 0).all()):
-            raise ValueError("each box needs a category and a size that is not negative")
-        if not bool(box.isfinite().all()):
-            raise ValueError("a box is not finite")
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as fault:
-        raise DataError(
-            f"data={where!r}: objects of {name!r} cannot be parsed ({reason(fault)}); give bbox as [x, y, width, height] "
-            "lists in px and as many names in category."
-        ) from fault
-    return box, own
+def row_objects(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    sizes: NDArray[Any],
+    classes: Sequence[str],
+    part: str,
+    where: str,
+    mended: Mended,
+) -> tuple[list[Annotated], dict[str, Target]]:
+    """What the column `objects` has of each image, compared with it, and the boxes as targets; nothing without the column.
 
+    Args:
+        rows: one per image.
+        names: the images' names.
+        sizes: (N, 2) heights and widths in px.
+        classes: the names of all classes.
+        part: the split.
+        where: the dataset's name, for errors.
+        mended: what was mended and dropped so far.
 
-def _names(titles: Any) -> Iterable[Any]:
-    if not isinstance(titles, (list, tuple)) or not all(isinstance(one, (str, int, float)) for one in titles):
-        raise ValueError("category is not a list of names")
-    return titles
+    Raises:
+        DataError: objects cannot be parsed, or have a category that is none of the classes; the sentence names the row.
+    """
+    cells = [row["objects"] if has(row, "objects") else None for row in rows]
+    if all(cell is None for cell in cells):
+        return [], {}
+    records = mended_objects(cells, names, sizes, part, where, mended)
+    place = {name: i for i, name in enumerate(classes)}
+    for record in records:
+        if strange := [one.category for one in record.instances if one.category not in place]:
+            raise DataError(
+                f"data={where!r}: objects of {record.file!r} have category {strange[0]!r}, which is none of the classes; correct it."
+            )
+    return records, {"boxes": boxes_of(records, place)}
 
 
 def _points(cells: Sequence[Any], names: Sequence[str], where: str) -> Points:
@@ -275,7 +272,8 @@ def _points(cells: Sequence[Any], names: Sequence[str], where: str) -> Points:
             raise DataError(
                 f"data={where!r}: {name!r} has {len(rows[-1])} points, {names[0]!r} {len(rows[0])}; give all the same number."
             )
-    return Points(torch.stack(rows))
+    xy = torch.stack(rows)
+    return Points(xy, partners((), xy))
 
 
 def has(row: Row, column: str) -> bool:
@@ -294,8 +292,3 @@ def check_same(names: Sequence[str], filled: Sequence[bool], column: str, where:
         raise DataError(
             f"data={where!r}: the row of {names[list(filled).index(False)]!r} has no {column}; fill it in, or remove the column."
         )
-
-
-def _text(value: Any) -> str:
-    """A label as text: whole numbers without a decimal point, whatever their type."""
-    return as_text(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value))

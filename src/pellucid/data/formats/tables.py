@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Images, Split
 from pellucid.data.decoding import Source, fault_sentence, opened
 from pellucid.data.formats.arrays import to_classes
 from pellucid.data.formats.finding import readable
+from pellucid.data.formats.objects import NOTE
 from pellucid.data.formats.rows import (
     KNOWN,
     Row,
@@ -23,6 +26,7 @@ from pellucid.data.formats.rows import (
     class_names,
     has,
     read_table,
+    row_objects,
     row_targets,
     short,
     unread_columns,
@@ -109,15 +113,18 @@ def open_table(
     classes = class_names(every, [one for own in names.values() for one in own], name)
     splits: dict[str, Split] = {}
     arrays: dict[str, NDArray[np.uint8]] = {}
+    mended = Mended()
     for part, own in by_split.items():
         good, decoded, unreadable = readable([file for file, _ in own], names[part])
         problems += unreadable
         rows, titles = [own[i][1] for i in good], [names[part][i] for i in good]
-        splits[part] = Split(decoded, row_targets(rows, titles, classes, name), titles)
+        records, boxes = row_objects(rows, titles, decoded.sizes, classes, part, name, mended)
+        splits[part] = Split(decoded, {**row_targets(rows, titles, classes, name), **boxes}, titles, records)
         if any(own[i][0] in masks for i in good):
             check_same(titles, [own[i][0] in masks for i in good], "mask_file_name", name)
             arrays[part] = read_masks([masks[own[i][0]] for i in good], decoded, name)
-    return finish(name, with_masks(splits, arrays, name), classes, problems)
+    notes = [NOTE] if any(split.annotations for split in splits.values()) else []
+    return finish(name, with_masks(splits, arrays, name), classes, [*problems, *mended.sentences], notes=notes)
 
 
 def _title(file: Path, path: Path) -> str:
@@ -183,8 +190,6 @@ def with_masks(splits: Mapping[str, Split], masks: Mapping[str, NDArray[Any]], w
     """The splits with their masks (N, H, W) as targets."""
     as_targets = {part: Mask(torch.from_numpy(array)) for part, array in to_classes(masks, where).items()}
     return {
-        part: Split(
-            own.images, {**own.targets, "mask": as_targets[part]} if part in as_targets else own.targets, own.names
-        )
+        part: replace(own, targets={**own.targets, "mask": as_targets[part]}) if part in as_targets else own
         for part, own in splits.items()
     }
