@@ -78,6 +78,10 @@ class Target:
         """The target without what lies outside of its images' frame (H, W)."""
         return self
 
+    def scaled(self, scale: Tensor) -> Self:
+        """Its coordinates in px of images that are `scale` (N, 2) times as large, as (x, y); pixels and classes as they are."""
+        return self
+
     def loaded(self) -> Target:
         """The target with all its values in memory, for images of one size."""
         return self
@@ -176,6 +180,9 @@ class Boxes(Target):
         twice = (scale.repeat(1, 2), offset.repeat(1, 2))  # (N, 4)
         return self._changed(lambda boxes, of: boxes * twice[0][of] + twice[1][of])
 
+    def scaled(self, scale: Tensor) -> Boxes:
+        return self._changed(lambda boxes, of: boxes * scale.repeat(1, 2)[of])
+
     def moved(self, matrix: Tensor, move: Move) -> Boxes:
         return self._changed(lambda boxes, of: boxes_around(moved_points(matrix[of], corners_of(boxes))))
 
@@ -238,6 +245,9 @@ class Points(Target):
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
         return Points(self.xy * scale[:, None] + offset[:, None], self.mirror)
+
+    def scaled(self, scale: Tensor) -> Points:
+        return Points(self.xy * scale[:, None], self.mirror)
 
     def moved(self, matrix: Tensor, move: Move) -> Points:
         xy, mirrored = moved_points(matrix, self.xy), mirrors(matrix)
