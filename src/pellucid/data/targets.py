@@ -74,12 +74,12 @@ class Target:
         """The target after its images were moved: x' = matrix·(x, y, 1) in px, `matrix` (N, 2, 3); pixels go through `move`."""
         return self
 
-    def clipped(self, size: tuple[int, int]) -> Self:
-        """The target without what lies outside of its images' frame (H, W)."""
-        return self
-
     def scaled(self, scale: Tensor) -> Self:
         """Its coordinates in px of images that are `scale` (N, 2) times as large, as (x, y); pixels and classes as they are."""
+        return self
+
+    def clipped(self, size: tuple[int, int]) -> Self:
+        """The target without what lies outside of its images' frame (H, W)."""
         return self
 
     def loaded(self) -> Target:
@@ -181,7 +181,7 @@ class Boxes(Target):
         return self._changed(lambda boxes, of: boxes * twice[0][of] + twice[1][of])
 
     def scaled(self, scale: Tensor) -> Boxes:
-        return self._changed(lambda boxes, of: boxes * scale.repeat(1, 2)[of])
+        return self.resized(scale, torch.zeros_like(scale), (0, 0))
 
     def moved(self, matrix: Tensor, move: Move) -> Boxes:
         return self._changed(lambda boxes, of: boxes_around(moved_points(matrix[of], corners_of(boxes))))

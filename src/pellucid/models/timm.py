@@ -121,4 +121,5 @@ def _features(body: nn.Module, channels: int, size: tuple[int, int], mapped: boo
     if not fits or last or not bool(answer.isfinite().all()):
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise ValueError(f"the answer to one image is {shape}")
-    return int(answer.shape[1])
+    width: int = answer.shape[1]
+    return width
