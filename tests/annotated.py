@@ -242,7 +242,7 @@ def points(top: Path) -> list[Path]:
     for i in OBJECTS:
         picture(top / f"{i}.png", i)
         pairs = np.reshape(corners(("", 2.5 + i, 3, 12, 13)), (4, 2)).tolist()
-        lines = "".join(f"{x} {y}\n" for x, y in pairs)
+        lines = "".join(f"{x + 1} {y + 1}\n" for x, y in pairs)  # files with this header count from 1
         files.append(_text(top / f"{i}.pts", f"version: 1\nn_points: 4\n{{\n{lines}}}\n"))
     return files
 

@@ -29,6 +29,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_digits",
         "_ledger",
         "_options",
+        "_ready",
         "_scores",
         "_spread",
         "errors",

@@ -48,40 +48,44 @@ def mutated(content: bytes, json_text: bool, rng: random.Random) -> bytes:
     return damaged(content, rng)
 
 
-def opened(path: Path) -> None:
-    """Open a set as a training and `pellucid data` do."""
+def opened(path: Path) -> tuple[str, ...]:
+    """Open a set as a training and `pellucid data` do; returns the warnings."""
     found = data.open(path)
-    inspect(found)
+    warnings = inspect(found).warnings
     for split in found.splits.values():
         if len(split):
             store(split, (16, 16), found.channels)
+    return warnings
 
 
-def tried(form: str, seed: int, top: Path, files: list[Path]) -> tuple[str, str]:
-    """What comes of one damage, which is mended again: "opened", "refused" or "trace", with the sentence or the trace."""
+def tried(form: str, seed: int, top: Path, files: list[Path], sound: tuple[str, ...]) -> tuple[str, str]:
+    """What comes of one damage, which is mended again, with the sentences or the trace.
+
+    It is "opened", "named" with other warnings than the sound set has, "refused", or "trace".
+    """
     rng = random.Random(f"{form} {seed}")
     file = rng.choice(files)
     content = file.read_bytes()
     file.write_bytes(mutated(content, file.suffix == ".json", rng))
     try:
-        opened(top)
+        said = " ".join(one for one in opened(top) if one not in sound)
     except (DataError, UsageError) as fault:
         return "refused", str(fault)
     except Exception:
         return "trace", traceback.format_exc()[-2500:]
     finally:
         file.write_bytes(content)
-    return "opened", ""
+    return ("named", said) if said else ("opened", "")
 
 
 def main(form: str, count: int, top: Path, seconds: int) -> None:
     """Open damaged sets one after the other."""
     files = written(form, top)
-    opened(top)
+    sound = opened(top)
     for seed in range(count):
         begun = time.process_time()
         signal.alarm(seconds)  # ends the process: a hang is a result
-        result, said = tried(form, seed, top, files)
+        result, said = tried(form, seed, top, files, sound)
         signal.alarm(0)
         row = {"seed": seed, "result": result, "said": said, "seconds": time.process_time() - begun}
         print(json.dumps({**row, "megabytes": peak_megabytes()}), flush=True)

@@ -20,10 +20,10 @@ SECONDS, MEGABYTES = 10, 1024
 @pytest.mark.parametrize("form", FORMS)
 def test_a_few_damaged_annotations_open_or_are_refused(form: str, tmp_path: Path) -> None:
     files = written(form, tmp_path / "set")
-    opened(tmp_path / "set")
+    sound = opened(tmp_path / "set")
     for seed in range(1000, 1000 + FEW):
-        result, said = tried(form, seed, tmp_path / "set", files)
-        assert result in ("opened", "refused"), f"seed {seed}: {said}"
+        result, said = tried(form, seed, tmp_path / "set", files, sound)
+        assert result != "trace", f"seed {seed}: {said}"
         assert "\n" not in said and (result == "opened" or said.endswith(".")), f"seed {seed}: {said}"
 
 
@@ -42,7 +42,7 @@ def test_damaged_annotations_open_or_are_refused(form: str, tmp_path: Path, caps
     with capsys.disabled():
         print(f"\n{form}: {dict(results)}, at most {slowest:.2f} s and {peak:.0f} MB")
     assert len(rows) == EACH
-    assert [row for row in rows if row["result"] not in ("opened", "refused")] == []
+    assert [row for row in rows if row["result"] == "trace"] == []
     assert all("\n" not in row["said"] and row["said"].endswith(".") for row in rows if row["result"] == "refused")
-    assert results["refused"] > EACH // 20  # the damage is real
+    assert results["refused"] + results["named"] > EACH // 4  # the damage is real
     assert peak < MEGABYTES

@@ -97,7 +97,8 @@ def _holder(path: Path) -> Path | None:
 
     if path.is_dir():
         own = finding.walk(path)
-        if own.images and not is_mask_folder(path.name):  # it is a dataset itself
+        masks = is_mask_folder(path.name) and not any(reader.fits(path, own) for reader in choosing.readers().values())
+        if own.images and not masks:  # it is a dataset itself
             return None
     elif path.suffix.lower() not in _ANNOTATIONS:
         return None

@@ -301,6 +301,5 @@ def _tally(split: Split, classes: Sequence[str]) -> NDArray[np.int64] | None:
     if isinstance(label, Label):
         return np.bincount(label.index.numpy(), minlength=len(classes))
     if isinstance(boxes, Boxes):
-        held = [own.unique() for own in boxes.counting]
-        return np.bincount(torch.cat(held).numpy(), minlength=len(classes)) if held else None
+        return boxes.holders(len(classes)).numpy()
     return None

@@ -102,7 +102,11 @@ def refused(path: Path) -> str:
         ("photos/{}.jpg", "masks/{}_mask.png"),
         ("images/img_{}.jpg", "masks/mask_{}.png"),
         ("stills/{}.png", "stills_labels/{}_L.png"),
-        ("leftImg8bit/{}_leftImg8bit.png", "gtFine/{}_gtFine_labelIds.png"),
+        ("images_png/{}.png", "masks_png/{}.png"),
+        ("ISIC_Training_Data/{}.jpg", "ISIC_Training_Part1_GroundTruth/{}_segmentation.png"),
+        ("701_StillsRaw_full/{}.png", "LabeledApproved_full/{}_L.png"),
+        ("imagesTr/{}_0000.png", "labelsTr/{}.png"),
+        ("leftImg8bit/{}_leftImg8bit.png", "gtFine/{}_labelIds.png"),
         ("지단/images/{}.jpg", "지단/masks/{}.png"),
     ],
 )
@@ -172,8 +176,25 @@ def test_one_mask_counts_for_an_image_in_two_formats(tmp_path: Path) -> None:
     assert (read(data.open(tmp_path))["images/p0.png"] == truth[0]).all()
 
 
+def test_numbers_of_cityscapes_have_their_names_and_void(tmp_path: Path) -> None:
+    masks = [regions(i, (0, 7, 26)) for i in range(6)]
+    for i, mask in enumerate(masks):
+        photo(tmp_path / f"leftImg8bit/train/aachen/aachen_{i}_leftImg8bit.png")
+        save(mask, tmp_path / f"gtFine/train/aachen/aachen_{i}_gtFine_labelIds.png")
+        photo(tmp_path / f"leftImg8bit/val/lindau/lindau_{i}_leftImg8bit.png")
+        save(mask, tmp_path / f"gtFine/val/lindau/lindau_{i}_gtFine_labelIds.png")
+    found = data.open(tmp_path)
+    assert len(found.mask_classes) == 19 and (found.mask_classes[0], found.mask_classes[13]) == ("road", "car")
+    lookup = np.zeros(27, np.uint8)
+    lookup[[0, 7, 26]] = 255, 0, 13
+    assert (read(found)["leftImg8bit/val/lindau/lindau_2_leftImg8bit.png"] == lookup[masks[2]]).all()
+    assert found.classes == ()  # the cities are none
+    (tmp_path / "classes.txt").write_text("0 ground\n7 street\n26 car")
+    assert data.open(tmp_path).mask_classes == ("ground", "street", "car")
+
+
 def test_numbers_of_objects_are_no_classes(tmp_path: Path) -> None:
-    truth = made(tmp_path, "leftImg8bit/{}_leftImg8bit.png", "gtFine/{}_gtFine_labelIds.png")
+    truth = made(tmp_path, "leftImg8bit/{}_leftImg8bit.png", "gtFine/{}_labelIds.png")
     for i in range(6):
         save(regions(i, (24, 25, 26)), tmp_path / f"gtFine/p{i}_gtFine_instanceIds.png")
         save(regions(i), tmp_path / f"SegmentationObject/p{i}.png")
@@ -209,6 +230,12 @@ def test_two_folders_of_masks_are_refused_and_chosen_by_the_path(tmp_path: Path)
     assert (
         read(data.open(tmp_path / "SegmentationClassAug"))["JPEGImages/p3.jpg"] == 1 - np.minimum(truth[3], 1)
     ).all()
+
+
+def test_a_folder_with_masks_in_its_name_is_its_own_dataset(tmp_path: Path) -> None:
+    truth = made(tmp_path / "my masks")
+    made(tmp_path, n=3)
+    assert len(read(data.open(tmp_path / "my masks"))) == len(truth)
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     said = (_summary(annotations, every), *annotations.notes, *notes)
     pointed = any("points" in own for own in targets.values())
     point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
-    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
-    return dataset.replace(skeleton=skeleton)
+    dataset = finish(name, splits, classes, problems, by_objects=True, mask_classes=mask_classes, notes=said)
+    return dataset.replace(point_names=point_names, skeleton=skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:

@@ -19,20 +19,25 @@ _IMAGES = frozenset({
     "originals", "input", "inputs", "frames", "imagestr", "imagests", "raw",
 })  # fmt: skip
 _MASKS = frozenset({
-    "masks", "mask", "segmentationclass", "segmentationclassaug", "segmentationclassraw", "segmentation", "segmentations", "seg",
-    "segs", "labels", "label", "annotations", "annotation", "annots", "annot", "gt", "gts", "groundtruth", "ground_truth",
-    "ground-truth", "gtfine", "gtcoarse", "target", "targets", "labelled", "labeled", "trimaps", "trimap", "stuffthingmaps",
-    "labelstr", "labelsts", "semantic", "manual", "1st_manual", "segmentation_masks", "mask_images", "binary_masks", "ground truth",
-    "label_images",
+    "masks", "mask", "segmentationclass", "segmentationclassaug", "segmentationclassraw", "segmentationclasspng", "segmentation",
+    "segmentations", "seg", "segs", "labels", "label", "annotations", "annotation", "annots", "annot", "gt", "gts", "groundtruth",
+    "ground_truth", "ground-truth", "gtfine", "gtcoarse", "target", "targets", "labelled", "labeled", "trimaps", "trimap",
+    "stuffthingmaps", "labelstr", "labelsts", "semantic", "manual", "1st_manual", "segmentation_masks", "mask_images", "binary_masks",
+    "ground truth", "label_images",
 })  # fmt: skip
-_OBJECTS = frozenset({"segmentationobject", "instances", "instance", "instance_masks", "instance_labels"})
+_OBJECTS = frozenset({
+    "segmentationobject", "segmentationobjectpng", "segmentationclassvisualization", "segmentationobjectvisualization",
+    "instances", "instance", "instance_masks", "instance_labels",
+})  # fmt: skip
 _WORDS = ("masks", "mask", "annotations", "annotation", "annots", "annot", "labels", "label", "segmentations", "segmentation", "segs",
           "seg", "gts", "gt", "groundtruth", "ground_truth")  # fmt: skip
 _ENDS = (*_WORDS, "truth", "ids")
-_MASK_ENDS = "|".join(_WORDS)
+_MASK_TOKENS = frozenset(_WORDS) | {"labeled", "labelled", "truth"}  # within a folder's name
+_IMAGE_TOKENS = frozenset(
+    {"images", "image", "imgs", "img", "photos", "stills", "raw", "rgb", "data", "input", "inputs"}
+)
 _IMAGE_ENDS = ("_leftImg8bit", "_image", "_img", "_sat", "_rgb", "-image", "-img")
-_WITH_MASK = re.compile(rf"(.+?)([_\- ]?)(?:{_MASK_ENDS})|(?:{_MASK_ENDS})([_\- ])(.+)")
-_WITH_IMAGE = re.compile(r"(.+?)([_\- ]?)(?:images|image|imgs|img)|(?:images|image|imgs|img)([_\- ])(.+)")
+_TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _MASK_FILE = re.compile(
     r"(.+?)[_\-. ](?:gtfine_labeltrainids|gtfine_labelids|gtcoarse_labelids|labeltrainids|labelids|masks?|segmentations?|seg|labels?|gt|"
     r"ground_?truth|annotations?|annot)(?:[_\- ]?(\d+))?",
@@ -75,9 +80,7 @@ def is_mask_folder(name: str) -> bool:
     >>> is_mask_folder("SegmentationClass"), is_mask_folder("trainannot"), is_mask_folder("cat")
     (True, True, False)
     """
-    low = name.lower()
-    found = _WITH_MASK.fullmatch(low)
-    return low in _MASKS or (found is not None and (found[1] or found[4] or "") in SPLITS)
+    return name.lower() in _MASKS or _Name.of(name).masks
 
 
 def paired(images: Sequence[str]) -> Pairing:
@@ -92,8 +95,12 @@ def paired(images: Sequence[str]) -> Pairing:
         images: all pictures below a folder, by paths relative to it.
     """
     folders = {_folder(name) for name in images}
-    known = frozenset(part for folder in folders for part in _prefixes(folder))
-    places = {folder: _place(folder, known) for folder in folders}
+    beside: dict[str, set[str]] = {}
+    for folder in folders:
+        parts = folder.split("/") if folder else []
+        for i, part in enumerate(parts):
+            beside.setdefault("/".join(parts[:i]), set()).add(part)
+    places = {folder: _place(folder, beside) for folder in folders}
     if not any(place.role == "mask" for place in places.values()) and not any(map(_ends_as_mask, images)):
         return Pairing()  # most folders of images
     found, plain = Pairing(), _Plain(places)
@@ -196,24 +203,18 @@ def _ends_as_mask(name: str) -> bool:
     return stem.endswith(_ENDS) or (stem[-1:].isdigit() and stem.rstrip("0123456789_- ").endswith(_ENDS))
 
 
-def _prefixes(folder: str) -> list[str]:
-    parts = folder.split("/")
-    return ["/".join(parts[: i + 1]).lower() for i in range(len(parts))]
+def _place(folder: str, beside: Mapping[str, set[str]]) -> _Place:
+    """What a folder's name says of the pictures in it, by the names of the folders beside those that lead to it.
 
-
-def _place(folder: str, known: frozenset[str]) -> _Place:
-    """What a folder's name says of the pictures in it.
-
-    >>> _place("set/trainannot", frozenset({"set/train", "set/trainannot"}))
+    >>> _place("set/trainannot", {"": {"set"}, "set": {"train", "trainannot"}})
     _Place(role='mask', key=('set', 'train'), part='train')
     """
     role: Role = ""
     key: list[str] = []
     part: str | None = None
-    above = ""
-    for word in folder.split("/") if folder else ():
-        own, rest = _word(word, above, known)
-        above = f"{above}{word.lower()}/"
+    parts = folder.split("/") if folder else []
+    for i, word in enumerate(parts):
+        own, rest = _word(word, beside["/".join(parts[:i])])
         role = own if own in ("mask", "object") or (own and not role) else role
         if rest.lower() in SPLITS:
             part = rest = SPLITS[rest.lower()]
@@ -222,23 +223,53 @@ def _place(folder: str, known: frozenset[str]) -> _Place:
     return _Place(role, tuple(key), part)
 
 
-def _word(word: str, above: str, known: frozenset[str]) -> tuple[Role, str]:
-    """What one folder's name means, and what is left of it without that."""
+class _Name(NamedTuple):
+    """A folder's name in words."""
+
+    masks: bool  # whether one of them means masks
+    images: bool
+    rest: tuple[str, ...]  # the others
+
+    @classmethod
+    def of(cls, word: str) -> _Name:
+        tokens = [token.lower() for token in _TOKEN.findall(word)]
+        for split in SPLITS:  # written as one word, "trainannot"
+            if tokens and tokens[0].removeprefix(split) in _MASK_TOKENS and tokens[0].startswith(split):
+                tokens[:1] = [split, tokens[0].removeprefix(split)]
+        rest = tuple(token for token in tokens if token not in _MASK_TOKENS | _IMAGE_TOKENS | {"ground"})
+        masks = not _MASK_TOKENS.isdisjoint(tokens)
+        return cls(masks, not masks and not _IMAGE_TOKENS.isdisjoint(tokens), rest)
+
+    @property
+    def part(self) -> str:
+        """The split that it names, "" for none."""
+        return next((SPLITS[word] for word in self.rest if word in SPLITS), "")
+
+
+def _word(word: str, beside: set[str]) -> tuple[Role, str]:
+    """What one folder's name means, and what is left of it without that; `beside` are the folders beside it and itself."""
     low = word.lower()
-    if low in _IMAGES:
-        return "image", ""
-    if low in _MASKS:
-        return "mask", ""
-    if low in _OBJECTS:
-        return "object", ""
-    ways: tuple[tuple[Role, re.Pattern[str]], ...] = (("mask", _WITH_MASK), ("image", _WITH_IMAGE))
-    for role, pattern in ways:
-        if found := pattern.fullmatch(low):
-            rest, gap = (found[1], found[2]) if found[1] else (found[4], found[3])
-            other = any(
-                f"{above}{title}" in known for title in (rest, f"{rest}_images", f"{rest}_imgs", f"{rest}_image")
-            )
-            masked = role == "image" and any(f"{above}{rest}{gap}{end}" in known for end in _WORDS)
-            if rest in SPLITS or (gap and (other if role == "mask" else masked)):
-                return role, rest
+    ways: tuple[tuple[Role, frozenset[str]], ...] = (("image", _IMAGES), ("mask", _MASKS), ("object", _OBJECTS))
+    for role, words in ways:
+        if low in words:
+            return role, ""
+    own = _Name.of(word)
+    if not own.masks and not own.images:
+        return "", word
+    role = "mask" if own.masks else "image"
+    if len(own.rest) == 1 and own.part:
+        return role, own.part
+    others = {other: _Name.of(other) for other in beside if other != word}
+    if own.masks and (
+        same := next((other for other, name in others.items() if name == (False, False, own.rest)), None)
+    ):
+        return "mask", same  # cat_mask beside cat
+    if any(name.rest == own.rest and name.masks != own.masks and name.masks | name.images for name in others.values()):
+        return role, "_".join(own.rest)
+    alike = [
+        name for name in others.values() if name.part == own.part
+    ]  # one folder of each kind, whatever else they are called
+    same_kind = any(name.masks == own.masks and name.images == own.images for name in alike)
+    if not same_kind and sum(name.masks != own.masks and name.masks | name.images for name in alike) == 1:
+        return role, own.part
     return "", word

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import final
 
@@ -35,41 +36,57 @@ class ImageNames:
     """The images below a folder by the names that tables give them: paths, bare names, names without an ending."""
 
     def __init__(self, found: Found) -> None:
-        self._paths = frozenset(found.images)
-        self._by_name: dict[str, list[str]] = {}
-        self._by_stem: dict[str, list[str]] = {}
-        for image in found.images:
+        self._images = found.images
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(self._images)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """By bare names, with and without their endings; made only where a table does not give paths."""
+        names: dict[str, list[str]] = {}
+        for image in self._images:
             name = image.rpartition("/")[2]
-            self._by_name.setdefault(name, []).append(image)
-            self._by_stem.setdefault(name.rpartition(".")[0] or name, []).append(image)
+            stem, dot, _ = name.rpartition(".")
+            for own in {name, stem} if dot else (name,):
+                names.setdefault(own, []).append(image)
+        return names
 
     @property
     def count(self) -> int:
         """How many images there are."""
-        return len(self._paths)
+        return len(self._images)
 
     def of(self, cell: str, folder: str = "") -> str | None:
-        """The image that a cell of a table names; None if there is none, or several and none is nearer to the table's folder.
+        """The image that a cell of a table names, the first of its copies in several formats; None if there is none.
 
         Args:
             cell: what is written.
             folder: where the table lies, relative to the dataset's folder.
         """
+        return next(iter(self.all_of(cell, folder)), None)
+
+    def all_of(self, cell: str, folder: str = "") -> list[str]:
+        """The images that a cell names: one, or where it has no ending, one in several formats.
+
+        Of several with one name, those nearest to the table's folder are meant; none, if that does not tell them apart.
+        """
         text = cell.strip().replace("\\", "/").removeprefix("./")
         if not text:
-            return None
-        near = f"{folder}/{text}" if folder else text
-        for path in (near, text):
+            return []
+        for path in (f"{folder}/{text}" if folder else text, text):
             if path in self._paths:
-                return path
+                return [path]
         name = text.rpartition("/")[2]
-        for own in (self._by_name.get(name, []), self._by_stem.get(name, [])):
+        every = self._by_name.get(name, [])
+        for own in ([image for image in every if image.rpartition("/")[2] == name], every):
             below = [image for image in own if not folder or image.startswith(f"{folder}/")] or own
-            ending = [image for image in below if image.endswith(f"/{text}")] or below
+            ending = [image for image in below if image.endswith(f"/{text}") or f"/{text}." in image] or below
             beside = [image for image in ending if str(PurePosixPath(image).parent) == (folder or ".")] or ending
-            if len(beside) == 1:
-                return beside[0]
-        return None
+            if len({image.rpartition(".")[0] for image in beside}) == 1:
+                return beside
+        return []
 
 
 def head_of(file: Path) -> str:

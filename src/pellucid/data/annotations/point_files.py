@@ -18,7 +18,7 @@ from pellucid.data.problems import counted, few
 from pellucid.data.splitting import SPLITS
 from pellucid.errors import DataError
 
-__all__ = ["point_files", "points_of_files", "read_points"]
+__all__ = ["in_shares", "point_files", "points_of_files", "read_points"]
 
 _HEADER = re.compile(r"\s*(version|n_points)\s*:?\s*(\S*)\s*", re.IGNORECASE)
 
@@ -74,7 +74,8 @@ def points_of_files(path: Path, found: Found, evidence: Sequence[str], form: str
     if alone:
         verb = "has no image and is left out" if len(alone) == 1 else "have no image and are left out"
         problems.append(f"{counted(len(alone), 'file')} of points {verb} ({few(alone)}).")
-    notes = [said]
+    records, notes = in_shares(records)
+    notes += [said] if said else []
     if missing:
         notes.append(f"{counted(missing, 'point')} {'is' if missing == 1 else 'are'} missing (NaN, or -1 for x and y).")
     count = max(len(own) for own, _ in read.values())
@@ -84,6 +85,21 @@ def points_of_files(path: Path, found: Found, evidence: Sequence[str], form: str
     )
 
 
+def in_shares(records: Sequence[Annotated]) -> tuple[list[Annotated], list[str]]:
+    """Points that all lie in a unit square count shares of the images' sides; with a sentence, if it is so."""
+    every = [one.points for record in records for one in record.instances if one.points is not None]
+    if _in_unit_square(every):
+        note = "Points lie between 0 and 1: they count shares of the width and height of their images."
+        return [record.replace(unit="share") for record in records], [note]
+    return [*records], []
+
+
+def _in_unit_square(every: Sequence[NDArray[np.float64]]) -> bool:
+    xy = np.concatenate(every) if every else np.zeros((0, 2))
+    xy = xy[np.isfinite(xy).all(1)]
+    return bool(len(xy) and xy.min() >= 0 and xy.max() <= 1 and (xy != np.round(xy)).any())
+
+
 def _first(
     read: dict[str, tuple[NDArray[np.float64], bool]], pairs: dict[str, list[str]], images: Sequence[str], path: Path
 ) -> tuple[int, str]:
@@ -91,6 +107,8 @@ def _first(
     scanned = scan([path / image for image in images])
     sizes = dict(zip(images, scanned.sizes.tolist(), strict=True))
     every = [own[np.isfinite(own).all(1)] for own, _ in read.values()]
+    if _in_unit_square(every):
+        return 0, ""
     whole = all((own == np.round(own)).all() for own in every)
     if whole and any((own == 0).any() for own in every):
         return 0, "Points count from 0: some coordinates are 0."

@@ -78,11 +78,12 @@ def fits(path: Path, found: Found) -> Sequence[str]:
 
 def _beside(found: Found) -> dict[str, list[str]]:
     """Text files that are called like an image in the same folder, with these images."""
-    stems: dict[str, list[str]] = {}
-    for image in found.images:
-        stems.setdefault(image.rpartition(".")[0] or image, []).append(image)
-    names = (name for name in found.others if name.lower().endswith(".txt"))
-    return {name: stems[name[:-4]] for name in names if name[:-4] in stems}
+    texts = {name[: -len(".txt")]: name for name in found.others if name.lower().endswith(".txt")}
+    beside: dict[str, list[str]] = {}
+    for image in found.images if texts else ():
+        if (name := texts.get(image.rpartition(".")[0] or image)) is not None:
+            beside.setdefault(name, []).append(image)
+    return beside
 
 
 def _is_text(line: str) -> bool:
@@ -208,13 +209,14 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         texts = _of_json(path / name) if kind == "json" else _of_rows(path / name, kind, names, folder, problems)
         notes.append(f"Texts of images are those in {name}.")
         for cell, text in texts:
-            image = names.of(cell, folder) or "/".join(filter(None, (folder, cell.replace("\\", "/"))))
-            if image in whose:
-                raise DataError(
-                    f"data={str(path)!r}: {name} has a text for {image}, and {whose[image]} has one already; keep one of them."
-                )
-            whose[image] = name
-            records.append(Annotated(image, part=_part(image, name), source=name, text=text))
+            written = "/".join(filter(None, (folder, cell.replace("\\", "/"))))
+            for image in names.all_of(cell, folder) or [written]:
+                if image in whose:
+                    raise DataError(
+                        f"data={str(path)!r}: {name} has a text for {image}, and {whose[image]} has one already; keep one of them."
+                    )
+                whose[image] = name
+                records.append(Annotated(image, part=_part(image, name), source=name, text=text))
     if left := [name for name in evidence if name not in lists]:
         verb = "is not read" if len(left) == 1 else "are not read"
         problems.append(f"{counted(len(left), 'list')} of texts in a folder below {verb} ({few(left)}).")
