@@ -133,7 +133,9 @@ def finish(
     ordered = {part: present[part] for part in ("train", "val", "test")}
     sentences += said.sentences(ordered, pictures, classes)
     mark = fingerprint(ordered, classes, digests)
-    return fitted(Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes, point_names))
+    return fitted(
+        Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes, point_names)
+    )
 
 
 def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:

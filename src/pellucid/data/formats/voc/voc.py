@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pellucid.data.annotations.pairing import Images, bare, parent, part_of, same
-from pellucid.data.annotations.reading import lines_of
 from pellucid.data.annotations.places import kin
+from pellucid.data.annotations.reading import lines_of
 from pellucid.data.annotations.records import Annotated, Annotations
 from pellucid.data.decoding import SUFFIXES
 from pellucid.data.formats.finding import Found
