@@ -56,6 +56,11 @@ class Answers:
             self._ledger = Ledger(make_folder(out.parent if self._file else out))
             self._check_free([self._table(out)])
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether there is a place for pictures: a folder, or a file that is no table."""
+        return self.out is not None and not (self._file and self.out.suffix.lower() in (".json", ".csv"))
+
     def check(self, answers: int, titles: Sequence[str] = ()) -> None:
         """Refuse a single file for several pictures, and pictures that would replace something else, before they are written.
 

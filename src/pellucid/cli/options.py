@@ -87,7 +87,9 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
     for model in models:
         about = _first_line(_catalog.find("models", model))
         known = _building.options(model).items()
-        groups.append(Group(model, [Flag(name, *rest) for name, rest in known], about))
+        ours = kind.model_defaults(model)  # that the task changes
+        flags = [Flag(name, type, ours.get(name, default), help) for name, (type, default, help) in known]
+        groups.append(Group(model, flags, about))
     own = kind.defaults(models[0]) if len(models) == 1 else {}  # defaults that the task changes for this model
     recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
     groups.append(Group("training", recipe, _first_line(Recipe)))

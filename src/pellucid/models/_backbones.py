@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from pellucid import _ready
 from pellucid.errors import UsageError
-from pellucid.models._layers import Frozen
+from pellucid.models._layers import AttentionPool, Frozen
 from pellucid.models._pretrained import torchvision_state
 
-__all__ = ["lite0", "mobilenet", "staged"]
+__all__ = ["head", "lite0", "mobilenet", "staged"]
 
 
-def staged(stages: Sequence[nn.Module], pool: nn.Module, frozen: bool, frozen_stages: int) -> nn.Module:
+def staged(stages: Sequence[nn.Module], pool: Sequence[nn.Module], frozen: bool, frozen_stages: int) -> nn.Module:
     """The stages one after another, then the pooled features (B, F); the first ones, or all, stay as they are.
 
     Args:
         stages: from the image on, each (B, C, H, W) -> (B, C', H', W').
-        pool: what makes a vector of the last map.
+        pool: what makes a vector of the last map; nothing, to leave it a map.
         frozen: whether nothing of it is trained.
         frozen_stages: how many stages are not trained, otherwise.
 
@@ -37,9 +37,17 @@ def staged(stages: Sequence[nn.Module], pool: nn.Module, frozen: bool, frozen_st
     if frozen and frozen_stages:
         raise UsageError(f"frozen_stages={frozen_stages}: frozen=True freezes all stages; leave out one of the two.")
     if frozen or frozen_stages == len(stages):
-        return Frozen(nn.Sequential(*stages, pool))  # the vector belongs to what never changes: it is computed once
+        return Frozen(nn.Sequential(*stages, *pool))  # the vector belongs to what never changes: it is computed once
     first = [Frozen(nn.Sequential(*stages[:frozen_stages]))] if frozen_stages else []
-    return nn.Sequential(*first, *stages[frozen_stages:], pool)
+    return nn.Sequential(*first, *stages[frozen_stages:], *pool)
+
+
+def head(features: int, outputs: int, dropout: float, heads: int) -> nn.Sequential:
+    """A linear layer on pooled features (B, F), or on those of attention maps and their places where there are `heads`."""
+    pool: list[nn.Module] = []
+    if heads:  # (B, F, H, W) -> (B, heads·(F + 2))
+        pool, features = [AttentionPool(features, heads), nn.Flatten()], heads * (features + 2)
+    return nn.Sequential(*pool, nn.Dropout(dropout), nn.Linear(features, outputs))
 
 
 def lite0(channels: int = 3, weights: bool = False) -> Any:

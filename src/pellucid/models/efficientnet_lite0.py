@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from pellucid.models._backbones import lite0, staged
+from pellucid.models._backbones import head, lite0, staged
 from pellucid.models._contract import OutputKind
-from pellucid.models._layers import Normalize, check_share
+from pellucid.models._layers import Normalize, check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels
 
 __all__ = ["EfficientnetLite0"]
@@ -34,6 +34,7 @@ class EfficientnetLite0(nn.Module):
         pretrained: start from the ImageNet weights; grey images are repeated to three channels.
         frozen: train the head only; all other tensors stay fixed, batch-norm statistics included.
         frozen_stages: how many of the 9 stages, from the image on, stay fixed, batch-norm statistics included.
+        heads: attention maps by which the features are pooled, each with its place; 0 averages them over the image instead.
 
     Raises:
         UsageError: the package with the weights is not installed, or more stages are to be frozen than there are.
@@ -51,18 +52,21 @@ class EfficientnetLite0(nn.Module):
         pretrained: bool = True,
         frozen: bool = False,
         frozen_stages: int = 0,
+        heads: int = 0,
         fetch: bool = True,
     ) -> None:
         super().__init__()
         check_share("dropout", dropout)
+        check_heads(heads)
         net = lite0(body_channels(channels, pretrained), weights=pretrained and fetch)
         # the weights were trained on values from -1 to 1
         self.normalize = Normalize(3, (0.5,) * 3, (0.5,) * 3) if pretrained else Normalize(channels)
         stages = [nn.Sequential(net.conv_stem, net.bn1), *net.blocks, nn.Sequential(net.conv_head, net.bn2)]
-        self.backbone = staged(stages, net.global_pool, frozen, frozen_stages)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(net.num_features, outputs))
+        self.backbone = staged(stages, [] if heads else [net.global_pool], frozen, frozen_stages)
+        self.head = head(net.num_features, outputs, dropout, heads)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 1280)
+        images = self.normalize(as_colour(images, self.normalize))
+        features = self.backbone(images)  # (B, 1280), with heads a map of them
         logits: Tensor = self.head(features)
         return logits

@@ -7,9 +7,9 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from pellucid.models._backbones import mobilenet, staged
+from pellucid.models._backbones import head, mobilenet, staged
 from pellucid.models._contract import OutputKind
-from pellucid.models._layers import check_share
+from pellucid.models._layers import check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize
 
 __all__ = ["MobilenetV2"]
@@ -36,6 +36,7 @@ class MobilenetV2(nn.Module):
         pretrained: start from the ImageNet weights; grey images are repeated to three channels.
         frozen: train the head only; all other tensors stay fixed, batch-norm statistics included.
         frozen_stages: how many of the 9 stages, from the image on, stay fixed, batch-norm statistics included.
+        heads: attention maps by which the features are pooled, each with its place; 0 averages them over the image instead.
 
     Raises:
         UsageError: the weights are unavailable, or more stages are to be frozen than there are.
@@ -53,10 +54,12 @@ class MobilenetV2(nn.Module):
         pretrained: bool = True,
         frozen: bool = False,
         frozen_stages: int = 0,
+        heads: int = 0,
         fetch: bool = True,
     ) -> None:
         super().__init__()
         check_share("dropout", dropout)
+        check_heads(heads)
         net = mobilenet(weights=pretrained and fetch)
         layers = list(net.features)
         if body_channels(channels, pretrained) != 3:
@@ -65,11 +68,12 @@ class MobilenetV2(nn.Module):
         ends = [sum(_REPEATS[: i + 1]) for i in range(len(_REPEATS))]
         stages = [nn.Sequential(*layers[end - n : end]) for n, end in zip(_REPEATS, ends, strict=True)]
         self.normalize = imagenet_normalize(channels, pretrained)
-        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        pool = [] if heads else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.backbone = staged(stages, pool, frozen, frozen_stages)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(net.last_channel, outputs))
+        self.head = head(net.last_channel, outputs, dropout, heads)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 1280)
+        images = self.normalize(as_colour(images, self.normalize))
+        features = self.backbone(images)  # (B, 1280), with heads a map of them
         logits: Tensor = self.head(features)
         return logits

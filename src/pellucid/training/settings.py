@@ -81,7 +81,7 @@ class Settings:
         else:
             made = task
         for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
-        for_model = {key: value for key, value in given.items() if key in of_model}
+        for_model = kind.model_defaults(chosen) | {key: value for key, value in given.items() if key in of_model}
         return cls(name, made.for_model(chosen), chosen, for_model, Recipe(**for_recipe))
 
     @property

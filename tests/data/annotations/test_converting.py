@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cocosets import CLASSES, SIZE, coco, picture, records
 from faster_coco_eval import mask as run_lengths
 from numpy.typing import NDArray
 from PIL import Image
 
-from pellucid.cli.cli import main
 from pellucid.data import open
-from pellucid.data.annotations import Annotated, Instance
+from pellucid.data.annotations import Instance
 from pellucid.data.annotations.converting import convert
 from pellucid.data.annotations.mending import decoded_runs
 from pellucid.data.dataset import Dataset, Pixels, Split
@@ -23,10 +23,7 @@ from pellucid.data.embedded.scenes import draw
 from pellucid.data.masks import Masks
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Boxes, Mask, Points, target_of
-from pellucid.errors import DataError, UsageError
-
-SIZE = (48, 64)  # H, W
-CLASSES = ("cell", "an unused: 'one'", "nucleus 지단", "no")
+from pellucid.errors import DataError
 
 
 def objects(rng: np.random.Generator) -> dict[str, Any]:
@@ -52,36 +49,6 @@ def objects(rng: np.random.Generator) -> dict[str, Any]:
     ]  # fmt: skip
     entry["segmentation"] = kinds[rng.integers(len(kinds))]
     return entry
-
-
-def picture(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng([*map(ord, file.name)])
-    Image.fromarray(rng.integers(0, 255, (*SIZE, 3), np.uint8)).save(file)
-
-
-def coco(folder: Path, drawn: list[list[dict[str, Any]]]) -> Path:
-    """A COCO set with a training image for each list of annotations but two, which are in val and test."""
-    categories = [{"id": key, "name": name} for key, name in zip((3, 4, 5, 11), CLASSES, strict=True)]
-    for part, own in (("val", drawn[:1]), ("test", drawn[1:2]), ("train", drawn[2:])):
-        images, annotations = [], []
-        for i, entries in enumerate(own):
-            name = f"{part} 사진 {i}.{'jpg' if i % 2 else 'png'}"
-            picture(folder / "images" / name)
-            images.append({"id": 7 * i, "file_name": name, "height": SIZE[0], "width": SIZE[1]})
-            annotations += [{**one, "image_id": 7 * i, "id": 100 * i + k} for k, one in enumerate(entries)]
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        (folder / f"{part}.json").write_text(json.dumps(content))
-    return folder
-
-
-def records(data: Dataset) -> dict[tuple[str, str], Annotated]:
-    """The annotations by split and the image's own name."""
-    return {
-        (part, record.file.rpartition("/")[2]): record
-        for part, split in data.splits.items()
-        for record in split.annotations
-    }
 
 
 def outlines(one: Instance) -> Any:
@@ -258,88 +225,14 @@ def test_masks_without_boxes_become_regions_of_classes(tmp_path: Path) -> None:
     }
     assert back.mask_classes == names
     assert all(np.array_equal(found[name], mask) for name, mask in zip("abcdef", masks, strict=True))
+    with pytest.raises(DataError, match="has no boxes, outlines or points to write as YOLO"):
+        convert(data, "yolo", tmp_path / "y")
 
 
 def test_a_set_without_objects_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no boxes, outlines or points to write as COCO; give annotated images"):
         convert(open("digits"), "coco", tmp_path / "a")
     assert [*tmp_path.iterdir()] == []
-
-
-# -- files
-
-
-def test_images_are_copied_byte_for_byte_and_equal_names_stay_apart(tmp_path: Path) -> None:
-    files = ["x/1.png", "y/1.jpg", "y/2.jpg", "y/.._3.png"]
-    for i, file in enumerate(files):
-        picture(tmp_path / "a" / file)
-        assert i or (tmp_path / "a" / file).is_file()
-    images = [{"id": i, "file_name": file, "height": SIZE[0], "width": SIZE[1]} for i, file in enumerate(files)]
-    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [i, 0, 5, 5]} for i in range(len(files))]
-    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
-    (tmp_path / "a" / "all.json").write_text(json.dumps(content))
-    data = open(tmp_path / "a")
-    convert(data, "yolo", tmp_path / "b")
-    written = {file.name: file.read_bytes() for file in (tmp_path / "b/images").rglob("*") if file.is_file()}
-    names = ["x-1.png", "y-1.jpg", "2.jpg", "_3.png"]
-    assert written == {name: (tmp_path / "a" / file).read_bytes() for name, file in zip(names, files, strict=True)}
-    back = records(open(tmp_path / "b"))
-    assert {
-        name: round(record.instances[0].box[0], 9) for (_, name), record in back.items() if record.instances[0].box
-    } == {name: i for i, name in enumerate(names)}
-
-
-@pytest.mark.parametrize("there", ["file", "folder", "inside", "dangling"])
-def test_nothing_that_is_there_is_replaced(tmp_path: Path, there: str) -> None:
-    data = open(coco(tmp_path / "a", [[{"bbox": [0, 0, 5, 5], "category_id": 3}]] * 3))
-    out = tmp_path / "b"
-    if there == "file":
-        out.write_text("mine")
-    elif there == "folder":
-        (out / "mine").mkdir(parents=True)
-    elif there == "inside":
-        out = tmp_path / "a" / "new"
-    else:
-        out.symlink_to(tmp_path / "nowhere")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UsageError, match=r"out=.*: (is a file|is not empty|lies within|is a link)"):
-        convert(data, "coco", out)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.data.annotations.writing import coco as writer
-
-    data = open(coco(tmp_path / "a", [[{"bbox": [0, 0, 5, 5], "category_id": 3}]] * 3))
-    before = sorted(tmp_path.rglob("*"))
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(writer, "write", full)
-    with pytest.raises(UsageError, match=r"cannot be written \(No space left on device\), and nothing was"):
-        convert(data, "coco", tmp_path / "b")
-    monkeypatch.setattr(writer, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        convert(data, "coco", tmp_path / "b")
-    assert sorted(tmp_path.rglob("*")) == before
-    monkeypatch.undo()
-    (tmp_path / "b").mkdir()  # an empty folder is as good as none
-    convert(data, "coco", tmp_path / "b")
-    assert (tmp_path / "b/train.json").is_file()
-
-
-def test_the_command_writes_and_says_what_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outline = {"bbox": [0, 0, 5, 5], "category_id": 3, "segmentation": [[0, 0, 4, 0, 4, 4]]}
-    coco(tmp_path / "a", [[outline]] * 3)
-    assert main(["data", str(tmp_path / "a"), "--convert", "yolo", "--out", str(tmp_path / "b")]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert "YOLO cannot hold 3 outlines that differ from their boxes: they are left out." in said
-    assert said[-1] == f"written to {tmp_path / 'b'}"
-    assert main(["data", str(tmp_path / "a"), "--convert", "yolo"]) == 2
-    assert "out=None: --convert yolo needs a folder" in capsys.readouterr().err
-    assert main(["data", str(tmp_path / "a"), "--convert", "yolo", "--out", str(tmp_path / "b")]) == 2
-    assert "is not empty; name a new folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["coco", "voc", "yolo"])

@@ -87,6 +87,17 @@ def test_a_turned_box_keeps_its_angle(folder: Path) -> None:
     assert set(data["train"].targets) == {"boxes"} and not [said for said in data.problems if "masks" in said]
 
 
+def test_attributes_are_kept(folder: Path) -> None:
+    told = '<attribute name="colour">red</attribute><attribute name="rotation">7</attribute>'
+    plain, hidden = (
+        box(1, 2, 11, 12).replace("/>", f">{told}</box>"),
+        box(1, 2, 9, 9, rotation=30).replace('occluded="0"', 'occluded="1"'),
+    )
+    write(folder / "annotations.xml", image("a.jpg", plain, hidden), *OTHERS)
+    kept = [dict(one.more or {}) for one in read(folder)[1]["images/a.jpg"].instances]
+    assert kept == [{"colour": "red"}, {"occluded": True, "rotation": 30}]
+
+
 def test_an_ellipse_has_its_exact_box(folder: Path) -> None:
     shapes = [f'<ellipse label="car" cx="100" cy="50" rx="40" ry="20" rotation="{angle}"/>' for angle in (0, 90, 45)]
     write(folder / "annotations.xml", image("a.jpg", *shapes), *OTHERS)
@@ -241,3 +252,8 @@ def test_an_export_of_each_split(tmp_path: Path) -> None:
         "test/images/a.jpg": 4,
     }
     assert data.classes == ("dog", "bird", "cat")
+
+
+def test_an_export_with_the_name_of_its_only_image(folder: Path) -> None:
+    write(folder / "a.xml", image("a.jpg", box(1, 2, 11, 12)), *OTHERS)
+    assert boxes_of(read(folder)[1]["images/a.jpg"]) == [("car", [1, 2, 11, 12])]

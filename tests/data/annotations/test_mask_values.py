@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +70,38 @@ def test_masks_of_one_bit_count_as_black_and_white_and_beside_numbers_as_numbers
 def test_classes_that_nothing_names_are_said(tmp_path: Path) -> None:
     made(tmp_path)
     notes = " ".join(data.open(tmp_path).notes)
-    assert "Masks hold the classes 0, 1 and 2, which nothing names: a file classes.txt" in notes
+    assert "Masks hold 0, 1 and 2, and nothing names them: a file classes.txt" in notes
 
 
 # -- formats
+
+
+def small_png(file: Path, mask: NDArray[np.uint8], bits: int) -> None:
+    """A grey PNG of 2 or 4 bits, written by hand: PNG, W3C (2003), sections 11.2.2 and 11.2.4."""
+    rows = np.unpackbits(mask[..., None], axis=2)[..., 8 - bits :].reshape(len(mask), -1)
+    packed = b"".join(b"\0" + np.packbits(row).tobytes() for row in rows)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], bits, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(packed),
+        b"IEND": b"",
+    }
+    content = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    )
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize(("bits", "values"), [(2, (0, 1, 2, 3)), (4, (0, 1, 14, 15))])
+def test_numbers_of_2_and_4_bits_are_not_spread_to_255(tmp_path: Path, bits: int, values: tuple[int, ...]) -> None:
+    made(tmp_path)
+    masks = [regions(i, values) for i in range(6)]
+    for i, mask in enumerate(masks):
+        small_png(tmp_path / f"masks/p{i}.png", mask, bits)
+    assert data.open(tmp_path).mask_classes == tuple(map(str, values))
+    assert all((mask_of(tmp_path, i) == np.searchsorted(values, mask)).all() for i, mask in enumerate(masks))
+    (tmp_path / "classes.txt").write_text("\n".join("abcdefghijklmnop"))
+    assert (mask_of(tmp_path) == masks[0]).all()
 
 
 def test_the_indices_of_a_palette_are_the_classes(tmp_path: Path) -> None:

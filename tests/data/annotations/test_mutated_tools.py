@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from drawings import pictures
 from PIL import Image
-from test_mutated import mutated
+from test_mutated_voc_yolo import mutated
 
 from pellucid.data import open
 from pellucid.errors import DataError
@@ -84,23 +84,22 @@ def label_studio(top: Path) -> list[Path]:
         "choices": {},
         "textarea": {"text": ["a"]},
     }
+    common = {
+        "original_width": 24,
+        "original_height": 16,
+        "image_rotation": 0,
+        "to_name": "image",
+        "parentID": "polygonlabels",
+    }
     results = [
-        {
-            "type": kind,
-            "id": kind,
-            "original_width": 24,
-            "original_height": 16,
-            "image_rotation": 0,
-            "value": {**value, kind: ["cat"]},
-        }
-        for kind, value in values.items()
+        {"type": kind, "id": kind, "value": {**value, kind: ["cat"]}, **common} for kind, value in values.items()
     ]
     tasks = [
         {
             "id": i,
             "data": {"image": f"/data/upload/1/ab12cd34-{name}.png"},
-            "annotations": [{"result": results[i:]}],
-            "predictions": [],
+            "annotations": [{"result": results[i:], "was_cancelled": False, "updated_at": 1.5 + k} for k in range(2)],
+            "file_upload": f"ab12cd34-{name}.png",
         }
         for i, name in enumerate("abc")
     ]
@@ -170,7 +169,7 @@ def strange(content: bytes, draw: random.Random) -> bytes:
         elif isinstance(holder, list) and draw.random() < 0.2:
             holder.append(holder[key])
         else:
-            holder[key] = draw.choice(STRANGE)
+            holder[key] = copy.deepcopy(draw.choice(STRANGE))
     return json.dumps(value, indent=1).encode()
 
 

@@ -137,6 +137,44 @@ def test_images_without_row_rows_without_image_and_other_columns_are_named(tmp_p
     assert "Column pose of points.csv is not read." in problems
 
 
+def test_one_row_counts_for_an_image_in_two_formats(tmp_path: Path) -> None:
+    photos(tmp_path, "images/p{}.jpg")
+    photo(tmp_path / "images/p3.png", SIZE)
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), [f"p{i}" for i in range(N)])
+    assert points(data.open(tmp_path)) == {f"images/p{i}.jpg": XY[i].tolist() for i in range(N)} | {
+        "images/p3.png": XY[3].tolist()
+    }
+
+
+def test_a_box_beside_the_points_is_left_out(tmp_path: Path) -> None:
+    names = photos(tmp_path)
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), names)
+    table = (tmp_path / "points.csv").read_text().splitlines()
+    rows = [
+        f"{line},{'x,y,width,height,box_x_min,box_y_min' if i == 0 else '1,2,3,4,5,6'}" for i, line in enumerate(table)
+    ]
+    (tmp_path / "points.csv").write_text("\n".join(rows).replace("x0,y0,x1,y1", "a_x,a_y,b_x,b_y"))
+    found = data.open(tmp_path)
+    assert points(found) == {name: XY[i].tolist() for i, name in enumerate(names)}
+    assert "Columns x, y, width, height, box_x_min, box_y_min of points.csv are not read." in found.problems
+
+
+def test_points_in_the_corner_are_named(tmp_path: Path) -> None:
+    xy = XY.copy()
+    xy[2, :2] = 0
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), photos(tmp_path), xy=xy)
+    assert "2 points lie at 0, 0: if they are missing, leave the cells empty." in data.open(tmp_path).problems
+
+
+def test_a_second_table_below_is_named(tmp_path: Path) -> None:
+    names = photos(tmp_path, "train/p{}.jpg")
+    written(tmp_path / "points.csv", titles_of("{c}{k}"), names)
+    written(tmp_path / "train/points.csv", titles_of("{c}{k}"), [name[6:] for name in names])
+    assert (
+        "train/points.csv is not read, as the images of its folder are in points.csv." in data.open(tmp_path).problems
+    )
+
+
 def test_tables_and_folders_give_splits(tmp_path: Path) -> None:
     for part, rows in {"training": range(5), "test": range(5, 8)}.items():
         names = [f"{part}/p{i}.jpg" for i in rows]
@@ -190,6 +228,7 @@ def test_a_broken_row_is_named_with_its_line(tmp_path: Path, line: str, sentence
         "filename,width,height,class,xmin,ymin,xmax,ymax\n"
         + "\n".join(f"p{i}.jpg,40,30,cat,1,2,8,9" for i in range(N)),
         "path,x1,y1,x2,y2,class_name\n" + "\n".join(f"p{i}.jpg,1,2,8,9,cat" for i in range(N)),
+        "image,x1,y1,x2,y2\n" + "\n".join(f"p{i}.jpg,1,2,8,9" for i in range(N)),
         "image,x,y,width,height\n" + "\n".join(f"p{i}.jpg,1,2,8,9" for i in range(N)),
         "\n".join(f"p{i}.jpg,1,2,8,9,0" for i in range(N)),
         "image,age,weight\n" + "\n".join(f"p{i}.jpg,1,2" for i in range(N)),

@@ -102,7 +102,9 @@ def test_turned_boxes_and_polygons(top: Path) -> None:
     turned = "<robndbox><cx>50</cx><cy>40</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle></robndbox>"
     polygon = "<polygon><x1>5</x1><y1>6</y1><x2>9</x2><y2>6</y2><x3>5</x3><y3>16</y3></polygon>"
     pair(top, "a", *(f"<object><name>cell</name>{shape}</object>" for shape in (turned, polygon)))
-    first, second = corners(open(top))["a"]
+    data = open(top)
+    first, second = corners(data)["a"]
+    assert data["train"].annotations[0].instances[0].more == {"rotation": pytest.approx(90)}
     assert first == pytest.approx([45, 30, 55, 50])
     assert second == [5, 6, 9, 16]
 

@@ -74,7 +74,7 @@ def convert(dataset: Dataset, form: str, out: Path) -> list[str]:
     check_choice("convert", form, WRITERS)
     check_new(out, dataset.name)
     writer = cast(Writer, importlib.import_module(f"pellucid.data.annotations.writing.{form}"))
-    records = {part: records_of(dataset, part) for part in dataset.splits}
+    records = {part: records_of(dataset, part, form == "coco") for part in dataset.splits}
     every = [record for own in records.values() for record in own]
     total = sum(len(record.instances) for record in every)
     if not total:

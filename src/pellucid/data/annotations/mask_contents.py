@@ -31,6 +31,7 @@ class Contents(NamedTuple):
     palette: tuple[int, ...] = ()  # the colour of each value
     more: bool = False  # there are more than `_MOST` values
     glass: bool = False  # it has half-transparent pixels
+    step: int = 1  # from one number to the next where 2 or 4 bits are spread over 0 to 255
 
     @property
     def flat(self) -> float:
@@ -65,7 +66,7 @@ def contents_of(source: Source) -> Contents:
     palette = () if raw.palette is None else tuple(raw.palette[found].tolist())
     own = [tuple(part[:_MOST].tolist()) for part in (found, counts, inner)]
     more = len(found) > _MOST
-    return Contents(raw.kind, raw.lossy, own[0], own[1], own[2], _near(raw), palette[:_MOST], more, raw.glass)
+    return Contents(raw.kind, raw.lossy, own[0], own[1], own[2], _near(raw), palette[:_MOST], more, raw.glass, raw.step)
 
 
 def _tallied(array: NDArray[Any], same: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -98,8 +99,9 @@ def looked_at(sources: Sequence[Source], scanned: Scan) -> list[Contents | None]
     def one(i: int) -> Contents | None:
         if i in scanned.problems:
             return None
-        if (text := known.get(scanned.digests[i])) is not None:
-            return _unpacked(text)
+        stored = known.get(scanned.digests[i], ())
+        if len(stored) == len(Contents._fields):
+            return Contents._make(tuple(part) if isinstance(part, list) else part for part in stored)
         try:
             return contents_of(sources[i])
         except Exception:  # as a broken file that the scan did not find
@@ -109,11 +111,7 @@ def looked_at(sources: Sequence[Source], scanned: Scan) -> list[Contents | None]
     fresh = {
         digest: list(own)
         for digest, own in zip(scanned.digests, contents, strict=True)
-        if own is not None and digest not in known
+        if own is not None and len(known.get(digest, ())) != len(own)
     }
     remembered(fresh)
     return contents
-
-
-def _unpacked(stored: Sequence[Any]) -> Contents:
-    return Contents._make(tuple(part) if isinstance(part, list) else part for part in stored)

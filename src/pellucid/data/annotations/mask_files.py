@@ -29,6 +29,7 @@ class Table:
     numbers: Mapping[int, int]  # value -> class
     colours: bool = False  # whether values are colours
     white: int = 1  # the value of the ones of a mask with 1 bit
+    step: int = 1  # between the numbers of masks with 2 or 4 bits
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -83,7 +84,13 @@ class MaskFile(MaskSource):
 
     @cached_property
     def digest(self) -> bytes:
-        table = (sorted(self.table.numbers.items()), self.table.colours, self.table.white, self.orientation)
+        table = (
+            sorted(self.table.numbers.items()),
+            self.table.colours,
+            self.table.white,
+            self.table.step,
+            self.orientation,
+        )
         return xxhash.xxh3_128_digest(self.content + repr(table).encode())
 
     def read(self) -> NDArray[np.uint8]:
@@ -135,7 +142,9 @@ def colour_name(colour: int) -> str:
 def _on_scale(raw: Raw, table: Table) -> NDArray[Any]:
     """The values of a mask in the units of the table."""
     if not table.colours:
-        return raw.array * np.uint8(table.white) if raw.kind == "bilevel" else raw.array
+        if raw.kind == "bilevel":
+            return raw.array * np.uint8(table.white)
+        return raw.array // np.uint8(table.step) if table.step > 1 else raw.array
     if raw.kind == "bilevel":
         return raw.array.astype(np.int32) * 0xFFFFFF
     if raw.palette is not None:

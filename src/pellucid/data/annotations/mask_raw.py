@@ -18,6 +18,7 @@ Kind = Literal["bilevel", "number", "colour", "depth"]
 """1 bit; numbers or indices; colours 0xRRGGBB; or what is no class: no whole numbers, or colours of more than 8 bits."""
 
 _LOSSY = ("JPEG", "MPO", "AVIF", "JPEG2000")
+_STEPS = {"L;2": 85, "L;4": 17}
 _TRANSPARENT = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
@@ -29,6 +30,7 @@ class Raw(NamedTuple):
     lossy: bool = False
     palette: NDArray[np.int32] | None = None  # (256,) colours
     glass: bool = False
+    step: int = 1  # from one number to the next where 2 or 4 bits are spread over 0 to 255
 
 
 def raw_of(source: Source) -> Raw:
@@ -39,12 +41,14 @@ def raw_of(source: Source) -> Raw:
         lossy = image.format in _LOSSY or (image.format == "WEBP" and not _lossless(source))
         if (deep := values(source, image)) is not None:
             return _of_depth(deep)
+        layout = str(image.tile[0][3]) if image.tile else ""  # gone once the pixels are loaded
         if image.getexif().get(ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         if image.mode == "1":
             return Raw("bilevel", np.asarray(image).astype(np.uint8))
         if image.mode == "L":
-            return Raw("number", np.asarray(image), lossy)
+            step = next((step for bits, step in _STEPS.items() if bits in layout), 1)
+            return Raw("number", np.asarray(image), lossy, step=step)
         if image.mode == "P":
             rgb = np.zeros((256, 3), np.int32)
             entries = np.array(image.getpalette() or [], np.int32)[:768]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from pellucid.data.annotations.class_tables import Declared, means_void
@@ -57,6 +57,7 @@ def decide(contents: Sequence[Contents], names: Sequence[str], declared: Declare
         if own.glass:
             raise DataError(f"data={where!r}: the mask {name} has half-transparent pixels, which mix classes; {_WAY}.")
     by_colour = _by_colour(contents) or (declared is not None and _in_colours(contents, declared))
+    contents, step = (contents, 1) if by_colour else _unspread(contents)
     white = 255 if _has_white(contents) else 1
     seen: dict[int, str] = {}  # each value, with the first mask that holds it
     for own, name in zip(contents, names, strict=True):
@@ -64,10 +65,23 @@ def decide(contents: Sequence[Contents], names: Sequence[str], declared: Declare
             seen.setdefault(value, name)
     _check_smear(contents, names, seen, by_colour, declared is not None, where)
     if declared is not None:
-        return _named(seen, declared, by_colour, white, where)
-    if by_colour:
-        return _coloured(seen, where)
-    return _numbered(seen, white, where)
+        decided = _named(seen, declared, by_colour, white, where)
+    elif by_colour:
+        decided = _coloured(seen, where)
+    else:
+        decided = _numbered(seen, white, where)
+    return replace(decided, table=replace(decided.table, step=step))
+
+
+def _unspread(contents: Sequence[Contents]) -> tuple[Sequence[Contents], int]:
+    """The numbers of masks that all have 2 or 4 bits, which decoders spread over 0 to 255, and the step between them."""
+    numbers = [own for own in contents if own.kind == "number"]
+    steps = {own.step for own in numbers}
+    if len(steps) != 1 or steps == {1} or {value for own in numbers for value in own.values} <= {0, 255}:
+        return contents, 1
+    step = steps.pop()
+    own_numbers = ((own, tuple(value // step for value in own.values)) for own in contents)
+    return [own._replace(values=values) if own.kind == "number" else own for own, values in own_numbers], step
 
 
 def _has_white(contents: Sequence[Contents]) -> bool:
@@ -178,8 +192,8 @@ def _numbered(seen: Mapping[int, str], white: int, where: str) -> Decided:
         )
     else:
         notes.append(
-            f"Masks hold the classes {_listed(kept)}, which nothing names: a file classes.txt with a line for each, such as "
-            f"'{kept[-1]} void', names them."
+            f"Masks hold {_listed(kept)}, and nothing names them: a file classes.txt with a line for each does, and says "
+            "which is void."
         )
     if VOID in seen:
         notes.append("The value 255 of masks is void and counts for nothing.")
@@ -208,6 +222,8 @@ def _listed(values: Sequence[int]) -> str:
     if len(values) > 8 and [*values] == list(range(values[0], values[-1] + 1)):
         return f"{values[0]} to {values[-1]}"
     shown = [f"{value}" for value in values]
+    if len(shown) > 12:
+        return few(shown, 12)
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 

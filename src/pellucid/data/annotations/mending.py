@@ -97,10 +97,10 @@ class Mended:
             self._note("other size", title)
             return None
         if one.box is not None:
-            x0, y0, x1, y1 = one.box
-            ends = [x0 * across, y0 * down, x1 * across, y1 * down]  # without arrays: most objects are boxes alone
+            x0, y0, x1, y1 = map(float, one.box)
+            ends = [x0, y0, x1, y1]  # without arrays: most objects are boxes alone
             if record.unit == "share":
-                ends = [_nearest(end) for end in ends]
+                ends = [_short(x0 * across), _short(y0 * down), _short(x1 * across), _short(y1 * down)]
             if orientation > 1:
                 ends = place(np.array(one.box, np.float64)).reshape(-1).tolist()
             x0, y0, x1, y1 = ends
@@ -144,17 +144,17 @@ class Mended:
         self._names[kind].append(title)
 
 
+def _short(value: float) -> float:
+    """One number as `_exact` has it."""
+    short = round(value, 6) if math.isfinite(value) else value
+    return short if abs(short - value) < 1e-10 else value
+
+
 def _exact(places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Numbers without what computing them from shares added: the nearest ones of six decimals, if these lie within 1e-10."""
     short = np.round(places, 6)
     with np.errstate(invalid="ignore"):  # infinity − infinity
         return np.where(np.abs(short - places) < 1e-10, short, places)
-
-
-def _nearest(end: float) -> float:
-    """The same for one number."""
-    short = round(end, 6) if math.isfinite(end) else end
-    return short if abs(short - end) < 1e-10 else end
 
 
 def outline_box(

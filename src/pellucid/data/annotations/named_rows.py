@@ -59,28 +59,34 @@ class ImageNames:
         return len(self._images)
 
     def of(self, cell: str, folder: str = "") -> str | None:
-        """The image that a cell of a table names; None if there is none, or several and none is nearer to the table's folder.
+        """The image that a cell of a table names, the first of its copies in several formats; None if there is none.
 
         Args:
             cell: what is written.
             folder: where the table lies, relative to the dataset's folder.
         """
+        return next(iter(self.all_of(cell, folder)), None)
+
+    def all_of(self, cell: str, folder: str = "") -> list[str]:
+        """The images that a cell names: one, or where it has no ending, one in several formats.
+
+        Of several with one name, those nearest to the table's folder are meant; none, if that does not tell them apart.
+        """
         text = cell.strip().replace("\\", "/").removeprefix("./")
         if not text:
-            return None
-        near = f"{folder}/{text}" if folder else text
-        for path in (near, text):
+            return []
+        for path in (f"{folder}/{text}" if folder else text, text):
             if path in self._paths:
-                return path
+                return [path]
         name = text.rpartition("/")[2]
         every = self._by_name.get(name, [])
         for own in ([image for image in every if image.rpartition("/")[2] == name], every):
             below = [image for image in own if not folder or image.startswith(f"{folder}/")] or own
-            ending = [image for image in below if image.endswith(f"/{text}")] or below
+            ending = [image for image in below if image.endswith(f"/{text}") or f"/{text}." in image] or below
             beside = [image for image in ending if str(PurePosixPath(image).parent) == (folder or ".")] or ending
-            if len(beside) == 1:
-                return beside[0]
-        return None
+            if len({image.rpartition(".")[0] for image in beside}) == 1:
+                return beside
+        return []
 
 
 def head_of(file: Path) -> str:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _DEEP = 500  # levels of nesting that no annotation needs
+_HUGE = 1e100  # beyond, squares and products with sizes of images overflow
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _LONG_NUMBER = re.compile(r"\d{4000}")  # Python converts no longer ones
 _ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
@@ -189,7 +190,7 @@ def number(value: Any, title: str, *, finite: bool = True) -> float:
     Args:
         value: what is written.
         title: what it is, for the sentence.
-        finite: refuse infinity and NaN.
+        finite: refuse infinity, NaN, and numbers whose squares are not finite.
 
     Raises:
         Fault: it is no number.
@@ -204,6 +205,8 @@ def number(value: Any, title: str, *, finite: bool = True) -> float:
         raise Fault(f"{title} is {shown(value)}, not a number") from None
     if finite and not math.isfinite(found):
         raise Fault(f"{title} is {shown(value)}, not a finite number")
+    if finite and abs(found) > _HUGE:
+        raise Fault(f"{title} is {shown(value)}, which is too large")
     return found
 
 
@@ -223,7 +226,7 @@ def numbers(values: Any, title: str, *, finite: bool = True) -> NDArray[np.float
             found = np.array(values, np.float64)
         except OverflowError:
             raise Fault(f"{title} has a number that is too large") from None
-        if not finite or np.isfinite(found).all():
+        if not finite or (np.abs(found) <= _HUGE).all():  # which NaN is not
             return found
     return np.array([number(value, title, finite=finite) for value in values], np.float64)
 

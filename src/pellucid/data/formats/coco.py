@@ -118,10 +118,11 @@ def _without_part(name: str) -> str:
 
 def _check_apart(path: Path, documents: Sequence[_Document]) -> None:
     """Refuse files that annotate the same images of a split in two ways: instances and keypoints, or a part and the whole."""
-    for i, one in enumerate(documents):
-        for other in documents[i + 1 :]:
-            own, theirs = ({(image.file, image.part) for image in doc.images} for doc in (one, other))
-            if 2 * len(own & theirs) > min(len(own), len(theirs)):
+    listed = [(document, {image.file for image in document.images}) for document in documents]
+    for i, (one, own) in enumerate(listed):
+        for other, theirs in listed[i + 1 :]:
+            parts = {part for document in (one, other) if (part := part_of(document.name)) is not None}
+            if len(parts) < 2 and 2 * len(own & theirs) > min(len(own), len(theirs)):
                 raise DataError(
                     f"data={str(path)!r}: {one.name} and {other.name} annotate the same images; choose by the path: "
                     f"{path / one.name} or {path / other.name}."

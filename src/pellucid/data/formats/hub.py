@@ -236,7 +236,12 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
     splits, mask_classes, said = with_masks(splits, masks, where)
     return finish(
-        where, splits, classes, [*problems, *mended.sentences, *doubts(mended)], mask_classes=mask_classes, notes=[*notes, *said]
+        where,
+        splits,
+        classes,
+        [*problems, *mended.sentences, *doubts(mended)],
+        mask_classes=mask_classes,
+        notes=[*notes, *said],
     )
 
 

@@ -81,7 +81,9 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     images, masks = list(chosen), list(dict.fromkeys(mask for own in chosen.values() for mask in own))
     scanned = scan([path / mask for mask in masks], [as_text(mask) for mask in masks])
     contents = looked_at([path / mask for mask in masks], scanned)
-    problems = [*_said_of(pairing)]
+    wanted = set(masks)
+    spare = [mask for own in pairing.masks.values() for mask in own if mask not in wanted]
+    problems = _said_of(pairing, spare)
     good: dict[str, int] = {}
     for i, mask in enumerate(masks):
         if contents[i] is not None:
@@ -132,7 +134,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
             f"({few(turned)})."
         )
     listed = [declared.file] if declared is not None and declared.file in found.others else []
-    ours = [*masks, *pairing.alone, *pairing.objects, *listed, *lists]
+    ours = [*masks, *spare, *pairing.alone, *pairing.objects, *listed, *lists]
     return Annotations(
         FORM,
         records,
@@ -174,8 +176,13 @@ def _chosen(pairing: Pairing, evidence: Sequence[str], path: Path) -> dict[str, 
     return chosen
 
 
-def _said_of(pairing: Pairing) -> list[str]:
+def _said_of(pairing: Pairing, spare: Sequence[str]) -> list[str]:
+    """Sentences on masks that are not read."""
     said = []
+    if spare:
+        said.append(
+            f"{counted(len(spare), 'other mask')} {'is' if len(spare) == 1 else 'are'} left out ({few(spare)})."
+        )
     if alone := pairing.alone:
         verb = "has no image and is left out" if len(alone) == 1 else "have no image and are left out"
         said.append(f"{counted(len(alone), 'mask')} {verb} ({few(alone)}).")

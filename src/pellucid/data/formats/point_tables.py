@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -35,7 +36,7 @@ _X = (
     re.compile(r"(.*)[ _\-.:]x[ _\-.:](.*)", re.I),
 )
 _CORNERS = frozenset({"min", "max", "tl", "br", "topleft", "bottomright"})
-_SIZES = frozenset({"w", "h", "width", "height", "xmax", "x_max", "xmin", "x_min"})
+_SIZES = frozenset({"w", "h", "width", "height"})
 _CLASSES = frozenset({"class", "label", "category", "name", "class_name", "class_id"})
 _MISSING = frozenset({"", "nan", "null", "none", "na", "n/a"})
 _PARTS = frozenset({"split", "set", "subset", "partition"})
@@ -98,8 +99,8 @@ def _columns(file: Path, text: str, names: ImageNames, folder: str) -> _Columns 
         places = [(own[i], own[i + 1]) for i in range(0, len(own), 2)]
         return _Columns(image, places, tuple(map(str, range(len(places)))), False)
     low = [title.strip().lower() for title in first]
-    boxes = {"".join(re.findall(r"[a-z]", title.lower())) for title in pairs} <= _CORNERS or bool(_SIZES & set(low))
-    if boxes or (len(pairs) < _FEW and _CLASSES & set(low)) or (len(pairs) == 1 and len(first) > 3):
+    pairs = _without_boxes(pairs, low)
+    if not pairs or (len(pairs) < _FEW and _CLASSES & set(low)) or (len(pairs) == 1 and len(first) > 3):
         return None
     part = next((i for i, title in enumerate(low) if title in _PARTS), None)
     used = {image, part, *(place for pair in pairs.values() for place in pair)}
@@ -107,14 +108,29 @@ def _columns(file: Path, text: str, names: ImageNames, folder: str) -> _Columns 
     return _Columns(image, list(pairs.values()), tuple(pairs), True, part, others)
 
 
+def _without_boxes(pairs: Mapping[str, tuple[int, int]], titles: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The points among pairs of x and y, some of which may be the corners of a box.
+
+    >>> sorted(_without_boxes({"x": (1, 2), "nose": (5, 6)}, ["image", "x", "y", "w", "h", "nose_x", "nose_y"]))
+    ['nose']
+    """
+    if set(pairs) in ({"0", "1"}, {"1", "2"}):  # x1, y1, x2, y2
+        return {}
+    sized = bool(_SIZES & set(titles))
+    return {
+        name: places
+        for name, places in pairs.items()
+        if _CORNERS.isdisjoint(re.split(r"[\W_]+", name.lower())) and not (sized and name.lower() in ("x", "0", "1"))
+    }
+
+
 def _image_column(rows: Sequence[Sequence[str]], names: ImageNames, folder: str) -> int | None:
     """The column of which most cells name an image that is there."""
     best, most, count = None, 0, 0
     for i in range(min(len(rows[0]), 8)) if rows else ():
         named = [cells[i] for cells in rows if i < len(cells) and names.of(cells[i], folder) is not None]
-        score = len(named) + sum(
-            "." in cell and not _is_number(cell) for cell in named
-        )  # 7 is an image's name where 7.png lies
+        files = sum("." in cell and not _is_number(cell) for cell in named)  # where 7.png lies, 7 may name it or not
+        score = len(named) + files
         if score > most:
             best, most, count = i, score, len(named)
     return best if 2 * count >= max(1, len(rows) - 1) else None
@@ -162,19 +178,12 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         return points_of_files(path, found, evidence, FORM)
     depth = min(name.count("/") for name in evidence)
     tables = [name for name in evidence if name.count("/") == depth]
-    names, problems, ours = ImageNames(found), [], list(evidence)
-    for name in evidence:
-        if name not in tables:  # a data set of its own within the folder
-            inner = [image for image in found.images if image.startswith(f"{_folder(name)}/")]
-            ours += inner
-            problems.append(
-                f"The folder {_folder(name)} has a table of its own ({name}) and is left out with {counted(len(inner))}: give its path "
-                "to open it."
-            )
+    names, ours = ImageNames(found), list(evidence)
+    problems: list[str] = []
     records: list[Annotated] = []
     whose: dict[str, str] = {}
     point_names: tuple[str, ...] = ()
-    missing = half = 0
+    missing = half = corner = 0
     for name in tables:
         columns = _columns(path / name, head_of(path / name), names, _folder(name))
         table = table_of(path / name)
@@ -192,25 +201,39 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
                 f"Column{'' if one else 's'} {few(columns.others, 6)} of {name} {'is' if one else 'are'} not read."
             )
         for line, cells in table.rows[1 if columns.titles else 0 :]:
-            image = names.of(cells[columns.image], _folder(name))
-            file = image or "/".join(filter(None, (_folder(name), cells[columns.image].replace("\\", "/"))))
-            if whose.setdefault(file, name) != name:
-                raise DataError(
-                    f"data={str(path)!r}: {whose[file]} and {name} both have points of {file}; choose one by the path: {path / name}."
-                )
             points, unclear = _points(table, line, cells, columns)
             half += unclear
             missing += int(np.isnan(points).any(1).sum())
+            corner += int((points == 0).all(1).sum())
             seen = bool((~np.isnan(points)).any())
             own = (Instance(points=points, place=f"line {line}"),) if seen else ()
-            records.append(Annotated(file, own, part=_part(name, file, cells, columns), source=name))
+            written = "/".join(filter(None, (_folder(name), cells[columns.image].replace("\\", "/"))))
+            for file in names.all_of(cells[columns.image], _folder(name)) or [written]:
+                if whose.setdefault(file, name) != name:
+                    raise DataError(
+                        f"data={str(path)!r}: {whose[file]} and {name} both have points of {file}; choose one by the path: {path / name}."
+                    )
+                records.append(Annotated(file, own, part=_part(name, file, cells, columns), source=name))
     if records and not any(record.instances for record in records):
         raise DataError(f"data={str(path)!r}: has no point that is visible in {tables[0]}; give x and y of some.")
+    for name in evidence:
+        if name not in tables:  # a data set of its own within the folder
+            inner = [image for image in found.images if image.startswith(f"{_folder(name)}/") and image not in whose]
+            ours += inner
+            problems.append(
+                f"The folder {_folder(name)} has a table of its own ({name}) and is left out with {counted(len(inner))}: give its path "
+                "to open it."
+                if inner
+                else f"{name} is not read, as the images of its folder are in {tables[0]}."
+            )
     records, notes = in_shares(records)
     if missing:
         notes.append(
             f"{counted(missing, 'point')} {'is' if missing == 1 else 'are'} missing (empty, NaN, or -1 for x and y)."
         )
+    if corner:
+        verb = "lies at 0, 0: if it is" if corner == 1 else "lie at 0, 0: if they are"
+        problems.append(f"{counted(corner, 'point')} {verb} missing, leave the cells empty.")
     if half:
         verb = "has only one coordinate and counts" if half == 1 else "have only one coordinate and count"
         problems.append(f"{counted(half, 'point')} {verb} as missing.")
@@ -221,6 +244,13 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
 
 def _points(table: Table, line: int, cells: Sequence[str], columns: _Columns) -> tuple[NDArray[np.float64], int]:
     """The points (K, 2) of a row, and how many have one coordinate alone."""
+    with contextlib.suppress(ValueError):  # most rows are plain numbers
+        points = np.array([cells[place] for pair in columns.points for place in pair], np.float64).reshape(-1, 2)
+        if np.isfinite(points).all() and not any(
+            "_" in cells[place] for pair in columns.points for place in pair
+        ):  # Python takes 1_0 for 10
+            points[(points == -1).all(1)] = np.nan
+            return points, 0
     points = np.full((len(columns.points), 2), np.nan)
     unclear = 0
     for k, (x, y) in enumerate(columns.points):

@@ -119,7 +119,12 @@ def open_table(
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
     splits, mask_classes, said = with_masks(splits, sources, name)
     return finish(
-        name, splits, classes, [*problems, *mended.sentences, *doubts(mended)], mask_classes=mask_classes, notes=[*notes, *said]
+        name,
+        splits,
+        classes,
+        [*problems, *mended.sentences, *doubts(mended)],
+        mask_classes=mask_classes,
+        notes=[*notes, *said],
     )
 
 

@@ -209,13 +209,14 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         texts = _of_json(path / name) if kind == "json" else _of_rows(path / name, kind, names, folder, problems)
         notes.append(f"Texts of images are those in {name}.")
         for cell, text in texts:
-            image = names.of(cell, folder) or "/".join(filter(None, (folder, cell.replace("\\", "/"))))
-            if image in whose:
-                raise DataError(
-                    f"data={str(path)!r}: {name} has a text for {image}, and {whose[image]} has one already; keep one of them."
-                )
-            whose[image] = name
-            records.append(Annotated(image, part=_part(image, name), source=name, text=text))
+            written = "/".join(filter(None, (folder, cell.replace("\\", "/"))))
+            for image in names.all_of(cell, folder) or [written]:
+                if image in whose:
+                    raise DataError(
+                        f"data={str(path)!r}: {name} has a text for {image}, and {whose[image]} has one already; keep one of them."
+                    )
+                whose[image] = name
+                records.append(Annotated(image, part=_part(image, name), source=name, text=text))
     if left := [name for name in evidence if name not in lists]:
         verb = "is not read" if len(left) == 1 else "are not read"
         problems.append(f"{counted(len(left), 'list')} of texts in a folder below {verb} ({few(left)}).")

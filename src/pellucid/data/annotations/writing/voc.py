@@ -56,7 +56,7 @@ def write(sheet: Sheet, folder: Path) -> list[str]:
 
 def _clean(text: str) -> str:
     """A text as XML may have it, on one line."""
-    return re.sub(r"\s", " ", _NO_XML.sub("\ufffd", text))
+    return re.sub(r"[\t\n\r]", " ", _NO_XML.sub("\ufffd", text))
 
 
 def _annotation(record: Annotated, lacking: list[str]) -> Element:

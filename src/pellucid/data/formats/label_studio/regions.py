@@ -97,7 +97,9 @@ def _region(
             own = _texts(value.get("text"), "text")
             texts += own if has_place else []
             answer.texts += [] if has_place else own
-        elif kind == "choices" and not has_place:
+        elif kind == "choices" and has_place:
+            answer.unread.append("choices of a region")
+        elif kind == "choices":
             answer.choices += _texts(value.get("choices"), "choices")
         if bare in _SHAPES:
             placed, shape = value, bare

@@ -108,7 +108,7 @@ def _instance(tree: XmlFile, element: Element) -> Instance:
     }
     polygons = _polygons(tree, element)
     if (turned := element.find("robndbox")) is not None:
-        outline, more["angle"] = _turned(tree, turned)
+        outline, more["rotation"] = _turned(tree, turned)
         polygons = (outline,)
     return Instance(
         category,
@@ -142,10 +142,10 @@ def _polygons(tree: XmlFile, element: Element) -> tuple[NDArray[np.float64], ...
 
 
 def _turned(tree: XmlFile, box: Element) -> tuple[NDArray[np.float64], float]:
-    """The corners (4, 2) of a box that is turned about its centre by an angle in radians, clockwise as rows run down."""
+    """The corners (4, 2) of a box that is turned about its centre clockwise, as rows run down, and its angle in degrees."""
     x, y, width, height, angle = (_number(tree, box, tag) for tag in ("cx", "cy", "w", "h", "angle"))
     if not math.isfinite(angle):
         raise tree.fault(f"angle is {angle}, not a finite number", box)
     half = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
     cos, sin = math.cos(angle), math.sin(angle)
-    return half @ np.array([[cos, sin], [-sin, cos]]) + (x, y), angle
+    return half @ np.array([[cos, sin], [-sin, cos]]) + (x, y), math.degrees(angle)
