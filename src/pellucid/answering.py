@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,11 +18,11 @@ from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Split
 from pellucid.data.given import UserImages, decodable
 from pellucid.data.scales import Scale
-from pellucid.data.targets import Picture
+from pellucid.data.targets import Picture, Target
 from pellucid.errors import DataError
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, through_planes
+from pellucid.tasks import AnyTask, DrawsAnswers, through_planes
 
 __all__ = ["answer", "image_by_image", "inputs", "own_device", "run_batches"]
 
@@ -35,6 +35,8 @@ def image_by_image(
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = {}
     titles = answer_names(given.names, [".png"] * len(given.names))
+    own = _own_sizes(given)
+    drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress or not total) as bar:
@@ -45,13 +47,15 @@ def image_by_image(
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
         for places, input in _sound_inputs(run, given, batch_size, faults):
             names = [given.names[place] for place in places]
-            prediction = _restored(run, model, input)
+            prediction = _in_own_px(_restored(run, model, input), input, own, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
                 for k, (place, row) in enumerate(
                     zip(places, run.task.write(prediction, names, run.classes), strict=True)
                 )
             ]
+            if drawing:
+                written = _drawn(run, given, places, prediction, written)
             if not rows and "picture" in written[0]:
                 answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in faults])
             kept = answers.keep(written, [titles[place] for place in places])
@@ -61,6 +65,39 @@ def image_by_image(
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
+
+
+def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
+    """(H, W) of each image that can be read, by its position."""
+    sizes: dict[int, tuple[int, int]] = {}
+    if len(given.split):
+        sizes |= {place: (h, w) for place, (h, w) in zip(given.places, given.split.images.sizes.tolist(), strict=True)}
+    return sizes | {place: (image.shape[-2], image.shape[-1]) for place, image in given.floats.items()}
+
+
+def _in_own_px(prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int]) -> Any:
+    """The answers with their coordinates in the px of the images themselves, which the model may have seen resized."""
+    if not isinstance(prediction, Target):
+        return prediction
+    seen = torch.tensor(input.shape[2:], device=input.device)
+    sizes = torch.tensor([own[place] for place in places], dtype=torch.float32, device=input.device)  # (B, 2) H, W
+    return prediction if bool((sizes == seen).all()) else prediction.scaled((sizes / seen).flip(1))
+
+
+def _drawn(
+    run: Run, given: UserImages, places: Sequence[int], prediction: Any, written: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows with pictures of the answers on their images."""
+    assert isinstance(run.task, DrawsAnswers)
+    stored = {place: row for row, place in enumerate(given.places)}
+    rows = []
+    for k, (place, row) in enumerate(zip(places, written, strict=True)):
+        if place in stored:
+            image = given.split.images.read(stored[place], 3)
+        else:
+            image = (to_channels(given.floats[place], 3).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        rows.append({**row, "picture": run.task.drawn(image, prediction[[k]].to("cpu"), run.classes)})
+    return rows
 
 
 def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None, pages: int | None) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class Answers:
             self._ledger = Ledger(make_folder(out.parent if self._file else out))
             self._check_free([self._table(out)])
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether there is a place for pictures: a folder, or a file that is no table."""
+        return self.out is not None and not (self._file and self.out.suffix.lower() in (".json", ".csv"))
+
     def check(self, answers: int, titles: Sequence[str] = ()) -> None:
         """Refuse a single file for several pictures, and pictures that would replace something else, before they are written.
 
@@ -182,7 +187,7 @@ def _in_16_bits(picture: NDArray[np.uint16], path: Path) -> bytes:
 
 
 def answer_names(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Names of files below a folder, one for each image; names that would be the same file somewhere are told apart.
+    """Names of files below a folder, one for each image; names that would be the same file somewhere get a suffix.
 
     If two images differ in their endings alone, the endings are kept; otherwise the later one gets a number.
 

@@ -37,6 +37,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "compress": {"model": "dense_codec", "encoder": (16,), "data": "glyphs"},
     "cluster": {"model": "autoencoder", "encoder": (16,), "method": "kmeans", "clusters": 3},
     "generate": {"model": "vae"},
+    "localize": {"model": "mlp", "hidden": (8,), "data": "sparse_scenes"},
 }
 ODD = [
     "[red]",

@@ -74,6 +74,10 @@ class Target:
         """The target after its images were moved: x' = matrix·(x, y, 1) in px, `matrix` (N, 2, 3); pixels go through `move`."""
         return self
 
+    def scaled(self, scale: Tensor) -> Self:
+        """Its coordinates in px of images that are `scale` (N, 2) times as large, as (x, y); pixels and classes as they are."""
+        return self
+
     def clipped(self, size: tuple[int, int]) -> Self:
         """The target without what lies outside of its images' frame (H, W)."""
         return self
@@ -172,9 +176,26 @@ class Boxes(Target):
             return self.labels
         return [own[~crowd] for own, crowd in zip(self.labels, self.ignored, strict=True)]
 
+    def holders(self, classes: int) -> Tensor:
+        """How many images have a box of each class that is not ignored, (classes,) int64.
+
+        >>> Boxes([torch.zeros(3, 4), torch.zeros(1, 4)], [torch.tensor([0, 0, 1]), torch.tensor([1])]).holders(3).tolist()
+        [1, 2, 0]
+        """
+        counting = self.counting
+        if not counting:
+            return torch.zeros(classes, dtype=torch.int64)
+        of = torch.arange(len(counting)).repeat_interleave(torch.tensor([len(own) for own in counting]))
+        labels = torch.cat(counting)
+        most = max(classes, int(labels.max()) + 1) if len(labels) else max(1, classes)
+        return torch.bincount((of * most + labels).unique() % most, minlength=classes)
+
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
         twice = (scale.repeat(1, 2), offset.repeat(1, 2))  # (N, 4)
         return self._changed(lambda boxes, of: boxes * twice[0][of] + twice[1][of])
+
+    def scaled(self, scale: Tensor) -> Boxes:
+        return self.resized(scale, torch.zeros_like(scale), (0, 0))
 
     def moved(self, matrix: Tensor, move: Move) -> Boxes:
         return self._changed(lambda boxes, of: boxes_around(moved_points(matrix[of], corners_of(boxes))))
@@ -238,6 +259,9 @@ class Points(Target):
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Points:
         return Points(self.xy * scale[:, None] + offset[:, None], self.mirror)
+
+    def scaled(self, scale: Tensor) -> Points:
+        return Points(self.xy * scale[:, None], self.mirror)
 
     def moved(self, matrix: Tensor, move: Move) -> Points:
         xy, mirrored = moved_points(matrix, self.xy), mirrors(matrix)

@@ -71,6 +71,7 @@ class Network(Part):
     names: Sequence[str] = ()
     classes: Sequence[str] = ()
     evidence: Callable[[Tensor], Tensor] | None = None  # a task's: output -> (B,) the score to follow
+    followable: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)  # a task's other scores, by name
     build: Callable[..., nn.Module] | None = None  # build(seed=0, **model options); None: a model that has no options
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
 
@@ -131,21 +132,24 @@ class Network(Part):
         return kind
 
     def followed(self, output: Any, named: str | None = None) -> int | None:
-        """The class whose score a lens follows: the named one, else the first image's top one; None: the task's evidence.
+        """The class whose score a lens follows: the named one, else the first image's top one; None: a task's `score`.
 
         Raises:
             UsageError: the model does not classify, and a class was named or there is no evidence; or the class is too high;
                 or the answer is NaN.
+            UnknownNameError: the task has no score of this name.
         """
         shares = self.probabilities(output)
-        score = self.evidence(output) if shares is None and self.evidence is not None else shares
+        score = shares
+        if shares is None and self.evidence is not None:
+            score = self.score(named)(output)
         if score is not None and bool(score.isnan().any()):
             raise UsageError(
                 "model: its answer is not a number (NaN), so no score can be followed; look through flow for the layer where "
                 "that begins, or train with a lower learning rate."
             )
         if shares is None:
-            if named is not None:
+            if named is not None and self.evidence is None:
                 raise UsageError(f"follow={named!r}: the model's output is not a vector of classes; leave it out.")
             if self.evidence is None:
                 raise UsageError(
@@ -157,6 +161,22 @@ class Network(Part):
         if index >= shares.shape[1]:
             raise UsageError(f"follow={named!r}: the model has {shares.shape[1]} classes; give a lower number.")
         return index
+
+    def score(self, named: str | None = None) -> Callable[[Any], Tensor]:
+        """What is followed where the output is no vector of classes: the task's score of this name, by default its evidence.
+
+        Raises:
+            UsageError: the task has no other scores than its evidence.
+            UnknownNameError: it has others, but none of this name.
+        """
+        if named is None:
+            assert self.evidence is not None  # `followed` refuses a model that has neither
+            return self.evidence
+        if not self.followable:
+            raise UsageError(f"follow={named!r}: the model's output is not a vector of classes; leave it out.")
+        if named not in self.followable:
+            raise UnknownNameError("follow", named, self.followable)
+        return self.followable[named]
 
     def features(self, images: Tensor, layer: str | None = None) -> tuple[Tensor, str]:
         """(B, D) codes of images (B, C, H, W), and the layer that they are from.

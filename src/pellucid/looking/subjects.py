@@ -149,7 +149,7 @@ def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None)
         # as many rows as images: an evaluation with a limit, or of other data, is not of these images
         at_hand = data is None and rows == run.info["data"]["images"].get(split) and _opens(opened)
         own = (lambda places: batches(split, places=places)) if at_hand else None
-        return Evaluation(records, run.classes, split, own, **common)
+        return Evaluation(records, run.task.outcomes(run.classes), split, own, **common)
 
     return Subject(
         {
@@ -219,8 +219,9 @@ def _network(
     model: nn.Module, shown: Shown, run: Run, task: AnyTask, build: Callable[..., nn.Module], **common: Any
 ) -> Network:
     return Network(
-        model, shown.images, shown.names, run.classes, task.evidence, build=build, unread=shown.unread, **common
-    )
+        model, shown.images, shown.names, run.classes, task.evidence, task.followable(run.classes),
+        build=build, unread=shown.unread, **common,
+    )  # fmt: skip
 
 
 def _batches_of(run: Run, opened: Callable[[], Dataset], device: torch.device) -> Any:

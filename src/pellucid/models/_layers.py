@@ -14,10 +14,12 @@ from pellucid.errors import UnknownNameError, UsageError
 
 __all__ = [
     "AdaptivePool",
+    "AttentionPool",
     "Frozen",
     "Normalize",
     "Replay",
     "activation_layer",
+    "check_heads",
     "check_share",
     "check_size",
     "check_widths",
@@ -157,6 +159,33 @@ class AdaptivePool(nn.Module):
         return F.adaptive_avg_pool1d(unit, self.side).T
 
 
+@final
+class AttentionPool(nn.Module):
+    """The features and the place that each of several heads attends to: means with a softmax over the places as weights.
+
+    Each head scores the places by a 1×1 convolution. The mean of the features is attention pooling (Ilse et al. 2018, eq. 7);
+    that of the places, each between −1 and 1 as (row, column), a spatial softmax (Finn et al. 2016, section IV-B).
+
+    >>> AttentionPool(8, heads=4)(torch.rand(2, 8, 5, 7)).shape
+    torch.Size([2, 4, 10])
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, heads, 1)
+
+    def forward(self, features: Tensor) -> Tensor:  # (B, C, H, W) -> (B, heads, C + 2)
+        rows, columns = (
+            (torch.arange(side, device=features.device, dtype=features.dtype) + 0.5) * (2 / side) - 1
+            for side in features.shape[2:]
+        )
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).flatten(1)  # (2, H·W)
+        values = torch.cat([features.flatten(2), grid.expand(len(features), -1, -1)], 1)  # (B, C + 2, H·W)
+        weights = self.score(features).flatten(2).softmax(2)  # (B, heads, H·W)
+        pooled: Tensor = weights @ values.transpose(1, 2)
+        return pooled
+
+
 def check_size(model: str, size: tuple[int, int], least: int) -> None:
     """Refuse images that are too small for an architecture, naming the smallest size that it takes."""
     if min(size) < least:
@@ -170,6 +199,12 @@ def check_share(option: str, value: float) -> None:
     """Refuse a share outside of [0, 1)."""
     if not 0 <= value < 1:
         raise UsageError(f"{option}={value!r}: is a share; give a number from 0 up to, but not including, 1.")
+
+
+def check_heads(heads: int) -> None:
+    """Refuse a negative number of attention maps."""
+    if heads < 0:
+        raise UsageError(f"heads={heads}: must not be negative; give e.g. 8, or 0 for none.")
 
 
 def check_widths(option: str, widths: Sequence[int], least: int = 1) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small convolutional classifier: blocks of two 3×3 convolutions, then adaptive average pooling and one linear layer."""
+"""A small convolutional network: blocks of two 3×3 convolutions, then adaptive average pooling and one linear layer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from pellucid.errors import UsageError
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import (
     AdaptivePool,
+    AttentionPool,
     Normalize,
     activation_layer,
+    check_heads,
     check_share,
     check_size,
     check_widths,
@@ -24,6 +27,9 @@ __all__ = ["Convnet"]
 @final
 class Convnet(nn.Module):
     """Blocks of conv 3×3 (no padding) → ReLU → conv 3×3 (padding 1) → ReLU, pooled to 3×3, and one linear layer.
+
+    A stride makes it faster and lets it see more of the image at once. A grid of 3×3 knows little of where something is; the
+    heads of `AttentionPool` know the place as exactly as its features do.
 
     >>> from pellucid.models._building import parameter_count
     >>> parameter_count(Convnet(3, 10, (32, 32)))
@@ -38,6 +44,8 @@ class Convnet(nn.Module):
         activation: function after each convolution.
         initialisation: how the convolutions' weights start; he keeps the variance through ReLU layers (He et al. 2015, eq. 10).
         batch_norm: normalise over the batch after each convolution (Ioffe & Szegedy 2015).
+        stride: step of the first convolution of each block, px.
+        heads: attention maps by which the features are pooled, each with its place; 0 pools to 3×3 instead.
 
     Raises:
         UsageError: the images are too small, or an option is out of range.
@@ -56,16 +64,24 @@ class Convnet(nn.Module):
         activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "relu",
         initialisation: Literal["he", "xavier", "uniform", "zero"] = "he",
         batch_norm: bool = False,
+        stride: int = 1,
+        heads: int = 0,
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
         check_share("dropout", dropout)
-        check_size("convnet", size, 3 + 2 * len(widths))
+        check_heads(heads)
+        if stride < 1:
+            raise UsageError(f"stride={stride}: must be at least 1 px; give a larger number.")
+        least = 3
+        for _ in widths:
+            least = (least - 1) * stride + 3  # a 3×3 convolution without padding
+        check_size("convnet", size, least)
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
         for width in widths:
-            # (B, channels, H, W) -> (B, width, H - 2, W - 2)
-            for convolution in (nn.Conv2d(channels, width, 3), nn.Conv2d(width, width, 3, padding=1)):
+            # (B, channels, H, W) -> (B, width, H - 2, W - 2), or with a stride s (B, width, ⌊(H - 3)/s⌋ + 1, …)
+            for convolution in (nn.Conv2d(channels, width, 3, stride), nn.Conv2d(width, width, 3, padding=1)):
                 norm = [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [
                     convolution,
@@ -74,12 +90,12 @@ class Convnet(nn.Module):
                 ]
             channels = width
         self.features = nn.Sequential(*layers)
-        self.pool = AdaptivePool(3)
+        self.pool: AdaptivePool | AttentionPool = AttentionPool(channels, heads) if heads else AdaptivePool(3)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(9 * channels, outputs)
+        self.head = nn.Linear(heads * (channels + 2) if heads else 9 * channels, outputs)
         initialise(self.features, initialisation)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n)
+        features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n) where the stride is 1
         logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))  # pooled to (B, 9·widths[-1])
         return logits

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind
-from pellucid.models._layers import Frozen, check_share
+from pellucid.models._layers import AttentionPool, Frozen, check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
 __all__ = ["Resnet"]
@@ -41,6 +42,7 @@ class Resnet(nn.Module):
         dropout: share of the pooled features dropped in training.
         pretrained: start from torchvision's ImageNet weights; grey images are repeated to three channels.
         frozen: train the head only; all other tensors stay fixed, batch-norm statistics included.
+        heads: attention maps by which the features are pooled, each with its place; 0 averages them over the image instead.
 
     Raises:
         UsageError: an unknown depth, or pretrained weights that are unavailable or do not fit.
@@ -60,6 +62,7 @@ class Resnet(nn.Module):
         dropout: float = 0.0,
         pretrained: bool = False,
         frozen: bool = False,
+        heads: int = 0,
         fetch: bool = True,
     ) -> None:
         from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -68,6 +71,7 @@ class Resnet(nn.Module):
         check_choice("depth", depth, _STAGES)
         check_choice("stem", stem, ("auto", "small", "large"))
         check_share("dropout", dropout)
+        check_heads(heads)
         small = stem == "small" or (stem == "auto" and not pretrained and min(size) <= _SMALL)
         if pretrained and (plain or small):
             option = "plain=True" if plain else "stem='small'"
@@ -88,11 +92,18 @@ class Resnet(nn.Module):
                 for i, block in enumerate(stage):
                     stage[i] = _without_shortcut(block)
         self.normalize = imagenet_normalize(channels, pretrained)
-        self.backbone: nn.Module = Frozen(net) if frozen else net
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, outputs))
+        body: nn.Module = net
+        pool: list[nn.Module] = []
+        if heads:  # the same layers under the same names, without the average at their end
+            body = nn.Sequential(OrderedDict([*net.named_children()][:-2]))
+            pool, features = [AttentionPool(features, heads), nn.Flatten()], heads * (features + 2)
+        self.backbone: nn.Module = Frozen(body) if frozen else body
+        self.head = nn.Sequential(*pool, nn.Dropout(dropout), nn.Linear(features, outputs))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512 or 2048)
+        features = self.backbone(
+            self.normalize(as_colour(images, self.normalize))
+        )  # (B, 512 or 2048), with heads a map of them
         logits: Tensor = self.head(features)
         return logits
 

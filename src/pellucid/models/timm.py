@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.models._contract import OutputKind
-from pellucid.models._layers import Frozen, Normalize, check_share
+from pellucid.models._layers import AttentionPool, Frozen, Normalize, check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, timm_model
 
 __all__ = ["Timm"]
@@ -33,6 +33,7 @@ class Timm(nn.Module):
         dropout: share of the pooled features dropped in training.
         pretrained: start from timm's weights; grey images are repeated to three channels.
         frozen: train the head only; all other tensors stay fixed, batch-norm statistics included.
+        heads: attention maps by which the features are pooled, each with its place; 0 pools them as the model does.
 
     Raises:
         UsageError: timm has no such model, it cannot take images of this size, or its weights are unavailable.
@@ -49,64 +50,76 @@ class Timm(nn.Module):
         dropout: float = 0.0,
         pretrained: bool = False,
         frozen: bool = False,
+        heads: int = 0,
         fetch: bool = True,
     ) -> None:
         super().__init__()
         check_share("dropout", dropout)
+        check_heads(heads)
         inner = body_channels(channels, pretrained)
-        body, features = _body(name, inner, size, pretrained and fetch)
+        body, features = _body(name, inner, size, pretrained and fetch, mapped=heads > 0)
         config = body.pretrained_cfg
         self.fixed_size: tuple[int, int] | None = size if config.get("fixed_input_size") else None
         self.normalize = (
             Normalize(3, tuple(config["mean"]), tuple(config["std"])) if pretrained else Normalize(channels)
         )
         self.backbone: nn.Module = Frozen(body) if frozen else body
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, outputs))
+        pool: list[nn.Module] = []
+        if heads:
+            pool, features = [AttentionPool(features, heads), nn.Flatten()], heads * (features + 2)
+        self.head = nn.Sequential(*pool, nn.Dropout(dropout), nn.Linear(features, outputs))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, features)
+        features = self.backbone(
+            self.normalize(as_colour(images, self.normalize))
+        )  # (B, features), with heads a map of them
         logits: Tensor = self.head(features)
         return logits
 
 
-def _body(name: str, channels: int, size: tuple[int, int], pretrained: bool) -> tuple[Any, int]:
-    """timm's model without its head, and the number of its features for an image of this size."""
+def _body(name: str, channels: int, size: tuple[int, int], pretrained: bool, mapped: bool) -> tuple[Any, int]:
+    """timm's model without its head, and the number of its features for an image of this size; `mapped`: not pooled."""
     import timm
 
     config = timm.get_pretrained_cfg(name)
     bound = config is not None and config.fixed_input_size
 
     def make(size: tuple[int, int], pretrained: bool) -> Any:
-        positions = {"img_size": size} if bound else {}
-        return timm_model(name, pretrained, in_chans=channels, num_classes=0, **positions)
+        more: dict[str, Any] = {"img_size": size} if bound else {}
+        if mapped:
+            more["global_pool"] = ""
+        return timm_model(name, pretrained, in_chans=channels, num_classes=0, **more)
 
     body: Any = None
     try:
         body = make(size, pretrained)
-        return body, _features(body, channels, size)
+        return body, _features(body, channels, size, mapped)
     except UsageError:
         raise
     except Exception as fault:  # each architecture raises its own error for an image that is too small
         for side in (side for side in _SIZES if side > min(size)):
             try:
-                _features(make((side, side), False) if bound else body, channels, (side, side))
+                _features(make((side, side), False) if bound else body, channels, (side, side), mapped)
             except Exception:
                 continue
             raise UsageError(
                 f"size={size[0]}×{size[1]}: timm's {name!r} cannot take this size, but takes {side}×{side} px; "
                 f"give --size {side}, or another model."
             ) from fault
-        raise UsageError(
-            f"name={name!r}: this timm model does not give a vector of features ({fault}); choose another."
-        ) from fault
+        what = "a map of features, which heads need" if mapped else "a vector of features"
+        raise UsageError(f"name={name!r}: this timm model does not give {what} ({fault}); choose another.") from fault
 
 
 @torch.no_grad()
-def _features(body: nn.Module, channels: int, size: tuple[int, int]) -> int:
+def _features(body: nn.Module, channels: int, size: tuple[int, int], mapped: bool = False) -> int:
     body.eval()
     answer = body(torch.zeros(1, channels, *size))
     body.train()
-    if not isinstance(answer, Tensor) or answer.ndim != 2 or not bool(answer.isfinite().all()):
+    # a map whose channels come last, as that of Swin, is none for a convolution
+    fits = isinstance(answer, Tensor) and answer.ndim == (4 if mapped else 2)
+    last = mapped and fits and answer.shape[1] != body.num_features == answer.shape[3]
+    if not fits or last or not bool(answer.isfinite().all()):
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         raise ValueError(f"the answer to one image is {shape}")
-    return answer.shape[1]
+    width: int = answer.shape[1]
+    return width

@@ -28,11 +28,12 @@ def options(run: Run) -> list[dict[str, Any]]:
     info = run.info
     recipe = Recipe.recorded(info["recipe"])
     task: Any = _catalog.find("tasks", info["task"]["name"])  # of a family of tasks, the one that has the options
-    model = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
+    plain = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
+    model = plain | task.model_defaults(info["model"]["name"])
     training = _defaults(Recipe) | task.defaults(info["model"]["name"])
     owners = [
         ("Task", info["task"]["name"], info["task"]["options"], _defaults(task)),
-        ("Model", info["model"]["name"], model | info["model"]["options"], model),
+        ("Model", info["model"]["name"], plain | info["model"]["options"], model),
         ("Training", "", info["recipe"], training),
     ]
     groups = []

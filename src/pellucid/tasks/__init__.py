@@ -4,6 +4,7 @@
 from pellucid.tasks._contract import (
     AnswersOptions,
     AnyTask,
+    DrawsAnswers,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -28,6 +29,7 @@ from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joi
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "DrawsAnswers",
     "KnowsChance",
     "LearnsFromImages",
     "Measure",

@@ -4,7 +4,8 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
 between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), and options of `predict` (`AnswersOptions`).
+(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), answers drawn on images (`DrawsAnswers`), and options
+of `predict` (`AnswersOptions`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "DrawsAnswers",
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
@@ -96,6 +98,11 @@ class _Member(ABC):
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
         """Training options (fields of `Recipe`) with another default for this task and model."""
+        return {}
+
+    @classmethod
+    def model_defaults(cls, model: str) -> dict[str, Any]:
+        """Options of a model with another default for this task."""
         return {}
 
     @property
@@ -171,6 +178,10 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
         background if it is one; pixels without a truth are left out. int32 is enough for an image.
         """
 
+    def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
+        """The names of the numbers in the records' "true" and "predicted": the classes, and what else an answer can be."""
+        return classes
+
     @abstractmethod
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
         """The measures over all images. The first one decides: it selects the best weights and ranks runs and baselines."""
@@ -209,6 +220,10 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     @abstractmethod
     def evidence(self, output: Any) -> Tensor:
         """(B,): the scalar of the model's output that a lens explains."""
+
+    def followable(self, classes: Sequence[str]) -> Mapping[str, Callable[[Any], Tensor]]:
+        """Scalars (B,) of the model's output that a lens can follow instead, by name; a classifier's classes need none."""
+        return {}
 
 
 AnyTask: TypeAlias = Task[Any, Any, Any]
@@ -296,6 +311,14 @@ class KnowsChance(Protocol):
 
     def chance(self, images: Sequence[int]) -> float:
         """That loss, from the numbers of training images (K,) of each class."""
+
+
+@runtime_checkable
+class DrawsAnswers(Protocol):
+    """`predict` writes each image with its answer drawn on it."""
+
+    def drawn(self, image: Any, prediction: Any, classes: Sequence[str]) -> Any:
+        """An image (3, H, W) uint8 at its own size with its answer on it, which is in the image's own px: the same shape."""
 
 
 @runtime_checkable

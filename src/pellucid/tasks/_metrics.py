@@ -79,8 +79,8 @@ class Measure:
 class Metric:
     """The declaration of a measure: its key in metrics.json, its title, its unit and direction, and its rule.
 
-    Either `each` gives one number per image, whose mean is the measure; or `over` computes the measure of any resample of
-    the images from their weights.
+    Either `each` gives one number per image, and the measure is its mean over all images, or those `among` them; or `over`
+    computes the measure of any resample of the images from their weights.
 
     >>> right = Metric("accuracy", "accuracy", each=lambda records: records["true"] == records["predicted"])
     >>> right.value({"true": np.array([0, 1, 1]), "predicted": np.array([0, 1, 0])})
@@ -96,6 +96,9 @@ class Metric:
     unit: str = ""
     better: Better = "higher"
     each: Callable[[Records], NDArray[Any]] | None = None  # records of N images -> (N,)
+    among: Callable[[Records], NDArray[np.bool_]] | None = (
+        None  # (N,): the images over which `each` is averaged; None: all
+    )
     over: Callable[[Records, Weights], Floats] | None = None  # and weights (R, N) -> (R,)
     needs: tuple[str, ...] = ()  # columns that it is computed from; records without them do not have this measure
     limits: tuple[float, float] = (-math.inf, math.inf)  # the lowest and the highest value there can be
@@ -106,13 +109,22 @@ class Metric:
 
     def __post_init__(self) -> None:
         assert (self.each is None) != (self.over is None), f"{self.key}: give either each or over"
+        assert self.among is None or self.each is not None, f"{self.key}: among belongs to each"
 
     def values(self, records: Records, weights: Weights) -> Floats:
         """(R,): the measure for each row of the weights (R, N)."""
         if self.each is not None:
-            return np.asarray(weights @ np.asarray(self.each(records), np.float64) / weights.sum(1))
+            values, counted = np.asarray(self.each(records), np.float64), self.counted(records)
+            if not counted.all():
+                values, weights = np.where(counted, values, 0.0), weights * counted
+            with np.errstate(invalid="ignore"):  # NaN where none of the images that count was drawn
+                return np.asarray(weights @ values / weights.sum(1))
         assert self.over is not None
         return np.asarray(self.over(records, weights), np.float64)
+
+    def counted(self, records: Records) -> NDArray[np.bool_]:
+        """(N,): the images that the measure is of."""
+        return np.ones(rows_of(records), bool) if self.among is None else np.asarray(self.among(records), bool)
 
     def value(self, records: Records) -> float:
         """The measure with every image counted once."""
@@ -186,7 +198,7 @@ def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dic
         low, high = bounds(values)
         limits = metric.limits_of(records)
         if low == high == value and all(map(math.isfinite, limits)):
-            low, high = collapsed(value, rows_of(records), limits)
+            low, high = collapsed(value, int(metric.counted(records).sum()), limits)
         elif metric.over is not None:
             corrected = None if metric.corrected is None else metric.corrected(records)
             low, high = around(value, values, corrected, metric.limits, spread=_deviation(metric, records, seed))
@@ -216,12 +228,13 @@ def differences(
         limits = span[0] - span[1], span[1] - span[0]
         low, high = bounds(drawn[:, place], level)
         if low == high == value and math.isfinite(limits[1]):
-            low, high = collapsed(value, rows_of(reference), limits, level)
+            low, high = collapsed(value, int(metric.counted(reference).sum()), limits, level)
         elif metric.over is not None:
             own = None if base is None or metric.corrected is None else metric.corrected(records) - base
             low, high = around(value, drawn[:, place], own, limits, level, _deviation(metric, records, seed, reference))
         elif metric.each is not None and span == (0.0, 1.0):
-            right = [np.asarray(metric.each(table)) for table in (records, reference)]
+            counted = metric.counted(reference)
+            right = [np.asarray(metric.each(table))[counted] for table in (records, reference)]
             low, high = told_apart(right[0], right[1], low, high, level)
         found.append((value, low, high))
     return found

@@ -26,8 +26,18 @@ ABOUT = {
     "crops": "natural crops of 128×128 px, grey, from the same photographs and splits; test crops overlap by half",
     "crops_colour": "the same crops in colour",
     "scenes": "drawn shapes on a textured background, 64×64 px, colour, with classes, boxes, masks and keypoints",
+    "sparse_scenes": "other such scenes, a third of them without any shape",
     "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from matplotlib's fonts",
     "glyphs_lit": "the same glyphs, each under light from a direction of its own",
+}
+
+
+# module and options of each drawn dataset
+_DRAWN: dict[str, tuple[str, dict[str, bool]]] = {
+    "scenes": ("scenes", {}),
+    "sparse_scenes": ("scenes", {"sparse": True}),
+    "glyphs": ("glyphs", {}),
+    "glyphs_lit": ("glyphs", {"lit": True}),
 }
 
 
@@ -35,7 +45,7 @@ def names() -> list[str]:
     """The names of the embedded datasets.
 
     >>> names()
-    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'glyphs', 'glyphs_lit']
+    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'sparse_scenes', 'glyphs', 'glyphs_lit']
     """
     return list(ABOUT)
 
@@ -55,9 +65,9 @@ def load(name: str) -> Dataset:
     kind, _, colour = name.partition("_")
     if name in ABOUT and kind in _SIDES:
         return _patches(name, *_SIDES[kind], colour=bool(colour))
-    if name in ("scenes", "glyphs", "glyphs_lit"):
-        module = importlib.import_module(f"pellucid.data.embedded.{name.removesuffix('_lit')}")
-        drawn: Dataset = module.draw(lit=True) if name.endswith("_lit") else module.draw()
+    if name in _DRAWN:
+        module, options = _DRAWN[name]
+        drawn: Dataset = importlib.import_module(f"pellucid.data.embedded.{module}").draw(**options)
         return drawn
     raise UnknownNameError("data", name, ABOUT)
 

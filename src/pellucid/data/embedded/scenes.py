@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.splitting import finish
-from pellucid.data.targets import Boxes, Label, Mask, Points
+from pellucid.data.targets import Boxes, Label, Mask, Points, Target
 
 __all__ = ["CLASSES", "KEYPOINTS", "SIDE", "draw"]
 
@@ -35,21 +35,26 @@ _THIN = 0.6  # width of a diamond / its height
 _HOLE = 0.5  # radius of a ring's hole / its own radius
 
 
-def draw(counts: dict[str, int] | None = None) -> Dataset:
+def draw(counts: dict[str, int] | None = None, sparse: bool = False) -> Dataset:
     """The dataset `scenes`: (3, 64, 64) images of one to four shapes that do not touch, on a textured background.
 
     Targets: "label" is the class of the largest shape; "boxes" has the boxes and classes of all shapes, the largest first;
     "mask" is 0 for the background and 1 + class for a pixel whose centre lies in a shape; "points" are the `KEYPOINTS` of
     the largest shape. Shapes are rotated by up to 30° and lighter towards their tip, so that even a circle shows its axis.
 
+    With `sparse` it is `sparse_scenes`: every third image, in random order, has the background alone. Those images have no box,
+    no visible keypoint and no class, so that there is no target "label".
+
     >>> scenes = draw({"train": 8, "val": 2, "test": 2})
     >>> scenes["train"].images.array.shape, sorted(scenes["train"].targets)
     ((8, 3, 64, 64), ['boxes', 'label', 'mask', 'points'])
     """
+    seed, name = (65, "sparse_scenes") if sparse else (64, "scenes")
     splits = {
-        part: _split(part, n, np.random.default_rng([k, 64])) for k, (part, n) in enumerate((counts or _COUNTS).items())
+        part: _split(name, part, n, np.random.default_rng([k, seed]), sparse)
+        for k, (part, n) in enumerate((counts or _COUNTS).items())
     }
-    return finish("scenes", splits, CLASSES, mask_classes=("background", *CLASSES), point_names=KEYPOINTS)
+    return finish(name, splits, CLASSES, mask_classes=("background", *CLASSES), point_names=KEYPOINTS)
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ class _Shapes:
     angle: Floats
 
 
-def _split(part: str, n: int, rng: np.random.Generator) -> Split:
+def _split(name: str, part: str, n: int, rng: np.random.Generator, sparse: bool) -> Split:
     shapes = _place(n, rng)
+    some: NDArray[np.bool_] = shapes.present[:, 0].copy()  # (n,) whether a scene has a shape
+    if sparse:
+        some &= rng.permutation(n) % 3 > 0
+        shapes.present[~some] = False
     images, masks = np.empty((n, 3, SIDE, SIDE), np.uint8), np.zeros((n, SIDE, SIDE), np.uint8)
     for start in range(0, n, 128):  # blocks that fit in the processor's cache
         rows = slice(start, min(start + 128, n))
@@ -75,17 +84,19 @@ def _split(part: str, n: int, rng: np.random.Generator) -> Split:
         canvas += 0.015 * rng.standard_normal(canvas.shape, np.float32)
         images[rows] = (canvas.clip(0, 1) * 255).round().astype(np.uint8)
     corners = _boxes(shapes)
-    targets = {
-        "label": Label(torch.from_numpy(shapes.kind[:, 0])),
+    points = np.where(some[:, None, None], _keypoints(shapes), np.float32(np.nan))
+    targets: dict[str, Target] = {
+        **({} if sparse else {"label": Label(torch.from_numpy(shapes.kind[:, 0]))}),
         "boxes": Boxes(
             [torch.from_numpy(c[p]) for c, p in zip(corners, shapes.present, strict=True)],
             [torch.from_numpy(k[p]) for k, p in zip(shapes.kind, shapes.present, strict=True)],
         ),
         "mask": Mask(torch.from_numpy(masks)),
         # all on the shape's axis of symmetry: in a mirror, each stays itself
-        "points": Points(torch.from_numpy(_keypoints(shapes)), mirror=tuple(range(len(KEYPOINTS)))),
+        "points": Points(torch.from_numpy(points), mirror=tuple(range(len(KEYPOINTS)))),
     }
-    names = [f"scenes/{part}/{CLASSES[kind]}/{i}" for i, kind in enumerate(shapes.kind[:, 0])]
+    shown = [CLASSES[kind] if there else "none" for kind, there in zip(shapes.kind[:, 0], some, strict=True)]
+    names = [f"{name}/{part}/{title}/{i}" for i, title in enumerate(shown)]
     return Split(Pixels(images), targets, names)
 
 

@@ -17,7 +17,7 @@ from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
 from pellucid.data.formats.finding import join, readable
-from pellucid.data.formats.objects import NOTE, object_classes, with_names
+from pellucid.data.formats.objects import NOTE, doubts, object_classes, with_names
 from pellucid.data.formats.rows import class_names, reason, row_objects, row_targets, short, unread_columns
 from pellucid.data.splitting import SPLITS, finish, split_word
 from pellucid.errors import DataError
@@ -236,7 +236,12 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
     splits, mask_classes, said = with_masks(splits, masks, where)
     return finish(
-        where, splits, classes, [*problems, *mended.sentences], mask_classes=mask_classes, notes=[*notes, *said]
+        where,
+        splits,
+        classes,
+        [*problems, *mended.sentences, *doubts(mended)],
+        mask_classes=mask_classes,
+        notes=[*notes, *said],
     )
 
 

@@ -12,7 +12,7 @@ from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Source
 from pellucid.data.formats.finding import readable
-from pellucid.data.formats.objects import NOTE
+from pellucid.data.formats.objects import NOTE, doubts
 from pellucid.data.formats.rows import (
     KNOWN,
     Row,
@@ -119,7 +119,12 @@ def open_table(
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
     splits, mask_classes, said = with_masks(splits, sources, name)
     return finish(
-        name, splits, classes, [*problems, *mended.sentences], mask_classes=mask_classes, notes=[*notes, *said]
+        name,
+        splits,
+        classes,
+        [*problems, *mended.sentences, *doubts(mended)],
+        mask_classes=mask_classes,
+        notes=[*notes, *said],
     )
 
 

@@ -68,7 +68,7 @@ class Attribution(Lens[Network]):
     ] = "integrated_gradients"
     """how the score is attributed to the pixels"""
     follow: str | None = None
-    """class whose score is followed, by name or number; by default each image's top one"""
+    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
     layer: str | None = None
     """for grad_cam its layer, by default the last convolution; else a layer whose mean output is followed instead of a class"""
     filter: int | None = None
@@ -206,9 +206,8 @@ class Attribution(Lens[Network]):
         if followed == _LAYER:
             return lambda images: self._of_layer(model, images, str(layer))
         if followed == _EVIDENCE:
-            assert network.evidence is not None  # `Network.followed` refuses a model that has neither
-            evidence = network.evidence
-            return lambda images: evidence(model(images))
+            score = network.score(self.follow)
+            return lambda images: score(model(images))
         return lambda images: network.class_score(model(images), followed)
 
     def _shown(

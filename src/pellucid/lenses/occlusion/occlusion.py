@@ -61,7 +61,7 @@ class Occlusion(Lens[Network]):
     fill: Literal["mean", "zero", "blur", "noise"] = "mean"
     """what covers the image: its mean colour, black, the blurred image, or noise"""
     follow: str | None = None
-    """class whose probability is followed, by name or number; by default each image's top one"""
+    """class whose probability is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
     whole: bool = False
     """compute every covered image from the start rather than only what the patch reaches; slower, same result"""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -111,7 +111,7 @@ class Occlusion(Lens[Network]):
         covering = Covering(image, self._cover(image, network.seed), tops, lefts, patch)
         uncovered = network.model(image[None])  # (1, K) scores, or a task's own output
         followed = network.followed(uncovered, self.follow)
-        score = _score(network, followed)
+        score = _score(network, followed, self.follow)
         base = float(score(uncovered)[0])
         if image.shape not in apart:
             found = coupling(network.model, image[None], covering.most())
@@ -167,12 +167,11 @@ class Occlusion(Lens[Network]):
         return blurred(image)
 
 
-def _score(network: Network, followed: int | None) -> Callable[[Any], Tensor]:
-    """The score (B,) of an output: the probability of the followed class, else the task's evidence."""
+def _score(network: Network, followed: int | None, named: str | None) -> Callable[[Any], Tensor]:
+    """The score (B,) of an output: the probability of the followed class, else the task's score of this name."""
     if followed is not None:
         return lambda output: _shares(network, output)[:, followed]
-    assert network.evidence is not None  # `Network.followed` refuses a model that has neither
-    return network.evidence
+    return network.score(named)
 
 
 def _shares(network: Network, output: Any) -> Tensor:
