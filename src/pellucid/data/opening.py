@@ -27,6 +27,7 @@ _ANNOTATIONS = {
     ".yaml",
     ".yml",
     ".csv",
+    ".tsv",
     ".txt",
     ".pts",
 }  # endings of files that a folder's images may need

@@ -205,6 +205,7 @@ COLOURS = np.array([[128, 128, 128], [128, 0, 0], [0, 0, 0]], np.uint8)
         ("class_dict.csv", "name,r,g,b\nSky,128,128,128\nBuilding,128,0,0\nVoid,0,0,0\n"),
         ("labelmap.txt", "# label:color_rgb:parts:actions\nSky:128,128,128::\nBuilding:128,0,0::\nVoid:0,0,0::\n"),
         ("label_colors.txt", "128 128 128\tSky\n128 0 0\tBuilding\n0 0 0\tVoid\n"),
+        ("colors.json", '{"Sky": [128, 128, 128], "Building": [128, 0, 0], "Void": [0, 0, 0]}'),
         ("masks/classes.txt", "Sky 128 128 128\nBuilding 128 0 0\nVoid 0 0 0"),
         ("class_dict.csv", "\ufeffr;g;b;name\r\n128;128;128;Sky\r\n128;0;0;Building\r\n0;0;0;Void\r\n"),
     ],
@@ -254,6 +255,9 @@ def test_many_colours_are_refused(tmp_path: Path) -> None:
         ("labels.txt", "2: car\n0: road\n1: __ignore__\n"),
         ("classes.csv", "value,name\n0,road\n1,unlabeled\n2,car"),
         ("classes.csv", "name,id\nroad,0\ndon't care,1\ncar,2"),
+        ("id2label.json", '{"0": "road", "1": "void", "2": "car"}'),
+        ("dataset.json", '{"labels": {"road": 0, "ignore": 1, "car": 2}, "file_ending": ".png"}'),
+        ("classes.json", '["road", "unlabelled", "car"]'),
         ("classes.txt", "\ufeffroad\r\nvoid\r\ncar\r\n"),
     ],
 )

@@ -38,6 +38,12 @@ def colours(top: Path) -> list[Path]:
     return [top / "class_dict.csv"]
 
 
+def names(top: Path) -> list[Path]:
+    made(top, n=3)
+    (top / "dataset.json").write_text('{"labels": {"road": 0, "ignore": 1, "car": 2}, "more": [1]}')
+    return [top / "dataset.json"]
+
+
 def lists(top: Path) -> list[Path]:
     made(top, "JPEGImages/{}.jpg", "SegmentationClass/{}.png", n=3)
     (top / "ImageSets/Segmentation").mkdir(parents=True)
@@ -81,9 +87,9 @@ def opened(path: Path) -> tuple[str, Dataset | None]:
         return str(fault), None
 
 
-@pytest.mark.parametrize("make", [masks, colours, lists, table, pts, texts, lines, beside])
+@pytest.mark.parametrize("make", [masks, colours, names, lists, table, pts, texts, lines, beside])
 def test_damaged_files_give_a_dataset_or_a_sentence(tmp_path: Path, make: Callable[[Path], list[Path]]) -> None:
-    if make not in (masks, colours, lists):
+    if make not in (masks, colours, names, lists):
         for i in range(3):
             photo(tmp_path / f"p{i}.jpg", (8, 8))
     targets = make(tmp_path)

@@ -9,16 +9,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import final
+from typing import Any, final
 
-from pellucid.data.annotations.reading import Fault, broken, lines_of, shown
+from pellucid.data.annotations.reading import Fault, broken, json_of, lines_of, shown
 from pellucid.data.decoding import SUFFIXES
 
 __all__ = ["Declared", "class_table", "means_void", "parsed"]
 
 _NAMES = (
     "class_dict", "labelmap", "label_map", "label_colors", "label_colours", "classes", "class_names", "classnames", "codes",
-    "labels", "names", "categories", "colormap", "colors",
+    "labels", "names", "categories", "colormap", "colors", "id2label", "label2id", "dataset",
 )  # fmt: skip
 _VOID = re.compile(
     r"void|un-?label+ed|unlabel|ignored?|ignore[ _-]?(label|region|area)s?|do ?n.?t[ _-]?care|not[ _-]?label+ed"
@@ -82,11 +82,12 @@ def class_table(path: Path, others: Sequence[str], folders: Sequence[str]) -> De
     named = [
         PurePosixPath(name)
         for name in others
-        if name.lower().endswith((".txt", ".csv")) and PurePosixPath(name).stem.lower() in _NAMES
+        if name.lower().endswith((".txt", ".csv", ".json")) and PurePosixPath(name).stem.lower() in _NAMES
     ]
     candidates = [file for file in named if str(file.parent) in above]
     for file in sorted(candidates, key=lambda file: (_NAMES.index(file.stem.lower()), len(file.parts))):
-        found = parsed(path / file, str(file))
+        read = _of_json if file.suffix.lower() == ".json" else parsed
+        found = read(path / file, str(file))
         if found is not None:
             return found
     return None
@@ -122,6 +123,34 @@ def parsed(file: Path, name: str) -> Declared | None:
         if values.setdefault(number, title) != title:
             raise broken(file, f"names the value {number} twice", i)
     return Declared(name, values, colours) if rows else None
+
+
+def _of_json(file: Path, name: str) -> Declared | None:
+    """Names in a list, names by number or numbers by name (nnU-Net has them under "labels"), or colours by name.
+
+    None for a file with anything else, as COCO's is.
+    """
+    content: Any = json_of(file)
+    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
+        content = content["labels"]
+    if isinstance(content, list):
+        content = {str(i): title for i, title in enumerate(content)}
+    if not isinstance(content, dict) or not content:
+        return None
+    values: dict[int, str] = {}
+    colours: dict[int, str] = {}
+    for place, (key, value) in enumerate(content.items()):
+        if isinstance(value, str) and _whole(key) is not None:
+            values[int(key)] = value
+        elif type(value) is int and 0 <= value < 1 << 16:
+            values[value] = key
+        elif (
+            isinstance(value, list) and len(value) == 3 and all(type(part) is int and 0 <= part < 256 for part in value)
+        ):
+            colours[_colour(value)] = values[place] = key
+        else:
+            return None
+    return Declared(name, values, colours)
 
 
 def _cells(line: str) -> list[str]:

@@ -244,11 +244,10 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
 
 def _points(table: Table, line: int, cells: Sequence[str], columns: _Columns) -> tuple[NDArray[np.float64], int]:
     """The points (K, 2) of a row, and how many have one coordinate alone."""
+    plain = [cells[place] for pair in columns.points for place in pair]
     with contextlib.suppress(ValueError):  # most rows are plain numbers
-        points = np.array([cells[place] for pair in columns.points for place in pair], np.float64).reshape(-1, 2)
-        if np.isfinite(points).all() and not any(
-            "_" in cells[place] for pair in columns.points for place in pair
-        ):  # Python takes 1_0 for 10
+        points = np.array(plain, np.float64).reshape(-1, 2)
+        if np.isfinite(points).all() and not any("_" in cell for cell in plain):  # Python takes 1_0 for 10
             points[(points == -1).all(1)] = np.nan
             return points, 0
     points = np.full((len(columns.points), 2), np.nan)
