@@ -18,6 +18,7 @@ __all__ = ["caption", "draw"]
 
 _DECADE = 10  # a swept number that spans this factor is drawn on a logarithmic axis
 _GREY = "#8a8a8a"
+_MARKS = "s^Dv<>"  # of simpler methods, which share one colour
 _LEGEND = 14  # lines at most that a legend names
 
 
@@ -88,13 +89,19 @@ def _styles(points: Sequence[Point], lines: Sequence[str]) -> dict[str, dict[str
     for line in lines:
         if line in simple:
             place = sum(other in simple for other in styles)
-            styles[line] = {"color": _GREY, "ls": ("--", ":", "-.", (0, (6, 1.5)), (0, (1, 3)))[place % 5], "lw": 1.2}
+            styles[line] = {
+                "color": _GREY,
+                "ls": LINES[1 + place % 3],
+                "lw": 1.2,
+                "marker": _MARKS[place % len(_MARKS)],
+            }
         else:
             place = len(styles)
             styles[line] = {
                 "color": COLOURS[place % len(COLOURS)],
                 "ls": LINES[place // len(COLOURS) % len(LINES)],
                 "lw": 1.8,
+                "marker": "o",
             }
     return styles
 
@@ -102,9 +109,7 @@ def _styles(points: Sequence[Point], lines: Sequence[str]) -> dict[str, dict[str
 def _curve(axes: Axes, own: Sequence[Point], style: dict[str, Any], row: int) -> None:
     own = [point for point in own if math.isfinite(point.measure.value)]
     places = [float(point.place) for point in own]
-    axes.plot(
-        places, [point.measure.value for point in own], marker="o", ms=4, label=own[0].line if own else "", **style
-    )
+    axes.plot(places, [point.measure.value for point in own], ms=4, label=own[0].line if own else "", **style)
     if own and not own[0].baseline:
         low, high = [point.measure.low for point in own], [point.measure.high for point in own]
         axes.fill_between(places, low, high, color=style["color"], alpha=0.13, lw=0)
