@@ -119,7 +119,16 @@ def unanswered(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else _literal(str(value))
+    """
+    >>> _short(0.5), _short({"x0": 1.5, "y0": 2.0}), _short({"x0": None}), _short(None)
+    ('0.5000', 'x0 1.5  y0 2', '', '')
+    """
+    if isinstance(value, Mapping):
+        known = {name: one for name, one in value.items() if one is not None}
+        value = "  ".join(
+            f"{name} {one:g}" if isinstance(one, float) else f"{name} {one}" for name, one in known.items()
+        )
+    text = f"{value:.4f}" if isinstance(value, float) else "" if value is None else _literal(str(value))
     return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
 
 

@@ -183,6 +183,18 @@ def test_what_a_form_cannot_hold_is_said(tmp_path: Path) -> None:
     assert convert(data, "coco", tmp_path / "c")[1:] == []
 
 
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
+def test_a_turned_box_keeps_its_outline_and_its_angle(tmp_path: Path, form: str) -> None:
+    """https://github.com/cvat-ai/cvat/issues/4745"""
+    turned = {"bbox": [20, 10, 20, 10], "category_id": 3, "attributes": {"rotation": 30.5}}
+    first = open(coco(tmp_path / "a", [[turned]] * 3))
+    assert convert(first, form, tmp_path / "b")[1:] == []
+    before, after = (records(data)["val", "val 사진 0.png"].instances[0] for data in (first, open(tmp_path / "b")))
+    assert np.allclose(np.mean(before.polygons[0], 0), (30, 15))
+    assert np.allclose(after.polygons[0], before.polygons[0], atol=1e-9, rtol=0)
+    assert form == "yolo" or float((after.more or {})["rotation"]) == 30.5
+
+
 # -- sets that were not read from annotations
 
 

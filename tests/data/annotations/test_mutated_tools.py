@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from drawings import pictures
 from PIL import Image
-from test_mutated_voc_yolo import mutated
 
 from pellucid.data import open
 from pellucid.errors import DataError
@@ -141,6 +140,29 @@ def cvat(top: Path) -> list[Path]:
         f"<annotations><meta><task><labels>{labels}</labels></task></meta>{images}</annotations>"
     )
     return [top / "annotations.xml"]
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """A file with one to three of its words exchanged, removed or repeated, a byte changed, or its end cut off."""
+    for _ in range(draw.randint(1, 3)):
+        words = re.split(rb"(\W)", content)
+        at, other = draw.randrange(len(words)), draw.randrange(len(words))
+        kind = draw.randrange(6)
+        if kind == 0:
+            words[at] = draw.choice(WORDS)
+        elif kind == 1:
+            words[at : at + draw.randint(1, 8)] = []
+        elif kind == 2:
+            words[at], words[other] = words[other], words[at]
+        elif kind == 3:
+            words[at:at] = words[at : at + draw.randint(1, 20)] * draw.randint(1, 3)
+        content = b"".join(words)
+        place = draw.randrange(len(content) + 1)
+        if kind == 4:
+            content = content[:place] + bytes([draw.randrange(256)]) + content[place + 1 :]
+        elif kind == 5:
+            content = content[:place]
+    return content
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -36,7 +36,7 @@ def drawn(image: NDArray[np.uint8], answer: Located, classes: Sequence[str]) -> 
     font = ImageFont.truetype(_font(), letter)
     words, (x0, y0, x1, y1) = _words(answer, 0, classes), answer.corners[0].tolist()
     if bool(answer.found[0]):
-        line = max(1, min(height, width) // 150)
+        line = max(1, min(height, width) // 100)
         # a line is drawn inside of its box, whose right and lower ends are the first px outside
         pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_NEUTRAL, width=line)
     else:

@@ -80,7 +80,7 @@ def _annotation(one: Instance, number: int, image: int, category: int) -> dict[s
     entry["area"] = plain(area)
     if one.points is not None:
         entry["keypoints"], entry["num_keypoints"] = _keypoints(one)
-    if more := {key: value for key, value in attributes(one).items() if key != "rotation"}:
+    if more := attributes(one):
         entry["attributes"] = more
     return entry
 

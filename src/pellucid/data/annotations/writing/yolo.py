@@ -81,8 +81,9 @@ def _row(one: Instance, number: int, record: Annotated, points: int, lacking: li
         lacking.append("no box")
         return ""
     size = np.array((record.size or (1, 1))[::-1], np.float64)  # (W, H)
-    lacking += ["text"] * (one.text is not None) + ["attribute"] * len(attributes(one))
     outline = _outline(one) if not points else None
+    told = [key for key in attributes(one) if key != "rotation" or outline is None]  # an outline shows how it is turned
+    lacking += ["text"] * (one.text is not None) + ["attribute"] * len(told)
     if outline is not None:
         return f"{number} {_shares((outline / size).reshape(-1).tolist())}"
     if one.polygons or one.runs is not None:
