@@ -29,6 +29,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_digits",
         "_ledger",
         "_options",
+        "_ready",
         "_scores",
         "_spread",
         "errors",
@@ -321,6 +322,7 @@ def test_what_is_imported_is_declared() -> None:
         "skimage": "scikit-image",
         "sklearn": "scikit-learn",
         "umap": "umap-learn",
+        "yaml": "pyyaml",
     }
     for file in FILES:
         for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):

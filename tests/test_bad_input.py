@@ -286,7 +286,7 @@ def test_a_message_over_several_lines_is_printed_on_one(
 
 @contextmanager
 def interrupt_when(there: Path) -> Iterator[None]:
-    """Send this process what Ctrl-C sends, as soon as a file has been written anew."""
+    """Send this process what Ctrl-C sends, as soon as a file has been written again."""
     done = threading.Event()
     before = there.stat().st_mtime_ns if there.exists() else 0
 

@@ -43,6 +43,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "unet": {"widths": (8, 16)},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
+    "efficientnet_lite0": {"pretrained": False},  # weights that may not be here
+    "mobilenet_v2": {"pretrained": False},
 }
 SMALLER = {"classify": "digits", "cluster": "digits"}  # 8×8 instead of 32×32 px, where the largest networks are trained
 # px: smaller than the example's, where the largest networks are trained; convnet divides its side by eight for localize

@@ -187,7 +187,7 @@ def _in_16_bits(picture: NDArray[np.uint16], path: Path) -> bytes:
 
 
 def answer_names(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Names of files below a folder, one for each image; names that would be the same file somewhere are told apart.
+    """Names of files below a folder, one for each image; names that would be the same file somewhere get a suffix.
 
     If two images differ in their endings alone, the endings are kept; otherwise the later one gets a number.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid import _catalog, measures, recorded
 from pellucid._options import build, command_line
+from pellucid._ready import PACKAGES
 from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
 from pellucid.files import write_json
 from pellucid.measures import WEIGHTS
@@ -350,14 +351,14 @@ class Run:
 
 
 def load(path: str | Path) -> Run | nn.Module:
-    """A run from its folder, or a pretrained classifier: "torchvision/NAME", "timm/NAME", "efficientnet_lite0".
+    """A run from its folder, or a pretrained classifier: "torchvision/NAME", "timm/NAME", "efficientnet_lite0", "mobilenet_v2".
 
     >>> load("runs/none")
     Traceback (most recent call last):
     pellucid.errors.RunError: run='runs/none': has no run.json; name the folder that a training wrote.
     """
     owner = str(path).split("/")[0]
-    if owner in ("torchvision", "timm", "efficientnet_lite0") and not Path(path).exists():
+    if owner in ("torchvision", "timm", *PACKAGES) and not Path(path).exists():
         from pellucid.models._building import load_external
 
         external: nn.Module = load_external(str(path))

@@ -259,6 +259,20 @@ def test_the_legend_names_what_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_pat
     ]  # fmt: skip
 
 
+def test_lines_join_the_keypoints_of_a_skeleton(tmp_path: Path) -> None:
+    nan = torch.nan
+    points = Points(torch.tensor([[[10.0, 10], [50, 10], [50, 50], [nan, nan]]]))
+    alone = drawn(sole(grey(1, (60, 60), points=points)), tmp_path / "a.png")
+    joined = drawn(sole(grey(1, (60, 60), points=points)).replace(skeleton=((0, 1), (2, 3))), tmp_path / "b.png")
+    side = 192 / 60
+    changed = np.argwhere((alone != joined).any(2))  # rows and columns of the sheet, below its heading
+    assert len(changed)
+    assert (
+        np.abs(changed[:, 0] - (40 + 10 * side)).max() < 4
+    )  # the first line alone: the other has an end that is not visible
+    assert np.ptp(changed[:, 1]) == pytest.approx(40 * side, abs=8)
+
+
 def test_a_long_legend_ends_with_how_many_more() -> None:
     look = tiles.Look(fonts_for([]), 100)
     found = [Entry(f"kind {i}", "#ff0000") for i in range(300)]

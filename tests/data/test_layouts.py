@@ -150,7 +150,8 @@ def test_folders_that_may_not_be_meant_as_classes_are_named(tmp_path: Path) -> N
     )
     found = data.open(classes(tmp_path / "masked", ("images", "masks")))
     assert (
-        "The folder masks is read as a class: for masks, write a metadata table with mask_file_name." in found.problems
+        "The folder masks is read as a class: masks need the names of their images, or a metadata table with mask_file_name."
+        in found.problems
     )
 
 

@@ -24,7 +24,8 @@ from scipy.io import savemat
 
 from pellucid import data
 from pellucid.data.dataset import Dataset
-from pellucid.data.targets import Boxes, Label, Mask, Points, Text
+from pellucid.data.masks import Masks
+from pellucid.data.targets import Boxes, Label, Points, Text
 from pellucid.errors import DataError, UnknownNameError
 
 N = 40
@@ -168,11 +169,11 @@ def test_metadata_tables_give_every_kind_of_target(tmp_path: Path, suffix: str) 
     train = found["train"]
     i = int(Path(train.names[5]).stem)
     label, boxes, mask, points, text = (train.targets[kind] for kind in ("label", "boxes", "mask", "points", "text"))
-    assert isinstance(label, Label) and isinstance(boxes, Boxes) and isinstance(mask, Mask)
+    assert isinstance(label, Label) and isinstance(boxes, Boxes) and isinstance(mask, Masks)
     assert isinstance(points, Points) and isinstance(text, Text)
     assert found.classes[int(label.index[5])] == f"kind {LABELS[i]}"
     assert boxes.corners[5].tolist() == [[x, y, x + w, y + h] for x, y, w, h in BOXES[i % 2]]
-    assert (mask.classes[5].numpy() == GREY[i] // 100).all()
+    assert (mask.sources[5].read() == GREY[i] // 100).all()
     assert points.xy[5].tolist() == [[1.5, 2.0], [3.0, pytest.approx(i / 10)]]
     assert text.lines[5] == f"picture {i}"
 

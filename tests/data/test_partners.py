@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid import data
 from pellucid.data.annotations import Annotated, Annotations, Instance
 from pellucid.data.annotations.assembling import assemble
 from pellucid.data.dataset import Dataset
@@ -145,14 +147,51 @@ def test_annotated_points_know_their_partners(tmp_path: Path) -> None:
         (annotated(five[:, :1]), (0,)),
     )
     for given, mirror in cases:
-        data = assembled(tmp_path, given)
-        for split in data.splits.values():
+        made = assembled(tmp_path, given)
+        for split in made.splits.values():
             assert target_of(split.targets, "points", Points).mirror == mirror
-        assert any("numbered as in iBUG 300-W" in note for note in data.notes) == (mirror == FACE_68)
+        assert any("numbered as in iBUG 300-W" in note for note in made.notes) == (mirror == FACE_68)
 
 
 @pytest.mark.parametrize("mirror", [(1, 2, 0, 3, 4), (1, 0), (0, 1, 2, 3, 9)])
 def test_partners_that_are_no_pairs_are_named_and_not_used(mirror: tuple[int, ...], tmp_path: Path) -> None:
-    data = assembled(tmp_path, annotated(50 + 100 * torch.rand(1, 5, 2), mirror=mirror))
-    assert target_of(data["train"].targets, "points", Points).mirror is None
-    assert "What each of the 5 points becomes in a mirror is no exchange of pairs, and is not used." in data.problems
+    made = assembled(tmp_path, annotated(50 + 100 * torch.rand(1, 5, 2), mirror=mirror))
+    assert target_of(made["train"].targets, "points", Points).mirror is None
+    assert "What each of the 5 points becomes in a mirror is no exchange of pairs, and is not used." in made.problems
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_yolo_says_of_mirrors_counts(given: bool, tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / part).mkdir(parents=True)
+        Image.fromarray(np.full((20, 40, 3), len(part) * 9, np.uint8)).save(tmp_path / f"images/{part}/{part}.png")
+        (tmp_path / f"labels/{part}/{part}.txt").write_text("0 0.5 0.5 0.5 0.5 0.3 0.5 0.7 0.5 0.5 0.6\n")
+    mirror = "flip_idx: [1, 0, 2]\n" if given else ""
+    (tmp_path / "data.yaml").write_text(
+        f"train: images/train\nval: images/val\ntest: images/test\nnames: [face]\nkpt_shape: [3, 2]\n{mirror}"
+    )
+    points = target_of(data.open(tmp_path)["train"].targets, "points", Points)
+    assert points.mirror == ((1, 0, 2) if given else None)
+
+
+def test_the_names_of_coco_count(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "person", "keypoints": ["right_eye", "nose", "left_eye"]}]
+    for i, part in enumerate(("train", "val", "test"), 1):
+        Image.fromarray(np.full((20, 40, 3), i * 9, np.uint8)).save(tmp_path / f"{part}.png")
+        image = {"id": i, "file_name": f"{part}.png", "width": 40, "height": 20}
+        person = {
+            "id": i,
+            "image_id": i,
+            "category_id": 1,
+            "bbox": [1, 1, 30, 15],
+            "keypoints": [5, 5, 2, 9, 9, 2, 0, 0, 0],
+        }
+        whole = {"images": [image], "annotations": [person], "categories": categories}
+        (tmp_path / f"{part}.json").write_text(json.dumps(whole))
+    points = target_of(data.open(tmp_path)["train"].targets, "points", Points)
+    assert points.mirror == (2, 1, 0)
+    mirrored = points.moved(torch.tensor([[[-1.0, 0, 40], [0, 1, 0]]]), lambda pixels, fill: pixels).xy[0]
+    assert bool(mirrored[0].isnan().all())  # the left eye was not visible: now it is the right one
+    right = points.xy[0, 0]
+    assert mirrored[2].tolist() == [40 - float(right[0]), float(right[1])]

@@ -41,7 +41,16 @@ def test_attention_pooling_is_a_weighted_mean_of_features_and_places() -> None:
     assert pool(lone)[0, 0].tolist() == pytest.approx([1, 0, 0, 0.75, -0.5])
 
 
-@pytest.mark.parametrize(("name", "given"), [("convnet", {"stride": 2}), ("resnet", {}), ("timm", {})])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("convnet", {"stride": 2}),
+        ("resnet", {}),
+        ("timm", {}),
+        ("efficientnet_lite0", {"pretrained": False}),
+        ("mobilenet_v2", {"pretrained": False}),
+    ],
+)
 def test_heads_know_where_something_is(name: str, given: dict[str, Any]) -> None:
     """A linear layer on what they pool is all there is; the frozen part has the same tensors with and without them."""
     model = made(name, 64, heads=4, **given).eval()
@@ -50,7 +59,7 @@ def test_heads_know_where_something_is(name: str, given: dict[str, Any]) -> None
     body = {key: value.shape for key, value in model.state_dict().items() if key.startswith(("backbone", "features"))}
     assert body == {key: value.shape for key, value in plain.state_dict().items() if key in body}
     with pytest.raises(UsageError, match=r"^heads=-1: must not be negative; give e\.g\. 8, or 0 for none\.$"):
-        made(name, 64, heads=-1)
+        made(name, 64, **given, heads=-1)
 
 
 def test_heads_need_a_map() -> None:

@@ -47,7 +47,7 @@ def train(
     Args:
         task: a task from `pellucid list tasks`.
         data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
-        model: a model from `pellucid list models`; by default the task's own.
+        model: a model from `pellucid list models`, or timm/NAME or torchvision/NAME with weights; by default the task's own.
         out: the run's folder; by default one below runs/ with a name made of task, data and model.
     """
     from pellucid.training.training import train as verb
@@ -158,7 +158,7 @@ def look(
     """Look into a model through a lens: a picture, the numbers behind it, and a summary in words.
 
     Args:
-        what: a run's folder, a pretrained model such as torchvision/resnet18 or efficientnet_lite0, or a task (untrained).
+        what: a run's folder, a pretrained model such as torchvision/resnet18, efficientnet_lite0 or mobilenet_v2, or a task (untrained).
         lens: a lens from `pellucid list lenses`; `pellucid look RUN LENS -h` shows its options.
         images: image files, folders or globs; by default some of the run's own.
         out: the folder for the picture and the numbers; by default the run's figures/.

@@ -7,6 +7,7 @@ import ast
 from pathlib import Path
 
 from pellucid import _catalog
+from pellucid._ready import here
 
 __all__ = ["KINDS", "about"]
 
@@ -16,6 +17,8 @@ _FOLDERS = {"builders": "worked/builders"}  # where the folder has another name 
 
 def about(kind: str) -> dict[str, str]:
     """The members of a kind with a line about each; nothing is imported, so that it takes milliseconds.
+
+    A model whose pretrained weights are on this machine says so.
 
     >>> about("tasks")["classify"] != ""
     True
@@ -28,7 +31,12 @@ def about(kind: str) -> dict[str, str]:
         fetched = {name: f"{identity} from the hub, downloaded once" for name, identity in hub.items()}
         return _constant(data / "embedded" / "embedded.py", "ABOUT") | fetched
     folder = _FOLDERS.get(kind, kind)
-    return {name: _line(_catalog.source(folder, name)) for name in _catalog.names(folder)}
+    lines = {name: _line(_catalog.source(folder, name)) for name in _catalog.names(folder)}
+    if kind == "models":
+        lines |= {
+            name: f"{lines[name]} Weights on this machine{words and f': {words}'}." for name, words in here().items()
+        }
+    return lines
 
 
 def _line(source: Path) -> str:

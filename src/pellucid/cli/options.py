@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pellucid import _catalog
 from pellucid._options import options_of
+from pellucid._ready import aliased
 from pellucid.cli.flags import Flag, Group, misspelt
 from pellucid.errors import UsageError
 
@@ -81,11 +82,12 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
     from pellucid.training.recipe import Recipe
 
     kind: Any = _catalog.find("tasks", task)
+    models = [aliased(model)[0] for model in models]
     groups = [Group(task, of_class(kind), _first_line(kind))]
     for model in models:
         about = _first_line(_catalog.find("models", model))
-        known = _building.options(model.replace("-", "_")).items()
-        ours = kind.model_defaults(model.replace("-", "_"))  # that the task changes
+        known = _building.options(model).items()
+        ours = kind.model_defaults(model)  # that the task changes
         flags = [Flag(name, type, ours.get(name, default), help) for name, (type, default, help) in known]
         groups.append(Group(model, flags, about))
     own = kind.defaults(models[0]) if len(models) == 1 else {}  # defaults that the task changes for this model

@@ -13,7 +13,7 @@ from pellucid.data.decoding import SUFFIXES, Files
 from pellucid.data.problems import counted, few
 from pellucid.data.scales import Scale
 from pellucid.data.scaling import scaled
-from pellucid.data.splitting import cutting
+from pellucid.data.splitting import SPLITS, cutting
 from pellucid.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _ANNOTATIONS = {
     ".yaml",
     ".yml",
     ".csv",
+    ".tsv",
     ".txt",
     ".pts",
 }  # endings of files that a folder's images may need
@@ -40,8 +41,10 @@ def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut:
     True
 
     A path may be a folder of class folders (with or without train, val and test above them), a folder of plain images,
-    Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file. Missing
-    splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest for val.
+    Hugging Face's image folder with a metadata table, MNIST-style idx files, a .npz, a .mat, or a parquet file; or images with
+    annotations as COCO, Pascal VOC, YOLO, LabelMe, CVAT, Label Studio, masks, tables of points or lines of text, or the file of
+    annotations itself. Missing splits are taken from train by content hash, class by class: 20 % for test, then 10 % of the rest
+    for val.
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
@@ -73,11 +76,11 @@ def _open(what: str | Path) -> Dataset:
     if isinstance(what, str) and text in embedded.names():
         return embedded.load(text)
     if path.is_dir() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.relative_to(above).as_posix()], text)
+        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_dir():
         return _open_directory(path)
     if path.is_file() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.relative_to(above).as_posix()], text)
+        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_file():
         return _open_file(path)
     if text in hub.SHORT or (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", text) and Path(text).suffix not in _FILES):
@@ -90,19 +93,29 @@ def _open(what: str | Path) -> Dataset:
 def _holder(path: Path) -> Path | None:
     """The folder of the dataset whose annotations a path names: a file of them, or a folder without a dataset of its own."""
     from pellucid.data.annotations import choosing
+    from pellucid.data.annotations.mask_names import is_mask_folder
     from pellucid.data.formats import finding
 
     if path.is_dir():
         own = finding.walk(path)
-        if own.images:  # it is a dataset itself
+        masks = is_mask_folder(path.name) and not any(reader.fits(path, own) for reader in choosing.readers().values())
+        if own.images and not masks:  # it is a dataset itself
             return None
     elif path.suffix.lower() not in _ANNOTATIONS:
         return None
-    for above in list(path.absolute().parents)[:2]:
+
+    def holds(above: Path) -> bool:
         found = finding.walk(above)
         name = path.absolute().relative_to(above).as_posix()
-        if found.images and choosing.names_annotations(above, found, name):
-            return above
+        return bool(found.images) and choosing.names_annotations(above, found, name)
+
+    above = path.absolute().parents
+    depth = 2 + any(folder.name.lower() in SPLITS for folder in above[:2])  # labels/train/a.json
+    for i, folder in enumerate(above[:depth]):
+        if holds(folder):
+            # the folder of a split belongs to the data set around it, as the other splits do
+            around = above[i + 1 : i + 2] if folder.name.lower() in SPLITS else ()
+            return next((wider for wider in around if holds(wider)), folder)
     return None
 
 

@@ -64,6 +64,7 @@ def check_known(name: str, labels: Mapping[str, torch.Tensor], classes: Sequence
         strange = [i for i in sorted(set(labels[part].tolist() if part in labels else ())) if not present[i]]
         if strange:
             title = classes[strange[0]] if strange[0] < len(classes) else str(strange[0])
+            title = title if len(title) <= _LONG else f"{title[:_LONG]}…"
             raise DataError(
                 f"data={name!r}: class {title!r} of {part} is missing from train; add images of it there, or remove it."
             )
@@ -300,6 +301,5 @@ def _tally(split: Split, classes: Sequence[str]) -> NDArray[np.int64] | None:
     if isinstance(label, Label):
         return np.bincount(label.index.numpy(), minlength=len(classes))
     if isinstance(boxes, Boxes):
-        held = [own.unique() for own in boxes.counting]
-        return np.bincount(torch.cat(held).numpy(), minlength=len(classes)) if held else None
+        return boxes.holders(len(classes)).numpy()
     return None

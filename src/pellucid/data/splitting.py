@@ -75,6 +75,7 @@ def finish(
     cut: str | None = None,
     mask_classes: tuple[str, ...] = (),
     point_names: tuple[str, ...] = (),
+    by_objects: bool = False,
     notes: Sequence[str] = (),
 ) -> Dataset:
     """A dataset from what a reader found: missing splits are taken from train, and problems are described in words.
@@ -92,6 +93,7 @@ def finish(
         cut: the rule by which missing splits are cut, one of `CUTS`; by default that of `cutting`.
         mask_classes: the name of each number in the masks.
         point_names: the name of each keypoint.
+        by_objects: let missing splits of images without labels have objects of each class; runs on tables with objects know another cut.
         notes: how the data are read, a sentence each.
 
     Raises:
@@ -121,7 +123,7 @@ def finish(
     rule = (cut or _cut_rule.get()) if shares else ""
     if shares:
         whole, whole_digests = present["train"], digests["train"]
-        own = labels["train"].numpy() if "train" in labels else _rarest(whole)
+        own = labels["train"].numpy() if "train" in labels else _rarest(whole) if by_objects else None
         whole_pictures = pictures["train"]
         keys = _of_first_copies(whole_digests, whole_pictures) if rule == "stratified" else whole_digests
         for part, places in _cut(keys, own, shares, rule).items():
@@ -131,8 +133,9 @@ def finish(
     ordered = {part: present[part] for part in ("train", "val", "test")}
     sentences += said.sentences(ordered, pictures, classes)
     mark = fingerprint(ordered, classes, digests)
-    dataset = Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes, point_names)
-    return fitted(dataset)
+    return fitted(
+        Dataset(name, ordered, classes, tuple(sentences), mark, tuple(notes), rule, mask_classes, point_names)
+    )
 
 
 def _labels(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
@@ -151,13 +154,12 @@ def _labels_of_objects(splits: Mapping[str, Split]) -> dict[str, torch.Tensor]:
 
 
 def _rarest(split: Split) -> NDArray[np.int64] | None:
-    """(N,) of annotated images, the class of an object that fewest images hold; images without objects have one of their own."""
+    """(N,) of images with boxes, the class of an object that fewest images hold; images without objects have one of their own."""
     boxes = split.targets.get("boxes")
-    if not split.annotations or not isinstance(boxes, Boxes):
-        return None  # of other data, runs know their cut
-    held = [own.unique() for own in boxes.labels]
-    count = torch.bincount(torch.cat(held)) if held else torch.zeros(0)
-    return np.array([int(own[count[own].argmin()]) if len(own) else len(count) for own in held], np.int64)
+    if not isinstance(boxes, Boxes):
+        return None
+    count = boxes.holders(0)
+    return np.array([int(own[count[own].argmin()]) if len(own) else len(count) for own in boxes.counting], np.int64)
 
 
 # -- the cut

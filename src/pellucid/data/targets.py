@@ -176,6 +176,20 @@ class Boxes(Target):
             return self.labels
         return [own[~crowd] for own, crowd in zip(self.labels, self.ignored, strict=True)]
 
+    def holders(self, classes: int) -> Tensor:
+        """How many images have a box of each class that is not ignored, (classes,) int64.
+
+        >>> Boxes([torch.zeros(3, 4), torch.zeros(1, 4)], [torch.tensor([0, 0, 1]), torch.tensor([1])]).holders(3).tolist()
+        [1, 2, 0]
+        """
+        counting = self.counting
+        if not counting:
+            return torch.zeros(classes, dtype=torch.int64)
+        of = torch.arange(len(counting)).repeat_interleave(torch.tensor([len(own) for own in counting]))
+        labels = torch.cat(counting)
+        most = max(classes, int(labels.max()) + 1) if len(labels) else max(1, classes)
+        return torch.bincount((of * most + labels).unique() % most, minlength=classes)
+
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Boxes:
         twice = (scale.repeat(1, 2), offset.repeat(1, 2))  # (N, 4)
         return self._changed(lambda boxes, of: boxes * twice[0][of] + twice[1][of])

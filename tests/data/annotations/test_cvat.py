@@ -84,6 +84,18 @@ def test_a_turned_box_keeps_its_angle(folder: Path) -> None:
         [40, 30],
     ]  # clockwise from its first corner
     assert "A box that is turned becomes its outline, and the upright box around it." in data.notes
+    assert set(data["train"].targets) == {"boxes"} and not [said for said in data.problems if "masks" in said]
+
+
+def test_attributes_are_kept(folder: Path) -> None:
+    told = '<attribute name="colour">red</attribute><attribute name="rotation">7</attribute>'
+    plain, hidden = (
+        box(1, 2, 11, 12).replace("/>", f">{told}</box>"),
+        box(1, 2, 9, 9, rotation=30).replace('occluded="0"', 'occluded="1"'),
+    )
+    write(folder / "annotations.xml", image("a.jpg", plain, hidden), *OTHERS)
+    kept = [dict(one.more or {}) for one in read(folder)[1]["images/a.jpg"].instances]
+    assert kept == [{"colour": "red"}, {"occluded": True, "rotation": 30}]
 
 
 def test_an_ellipse_has_its_exact_box(folder: Path) -> None:
@@ -163,13 +175,12 @@ def test_subsets_are_splits_and_folders(tmp_path: Path) -> None:
     parts = [(part, name) for part in ("Train", "Validation", "Test") for name in ("a", part)]
     write(
         tmp_path / "annotations.xml",
-        *(image(f"{name}.jpg", box(1, 1, 9, 9, label=LABELS[len(part) % 3]), subset=part) for part, name in parts),
+        *(image(f"{name}.jpg", box(len(part), 1, 30, 9), subset=part) for part, name in parts),
     )
     data, images = read(tmp_path)
     assert {part: len(split) for part, split in data.splits.items()} == {"train": 2, "val": 2, "test": 2}
-    assert [images[f"images/{part}/a.jpg"].instances[0].category for part in ("Train", "Validation", "Test")] == [
-        LABELS[len(part) % 3] for part in ("Train", "Validation", "Test")
-    ]
+    for part in ("Train", "Validation", "Test"):
+        assert boxes_of(images[f"images/{part}/a.jpg"]) == [("car", [len(part), 1, 30, 9])]
 
 
 def test_tags_are_classes(folder: Path) -> None:
@@ -195,7 +206,7 @@ def test_frames_of_a_video_have_no_ending(tmp_path: Path) -> None:
 
 def test_lines_are_named_and_not_read(folder: Path) -> None:
     write(folder / "annotations.xml", image("a.jpg", '<polyline label="car" points="1,1;9,9"/>'), *OTHERS)
-    assert "1 polyline is not read, as it has no area (images/a.jpg)." in open(folder).problems
+    assert "1 polyline is without an area and not read (images/a.jpg)." in open(folder).problems
 
 
 def test_the_tracks_of_a_video_are_refused_with_the_way_out(folder: Path) -> None:
@@ -228,12 +239,21 @@ def test_a_broken_file_is_refused_with_its_name_and_line(folder: Path, old: str,
 
 
 def test_an_export_of_each_split(tmp_path: Path) -> None:
-    for part in ("train", "test"):
+    for part, names in {"train": ("cat", "dog"), "test": ("dog", "bird")}.items():
         pictures(tmp_path / part / "images", "a.jpg")
-        write(tmp_path / part / "annotations.xml", image("a.jpg", box(1, 1, 9, 9, label=part)), labels=label(part))
+        write(
+            tmp_path / part / "annotations.xml",
+            image("a.jpg", box(len(part), 1, 9, 9, label="dog")),
+            labels="".join(map(label, names)),
+        )
     data, images = read(tmp_path)
-    assert {name: boxes_of(own)[0][0] for name, own in images.items()} == {
-        "train/images/a.jpg": "train",
-        "test/images/a.jpg": "test",
+    assert {name: boxes_of(own)[0][1][0] for name, own in images.items()} == {
+        "train/images/a.jpg": 5,
+        "test/images/a.jpg": 4,
     }
-    assert data.classes == ("test", "train")
+    assert data.classes == ("dog", "bird", "cat")
+
+
+def test_an_export_with_the_name_of_its_only_image(folder: Path) -> None:
+    write(folder / "a.xml", image("a.jpg", box(1, 2, 11, 12)), *OTHERS)
+    assert boxes_of(read(folder)[1]["images/a.jpg"]) == [("car", [1, 2, 11, 12])]

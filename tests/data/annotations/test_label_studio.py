@@ -126,6 +126,17 @@ def test_an_image_turned_by_exif(folder: Path) -> None:
     assert boxes_of(read(folder)[1]["images/a.jpg"]) == [("car", [10, 40, 60, 160])]
 
 
+def test_the_angle_of_a_box_turns_with_its_image(folder: Path) -> None:
+    pictures(folder / "images", "a.jpg", orientation=6)  # stored as 100×200 px, to be turned by 90° clockwise
+    write(folder / "export.json", task("a.jpg", rectangle(50, 50, 10, 40, 30)), *OTHERS)
+    own = read(folder)[1]["images/a.jpg"]
+    assert (own.instances[0].more or {})["rotation"] == 120
+    first, second = np.array(refilled(own)[0][:2])
+    assert np.allclose(first, [50, 100]) and np.allclose(
+        second - first, [20 * math.cos(math.radians(120)), 20 * math.sin(math.radians(120))]
+    )
+
+
 def test_the_other_shapes(folder: Path) -> None:
     shapes = [
         result("polygonlabels", {"points": [[10, 10], [20, 10], [10, 30]], "closed": True}),
@@ -290,11 +301,13 @@ def test_several_choices_are_no_class(folder: Path) -> None:
 def test_what_is_not_read_is_named(folder: Path) -> None:
     results = [
         {"type": "rating", "value": {"rating": 4}, "from_name": "r", "to_name": "image"},
+        {"type": "choices", "value": {"x": 1, "y": 1, "width": 9, "height": 9, "choices": ["old"]}, "id": "r"},
         rectangle(1, 1, 9, 9) | {"value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["car", "red"]}},
     ]
     write(folder / "export.json", task("a.jpg", *results), *OTHERS)
     said = open(folder).problems
     assert "1 result of type 'rating' is not read (images/a.jpg)." in said
+    assert "1 result of type 'choices of a region' is not read (images/a.jpg)." in said
     assert "1 region has several labels: the first counts (images/a.jpg)." in said
 
 
@@ -350,6 +363,7 @@ def test_json_min_with_choices_and_texts(folder: Path) -> None:
     ("old", "new", "said"),
     [
         ('"x": 10', '"x": "left"', r"task 1, result 1: x is 'left', not a number in line 9"),
+        ('"x": 10', '"x": 1e200', r"task 1, result 1: x is 1e\+200, which is too large in line 9"),
         ('"x": 10', '"left": 10', r"task 1, result 1: it has no x in line 9"),
         (
             '"original_width": 200',

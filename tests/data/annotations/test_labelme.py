@@ -67,6 +67,18 @@ def test_rectangles_may_be_drawn_from_any_corner(folder: Path) -> None:
     assert not [said for said in data.problems if "exchanged" in said]
 
 
+def test_a_box_without_area_and_one_outside_are_named_and_dropped(folder: Path) -> None:
+    corners = [[[90.48, 20.8], [95.8, 20.8]], [[210, 10], [230, 20]], [[150.25, 90], [281.70000076293945, 95]]]
+    write(folder / "a.json", *(shape("rectangle", points) for points in corners))
+    data, images = read(folder)
+    assert boxes_of(images["a.jpg"]) == [("cat", [150.25, 90, 200, 95])]
+    assert {
+        "1 box has no area and is dropped (a.jpg).",
+        "1 object lies outside its image and is dropped (a.jpg).",
+        "1 box reaches beyond its image and is clipped (a.jpg).",
+    } <= set(data.problems)
+
+
 def test_shapes_of_a_group_are_one_object_of_several_outlines(folder: Path) -> None:
     other = [[x + 50, y] for x, y in SQUARE]
     write(
@@ -137,10 +149,8 @@ def test_lines_are_named_and_not_read(folder: Path) -> None:
     )
     data, images = read(folder)
     assert images["a.jpg"].instances == ()
-    assert "1 shape of type 'line' is not read, as such shapes have no area (a.json)." in data.problems
-    assert (
-        "1 shape of type 'cube' is not read, as such shapes are of a kind that is not known (a.json)." in data.problems
-    )
+    assert "1 shape of type 'line' is without an area and not read (a.json)." in data.problems
+    assert "1 shape of type 'cube' is of a kind that is not known and not read (a.json)." in data.problems
 
 
 # -- points
@@ -213,13 +223,15 @@ def test_folders_of_splits_beside_each_other(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         pictures(tmp_path / "images" / part, "a.jpg", f"{part}.jpg")
         for name in ("a", part):
-            write(tmp_path / "labels" / part / f"{name}.json", shape("polygon", SQUARE, part), imagePath="nowhere.jpg")
+            drawn = shape("rectangle", [[len(part), 1], [30, 9]])
+            write(tmp_path / "labels" / part / f"{name}.json", drawn, imagePath="nowhere.jpg")
     data, images = read(tmp_path)
     assert {part: split.names for part, split in data.splits.items()}["val"] == [
         "images/val/a.jpg",
         "images/val/val.jpg",
     ]
-    assert {boxes_of(image)[0][0] for name, image in images.items() if "/test/" in name} == {"test"}
+    for part in ("train", "val", "test"):
+        assert boxes_of(images[f"images/{part}/a.jpg"]) == [("cat", [len(part), 1, 30, 9])]
 
 
 def test_one_annotation_for_two_images_of_one_name(folder: Path) -> None:

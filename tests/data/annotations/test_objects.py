@@ -95,3 +95,31 @@ def test_a_metadata_table_says_the_same(tmp_path: Path) -> None:
     assert data.classes == ("a", "b")
     assert "6 boxes have no area and are dropped (0.png, 3.png, 4.png, 5.png, …)." in data.problems
     assert "6 boxes reach beyond their images and are clipped (0.png, 3.png, 4.png, 5.png, …)." in data.problems
+
+
+def test_corners_in_place_of_width_and_height_are_doubted(tmp_path: Path) -> None:
+    corners = [written([x, 1, x + 4, 9]) for x in range(1, 15)]
+    # x + (x + 4) > 20 + 1 for x = 9 … 14
+    said = "6 of 14 boxes reach beyond their images: bbox may hold two corners, x0, y0, x1, y1; write x, y, width and height."
+    assert said in open(parquet(tmp_path, corners)).problems
+
+
+@pytest.mark.parametrize("hub", [False, True])
+def test_what_hugging_face_writes_itself_is_read(tmp_path: Path, hub: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    category = datasets.List(datasets.ClassLabel(names=["cat", "dog"]))
+    objects = {"bbox": datasets.List(datasets.List(datasets.Value("float32"), 4)), "category": category}
+    features = datasets.Features({"image": datasets.Image(), "objects": objects})
+    images = [{"bytes": encoded(), "path": None} for _ in range(3)]
+    rows = {"image": images, "objects": [written([1, 2, 3.5, 4], category=[1])] * 3}
+    parts = {part: datasets.Dataset.from_dict(rows, features) for part in ("train", "validation", "test")}
+    if hub:
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_: datasets.DatasetDict(parts))
+    else:
+        for part, own in parts.items():
+            own.to_parquet(tmp_path / f"{part}.parquet")
+    data = open("someone/animals" if hub else tmp_path)
+    assert data.classes == ("cat", "dog")
+    boxes = target_of(data["val"].targets, "boxes", Boxes)
+    assert boxes.corners[0].tolist() == [[1, 2, 4.5, 6]] and boxes.labels[0].tolist() == [1]

@@ -1,4 +1,4 @@
-"""Pascal VOC as people have it: where files lie, what they say of each other, and how their numbers count."""
+"""Pascal VOC as people have it: where files lie, and what they say of each other."""
 
 from __future__ import annotations
 
@@ -9,180 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from voc_files import SIZE, begun, box, corners, listed, pair, picture, said, voc
 
 from pellucid.data import open
-from pellucid.data.dataset import Dataset
+from pellucid.data.formats import mask_pairs
 from pellucid.data.targets import Boxes, target_of
 from pellucid.errors import DataError
-
-SIZE = (100, 200)  # H, W
-
-OBJECT = """
-<object><name>{name}</name><pose>Left</pose><truncated>{truncated}</truncated><difficult>{difficult}</difficult>
-<bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
-
-
-def picture(file: Path, size: tuple[int, int] = SIZE, orientation: int = 1) -> None:
-    """A random picture of (H, W) as it is stored, with an EXIF orientation."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng([*size, *map(ord, str(file.name))])
-    image = Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8))
-    exif = image.getexif()
-    exif[0x0112] = orientation
-    image.save(file, exif=exif)
-
-
-def box(*corners: float | str, name: str = "cell", truncated: int = 0, difficult: int = 0) -> str:
-    return OBJECT.format(*corners, name=name, truncated=truncated, difficult=difficult)
-
-
-def voc(file: Path, *objects: str, size: tuple[int, int] | None = SIZE, filename: str = "") -> None:
-    """An annotation as LabelImg writes it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"<filename>{filename or file.stem}.jpg</filename>"
-        if "." not in filename
-        else f"<filename>{filename}</filename>"
-    ]
-    lines += ["<path>/home/pi/elsewhere/1.jpg</path>"]
-    lines += [f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>"] if size else []
-    file.write_text("\n".join(["<annotation>", *lines, *objects, "</annotation>"]), encoding="utf-8")
-
-
-def pair(top: Path, stem: str, *objects: str, **options: object) -> None:
-    """An image and its annotation in the usual folders."""
-    picture(top / "JPEGImages" / f"{stem}.jpg")
-    voc(top / "Annotations" / f"{stem}.xml", *objects, **options)  # type: ignore[arg-type]
-
-
-def listed(top: Path, **parts: str) -> None:
-    for part, names in parts.items():
-        file = top / "ImageSets" / "Main" / f"{part}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(names.replace(" ", "\n") + "\n", encoding="utf-8")
 
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    """A data set with an image in val and one in test, lists for all, so that what a test adds to train stays there."""
-    for part in ("val", "test"):
-        pair(tmp_path, part, box(10, 10, 30, 30))
-    listed(tmp_path, train="a b c", val="val", test="test")
-    return tmp_path
-
-
-def corners(data: Dataset, part: str = "train") -> dict[str, list[list[float]]]:
-    boxes = target_of(data[part].targets, "boxes", Boxes)
-    return {Path(name).stem: own.tolist() for name, own in zip(data[part].names, boxes.corners, strict=True)}
-
-
-def said(data: Dataset, words: str) -> bool:
-    return any(words in sentence for sentence in (*data.problems, *data.notes))
-
-
-# -- numbers
-
-
-def test_numbers_from_1_become_edges(top: Path) -> None:
-    pair(top, "a", box(1, 1, 200, 100), box(5, 6, 7, 8))
-    data = open(top)
-    assert corners(data)["a"] == [[0, 0, 200, 100], [4, 5, 7, 8]]
-    assert "Boxes count from 1: no number is below 1, and 1 box touches the last column or row." in data.notes
-
-
-def test_one_number_of_0_makes_the_whole_set_count_from_0(top: Path) -> None:
-    pair(top, "a", box(0, 5, 199, 99))
-    pair(top, "b", box(5, 6, 200, 8))
-    data = open(top)
-    assert corners(data) == {"a": [[0, 5, 199, 99]], "b": [[5, 6, 200, 8]]}
-    assert said(data, "Boxes count from 0: the least of their numbers is 0 (Annotations/a.xml).")
-
-
-def test_where_nothing_decides_boxes_count_from_1_as_the_form_defines(top: Path) -> None:
-    pair(top, "a", box(5, 6, 7, 8))
-    data = open(top)
-    assert corners(data)["a"] == [[4, 5, 7, 8]]
-    assert said(data, "Boxes count from 1, as Pascal VOC defines")
-
-
-def test_fractions_are_numbers(top: Path) -> None:
-    pair(top, "a", box("281.70000076293945e-1", 6, "60.5", 8))
-    assert corners(open(top))["a"] == [[pytest.approx(27.170000076), 5, 60.5, 8]]
-
-
-def test_corners_from_right_to_left_are_sorted_and_counted(top: Path) -> None:
-    pair(top, "a", box(70, 8, 5, 6))
-    data = open(top)
-    assert corners(data)["a"] == [[4, 5, 70, 8]]
-    assert "1 box has its corners exchanged, which are sorted (JPEGImages/a.jpg)." in data.problems
-
-
-def test_a_box_of_no_area_is_dropped_and_decides_nothing(top: Path) -> None:
-    pair(top, "a", box("29.48", "20.8", "35.8", "20.8"), box(0, 0, 0, 0), box(5, 6, 7, 8))
-    data = open(top)
-    assert corners(data)["a"] == [[4, 5, 7, 8]]
-    assert "2 boxes have no area and are dropped (JPEGImages/a.jpg)." in data.problems
-
-
-def test_boxes_beyond_the_image_are_clipped_or_dropped(top: Path) -> None:
-    pair(top, "a", box(150, 6, 250, 8), box(300, 300, 310, 310), box("nan", 1, 2, 3))
-    data = open(top)
-    assert corners(data)["a"] == [[149, 5, 200, 8]]
-    assert said(data, "1 box reaches beyond its image and is clipped (JPEGImages/a.jpg).")
-    assert said(data, "1 object lies outside its image and is dropped (JPEGImages/a.jpg).")
-    assert said(data, "1 object is not finite and is dropped (JPEGImages/a.jpg).")
-
-
-def test_difficult_objects_are_ignored_and_the_other_tags_kept(top: Path) -> None:
-    pair(top, "a", box(5, 6, 7, 8, difficult=1), box(5, 6, 9, 8, truncated=1))
-    data = open(top)
-    boxes = target_of(data["train"].targets, "boxes", Boxes)
-    assert boxes.ignored is not None
-    assert [own.tolist() for own in boxes.ignored] == [[True, False]]
-    assert data["train"].annotations[0].instances[1].more == {"pose": "Left", "truncated": 1, "difficult": 0}
-
-
-@pytest.mark.parametrize("size", [None, (0, 0)])
-def test_a_size_of_0_or_none_is_unknown(top: Path, size: tuple[int, int] | None) -> None:
-    pair(top, "a", box(5, 6, 7, 8), size=size)
-    assert corners(open(top))["a"] == [[4, 5, 7, 8]]
-
-
-def test_sizes_of_other_images_are_refused(top: Path) -> None:
-    pair(top, "a", box(5, 6, 7, 8), size=(50, 50))
-    with pytest.raises(
-        DataError, match=r"Annotations/a.xml says that 'JPEGImages/a.jpg' has 50×50 px, and it has 100×200 px"
-    ):
-        open(top)
-
-
-@pytest.mark.parametrize("annotated", [(100, 200), (200, 100)])
-def test_an_image_turned_by_exif(top: Path, annotated: tuple[int, int]) -> None:
-    pair(top, "a", box(11, 21, 40, 60), size=annotated)
-    picture(top / "JPEGImages" / "a.jpg", orientation=6)  # upright it is 200×100
-    expected = [[100 - 60, 10, 100 - 20, 40]] if annotated == (100, 200) else [[10, 20, 40, 60]]
-    assert corners(open(top))["a"] == expected
-
-
-def test_turned_boxes_and_polygons(top: Path) -> None:
-    turned = "<robndbox><cx>50</cx><cy>40</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle></robndbox>"
-    polygon = "<polygon><x1>5</x1><y1>6</y1><x2>9</x2><y2>6</y2><x3>5</x3><y3>16</y3></polygon>"
-    pair(top, "a", *(f"<object><name>cell</name>{shape}</object>" for shape in (turned, polygon)))
-    first, second = corners(open(top))["a"]
-    assert first == pytest.approx([45, 30, 55, 50])
-    assert second == [5, 6, 9, 16]
-
-
-# -- files
+    return begun(tmp_path)
 
 
 def test_classes_and_images_without_objects(top: Path) -> None:
     pair(top, "a")
-    pair(top, "b", box(5, 6, 7, 8, name="class 10"), box(5, 6, 7, 8, name="class 9"))
+    pair(top, "b", *(box(5, 6, 7, 8, name=name) for name in ("class 10", "class 9", "cell")))
     data = open(top)
     assert data.classes == ("cell", "class 9", "class 10")
     assert corners(data)["a"] == []
-    assert "Read as Pascal VOC: 4 images, 4 objects, 1 without any." in data.notes
+    assert "Read as Pascal VOC: 4 images, 5 objects, 1 without any." in data.notes
 
 
 def test_images_without_annotation_and_annotations_without_image_are_named(top: Path) -> None:
@@ -229,7 +75,7 @@ def test_two_images_for_one_annotation(top: Path) -> None:
 
 def test_names_in_other_scripts_and_files_of_a_mac(top: Path) -> None:
     listed(top, train="지단 é")
-    pair(top, "지단", box(5, 6, 7, 8, name="축구"))
+    pair(top, "지단", box(5, 6, 7, 8, name="축구"), box(5, 6, 9, 8))
     picture(top / "JPEGImages" / "e\u0301.jpg")  # decomposed, as a Mac stores it
     voc(top / "Annotations" / "é.xml")
     for name in ("JPEGImages/._지단.jpg", "Annotations/._지단.xml"):
@@ -237,7 +83,7 @@ def test_names_in_other_scripts_and_files_of_a_mac(top: Path) -> None:
     data = open(top)
     assert len(data["train"]) == 2
     assert data.classes == ("cell", "축구")
-    assert corners(data)["지단"] == [[4, 5, 7, 8]]
+    assert corners(data)["지단"] == [[4, 5, 7, 8], [4, 5, 9, 8]]
 
 
 def test_lists_of_classes_are_ignored_and_images_in_no_list_left_out(top: Path) -> None:
@@ -313,28 +159,6 @@ def test_a_whole_devkit_with_masks_opens_with_its_boxes_and_says_how_to_get_the_
         assert not said(data, "left out")
 
 
-# -- broken files
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("", r"a.xml': is no XML \(no element found\) in line 1"),
-        ("<annotation>\n<object>\n</annotation>", r"a.xml': is no XML \(mismatched tag\) in line 3"),
-        ("<annotation>\n<object></object></annotation>", r"a.xml': <object> has no <name> in line 2; name its class"),
-        (f"<annotation>\n{box('x', 1, 2, 3)}</annotation>", r"a.xml': xmin is 'x', not a number in line 4"),
-        ("<annotation><object><name>a</name>\n<bndbox/></object></annotation>", "<bndbox> has no <xmin> in line 2"),
-        ("<annotation><size><width>9.5</width><height>9</height></size></annotation>", "<size> is 9×9.5, not a number of pixels"),
-        ('<!DOCTYPE a [<!ENTITY b "c">]>\n<annotation>&b;</annotation>', r"cannot be read as XML \(EntitiesForbidden"),
-    ],
-)  # fmt: skip
-def test_a_broken_file_is_refused_with_its_name_and_line(top: Path, content: str, sentence: str) -> None:
-    pair(top, "a")
-    (top / "Annotations/a.xml").write_text(content)
-    with pytest.raises(DataError, match=sentence):
-        open(top)
-
-
 def test_xml_of_another_form_is_left_out_by_name(top: Path) -> None:
     pair(top, "a", box(5, 6, 7, 8))
     (top / "Annotations" / "project.xml").write_text("<project/>")
@@ -356,3 +180,36 @@ def test_the_real_blood_cells_open_without_an_option(real: Callable[[str], Path]
     shutil.copytree(real("bccd") / "Annotations", tmp_path / "Annotations")
     with pytest.raises(DataError, match="none of its 364 annotated images is there"):
         open(tmp_path)
+
+
+def test_masks_of_the_same_images_are_no_second_form(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair(top, "a", box(5, 6, 7, 8))
+    monkeypatch.setattr(mask_pairs, "fits", lambda path, found: ["SegmentationClass"])
+    assert corners(open(top))["a"] == [[4, 5, 7, 8]]
+    monkeypatch.setattr(mask_pairs, "fits", lambda path, found: ["masks"])
+    with pytest.raises(
+        DataError,
+        match=r"has annotations as Pascal VOC \(Annotations\) and as .*; choose by the path: .*/Annotations or",
+    ):
+        open(top)
+    assert corners(open(top / "Annotations"))["a"] == [[4, 5, 7, 8]]
+
+
+def test_labels_of_yolo_beside_them_are_a_choice(top: Path) -> None:
+    pair(top, "a", box(5, 6, 7, 8))
+    (top / "labels").mkdir()
+    (top / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    with pytest.raises(DataError, match=r"as Pascal VOC \(Annotations\) and as YOLO \(labels\); choose by the path"):
+        open(top)
+    assert open(top / "Annotations").classes == ("cell",)
+    assert open(top / "labels").classes == ("0",)
+
+
+def test_folders_in_other_scripts(tmp_path: Path) -> None:
+    top = tmp_path / "数据集" / "Ж"
+    for k in range(6):
+        picture(top / "images" / f"{k}.png")
+        voc(top / "xml" / f"{k}.xml", box(5, 6, 7, 8, name="猫"))
+    data = open(tmp_path / "数据集")
+    assert sum(len(split) for split in data.splits.values()) == 6
+    assert data.classes == ("猫",)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pellucid.data import open
 from pellucid.data.dataset import Dataset
+from pellucid.data.formats import point_tables
 from pellucid.data.targets import Boxes, Points, target_of
 from pellucid.errors import DataError
 
@@ -159,10 +160,10 @@ def test_rows_without_their_keypoints_are_refused(top: Path) -> None:
 
 def test_names_as_a_mapping_with_gaps_and_words_that_yaml_reads_as_other_things(top: Path) -> None:
     text(top / "data.yaml", f"{YAML}nc: 8\nnames:\n  0: no\n  3: 007\n  7: 2024-01-01\n")
-    label(top, "7 0.5 0.5 0.5 0.5", "3 0.5 0.5 0.5 0.5")
+    label(top, "7 0.5 0.5 0.5 0.5", "3 0.5 0.5 0.5 0.5", "0 0.5 0.5 0.5 0.5")
     data = open(top)
     assert data.classes == ("no", "007", "2024-01-01")
-    assert target_of(data["train"].targets, "boxes", Boxes).labels[0].tolist() == [2, 1]
+    assert target_of(data["train"].targets, "boxes", Boxes).labels[0].tolist() == [2, 1, 0]
     label(top, "1 0.5 0.5 0.5 0.5")
     with pytest.raises(DataError, match="has the class 1, and the names are of 0, 3, 7, in line 1"):
         open(top)
@@ -354,3 +355,37 @@ def test_texts_that_are_no_rows_are_no_labels(tmp_path: Path) -> None:
     from pellucid.data.formats.finding import walk
 
     assert yolo.fits(tmp_path, walk(tmp_path)) == []
+
+
+def test_without_a_test_split_one_is_cut_from_train(top: Path) -> None:
+    for k in range(9):
+        picture(top / f"images/train/{k}.png")
+    text(top / "data.yaml", f"train: images/train\nval: images/val\n{NAMES}")
+    data = open(top)
+    assert counts(data)["val"] == 1 and counts(data)["test"] > 0
+    assert counts(data)["train"] + counts(data)["test"] == 10
+    assert not any("test/test" in name for name in data["test"].names)
+
+
+def test_folders_in_other_scripts(tmp_path: Path) -> None:
+    top = tmp_path / "数据集"
+    for k in range(6):
+        picture(top / f"猫/images/{k}.png")
+        text(top / f"猫/labels/{k}.txt", "0 0.5 0.5 0.5 0.5\n")
+    text(top / "données.yaml", "train: 猫/images\nnames: [猫]\n")
+    data = open(top)
+    assert sum(counts(data).values()) == 6
+    assert data.classes == ("猫",)
+
+
+def test_rows_are_no_table_of_points_of_images_that_are_called_like_a_class(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(top / "images/train/0.png")
+    text(top / "labels/train/0.txt", "0 0.1 0.1 0.5 0.1 0.1 0.5\n")
+    assert len(open(top)["train"]) == 2
+    monkeypatch.setattr(point_tables, "fits", lambda path, found: ["labels/train/0.txt"])
+    assert len(open(top)["train"]) == 2
+    monkeypatch.setattr(point_tables, "fits", lambda path, found: ["points.csv"])
+    with pytest.raises(DataError, match=r"as YOLO \(data.yaml\) and as .* \(points.csv\); choose by the path"):
+        open(top)

@@ -12,7 +12,7 @@ import torch
 
 from pellucid.data.annotations.mending import Mended
 from pellucid.data.annotations.rasters import Outlined
-from pellucid.data.annotations.records import Annotated, Annotations
+from pellucid.data.annotations.records import Annotated, Annotations, Instance
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import opened
 from pellucid.data.decoding.pictures import ORIENTATION
@@ -89,14 +89,16 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     targets, more, notes = targets_of(splits, classes, annotations, name)
     splits = {part: Split(own.images, targets[part], own.names, own.annotations) for part, own in splits.items()}
     problems += more + _left_out(annotations, found)
+    if not any({"label", "boxes", "mask"} & set(own) for own in targets.values()):
+        classes = ()  # points and texts have none
     mask_classes = annotations.mask_classes
     if not mask_classes and any("mask" in own for own in targets.values()):
         mask_classes = (BACKGROUND, *classes)
     said = (_summary(annotations, every), *annotations.notes, *notes)
     pointed = any("points" in own for own in targets.values())
     point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
-    dataset = finish(name, splits, classes, problems, mask_classes=mask_classes, point_names=point_names, notes=said)
-    return dataset.replace(skeleton=skeleton)
+    dataset = finish(name, splits, classes, problems, by_objects=True, mask_classes=mask_classes, notes=said)
+    return dataset.replace(point_names=point_names, skeleton=skeleton)
 
 
 def _px(size: tuple[int, int] | None) -> str:
@@ -214,14 +216,15 @@ def targets_of(
     instances = [one for record in every for one in record.instances]
     boxes = any(one.box is not None for one in instances) and not all(one.points is not None for one in instances)
     boxes |= bool(annotations.classes) and any(one.box is not None for one in instances)
-    outlined = [one for one in instances if one.polygons or one.runs is not None]
+    outlined = [one for one in instances if one.runs is not None or (one.polygons and not _is_turned_box(one))]
     objects = [one for one in instances if not one.crowd]
     painted = bool(outlined) and all(one.polygons or one.runs is not None for one in objects)
     problems, notes = [], []
     if outlined and not painted:
         lacking = sum(not one.polygons and one.runs is None for one in objects)
         problems.append(
-            f"{counted(lacking, 'object')} of {len(objects):,} have a box alone: no masks are made from the outlines."
+            f"{counted(lacking, 'object')} of {len(objects):,} {'has' if lacking == 1 else 'have'} a box alone: no masks are "
+            "made from the outlines."
         )
     if painted:
         overlap = "Masks are painted from the outlines, larger objects below smaller ones."
@@ -267,6 +270,11 @@ def targets_of(
             own["text"] = Text([record.text or "" for record in records])
         targets[part] = own
     return targets, problems, notes
+
+
+def _is_turned_box(one: Instance) -> bool:
+    """Whether an outline is that of a box alone, from which nobody expects a mask."""
+    return one.box is not None and "rotation" in (one.more or {}) and [len(part) for part in one.polygons] == [4]
 
 
 def boxes_of(records: Sequence[Annotated], numbers: Mapping[str, int]) -> Boxes:

@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from pellucid.data.annotations.records import Annotations
 from pellucid.data.formats.finding import Found
+from pellucid.data.formats.voc import mask_folder
 from pellucid.errors import DataError
 
 __all__ = ["FORMS", "Reader", "chosen", "names_annotations", "readers"]
@@ -54,11 +55,12 @@ def chosen(path: Path, found: Found, only: Sequence[str] = ()) -> Annotations | 
     Raises:
         DataError: two forms fit; the sentence names both and says how to choose.
     """
-    fitting = []
-    for reader in readers().values():
-        evidence = _chosen(reader.fits(path, found), only)
-        if evidence:
-            fitting.append((reader, evidence))
+    every = {name: _chosen(reader.fits(path, found), only) for name, reader in readers().items()}
+    if every["voc"] and all(map(mask_folder, every["mask_pairs"])):
+        every["mask_pairs"] = []  # of the same images; `read` of VOC says how to get them
+    for name in ("point_tables", "text_lines"):  # rows of 7 4 2 … are no table of an image 7.png
+        every[name] = [one for one in every[name] if not every["yolo"] or not _chosen([one], every["yolo"])]
+    fitting = [(reader, every[name]) for name, reader in readers().items() if every[name]]
     if len(fitting) > 1:
         (one, first), (other, second) = fitting[:2]
         raise DataError(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.data.annotations.outlines import corners_of, turned
 from pellucid.data.annotations.reading import Fault, number, numbers, required, shown
 from pellucid.data.annotations.records import Corners, Instance, RunLengths
 from pellucid.files import as_text
@@ -78,7 +79,8 @@ def instance(entry: Mapping[str, Any], category: Category, place: str, size: tup
     box = _box(entry.get("bbox"))
     polygons, runs = _outline(entry.get("segmentation"), size)
     if box is not None and not polygons and runs is None and (angle := _angle(entry)):
-        polygons, box = (_turned(box, angle),), None
+        centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        polygons, box = (turned(corners_of(box), angle, centre),), None
     points, visibility = _points(entry.get("keypoints"), category)
     crowd = bool(number(int(flag) if isinstance(flag := entry.get("iscrowd") or 0, bool) else flag, "iscrowd"))
     return Instance(category.name, box, polygons, runs, points, crowd, None, place, _more(entry, visibility))
@@ -189,16 +191,6 @@ def _angle(entry: Mapping[str, Any]) -> float:
     """The angle in degrees, clockwise, by which a tool turned the box about its centre, as CVAT writes it."""
     attributes = entry.get("attributes")
     return number(attributes.get("rotation") or 0, "rotation") % 360 if isinstance(attributes, dict) else 0.0
-
-
-def _turned(box: Corners, angle: float) -> NDArray[np.float64]:
-    """The corners (4, 2) of a box that is turned about its centre."""
-    left, top, right, bottom = box
-    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
-    centre, turn = corners.mean(0), np.deg2rad(angle)
-    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    turned: NDArray[np.float64] = (corners - centre) @ matrix + centre
-    return turned
 
 
 def category_of(entry: Any) -> Category:

@@ -24,6 +24,7 @@ from pellucid.data.decoding import SUFFIXES, Files, opened
 from pellucid.data.decoding.deep import Source
 from pellucid.data.problems import counted
 from pellucid.data.splitting import order
+from pellucid.data.targets import Points
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.files import as_text, make_folder
 
@@ -73,7 +74,7 @@ def convert(dataset: Dataset, form: str, out: Path) -> list[str]:
     check_choice("convert", form, WRITERS)
     check_new(out, dataset.name)
     writer = cast(Writer, importlib.import_module(f"pellucid.data.annotations.writing.{form}"))
-    records = {part: records_of(dataset, part) for part in dataset.splits}
+    records = {part: records_of(dataset, part, form == "coco") for part in dataset.splits}
     every = [record for own in records.values() for record in own]
     total = sum(len(record.instances) for record in every)
     if not total:
@@ -84,7 +85,9 @@ def convert(dataset: Dataset, form: str, out: Path) -> list[str]:
     parts = {
         part: [record.replace(file=names[part][i]) for i, record in enumerate(own)] for part, own in records.items()
     }
-    sheet = Sheet(_classes(dataset, every), parts, dataset.point_names, dataset.skeleton)
+    points = [split.targets.get("points") for split in dataset.splits.values()]
+    mirror = next((own.mirror for own in points if isinstance(own, Points) and own.mirror is not None), ())
+    sheet = Sheet(_classes(dataset, every), parts, dataset.point_names, dataset.skeleton, mirror)
     with _draft(out) as draft:
         reduced = 0
         for part, split in dataset.splits.items():
@@ -118,7 +121,7 @@ def check_new(out: Path, name: str = "") -> None:
     except OSError as fault:
         raise UsageError(f"out={str(out)!r}: cannot be opened ({fault.strerror}); name a new folder.") from fault
     if not empty:
-        kind = "is not empty" if out.is_dir() else "is a file"
+        kind = "is a link to nothing" if not out.exists() else "is not empty" if out.is_dir() else "is a file"
         raise UsageError(f"out={str(out)!r}: {kind}; name a new folder, so that nothing is lost.")
     own = Path(name).expanduser()
     if name and own.is_dir() and out.resolve().is_relative_to(own.resolve()):

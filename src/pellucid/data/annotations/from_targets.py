@@ -39,24 +39,29 @@ class _Kept(MaskSource):
         return self.classes
 
 
-def records_of(dataset: Dataset, part: str) -> list[Annotated]:
+def records_of(dataset: Dataset, part: str, regions: bool = True) -> list[Annotated]:
     """The annotations of a split's images, in px of the upright image.
 
     Those that were read stay as they are. What only targets hold is added: boxes become objects; masks become the outlines
     of boxes where each connected region belongs to one, and objects of their own where there are no boxes; points go to
-    the largest object. A class of the whole image and a text stay with the image.
+    the largest object. A class of the whole image and a text stay with the image, as does a mask that cannot be told by objects.
 
     >>> from pellucid.data.embedded.scenes import draw
     >>> scenes = draw({"train": 2, "val": 1, "test": 1})
     >>> records_of(scenes, "val")[0].instances[0].category in scenes.classes
     True
+
+    Args:
+        dataset: the dataset.
+        part: train, val or test.
+        regions: make objects of the classes in masks where there are no boxes; whoever takes boxes alone is misled by theirs.
     """
     split = dataset.splits[part]
     records = list(split.annotations) or _bare(split, part)
     boxes, points, label, text = (split.targets.get(kind) for kind in ("boxes", "points", "label", "text"))
     if isinstance(boxes, Boxes) and not any(one.box is not None for record in records for one in record.instances):
         records = [record.replace(instances=_of_boxes(boxes, i, dataset.classes)) for i, record in enumerate(records)]
-    records = _with_masks(split, records, dataset)
+    records = _with_masks(split, records, dataset, regions)
     if isinstance(points, Points) and not any(one.points is not None for record in records for one in record.instances):
         records = [_with_points(record, points.xy[i].numpy()) for i, record in enumerate(records)]
     if isinstance(label, Label) and dataset.classes:
@@ -113,17 +118,18 @@ def _area(box: Corners) -> float:
 # -- masks
 
 
-def _with_masks(split: Split, records: list[Annotated], dataset: Dataset) -> list[Annotated]:
+def _with_masks(split: Split, records: list[Annotated], dataset: Dataset, regions: bool) -> list[Annotated]:
     """The records with the outlines that masks hold; a mask that cannot be told by outlines stays with its image."""
     target = split.targets.get("mask")
     if not isinstance(target, (Mask, Masks)):
         return records
     if isinstance(target, Masks) and all(isinstance(source, Outlined) for source in target.sources):
         return records  # painted from outlines that the records have
+    boxed = "boxes" in split.targets or any(record.instances for record in records)
     done = []
     for i, record in enumerate(records):
         mask = target.classes[i].numpy() if isinstance(target, Mask) else target.sources[i].read()
-        own = _outlined(record, mask, dataset) if record.instances else _regions(mask, dataset)
+        own = _outlined(record, mask, dataset) if boxed else _regions(mask, dataset) if regions else None
         kept = _Kept(mask) if own is None else None
         done.append(record.replace(instances=record.instances if own is None else own, mask=kept))
     return done
@@ -170,7 +176,8 @@ def _regions(mask: NDArray[np.uint8], dataset: Dataset) -> tuple[Instance, ...] 
             continue
         if value != VOID and names and value >= len(names):
             return None
-        title = "void" if value == VOID else names[value] if names else str(value)
+        # a crowd counts for no class, but must have one
+        title = (names[-1] if names else "1") if value == VOID else names[value] if names else str(value)
         region = (mask == value).astype(np.uint8)
         inside_rows, inside_columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
         box = (

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from faster_coco_eval import mask as run_lengths
@@ -43,7 +44,9 @@ class Mended:
     ['1 box has no area and is dropped (a.jpg).', '1 box has its corners exchanged, which are sorted (a.jpg).']
     """
 
+    kept: int = 0  # boxes that were kept
     _names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _reach: float = 0.0  # the largest coordinate of a box in px
 
     def instances(
         self, record: Annotated, title: str, size: tuple[int, int], orientation: int = 1
@@ -59,10 +62,18 @@ class Mended:
         done = (self._one(one, record, title, size, orientation) for one in record.instances)
         return tuple(one for one in done if one is not None)
 
+    def count(self, kind: str) -> int:
+        """How many objects had a fault: "empty", "outside", "nowhere", "not finite", "exchanged", "clipped", "hidden"."""
+        return len(self._names.get(kind, ()))
+
     @property
     def sentences(self) -> list[str]:
         """One for each kind of fault."""
-        return [
+        shares = [
+            "No box reaches beyond the first pixel of its image: the numbers may be shares of its width and height, "
+            "where this form has pixels."
+        ]
+        return (shares if 0 < self._reach <= 1 else []) + [
             f"{len(names):,} {_KINDS[kind][len(names) > 1]} ({few(list(dict.fromkeys(names)), 4)})."
             for kind in _KINDS
             if (names := self._names.get(kind))
@@ -73,10 +84,11 @@ class Mended:
     ) -> Instance | None:
         height, width = size
         raw = size if orientation < 5 else size[::-1]  # of the image before it is turned
-        scale = np.array([1.0, 1.0] if record.unit == "px" else [raw[1], raw[0]])
+        across, down = (1.0, 1.0) if record.unit == "px" else (float(raw[1]), float(raw[0]))
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-            return _turned(np.asarray(points, np.float64).reshape(-1, 2) * scale, raw, orientation)
+            places = np.asarray(points, np.float64).reshape(-1, 2)
+            return _turned(places if record.unit == "px" else _exact(places * (across, down)), raw, orientation)
 
         polygons = tuple(kept for part in one.polygons if len(kept := place(part)) >= 3)
         points = None if one.points is None else place(one.points)
@@ -85,16 +97,22 @@ class Mended:
             self._note("other size", title)
             return None
         if one.box is not None:
-            corners = place(np.array(one.box, np.float64).reshape(2, 2))
-            box: Corners | None = (*corners.min(0).tolist(), *corners.max(0).tolist())
+            x0, y0, x1, y1 = map(float, one.box)
+            ends = [x0, y0, x1, y1]  # without arrays: most objects are boxes alone
+            if record.unit == "share":
+                ends = [_short(x0 * across), _short(y0 * down), _short(x1 * across), _short(y1 * down)]
+            if orientation > 1:
+                ends = place(np.array(one.box, np.float64)).reshape(-1).tolist()
+            x0, y0, x1, y1 = ends
+            box: Corners | None = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             exchanged = one.box[0] > one.box[2] or one.box[1] > one.box[3]
         else:
             box, exchanged = outline_box(polygons, runs, points), False
+            ends = [] if box is None else list(box)
         if box is None:
             self._note("nowhere", title)
             return None
-        numbers = np.concatenate([np.array(box), *(part.reshape(-1) for part in polygons)])
-        if not np.isfinite(numbers).all():
+        if not (all(map(math.isfinite, ends)) and all(np.isfinite(part).all() for part in polygons)):
             self._note("not finite", title)
             return None
         if not (box[2] > box[0] and box[3] > box[1]) and (one.box is not None or points is None):
@@ -105,9 +123,13 @@ class Mended:
         if not (clipped[2] > clipped[0] and clipped[3] > clipped[1]) and not flat:
             self._note("outside", title)
             return None
+        self.kept += 1
+        if min(size) > 2:
+            self._reach = max(self._reach, clipped[2], clipped[3])
         if exchanged:
             self._note("exchanged", title)
-        if max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _NOTABLE:
+        # of points alone, those outside are counted one by one
+        if not flat and max(abs(a - b) for a, b in zip(box, clipped, strict=True)) > _NOTABLE:
             self._note("clipped", title)
         polygons = tuple(np.clip(part, 0, (width, height)) for part in polygons)
         if points is not None:
@@ -115,10 +137,24 @@ class Mended:
             beyond = (x < 0) | (y < 0) | (x > width) | (y > height)  # NaN compares as False
             self._names["hidden"] += [title] * int(beyond.sum())
             points = np.where(beyond[:, None], np.nan, points)
-        return one.replace(box=clipped, polygons=polygons, points=points, runs=runs)
+        more = one.more if orientation == 1 else _turned_angle(one.more, orientation)
+        return one.replace(box=clipped, polygons=polygons, points=points, runs=runs, more=more)
 
     def _note(self, kind: str, title: str) -> None:
         self._names[kind].append(title)
+
+
+def _short(value: float) -> float:
+    """One number as `_exact` has it."""
+    short = round(value, 6) if math.isfinite(value) else value
+    return short if abs(short - value) < 1e-10 else value
+
+
+def _exact(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers without what computing them from shares added: the nearest ones of six decimals, if these lie within 1e-10."""
+    short = np.round(places, 6)
+    with np.errstate(invalid="ignore"):  # infinity − infinity
+        return np.where(np.abs(short - places) < 1e-10, short, places)
 
 
 def outline_box(
@@ -166,6 +202,18 @@ def _turned(points: NDArray[np.float64], size: tuple[int, int], orientation: int
         5: (y, x), 6: (height - y, x), 7: (height - y, width - x), 8: (y, width - x),
     }  # fmt: skip
     return np.stack(moved.get(orientation, (x, y)), 1)
+
+
+def _turned_angle(more: Mapping[str, Any] | None, orientation: int) -> Mapping[str, Any] | None:
+    """What is kept of an object in an image that is turned: its angle is turned along, or left out where a mirror changes it."""
+    angle = None if more is None else more.get("rotation")
+    if more is None or not angle:  # what stands upright does so still
+        return more
+    rest = {key: value for key, value in more.items() if key != "rotation"}
+    turn = {3: 180, 6: 90, 8: 270}.get(orientation)
+    if turn is None or not isinstance(angle, (int, float)):
+        return rest
+    return {**rest, "rotation": (angle + turn) % 360}
 
 
 def _turned_runs(runs: RunLengths, orientation: int) -> RunLengths:

@@ -8,10 +8,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.annotations.reading import Fault, number
+from pellucid.data.annotations.reading import Fault, number, numbers, shown
 from pellucid.data.annotations.records import Corners, RunLengths
 
-__all__ = ["around", "corners_of", "ellipse", "patch", "size_of", "turned"]
+__all__ = ["around", "corners_of", "ellipse", "pairs", "patch", "size_of", "turned"]
 
 _VERTICES = 64  # of the polygon that stands for an ellipse
 _LARGEST = 10**9  # px that no side of an image has
@@ -67,8 +67,25 @@ def ellipse(
     wider = math.sqrt(2 * math.pi / _VERTICES / math.sin(2 * math.pi / _VERTICES))  # the polygon has the ellipse's area
     upright = np.stack([x + wider * rx * np.cos(angles), y + wider * ry * np.sin(angles)], 1)
     axes = turned(np.array([[rx, 0.0], [0.0, ry]]), degrees, (0, 0))
-    half = np.sqrt((axes**2).sum(0)).tolist()
+    half = np.hypot(*axes).tolist()
     return turned(upright, degrees, centre), (x - half[0], y - half[1], x + half[0], y + half[1])
+
+
+def pairs(written: object) -> NDArray[np.float64]:
+    """Points (k, 2) from a list of pairs.
+
+    >>> pairs([[1, 2], ["3", 4.5]]).tolist()
+    [[1.0, 2.0], [3.0, 4.5]]
+
+    Raises:
+        Fault: it is none.
+    """
+    if not isinstance(written, list):
+        raise Fault(f"its points are {shown(written)}, not a list")
+    found = [numbers(pair, "a point") for pair in written]
+    if any(len(pair) != 2 for pair in found):
+        raise Fault("a point has not exactly two numbers")
+    return np.array(found, np.float64).reshape(-1, 2)
 
 
 def patch(inside: NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> RunLengths:

@@ -13,7 +13,7 @@ from pellucid.data.annotations.reading import Fault
 from pellucid.data.formats.finding import Found
 from pellucid.data.splitting import SPLITS
 
-__all__ = ["ImageFiles", "inside", "part_of"]
+__all__ = ["ImageFiles", "inside", "kin", "part_of"]
 
 
 def part_of(file: str) -> str | None:
@@ -27,6 +27,15 @@ def part_of(file: str) -> str | None:
         if found := next((SPLITS[word] for word in words if word in SPLITS), None):
             return found
     return None
+
+
+def kin(file: str) -> tuple[str, ...]:
+    """The folders of a file without those of splits: files of one kind for which they are equal are of one data set.
+
+    >>> kin("labels/train/a.txt") == kin("labels/val/b.txt"), kin("train/a.txt")
+    (True, ())
+    """
+    return tuple(step for step in file.split("/")[:-1] if step.lower() not in SPLITS)
 
 
 def inside(name: str) -> str:

@@ -34,8 +34,15 @@ __all__ = [
 ]
 
 _DEEP = 500  # levels of nesting that no annotation needs
+_HUGE = 1e100  # beyond, squares and products with sizes of images overflow
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _LONG_NUMBER = re.compile(r"\d{4000}")  # Python converts no longer ones
+_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
+_HEAD = 200  # bytes in which the encoding of XML stands
+_SEVERAL_BYTES = {
+    **dict.fromkeys(("gb2312", "gbk", "gb18030"), "gb18030"),
+    **{name: name for name in ("big5", "shift-jis", "euc-jp", "euc-kr", "cp949", "cp932")},
+}
 
 
 class Fault(ValueError):
@@ -183,7 +190,7 @@ def number(value: Any, title: str, *, finite: bool = True) -> float:
     Args:
         value: what is written.
         title: what it is, for the sentence.
-        finite: refuse infinity and NaN.
+        finite: refuse infinity, NaN, and numbers whose squares are not finite.
 
     Raises:
         Fault: it is no number.
@@ -198,6 +205,8 @@ def number(value: Any, title: str, *, finite: bool = True) -> float:
         raise Fault(f"{title} is {shown(value)}, not a number") from None
     if finite and not math.isfinite(found):
         raise Fault(f"{title} is {shown(value)}, not a finite number")
+    if finite and abs(found) > _HUGE:
+        raise Fault(f"{title} is {shown(value)}, which is too large")
     return found
 
 
@@ -217,7 +226,7 @@ def numbers(values: Any, title: str, *, finite: bool = True) -> NDArray[np.float
             found = np.array(values, np.float64)
         except OverflowError:
             raise Fault(f"{title} has a number that is too large") from None
-        if not finite or np.isfinite(found).all():
+        if not finite or (np.abs(found) <= _HUGE).all():  # which NaN is not
             return found
     return np.array([number(value, title, finite=finite) for value in values], np.float64)
 
@@ -254,7 +263,7 @@ class XmlFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._lines: dict[Element, int] = {}
-        content = _bytes_of(file)
+        content = _readable(file, _bytes_of(file))
         parser: Any = DefusedXMLParser(target=_Builder(self._lines, lambda: int(parser.parser.CurrentLineNumber)))
         try:
             parser.feed(content)
@@ -297,6 +306,19 @@ class _Builder(TreeBuilder):
         element = super().start(tag, attrs)
         self._noted[element] = self._line()
         return element
+
+
+def _readable(file: Path, content: bytes) -> bytes | str:
+    """XML that the parser can decode: it knows no encoding of several bytes, as are usual for Chinese, Japanese and Korean."""
+    declared = _ENCODING.match(content[:_HEAD])
+    wanted = _SEVERAL_BYTES.get(declared[1].decode().lower().replace("_", "-")) if declared else None
+    if wanted is None:
+        return content
+    try:
+        return content.decode(wanted)
+    except UnicodeDecodeError as fault:
+        line = content.count(b"\n", 0, fault.start) + 1
+        raise broken(file, f"is not {wanted} at byte {fault.start:,}", line, "save it as UTF-8") from fault
 
 
 def _bytes_of(file: Path) -> bytes:

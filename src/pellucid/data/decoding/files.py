@@ -70,10 +70,10 @@ class Files(Images):
         return self._decoded
 
     def refreshed(self) -> bool:
-        """Whether files have changed behind their sizes and times; then all of them are scanned anew, for the next opening."""
+        """Whether files have changed behind their sizes and times; then all of them are scanned again, for the next opening."""
         if self._scanned is None or not changed(self.sources, self._scanned):
             return False
-        self._scanned = scan(self.sources, self.names, anew=True)
+        self._scanned = scan(self.sources, self.names, again=True)
         return True
 
     @property

@@ -90,17 +90,17 @@ def scan(
     *,
     deep: bool = False,
     container: Path | None = None,
-    anew: bool = False,
+    again: bool = False,
 ) -> Scan:
     """Scan files in parallel, and cache the result by path, size, times and inode.
 
     Size and channels come from the header, the digest from the bytes; the end of a file shows whether it is complete. `deep`
     also decodes each image, which finds damage inside, and hashes its pixels. A second scan reads only the files that have
-    changed, or all of them `anew`.
+    changed, or all of them with `again`.
     """
     index = Index()
     stamps = [Stamp.of(source, container, i) for i, source in enumerate(sources)]
-    cached = {} if anew else index.recall([stamp for stamp in stamps if stamp is not None], deep)
+    cached = {} if again else index.recall([stamp for stamp in stamps if stamp is not None], deep)
     missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in cached]
 
     def look(i: int) -> Seen:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,10 +118,11 @@ def _without_part(name: str) -> str:
 
 def _check_apart(path: Path, documents: Sequence[_Document]) -> None:
     """Refuse files that annotate the same images of a split in two ways: instances and keypoints, or a part and the whole."""
-    for i, one in enumerate(documents):
-        for other in documents[i + 1 :]:
-            own, theirs = ({(image.file, image.part) for image in doc.images} for doc in (one, other))
-            if 2 * len(own & theirs) > min(len(own), len(theirs)):
+    listed = [(document, {image.file for image in document.images}) for document in documents]
+    for i, (one, own) in enumerate(listed):
+        for other, theirs in listed[i + 1 :]:
+            parts = {part for document in (one, other) if (part := part_of(document.name)) is not None}
+            if len(parts) < 2 and 2 * len(own & theirs) > min(len(own), len(theirs)):
                 raise DataError(
                     f"data={str(path)!r}: {one.name} and {other.name} annotate the same images; choose by the path: "
                     f"{path / one.name} or {path / other.name}."
@@ -178,6 +179,10 @@ class _Document:
             except Fault as fault:
                 raise json_fault(self.path / self.name, fault, "categories", i) from fault
             self.categories[key] = category
+        names = Counter(one.name for one in self.categories.values())
+        if twice := [name for name, n in names.items() if n > 1]:
+            verb = "is the name" if len(twice) == 1 else "are each the name"
+            self.notes.append(f"{few(twice)} {verb} of several categories, which are one class.")
         numbers = [int(key) for key in self.categories if key.lstrip("-").isdecimal()]
         if len(numbers) == 1 and numbers[0] not in (0, 1):
             only = next(iter(self.categories.values())).name
@@ -195,7 +200,8 @@ class _Document:
         for i, entry in enumerate(entries):
             try:
                 key = key_of(required(entry, "id", "an image"), "id")
-                file = required(entry, "file_name", "an image")
+                file = entry.get("file_name", entry.get("coco_url"))  # LVIS has addresses alone
+                file = required(entry, "file_name", "an image") if file is None else file
                 if not isinstance(file, str) or not file.strip():
                     raise Fault(f"file_name is {shown(file)}, not a name")
                 if key in listed and listed[key][1] != file:

@@ -31,16 +31,19 @@ __all__ = ["FORM", "fits", "read"]
 FORM = "CVAT for images"
 
 _START = re.compile(rb"<annotations[\s>]")
+_LOOKS = 5  # files with an image's name that are looked into
 _BEGINNING = 4096  # bytes in which the root stands
 _CORNERS = [f"{axis}{corner}{face}" for face in "12" for corner in ("tl", "bl", "tr", "br") for axis in "xy"]
 _SKIPPED = frozenset({"attribute", "tag"})
 
 
 def fits(path: Path, found: Found) -> Sequence[str]:
-    """The XML files whose root is CVAT's; one with an image's name is Pascal VOC's or nobody's."""
+    """The XML files whose root is CVAT's; those with an image's name are mostly Pascal VOC's, so that a few of them tell."""
     names = [name for name in found.others if name.lower().endswith(".xml")]
     stems = {_stem(name) for name in found.images} if names else set()
-    return [name for name in names if _stem(name) not in stems and _is_cvat(path / name)]
+    own = [name for name in names if _stem(name) in stems]
+    looks = names if any(_is_cvat(path / name) for name in own[:_LOOKS]) else set(names) - set(own)
+    return [name for name in names if name in looks and _is_cvat(path / name)]
 
 
 def _stem(name: str) -> str:
@@ -102,9 +105,9 @@ class _Reader:
         """A sentence for each kind of shape that is not read, and on images with several tags."""
         said = []
         for kind, names in self._unread.items():
-            why = "has no area" if kind == "polyline" else "is of a kind that is not known"
+            why = "without an area" if kind == "polyline" else "of a kind that is not known"
             said.append(
-                f"{counted(len(names), kind)} {'is' if len(names) == 1 else 'are'} not read, as it {why} "
+                f"{counted(len(names), kind)} {'is' if len(names) == 1 else 'are'} {why} and not read "
                 f"({few(list(dict.fromkeys(names)))})."
             )
         if self._several:
@@ -182,7 +185,8 @@ class _Reader:
                 self._unread[as_text(shape.tag)].append(title)
                 continue
             self.labels.setdefault(label)
-            parts.append((one.replace(category=label, place=f"line {xml.line(shape)}"), group))
+            more = {**_attributes(shape), **(one.more or {})} or None
+            parts.append((one.replace(category=label, place=f"line {xml.line(shape)}", more=more), group))
         if len(tags) > 1:
             self._several.append(title)
         self.tags.update(tags)
@@ -257,6 +261,13 @@ def _label(xml: XmlFile, element: Element) -> str:
     if not (label := element.get("label")):
         raise xml.fault(f"{element.tag} has no label", element)
     return as_text(label)
+
+
+def _attributes(shape: Element) -> dict[str, str | bool]:
+    """What else is said of an object: its attributes, and whether something hides a part of it."""
+    named = {as_text(one.get("name") or ""): as_text((one.text or "").strip()) for one in shape.findall("attribute")}
+    told: dict[str, str | bool] = {name: text for name, text in named.items() if name and name != "rotation"}
+    return {**told, "occluded": True} if shape.get("occluded") == "1" else told
 
 
 def _points(element: Element, key: str) -> NDArray[np.float64]:

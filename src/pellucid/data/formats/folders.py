@@ -99,7 +99,7 @@ def _strange_classes(classes: Sequence[str], below: Iterable[Found]) -> list[str
     if masks := [title for title in classes if title.lower() in _TARGETS]:
         sentences.append(
             f"{'The folder' if len(masks) == 1 else 'The folders'} {few(masks)} {'is' if len(masks) == 1 else 'are'} read as "
-            f"{'a class' if len(masks) == 1 else 'classes'}: for masks, write a metadata table with mask_file_name."
+            f"{'a class' if len(masks) == 1 else 'classes'}: masks need the names of their images, or a metadata table with mask_file_name."
         )
     seconds = {name.split("/")[1] for own in below for name in own.images if name.count("/") > 1}
     if splits := _ordered({second for second in seconds if second.lower() in SPLITS}):

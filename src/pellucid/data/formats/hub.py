@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from pellucid.data.annotations.mask_columns import with_masks
 from pellucid.data.annotations.mending import Mended
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files, Source
 from pellucid.data.formats.finding import join, readable
-from pellucid.data.formats.objects import NOTE, object_classes, with_names
+from pellucid.data.formats.objects import NOTE, doubts, object_classes, with_names
 from pellucid.data.formats.rows import class_names, reason, row_objects, row_targets, short, unread_columns
-from pellucid.data.formats.tables import read_masks, with_masks
 from pellucid.data.splitting import SPLITS, finish, split_word
 from pellucid.errors import DataError
 from pellucid.files import as_text
@@ -221,7 +221,9 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
     titles = [f"{part}/{i}" for part, own in rows.items() for i in range(len(own))]
     known = [*(named or ()), *(first.objects or ())]
     classes = tuple(dict.fromkeys((*known, *(() if named is not None else class_names(every, titles, where)))))
-    splits, masks, mended = {}, {}, Mended()
+    splits: dict[str, Split] = {}
+    masks: dict[str, list[Source]] = {}
+    mended = Mended()
     for part, several in parts.items():
         images, titles, good, unreadable = _images(several, image, part, where)
         problems += unreadable
@@ -230,9 +232,17 @@ def _from_rows(where: str, parts: Mapping[str, Sequence[_Rows]]) -> Dataset:
         splits[part] = Split(images, {**row_targets(own_rows, titles, classes, where), **boxes}, titles, records)
         if mask is not None:
             cells = [cell for own in several for cell in _column(own, mask, part, where)]
-            masks[part] = read_masks([_source(cells[i], where) for i in good], images, where)
+            masks[part] = [_source(cells[i], where) for i in good]
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
-    return finish(where, with_masks(splits, masks, where), classes, [*problems, *mended.sentences], notes=notes)
+    splits, mask_classes, said = with_masks(splits, masks, where)
+    return finish(
+        where,
+        splits,
+        classes,
+        [*problems, *mended.sentences, *doubts(mended)],
+        mask_classes=mask_classes,
+        notes=[*notes, *said],
+    )
 
 
 def _pictures(values: Sequence[Any]) -> bool:

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.data.annotations.drawn import JOINT, Drawn, Mark, joined, labelled, merge, natural
-from pellucid.data.annotations.outlines import around, ellipse, patch, size_of
-from pellucid.data.annotations.places import ImageFiles, part_of
-from pellucid.data.annotations.reading import Fault, json_fault, json_of, numbers, required, shown
+from pellucid.data.annotations.outlines import around, ellipse, pairs, patch, size_of
+from pellucid.data.annotations.places import ImageFiles, kin, part_of
+from pellucid.data.annotations.reading import Fault, json_fault, json_of, required, shown
 from pellucid.data.annotations.records import Annotated, Annotations, Instance, RunLengths
 from pellucid.data.decoding.pictures import LARGEST
 from pellucid.data.formats.finding import Found
 from pellucid.data.problems import counted, few
-from pellucid.data.splitting import SPLITS
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
@@ -75,8 +74,8 @@ def _is_labelme(file: Path) -> bool:
 def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     """The annotations; a single file means all of its form, in its folder or in those of the other splits."""
     if len(evidence) == 1:
-        near = _kin(evidence[0])
-        evidence = [name for name in fits(path, found) if _kin(name) == near] or evidence
+        near = kin(evidence[0])
+        evidence = [name for name in fits(path, found) if kin(name) == near] or evidence
     reader = _Reader(path, found)
     drawn = [reader.image(name) for name in evidence]
     reader.check(drawn)
@@ -94,11 +93,6 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         notes=(JOINT,) if reader.joint else (),
         read=tuple(evidence),
     )
-
-
-def _kin(name: str) -> tuple[str, ...]:
-    """A file's folder without the word of a split."""
-    return tuple(step for step in name.split("/")[:-1] if step.lower() not in SPLITS)
 
 
 def _folder(name: str) -> str:
@@ -131,9 +125,9 @@ class _Reader:
         """A sentence for each kind of shape that is not read, and on images that lie inside the files."""
         said = []
         for kind, names in self._unread.items():
-            why = "have no area" if kind in _LINES else "are of a kind that is not known"
+            why = "without an area" if kind in _LINES else "of a kind that is not known"
             said.append(
-                f"{counted(len(names), 'shape')} of type {kind!r} {'is' if len(names) == 1 else 'are'} not read, as such shapes {why} "
+                f"{counted(len(names), 'shape')} of type {kind!r} {'is' if len(names) == 1 else 'are'} {why} and not read "
                 f"({few(list(dict.fromkeys(names)))})."
             )
         if self._inside:
@@ -241,16 +235,18 @@ class _Reader:
         if isinstance(group, (list, dict)):
             raise Fault(f"its group_id is {shown(group)}, not a number")
         kind = shape.get("shape_type") or "polygon"
-        points = _points(required(shape, "points", "it"))
+        if not isinstance(kind, str):
+            raise Fault(f"its shape_type is {shown(kind)}, not a name")
+        points = pairs(required(shape, "points", "it"))
         if kind in {"point", "points"}:
             several = len(points) > 1
             marks += [
                 Mark(f"{label} {i + 1}" if several else label, x, y, group) for i, (x, y) in enumerate(points.tolist())
             ]
             return
-        one = _instance(kind, points, shape, size) if isinstance(kind, str) else None
+        one = _instance(kind, points, shape, size)
         if one is None:
-            self._unread[as_text(kind) if isinstance(kind, str) else shown(kind)].append(name)
+            self._unread[as_text(kind)].append(name)
             return
         parts.append((one.replace(category=label, crowd=shape.get("difficult") is True, place=place), group))
 
@@ -259,20 +255,6 @@ def _parts_agree(image: str, folder: str) -> bool:
     """Whether nothing says that an image is of another split than the annotations of a folder."""
     own, other = part_of(_folder(image)), part_of(folder)
     return own is None or other is None or own == other
-
-
-def _points(written: Any) -> NDArray[np.float64]:
-    """Points (k, 2) from a list of pairs.
-
-    Raises:
-        Fault: it is none.
-    """
-    if not isinstance(written, list):
-        raise Fault(f"its points are {shown(written)}, not a list")
-    pairs = [numbers(pair, "a point") for pair in written]
-    if any(len(pair) != 2 for pair in pairs):
-        raise Fault("a point has not exactly two numbers")
-    return np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def _instance(

@@ -15,7 +15,7 @@ from pellucid.data.annotations.records import Annotated, Instance
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["NOTE", "instances_of", "mended_objects", "object_classes", "plain_text", "with_names"]
+__all__ = ["NOTE", "doubts", "instances_of", "mended_objects", "object_classes", "plain_text", "with_names"]
 
 NOTE = "Boxes of objects are read as x, y, width and height in px."
 
@@ -110,6 +110,17 @@ def mended_objects(
         record = Annotated(name, written, (int(height), int(width)), part, where)
         records.append(record.replace(instances=mended.instances(record, name, (int(height), int(width)))))
     return records
+
+
+def doubts(mended: Mended) -> list[str]:
+    """A sentence if so many boxes reach beyond their images that they may be written by another rule."""
+    beyond = mended.count("clipped") + mended.count("outside")
+    if beyond < 3 or 3 * beyond < mended.kept:
+        return []
+    return [
+        f"{beyond:,} of {mended.kept + mended.count('outside'):,} boxes reach beyond their images: bbox may hold two corners, "
+        "x0, y0, x1, y1; write x, y, width and height."
+    ]
 
 
 # -- names of categories

@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face's image folder with a metadata table, and masks from picture files."""
+"""Hugging Face's image folder with a metadata table."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
+from pellucid.data.annotations.mask_columns import with_masks
 from pellucid.data.annotations.mending import Mended
-from pellucid.data.dataset import Dataset, Images, Split
-from pellucid.data.decoding import Source, fault_sentence, opened
-from pellucid.data.formats.arrays import to_classes
+from pellucid.data.dataset import Dataset, Split
+from pellucid.data.decoding import Source
 from pellucid.data.formats.finding import readable
-from pellucid.data.formats.objects import NOTE
+from pellucid.data.formats.objects import NOTE, doubts
 from pellucid.data.formats.rows import (
     KNOWN,
     Row,
@@ -33,11 +27,10 @@ from pellucid.data.formats.rows import (
 )
 from pellucid.data.problems import counted, few
 from pellucid.data.splitting import SPLITS, finish
-from pellucid.data.targets import Mask
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["METADATA", "open_table", "read_masks", "with_masks"]
+__all__ = ["METADATA", "open_table"]
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
 
@@ -112,7 +105,7 @@ def open_table(
     every = [row for own in by_split.values() for _, row in own]
     classes = class_names(every, [one for own in names.values() for one in own], name)
     splits: dict[str, Split] = {}
-    arrays: dict[str, NDArray[np.uint8]] = {}
+    sources: dict[str, list[Source]] = {}
     mended = Mended()
     for part, own in by_split.items():
         good, decoded, unreadable = readable([file for file, _ in own], names[part])
@@ -122,9 +115,17 @@ def open_table(
         splits[part] = Split(decoded, {**row_targets(rows, titles, classes, name), **boxes}, titles, records)
         if any(own[i][0] in masks for i in good):
             check_same(titles, [own[i][0] in masks for i in good], "mask_file_name", name)
-            arrays[part] = read_masks([masks[own[i][0]] for i in good], decoded, name)
+            sources[part] = [masks[own[i][0]] for i in good]
     notes = [NOTE] if any(split.annotations for split in splits.values()) else []
-    return finish(name, with_masks(splits, arrays, name), classes, [*problems, *mended.sentences], notes=notes)
+    splits, mask_classes, said = with_masks(splits, sources, name)
+    return finish(
+        name,
+        splits,
+        classes,
+        [*problems, *mended.sentences, *doubts(mended)],
+        mask_classes=mask_classes,
+        notes=[*notes, *said],
+    )
 
 
 def _title(file: Path, path: Path) -> str:
@@ -146,50 +147,3 @@ def _beside(table: Path, i: int, row: Row, column: str) -> Path:
     raise DataError(
         f"data={str(table)!r}: names {short(text)} in row {i}, which does not exist; correct or remove the row."
     )
-
-
-# -- masks
-
-
-def read_masks(sources: Sequence[Source], images: Images, where: str) -> NDArray[np.uint8]:
-    """Mask files as class numbers (N, H, W): the grey values, palette indices, or 0 and 1 in the file.
-
-    Raises:
-        DataError: a mask cannot be read, is in colour, or differs in size from its image.
-    """
-    masks, sizes = [], images.sizes.tolist()
-    for i, source in enumerate(sources):
-        name = source.name if isinstance(source, Path) else f"mask {i}"
-        mask = _read_mask(source, name)
-        height, width = sizes[i]
-        if mask.shape != (height, width):
-            raise DataError(
-                f"mask={name!r}: is {mask.shape[0]}×{mask.shape[1]} px, its image {height}×{width}; "
-                "give a mask of the image's size."
-            )
-        masks.append(mask)
-    if len({mask.shape for mask in masks}) > 1:
-        raise DataError(f"data={where!r}: has masks of different sizes; resize images and masks to one size first.")
-    return np.stack(masks)
-
-
-def _read_mask(source: Source, name: str) -> NDArray[np.uint8]:
-    try:
-        with opened(source) as picture:
-            mask = np.asarray(picture)  # a palette's indices are the classes, not its colours
-    except Exception as fault:
-        raise DataError(fault_sentence(source, name, fault)) from fault
-    if mask.ndim == 3 and (mask[..., :3] == mask[..., :1]).all():
-        mask = mask[..., 0]
-    if mask.ndim != 2 or mask.dtype.kind == "f" or mask.max(initial=0) > 255:
-        raise DataError(f"mask={name!r}: is not a picture of class numbers; give a grey or palette PNG, 0 to 255.")
-    return mask.astype(np.uint8)
-
-
-def with_masks(splits: Mapping[str, Split], masks: Mapping[str, NDArray[Any]], where: str) -> dict[str, Split]:
-    """The splits with their masks (N, H, W) as targets."""
-    as_targets = {part: Mask(torch.from_numpy(array)) for part, array in to_classes(masks, where).items()}
-    return {
-        part: replace(own, targets={**own.targets, "mask": as_targets[part]}) if part in as_targets else own
-        for part, own in splits.items()
-    }

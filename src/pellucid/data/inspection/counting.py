@@ -96,7 +96,7 @@ def objects(dataset: Dataset) -> Objects | None:
         total[part] = sum(len(labels) for labels in counting)
         empty[part] = sum(not len(labels) for labels in boxes.labels)
         ignored[part] = sum(len(labels) for labels in boxes.labels) - total[part]
-        held = _tally([labels.unique() for labels in counting], len(classes))
+        held = boxes.holders(len(classes))[: len(classes)].numpy()
         every = _tally(counting, len(classes))
         for name, images, number in zip(classes, held, every, strict=True):
             classes[name][part] = (int(images), int(number))

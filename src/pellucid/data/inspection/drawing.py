@@ -178,9 +178,14 @@ def _tag(
 
 def _draw_points(axes: Axes, points: NDArray[np.float32], look: Look) -> None:
     """Dots with numbers, or where there are many, dots from dark to bright in their order."""
-    shown = ~np.isnan(points).any(1)
+    from matplotlib.collections import LineCollection
+
+    shown = np.flatnonzero(~np.isnan(points).any(1))
+    seen = set(shown.tolist())
+    joined = [points[[a, b]] for a, b in look.skeleton if {a, b} <= seen]
+    axes.add_collection(LineCollection(joined, colors="#00e5ff", linewidths=0.8, path_effects=_halo(1.6)))
     x, y = points[shown].T
-    numbers = np.flatnonzero(shown) + 1
+    numbers = shown + 1
     style: dict[str, Any] = {"linewidths": 0.4, "edgecolors": "black"}
     if len(points) > NUMBERED:
         axes.scatter(x, y, s=7, c=numbers, cmap="plasma", vmin=1, vmax=len(points), **style)

@@ -45,7 +45,7 @@ class _Row:
     places: NDArray[np.int64]
 
 
-def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int = 12, side: int = 96) -> Path:
+def contact_sheet(dataset: Dataset, out: Path | str, *, columns: int = 12, rows: int = 12, side: int = 96) -> Path:
     """Write a PNG of evenly spread images with their boxes, masks, points and texts; returns its path.
 
     Each row shows a class if the images have classes; otherwise they form a grid, in which classes of objects that few images
@@ -58,6 +58,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
         rows: largest number of rows; of more classes, evenly spread ones are shown.
         side: size of each image on the sheet, px.
     """
+    out = Path(out)
     part, split = next((part, split) for part, split in dataset.splits.items() if len(split))
     annotated = _ANNOTATED & set(split.targets)
     for _ in range(2 if annotated == {"text"} else 1 if annotated else 0):  # lines of text are long
@@ -85,7 +86,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, columns: int = 12, rows: int =
     title = as_text(dataset.name)
     title = title if len(title) <= 60 else f"…{title[-59:]}"
     fonts = fonts_for([title, *names, *dataset.point_names, *(tile.text or "" for tile in every)])
-    look = Look(fonts, side, colours(names), dataset.mask_classes)
+    look = Look(fonts, side, colours(names), dataset.mask_classes, dataset.skeleton)
     figure = _figure(grid, tiles, (title, about), look, dataset.point_names)
     with write_atomically(out) as draft:
         figure.savefig(draft, format="png", metadata={"Software": SHEET})

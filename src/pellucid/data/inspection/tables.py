@@ -9,25 +9,26 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.data.inspection.counting import SMALL, Keypoints, Objects, Regions, Texts
+from pellucid.data.problems import counted
 
 __all__ = ["keypoint_table", "label_table", "object_table", "region_table", "size_table", "split_table", "text_table"]
 
 _CLASSES = 60  # lines printed at most
+_NAMES = 24  # of keypoints, listed at most
 _BAR = 20  # characters of the longest bar
 
 
 def split_table(images: Mapping[str, int], sizes: Mapping[str, str], objects: Objects | None) -> Table:
     """The images of each split, and its objects."""
-    own = objects if objects is not None else None
-    crowds = own is not None and any(own.ignored.values())
-    titles = ["objects", "images without any", *(["not counted: crowd or difficult"] if crowds else [])]
-    table = _table("split", ["images", "size, h×w px", *(titles if own is not None else [])])
+    columns: dict[str, Mapping[str, int]] = {}
+    if objects is not None:
+        columns = {"objects": objects.total, "images without any": objects.empty}
+        if any(objects.ignored.values()):
+            columns["not counted: crowd or difficult"] = objects.ignored
+    table = _table("split", ["images", "size, h×w px", *columns])
     table.columns[2].justify = "left"
     for part, n in images.items():
-        row = [f"{n:,}", sizes[part]]
-        if own is not None:
-            columns = (own.total, own.empty, own.ignored) if crowds else (own.total, own.empty)
-            row += [f"{column.get(part, 0):,}" for column in columns]
+        row = [f"{n:,}", sizes[part], *(f"{column.get(part, 0):,}" for column in columns.values())]
         table.add_row(part, *row)
     return table
 
@@ -79,11 +80,10 @@ def region_table(regions: Regions) -> Table:
 
 def keypoint_table(points: Keypoints, names: Sequence[str]) -> Iterator[Table | Text]:
     """How many keypoints are visible in each split."""
-    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names[:_CLASSES], 1))
-    more = f", … {len(names) - _CLASSES:,} more" if len(names) > _CLASSES else ""
-    yield Text(
-        f"{points.count:,} keypoint{'s' * (points.count != 1)} an image" + (f": {listed}{more}" if names else "")
-    )
+    listed = [f"{i} {name}" for i, name in enumerate(names, 1)]
+    if len(listed) > _NAMES:
+        listed = [*listed[:2], "…", listed[-1]]
+    yield Text(counted(points.count, "keypoint") + " an image" + (f": {', '.join(listed)}" if names else ""))
     table = _table("keypoints", ["visible", "of", "images without any"])
     for part, (visible, total) in points.visible.items():
         table.add_row(part, f"{visible:,}", f"{total:,}", f"{points.bare[part]:,}")

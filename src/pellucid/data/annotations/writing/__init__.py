@@ -4,3 +4,5 @@
 Each has `FORM`, the form's own name; `place(part, file)`, where an image lies below the folder; and `write(sheet, folder)`, which
 writes everything but the images and returns a sentence for each kind of thing that the form cannot hold.
 """
+
+__all__: list[str] = []

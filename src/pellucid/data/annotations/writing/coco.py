@@ -66,12 +66,9 @@ def _annotation(one: Instance, number: int, image: int, category: int) -> dict[s
     entry: dict[str, Any] = {"id": number, "image_id": image, "category_id": category, "iscrowd": int(one.crowd)}
     area = 0.0
     if one.box is not None and one.box[0] < one.box[2] and one.box[1] < one.box[3]:
-        left, top, right, bottom = map(tidy, one.box)
-        width, height = extent(left, right), extent(top, bottom)
-        entry["bbox"], area = (
-            [plain(left), plain(top), _side(left, width, right), _side(top, height, bottom)],
-            width * height,
-        )
+        left, top = tidy(one.box[0]), tidy(one.box[1])
+        width, height = extent(left, one.box[2]), extent(top, one.box[3])
+        entry["bbox"], area = [plain(side) for side in (left, top, width, height)], width * height
     if one.polygons:
         entry["segmentation"] = [[plain(side) for side in part.reshape(-1).tolist()] for part in one.polygons]
         area = sum(_area(part) for part in one.polygons)
@@ -83,14 +80,9 @@ def _annotation(one: Instance, number: int, image: int, category: int) -> dict[s
     entry["area"] = plain(area)
     if one.points is not None:
         entry["keypoints"], entry["num_keypoints"] = _keypoints(one)
-    if more := {key: value for key, value in attributes(one).items() if key != "rotation"}:
+    if more := attributes(one):
         entry["attributes"] = more
     return entry
-
-
-def _side(start: float, length: float, end: float) -> int | float:
-    short = plain(length)
-    return short if start + short == end else length
 
 
 def _area(polygon: NDArray[np.float64]) -> float:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import final
 
 from pellucid.data.annotations.records import Annotated, Instance
@@ -59,7 +60,7 @@ def tidy(value: float) -> float:
     >>> tidy(10.099999999999998), tidy(1 / 3)
     (10.1, 0.3333333333333333)
     """
-    short = round(value, 6)
+    short = round(value, 6) if math.isfinite(value) else value
     return short if abs(short - value) < _SHORT else value
 
 
@@ -81,24 +82,19 @@ def digits(value: float) -> str:
     """
     if value.is_integer():
         return str(int(value))
-    text = repr(value)
-    if "e" in text:
-        text = f"{value:.{max(0, 17 - math.floor(math.log10(abs(value))))}f}".rstrip("0")
-    return text
+    return f"{Decimal(repr(value)):f}"
 
 
 def extent(start: float, end: float) -> float:
-    """The shortest number which, added to `start`, gives `end`.
+    """The length of a side: of six decimals at most, if that is what it is, or else what gives `end` when it is added.
 
     >>> extent(10.1, 30.3), 30.3 - 10.1
     (20.2, 20.200000000000003)
     """
-    whole = end - start
-    for places in range(17):
-        short = round(whole, places)
-        if start + short == end:
-            return short
-    return whole
+    whole = tidy(end - start)
+    if round(whole, 6) == whole:
+        return whole
+    return next((short for places in range(7, 17) if start + (short := round(whole, places)) == end), whole)
 
 
 def attributes(one: Instance) -> dict[str, str | int | float | bool]:

@@ -56,7 +56,7 @@ def write(sheet: Sheet, folder: Path) -> list[str]:
 
 def _clean(text: str) -> str:
     """A text as XML may have it, on one line."""
-    return re.sub(r"\s", " ", _NO_XML.sub("\ufffd", text))
+    return re.sub(r"[\t\n\r]", " ", _NO_XML.sub("\ufffd", text))
 
 
 def _annotation(record: Annotated, lacking: list[str]) -> Element:
@@ -98,8 +98,8 @@ def _object(root: Element, one: Instance, lacking: list[str]) -> None:
     for part in one.polygons:
         polygon = SubElement(element, "polygon")
         for i, (x, y) in enumerate(np.asarray(part, np.float64).tolist(), 1):
-            _with(polygon, f"x{i}", digits(tidy(x)))
-            _with(polygon, f"y{i}", digits(tidy(y)))
+            SubElement(polygon, f"x{i}").text = digits(tidy(x))
+            SubElement(polygon, f"y{i}").text = digits(tidy(y))
 
 
 def _with(above: Element, tag: str, text: str) -> None:

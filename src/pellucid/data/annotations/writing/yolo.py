@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,18 +48,28 @@ def write(sheet: Sheet, folder: Path) -> list[str]:
 
 
 def _settings(sheet: Sheet) -> str:
-    """data.yaml; texts are quoted as in JSON, which YAML reads too."""
+    """The text of data.yaml."""
     lines = [f"{part}: images/{part}" for part, records in sheet.parts.items() if records]
     if sheet.points:
         lines += ["", f"kpt_shape: [{sheet.points}, 3]"]
         if len(sheet.mirror) == sheet.points:
             lines.append(f"flip_idx: {list(sheet.mirror)}")
         if len(sheet.point_names) == sheet.points:
-            named = json.dumps(list(sheet.point_names), ensure_ascii=False)
-            lines += ["kpt_names:", *(f"  {i}: {named}" for i in range(len(sheet.classes)))]
+            named = ", ".join(map(_quoted, sheet.point_names))
+            lines += ["kpt_names:", *(f"  {i}: [{named}]" for i in range(len(sheet.classes)))]
     lines += ["", f"nc: {len(sheet.classes)}", "names:"]
-    lines += [f"  {i}: {json.dumps(title, ensure_ascii=False)}" for i, title in enumerate(sheet.classes)]
+    lines += [f"  {i}: {_quoted(title)}" for i, title in enumerate(sheet.classes)]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML has it in quotation marks.
+
+    >>> print(_quoted('a "b": no'))
+    "a \\"b\\": no"
+    """
+    inside = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in inside) + '"'
 
 
 def _row(one: Instance, number: int, record: Annotated, points: int, lacking: list[str]) -> str:
@@ -72,12 +81,13 @@ def _row(one: Instance, number: int, record: Annotated, points: int, lacking: li
         lacking.append("no box")
         return ""
     size = np.array((record.size or (1, 1))[::-1], np.float64)  # (W, H)
-    lacking += ["text"] * (one.text is not None) + ["attribute"] * len(attributes(one))
     outline = _outline(one) if not points else None
+    told = [key for key in attributes(one) if key != "rotation" or outline is None]  # an outline shows how it is turned
+    lacking += ["text"] * (one.text is not None) + ["attribute"] * len(told)
     if outline is not None:
         return f"{number} {_shares((outline / size).reshape(-1).tolist())}"
     if one.polygons or one.runs is not None:
-        lacking.append("outline")
+        lacking.append("outline" if one.polygons else "runs")
     low, high = np.array(one.box[:2]) / size, np.array(one.box[2:]) / size
     row = f"{number} {_shares([*((low + high) / 2).tolist(), *(high - low).tolist()])}"
     return f"{row} {_keypoints(one, points, size)}" if points else row

@@ -31,6 +31,7 @@ __all__ = ["FORM", "fits", "read"]
 FORM = "Label Studio"
 
 _BEGINNING = 2**20  # bytes in which the keys of the first task stand
+_ENDLESS = 1e15  # seconds, which no date has
 _FULL = re.compile(rb'"(annotations|completions)"\s*:\s*\[')
 _BESIDE = re.compile(rb'"(result|completed_by|was_cancelled|lead_time|predictions|file_upload|total_annotations)"\s*:')
 _SHORT = re.compile(rb'"(annotation_id|annotator|original_width)"\s*:')
@@ -202,13 +203,10 @@ class _Reader:
     def _answer(
         self, file: Path, title: str, image: str, results: Sequence[Any], place: tuple[str | int, ...], short: bool
     ) -> Answer:
-        tags = {one.get("to_name") for one in results if isinstance(one, Mapping) and one.get("original_width")} - {
-            None
-        }
-        if len({str(tag) for tag in tags}) > 1:
-            raise json_fault(
-                file, f"{title} annotates several images ({few(sorted(map(str, tags)))}), which is not read", *place
-            )
+        sized = [one for one in results if isinstance(one, Mapping) and one.get("original_width")]
+        tags = sorted({str(one["to_name"]) for one in sized if one.get("to_name") is not None})
+        if len(tags) > 1:
+            raise json_fault(file, f"{title} annotates several images ({few(tags)}), which is not read", *place)
 
         def aspect(stated: tuple[int, int] | None) -> tuple[int, int]:
             return _aspect(self._path / image, stated) if image in self._every else stated or (1, 1)
@@ -233,7 +231,7 @@ class _Reader:
 def _time(annotation: Mapping[str, Any]) -> str:
     """When an annotation was last changed, in a form that sorts: texts of one format, or seconds."""
     value = annotation.get("updated_at") or annotation.get("created_at") or ""
-    return f"{value:020.3f}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:020.3f}" if isinstance(value, (int, float)) and abs(value) < _ENDLESS else str(value)
 
 
 def _aspect(file: Path, stated: tuple[int, int] | None) -> tuple[int, int]:

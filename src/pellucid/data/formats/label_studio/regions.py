@@ -10,8 +10,8 @@ from typing import Any, final
 import numpy as np
 
 from pellucid.data.annotations.drawn import Mark
-from pellucid.data.annotations.outlines import around, corners_of, ellipse, patch, size_of, turned
-from pellucid.data.annotations.reading import Fault, number, numbers, required, shown
+from pellucid.data.annotations.outlines import around, corners_of, ellipse, pairs, patch, size_of, turned
+from pellucid.data.annotations.reading import Fault, number, required, shown
 from pellucid.data.annotations.records import Instance
 from pellucid.data.formats.label_studio.brush import painted
 from pellucid.files import as_text
@@ -97,7 +97,9 @@ def _region(
             own = _texts(value.get("text"), "text")
             texts += own if has_place else []
             answer.texts += [] if has_place else own
-        elif kind == "choices" and not has_place:
+        elif kind == "choices" and has_place:
+            answer.unread.append("choices of a region")
+        elif kind == "choices":
             answer.choices += _texts(value.get("choices"), "choices")
         if bare in _SHAPES:
             placed, shape = value, bare
@@ -146,13 +148,7 @@ def _instance(
         Fault: numbers are missing or wrong.
     """
     if shape == "polygon":
-        points = required(value, "points", "it")
-        if not isinstance(points, list):
-            raise Fault(f"its points are {shown(points)}, not a list")
-        pairs = [numbers(pair, "a point") for pair in points]
-        if any(len(pair) != 2 for pair in pairs):
-            raise Fault("a point has not exactly two numbers")
-        return Instance(polygons=(np.array(pairs, np.float64).reshape(-1, 2) / 100,))
+        return Instance(polygons=(pairs(required(value, "points", "it")) / 100,))
     if shape == "brush":
         if value.get("format", "rle") != "rle" or size is None:
             raise Fault("it is painted, and has no original_width and original_height, or another format than rle")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from pellucid.data.annotations.records import Corners, Instance
+from pellucid.data.annotations.writing.sheets import tidy
 from pellucid.data.formats.voc.files import Written
 from pellucid.files import as_text
 
@@ -20,7 +21,10 @@ def from_one(every: Sequence[Written]) -> tuple[bool, str]:
     and the last one of a row of W pixels is W. One number cannot tell this for its own image, but all together do.
     """
     least, where, touching, total = math.inf, "", 0, 0
+    noted = sum(content.noted for content in every)
     for content in every:
+        if content.noted:
+            continue
         height, width = content.size or (0, 0)
         for one in content.instances:
             if one.box is None or not _has_area(one.box):
@@ -31,6 +35,8 @@ def from_one(every: Sequence[Written]) -> tuple[bool, str]:
             touching += right == width or bottom == height
             if min(left, top) < least:
                 least, where = min(left, top), content.source
+    if noted:
+        return not least < 1, "Boxes count from 1, as a note in the files says."
     if not total:
         return False, ""
     if least < 1:
@@ -41,7 +47,7 @@ def from_one(every: Sequence[Written]) -> tuple[bool, str]:
     return True, "Boxes count from 1, as Pascal VOC defines: no number is below 1, and nothing else decides."
 
 
-def edges(one: Instance, first: bool) -> Instance:
+def edges(one: Instance, first: bool, noted: bool = False) -> Instance:
     """An object with the edges of its box instead of the numbers of its first and last pixels, where these count from 1.
 
     >>> edges(Instance(box=(1, 1, 200, 100)), True).box
@@ -50,7 +56,11 @@ def edges(one: Instance, first: bool) -> Instance:
     Args:
         one: as written.
         first: whether the first pixel is 1.
+        noted: whether a note says so, of a box that may be narrower than a pixel.
     """
+    if noted and one.box is not None:
+        left, top, right, bottom = one.box
+        return one.replace(box=(tidy(left - 1), tidy(top - 1), right, bottom))
     # a box whose corners coincide has no area, by everyone's reading; as one pixel it would get some
     if not first or one.box is None or not _has_area(one.box):
         return one

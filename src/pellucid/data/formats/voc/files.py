@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.annotations.reading import Fault, XmlFile, broken, number, xml_of
 from pellucid.data.annotations.records import Corners, Instance
+from pellucid.data.annotations.writing.voc import NOTE
 
 __all__ = ["Written", "root_tag", "written"]
 
@@ -37,6 +38,7 @@ class Written:
     instances: tuple[Instance, ...]
     size: tuple[int, int] | None  # (H, W); None where it is missing or 0
     filename: str  # of the image, as the file says
+    noted: bool = False  # its boxes count from 1 for certain: a note of Pellucid's says so
 
 
 def root_tag(file: Path) -> str | None:
@@ -61,7 +63,8 @@ def written(path: Path, name: str) -> Written | None:
     if tree.root.tag != "annotation":
         return None
     instances = tuple(_instance(tree, one) for one in tree.root.findall("object"))
-    return Written(name, instances, _size(tree), _text(tree.root.find("filename")))
+    noted = _text(tree.root.find("source/annotation")) == NOTE
+    return Written(name, instances, _size(tree), _text(tree.root.find("filename")), noted)
 
 
 def _text(element: Element | None) -> str:
@@ -69,7 +72,10 @@ def _text(element: Element | None) -> str:
 
 
 def _number(tree: XmlFile, above: Element, tag: str) -> float:
-    element = above.find(tag)
+    return _value(tree, above, tag, above.find(tag))
+
+
+def _value(tree: XmlFile, above: Element, tag: str, element: Element | None) -> float:
     if element is None:
         raise tree.fault(f"<{above.tag}> has no <{tag}>", above)
     try:
@@ -102,7 +108,7 @@ def _instance(tree: XmlFile, element: Element) -> Instance:
     }
     polygons = _polygons(tree, element)
     if (turned := element.find("robndbox")) is not None:
-        outline, more["angle"] = _turned(tree, turned)
+        outline, more["rotation"] = _turned(tree, turned)
         polygons = (outline,)
     return Instance(
         category,
@@ -126,18 +132,20 @@ def _polygons(tree: XmlFile, element: Element) -> tuple[NDArray[np.float64], ...
         if points := polygon.findall("pt"):
             places = [[_number(tree, point, axis) for axis in "xy"] for point in points]
         else:
-            count = sum(re.fullmatch(r"x\d+", str(child.tag)) is not None for child in polygon)
-            places = [[_number(tree, polygon, f"{axis}{i + 1}") for axis in "xy"] for i in range(count)]
+            sides = {str(child.tag): child for child in polygon}  # thousands: none is searched for
+            count = sum(re.fullmatch(r"x\d+", tag) is not None for tag in sides)
+            tags = [[f"{axis}{i + 1}" for axis in "xy"] for i in range(count)]
+            places = [[_value(tree, polygon, tag, sides.get(tag)) for tag in pair] for pair in tags]
         if places:
             found.append(np.array(places, np.float64))
     return tuple(found)
 
 
 def _turned(tree: XmlFile, box: Element) -> tuple[NDArray[np.float64], float]:
-    """The corners (4, 2) of a box that is turned about its centre by an angle in radians, clockwise as rows run down."""
+    """The corners (4, 2) of a box that is turned about its centre clockwise, as rows run down, and its angle in degrees."""
     x, y, width, height, angle = (_number(tree, box, tag) for tag in ("cx", "cy", "w", "h", "angle"))
     if not math.isfinite(angle):
         raise tree.fault(f"angle is {angle}, not a finite number", box)
     half = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
     cos, sin = math.cos(angle), math.sin(angle)
-    return half @ np.array([[cos, sin], [-sin, cos]]) + (x, y), angle
+    return half @ np.array([[cos, sin], [-sin, cos]]) + (x, y), math.degrees(angle)

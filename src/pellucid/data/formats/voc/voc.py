@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pellucid.data.annotations.pairing import Images, bare, parent, part_of, same
+from pellucid.data.annotations.places import kin
+from pellucid.data.annotations.reading import lines_of
 from pellucid.data.annotations.records import Annotated, Annotations
 from pellucid.data.decoding import SUFFIXES
 from pellucid.data.formats.finding import Found
@@ -19,27 +21,27 @@ from pellucid.data.problems import counted, few
 from pellucid.errors import DataError
 from pellucid.files import as_text
 
-__all__ = ["FORM", "fits", "read"]
+__all__ = ["FORM", "fits", "mask_folder", "read"]
 
 FORM = "Pascal VOC"
 
 _LOOKS = 5  # files of a folder that are looked into
-_FOLDERS = 40  # folders that are looked into
+_FOLDERS = 40  # folders of which as many are; one file of each of the others
 
 
 def fits(path: Path, found: Found) -> Sequence[str]:
-    """The folders that hold XML files of this form; for those at the top, the files themselves."""
+    """The folders that hold XML files of this form; for those at the top or beside images, the files themselves."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in _xml(found):
         by_folder[parent(name)].append(name)
-    images = Images(found.images)
+    images, shared = Images(found.images), {parent(name) for name in found.images}
     evidence: list[str] = []
-    for folder, own in list(by_folder.items())[:_FOLDERS]:
-        looks = own[:: max(1, len(own) // _LOOKS)]
+    for i, (folder, own) in enumerate(by_folder.items()):
+        looks = own[:: max(1, len(own) // _LOOKS)] if i < _FOLDERS else own[:1]
         tags = {root_tag(path / name) for name in looks}
         # a file without any tag is broken, and `read` says so
         if "annotation" in tags or (tags == {None} and any(images.of(name) for name in looks)):
-            evidence += [folder] if folder else own
+            evidence += [folder] if folder and folder not in shared else own
     return evidence
 
 
@@ -50,14 +52,16 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         DataError: a file is broken, or one annotation has several images and names none of them.
     """
     folders = set(found.folders)
+    if len(evidence) == 1 and evidence[0] not in folders:  # a file that chooses the form, for all splits
+        evidence = [name for name in _xml(found) if kin(name) == kin(evidence[0])]
     tops = {name if name in folders else parent(name) for name in evidence}
     files = [
         name for name in _xml(found) if parent(name) in tops or any(top and name.startswith(f"{top}/") for top in tops)
     ]
     contents = {name: written(path, name) for name in files}
     every = [content for content in contents.values() if content is not None]
-    masks = [name for name in found.images if _mask_folder(name)]
-    images, problems = _images(path, [name for name in found.images if not _mask_folder(name)], every)
+    masks = [name for name in found.images if mask_folder(name)]
+    images, problems = _images(path, [name for name in found.images if not mask_folder(name)], every)
     if strange := [name for name, content in contents.items() if content is None]:
         verb = "is" if len(strange) == 1 else "are"
         problems.append(f"{counted(len(strange), 'XML file')} {verb} of another form and left out ({few(strange)}).")
@@ -70,7 +74,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         if not counts:
             unlisted.append(file)
             continue
-        instances = tuple(edges(one, first) for one in content.instances)
+        instances = tuple(edges(one, first, content.noted) for one in content.instances)
         records.append(Annotated(file, instances, content.size, part, content.source))
     problems += [sentence for one in lists for sentence in one.problems]
     if unlisted:
@@ -80,22 +84,40 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         )
     notes = [note] if note else []
     if masks:
-        folder = _mask_folder(masks[0])
+        folder = mask_folder(masks[0])
         notes.append(
             f"{as_text(folder)} holds masks, which are not read with the boxes; for masks, give {as_text(str(path / folder))}."
         )
-    used = (*files, *listed, *masks, *unlisted)
-    return Annotations(FORM, records, problems=tuple(problems), notes=tuple(notes), read=used)
+    order, classes = _classes(path, found, files, records)
+    used = (*files, *listed, *masks, *unlisted, *order)
+    return Annotations(FORM, records, classes, problems=tuple(problems), notes=tuple(notes), read=used)
+
+
+def _classes(
+    path: Path, found: Found, files: Sequence[str], records: Sequence[Annotated]
+) -> tuple[list[str], tuple[str, ...]]:
+    """The file classes.txt above the annotations, and the classes: in its order, and then those that it lacks."""
+    tops = {parent(parent(name)) for name in files}
+    order = [name for name in found.others if name.rpartition("/")[2] == "classes.txt" and parent(name) in tops]
+    if len(order) != 1:
+        return [], ()
+    listed = [line.strip() for line in lines_of(path / order[0]) if line.strip()]
+    used = {one.category for record in records for one in record.instances}
+    return order, tuple(dict.fromkeys([*listed, *sorted(used - set(listed))]))
 
 
 def _xml(found: Found) -> list[str]:
     return [name for name in found.others if name.lower().endswith(".xml")]
 
 
-def _mask_folder(name: str) -> str:
-    """The folder of VOC's masks, SegmentationClass or SegmentationObject, that a picture lies in; "" if it does not."""
+def mask_folder(name: str) -> str:
+    """The folder of VOC's masks that a file lies in or a folder is; "" if it is another.
+
+    >>> mask_folder("VOC2012/SegmentationClass/a.png"), mask_folder("SegmentationObject"), mask_folder("masks/a.png")
+    ('VOC2012/SegmentationClass', 'SegmentationObject', '')
+    """
     steps = name.split("/")
-    at = next((i for i, step in enumerate(steps[:-1]) if step.lower().startswith("segmentation")), None)
+    at = next((i for i, step in enumerate(steps) if step.lower().startswith("segmentation")), None)
     return "" if at is None else "/".join(steps[: at + 1])
 
 

@@ -84,13 +84,13 @@ class Labels:
 
     @property
     def evidence(self) -> list[str]:
-        """The folders of labels; of those at the top, the files themselves."""
+        """The folders of labels; of those at the top or beside images, the files themselves."""
         found: dict[str, None] = {}
         for folder, place in self.folders.items():
             matched = [file for name in self._images[folder] if (file := self.of(name)) is not None]
             apart = bool(_LABELS & set(place.lower().split("/")))
             if self._shows(matched, apart):
-                found.update(dict.fromkeys([place] if place else matched))
+                found.update(dict.fromkeys([place] if place and place != folder else matched))
         for place in self.strange.values():
             if self._shows(list(self._texts[place].values()), False):
                 found[place] = None
@@ -104,7 +104,7 @@ class Labels:
     def unmatched(self, folders: Sequence[str]) -> list[str]:
         """The label files in the folders of labels of these folders of images that belong to no image of theirs."""
         left: dict[str, set[str]] = {}
-        for folder in folders:
+        for folder in dict.fromkeys(folders):
             if (place := self.folders.get(folder)) is not None:
                 stems = {_stem(name) for name in self._images[folder]}
                 left[place] = left.get(place, set(self._texts[place])) - stems

@@ -75,8 +75,16 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     if config.names is None:
         notes.append("No file names the classes: their numbers are their names.")
     classes = tuple(config.names.values()) if config.names else ()
-    about = (config.point_names, config.mirror)
-    return Annotations(FORM, records, classes, *about, problems=tuple(problems), notes=tuple(notes), read=tuple(read))
+    return Annotations(
+        FORM,
+        records,
+        classes,
+        point_names=config.point_names,
+        mirror=config.mirror,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        read=tuple(read),
+    )
 
 
 def _images(

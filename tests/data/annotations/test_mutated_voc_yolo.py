@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -100,7 +101,24 @@ def plain(top: Path) -> list[Path]:
     return [top / "classes.txt", *sorted(top.glob("labels/*.txt"))]
 
 
-@pytest.mark.parametrize("built", [voc, yolo, plain])
+def coco(top: Path) -> list[Path]:
+    pictures(top, "images")
+    images = [{"id": k, "file_name": f"{k}.png", "width": 8, "height": 8} for k in range(3)]
+    shapes: list[dict[str, object]] = [
+        {"segmentation": [[1, 1, 5, 1, 5, 5]], "keypoints": [1, 2, 2, 3, 4, 1]},
+        {"segmentation": {"size": [8, 8], "counts": [3, 5, 56]}, "iscrowd": 1, "attributes": {"rotation": 3}},
+        {"segmentation": {"size": [8, 8], "counts": "P2"}},
+    ]
+    annotations = [
+        {"id": k, "image_id": k, "category_id": 1, "bbox": [1, 2, 3.5, 4], **shape} for k, shape in enumerate(shapes)
+    ]
+    categories = [{"id": 1, "name": "cat", "keypoints": ["left", "right"], "skeleton": [[1, 2]]}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (top / "all.json").write_text(json.dumps(content, indent=1))
+    return [top / "all.json"]
+
+
+@pytest.mark.parametrize("built", [voc, yolo, plain, coco])
 def test_a_mutated_file_gives_a_dataset_or_one_sentence(built: Callable[[Path], list[Path]], tmp_path: Path) -> None:
     files = built(tmp_path)
     whole = {file: file.read_bytes() for file in files}
