@@ -58,7 +58,7 @@ def trained(run: Run) -> None:
 def measured(metrics: Mapping[str, Any]) -> None:
     """Print the measures of the model and of each baseline, with their 95 % intervals."""
     where = f"{metrics['data']}, {metrics['split']} split, n = {metrics['n']:,}, seed {metrics['seed']}"
-    title = f"{where}, with 95 % intervals"
+    say(f"{where}, with 95 % intervals")
     measures = metrics["model"]
     titles = [f"{name} [{one['unit']}]" if one["unit"] else name for name, one in measures.items()]
     answers = {"model": measures, **metrics["baselines"]}
@@ -67,7 +67,7 @@ def measured(metrics: Mapping[str, Any]) -> None:
     across = [list(column) for column in zip(*rows, strict=True)]
     # many measures fit better below each other
     turned = _wide(rows) > _width() and _wide(across) < _wide(rows)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     head, *body = across if turned else rows
     for k, name in enumerate(head):
         style = "bold" if turned and k == 1 else ""
