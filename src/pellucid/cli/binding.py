@@ -47,7 +47,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         task, words = _task_first(words)
         kind: Any = _catalog.find("tasks", task)
         # of an option that takes one value, the last one counts
-        models = _after("--model", words)[None if name == "sweep" else -1 :] or [kind.default_model]
+        models = _after("--model", words)[None if name == "sweep" else -1 :] or [_default_model(kind, words)]
         more = options.of_training(task, models, swept=name == "sweep")
         flags = [*own, *(flag for group in more for flag in group.flags)]
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
@@ -96,6 +96,15 @@ def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:
     return "classify", rest
 
 
+def _default_model(kind: Any, words: Sequence[str]) -> str:
+    """The task's own model, or that of the run whose weights are given."""
+    if not (given := _after("--weights", words)):
+        return str(kind.default_model)
+    from pellucid.training.origin import model_of
+
+    return model_of(given[-1]) or str(kind.default_model)
+
+
 def _after(option: str, words: Sequence[str]) -> Sequence[str]:
     """The values that follow an option."""
     values = []
@@ -134,7 +143,7 @@ def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:
     if task in _catalog.names("tasks") and not Path(words[0]).exists():
         kind: Any = _catalog.find("tasks", task)
         taken = taken | {flag.name for flag in groups[0].flags}
-        for group in options.of_training(task, _after("--model", words)[-1:] or [kind.default_model]):
+        for group in options.of_training(task, _after("--model", words)[-1:] or [_default_model(kind, words)]):
             flags = [flag for flag in group.flags if flag.name not in taken]
             groups.append(Group(group.title, flags, group.about))
     return groups
