@@ -8,32 +8,21 @@ import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import pellucid
-from pellucid import weights
-from pellucid.cli.cli import main
-from pellucid.errors import PellucidWarning, RunError, UsageError
+from pellucid.errors import PellucidWarning, UsageError
 from pellucid.models import _building
-from pellucid.run import Run
-from pellucid.training import training as module
 from pellucid.training.origin import Origin
 
-QUICK: dict[str, Any] = {"limit": 64, "batch_size": 32, "epochs": 1, "device": "cpu", "progress": False}
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
-
-
-def shaken(model: nn.Module, seed: int = 5) -> nn.Module:
+def shaken(model: nn.Module, seed: int = 5) -> Any:
     """A library's model whose every tensor, batch-norm statistics included, is its own."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():
@@ -61,7 +50,7 @@ def begun(
     return model.eval(), said
 
 
-def resnet(**options: Any) -> nn.Module:
+def resnet(**options: Any) -> Any:
     from torchvision.models import resnet18
 
     return shaken(resnet18(num_classes=7, **options))
@@ -74,7 +63,7 @@ def test_timm_names_of_mobilenet_are_the_layers_of_torchvision(tmp_path: Path) -
     save_file(theirs.state_dict(), tmp_path / "a.safetensors")
     model, said = begun(tmp_path / "a.safetensors", "mobilenet_v2", frozen_stages=3)
     assert said.warning == ""
-    agree(model, theirs.forward_features, MEAN, STD)  # type: ignore[operator]
+    agree(model, theirs.forward_features, MEAN, STD)
 
 
 def agree(model: Any, features: Callable[[Tensor], Tensor], mean: Tensor, std: Tensor) -> None:
@@ -94,7 +83,7 @@ def test_every_model_answers_as_the_library_does_with_these_weights(tmp_path: Pa
 
     net, file = resnet(), tmp_path / "weights"
     torch.save(net.state_dict(), file)
-    net.fc = nn.Identity()  # type: ignore[assignment]
+    net.fc = nn.Identity()
     for frozen in (False, True):
         model, said = begun(file, "resnet", frozen=frozen)
         agree(model, net, MEAN, STD)
@@ -102,10 +91,10 @@ def test_every_model_answers_as_the_library_does_with_these_weights(tmp_path: Pa
     assert "mean (0.485, 0.456, 0.406)" in " ".join(said.notes)
     vgg = shaken(models.vgg11_bn(num_classes=7))
     torch.save(vgg.features.state_dict(prefix="features."), file)
-    agree(begun(file, "vgg", depth=11, hidden=())[0], vgg.features, MEAN, STD)  # type: ignore[arg-type]
+    agree(begun(file, "vgg", depth=11, hidden=())[0], vgg.features, MEAN, STD)
     mobile = shaken(models.mobilenet_v2(num_classes=7))
     torch.save(mobile.state_dict(), file)
-    agree(begun(file, "mobilenet_v2", frozen=True)[0], mobile.features, MEAN, STD)  # type: ignore[arg-type]
+    agree(begun(file, "mobilenet_v2", frozen=True)[0], mobile.features, MEAN, STD)
     lite: Any = shaken(timm.create_model("tf_efficientnet_lite0", num_classes=7))
     torch.save(lite.state_dict(), file)
     half = torch.full((3, 1, 1), 0.5)  # as timm says of tf_efficientnet_lite0
@@ -137,6 +126,22 @@ def test_wrappers_and_prefixes_are_understood(tmp_path: Path) -> None:
         assert torch.equal(model.normalize.mean, MEAN[None])
 
 
+def test_unknown_names_are_taken_by_their_order(tmp_path: Path) -> None:
+    import timm
+
+    lite: Any = shaken(timm.create_model("tf_efficientnet_lite0", num_classes=7))
+    state = {f"_layer{place}": value for place, value in enumerate(lite.state_dict().values())}
+    torch.save(state, tmp_path / "a.pth")
+    half = torch.full((3, 1, 1), 0.5)
+    model, said = begun(tmp_path / "a.pth", "efficientnet_lite0")
+    agree(model, lite.forward_features, half, half)
+    assert "taken in that order" in said.notes[0]
+    state["_layer0"] = state["_layer0"][:16]
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="it begins with _layer0, _layer1, …, and the model with conv_stem"):
+        begun(tmp_path / "a.pth", "efficientnet_lite0")
+
+
 class Harm:
     ran = False
 
@@ -152,9 +157,17 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
         ):
             begun(tmp_path / name, "resnet")
     assert not Harm.ran
-    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
     with pytest.raises(UsageError, match="holds a TorchScript program, which is code"):
         begun(tmp_path / "script.pt", "resnet")
+
+
+def test_a_mapping_that_holds_no_tensors_is_refused() -> None:
+    for given in ({}, {"fc.bias": 3}):
+        with pytest.raises(UsageError, match="must be tensors by name; give a model's state dict, a file or a run"):
+            Origin.of(cast("Any", given), None, "resnet", "classify", {}, None)
 
 
 def test_files_that_are_no_weights_are_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -207,7 +220,7 @@ def test_a_last_layer_that_fits_is_never_taken_without_a_word(tmp_path: Path) ->
     net = resnet()
     save_file(net.state_dict(), tmp_path / "a.safetensors")
     model, said = begun(tmp_path / "a.safetensors", "resnet", outputs=7)
-    assert torch.equal(model.head[1].weight, net.fc.weight)  # type: ignore[union-attr]
+    assert torch.equal(model.head[1].weight, net.fc.weight)
     assert any(
         "the last layer fits too and is taken, so that its outputs must be these classes" in s for s in said.notes
     )
@@ -217,7 +230,7 @@ def test_images_of_other_channels(tmp_path: Path) -> None:
     net = resnet()
     save_file(net.state_dict(), tmp_path / "colour.safetensors")
     model, _ = begun(tmp_path / "colour.safetensors", "resnet", channels=1)
-    grey, net.fc = torch.rand(2, 1, 64, 64), nn.Identity()  # type: ignore[assignment]
+    grey, net.fc = torch.rand(2, 1, 64, 64), nn.Identity()
     with torch.no_grad():
         expected = net((grey.expand(-1, 3, -1, -1) - MEAN) / STD)
         torch.testing.assert_close(model.head(expected), model(grey))
@@ -242,115 +255,3 @@ def test_what_timm_says_of_its_weights_counts(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "architecture": "efficientnet_lite0"}))
     with pytest.raises(UsageError, match="--model timm --name efficientnet_lite0"):
         begun(tmp_path, "efficientnet_lite0")
-
-
-TINY: dict[str, Any] = {"name": "mobilenetv3_small_050", "size": 32, **QUICK}
-
-
-def tiny(file: Path, seed: int = 5) -> nn.Module:
-    import timm
-
-    net = shaken(timm.create_model("mobilenetv3_small_050", num_classes=4), seed)
-    torch.save(net.state_dict(), file)
-    return net
-
-
-def test_a_training_records_its_weights_and_goes_on_without_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    net, file, out = tiny(tmp_path / "a.pth"), tmp_path / "a.pth", tmp_path / "run"
-    whole = pellucid.train("classify", "digits", "timm", tmp_path / "whole", weights=file, **TINY)
-    stopping = module.stopping
-    monkeypatch.setattr(module, "stopping", lambda accelerator, stop, step: step == 1)
-    run = pellucid.train("classify", "digits", "timm", out, weights=file, **TINY)
-    record = run.info["weights"]
-    assert record["path"] == str(file)
-    assert record["digest"] == weights.digest(net.state_dict())
-    assert f"--weights {file}" in run.info["command"]
-    monkeypatch.setattr(module, "stopping", stopping)
-    file.rename(tmp_path / "away.pth")
-    resumed = pellucid.train("classify", "digits", "timm", out, weights=file, **TINY)
-    assert resumed.status == "finished"
-    assert resumed.info["weights"] == record
-    ended = [weights.load(one.path / "last.safetensors").tensors for one in (whole, resumed)]
-    assert all(torch.equal(value, ended[1][name]) for name, value in ended[0].items())
-    with pytest.raises(UsageError, match="there is no such file or run"):
-        pellucid.train("classify", "digits", "timm", tmp_path / "new", weights=file, **TINY)
-    with pytest.raises(RunError, match=r"began with weights=.*a\.pth'; give them to resume it"):
-        pellucid.train("classify", "digits", "timm", out, pretrained=True, **TINY)
-    tiny(file, seed=6)
-    with pytest.raises(RunError, match="of another content"):
-        pellucid.train("classify", "digits", "timm", out, weights=file, **TINY)
-    page = pellucid.report(resumed, maps=0).read_text(encoding="utf-8")
-    assert f"Set out from the weights {file}" in page
-    assert record["said"][-1].replace("'", "&#39;") in page
-
-
-def test_features_that_are_kept_are_those_of_these_weights(tmp_path: Path) -> None:
-    for seed in (5, 6):
-        net = tiny(tmp_path / f"{seed}.pth", seed)
-        run = pellucid.train(
-            "classify", "digits", "timm", tmp_path / f"run{seed}", weights=tmp_path / f"{seed}.pth", frozen=True, **TINY
-        )
-        tensors = weights.load(run.path / "last.safetensors").tensors
-        body = {name: value for name, value in net.state_dict().items() if not name.startswith("classifier.")}
-        assert all(torch.equal(tensors[f"backbone.body.{name}"], value) for name, value in body.items())
-        assert run.info["frozen"]["before"] == run.info["frozen"]["after"]
-        every = pellucid.train(
-            "classify", "digits", "timm", tmp_path / f"every{seed}", weights=run, frozen=True, variants=0, **TINY
-        )  # the same body, out of the run, and nothing kept
-        same = weights.load(every.path / "last.safetensors").tensors
-        assert all(torch.equal(tensors[f"backbone.body.{name}"], same[f"backbone.body.{name}"]) for name in body)
-    heads = [weights.load(tmp_path / f"run{seed}" / "last.safetensors").tensors["head.1.weight"] for seed in (5, 6)]
-    again = pellucid.train(
-        "classify", "digits", "timm", tmp_path / "again", weights=tmp_path / "6.pth", frozen=True, variants=0, **TINY
-    )
-    computed = weights.load(again.path / "last.safetensors").tensors["head.1.weight"]
-    torch.testing.assert_close(heads[1], computed, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(heads[0], computed, rtol=1e-4, atol=1e-5)
-
-
-def test_a_run_is_a_backbone_for_other_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = pellucid.train("classify", "digits", "convnet", tmp_path / "first", widths=(8, 16), **QUICK)
-    data = tmp_path / "photos"
-    rng = torch.Generator().manual_seed(0)
-    from PIL import Image
-
-    for place in range(24):
-        inner = data / ("even", "odd")[place % 2]
-        inner.mkdir(parents=True, exist_ok=True)
-        pixels = torch.randint(0, 256, (8, 8), generator=rng, dtype=torch.uint8).numpy()
-        Image.fromarray(pixels).save(inner / f"{place}.png")
-    words = ["train", "classify", "--data", str(data), "--weights", str(first.path), "--epochs", "1", "--lr", "1e-9"]
-    words += ["--weight-decay", "0", "--device", "cpu", "--out", str(tmp_path / "second")]
-    assert main(words) == 0
-    second = Run(tmp_path / "second")
-    assert second.info["model"]["name"] == "convnet"
-    assert list(second.info["model"]["options"]["widths"]) == [8, 16]
-    assert second.info["weights"]["digest"] == first.digest
-    before = weights.load(first.path / "weights.safetensors").tensors
-    after = weights.load(second.path / "last.safetensors").tensors
-    assert torch.equal(after["normalize.mean"], before["normalize.mean"])
-    assert torch.equal(after["normalize.std"], before["normalize.std"])
-    body = [name for name in before if name.startswith("features.") and "running" not in name and "num" not in name]
-    assert body
-    for name in body:
-        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
-    assert after["head.weight"].shape[0] == 2
-    said = " ".join(second.info["weights"]["said"])
-    assert "the last layer is new" in said
-    assert "images are normalised as in their training" in said
-    assert "the last layer is new" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="is a run of model='convnet', not 'mlp'; leave out --model"):
-        pellucid.train("classify", data, "mlp", tmp_path / "third", weights=first, **QUICK)
-
-
-def test_a_run_of_the_same_classes_goes_on_with_its_last_layer(tmp_path: Path) -> None:
-    first = pellucid.train("classify", "digits", "convnet", tmp_path / "first", widths=(8, 16), **QUICK)
-    for given in (first, first.path / "last.safetensors", dict(first.model("last").state_dict())):
-        out = tmp_path / f"run{len(str(given))}"
-        same = pellucid.train("classify", "digits", "convnet", out, weights=given, widths=(8, 16), lr=1e-9, **QUICK)
-        before, after = (weights.load(one.path / "last.safetensors").tensors for one in (first, same))
-        torch.testing.assert_close(after["head.weight"], before["head.weight"], rtol=0, atol=1e-6)
-        assert any("last layer" in sentence for sentence in same.info["weights"]["said"])
-        assert (same.info["weights"]["path"] is None) == isinstance(given, dict)

@@ -98,11 +98,13 @@ def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def _default_model(kind: Any, words: Sequence[str]) -> str:
     """The task's own model, or that of the run whose weights are given."""
-    if not (given := _after("--weights", words)):
+    given = _after("--weights", words)
+    if not given:
         return str(kind.default_model)
     from pellucid.training.origin import model_of
 
-    return model_of(given[-1]) or str(kind.default_model)
+    out = _after("--out", words)
+    return model_of(given[-1], out[-1] if out else None) or str(kind.default_model)
 
 
 def _after(option: str, words: Sequence[str]) -> Sequence[str]:

@@ -74,7 +74,12 @@ def fit(model: Any, given: Mapping[str, Tensor], what: str, *, named: bool = Fal
         model.normalize.pretrained = True
         return Fitted(["they are the whole model, with its last layer and its normalisation."], "", "own", True)
     outer = _outer(model)
-    names = _best(model, own, given, outer, named)
+    names, notes = _best(model, own, given, outer, named), []
+    if isinstance(model, Published) and (renamed := _in_order(model, own, given, names)):
+        given, names = renamed, _Names(model.published[0], "published")
+        notes.append(
+            "their names are unknown, but they have the body's shapes in its order, and are taken in that order."
+        )
     body, inner = {}, {}
     for name, mine in names.own.items():
         if mine not in outer and not mine.startswith("normalize."):
@@ -85,7 +90,8 @@ def fit(model: Any, given: Mapping[str, Tensor], what: str, *, named: bool = Fal
     counted = {name: mine for name, mine in inner.items() if not name.endswith(_COUNTER)}
     fitting = {mine: value for mine, value in body.items() if value.shape == own[mine].shape}
     _check_most(model, counted, fitting, own, given, names.prefix, what)
-    notes = [] if not names.prefix else [f"names are taken without their prefix {names.prefix!r}."]
+    if names.prefix:
+        notes.append(f"names are taken without their prefix {names.prefix!r}.")
     tops = {mine: given.get(names.prefix + name) for name, mine in names.own.items() if mine in outer}
     last = {mine: value for mine, value in tops.items() if value is not None and value.shape == own[mine].shape}
     if head is not False and tops and len(last) == len(outer):
@@ -164,6 +170,20 @@ def _best(
             prefix, most = fits.most_common(1)[0]
             best = table._replace(prefix=prefix)
     return best
+
+
+def _in_order(
+    model: Published, own: Mapping[str, Tensor], given: Mapping[str, Tensor], names: _Names
+) -> dict[str, Tensor] | None:
+    """Tensors under published names, where no name of theirs is known but all shapes of the body follow each other in the file."""
+    if not model.published or any(
+        names.prefix + name in given and name[-len(_COUNTER) :] != _COUNTER for name in names.own
+    ):
+        return None
+    body = {name: own[mine].shape for name, mine in model.published[0].items() if mine.startswith("backbone.")}
+    if [value.shape for value in given.values()][: len(body)] != [*body.values()]:
+        return None
+    return dict(zip(body, given.values(), strict=False))
 
 
 def _check_channels(own: Mapping[str, Tensor], body: Mapping[str, Tensor], what: str) -> None:

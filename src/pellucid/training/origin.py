@@ -30,13 +30,17 @@ _OF_HEAD = {
 _PUBLISHERS = {"timm": "timm's", "efficientnet_lite0": "timm's tf_efficientnet_lite0"}  # else torchvision's
 
 
-def model_of(path: str | None) -> str | None:
-    """The model of a run whose weights a path names; None where it names no run.
+def model_of(path: str | None, out: str | Path | None = None) -> str | None:
+    """The model of a run whose weights a path names, or of the run in `out` where they are gone; None where it names no run.
 
     >>> model_of("weights.pth") is None
     True
     """
-    found = _run(path) if path is not None else None
+    if path is None:
+        return None
+    found = _run(path)
+    if found is None and out is not None and not Path(path).exists() and (Path(out) / "run.json").exists():
+        return str(Run(out).info["model"]["name"])
     return None if found is None else str(found[0].info["model"]["name"])
 
 
@@ -90,6 +94,8 @@ class Origin:
         if given is not None and path is not None:
             raise UsageError(f"weights={path!r}: a state dict was given too; leave out one of the two.")
         if given is not None:
+            if not given or not all(isinstance(value, Tensor) for value in given.values()):
+                raise UsageError("weights={…}: must be tensors by name; give a model's state dict, a file or a run.")
             return cls(None, weights.digest(_on_cpu(given)), {}, given)
         if path is None:
             return None

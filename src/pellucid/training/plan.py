@@ -84,7 +84,7 @@ class Plan:
             UsageError: a value that its owner refuses, a device that is missing, or a batch that does not divide evenly.
             DataError: data that cannot be read, or that lack what the task needs.
         """
-        model = model or model_of(options.get("weights"))
+        model = model or model_of(options.get("weights"), out)
         settings = Settings.of(task, model, options, example=what is None)
         recipe = settings.recipe
         earlier = Run(out) if out is not None and (Path(out) / "run.json").exists() else None

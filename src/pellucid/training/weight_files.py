@@ -65,7 +65,7 @@ def read(path: Path) -> Checkpoint:
     if not tensors:
         raise UsageError(f"weights={str(path)!r}: holds no tensors by name; name {_FORMS}.")
     for name, value in tensors.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
+        if value.is_floating_point() and not bool(_plain(value).isfinite().all()):
             raise UsageError(
                 f"weights={str(path)!r}: {name} holds values that are not finite; name a file of a sound training."
             )
@@ -138,6 +138,10 @@ def _holds_tensors(value: Any, depth: int = _DEPTH) -> bool:
     if isinstance(value, Mapping) and depth:
         return any(_holds_tensors(inner, depth - 1) for inner in value.values())
     return _dense(value)
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.float() if value.dtype.itemsize == 1 else value  # torch compares no numbers of 8 bits
 
 
 def _dense(value: Any) -> bool:
