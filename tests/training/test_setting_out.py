@@ -128,6 +128,18 @@ def test_a_run_is_a_backbone_for_other_classes(tmp_path: Path, capsys: pytest.Ca
         pellucid.train("classify", data, "mlp", tmp_path / "third", weights=first, **QUICK)
 
 
+def test_a_run_of_two_players_keeps_their_normalisation(tmp_path: Path) -> None:
+    first = pellucid.train("generate", "digits", "gan", tmp_path / "first", **QUICK)
+    other: dict[str, Any] = {**QUICK, "limit": 32}  # other images, and other statistics of theirs
+    alone = pellucid.train("generate", "digits", "gan", tmp_path / "alone", **other)
+    second = pellucid.train("generate", "digits", "gan", tmp_path / "second", weights=first, **other)
+    before, after, fitted = (weights.load(run.path / "last.safetensors").tensors for run in (first, second, alone))
+    [name] = [name for name in before if name.endswith("normalize.mean")]
+    assert torch.equal(before[name], after[name])
+    assert not torch.equal(before[name], fitted[name])
+    assert any("normalised as in their training" in sentence for sentence in second.info["weights"]["said"])
+
+
 def test_a_run_of_the_same_classes_goes_on_with_its_last_layer(tmp_path: Path) -> None:
     first = pellucid.train("classify", "digits", "convnet", tmp_path / "first", widths=(8, 16), **QUICK)
     for given in (first, first.path / "last.safetensors", dict(first.model("last").state_dict())):

@@ -80,9 +80,10 @@ def fit(model: Any, given: Mapping[str, Tensor], what: str, *, named: bool = Fal
         notes.append(
             "their names are unknown, but they have the body's shapes in its order, and are taken in that order."
         )
+    layer = next(f"{name}." for name, module in model.named_modules() if module is model.normalize)
     body, inner = {}, {}
     for name, mine in names.own.items():
-        if mine not in outer and not mine.startswith("normalize."):
+        if mine not in outer and not mine.startswith(layer):
             inner[name] = mine
             if (value := given.get(names.prefix + name)) is not None:
                 body[mine] = value
@@ -100,8 +101,8 @@ def fit(model: Any, given: Mapping[str, Tensor], what: str, *, named: bool = Fal
         notes.append(f"the last layer fits too and is taken{meaning}.")
     elif outer:
         notes.append("the last layer is new.")
-    norm = {f"normalize.{part}": given.get(f"{names.prefix}normalize.{part}") for part in ("mean", "std")}
-    statistics = {name: value for name, value in norm.items() if value is not None and value.shape == own[name].shape}
+    norm = {mine: given.get(names.prefix + name) for name, mine in names.own.items() if mine.startswith(layer)}
+    statistics = {mine: value for mine, value in norm.items() if value is not None and value.shape == own[mine].shape}
     normalized = names.kind == "own" and len(statistics) == 2
     if normalized:
         fitting |= statistics
@@ -241,9 +242,7 @@ def _misfit(
     """The sentence about tensors that did not fit."""
     missing = [name for name, mine in counted.items() if mine not in body]
     reshaped = [name for name, mine in counted.items() if mine in body and body[mine].shape != own[mine].shape]
-    known = {names.prefix + name for name in names.own} | {
-        f"{names.prefix}normalize.{part}" for part in ("mean", "std")
-    }
+    known = {names.prefix + name for name in names.own}
     left = [name for name in given if name not in known and not name.endswith(_COUNTER)]
     said = [
         f"{len(found)} {how} ({_few(found)})"

@@ -240,7 +240,9 @@ def _implied(model: str, tensors: Mapping[str, Tensor], asked: Mapping[str, Any]
         return {}
     square = [value.shape for value in tensors.values() if value.ndim == 4]
     colour = next((shape for shape in square if shape[1] == 3), None)
-    options: dict[str, Any] = {"pretrained": colour is not None and asked.get("stem") != "small"}
+    options: dict[str, Any] = {
+        "pretrained": colour is not None and asked.get("stem") != "small" and not asked.get("plain")
+    }
     first = colour or next((shape for shape in square if shape[1] == 1), None)
     if "stem" in known and first is not None:
         small = first[2] == 3

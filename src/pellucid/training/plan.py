@@ -99,7 +99,7 @@ class Plan:
         size = training_size(dataset, recipe.size, read.keeps_size)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         place = Path(out) if out is not None else _default_path(settings, dataset)
-        begun = Run(place).info if (place / "run.json").exists() else None
+        begun = Run(place).info if recipe.weights is not None and (place / "run.json").exists() else None
         asked = settings.model_asked
         origin = Origin.of(weights, recipe.weights, settings.model, settings.task_name, asked, begun)
         if origin is not None:
