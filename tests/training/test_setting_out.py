@@ -124,6 +124,8 @@ def test_a_run_is_a_backbone_for_other_classes(tmp_path: Path, capsys: pytest.Ca
     assert "the last layer is new" in said
     assert "images are normalised as in their training" in said
     assert "the last layer is new" in capsys.readouterr().err
+    assert main(["train", "classify", "--weights", str(tmp_path / "typo"), "--widths", "8", "--frozen"]) == 2
+    assert "typo': there is no such file or run, and without --model" in capsys.readouterr().err
     with pytest.raises(UsageError, match="is a run of model='convnet', not 'mlp'; leave out --model"):
         pellucid.train("classify", data, "mlp", tmp_path / "third", weights=first, **QUICK)
 

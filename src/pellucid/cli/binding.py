@@ -51,6 +51,8 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         more = options.of_training(task, models, swept=name == "sweep")
         flags = [*own, *(flag for group in more for flag in group.flags)]
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
+        if (given := _after("--weights", words)) and not Path(given[-1]).exists() and not _after("--model", words):
+            unknown = partial(_no_weights, given[-1])
     elif name == "look":
         more = _look_groups(words, {flag.name for flag in own})
     elif name == "predict":
@@ -105,6 +107,14 @@ def _default_model(kind: Any, words: Sequence[str]) -> str:
 
     out = _after("--out", words)
     return model_of(given[-1], out[-1] if out else None) or str(kind.default_model)
+
+
+def _no_weights(path: str, option: str) -> UsageError:
+    """The error for an option of a model that weights were to name, and they are not there."""
+    return UsageError(
+        f"weights={path!r}: there is no such file or run, and without --model it is not known whose option {option!r} is; name "
+        "a run's folder, or give --model."
+    )
 
 
 def _after(option: str, words: Sequence[str]) -> Sequence[str]:
