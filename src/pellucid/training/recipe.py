@@ -70,6 +70,8 @@ class Recipe:
     """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None
     """train on at most this many images, chosen at random by seed"""
+    weights: str | None = None
+    """weights that the model starts from: a file (.safetensors, .pth, .pt, .bin), or the folder of a run"""
     unfreeze: Literal["never", "last", "all"] = "never"
     """train a frozen backbone too, its last layers or all of it, once the epochs of `after` are done"""
     after: int | None = None
