@@ -21,6 +21,7 @@ from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
     AnswersOptions,
+    BaselinesOnFeatures,
     DrawsAnswers,
     KnowsChance,
     LearnsFromImages,
@@ -177,6 +178,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresModel,
         AnswersOptions,
         DrawsAnswers,
+        BaselinesOnFeatures,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 from pellucid._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pellucid.comparison.comparison import compare, sweep
+    from pellucid.comparison.comparison import compare
     from pellucid.exporting import export
     from pellucid.inference import evaluate, predict
     from pellucid.looking.looking import look
     from pellucid.merging import merge
     from pellucid.reporting.reporting import report
     from pellucid.run import Run, load
+    from pellucid.sweeping.sweeping import sweep
     from pellucid.training.training import train
 
 __all__ = ["Run", "compare", "evaluate", "export", "load", "look", "merge", "predict", "report", "sweep", "train"]
@@ -46,7 +47,7 @@ _HOME = {
     "merge": "merging",
     "predict": "inference",
     "report": "reporting.reporting",
-    "sweep": "comparison.comparison",
+    "sweep": "sweeping.sweeping",
     "train": "training.training",
 }
 

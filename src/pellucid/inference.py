@@ -21,8 +21,10 @@ from pellucid.answering import answer, image_by_image, own_device, run_batches
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import gather
+from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
 from pellucid.errors import DataError, UnknownNameError
+from pellucid.features import frozen_backbone, frozen_features
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
 from pellucid.predictions import Answers
@@ -30,6 +32,7 @@ from pellucid.run import Run
 from pellucid.tasks import (
     AnswersOptions,
     AnyTask,
+    BaselinesOnFeatures,
     Measure,
     MeasuresModel,
     ModelMeasures,
@@ -42,6 +45,8 @@ from pellucid.tasks import (
 )
 
 __all__ = ["evaluate", "evaluation", "measure", "predict"]
+
+_AT_ONCE = 64  # images whose features are computed together
 
 
 def evaluate(
@@ -112,7 +117,9 @@ def evaluation(
     whole = ModelMeasures()  # of the model as a whole, where the task has such measures
     if baselines:
         size = None if run.task.keeps_size else run.size
-        rivals = run.task.baselines(dataset.splits["train"], part, size, seed=seed)
+        places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
+        rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
+        rivals |= _on_features(run, model, dataset, places, split, device)
         if isinstance(run.task, MeasuresModel):
             with torch.no_grad():
                 whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
@@ -145,6 +152,32 @@ def evaluation(
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
     return Evaluation(metrics, tables, whole.pictures, digest)
+
+
+def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:
+    """The positions of the training images that the model saw: the baselines see no others."""
+    recipe = run.info["recipe"]
+    limits = recipe.get("limit"), recipe.get("limit_per_class")
+    return chosen(dataset.splits["train"], *limits, int(run.info["seed"]), dataset.classes)
+
+
+def _on_features(
+    run: Run, model: nn.Module, dataset: Dataset, places: NDArray[np.int64], split: str, device: torch.device
+) -> dict[str, Records]:
+    """What simple methods make of a frozen backbone's features; {} where the task has none, or nothing stayed frozen."""
+    backbone = frozen_backbone(run, model)
+    if backbone is None or not isinstance(run.task, BaselinesOnFeatures) or not len(places):
+        return {}
+    most, train, held_out = run.task.feature_images, dataset.splits["train"], dataset.splits[split]
+
+    def features(images: Split, part: str) -> NDArray[np.float32]:
+        key = f"{dataset.fingerprint}-{dataset.cut}-{part}" if dataset.fingerprint and part else ""
+        return frozen_features(run, model, backbone, images, _AT_ONCE, device, key)
+
+    known = places[chosen(train.select(places), most, seed=int(run.info["seed"]))]
+    # of a small set all features are kept: they serve every limit and seed
+    seen = features(train, "train")[known] if len(train) <= most else features(train.select(known), "")
+    return run.task.feature_baselines(seen, features(held_out, split), train.select(known), held_out)
 
 
 def predict(

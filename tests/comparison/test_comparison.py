@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from pellucid.comparison.comparison import compare, sweep
+from pellucid.comparison.comparison import compare
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison
 from pellucid.data import open as open_data
@@ -186,42 +186,6 @@ def test_what_cannot_be_compared_is_said(runs: list[Run], found: Comparison, tmp
         compare([runs[0], found.files[0].parent])  # what an earlier comparison wrote is no run
     with pytest.raises(RunError, match=r"has no run\.json"):
         compare([runs[0], tmp_path])
-
-
-# -- sweeps
-
-
-def test_a_sweep_trains_every_combination_and_resumes(tmp_path: Path) -> None:
-    options: dict[str, Any] = {**QUICK, "hidden": [(4,)], "lr": [0.1, 0.01], "batch_size": [64, 128], "epochs": 1}
-    found = sweep("classify", "digits", "mlp", tmp_path, **options)
-    names = [f"mlp,lr={lr},batch_size={size}" for lr in (0.1, 0.01) for size in (64, 128)]
-    assert [row.name for row in found.rows] == names
-    for row, (lr, size) in zip(found.rows, [(0.1, 64), (0.1, 128), (0.01, 64), (0.01, 128)], strict=True):
-        assert (row.run.info["recipe"]["lr"], row.run.info["recipe"]["batch_size"]) == (lr, size)
-        assert dict(row.options) == {"lr": lr, "batch_size": size}
-        assert row.run.info["model"]["options"] == {"hidden": [4]}
-    assert sum(row.best for row in found.rows) == 1
-    assert {file.parent for file in found.files} == {tmp_path / "comparison"}
-    before = {name: (tmp_path / name / "weights.safetensors").stat().st_mtime_ns for name in names}
-    again = sweep("classify", "digits", "mlp", tmp_path, **options)
-    assert before == {name: (tmp_path / name / "weights.safetensors").stat().st_mtime_ns for name in names}
-    assert [row.measures for row in again.rows] == [row.measures for row in found.rows]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"lr": 0.1}, "one combination leaves nothing to compare"),
-        ({"lr": []}, "holds no value to try"),
-        ({"hidden": (64, 32)}, "each value to try is a sequence"),
-        ({"lr": [0.1, -1]}, "lr=-1"),
-        ({"lrr": [0.1, 0.2]}, "lrr"),
-    ],
-)
-def test_a_sweep_that_cannot_be_writes_nothing(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        sweep("classify", "digits", "mlp", tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("task", "model", "labelled"), [("classify", "mlp", True), ("cluster", None, False)])

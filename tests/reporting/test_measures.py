@@ -70,7 +70,7 @@ def test_a_hopeless_baseline_does_not_squeeze_the_plot() -> None:
 
 def test_the_limit_of_training_images_is_shown_where_it_bites() -> None:
     data = {"images": {"train": 100, "test": 20}, "counts": {}, "classes": []}
-    assert [counts(data, limit)["used"] for limit in (None, 30, 100)] == [None, 30, None]
+    assert [counts(data, {"limit": limit})["used"] for limit in (None, 30, 100)] == [None, 30, None]
 
 
 def test_what_nobody_asked_for_is_a_default_also_in_a_family_of_tasks() -> None:

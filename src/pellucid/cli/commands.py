@@ -63,20 +63,32 @@ def sweep(
     *,
     data: str | None = None,
     model: tuple[str, ...] = (),
+    case: tuple[str, ...] = (),
     out: Path | None = None,
+    baselines: bool = False,
+    dry_run: bool = False,
     **given: Any,
 ) -> int:
-    """Train every combination of lists of options for a task, and compare the runs.
+    """Train every combination of lists of options for a task, and compare the runs; the same command resumes a sweep.
 
     Args:
         task: a task from `pellucid list tasks`.
         data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
         model: one or more models from `pellucid list models`; by default the task's own.
+        case: a name with options that go together, e.g. "frozen: --frozen" "all layers: --lr 0.0003"; each is tried.
         out: the folder for the runs and their comparison; by default one below runs/.
+        baselines: measure the task's baselines too, on the training images of each run.
+        dry_run: list the runs with their commands, and train none.
     """
-    from pellucid.comparison.comparison import sweep as verb
+    from pellucid.cli.cases import read
+    from pellucid.sweeping.sweeping import planned
+    from pellucid.sweeping.sweeping import sweep as verb
 
-    printing.compared(verb(task, data, model, out, **given))
+    cases = read(case, task, model)
+    if dry_run:
+        printing.planned(planned(task, data, model, out, cases=cases, **given))
+    else:
+        printing.say(verb(task, data, model, out, cases=cases, baselines=baselines, **given))
     return 0
 
 

@@ -128,7 +128,7 @@ def check(
 ) -> list[str]:
     """Raise the first mistake in the words of a command line as one sentence; return the words for tyro."""
     options = {flag.written: flag for flag in flags if not flag.positional}
-    options |= {"--no-" + flag.written[2:]: flag for flag in flags if flag.core is bool}
+    options |= {"--no-" + flag.written[2:]: flag for flag in flags if bool in (flag.core, flag.several)}
     loose: list[str] = []
     rest = list(words)
     checked: list[str] = []
@@ -148,6 +148,9 @@ def check(
             raise UsageError(f"{flag.name}={value or rest[0]!r}: {rule}.")
         if flag.kind is bool:
             checked.append(name)
+            continue
+        if flag.several is bool and not equals and not (rest and rest[0] in ("True", "False")):
+            checked += [flag.written, str(not name.startswith("--no-"))]  # a single value of those to try
             continue
         if flag.core is bool and not equals and not (rest and rest[0] in ("True", "False", "None")):
             checked += [flag.written, str(not name.startswith("--no-"))]  # tyro makes no such pair for bool | None

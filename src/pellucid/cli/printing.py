@@ -20,7 +20,7 @@ from pellucid._digits import interval_digits
 if TYPE_CHECKING:
     from pellucid.run import Run
 
-__all__ = ["catalogue", "compared", "measured", "merged", "predicted", "say", "trained", "unanswered"]
+__all__ = ["catalogue", "compared", "measured", "merged", "planned", "predicted", "say", "trained", "unanswered"]
 
 _WIDE = 100  # characters of a table cell at most
 _SHOWN = 20  # rows of predictions on the terminal; the file has all
@@ -160,6 +160,25 @@ def _literal(text: str) -> str:
 def compared(comparison: Any) -> None:
     """Print a comparison's table, and where its files are."""
     say(comparison)
+
+
+def planned(runs: Sequence[Any]) -> None:
+    """Print the runs that a sweep would make, each with its command, and how long they may take."""
+    from pellucid.comparison.table import duration
+
+    for run in runs:
+        taken = run.status == "finished"
+        time = "" if run.seconds is None else f", {'took' if taken else 'about'} {duration(run.seconds)}"
+        print(f"# {run.name}: {run.status}, {run.steps:,} steps{time}")
+        print(_literal(run.command))
+    left = [run for run in runs if run.status != "finished"]
+    known = [run.seconds for run in left if run.seconds is not None]
+    guess = (
+        f"about {duration(sum(known))} for {len(known)} of them, as long as finished runs of their kind took"
+        if known
+        else ("no run of their kind has finished, so that their time is not known")
+    )
+    print(f"{len(runs)} runs, {len(left)} to train" + (f": {guess}" if left else ""))
 
 
 def merged(rows: Sequence[Any]) -> None:

@@ -1,29 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`compare` and `sweep`: runs side by side, and whether a difference between them is more than chance."""
+"""`compare`: runs side by side, and whether a difference between them is more than chance."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison, Row, draw, text, write_csv
-from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError, RunError, TrainingError, UsageError
+from pellucid.errors import PellucidError, RunError, UsageError
 from pellucid.files import check_space, remove_drafts, write_atomically
 from pellucid.inference import evaluate, evaluation
 from pellucid.models import _building
 from pellucid.run import Run, short_names
-from pellucid.tasks import AnyTask, Records, TaskFamily, rows_of
-from pellucid.training.settings import Settings
-from pellucid.training.training import train
+from pellucid.tasks import Records, rows_of
 
-__all__ = ["compare", "sweep"]
+__all__ = ["compare"]
 
 _LEVEL = 0.95  # of all intervals of differences together
 _INCIDENTAL = {"device", "checkpoint", "compile"}  # options of a training that leave its result as it is
@@ -78,105 +72,6 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
     with write_atomically(picture) as draft:
         figure.savefig(draft, format="png", facecolor="white")
     return Comparison(tuple(rows), tuple(notes), figure, (table, picture))
-
-
-def sweep(
-    task: str | AnyTask | TaskFamily = "classify",
-    data: str | Path | Dataset | None = None,
-    model: str | Sequence[str] | None = None,
-    out: str | Path | None = None,
-    *,
-    progress: bool = True,
-    **options: Any,
-) -> Comparison:
-    """Train the same task over lists of options, every combination, and compare the runs.
-
-    A list or tuple holds values to try, anything else is one value for all; the values of an option that is itself a
-    sequence are sequences: hidden=[(64,), (64, 32)]. An option is given to those models that have it. A training that
-    fails (a loss that is not finite) is a finding, and the others go on; the same call resumes a sweep.
-
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> found = sweep("classify", "digits", "mlp", folder.name, lr=[1e-5, 1e-2], hidden=[(8,)], epochs=3, progress=False)
-    >>> [(row.name, row.verdict) for row in found.rows]
-    [('mlp,lr=1e-05', 'real'), ('mlp,lr=0.01', 'best')]
-    >>> folder.cleanup()
-
-    Args:
-        task: a name in the catalogue, or a task with its options.
-        data: what `train` takes; by default the task's embedded example.
-        model: a name in the catalogue or several; by default the task's own.
-        out: the folder for the runs and comparison/; by default one under `runs/`, named for what was asked.
-        progress: show each training's progress.
-        options: fields of the task, options of the models, and fields of `Recipe`, flat, each a value or a list of values.
-
-    Raises:
-        UsageError: something asked for cannot be, in any of the combinations, or there is only one; nothing was written.
-        KeyboardInterrupt: a training was stopped.
-    """
-    models = [model] if isinstance(model, str) else [*(model or ())]
-    grid = _grid(task, models, options)
-    folder = Path(out) if out is not None else _default_folder(task, data, grid)
-    runs = []
-    for chosen, combination, name in grid:
-        try:
-            run = train(task, data, chosen, folder / name, progress=progress, **combination)
-        except TrainingError:
-            run = Run(folder / name)  # its record says what happened
-        if run.status == "stopped":
-            raise KeyboardInterrupt
-        runs.append(run)
-    return compare(runs, folder / "comparison")
-
-
-# -- which trainings a sweep makes
-
-
-def _grid(
-    task: str | AnyTask | TaskFamily, models: Sequence[str], options: Mapping[str, Any]
-) -> list[tuple[str, dict[str, Any], str]]:
-    """Model, options and folder name of every combination, all of them checked."""
-    lists = {name: [*value] if isinstance(value, (list, tuple)) else [value] for name, value in options.items()}
-    settings = Settings.of(task, None, {})
-    names = [name.replace("-", "_") for name in models] or [settings.model]
-    known = {name: _building.options(name) for name in names}
-    general = {*settings.task.options, *(field.name for field in dataclasses.fields(settings.recipe))}
-    found: dict[str, tuple[str, dict[str, Any], str]] = {}
-    for model, own in known.items():
-        # an option that only another model of the sweep has says nothing about this one
-        foreign = {name for other in known.values() for name in other} - set(own) - general
-        mine = {name: values for name, values in lists.items() if name not in foreign}
-        for name, values in mine.items():
-            _check_values(name, options[name], values, name in own and get_origin(own[name][0]) is tuple)
-        for chosen in itertools.product(*mine.values()):
-            combination = dict(zip(mine, chosen, strict=True))
-            Settings.of(task, model, combination)
-            varied = [f"{name}={text(value)}" for name, value in combination.items() if len(mine[name]) > 1]
-            label = ",".join([model, *varied]).replace("/", "_")
-            found[label] = model, combination, label
-    if len(found) < 2:
-        raise UsageError(
-            f"sweep={[*found]}: one combination leaves nothing to compare; give an option two values or more."
-        )
-    return [*found.values()]
-
-
-def _check_values(name: str, given: Any, values: Sequence[Any], sequences: bool) -> None:
-    if not values:
-        raise UsageError(f"{name}={given!r}: holds no value to try; give one or more.")
-    if sequences and not all(isinstance(value, (list, tuple)) for value in values):
-        raise UsageError(
-            f"{name}={given!r}: each value to try is a sequence; for a single one give {name}=[{given!r}]."
-        )
-
-
-def _default_folder(task: str | AnyTask | TaskFamily, data: Any, grid: Sequence[Any]) -> Path:
-    """runs/sweep-TASK-DATA-HASH: the same request finds its runs again."""
-    settings = Settings.of(task, None, {})
-    what = data.name if isinstance(data, Dataset) else str(data or settings.task.example)
-    short = "".join(c if c.isalnum() else "_" for c in Path(what).name)
-    key = hashlib.sha256(repr((settings, what, grid)).encode()).hexdigest()[:6]
-    return Path("runs") / f"sweep-{settings.task_name}-{short}-{key}"
 
 
 # -- what is compared

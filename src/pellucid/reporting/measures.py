@@ -183,10 +183,12 @@ def tables(details: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def counts(data: Mapping[str, Any], limit: int | None = None) -> dict[str, Any]:
+def counts(data: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Images per split, how many of the training images were used, and images per class for at most forty classes."""
     per_split, classes = data["counts"], data["classes"]
     listed = bool(per_split) and len(classes) <= 40
+    each = recipe.get("limit_per_class")
+    limit = each * len(classes) if each is not None else recipe.get("limit")
     return {
         "images": data["images"],
         "used": limit if limit is not None and limit < data["images"]["train"] else None,

@@ -102,7 +102,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "data_trouble": trouble,
         "sheet": pictures.sheet(data),
         "options": measures.options(run),
-        "counts": measures.counts(info["data"], info["recipe"].get("limit")),
+        "counts": measures.counts(info["data"], info["recipe"]),
         "selects": run.task.selects_checkpoint,
         "curves": _curves(subject),
         "links": links(run, subject, examples, maps),

@@ -4,6 +4,7 @@
 from pellucid.tasks._contract import (
     AnswersOptions,
     AnyTask,
+    BaselinesOnFeatures,
     DrawsAnswers,
     KnowsChance,
     LearnsFromImages,
@@ -22,13 +23,14 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
-from pellucid.tasks._metrics import Measure, Metric, bounds, differences, gaps, summarise
+from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "BaselinesOnFeatures",
     "DrawsAnswers",
     "KnowsChance",
     "LearnsFromImages",
@@ -47,6 +49,7 @@ __all__ = [
     "TaskFamily",
     "UpdatesBuffers",
     "as_arrays",
+    "averaged",
     "bounds",
     "differences",
     "from_arrays",

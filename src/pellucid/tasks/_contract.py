@@ -4,8 +4,8 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
 between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), answers drawn on images (`DrawsAnswers`), and options
-of `predict` (`AnswersOptions`).
+(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), answers drawn on images (`DrawsAnswers`), simple
+methods on a frozen backbone's features (`BaselinesOnFeatures`), and options of `predict` (`AnswersOptions`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswersOptions",
     "AnyTask",
+    "BaselinesOnFeatures",
     "DrawsAnswers",
     "KnowsChance",
     "LearnsFromImages",
@@ -303,6 +304,25 @@ class MeasuresModel(Protocol):
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
         """Measures beside those of the images, and figures for the report."""
+
+
+@runtime_checkable
+class BaselinesOnFeatures(Protocol):
+    """Simple methods can see what a frozen backbone computes, so that its share of the success is known."""
+
+    feature_images: ClassVar[int]  # training images that they learn from, at most
+
+    def feature_baselines(
+        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+    ) -> dict[str, Records]:
+        """The records of these methods on the test images, by the method's name.
+
+        Args:
+            train: (N, F) features of the training images.
+            test: (M, F) features of the test images.
+            known: the training images with their targets.
+            held_out: the test images with theirs.
+        """
 
 
 @runtime_checkable

@@ -32,8 +32,7 @@ class Feed:
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
         fit: Literal["resize", "crop"] = "crop" if plan.task.keeps_size else "resize"
         channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
-        # other images for another `limit` or `seed`
-        part = f"-{plan.recipe.limit}-{plan.recipe.seed}" if plan.recipe.limit else ""
+        part = plan.recipe.part
         self.train: Store = store(
             plan.train, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-train{part}"
         )

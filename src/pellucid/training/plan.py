@@ -17,6 +17,7 @@ from torch import Tensor
 from pellucid import _catalog, data
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
+from pellucid.data.limiting import limited
 from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
@@ -51,7 +52,7 @@ class Plan:
     settings: Settings
     task: AnyTask  # after it has read the data
     dataset: Dataset
-    train: Split  # the training images, at most `limit` of them
+    train: Split  # the training images, as many as the limits allow
     model: Mapping[str, Any]  # the description from which `models._building.build` makes it
     accelerator: Accelerator
     global_batch: int  # images a step, over all processes
@@ -190,14 +191,11 @@ class Plan:
 
 
 def _limited(dataset: Dataset, recipe: Recipe) -> Split:
-    """The training images, or as many as `limit` allows, chosen at random by seed."""
+    """The training images, or as many as the recipe's limits allow."""
     train = dataset.splits["train"]
     if not len(train):
         raise DataError(f"data={dataset.name!r}: the train split is empty; give at least one training image.")
-    if recipe.limit is None or recipe.limit >= len(train):
-        return train
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(mix(recipe.seed, 1)))
-    return train.select(order[: recipe.limit].sort().values.numpy())
+    return limited(train, recipe.limit, recipe.limit_per_class, recipe.seed, dataset.classes)
 
 
 def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int, slice]:

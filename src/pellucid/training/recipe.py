@@ -72,6 +72,8 @@ class Recipe:
     """train on at most this many images, chosen at random by seed"""
     weights: str | None = None
     """weights that the model starts from: a file (.safetensors, .pth, .pt, .bin), or the folder of a run"""
+    limit_per_class: int | None = None
+    """train on exactly this many images of each class, chosen at random by seed"""
     unfreeze: Literal["never", "last", "all"] = "never"
     """train a frozen backbone too, its last layers or all of it, once the epochs of `after` are done"""
     after: int | None = None
@@ -93,13 +95,15 @@ class Recipe:
             values = () if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given,)
             object.__setattr__(self, name, values)
         self._check(("epochs", "batch_size", "step_every"), "must be at least 1", lambda v: v >= 1)
-        self._check(("patience", "limit"), "must be at least 1", lambda v: v is None or v >= 1)
+        self._check(("patience", "limit", "limit_per_class"), "must be at least 1", lambda v: v is None or v >= 1)
         self._check(("variants",), "must not be negative", lambda v: v is None or v >= 0)
         self._check(
             ("size",),
             "must be one or two sides of at least 1 px",
             lambda v: len(v) <= 2 and all(side >= 1 for side in v),
         )
+        if self.limit is not None and self.limit_per_class is not None:
+            raise UsageError(f"limit={self.limit}: cannot be given with limit_per_class; leave out one of the two.")
         self._check(("below",), "must lie in (0, 1]", lambda v: 0 < v <= 1)
         self._check(("after",), "must lie between 0 and epochs - 1", lambda v: v is None or 0 <= v < self.epochs)
         if self.after is not None and self.unfreeze == "never":
@@ -141,6 +145,17 @@ class Recipe:
             value = getattr(self, name)
             if not holds(value):
                 raise UsageError(f"{name}={value!r}: {rule}; give another value.")
+
+    @property
+    def part(self) -> str:
+        """Names the training images that a limit chooses; "" for all of them.
+
+        >>> Recipe(limit=50).part, Recipe(limit_per_class=5, seed=1).part, Recipe().part
+        ('-50-0', '-5-of-each-1', '')
+        """
+        if self.limit_per_class is not None:
+            return f"-{self.limit_per_class}-of-each-{self.seed}"
+        return f"-{self.limit}-{self.seed}" if self.limit else ""
 
     @property
     def peak(self) -> float:

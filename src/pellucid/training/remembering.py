@@ -25,10 +25,23 @@ from pellucid.training.machine import evaluating
 from pellucid.training.plan import Plan
 from pellucid.training.step import Learner
 
-__all__ = ["check_variants", "remembered"]
+__all__ = ["check_backbone", "check_variants", "remembered"]
 
 _PURPOSE = 5  # of the random numbers that make variants
 _SHARE = 0.25  # of the free memory, or of the free disk, that features may take
+
+
+def check_backbone(plan: Plan, model: nn.Module) -> None:
+    """Refuse variants for a model without one frozen backbone whose features could be kept.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if plan.recipe.variants is not None and _backbone(plan, model) is None:
+        raise UsageError(
+            f"variants={plan.recipe.variants}: needs a model with one frozen backbone, in one process and not compiled; "
+            "leave it out, or add --frozen."
+        )
 
 
 def check_variants(feed: Feed, plan: Plan, model: nn.Module) -> None:
@@ -37,15 +50,9 @@ def check_variants(feed: Feed, plan: Plan, model: nn.Module) -> None:
     Raises:
         UsageError: the model has no frozen backbone to remember, or nothing random is done to the training images.
     """
+    check_backbone(plan, model)
     asked = plan.recipe.variants
-    if asked is None:
-        return
-    if _backbone(plan, model) is None:
-        raise UsageError(
-            f"variants={asked}: needs a model with one frozen backbone, in one process and not compiled; leave it out, or "
-            "add --frozen."
-        )
-    if asked > 1 and not _random(plan, feed.train):
+    if asked is not None and asked > 1 and not _random(plan, feed.train):
         raise UsageError(
             f"variants={asked}: nothing changes the training images, so all variants would be equal; leave it out."
         )
@@ -185,7 +192,7 @@ class _Answers:
                 str(plan.accelerator.device),
             ]
             made = [plan.settings.task_name, plan.task.options, plan.recipe.seed] if random else []
-            limit = [plan.recipe.limit, plan.recipe.seed] if plan.recipe.limit and part == "train" else []
+            limit = plan.recipe.part if part == "train" else ""
             tensors = weights.digest(
                 {n: t.detach().cpu() for n, t in self.model.state_dict().items() if self._before_head(n)}
             )

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["logistic", "majority", "neighbours"]
+__all__ = ["directions", "logistic", "majority", "neighbours"]
 
 _RIDGES = (1e-2, 1e-3, 1e-4)
 
@@ -31,6 +31,16 @@ def neighbours(train: Pixels, test: Pixels, labels: NDArray[np.int64], classes: 
 
     model = KNeighborsClassifier(min(k, len(train))).fit(train, labels)
     return _all_classes(model.predict_proba(test), model.classes_, classes)
+
+
+def directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features (N, F) at length 1, so that the nearest by Euclidean distance is the one with the largest cosine.
+
+    >>> directions(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).round(2).tolist()
+    [[0.6..., 0.8...], [0.0, 0.0]]
+    """
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.where(length > 0, length, 1), np.float32)
 
 
 def logistic(train: Pixels, test: Pixels, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

@@ -64,6 +64,7 @@ class Classify(Task[Tensor, Label, Label]):
     default_model: ClassVar[str] = "convnet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
+    feature_images: ClassVar[int] = _BASELINE_IMAGES
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
@@ -154,6 +155,17 @@ class Classify(Task[Tensor, Label, Label]):
         }
         index = torch.from_numpy(truth)
         return {name: metrics.columns(index, torch.from_numpy(answer).float()) for name, answer in answers.items()}
+
+    def feature_baselines(
+        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+    ) -> dict[str, Records]:
+        labels, truth = (target_of(split.targets, "label", Label).index.numpy() for split in (known, held_out))
+        classes = int(max(labels.max(), truth.max())) + 1
+        answer = baselines.neighbours(
+            baselines.directions(train), baselines.directions(test), labels, classes, _NEIGHBOURS
+        )
+        name = f"{_NEIGHBOURS} nearest neighbours on the frozen features"
+        return {name: metrics.columns(torch.from_numpy(truth), torch.from_numpy(answer).float())}
 
     def write(self, prediction: Label, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         rows = []
