@@ -40,9 +40,9 @@ test: check
 test-all: check
 	$(PYTEST)
 
-# -s: each campaign prints what it did and how long the worst case took
+# -rP: each campaign prints what it did and how long the worst case took
 hostile: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -m hostile tests/campaigns
+	$(PYTEST) -rP -m hostile tests/campaigns
 
 docs: $(READY)
 	$(BIN)/python docs/lens_pictures.py

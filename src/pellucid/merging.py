@@ -176,7 +176,7 @@ def _fine_tune(run: Run, model: nn.Module, path: Path, epochs: int, progress: bo
     changed = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in run.info["recipe"].items()
-        if name in default and value != default[name]
+        if name in default and name != "weights" and value != default[name]
     }
     options = {**_building.describe(model)["options"], **changed, "size": run.size, "epochs": epochs, "warmup": None}
     return train(

@@ -318,6 +318,10 @@ _RECORD: Mapping[str, Any] = {
         },
         "frozen",
     ),
+    "weights?": _or_none(
+        {"path": _or_none(_text_, "weights.path"), "digest": _text_, "options": _each(_anything), "said": [_text_]},
+        "weights",
+    ),
     "failure?": _text_,
     "digests?": _each(_text_),
 }

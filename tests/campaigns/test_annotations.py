@@ -30,7 +30,7 @@ def test_a_few_damaged_annotations_open_or_are_refused(form: str, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.hostile
 @pytest.mark.parametrize("form", FORMS)
-def test_damaged_annotations_open_or_are_refused(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_annotations_open_or_are_refused(form: str, tmp_path: Path) -> None:
     """In a process of its own, so that a crash of a library's C code is a result, and its peak of memory counts alone."""
     script = Path(__file__).with_name("open_annotated.py")
     words = [sys.executable, str(script), form, str(EACH), str(tmp_path), str(SECONDS)]
@@ -39,8 +39,7 @@ def test_damaged_annotations_open_or_are_refused(form: str, tmp_path: Path, caps
     assert done.returncode == 0, f"seed {len(rows)} ended the process ({done.returncode}): {done.stderr[-500:]}"
     results = Counter(row["result"] for row in rows)
     peak, slowest = max(row["megabytes"] for row in rows), max(row["seconds"] for row in rows)
-    with capsys.disabled():
-        print(f"\n{form}: {dict(results)}, at most {slowest:.2f} s and {peak:.0f} MB")
+    print(f"\n{form}: {dict(results)}, at most {slowest:.2f} s and {peak:.0f} MB")
     assert len(rows) == EACH
     assert [row for row in rows if row["result"] == "trace"] == []
     assert all("\n" not in row["said"] and row["said"].endswith(".") for row in rows if row["result"] == "refused")

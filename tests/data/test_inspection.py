@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from pellucid import data
+from pellucid.cli.cli import main
 from pellucid.data.annotations import Annotated, Annotations, Instance
 from pellucid.data.annotations.assembling import assemble
 from pellucid.data.dataset import Dataset, Pixels, Split
@@ -360,3 +361,23 @@ def test_the_embedded_scenes_show_all_their_targets() -> None:
     assert list(found.regions.share)[:2] == ["background", "circle"]
     assert found.point_names == ("centre", "tip", "base")
     assert sum(found.regions.share.values()) == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "sentences"),
+    [
+        ("bccd", ["2 boxes have no area and are dropped", "Boxes count from 1", "4,886 objects"]),
+        ("camvid", ["The value 11 of masks (void) is void", "cyclist"]),
+        ("pedestrians", ["The single category has the id 7", "342 objects, 0 without any"]),
+        ("faces68", ["68 keypoints an image", "13 keypoints lie outside their images"]),
+    ],
+)
+def test_real_data_open_and_say_what_is_wrong_with_them(
+    folder: str, sentences: list[str], real: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", str(real(folder)), "--out", str(tmp_path / "sheet.png")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert [sentence for sentence in sentences if sentence not in said] == []
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.width > 500

@@ -67,3 +67,12 @@ def test_heads_need_a_map() -> None:
         UsageError, match=r"^name='vit_tiny_patch16_224': this timm model does not give a map of features"
     ):
         made("timm", 224, name="vit_tiny_patch16_224", heads=4)
+
+
+def test_it_can_be_exported_for_any_number_and_size_of_images() -> None:
+    pool = AttentionPool(3, 2).eval()
+    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    program = torch.export.export(pool, (torch.rand(3, 3, 7, 11),), dynamic_shapes=(free,), strict=False).module()
+    for shape in ((2, 3, 5, 4), (5, 3, 9, 13)):
+        features = torch.rand(*shape)
+        torch.testing.assert_close(program(features), pool(features))

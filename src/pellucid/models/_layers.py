@@ -180,7 +180,7 @@ class AttentionPool(nn.Module):
             for side in features.shape[2:]
         )
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).flatten(1)  # (2, H·W)
-        values = torch.cat([features.flatten(2), grid.expand(len(features), -1, -1)], 1)  # (B, C + 2, H·W)
+        values = torch.cat([features.flatten(2), grid.expand(features.shape[0], -1, -1)], 1)  # (B, C + 2, H·W)
         weights = self.score(features).flatten(2).softmax(2)  # (B, heads, H·W)
         pooled: Tensor = weights @ values.transpose(1, 2)
         return pooled

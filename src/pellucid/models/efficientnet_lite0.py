@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from pellucid.models._backbones import head, lite0, staged
+from pellucid.models._backbones import head, lite0, named, staged
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels
@@ -64,6 +64,12 @@ class EfficientnetLite0(nn.Module):
         stages = [nn.Sequential(net.conv_stem, net.bn1), *net.blocks, nn.Sequential(net.conv_head, net.bn2)]
         self.backbone = staged(stages, [] if heads else [net.global_pool], frozen, frozen_stages)
         self.head = head(net.num_features, outputs, dropout, heads)
+        self._names = [name for name in net.state_dict() if not name.startswith("classifier.")]
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """Its names in torchvision and timm; see `models._contract.Published`."""
+        return [named(self, self._names, "classifier")]
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         images = self.normalize(as_colour(images, self.normalize))

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor, nn
 
-from pellucid.models._backbones import head, mobilenet, staged
+from pellucid.models._backbones import head, mobilenet, named, staged
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize
@@ -71,6 +72,19 @@ class MobilenetV2(nn.Module):
         pool = [] if heads else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.backbone = staged(stages, pool, frozen, frozen_stages)
         self.head = head(net.last_channel, outputs, dropout, heads)
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """Its names in torchvision and timm; see `models._contract.Published`."""
+        import timm
+        from torchvision.models import mobilenet_v2
+
+        with torch.device("meta"):  # names only
+            features = mobilenet_v2().features.state_dict(prefix="features.")
+            other = timm.create_model(
+                "mobilenetv2_100", num_classes=0
+            ).state_dict()  # the same layers in the same order
+        return [named(self, features, "classifier.1"), named(self, other, "classifier")]
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         images = self.normalize(as_colour(images, self.normalize))

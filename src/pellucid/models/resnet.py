@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
+from pellucid.models._backbones import named
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import AttentionPool, Frozen, check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
@@ -99,6 +100,12 @@ class Resnet(nn.Module):
             pool, features = [AttentionPool(features, heads), nn.Flatten()], heads * (features + 2)
         self.backbone: nn.Module = Frozen(body) if frozen else body
         self.head = nn.Sequential(*pool, nn.Dropout(dropout), nn.Linear(features, outputs))
+        self._names = [] if plain else list(body.state_dict())  # without shortcuts, blocks have other names
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """Its names in torchvision and timm; see `models._contract.Published`."""
+        return [named(self, self._names, "fc")] if self._names else []
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(

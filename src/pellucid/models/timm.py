@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError
+from pellucid.models._backbones import named
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import AttentionPool, Frozen, Normalize, check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, timm_model
@@ -68,6 +69,13 @@ class Timm(nn.Module):
         if heads:
             pool, features = [AttentionPool(features, heads), nn.Flatten()], heads * (features + 2)
         self.head = nn.Sequential(*pool, nn.Dropout(dropout), nn.Linear(features, outputs))
+        self._names, last = list(body.state_dict()), config.get("classifier")
+        self._last = last if isinstance(last, str) else ""  # distilled models have two
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """Its names in torchvision and timm; see `models._contract.Published`."""
+        return [named(self, self._names, self._last)]
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(

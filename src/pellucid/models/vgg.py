@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 
 from pellucid.errors import check_choice
+from pellucid.models._backbones import named
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import AdaptivePool, Frozen, check_share, check_size, check_widths
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
@@ -93,6 +94,15 @@ class Vgg(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(last.weight, 0, 0.01)  # their section 3.1
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """Its names in torchvision and timm; see `models._contract.Published`."""
+        body = [
+            name.replace("backbone.body.", "backbone.").replace("backbone", "features") for name in self.state_dict()
+        ]
+        head = {name.replace("head", "classifier"): name for name in self.state_dict() if name.startswith("head.")}
+        return [named(self, [name for name in body if name.startswith("features.")]) | head]
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.backbone(self.normalize(as_colour(images, self.normalize)))  # (B, 512, H/32, W/32)

@@ -25,7 +25,7 @@ from pellucid.run import FIRST_FILTERS, FORMAT, STATE, Run
 from pellucid.tasks import Snapshots
 from pellucid.training import checkpoint, freezing, snapshots
 from pellucid.training.machine import environment, evaluating
-from pellucid.training.plan import Plan, default_path, earlier_record
+from pellucid.training.plan import Plan, earlier_record
 from pellucid.training.state import State
 
 __all__ = ["Folder"]
@@ -54,7 +54,7 @@ class Folder:
 
     def __init__(self, plan: Plan, out: str | Path | None) -> None:
         self.plan = plan
-        self.path = Path(out) if out is not None else default_path(plan)
+        self.path = Path(out) if out is not None else plan.place
         self.record = earlier_record(plan, self.path)  # the content of run.json
         self.state_file = self.path / STATE
         self._lock = FileLock(self.state_file.parent / "lock")
@@ -184,6 +184,7 @@ class Folder:
             "steps": plan.steps,
             "parameters": _building.parameter_count(state.model),
             "best": state.best,
+            "weights": plan.origin.record(state.said) if plan.origin and state.said.notes else earlier.get("weights"),
             "frozen": frozen if "each" in frozen else freezing.before(state.model),
         }
         if self.record["frozen"] and state.saved is None and (filters := freezing.first_filters(state.model)):

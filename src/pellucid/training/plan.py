@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -28,13 +28,15 @@ from pellucid.models import _building
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, Metric, TaskFamily
 from pellucid.training.machine import accelerator
+from pellucid.training.origin import Origin, model_of
 from pellucid.training.recipe import Recipe
 from pellucid.training.settings import Settings
 
-__all__ = ["Plan", "default_path", "earlier_record"]
+__all__ = ["Plan", "earlier_record"]
 
 # what may change when a run is resumed; the fingerprint identifies the data, however their problems are worded
-_FREE = {"checkpoint", "device", "compile", "problems", "cut"}
+# the content of weights is compared, wherever they lie
+_FREE = {"checkpoint", "device", "compile", "problems", "cut", "weights"}
 
 
 @final
@@ -55,6 +57,8 @@ class Plan:
     accelerator: Accelerator
     global_batch: int  # images a step, over all processes
     rows: slice  # of the global batch, this process's
+    place: Path  # the run's folder
+    origin: Origin | None  # the weights that the model starts from
 
     @classmethod
     def of(
@@ -64,6 +68,7 @@ class Plan:
         model: str | None,
         options: Mapping[str, Any],
         out: str | Path | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Plan:
         """Check everything that was asked for.
 
@@ -73,12 +78,14 @@ class Plan:
             model: a name in the catalogue; None for the task's own.
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
             out: the run's folder; a run in it decides how splits that the data lack are cut, and what is black and white.
+            weights: a state dict that the model starts from.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
             UsageError: a value that its owner refuses, a device that is missing, or a batch that does not divide evenly.
             DataError: data that cannot be read, or that lack what the task needs.
         """
+        model = model or model_of(options.get("weights"), out)
         settings = Settings.of(task, model, options, example=what is None)
         recipe = settings.recipe
         earlier = Run(out) if out is not None and (Path(out) / "run.json").exists() else None
@@ -91,6 +98,13 @@ class Plan:
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes)
         size = training_size(dataset, recipe.size, read.keeps_size)
+        # of what was asked for, not of what the weights imply: these may be gone once the run goes on
+        place = Path(out) if out is not None else _default_path(settings, dataset)
+        begun = Run(place).info if recipe.weights is not None and (place / "run.json").exists() else None
+        asked = settings.model_asked
+        origin = Origin.of(weights, recipe.weights, settings.model, settings.task_name, asked, begun)
+        if origin is not None:
+            settings = replace(settings, model_options={**settings.model_options, **origin.implied(settings), **asked})
         description = {
             "name": settings.model,
             "channels": dataset.channels + read.extra_planes,
@@ -98,7 +112,7 @@ class Plan:
             "size": list(size),
             "options": dict(settings.model_options),
         }
-        return cls(settings, read, dataset, train, description, processes, global_batch, rows)
+        return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin)
 
     @property
     def recipe(self) -> Recipe:
@@ -149,25 +163,22 @@ class Plan:
             "processes": self.accelerator.num_processes,
         }
 
-    def build(self, weights: Mapping[str, Tensor] | None = None, *, fetch: bool = True) -> Any:
-        """The model with the weights that this seed gives, or with `weights`; an `nn.Module` as `models._contract.Model` says.
+    def build(self, *, fetch: bool = True) -> Any:
+        """The model with the weights that this seed gives; an `nn.Module` as `models._contract.Model` says.
 
         Args:
-            weights: a state dict that fits it.
             fetch: load pretrained weights where its options ask for them.
 
         Raises:
             UsageError: an option that the model refuses, or an output that the task cannot use.
         """
         torch.manual_seed(mix(self.recipe.seed, 0))
-        model = _building.build(self.model, fetch=fetch)
+        model = _building.build(self.model, fetch=fetch and self.origin is None)
         if model.output not in self.task.accepts:
             raise UsageError(
                 f"model={self.settings.model!r}: gives a {model.output}, and {self.settings.task_name} needs "
                 f"{' or '.join(self.task.accepts)}; choose another model."
             )
-        if weights is not None:
-            model.load_state_dict(weights)
         return model
 
     def seed_torch(self, step: int) -> None:
@@ -198,9 +209,8 @@ def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int,
     return share * world, slice(place * share, (place + 1) * share)
 
 
-def default_path(plan: Plan) -> Path:
+def _default_path(settings: Settings, dataset: Dataset) -> Path:
     """runs/TASK-DATA-MODEL-HASH: the same command finds its run again, another one gets a folder of its own."""
-    settings, dataset = plan.settings, plan.dataset
     name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
     key = hashlib.sha256((settings.command(as_text(dataset.name), "") + dataset.fingerprint).encode()).hexdigest()[:6]
     return Path("runs") / f"{settings.task_name}-{name}-{settings.model}-{key}"
@@ -237,6 +247,13 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
                     f"out={str(path)!r}: holds a run with {name}={_short(old)}, not {_short(new)}; "
                     "give the same options to resume it, or another folder."
                 )
+    if plan.origin is not None:
+        plan.origin.check(record, path)
+    elif record.get("weights") is not None:
+        raise RunError(
+            f"out={str(path)!r}: holds a run that began with weights={record['weights']['path']!r}; give them to resume it, or "
+            "name another folder."
+        )
     return record
 
 

@@ -80,6 +80,8 @@ class Recipe:
     """with unfreeze: factor on the learning rate of the backbone"""
     variants: int | None = None
     """with a frozen backbone: variants of each augmented training image whose features are computed once and kept; 0 computes them in every step; by default 1 where images stay as they are, else 0"""  # noqa: E501
+    weights: str | None = None
+    """weights that the model starts from: a file (.safetensors, .pth, .pt, .bin), or the folder of a run"""
     seed: int = 0
     """seed of all random numbers"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -36,6 +36,7 @@ class Settings:
     model: str
     model_options: Mapping[str, Any]
     recipe: Recipe
+    model_defaults: Mapping[str, Any]  # options of the model that the task changes, as far as none was given
 
     @classmethod
     def of(
@@ -81,8 +82,14 @@ class Settings:
         else:
             made = task
         for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
-        for_model = kind.model_defaults(chosen) | {key: value for key, value in given.items() if key in of_model}
-        return cls(name, made.for_model(chosen), chosen, for_model, Recipe(**for_recipe))
+        for_model = {key: value for key, value in given.items() if key in of_model}
+        changed = {key: value for key, value in kind.model_defaults(chosen).items() if key not in for_model}
+        return cls(name, made.for_model(chosen), chosen, changed | for_model, Recipe(**for_recipe), changed)
+
+    @property
+    def model_asked(self) -> dict[str, Any]:
+        """The options of the model that were asked for."""
+        return {name: value for name, value in self.model_options.items() if name not in self.model_defaults}
 
     @property
     def task_options(self) -> dict[str, Any]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from pellucid.errors import PellucidWarning
 from pellucid.tasks import LearnsFromImages, UpdatesBuffers
 from pellucid.training import checkpoint, freezing
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
+from pellucid.training.origin import Said
 from pellucid.training.plan import Plan
 from pellucid.training.remembering import check_variants
 from pellucid.training.step import Learner
@@ -33,8 +36,9 @@ class State:
     (0, None, None)
     """
 
-    def __init__(self, plan: Plan, feed: Feed, model: nn.Module) -> None:
+    def __init__(self, plan: Plan, feed: Feed, model: nn.Module, said: Said) -> None:
         self.plan, self.feed, self.model = plan, feed, model
+        self.said = said  # of the weights that the model starts from
         self.average = Average(model, plan.recipe.ema) if plan.recipe.ema else None
         self.learner = Learner(plan, model)
         self.step = 0
@@ -47,15 +51,18 @@ class State:
         self.begun = time.monotonic()
 
     @classmethod
-    def begin(cls, plan: Plan, weights: Mapping[str, Tensor] | None = None, *, fresh: bool = True) -> State:
+    def begin(cls, plan: Plan, *, fresh: bool = True) -> State:
         """Build the model, decode the images, and set up the optimisers; nothing is written yet.
 
         Args:
             plan: the training.
-            weights: a state dict that the model starts from; by default its own initialisation.
             fresh: False where a saved state will be restored: then weights and the images' statistics come with it.
         """
-        model = plan.build(weights if fresh else None, fetch=fresh)
+        model, said = plan.build(fetch=fresh), Said()
+        if fresh and plan.origin is not None:
+            said = plan.origin.fit(model, plan.settings.task_name, plan.dataset.classes)
+            if said.warning and plan.accelerator.is_main_process:
+                warnings.warn(said.warning, PellucidWarning, stacklevel=3)
         feed = Feed(plan)  # decoding can take minutes: only once the model is known to fit
         if fresh and isinstance(plan.task, LearnsFromImages):
             plan = replace(plan, task=plan.task.learn(feed.train))
@@ -67,7 +74,7 @@ class State:
         model.to(device, memory_format=plan.recipe.memory_format(model, device))
         if device.type == "cuda" and plan.accelerator.num_processes > 1:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return cls(plan, feed, model)
+        return cls(plan, feed, model, said)
 
     @property
     def epoch(self) -> int:

@@ -39,6 +39,8 @@ class Terminal:
         if self._shown:
             for note in plan.dataset.notes:
                 self._print(f"[dim]note[/]  {escape(note)}", highlight=False)
+            for sentence in state.said.notes:
+                self._print(f"[dim]note[/]  {escape(sentence)}", highlight=False)
             self._warn(plan.dataset.problems)
         if self._shown and isinstance(plan.task, LearnsFromImages):
             for sentence in plan.task.findings:

@@ -32,7 +32,7 @@ def train(
     out: str | Path | None = None,
     *,
     progress: bool = True,
-    weights: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Tensor] | Run | str | Path | None = None,
     **options: Any,
 ) -> Run:
     """Train a model for a task on data, and return its run; the same call resumes one that was stopped or killed.
@@ -50,7 +50,8 @@ def train(
         model: a name in the catalogue; by default the task's own.
         out: the run's folder; by default one below `runs/`, which the same call finds again.
         progress: show a progress bar.
-        weights: a state dict that the model starts from; by default its own initialisation.
+        weights: what the model starts from: a file of weights, another run or its folder, or a state dict; by default its own
+            initialisation. Tensors are found by their names, and those that do not fit are named in a warning.
         options: those of the task, of the model and of the training (`Recipe`).
 
     Raises:
@@ -58,13 +59,16 @@ def train(
         TrainingError: a loss is not finite; the run keeps its last good checkpoint.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-        plan = Plan.of(task, data, model, options, out)
+        given = weights if isinstance(weights, Mapping) else None
+        if weights is not None and given is None:
+            options["weights"] = str(weights.path if isinstance(weights, Run) else weights)
+        plan = Plan.of(task, data, model, options, out, given)
         folder = Folder(plan, out)
         # before anything is decided: a training that goes on elsewhere changes what the folder holds
         with folder.locked():
             if folder.finished:
                 return Run(folder.path)
-            state = State.begin(plan, weights, fresh=not folder.resumable)
+            state = State.begin(plan, fresh=not folder.resumable)
             with folder.open(state), interruptible() as stop, History(state, folder, progress) as history:
                 _loop(state, folder, history, stop)
                 return folder.finish(state)

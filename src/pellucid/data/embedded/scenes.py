@@ -22,7 +22,7 @@ from pellucid.data.targets import Boxes, Label, Mask, Points, Target
 
 __all__ = ["CLASSES", "KEYPOINTS", "SIDE", "draw"]
 
-Floats = NDArray[Any]  # float32, except small tables
+Floats = NDArray[Any]  # float64: processors round float32 differently, which would show in the pixels
 
 CLASSES = ("circle", "ring", "square", "diamond", "triangle", "pentagon", "star", "cross")
 KEYPOINTS = ("centre", "tip", "base")  # of the largest shape, all on its axis of symmetry
@@ -32,6 +32,7 @@ _MOST = 4  # shapes in a scene
 _INNER = 0.45  # inner radius of a star / its outer radius
 _ARM = 0.36  # width of a cross's arm / its length
 _THIN = 0.6  # width of a diamond / its height
+_DIGITS = 3  # decimals of coordinates in px
 _HOLE = 0.5  # radius of a ring's hole / its own radius
 
 
@@ -103,12 +104,12 @@ def _split(name: str, part: str, n: int, rng: np.random.Generator, sparse: bool)
 def _place(n: int, rng: np.random.Generator) -> _Shapes:
     """A large shape anywhere, then up to three small ones, each at the first of sixteen random places that is free."""
     # the smallest large diamond (173 px²) is larger than the largest small circle (154 px²)
-    radius = np.concatenate([rng.uniform(12, 20, (n, 1)), rng.uniform(5, 7, (n, _MOST - 1))], 1).astype(np.float32)
+    radius = np.concatenate([rng.uniform(12, 20, (n, 1)), rng.uniform(5, 7, (n, _MOST - 1))], 1)
     present = np.arange(_MOST) < rng.integers(1, _MOST + 1, (n, 1))
-    x, y = np.zeros((2, n, _MOST), np.float32)
+    x, y = np.zeros((2, n, _MOST))
     for slot in range(_MOST):
         margin = radius[:, slot, None] + 1
-        places = rng.uniform(0, 1, (2, n, 16)).astype(np.float32) * (SIDE - 2 * margin) + margin  # (2, n, 16)
+        places = rng.uniform(0, 1, (2, n, 16)) * (SIDE - 2 * margin) + margin  # (2, n, 16)
         free = np.ones((n, 16), bool)
         for other in range(slot):
             apart = np.hypot(places[0] - x[:, other, None], places[1] - y[:, other, None])
@@ -118,25 +119,23 @@ def _place(n: int, rng: np.random.Generator) -> _Shapes:
         present[:, slot] &= free.any(1)
     kind = rng.integers(0, len(CLASSES), (n, _MOST))
     kind[:, 0] = rng.permutation(np.arange(n) % len(CLASSES))  # labels are balanced
-    angle = rng.uniform(-np.pi / 6, np.pi / 6, (n, _MOST)).astype(np.float32)
+    angle = rng.uniform(-np.pi / 6, np.pi / 6, (n, _MOST))
     return _Shapes(present, kind, x, y, radius, angle)
 
 
 def _background(n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Textures between two similar colours, (n, 3, H, W): noise of several scales, or waves; and their mean colours (n, 3)."""
-    texture = np.zeros((n, 1, SIDE, SIDE), np.float32)
-    fade = rng.uniform(0.4, 0.9, (n, 1, 1, 1)).astype(np.float32)  # amplitude of each finer scale relative to the last
+    texture = np.zeros((n, 1, SIDE, SIDE))
+    fade = rng.uniform(0.4, 0.9, (n, 1, 1, 1))  # amplitude of each finer scale relative to the last
     for octave, cells in enumerate((4, 8, 16, 32)):
-        noise = torch.from_numpy(rng.standard_normal((n, 1, cells, cells), np.float32))
+        noise = torch.from_numpy(rng.standard_normal((n, 1, cells, cells), np.float32)).double()
         texture += fade**octave * F.interpolate(noise, (SIDE, SIDE), mode="bilinear").numpy()
-    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    turn, length, phase = (
-        rng.uniform(a, b, (n, 1, 1, 1)).astype(np.float32) for a, b in ((0, 3.14), (5, 16), (0, 6.28))
-    )
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    turn, length, phase = (rng.uniform(a, b, (n, 1, 1, 1)) for a, b in ((0, 3.14), (5, 16), (0, 6.28)))
     waves = np.sin(2 * np.pi / length * (columns * np.cos(turn) + rows * np.sin(turn)) + phase)
-    texture = 0.4 * texture + np.where(rng.random((n, 1, 1, 1)) < 0.4, 1.2, 0).astype(np.float32) * waves
-    one = rng.uniform(0.1, 0.9, (n, 3)).astype(np.float32)
-    other = (one + rng.uniform(-0.3, 0.3, (n, 3))).clip(0, 1).astype(np.float32)
+    texture = 0.4 * texture + np.where(rng.random((n, 1, 1, 1)) < 0.4, 1.2, 0) * waves
+    one = rng.uniform(0.1, 0.9, (n, 3))
+    other = (one + rng.uniform(-0.3, 0.3, (n, 3))).clip(0, 1)
     share = 1 / (1 + np.exp(-2 * texture))
     return one[..., None, None] * (1 - share) + other[..., None, None] * share, (one + other) / 2
 
@@ -151,13 +150,13 @@ def _paint(
     rng: np.random.Generator,
 ) -> None:
     """Draw one shape of each scene into its image and its mask; edge pixels are covered in part, which smooths outlines."""
-    candidates = rng.uniform(0, 1, (len(rows), 6, 3)).astype(np.float32)
+    candidates = rng.uniform(0, 1, (len(rows), 6, 3))
     distances = np.linalg.norm(candidates - mean[:, None], axis=2)
     colours = candidates[
         np.arange(len(rows)), distances.argmax(1)
     ]  # of six colours, the one farthest from the background's
-    shading = rng.uniform(0.1, 0.25, len(rows)).astype(np.float32)
-    centres = np.arange(SIDE, dtype=np.float32) + 0.5
+    shading = rng.uniform(0.1, 0.25, len(rows))
+    centres = np.arange(SIDE) + 0.5
     for kind, distance in enumerate(_DISTANCES):
         here = np.flatnonzero(shapes.present[rows, slot] & (shapes.kind[rows, slot] == kind))
         of = rows[here]
@@ -174,7 +173,7 @@ def _paint(
 
 def _polygon(sides: int) -> Callable[[Floats, Floats, Floats], Floats]:
     """Signed distance to the sides of a regular polygon with a corner at its tip, by folding the plane into one side's sector."""
-    half = np.float32(np.pi / sides)
+    half = np.pi / sides
 
     def distance(u: Floats, v: Floats, radius: Floats) -> Floats:
         turn = np.mod(np.arctan2(u, -v), 2 * half) - half  # angle from the middle of the nearest side
@@ -187,21 +186,22 @@ def _polygon(sides: int) -> Callable[[Floats, Floats, Floats], Floats]:
 def _star(u: Floats, v: Floats, radius: Floats) -> Floats:
     """Signed distance to the sides of a five-pointed star: in the sector of half a point, a line from tip to inner corner."""
     half = np.pi / 5
-    turn = np.abs(np.mod(np.arctan2(u, -v) + half, 2 * half) - half).astype(np.float32)
+    turn = np.abs(np.mod(np.arctan2(u, -v) + half, 2 * half) - half)
     distance = np.hypot(u, v)
-    along = np.array([_INNER * np.cos(half) - 1, _INNER * np.sin(half)], np.float32)
+    along = np.array([_INNER * np.cos(half) - 1, _INNER * np.sin(half)])
     normal = np.array([along[1], -along[0]]) / np.hypot(*along)
     signed: Floats = (distance * np.cos(turn) - radius) * normal[0] + distance * np.sin(turn) * normal[1]
     return signed
 
 
 def _square(u: Floats, v: Floats, radius: Floats) -> Floats:
-    signed: Floats = np.maximum(np.abs(u), np.abs(v)) - radius / np.sqrt(np.float32(2))
+    signed: Floats = np.maximum(np.abs(u), np.abs(v)) - radius / np.sqrt(2)
     return signed
 
 
 def _diamond(u: Floats, v: Floats, radius: Floats) -> Floats:
-    return (np.abs(u) + np.abs(v) * _THIN - _THIN * radius) / np.float32(np.hypot(1, _THIN))
+    signed: Floats = (np.abs(u) + np.abs(v) * _THIN - _THIN * radius) / np.hypot(1, _THIN)
+    return signed
 
 
 def _cross(u: Floats, v: Floats, radius: Floats) -> Floats:
@@ -212,7 +212,7 @@ def _cross(u: Floats, v: Floats, radius: Floats) -> Floats:
 
 
 def _arms(radius: Floats) -> tuple[Floats, Floats]:
-    length = radius / np.float32(np.hypot(1, _ARM))
+    length = radius / np.hypot(1, _ARM)
     return length, _ARM * length
 
 
@@ -229,20 +229,18 @@ def _around(angles: Floats) -> Floats:
 
 def _corners() -> list[Floats]:
     """The outermost corners of each class at R = 1, (m, 2); none for round shapes."""
-    none = np.zeros((0, 2), np.float32)
+    none = np.zeros((0, 2))
     long, wide = (float(a) for a in _arms(np.ones(())))
     cross = [(s * a, t * b) for a, b in ((long, wide), (wide, long)) for s in (-1, 1) for t in (-1, 1)]
     quarter = np.arange(4) * np.pi / 2
     diamond = _around(quarter) * (_THIN, 1)
     polygons = [_around(np.arange(n) * 2 * np.pi / n) for n in (3, 5, 5)]
-    return [
-        c.astype(np.float32) for c in (none, none, _around(quarter + np.pi / 4), diamond, *polygons, np.array(cross))
-    ]
+    return [none, none, _around(quarter + np.pi / 4), diamond, *polygons, np.array(cross)]
 
 
 def _boxes(shapes: _Shapes) -> Floats:
     """x0, y0, x1, y1 of each shape's outline, (n, 4, 4)."""
-    reach = np.empty((*shapes.kind.shape, 4), np.float32)
+    reach = np.empty((*shapes.kind.shape, 4))
     for kind, corners in enumerate(_corners()):
         here = shapes.kind == kind
         if len(corners):
@@ -252,16 +250,16 @@ def _boxes(shapes: _Shapes) -> Floats:
         else:
             reach[here] = (-1, -1, 1, 1)
     centre = np.stack([shapes.x, shapes.y, shapes.x, shapes.y], 2)
-    boxes: Floats = centre + reach * shapes.radius[..., None]
+    boxes: Floats = (centre + reach * shapes.radius[..., None]).round(_DIGITS).astype(np.float32)
     return boxes
 
 
 def _keypoints(shapes: _Shapes) -> Floats:
     """Centre, tip and base of the largest shape of each scene, (n, 3, 2)."""
     square, long = 0.5**0.5, float(_arms(np.ones(()))[0])
-    tips = np.array([1, 1, square, 1, 1, 1, 1, long], np.float32)[shapes.kind[:, 0]]
-    bases = np.array([1, 1, square, 1, 0.5, np.cos(np.pi / 5), _INNER, long], np.float32)[shapes.kind[:, 0]]
+    tips = np.array([1, 1, square, 1, 1, 1, 1, long])[shapes.kind[:, 0]]
+    bases = np.array([1, 1, square, 1, 0.5, np.cos(np.pi / 5), _INNER, long])[shapes.kind[:, 0]]
     down = np.stack([np.zeros_like(tips), -tips, bases], 1) * shapes.radius[:, :1]  # (n, 3)
     x = shapes.x[:, :1] - down * np.sin(shapes.angle[:, :1])
     y = shapes.y[:, :1] + down * np.cos(shapes.angle[:, :1])
-    return np.stack([x, y], 2).astype(np.float32)
+    return np.stack([x, y], 2).round(_DIGITS).astype(np.float32)

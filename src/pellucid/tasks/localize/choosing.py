@@ -46,6 +46,4 @@ def usable(data: Dataset) -> Dataset:
 def _objects(boxes: Boxes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(N,) each: the objects of each image, and those of them that count."""
     every = np.array([len(labels) for labels in boxes.labels], np.int64)
-    if boxes.ignored is None:
-        return every, every
-    return every, every - np.array([int(own.sum()) for own in boxes.ignored], np.int64)
+    return every, np.array([len(labels) for labels in boxes.counting], np.int64)
