@@ -32,6 +32,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
     evaluated so, or whose measures are not those of its present weights, is measured now, without its baselines.
 
     >>> import tempfile
+    >>> from pellucid.training.training import train
     >>> folder = tempfile.TemporaryDirectory()
     >>> runs = [train("classify", "digits", "mlp", f"{folder.name}/{n}", hidden=(8,), epochs=n, progress=False) for n in (1, 9)]
     >>> found = compare(runs)
