@@ -8,6 +8,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.data.targets import Boxes
 from pellucid.reporting.reporting import report
-from pellucid.tasks.localize import Localize
+from pellucid.tasks import summarise
+from pellucid.tasks.localize import Localize, metrics
 from pellucid.tasks.localize.objects import Located
 
 QUICK = {"epochs": 2, "limit": 64, "batch_size": 32, "device": "cpu", "progress": False}
@@ -57,3 +59,28 @@ def test_predict_gives_the_boxes_that_evaluate_measured(tmp_path: Path) -> None:
             area = [(box[2] - box[0]) * (box[3] - box[1]) for box in (own, best)]
             overlap = wide * tall / (sum(area) - wide * tall)
         assert records["iou"][i] == pytest.approx(overlap, abs=2e-3), i
+
+
+def test_false_alarms_count_and_the_order_of_images_does_not() -> None:
+    """An object in an empty image lowers what counts precision, wherever the empty images stand."""
+    rng = np.random.default_rng(5)
+    start = torch.from_numpy(rng.uniform(0, 20, (40, 2)).astype(np.float32))
+    corners = torch.cat([start, start + 10], 1)
+    present = torch.arange(40) % 3 > 0
+    truth = Located(present.float(), torch.zeros(40, dtype=torch.int64), corners * present[:, None])
+    shares = torch.tensor([[1.0, 0.0]]).expand(40, 2)
+    sure, quiet = torch.ones(40), present.float()
+
+    def measured(found: Tensor, order: Tensor) -> dict[str, float]:
+        answer = Located(found[order], truth.index[order], corners[order] + 1, shares[order])
+        records = metrics.columns(answer, truth[order], (40, 40))
+        return {name: one.value for name, one in summarise(metrics.METRICS, records).items()}
+
+    straight = torch.arange(40)
+    loud, still = measured(sure, straight), measured(quiet, straight)
+    assert loud["false_alarms"] == 1 and still["false_alarms"] == 0
+    for name in ("quality", "right", "pixel_ppv", "pixel_iou", "pixel_tnr"):
+        assert loud[name] < still[name], name
+    for seed in range(3):
+        order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
+        assert measured(sure, order) == pytest.approx(loud)
