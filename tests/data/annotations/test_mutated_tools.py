@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawings import pictures
+from mutating import mutated
 from PIL import Image
 
 from pellucid.data import open
@@ -142,29 +143,6 @@ def cvat(top: Path) -> list[Path]:
     return [top / "annotations.xml"]
 
 
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    """A file with one to three of its words exchanged, removed or repeated, a byte changed, or its end cut off."""
-    for _ in range(draw.randint(1, 3)):
-        words = re.split(rb"(\W)", content)
-        at, other = draw.randrange(len(words)), draw.randrange(len(words))
-        kind = draw.randrange(6)
-        if kind == 0:
-            words[at] = draw.choice(WORDS)
-        elif kind == 1:
-            words[at : at + draw.randint(1, 8)] = []
-        elif kind == 2:
-            words[at], words[other] = words[other], words[at]
-        elif kind == 3:
-            words[at:at] = words[at : at + draw.randint(1, 20)] * draw.randint(1, 3)
-        content = b"".join(words)
-        place = draw.randrange(len(content) + 1)
-        if kind == 4:
-            content = content[:place] + bytes([draw.randrange(256)]) + content[place + 1 :]
-        elif kind == 5:
-            content = content[:place]
-    return content
-
-
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every place in a JSON value, as its holder and its key there."""
     if isinstance(value, (dict, list)):
@@ -207,7 +185,7 @@ def test_a_mutated_file_gives_a_dataset_or_one_sentence_that_names_it(
     outcomes: Counter[bool] = Counter()
     for i in range(ROUNDS):
         file = draw.choice(files)
-        content = strange(whole[file], draw) if i % 2 else mutated(whole[file], draw)
+        content = strange(whole[file], draw) if i % 2 else mutated(whole[file], draw, WORDS)
         file.write_bytes(content)
         said = ""
         try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mutating import mutated
 from PIL import Image
 
 from pellucid.data import open
@@ -23,30 +23,6 @@ WORDS = [
     b"<object>", b"</object>", b"<annotation>", b"<!--", b"&lt;", b"&x;", b"<![CDATA[", b"!!python/name:os.system", b"*a", b"&a", b"..",
     b"/", b"C:\\", b"%", "지단".encode(), b"- ", b": ", b"'", b'"', b"0.5", b"0.5 0.5", b"1_0", b"\t", b"train", b"\r", b"true", b"?", b"|",
 ]  # fmt: skip
-
-
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    """A file after one to three changes of its bytes or words."""
-    for _ in range(draw.randint(1, 3)):
-        tokens = re.split(rb"(\W)", content)
-        at = draw.randrange(len(tokens))
-        kind = draw.randrange(6)
-        if kind == 0:
-            tokens[at] = draw.choice(WORDS)
-        elif kind == 1:
-            tokens[at : at + draw.randint(1, 8)] = []
-        elif kind == 2:
-            other = draw.randrange(len(tokens))
-            tokens[at], tokens[other] = tokens[other], tokens[at]
-        elif kind == 3:
-            tokens[at:at] = tokens[at : at + draw.randint(1, 20)] * draw.randint(1, 3)
-        content = b"".join(tokens)
-        place = draw.randrange(len(content) + 1)
-        if kind == 4:
-            content = content[:place] + bytes([draw.randrange(256)]) + content[place + 1 :]
-        elif kind == 5:
-            content = content[:place]
-    return content
 
 
 def pictures(top: Path, folder: str) -> None:
@@ -127,7 +103,7 @@ def test_a_mutated_file_gives_a_dataset_or_one_sentence(built: Callable[[Path], 
     outcomes: Counter[bool] = Counter()
     for _ in range(ROUNDS):
         file = draw.choice(files)
-        content = mutated(whole[file], draw)
+        content = mutated(whole[file], draw, WORDS)
         file.write_bytes(content)
         said = ""
         try:

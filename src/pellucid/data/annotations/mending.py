@@ -18,7 +18,7 @@ from pellucid.data.problems import few
 
 __all__ = ["Mended", "decoded_runs", "outline_box"]
 
-_NOTABLE = 1.0  # px that a box may reach beyond its image before anybody is told: less is rounding
+_NOTABLE = 1.0  # px that a box may reach beyond its image without a sentence: less is rounding
 _KINDS = {
     "empty": ("box has no area and is dropped", "boxes have no area and are dropped"),
     "outside": ("object lies outside its image and is dropped", "objects lie outside their images and are dropped"),

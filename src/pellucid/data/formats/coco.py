@@ -63,7 +63,7 @@ def _decoded(content: bytes) -> str:
 def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     """The annotations of all splits.
 
-    Images are found by name (`ImageFiles`). The split is told by a word in the JSON's name or folder, else by the images'
+    Images are found by name (`ImageFiles`). The split comes from a word in the JSON's name or folder, else from the images'
     folders. One file named by the user brings those of the other splits with it, whose names differ in that word alone.
 
     Raises:
