@@ -29,6 +29,7 @@ from pellucid.tasks import (
     MeasuresWithModel,
     MultiPlayer,
     Snapshots,
+    SuitsModel,
     UpdatesBuffers,
     rows_of,
     summarise,
@@ -50,7 +51,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 SMALLER = {"classify": "digits", "cluster": "digits"}  # 8×8 instead of 32×32 px, where the largest networks are trained
 # px: smaller than the example's, where the largest networks are trained; convnet divides its side by eight for localize
-SIZES: dict[Any, dict[str, Any]] = {"localize": {"size": 16}, "detect": {"size": 32}, ("localize", "convnet"): {"size": 32}}
+SIZES: dict[Any, dict[str, Any]] = {
+    "localize": {"size": 16},
+    "detect": {"size": 32},
+    ("localize", "convnet"): {"size": 32},
+}
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
 
@@ -178,6 +183,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
     """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
     protocols = (
         LearnsFromImages,
+        SuitsModel,
         KnowsChance,
         MultiPlayer,
         UpdatesBuffers,

@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Split
-from pellucid.data.targets import Boxes, target_of
 from pellucid.tasks._records import Records
 from pellucid.tasks.detect import metrics
 from pellucid.tasks.detect.objects import Detected
+from pellucid.tasks.detect.shapes import objects_at
 
 __all__ = ["measured"]
 
 
 def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) -> dict[str, Records]:
     """The records of each method on test images of this size (H, W)."""
-    known, truth = _truth(train, size), _truth(test, size)
+    known, truth = objects_at(train, size), objects_at(test, size)
     labels, corners = torch.cat(known.labels), torch.cat(known.corners)
     common = int(labels.bincount().argmax()) if len(labels) else 0
     whole = torch.tensor([[0.0, 0, size[1], size[0]]])
@@ -31,10 +30,3 @@ def _every(boxes: Tensor, label: int, images: int) -> Detected:
     count = len(boxes)
     labels, scores = torch.full((count,), label), torch.ones(count)
     return Detected([boxes] * images, [labels] * images, [scores] * images, torch.full((images,), 0.5))
-
-
-def _truth(split: Split, size: tuple[int, int]) -> Boxes:
-    """The objects of images that become this size; no image is decoded."""
-    sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
-    scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
-    return target_of(split.targets, "boxes", Boxes).scaled(scale)

@@ -23,7 +23,7 @@ from pellucid.models import OutputKind, Regions
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.detect import baselines, losses, metrics
+from pellucid.tasks.detect import baselines, losses, metrics, shapes
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
 from pellucid.tasks.detect.sampling import Sampler
 
@@ -69,6 +69,7 @@ class Detect(Task[Tensor, Detected, Sought]):
     default_model: ClassVar[str] = "fast_rcnn"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("regions",)
     keeps_size: ClassVar[bool] = False
+    longest: ClassVar[int] = 320  # of small objects, too little would be left otherwise
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -99,6 +100,10 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
+
+    def suited(self, train: Split, size: tuple[int, int], model: str) -> Mapping[str, Any]:
+        """The sizes and shapes of the boxes among which the model finds its proposals."""
+        return shapes.suited(train, size) if model == "fast_rcnn" else {}
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Sought]:
         input = batch.images.float().div_(255)  # (B, C, H, W)
