@@ -11,6 +11,7 @@ from pellucid.errors import UnknownNameError
 from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import Expr, Value
+from pellucid.worked.expressions.spelling import canonical
 from pellucid.worked.showing.lines import Check
 from pellucid.worked.worksheet.equation import Equation
 from pellucid.worked.worksheet.graph import Graph
@@ -62,9 +63,10 @@ class CheckedNumbers:
         Raises:
             UnknownNameError: no such quantity.
         """
-        if name not in self.values:
+        key = canonical(name)
+        if key not in self.values:
             raise UnknownNameError("name", name, self.values)
-        return self.values[name]
+        return self.values[key]
 
     def derivative(self, of: str, by: str) -> Value:
         """The derivative of one quantity with respect to another, checked by a central difference.
@@ -74,6 +76,7 @@ class CheckedNumbers:
             CheckError: the central difference disagrees.
         """
         self.value(of), self.value(by)
+        of, by = canonical(of), canonical(by)
         with precision(self.working_digits):
             slope = self.graph.derivative(of, by)
         self.check_derivative(of, by)
@@ -81,7 +84,7 @@ class CheckedNumbers:
 
     def gradient(self, of: str, by: Sequence[str]) -> dict[str, Value]:
         """The derivatives of one quantity with respect to several, each checked."""
-        self.prepare(of, by)
+        self.prepare(canonical(of), [*map(canonical, by)])
         return {name: self.derivative(of, name) for name in by}
 
     def check_derivative(self, of: str, by: str) -> Check:
