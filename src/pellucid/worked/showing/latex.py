@@ -233,7 +233,8 @@ def _word(text: str) -> str:
     if text.isdigit():
         return text
     safe = "".join(_ascii(letter) for letter in text)
-    return safe if len(safe) == 1 else rf"\mathrm{{{safe}}}"
+    accented = len(text) == 1 and safe.startswith("\\")
+    return safe if len(safe) == 1 or accented else rf"\mathrm{{{safe}}}"
 
 
 def _ascii(letter: str) -> str:
