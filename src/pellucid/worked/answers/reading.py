@@ -180,7 +180,10 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         node = reader.expression()
         used = reader.tokens[start : reader.here]
         digits = _rounded(used)
-        scope = Scope(lambda name, at: array if isinstance(array := sheet[name], Array) else None)
+        scope = Scope(
+            lambda name, at: array if isinstance(array := sheet[name], Array) else None,
+            known=lambda name: name in sheet.equations or "∂" in name,
+        )
         written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:
