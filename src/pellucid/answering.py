@@ -143,18 +143,25 @@ def _restored(run: Run, model: nn.Module, input: Tensor) -> Any:
 
 
 def inputs(
-    run: Run, given: UserImages, batch_size: int, device: torch.device, channels: int | None = None
+    run: Run,
+    given: UserImages,
+    batch_size: int,
+    device: torch.device,
+    channels: int | None = None,
+    *,
+    seen: bool = False,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded.
 
-    C is that of the model's images, or the number of channels that is asked for.
+    C is that of the model's images, or the number of channels that is asked for. With `seen`, images are as the model itself
+    sees them.
     """
     if len(given.split):
-        for batch in run_batches(run, given.split, batch_size, device, channels=channels):
+        for batch in run_batches(run, given.split, batch_size, device, channels=channels, seen=seen):
             yield [given.places[int(i)] for i in batch.index], unit(batch.images)
     for place, image in given.floats.items():
         input = to_channels(image[None].to(device), channels or run.channels)  # (1, C, H, W)
-        if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
+        if not _own_size(run.task, seen) and tuple(input.shape[2:]) != run.size:
             input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
         yield [place], input
 
@@ -166,12 +173,15 @@ def run_batches(
     device: torch.device,
     fingerprint: str | None = None,
     channels: int | None = None,
+    *,
+    seen: bool = False,
 ) -> Iterator[Batch]:
-    """A split's images as the run's model takes them: resized to its size, or at their own for tasks that keep it.
+    """A split's images as the run's task takes them: resized to its model's size, or at their own for tasks that keep it.
 
-    Without a fingerprint, no store is kept for later.
+    Without a fingerprint, no store is kept for later. With `seen`, images are as the model itself sees them: a task that
+    answers at their own size may resize them for it.
     """
-    if run.task.keeps_size:
+    if _own_size(run.task, seen):
         return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
     memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
     kept = store(
@@ -185,6 +195,10 @@ def run_batches(
         fingerprint=fingerprint or "",
     )
     return kept.batches(batch_size, device)
+
+
+def _own_size(task: AnyTask, seen: bool) -> bool:
+    return task.keeps_size and (task.crops or not seen)
 
 
 @torch.no_grad()

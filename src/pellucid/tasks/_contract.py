@@ -138,7 +138,12 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     @property
     @abstractmethod
     def keeps_size(self) -> bool:
-        """Whether images keep their own size, and training uses crops; else all are resized."""
+        """Whether images are answered and measured at their own size; else all are resized to that of the training."""
+
+    @property
+    def crops(self) -> bool:
+        """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
+        return self.keeps_size
 
     def for_model(self, model: str) -> Self:
         """This task for a model of this name; raises `UsageError` for an option that the model cannot serve."""
