@@ -22,6 +22,7 @@ from pellucid.run import Run, load
 from pellucid.tasks import (
     AnswersOptions,
     BaselinesOnFeatures,
+    ChoosesEvidence,
     DrawsAnswers,
     KnowsChance,
     LearnsFromImages,
@@ -179,6 +180,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         AnswersOptions,
         DrawsAnswers,
         BaselinesOnFeatures,
+        ChoosesEvidence,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)
