@@ -66,7 +66,7 @@ def followed(
         "What is followed is the log-odds of a detection's class: the highest among the regions whose box for this class "
         f"overlaps the detection with an IoU of at least {SAME:g}."
     )
-    return Followed(_score(label, box, size), name, words, (corners[0], corners[1], corners[2], corners[3]))
+    return Followed(_score(label, box, size), name, "log-odds", words, (corners[0], corners[1], corners[2], corners[3]))
 
 
 def _score(label: int, box: Tensor, size: tuple[int, int]) -> Callable[[Regions], Tensor]:
