@@ -41,6 +41,7 @@ def evidence(output: Regions) -> Tensor:
     return log_odds(output.logits.float()).flatten(1).amax(1)
 
 
+@torch.no_grad()
 def followed(
     output: Regions, found: Detected, named: str | None, size: tuple[int, int], classes: Sequence[str]
 ) -> Followed:
