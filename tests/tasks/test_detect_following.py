@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,9 @@ def chosen(named: str | None) -> tuple[str, list[float]]:
         ("0.56,0.2,0.74,0.5", "hot dog", SMALL),
     ],
 )
-def test_a_detection_is_chosen_by_class_rank_point_or_box(named: str | None, name: str, box: list[float] | None) -> None:
+def test_a_detection_is_chosen_by_class_rank_point_or_box(
+    named: str | None, name: str, box: list[float] | None
+) -> None:
     of, corners = chosen(named)
     assert of == name
     if box is not None:
@@ -173,7 +174,9 @@ def network() -> Network:
     ("follow", "quarter"),
     [(None, (0, 0)), ("cat", (0, 0)), ("cat 2", None), ("dog", (1, 1)), ("0.9,0.1", (0, 1)), ("0,0.5,0.5,1", (1, 0))],
 )
-def test_lenses_see_only_what_the_chosen_detection_rests_on(follow: str | None, quarter: tuple[int, int] | None) -> None:
+def test_lenses_see_only_what_the_chosen_detection_rests_on(
+    follow: str | None, quarter: tuple[int, int] | None
+) -> None:
     part = network()
     covered = Occlusion(patch=4, stride=4, fill="zero", follow=follow).look(part)
     mapped = Attribution("saliency", follow=follow, depths=0, tested=0).look(network())
@@ -227,5 +230,3 @@ def test_a_real_detector_is_covered_whole_and_says_so() -> None:
         covered[0, :, 32:, :32] = images[0].mean((1, 2))[:, None, None]
         drop = float(score(whole) - score(model(covered)))
     assert view["drop"][0, 1, 0] == pytest.approx(drop, abs=1e-4)
-
-
