@@ -20,9 +20,13 @@ from pellucid.inference import evaluate, predict
 from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
+    AnnotatesAnswers,
     AnswersOptions,
+    AnswersParts,
     BaselinesOnFeatures,
+    ChoosesThreshold,
     DrawsAnswers,
+    Exports,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -177,7 +181,11 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresWithModel,
         MeasuresModel,
         AnswersOptions,
+        AnswersParts,
+        AnnotatesAnswers,
+        ChoosesThreshold,
         DrawsAnswers,
+        Exports,
         BaselinesOnFeatures,
     )
     for task, model in PAIRS:

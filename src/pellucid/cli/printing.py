@@ -49,6 +49,8 @@ def trained(run: Run) -> None:
     print(f"run   {run.path}  {run.status} after {info['seconds']:.0f} s, {info['parameters']:,} parameters")
     if best.get("value") is not None:
         print(f"best  epoch {best['epoch']}: validation {best['measure']} {best['value']:.4g}")
+    if run.threshold is not None:
+        print(f"from  {run.threshold.words}")
     if run.status == "stopped":
         print(f"next  {info['command']}   (resumes it)")
     else:
