@@ -24,6 +24,7 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 # a module imports from lower levels, or from its own level where that is one folder or one group
 LEVELS: tuple[tuple[str, ...], ...] = (
     (
+        "_boxes",
         "_catalog",
         "_coupling",
         "_digits",

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Published"]
+__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Proposals", "Published", "Regions"]
 
-OutputKind: TypeAlias = Literal["vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial"]
+OutputKind: TypeAlias = Literal[
+    "vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial", "regions"
+]
 """What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
 
 vector          (B, outputs): a score for each class, from images of any size that it can take
@@ -24,6 +26,8 @@ distribution    (B, outputs, H, W): the parameters of each pixel's distribution,
                 (B, latent) a `Distribution`
 adversarial     (B, 1): the discriminator's score, the higher the more real; with `codes` (B, latent) that of the pictures
                 that the generator makes of them
+regions         `Regions`: classes and boxes of R regions of each image, with a background beside the `outputs` classes; with
+                `choose`, of the regions that it chooses among the `Proposals`
 """
 
 
@@ -40,6 +44,30 @@ class Distribution(NamedTuple):
     decoded: Tensor  # (B, outputs, H, W) from the code z = μ + σ·ε
     mean: Tensor  # (B, latent) μ
     log_variance: Tensor  # (B, latent) log σ²
+
+
+class Proposals(NamedTuple):
+    """Boxes that may have an object, best first; those that a better one covers come last."""
+
+    corners: Tensor  # (B, P, 4) px of the image: x0, y0, x1, y1
+    scores: Tensor  # (B, P) logits of the objectness
+
+
+class Regions(NamedTuple):
+    """What a model of the kind "regions" gives."""
+
+    proposals: Proposals
+    corners: Tensor  # (B, R, 4) the regions that are scored: the best proposals, or those that were chosen
+    logits: Tensor  # (B, R, K + 1), the background first
+    offsets: Tensor  # (B, R, K, 4) for each class: from the region to its box
+    grid: Tensor  # (A, 4) the boxes among which proposals are found
+    objectness: Tensor  # (B, A) logits
+    grid_offsets: Tensor  # (B, A, 4) from the grid's boxes to the proposals
+
+    @property
+    def steady(self) -> tuple[Tensor, Tensor]:
+        """The parts that hardly change where an image hardly does: ranks change at once where two scores are nearly equal."""
+        return self.objectness, self.grid_offsets
 
 
 @runtime_checkable

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""detect: which objects does an image show, and where?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pellucid import _boxes
+from pellucid._options import unfolded
+from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Boxes, target_of
+from pellucid.data.transforms import Augment
+from pellucid.errors import DataError, UsageError, check_choice
+from pellucid.models import OutputKind, Regions
+from pellucid.tasks._contract import Task
+from pellucid.tasks._metrics import Metric
+from pellucid.tasks._records import Records
+from pellucid.tasks.detect import baselines, losses, metrics
+from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
+from pellucid.tasks.detect.sampling import Sampler
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Detect"]
+
+_NEAR = 4  # boxes near each object, as further examples
+_MOST_NEAR = 64  # in an image
+_SHIFT, _STRETCH = 0.15, 0.2  # how far they are from it: shares of its sides, and of the logarithm of them
+
+
+@final
+@dataclass(frozen=True)
+class Detect(Task[Tensor, Detected, Sought]):
+    """Which objects does an image show, and where?
+
+    >>> from pellucid.data import open
+    >>> data, task = Detect(regions=32).read(open("scenes"))
+    >>> task.outputs(data, (64, 64))
+    8
+    """
+
+    box_loss: losses.BoxLoss = "smooth_l1"
+    """loss of a region's box: smooth L1 of its offsets (Girshick 2015, eq. 3), or 1 − GIoU (Rezatofighi et al. 2019)"""
+    box_weight: float = 1.0
+    """weight of the loss of the regions' boxes beside the other parts"""
+    regions: int = 64
+    """regions of each training image that are scored"""
+    positives: float = 0.25
+    """share of these regions that have an object, where there are so many"""
+    considered: int = 300
+    """of the proposals, the best ones, among which a training chooses regions"""
+    overlap: float = 0.5
+    """IoU above which a better detection of the same class suppresses another one"""
+    soft: bool = False
+    """lower the scores of such detections instead, the more the larger the IoU (Bodla et al. 2017)"""
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
+    )
+
+    example: ClassVar[str] = "scenes"
+    example_options: ClassVar[Mapping[str, Any]] = {"flip": True, "epochs": 8, "batch_size": 16}
+    default_model: ClassVar[str] = "fast_rcnn"
+    accepts: ClassVar[tuple[OutputKind, ...]] = ("regions",)
+    keeps_size: ClassVar[bool] = False
+
+    @classmethod
+    def defaults(cls, model: str) -> dict[str, Any]:
+        return {"batch_size": 8, "clip": 10.0, "epochs": 30}
+
+    def __post_init__(self) -> None:
+        check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
+        for name in ("regions", "considered"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)!r}: must be at least 1; give a larger number.")
+        if not 0 < self.box_weight < float("inf"):
+            raise UsageError(f"box_weight={self.box_weight!r}: must be above 0; give another value.")
+        for name in ("positives", "overlap"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"{name}={getattr(self, name)!r}: must lie in (0, 1]; give another value.")
+
+    def read(self, data: Dataset) -> tuple[Dataset, Detect]:
+        if not data.classes or not all("boxes" in split.targets for split in data.splits.values() if len(split)):
+            raise DataError(
+                f"data={data.name!r}: has no boxes, which detect needs; give annotated images, as COCO, Pascal VOC or YOLO "
+                "write them."
+            )
+        train = data.splits["train"]
+        if len(train) and not any(len(own) for own in target_of(train.targets, "boxes", Boxes).counting):
+            raise DataError(
+                f"data={data.name!r}: no training image has an object; give images with boxes around their objects."
+            )
+        return data, self
+
+    def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
+        return len(data.classes)
+
+    def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Sought]:
+        input = batch.images.float().div_(255)  # (B, C, H, W)
+        size = (input.shape[2], input.shape[3])
+        if "boxes" in batch.targets:
+            boxes = target_of(batch.targets, "boxes", Boxes)
+        else:  # images that a lens is shown
+            none = input.new_zeros(0, 4)
+            boxes = Boxes([none] * len(input), [none[:, 0].long()] * len(input))
+        if training:
+            input, boxes = self.augment(input, boxes, draws)
+        corners = [_boxes.clip(own.float(), size) for own in boxes.corners]
+        ignored = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
+        near = [own[:0] for own in corners]
+        if training and any(len(own) for own in corners):
+            noise = draws.normal(_MOST_NEAR, 4)
+            near = [
+                _near(own[~crowd], numbers, size) for own, crowd, numbers in zip(corners, ignored, noise, strict=True)
+            ]
+        return input, Sought(corners, boxes.labels, ignored, near, draws.uniform())
+
+    def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
+        objects = padded(truth)
+        sampler = Sampler(truth, objects, self.regions, self.positives, self.considered)
+        regions: Regions = model(input, sampler)
+        assert sampler.chosen is not None, "the model asks which regions it is to score"
+        return losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
+
+    def predict(self, model: nn.Module, input: Tensor) -> Detected:
+        size = (input.shape[2], input.shape[3])
+        return detections(model(input), size, self.overlap, self.soft, _threshold(model, input))
+
+    def score(self, input: Tensor, prediction: Detected, truth: Sought) -> dict[str, Any]:
+        return metrics.columns(prediction, truth.boxes)
+
+    def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
+        return metrics.METRICS
+
+    def ranking(self, records: Records) -> NDArray[np.float64]:
+        """The share of each image's objects that were found, less that of the detections that hit none."""
+        hits, owners = records["hit"], records["hit"].owners
+        answered = records["score"].values >= records["threshold"][owners]
+        right = np.bincount(owners[answered & hits.values], minlength=len(hits))
+        found = np.bincount(owners[answered], minlength=len(hits))
+        both = found + records["true_label"].lengths
+        return np.where(both > 0, 2 * right / np.maximum(both, 1), 1.0)
+
+    def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
+        assert size is not None, "detect resizes"
+        return baselines.measured(train, test, size, seed)
+
+    def write(self, prediction: Detected, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+        found = prediction.answered
+        assert found.scores is not None
+        return [
+            {
+                "name": name,
+                "objects": [
+                    {
+                        "label": classes[label],
+                        "score": round(score, 6),
+                        "box": {side: round(x, 2) for side, x in zip(("x0", "y0", "x1", "y1"), box, strict=True)},
+                    }
+                    for label, score, box in zip(labels.tolist(), scores.tolist(), boxes.tolist(), strict=True)
+                ],
+            }
+            for name, labels, scores, boxes in zip(names, found.labels, found.scores, found.corners, strict=True)
+        ]
+
+    def draw(
+        self, input: Tensor, prediction: Detected, truth: Sought | None, names: Sequence[str], classes: Sequence[str]
+    ) -> Figure:
+        from pellucid.tasks.detect import figures
+
+        return figures.figure(input, prediction, None if truth is None else truth.boxes, names, classes)
+
+    def evidence(self, output: Regions) -> Tensor:
+        """The highest logit of a class, less the background's."""
+        return (output.logits[:, :, 1:] - output.logits[:, :, :1]).amax((1, 2))
+
+    def followable(self, classes: Sequence[str]) -> Mapping[str, Callable[[Regions], Tensor]]:
+        def score(place: int) -> Callable[[Regions], Tensor]:
+            return lambda output: (output.logits[:, :, 1 + place] - output.logits[:, :, 0]).amax(1)
+
+        known: dict[str, Callable[[Regions], Tensor]] = {"objectness": lambda output: output.objectness.amax(1)}
+        return {**known, **{name: score(place) for place, name in enumerate(classes)}}
+
+
+def _near(corners: Tensor, noise: Tensor, size: tuple[int, int]) -> Tensor:
+    """(m, 4): boxes about as right as good proposals: shifted and stretched copies of objects, `noise` (n, 4) normal."""
+    if not len(corners):
+        return corners
+    rows = torch.arange(min(len(corners) * _NEAR, len(noise)), device=corners.device) % len(corners)
+    chosen, noise = corners[rows], noise[: len(rows)]
+    offsets = torch.cat([_SHIFT * noise[:, :2], _STRETCH * noise[:, 2:]], 1)
+    return _boxes.clip(_boxes.decode(offsets / offsets.new_tensor([0.1, 0.1, 0.2, 0.2]), chosen), size)
+
+
+def _threshold(model: nn.Module, input: Tensor) -> Tensor:
+    """The model's own threshold; several processes wrap it."""
+    found: Any = getattr(getattr(model, "module", model), "threshold", None)
+    return found if isinstance(found, Tensor) else input.new_tensor(0.5)
