@@ -139,16 +139,17 @@ class Detect(Task[Tensor, Detected, Sought]):
         return metrics.columns(prediction, truth.boxes)
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        return metrics.METRICS
+        return metrics.metrics(classes)
+
+    def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
+        return metrics.outcomes(classes)
+
+    def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
+        return metrics.details(records, classes)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The share of each image's objects that were found, less that of the detections that hit none."""
-        hits, owners = records["hit"], records["hit"].owners
-        answered = records["score"].values >= records["threshold"][owners]
-        right = np.bincount(owners[answered & hits.values], minlength=len(hits))
-        found = np.bincount(owners[answered], minlength=len(hits))
-        both = found + records["true_label"].lengths
-        return np.where(both > 0, 2 * right / np.maximum(both, 1), 1.0)
+        """The F1 of each image's answers."""
+        return metrics.quality(records)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         assert size is not None, "detect resizes"
