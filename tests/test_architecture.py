@@ -28,6 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_catalog",
         "_coupling",
         "_digits",
+        "_following",
         "_ledger",
         "_options",
         "_ready",

@@ -24,6 +24,7 @@ from pellucid.tasks import (
     AnswersOptions,
     AnswersParts,
     BaselinesOnFeatures,
+    ChoosesEvidence,
     ChoosesThreshold,
     DrawsAnswers,
     Exports,
@@ -187,6 +188,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         DrawsAnswers,
         Exports,
         BaselinesOnFeatures,
+        ChoosesEvidence,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

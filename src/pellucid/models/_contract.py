@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Proposals", "Published", "Regions"]
+__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Proposals", "Published", "Regions", "Steps"]
 
 OutputKind: TypeAlias = Literal[
     "vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial", "regions"
@@ -68,6 +68,21 @@ class Regions(NamedTuple):
     def steady(self) -> tuple[Tensor, Tensor]:
         """The parts that hardly change where an image hardly does: ranks change at once where two scores are nearly equal."""
         return self.objectness, self.grid_offsets
+
+
+class Steps(NamedTuple):
+    """The way of images through a model of the kind "regions", which lenses show."""
+
+    maps: Sequence[Tensor]  # (B, C, h, w) each, the finest first
+    strides: Sequence[int]  # px of the image from one place of a map to the next
+    grid: Tensor  # (A, 4) px
+    objectness: Tensor  # (B, A) logits
+    candidates: Proposals  # (B, M): the best boxes of the grid, moved by their offsets, the best first
+    covered: Tensor  # (B, M) bool: those that a better one covers
+    regions: Proposals  # (B, R): those that are scored
+    pooled: Tensor  # (B, R, C, bins, bins)
+    logits: Tensor  # (B, R, K + 1), the background first
+    offsets: Tensor  # (B, R, K, 4)
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from pellucid.tasks._answering import (
 from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
+    ChoosesEvidence,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -41,6 +42,7 @@ __all__ = [
     "AnswersParts",
     "AnyTask",
     "BaselinesOnFeatures",
+    "ChoosesEvidence",
     "ChoosesThreshold",
     "DrawsAnswers",
     "Exports",

@@ -4,8 +4,9 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
 between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), and simple methods on a frozen backbone's features
-(`BaselinesOnFeatures`). Those about answers are in `_answering.py`.
+(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), one part of an answer that a lens follows
+(`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in
+`_answering.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._following import Followed
 from pellucid._options import values_of
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnyTask",
     "BaselinesOnFeatures",
+    "ChoosesEvidence",
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
@@ -314,6 +317,24 @@ class BaselinesOnFeatures(Protocol):
             test: (M, F) features of the test images.
             known: the training images with their targets.
             held_out: the test images with theirs.
+        """
+
+
+@runtime_checkable
+class ChoosesEvidence(Protocol):
+    """An answer has many parts, such as detections, of which a lens follows one."""
+
+    def chosen(self, output: Any, named: str | None, size: tuple[int, int], classes: Sequence[str]) -> Followed:
+        """The part of an answer whose score is followed.
+
+        Args:
+            output: the model's, for one unchanged image.
+            named: which part, as a user asks for it; None: the one that is surest.
+            size: (H, W) of the image in px.
+            classes: the names of the dataset's classes.
+
+        Raises:
+            UsageError: the answer has no such part.
         """
 
 

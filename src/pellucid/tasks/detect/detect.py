@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid import _boxes
+from pellucid._following import Followed
 from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
@@ -23,7 +24,7 @@ from pellucid.models import OutputKind, Regions
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.detect import baselines, losses, metrics
+from pellucid.tasks.detect import baselines, following, losses, metrics
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
 from pellucid.tasks.detect.sampling import Sampler
 
@@ -138,16 +139,17 @@ class Detect(Task[Tensor, Detected, Sought]):
         return metrics.columns(prediction, truth.boxes)
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        return metrics.METRICS
+        return metrics.metrics(classes)
+
+    def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
+        return metrics.outcomes(classes)
+
+    def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
+        return metrics.details(records, classes)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The share of each image's objects that were found, less that of the detections that hit none."""
-        hits, owners = records["hit"], records["hit"].owners
-        answered = records["score"].values >= records["threshold"][owners]
-        right = np.bincount(owners[answered & hits.values], minlength=len(hits))
-        found = np.bincount(owners[answered], minlength=len(hits))
-        both = found + records["true_label"].lengths
-        return np.where(both > 0, 2 * right / np.maximum(both, 1), 1.0)
+        """The F1 of each image's answers."""
+        return metrics.quality(records)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         assert size is not None, "detect resizes"
@@ -179,15 +181,13 @@ class Detect(Task[Tensor, Detected, Sought]):
         return figures.figure(input, prediction, None if truth is None else truth.boxes, names, classes)
 
     def evidence(self, output: Regions) -> Tensor:
-        """The highest logit of a class, less the background's."""
-        return (output.logits[:, :, 1:] - output.logits[:, :, :1]).amax((1, 2))
+        """The log-odds of the surest class of any region."""
+        return following.evidence(output)
 
-    def followable(self, classes: Sequence[str]) -> Mapping[str, Callable[[Regions], Tensor]]:
-        def score(place: int) -> Callable[[Regions], Tensor]:
-            return lambda output: (output.logits[:, :, 1 + place] - output.logits[:, :, 0]).amax(1)
-
-        known: dict[str, Callable[[Regions], Tensor]] = {"objectness": lambda output: output.objectness.amax(1)}
-        return {**known, **{name: score(place) for place, name in enumerate(classes)}}
+    def chosen(self, output: Regions, named: str | None, size: tuple[int, int], classes: Sequence[str]) -> Followed:
+        """One detection, of which a lens follows the class's log-odds."""
+        found = detections(output, size, self.overlap, self.soft, output.logits.new_zeros(()))
+        return following.followed(output, found, named, size, classes)
 
 
 def _near(corners: Tensor, noise: Tensor, size: tuple[int, int]) -> Tensor:
