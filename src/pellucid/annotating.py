@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from pellucid.data.annotations.converting import write_files
 from pellucid.data.annotations.records import Annotated
-from pellucid.data.annotations.writing import coco
 from pellucid.data.dataset import Dataset, Images, Split
 from pellucid.data.given import Arrays, UserImages
-from pellucid.files import write_json
 from pellucid.predictions import Answers
 from pellucid.run import Run
 from pellucid.tasks import AnnotatesAnswers
 
-__all__ = ["annotated"]
+__all__ = ["annotated", "beside"]
 
+_RESULTS = "coco-results.json"
 _PART = "train"  # who mends answers wants to train on them; other splits are cut from it when it is opened
+
+
+def beside(forms: Sequence[str]) -> list[str]:
+    """The files that are written beside the folders of these forms."""
+    return [_RESULTS] if "coco" in forms else []
 
 
 def annotated(
@@ -29,7 +32,7 @@ def annotated(
 ) -> Sequence[str]:
     """Write the answered images with their objects into the folder `form` of the answers; returns what the form cannot hold.
 
-    COCO's has its form for results beside it: the same boxes with their scores.
+    Beside COCO's lie the same boxes in its form for results, with their scores.
 
     Args:
         run: whose task annotates.
@@ -38,6 +41,9 @@ def annotated(
         answers: where.
         form: coco, voc or yolo.
     """
+    from pellucid.data.annotations.converting import write_files
+    from pellucid.data.annotations.writing import coco
+
     task = run.task
     assert isinstance(task, AnnotatesAnswers)
     places = [place for place, row in enumerate(rows) if "error" not in row]
@@ -53,8 +59,9 @@ def annotated(
     dataset = Dataset("answers", {_PART: Split(images, names=names), "val": empty, "test": empty}, run.classes)
     with answers.folder(form) as folder:
         said = write_files(dataset, {_PART: records}, form, folder)
-        if form == "coco":
-            write_json(folder / "results.json", coco.results(folder / f"{_PART}.json"))
+        scored = coco.results(folder / f"{_PART}.json") if form == "coco" else None
+    if scored is not None:
+        answers.write(_RESULTS, scored)
     return said[1:]  # the first says what was written
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pellucid import measures
 from pellucid._coupling import together
+from pellucid.annotating import annotated, beside
 from pellucid.answering import answer, image_by_image, own_device, run_batches
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
@@ -229,7 +230,8 @@ def predict(
     sources = chain(all_files(images), *map(all_files, options.values()))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
     listed, forms = ([annotates.listed], annotates.forms(asked)) if annotates is not None else ([], ())
-    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms)
+    files = beside(forms) if forms else ()
+    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
     own: list[dict[str, Any]] | None = None
     if isinstance(task, AnswersOptions):
         with torch.no_grad():
@@ -241,8 +243,6 @@ def predict(
     given = gather(images, run.scale, noisy=task.restores)
     rows = image_by_image(run, model, given, answers, batch_size, progress, asked)
     for form in forms:
-        from pellucid.annotating import annotated
-
         for sentence in annotated(run, given, rows, answers, form):
             warnings.warn(sentence, PellucidWarning, stacklevel=2)
     return rows

@@ -44,6 +44,7 @@ class Answers:
         overwrite: replace files that predictions did not write.
         listed: entries of a row that are lists, such as "detections": in CSV each becomes a table of its own.
         folders: names of folders of files, such as a dataset, that there will be.
+        files: names of further files.
 
     Raises:
         UsageError: a table or a folder would replace something that predictions did not write.
@@ -57,6 +58,7 @@ class Answers:
         overwrite: bool = False,
         listed: Sequence[str] = (),
         folders: Sequence[str] = (),
+        files: Sequence[str] = (),
     ) -> None:
         self.out, self.format, self.overwrite, self.listed = out, format, overwrite, listed
         self._given = sources
@@ -68,6 +70,8 @@ class Answers:
             self._check_free([table, *(self._beside(table, name) for name in listed if table.suffix.lower() == ".csv")])
         for name in folders:
             self._check_folder(name)
+        if self.out is not None and not self._file:
+            self._check_free([self.out / name for name in files])
 
     @property
     def takes_pictures(self) -> bool:
@@ -130,6 +134,13 @@ class Answers:
             with write_atomically(file) as draft:
                 write_csv(draft, [_flatten(line) for line in lines])
                 self._ledger.note(file, draft)
+
+    def write(self, name: str, value: list[Any]) -> None:
+        """Write JSON to a further file in the folder."""
+        assert self.out is not None
+        with write_atomically(self.out / name) as draft:
+            write_json(draft, value)
+            self._ledger.note(self.out / name, draft)
 
     @contextmanager
     def folder(self, name: str) -> Iterator[Path]:
