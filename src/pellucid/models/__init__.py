@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models: plain modules from float images in [0, 1] to an output, one family per file; `models/mlp.py` is the model `mlp`."""
 
-from pellucid.models._contract import MARGIN, Compressed, Distribution, OutputKind, Proposals, Regions
+from pellucid.models._contract import MARGIN, Compressed, Distribution, OutputKind, Proposals, Regions, Steps, Stepwise
 from pellucid.models._layers import Frozen, Normalize, Replay
 
 __all__ = [
@@ -14,4 +14,6 @@ __all__ = [
     "Proposals",
     "Regions",
     "Replay",
+    "Steps",
+    "Stepwise",
 ]

@@ -10,7 +10,18 @@ from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["MARGIN", "Compressed", "Distribution", "Model", "OutputKind", "Proposals", "Published", "Regions"]
+__all__ = [
+    "MARGIN",
+    "Compressed",
+    "Distribution",
+    "Model",
+    "OutputKind",
+    "Proposals",
+    "Published",
+    "Regions",
+    "Steps",
+    "Stepwise",
+]
 
 OutputKind: TypeAlias = Literal[
     "vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial", "regions"
@@ -76,6 +87,21 @@ class Regions(NamedTuple):
         return self.objectness, self.grid_offsets
 
 
+class Steps(NamedTuple):
+    """The way of images through a model of the kind "regions", which lenses show."""
+
+    maps: Sequence[Tensor]  # (B, C, h, w) each, the finest first
+    strides: Sequence[int]  # px of the image from one place of a map to the next
+    grid: Tensor  # (A, 4) px
+    objectness: Tensor  # (B, A) logits
+    candidates: Proposals  # (B, M): the best boxes of the grid, moved by their offsets, the best first
+    covered: Tensor  # (B, M) bool: those that a better one covers
+    regions: Proposals  # (B, R): those that are scored
+    pooled: Tensor  # (B, R, C, bins, bins)
+    logits: Tensor  # (B, R, K + 1), the background first
+    offsets: Tensor  # (B, R, K, 4)
+
+
 @runtime_checkable
 class Model(Protocol):
     """The shape of every class in this folder, which are modules of torch.
@@ -99,6 +125,14 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Any:
         """Its output for images (B, C, H, W) float32 in [0, 1]."""
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What a model has that can show the steps from an image to its answer."""
+
+    def steps(self, images: Tensor) -> Steps:
+        """The way of images (B, C, H, W) float32 in [0, 1]."""
 
 
 @runtime_checkable

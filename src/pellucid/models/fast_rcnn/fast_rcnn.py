@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
-from pellucid.models._contract import OutputKind, Proposals, Regions
+from pellucid.models._contract import OutputKind, Proposals, Regions, Steps
 from pellucid.models._layers import Normalize, check_share, check_size
 from pellucid.models.fast_rcnn.bodies import Pyramid, body_of
 from pellucid.models.fast_rcnn.pooling import POOLS, pooled
-from pellucid.models.fast_rcnn.proposing import Grid, Proposer, best, sides
+from pellucid.models.fast_rcnn.proposing import Grid, Proposer, best, dropped, sides
 
 __all__ = ["FastRcnn"]
 
@@ -123,6 +123,8 @@ class FastRcnn(nn.Module):
         nn.init.zeros_(self.boxes.bias)
         # the score from which a detection is answered
         self.register_buffer("threshold", torch.tensor(0.5))
+        # (H, W) in px of the training images as they were given; 0 as long as that is not known
+        self.register_buffer("own_size", torch.zeros(2))
 
     @property
     def normalize(self) -> Normalize:
@@ -158,18 +160,17 @@ class FastRcnn(nn.Module):
         return self.classes(hidden).float(), self.boxes(hidden).float().unflatten(2, (-1, 4))
 
     @torch.no_grad()
-    def steps(self, images: Tensor) -> dict[str, Any]:
-        """The way of images through the model, step by step: what a report and a lens show."""
+    def steps(self, images: Tensor) -> Steps:
+        """The way of images (B, C, H, W) through the model, step by step: what a report and a lens show."""
         maps = self.pyramid(self.backbone(images))
         objectness, offsets = self.proposer(maps)
-        grid = self.grid.corners(maps)
-        size = (images.shape[2], images.shape[3])
-        before = best(objectness, offsets, grid, size, max(self.proposals, _RANKED), 1.0)
-        found = best(objectness, offsets, grid, size, max(self.proposals, _RANKED), self.covered)
-        corners = found.corners[:, : self.proposals]
-        values = self.regions(maps, corners)
-        logits, moves = self.heads(values)
-        return {
-            "maps": maps, "before": before, "proposals": found, "corners": corners,
-            "pooled": values, "logits": logits, "offsets": moves,
-        }  # fmt: skip
+        grid, size = self.grid.corners(maps), (images.shape[2], images.shape[3])
+        count = max(self.proposals, _RANKED)
+        candidates = best(objectness, offsets, grid, size, count, 1.0)  # no box covers another by more
+        covered = dropped(candidates.corners, candidates.scores, self.covered)
+        found = best(objectness, offsets, grid, size, count, self.covered)
+        regions = Proposals(found.corners[:, : self.proposals], found.scores[:, : self.proposals])
+        values = self.regions(maps, regions.corners)
+        return Steps(
+            maps, self.strides, grid, objectness, candidates, covered, regions, values, *self.heads(values)
+        )  # fmt: skip

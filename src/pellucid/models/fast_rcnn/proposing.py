@@ -14,7 +14,7 @@ from pellucid import _boxes
 from pellucid.models._contract import Proposals
 from pellucid.models._layers import initialise
 
-__all__ = ["Grid", "Proposer", "best", "sides"]
+__all__ = ["Grid", "Proposer", "best", "dropped", "sides"]
 
 _RARE = (
     0.01  # the share of the grid's boxes that have an object, as the training begins (Lin et al. 2017b, section 3.3)
@@ -113,15 +113,17 @@ def best(scores: Tensor, offsets: Tensor, grid: Tensor, size: tuple[int, int], c
     scores, places = scores.topk(min(count, scores.shape[1]), dim=1)  # (B, P), from the best on
     index = places[:, :, None].expand(-1, -1, 4)
     corners = _boxes.clip(_boxes.decode(offsets.gather(1, index), grid[places]), size)
-    covered = _covered(corners, scores, limit)
+    covered = dropped(corners, scores, limit)
     order = covered.to(torch.int64).argsort(dim=1, stable=True)
     return Proposals(corners.gather(1, order[:, :, None].expand(-1, -1, 4)), scores.gather(1, order))
 
 
-def _covered(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
-    """(B, P): which boxes greedy suppression drops."""
+def dropped(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
+    """(B, P): which boxes greedy suppression drops, as a better one covers them with a larger IoU than the limit."""
     from torchvision.ops import nms
 
+    if torch.compiler.is_exporting():  # a loop over the images would bind the file to their number
+        return ~_boxes.kept(corners, scores, torch.zeros_like(scores, dtype=torch.int64), limit)
     covered = torch.ones(scores.shape, dtype=torch.bool, device=scores.device)
     for own, boxes, row in zip(covered, corners, scores, strict=True):
         own[nms(boxes, row, limit)] = False

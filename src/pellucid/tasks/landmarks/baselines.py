@@ -91,7 +91,9 @@ def ridge(learnt: NDArray[Any], truth: Placed, seen: NDArray[Any], size: tuple[i
     for points in groups:
         rows = visible[:, points].all(1)
         if len(points) and rows.sum() > 1:
-            model = RidgeCV(_STRENGTHS * features.shape[1]).fit(features[rows], xy[rows][:, points].reshape(int(rows.sum()), -1))
+            model = RidgeCV(_STRENGTHS * features.shape[1]).fit(
+                features[rows], xy[rows][:, points].reshape(int(rows.sum()), -1)
+            )
             found[:, points] = model.predict(asked).reshape(len(seen), -1, 2)
     return found
 

@@ -39,7 +39,9 @@ def followable(names: Sequence[str], kind: str) -> Mapping[str, Callable[[Tensor
     """
 
     def place(point: int, axis: int) -> Callable[[Tensor], Tensor]:
-        return lambda output: read(output[:, [point]] if output.ndim == 4 else output, _UNIT)[:, 0 if output.ndim == 4 else point, axis]
+        return lambda output: read(output[:, [point]] if output.ndim == 4 else output, _UNIT)[
+            :, 0 if output.ndim == 4 else point, axis
+        ]
 
     def sure(point: int) -> Callable[[Tensor], Tensor]:
         return lambda output: _certain(output[:, [point]])[:, 0]

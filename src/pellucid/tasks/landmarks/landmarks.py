@@ -108,7 +108,9 @@ class Landmarks(Task[Tensor, Placed, Placed]):
         points = reading.points_of(data)
         count = next((own.xy.shape[1] for own in points.values()), 0)
         if self.count and count != self.count:
-            raise DataError(f"data={data.name!r}: has {count} points an image, not the run's {self.count}; give the same points.")
+            raise DataError(
+                f"data={data.name!r}: has {count} points an image, not the run's {self.count}; give the same points."
+            )
         mirror = next((own.mirror for own in points.values() if own.mirror is not None), None)
         if self.partners:
             mirror = reading.mirror_from(self.partners, data.point_names, count)
@@ -133,7 +135,12 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def facts(self) -> Mapping[str, Any]:
         """What was read from the data, which answers to other images need too."""
         mirror = None if self.mirror is None else list(self.mirror)
-        return {"points": self.count, "names": list(self.names), "mirror": mirror, "lines": [list(one) for one in self.lines]}
+        return {
+            "points": self.count,
+            "names": list(self.names),
+            "mirror": mirror,
+            "lines": [list(one) for one in self.lines],
+        }
 
     def recall(self, facts: Mapping[str, Any]) -> Self:
         if not facts:
@@ -263,4 +270,6 @@ def _frame(input: Tensor) -> tuple[int, int]:
 
 def _replayed(model: nn.Module) -> bool:
     """Whether a frozen backbone of the model shows kept features instead of seeing its input."""
-    return any(isinstance(module, Frozen) and module.replay.features is not None for module in unwrapped(model).modules())
+    return any(
+        isinstance(module, Frozen) and module.replay.features is not None for module in unwrapped(model).modules()
+    )

@@ -87,7 +87,9 @@ def mirror_from(file: str, names: Sequence[str], count: int) -> tuple[int, ...]:
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
-        raise UsageError(f"partners={file!r}: cannot be read ({type(fault).__name__}); name a text file with a pair in each line.") from fault
+        raise UsageError(
+            f"partners={file!r}: cannot be read ({type(fault).__name__}); name a text file with a pair in each line."
+        ) from fault
     known = {name: place for place, name in enumerate(numbered(names, count))}
     known = {str(i + 1): i for i in range(count)} | known
     mirror = list(range(count))
