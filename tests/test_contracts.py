@@ -20,10 +20,14 @@ from pellucid.inference import evaluate, predict
 from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
+    AnnotatesAnswers,
     AnswersOptions,
+    AnswersParts,
     BaselinesOnFeatures,
     ChoosesEvidence,
+    ChoosesThreshold,
     DrawsAnswers,
+    Exports,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -178,7 +182,11 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresWithModel,
         MeasuresModel,
         AnswersOptions,
+        AnswersParts,
+        AnnotatesAnswers,
+        ChoosesThreshold,
         DrawsAnswers,
+        Exports,
         BaselinesOnFeatures,
         ChoosesEvidence,
     )

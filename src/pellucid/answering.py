@@ -22,13 +22,19 @@ from pellucid.data.targets import Picture, Target
 from pellucid.errors import DataError
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DrawsAnswers, through_planes
+from pellucid.tasks import AnswersParts, AnyTask, DrawsAnswers, PredictOptions, through_planes
 
 __all__ = ["answer", "image_by_image", "inputs", "own_device", "run_batches"]
 
 
 def image_by_image(
-    run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
+    run: Run,
+    model: nn.Module,
+    given: UserImages,
+    answers: Answers,
+    batch_size: int,
+    progress: bool,
+    options: PredictOptions,
 ) -> list[dict[str, Any]]:
     """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead."""
     batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
@@ -45,9 +51,15 @@ def image_by_image(
         if coloured is not None:
             count = len(coloured.split) + len(coloured.floats)
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
-        for places, input in _sound_inputs(run, given, batch_size, faults):
+        if isinstance(run.task, AnswersParts) and run.task.in_parts(options):
+            found = _in_parts(run, run.task, model, given, options, faults)
+        else:
+            batches = _sound_inputs(run, given, batch_size, faults)
+            found = (
+                (places, _in_own_px(_restored(run, model, input), input, own, places)) for places, input in batches
+            )
+        for places, prediction in found:
             names = [given.names[place] for place in places]
-            prediction = _in_own_px(_restored(run, model, input), input, own, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
                 for k, (place, row) in enumerate(
@@ -65,6 +77,23 @@ def image_by_image(
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
+
+
+@torch.no_grad()
+def _in_parts(
+    run: Run, task: AnswersParts, model: nn.Module, given: UserImages, options: PredictOptions, faults: dict[int, str]
+) -> Iterator[tuple[list[int], Any]]:
+    """The answer for each image at its own size, one at a time: it may be as large as the memory."""
+    device = own_device()
+    for row, place in enumerate(given.places):
+        try:
+            image = torch.from_numpy(given.split.images.read(row, run.channels))  # (C, H, W) uint8
+        except DataError as fault:
+            faults[place] = str(fault)
+            continue
+        yield [place], task.answer_parts(model, image, options)
+    for place, pixels in given.floats.items():
+        yield [place], task.answer_parts(model, to_channels(pixels.to(device), run.channels), options)
 
 
 def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:

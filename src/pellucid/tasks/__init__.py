@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks: one question about images each. The file or folder `denoise` contains the task `denoise`."""
 
-from pellucid.tasks._contract import (
+from pellucid.tasks._answering import (
+    AnnotatesAnswers,
     AnswersOptions,
+    AnswersParts,
+    ChoosesThreshold,
+    DrawsAnswers,
+    Exports,
+    PredictOptions,
+    Threshold,
+    set_threshold,
+)
+from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
     ChoosesEvidence,
-    DrawsAnswers,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -14,7 +23,6 @@ from pellucid.tasks._contract import (
     ModelMeasures,
     MultiPlayer,
     NamedFigure,
-    PredictOptions,
     Snapshots,
     Task,
     TaskFamily,
@@ -29,11 +37,15 @@ from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
+    "AnnotatesAnswers",
     "AnswersOptions",
+    "AnswersParts",
     "AnyTask",
     "BaselinesOnFeatures",
     "ChoosesEvidence",
+    "ChoosesThreshold",
     "DrawsAnswers",
+    "Exports",
     "KnowsChance",
     "LearnsFromImages",
     "Measure",
@@ -49,6 +61,7 @@ __all__ = [
     "Snapshots",
     "Task",
     "TaskFamily",
+    "Threshold",
     "UpdatesBuffers",
     "as_arrays",
     "averaged",
@@ -61,6 +74,7 @@ __all__ = [
     "measured",
     "players_of",
     "rows_of",
+    "set_threshold",
     "steps_of",
     "summarise",
     "taken",

@@ -4,9 +4,9 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
 between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), answers drawn on images (`DrawsAnswers`), one part
-of an answer that a lens follows (`ChoosesEvidence`), simple methods on a frozen backbone's features (`BaselinesOnFeatures`),
-and options of `predict` (`AnswersOptions`).
+(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), one part of an answer that a lens follows
+(`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in
+`_answering.py`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "AnswersOptions",
     "AnyTask",
     "BaselinesOnFeatures",
     "ChoosesEvidence",
-    "DrawsAnswers",
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
@@ -46,7 +44,6 @@ __all__ = [
     "ModelMeasures",
     "MultiPlayer",
     "NamedFigure",
-    "PredictOptions",
     "Snapshots",
     "Task",
     "TaskFamily",
@@ -82,11 +79,6 @@ class ModelMeasures:
     measures: Mapping[str, Measure] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; lists of rows become tables
     pictures: Sequence[NamedFigure] = ()
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of `predict` that a task adds: the fields of its own subclass."""
 
 
 class _Member(ABC):
@@ -354,33 +346,6 @@ class KnowsChance(Protocol):
 
     def chance(self, images: Sequence[int]) -> float:
         """That loss, from the numbers of training images (K,) of each class."""
-
-
-@runtime_checkable
-class DrawsAnswers(Protocol):
-    """`predict` writes each image with its answer drawn on it."""
-
-    def drawn(self, image: Any, prediction: Any, classes: Sequence[str]) -> Any:
-        """An image (3, H, W) uint8 at its own size with its answer on it, which is in the image's own px: the same shape."""
-
-
-@runtime_checkable
-class AnswersOptions(Protocol):
-    """`predict` has options for this task, which can change what it answers: samples, a decoded file, a tree."""
-
-    predict_options: ClassVar[type[PredictOptions]]
-
-    def answer(
-        self, model: nn.Module, images: Any, options: Any, classes: Sequence[str]
-    ) -> list[dict[str, Any]] | None:
-        """Rows as `write` gives them, or None to have images answered one by one, as for other tasks.
-
-        Args:
-            model: in eval mode.
-            images: as given by the user: files, folders, arrays, or nothing.
-            options: an instance of `predict_options`.
-            classes: the names of the dataset's classes.
-        """
 
 
 def players_of(task: AnyTask, model: nn.Module) -> dict[str, nn.Module]:

@@ -123,6 +123,8 @@ class FastRcnn(nn.Module):
         nn.init.zeros_(self.boxes.bias)
         # the score from which a detection is answered
         self.register_buffer("threshold", torch.tensor(0.5))
+        # (H, W) in px of the training images as they were given; 0 as long as that is not known
+        self.register_buffer("own_size", torch.zeros(2))
 
     @property
     def normalize(self) -> Normalize:

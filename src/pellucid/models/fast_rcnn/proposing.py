@@ -122,6 +122,8 @@ def dropped(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
     """(B, P): which boxes greedy suppression drops, as a better one covers them with a larger IoU than the limit."""
     from torchvision.ops import nms
 
+    if torch.compiler.is_exporting():  # a loop over the images would bind the file to their number
+        return ~_boxes.kept(corners, scores, torch.zeros_like(scores, dtype=torch.int64), limit)
     covered = torch.ones(scores.shape, dtype=torch.bool, device=scores.device)
     for own, boxes, row in zip(covered, corners, scores, strict=True):
         own[nms(boxes, row, limit)] = False

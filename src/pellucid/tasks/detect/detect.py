@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -14,18 +14,21 @@ from torch import Tensor, nn
 
 from pellucid import _boxes
 from pellucid._following import Followed
-from pellucid._options import unfolded
+from pellucid._options import learned, unfolded
+from pellucid.data.annotations.records import Instance
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Boxes, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind, Regions
+from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.detect import baselines, following, losses, metrics
+from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
+from pellucid.tasks.detect.options import DetectOptions
 from pellucid.tasks.detect.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -70,6 +73,12 @@ class Detect(Task[Tensor, Detected, Sought]):
     default_model: ClassVar[str] = "fast_rcnn"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("regions",)
     keeps_size: ClassVar[bool] = False
+    default_threshold: ClassVar[float] = 0.5
+    predict_options: ClassVar[type[PredictOptions]] = DetectOptions
+    listed: ClassVar[str] = forms.LISTED
+    exported: ClassVar[Sequence[str]] = exported.NAMES
+
+    own_size: tuple[float, float] = learned((0.0, 0.0))  # (H, W) px of the training images as given, in the median
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -96,7 +105,8 @@ class Detect(Task[Tensor, Detected, Sought]):
             raise DataError(
                 f"data={data.name!r}: no training image has an object; give images with boxes around their objects."
             )
-        return data, self
+        own = np.median(train.images.sizes, 0) if len(train) else np.zeros(2)
+        return data, replace(self, own_size=(float(own[0]), float(own[1])))
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
@@ -132,6 +142,42 @@ class Detect(Task[Tensor, Detected, Sought]):
         size = (input.shape[2], input.shape[3])
         return detections(model(input), size, self.overlap, self.soft, _threshold(model, input))
 
+    def choose_threshold(self, records: Records) -> Threshold | None:
+        return answers.chosen(records)
+
+    def update_buffers(
+        self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    ) -> None:
+        """The size of the training images, at which `predict` cuts larger ones into tiles."""
+        model.get_buffer("own_size").copy_(torch.tensor(self.own_size))
+
+    def answer(
+        self, model: nn.Module, images: Any, options: DetectOptions, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        answers.prepare(model, options)
+        return None
+
+    def in_parts(self, options: DetectOptions) -> bool:
+        return options.tile
+
+    def answer_parts(self, model: nn.Module, image: Tensor, options: DetectOptions) -> Detected:
+        return answers.in_tiles(lambda tiles: self.predict(model, tiles), model, image, options)
+
+    def forms(self, options: DetectOptions) -> Sequence[str]:
+        return options.forms
+
+    def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:
+        return forms.instances(row)
+
+    def exportable(self, model: nn.Module) -> nn.Module:
+        return exported.Exported(model, self.overlap, self.soft)
+
+    def described(self, module: nn.Module) -> Mapping[str, str]:
+        return exported.meaning(self.overlap, float(module.get_buffer("model.threshold")))
+
+    def disagreement(self, wanted: Sequence[Tensor], got: Sequence[Tensor]) -> str | None:
+        return exported.disagreement(wanted, got)
+
     def score(self, input: Tensor, prediction: Detected, truth: Sought) -> dict[str, Any]:
         return metrics.columns(prediction, truth.boxes)
 
@@ -153,22 +199,12 @@ class Detect(Task[Tensor, Detected, Sought]):
         return baselines.measured(train, test, size, seed)
 
     def write(self, prediction: Detected, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        found = prediction.answered
-        assert found.scores is not None
-        return [
-            {
-                "name": name,
-                "objects": [
-                    {
-                        "label": classes[label],
-                        "score": round(score, 6),
-                        "box": {side: round(x, 2) for side, x in zip(("x0", "y0", "x1", "y1"), box, strict=True)},
-                    }
-                    for label, score, box in zip(labels.tolist(), scores.tolist(), boxes.tolist(), strict=True)
-                ],
-            }
-            for name, labels, scores, boxes in zip(names, found.labels, found.scores, found.corners, strict=True)
-        ]
+        return forms.rows(prediction, names, classes)
+
+    def drawn(self, image: NDArray[np.uint8], prediction: Detected, classes: Sequence[str]) -> NDArray[np.uint8]:
+        from pellucid.tasks.detect import drawing
+
+        return drawing.drawn(image, prediction, classes)
 
     def draw(
         self, input: Tensor, prediction: Detected, truth: Sought | None, names: Sequence[str], classes: Sequence[str]
