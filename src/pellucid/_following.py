@@ -23,5 +23,14 @@ class Followed:
 
     score: Callable[[Any], Tensor]  # a model's output for B images -> (B,), differentiable
     name: str = "score"  # in few words, e.g. "cat 0.98"
+    unit: str = ""  # of the score
     words: str = ""  # a sentence that says how the score of a changed image is found
     box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1 in px: where it is in the image
+
+    def titled(self, value: float) -> str:
+        """A value of the score, in few words.
+
+        >>> Followed(lambda output: output, "cat 0.98", "log-odds").titled(3.9)
+        'cat 0.98: log-odds 3.9'
+        """
+        return f"{self.name}: {f'{self.unit} ' if self.unit else ''}{value:.3g}"

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Proposals", "Published", "Regions", "Steps"]
+__all__ = [
+    "Compressed",
+    "Distribution",
+    "Model",
+    "OutputKind",
+    "Proposals",
+    "Published",
+    "Regions",
+    "Steps",
+    "Stepwise",
+]
 
 OutputKind: TypeAlias = Literal[
     "vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial", "regions"
@@ -108,6 +118,14 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Any:
         """Its output for images (B, C, H, W) float32 in [0, 1]."""
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What a model has that can show the steps from an image to its answer."""
+
+    def steps(self, images: Tensor) -> Steps:
+        """The way of images (B, C, H, W) float32 in [0, 1]."""
 
 
 @runtime_checkable

@@ -167,11 +167,13 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def score(self, input: Input, prediction: Prediction, truth: Truth) -> dict[str, Any]:
         """The records of a batch: columns with B rows, arrays or `Ragged`.
 
-        The lens `confusion` and the report read confusions between classes from one of two forms. A task that gives each
+        The lens `confusion` and the report read confusions between classes from one of three forms. A task that gives each
         image one class has "true" and "predicted" (B,), and "probabilities" (B, K) if it knows them. A task that classifies
         pixels, or other parts of an image, has "confusion": (B, K, K), or flat (B, K·K), the number of the image's pixels
         of each true class (row) that were predicted as each class (column). K counts the dataset's classes, with the
-        background if it is one; pixels without a truth are left out. int32 is enough for an image.
+        background if it is one; pixels without a truth are left out. int32 is enough for an image. A task that finds any
+        number of objects has "confused", a `Ragged` of pairs: the true class of an object, or −1 for an answer without
+        one, and the predicted class, or −1 for an object that was missed; `outcomes` then names −1 last.
         """
 
     def outcomes(self, classes: Sequence[str]) -> Sequence[str]:

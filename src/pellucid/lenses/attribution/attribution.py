@@ -17,7 +17,7 @@ from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._images import stacked
-from pellucid.lenses._layers import last_convolution, recorded
+from pellucid.lenses._layers import CONVOLUTIONS, last_convolution, recorded
 from pellucid.lenses._parts import Network
 from pellucid.lenses.attribution.checks import Depth, cascade, deletion, similarity
 from pellucid.lenses.attribution.figure import Mapped, figure, words
@@ -70,7 +70,7 @@ class Attribution(Lens[Network]):
     ] = "integrated_gradients"
     """how the score is attributed to the pixels"""
     follow: str | None = None
-    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
+    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box, or of a detector a detection by class, rank or place"""  # noqa: E501
     layer: str | None = None
     """for grad_cam its layer, by default the last convolution; else a layer whose mean output is followed instead of a class"""
     filter: int | None = None
@@ -163,19 +163,35 @@ class Attribution(Lens[Network]):
     def _grad_cam_layer(self, network: Network) -> str:
         image = network.images[0].to(network.device)
         name, part = last_convolution(network.model, image, self.layer)
+        if self.layer is None:
+            name, part = self._reached(network, image) or (name, part)
         with recorded([part]) as seen, torch.no_grad():
             network.model(image[None])
         if not seen or seen[0][-1].ndim != 4:
             raise UsageError(f"layer={name!r}: has no map (B, C, H, W) for Grad-CAM to weight; name a convolution.")
         return name
 
+    def _reached(self, network: Network, image: Tensor) -> tuple[str, nn.Module] | None:
+        """The last convolution on which the score depends; a later one may serve another part of the answer."""
+        parts = {name: part for name, part in network.model.named_modules() if isinstance(part, CONVOLUTIONS)}
+        with torch.enable_grad(), recorded(parts) as seen:
+            output = network.model(image[None].clone().requires_grad_())
+            followed = self._followed(network, output)
+            score = self._chosen(network, output, followed, image)
+            value = network.class_score(output, followed) if score is None else score.score(output)
+            if not value.requires_grad:
+                return None
+            last = {name: tensors[-1] for name, tensors in seen.items()}
+            maps = {name: own for name, own in last.items() if own.requires_grad and max(own.shape[2:]) > 1}
+            slopes = torch.autograd.grad(value.sum(), [*maps.values()], allow_unused=True)
+        names = [name for name, slope in zip(maps, slopes, strict=True) if slope is not None]
+        return (names[-1], parts[names[-1]]) if names else None
+
     def _one(self, network: Network, place: int, image: Tensor, layer: str | None, tested: bool) -> Mapped:
         with torch.no_grad():
             output = network.model(image[None])
             followed = self._followed(network, output)
-            chosen = None
-            if followed == _EVIDENCE:
-                chosen = network.chosen(output, self.follow, (int(image.shape[1]), int(image.shape[2])))
+            chosen = self._chosen(network, output, followed, image)
             shown = self._shown(network, network.model, followed, chosen, layer)
             before = float(shown(image[None])[0])
         values, flat = self._map(network, network.model, image, followed, chosen, layer)
@@ -210,6 +226,12 @@ class Attribution(Lens[Network]):
             return _LAYER
         index = network.followed(output, self.follow)
         return _EVIDENCE if index is None else index
+
+    def _chosen(self, network: Network, output: Any, followed: int, image: Tensor) -> Followed | None:
+        """What is followed where it is the task's evidence, from the output for the image (C, H, W) alone."""
+        if followed != _EVIDENCE:
+            return None
+        return network.chosen(output, self.follow, (int(image.shape[1]), int(image.shape[2])))
 
     def _score(
         self, network: Network, model: nn.Module, followed: int, chosen: Followed | None, layer: str | None

@@ -131,7 +131,7 @@ def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], meth
 def _answer(network: Network, one: Mapped, longest: int) -> str:
     if one.followed >= 0:
         return f"{network.label(one.followed, longest)}: {100 * one.score:.1f} %"
-    return f"{one.chosen.name}: {one.score:.3g}" if one.chosen is not None else f"output: {one.score:.3g}"
+    return one.chosen.titled(one.score) if one.chosen is not None else f"output: {one.score:.3g}"
 
 
 def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str) -> Any:

@@ -53,7 +53,8 @@ class Occluded:
     @property
     def what(self) -> str:
         """What is followed, where it is no class, in a sentence about it."""
-        return "the score" if self.chosen is None or self.chosen.box is None else f"the score of {self.chosen.name}"
+        chosen = self.chosen
+        return "the score" if chosen is None or not chosen.unit else f"the {chosen.unit} of {chosen.name}"
 
     @property
     def noise(self) -> bool:
@@ -103,14 +104,18 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
-        name = network.label(one.followed, 22) if one.chosen is None else one.chosen.name
-        shown = f"{name}: {100 * one.score:.1f} %" if one.followed >= 0 else f"{name}: {one.score:.3g}"
-        show(own[0], one.image, shown)
+        show(own[0], one.image, _answer(network, one))
         outline(own[0], one.chosen)
         _drop(drawing, own[1], one, scale)
         if taken:
             _winners(network, own[2], one)
     return drawing
+
+
+def _answer(network: Network, one: Occluded) -> str:
+    if one.chosen is not None:
+        return one.chosen.titled(one.score)
+    return f"{network.label(one.followed, 22)}: {100 * one.score:.1f} %"
 
 
 def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:

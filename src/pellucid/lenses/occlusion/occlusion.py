@@ -63,7 +63,7 @@ class Occlusion(Lens[Network]):
     fill: Literal["mean", "zero", "blur", "noise"] = "mean"
     """what covers the image: its mean colour, black, the blurred image, or noise"""
     follow: str | None = None
-    """class whose probability is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
+    """class whose probability is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box, or of a detector a detection by class, rank or place"""  # noqa: E501
     whole: bool = False
     """compute every covered image from the start rather than only what the patch reaches; slower, same result"""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["figure"]
 
-_MOST_DRAWN = 3  # images; the numbers hold all
+_MOST_DRAWN = 2  # images; the numbers hold all
+_TILE, _GAP = 84, 8  # px of a region's square, and between two
 _MOST_COLUMNS = 8  # classes in the table of scores
 _GREEN, _GREY, _AMBER = "#1a9850", "#8a8a8a", "#ffb000"
 _COLOURS = ("#e66101", "#1f78b4", "#33a02c", "#e31a1c", "#6a3d9a", "#b15928", "#d8c400", "#17becf")
@@ -57,6 +58,7 @@ def _ground(axes: Axes, one: Way, title: str, grey: bool = True) -> None:
     """The image, pale and grey where boxes are drawn over it."""
     image = one.image[:3].mean(0, keepdim=True) if grey else one.image
     show(axes, image, title, fontsize=8)
+    axes.set_anchor("N")
     axes.set_xlim(-0.5, one.size[1] - 0.5)
     axes.set_ylim(one.size[0] - 0.5, -0.5)
 
@@ -126,6 +128,7 @@ def _cells(axes: Axes, one: Way) -> None:
     channels, rows, columns = one.map.shape
     axes.imshow(np.abs(one.map).mean(0), cmap="gray", interpolation="nearest", aspect="auto" if rows == 1 else "equal")
     axes.set_axis_off()
+    axes.set_anchor("N")
     _title(axes, f"regions on the map: {channels} × {rows} × {columns}, stride {one.stride}")
     for number, region in enumerate(one.shown, 1):
         colour = _COLOURS[(number - 1) % len(_COLOURS)]
@@ -142,7 +145,9 @@ def _number(axes: Axes, number: int, x: float, y: float, colour: str) -> None:
 
 
 def _pooled(axes: Axes, one: Way) -> None:
-    """Each shown region's part of the image, and the mean of its pooled values over the channels."""
+    """Each shown region's part of the image, and the mean of its pooled values over the channels: squares both, as pooled."""
+    from matplotlib import colormaps
+
     axes.set_axis_off()
     if not len(one.shown):
         _title(axes, "no region was scored")
@@ -150,23 +155,31 @@ def _pooled(axes: Axes, one: Way) -> None:
     bins = one.pooled.shape[-2:]
     _title(axes, f"pooled to {one.pooled.shape[1]} × {bins[0]} × {bins[1]} (mean of the channels)")
     means = np.abs(one.pooled).mean(1)  # (S, b, b)
-    whole = picture(one.image)
-    across = 2 if len(one.shown) > 3 else 1  # blocks of crop and values side by side
+    whole = np.asarray(picture(one.image))
+    whole = whole if whole.ndim == 3 else np.repeat(whole[..., None], 3, 2)
+    across = 2 if len(one.shown) > 3 else 1  # pairs side by side
     down = -(-len(one.shown) // across)
-    for number, region in enumerate(one.shown, 1):
-        row, block = (number - 1) % down, (number - 1) // down
-        left, top = block / across, 1 - (row + 1) / down
-        wide, tall = 0.44 / across, 0.9 / down
-        crop = axes.inset_axes((left + 0.03 / across, top, wide, tall))
-        x0, y0, x1, y1 = one.regions[region]
-        rows = slice(max(0, int(y0)), max(int(y0) + 1, round(float(y1))))
-        columns = slice(max(0, int(x0)), max(int(x0) + 1, round(float(x1))))
-        crop.imshow(whole[rows, columns], cmap="gray", vmin=0, vmax=1)
-        values = axes.inset_axes((left + 0.5 / across, top, wide, tall))
-        values.imshow(means[number - 1], cmap="magma", vmin=0, vmax=float(means.max()) or 1.0, interpolation="nearest")
-        for part in (crop, values):
-            part.set_axis_off()
-        _number(crop, number, -0.5, -0.5, _COLOURS[(number - 1) % len(_COLOURS)])
+    canvas = np.ones((down * (_TILE + _GAP), across * (2 * _TILE + 3 * _GAP), 3), np.float32)
+    for place, region in enumerate(one.shown):
+        y, x = place % down * (_TILE + _GAP), place // down * (2 * _TILE + 3 * _GAP)
+        canvas[y : y + _TILE, x : x + _TILE] = _stretched(whole, one.regions[region])
+        shade = colormaps["magma"](means[place] / (float(means.max()) or 1.0))[..., :3]
+        at = np.arange(_TILE)
+        canvas[y : y + _TILE, x + _TILE + _GAP : x + 2 * _TILE + _GAP] = shade[
+            (at * bins[0] // _TILE)[:, None], at * bins[1] // _TILE
+        ]
+        _number(axes, place + 1, x - 0.5, y - 0.5, _COLOURS[place % len(_COLOURS)])
+    axes.imshow(canvas, interpolation="nearest")
+    axes.set_anchor("N")
+
+
+def _stretched(whole: NDArray[Any], corners: NDArray[Any]) -> NDArray[Any]:
+    """(_TILE, _TILE, 3): what an image (H, W, 3) has in a box, by the nearest pixels."""
+    x0, y0, x1, y1 = (float(end) for end in corners)
+    steps = (np.arange(_TILE) + 0.5) / _TILE
+    rows = np.clip(y0 + steps * (y1 - y0), 0, whole.shape[0] - 1).astype(np.int64)
+    columns = np.clip(x0 + steps * (x1 - x0), 0, whole.shape[1] - 1).astype(np.int64)
+    return np.asarray(whole[rows[:, None], columns])
 
 
 def _scores(axes: Axes, network: Network, one: Way) -> None:

@@ -136,8 +136,8 @@ def _words(ways: Sequence[Way]) -> str:
     lost = sum(one.found(one.candidates, ENOUGH) for one in known) - loose
     where = "" if len(known) == 1 else f" in {len(known)} images"
     words += (
-        f" Of {objects:,} object{'s' * (objects != 1)}{where}, {loose:,} have a region with IoU ≥ {ENOUGH:g}, and {strict:,} "
-        f"one with IoU ≥ {STRICT:g}."
+        f" Of {objects:,} object{'s' * (objects != 1)}{where}, {loose:,} {'has' if loose == 1 else 'have'} a region with "
+        f"IoU ≥ {ENOUGH:g}; with IoU ≥ {STRICT:g} it is {strict:,}."
     )
     return f"{words} {lost:,} had one among the candidates only." if lost > 0 else words
 

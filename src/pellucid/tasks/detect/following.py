@@ -41,6 +41,7 @@ def evidence(output: Regions) -> Tensor:
     return log_odds(output.logits.float()).flatten(1).amax(1)
 
 
+@torch.no_grad()
 def followed(
     output: Regions, found: Detected, named: str | None, size: tuple[int, int], classes: Sequence[str]
 ) -> Followed:
@@ -66,7 +67,7 @@ def followed(
         "What is followed is the log-odds of a detection's class: the highest among the regions whose box for this class "
         f"overlaps the detection with an IoU of at least {SAME:g}."
     )
-    return Followed(_score(label, box, size), name, words, (corners[0], corners[1], corners[2], corners[3]))
+    return Followed(_score(label, box, size), name, "log-odds", words, (corners[0], corners[1], corners[2], corners[3]))
 
 
 def _score(label: int, box: Tensor, size: tuple[int, int]) -> Callable[[Regions], Tensor]:
