@@ -114,7 +114,8 @@ def best(scores: Tensor, offsets: Tensor, grid: Tensor, size: tuple[int, int], c
     index = places[:, :, None].expand(-1, -1, 4)
     corners = _boxes.clip(_boxes.decode(offsets.gather(1, index), grid[places]), size)
     covered = dropped(corners, scores, limit)
-    order = covered.to(torch.int64).argsort(dim=1, stable=True)
+    ranks = torch.arange(covered.shape[1], device=covered.device)
+    order = torch.where(covered, ranks + len(ranks), ranks).argsort(dim=1)  # a stable sort cannot be exported
     return Proposals(corners.gather(1, order[:, :, None].expand(-1, -1, 4)), scores.gather(1, order))
 
 

@@ -60,8 +60,6 @@ class Detect(Task[Tensor, Detected, Sought]):
     """regions of each training image that are scored"""
     positives: float = 0.25
     """share of these regions that have an object, where there are so many"""
-    considered: int = 300
-    """of the proposals, the best ones, among which a training chooses regions"""
     overlap: float = 0.5
     """IoU above which a better detection of the same class suppresses another one"""
     soft: bool = False
@@ -88,9 +86,8 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def __post_init__(self) -> None:
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
-        for name in ("regions", "considered"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)!r}: must be at least 1; give a larger number.")
+        if self.regions < 1:
+            raise UsageError(f"regions={self.regions}: must be at least 1; give a larger number.")
         if not 0 < self.box_weight < float("inf"):
             raise UsageError(f"box_weight={self.box_weight!r}: must be above 0; give another value.")
         for name in ("positives", "overlap"):
@@ -136,7 +133,7 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
         objects = padded(truth)
-        sampler = Sampler(truth, objects, self.regions, self.positives, self.considered)
+        sampler = Sampler(truth, objects, self.regions, self.positives)
         regions: Regions = model(input, sampler)
         assert sampler.chosen is not None, "the model asks which regions it is to score"
         return losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
