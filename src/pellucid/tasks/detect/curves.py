@@ -46,7 +46,7 @@ def _common(records: Records, classes: int) -> list[int]:
 
 
 def _by_class(records: Records, classes: Sequence[str], common: Sequence[int]) -> NamedFigure:
-    figure, axes = _figure(5.6, 4.0)
+    figure, axes = _figure(7.4, 4.0)
     for label in common:
         recall, precision = curve(records, label)
         own = answered(records) & (records["label"].values == label)
@@ -57,8 +57,11 @@ def _by_class(records: Records, classes: Sequence[str], common: Sequence[int]) -
         if own.any():
             there = int((records["true_label"].values == label).sum())
             axes.plot(right / there, right / int(own.sum()), "o", ms=6, mec="white", color=_tint(label))
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), xlabel="recall", ylabel="precision")
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
+    axes.set_xlabel("recall", fontsize=9)
+    axes.set_ylabel("precision", fontsize=9)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     some = (
         f" The {len(common)} most frequent of {len(classes)} classes are drawn." if len(common) < len(classes) else ""
     )
@@ -74,7 +77,7 @@ def _errors(records: Records) -> NamedFigure:
     own = answered(records)
     right = int((own & (records["kind"].values == errors.RIGHT)).sum())
     bars = [("right", right, _RIGHT), *((row["error"], row["n"], _WRONG) for row in rows)]
-    figure, axes = _figure(6.4, 0.34 * len(bars) + 0.5)
+    figure, axes = _figure(7.4, 0.28 * len(bars) + 0.4)
     places = np.arange(len(bars))[::-1]
     axes.barh(places, [count for _, count, _ in bars], color=[colour for *_, colour in bars], height=0.66)
     longest = max(1, *(count for _, count, _ in bars))
@@ -118,7 +121,7 @@ def _counts(records: Records, classes: Sequence[str], common: Sequence[int]) -> 
 
 
 def _proposals(records: Records, baselines: Mapping[str, Records]) -> NamedFigure:
-    figure, axes = _figure(5.8, 3.8)
+    figure, axes = _figure(7.4, 4.0)
     numbers = np.unique(np.geomspace(1, PROPOSALS[-1], 60).round().astype(int))
     for name, table, shade in [
         ("this model", records, _OURS),
@@ -128,8 +131,9 @@ def _proposals(records: Records, baselines: Mapping[str, Records]) -> NamedFigur
             ranks = np.sort(table["rank"].values[:, level])
             recall = np.searchsorted(ranks, numbers, "right") / max(1, len(ranks))
             axes.plot(numbers, recall, style, color=shade, lw=1.6, label=f"{_plain(name)}, IoU {iou}")
-    axes.set(xscale="log", xlim=(1, PROPOSALS[-1]), ylim=(0, 1.02), xlabel="proposals of an image, the best first",
-             ylabel="objects that one of them covers")  # fmt: skip
+    axes.set(xscale="log", xlim=(1, PROPOSALS[-1]), ylim=(0, 1.02))
+    axes.set_xlabel("proposals of an image, the best first", fontsize=9)
+    axes.set_ylabel("share of the objects that one of them covers", fontsize=9)
     axes.set_xticks([1, 10, *PROPOSALS], [f"{number:,}" for number in (1, 10, *PROPOSALS)])
     axes.minorticks_off()
     axes.grid(alpha=0.25, lw=0.6)

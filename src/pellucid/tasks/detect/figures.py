@@ -66,7 +66,7 @@ def figure(
             kinds = records["kind"][i][: len(words)].tolist()
             shades = [_SHADES.get(kind, _WRONG) for kind in kinds]
             _true(left[0], truth, i, records, classes)
-            below = f"{kinds.count(errors.RIGHT)} of {len(words)} answers right"
+            below = f"{kinds.count(errors.RIGHT)} of {len(words)} {'answer' if len(words) == 1 else 'answers'} right"
         _frames(right, found.corners[i], shades, words)
         right.set_xlabel(below, fontsize=6.5, color="0.4", labelpad=2)
         (left or [right])[0].set_title(_end(name), fontsize=6.5, color="0.3", pad=2, parse_math=False, loc="left")
@@ -87,7 +87,8 @@ def _true(axes: Axes, truth: Boxes, place: int, records: Records, classes: Seque
     ]
     words = ["" if not counts else classes[label] for counts, label in zip(there, labels, strict=True)]
     _frames(axes, own.corners[0], shades, words, [not ok for ok in found])
-    axes.set_xlabel(f"{sum(there)} objects, {found.count(False)} missed", fontsize=6.5, color="0.4", labelpad=2)
+    count = "1 object" if sum(there) == 1 else f"{sum(there)} objects"
+    axes.set_xlabel(f"{count}, {found.count(False)} missed", fontsize=6.5, color="0.4", labelpad=2)
 
 
 def _frames(
@@ -103,7 +104,8 @@ def _frames(
         )
         if len(words) <= _LABELLED and words[place]:
             box = {"facecolor": shades[place], "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
-            axes.text(*start, words[place], fontsize=4.6, color="black", va="bottom", ha="left", bbox=box, clip_on=True,
+            ink = "white" if shades[place] == _WRONG else "black"
+            axes.text(*start, words[place], fontsize=5.2, color=ink, va="bottom", ha="left", bbox=box, clip_on=True,
                       parse_math=False)  # fmt: skip
 
 
