@@ -147,11 +147,11 @@ def kept(corners: Tensor, scores: Tensor, labels: Tensor, limit: float) -> Tenso
     from torchvision.ops import nms
 
     images = torch.arange(corners.shape[0], device=corners.device)[:, None]
-    group = images * (labels.amax() + 1) + labels  # (B, n)
+    group = images * (labels.max() + 1) + labels  # (B, n)
     # across and down in turn: the numbers stay small, and floats exact
-    side = (group.amax() + 1).float().sqrt().ceil()
+    side = (group.max() + 1).float().sqrt().ceil()
     place = torch.stack([group.float() % side, (group.float() / side).floor()], -1)
-    apart = corners + (place * (corners.amax() + 1)).repeat(1, 1, 2)
+    apart = corners + (place * (corners.max() + 1)).repeat(1, 1, 2)
     found = nms(apart.flatten(0, 1), scores.flatten(), limit)
     return torch.zeros_like(scores, dtype=torch.bool).flatten().index_fill(0, found, True).view(scores.shape)
 

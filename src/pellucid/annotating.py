@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pellucid.data.annotations.records import Annotated
+from pellucid.data.annotations.records import Annotated, Instance
 from pellucid.data.dataset import Dataset, Images, Split
 from pellucid.data.given import Arrays, UserImages
 from pellucid.predictions import Answers
@@ -52,7 +52,7 @@ def annotated(
     images = _images(given, places)
     names = [given.names[place] for place in places]
     records = [
-        Annotated(name, task.annotations(rows[place]), (int(height), int(width)), _PART)
+        Annotated(name, _as_held(task.annotations(rows[place]), form), (int(height), int(width)), _PART)
         for name, place, (height, width) in zip(names, places, images.sizes.tolist(), strict=True)
     ]
     empty = Split(images.select([]))
@@ -63,6 +63,11 @@ def annotated(
     if scored is not None:
         answers.write(_RESULTS, scored)
     return said[1:]  # the first says what was written
+
+
+def _as_held(objects: Sequence[Instance], form: str) -> tuple[Instance, ...]:
+    """The objects as a form holds them: YOLO has no place for scores, which the table of the answers has."""
+    return tuple(one.replace(more=None) if form == "yolo" else one for one in objects)
 
 
 def _images(given: UserImages, places: Sequence[int]) -> Images:
