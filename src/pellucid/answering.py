@@ -87,13 +87,14 @@ def _in_parts(
     device = own_device()
     for row, place in enumerate(given.places):
         try:
-            image = torch.from_numpy(given.split.images.read(row, run.channels))  # (C, H, W) uint8
+            pixels = given.split.images.read(row, run.channels)  # (C, H, W) uint8
         except DataError as fault:
             faults[place] = str(fault)
             continue
+        image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
         yield [place], task.answer_parts(model, image, options)
-    for place, pixels in given.floats.items():
-        yield [place], task.answer_parts(model, to_channels(pixels.to(device), run.channels), options)
+    for place, floats in given.floats.items():
+        yield [place], task.answer_parts(model, to_channels(floats.to(device), run.channels), options)
 
 
 def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:

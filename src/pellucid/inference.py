@@ -36,6 +36,7 @@ from pellucid.tasks import (
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
+    DrawsRecords,
     Measure,
     MeasuresModel,
     ModelMeasures,
@@ -131,6 +132,8 @@ def evaluation(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
+    pictures = [*whole.pictures, *drawn]
     metrics = {
         "split": split,
         "data": dataset.name,
@@ -148,13 +151,11 @@ def evaluation(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
-        "pictures": [
-            {"name": picture.name, "title": picture.title, "words": picture.words} for picture in whole.pictures
-        ],
+        "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
-    return Evaluation(metrics, tables, whole.pictures, digest)
+    return Evaluation(metrics, tables, pictures, digest)
 
 
 def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:

@@ -4,9 +4,9 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
 between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), one part of an answer that a lens follows
-(`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in
-`_answering.py`.
+(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), figures of all images (`DrawsRecords`), one part of
+an answer that a lens follows (`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`).
+Those about answers are in `_answering.py`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "AnyTask",
     "BaselinesOnFeatures",
     "ChoosesEvidence",
+    "DrawsRecords",
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
@@ -306,6 +307,16 @@ class MeasuresModel(Protocol):
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
         """Measures beside those of the images, and figures for the report."""
+
+
+@runtime_checkable
+class DrawsRecords(Protocol):
+    """The measures of all images can be drawn: as curves, by class, against the counts of the truth."""
+
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        """Figures for the report, from the records of the model and of the baselines by name."""
 
 
 @runtime_checkable

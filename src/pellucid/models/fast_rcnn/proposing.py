@@ -14,11 +14,12 @@ from pellucid import _boxes
 from pellucid.models._contract import Proposals
 from pellucid.models._layers import initialise
 
-__all__ = ["Grid", "Proposer", "best", "dropped", "sides"]
+__all__ = ["Grid", "Proposer", "best", "covered_at_once", "dropped", "sides"]
 
 _RARE = (
     0.01  # the share of the grid's boxes that have an object, as the training begins (Lin et al. 2017b, section 3.3)
 )
+_CHAIN = 32  # boxes, each of which covers the next: more than are seen among a thousand
 _RATIO = 1.6  # of one side of the grid's boxes to the next, about
 _SMALLEST = 2.0  # strides: the side of the smallest boxes, and at least 8 px
 _LARGEST = 0.75  # of the image's shorter side: the side of the largest boxes
@@ -120,12 +121,30 @@ def best(scores: Tensor, offsets: Tensor, grid: Tensor, size: tuple[int, int], c
 
 
 def dropped(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
-    """(B, P): which boxes greedy suppression drops, as a better one covers them with a larger IoU than the limit."""
+    """(B, P): which boxes (B, P, 4), best first, greedy suppression drops: those that a kept better one covers."""
+    if torch.compiler.is_exporting():
+        return covered_at_once(corners, limit)
     from torchvision.ops import nms
 
-    if torch.compiler.is_exporting():  # a loop over the images would bind the file to their number
-        return ~_boxes.kept(corners, scores, torch.zeros_like(scores, dtype=torch.int64), limit)
     covered = torch.ones(scores.shape, dtype=torch.bool, device=scores.device)
     for own, boxes, row in zip(covered, corners, scores, strict=True):
         own[nms(boxes, row, limit)] = False
     return covered
+
+
+def covered_at_once(corners: Tensor, limit: float) -> Tensor:
+    """The same for all images at once, by a fixed number of steps: what other programs can do.
+
+    A box is covered if a better one covers it that is not covered itself. Each step is right about one more box of a chain
+    of boxes in which each covers the next, so that the last step is right about all chains of that many boxes.
+
+    >>> boxes = torch.tensor([[[0.0, 0, 10, 10], [1, 0, 11, 10], [2, 0, 12, 10]]])
+    >>> covered_at_once(boxes, 0.7)
+    tensor([[False,  True, False]])
+    """
+    # (B, P, P): whether the box of a column, which is better, covers that of a row
+    covers = (_boxes.iou(corners, corners) > limit).tril(-1).float()
+    kept = corners.new_ones(corners.shape[0], corners.shape[1], 1)
+    for _ in range(_CHAIN):
+        kept = ((covers @ kept) == 0).float()  # a number of covering boxes, exactly
+    return kept[:, :, 0] == 0

@@ -65,7 +65,7 @@ def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) ->
         method.name: (method.own, known, method.detected(seen)),
     }  # fmt: skip
     some = f" (on {len(index):,} test images)" if len(index) < images else ""
-    records = {}
+    records: dict[str, Records] = {}
     for name, (own, theirs, answer) in answers.items():
         threshold, _ = best_threshold(metrics.columns(own, theirs))
         answer = replace(answer, threshold=torch.full((len(index),), threshold))

@@ -23,7 +23,7 @@ from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind, Regions
 from pellucid.tasks._answering import PredictOptions, Threshold
-from pellucid.tasks._contract import Task
+from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics
@@ -212,6 +212,13 @@ class Detect(Task[Tensor, Detected, Sought]):
         from pellucid.tasks.detect import figures
 
         return figures.figure(input, prediction, None if truth is None else truth.boxes, names, classes)
+
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        from pellucid.tasks.detect import curves
+
+        return curves.drawn(records, baselines, classes)
 
     def evidence(self, output: Regions) -> Tensor:
         """The log-odds of the surest class of any region."""

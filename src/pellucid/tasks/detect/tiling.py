@@ -146,7 +146,7 @@ def merged(found: Sequence[Found], frames: Tensor, size: tuple[int, int], near: 
         gone |= parts
         pieces = corners[sorted(parts)]
         corners[row] = torch.cat([pieces[:, :2].amin(0), pieces[:, 2:].amax(0)])
-    best = torch.tensor(sorted(kept, key=lambda row: -float(scores[row])), dtype=torch.int64)
+    best = torch.tensor(sorted(kept, key=lambda row: (-float(scores[row]), row)), dtype=torch.int64)
     return Found(corners[best], labels[best], scores[best])
 
 
