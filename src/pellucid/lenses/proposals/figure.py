@@ -83,7 +83,8 @@ def _objects(axes: Axes, network: Network, one: Way) -> None:
 
 
 def _objectness(axes: Axes, one: Way) -> None:
-    _ground(axes, one, f"objectness of {len(one.grid):,} boxes of the grid")
+    title = f"objectness of {len(one.grid):,} boxes of the grid"
+    _ground(axes, one, "objectness of the grid, which is not used" if one.searched else title)
     height, width = one.size
     values = one.objectness_map
     drawn = axes.imshow(
@@ -106,7 +107,8 @@ def _shaded(scores: NDArray[Any]) -> Any:
 
 
 def _candidates(axes: Axes, one: Way) -> None:
-    _ground(axes, one, f"the best {len(one.candidates):,}, before suppression")
+    count = len(one.candidates)
+    _ground(axes, one, f"{count:,} by selective search" if one.searched else f"the best {count:,}, before suppression")
     _boxes(axes, one.candidates[::-1], _shaded(one.candidate_scores[::-1]), 0.5)  # the best on top
 
 
@@ -114,7 +116,7 @@ def _proposals(axes: Axes, one: Way) -> None:
     """Those that fit an object in green, where the truth is known."""
     proposals, scores = one.proposals, one.candidate_scores[~one.covered]
     if one.truth is None:
-        _ground(axes, one, f"{len(proposals):,} proposals after suppression")
+        _ground(axes, one, f"{len(proposals):,} proposals{'' if one.searched else ' after suppression'}")
         _boxes(axes, proposals[::-1], _shaded(scores[::-1]), 0.6)
         return
     fits = one.fit(proposals).max(1, initial=0.0) >= ENOUGH

@@ -242,9 +242,7 @@ class _LargestOfWindows(torch.autograd.Function):
             total[image].scatter_add_(0, index.flatten(), gradient[image])
         parts = total.view(batch, -1, channels)[:, :-1].split(areas, 1)
         maps = zip(parts, ctx.shapes, ctx.types, strict=True)
-        return None, None, None, *(
-            part.transpose(1, 2).reshape(shape).to(kind) for part, shape, kind in maps
-        )
+        return None, None, None, *(part.transpose(1, 2).reshape(shape).to(kind) for part, shape, kind in maps)
 
 
 def _keys(maps: Sequence[Tensor]) -> list[Tensor]:
