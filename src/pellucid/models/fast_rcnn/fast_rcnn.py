@@ -145,11 +145,12 @@ class FastRcnn(nn.Module):
         objectness, offsets = self.proposer(maps)
         grid = self.grid.corners(maps)
         with torch.no_grad():
-            count, size = max(self.proposals, _RANKED), (images.shape[2], images.shape[3])
+            # a training chooses among fewer than are ranked for recall
+            count = max(self.proposals, _RANKED) if choose is None else self.proposals
             if choose is None and self.searches:
                 found = sought(images, count)
             else:
-                found = best(objectness, offsets, grid, size, count, self.covered)
+                found = best(objectness, offsets, grid, (images.shape[2], images.shape[3]), count, self.covered)
             corners = found.corners[:, : self.proposals] if choose is None else choose(found)
         logits, moves = self.heads(self.regions(maps, corners))
         if choose is None and self.searches:
@@ -168,7 +169,8 @@ class FastRcnn(nn.Module):
 
     def heads(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, R, K + 1) and offsets (B, R, K, 4) from pooled values (B, R, C, bins, bins)."""
-        hidden = self.dense(values.flatten(2))
+        # by bin, then by channel: as they were pooled, so that nothing is copied
+        hidden = self.dense(values.permute(0, 1, 3, 4, 2).flatten(2))
         return self.classes(hidden).float(), self.boxes(hidden).float().unflatten(2, (-1, 4))
 
     @torch.no_grad()

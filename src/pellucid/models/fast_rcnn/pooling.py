@@ -212,9 +212,11 @@ class _LargestOfWindows(torch.autograd.Function):
         tables = None
         for image in range(batch):
             own = [one[image : image + 1].float().permute(0, 2, 3, 1) for one in maps]
-            tables = _tables(_keys(own) if wanted else own, bins, tables)
+            order = wanted and any(bool((one < 0).any()) for one in own)
+            tables = _tables(_keys(own, order) if wanted else own, bins, tables)
             if wanted and image == 0:
-                tables[:, -1] = _LOW - sum(one.shape[2] * one.shape[3] for one in maps)
+                lanes = torch.arange(channels, device=found.device)
+                tables[0, -1] = _LOW - lanes - sum(one.numel() for one in own)  # beyond the maps
             for start in range(0, count, _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
                 rows = [each[image, part] for each in windows]
@@ -224,7 +226,8 @@ class _LargestOfWindows(torch.autograd.Function):
                 else:
                     best = _largest(tables[0], rows, one, other)
                     place[image, part] = best  # the lower half of it
-                    found[image, part].view(torch.int32).copy_(_ordered(best.bitwise_right_shift_(32).int()))
+                    bits = best.bitwise_right_shift_(32)
+                    found[image, part].view(torch.int32).copy_(_ordered(bits.int()) if order else bits)
         ctx.save_for_backward(place)
         ctx.shapes, ctx.types = [own.shape for own in maps], [own.dtype for own in maps]
         return found.flatten(0, 1)
@@ -236,27 +239,25 @@ class _LargestOfWindows(torch.autograd.Function):
         areas = [shape[2] * shape[3] for shape in ctx.shapes]
         total = gradients[0].new_zeros(batch, (sum(areas) + 1) * channels)  # the last place is none of the map's
         gradient = gradients[0].view(batch, -1)
-        lanes = torch.arange(channels, device=place.device)
         for image in range(batch):
-            index = (-1 - place[image]).long().mul_(channels).add_(lanes)
-            total[image].scatter_add_(0, index.flatten(), gradient[image])
+            total[image].scatter_add_(0, place[image].bitwise_not().long().flatten(), gradient[image])
         parts = total.view(batch, -1, channels)[:, :-1].split(areas, 1)
         maps = zip(parts, ctx.shapes, ctx.types, strict=True)
         return None, None, None, *(part.transpose(1, 2).reshape(shape).to(kind) for part, shape, kind in maps)
 
 
-def _keys(maps: Sequence[Tensor]) -> list[Tensor]:
+def _keys(maps: Sequence[Tensor], order: bool) -> list[Tensor]:
     """Whole numbers in the order of the maps' values, and of equal ones the first place the largest.
 
-    The lower half of each is −1 − its place, map after map.
+    The lower half of each is −1 less its number in the list of all. Without values below 0, bits need no order.
     """
     keys, before = [], 0
     for own in maps:
-        area = own.shape[1] * own.shape[2]
-        bits = _ordered((own + 0.0).contiguous().view(torch.int32))  # + 0: there are two zeros
-        place = torch.arange(before, before + area, device=own.device).view(1, own.shape[1], own.shape[2], 1)
-        keys.append((bits.long() << 32) | (_LOW - place))
-        before += area
+        bits = (own + 0.0).contiguous().view(torch.int32)  # + 0: there are two zeros
+        bits = _ordered(bits) if order else bits
+        number = torch.arange(before, before + own[0].numel(), device=own.device).view(own.shape)
+        keys.append((bits.long() << 32) | (_LOW - number))
+        before += own[0].numel()
     return keys
 
 

@@ -60,8 +60,6 @@ class Detect(Task[Tensor, Detected, Sought]):
     """regions of each training image that are scored"""
     positives: float = 0.25
     """share of these regions that have an object, where there are so many"""
-    considered: int = 300
-    """of the proposals, the best ones, among which a training chooses regions"""
     source: search.Source = "learned"
     """where regions come from: the model's own proposals, or selective search (Uijlings et al. 2013), once for each image"""
     overlap: float = 0.5
@@ -91,9 +89,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     def __post_init__(self) -> None:
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
         check_choice("source", self.source, search.SOURCES)
-        for name in ("regions", "considered"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)!r}: must be at least 1; give a larger number.")
+        if self.regions < 1:
+            raise UsageError(f"regions={self.regions}: must be at least 1; give a larger number.")
         if not 0 < self.box_weight < float("inf"):
             raise UsageError(f"box_weight={self.box_weight!r}: must be above 0; give another value.")
         for name in ("positives", "overlap"):
@@ -126,7 +123,7 @@ class Detect(Task[Tensor, Detected, Sought]):
             none = input.new_zeros(0, 4)
             boxes = Boxes([none] * len(input), [none[:, 0].long()] * len(input))
         if self.source == "search":
-            boxes = search.beside(boxes, search.searched(batch.images, self.considered))
+            boxes = search.beside(boxes, search.searched(batch.images, search.CONSIDERED))
         if training:
             input, boxes = self.augment(input, boxes, draws)
         boxes, proposals = search.apart(boxes) if self.source == "search" else (boxes, [])
@@ -142,9 +139,8 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
         objects = padded(truth)
-        considered = self.considered if self.source == "learned" else 0
-        sampler = Sampler(truth, objects, self.regions, self.positives, considered)
-        regions: Regions = model(input, sampler)
+        sampler = Sampler(truth, objects, self.regions, self.positives)
+        regions: Regions = model(input, sampler if self.source == "learned" else search.without(sampler))
         assert sampler.chosen is not None, "the model asks which regions it is to score"
         found = losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
         if self.source == "learned":

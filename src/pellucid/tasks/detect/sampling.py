@@ -62,13 +62,12 @@ class Sampler:
     objects: Padded
     regions: int  # of each image
     share: float  # of regions with an object
-    considered: int  # proposals, from the best on
     chosen: Chosen | None = None  # what the last call chose
 
     def __call__(self, proposals: Proposals) -> Tensor:
         """(B, R, 4): the regions that the model is to score."""
         near = pad_sequence(self.truth.near, batch_first=True) if self.truth.near else self.objects.corners[:, :0]
-        parts = [self.objects.corners, near, proposals.corners[:, : self.considered]]
+        parts = [self.objects.corners, near, proposals.corners]
         corners = torch.cat([part.to(proposals.corners.dtype) for part in parts], 1)  # (B, n, 4)
         fit, place = matched(corners, self.objects)
         count = corners.shape[1]

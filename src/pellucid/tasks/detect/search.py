@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pellucid.data.targets import Boxes
-from pellucid.models._selective import searched
+from pellucid.models import Proposals
+from pellucid.models._selective import proposed, searched
 
-__all__ = ["SOURCES", "Source", "apart", "beside", "searched"]
+__all__ = ["CONSIDERED", "SOURCES", "Source", "apart", "beside", "proposed", "searched", "without"]
 
 Source: TypeAlias = Literal["learned", "search"]
 SOURCES: tuple[Source, ...] = ("learned", "search")
 
+CONSIDERED = 300
+"""Proposals of a training image among which its regions are chosen, the best ones."""
 _PROPOSED = -1  # the label of a proposal among objects
 
 
@@ -45,3 +48,8 @@ def apart(both: Boxes) -> tuple[Boxes, list[Tensor]]:
 
     objects = Boxes(chosen(both.corners), chosen(both.labels), ignored=chosen(both.ignored))
     return objects, [corners[~rows] for corners, rows in zip(both.corners, own, strict=True)]
+
+
+def without(choose: Callable[[Proposals], Tensor]) -> Callable[[Proposals], Tensor]:
+    """The same choice of regions, but none of the model's own proposals."""
+    return lambda proposals: choose(Proposals(proposals.corners[:, :0], proposals.scores[:, :0]))
