@@ -22,7 +22,7 @@ __all__ = ["figure"]
 
 _MOST_DRAWN = 2  # images; the numbers hold all
 _TILE, _GAP = 84, 8  # px of a region's square, and between two
-_MOST_COLUMNS = 8  # classes in the table of scores
+_MOST_COLUMNS = 10  # classes in the table of scores
 _GREEN, _GREY, _AMBER = "#1a9850", "#8a8a8a", "#ffb000"
 _COLOURS = ("#e66101", "#1f78b4", "#33a02c", "#e31a1c", "#6a3d9a", "#b15928", "#d8c400", "#17becf")
 
@@ -91,8 +91,9 @@ def _objectness(axes: Axes, one: Way) -> None:
         values, cmap="inferno", vmin=0, vmax=1, alpha=0.75, interpolation="nearest",
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )  # fmt: skip
-    bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02, aspect=20)
-    bar.ax.tick_params(labelsize=6, length=2, pad=1.5)
+    bar = axes.figure.colorbar(drawn, cax=axes.inset_axes((0.03, 0.05, 0.03, 0.4)), ticks=[0, 0.5, 1])
+    bar.ax.tick_params(labelsize=6, length=0, pad=1.5, labelcolor="white")
+    bar.outline.set_edgecolor("white")
     bar.outline.set_linewidth(0.4)
 
 
