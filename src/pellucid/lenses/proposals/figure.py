@@ -32,10 +32,10 @@ def figure(network: Network, ways: Sequence[Way]) -> Figure:
     from matplotlib.figure import Figure
 
     drawn = ways[:_MOST_DRAWN]
-    side = 3.1  # inches
+    side = 2.5  # inches
     shape = float(np.clip(np.median([one.size[0] / one.size[1] for one in drawn]), 0.6, 1.5))
-    tall = side * shape + 0.35
-    drawing = Figure(figsize=(4 * side, 2 * tall * len(drawn)), dpi=120, layout="constrained")
+    tall = side * shape + 0.32
+    drawing = Figure(figsize=(4 * side, 2 * tall * len(drawn)), dpi=150, layout="constrained")
     grid = drawing.subplots(2 * len(drawn), 4, squeeze=False)
     for place, one in enumerate(drawn):
         first, second = grid[2 * place], grid[2 * place + 1]
@@ -51,13 +51,13 @@ def figure(network: Network, ways: Sequence[Way]) -> Figure:
 
 
 def _title(axes: Axes, words: str) -> None:
-    axes.set_title(words, fontsize=8, pad=3, parse_math=False)
+    axes.set_title(words, fontsize=7.2, pad=3, parse_math=False)
 
 
 def _ground(axes: Axes, one: Way, title: str, grey: bool = True) -> None:
     """The image, pale and grey where boxes are drawn over it."""
     image = one.image[:3].mean(0, keepdim=True) if grey else one.image
-    show(axes, image, title, fontsize=8)
+    show(axes, image, title, fontsize=7.2)
     axes.set_anchor("N")
     axes.set_xlim(-0.5, one.size[1] - 0.5)
     axes.set_ylim(one.size[0] - 0.5, -0.5)
@@ -142,7 +142,7 @@ def _cells(axes: Axes, one: Way) -> None:
 
 def _number(axes: Axes, number: int, x: float, y: float, colour: str) -> None:
     axes.text(
-        x, y, str(number), fontsize=6.5, color="white", ha="left", va="top", clip_on=True,
+        x, y, str(number), fontsize=6, color="white", ha="left", va="top", clip_on=True,
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8},
     )  # fmt: skip
 
