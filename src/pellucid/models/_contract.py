@@ -100,6 +100,7 @@ class Steps(NamedTuple):
     pooled: Tensor  # (B, R, C, bins, bins)
     logits: Tensor  # (B, R, K + 1), the background first
     offsets: Tensor  # (B, R, K, 4)
+    searched: bool = False  # whether the candidates are those of selective search, whose scores are ranks
 
 
 @runtime_checkable
