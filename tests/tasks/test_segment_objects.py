@@ -14,8 +14,7 @@ from scipy import ndimage
 
 from pellucid.tasks import summarise, taken
 from pellucid.tasks.segment import model_measures, objects, outlines
-from pellucid.tasks.segment.model_measures import Seen
-from pellucid.tasks.segment.objects import Found
+from pellucid.tasks.segment.objects import Found, Seen
 
 Region = NDArray[np.bool_]
 

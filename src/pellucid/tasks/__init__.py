@@ -18,12 +18,12 @@ from pellucid.tasks._contract import (
     Task,
     TaskFamily,
     UpdatesBuffers,
-    WritesForms,
     lr_factors_of,
     measured,
     players_of,
     steps_of,
 )
+from pellucid.tasks._forms import WritesForms
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken

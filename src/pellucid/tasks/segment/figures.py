@@ -15,12 +15,11 @@ from pellucid.data.targets import VOID, Mask
 from pellucid.tasks._figures import show
 from pellucid.tasks.segment import metrics
 from pellucid.tasks.segment.forms import overlay, palette
+from pellucid.tasks.segment.objects import Seen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from pellucid.tasks.segment.model_measures import Seen
 
 __all__ = ["figure", "objects_figure"]
 

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,27 +22,16 @@ from pellucid.tasks._contract import ModelMeasures, NamedFigure
 from pellucid.tasks._metrics import Floats, Metric, Weights, summarise
 from pellucid.tasks._records import Ragged, Records
 from pellucid.tasks.segment import objects
+from pellucid.tasks.segment.objects import Seen
 from pellucid.tasks.segment.options import SegmentOptions
 
-__all__ = ["METRICS", "THRESHOLDS", "Seen", "average_precision", "compared", "matched", "measured"]
+__all__ = ["METRICS", "THRESHOLDS", "average_precision", "compared", "matched", "measured"]
 
 _IMAGES = 200  # test images, at most
 _SHOWN = 4
 THRESHOLDS = np.arange(0.5, 1.0, 0.05).round(2)
 """IoU from which an object is found: those over which COCO averages (Lin et al. 2014)."""
 _RECALLS = np.linspace(0, 1, 101)
-
-
-@final
-@dataclass(frozen=True)
-class Seen:
-    """The objects of one image: those that were found, and the true ones."""
-
-    image: NDArray[np.float32]  # (C, H, W)
-    found: objects.Found
-    true: list[NDArray[np.bool_]]  # n of (H, W); they may overlap
-    classes: NDArray[np.int64]  # (n,) of the true ones
-    void: NDArray[np.bool_]  # (H, W): crowds, and pixels that count for nothing
 
 
 def measured(

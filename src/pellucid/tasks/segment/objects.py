@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NECK", "TABLE", "TOUCHING", "Found", "Touching", "columns", "found", "parted", "table"]
+__all__ = ["NECK", "TABLE", "TOUCHING", "Found", "Seen", "Touching", "columns", "found", "parted", "table"]
 
 Touching: TypeAlias = Literal["distance", "probability", "joined"]
 TOUCHING: tuple[Touching, ...] = ("distance", "probability", "joined")
@@ -43,6 +43,18 @@ class Found:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+
+@final
+@dataclass(frozen=True)
+class Seen:
+    """The objects of one image: those that were found, and the true ones."""
+
+    image: NDArray[np.float32]  # (C, H, W)
+    found: Found
+    true: list[NDArray[np.bool_]]  # n of (H, W); they may overlap
+    classes: NDArray[np.int64]  # (n,) of the true ones
+    void: NDArray[np.bool_]  # (H, W): crowds, and pixels that count for nothing
 
 
 def parted(region: NDArray[np.bool_], share: Floats, touching: Touching = "distance", neck: float = NECK) -> Labels:
