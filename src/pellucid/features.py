@@ -27,7 +27,7 @@ def frozen_backbone(run: Run, model: nn.Module) -> Frozen | None:
     """The backbone of a run's model, if it has just one and no part of it was trained."""
     found = [module for module in model.modules() if isinstance(module, Frozen)]
     trained = run.info["recipe"].get("unfreeze", "never") != "never"
-    return None if trained or len(found) != 1 else found[0]
+    return None if trained or len(found) != 1 or found[0].several else found[0]
 
 
 def frozen_features(
