@@ -142,7 +142,7 @@ class TransposedConvolution(Builder):
         for place in np.ndindex(*size):
             y[place] = Name(component_name("y", [n + 1 for n in place]))
         down = (Name("C"), "=", _rows(matrix))
-        added = [] if self.bias is None else ["+", Name("b")]
+        added: list[Matrix | Expr | str] = [] if self.bias is None else ["+", Name("b")]
 
         def number(cell: Expr) -> Expr:
             return Const(solution.value(cell.name)) if isinstance(cell, Name) else cell
