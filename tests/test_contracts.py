@@ -35,6 +35,7 @@ from pellucid.tasks import (
     MeasuresWithModel,
     MultiPlayer,
     Snapshots,
+    SuitsModel,
     UpdatesBuffers,
     WritesForms,
     rows_of,
@@ -189,6 +190,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
     """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
     protocols = (
         LearnsFromImages,
+        SuitsModel,
         KnowsChance,
         MultiPlayer,
         UpdatesBuffers,

@@ -26,7 +26,7 @@ from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search
+from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search, shapes
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
 from pellucid.tasks.detect.options import DetectOptions
 from pellucid.tasks.detect.sampling import Sampler
@@ -80,6 +80,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     listed: ClassVar[str] = forms.LISTED
     exported: ClassVar[Sequence[str]] = exported.NAMES
 
+    longest: ClassVar[int] = 320  # of small objects, too little would be left otherwise
+
     own_size: tuple[float, float] = learned((0.0, 0.0))  # (H, W) px of the training images as given, in the median
 
     @classmethod
@@ -113,6 +115,10 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
+
+    def suited(self, train: Split, size: tuple[int, int], model: str) -> Mapping[str, Any]:
+        """The sizes and shapes of the boxes among which the model finds its proposals."""
+        return shapes.suited(train, size) if model == "fast_rcnn" else {}
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Sought]:
         input = batch.images.float().div_(255)  # (B, C, H, W)
