@@ -30,6 +30,7 @@ from pellucid.tasks import (
     MultiPlayer,
     Snapshots,
     UpdatesBuffers,
+    WritesForms,
     rows_of,
     summarise,
     taken,
@@ -179,6 +180,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         AnswersOptions,
         DrawsAnswers,
         BaselinesOnFeatures,
+        WritesForms,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

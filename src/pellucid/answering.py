@@ -22,22 +22,37 @@ from pellucid.data.targets import Picture, Target
 from pellucid.errors import DataError
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DrawsAnswers, through_planes
+from pellucid.tasks import AnyTask, DrawsAnswers, PredictOptions, WritesForms, through_planes
 
 __all__ = ["answer", "image_by_image", "inputs", "own_device", "run_batches"]
 
 
 def image_by_image(
-    run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
+    run: Run,
+    model: nn.Module,
+    given: UserImages,
+    answers: Answers,
+    batch_size: int,
+    progress: bool,
+    options: PredictOptions,
 ) -> list[dict[str, Any]]:
     """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead."""
     batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = {}
-    titles = answer_names(given.names, [".png"] * len(given.names))
+    forms = {"": ".png", **(run.task.forms(options) if isinstance(run.task, WritesForms) else {})}
+    titles = _titles(given.names, forms)
+    answers.begin(run.task.tables(options) if isinstance(run.task, WritesForms) else {})
     own = _own_sizes(given)
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults)
+
+    def rows_of(input: Tensor, prediction: Any, names: Sequence[str], places: Sequence[int]) -> list[dict[str, Any]]:
+        if isinstance(run.task, WritesForms):
+            scales = [given.scales.get(place) for place in places]
+            return run.task.written(input, prediction, names, run.classes, options, scales)
+        return run.task.write(prediction, names, run.classes)
+
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress or not total) as bar:
         line = bar.add_task("predicting", total=total)
@@ -50,14 +65,14 @@ def image_by_image(
             prediction = _in_own_px(_restored(run, model, input), input, own, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
-                for k, (place, row) in enumerate(
-                    zip(places, run.task.write(prediction, names, run.classes), strict=True)
-                )
+                for k, (place, row) in enumerate(zip(places, rows_of(input, prediction, names, places), strict=True))
             ]
             if drawing:
                 written = _drawn(run, given, places, prediction, written)
-            if not rows and "picture" in written[0]:
-                answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in faults])
+            files = answers.takes_pictures and ("picture" in written[0] or "content" in written[0])
+            if not rows and (files or len(forms) > 1):
+                sound = [own for place, own in enumerate(titles) if place not in faults]
+                answers.check(len(titles) * len(forms), [title for own in sound for title in own.values()])
             kept = answers.keep(written, [titles[place] for place in places])
             rows |= dict(zip(places, kept, strict=True))
             bar.advance(line, len(places))
@@ -65,6 +80,13 @@ def image_by_image(
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
+
+
+def _titles(names: Sequence[str], forms: Mapping[str, str]) -> list[dict[str, str]]:
+    """The names of the files of each image, by form; no two are the same, whatever the images are called."""
+    suffixes = [suffix for suffix in forms.values() for _ in names]
+    every = answer_names([*names] * len(forms), suffixes)
+    return [dict(zip(forms, every[place :: len(names)], strict=True)) for place in range(len(names))]
 
 
 def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:

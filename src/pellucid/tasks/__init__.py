@@ -23,6 +23,7 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
+from pellucid.tasks._forms import WritesForms
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
@@ -48,6 +49,7 @@ __all__ = [
     "Task",
     "TaskFamily",
     "UpdatesBuffers",
+    "WritesForms",
     "as_arrays",
     "averaged",
     "bounds",

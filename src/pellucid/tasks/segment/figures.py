@@ -14,29 +14,17 @@ from torch import Tensor
 from pellucid.data.targets import VOID, Mask
 from pellucid.tasks._figures import show
 from pellucid.tasks.segment import metrics
-from pellucid.tasks.segment.forms import palette
+from pellucid.tasks.segment.forms import overlay, palette
+from pellucid.tasks.segment.objects import Seen
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["figure", "overlay"]
+__all__ = ["figure", "objects_figure"]
 
-_SHARE = 0.55  # of a class's colour in an overlay
 _LISTED = 16  # classes in a legend
 _WRONG = "#c0392b"
-
-
-def overlay(image: NDArray[np.float32], mask: NDArray[np.uint8], classes: Sequence[str]) -> NDArray[np.float32]:
-    """An image (C, H, W) in [0, 1] with its classes in colour, (H, W, 3); the background and void stay as they are.
-
-    >>> overlay(np.zeros((1, 1, 2), np.float32), np.array([[0, 1]], np.uint8), ["background", "cat"])[0, 0].tolist()
-    [0.0, 0.0, 0.0]
-    """
-    planes = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
-    bare = (mask == VOID) | ((mask == 0) & (tuple(classes[:1]) == ("background",)))
-    share = np.where(bare, 0, _SHARE)[..., None].astype(np.float32)
-    colours = palette(classes)[mask].astype(np.float32) / 255
-    return np.asarray(planes * (1 - share) + colours * share, np.float32)
 
 
 def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str], classes: Sequence[str]) -> Figure:
@@ -84,6 +72,51 @@ def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str]
         for text in made.get_texts():
             text.set_parse_math(False)
     return drawing
+
+
+def objects_figure(seen: Sequence[Seen], classes: Sequence[str]) -> Figure:
+    """Two cells per image: the outlines of the true objects, and those of the objects that were found, with their numbers."""
+    from matplotlib.figure import Figure
+
+    pairs = min(2, len(seen))
+    rows = -(-len(seen) // pairs)
+    shape = max(own.image.shape[1] / own.image.shape[2] for own in seen)
+    wide = 2.6
+    drawing = Figure(
+        figsize=(2 * wide * pairs + 0.1, (wide * min(1.6, shape) + 0.3) * rows + 0.1), dpi=150, layout="constrained"
+    )
+    grid = drawing.subplots(rows, 2 * pairs, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    colours = palette(classes) / 255
+    for place, own in enumerate(seen):
+        left, right = grid[place // pairs, 2 * (place % pairs)], grid[place // pairs, 2 * (place % pairs) + 1]
+        for axes in (left, right):
+            axes.set_axis_on()
+            show(axes, torch.from_numpy(own.image))
+        for inside, kind in zip(own.true, own.classes, strict=True):
+            _outline(left, inside, colours[kind])
+        for number, kind in enumerate(own.found.classes, 1):
+            inside = own.found.labels == number
+            _outline(right, inside, colours[kind])
+            down, across = np.nonzero(inside)
+            right.text(
+                across.mean(), down.mean(), str(number), fontsize=6, color="white", ha="center", va="center",
+                bbox={"boxstyle": "round,pad=0.15", "facecolor": "black", "alpha": 0.6, "linewidth": 0},
+            )  # fmt: skip
+        left.set_title(f"true: {len(own.true)}", fontsize=8, pad=3)
+        right.set_title(f"found: {len(own.found)}", fontsize=8, pad=3)
+    return drawing
+
+
+def _outline(axes: Axes, inside: NDArray[np.bool_], colour: NDArray[np.float64]) -> None:
+    """A region's border, on a dark line that is seen on any ground."""
+    padded = np.pad(inside, 1).astype(float)
+    for ink, width in (("black", 2.2), (tuple(colour), 1.2)):
+        axes.contour(
+            np.arange(-1, inside.shape[1] + 1), np.arange(-1, inside.shape[0] + 1), padded, levels=[0.5],
+            colors=[ink], linewidths=width,
+        )  # fmt: skip
 
 
 def _planes(picture: NDArray[np.float32]) -> Tensor:

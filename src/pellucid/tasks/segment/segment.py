@@ -18,21 +18,24 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.scales import Scale
 from pellucid.data.targets import VOID, Mask, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
-from pellucid.tasks._contract import Task
+from pellucid.tasks._contract import ModelMeasures, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
-from pellucid.tasks.segment import baselines, losses, metrics
+from pellucid.tasks.segment import baselines, losses, metrics, model_measures, objects, tiles
+from pellucid.tasks.segment.options import FORMS, SegmentOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Segment"]
 
+_WHOLE = 2_000_000  # px of an image, from which it goes through the model in tiles
 _COUNTED = 2000  # training images whose pixels are counted for the weights of classes, at most
 
 
@@ -63,6 +66,7 @@ class Segment(Task[Tensor, Mask, Mask]):
     )
 
     weights: tuple[float, ...] = learned(())  # of the classes
+    names: tuple[str, ...] = learned(())  # of the classes
 
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {
@@ -71,6 +75,7 @@ class Segment(Task[Tensor, Mask, Mask]):
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map",)
     keeps_size: ClassVar[bool] = True
+    predict_options: ClassVar[type[SegmentOptions]] = SegmentOptions
 
     @classmethod
     def model_defaults(cls, model: str) -> dict[str, Any]:
@@ -103,7 +108,7 @@ class Segment(Task[Tensor, Mask, Mask]):
             name: replace(split, targets={kind: own for kind, own in split.targets.items() if kind == "mask"})
             for name, split in data.splits.items()
         }
-        return data.replace(splits=splits, classes=data.mask_classes), self
+        return data.replace(splits=splits, classes=data.mask_classes), replace(self, names=data.mask_classes)
 
     def learn(self, images: Store) -> Segment:
         if self.balance == "none":
@@ -145,11 +150,17 @@ class Segment(Task[Tensor, Mask, Mask]):
     def predict(self, model: nn.Module, input: Tensor) -> Mask:
         """The most probable class of each pixel; probabilities are interpolated where the model sees images at another size."""
         own, seen = (input.shape[2], input.shape[3]), self._seen(model)
+
+        def answered(images: Tensor) -> Tensor:  # (B, K, H, W)
+            logits: Tensor = model(images)
+            return logits.float().softmax(1)
+
         if seen is None or seen == own:
-            shares = model(input).float().softmax(1)  # (B, K, H, W)
+            large = own[0] * own[1] > _WHOLE
+            shares = tiles.in_tiles(answered, input, tiles.reach(model, input.shape[1])) if large else answered(input)
         else:
             small = F.interpolate(input, seen, mode="bilinear", antialias=True)
-            shares = F.interpolate(model(small).float().softmax(1), own, mode="bilinear")
+            shares = F.interpolate(answered(small), own, mode="bilinear")
         return Mask(shares.argmax(1).to(torch.uint8), shares)
 
     def _seen(self, model: nn.Module) -> tuple[int, int] | None:
@@ -177,11 +188,51 @@ class Segment(Task[Tensor, Mask, Mask]):
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         return baselines.measured(train, test, seed)
 
+    def measure_model(
+        self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
+    ) -> ModelMeasures:
+        """How well the objects in the answers are counted and outlined."""
+        described, device = unwrapped(model).description, next(model.parameters()).device
+        return model_measures.measured(
+            lambda images: self.predict(model, images), test, self.names, described["channels"], device
+        )
+
     def write(self, prediction: Mask, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         from pellucid.tasks.segment import forms
 
         return [
             forms.row(name, mask, classes) for name, mask in zip(names, prediction.classes.cpu().numpy(), strict=True)
+        ]
+
+    def answer(
+        self, model: nn.Module, images: Any, options: SegmentOptions, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        """None, as images are answered one by one; a class that does not exist is refused here."""
+        options.chosen(classes)
+        return None
+
+    def forms(self, options: SegmentOptions) -> Mapping[str, str]:
+        return {form: FORMS[form] for form in options.also}
+
+    def tables(self, options: SegmentOptions) -> Mapping[str, Sequence[str]]:
+        return {objects.TABLE: objects.columns(options.pixel_size)} if options.objects else {}
+
+    def written(
+        self,
+        input: Tensor,
+        prediction: Mask,
+        names: Sequence[str],
+        classes: Sequence[str],
+        options: SegmentOptions,
+        scales: Sequence[Scale | None],
+    ) -> list[dict[str, Any]]:
+        from pellucid.tasks.segment import forms
+
+        assert prediction.probabilities is not None, "an answer has them"
+        arrays = (part.cpu().numpy() for part in (input, prediction.classes, prediction.probabilities))
+        return [
+            forms.written(image, mask, shares, name, classes, options, scale)
+            for image, mask, shares, name, scale in zip(*arrays, names, scales, strict=True)
         ]
 
     def draw(
