@@ -165,13 +165,14 @@ def allowed(given: Number, truth: Value) -> Fraction:
     if not given.unit and not given.digits:
         return abs(true) / 10**9  # a formula
     if rule.kind == "%":
-        return abs(true) * rule.size / 100
+        return abs(true) * rule.size / Fraction(100)
     if rule.kind == "d":
         return Fraction(1, 10 ** int(rule.size))
     if not true:
         return Fraction(0)
-    least = _power(true) / 10 ** (int(rule.size) - 1)  # one unit of the third significant digit
-    return min(least, given.unit or _power(true) / 10 ** (given.digits - 1))
+    least: Fraction = _power(true) / 10 ** (int(rule.size) - 1)  # one unit of the third significant digit
+    own: Fraction = given.unit or _power(true) / 10 ** (given.digits - 1)
+    return min(least, own)
 
 
 def literal(text: str, tolerance: Tolerance = DEFAULT) -> Number:
@@ -194,6 +195,7 @@ def literal(text: str, tolerance: Tolerance = DEFAULT) -> Number:
 def _power(value: Fraction) -> Fraction:
     """The power of ten of the first significant digit."""
     size = abs(value)
-    power = Fraction(10) ** (len(str(int(size))) - 1 if size >= 1 else -len(str(int(1 / size))))
+    places = len(str(int(size))) - 1 if size >= 1 else -len(str(int(1 / size)))
+    power: Fraction = Fraction(10) ** places
     # the estimate from the number of digits may be off by one
     return power * 10 if power * 10 <= size else power if power <= size else power / 10
