@@ -311,6 +311,7 @@ def table(
     batch: int = 1,
     format: Literal["text", "markdown", "json"] | None = None,
     out: Path | None = None,
+    answers: Path | None = None,
 ) -> int:
     """Tabulate a network's layers: sizes, parameters with their formulas, memory, operations, receptive field.
 
@@ -321,8 +322,14 @@ def table(
         batch: images per batch, for the memory.
         format: format of the table; by default the one of the --out file's ending, else text.
         out: the file to write; by default the terminal.
+        answers: a file of sizes and parameters to check, such as "2 = 149x99x64" or "conv 64 parameters = 1216", one a line.
     """
-    from pellucid.bridging.tables import layer_table
+    from pellucid.bridging.tables import checked_layers, layer_table
+
+    if answers is not None:
+        report = checked_layers(what, answers, size or None, outputs)
+        print(report)
+        return 2 if report.bad else 0
 
     chosen = format_of(format, out, {".md": "markdown", ".json": "json"}, plain="text")
     written = layer_table(what, size or None, outputs, batch).write(chosen)

@@ -31,6 +31,7 @@ def work(
     format: Literal["terminal", "markdown", "latex", "html", "json"] | None = None,
     out: Path | None = None,
     answers: Path | None = None,
+    tolerance: str = "3s",
 ) -> int:
     """Work a small network by hand: every question of a worksheet answered line by line, every line checked.
 
@@ -42,6 +43,7 @@ def work(
         format: output format; by default the one of the --out file's ending, else terminal.
         out: the file to write; by default the terminal.
         answers: a file of answers to check, one "name = value" a line; says which are right, the first wrong one, and its likely cause.
+        tolerance: how near an answer must be: 3s to three significant digits, 2d to two decimals, 1% of the true number.
     """
     from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -56,7 +58,7 @@ def work(
     if answers is not None:
         from pellucid.worked.answers.answers import check_answers
 
-        report = check_answers(sheet, _text(str(answers), "answers"), digits=digits)
+        report = check_answers(sheet, _text(str(answers), "answers"), digits=digits, tolerance=tolerance)
         # unreadable lines make the exit code 2, wrong answers do not
         return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
     solution = sheet.solve(exact=exact, digits=digits)
