@@ -20,9 +20,15 @@ from pellucid.inference import evaluate, predict
 from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
+    AnnotatesAnswers,
     AnswersOptions,
+    AnswersParts,
     BaselinesOnFeatures,
+    ChoosesEvidence,
+    ChoosesThreshold,
     DrawsAnswers,
+    DrawsRecords,
+    Exports,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -31,6 +37,7 @@ from pellucid.tasks import (
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
+    WritesForms,
     rows_of,
     summarise,
     taken,
@@ -191,8 +198,15 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresWithModel,
         MeasuresModel,
         AnswersOptions,
+        AnswersParts,
+        AnnotatesAnswers,
+        ChoosesThreshold,
         DrawsAnswers,
+        DrawsRecords,
+        Exports,
         BaselinesOnFeatures,
+        ChoosesEvidence,
+        WritesForms,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

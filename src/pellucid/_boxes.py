@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["areas", "clip", "decode", "encode", "giou", "iou", "overlap", "suppress"]
+__all__ = ["areas", "clip", "decode", "encode", "giou", "iou", "kept", "overlap", "softened", "suppress"]
 
 _VARIANCES = (0.1, 0.1, 0.2, 0.2)  # offsets of a box that is nearly right have about unit variance (Girshick 2015, 2.3)
 _LARGEST = math.log(1000 / 16)  # of a logarithmic change of size: e to the power of more would overflow at first
@@ -132,11 +132,43 @@ def suppress(
     return kept, scores[kept]
 
 
+def kept(corners: Tensor, scores: Tensor, labels: Tensor, limit: float) -> Tensor:
+    """(B, n): which boxes of each image greedy suppression by class keeps, in one call for the batch, as exported files need it.
+
+    Images and classes are moved apart, so that their boxes do not meet.
+
+    >>> corners = torch.tensor([[[0.0, 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 8]]])
+    >>> kept(corners, torch.tensor([[0.8, 0.7, 0.6]]), torch.tensor([[0, 0, 1]]), 0.5).tolist()
+    [[True, False, True]]
+
+    Args:
+        corners: (B, n, 4), from 0 on.
+        scores: (B, n).
+        labels: (B, n) int64.
+        limit: IoU.
+    """
+    from torchvision.ops import nms
+
+    images = torch.arange(corners.shape[0], device=corners.device)[:, None]
+    group = images * (labels.max() + 1) + labels  # (B, n)
+    # across and down in turn: the numbers stay small, and floats exact
+    side = (group.max() + 1).float().sqrt().ceil()
+    place = torch.stack([group.float() % side, (group.float() / side).floor()], -1)
+    apart = corners + (place * (corners.max() + 1)).repeat(1, 1, 2)
+    found = nms(apart.flatten(0, 1), scores.flatten(), limit)
+    return torch.zeros_like(scores, dtype=torch.bool).flatten().index_fill(0, found, True).view(scores.shape)
+
+
+def softened(overlap: Tensor) -> Tensor:
+    """The factor by which a better box lowers the score of one that it overlaps with this IoU (Bodla et al. 2017)."""
+    return torch.exp(-overlap.square() / _SIGMA)
+
+
 def _softly(corners: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if not len(scores):
         return torch.zeros(0, dtype=torch.int64, device=scores.device), scores
     # (n, n): the factor by which one box lowers another; boxes of other classes leave it as it is
-    lowering = torch.where(labels[:, None] == labels, torch.exp(-iou(corners, corners).square() / _SIGMA), 1.0)
+    lowering = torch.where(labels[:, None] == labels, softened(iou(corners, corners)), 1.0)
     left, found = scores.clone(), torch.empty_like(scores)
     order = torch.empty(len(scores), dtype=torch.int64, device=scores.device)
     for rank in range(len(scores)):  # each choice depends on those before it

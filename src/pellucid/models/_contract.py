@@ -10,16 +10,29 @@ from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["Compressed", "Distribution", "Model", "OutputKind", "Proposals", "Published", "Regions"]
+__all__ = [
+    "MARGIN",
+    "Compressed",
+    "Distribution",
+    "Model",
+    "OutputKind",
+    "Proposals",
+    "Published",
+    "Regions",
+    "Steps",
+    "Stepwise",
+]
 
 OutputKind: TypeAlias = Literal[
-    "vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial", "regions"
+    "vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial", "regions"
 ]
 """What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
 
 vector          (B, outputs): a score for each class, from images of any size that it can take
 dense           (B, outputs): the same, from images of one size; as long as a picture, it may stand for one
 map             (B, outputs, H, W): numbers for each pixel
+heatmap         (B, outputs, h + 2·MARGIN, w + 2·MARGIN): a score for each place, on a grid of h × w cells that covers the
+                image and goes on for MARGIN cells around it
 reconstruction  (B, outputs, H, W): a picture made from a code alone; `encode(images)` gives the code
 code            (B, outputs, H, W): a picture made from a quantised code; with `quality` (B,) a `Compressed`
 distribution    (B, outputs, H, W): the parameters of each pixel's distribution, made from a code; with `noise`
@@ -29,6 +42,10 @@ adversarial     (B, 1): the discriminator's score, the higher the more real; wit
 regions         `Regions`: classes and boxes of R regions of each image, with a background beside the `outputs` classes; with
                 `choose`, of the regions that it chooses among the `Proposals`
 """
+
+
+MARGIN = 2
+"""Cells around the image in a heat map: places at its edge, and a little beyond, have scores too."""
 
 
 class Compressed(NamedTuple):
@@ -70,6 +87,22 @@ class Regions(NamedTuple):
         return self.objectness, self.grid_offsets
 
 
+class Steps(NamedTuple):
+    """The way of images through a model of the kind "regions", which lenses show."""
+
+    maps: Sequence[Tensor]  # (B, C, h, w) each, the finest first
+    strides: Sequence[int]  # px of the image from one place of a map to the next
+    grid: Tensor  # (A, 4) px
+    objectness: Tensor  # (B, A) logits
+    candidates: Proposals  # (B, M): the best boxes of the grid, moved by their offsets, the best first
+    covered: Tensor  # (B, M) bool: those that a better one covers
+    regions: Proposals  # (B, R): those that are scored
+    pooled: Tensor  # (B, R, C, bins, bins)
+    logits: Tensor  # (B, R, K + 1), the background first
+    offsets: Tensor  # (B, R, K, 4)
+    searched: bool = False  # whether the candidates are those of selective search, whose scores are ranks
+
+
 @runtime_checkable
 class Model(Protocol):
     """The shape of every class in this folder, which are modules of torch.
@@ -93,6 +126,14 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Any:
         """Its output for images (B, C, H, W) float32 in [0, 1]."""
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What a model has that can show the steps from an image to its answer."""
+
+    def steps(self, images: Tensor) -> Steps:
+        """The way of images (B, C, H, W) float32 in [0, 1]."""
 
 
 @runtime_checkable

@@ -97,7 +97,7 @@ class Plan:
         processes = accelerator(recipe.device)
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes)
-        size = training_size(dataset, recipe.size, read.keeps_size, read.longest)
+        size = training_size(dataset, recipe.size, read.crops, read.longest)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         place = Path(out) if out is not None else _default_path(settings, dataset)
         begun = Run(place).info if recipe.weights is not None and (place / "run.json").exists() else None

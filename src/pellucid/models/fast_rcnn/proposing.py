@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pellucid import _boxes
 from pellucid.models._contract import Proposals
 from pellucid.models._layers import initialise
+from pellucid.models._selective import searched
 
-__all__ = ["Grid", "Proposer", "best", "covered_at_once", "sides"]
+__all__ = ["Grid", "Proposer", "best", "covered_at_once", "dropped", "sides", "sought"]
 
 _RARE = (
     0.01  # the share of the grid's boxes that have an object, as the training begins (Lin et al. 2017b, section 3.3)
@@ -114,12 +115,13 @@ def best(scores: Tensor, offsets: Tensor, grid: Tensor, size: tuple[int, int], c
     scores, places = scores.topk(min(count, scores.shape[1]), dim=1)  # (B, P), from the best on
     index = places[:, :, None].expand(-1, -1, 4)
     corners = _boxes.clip(_boxes.decode(offsets.gather(1, index), grid[places]), size)
-    covered = _covered(corners, scores, limit)
-    order = covered.to(torch.int64).argsort(dim=1, stable=True)
+    covered = dropped(corners, scores, limit)
+    ranks = torch.arange(covered.shape[1], device=covered.device)
+    order = torch.where(covered, ranks + len(ranks), ranks).argsort(dim=1)  # a stable sort cannot be exported
     return Proposals(corners.gather(1, order[:, :, None].expand(-1, -1, 4)), scores.gather(1, order))
 
 
-def _covered(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
+def dropped(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
     """(B, P): which boxes (B, P, 4), best first, greedy suppression drops: those that a kept better one covers."""
     if torch.compiler.is_exporting():
         return covered_at_once(corners, limit)
@@ -147,3 +149,19 @@ def covered_at_once(corners: Tensor, limit: float) -> Tensor:
     for _ in range(_CHAIN):
         kept = ((covers @ kept) == 0).float()  # a number of covering boxes, exactly
     return kept[:, :, 0] == 0
+
+
+def sought(images: Tensor, count: int) -> Proposals:
+    """The proposals of selective search instead, (B, count): scores are falling ranks, and −∞ of those that repeat the first.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        count: how many.
+    """
+    corners, scores = images.new_zeros(len(images), count, 4), images.new_full((len(images), count), -torch.inf)
+    pixels = (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)
+    for row, rank, found in zip(corners, scores, searched(pixels, count), strict=True):
+        row[:] = found[0]
+        row[: len(found)] = found
+        rank[: len(found)] = -torch.arange(len(found), dtype=rank.dtype) / count
+    return Proposals(corners, scores)

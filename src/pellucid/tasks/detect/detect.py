@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid import _boxes
-from pellucid._options import unfolded
+from pellucid._following import Followed
+from pellucid._options import learned, unfolded
+from pellucid.data.annotations.records import Instance
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Boxes, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind, Regions
-from pellucid.tasks._contract import Task
+from pellucid.tasks._answering import PredictOptions, Threshold
+from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.detect import baselines, losses, metrics, shapes
+from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search, shapes
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
+from pellucid.tasks.detect.options import DetectOptions
 from pellucid.tasks.detect.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -56,6 +60,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     """regions of each training image that are scored"""
     positives: float = 0.25
     """share of these regions that have an object, where there are so many"""
+    source: search.Source = "learned"
+    """where regions come from: the model's own proposals, or selective search (Uijlings et al. 2013), once for each image"""
     overlap: float = 0.5
     """IoU above which a better detection of the same class suppresses another one"""
     soft: bool = False
@@ -69,7 +75,14 @@ class Detect(Task[Tensor, Detected, Sought]):
     default_model: ClassVar[str] = "fast_rcnn"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("regions",)
     keeps_size: ClassVar[bool] = False
+    default_threshold: ClassVar[float] = 0.5
+    predict_options: ClassVar[type[PredictOptions]] = DetectOptions
+    listed: ClassVar[str] = forms.LISTED
+    exported: ClassVar[Sequence[str]] = exported.NAMES
+
     longest: ClassVar[int] = 320  # of small objects, too little would be left otherwise
+
+    own_size: tuple[float, float] = learned((0.0, 0.0))  # (H, W) px of the training images as given, in the median
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -77,6 +90,7 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def __post_init__(self) -> None:
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
+        check_choice("source", self.source, search.SOURCES)
         if self.regions < 1:
             raise UsageError(f"regions={self.regions}: must be at least 1; give a larger number.")
         if not 0 < self.box_weight < float("inf"):
@@ -96,7 +110,8 @@ class Detect(Task[Tensor, Detected, Sought]):
             raise DataError(
                 f"data={data.name!r}: no training image has an object; give images with boxes around their objects."
             )
-        return data, self
+        own = np.median(train.images.sizes, 0) if len(train) else np.zeros(2)
+        return data, replace(self, own_size=(float(own[0]), float(own[1])))
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
@@ -113,12 +128,15 @@ class Detect(Task[Tensor, Detected, Sought]):
         else:  # images that a lens is shown
             none = input.new_zeros(0, 4)
             boxes = Boxes([none] * len(input), [none[:, 0].long()] * len(input))
+        if self.source == "search":
+            boxes = search.beside(boxes, search.searched(batch.images, search.CONSIDERED))
         if training:
             input, boxes = self.augment(input, boxes, draws)
+        boxes, proposals = search.apart(boxes) if self.source == "search" else (boxes, [])
         corners = [_boxes.clip(own.float(), size) for own in boxes.corners]
         ignored = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
-        near = [own[:0] for own in corners]
-        if training and any(len(own) for own in corners):
+        near = [_boxes.clip(own, size) for own in proposals] or [own[:0] for own in corners]
+        if self.source == "learned" and training and any(len(own) for own in corners):
             noise = draws.normal(_MOST_NEAR, 4)
             near = [
                 _near(own[~crowd], numbers, size) for own, crowd, numbers in zip(corners, ignored, noise, strict=True)
@@ -128,50 +146,86 @@ class Detect(Task[Tensor, Detected, Sought]):
     def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
         objects = padded(truth)
         sampler = Sampler(truth, objects, self.regions, self.positives)
-        regions: Regions = model(input, sampler)
+        regions: Regions = model(input, sampler if self.source == "learned" else search.without(sampler))
         assert sampler.chosen is not None, "the model asks which regions it is to score"
-        return losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
+        found = losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
+        if self.source == "learned":
+            return found
+        own = found.pop("objectness") + found.pop("proposal_box")  # of proposals that nobody uses
+        return {**found, "loss": found["loss"] - own}
 
     def predict(self, model: nn.Module, input: Tensor) -> Detected:
         size = (input.shape[2], input.shape[3])
         return detections(model(input), size, self.overlap, self.soft, _threshold(model, input))
 
+    def choose_threshold(self, records: Records) -> Threshold | None:
+        return answers.chosen(records)
+
+    def update_buffers(
+        self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
+    ) -> None:
+        """The size of the training images, at which `predict` cuts larger ones into tiles, and where regions come from."""
+        model.get_buffer("own_size").copy_(torch.tensor(self.own_size))
+        model.get_buffer("searching").fill_(self.source == "search")
+
+    def answer(
+        self, model: nn.Module, images: Any, options: DetectOptions, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        answers.prepare(model, options)
+        return None
+
+    def in_parts(self, options: DetectOptions) -> bool:
+        return options.tile
+
+    def answer_parts(self, model: nn.Module, image: Tensor, options: DetectOptions) -> Detected:
+        return answers.in_tiles(lambda tiles: self.predict(model, tiles), model, image, options)
+
+    def forms(self, options: DetectOptions) -> Sequence[str]:
+        return options.forms
+
+    def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:
+        return forms.instances(row)
+
+    def exportable(self, model: nn.Module) -> nn.Module:
+        if self.source == "search":
+            raise UsageError(
+                "source='search': selective search cannot be part of an exported file; train with --source learned."
+            )
+        return exported.Exported(model, self.overlap, self.soft)
+
+    def described(self, module: nn.Module) -> Mapping[str, str]:
+        return exported.meaning(self.overlap, float(module.get_buffer("model.threshold")))
+
+    def disagreement(self, wanted: Sequence[Tensor], got: Sequence[Tensor]) -> str | None:
+        return exported.disagreement(wanted, got)
+
     def score(self, input: Tensor, prediction: Detected, truth: Sought) -> dict[str, Any]:
         return metrics.columns(prediction, truth.boxes)
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        return metrics.METRICS
+        return metrics.metrics(classes)
+
+    def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
+        return metrics.outcomes(classes)
+
+    def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
+        return metrics.details(records, classes)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
-        """The share of each image's objects that were found, less that of the detections that hit none."""
-        hits, owners = records["hit"], records["hit"].owners
-        answered = records["score"].values >= records["threshold"][owners]
-        right = np.bincount(owners[answered & hits.values], minlength=len(hits))
-        found = np.bincount(owners[answered], minlength=len(hits))
-        both = found + records["true_label"].lengths
-        return np.where(both > 0, 2 * right / np.maximum(both, 1), 1.0)
+        """The F1 of each image's answers."""
+        return metrics.quality(records)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         assert size is not None, "detect resizes"
         return baselines.measured(train, test, size, seed)
 
     def write(self, prediction: Detected, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        found = prediction.answered
-        assert found.scores is not None
-        return [
-            {
-                "name": name,
-                "objects": [
-                    {
-                        "label": classes[label],
-                        "score": round(score, 6),
-                        "box": {side: round(x, 2) for side, x in zip(("x0", "y0", "x1", "y1"), box, strict=True)},
-                    }
-                    for label, score, box in zip(labels.tolist(), scores.tolist(), boxes.tolist(), strict=True)
-                ],
-            }
-            for name, labels, scores, boxes in zip(names, found.labels, found.scores, found.corners, strict=True)
-        ]
+        return forms.rows(prediction, names, classes)
+
+    def drawn(self, image: NDArray[np.uint8], prediction: Detected, classes: Sequence[str]) -> NDArray[np.uint8]:
+        from pellucid.tasks.detect import drawing
+
+        return drawing.drawn(image, prediction, classes)
 
     def draw(
         self, input: Tensor, prediction: Detected, truth: Sought | None, names: Sequence[str], classes: Sequence[str]
@@ -180,16 +234,21 @@ class Detect(Task[Tensor, Detected, Sought]):
 
         return figures.figure(input, prediction, None if truth is None else truth.boxes, names, classes)
 
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        from pellucid.tasks.detect import curves
+
+        return curves.drawn(records, baselines, classes)
+
     def evidence(self, output: Regions) -> Tensor:
-        """The highest logit of a class, less the background's."""
-        return (output.logits[:, :, 1:] - output.logits[:, :, :1]).amax((1, 2))
+        """The log-odds of the surest class of any region."""
+        return following.evidence(output)
 
-    def followable(self, classes: Sequence[str]) -> Mapping[str, Callable[[Regions], Tensor]]:
-        def score(place: int) -> Callable[[Regions], Tensor]:
-            return lambda output: (output.logits[:, :, 1 + place] - output.logits[:, :, 0]).amax(1)
-
-        known: dict[str, Callable[[Regions], Tensor]] = {"objectness": lambda output: output.objectness.amax(1)}
-        return {**known, **{name: score(place) for place, name in enumerate(classes)}}
+    def chosen(self, output: Regions, named: str | None, size: tuple[int, int], classes: Sequence[str]) -> Followed:
+        """One detection, of which a lens follows the class's log-odds."""
+        found = detections(output, size, self.overlap, self.soft, output.logits.new_zeros(()))
+        return following.followed(output, found, named, size, classes)
 
 
 def _near(corners: Tensor, noise: Tensor, size: tuple[int, int]) -> Tensor:
