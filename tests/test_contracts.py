@@ -35,7 +35,9 @@ from pellucid.tasks import (
     MeasuresWithModel,
     MultiPlayer,
     Snapshots,
+    SuitsModel,
     UpdatesBuffers,
+    WritesForms,
     rows_of,
     summarise,
     taken,
@@ -188,6 +190,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
     """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
     protocols = (
         LearnsFromImages,
+        SuitsModel,
         KnowsChance,
         MultiPlayer,
         UpdatesBuffers,
@@ -203,6 +206,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         Exports,
         BaselinesOnFeatures,
         ChoosesEvidence,
+        WritesForms,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

@@ -102,7 +102,7 @@ def evaluation(
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
-    dataset = run.data(data)
+    dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
             f"data={dataset.name!r}: its classes are {_few(dataset.classes)}, not the run's {_few(run.classes)}; give data with the same."
@@ -124,9 +124,9 @@ def evaluation(
         places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
         rivals |= _on_features(run, model, dataset, places, split, device)
-        if isinstance(run.task, MeasuresModel):
+        if isinstance(task, MeasuresModel):
             with torch.no_grad():
-                whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
+                whole = task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
     # positions of the images that slow baselines were measured on, if not on all
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
