@@ -44,7 +44,7 @@ LOOKS: dict[str, Look] = {
     "filters": Look("network", bars=False),
     "learning_rate": Look("beginning"),
     "flow": Look("deep"),
-    "proposals": Look("detector", width=1600),
+    "proposals": Look("detector", width=1600, bars=False),
 }
 
 

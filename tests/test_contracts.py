@@ -27,6 +27,7 @@ from pellucid.tasks import (
     ChoosesEvidence,
     ChoosesThreshold,
     DrawsAnswers,
+    DrawsRecords,
     Exports,
     KnowsChance,
     LearnsFromImages,
@@ -34,7 +35,9 @@ from pellucid.tasks import (
     MeasuresWithModel,
     MultiPlayer,
     Snapshots,
+    SuitsModel,
     UpdatesBuffers,
+    WritesForms,
     rows_of,
     summarise,
     taken,
@@ -187,6 +190,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
     """A task that misses one method of a protocol would be taken for one that cannot do it, without a word."""
     protocols = (
         LearnsFromImages,
+        SuitsModel,
         KnowsChance,
         MultiPlayer,
         UpdatesBuffers,
@@ -198,9 +202,11 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         AnnotatesAnswers,
         ChoosesThreshold,
         DrawsAnswers,
+        DrawsRecords,
         Exports,
         BaselinesOnFeatures,
         ChoosesEvidence,
+        WritesForms,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

@@ -125,7 +125,10 @@ def suppress(
         return _softly(corners, scores, labels)
     from torchvision.ops import batched_nms
 
-    kept: Tensor = batched_nms(corners.float(), scores.float(), labels, limit)
+    if not len(scores):
+        return labels, scores
+    # it moves the classes apart by the largest coordinate, and takes for granted that none is below 0
+    kept: Tensor = batched_nms(corners.float() - corners.amin(), scores.float(), labels, limit)
     return kept, scores[kept]
 
 

@@ -36,6 +36,7 @@ from pellucid.tasks import (
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
+    DrawsRecords,
     Measure,
     MeasuresModel,
     ModelMeasures,
@@ -101,7 +102,7 @@ def evaluation(
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
-    dataset = run.data(data)
+    dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
             f"data={dataset.name!r}: its classes are {_few(dataset.classes)}, not the run's {_few(run.classes)}; give data with the same."
@@ -123,14 +124,16 @@ def evaluation(
         places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
         rivals |= _on_features(run, model, dataset, places, split, device)
-        if isinstance(run.task, MeasuresModel):
+        if isinstance(task, MeasuresModel):
             with torch.no_grad():
-                whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
+                whole = task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
     # positions of the images that slow baselines were measured on, if not on all
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
+    pictures = [*whole.pictures, *drawn]
     metrics = {
         "split": split,
         "data": dataset.name,
@@ -148,13 +151,11 @@ def evaluation(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
-        "pictures": [
-            {"name": picture.name, "title": picture.title, "words": picture.words} for picture in whole.pictures
-        ],
+        "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
-    return Evaluation(metrics, tables, whole.pictures, digest)
+    return Evaluation(metrics, tables, pictures, digest)
 
 
 def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from pellucid.files import make_folder, write_atomically, write_csv, write_json
 
 __all__ = ["Answers", "answer_names"]
 
-_PAYLOADS = ("picture", "content", "suffix")  # entries of a row that are not in the table
+_PAYLOADS = ("picture", "content", "suffix", "files", "tables")  # entries of a row that are not in the table
 _LONGEST = 150  # bytes of a part of a file's name: systems allow 255, and drafts and numbers need some
 
 
@@ -72,6 +72,7 @@ class Answers:
             self._check_folder(name)
         if self.out is not None and not self._file:
             self._check_free([self.out / name for name in files])
+        self._tables: dict[str, tuple[Sequence[str], list[dict[str, Any]]]] = {}  # columns and rows, by their file
 
     @property
     def takes_pictures(self) -> bool:
@@ -90,25 +91,48 @@ class Answers:
         if self.out is not None and not self._file:
             self._check_free([self.out / title for title in titles])
 
-    def keep(self, rows: Sequence[dict[str, Any]], titles: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def begin(self, tables: Mapping[str, Sequence[str]]) -> None:
+        """Announce tables over all images, each with its columns; refuse a single file for them, and to replace something else.
+
+        Args:
+            tables: the columns of each, by its file.
+        """
+        self._tables = {file: (columns, []) for file, columns in tables.items()}
+        if self.out is None or not tables:
+            return
+        if self._file:
+            raise UsageError(
+                f"out={str(self.out)!r}: is one file, and {', '.join(tables)} is written besides; name a folder."
+            )
+        self._check_free([self.out / file for file in tables])
+
+    def keep(
+        self, rows: Sequence[dict[str, Any]], titles: Sequence[Mapping[str, str]] | None = None
+    ) -> list[dict[str, Any]]:
         """Write the pictures and files in these rows, and return the rows with the files' names in their place.
 
         Args:
             rows: the rows of a task's predictions.
-            titles: the names of their files, made by `answer_names` for all rows together and checked; by default for these.
+            titles: the names of their files by form, made by `answer_names` for all rows together and checked, "" for the
+                answer's own; by default for these.
         """
         if self.out is None:
             return list(rows)
         if titles is None:
-            titles = answer_names([row["name"] for row in rows], [row.get("suffix", ".png") for row in rows])
-            payloads = [title for row, title in zip(rows, titles, strict=True) if "picture" in row or "content" in row]
+            own = answer_names([row["name"] for row in rows], [row.get("suffix", ".png") for row in rows])
+            payloads = [title for row, title in zip(rows, own, strict=True) if "picture" in row or "content" in row]
             self.check(len(payloads), payloads)
+            titles = [{"": title} for title in own]
         return [self._kept(row, title) for row, title in zip(rows, titles, strict=True)]
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
         """Write all rows to predictions.json or predictions.csv, or to the given .json or .csv file."""
         if self.out is None:
             return
+        for file, (columns, own) in self._tables.items():
+            with write_atomically(self.out / file) as draft:
+                write_csv(draft, own, columns)
+                self._ledger.note(self.out / file, draft)
         path = self._table(self.out)
         if self._file and (
             any("picture" in row or "file" in row for row in rows) or all("error" in row for row in rows)
@@ -186,19 +210,29 @@ class Answers:
     def _table(self, out: Path) -> Path:
         return out if self._file else out / f"predictions.{self.format}"
 
-    def _kept(self, row: dict[str, Any], title: str) -> dict[str, Any]:
+    def _kept(self, row: dict[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
         assert self.out is not None
         entries = {key: value for key, value in row.items() if key not in _PAYLOADS}
-        path = self.out if self._file else self.out / title
-        if "content" in row:
-            with write_atomically(path) as draft:
-                draft.write_bytes(row["content"])
-                self._ledger.note(path, draft)
-            return {**entries, "file": str(path)}
-        if "picture" in row:
+        for file, rows in row.get("tables", {}).items():
+            self._tables[file][1].extend(rows)
+        path = self.out if self._file else self.out / titles[""]
+        if "content" in row and self.takes_pictures:
+            entries["file"] = self._filed(row["content"], path)
+        elif "picture" in row:
             _save(row["picture"], path, self._ledger)
-            return {**entries, "picture": str(path)}
+            entries["picture"] = str(path)
+        if "files" in row and self.takes_pictures:
+            entries["files"] = {
+                form: self._filed(content, self.out / titles[form]) for form, content in row["files"].items()
+            }
         return entries
+
+    def _filed(self, content: bytes, path: Path) -> str:
+        """Write a file, and return its path."""
+        with write_atomically(path) as draft:
+            draft.write_bytes(content)
+            self._ledger.note(path, draft)
+        return str(path)
 
     def _check_free(self, paths: Sequence[Path]) -> None:
         """Refuse to write where something lies that predictions did not write, or outside the folder."""

@@ -129,6 +129,8 @@ class Run:
             UnknownNameError: this version has no such task.
             RunError: its options are not those of the task.
         """
+        from pellucid.tasks import LearnsFromImages
+
         kind: Any = _catalog.find("tasks", self.info["task"]["name"])
         # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
@@ -138,7 +140,7 @@ class Run:
             raise
         except Exception as fault:  # of an option's name or type
             raise RunError(f"{self._damaged('task')} ({brief(fault)}); {_UPGRADE}.") from fault
-        return task
+        return task.recall(self.info.get("learned") or {}) if isinstance(task, LearnsFromImages) else task
 
     @cached_property
     def main(self) -> Metric:

@@ -21,7 +21,7 @@ IN_PLACE, NEAR, FAR = [101, 100, 141, 140], [120, 100, 160, 140], [200, 200, 240
 @pytest.mark.parametrize(
     ("box", "label", "kind"),
     [
-        (IN_PLACE, 0, "right"), (IN_PLACE, 1, "wrong class"), (NEAR, 0, "badly placed"), (NEAR, 1, "both"),
+        (IN_PLACE, 0, "right"), (IN_PLACE, 1, "wrong class"), (NEAR, 0, "badly placed"), (NEAR, 1, "class and place"),
         (FAR, 0, "background"), (FAR, 1, "background"),
     ],
 )  # fmt: skip
@@ -31,7 +31,7 @@ def test_each_kind_of_error_has_its_name(box: list[int], label: int, kind: str) 
     rows = {row["error"]: row["n"] for row in metrics.details(records, ("a", "b"))["errors"]}
     expected = dict.fromkeys(rows, 0) | ({} if kind == "right" else {kind: 1})
     # an object is missed where no answer was for it, not even a wrong one
-    assert rows == expected | {"missed": int(kind in ("both", "background"))}
+    assert rows == expected | {"missed": int(kind in ("class and place", "background"))}
 
 
 def test_the_second_box_of_an_object_is_found_twice_and_one_in_a_crowd_is_not_counted() -> None:
@@ -63,7 +63,7 @@ def test_kinds_follow_the_definitions_of_tide() -> None:
             elif own >= 0.5:
                 expected = "twice"
             else:
-                expected = "background" if max(own, other) < 0.1 else "both"
+                expected = "background" if max(own, other) < 0.1 else "class and place"
             assert KINDS[kind] == expected
             seen.add(expected)
     assert seen == set(KINDS) - {"right", "not counted"}

@@ -117,6 +117,7 @@ def test_the_score_of_a_changed_image_is_the_best_of_the_regions_at_the_place() 
         ([shifted, half, beside], [[0.0, 1, 0, 0], [0.0, 4, 0, 0], [0.0, 5, 0, 0]], [0.0, 1, 0, 0]),
         ([shifted, LEFT, beside], [[0.0, 1, 0, 0], [0.0, 2, 0, 0], [0.0, 5, 0, 0]], [0.0, 2, 0, 0]),
         ([half, beside], [[0.0, 4, 0, 0], [0.0, 5, 0, 0]], None),
+        ([shifted, half, beside], [[9.0, 1, 0, 0], [0.0, 4, 0, 0], [0.0, 5, 0, 0]], None),  # there, and hardly a cat
     ]
     for corners, logits, best in changed:
         expected = LOWEST if best is None else float(log_odds(torch.tensor(best))[0])

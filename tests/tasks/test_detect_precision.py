@@ -117,7 +117,7 @@ def test_a_class_that_the_images_lack_is_left_out_of_the_mean_and_the_table_says
     assert [row["class"] for row in rows] == [
         "a", "b (not in these images, left out of the mean)", "c (not in these images, left out of the mean)",
     ]  # fmt: skip
-    assert [row["n"] for row in rows] == [2, 0, 0] and rows[2]["AP at IoU 0.5"]["value"] is None
+    assert [row["objects"] for row in rows] == [2, 0, 0] and rows[2]["AP50"]["value"] is None
     # its false alarms do count where answers are counted
     assert value_of("precision", records) == pytest.approx(2 / 3)
 

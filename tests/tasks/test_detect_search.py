@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import felzenszwalb
 
+from pellucid.data.annotations.converting import convert
+from pellucid.data.dataset import Batch
+from pellucid.data.draws import Draws
 from pellucid.data.embedded.scenes import draw
 from pellucid.data.targets import Boxes, target_of
+from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
-from pellucid.tasks.detect.grouping import described, grouped
-from pellucid.tasks.detect.search import FAST, Strategy, hierarchy, proposed, searched
+from pellucid.exporting import export
+from pellucid.looking.looking import look
+from pellucid.models import _selective
+from pellucid.models._grouping import described, grouped
+from pellucid.models._selective import FAST, Strategy, hierarchy, proposed, searched
+from pellucid.models.fast_rcnn import FastRcnn
+from pellucid.run import load
+from pellucid.tasks.detect import Detect
+from pellucid.training.training import train
 
 Pixels = NDArray[Any]
 
@@ -168,3 +180,82 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, Any], words: s
     with pytest.raises(UsageError) as fault:
         Strategy(**options)
     assert str(fault.value) == words
+
+
+# -- as the source of a detector's regions
+
+SMALL: dict[str, Any] = {"widths": (8, 8, 16, 16), "width": 8, "hidden": 16, "proposals": 40}
+
+
+def test_a_detector_that_searches_scores_the_searched_regions_and_no_others() -> None:
+    torch.manual_seed(0)
+    model = FastRcnn(3, 2, (64, 64), **SMALL).eval()
+    images = torch.from_numpy(np.stack([textured(6, (64, 64)), np.full((3, 64, 64), 90, np.uint8)]))
+    Detect(source="search").update_buffers(model, lambda: iter(()), 1, 1, 0)
+    with torch.no_grad():
+        output = model(images / 255)
+        own = model(images / 255, lambda _: output.corners).logits  # of chosen regions
+    for i, found in enumerate(searched(images, 1000)):
+        count = min(40, len(found))
+        assert count == (40, 1)[i]
+        torch.testing.assert_close(output.corners[i, :count], found[:count])
+        torch.testing.assert_close(output.logits[i, :count], own[i, :count])
+        assert bool((output.logits[i, count:].softmax(1)[:, 0] > 0.999).all())  # repetitions of the first
+        assert output.proposals.scores[i].isfinite().sum() == min(1000, len(found))
+    answer = Detect(source="search").predict(model, images / 255)
+    assert answer.proposals is not None and len(answer.corners[1]) <= 2  # a class each, of one region
+
+
+def test_a_training_on_searched_regions_chooses_among_them_and_moves_them_with_the_image() -> None:
+    task, pixels = Detect(source="search", augment=Augment(flip=True)), torch.from_numpy(textured(7, (64, 64)))[None]
+    objects = Boxes([torch.tensor([[5.0, 5, 25, 30]])], [torch.tensor([1])], ignored=[torch.tensor([False])])
+    found = searched(pixels, 300)[0]
+    flipped = []
+    for step in range(8):
+        batch = Batch(pixels, {"boxes": objects}, torch.tensor([0]))
+        images, truth = task.prepare(batch, Draws.step(0, step, slice(0, 1), 1), training=True)
+        mirror = not bool((images * 255 == pixels).all())
+        flipped.append(mirror)
+        at = torch.tensor([64.0, 0, 64, 0]) - found[:, [2, 1, 0, 3]] if mirror else found
+        expected = torch.stack([at[:, 0], found[:, 1], at[:, 2], found[:, 3]], 1)
+        torch.testing.assert_close(truth.near[0], expected)
+        assert truth.labels[0].tolist() == [1] and len(truth.corners[0]) == 1
+    assert any(flipped) and not all(flipped)
+    model = FastRcnn(3, 2, (64, 64), **SMALL)
+    losses = task.loss(model, images, truth)
+    assert set(losses) == {"loss", "class", "box"}
+    losses["loss"].backward()
+    assert all(weight.grad is None or not weight.grad.any() for weight in model.proposer.parameters())
+    assert bool(model.classes.weight.grad.any())  # type: ignore[union-attr]
+
+
+def test_an_image_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    plain = _selective.proposed
+    monkeypatch.setattr(_selective, "proposed", lambda *given: made.append(1) or plain(*given))
+    images = torch.from_numpy(np.stack([textured(seed) for seed in (20, 21, 20)]))
+    first = searched(images, 5)
+    assert len(made) == 2
+    again = searched(images.flip(0), 50)
+    assert len(made) == 2 and [len(own) for own in again] == [50, 50, 50]
+    torch.testing.assert_close(again[0][:5], first[0])
+
+
+def test_a_run_that_searches_predicts_is_looked_at_and_is_not_exported(tmp_path: Path) -> None:
+    convert(draw({"train": 8, "val": 4, "test": 4}), "coco", tmp_path / "data")
+    run = train("detect", tmp_path / "data", None, tmp_path / "run", source="search", epochs=1, device="cpu",
+                progress=False, **SMALL)  # fmt: skip
+    assert {"class", "box"} <= set(run.history[-1]) and "objectness" not in run.history[-1]
+    view = look(load(run.path), "proposals", out=tmp_path / "looks")
+    assert "selective search proposes" in view.words
+    images = torch.from_numpy(np.stack([run.data()["test"].images.read(i, 3) for i in range(4)]))
+    for i, found in enumerate(searched(images, 40)):
+        np.testing.assert_allclose(view["regions"][i][: len(found)], found, atol=1e-4)
+        assert view["counts"][i, 3] == len(found)
+    with pytest.raises(UsageError, match=r"^source='search': selective search cannot be part of an exported file; "):
+        export(run, tmp_path / "files", ["torch"])
+
+
+def test_a_source_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^source='edges': is not known; choose learned or search\.$"):
+        Detect(source="edges")  # type: ignore[arg-type]

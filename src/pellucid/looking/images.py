@@ -104,7 +104,7 @@ def named(run: Run, images: Any) -> Shown:
             {place: given.floats[place] for place in chosen if place in given.floats},
         )
         prepared: dict[int, Tensor] = {}
-        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu")):
+        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu"), seen=True):
             if batch.shape[1] != planes:  # the task adds planes of its own, such as a mask, when it prepares a batch
                 pixels = (batch * 255).round().to(torch.uint8)
                 positions = torch.tensor(at)
@@ -170,7 +170,7 @@ def labelled(
     chosen = spread if places is None else np.unique(np.asarray(places, np.int64))
     own = torch.from_numpy(chosen)
     fewer = split if len(chosen) == len(split) else split.select(chosen)
-    for batch in run_batches(run, fewer, size, device):
+    for batch in run_batches(run, fewer, size, device, seen=True):
         at = own[batch.index]  # positions in the whole split, on which the noise of evaluation depends
         draws = Draws.images(int(run.info["seed"]), at, device)
         input, target = task.prepare(Batch(batch.images, batch.targets, at), draws, training=False)

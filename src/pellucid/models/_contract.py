@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.models._layers import Normalize
 
 __all__ = [
+    "MARGIN",
     "Compressed",
     "Distribution",
     "Model",
@@ -23,13 +24,15 @@ __all__ = [
 ]
 
 OutputKind: TypeAlias = Literal[
-    "vector", "dense", "map", "reconstruction", "code", "distribution", "adversarial", "regions"
+    "vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial", "regions"
 ]
 """What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
 
 vector          (B, outputs): a score for each class, from images of any size that it can take
 dense           (B, outputs): the same, from images of one size; as long as a picture, it may stand for one
 map             (B, outputs, H, W): numbers for each pixel
+heatmap         (B, outputs, h + 2·MARGIN, w + 2·MARGIN): a score for each place, on a grid of h × w cells that covers the
+                image and goes on for MARGIN cells around it
 reconstruction  (B, outputs, H, W): a picture made from a code alone; `encode(images)` gives the code
 code            (B, outputs, H, W): a picture made from a quantised code; with `quality` (B,) a `Compressed`
 distribution    (B, outputs, H, W): the parameters of each pixel's distribution, made from a code; with `noise`
@@ -39,6 +42,10 @@ adversarial     (B, 1): the discriminator's score, the higher the more real; wit
 regions         `Regions`: classes and boxes of R regions of each image, with a background beside the `outputs` classes; with
                 `choose`, of the regions that it chooses among the `Proposals`
 """
+
+
+MARGIN = 2
+"""Cells around the image in a heat map: places at its edge, and a little beyond, have scores too."""
 
 
 class Compressed(NamedTuple):
@@ -93,6 +100,7 @@ class Steps(NamedTuple):
     pooled: Tensor  # (B, R, C, bins, bins)
     logits: Tensor  # (B, R, K + 1), the background first
     offsets: Tensor  # (B, R, K, 4)
+    searched: bool = False  # whether the candidates are those of selective search, whose scores are ranks
 
 
 @runtime_checkable

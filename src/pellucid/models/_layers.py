@@ -79,7 +79,8 @@ class Replay:
 class Frozen(nn.Module):
     """A backbone whose tensors stay fixed: no gradients, and batch norm uses its stored statistics.
 
-    While `replay.features` are set, these are its answer, whatever the images.
+    While `replay.features` are set, these are its answer, whatever the images. Where it gives maps at several scales instead of one
+    tensor, `several` says so, and they are always computed.
 
     Parameters in `later` are trained from some epoch on; batch norm keeps its statistics even then.
 
@@ -89,9 +90,10 @@ class Frozen(nn.Module):
     (['body.2.bias', 'body.2.weight', 'body.1.bias', 'body.1.weight'], False)
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, several: bool = False) -> None:
         super().__init__()
         self.body = body.eval().requires_grad_(False)
+        self.several = several
         self.replay = Replay()
         self.later: dict[str, nn.Parameter] = {}
 

@@ -16,6 +16,7 @@ from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
     ChoosesEvidence,
+    DrawsRecords,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -24,6 +25,7 @@ from pellucid.tasks._contract import (
     MultiPlayer,
     NamedFigure,
     Snapshots,
+    SuitsModel,
     Task,
     TaskFamily,
     UpdatesBuffers,
@@ -32,6 +34,7 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
+from pellucid.tasks._forms import WritesForms
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
@@ -45,6 +48,7 @@ __all__ = [
     "ChoosesEvidence",
     "ChoosesThreshold",
     "DrawsAnswers",
+    "DrawsRecords",
     "Exports",
     "KnowsChance",
     "LearnsFromImages",
@@ -59,10 +63,12 @@ __all__ = [
     "Ragged",
     "Records",
     "Snapshots",
+    "SuitsModel",
     "Task",
     "TaskFamily",
     "Threshold",
     "UpdatesBuffers",
+    "WritesForms",
     "as_arrays",
     "averaged",
     "bounds",

@@ -2,11 +2,11 @@
 """What a task is: one question about images, and the methods that answer it, in the order in which they are called.
 
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
-`isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
-between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), one part of an answer that a lens follows
-(`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in
-`_answering.py`.
+`isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
+them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
+epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`), measures of the model as a whole
+(`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and
+simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in `_answering.py`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "AnyTask",
     "BaselinesOnFeatures",
     "ChoosesEvidence",
+    "DrawsRecords",
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
@@ -45,6 +46,7 @@ __all__ = [
     "MultiPlayer",
     "NamedFigure",
     "Snapshots",
+    "SuitsModel",
     "Task",
     "TaskFamily",
     "UpdatesBuffers",
@@ -128,12 +130,18 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     restores: ClassVar[bool] = (
         False  # the answer is the image itself, restored: as grey or coloured, and as deep, as it was
     )
+    longest: ClassVar[int] = 224  # px: the longer side that larger images get by default, if all are resized
     extra_planes: ClassVar[int] = 0  # planes of the model's input beside the image's own channels, such as a mask
 
     @property
     @abstractmethod
     def keeps_size(self) -> bool:
-        """Whether images keep their own size, and training uses crops; else all are resized."""
+        """Whether images are answered and measured at their own size; else all are resized to that of the training."""
+
+    @property
+    def crops(self) -> bool:
+        """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
+        return self.keeps_size
 
     def for_model(self, model: str) -> Self:
         """This task for a model of this name; raises `UsageError` for an option that the model cannot serve."""
@@ -250,6 +258,14 @@ class LearnsFromImages(Protocol):
 
 
 @runtime_checkable
+class SuitsModel(Protocol):
+    """Options of the model that follow from what is sought in the training images, where none are given."""
+
+    def suited(self, train: Split, size: tuple[int, int], model: str) -> Mapping[str, Any]:
+        """These options of the model of that name, for training images that become this size (H, W)."""
+
+
+@runtime_checkable
 class MultiPlayer(Protocol):
     """Several modules have optimisers of their own and take turns, as in adversarial training."""
 
@@ -301,6 +317,16 @@ class MeasuresModel(Protocol):
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
         """Measures beside those of the images, and figures for the report."""
+
+
+@runtime_checkable
+class DrawsRecords(Protocol):
+    """The measures of all images can be drawn: as curves, by class, against the counts of the truth."""
+
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        """Figures for the report, from the records of the model and of the baselines by name."""
 
 
 @runtime_checkable

@@ -80,7 +80,7 @@ def remembered(feed: Feed, plan: Plan, learner: Learner, model: nn.Module) -> Fe
 def _backbone(plan: Plan, model: nn.Module) -> Frozen | None:
     frozen = [module for module in model.modules() if isinstance(module, Frozen)]
     alone = plan.accelerator.num_processes == 1 and not plan.recipe.compile
-    return frozen[0] if len(frozen) == 1 and alone else None
+    return frozen[0] if len(frozen) == 1 and alone and not frozen[0].several else None
 
 
 def _random(plan: Plan, store: Store) -> bool:

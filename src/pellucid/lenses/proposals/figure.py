@@ -22,7 +22,7 @@ __all__ = ["figure"]
 
 _MOST_DRAWN = 2  # images; the numbers hold all
 _TILE, _GAP = 84, 8  # px of a region's square, and between two
-_MOST_COLUMNS = 8  # classes in the table of scores
+_MOST_COLUMNS = 10  # classes in the table of scores
 _GREEN, _GREY, _AMBER = "#1a9850", "#8a8a8a", "#ffb000"
 _COLOURS = ("#e66101", "#1f78b4", "#33a02c", "#e31a1c", "#6a3d9a", "#b15928", "#d8c400", "#17becf")
 
@@ -32,10 +32,10 @@ def figure(network: Network, ways: Sequence[Way]) -> Figure:
     from matplotlib.figure import Figure
 
     drawn = ways[:_MOST_DRAWN]
-    side = 3.1  # inches
+    side = 2.5  # inches
     shape = float(np.clip(np.median([one.size[0] / one.size[1] for one in drawn]), 0.6, 1.5))
-    tall = side * shape + 0.35
-    drawing = Figure(figsize=(4 * side, 2 * tall * len(drawn)), dpi=120, layout="constrained")
+    tall = side * shape + 0.32
+    drawing = Figure(figsize=(4 * side, 2 * tall * len(drawn)), dpi=150, layout="constrained")
     grid = drawing.subplots(2 * len(drawn), 4, squeeze=False)
     for place, one in enumerate(drawn):
         first, second = grid[2 * place], grid[2 * place + 1]
@@ -51,13 +51,13 @@ def figure(network: Network, ways: Sequence[Way]) -> Figure:
 
 
 def _title(axes: Axes, words: str) -> None:
-    axes.set_title(words, fontsize=8, pad=3, parse_math=False)
+    axes.set_title(words, fontsize=7.2, pad=3, parse_math=False)
 
 
 def _ground(axes: Axes, one: Way, title: str, grey: bool = True) -> None:
     """The image, pale and grey where boxes are drawn over it."""
     image = one.image[:3].mean(0, keepdim=True) if grey else one.image
-    show(axes, image, title, fontsize=8)
+    show(axes, image, title, fontsize=7.2)
     axes.set_anchor("N")
     axes.set_xlim(-0.5, one.size[1] - 0.5)
     axes.set_ylim(one.size[0] - 0.5, -0.5)
@@ -83,15 +83,17 @@ def _objects(axes: Axes, network: Network, one: Way) -> None:
 
 
 def _objectness(axes: Axes, one: Way) -> None:
-    _ground(axes, one, f"objectness of {len(one.grid):,} boxes of the grid")
+    title = f"objectness of {len(one.grid):,} boxes of the grid"
+    _ground(axes, one, "objectness of the grid, which is not used" if one.searched else title)
     height, width = one.size
     values = one.objectness_map
     drawn = axes.imshow(
         values, cmap="inferno", vmin=0, vmax=1, alpha=0.75, interpolation="nearest",
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )  # fmt: skip
-    bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02, aspect=20)
-    bar.ax.tick_params(labelsize=6, length=2, pad=1.5)
+    bar = axes.figure.colorbar(drawn, cax=axes.inset_axes((0.03, 0.05, 0.03, 0.4)), ticks=[0, 0.5, 1])
+    bar.ax.tick_params(labelsize=6, length=0, pad=1.5, labelcolor="white")
+    bar.outline.set_edgecolor("white")
     bar.outline.set_linewidth(0.4)
 
 
@@ -106,7 +108,8 @@ def _shaded(scores: NDArray[Any]) -> Any:
 
 
 def _candidates(axes: Axes, one: Way) -> None:
-    _ground(axes, one, f"the best {len(one.candidates):,}, before suppression")
+    count = len(one.candidates)
+    _ground(axes, one, f"{count:,} by selective search" if one.searched else f"the best {count:,}, before suppression")
     _boxes(axes, one.candidates[::-1], _shaded(one.candidate_scores[::-1]), 0.5)  # the best on top
 
 
@@ -114,7 +117,7 @@ def _proposals(axes: Axes, one: Way) -> None:
     """Those that fit an object in green, where the truth is known."""
     proposals, scores = one.proposals, one.candidate_scores[~one.covered]
     if one.truth is None:
-        _ground(axes, one, f"{len(proposals):,} proposals after suppression")
+        _ground(axes, one, f"{len(proposals):,} proposals{'' if one.searched else ' after suppression'}")
         _boxes(axes, proposals[::-1], _shaded(scores[::-1]), 0.6)
         return
     fits = one.fit(proposals).max(1, initial=0.0) >= ENOUGH
@@ -139,7 +142,7 @@ def _cells(axes: Axes, one: Way) -> None:
 
 def _number(axes: Axes, number: int, x: float, y: float, colour: str) -> None:
     axes.text(
-        x, y, str(number), fontsize=6.5, color="white", ha="left", va="top", clip_on=True,
+        x, y, str(number), fontsize=6, color="white", ha="left", va="top", clip_on=True,
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8},
     )  # fmt: skip
 

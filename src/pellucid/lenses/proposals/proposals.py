@@ -123,9 +123,14 @@ def _words(ways: Sequence[Way]) -> str:
     """The way of the first image in numbers, and the recall of all."""
     first = ways[0]
     grid, candidates, proposals, regions, answers = (len(boxes) for boxes in _steps(first))
+    start = (
+        f"of {grid:,} boxes of the grid the best {candidates:,} are candidates, and {proposals:,} of them are not "
+        "covered by a better one."
+    )
+    if first.searched:
+        start = f"selective search proposes {candidates:,} boxes."
     words = (
-        f"{first.name}: of {grid:,} boxes of the grid the best {candidates:,} are candidates, and {proposals:,} of them are not "
-        f"covered by a better one. {regions:,} regions are classified; suppression leaves {answers:,} "
+        f"{first.name}: {start} {regions:,} regions are classified; suppression leaves {answers:,} "
         f"detection{'s' * (answers != 1)} with a score of at least {first.threshold:.2g}."
     )
     known = [one for one in ways if one.truth is not None]

@@ -74,6 +74,10 @@ class Steps(Protocol):
     def logits(self) -> Tensor:
         """(B, R, K + 1) scores of the background and of the classes."""
 
+    @property
+    def searched(self) -> bool:
+        """Whether the candidates are those of selective search; −∞ is then the score of a mere repetition."""
+
 
 @runtime_checkable
 class ShowsSteps(Protocol):
@@ -116,6 +120,7 @@ class Way:
     shown: NDArray[np.int64]  # (S,) the regions of the best answers
     pooled: NDArray[np.float32]  # (S, C, bins, bins) values of these
     truth: NDArray[np.float32] | None  # (m, 4) the true boxes, where they are known
+    searched: bool  # whether selective search proposes the regions, and not the grid
 
     @property
     def size(self) -> tuple[int, int]:
@@ -166,9 +171,10 @@ def way_of(network: Network, place: int) -> Way:
     image = network.images[place].to(network.device)
     steps: Steps = model.steps(image[None])
     found: Detections = answer(model, image[None])
-    shares = steps.logits[0].float().softmax(1).cpu()  # (R, K + 1)
+    known, scored = (boxes.scores[0].isfinite() for boxes in (steps.candidates, steps.regions))  # (M,), (R,)
+    shares = steps.logits[0, scored].float().softmax(1).cpu()  # (R, K + 1)
     corners, labels, scores = (own[0].cpu() for own in (found.corners, found.labels, found.scores))
-    regions = steps.regions.corners[0].float().cpu()
+    regions = steps.regions.corners[0, scored].float().cpu()
     shown = _regions_of(regions, shares, corners[:_SHOWN], labels[:_SHOWN])
     truth = network.truth[place] if place < len(network.truth) else None
     return Way(
@@ -178,11 +184,11 @@ def way_of(network: Network, place: int) -> Way:
         int(steps.strides[0]),
         _array(steps.grid),
         _array(steps.objectness[0].sigmoid()),
-        _array(steps.candidates.corners[0]),
-        _array(steps.candidates.scores[0].sigmoid()),
-        steps.covered[0].cpu().numpy(),
+        _array(steps.candidates.corners[0, known]),
+        _array(steps.candidates.scores[0, known].sigmoid()),
+        steps.covered[0, known].cpu().numpy(),
         _array(regions),
-        _array(steps.regions.scores[0].sigmoid()),
+        _array(steps.regions.scores[0, scored].sigmoid()),
         _array(shares),
         _array(corners),
         labels.numpy(),
@@ -191,6 +197,7 @@ def way_of(network: Network, place: int) -> Way:
         shown,
         _array(steps.pooled[0, torch.from_numpy(shown).to(network.device)]),
         None if truth is None else _array(truth.corners[0]),
+        steps.searched,
     )
 
 

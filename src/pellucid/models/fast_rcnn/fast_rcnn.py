@@ -14,7 +14,7 @@ from pellucid.models._contract import OutputKind, Proposals, Regions, Steps
 from pellucid.models._layers import Normalize, check_share, check_size
 from pellucid.models.fast_rcnn.bodies import Pyramid, body_of
 from pellucid.models.fast_rcnn.pooling import POOLS, pooled
-from pellucid.models.fast_rcnn.proposing import Grid, Proposer, best, dropped, sides
+from pellucid.models.fast_rcnn.proposing import Grid, Proposer, best, dropped, sides, sought
 
 __all__ = ["FastRcnn"]
 
@@ -64,6 +64,7 @@ class FastRcnn(nn.Module):
 
     output: ClassVar[OutputKind] = "regions"
     fixed_size: ClassVar[None] = None
+    searching: Tensor
     threshold: Tensor
 
     def __init__(
@@ -125,6 +126,8 @@ class FastRcnn(nn.Module):
         self.register_buffer("threshold", torch.tensor(0.5))
         # (H, W) in px of the training images as they were given; 0 as long as that is not known
         self.register_buffer("own_size", torch.zeros(2))
+        # whether selective search proposes the regions
+        self.register_buffer("searching", torch.tensor(False))
 
     @property
     def normalize(self) -> Normalize:
@@ -144,10 +147,21 @@ class FastRcnn(nn.Module):
         with torch.no_grad():
             # a training chooses among fewer than are ranked for recall
             count = max(self.proposals, _RANKED) if choose is None else self.proposals
-            found = best(objectness, offsets, grid, (images.shape[2], images.shape[3]), count, self.covered)
+            if choose is None and self.searches:
+                found = sought(images, count)
+            else:
+                found = best(objectness, offsets, grid, (images.shape[2], images.shape[3]), count, self.covered)
             corners = found.corners[:, : self.proposals] if choose is None else choose(found)
         logits, moves = self.heads(self.regions(maps, corners))
+        if choose is None and self.searches:
+            logits = _emptied(logits, found)
         return Regions(found, corners, logits, moves, grid, objectness, offsets)
+
+    @property
+    def searches(self) -> bool:
+        """Whether selective search proposes the regions, where none are chosen, instead of the model itself."""
+        # a file holds the model's own proposals only: the task refuses to export a model that searches
+        return not torch.compiler.is_exporting() and bool(self.searching)
 
     def regions(self, maps: list[Tensor], corners: Tensor) -> Tensor:
         """(B, R, C, bins, bins): what the maps have in regions (B, R, 4)."""
@@ -166,6 +180,16 @@ class FastRcnn(nn.Module):
         objectness, offsets = self.proposer(maps)
         grid, size = self.grid.corners(maps), (images.shape[2], images.shape[3])
         count = max(self.proposals, _RANKED)
+        if self.searches:
+            candidates = sought(images, count)
+            regions = Proposals(*(part[:, : self.proposals] for part in candidates))
+            values = self.regions(maps, regions.corners)
+            logits, moves = self.heads(values)
+            covered = ~candidates.scores.isfinite()  # repetitions
+            return Steps(
+                maps, self.strides, grid, objectness, candidates, covered, regions, values, _emptied(logits, candidates),
+                moves, True,
+            )  # fmt: skip
         candidates = best(objectness, offsets, grid, size, count, 1.0)  # no box covers another by more
         covered = dropped(candidates.corners, candidates.scores, self.covered)
         found = best(objectness, offsets, grid, size, count, self.covered)
@@ -174,3 +198,10 @@ class FastRcnn(nn.Module):
         return Steps(
             maps, self.strides, grid, objectness, candidates, covered, regions, values, *self.heads(values)
         )  # fmt: skip
+
+
+def _emptied(logits: Tensor, found: Proposals) -> Tensor:
+    """The logits (B, R, K + 1) with only the background where a region repeats another, as an image has fewer of them."""
+    there = found.scores[:, : logits.shape[1]].isfinite()
+    background = torch.where(there, logits[..., 0], logits.detach().amax(2) + 100)
+    return torch.cat([background[..., None], logits[..., 1:]], 2)

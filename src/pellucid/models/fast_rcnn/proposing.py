@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pellucid import _boxes
 from pellucid.models._contract import Proposals
 from pellucid.models._layers import initialise
+from pellucid.models._selective import searched
 
-__all__ = ["Grid", "Proposer", "best", "covered_at_once", "dropped", "sides"]
+__all__ = ["Grid", "Proposer", "best", "covered_at_once", "dropped", "sides", "sought"]
 
 _RARE = (
     0.01  # the share of the grid's boxes that have an object, as the training begins (Lin et al. 2017b, section 3.3)
@@ -148,3 +149,19 @@ def covered_at_once(corners: Tensor, limit: float) -> Tensor:
     for _ in range(_CHAIN):
         kept = ((covers @ kept) == 0).float()  # a number of covering boxes, exactly
     return kept[:, :, 0] == 0
+
+
+def sought(images: Tensor, count: int) -> Proposals:
+    """The proposals of selective search instead, (B, count): scores are falling ranks, and −∞ of those that repeat the first.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        count: how many.
+    """
+    corners, scores = images.new_zeros(len(images), count, 4), images.new_full((len(images), count), -torch.inf)
+    pixels = (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)
+    for row, rank, found in zip(corners, scores, searched(pixels, count), strict=True):
+        row[:] = found[0]
+        row[: len(found)] = found
+        rank[: len(found)] = -torch.arange(len(found), dtype=rank.dtype) / count
+    return Proposals(corners, scores)

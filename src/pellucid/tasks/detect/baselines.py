@@ -18,13 +18,14 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.decoding import in_parallel
-from pellucid.data.targets import Boxes, target_of
+from pellucid.data.targets import Boxes
 from pellucid.tasks._records import Records
 from pellucid.tasks.detect import metrics
 from pellucid.tasks.detect.classical import Classical, affordable
 from pellucid.tasks.detect.matching import overlaps
 from pellucid.tasks.detect.objects import MOST, Detected
 from pellucid.tasks.detect.precision import best_threshold
+from pellucid.tasks.detect.shapes import objects_at
 
 __all__ = ["frequent_places", "measured", "with_prior"]
 
@@ -65,7 +66,7 @@ def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) ->
         method.name: (method.own, known, method.detected(seen)),
     }  # fmt: skip
     some = f" (on {len(index):,} test images)" if len(index) < images else ""
-    records = {}
+    records: dict[str, Records] = {}
     for name, (own, theirs, answer) in answers.items():
         threshold, _ = best_threshold(metrics.columns(own, theirs))
         answer = replace(answer, threshold=torch.full((len(index),), threshold))
@@ -75,9 +76,7 @@ def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) ->
 
 def _truth(split: Split, size: tuple[int, int]) -> Boxes:
     """The objects of images that become this size; no image is decoded."""
-    sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
-    scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
-    boxes = target_of(split.targets, "boxes", Boxes).scaled(scale)
+    boxes = objects_at(split, size)
     return replace(boxes, corners=[_boxes.clip(own.float(), size) for own in boxes.corners])
 
 

@@ -70,16 +70,10 @@ def median(values: Floats, weights: Weights) -> Floats:
 def by_class(label: int) -> list[Metric]:
     """The measures of the counts of one class."""
 
-    def excess(records: Records, weights: Weights) -> Floats:
-        found, true = numbers(records, label)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((weights @ (found - true)) / (weights @ true))
-
     def mean(records: Records) -> Any:
         return off(records, label)
 
     return [
-        Metric("off", "count off by, mean of images", "", "lower", each=mean, limits=(0, np.inf)),
-        Metric("share_off", "count off by, median share", "", "lower", over=share_off(label), limits=(0, np.inf)),
-        Metric("excess", "count of all images, found − true as a share", "", "neither", over=excess),
+        Metric("off", "count off by", "", "lower", each=mean, limits=(0, np.inf)),
+        Metric("share_off", "median share of the count", "", "lower", over=share_off(label), limits=(0, np.inf)),
     ]

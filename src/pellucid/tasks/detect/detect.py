@@ -23,10 +23,10 @@ from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind, Regions
 from pellucid.tasks._answering import PredictOptions, Threshold
-from pellucid.tasks._contract import Task
+from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics
+from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search, shapes
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
 from pellucid.tasks.detect.options import DetectOptions
 from pellucid.tasks.detect.sampling import Sampler
@@ -60,6 +60,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     """regions of each training image that are scored"""
     positives: float = 0.25
     """share of these regions that have an object, where there are so many"""
+    source: search.Source = "learned"
+    """where regions come from: the model's own proposals, or selective search (Uijlings et al. 2013), once for each image"""
     overlap: float = 0.5
     """IoU above which a better detection of the same class suppresses another one"""
     soft: bool = False
@@ -78,6 +80,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     listed: ClassVar[str] = forms.LISTED
     exported: ClassVar[Sequence[str]] = exported.NAMES
 
+    longest: ClassVar[int] = 320  # of small objects, too little would be left otherwise
+
     own_size: tuple[float, float] = learned((0.0, 0.0))  # (H, W) px of the training images as given, in the median
 
     @classmethod
@@ -86,6 +90,7 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def __post_init__(self) -> None:
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
+        check_choice("source", self.source, search.SOURCES)
         if self.regions < 1:
             raise UsageError(f"regions={self.regions}: must be at least 1; give a larger number.")
         if not 0 < self.box_weight < float("inf"):
@@ -111,6 +116,10 @@ class Detect(Task[Tensor, Detected, Sought]):
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
 
+    def suited(self, train: Split, size: tuple[int, int], model: str) -> Mapping[str, Any]:
+        """The sizes and shapes of the boxes among which the model finds its proposals."""
+        return shapes.suited(train, size) if model == "fast_rcnn" else {}
+
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Sought]:
         input = batch.images.float().div_(255)  # (B, C, H, W)
         size = (input.shape[2], input.shape[3])
@@ -119,12 +128,15 @@ class Detect(Task[Tensor, Detected, Sought]):
         else:  # images that a lens is shown
             none = input.new_zeros(0, 4)
             boxes = Boxes([none] * len(input), [none[:, 0].long()] * len(input))
+        if self.source == "search":
+            boxes = search.beside(boxes, search.searched(batch.images, search.CONSIDERED))
         if training:
             input, boxes = self.augment(input, boxes, draws)
+        boxes, proposals = search.apart(boxes) if self.source == "search" else (boxes, [])
         corners = [_boxes.clip(own.float(), size) for own in boxes.corners]
         ignored = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
-        near = [own[:0] for own in corners]
-        if training and any(len(own) for own in corners):
+        near = [_boxes.clip(own, size) for own in proposals] or [own[:0] for own in corners]
+        if self.source == "learned" and training and any(len(own) for own in corners):
             noise = draws.normal(_MOST_NEAR, 4)
             near = [
                 _near(own[~crowd], numbers, size) for own, crowd, numbers in zip(corners, ignored, noise, strict=True)
@@ -134,9 +146,13 @@ class Detect(Task[Tensor, Detected, Sought]):
     def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
         objects = padded(truth)
         sampler = Sampler(truth, objects, self.regions, self.positives)
-        regions: Regions = model(input, sampler)
+        regions: Regions = model(input, sampler if self.source == "learned" else search.without(sampler))
         assert sampler.chosen is not None, "the model asks which regions it is to score"
-        return losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
+        found = losses.losses(regions, sampler.chosen, objects, self.box_loss, self.box_weight)
+        if self.source == "learned":
+            return found
+        own = found.pop("objectness") + found.pop("proposal_box")  # of proposals that nobody uses
+        return {**found, "loss": found["loss"] - own}
 
     def predict(self, model: nn.Module, input: Tensor) -> Detected:
         size = (input.shape[2], input.shape[3])
@@ -148,8 +164,9 @@ class Detect(Task[Tensor, Detected, Sought]):
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        """The size of the training images, at which `predict` cuts larger ones into tiles."""
+        """The size of the training images, at which `predict` cuts larger ones into tiles, and where regions come from."""
         model.get_buffer("own_size").copy_(torch.tensor(self.own_size))
+        model.get_buffer("searching").fill_(self.source == "search")
 
     def answer(
         self, model: nn.Module, images: Any, options: DetectOptions, classes: Sequence[str]
@@ -170,6 +187,10 @@ class Detect(Task[Tensor, Detected, Sought]):
         return forms.instances(row)
 
     def exportable(self, model: nn.Module) -> nn.Module:
+        if self.source == "search":
+            raise UsageError(
+                "source='search': selective search cannot be part of an exported file; train with --source learned."
+            )
         return exported.Exported(model, self.overlap, self.soft)
 
     def described(self, module: nn.Module) -> Mapping[str, str]:
@@ -212,6 +233,13 @@ class Detect(Task[Tensor, Detected, Sought]):
         from pellucid.tasks.detect import figures
 
         return figures.figure(input, prediction, None if truth is None else truth.boxes, names, classes)
+
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        from pellucid.tasks.detect import curves
+
+        return curves.drawn(records, baselines, classes)
 
     def evidence(self, output: Regions) -> Tensor:
         """The log-odds of the surest class of any region."""

@@ -21,7 +21,7 @@ __all__ = ["KINDS", "Errors", "confused", "found", "kinds", "missed", "tally"]
 PLACED = 0.5  # IoU from which a box is in its place
 _NEAR = 0.1  # IoU below which there is nothing (Bolya et al. 2020, section 2.2)
 
-KINDS = ("right", "wrong class", "badly placed", "both", "twice", "background", "not counted")
+KINDS = ("right", "wrong class", "badly placed", "class and place", "twice", "background", "not counted")
 RIGHT, CLASS, PLACE, BOTH, TWICE, BACKGROUND, UNCOUNTED = range(len(KINDS))
 
 _MEANINGS = {

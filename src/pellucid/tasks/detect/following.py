@@ -19,7 +19,7 @@ __all__ = ["evidence", "followed", "log_odds"]
 SAME = 0.5
 """IoU from which a region's box is one of the followed detection."""
 LOWEST = -6.9
-"""The score where no region has such a box: the log-odds of a probability of 0.001."""
+"""The least score, also where no region has such a box: the log-odds of a probability of 0.001."""
 
 
 def log_odds(logits: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def followed(
     corners = tuple(float(end) for end in box)
     words = (
         "What is followed is the log-odds of a detection's class: the highest among the regions whose box for this class "
-        f"overlaps the detection with an IoU of at least {SAME:g}."
+        f"overlaps the detection with an IoU of at least {SAME:g}, and {LOWEST:g} (p = 0.001) where that is less."
     )
     return Followed(_score(label, box, size), name, "log-odds", words, (corners[0], corners[1], corners[2], corners[3]))
 
@@ -76,7 +76,7 @@ def _score(label: int, box: Tensor, size: tuple[int, int]) -> Callable[[Regions]
         with torch.no_grad():  # where the regions are is not differentiated, as in training
             there = _boxes.iou(_corners(output, size)[:, :, label], box.to(odds.device)[None])[..., 0] >= SAME
         best = odds.masked_fill(~there, -torch.inf).amax(1)
-        return torch.where(there.any(1), best, LOWEST)
+        return best.clamp_min(LOWEST)
 
     return score
 

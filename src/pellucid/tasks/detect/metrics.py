@@ -125,9 +125,9 @@ def _rates(label: int | None = None) -> list[Metric]:
     right = of("label", lambda rows: answered(rows) & (rows["kind"].values == errors.RIGHT))
     objects = of("true_label", lambda rows: np.ones(len(rows["true_label"].values), bool))
     return [
-        Metric("precision", "precision at the threshold", over=ratio(right, answers), limits=(0, 1)),
-        Metric("recall", "recall at the threshold", over=ratio(right, objects), limits=(0, 1)),
-        Metric("f1", "F1 at the threshold", limits=(0, 1),
+        Metric("precision", "precision", over=ratio(right, answers), limits=(0, 1)),
+        Metric("recall", "recall", over=ratio(right, objects), limits=(0, 1)),
+        Metric("f1", "F1", limits=(0, 1),
                over=ratio(lambda rows: 2 * right(rows), lambda rows: answers(rows) + objects(rows))),
     ]  # fmt: skip
 
@@ -135,21 +135,26 @@ def _rates(label: int | None = None) -> list[Metric]:
 def metrics(classes: Sequence[str]) -> list[Metric]:
     """The measures of a data set with these classes; the average precision at an IoU of 0.5 decides."""
     found = [
-        Metric("ap50", "AP at IoU 0.5", over=mean_precision(_HALF), limits=(0, 1)),
-        Metric("ap", "AP at IoU 0.5 to 0.95", over=mean_precision(_EVERY), limits=(0, 1)),
+        Metric("ap50", "AP50", over=mean_precision(_HALF), limits=(0, 1)),
+        Metric("ap", "AP50–95", over=mean_precision(_EVERY), limits=(0, 1)),
     ]
     if 1 < len(classes) <= _MOST_CLASSES:
         found += [
-            Metric(f"ap50 {name}", f"AP at IoU 0.5, {name}", over=mean_precision(_HALF, label=i), limits=(0, 1))
+            Metric(f"ap50 {name}", f"AP50, {name}", over=mean_precision(_HALF, label=i), limits=(0, 1))
             for i, name in enumerate(classes)
         ]
     spans = ("below 32² px", "32² to 96² px", "above 96² px")
     found += [
-        Metric(f"ap_{name}", f"AP, {name} ({span} at the training size)", over=mean_precision(_EVERY, i), limits=(0, 1))
+        Metric(
+            f"ap_{name}",
+            f"AP50–95, {name} ({span} at the training size)",
+            over=mean_precision(_EVERY, i),
+            limits=(0, 1),
+        )
         for i, ((name, _, _), span) in enumerate(zip(RANGES[1:], spans, strict=True), 1)
     ]
     found += _rates()
-    found.append(Metric("count_off", "count off by, mean of images", "", "lower", each=counts.off, limits=(0, np.inf)))
+    found.append(Metric("count_off", "count off by", "", "lower", each=counts.off, limits=(0, np.inf)))
     found += [
         Metric(f"proposals_{number}_iou_{100 * level:.0f}", f"recall of {number:,} proposals, IoU {level}",
                over=proposal_recall(number, i), needs=("rank",), limits=(0, 1))
@@ -183,13 +188,17 @@ def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
     for i, name in enumerate(classes):
         n = int((records["true_label"].values == i).sum())
         declared = [
-            Metric("ap50", "AP at IoU 0.5", over=mean_precision(_HALF, label=i), limits=(0, 1)),
-            Metric("ap", "AP at IoU 0.5 to 0.95", over=mean_precision(_EVERY, label=i), limits=(0, 1)),
+            Metric("ap50", "AP50", over=mean_precision(_HALF, label=i), limits=(0, 1)),
+            Metric("ap", "AP50–95", over=mean_precision(_EVERY, label=i), limits=(0, 1)),
             *_rates(i)[:2],
             *counts.by_class(i),
         ]
         found = summarise(declared, records) if n else {}
-        row: dict[str, Any] = {"class": name if n else f"{name} (not in these images, left out of the mean)", "n": n}
+        row: dict[str, Any] = {
+            "class": name if n else f"{name} (not in these images, left out of the mean)",
+            "objects": n,
+            "answers": int(counts.numbers(records, i)[0].sum()),
+        }
         for metric in declared:
             one = found.get(metric.key)
             row[metric.title] = {end: None if one is None else getattr(one, end) for end in ("value", "low", "high")}

@@ -1,151 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Selective search (Uijlings et al. 2013): proposals from the image alone, without any training.
-
-An image is cut into small segments (Felzenszwalb & Huttenlocher 2004), and neighbours that look alike are merged until one
-region is left. The bounding box of each region on the way is a proposal. Several colour spaces, sizes of segments and
-measures of likeness give several hierarchies, of which the proposals are joined.
-"""
+"""Regions by selective search instead of the model's own proposals: what training needs of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Literal, TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.data.draws import Draws
-from pellucid.errors import UsageError, check_choice
-from pellucid.tasks.detect.grouping import Floats, described, grouped
+from pellucid.data.targets import Boxes
+from pellucid.models import Proposals
+from pellucid.models._selective import proposed, searched
 
-__all__ = ["FAST", "SINGLE", "Space", "Strategy", "hierarchy", "proposed", "searched"]
+__all__ = ["CONSIDERED", "SOURCES", "Source", "apart", "beside", "proposed", "searched", "without"]
 
-Space: TypeAlias = Literal["hsv", "lab", "rgi", "rgb"]
-SPACES: tuple[Space, ...] = ("hsv", "lab", "rgi", "rgb")
-MEASURES = "ctsf"  # colour, texture, size, fill
+Source: TypeAlias = Literal["learned", "search"]
+SOURCES: tuple[Source, ...] = ("learned", "search")
 
-_SEED = 2013  # of the random factors in the ranking: the same image has the same proposals every time
-_SMALLEST = 4000  # smallest segments in an image, by area: 19 px of 320×240
-_LEAST = 4  # px of a segment, however small the image is
+CONSIDERED = 300
+"""Proposals of a training image among which its regions are chosen, the best ones."""
+_PROPOSED = -1  # the label of a proposal among objects
 
 
-@final
-@dataclass(frozen=True)
-class Strategy:
-    """One way to group: a colour space, the size of the first segments, and what makes regions alike.
+def beside(objects: Boxes, proposals: Sequence[Tensor]) -> Boxes:
+    """Objects and proposals of each image together, so that an augmentation moves both.
 
-    >>> Strategy("hsv", 100, "tsf").measures
-    'tsf'
+    >>> whole = beside(Boxes([torch.zeros(1, 4)], [torch.tensor([2])]), [torch.ones(3, 4)])
+    >>> whole.labels[0].tolist(), [len(part[0]) for part in (apart(whole)[0].corners, apart(whole)[1])]
+    ([2, -1, -1, -1], [1, 3])
     """
-
-    space: Space = "hsv"
-    scale: float = 100.0  # k of the segmentation, for values in [0, 255]: a larger one gives larger segments
-    measures: str = MEASURES  # letters: (c)olour, (t)exture, (s)ize, (f)ill
-
-    def __post_init__(self) -> None:
-        check_choice("space", self.space, SPACES)
-        if not self.scale > 0:
-            raise UsageError(f"scale={self.scale:g}: must be above 0; give e.g. 100.")
-        if not self.measures or set(self.measures) - set(MEASURES):
-            raise UsageError(f"measures={self.measures!r}: must be letters of {MEASURES!r}; give e.g. 'tsf'.")
+    ignored = objects.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in objects.labels]
+    return Boxes(
+        [torch.cat([own.float(), new.to(own.device)]) for own, new in zip(objects.corners, proposals, strict=True)],
+        [torch.cat([own, own.new_full((len(new),), _PROPOSED)]) for own, new in zip(objects.labels, proposals, strict=True)],
+        ignored=[torch.cat([own, own.new_zeros(len(new))]) for own, new in zip(ignored, proposals, strict=True)],
+    )  # fmt: skip
 
 
-SINGLE = (Strategy(),)
-"""The paper's "single strategy" (section 5.4)."""
-FAST = tuple(
-    Strategy(space, scale, measures) for space in ("hsv", "lab") for scale in (50.0, 100.0) for measures in ("ctsf", "tsf")
-)  # fmt: skip
-"""The paper's "fast" one: eight hierarchies."""
+def apart(both: Boxes) -> tuple[Boxes, list[Tensor]]:
+    """The objects of each image, and its proposals, N of (m, 4)."""
+    assert both.ignored is not None, "objects and proposals come from `beside`"
+    own = [labels != _PROPOSED for labels in both.labels]
+
+    def chosen(column: list[Tensor]) -> list[Tensor]:
+        return [values[rows] for values, rows in zip(column, own, strict=True)]
+
+    objects = Boxes(chosen(both.corners), chosen(both.labels), ignored=chosen(both.ignored))
+    return objects, [corners[~rows] for corners, rows in zip(both.corners, own, strict=True)]
 
 
-def searched(images: Tensor, most: int = 2000, strategies: Sequence[Strategy] = FAST) -> list[Tensor]:
-    """The proposals of selective search for each image, the best first: B of (n, 4) float32 corners in px, n ≤ `most`.
-
-    >>> images = torch.zeros(1, 3, 40, 60, dtype=torch.uint8)
-    >>> images[:, :, 10:30, 20:50] = 200
-    >>> [20.0, 10.0, 50.0, 30.0] in searched(images)[0].tolist()
-    True
-
-    Args:
-        images: (B, C, H, W) uint8; of more than three planes the first three are used.
-        most: proposals of an image, at most.
-        strategies: whose hierarchies are joined.
-    """
-    if most < 1:
-        raise UsageError(f"most={most}: must be at least 1 proposal; give a larger number.")
-    return [torch.from_numpy(proposed(image, strategies)[:most]) for image in images.cpu().numpy()]
-
-
-def proposed(image: NDArray[np.uint8], strategies: Sequence[Strategy] = FAST) -> NDArray[np.float32]:
-    """(n, 4): all proposals for an image (C, H, W), ranked, each once."""
-    found: list[Floats] = []
-    values: list[Floats] = []
-    hierarchies = _hierarchies(image, strategies)
-    for place, boxes in enumerate(hierarchies):
-        # regions near the top come first, but not always: eq. in section 3.3, v = RND · i
-        factors = Draws.images(_SEED, torch.tensor([place])).uniform(len(boxes))[0].double().numpy()
-        found.append(boxes)
-        values.append(factors * np.arange(len(boxes), 0, -1))  # the last region, the whole image, is number 1
-    every, rank = np.concatenate(found), np.concatenate(values)
-    every = every[np.argsort(rank, kind="stable")]
-    _, first = np.unique(every, axis=0, return_index=True)  # of equal boxes the one with the best rank
-    return every[np.sort(first)].astype(np.float32)
-
-
-def hierarchy(image: NDArray[np.uint8], strategy: Strategy = SINGLE[0]) -> NDArray[np.float64]:
-    """(2n − 1, 4): the boxes of one strategy's regions, first the n segments, then each merged one, the whole image last."""
-    return _hierarchies(image, [strategy])[0]
-
-
-def _hierarchies(image: NDArray[np.uint8], strategies: Sequence[Strategy]) -> list[Floats]:
-    """Each strategy's boxes; what several share, planes and segments, is computed once."""
-    from skimage.segmentation import felzenszwalb
-
-    colours = _rgb(image)
-    least = max(_LEAST, colours.shape[0] * colours.shape[1] // _SMALLEST)
-    planes: dict[str, Floats] = {}
-    segments: dict[tuple[str, float], Any] = {}
-    for one in strategies:
-        if one.space not in planes:
-            planes[one.space] = _CONVERT[one.space](colours)
-        if (one.space, one.scale) not in segments:
-            labels = felzenszwalb(planes[one.space], scale=one.scale, sigma=0.8, min_size=least)
-            segments[one.space, one.scale] = described(planes[one.space], labels)
-    return [grouped(segments[one.space, one.scale], one.measures) for one in strategies]
-
-
-def _rgb(image: NDArray[np.uint8]) -> Floats:
-    """(H, W, 3) in [0, 1] of (C, H, W)."""
-    three = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, 0)
-    return np.asarray(three.transpose(1, 2, 0) / 255.0)
-
-
-def _hsv(colours: Floats) -> Floats:
-    from skimage.color import rgb2hsv
-
-    return np.asarray(rgb2hsv(colours))
-
-
-def _lab(colours: Floats) -> Floats:
-    from skimage.color import rgb2lab
-
-    # L* is in [0, 100]; a* and b* of colours that a screen shows lie within ±128
-    return np.asarray(np.clip((rgb2lab(colours) + np.array([0, 128, 128])) / [100, 255, 255], 0, 1))
-
-
-def _rgi(colours: Floats) -> Floats:
-    """Normalised red and green, which shadows leave alone, and the intensity."""
-    total = colours.sum(2, keepdims=True)
-    shares = np.divide(colours, total, out=np.full_like(colours, 1 / 3), where=total > 0)
-    return np.concatenate([shares[..., :2], total / 3], 2)
-
-
-_CONVERT: dict[str, Callable[[Floats], Floats]] = {
-    "hsv": _hsv,
-    "lab": _lab,
-    "rgi": _rgi,
-    "rgb": lambda colours: colours,
-}
+def without(choose: Callable[[Proposals], Tensor]) -> Callable[[Proposals], Tensor]:
+    """The same choice of regions, but none of the model's own proposals."""
+    return lambda proposals: choose(Proposals(proposals.corners[:, :0], proposals.scores[:, :0]))

@@ -101,6 +101,10 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     restores: ClassVar[bool] = True
     predict_options: ClassVar[type[PredictOptions]] = InpaintOptions
 
+    @classmethod
+    def model_defaults(cls, model: str) -> dict[str, Any]:
+        return {"residual": True} if model == "encoder_decoder" else {}
+
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
