@@ -20,8 +20,9 @@ from pellucid import data
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.splitting import finish
 from pellucid.data.targets import VOID, Mask
-from pellucid.errors import UnknownNameError
+from pellucid.errors import UnknownNameError, UsageError
 from pellucid.looking.looking import look
+from pellucid.models.unet import Unet
 from pellucid.reporting.reporting import report
 from pellucid.run import Run
 from pellucid.tasks import summarise
@@ -126,6 +127,29 @@ def test_lenses_follow_a_class_or_a_pixel(run: Run) -> None:
     assert strength[near].mean() > 5 * strength[~near].mean()
     with pytest.raises(UnknownNameError, match="follow='circle'"):
         look(run, "occlusion", image, follow="circle")
+
+
+def test_pixels_are_mapped_by_what_the_model_computes_of_them(run: Run, tmp_path: Path) -> None:
+    view = look(run, "embedding", out=tmp_path, pixels=True, limit=60, split="test", method="pca")
+    dataset, model = run.data(), run.model()
+    truth = dataset["test"].targets["mask"].loaded()
+    assert isinstance(truth, Mask) and isinstance(model, Unet)
+    seen: list[Tensor] = []
+    hook = model.head.register_forward_hook(lambda module, given, answer: seen.append(given[0]))
+    images = np.stack([dataset["test"].images.read(i, 1) for i in range(len(truth))])
+    with torch.no_grad():
+        model(torch.from_numpy(images).float() / 255)
+    hook.remove()
+    assert len(view["name"]) == 60 and set(view["label"].tolist()) == {0, 1}
+    places = dict(zip(dataset["test"].names, range(len(truth)), strict=True))
+    for title, label, code in zip(view["name"].tolist(), view["label"], view["codes"], strict=True):
+        name, _, at = title.rpartition("@")
+        row, column = map(int, at.split(","))
+        assert truth.classes[places[name], row, column] == label != VOID
+        np.testing.assert_allclose(code, seen[0][places[name], :, row, column], atol=1e-4)
+    assert "60 test pixels by the input of head" in view.words
+    with pytest.raises(UsageError, match=r"is of pixels, and takes no images"):
+        look(run, "embedding", images[0].transpose(1, 2, 0), map=str(tmp_path / "embedding.npz"))
 
 
 @pytest.mark.slow
