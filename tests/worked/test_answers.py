@@ -137,7 +137,7 @@ BAD = [
     ("\n  L 0.5", "line 2, column 3: an answer is written name = value"),
     ("L =", "line 1, column 4: end of the statement: a number, a name or a bracket must come here"),
     ("L = 0,5", "line 1, column 6: ',': decimals are written with a point"),
-    ("L = 2 w", "line 1, column 7: 'w': an operator is missing before it"),
+    ("L = w 2", "line 1, column 7: '2': an operator is missing before it"),
     ("# remark\nL = (2", "line 2, column 5: '(' is not closed"),
     ("L = 2\nL = 3", "line 2, column 1: L: is answered in line 1; keep one."),
     ("L = 1; a = v", "line 1, column 12: name='v' is not known"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -375,3 +376,19 @@ def test_a_long_descent_stays_checked_to_the_bottom() -> None:
         v = v / 2 - (w - 3) / 10
         w += v
     assert float(solution.answers[0].results[0][1] - 3) == pytest.approx(float(w - 3), rel=1e-9, abs=1e-32)
+
+
+def test_the_softmax_of_a_matrix_says_that_it_runs_along_the_rows() -> None:
+    sheet = Worksheet("z = [[1, 2], [3, 5]]; p = softmax(z); ? p")
+    shown = sheet.solve().show()
+    assert "runs along each row" in shown
+    row = [math.exp(1), math.exp(2)]
+    assert float(sheet.solve().value("p_1_2")) == pytest.approx(row[1] / sum(row), rel=1e-12)
+    assert "runs along" not in Worksheet("z = [[1, 2], [3, 5]]; p = softmax(z, axis=1); ? p").solve().show()
+    w = Worksheet()
+    w.z = [[1, 2], [3, 5]]
+    w.p, w.q, w.r = softmax(w.z), softmax(w.z, axis=0), softmax(w.z, axis=None)
+    values = w.solve().values
+    assert sum(float(values[f"p_2_{j}"]) for j in (1, 2)) == pytest.approx(1)
+    assert sum(float(values[f"q_{i}_2"]) for i in (1, 2)) == pytest.approx(1)
+    assert sum(float(values[f"r_{i}_{j}"]) for i in (1, 2) for j in (1, 2)) == pytest.approx(1)

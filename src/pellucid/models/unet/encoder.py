@@ -14,6 +14,7 @@ from pellucid.errors import UsageError
 from pellucid.models._backbones import check_stages, lite0, mobilenet, mobilenet_stages
 from pellucid.models._layers import Frozen, Normalize
 from pellucid.models._pretrained import body_channels, imagenet_normalize, load_body, timm_model, torchvision_state
+from pellucid.models.unet.depthwise import hasten
 
 __all__ = ["Body", "Encoder", "body"]
 
@@ -52,6 +53,7 @@ class Encoder(nn.Module):
         first, rest = given.stages[:count], given.stages[count:]
         parts: list[nn.Module] = [Frozen(_Stages(first), several=True)] if first else []
         self.parts = nn.ModuleList([*parts, *([_Stages(rest)] if rest else [])])
+        hasten(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:  # (B, C, H, W) -> [(B, widths[i], H/strides[i], W/strides[i])]
         maps = [images]

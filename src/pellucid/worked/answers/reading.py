@@ -13,13 +13,14 @@ Several answers on one line are separated by ;.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.answers.entry import LEAST, BadLine, Entry, Number, Target, literal
+from pellucid.worked.answers.entry import DEFAULT, LEAST, BadLine, Entry, Number, Target, Tolerance, literal
 from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, names, replace
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.arrays import Array
@@ -37,7 +38,7 @@ ANSWERS: Final = 1_000
 LINES: Final = 5_000
 
 
-def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine]]:
+def read_answers(text: str, sheet: Worksheet, tolerance: Tolerance = DEFAULT) -> tuple[list[Entry], list[BadLine]]:
     """The answers of a text, and the lines that cannot be read.
 
     >>> entries, bad = read_answers("L = 16  # mine\\nM = 3", Worksheet("W = 2; L = (W - 6)^2"))
@@ -47,6 +48,7 @@ def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine
     Args:
         text: of the answers.
         sheet: the worksheet that they are about.
+        tolerance: by which its numbers are judged.
 
     Raises:
         UsageError: a text that is far too long.
@@ -59,7 +61,7 @@ def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine
     seen: dict[str, int] = {}
     for line, statement in _statements(text):
         try:
-            answers = _entries(statement, line, scratch)
+            answers = [_judged(entry, tolerance) for entry in _entries(statement, line, scratch)]
             for entry in answers:
                 if entry.target.key in seen:
                     first = seen[entry.target.key]
@@ -72,6 +74,10 @@ def read_answers(text: str, sheet: Worksheet) -> tuple[list[Entry], list[BadLine
         entries += answers
         seen |= {entry.target.key: line for entry in answers}
     return entries, bad
+
+
+def _judged(entry: Entry, tolerance: Tolerance) -> Entry:
+    return dataclasses.replace(entry, number=entry.number and dataclasses.replace(entry.number, tolerance=tolerance))
 
 
 def _statements(text: str) -> list[tuple[int, str]]:
@@ -180,7 +186,10 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         node = reader.expression()
         used = reader.tokens[start : reader.here]
         digits = _rounded(used)
-        scope = Scope(lambda name, at: array if isinstance(array := sheet[name], Array) else None)
+        scope = Scope(
+            lambda name, at: array if isinstance(array := sheet[name], Array) else None,
+            known=lambda name: name in sheet.equations or "∂" in name,
+        )
         written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:

@@ -30,6 +30,7 @@ class Array:
 
     shape: Shape  # (n,) or (rows, columns)
     items: tuple[Expr, ...]  # row by row
+    turned: bool = False  # a vector that was transposed: xᵀy is a number, x·yᵀ a matrix
 
     def __getitem__(self, places: int | tuple[int, ...]) -> Expr:
         key = places if isinstance(places, tuple) else (places,)
@@ -74,7 +75,20 @@ class Array:
         return _joined(lambda a, b: a**b, self, other)
 
     def __neg__(self) -> Array:
-        return Array(self.shape, tuple(-item for item in self.items))
+        return Array(self.shape, tuple(-item for item in self.items), self.turned)
+
+    @property
+    def T(self) -> Array:
+        """The transpose.
+
+        >>> from pellucid.worked.expressions.expression import Name
+        >>> Array((1, 2), (Name("a"), Name("b"))).T.shape
+        (2, 1)
+        """
+        if len(self.shape) == 1:
+            return Array(self.shape, self.items, not self.turned)
+        rows, columns = self.shape
+        return Array((columns, rows), tuple(self.items[i * columns + j] for j in range(columns) for i in range(rows)))
 
     def __matmul__(self, other: Array) -> Array | Expr:
         return matrix_product(self, other, None)
@@ -91,6 +105,9 @@ def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
     Raises:
         UsageError: inner sizes that differ.
     """
+    if len(left.shape) == 1 and right.turned and not left.turned:  # the outer product x·yᵀ, (n, m)
+        pairs = itertools.product(left.items, right.items)
+        return Array((*left.shape, *right.shape), tuple(Mul(pair) for pair in pairs))
     # a vector is a row on the left, (1, n), and a column on the right, (n, 1)
     rows = (1, *left.shape) if len(left.shape) == 1 else left.shape
     columns = (*right.shape, 1) if len(right.shape) == 1 else right.shape
@@ -104,10 +121,10 @@ def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
         terms = tuple(Mul((left.items[i * rows[1] + k], right.items[k * columns[1] + j])) for k in range(rows[1]))
         items.append(terms[0] if len(terms) == 1 else Add(terms))
     shape = (*left.shape[:-1], *right.shape[1:])
-    return Array(shape, tuple(items)) if shape else items[0]
+    return Array(shape, tuple(items), left.turned) if shape else items[0]
 
 
-def component_name(base: str, places: Sequence[int]) -> str:
+def component_name(base: str, places: Sequence[int | str]) -> str:
     """The name of a component: `W_1_2` for row 1 and column 2.
 
     >>> component_name("W", [1, 2])

@@ -19,16 +19,21 @@ sign: 2*x, W*h. The signs ×, ·, ÷, −, ^ or **, ≤ and ≥ work as well.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
+from typing import Final
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.expressions.expression import Const, Expr, Index, Name, Neg
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.parser import Parser
+from pellucid.worked.notation.plain import in_symbols
 from pellucid.worked.notation.questions import MAX_STEPS, OPTIMISERS
 from pellucid.worked.notation.statements import EquationStatement, Loop, QuestionStatement
 
 __all__ = ["parse", "parse_expression"]
+
+_DOLLARS: Final = re.compile(r"^\s*\${1,2}|\${1,2}\s*$")
 
 
 def parse(text: str) -> list[EquationStatement | QuestionStatement]:
@@ -40,11 +45,15 @@ def parse(text: str) -> list[EquationStatement | QuestionStatement]:
     Raises:
         UsageError: a syntax error, with line and column.
     """
-    return _statements(Parser(text))
+    # $a = 2$ as in Markdown, with blanks to keep the columns
+    lines = (
+        [_DOLLARS.sub(lambda match: " " * len(match.group()), line) for line in text.split("\n")] if "$" in text else []
+    )
+    return _statements(Parser("\n".join(lines) or text))
 
 
 def parse_expression(text: str) -> Expr:
-    """A single expression; loop variables and vectors stay as they are written.
+    """A single expression, whose names are symbols; sums over an index stay as they are written.
 
     >>> parse_expression("2*x")
     Mul(factors=(Const(value=Fraction(2, 1)), Name(name='x')))
@@ -55,7 +64,7 @@ def parse_expression(text: str) -> Expr:
     parser = Parser(text)
     expression = parser.expression()
     parser.end("after an expression")
-    return expression
+    return in_symbols(expression)
 
 
 def _statements(parser: Parser) -> list[EquationStatement | QuestionStatement]:
@@ -70,6 +79,8 @@ def _statements(parser: Parser) -> list[EquationStatement | QuestionStatement]:
 def _equation(parser: Parser) -> EquationStatement:
     at = parser.next.at
     target = parser.quantity("an equation begins with a name, as in h_1 = 2*x, and a question with ?")
+    if parser.next.text == "^":
+        parser.fail("an equation gives a name its value, not a power of it; write x = sqrt(10) for x^2 = 10.")
     parser.want("=", f"after {target.name if isinstance(target, Name) else target.base}")
     if parser.next.text in (";", "") or parser.next.text == "?":
         name = target.name if isinstance(target, Name) else target.base

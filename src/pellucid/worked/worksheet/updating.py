@@ -67,7 +67,7 @@ class OptimiserSteps:
         """The loss before and after the steps."""
         of = self.question.of
         graph = self._graph_at(self.values)
-        check = check_value(of, graph.equations[of].right, graph.values[of], floats(graph.values))
+        check = check_value(of, graph.equations[of].right, graph.values[of], floats(graph.values), graph.values)
         words = ("before: ", Name(of), " = ", Const(self.numbers.values[of]))
         return [Line(Name(of), (), graph.values[of], check, (words,), label=("with the new values",))]
 
@@ -88,11 +88,11 @@ class OptimiserSteps:
         slopes = {name: graph.derivative(of, name) for name in names}
         needed = graph.dependencies(of)
         equations = [(n, graph.equations[n].right) for n in graph.order if n in needed and not graph.equations[n].given]
-        checks = check_derivatives(equations, numbers, of, slopes)
+        checks = check_derivatives(equations, numbers, of, slopes, graph.values, self.numbers.working_digits)
         words: list[str | Expr] = ["as above, with "]
         for name in names:
             words += [", " if len(words) > 1 else "", Name(name), " = ", Const(point[name])]
-        value_check = check_value(of, graph.equations[of].right, graph.values[of], numbers)
+        value_check = check_value(of, graph.equations[of].right, graph.values[of], numbers, graph.values)
         blocks = [
             Remark(tuple(word for word in words if word != "")),
             Line(Name(of), (), graph.values[of], value_check),
@@ -160,7 +160,7 @@ class OptimiserSteps:
         """One line of an update rule; its result is kept under `key`."""
         known = self.values | self.state
         value = evaluate(node, known, key)
-        check = check_value(key, node, value, floats(known))
+        check = check_value(key, node, value, floats(known), known)
         if key in self.question.names:
             self.values[key] = value
         else:
