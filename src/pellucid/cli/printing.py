@@ -101,13 +101,12 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+_UNSHOWN = ("picture", "probabilities", "content", "suffix", "files", "tables")  # of a row of predictions
+
+
 def predicted(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     """Print the first predictions, and where all of them are."""
-    columns = [
-        *dict.fromkeys(
-            name for row in rows for name in row if name not in ("picture", "probabilities", "content", "suffix")
-        )
-    ]
+    columns = [*dict.fromkeys(name for row in rows for name in row if name not in _UNSHOWN)]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows[:_SHOWN]:
         table.add_row(*(_short(row.get(name, "")) for name in columns))
