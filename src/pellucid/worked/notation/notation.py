@@ -113,6 +113,8 @@ def _question(parser: Parser) -> QuestionStatement:
         return QuestionStatement((_without_d(below),), at, of=_without_d(names[0]))
     while parser.take(","):
         names.append(parser.quantity(rule))
+    if parser.next.text in ("(", "+", "-", "*", "^", "@", "⊤"):
+        parser.fail(f"{rule}; give the expression a name first.")
     if not parser.take("after"):
         parser.end("after a question")
         return QuestionStatement(tuple(names), at)
@@ -136,7 +138,7 @@ def _steps(parser: Parser) -> int:
     parser.take()
     if not token.text.isdigit() or not 1 <= int(token.text) <= MAX_STEPS:
         raise UsageError(f"{position(token.at)}steps={token.text}: must be a whole number from 1 to {MAX_STEPS}.")
-    parser.take("steps")  # "3 adam()" and "3 steps of adam()" mean the same
+    _ = parser.take("steps") or parser.take("step")  # "3 adam()" and "3 steps of adam()" mean the same
     parser.take("of")
     return int(token.text)
 

@@ -156,7 +156,7 @@ class Worksheet:
         >>> Worksheet.parse("x = [1, 2]").components("x")
         ['x_1', 'x_2']
         """
-        name = canonical(name)
+        name = self._apart(canonical(name))
         array = self._find(name, None)
         if isinstance(array, Array):
             return [item.name for item in array.items if isinstance(item, Name)]
@@ -222,6 +222,16 @@ class Worksheet:
             return named_array(name, self._equations, at)
         places = [[i, *rest] for i in range(1, shape[0] + 1) for rest in _rest(shape)]
         return Array(shape, tuple(Name(component_name(name, place), at) for place in places))
+
+    def _apart(self, name: str) -> str:
+        """W_21 as W_2_1, where the worksheet has only the latter."""
+        base, _, last = name.rpartition("_")
+        apart = f"{base}_{last[:1]}_{last[1:]}"
+        return (
+            apart
+            if len(last) == 2 and last.isdigit() and name not in self._equations and apart in self._equations
+            else name
+        )
 
     def _set(self, name: str, right: Expr | Array, at: At | None) -> None:
         if name in self._shapes:
@@ -361,7 +371,7 @@ def _questions(sheet: Worksheet, ask: QuestionStatement) -> Iterable[Question]:
     flat = [name for group in groups for name in group]
     if ask.of is None:
         return [Question((name,), at=ask.at) for name in flat]
-    of = _target(ask.of, {})
+    of = sheet._apart(_target(ask.of, {}))
     if ask.rule:
         options = tuple((name, _option(sheet, name, value, ask.at)) for name, value in ask.options)
         return [Question(tuple(flat), of, ask.rule, ask.steps, options, ask.at)]
