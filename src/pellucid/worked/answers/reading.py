@@ -244,13 +244,13 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         digits = _rounded(used)
         scope = Scope(
             lambda name, at: array if isinstance(array := sheet[name], Array) else None,
-            known=lambda name: name in sheet.equations or "∂" in name,
+            known=lambda name: name in sheet.equations or "/∂" in name,
         )
         written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:
             for name, symbol in names(item).items():
-                if name not in sheet.equations and "∂" not in name:
+                if name not in sheet.equations and "/∂" not in name:
                     at = symbol.at if isinstance(symbol, Name) else None
                     raise _unknown(name, at, sheet)
             item = replace(item, _symbols)
@@ -324,7 +324,7 @@ def _differential(tokens: Sequence[Token], here: int, sheet: Worksheet) -> tuple
 
 
 def _symbols(node: Expr) -> Expr | None:
-    if isinstance(node, Name) and node.name.startswith("∂"):
+    if isinstance(node, Name) and "/∂" in node.name:
         of, _, by = node.name.partition("/")
         return Partial(of[1:], by[1:])
     return None
