@@ -22,7 +22,7 @@ from pellucid.data.targets import Picture, Target
 from pellucid.errors import DataError
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DrawsAnswers, PredictOptions, WritesForms, through_planes
+from pellucid.tasks import AnswersParts, AnyTask, DrawsAnswers, PredictOptions, WritesForms, through_planes
 
 __all__ = ["answer", "image_by_image", "inputs", "own_device", "run_batches"]
 
@@ -47,8 +47,11 @@ def image_by_image(
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults)
 
-    def rows_of(input: Tensor, prediction: Any, names: Sequence[str], places: Sequence[int]) -> list[dict[str, Any]]:
+    def rows_of(
+        input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]
+    ) -> list[dict[str, Any]]:
         if isinstance(run.task, WritesForms):
+            assert input is not None, "a task that answers in parts writes its forms itself"
             scales = [given.scales.get(place) for place in places]
             return run.task.written(input, prediction, names, run.classes, options, scales)
         return run.task.write(prediction, names, run.classes)
@@ -60,9 +63,18 @@ def image_by_image(
         if coloured is not None:
             count = len(coloured.split) + len(coloured.floats)
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
-        for places, input in _sound_inputs(run, given, batch_size, faults):
+        if isinstance(run.task, AnswersParts) and run.task.in_parts(options):
+            found: Iterator[tuple[list[int], Tensor | None, Any]] = _in_parts(
+                run, run.task, model, given, options, faults
+            )
+        else:
+            batches = _sound_inputs(run, given, batch_size, faults)
+            found = (
+                (places, input, _in_own_px(_restored(run, model, input), input, own, places))
+                for places, input in batches
+            )
+        for places, input, prediction in found:
             names = [given.names[place] for place in places]
-            prediction = _in_own_px(_restored(run, model, input), input, own, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
                 for k, (place, row) in enumerate(zip(places, rows_of(input, prediction, names, places), strict=True))
@@ -80,6 +92,24 @@ def image_by_image(
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
+
+
+@torch.no_grad()
+def _in_parts(
+    run: Run, task: AnswersParts, model: nn.Module, given: UserImages, options: PredictOptions, faults: dict[int, str]
+) -> Iterator[tuple[list[int], None, Any]]:
+    """The answer for each image at its own size, one at a time: it may be as large as the memory."""
+    device = own_device()
+    for row, place in enumerate(given.places):
+        try:
+            pixels = given.split.images.read(row, run.channels)  # (C, H, W) uint8
+        except DataError as fault:
+            faults[place] = str(fault)
+            continue
+        image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        yield [place], None, task.answer_parts(model, image, options)
+    for place, floats in given.floats.items():
+        yield [place], None, task.answer_parts(model, to_channels(floats.to(device), run.channels), options)
 
 
 def _titles(names: Sequence[str], forms: Mapping[str, str]) -> list[dict[str, str]]:

@@ -38,6 +38,7 @@ class Shown:
     names: Sequence[str]
     images: Sequence[Tensor]  # each (C, H, W) float32 in [0, 1]
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image
+    truth: Sequence[Any] = ()  # the task's, of each image alone, where it is known
 
 
 @final
@@ -73,10 +74,13 @@ def examples(task: AnyTask, run: Run, dataset: Dataset) -> Shown:
     splits = dataset.splits
     test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
     images: dict[int, Tensor] = {}
+    truth: dict[int, Any] = {}
     for batch in labelled(task, run, test, _EXAMPLES, _EXAMPLES, torch.device("cpu")):
         images |= dict(zip(batch.index.tolist(), batch.images, strict=True))
+        truth |= {index: batch.target[[row]] for row, index in enumerate(batch.index.tolist())}
     order = sorted(images)
-    return Shown([test.names[i] if test.names else f"image_{i}" for i in order], [images[i] for i in order])
+    names = [test.names[i] if test.names else f"image_{i}" for i in order]
+    return Shown(names, [images[i] for i in order], truth=[truth[i] for i in order])
 
 
 def named(run: Run, images: Any) -> Shown:
