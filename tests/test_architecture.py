@@ -24,9 +24,11 @@ FILES = sorted(file.relative_to(HERE) for file in HERE.rglob("*.py"))
 # a module imports from lower levels, or from its own level where that is one folder or one group
 LEVELS: tuple[tuple[str, ...], ...] = (
     (
+        "_boxes",
         "_catalog",
         "_coupling",
         "_digits",
+        "_following",
         "_ledger",
         "_options",
         "_ready",
@@ -42,7 +44,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bridging",),
     ("tasks",),
     ("run", "measures", "predictions"),
-    ("answering", "features", "inference", "exporting"),
+    ("annotating", "answering", "features", "inference", "exporting"),
     ("training",),
     ("merging", "comparison", "looking", "sweeping"),
     ("reporting",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,22 +18,25 @@ from torch import Tensor, nn
 
 from pellucid import measures
 from pellucid._coupling import together
+from pellucid.annotating import annotated, beside
 from pellucid.answering import answer, image_by_image, own_device, run_batches
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import gather
 from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
-from pellucid.errors import DataError, UnknownNameError
+from pellucid.errors import DataError, PellucidWarning, UnknownNameError
 from pellucid.features import frozen_backbone, frozen_features
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
 from pellucid.predictions import Answers
 from pellucid.run import Run
 from pellucid.tasks import (
+    AnnotatesAnswers,
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
+    DrawsRecords,
     Measure,
     MeasuresModel,
     ModelMeasures,
@@ -98,7 +102,7 @@ def evaluation(
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
-    dataset = run.data(data)
+    dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
             f"data={dataset.name!r}: its classes are {_few(dataset.classes)}, not the run's {_few(run.classes)}; give data with the same."
@@ -120,14 +124,16 @@ def evaluation(
         places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
         rivals |= _on_features(run, model, dataset, places, split, device)
-        if isinstance(run.task, MeasuresModel):
+        if isinstance(task, MeasuresModel):
             with torch.no_grad():
-                whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
+                whole = task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
     # positions of the images that slow baselines were measured on, if not on all
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
+    pictures = [*whole.pictures, *drawn]
     metrics = {
         "split": split,
         "data": dataset.name,
@@ -145,13 +151,11 @@ def evaluation(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
-        "pictures": [
-            {"name": picture.name, "title": picture.title, "words": picture.words} for picture in whole.pictures
-        ],
+        "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
-    return Evaluation(metrics, tables, whole.pictures, digest)
+    return Evaluation(metrics, tables, pictures, digest)
 
 
 def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:
@@ -225,7 +229,10 @@ def predict(
     model = run.model().to(device)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *map(all_files, options.values()))
-    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite)
+    annotates = task if isinstance(task, AnnotatesAnswers) else None
+    listed, forms = ([annotates.listed], annotates.forms(asked)) if annotates is not None else ([], ())
+    files = beside(forms) if forms else ()
+    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
     own: list[dict[str, Any]] | None = None
     if isinstance(task, AnswersOptions):
         with torch.no_grad():
@@ -235,7 +242,11 @@ def predict(
         answers.finish(rows)
         return rows
     given = gather(images, run.scale, noisy=task.restores)
-    return image_by_image(run, model, given, answers, batch_size, progress)
+    rows = image_by_image(run, model, given, answers, batch_size, progress, asked)
+    for form in forms:
+        for sentence in annotated(run, given, rows, answers, form):
+            warnings.warn(sentence, PellucidWarning, stacklevel=2)
+    return rows
 
 
 def examples(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.data.scales import Scale
-    from pellucid.tasks import AnyTask, Metric
+    from pellucid.tasks import AnyTask, Metric, Threshold
 
 __all__ = ["FIRST_FILTERS", "FORMAT", "STATE", "Run", "load", "short_names"]
 
@@ -129,6 +129,8 @@ class Run:
             UnknownNameError: this version has no such task.
             RunError: its options are not those of the task.
         """
+        from pellucid.tasks import LearnsFromImages
+
         kind: Any = _catalog.find("tasks", self.info["task"]["name"])
         # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
@@ -138,12 +140,20 @@ class Run:
             raise
         except Exception as fault:  # of an option's name or type
             raise RunError(f"{self._damaged('task')} ({brief(fault)}); {_UPGRADE}.") from fault
-        return task
+        return task.recall(self.info.get("learned") or {}) if isinstance(task, LearnsFromImages) else task
 
     @cached_property
     def main(self) -> Metric:
         """The measure that decides: it picked the weights, and it orders runs and baselines."""
         return self.task.metrics(self.classes)[0]
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """From which score on the best weights answer, and how that was chosen; None where the task has no threshold."""
+        from pellucid.tasks import Threshold
+
+        kept = (self.info["best"] or {}).get("threshold")
+        return None if kept is None else Threshold(**{name: kept[name] for name in Threshold.__match_args__})
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""

@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks: one question about images each. The file or folder `denoise` contains the task `denoise`."""
 
-from pellucid.tasks._contract import (
+from pellucid.tasks._answering import (
+    AnnotatesAnswers,
     AnswersOptions,
+    AnswersParts,
+    ChoosesThreshold,
+    DrawsAnswers,
+    Exports,
+    PredictOptions,
+    Threshold,
+    set_threshold,
+)
+from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
-    DrawsAnswers,
+    ChoosesEvidence,
+    DrawsRecords,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -13,8 +24,8 @@ from pellucid.tasks._contract import (
     ModelMeasures,
     MultiPlayer,
     NamedFigure,
-    PredictOptions,
     Snapshots,
+    SuitsModel,
     Task,
     TaskFamily,
     UpdatesBuffers,
@@ -23,15 +34,22 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
+from pellucid.tasks._forms import WritesForms
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
+    "AnnotatesAnswers",
     "AnswersOptions",
+    "AnswersParts",
     "AnyTask",
     "BaselinesOnFeatures",
+    "ChoosesEvidence",
+    "ChoosesThreshold",
     "DrawsAnswers",
+    "DrawsRecords",
+    "Exports",
     "KnowsChance",
     "LearnsFromImages",
     "Measure",
@@ -45,9 +63,12 @@ __all__ = [
     "Ragged",
     "Records",
     "Snapshots",
+    "SuitsModel",
     "Task",
     "TaskFamily",
+    "Threshold",
     "UpdatesBuffers",
+    "WritesForms",
     "as_arrays",
     "averaged",
     "bounds",
@@ -59,6 +80,7 @@ __all__ = [
     "measured",
     "players_of",
     "rows_of",
+    "set_threshold",
     "steps_of",
     "summarise",
     "taken",
