@@ -50,6 +50,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "timm": {"name": "test_resnet.r160_in1k"},
     "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
+    "encoder_decoder": {"widths": (8, 16)},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
     "efficientnet_lite0": {"pretrained": False},  # weights that may not be here
