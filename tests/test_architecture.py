@@ -42,7 +42,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bridging",),
     ("tasks",),
     ("run", "measures", "predictions"),
-    ("answering", "features", "inference", "exporting"),
+    ("answering", "boxed", "features", "inference", "exporting"),
     ("training",),
     ("merging", "comparison", "looking", "sweeping"),
     ("reporting",),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -24,20 +24,56 @@ from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, DrawsAnswers, through_planes
 
-__all__ = ["answer", "image_by_image", "inputs", "own_device", "run_batches"]
+__all__ = [
+    "Parts",
+    "answer",
+    "image_by_image",
+    "in_own_px",
+    "inputs",
+    "own_device",
+    "own_sizes",
+    "run_batches",
+    "sound_inputs",
+]
+
+
+class Parts(Protocol):
+    """Parts of images that are answered instead of these; see `boxed.Boxed`."""
+
+    @property
+    def given(self) -> UserImages:
+        """The parts, under the positions of their images."""
+
+    @property
+    def boxes(self) -> Mapping[int, tuple[float, float, float, float]]:
+        """What each part is around, in px of the whole image."""
+
+    def back(self, prediction: Any, places: Sequence[int]) -> Any:
+        """Answers for parts, in px of the whole images."""
 
 
 def image_by_image(
-    run: Run, model: nn.Module, given: UserImages, answers: Answers, batch_size: int, progress: bool
+    run: Run,
+    model: nn.Module,
+    given: UserImages,
+    answers: Answers,
+    batch_size: int,
+    progress: bool,
+    parts: Parts | None = None,
+    others: Mapping[int, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead."""
+    """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead.
+
+    With `parts` of them, these are what is answered; images without a part have the rows of `others`, by position.
+    """
+    whole, given = given, given if parts is None else parts.given
     batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Any]] = dict(others or {})
     titles = answer_names(given.names, [".png"] * len(given.names))
-    own = _own_sizes(given)
-    drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
-    total = len(given.names) - len(faults)
+    own = own_sizes(given)
+    drawing, checked = isinstance(run.task, DrawsAnswers) and answers.takes_pictures, False
+    total = len(given.names) - len(faults) - len(rows)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress or not total) as bar:
         line = bar.add_task("predicting", total=total)
@@ -45,19 +81,25 @@ def image_by_image(
         if coloured is not None:
             count = len(coloured.split) + len(coloured.floats)
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
-        for places, input in _sound_inputs(run, given, batch_size, faults):
+        for places, input in sound_inputs(run, given, batch_size, faults):
             names = [given.names[place] for place in places]
-            prediction = _in_own_px(_restored(run, model, input), input, own, places)
+            prediction = in_own_px(_restored(run, model, input), input, own, places)
+            if parts is not None:
+                prediction = parts.back(prediction, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
                 for k, (place, row) in enumerate(
                     zip(places, run.task.write(prediction, names, run.classes), strict=True)
                 )
             ]
+            if parts is not None:
+                written = [_with_box(row, parts.boxes[place]) for place, row in zip(places, written, strict=True)]
             if drawing:
-                written = _drawn(run, given, places, prediction, written)
-            if not rows and "picture" in written[0]:
-                answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in faults])
+                written = _drawn(run, whole, places, prediction, written)
+            if not checked and "picture" in written[0]:
+                skipped = {*faults, *(others or {})}
+                answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in skipped])
+                checked = True
             kept = answers.keep(written, [titles[place] for place in places])
             rows |= dict(zip(places, kept, strict=True))
             bar.advance(line, len(places))
@@ -67,7 +109,7 @@ def image_by_image(
     return ordered
 
 
-def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
+def own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
     """(H, W) of each image that can be read, by its position."""
     sizes: dict[int, tuple[int, int]] = {}
     if len(given.split):
@@ -75,7 +117,7 @@ def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
     return sizes | {place: (image.shape[-2], image.shape[-1]) for place, image in given.floats.items()}
 
 
-def _in_own_px(prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int]) -> Any:
+def in_own_px(prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int]) -> Any:
     """The answers with their coordinates in the px of the images themselves, which the model may have seen resized."""
     if not isinstance(prediction, Target):
         return prediction
@@ -100,6 +142,12 @@ def _drawn(
     return rows
 
 
+def _with_box(row: dict[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """A row with the box in which its answer was looked for, after the name."""
+    sides = {end: round(place, 2) for end, place in zip(("x0", "y0", "x1", "y1"), box, strict=True)}
+    return {"name": row["name"], "box": sides, **row}
+
+
 def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None, pages: int | None) -> dict[str, Any]:
     """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had.
 
@@ -114,7 +162,7 @@ def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | Non
     return {**row, "range": [scale.low, scale.high]}
 
 
-def _sound_inputs(
+def sound_inputs(
     run: Run, given: UserImages, batch_size: int, faults: dict[int, str]
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs; an image that turns out to be damaged is left out, and joins `faults`."""

@@ -17,27 +17,31 @@ from torch import Tensor, nn
 
 from pellucid import measures
 from pellucid._coupling import together
-from pellucid.answering import answer, image_by_image, own_device, run_batches
+from pellucid.answering import answer, image_by_image, own_device, own_sizes, run_batches
+from pellucid.boxed import within
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import gather
+from pellucid.data.given import UserImages, gather
 from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
 from pellucid.errors import DataError, UnknownNameError
 from pellucid.features import frozen_backbone, frozen_features
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
-from pellucid.predictions import Answers
+from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import (
+    AnswersInBoxes,
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
+    DrawsMeasures,
     Measure,
     MeasuresModel,
     ModelMeasures,
     PredictOptions,
     Records,
+    WritesFiles,
     joined,
     measured,
     summarise,
@@ -123,6 +127,9 @@ def evaluation(
         if isinstance(run.task, MeasuresModel):
             with torch.no_grad():
                 whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
+    drawings = [*whole.pictures]
+    if isinstance(run.task, DrawsMeasures):
+        drawings += run.task.pictures({"model": records, **rivals}, run.classes)
     # positions of the images that slow baselines were measured on, if not on all
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
@@ -145,13 +152,11 @@ def evaluation(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
-        "pictures": [
-            {"name": picture.name, "title": picture.title, "words": picture.words} for picture in whole.pictures
-        ],
+        "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in drawings],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
-    return Evaluation(metrics, tables, whole.pictures, digest)
+    return Evaluation(metrics, tables, drawings, digest)
 
 
 def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:
@@ -235,7 +240,20 @@ def predict(
         answers.finish(rows)
         return rows
     given = gather(images, run.scale, noisy=task.restores)
-    return image_by_image(run, model, given, answers, batch_size, progress)
+    parts, others = None, {}
+    if isinstance(task, AnswersInBoxes) and (parts := within(task, asked, given, batch_size, device)) is not None:
+        others = {place: task.nothing(given.names[place], why) for place, why in parts.without.items()}
+    rows = image_by_image(run, model, given, answers, batch_size, progress, parts, others)
+    if isinstance(task, WritesFiles):
+        answers.write_files(task.files(rows, *_titled(given), asked))
+    return rows
+
+
+def _titled(given: UserImages) -> tuple[list[str], list[tuple[int, int]]]:
+    """A name without ending for a file of each image, and its size (H, W) in px, (0, 0) where it cannot be read."""
+    sizes = own_sizes(given)
+    titles = [title.removesuffix(".png") for title in answer_names(given.names, [".png"] * len(given.names))]
+    return titles, [sizes.get(place, (0, 0)) for place in range(len(given.names))]
 
 
 def examples(

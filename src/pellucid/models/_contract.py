@@ -12,7 +12,9 @@ from pellucid.models._layers import Normalize
 
 __all__ = ["MARGIN", "Compressed", "Distribution", "Model", "OutputKind", "Published"]
 
-OutputKind: TypeAlias = Literal["vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial"]
+OutputKind: TypeAlias = Literal[
+    "vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial"
+]
 """What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
 
 vector          (B, outputs): a score for each class, from images of any size that it can take

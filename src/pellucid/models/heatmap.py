@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -66,7 +65,9 @@ class Heatmap(nn.Module):
         if width < 1:
             raise UsageError(f"width={width}: must be at least 1; give e.g. 64.")
         if frozen and backbone == "plain":
-            raise UsageError("frozen=True: the plain backbone has no weights from elsewhere; choose another with --backbone.")
+            raise UsageError(
+                "frozen=True: the plain backbone has no weights from elsewhere; choose another with --backbone."
+            )
         ready = pretrained and backbone != "plain"
         net, self.levels = body(backbone, body_channels(channels, ready), stride, ready and fetch)
         if backbone == "efficientnet_lite0" and ready:  # its weights were trained on values from -1 to 1

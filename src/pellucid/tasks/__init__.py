@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks: one question about images each. The file or folder `denoise` contains the task `denoise`."""
 
+from pellucid.tasks._beside import AnswersInBoxes, DrawsMeasures, FindsBoxes, WritesFiles
 from pellucid.tasks._contract import (
     AnswersOptions,
     AnyTask,
@@ -28,10 +29,13 @@ from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
+    "AnswersInBoxes",
     "AnswersOptions",
     "AnyTask",
     "BaselinesOnFeatures",
     "DrawsAnswers",
+    "DrawsMeasures",
+    "FindsBoxes",
     "KnowsChance",
     "LearnsFromImages",
     "Measure",
@@ -48,6 +52,7 @@ __all__ = [
     "Task",
     "TaskFamily",
     "UpdatesBuffers",
+    "WritesFiles",
     "as_arrays",
     "averaged",
     "bounds",

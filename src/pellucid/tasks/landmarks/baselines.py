@@ -34,7 +34,7 @@ def truth_of(split: Split, size: tuple[int, int]) -> Placed:
     """The points of images that become this size; no image is decoded."""
     sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
     scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
-    return target_of(split.targets, "points", Placed).resized(scale, torch.zeros_like(scale), size)
+    return target_of(split.targets, "landmarks", Placed).resized(scale, torch.zeros_like(scale), size)
 
 
 def answers(train: Split, test: Split, size: tuple[int, int]) -> tuple[dict[str, Placed], Split, NDArray[np.int64]]:
@@ -87,11 +87,13 @@ def ridge(learnt: NDArray[Any], truth: Placed, seen: NDArray[Any], size: tuple[i
     level = max(float(np.sqrt(np.mean((learnt - learnt.mean(0)) ** 2))), 1e-9)
     features, asked = learnt / level, seen / level
     everywhere = visible.all(0)
-    groups = [np.flatnonzero(everywhere), *([k] for k in np.flatnonzero(~everywhere))]
+    groups = [np.flatnonzero(everywhere), *(np.array([k]) for k in np.flatnonzero(~everywhere))]
     for points in groups:
         rows = visible[:, points].all(1)
         if len(points) and rows.sum() > 1:
-            model = RidgeCV(_STRENGTHS * features.shape[1]).fit(features[rows], xy[rows][:, points].reshape(int(rows.sum()), -1))
+            model = RidgeCV(_STRENGTHS * features.shape[1]).fit(
+                features[rows], xy[rows][:, points].reshape(int(rows.sum()), -1)
+            )
             found[:, points] = model.predict(asked).reshape(len(seen), -1, 2)
     return found
 

@@ -23,8 +23,9 @@ def _certain(output: Tensor) -> Tensor:
 def overall(output: Tensor) -> Tensor:
     """(B,): the mean logarithm of the heat maps' largest shares; of numbers, the mean distance of the points from their middle."""
     if output.ndim == 4:
-        return _certain(output).mean(1)
-    places = output.float().unflatten(1, (-1, 2))
+        certain: Tensor = _certain(output).mean(1)
+        return certain
+    places: Tensor = output.float().unflatten(1, (-1, 2))
     return torch.linalg.vector_norm(places - places.mean(1, keepdim=True), dim=2).mean(1)
 
 
@@ -39,7 +40,9 @@ def followable(names: Sequence[str], kind: str) -> Mapping[str, Callable[[Tensor
     """
 
     def place(point: int, axis: int) -> Callable[[Tensor], Tensor]:
-        return lambda output: read(output[:, [point]] if output.ndim == 4 else output, _UNIT)[:, 0 if output.ndim == 4 else point, axis]
+        return lambda output: read(output[:, [point]] if output.ndim == 4 else output, _UNIT)[
+            :, 0 if output.ndim == 4 else point, axis
+        ]
 
     def sure(point: int) -> Callable[[Tensor], Tensor]:
         return lambda output: _certain(output[:, [point]])[:, 0]

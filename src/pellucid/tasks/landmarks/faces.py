@@ -28,8 +28,6 @@ _OPEN = (range(17), range(17, 22), range(22, 27), range(27, 31), range(31, 36))
 _CLOSED = (range(36, 42), range(42, 48), range(48, 60), range(60, 68))
 
 LINES: Final = tuple(
-    pair
-    for run in (*map(list, _OPEN), *([*ring, ring[0]] for ring in _CLOSED))
-    for pair in pairwise(run)
+    pair for run in (*map(list, _OPEN), *([*ring, ring[0]] for ring in _CLOSED)) for pair in pairwise(run)
 )
 """Pairs of points that a line joins."""

@@ -44,7 +44,9 @@ def drawn(image: NDArray[np.uint8], points: NDArray[np.float32], lines: Sequence
     places = (points - (x0, y0)) * _FINE
     for one, other in lines:
         if not np.isnan(places[[one, other]]).any():
-            pen.line([tuple(places[one]), tuple(places[other])], fill="#ffcc00", width=max(1, round(0.7 * radius * _FINE)))
+            pen.line(
+                [tuple(places[one]), tuple(places[other])], fill="#ffcc00", width=max(1, round(0.7 * radius * _FINE))
+            )
     for x, y in places[~np.isnan(places).any(1)].tolist():
         r = radius * _FINE
         pen.ellipse((x - r, y - r, x + r, y + r), fill=_OURS)
@@ -100,5 +102,5 @@ def _points(
         gaps = np.stack([ours, theirs], 1)  # (K, 2, 2)
         gaps = gaps[~np.isnan(gaps).any((1, 2))]
         axes.add_collection(LineCollection(list(gaps), colors="white", linewidths=0.8))
-        axes.scatter(*theirs.T, s=size, color=_TRUE, linewidths=0)
-    axes.scatter(*ours.T, s=size, color=_OURS, linewidths=0)
+        axes.scatter(theirs[:, 0], theirs[:, 1], s=size, color=_TRUE, linewidths=0)
+    axes.scatter(ours[:, 0], ours[:, 1], s=size, color=_OURS, linewidths=0)

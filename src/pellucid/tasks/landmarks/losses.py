@@ -51,7 +51,9 @@ def map_error(output: Tensor, truth: Tensor, size: tuple[int, int]) -> tuple[Ten
     """
     height, width = size
     rows, columns = output.shape[2] - 2 * MARGIN, output.shape[3] - 2 * MARGIN
-    cell = truth / truth.new_tensor([width / columns, height / rows]) + MARGIN - 0.5  # (B, K, 2) in cells from the first centre
+    cell = (
+        truth / truth.new_tensor([width / columns, height / rows]) + MARGIN - 0.5
+    )  # (B, K, 2) in cells from the first centre
     last = truth.new_tensor([output.shape[3] - 1, output.shape[2] - 1])
     known = ((cell >= -0.5) & (cell <= last + 0.5)).all(2)  # false for NaN
     place = torch.where(known[..., None], cell, 0.0)

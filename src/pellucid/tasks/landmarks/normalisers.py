@@ -74,7 +74,9 @@ def distances(normaliser: Normaliser, xy: NDArray[np.floating]) -> Floats:
     [5.0]
     """
     places = np.asarray(xy, np.float64)
-    low, high = (end(places, 1, initial=start, where=~np.isnan(places)) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
+    low, high = (
+        end(places, 1, initial=start, where=~np.isnan(places)) for end, start in ((np.min, np.inf), (np.max, -np.inf))
+    )
     diagonal = np.linalg.norm(np.where(high >= low, high - low, 0.0), axis=1)  # (N,)
     if normaliser == BOX:
         return np.asarray(diagonal, np.float64)
