@@ -20,9 +20,12 @@ from pellucid.inference import evaluate, predict
 from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
+    AnswersInBoxes,
     AnswersOptions,
     BaselinesOnFeatures,
     DrawsAnswers,
+    DrawsMeasures,
+    FindsBoxes,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -30,6 +33,7 @@ from pellucid.tasks import (
     MultiPlayer,
     Snapshots,
     UpdatesBuffers,
+    WritesFiles,
     rows_of,
     summarise,
     taken,
@@ -49,7 +53,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 SMALLER = {"classify": "digits", "cluster": "digits"}  # 8×8 instead of 32×32 px, where the largest networks are trained
 # px: smaller than the example's, where the largest networks are trained; convnet divides its side by eight for localize
-SIZES: dict[Any, dict[str, int]] = {"localize": {"size": 16}, ("localize", "convnet"): {"size": 32}}
+SIZES: dict[Any, dict[str, int]] = {
+    "localize": {"size": 16}, ("localize", "convnet"): {"size": 32},
+    "landmarks": {"size": 16}, ("landmarks", "convnet"): {"size": 32},
+}  # fmt: skip
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
 
@@ -179,6 +186,10 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         AnswersOptions,
         DrawsAnswers,
         BaselinesOnFeatures,
+        DrawsMeasures,
+        AnswersInBoxes,
+        FindsBoxes,
+        WritesFiles,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

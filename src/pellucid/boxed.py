@@ -111,7 +111,7 @@ def boxes_found(crop: str | Path, given: UserImages, batch_size: int, device: to
     for places, input in sound_inputs(finder, given, batch_size, faults):
         with torch.no_grad():
             prediction = in_own_px(finder.task.predict(model, input), input, sizes, places)
-        boxes = finder.task.found(prediction.to("cpu"))
+        boxes = finder.task.boxes_of(prediction.to("cpu"))
         for k, place in enumerate(places):
             own: Tensor = boxes.corners[k]
             if len(own):

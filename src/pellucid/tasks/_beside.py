@@ -28,7 +28,7 @@ class DrawsMeasures(Protocol):
 class FindsBoxes(Protocol):
     """An answer has boxes around objects, in which another run can look."""
 
-    def found(self, prediction: Any) -> Boxes:
+    def boxes_of(self, prediction: Any) -> Boxes:
         """The boxes of each image with their scores, in px of the frame of the answer; none where nothing was found."""
 
 

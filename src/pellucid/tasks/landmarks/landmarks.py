@@ -94,6 +94,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def model_defaults(cls, model: str) -> dict[str, Any]:
         known: dict[str, dict[str, Any]] = {  # models that average over the image do not know the place
             "convnet": {"widths": (32, 64, 128), "batch_norm": True, "stride": 2, "heads": 16},
+            **{name: {"heads": 16} for name in ("resnet", "mobilenet_v2", "efficientnet_lite0")},
         }
         return known.get(model, {})
 

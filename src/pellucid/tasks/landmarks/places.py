@@ -105,4 +105,4 @@ def certainty(output: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
     across = (columns[None, None] - points[..., :1] / width) * cells[0]  # (B, K, w) cells
     down = (rows[None, None] - points[..., 1:] / height) * cells[1]
     near = across.square()[:, :, None, :] + down.square()[:, :, :, None] <= REACH**2
-    return (shares(output) * near).sum((2, 3))
+    return (shares(output) * near).sum((2, 3)).clamp(max=1)

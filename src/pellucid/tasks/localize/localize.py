@@ -149,7 +149,7 @@ class Localize(Task[Tensor, Located, Located]):
             )
         return rows
 
-    def found(self, prediction: Located) -> Boxes:
+    def boxes_of(self, prediction: Located) -> Boxes:
         """The box of each image with an object, its score the probability of one."""
         corners = [
             box[None][: 1 if there else 0]
