@@ -44,6 +44,7 @@ LOOKS: dict[str, Look] = {
     "filters": Look("network", bars=False),
     "learning_rate": Look("beginning"),
     "flow": Look("deep"),
+    "proposals": Look("detector", width=1600, bars=False),
 }
 
 
@@ -84,10 +85,14 @@ class Subjects:
         hidden = {"hidden": (64,) * 8, "initialisation": "uniform", "device": "cpu"}
         return "classify", [], {"data": "digits", "model": "mlp", **hidden}
 
-    def _run(self, name: str, **options: Any) -> pellucid.Run:
+    def detector(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """A detector of the shapes in scenes."""
+        return self._run("detector", "detect", data="scenes", limit=1500, epochs=9), [], {}
+
+    def _run(self, name: str, task: str = "classify", **options: Any) -> pellucid.Run:
         folder = self.folder / name
         if not folder.exists():
-            pellucid.train("classify", out=folder, seed=0, device="cpu", progress=False, **options)
+            pellucid.train(task, out=folder, seed=0, device="cpu", progress=False, **options)
             pellucid.evaluate(folder, baselines=False)
         return pellucid.Run(folder)
 

@@ -67,6 +67,13 @@ class Ledger:
         known = self._digests.get(self._name(path), ())
         return bool(known) and path.is_file() and _digest(path) in known
 
+    def below(self, folder: Path) -> list[Path]:
+        """The files of a folder below which were ever written here and are still there."""
+        start = f"{self._name(folder)}/"
+        return [
+            self.folder / name for name in self._digests if name.startswith(start) and (self.folder / name).is_file()
+        ]
+
     def note(self, path: Path, draft: Path) -> None:
         """List the content of a draft under the file's name, before the draft gets that name."""
         digest = _digest(draft)

@@ -22,10 +22,10 @@ from pellucid.data.targets import Picture, Target
 from pellucid.errors import DataError
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DrawsAnswers, through_planes
+from pellucid.tasks import AnswersParts, AnyTask, DrawsAnswers, PredictOptions, WritesForms, through_planes
 
 __all__ = [
-    "Parts",
+    "Within",
     "answer",
     "image_by_image",
     "in_own_px",
@@ -37,8 +37,8 @@ __all__ = [
 ]
 
 
-class Parts(Protocol):
-    """Parts of images that are answered instead of these; see `boxed.Boxed`."""
+class Within(Protocol):
+    """Boxes in images, of which parts around these are answered; see `boxed.Boxed`."""
 
     @property
     def given(self) -> UserImages:
@@ -59,21 +59,35 @@ def image_by_image(
     answers: Answers,
     batch_size: int,
     progress: bool,
-    parts: Parts | None = None,
+    options: PredictOptions,
+    boxed: Within | None = None,
     others: Mapping[int, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead.
 
-    With `parts` of them, these are what is answered; images without a part have the rows of `others`, by position.
+    With boxes, the parts of images around them are answered; images without a part have the rows of `others`, by position.
     """
-    whole, given = given, given if parts is None else parts.given
+    whole, given = given, given if boxed is None else boxed.given
     batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = dict(others or {})
-    titles = answer_names(given.names, [".png"] * len(given.names))
+    forms = {"": ".png", **(run.task.forms(options) if isinstance(run.task, WritesForms) else {})}
+    titles = _titles(given.names, forms)
+    answers.begin(run.task.tables(options) if isinstance(run.task, WritesForms) else {})
     own = own_sizes(given)
-    drawing, checked = isinstance(run.task, DrawsAnswers) and answers.takes_pictures, False
+    drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults) - len(rows)
+    checked = False
+
+    def rows_of(
+        input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        if isinstance(run.task, WritesForms):
+            assert input is not None, "a task that answers in parts writes its forms itself"
+            scales = [given.scales.get(place) for place in places]
+            return run.task.written(input, prediction, names, run.classes, options, scales)
+        return run.task.write(prediction, names, run.classes)
+
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress or not total) as bar:
         line = bar.add_task("predicting", total=total)
@@ -81,24 +95,32 @@ def image_by_image(
         if coloured is not None:
             count = len(coloured.split) + len(coloured.floats)
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
-        for places, input in sound_inputs(run, given, batch_size, faults):
+        if isinstance(run.task, AnswersParts) and run.task.in_parts(options):
+            found: Iterator[tuple[list[int], Tensor | None, Any]] = _in_parts(
+                run, run.task, model, given, options, faults
+            )
+        else:
+            batches = sound_inputs(run, given, batch_size, faults)
+            found = (
+                (places, input, in_own_px(_restored(run, model, input), input, own, places))
+                for places, input in batches
+            )
+        for places, input, prediction in found:
             names = [given.names[place] for place in places]
-            prediction = in_own_px(_restored(run, model, input), input, own, places)
-            if parts is not None:
-                prediction = parts.back(prediction, places)
+            if boxed is not None:
+                prediction = boxed.back(prediction, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
-                for k, (place, row) in enumerate(
-                    zip(places, run.task.write(prediction, names, run.classes), strict=True)
-                )
+                for k, (place, row) in enumerate(zip(places, rows_of(input, prediction, names, places), strict=True))
             ]
-            if parts is not None:
-                written = [_with_box(row, parts.boxes[place]) for place, row in zip(places, written, strict=True)]
+            if boxed is not None:
+                written = [_with_box(row, boxed.boxes[place]) for place, row in zip(places, written, strict=True)]
             if drawing:
                 written = _drawn(run, whole, places, prediction, written)
-            if not checked and "picture" in written[0]:
-                skipped = {*faults, *(others or {})}
-                answers.check(len(titles), [titles[place] for place in range(len(titles)) if place not in skipped])
+            files = answers.takes_pictures and ("picture" in written[0] or "content" in written[0])
+            if not checked and (files or len(forms) > 1):
+                sound = [own for place, own in enumerate(titles) if place not in faults and place not in (others or {})]
+                answers.check(len(titles) * len(forms), [title for own in sound for title in own.values()])
                 checked = True
             kept = answers.keep(written, [titles[place] for place in places])
             rows |= dict(zip(places, kept, strict=True))
@@ -107,6 +129,31 @@ def image_by_image(
     ordered = [rows[place] for place in sorted(rows)]  # images of one size were answered together
     answers.finish(ordered)
     return ordered
+
+
+@torch.no_grad()
+def _in_parts(
+    run: Run, task: AnswersParts, model: nn.Module, given: UserImages, options: PredictOptions, faults: dict[int, str]
+) -> Iterator[tuple[list[int], None, Any]]:
+    """The answer for each image at its own size, one at a time: it may be as large as the memory."""
+    device = own_device()
+    for row, place in enumerate(given.places):
+        try:
+            pixels = given.split.images.read(row, run.channels)  # (C, H, W) uint8
+        except DataError as fault:
+            faults[place] = str(fault)
+            continue
+        image = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+        yield [place], None, task.answer_parts(model, image, options)
+    for place, floats in given.floats.items():
+        yield [place], None, task.answer_parts(model, to_channels(floats.to(device), run.channels), options)
+
+
+def _titles(names: Sequence[str], forms: Mapping[str, str]) -> list[dict[str, str]]:
+    """The names of the files of each image, by form; no two are the same, whatever the images are called."""
+    suffixes = [suffix for suffix in forms.values() for _ in names]
+    every = answer_names([*names] * len(forms), suffixes)
+    return [dict(zip(forms, every[place :: len(names)], strict=True)) for place in range(len(names))]
 
 
 def own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
@@ -191,18 +238,25 @@ def _restored(run: Run, model: nn.Module, input: Tensor) -> Any:
 
 
 def inputs(
-    run: Run, given: UserImages, batch_size: int, device: torch.device, channels: int | None = None
+    run: Run,
+    given: UserImages,
+    batch_size: int,
+    device: torch.device,
+    channels: int | None = None,
+    *,
+    seen: bool = False,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded.
 
-    C is that of the model's images, or the number of channels that is asked for.
+    C is that of the model's images, or the number of channels that is asked for. With `seen`, images are as the model itself
+    sees them.
     """
     if len(given.split):
-        for batch in run_batches(run, given.split, batch_size, device, channels=channels):
+        for batch in run_batches(run, given.split, batch_size, device, channels=channels, seen=seen):
             yield [given.places[int(i)] for i in batch.index], unit(batch.images)
     for place, image in given.floats.items():
         input = to_channels(image[None].to(device), channels or run.channels)  # (1, C, H, W)
-        if not run.task.keeps_size and tuple(input.shape[2:]) != run.size:
+        if not _own_size(run.task, seen) and tuple(input.shape[2:]) != run.size:
             input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
         yield [place], input
 
@@ -214,12 +268,15 @@ def run_batches(
     device: torch.device,
     fingerprint: str | None = None,
     channels: int | None = None,
+    *,
+    seen: bool = False,
 ) -> Iterator[Batch]:
-    """A split's images as the run's model takes them: resized to its size, or at their own for tasks that keep it.
+    """A split's images as the run's task takes them: resized to its model's size, or at their own for tasks that keep it.
 
-    Without a fingerprint, no store is kept for later.
+    Without a fingerprint, no store is kept for later. With `seen`, images are as the model itself sees them: a task that
+    answers at their own size may resize them for it.
     """
-    if run.task.keeps_size:
+    if _own_size(run.task, seen):
         return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
     memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
     kept = store(
@@ -233,6 +290,10 @@ def run_batches(
         fingerprint=fingerprint or "",
     )
     return kept.batches(batch_size, device)
+
+
+def _own_size(task: AnyTask, seen: bool) -> bool:
+    return task.keeps_size and (task.crops or not seen)
 
 
 @torch.no_grad()

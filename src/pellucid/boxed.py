@@ -21,7 +21,7 @@ from pellucid.errors import UsageError
 from pellucid.run import Run
 from pellucid.tasks import AnswersInBoxes, FindsBoxes
 
-__all__ = ["Boxed", "boxed", "boxes_found", "boxes_given", "within"]
+__all__ = ["Boxed", "boxed", "boxes_found", "boxes_given", "looked_into"]
 
 Corners: TypeAlias = tuple[float, float, float, float]
 _COLUMNS = ("x0", "y0", "x1", "y1")
@@ -45,7 +45,7 @@ class Boxed:
         return prediction.to("cpu").resized(torch.ones_like(start), start, (0, 0))
 
 
-def within(
+def looked_into(
     task: AnswersInBoxes, options: Any, given: UserImages, batch_size: int, device: torch.device
 ) -> Boxed | None:
     """The boxes that the options `crop` or `boxes` ask for; None where neither is given, and images are seen whole.

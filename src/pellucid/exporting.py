@@ -2,8 +2,8 @@
 """Export of a run's model to ONNX and torch.export, each file verified against the model before it is kept.
 
 Both take float32 images in [0, 1], (B, C, H, W), with any B; the normalisation is the model's first layer and thus in the
-file. They return what the model returns: logits (B, K) of a classifier, or a map (B, C, H, W). H and W are free if the
-architecture allows it, else those of the training images.
+file. They return what the model returns: logits (B, K) of a classifier, or a map (B, C, H, W); or the task's answers, where it
+`Exports` them. H and W are free if the architecture allows it, else those of the training images.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import write_atomically
 from pellucid.run import Run
+from pellucid.tasks import AnyTask, Exports
 
 __all__ = ["export", "facts"]
 
 _log = logging.getLogger(__name__)
 _shapes = importlib.import_module("torch.fx.experimental._config")  # how torch.export reasons about sizes
 
-Answer = Callable[[Tensor], Tensor]  # images (B, C, H, W) to outputs
+Answer = Callable[[Tensor], Sequence[Tensor]]  # images (B, C, H, W) to outputs
 
 _FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
@@ -74,13 +75,14 @@ def export(
     if "onnx" in formats:
         _need_onnx()
     model = run.model()
-    graphs = _trace(model, run.planes, run.size)
+    module = run.task.exportable(model) if isinstance(run.task, Exports) else model
+    graphs = _trace(module, run.planes, run.size)
     folder = Path(out) if out is not None else run.path
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
         with write_atomically(path) as draft, _quiet():
-            _write(form, graphs, model, run, draft)
+            _write(form, graphs, module, run, draft)
         written.append(path)
     return written
 
@@ -135,13 +137,14 @@ def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> Exporte
         return torch.export.export(model, (images,), dynamic_shapes=(dict(free),))
 
 
-def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], model: nn.Module, run: Run, draft: Path) -> None:
-    """Write the first graph that computes what the model does; the metadata say which images it takes."""
+def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], module: nn.Module, run: Run, draft: Path) -> None:
+    """Write the first graph that computes what the module does; the metadata say which images it takes."""
     write = _write_onnx if form == "onnx" else _write_torch
+    names = run.task.exported if isinstance(run.task, Exports) else ("output",)
     for graph, free in graphs:
         try:
-            answer = write(graph, draft, _facts(run, free))
-            _compare(model, answer, list(_samples(run.planes, run.size, free)), _FILES[form])
+            answer = write(graph, draft, _facts(run, module, free), names)
+            _compare(run.task, module, answer, list(_samples(run.planes, run.size, free)), _FILES[form])
             return
         except Exception as reason:
             # a format may lack an operation for free sizes, and then takes the fixed graph; no graph cures a full disk
@@ -158,7 +161,7 @@ def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tenso
         yield torch.rand(batch, channels, size[0] + more, size[1] + 2 * more, generator=generator)  # (B, C, H, W)
 
 
-def _facts(run: Run, free: bool) -> dict[str, str]:
+def _facts(run: Run, module: nn.Module, free: bool) -> dict[str, str]:
     """The metadata of a file, as text."""
     height, width = ("any", "any") if free else map(str, run.size)
     scale = None if run.info["data"].get("range") is None else run.scale
@@ -171,22 +174,29 @@ def _facts(run: Run, free: bool) -> dict[str, str]:
         "classes": json.dumps(run.classes, ensure_ascii=False),
         "trained on": f"{run.size[0]}x{run.size[1]} px",
         "written by": f"pellucid {__version__}",
+        **(run.task.described(module) if isinstance(run.task, Exports) else {}),
     }
 
 
-def _write_torch(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -> Answer:
+def _write_torch(graph: ExportedProgram, draft: Path, about: Mapping[str, str], names: Sequence[str]) -> Answer:
     # through memory: on a full disk, torch's own file writer aborts the process
     archive = io.BytesIO()
     torch.export.save(graph, archive, extra_files={"pellucid.json": json.dumps(about, ensure_ascii=False)})
     draft.write_bytes(archive.getbuffer())
-    return torch.export.load(draft).module()
+    loaded = torch.export.load(draft).module()
+    return lambda images: _several(loaded(images))
 
 
-def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -> Answer:
+def _several(output: Any) -> Sequence[Tensor]:
+    """A module's outputs, of which it may have one or several."""
+    return output if isinstance(output, (tuple, list)) else (output,)
+
+
+def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str], names: Sequence[str]) -> Answer:
     import onnx
     import onnxruntime
 
-    program = torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=["output"], verbose=False)
+    program = torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=[*names], verbose=False)
     assert program is not None  # None only if a file is named
     proto = program.model_proto
     # the tracer names free dimensions s77 and the like: give them names that say what they are
@@ -202,25 +212,30 @@ def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str]) -
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised anyway
     session = onnxruntime.InferenceSession(draft, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
 
 
-def _compare(model: nn.Module, answer: Answer, samples: Sequence[Tensor], name: str) -> None:
-    """Raise an error if a file does not compute what the model does."""
+def _compare(task: AnyTask, module: nn.Module, answer: Answer, samples: Sequence[Tensor], name: str) -> None:
+    """Raise an error if a file does not compute what the module does."""
     for images in samples:
         with torch.no_grad():
-            wanted, got = model(images), answer(images)
-        if wanted.shape != got.shape or not torch.allclose(
-            wanted, got, rtol=0, atol=_TOLERANCE * (1 + float(wanted.abs().max()))
-        ):
-            gap = (
-                f"by {float((wanted - got).abs().max()):.2g}"
-                if wanted.shape == got.shape
-                else f"in shape, {tuple(got.shape)}"
-            )
+            wanted, got = _several(module(images)), answer(images)
+        shapes = [tuple(output.shape) for output in got]
+        if shapes != [tuple(output.shape) for output in wanted]:
+            gap: str | None = f"in shape, {', '.join(map(str, shapes))}"
+        else:
+            gap = task.disagreement(wanted, got) if isinstance(task, Exports) else _gap(wanted[0], got[0])
+        if gap is not None:
             raise PellucidError(
                 f"{name}: differs from the model {gap} on images of {tuple(images.shape)}; it was not kept, please report this."
             )
+
+
+def _gap(wanted: Tensor, got: Tensor) -> str | None:
+    """How far an output is from the wanted one; None where it is as near as rounding allows."""
+    if torch.allclose(wanted, got, rtol=0, atol=_TOLERANCE * (1 + float(wanted.abs().max()))):
+        return None
+    return f"by {float((wanted - got).abs().max()):.2g}"
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def frozen_backbone(run: Run, model: nn.Module) -> Frozen | None:
     """The backbone of a run's model, if it has just one and no part of it was trained."""
     found = [module for module in model.modules() if isinstance(module, Frozen)]
     trained = run.info["recipe"].get("unfreeze", "never") != "never"
-    return None if trained or len(found) != 1 else found[0]
+    return None if trained or len(found) != 1 or found[0].several else found[0]
 
 
 def frozen_features(
@@ -47,7 +47,7 @@ def frozen_features(
 
     def fill(into: NDArray[Any], start: int) -> None:
         own = split.select(np.arange(start, start + len(into)))
-        for batch in run_batches(run, own, batch_size, device):
+        for batch in run_batches(run, own, batch_size, device, seen=True):
             draws = Draws.images(int(run.info["seed"]), batch.index + start, device)
             input, _ = run.task.prepare(batch, draws, training=False)
             into[batch.index.cpu().numpy()] = _seen(model, backbone, input)
@@ -68,7 +68,7 @@ def frozen_features(
 
 def _width(run: Run, model: nn.Module, backbone: Frozen, split: Split, device: torch.device) -> int:
     """The number of features, from the first image."""
-    [batch] = run_batches(run, split.select([0]), 1, device)
+    [batch] = run_batches(run, split.select([0]), 1, device, seen=True)
     input, _ = run.task.prepare(batch, Draws.images(0, batch.index, device), training=False)
     return int(_seen(model, backbone, input).shape[1])
 

@@ -259,7 +259,7 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
         draft.write_bytes(text + b"\n")
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write a table atomically; a text that a spreadsheet would run as a formula has an apostrophe before it.
 
     The apostrophe goes before every text that begins with = + - @, a tab, a carriage return or an apostrophe, in the header
@@ -275,15 +275,16 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     Args:
         path: the file.
         rows: their columns are those of all of them, in the order in which they come up.
+        columns: those that come first, and are there without any row too.
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    every = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     with (
         write_atomically(path) as draft,
         draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         table = csv.writer(file)
-        table.writerow([_no_formula(name) for name in columns])
-        table.writerows([[_no_formula(row.get(name, "")) for name in columns] for row in rows])
+        table.writerow([_no_formula(name) for name in every])
+        table.writerows([[_no_formula(row.get(name, "")) for name in every] for row in rows])
 
 
 def _no_formula(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -17,25 +18,27 @@ from torch import Tensor, nn
 
 from pellucid import measures
 from pellucid._coupling import together
+from pellucid.annotating import annotated, beside
 from pellucid.answering import answer, image_by_image, own_device, own_sizes, run_batches
-from pellucid.boxed import within
+from pellucid.boxed import looked_into
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, gather
 from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
-from pellucid.errors import DataError, UnknownNameError
+from pellucid.errors import DataError, PellucidWarning, UnknownNameError
 from pellucid.features import frozen_backbone, frozen_features
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
 from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import (
+    AnnotatesAnswers,
     AnswersInBoxes,
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
-    DrawsMeasures,
+    DrawsRecords,
     Measure,
     MeasuresModel,
     ModelMeasures,
@@ -102,7 +105,7 @@ def evaluation(
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
-    dataset = run.data(data)
+    dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
             f"data={dataset.name!r}: its classes are {_few(dataset.classes)}, not the run's {_few(run.classes)}; give data with the same."
@@ -124,17 +127,16 @@ def evaluation(
         places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
         rivals |= _on_features(run, model, dataset, places, split, device)
-        if isinstance(run.task, MeasuresModel):
+        if isinstance(task, MeasuresModel):
             with torch.no_grad():
-                whole = run.task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
-    drawings = [*whole.pictures]
-    if isinstance(run.task, DrawsMeasures):
-        drawings += run.task.pictures({"model": records, **rivals}, run.classes)
+                whole = task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
     # positions of the images that slow baselines were measured on, if not on all
     shared = next(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
+    pictures = [*whole.pictures, *drawn]
     metrics = {
         "split": split,
         "data": dataset.name,
@@ -152,11 +154,11 @@ def evaluation(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
-        "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in drawings],
+        "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
-    return Evaluation(metrics, tables, drawings, digest)
+    return Evaluation(metrics, tables, pictures, digest)
 
 
 def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:
@@ -230,7 +232,10 @@ def predict(
     model = run.model().to(device)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *map(all_files, options.values()))
-    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite)
+    annotates = task if isinstance(task, AnnotatesAnswers) else None
+    listed, forms = ([annotates.listed], annotates.forms(asked)) if annotates is not None else ([], ())
+    files = beside(forms) if forms else ()
+    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
     own: list[dict[str, Any]] | None = None
     if isinstance(task, AnswersOptions):
         with torch.no_grad():
@@ -240,10 +245,13 @@ def predict(
         answers.finish(rows)
         return rows
     given = gather(images, run.scale, noisy=task.restores)
-    parts, others = None, {}
-    if isinstance(task, AnswersInBoxes) and (parts := within(task, asked, given, batch_size, device)) is not None:
-        others = {place: task.nothing(given.names[place], why) for place, why in parts.without.items()}
-    rows = image_by_image(run, model, given, answers, batch_size, progress, parts, others)
+    boxed, others = None, {}
+    if isinstance(task, AnswersInBoxes) and (boxed := looked_into(task, asked, given, batch_size, device)) is not None:
+        others = {place: task.nothing(given.names[place], why) for place, why in boxed.without.items()}
+    rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others)
+    for form in forms:
+        for sentence in annotated(run, given, rows, answers, form):
+            warnings.warn(sentence, PellucidWarning, stacklevel=2)
     if isinstance(task, WritesFiles):
         answers.write_files(task.files(rows, *_titled(given), asked))
     return rows

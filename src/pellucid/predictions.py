@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, final
@@ -20,7 +22,7 @@ from pellucid.files import make_folder, write_atomically, write_csv, write_json
 
 __all__ = ["Answers", "answer_names"]
 
-_PAYLOADS = ("picture", "content", "suffix")  # entries of a row that are not in the table
+_PAYLOADS = ("picture", "content", "suffix", "files", "tables")  # entries of a row that are not in the table
 _LONGEST = 150  # bytes of a part of a file's name: systems allow 255, and drafts and numbers need some
 
 
@@ -40,21 +42,37 @@ class Answers:
         format: the format of the table in the folder.
         sources: the files of the images, which no prediction may overwrite.
         overwrite: replace files that predictions did not write.
+        listed: entries of a row that are lists, such as "detections": in CSV each becomes a table of its own.
+        folders: names of folders of files, such as a dataset, that there will be.
+        files: names of further files.
 
     Raises:
-        UsageError: the table would replace a file that predictions did not write.
+        UsageError: a table or a folder would replace something that predictions did not write.
     """
 
     def __init__(
-        self, out: Path | None, format: Literal["json", "csv"], sources: Iterable[Path], overwrite: bool = False
+        self,
+        out: Path | None,
+        format: Literal["json", "csv"],
+        sources: Iterable[Path],
+        overwrite: bool = False,
+        listed: Sequence[str] = (),
+        folders: Sequence[str] = (),
+        files: Sequence[str] = (),
     ) -> None:
-        self.out, self.format, self.overwrite = out, format, overwrite
+        self.out, self.format, self.overwrite, self.listed = out, format, overwrite, listed
         self._given = sources
         # a name with an ending is a file, unless a folder of that name exists
         self._file = out is not None and bool(out.suffix) and not out.is_dir()
         if out is not None:
             self._ledger = Ledger(make_folder(out.parent if self._file else out))
-            self._check_free([self._table(out)])
+            table = self._table(out)
+            self._check_free([table, *(self._beside(table, name) for name in listed if table.suffix.lower() == ".csv")])
+        for name in folders:
+            self._check_folder(name)
+        if self.out is not None and not self._file:
+            self._check_free([self.out / name for name in files])
+        self._tables: dict[str, tuple[Sequence[str], list[dict[str, Any]]]] = {}  # columns and rows, by their file
 
     @property
     def takes_pictures(self) -> bool:
@@ -73,19 +91,38 @@ class Answers:
         if self.out is not None and not self._file:
             self._check_free([self.out / title for title in titles])
 
-    def keep(self, rows: Sequence[dict[str, Any]], titles: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def begin(self, tables: Mapping[str, Sequence[str]]) -> None:
+        """Announce tables over all images, each with its columns; refuse a single file for them, and to replace something else.
+
+        Args:
+            tables: the columns of each, by its file.
+        """
+        self._tables = {file: (columns, []) for file, columns in tables.items()}
+        if self.out is None or not tables:
+            return
+        if self._file:
+            raise UsageError(
+                f"out={str(self.out)!r}: is one file, and {', '.join(tables)} is written besides; name a folder."
+            )
+        self._check_free([self.out / file for file in tables])
+
+    def keep(
+        self, rows: Sequence[dict[str, Any]], titles: Sequence[Mapping[str, str]] | None = None
+    ) -> list[dict[str, Any]]:
         """Write the pictures and files in these rows, and return the rows with the files' names in their place.
 
         Args:
             rows: the rows of a task's predictions.
-            titles: the names of their files, made by `answer_names` for all rows together and checked; by default for these.
+            titles: the names of their files by form, made by `answer_names` for all rows together and checked, "" for the
+                answer's own; by default for these.
         """
         if self.out is None:
             return list(rows)
         if titles is None:
-            titles = answer_names([row["name"] for row in rows], [row.get("suffix", ".png") for row in rows])
-            payloads = [title for row, title in zip(rows, titles, strict=True) if "picture" in row or "content" in row]
+            own = answer_names([row["name"] for row in rows], [row.get("suffix", ".png") for row in rows])
+            payloads = [title for row, title in zip(rows, own, strict=True) if "picture" in row or "content" in row]
             self.check(len(payloads), payloads)
+            titles = [{"": title} for title in own]
         return [self._kept(row, title) for row, title in zip(rows, titles, strict=True)]
 
     def write_files(self, files: Mapping[str, bytes]) -> None:
@@ -110,6 +147,10 @@ class Answers:
         """Write all rows to predictions.json or predictions.csv, or to the given .json or .csv file."""
         if self.out is None:
             return
+        for file, (columns, own) in self._tables.items():
+            with write_atomically(self.out / file) as draft:
+                write_csv(draft, own, columns)
+                self._ledger.note(self.out / file, draft)
         path = self._table(self.out)
         if self._file and (
             any("picture" in row or "file" in row for row in rows) or all("error" in row for row in rows)
@@ -119,29 +160,97 @@ class Answers:
             raise UsageError(
                 f"out={str(self.out)!r}: is a file, but these predictions are a table; give .json or .csv, or a folder."
             )
-        with write_atomically(path) as draft:
-            if path.suffix.lower() == ".json":
+        if path.suffix.lower() == ".json":
+            with write_atomically(path) as draft:
                 write_json(draft, rows)
-            else:
-                write_csv(draft, [_flatten(row) for row in rows])
-            self._ledger.note(path, draft)
+                self._ledger.note(path, draft)
+            return
+        tables = {path: [{key: value for key, value in row.items() if key not in self.listed} for row in rows]}
+        for name in self.listed:  # each item of a list is a row, with the name of the image that it is of
+            tables[self._beside(path, name)] = [
+                {"name": row["name"], "number": k, **item}
+                for row in rows
+                for k, item in enumerate(row.get(name, ()), 1)
+            ] or [{"name": "", "number": ""}]
+        for file, lines in tables.items():
+            with write_atomically(file) as draft:
+                write_csv(draft, [_flatten(line) for line in lines])
+                self._ledger.note(file, draft)
+
+    def write(self, name: str, value: list[Any]) -> None:
+        """Write JSON to a further file in the folder."""
+        assert self.out is not None
+        with write_atomically(self.out / name) as draft:
+            write_json(draft, value)
+            self._ledger.note(self.out / name, draft)
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """A new folder to write files into; at the end of the block they lie below `out/name`, and those of earlier answers are gone.
+
+        Files that predictions did not write stay.
+        """
+        assert self.out is not None
+        target = self.out / name
+        try:
+            with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=self.out) as temporary:
+                draft = Path(temporary) / name
+                draft.mkdir()
+                yield draft
+                files = sorted(file.relative_to(draft) for file in draft.rglob("*") if file.is_file())
+                self._check_free([target / file for file in files])
+                for old in self._ledger.below(target):
+                    if old.relative_to(target) not in files and self._ledger.owns(old):
+                        old.unlink()
+                for file in files:
+                    (target / file).parent.mkdir(parents=True, exist_ok=True)
+                    self._ledger.note(target / file, draft / file)
+                    os.replace(draft / file, target / file)
+        except OSError as fault:
+            raise UsageError(
+                f"out={str(target)!r}: cannot be written ({fault.strerror or fault}); free some space, or name another folder."
+            ) from fault
+
+    def _check_folder(self, name: str) -> None:
+        """Refuse answers as a folder where there is no place for one, or where something lies that predictions did not write."""
+        if self.out is None or self._file:
+            given = "out=None: there" if self.out is None else f"out={str(self.out)!r}: is one file, and there"
+            raise UsageError(f"{given} will be a folder {name!r} of files; give --out with a folder.")
+        target = self.out / name
+        if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
+            raise UsageError(f"out={str(self.out)!r}: {name} is there and is no folder; name another place.")
+        self._check_free([path for path in target.rglob("*") if not path.is_dir()] if target.is_dir() else [])
+
+    def _beside(self, table: Path, name: str) -> Path:
+        """The table of a listed entry."""
+        return table.with_name(f"{table.stem}-{name}.csv" if self._file else f"{name}.csv")
 
     def _table(self, out: Path) -> Path:
         return out if self._file else out / f"predictions.{self.format}"
 
-    def _kept(self, row: dict[str, Any], title: str) -> dict[str, Any]:
+    def _kept(self, row: dict[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
         assert self.out is not None
         entries = {key: value for key, value in row.items() if key not in _PAYLOADS}
-        path = self.out if self._file else self.out / title
-        if "content" in row:
-            with write_atomically(path) as draft:
-                draft.write_bytes(row["content"])
-                self._ledger.note(path, draft)
-            return {**entries, "file": str(path)}
-        if "picture" in row:
+        for file, rows in row.get("tables", {}).items():
+            self._tables[file][1].extend(rows)
+        path = self.out if self._file else self.out / titles[""]
+        if "content" in row and self.takes_pictures:
+            entries["file"] = self._filed(row["content"], path)
+        elif "picture" in row:
             _save(row["picture"], path, self._ledger)
-            return {**entries, "picture": str(path)}
+            entries["picture"] = str(path)
+        if "files" in row and self.takes_pictures:
+            entries["files"] = {
+                form: self._filed(content, self.out / titles[form]) for form, content in row["files"].items()
+            }
         return entries
+
+    def _filed(self, content: bytes, path: Path) -> str:
+        """Write a file, and return its path."""
+        with write_atomically(path) as draft:
+            draft.write_bytes(content)
+            self._ledger.note(path, draft)
+        return str(path)
 
     def _check_free(self, paths: Sequence[Path]) -> None:
         """Refuse to write where something lies that predictions did not write, or outside the folder."""

@@ -304,7 +304,14 @@ _RECORD: Mapping[str, Any] = {
     "step?": _whole(),
     "parameters": _whole(),
     "best": _or_none(
-        {"step": _whole(), "epoch": _number, "measure": _text_, "value": _number_or_none, "loss?": _number_or_none},
+        {
+            "step": _whole(),
+            "epoch": _number,
+            "measure": _text_,
+            "value": _number_or_none,
+            "loss?": _number_or_none,
+            "threshold?": {"value": _number, "measure": _text_, "reached": _number_or_none, "images": _whole()},
+        },
         "best",
     ),
     "frozen": _or_none(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pellucid.data.dataset import Dataset
     from pellucid.data.scales import Scale
-    from pellucid.tasks import AnyTask, Metric
+    from pellucid.tasks import AnyTask, Metric, Threshold
 
 __all__ = ["FIRST_FILTERS", "FORMAT", "STATE", "Run", "load", "short_names"]
 
@@ -146,6 +146,14 @@ class Run:
     def main(self) -> Metric:
         """The measure that decides: it picked the weights, and it orders runs and baselines."""
         return self.task.metrics(self.classes)[0]
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """From which score on the best weights answer, and how that was chosen; None where the task has no threshold."""
+        from pellucid.tasks import Threshold
+
+        kept = (self.info["best"] or {}).get("threshold")
+        return None if kept is None else Threshold(**{name: kept[name] for name in Threshold.__match_args__})
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""

@@ -289,3 +289,41 @@ def test_single_mistakes_are_no_habit() -> None:
     once[3] = 1
     words = Confusion().look(Evaluation({"true": true, "predicted": once}, classes=("a", "b", "c"))).words
     assert "the most common mistake is a predicted as b (2)." in words and "confused" not in words
+
+
+def detected(classes: tuple[str, ...]) -> Evaluation:
+    """Of three images: two objects of the first class found and one missed, one of the second taken for the first, an alarm."""
+    from pellucid.tasks import Ragged
+
+    rows = [[[0, 0], [1, 0]], [[0, 0], [0, -1], [-1, 1]], np.zeros((0, 2))]
+    return Evaluation({"confused": Ragged.of([np.array(row, np.int64) for row in rows])}, classes=classes)
+
+
+def test_what_became_of_detected_objects_can_be_read() -> None:
+    names = ("red cell", "platelet", "no object")
+    view = Confusion().look(detected(names))
+    assert view["confusion"].tolist() == [[2, 0, 1], [1, 0, 0], [0, 1, 0]]
+    assert view["order"].tolist()[-1] == 2  # none at all stays last, however often it is confused with a class
+    assert view.words.startswith(
+        "Of 4 objects, 2 (50 %) were found with their class, 1 with another class, and 1 were missed; 1 answers show no object"
+    )
+    axes = view.figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "no object"
+    assert sorted(text.get_text() for text in axes.texts) == ["1\n100 %", "1\n100 %", "1\n33 %", "2\n67 %"]
+
+
+@pytest.mark.parametrize("sort", ["likeness", "errors", "given"])
+def test_no_object_is_the_last_row_and_column_in_any_order(sort: Any) -> None:
+    assert Confusion(sort=sort).look(detected(("a", "b", "none")))["order"].tolist()[-1] == 2
+
+
+def test_cells_of_detected_objects_have_words_of_their_own() -> None:
+    from pellucid.reporting.matrix import cell_words
+
+    found = detected(("cell", "platelet", "no object"))
+    view = Confusion().look(found)
+    words = [cell_words(view, found, cell) for cell in ((0, 0), (0, 2), (1, 0), (2, 1))]
+    assert words == [
+        "cell, found: 2 (66.7 %)", "cell, missed: 1 (33.3 %)", "platelet taken for cell: 1 (100 %)",
+        "platelet, false alarms: 1 (100 %)",
+    ]  # fmt: skip

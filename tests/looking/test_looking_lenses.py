@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid import _catalog, load
+from pellucid.data.annotations.converting import convert
+from pellucid.data.embedded.scenes import draw
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.inference import evaluate
 from pellucid.lenses import Network, Splits, Training, guarded, parts_of
@@ -36,6 +38,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "classify", "digits", "convnet", folder, epochs=1, limit=128, device="cpu", progress=False, widths=(8,)
     )
     evaluate(made, baselines=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("lenses") / "detector"
+    few = draw({"train": 8, "val": 4, "test": 4})
+    convert(few, "coco", folder.with_name("data"))
+    small: dict[str, Any] = {"widths": (8, 8, 16, 16), "width": 8, "hidden": 16, "proposals": 40}
+    return train("detect", folder.with_name("data"), None, folder, epochs=1, device="cpu", progress=False, **small)
+
+
+RUNS = {"proposals": "detector"}  # what each lens looks at, if not at a classifier
+
+
+@pytest.fixture
+def seen(lens: str, request: pytest.FixtureRequest) -> Run:
+    """A run that the lens can look at."""
+    made: Run = request.getfixturevalue(RUNS.get(lens, "run"))
     return made
 
 
@@ -104,8 +125,8 @@ IMAGES = [np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)]
 
 
 @pytest.mark.parametrize("lens", LENSES)
-def test_every_lens_is_finite_and_names_its_axes(run: Run, tmp_path: Path, lens: str) -> None:
-    view = look(run, lens, out=tmp_path, **OPTIONS.get(lens, {}))
+def test_every_lens_is_finite_and_names_its_axes(seen: Run, tmp_path: Path, lens: str) -> None:
+    view = look(seen, lens, out=tmp_path, **OPTIONS.get(lens, {}))
     assert view.words.strip()
     assert view.numbers
     assert all(np.isfinite(array[~np.isnan(array)]).all() for array in view.numbers.values() if array.dtype.kind == "f")
@@ -126,14 +147,14 @@ def test_what_a_lens_lacks_is_one_sentence(lens: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lens", LENSES)
-def test_only_what_a_lens_reads_is_made(run: Run, tmp_path: Path, lens: str) -> None:
+def test_only_what_a_lens_reads_is_made(seen: Run, tmp_path: Path, lens: str) -> None:
     """The parts in its brackets are those that `look` takes, and nothing else of the subject is made."""
     kind = _catalog.find("lenses", lens)
     parts = [part for part, _ in parts_of(kind)]
     assert parts
     hints = list(get_type_hints(kind.look).values())[:-1]  # type: ignore[attr-defined]
     assert [part if needed else part | None for part, needed in parts_of(kind)] == hints
-    subject = subjects.of_run(run)
+    subject = subjects.of_run(seen)
     made: list[str] = []
     for part in list(subject._made_by):
         subject._made_by[part] = _noting(part.__name__, subject._made_by[part], made)  # type: ignore[index]

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import pellucid
 from pellucid import weights
 from pellucid.errors import UsageError
-from pellucid.models import Frozen
+from pellucid.models import Frozen, Normalize
+from pellucid.models._pretrained import as_colour
+from pellucid.models.timm import Timm
 from pellucid.run import Run
 from pellucid.training import training as module
 
@@ -112,3 +114,32 @@ def test_features_are_never_shown_for_another_number_of_images() -> None:
         frozen(torch.ones(3, 3))
     frozen.replay.features = None
     assert frozen(torch.ones(3, 3)).sum() == 9
+
+
+def test_images_are_normalised_while_features_are_shown_only_where_somebody_sees_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normalised: list[int] = []
+    forward = Normalize.forward
+
+    def counted(self: Normalize, images: Tensor) -> Tensor:
+        answer = forward(self, images)
+        if answer is not images:
+            normalised.append(len(images))
+        return answer
+
+    monkeypatch.setattr(Normalize, "forward", counted)
+    unseen = trained(tmp_path / "unseen")
+    alone = sum(normalised)
+    assert alone <= 96 + len(pellucid.data.open("digits")["val"]) + 16, "each image once, and a few to look at"
+
+    def also_sees_images(self: Any, images: Tensor) -> Tensor:
+        seen = self.normalize(as_colour(images, self.normalize))
+        answer: Tensor = self.head(self.backbone(seen)) * (1 + seen.mean((1, 2, 3))[:, None])
+        return answer
+
+    normalised.clear()
+    monkeypatch.setattr(Timm, "forward", also_sees_images)
+    seeing = trained(tmp_path / "seeing")
+    assert sum(normalised) >= alone + 3 * 96
+    assert unseen.history[-1]["loss"] != seeing.history[-1]["loss"]

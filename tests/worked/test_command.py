@@ -78,3 +78,44 @@ def test_a_sheet_from_standard_input() -> None:
     command = [sys.executable, "-m", "pellucid", "work", "-"]
     done = subprocess.run(command, input="a = 2; b = a^10; ? b", capture_output=True, text=True, check=True)
     assert "b = a¹⁰ = 2¹⁰ = 1024" in done.stdout
+
+
+def test_the_ending_of_a_file_decides_its_format_or_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Terminal text under the name of a picture misleads whoever opens it."""
+    begins = {
+        "md": "###",
+        "tex": r"\documentclass",
+        "html": "<!doctype html>",
+        "json": "{",
+        "txt": "?",
+        "work": "x = 2",
+    }
+    table = {"md": "**", "json": "{", "txt": "layers"}
+    (sheet := tmp_path / "a.work").write_text("x = 2; y = x^2; ? y; ? dy/dx")
+    (answers := tmp_path / "mine.txt").write_text("y = 4")
+    layers = ["table", "input 8x8x1; conv 4 of 3x3"]
+    commands = {
+        ("work", str(sheet)): begins,
+        ("work", "psnr"): dict.fromkeys(begins, ""),
+        ("work", str(sheet), "--answers", str(answers)): {"md": "**", "json": "{", "txt": "The answer"},
+        tuple(layers): table,
+        ("work", "iterate", "x/2"): {},
+    }
+    for command, known in commands.items():
+        for ending in ("md", "tex", "html", "json", "txt", "work", "pdf", "docx", "svg", "csv"):
+            out = tmp_path / f"out.{ending}"
+            code = main([*command, "--out", str(out)])
+            said = capsys.readouterr().err
+            if ending in known:
+                assert code == 0, said
+                assert out.read_text(encoding="utf-8").lstrip().startswith(known[ending])
+                out.unlink()
+            else:
+                assert (code, out.exists()) == (2, False), (command, ending)
+                assert "end the name with" in said
+    assert main(["work", str(sheet), "--out", str(tmp_path / "a.png")]) == 2
+    assert main(["work", str(sheet), "--format", "latex", "--out", str(tmp_path / "a.html")]) == 2
+    assert "format='latex' has another ending" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["work", str(sheet), "--format", "latex", "--out", str(tmp_path / "a.txt")]) == 0

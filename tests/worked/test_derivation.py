@@ -49,6 +49,35 @@ def test_the_cross_entropy_of_a_softmax() -> None:
     assert found.simplified == "∂f_j/∂z_l = exp(z_l)/(Σ_k exp(z_k)) − δ_jl"
 
 
+@pytest.mark.parametrize(
+    ("text", "by", "known"),
+    [
+        ("sum(w_{j,k}*x_k, k)", "x_l", "∂f_j/∂x_l = w_{j,l}"),
+        ("sum(w_{j,k}*x_k, k)", "w_{l,m}", "∂f_j/∂w_{l,m} = x_m·δ_jl"),
+        ("\\sum_k w_{jk} x_k + b_j", "b_l", "∂f_j/∂b_l = δ_jl"),
+        ("(sum(w_{j,k}*x_k, k) - y_j)^2", "x_l", "∂f_j/∂x_l = 2·w_{j,l}·((Σ_k w_{j,k}·x_k) − y_j)"),
+        ("\\sum_k w_{jk} x_k", "x_l", "∂f_j/∂x_l = w_{j,l}"),
+        ("sum(w_jk*x_k, k)", "w_lm", "∂f_j/∂w_{l,m} = x_m·δ_jl"),
+        ("e^(-z)/(1 + e^(-z))^2", "z", None),
+    ],
+)
+def test_names_with_several_indices(text: str, by: str, known: str | None) -> None:
+    found = derive(text, by)
+    assert found.difference < 1e-7
+    assert known is None or found.simplified == known, found.simplified
+
+
+def test_a_dense_layers_derivative_equals_torchs() -> None:
+    result, _ = differentiate(parse_expression("tanh(sum(w_{j,k}*x_k, k))"), "w_l_m")
+    random = np.random.default_rng(1)
+    w, x = random.standard_normal((3, 4)), random.standard_normal(4)
+    theirs = torch.autograd.functional.jacobian(lambda t: torch.tanh(t @ torch.from_numpy(x)), torch.from_numpy(w))
+    for j in range(3):
+        for place in np.ndindex(3, 4):
+            ours = evaluate_at(result, {"w": w, "x": x}, {"j": j, "l": place[0], "m": place[1]})
+            assert ours == pytest.approx(theirs[(j, *place)].item(), abs=1e-12)
+
+
 def test_the_softmaxs_derivative_equals_torchs() -> None:
     node = parse_expression("exp(z_j)/sum(exp(z_k), k)")
     result, _ = differentiate(node, "z_l")

@@ -186,3 +186,38 @@ def test_beside_a_jump_nothing_is_fixed_that_is_not() -> None:
     """Left of −1 the function comes to −1, and at −1 itself it is −2.35: no fixed point, whatever lies close by."""
     found = study("piecewise(1 if x > 1, -1 if x < -1, exp(x) - exp(-x) otherwise)", times=50)
     assert [float(point.x) for point in found.fixed] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "limit"),
+    [
+        ("sqrt(1+x)", -1, "→ 1.618034"),
+        ("sqrt(2 - x)/4", 2, None),
+        ("piecewise(0 if x <= 2, 5 otherwise)", 2, "→ 0"),
+        ("piecewise(0 if x < 2, 5 otherwise)", 2, "→ 5"),
+        ("piecewise(0 if x < 2, 1 if x <= 2, 5 otherwise)", 2, "→ 0"),
+        ("1/x", 0, "has no value"),
+        ("x^2", 1, "stays"),
+        ("x^2", -1, "is mapped to 1"),
+        ("sqrt(x - 3) + 3", 3, "stays"),
+    ],
+)
+def test_the_edge_of_a_basin_belongs_somewhere(text: str, x: float, limit: str | None) -> None:
+    """A plain loop from the edge itself ends where the study says."""
+    found = study(text, 200)
+    inside = [
+        basin.limit
+        for basin in found.basins
+        if basin.low < x < basin.high or (basin.closed[0] and x == basin.low) or (basin.closed[1] and x == basin.high)
+    ]
+    single = [words for point, words in found.exceptions if abs(point - x) < 1e-12]
+    assert inside or single, str(found)
+    said = (single or inside)[0]
+    assert limit is None or said.startswith(limit), str(found)
+    at = np.array([float(x)])
+    for _ in range(200):
+        at = found.function.values(at)
+    if said.startswith("→ ") and "cycle" not in said:
+        assert float(at[0]) == pytest.approx(float(said[2:]), abs=1e-6)
+    elif "no value" in said:
+        assert not np.isfinite(found.function.values(np.array([float(x)]))[0])

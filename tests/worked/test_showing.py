@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked import Worksheet
+from pellucid.worked import Worksheet, check_answers
 from pellucid.worked.notation.notation import parse_expression
 from pellucid.worked.showing.html import MathML
 from pellucid.worked.showing.latex import Latex
@@ -263,3 +263,35 @@ def test_a_sheet_without_questions_shows_what_nothing_uses() -> None:
     shown = Worksheet.parse("a = 2; b = a^2; c = b + 1; d = a/4").solve().show()
     assert "? c" in shown and "? d" in shown and "? b" not in shown
     assert "write an equation such as y = 2*3" in Worksheet.parse("").solve().show()
+
+
+@pytest.mark.parametrize(
+    ("written", "latex", "terminal"),
+    [
+        ("ŷ", r"\hat{y}", "ŷ"),
+        ("y\u0302_1", r"\hat{y}_{1}", "ŷ₁"),
+        ("x̄", r"\bar{x}", "x̄"),
+        ("σ̃", r"\tilde{\sigma}", "σ̃"),
+        ("é", r"\acute{e}", "é"),
+        ("größe", r"\mathrm{gr\ddot{o}UDFe}", "größe"),
+        ("ế", r"\acute{\hat{e}}", "ế"),
+        ("a^{(2)}_1", "a^{(2)}_{1}", "a⁽²⁾₁"),
+        ("W_{hh}", r"W_{\mathrm{hh}}", "W_hh"),
+    ],
+)
+def test_accents_are_kept_in_every_form(written: str, latex: str, terminal: str) -> None:
+    """`ŷ − y` printed as y − y is another loss."""
+    solution = Worksheet(f"y = 1; e = 2; {written} = 0.25; L = ({written} - y)^2*e; ? L").solve()
+    assert f"({latex} - y)^{{2}}" in solution.show("latex")
+    assert f"({latex} - y)^{{2}}" in solution.show("markdown")
+    assert f"({terminal} − y)²" in solution.show()
+
+
+def test_what_looks_alike_is_one_name() -> None:
+    sheet = Worksheet("yhat = 3; sigma = 2; L = ŷ*σ; ? dL/dŷ")
+    assert [*sheet.equations] == ["yhat", "sigma", "L"]
+    sheet["x̂"] = 4
+    assert "xhat" in sheet and "x̂" in sheet
+    solution = sheet.solve()
+    assert (solution.value("ŷ"), solution.derivative("L", "σ"), solution.value("x̂")) == (3, 3, 4)
+    assert check_answers(sheet, "dL/dŷ = 2").count("right") == 1

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from pellucid.errors import UsageError
 from pellucid.worked import Worksheet
 from pellucid.worked.answers.answers import check_answers
 from pellucid.worked.answers.slips import SLIPS
@@ -38,6 +39,14 @@ G = 1.5 - 3 + 0.16  # ∂L/∂w
 GU = 2 * 1.5 * -0.4
 
 LAYER = "x = [1, -2]; W = [[0.5, 0.2], [0.1, -0.4]]; b = [0.3, -0.6]; z = x @ W + b; a = tanh(z); L = a_1*a_2"
+
+CHAIN = "x = 1.5; w = 2; v = 3; y = 1; h = w*x; yhat = v*h; L = (yhat - y)^2\n"
+CHAIN += "? v after sgd(lr=0.01) on L; ? w after sgd(lr=0.01) on L"
+NEW_V = 3 - 0.01 * 2 * (9 - 1) * 3
+FORWARD = 2 * (NEW_V * 3 - 1) * NEW_V * 1.5  # ∂L/∂w with everything worked out again
+
+CLASSES = "x = 2; w = 0.4; y = 1; z = w*x; p = sigmoid(z); L = -(y*log(p) + (1 - y)*log(1 - p))"
+PROB = 1 / (1 + math.exp(-0.8))
 
 SHARED = "W = 0.9; h_0 = 0.5; h_1 = tanh(W*h_0); h_2 = tanh(W*h_1); L = (h_2 - 1)^2"
 H1 = math.tanh(0.45)
@@ -89,6 +98,12 @@ PLANTED: list[tuple[str, str, str, float]] = [
     ("half of the product rule", "y = 3; h = 1.2; c = h*exp(y*h)", "dc/dh", math.exp(3.6)),
     ("another branch", "x = 1.5; f = piecewise(x^3 if x < 1, 2*x otherwise)", "f", 1.5**3),
     ("derivative of the function left out", "w = -2; x = 1.5; z = w*x; a = relu(z); L = (a - 2)^2", "dL/dw", -6.0),
+    ("parameter used after its update", CHAIN, "dL/dw", 2 * 8 * NEW_V * 1.5),
+    ("parameter used after its update", CHAIN, "w after sgd(lr=0.01) on L", 2 - 0.01 * 2 * 8 * NEW_V * 1.5),
+    ("parameter used after its update", CHAIN, "w after sgd(lr=0.01) on L", 2 - 0.01 * FORWARD),
+    ("target left out of the gradient", CLASSES, "dL/dz", PROB),
+    ("target left out of the gradient", CLASSES, "dL/dw", 2 * PROB),
+    ("target left out of the gradient", "z = [1, 2, 0.5]; p = softmax(z); L = -log(p_2)", "dL/dz_2", 0.628532),
     ("update added", STEPS, "w after sgd(lr=0.1) on L", 1.5 + 0.1 * G),
     ("learning rate left out", STEPS, "w after sgd(lr=0.1) on L", 1.5 - G),
     ("step for the new number", STEPS, "w after sgd(lr=0.1) on L", -0.1 * G),
@@ -141,3 +156,48 @@ def test_slips_of_the_number_itself(answer: str, slip: str) -> None:
     sheet = Worksheet("w = 1.2; c = 0.7; z = w*c; L = z + 1.5012")  # z = 0.84, L = 2.3412, ∂L/∂w = 0.7
     (one,) = check_answers(sheet, answer).checked
     assert (one.status, one.slip) == ("wrong", slip)
+
+
+def test_a_slip_that_was_made_once_is_made_again() -> None:
+    """The second line of a transposed matrix gives the number of a missing bias too."""
+    sheet = Worksheet("x = [1, 3]; W = [[1, 1], [2, 1]]; b = [0.5, 1]; z = W @ x + b; ? z")
+    first, second = check_answers(sheet, "z_1 = 7.5; z_2 = 5").checked
+    assert (first.slip, second.slip) == ("matrix transposed", "matrix transposed")
+    (alone,) = check_answers(sheet, "z_2 = 5").checked
+    assert "bias left out" in (alone.slip, *(name for name, _ in alone.others))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "right"),
+    [
+        ("3s", ["0.727", "0.728", "0.7271"]),
+        ("2s", ["0.73", "0.72", "0.727", "0.728", "0.7271"]),
+        ("2d", ["0.73", "0.72", "0.727", "0.728", "0.7271", "0.735"]),
+        ("1%", ["0.73", "0.72", "0.727", "0.728", "0.7271"]),
+        ("0.5%", ["0.73", "0.727", "0.728", "0.7271"]),
+        ("4s", ["0.7271"]),
+    ],
+)
+def test_one_rule_judges_values_vectors_updates_and_what_follows(tolerance: str, right: list[str]) -> None:
+    answers = ["0.73", "0.72", "0.727", "0.728", "0.7271", "0.735", "0.74", "0.7"]
+    sheet = Worksheet("a = 0.7271; c = 1; q = a*c; r = [a, q]*1; L = c*0 + a*c; ? q; ? r; ? c after sgd(lr=1) on L")
+    for number in answers:
+        judged = [
+            check_answers(sheet, f"q = {number}", tolerance=tolerance),
+            check_answers(sheet, f"r = [{number}, {number}]", tolerance=tolerance),
+            check_answers(sheet, f"dL/dc = {number}", tolerance=tolerance),
+        ]
+        verdicts = {answer.status == "right" for report in judged for answer in report.checked}
+        assert verdicts == {number in right}, (number, tolerance)
+        assert judged[0].tolerance.sentence in judged[0].show()
+        # what follows from an earlier wrong number is judged by the same rule
+        chain = Worksheet("x = 2; w = 1; z = x*w; q = z*0.36355; ? q")
+        _, after = check_answers(chain, f"z = 4.0000000; q = {2 * float(number):.5g}", tolerance=tolerance).checked
+        if tolerance.endswith("%"):
+            assert (after.status == "follows") == (number in right), (number, tolerance)
+
+
+def test_a_tolerance_that_is_none_is_refused() -> None:
+    for text in ("0s", "3", "two", "-1d", "0%"):
+        with pytest.raises(UsageError, match="must be significant digits, decimals or per cent"):
+            check_answers(Worksheet("a = 1; b = a"), "b = 1", tolerance=text)

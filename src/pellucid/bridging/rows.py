@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import sympy
 from torch import Tensor, nn
@@ -62,7 +63,36 @@ def row_of(call: LayerCall, fresh: Mapping[str, Tensor], repeated: bool = False)
         if call.receptive_field is None
         else tuple(sympy.Rational(extent.numerator, extent.denominator) for extent in call.receptive_field),
         _arithmetic(call),
+        statistics=sympy.Integer(_statistics(layer)),
+        **_slide(call),
     )
+
+
+def _statistics(layer: nn.Module) -> int:
+    """The running mean and variance of a batch norm, which are buffers and no parameters."""
+    kept = (getattr(layer, name, None) for name in ("running_mean", "running_var"))
+    return sum(each.numel() for each in kept if isinstance(each, Tensor))
+
+
+def _slide(call: LayerCall) -> dict[str, Any]:
+    """The stride, padding, dilation and groups of a window, the same on all axes once."""
+    layer, axes = call.layer, len(call.output) - 2
+    if not isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, *_POOLS)):
+        return {}
+
+    def text(value: int | str | tuple[int, ...]) -> str:
+        if isinstance(value, str):
+            return value
+        sizes = _wide(value, axes)
+        return str(sizes[0]) if len({*sizes}) == 1 else "×".join(map(str, sizes))
+
+    stride = layer.stride if layer.stride is not None else layer.kernel_size
+    return {
+        "stride": text(stride),
+        "padding": text(layer.padding),
+        "dilation": text(getattr(layer, "dilation", 1)),
+        "groups": str(getattr(layer, "groups", "")),
+    }
 
 
 def _of_convolution(layer: nn.modules.conv._ConvNd) -> tuple[str, str]:

@@ -12,9 +12,10 @@ from pellucid.errors import DataError, UnknownNameError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pellucid.worked.layers.checking import LayerReport
     from pellucid.worked.layers.table import LayerRow, LayerTable
 
-__all__ = ["layer_table", "module_table", "named_module", "named_table"]
+__all__ = ["checked_layers", "layer_table", "module_table", "named_module", "named_table"]
 
 _LARGEST = 100_000  # bytes of a specification file
 
@@ -40,13 +41,7 @@ def layer_table(
 
     if batch < 1:
         raise UsageError(f"batch={batch}: must be at least 1; give 1 or more samples.")
-    is_text, title = what.split()[:1] == ["input"], "layers"
-    if not is_text and len(what) < 1000 and Path(what).is_file():
-        if Path(what).stat().st_size > _LARGEST:
-            raise UsageError(f"what={what!r}: is larger than {_LARGEST:,} bytes; a table has at most 2,000 layers.")
-        is_text, title, what = True, Path(what).stem, Path(what).read_text(encoding="utf-8", errors="replace")
-    if not is_text and (";" in what or " " in what):
-        raise UsageError(f"what={what[:60]!r}: must begin with the input; write `input 32x32x3; …` first.")
+    is_text, title, what = _specification(what)
     if not is_text:
         return named_table(what, size, outputs, batch)
     if size or outputs:
@@ -54,6 +49,47 @@ def layer_table(
     layers = table(what, batch=batch)
     layers.title = title
     return layers
+
+
+def checked_layers(
+    what: str, answers: Path, size: tuple[int, ...] | None = None, outputs: int | None = None
+) -> LayerReport:
+    """Somebody's sizes and parameters, in a file, checked against a layer table.
+
+    Args:
+        what: as for `layer_table`.
+        answers: the file.
+        size: shape of a model's images, (C, H, W).
+        outputs: a model's classes or output channels.
+
+    Raises:
+        UsageError: not a specification, or a file that cannot be read.
+    """
+    from pellucid.worked.layers.checking import check_layers
+    from pellucid.worked.layers.layers import check_table
+
+    try:
+        given = answers.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as fault:
+        raise UsageError(
+            f"answers={str(answers)!r}: cannot be read ({fault.strerror}); name a text of answers."
+        ) from None
+    is_text, _, text = _specification(what)
+    if is_text and not (size or outputs):
+        return check_table(text, given)
+    return check_layers(layer_table(what, size, outputs), given)
+
+
+def _specification(what: str) -> tuple[bool, str, str]:
+    """Whether this is a text, its title, and the text itself or the name of a model."""
+    is_text, title = what.split()[:1] == ["input"], "layers"
+    if not is_text and len(what) < 1000 and Path(what).is_file():
+        if Path(what).stat().st_size > _LARGEST:
+            raise UsageError(f"what={what!r}: is larger than {_LARGEST:,} bytes; a table has at most 2,000 layers.")
+        is_text, title, what = True, Path(what).stem, Path(what).read_text(encoding="utf-8", errors="replace")
+    if not is_text and (";" in what or " " in what):
+        raise UsageError(f"what={what[:60]!r}: must begin with the input; write `input 32x32x3; …` first.")
+    return is_text, title, what
 
 
 def named_module(
@@ -138,6 +174,8 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
         DataError: inputs that the module does not accept.
     """
 
+    import sympy
+
     from pellucid.bridging.rows import row_of
     from pellucid.bridging.tracing import trace
     from pellucid.worked.layers.table import LayerTable
@@ -173,10 +211,7 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
     samples = int(inputs[0].shape[0])
     counted_macs = int(table.macs) * (samples or 1)
     if traced.macs > counted_macs:
-        outside = (traced.macs - counted_macs) // max(samples, 1)
-        table.notes.append(
-            f"{outside:,} more multiply–accumulates are matrix products outside these layers, as in attention"
-        )
+        table.outside = sympy.Integer((traced.macs - counted_macs) // max(samples, 1))
     return table
 
 

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.errors import DataError
+from pellucid.models._convolutional import Unpool
 
 __all__ = ["LayerCall", "Trace", "trace"]
 
@@ -82,6 +83,8 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     def called(name: str) -> Any:
         def hook(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             before, after = _first(args), _first(output)
+            if before is not None and after is not None and isinstance(layer, (nn.MaxUnpool2d, Unpool)):
+                fields.unpool(before, after)
             if after is not None:
                 shape = tuple(before.shape) if before is not None else ()
                 calls.append(LayerCall(name, layer, shape, tuple(after.shape), fields.of(after)))
@@ -137,6 +140,12 @@ class _ReceptiveFields(TorchDispatchMode):
 
     def of(self, tensor: Tensor) -> Extent:
         return self.known.get(id(tensor), (None, ()))[0] if self.axes and self.windows else ()
+
+    def unpool(self, before: Tensor, after: Tensor) -> None:
+        """Each value stays what it is, and its neighbour comes nearer."""
+        field, jumps = self.known.get(id(before), (None, ()))
+        sides = zip(jumps, before.shape[2:], after.shape[2:], strict=False)
+        self.known[id(after)] = (field, tuple(jump * Fraction(was, now) for jump, was, now in sides))
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))

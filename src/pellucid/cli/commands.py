@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pellucid.cli import listing, printing
 from pellucid.errors import RunError, UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
-from pellucid.worked.forms.command import work
+from pellucid.worked.forms.command import format_of, work
 
 __all__ = [
     "compare",
@@ -309,8 +309,9 @@ def table(
     size: tuple[int, ...] = (),
     outputs: int | None = None,
     batch: int = 1,
-    format: Literal["text", "markdown", "json"] = "text",
+    format: Literal["text", "markdown", "json"] | None = None,
     out: Path | None = None,
+    answers: Path | None = None,
 ) -> int:
     """Tabulate a network's layers: sizes, parameters with their formulas, memory, operations, receptive field.
 
@@ -319,12 +320,19 @@ def table(
         size: channels, height and width in px of a model's images; by default its own.
         outputs: classes or channels of a model's output; by default its own, or 10.
         batch: images per batch, for the memory.
-        format: format of the table.
+        format: format of the table; by default the one of the --out file's ending, else text.
         out: the file to write; by default the terminal.
+        answers: a file of sizes and parameters to check, such as "2 = 149x99x64" or "conv 64 parameters = 1216", one a line.
     """
-    from pellucid.bridging.tables import layer_table
+    from pellucid.bridging.tables import checked_layers, layer_table
 
-    written = layer_table(what, size or None, outputs, batch).write(format)
+    if answers is not None:
+        report = checked_layers(what, answers, size or None, outputs)
+        print(report)
+        return 2 if report.bad else 0
+
+    chosen = format_of(format, out, {".md": "markdown", ".json": "json"}, plain="text")
+    written = layer_table(what, size or None, outputs, batch).write(chosen)
     if out is None:
         print(written)
         return 0

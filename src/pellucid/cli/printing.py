@@ -49,6 +49,8 @@ def trained(run: Run) -> None:
     print(f"run   {run.path}  {run.status} after {info['seconds']:.0f} s, {info['parameters']:,} parameters")
     if best.get("value") is not None:
         print(f"best  epoch {best['epoch']}: validation {best['measure']} {best['value']:.4g}")
+    if run.threshold is not None:
+        print(f"from  {run.threshold.words}")
     if run.status == "stopped":
         print(f"next  {info['command']}   (resumes it)")
     else:
@@ -101,11 +103,14 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+_UNSHOWN = ("picture", "probabilities", "content", "suffix", "files", "tables")  # of a row of predictions
+
+
 def predicted(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     """Print the first predictions, and where all of them are."""
     columns = [
         *dict.fromkeys(
-            name for row in rows for name in row if name not in ("picture", "probabilities", "content", "suffix")
+            name for row in rows for name, value in row.items() if name not in _UNSHOWN and not _is_table(value)
         )
     ]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
@@ -122,6 +127,11 @@ def predicted(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
             f"{count - len(failed):,} of {count:,} images answered; not {', '.join(failed[:_NAMED])}{more} (see error)"
         )
     print(f"written to {out}" if out is not None else "add --out FOLDER to save them")
+
+
+def _is_table(value: Any) -> bool:
+    """Whether an entry of a row is a list of rows, which are too many for a line; empty ones are too."""
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
 
 
 def unanswered(rows: Sequence[Mapping[str, Any]]) -> str:

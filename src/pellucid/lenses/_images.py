@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid._following import Followed
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Counted", "blurred", "picture", "show", "stacked"]
+__all__ = ["Counted", "blurred", "outline", "picture", "show", "stacked"]
 
 _BLOCKY = 96  # px: a smaller image is drawn with its pixels visible
 _BLUR = 16  # px that become one
@@ -68,3 +70,14 @@ def show(axes: Axes, image: Tensor, title: str = "", **style: Any) -> None:
     axes.set_axis_off()
     if title:
         axes.set_title(title, **{"fontsize": 7.5, "pad": 3, "parse_math": False, **style})
+
+
+def outline(axes: Axes, followed: Followed | None) -> None:
+    """The box of what is followed, if it has one, seen on dark and on light ground."""
+    from matplotlib.patches import Rectangle
+
+    if followed is None or followed.box is None:
+        return
+    x0, y0, x1, y1 = (end - 0.5 for end in followed.box)  # matplotlib's pixel j covers [j − ½, j + ½)
+    for colour, width in (("black", 2.0), ("#ffd000", 1.1)):
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=width))

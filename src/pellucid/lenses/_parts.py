@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid import _scores
 from pellucid._coupling import Coupling, coupling
+from pellucid._following import Followed
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import _layers
 from pellucid.lenses._wording import clipped
@@ -72,6 +73,10 @@ class Network(Part):
     classes: Sequence[str] = ()
     evidence: Callable[[Tensor], Tensor] | None = None  # a task's: output -> (B,) the score to follow
     followable: Mapping[str, Callable[[Any], Tensor]] = field(default_factory=dict)  # a task's other scores, by name
+    # a task's, where an answer has many parts: output for one image, name, (H, W) -> the part that is followed
+    choose: Callable[[Any, str | None, tuple[int, int]], Followed] | None = None
+    answer: Callable[[nn.Module, Tensor], Any] | None = None  # a task's: model and images (B, C, H, W) -> its answer
+    truth: Sequence[Any] = ()  # a task's, of each image alone; empty where it is not known
     build: Callable[..., nn.Module] | None = None  # build(seed=0, **model options); None: a model that has no options
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
 
@@ -142,7 +147,7 @@ class Network(Part):
         shares = self.probabilities(output)
         score = shares
         if shares is None and self.evidence is not None:
-            score = self.score(named)(output)
+            score = (self.evidence if self.choose is not None else self.score(named))(output)
         if score is not None and bool(score.isnan().any()):
             raise UsageError(
                 "model: its answer is not a number (NaN), so no score can be followed; look through flow for the layer where "
@@ -177,6 +182,24 @@ class Network(Part):
         if named not in self.followable:
             raise UnknownNameError("follow", named, self.followable)
         return self.followable[named]
+
+    def chosen(self, output: Any, named: str | None, size: tuple[int, int]) -> Followed:
+        """What is followed where the output is no vector of classes: of an answer with many parts, one of them.
+
+        Args:
+            output: the model's, for one unchanged image.
+            named: what the caller asked for.
+            size: (H, W) of the image in px.
+
+        Raises:
+            UsageError: the answer has no such part, or the task has no other scores than its evidence.
+            UnknownNameError: it has others, but none of this name.
+        """
+        if self.choose is None:
+            return Followed(self.score(named))
+        followed = self.choose(output, named, size)
+        self.remark(followed.words)
+        return followed
 
     def features(self, images: Tensor, layer: str | None = None) -> tuple[Tensor, str]:
         """(B, D) codes of images (B, C, H, W), and the layer that they are from.

@@ -33,7 +33,7 @@ class GuidedBackprop(Lens[Network]):
     """
 
     follow: str | None = None
-    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
+    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box, or of a detector a detection by class, rank or place"""  # noqa: E501
     layer: str | None = None
     """layer whose mean output is followed instead of a class"""
     filter: int | None = None

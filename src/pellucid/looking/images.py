@@ -38,6 +38,7 @@ class Shown:
     names: Sequence[str]
     images: Sequence[Tensor]  # each (C, H, W) float32 in [0, 1]
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image
+    truth: Sequence[Any] = ()  # the task's, of each image alone, where it is known
 
 
 @final
@@ -73,10 +74,13 @@ def examples(task: AnyTask, run: Run, dataset: Dataset) -> Shown:
     splits = dataset.splits
     test = next(splits[part] for part in ("test", "val", "train") if len(splits[part]))
     images: dict[int, Tensor] = {}
+    truth: dict[int, Any] = {}
     for batch in labelled(task, run, test, _EXAMPLES, _EXAMPLES, torch.device("cpu")):
         images |= dict(zip(batch.index.tolist(), batch.images, strict=True))
+        truth |= {index: batch.target[[row]] for row, index in enumerate(batch.index.tolist())}
     order = sorted(images)
-    return Shown([test.names[i] if test.names else f"image_{i}" for i in order], [images[i] for i in order])
+    names = [test.names[i] if test.names else f"image_{i}" for i in order]
+    return Shown(names, [images[i] for i in order], truth=[truth[i] for i in order])
 
 
 def named(run: Run, images: Any) -> Shown:
@@ -100,7 +104,7 @@ def named(run: Run, images: Any) -> Shown:
             {place: given.floats[place] for place in chosen if place in given.floats},
         )
         prepared: dict[int, Tensor] = {}
-        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu")):
+        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu"), seen=True):
             if batch.shape[1] != planes:  # the task adds planes of its own, such as a mask, when it prepares a batch
                 pixels = (batch * 255).round().to(torch.uint8)
                 positions = torch.tensor(at)
@@ -166,7 +170,7 @@ def labelled(
     chosen = spread if places is None else np.unique(np.asarray(places, np.int64))
     own = torch.from_numpy(chosen)
     fewer = split if len(chosen) == len(split) else split.select(chosen)
-    for batch in run_batches(run, fewer, size, device):
+    for batch in run_batches(run, fewer, size, device, seen=True):
         at = own[batch.index]  # positions in the whole split, on which the noise of evaluation depends
         draws = Draws.images(int(run.info["seed"]), at, device)
         input, target = task.prepare(Batch(batch.images, batch.targets, at), draws, training=False)

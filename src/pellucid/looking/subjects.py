@@ -37,7 +37,7 @@ from pellucid.lenses import (
 from pellucid.looking.images import Shown, examples, labelled, named, nothing, of_ready_model
 from pellucid.models import _building
 from pellucid.run import Run, short_names
-from pellucid.tasks import AnyTask, KnowsChance, TaskFamily
+from pellucid.tasks import AnyTask, ChoosesEvidence, KnowsChance, TaskFamily
 from pellucid.training.feed import Feed
 from pellucid.training.folder import Folder
 from pellucid.training.plan import Plan
@@ -77,12 +77,12 @@ class Subject:
         made = self._made[kind]
         return made if isinstance(made, kind) else None
 
-    def showing(self, images: Sequence[Tensor], names: Sequence[str]) -> Subject:
-        """The same with other images (C, H, W), as the model takes them."""
+    def showing(self, images: Sequence[Tensor], names: Sequence[str], truth: Sequence[Any] = ()) -> Subject:
+        """The same with other images (C, H, W), as the model takes them, and what is known of each of them."""
 
         def network() -> Network | None:
             own = self.part(Network)
-            return None if own is None else dataclasses.replace(own, images=images, names=names, unread=())
+            return None if own is None else dataclasses.replace(own, images=images, names=names, truth=truth, unread=())
 
         # the other parts are those of this subject, made once for both
         others = {kind: functools.partial(self.part, kind) for kind in self._made_by}
@@ -218,9 +218,11 @@ def of_training(
 def _network(
     model: nn.Module, shown: Shown, run: Run, task: AnyTask, build: Callable[..., nn.Module], **common: Any
 ) -> Network:
+    classes = run.classes
+    choose = functools.partial(task.chosen, classes=classes) if isinstance(task, ChoosesEvidence) else None
     return Network(
-        model, shown.images, shown.names, run.classes, task.evidence, task.followable(run.classes),
-        build=build, unread=shown.unread, **common,
+        model, shown.images, shown.names, classes, task.evidence, task.followable(classes), choose=choose,
+        answer=task.predict, truth=shown.truth, build=build, unread=shown.unread, **common,
     )  # fmt: skip
 
 

@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models: plain modules from float images in [0, 1] to an output, one family per file; `models/mlp.py` is the model `mlp`."""
 
-from pellucid.models._contract import MARGIN, Compressed, Distribution, OutputKind
+from pellucid.models._contract import MARGIN, Compressed, Distribution, OutputKind, Proposals, Regions, Steps, Stepwise
 from pellucid.models._layers import Frozen, Normalize, Replay
 
-__all__ = ["MARGIN", "Compressed", "Distribution", "Frozen", "Normalize", "OutputKind", "Replay"]
+__all__ = [
+    "MARGIN",
+    "Compressed",
+    "Distribution",
+    "Frozen",
+    "Normalize",
+    "OutputKind",
+    "Proposals",
+    "Regions",
+    "Replay",
+    "Steps",
+    "Stepwise",
+]

@@ -15,7 +15,19 @@ from pellucid.errors import UsageError
 from pellucid.models._layers import AttentionPool, Frozen
 from pellucid.models._pretrained import torchvision_state
 
-__all__ = ["head", "lite0", "mobilenet", "named", "staged"]
+__all__ = ["check_stages", "head", "lite0", "mobilenet", "mobilenet_stages", "named", "staged"]
+
+_REPEATS = (
+    1,
+    1,
+    2,
+    3,
+    4,
+    3,
+    3,
+    1,
+    1,
+)  # layers of each stage of MobileNetV2: table 2 of its paper, with the first and the last
 
 
 def staged(stages: Sequence[nn.Module], pool: Sequence[nn.Module], frozen: bool, frozen_stages: int) -> nn.Module:
@@ -30,16 +42,19 @@ def staged(stages: Sequence[nn.Module], pool: Sequence[nn.Module], frozen: bool,
     Raises:
         UsageError: fewer than no stage is to be frozen, or more than there are.
     """
-    if not 0 <= frozen_stages <= len(stages):
-        raise UsageError(
-            f"frozen_stages={frozen_stages}: the backbone has {len(stages)} stages; give 0 to {len(stages)}."
-        )
-    if frozen and frozen_stages:
-        raise UsageError(f"frozen_stages={frozen_stages}: frozen=True freezes all stages; leave out one of the two.")
+    check_stages(len(stages), frozen, frozen_stages)
     if frozen or frozen_stages == len(stages):
         return Frozen(nn.Sequential(*stages, *pool))  # the vector belongs to what never changes: it is computed once
     first = [Frozen(nn.Sequential(*stages[:frozen_stages]))] if frozen_stages else []
     return nn.Sequential(*first, *stages[frozen_stages:], *pool)
+
+
+def check_stages(count: int, frozen: bool, frozen_stages: int) -> None:
+    """Refuse to freeze fewer than no stage, more than there are, or some of them where all are frozen."""
+    if not 0 <= frozen_stages <= count:
+        raise UsageError(f"frozen_stages={frozen_stages}: the backbone has {count} stages; give 0 to {count}.")
+    if frozen and frozen_stages:
+        raise UsageError(f"frozen_stages={frozen_stages}: frozen=True freezes all stages; leave out one of the two.")
 
 
 def head(features: int, outputs: int, dropout: float, heads: int) -> nn.Sequential:
@@ -92,6 +107,12 @@ def mobilenet(weights: bool = False) -> Any:
         state = torchvision_state("mobilenet_v2", "IMAGENET1K_V1") if file is None else _checked(file)
         body.load_state_dict(state)
     return body
+
+
+def mobilenet_stages(layers: Sequence[nn.Module]) -> list[nn.Sequential]:
+    """The stages of torchvision's MobileNetV2: its layers by the groups of its table 2, and the last convolution."""
+    ends = [sum(_REPEATS[: i + 1]) for i in range(len(_REPEATS))]
+    return [nn.Sequential(*layers[end - n : end]) for n, end in zip(_REPEATS, ends, strict=True)]
 
 
 def named(model: nn.Module, body: Iterable[str], last: str = "") -> dict[str, str]:

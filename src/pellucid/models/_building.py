@@ -149,8 +149,9 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
         here = counter.get_total_flops() - before
         own[module] += (here - inside) // 2  # the counter counts a multiplication and its addition apart
         frames[-1][1] += here
-        first = answer if isinstance(answer, Tensor) else next(iter(answer))
-        seen[module] = tuple(first.shape[1:])
+        while not isinstance(answer, Tensor):  # the first of several, themselves perhaps of several
+            answer = next(iter(answer))
+        seen[module] = tuple(answer.shape[1:])
 
     hooks = [hook for m in names for hook in (m.register_forward_pre_hook(enter), m.register_forward_hook(leave))]
     modes = {module: module.training for module in names}

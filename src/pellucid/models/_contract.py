@@ -10,10 +10,21 @@ from torch import Tensor
 
 from pellucid.models._layers import Normalize
 
-__all__ = ["MARGIN", "Compressed", "Distribution", "Model", "OutputKind", "Published"]
+__all__ = [
+    "MARGIN",
+    "Compressed",
+    "Distribution",
+    "Model",
+    "OutputKind",
+    "Proposals",
+    "Published",
+    "Regions",
+    "Steps",
+    "Stepwise",
+]
 
 OutputKind: TypeAlias = Literal[
-    "vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial"
+    "vector", "dense", "map", "heatmap", "reconstruction", "code", "distribution", "adversarial", "regions"
 ]
 """What a model gives for images (B, C, H, W); `outputs` is the number that it was built with.
 
@@ -28,6 +39,8 @@ distribution    (B, outputs, H, W): the parameters of each pixel's distribution,
                 (B, latent) a `Distribution`
 adversarial     (B, 1): the discriminator's score, the higher the more real; with `codes` (B, latent) that of the pictures
                 that the generator makes of them
+regions         `Regions`: classes and boxes of R regions of each image, with a background beside the `outputs` classes; with
+                `choose`, of the regions that it chooses among the `Proposals`
 """
 
 
@@ -48,6 +61,46 @@ class Distribution(NamedTuple):
     decoded: Tensor  # (B, outputs, H, W) from the code z = μ + σ·ε
     mean: Tensor  # (B, latent) μ
     log_variance: Tensor  # (B, latent) log σ²
+
+
+class Proposals(NamedTuple):
+    """Boxes that may have an object, best first; those that a better one covers come last."""
+
+    corners: Tensor  # (B, P, 4) px of the image: x0, y0, x1, y1
+    scores: Tensor  # (B, P) logits of the objectness
+
+
+class Regions(NamedTuple):
+    """What a model of the kind "regions" gives."""
+
+    proposals: Proposals
+    corners: Tensor  # (B, R, 4) the regions that are scored: the best proposals, or those that were chosen
+    logits: Tensor  # (B, R, K + 1), the background first
+    offsets: Tensor  # (B, R, K, 4) for each class: from the region to its box
+    grid: Tensor  # (A, 4) the boxes among which proposals are found
+    objectness: Tensor  # (B, A) logits
+    grid_offsets: Tensor  # (B, A, 4) from the grid's boxes to the proposals
+
+    @property
+    def steady(self) -> tuple[Tensor, Tensor]:
+        """The parts that hardly change where an image hardly does: ranks change at once where two scores are nearly equal."""
+        return self.objectness, self.grid_offsets
+
+
+class Steps(NamedTuple):
+    """The way of images through a model of the kind "regions", which lenses show."""
+
+    maps: Sequence[Tensor]  # (B, C, h, w) each, the finest first
+    strides: Sequence[int]  # px of the image from one place of a map to the next
+    grid: Tensor  # (A, 4) px
+    objectness: Tensor  # (B, A) logits
+    candidates: Proposals  # (B, M): the best boxes of the grid, moved by their offsets, the best first
+    covered: Tensor  # (B, M) bool: those that a better one covers
+    regions: Proposals  # (B, R): those that are scored
+    pooled: Tensor  # (B, R, C, bins, bins)
+    logits: Tensor  # (B, R, K + 1), the background first
+    offsets: Tensor  # (B, R, K, 4)
+    searched: bool = False  # whether the candidates are those of selective search, whose scores are ranks
 
 
 @runtime_checkable
@@ -73,6 +126,14 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Any:
         """Its output for images (B, C, H, W) float32 in [0, 1]."""
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What a model has that can show the steps from an image to its answer."""
+
+    def steps(self, images: Tensor) -> Steps:
+        """The way of images (B, C, H, W) float32 in [0, 1]."""
 
 
 @runtime_checkable

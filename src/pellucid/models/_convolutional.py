@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 
-__all__ = ["Crop", "Pad", "halvings"]
+__all__ = ["Crop", "Pad", "Unpool", "halvings", "padded"]
 
 
 @final
@@ -44,6 +44,27 @@ class Crop(nn.Module):
         return images[:, :, : self.size[0], : self.size[1]]
 
 
+@final
+class Unpool(nn.Module):
+    """Each value at the place of the maximum from which it came, zeros elsewhere (Zeiler & Fergus 2014, section 2.1).
+
+    It computes what `nn.MaxUnpool2d` does by a scatter, which exported files can contain, and which takes bf16 on every device.
+
+    >>> import torch
+    >>> image = torch.tensor([[[[1.0, 5.0], [2.0, 3.0]]]])
+    >>> values, places = nn.functional.max_pool2d(image, 2, return_indices=True)
+    >>> Unpool()(values, places).tolist()
+    [[[[0.0, 5.0], [0.0, 0.0]]]]
+    """
+
+    def forward(self, values: Tensor, places: Tensor) -> Tensor:  # (B, C, H, W), twice -> (B, C, 2H, 2W)
+        batch, channels, height, width = values.shape
+        whole = values.new_zeros(batch, channels, 4 * height * width)
+        # a place counts the pixels of its plane row by row
+        filled: Tensor = whole.scatter(2, places.flatten(2), values.flatten(2))
+        return filled.reshape(batch, channels, 2 * height, 2 * width)
+
+
 def halvings(model: str, size: tuple[int, int], count: int) -> tuple[int, int]:
     """(H, W) after `count` halvings of a padded image.
 
@@ -59,3 +80,16 @@ def halvings(model: str, size: tuple[int, int], count: int) -> tuple[int, int]:
             f"give model={model!r} fewer widths, or a larger --size."
         )
     return -(-size[0] // 2**count), -(-size[1] // 2**count)
+
+
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Images whose bottom and right edges are repeated until both sides are multiples of a number.
+
+    Unlike `Pad` it takes no decision, so that a traced model takes any size.
+
+    >>> import torch
+    >>> padded(torch.zeros(1, 1, 7, 8), 4).shape
+    torch.Size([1, 1, 8, 8])
+    """
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")

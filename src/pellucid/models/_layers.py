@@ -43,6 +43,7 @@ class Normalize(nn.Module):
     ) -> None:
         super().__init__()
         self.pretrained = mean is not None  # the statistics belong to the weights and must not be fitted again
+        self.replay: Replay | None = None  # whose features stand for the images, where these go nowhere else
         self.register_buffer("mean", torch.tensor(mean or [0.0] * channels).view(1, -1, 1, 1))  # (1, C, 1, 1)
         self.register_buffer("std", torch.tensor(std or [1.0] * channels).view(1, -1, 1, 1))
 
@@ -58,6 +59,8 @@ class Normalize(nn.Module):
             self.std[:, :own].copy_(std.clamp_min(1e-3).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        if self.replay is not None and self.replay.features is not None:
+            return images  # nobody looks at them
         return (images - self.mean) / self.std
 
 
@@ -76,7 +79,8 @@ class Replay:
 class Frozen(nn.Module):
     """A backbone whose tensors stay fixed: no gradients, and batch norm uses its stored statistics.
 
-    While `replay.features` are set, these are its answer, whatever the images.
+    While `replay.features` are set, these are its answer, whatever the images. Where it gives maps at several scales instead of one
+    tensor, `several` says so, and they are always computed.
 
     Parameters in `later` are trained from some epoch on; batch norm keeps its statistics even then.
 
@@ -86,9 +90,10 @@ class Frozen(nn.Module):
     (['body.2.bias', 'body.2.weight', 'body.1.bias', 'body.1.weight'], False)
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, several: bool = False) -> None:
         super().__init__()
         self.body = body.eval().requires_grad_(False)
+        self.several = several
         self.replay = Replay()
         self.later: dict[str, nn.Parameter] = {}
 

@@ -8,14 +8,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from pellucid.models._backbones import head, mobilenet, named, staged
+from pellucid.models._backbones import head, mobilenet, mobilenet_stages, named, staged
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import check_heads, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize
 
 __all__ = ["MobilenetV2"]
-
-_REPEATS = (1, 1, 2, 3, 4, 3, 3, 1, 1)  # layers of each stage: their table 2, with the first and the last convolution
 
 
 @final
@@ -66,8 +64,7 @@ class MobilenetV2(nn.Module):
         if body_channels(channels, pretrained) != 3:
             layers[0][0] = nn.Conv2d(channels, 32, 3, stride=2, padding=1, bias=False)
             nn.init.kaiming_normal_(layers[0][0].weight, mode="fan_out")  # as torchvision's others
-        ends = [sum(_REPEATS[: i + 1]) for i in range(len(_REPEATS))]
-        stages = [nn.Sequential(*layers[end - n : end]) for n, end in zip(_REPEATS, ends, strict=True)]
+        stages = mobilenet_stages(layers)
         self.normalize = imagenet_normalize(channels, pretrained)
         pool = [] if heads else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.backbone = staged(stages, pool, frozen, frozen_stages)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import _catalog
@@ -186,6 +187,8 @@ def _panels(
         if {"true", "predicted"} <= set(evaluation.records) and evaluation.classes:
             true, predicted = (evaluation.label(int(evaluation.records[name][place])) for name in ("true", "predicted"))
             words = f"{true}, classified correctly" if true == predicted else f"{true} taken for {predicted}"
+        elif "confused" in evaluation.records:
+            words = _objects(evaluation.records["confused"][place])
         elif values is not None and np.isfinite(values[place]):
             words = f"{run.main.title} {formatting.number(float(values[place]))}"
         panels.append(
@@ -214,6 +217,13 @@ def _panels(
             }
         )
     return panels
+
+
+def _objects(pairs: NDArray[np.int64]) -> str:
+    """What became of an image's objects, given the true and the predicted classes (n, 2), −1 for none."""
+    objects, alarms = pairs[pairs[:, 0] >= 0], int((pairs[:, 0] < 0).sum())
+    right = int((objects[:, 0] == objects[:, 1]).sum())
+    return f"{right:,} of {len(objects):,} objects found, {alarms:,} false {'alarm' if alarms == 1 else 'alarms'}"
 
 
 def _shown(images: int, of: int, fullest: Sequence[int], near: int, maps: int) -> str:

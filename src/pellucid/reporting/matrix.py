@@ -58,9 +58,13 @@ def cell_id(cell: tuple[int, int]) -> str:
 
 
 def cell_words(view: View | None, evaluation: Evaluation, cell: tuple[int, int]) -> str:
-    """A cell in words, with its count and its share of the images of the true class."""
+    """A cell in words, with its count and its share of the images, or objects, of the true class."""
     assert view is not None
     count, share = int(view["confusion"][cell]), float(view["share"][cell])
     true, predicted = (evaluation.label(i, 60) for i in cell)
     words = f"{true}, classified correctly" if cell[0] == cell[1] else f"{true} taken for {predicted}"
+    if "confused" in evaluation.records:  # the last class is none
+        last = len(evaluation.classes) - 1
+        words = f"{true}, found" if cell[0] == cell[1] else f"{true}, missed" if cell[1] == last else words
+        words = f"{predicted}, false alarms" if cell[0] == last else words
     return f"{words}: {count:,} ({100 * share:.3g} %)"

@@ -104,11 +104,13 @@ def columns(rows: Sequence[Mapping[str, Any]], main: str) -> dict[str, list[str]
 
     Returns:
         "table": those that differ between the rows; "same": those that are the same for all, such as the noise before
-        denoising; "alone": those that no baseline has.
+        denoising; "alone": those that no baseline has. What no row has is nowhere.
     """
     found: dict[str, list[str]] = {"table": [], "same": [], "alone": []}
     for name in rows[0]["measures"]:
         measures = [row["measures"][name] for row in rows]
+        if name != main and all(measure["value"] is None for measure in measures):
+            continue  # of objects that these images do not have
         rivals = [row["measures"][name]["value"] for row in rows if not row["own"]]
         if name == main or not rivals:
             found["table"].append(name)

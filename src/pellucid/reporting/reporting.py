@@ -20,6 +20,7 @@ from pellucid.models import _building
 from pellucid.reporting import formatting, frozen, measures, pictures
 from pellucid.reporting.headline import headline
 from pellucid.reporting.links import links
+from pellucid.reporting.way import way
 from pellucid.run import Run
 from pellucid.training.snapshots import over_time
 
@@ -106,6 +107,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "selects": run.task.selects_checkpoint,
         "curves": _curves(subject),
         "links": links(run, subject, examples, maps),
+        "way": way(run, subject),
         "looks": pictures.looks(run),
         "figures": figures,
         "progress": [

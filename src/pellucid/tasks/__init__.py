@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tasks: one question about images each. The file or folder `denoise` contains the task `denoise`."""
 
-from pellucid.tasks._beside import AnswersInBoxes, DrawsMeasures, FindsBoxes, WritesFiles
-from pellucid.tasks._contract import (
+from pellucid.tasks._answering import (
+    AnnotatesAnswers,
     AnswersOptions,
+    AnswersParts,
+    ChoosesThreshold,
+    DrawsAnswers,
+    Exports,
+    PredictOptions,
+    Threshold,
+    set_threshold,
+)
+from pellucid.tasks._beside import AnswersInBoxes, FindsBoxes, WritesFiles
+from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
-    DrawsAnswers,
+    ChoosesEvidence,
+    DrawsRecords,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -14,8 +25,8 @@ from pellucid.tasks._contract import (
     ModelMeasures,
     MultiPlayer,
     NamedFigure,
-    PredictOptions,
     Snapshots,
+    SuitsModel,
     Task,
     TaskFamily,
     UpdatesBuffers,
@@ -24,17 +35,23 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
+from pellucid.tasks._forms import WritesForms
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 
 __all__ = [
+    "AnnotatesAnswers",
     "AnswersInBoxes",
     "AnswersOptions",
+    "AnswersParts",
     "AnyTask",
     "BaselinesOnFeatures",
+    "ChoosesEvidence",
+    "ChoosesThreshold",
     "DrawsAnswers",
-    "DrawsMeasures",
+    "DrawsRecords",
+    "Exports",
     "FindsBoxes",
     "KnowsChance",
     "LearnsFromImages",
@@ -49,10 +66,13 @@ __all__ = [
     "Ragged",
     "Records",
     "Snapshots",
+    "SuitsModel",
     "Task",
     "TaskFamily",
+    "Threshold",
     "UpdatesBuffers",
     "WritesFiles",
+    "WritesForms",
     "as_arrays",
     "averaged",
     "bounds",
@@ -64,6 +84,7 @@ __all__ = [
     "measured",
     "players_of",
     "rows_of",
+    "set_threshold",
     "steps_of",
     "summarise",
     "taken",

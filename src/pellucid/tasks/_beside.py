@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What some tasks give beside their answers: figures of the measures, boxes in which others look, files of an own form.
+"""What some tasks give beside their answers: boxes in which others look, and files of an own form.
 
-The machinery asks for these as for the protocols in `_contract`, with `isinstance`.
+The machinery asks for these as for those in `_contract` and `_answering`, with `isinstance`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pellucid.data.targets import Boxes
-from pellucid.tasks._contract import NamedFigure
-from pellucid.tasks._records import Records
 
-__all__ = ["AnswersInBoxes", "DrawsMeasures", "FindsBoxes", "WritesFiles"]
-
-
-@runtime_checkable
-class DrawsMeasures(Protocol):
-    """The measures of the model and the baselines are drawn beside one another."""
-
-    def pictures(self, records: Mapping[str, Records], classes: Sequence[str]) -> Sequence[NamedFigure]:
-        """Figures for the report, from the records of "model" and of each baseline by its name."""
+__all__ = ["AnswersInBoxes", "FindsBoxes", "WritesFiles"]
 
 
 @runtime_checkable

@@ -2,10 +2,11 @@
 """What a task is: one question about images, and the methods that answer it, in the order in which they are called.
 
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
-`isinstance`: options set from the training images (`LearnsFromImages`), several players (`MultiPlayer`), buffers computed
-between epochs (`UpdatesBuffers`), pictures after each epoch (`Snapshots`), measures that need the model itself
-(`MeasuresWithModel`), measures of the model as a whole (`MeasuresModel`), answers drawn on images (`DrawsAnswers`), simple
-methods on a frozen backbone's features (`BaselinesOnFeatures`), and options of `predict` (`AnswersOptions`).
+`isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
+them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
+epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`), measures of the model as a whole
+(`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and
+simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in `_answering.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._following import Followed
 from pellucid._options import values_of
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -32,10 +34,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "AnswersOptions",
     "AnyTask",
     "BaselinesOnFeatures",
-    "DrawsAnswers",
+    "ChoosesEvidence",
+    "DrawsRecords",
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
@@ -43,8 +45,8 @@ __all__ = [
     "ModelMeasures",
     "MultiPlayer",
     "NamedFigure",
-    "PredictOptions",
     "Snapshots",
+    "SuitsModel",
     "Task",
     "TaskFamily",
     "UpdatesBuffers",
@@ -79,11 +81,6 @@ class ModelMeasures:
     measures: Mapping[str, Measure] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON-able; lists of rows become tables
     pictures: Sequence[NamedFigure] = ()
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of `predict` that a task adds: the fields of its own subclass."""
 
 
 class _Member(ABC):
@@ -133,12 +130,18 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     restores: ClassVar[bool] = (
         False  # the answer is the image itself, restored: as grey or coloured, and as deep, as it was
     )
+    longest: ClassVar[int] = 224  # px: the longer side that larger images get by default, if all are resized
     extra_planes: ClassVar[int] = 0  # planes of the model's input beside the image's own channels, such as a mask
 
     @property
     @abstractmethod
     def keeps_size(self) -> bool:
-        """Whether images keep their own size, and training uses crops; else all are resized."""
+        """Whether images are answered and measured at their own size; else all are resized to that of the training."""
+
+    @property
+    def crops(self) -> bool:
+        """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
+        return self.keeps_size
 
     def for_model(self, model: str) -> Self:
         """This task for a model of this name; raises `UsageError` for an option that the model cannot serve."""
@@ -172,11 +175,13 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def score(self, input: Input, prediction: Prediction, truth: Truth) -> dict[str, Any]:
         """The records of a batch: columns with B rows, arrays or `Ragged`.
 
-        The lens `confusion` and the report read confusions between classes from one of two forms. A task that gives each
+        The lens `confusion` and the report read confusions between classes from one of three forms. A task that gives each
         image one class has "true" and "predicted" (B,), and "probabilities" (B, K) if it knows them. A task that classifies
         pixels, or other parts of an image, has "confusion": (B, K, K), or flat (B, K·K), the number of the image's pixels
         of each true class (row) that were predicted as each class (column). K counts the dataset's classes, with the
-        background if it is one; pixels without a truth are left out. int32 is enough for an image.
+        background if it is one; pixels without a truth are left out. int32 is enough for an image. A task that finds any
+        number of objects has "confused", a `Ragged` of pairs: the true class of an object, or −1 for an answer without
+        one, and the predicted class, or −1 for an object that was missed; `outcomes` then names −1 last.
         """
 
     def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
@@ -253,6 +258,14 @@ class LearnsFromImages(Protocol):
 
 
 @runtime_checkable
+class SuitsModel(Protocol):
+    """Options of the model that follow from what is sought in the training images, where none are given."""
+
+    def suited(self, train: Split, size: tuple[int, int], model: str) -> Mapping[str, Any]:
+        """These options of the model of that name, for training images that become this size (H, W)."""
+
+
+@runtime_checkable
 class MultiPlayer(Protocol):
     """Several modules have optimisers of their own and take turns, as in adversarial training."""
 
@@ -307,6 +320,16 @@ class MeasuresModel(Protocol):
 
 
 @runtime_checkable
+class DrawsRecords(Protocol):
+    """The measures of all images can be drawn: as curves, by class, against the counts of the truth."""
+
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        """Figures for the report, from the records of the model and of the baselines by name."""
+
+
+@runtime_checkable
 class BaselinesOnFeatures(Protocol):
     """Simple methods can see what a frozen backbone computes, so that its share of the success is known."""
 
@@ -326,38 +349,29 @@ class BaselinesOnFeatures(Protocol):
 
 
 @runtime_checkable
+class ChoosesEvidence(Protocol):
+    """An answer has many parts, such as detections, of which a lens follows one."""
+
+    def chosen(self, output: Any, named: str | None, size: tuple[int, int], classes: Sequence[str]) -> Followed:
+        """The part of an answer whose score is followed.
+
+        Args:
+            output: the model's, for one unchanged image.
+            named: which part, as a user asks for it; None: the one that is surest.
+            size: (H, W) of the image in px.
+            classes: the names of the dataset's classes.
+
+        Raises:
+            UsageError: the answer has no such part.
+        """
+
+
+@runtime_checkable
 class KnowsChance(Protocol):
     """The loss of the best answer that is the same for every image is known before the training."""
 
     def chance(self, images: Sequence[int]) -> float:
         """That loss, from the numbers of training images (K,) of each class."""
-
-
-@runtime_checkable
-class DrawsAnswers(Protocol):
-    """`predict` writes each image with its answer drawn on it."""
-
-    def drawn(self, image: Any, prediction: Any, classes: Sequence[str]) -> Any:
-        """An image (3, H, W) uint8 at its own size with its answer on it, which is in the image's own px: the same shape."""
-
-
-@runtime_checkable
-class AnswersOptions(Protocol):
-    """`predict` has options for this task, which can change what it answers: samples, a decoded file, a tree."""
-
-    predict_options: ClassVar[type[PredictOptions]]
-
-    def answer(
-        self, model: nn.Module, images: Any, options: Any, classes: Sequence[str]
-    ) -> list[dict[str, Any]] | None:
-        """Rows as `write` gives them, or None to have images answered one by one, as for other tasks.
-
-        Args:
-            model: in eval mode.
-            images: as given by the user: files, folders, arrays, or nothing.
-            options: an instance of `predict_options`.
-            classes: the names of the dataset's classes.
-        """
 
 
 def players_of(task: AnyTask, model: nn.Module) -> dict[str, nn.Module]:

@@ -30,7 +30,7 @@ class Feed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
-        fit: Literal["resize", "crop"] = "crop" if plan.task.keeps_size else "resize"
+        fit: Literal["resize", "crop"] = "crop" if plan.task.crops else "resize"
         channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
         part = plan.recipe.part
         self.train: Store = store(

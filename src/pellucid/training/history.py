@@ -67,9 +67,11 @@ class History:
         state, plan = self.state, self.plan
         batches = state.feed.validation()
         if batches is None:
+            state.choose_threshold(None)
             return None
         with state.learner.autocast():
             records, losses = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
+        state.choose_threshold(records)
         row = self._row("val", losses) | {plan.main.key: (plan.main.live or plan.main.value)(records)}
         state.history.append(row)
         self._terminal.validated(row)

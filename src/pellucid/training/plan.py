@@ -26,7 +26,7 @@ from pellucid.errors import DataError, RunError, UsageError
 from pellucid.files import as_text, is_draft
 from pellucid.models import _building
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Metric, TaskFamily
+from pellucid.tasks import AnyTask, Metric, SuitsModel, TaskFamily
 from pellucid.training.machine import accelerator
 from pellucid.training.origin import Origin, model_of
 from pellucid.training.recipe import Recipe
@@ -97,7 +97,7 @@ class Plan:
         processes = accelerator(recipe.device)
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes)
-        size = training_size(dataset, recipe.size, read.keeps_size)
+        size = training_size(dataset, recipe.size, read.crops, read.longest)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         place = Path(out) if out is not None else _default_path(settings, dataset)
         begun = Run(place).info if recipe.weights is not None and (place / "run.json").exists() else None
@@ -105,12 +105,13 @@ class Plan:
         origin = Origin.of(weights, recipe.weights, settings.model, settings.task_name, asked, begun)
         if origin is not None:
             settings = replace(settings, model_options={**settings.model_options, **origin.implied(settings), **asked})
+        suited = read.suited(train, size, settings.model) if isinstance(read, SuitsModel) else {}
         description = {
             "name": settings.model,
             "channels": dataset.channels + read.extra_planes,
             "outputs": read.outputs(dataset, size),
             "size": list(size),
-            "options": dict(settings.model_options),
+            "options": {**suited, **settings.model_options},
         }
         return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin)
 

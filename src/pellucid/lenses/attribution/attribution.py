@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._following import Followed
 from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._images import stacked
-from pellucid.lenses._layers import last_convolution, recorded
+from pellucid.lenses._layers import CONVOLUTIONS, last_convolution, recorded
 from pellucid.lenses._parts import Network
 from pellucid.lenses.attribution.checks import Depth, cascade, deletion, similarity
 from pellucid.lenses.attribution.figure import Mapped, figure, words
@@ -39,6 +40,7 @@ _AXES = {
     "deletion_random": ("tested", "order", "share"),
     "deletion_shifted": ("tested", "order", "share"),
     "size": ("image", "height and width"),
+    "box": ("image", "x0 y0 x1 y1"),
     **dict.fromkeys(("class", "score"), ("image",)),
     **dict.fromkeys(("tested", "deletion_area", "deletion_area_random", "deletion_area_shifted"), ("tested",)),
 }
@@ -68,7 +70,7 @@ class Attribution(Lens[Network]):
     ] = "integrated_gradients"
     """how the score is attributed to the pixels"""
     follow: str | None = None
-    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
+    """class whose score is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box, or of a detector a detection by class, rank or place"""  # noqa: E501
     layer: str | None = None
     """for grad_cam its layer, by default the last convolution; else a layer whose mean output is followed instead of a class"""
     filter: int | None = None
@@ -130,6 +132,9 @@ class Attribution(Lens[Network]):
                 "rank_correlation": np.array([[pair[1] for pair in one.similar] or none for one in mapped]),
                 "layers_randomised": np.array([depth.count for depth in depths]),
             }
+        boxes = [one.chosen.box for one in mapped if one.chosen is not None and one.chosen.box is not None]
+        if len(boxes) == len(mapped):
+            numbers["box"] = np.array(boxes)
         curves = [one.deletion for one in tested if one.deletion is not None]
         if curves:
             numbers |= {
@@ -158,24 +163,50 @@ class Attribution(Lens[Network]):
     def _grad_cam_layer(self, network: Network) -> str:
         image = network.images[0].to(network.device)
         name, part = last_convolution(network.model, image, self.layer)
+        if self.layer is None:
+            name, part = self._reached(network, image) or (name, part)
         with recorded([part]) as seen, torch.no_grad():
             network.model(image[None])
         if not seen or seen[0][-1].ndim != 4:
             raise UsageError(f"layer={name!r}: has no map (B, C, H, W) for Grad-CAM to weight; name a convolution.")
         return name
 
+    def _reached(self, network: Network, image: Tensor) -> tuple[str, nn.Module] | None:
+        """The last convolution on which the score depends; a later one may serve another part of the answer."""
+        parts = {name: part for name, part in network.model.named_modules() if isinstance(part, CONVOLUTIONS)}
+        with torch.enable_grad(), recorded(parts) as seen:
+            output = network.model(image[None].clone().requires_grad_())
+            followed = self._followed(network, output)
+            score = self._chosen(network, output, followed, image)
+            value = network.class_score(output, followed) if score is None else score.score(output)
+            if not value.requires_grad:
+                return None
+            last = {name: tensors[-1] for name, tensors in seen.items()}
+            maps = {name: own for name, own in last.items() if own.requires_grad and max(own.shape[2:]) > 1}
+            slopes = torch.autograd.grad(value.sum(), [*maps.values()], allow_unused=True)
+        names = [name for name, slope in zip(maps, slopes, strict=True) if slope is not None]
+        return (names[-1], parts[names[-1]]) if names else None
+
     def _one(self, network: Network, place: int, image: Tensor, layer: str | None, tested: bool) -> Mapped:
         with torch.no_grad():
-            followed = self._followed(network, network.model(image[None]))
-            shown = self._shown(network, network.model, followed, layer)
+            output = network.model(image[None])
+            followed = self._followed(network, output)
+            chosen = self._chosen(network, output, followed, image)
+            shown = self._shown(network, network.model, followed, chosen, layer)
             before = float(shown(image[None])[0])
-        values, flat = self._map(network, network.model, image, followed, layer)
+        values, flat = self._map(network, network.model, image, followed, chosen, layer)
         # a seed of its own for each image, so that the random orders do not depend on which images are tested
         curve = deletion(shown, image, flat, network.seed + place, self._batch(network, image)) if tested else None
-        return Mapped(place, image.cpu(), followed, before, values, flat, curve)
+        return Mapped(place, image.cpu(), followed, before, values, flat, curve, chosen)
 
     def _map(
-        self, network: Network, model: nn.Module, image: Tensor, followed: int, layer: str | None
+        self,
+        network: Network,
+        model: nn.Module,
+        image: Tensor,
+        followed: int,
+        chosen: Followed | None,
+        layer: str | None,
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """What the method ascribes, (C, H, W), and the map of it, (H, W)."""
         settings = Settings(
@@ -183,7 +214,7 @@ class Attribution(Lens[Network]):
             dict(model.named_modules())[str(layer)] if self.method == "grad_cam" else None,
             network.seed, self._batch(network, image),
         )  # fmt: skip
-        values = attributed(self._score(network, model, followed, layer), image, settings)
+        values = attributed(self._score(network, model, followed, chosen, layer), image, settings)
         return values.cpu().numpy(), reduced(values, METHODS[self.method].signed).cpu().numpy()
 
     def _batch(self, network: Network, image: Tensor) -> int:
@@ -196,8 +227,14 @@ class Attribution(Lens[Network]):
         index = network.followed(output, self.follow)
         return _EVIDENCE if index is None else index
 
+    def _chosen(self, network: Network, output: Any, followed: int, image: Tensor) -> Followed | None:
+        """What is followed where it is the task's evidence, from the output for the image (C, H, W) alone."""
+        if followed != _EVIDENCE:
+            return None
+        return network.chosen(output, self.follow, (int(image.shape[1]), int(image.shape[2])))
+
     def _score(
-        self, network: Network, model: nn.Module, followed: int, layer: str | None
+        self, network: Network, model: nn.Module, followed: int, chosen: Followed | None, layer: str | None
     ) -> Callable[[Tensor], Tensor]:
         """Images (B, C, H, W) to (B,): a class's logit, the task's evidence, or a layer's output.
 
@@ -205,17 +242,16 @@ class Attribution(Lens[Network]):
         """
         if followed == _LAYER:
             return lambda images: self._of_layer(model, images, str(layer))
-        if followed == _EVIDENCE:
-            score = network.score(self.follow)
-            return lambda images: score(model(images))
+        if chosen is not None:
+            return lambda images: chosen.score(model(images))
         return lambda images: network.class_score(model(images), followed)
 
     def _shown(
-        self, network: Network, model: nn.Module, followed: int, layer: str | None
+        self, network: Network, model: nn.Module, followed: int, chosen: Followed | None, layer: str | None
     ) -> Callable[[Tensor], Tensor]:
         """Images (B, C, H, W) to (B,): the score that people read: a class's probability, else that which is followed."""
         if followed < 0:
-            return self._score(network, model, followed, layer)
+            return self._score(network, model, followed, chosen, layer)
         return lambda images: network.logits(model(images)).softmax(1)[:, followed]
 
     def _of_layer(self, model: nn.Module, images: Tensor, layer: str) -> Tensor:
@@ -242,7 +278,7 @@ class Attribution(Lens[Network]):
             depths.append(depth)
             network.note(f"{depth.count} of {depth.of} layers randomised, down to {depth.layer}")
             for one in tested:
-                _, flat = self._map(network, model, one.image.to(network.device), one.followed, layer)
+                _, flat = self._map(network, model, one.image.to(network.device), one.followed, one.chosen, layer)
                 one.randomised.append(flat)
                 # magnitudes are compared: a map whose signs flip shows the same places
                 one.similar.append(similarity(one.map, flat))

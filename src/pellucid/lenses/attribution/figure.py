@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._following import Followed
 from pellucid.lenses._axes import plain
-from pellucid.lenses._images import show
+from pellucid.lenses._images import outline, show
 from pellucid.lenses._parts import Network
 from pellucid.lenses.attribution.checks import Deletion, Depth
 from pellucid.lenses.attribution.maps import Method
@@ -41,6 +42,7 @@ class Mapped:
     values: NDArray[np.float32]  # (C, H, W), or (1, H, W)
     map: NDArray[np.float32]  # (H, W)
     deletion: Deletion | None
+    chosen: Followed | None = None  # what is followed, if it is the task's evidence
     randomised: list[NDArray[np.float32]] = field(default_factory=list)  # (H, W) at each depth
     similar: list[tuple[float, float]] = field(default_factory=list)  # SSIM and rank correlation at each depth
 
@@ -101,12 +103,14 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
         for k, one in enumerate(others):
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
             show(own[0], one.image, _answer(network, one, 16))
+            outline(own[0], one.chosen)
             _map(own[1], one, one.map, method, f"scale ends at {_top(one, one.map, method):.1e}")
     return drawing
 
 
 def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
     show(axes[0], one.image, _answer(network, one, 24))
+    outline(axes[0], one.chosen)
     drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}")
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
     bar.ax.tick_params(labelsize=5, length=2, pad=1)
@@ -127,7 +131,7 @@ def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], meth
 def _answer(network: Network, one: Mapped, longest: int) -> str:
     if one.followed >= 0:
         return f"{network.label(one.followed, longest)}: {100 * one.score:.1f} %"
-    return f"score: {one.score:.3g}" if one.followed == -1 else f"output: {one.score:.3g}"
+    return one.chosen.titled(one.score) if one.chosen is not None else f"output: {one.score:.3g}"
 
 
 def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str) -> Any:

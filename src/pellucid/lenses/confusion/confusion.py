@@ -38,10 +38,10 @@ _AXES = {
 class Confusion(Lens[Evaluation]):
     """The confusion matrix, true classes down and predicted ones across, in counts and in shares of the row.
 
-    The classes are ordered so that confusable ones are neighbours. The most confused pairs are beside the matrix with their images,
-    the most confident mistakes first. In the numbers `confusion` and `share` have the classes in the data's order; `order` is the
-    one that is drawn. `example` are positions in the split, -1 where there are no more, and `cell_image` lists the first images
-    of every cell.
+    The classes are ordered so that confusable ones are neighbours; where objects were detected, the last one is none. The most
+    confused pairs are beside the matrix with their images, the most confident mistakes first. In the numbers `confusion` and
+    `share` have the classes in the data's order; `order` is the one that is drawn. `example` are positions in the split, -1 where
+    there are no more, and `cell_image` lists the first images of every cell.
 
     >>> records = {"true": np.array([0, 0, 1]), "predicted": np.array([0, 1, 1])}
     >>> Confusion().look(Evaluation(records, classes=("a", "b"))).words
@@ -67,7 +67,7 @@ class Confusion(Lens[Evaluation]):
     def look(self, evaluation: Evaluation) -> View:
         counted = counts(evaluation.records, len(evaluation.classes))
         share = shares(counted.matrix)
-        order = self._order(counted.matrix, share)
+        order = self._order(counted, share)
         worst = pairs(counted.matrix, room(len(counted.matrix)) if self.pairs is None else self.pairs)
         examples = np.full((len(worst), 2, self.examples), -1, np.int64)
         for k, pair in enumerate(worst):
@@ -89,7 +89,11 @@ class Confusion(Lens[Evaluation]):
         }
         return View(drawing, numbers, _words(evaluation, counted), _AXES)
 
-    def _order(self, matrix: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _order(self, counted: Counts, share: NDArray[np.float64]) -> NDArray[np.int64]:
+        matrix, last = counted.matrix, len(counted.matrix) - 1
+        if counted.unit == "objects":  # none at all is no class like others
+            own = Counts(matrix[:last, :last], "", None, None)
+            return np.append(self._order(own, share[:last, :last]), last)
         if self.sort == "likeness":
             return similarity_order(matrix)
         if self.sort == "given":
@@ -148,6 +152,8 @@ def _most_confident(evaluation: Evaluation, counted: Counts, true: int, predicte
 
 def _words(evaluation: Evaluation, counted: Counts) -> str:
     matrix = counted.matrix
+    if counted.unit == "objects":
+        return _of_objects(evaluation, matrix)
     wrong = matrix - np.diag(np.diag(matrix))
     total, count = int(matrix.sum()), int(wrong.sum())
     if not count:
@@ -166,6 +172,28 @@ def _words(evaluation: Evaluation, counted: Counts) -> str:
     if len(first) > 1:
         named = [f"{evaluation.label(p.first)} and {evaluation.label(p.second)} ({p.forth + p.back:,})" for p in first]
         words += f" Most confused in both directions: {', '.join(named)}."
+    if evaluation.images is None:
+        words += " Without images: the data are not available."
+    return words
+
+
+def _of_objects(evaluation: Evaluation, matrix: NDArray[np.int64]) -> str:
+    """What became of the objects, and how many answers show none."""
+    classes = matrix[:-1, :-1]
+    total, right, missed, alarms = (
+        int(part.sum()) for part in (matrix[:-1], np.diag(classes), matrix[:-1, -1], matrix[-1])
+    )
+    mixed = classes - np.diag(np.diag(classes))
+    share = f" ({percent(right / total)})" if total else ""
+    words = f"Of {total:,} objects, {right:,}{share} were found with their class, "
+    words += f"{int(mixed.sum()):,} with another class, and {missed:,} were missed; {alarms:,} answers show no object, or one again."
+    if mixed.max(initial=0) > 1:
+        i, j = divmod(int(mixed.argmax()), len(mixed))
+        words += (
+            f" The most common mix-up is {evaluation.label(i)} predicted as {evaluation.label(j)} ({mixed[i, j]:,})."
+        )
+    name = evaluation.label(len(matrix) - 1)
+    words += f" The last row, {name}, holds the false alarms, and the last column the missed objects."
     if evaluation.images is None:
         words += " Without images: the data are not available."
     return words

@@ -24,9 +24,9 @@ class Counts:
     """How often each true class (row) was predicted as each class (column), in all and by image."""
 
     matrix: NDArray[np.int64]  # (K, K)
-    unit: str  # "images" or "pixels"
+    unit: str  # "images", "pixels" or "objects"
     cell: NDArray[np.int64] | None  # (N,) true · K + predicted, where an image has one class
-    parts: NDArray[Any] | None  # (N, K, K) a matrix for each image, where its pixels have classes
+    parts: NDArray[Any] | None  # (N, K, K) a matrix for each image, where its pixels or objects have classes
 
     def members(self, true: int, predicted: int) -> NDArray[np.int64]:
         """Positions of the images in a cell: in their own order, or those with most such pixels first."""
@@ -49,17 +49,24 @@ class Pair:
     back: int  # how often the second is predicted as the first
 
 
-def counts(records: Mapping[str, NDArray[Any]], classes: int) -> Counts:
-    """The counts of an evaluation's records: of a class for each image, or of a matrix for each image.
+def counts(records: Mapping[str, Any], classes: int) -> Counts:
+    """The counts of an evaluation's records: of a class for each image, a matrix for each image, or classes of its objects.
 
     >>> counts({"true": np.array([0, 1]), "predicted": np.array([1, 1])}, 2).matrix.tolist()
     [[0, 1], [0, 1]]
     >>> counts({"confusion": np.array([[90, 10, 0, 0], [0, 5, 5, 90]])}, 2).matrix.tolist()
     [[90, 15], [5, 90]]
 
+    Of objects, the last class is none: an object that was missed, or an answer where there is nothing.
+
     Raises:
-        UsageError: the records hold neither.
+        UsageError: the records hold no classes.
     """
+    if "confused" in records:
+        pairs = records["confused"]  # ragged, (objects, 2): true and predicted, −1 for none
+        cells = (pairs.owners * classes + pairs.values[:, 0] % classes) * classes + pairs.values[:, 1] % classes
+        parts = np.bincount(cells, minlength=len(pairs) * classes**2).reshape(len(pairs), classes, classes)
+        return Counts(parts.sum(0, dtype=np.int64), "objects", None, parts.astype(np.int32))
     if "confusion" in records:
         stored = np.asarray(records["confusion"])  # (N, K, K) or flat, (N, K·K)
         n = stored.shape[1] if stored.ndim == 3 else math.isqrt(stored.shape[1])
@@ -67,7 +74,7 @@ def counts(records: Mapping[str, NDArray[Any]], classes: int) -> Counts:
         return Counts(parts.sum(0, dtype=np.int64), "pixels", None, parts)
     if not {"true", "predicted"} <= set(records) or not classes:
         raise UsageError(
-            "lens='confusion': needs the true and the predicted class of each image or pixel; evaluate a classifier first."
+            "lens='confusion': needs the true and the predicted class of each image, pixel or object; evaluate a classifier first."
         )
     cell = records["true"].astype(np.int64) * classes + records["predicted"].astype(np.int64)
     matrix = np.bincount(cell, minlength=classes * classes).reshape(classes, classes).astype(np.int64)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._images import picture, show
+from pellucid._following import Followed
+from pellucid.lenses._images import outline, picture, show
 from pellucid.lenses._parts import Network
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class Occluded:
     winner: NDArray[np.int64]  # (rows, columns): the most probable class, -1: none
     map: NDArray[np.float64]  # (H, W)
     agreement: float | None = None  # rank correlation with fp32, where it was computed in bf16
+    chosen: Followed | None = None  # what is followed instead of a class
+
+    @property
+    def what(self) -> str:
+        """What is followed, where it is no class, in a sentence about it."""
+        chosen = self.chosen
+        return "the score" if chosen is None or not chosen.unit else f"the {chosen.unit} of {chosen.name}"
 
     @property
     def noise(self) -> bool:
@@ -96,13 +104,18 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
-        name = network.label(one.followed, 22) if one.followed >= 0 else "score"
-        shown = f"{name}: {100 * one.score:.1f} %" if one.followed >= 0 else f"{name}: {one.score:.3g}"
-        show(own[0], one.image, shown)
+        show(own[0], one.image, _answer(network, one))
+        outline(own[0], one.chosen)
         _drop(drawing, own[1], one, scale)
         if taken:
             _winners(network, own[2], one)
     return drawing
+
+
+def _answer(network: Network, one: Occluded) -> str:
+    if one.chosen is not None:
+        return one.chosen.titled(one.score)
+    return f"{network.label(one.followed, 22)}: {100 * one.score:.1f} %"
 
 
 def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
@@ -111,6 +124,7 @@ def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
     scale = 100.0 if percent else 1.0
     show(axes, one.image[:3].mean(0, keepdim=True), _title(one), color="0.35")  # grey, so that all colour is the map's
     drawn = axes.imshow(scale * one.map, cmap=_tinted(), vmin=-scale * most, vmax=scale * most, interpolation="nearest")
+    outline(axes, one.chosen)
     bar = drawing.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
     end = scale * most
     bar.set_ticks([-end, 0, end], labels=[f"−{end:g}", "0", f"+{end:g}"])

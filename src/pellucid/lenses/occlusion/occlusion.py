@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid._coupling import coupling
+from pellucid._following import Followed
 from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError, check_choice
 from pellucid.lenses._contract import Lens, View
@@ -33,6 +34,7 @@ _AXES = {
     "top": ("image", "row"),
     "left": ("image", "column"),
     "size": ("image", "height and width"),
+    "box": ("image", "x0 y0 x1 y1"),
     **dict.fromkeys(("class", "score", "patch", "stride", "fp32_rank_correlation"), ("image",)),
 }
 
@@ -61,7 +63,7 @@ class Occlusion(Lens[Network]):
     fill: Literal["mean", "zero", "blur", "noise"] = "mean"
     """what covers the image: its mean colour, black, the blurred image, or noise"""
     follow: str | None = None
-    """class whose probability is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box"""  # noqa: E501
+    """class whose probability is followed, by name or number, by default each image's top one; of a run that does more than classify, another score of its task, such as a side of the box, or of a detector a detection by class, rank or place"""  # noqa: E501
     whole: bool = False
     """compute every covered image from the start rather than only what the patch reaches; slower, same result"""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -94,6 +96,9 @@ class Occlusion(Lens[Network]):
             "patch": np.array([one.patch for one in occluded]),
             "stride": np.array([one.stride for one in occluded]),
         }
+        boxes = [one.chosen.box for one in occluded if one.chosen is not None and one.chosen.box is not None]
+        if len(boxes) == len(occluded):
+            numbers["box"] = np.array(boxes)
         if self.precision == "bf16":
             numbers["fp32_rank_correlation"] = np.array([one.agreement for one in occluded])
         words = _words(network, occluded)
@@ -111,7 +116,12 @@ class Occlusion(Lens[Network]):
         covering = Covering(image, self._cover(image, network.seed), tops, lefts, patch)
         uncovered = network.model(image[None])  # (1, K) scores, or a task's own output
         followed = network.followed(uncovered, self.follow)
-        score = _score(network, followed, self.follow)
+        chosen: Followed | None = None
+        if followed is None:
+            chosen = network.chosen(uncovered, self.follow, (int(image.shape[1]), int(image.shape[2])))
+            score = chosen.score
+        else:
+            score = _score(network, followed)
         base = float(score(uncovered)[0])
         if image.shape not in apart:
             found = coupling(network.model, image[None], covering.most())
@@ -132,7 +142,7 @@ class Occlusion(Lens[Network]):
         agreement = self._agreement(network, covering, score, base - drop, way) if self.precision == "bf16" else None
         spread = _spread(drop, tops, lefts, patch, image.shape[1:])
         index = -1 if followed is None else followed
-        return Occluded(image.cpu(), tops, lefts, patch, stride, index, base, drop, winner, spread, agreement)
+        return Occluded(image.cpu(), tops, lefts, patch, stride, index, base, drop, winner, spread, agreement, chosen)
 
     def _agreement(
         self,
@@ -167,11 +177,9 @@ class Occlusion(Lens[Network]):
         return blurred(image)
 
 
-def _score(network: Network, followed: int | None, named: str | None) -> Callable[[Any], Tensor]:
-    """The score (B,) of an output: the probability of the followed class, else the task's score of this name."""
-    if followed is not None:
-        return lambda output: _shares(network, output)[:, followed]
-    return network.score(named)
+def _score(network: Network, followed: int) -> Callable[[Any], Tensor]:
+    """The score (B,) of an output: the probability of the followed class."""
+    return lambda output: _shares(network, output)[:, followed]
 
 
 def _shares(network: Network, output: Any) -> Tensor:
@@ -223,7 +231,7 @@ def _finding(network: Network, occluded: Sequence[Occluded]) -> str:
     where = f"at row {one.tops[int(y)]}, column {one.lefts[int(x)]} px"
     start = f"Covering {patch}×{patch} px changes most in {network.name(place)}, {where}"
     if one.followed < 0:
-        return f"{start}: the score falls from {score:.3g} to {score - drop:.3g}."
+        return f"{start}: {one.what} falls from {score:.3g} to {score - drop:.3g}."
     winner = int(one.winner[y, x])
     over = "" if winner == one.followed else f", and {network.label(winner)} takes over"
     words = (
@@ -240,7 +248,7 @@ def _noise(network: Network, occluded: Sequence[Occluded]) -> str:
     one = max(occluded, key=lambda other: float(np.abs(other.drop).max()))
     most, window = float(np.abs(one.drop).max()), f"No {one.patch}×{one.patch} px window changes"
     if one.followed < 0:
-        return f"{window} the score of {one.score:.3g} by more than {most:.2g}: the map shows noise."
+        return f"{window} {one.what} of {one.score:.3g} by more than {most:.2g}: the map shows noise."
     what = (
         f"the probability of {network.label(one.followed)} ({100 * one.score:.1f} %)"
         if len(occluded) == 1

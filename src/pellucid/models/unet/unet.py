@@ -10,21 +10,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError, check_choice
+from pellucid.models._backbones import named
 from pellucid.models._contract import OutputKind
+from pellucid.models._convolutional import padded
 from pellucid.models._layers import Normalize, check_widths
+from pellucid.models._pretrained import as_colour
+from pellucid.models.unet.decoder import Decoder, decoder_widths
+from pellucid.models.unet.encoder import Body, Encoder, body
 from pellucid.models.unet.masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
+
+WIDTHS = (32, 64, 128, 256)  # of its own encoder
 
 
 @final
 class Unet(nn.Module):
     """Two 3×3 convolutions at every scale, max pooling down, transposed convolutions up, and skip connections between.
 
+    With another encoder, the body of a classifier leads down, on request with its ImageNet weights, and interpolation with
+    convolutions leads up to its finest scale, from which the output is interpolated.
+
     Any image size works: images are padded by their edges to a multiple of the coarsest scale, and the output is cropped.
 
     >>> Unet(1, 1, (64, 64), widths=(8, 16))(torch.zeros(2, 1, 33, 50)).shape
     torch.Size([2, 1, 33, 50])
+    >>> Unet(3, 11, (64, 64), encoder="mobilenet_v2", pretrained=False)(torch.zeros(2, 3, 33, 50)).shape
+    torch.Size([2, 11, 33, 50])
 
     Args:
         channels: channels of the input: 1 or 3 of the image, and one more for a mask of missing pixels (1 = missing).
@@ -37,9 +49,17 @@ class Unet(nn.Module):
             the contrast of others (Zhang et al. 2021, DRUNet, has none).
         convolution: plain; partial: of known pixels only, scaled by their share (Liu et al. 2018); gated: multiplied by a
             learned sigmoid (Yu et al. 2019). Partial and gated convolutions need a mask.
+        encoder: own: the convolutions above; or efficientnet_lite0, mobilenet_v2, resnet18 to resnet152, or timm's name of a
+            convolutional model, which have no use for widths, residual, batch_norm and convolution.
+        pretrained: start another encoder from its ImageNet weights; grey images are repeated to three channels.
+        frozen: leave another encoder as it is, batch-norm statistics included, and train the decoder only.
+        frozen_stages: how many of another encoder's stages, from the image on, stay fixed, batch-norm statistics included.
+        decoder_widths: channels of the decoder behind another encoder, at each of its scales but the coarsest, from the finest
+            on; by default 32 at half the resolution, then 48, 64 and 96.
 
     Raises:
-        UsageError: no width or one below 1, or a convolution that needs a mask without one.
+        UsageError: no width or one below 1, a convolution that needs a mask without one, an unknown encoder, one whose weights
+            are unavailable, or an option that has no effect on this encoder.
     """
 
     output: ClassVar[OutputKind] = "map"
@@ -50,33 +70,54 @@ class Unet(nn.Module):
         channels: int,
         outputs: int,
         size: tuple[int, int],
-        widths: tuple[int, ...] = (32, 64, 128, 256),
+        widths: tuple[int, ...] = WIDTHS,
         residual: bool = True,
         batch_norm: bool = False,
         convolution: Literal["plain", "partial", "gated"] = "plain",
+        encoder: str = "own",
+        pretrained: bool = True,
+        frozen: bool = False,
+        frozen_stages: int = 0,
+        decoder_widths: tuple[int, ...] | None = None,
+        fetch: bool = True,
     ) -> None:
         super().__init__()
         check_widths("widths", widths)
         check_choice("convolution", convolution, ("plain", "partial", "gated"))
+        self.convolution = convolution
         self.masked = channels % 2 == 0  # images have 1 or 3 channels: an even number includes a mask, as the last
         if convolution != "plain" and not self.masked:
             raise UsageError(
                 f"convolution={convolution!r}: needs a mask beside the image, which this task does not have; choose plain."
             )
-        self.normalize = Normalize(channels)
-        self.convolution = convolution
         self.pictured = channels - self.masked  # channels of the image itself
-        self.residual = residual and self.pictured == outputs
+        self.backbone: Encoder | None = None
+        self.residual = residual and self.pictured == outputs and encoder == "own"
+        if encoder == "own":
+            given = {"frozen": frozen, "frozen_stages": frozen_stages, "decoder_widths": decoder_widths}
+            if asked := next((f"{name}={value!r}" for name, value in given.items() if value), None):
+                raise UsageError(f"{asked}: has no effect on encoder='own'; leave it out, or choose another encoder.")
+            self._draw_up(channels, outputs, widths, batch_norm)
+        else:
+            if self.masked:
+                raise UsageError(f"encoder={encoder!r}: takes images without a mask; leave it out.")
+            if widths != WIDTHS:
+                raise UsageError(f"widths={widths}: are those of encoder='own'; give --decoder-widths instead.")
+            self._set_upon(body(encoder, channels, pretrained, fetch), outputs, frozen, frozen_stages, decoder_widths)
+
+    def _draw_up(self, channels: int, outputs: int, widths: tuple[int, ...], batch_norm: bool) -> None:
+        """The layers of the U-Net's own encoder and of its decoder."""
+        self.normalize = Normalize(channels)
         self.multiple = 2 ** (len(widths) - 1)
         inner = channels
         self.down = nn.ModuleList()
         for width in widths:
-            self.down.append(_block([inner], width, batch_norm, convolution))
+            self.down.append(_block([inner], width, batch_norm, self.convolution))
             inner = width
         self.up, self.merge = nn.ModuleList(), nn.ModuleList()
         for width in reversed(widths[:-1]):
             self.up.append(nn.ConvTranspose2d(inner, width, 2, stride=2))  # doubles; its output meets the encoder's
-            self.merge.append(_block([width, width], width, batch_norm, convolution))
+            self.merge.append(_block([width, width], width, batch_norm, self.convolution))
             inner = width
         self.head = nn.Conv2d(inner, outputs, 3, padding=1)
         if self.residual:  # the untrained network returns its input
@@ -84,16 +125,43 @@ class Unet(nn.Module):
             assert self.head.bias is not None
             nn.init.zeros_(self.head.bias)
 
+    def _set_upon(
+        self, given: Body, outputs: int, frozen: bool, frozen_stages: int, widths: tuple[int, ...] | None
+    ) -> None:
+        """The layers of a decoder behind a classifier's body."""
+        self.normalize, self._names = given.normalize, given.names
+        self.backbone = Encoder(given, frozen, frozen_stages)
+        scales = len(self.backbone.strides)
+        chosen = decoder_widths(scales) if widths is None else widths
+        check_widths("decoder_widths", chosen)
+        if len(chosen) != scales - 1:
+            raise UsageError(
+                f"decoder_widths={chosen}: must have {scales - 1} entries for this encoder; give {scales - 1}."
+            )
+        self.multiple = self.backbone.strides[-1]
+        self.decoder = Decoder(self.backbone.widths, self.backbone.strides, chosen)
+        self.head = nn.Conv2d(chosen[0], outputs, 3, padding=1)
+        self.enlarge = nn.Upsample(scale_factor=float(self.backbone.strides[0]), mode="bilinear", align_corners=False)
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """Its names in torchvision and timm; see `models._contract.Published`."""
+        return [] if self.backbone is None else [named(self, self._names)]
+
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
         height, width = images.shape[2:]
-        padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        features, unit = self.normalize(padded), None
+        whole = padded(images, self.multiple)
+        if self.backbone is not None:
+            maps = self.backbone(self.normalize(as_colour(whole, self.normalize)))
+            scores: Tensor = self.enlarge(self.head(self.decoder(maps)))  # (B, outputs, ⌈H⌉, ⌈W⌉)
+            return scores[:, :, :height, :width]
+        features, unit = self.normalize(whole), None
         if self.masked and self.residual:
-            mean, deviation = surroundings(features[:, :-1], padded[:, -1:])
+            mean, deviation = surroundings(features[:, :-1], whole[:, -1:])
             features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
             unit = deviation * self.normalize.std[:, :-1]  # (B, C, 1, 1) in the image's units
         features = (
-            self._partial(features, 1 - padded[:, -1:]) if self.convolution == "partial" else self._plain(features)
+            self._partial(features, 1 - whole[:, -1:]) if self.convolution == "partial" else self._plain(features)
         )
         answer: Tensor = self.head(features)[:, :, :height, :width]
         if unit is not None:  # smooth surroundings need small corrections: without this, smooth pictures get grainy

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, final
 from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
-from pellucid.tasks._contract import PredictOptions
+from pellucid.tasks._answering import PredictOptions
 
 __all__ = ["ClusterOptions", "ClusterTask"]
 

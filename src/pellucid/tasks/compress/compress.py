@@ -20,7 +20,8 @@ from pellucid.data.targets import Label, Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.models import OutputKind
-from pellucid.tasks._contract import ModelMeasures, PredictOptions, Task
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import ModelMeasures, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped

@@ -73,6 +73,10 @@ class Denoise(Task[Tensor, Picture, Picture]):
     keeps_size: ClassVar[bool] = True
     restores: ClassVar[bool] = True
 
+    @classmethod
+    def model_defaults(cls, model: str) -> dict[str, Any]:
+        return {"residual": True} if model == "encoder_decoder" else {}
+
     def __post_init__(self) -> None:
         check_choice("error", self.error, ("mse", "l1"))
         # no image: only checks the kind and the level

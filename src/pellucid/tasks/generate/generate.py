@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, final
 from pellucid import _catalog
 from pellucid.errors import UsageError, check_choice
 from pellucid.models import OutputKind
-from pellucid.tasks._contract import PredictOptions, TaskFamily
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import TaskFamily
 from pellucid.tasks.generate.adversarial import Adversarial
 from pellucid.tasks.generate.game import Game
 from pellucid.tasks.generate.likelihood import PixelDistribution

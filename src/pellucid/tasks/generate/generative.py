@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.targets import Target
-from pellucid.tasks._contract import ModelMeasures, NamedFigure, PredictOptions, Task
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import ModelMeasures, NamedFigure, Task
 from pellucid.tasks._metrics import Measure
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped

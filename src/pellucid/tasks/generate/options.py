@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
-from pellucid.tasks._contract import NamedFigure, PredictOptions
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._metrics import Measure
 
 __all__ = ["CHOICES", "GenerateOptions", "GenerativeTask"]

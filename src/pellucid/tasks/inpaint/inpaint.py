@@ -22,7 +22,8 @@ from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError, check_choice
 from pellucid.models import OutputKind
-from pellucid.tasks._contract import PredictOptions, Task
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks.inpaint import answers, baselines, holes, losses, metrics
@@ -99,6 +100,10 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     extra_planes: ClassVar[int] = 1  # the mask
     restores: ClassVar[bool] = True
     predict_options: ClassVar[type[PredictOptions]] = InpaintOptions
+
+    @classmethod
+    def model_defaults(cls, model: str) -> dict[str, Any]:
+        return {"residual": True} if model == "encoder_decoder" else {}
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

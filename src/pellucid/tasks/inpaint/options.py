@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.data.targets import Picture
 from pellucid.errors import check_choice
-from pellucid.tasks._contract import PredictOptions
+from pellucid.tasks._answering import PredictOptions
 
 __all__ = ["InpaintOptions", "InpaintTask"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from pellucid.errors import check_choice
-from pellucid.tasks._contract import PredictOptions
+from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks.landmarks.places import Placed
 
 __all__ = ["LandmarkOptions", "blank", "files", "rows"]

@@ -26,7 +26,8 @@ def overall(output: Tensor) -> Tensor:
         certain: Tensor = _certain(output).mean(1)
         return certain
     places: Tensor = output.float().unflatten(1, (-1, 2))
-    return torch.linalg.vector_norm(places - places.mean(1, keepdim=True), dim=2).mean(1)
+    away: Tensor = torch.linalg.vector_norm(places - places.mean(1, keepdim=True), dim=2).mean(1)
+    return away
 
 
 def followable(names: Sequence[str], kind: str) -> Mapping[str, Callable[[Tensor], Tensor]]:

@@ -22,7 +22,8 @@ from pellucid.data.targets import Points, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, PellucidWarning, UsageError, check_choice
 from pellucid.models import Frozen, OutputKind
-from pellucid.tasks._contract import NamedFigure, PredictOptions, Task
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
@@ -220,10 +221,12 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
         return metrics.details(records, self.by, self.names, self.face)
 
-    def pictures(self, records: Mapping[str, Records], classes: Sequence[str]) -> Sequence[NamedFigure]:
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
         from pellucid.tasks.landmarks import curves
 
-        return curves.pictures(records, self.by, self.names, self.lines)
+        return curves.pictures({"model": records, **baselines}, self.by, self.names, self.lines)
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The negative error by the normaliser, or where there is none by the px."""

@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.answers.entry import BadLine, Entry, Number, Target, agrees
+from pellucid.worked.answers.entry import BadLine, Entry, Number, Target, Tolerance, agrees, allowed
 from pellucid.worked.answers.reading import moved, read_answers
 from pellucid.worked.answers.report import Checked, Report
 from pellucid.worked.answers.slip_search import Candidate, likely
@@ -25,7 +26,7 @@ from pellucid.worked.answers.slips_numbers import copied
 from pellucid.worked.answers.variant import UNLIMITED, Budget, Exhausted, Variant
 from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
-from pellucid.worked.expressions.expression import Expr, Partial, Value, names
+from pellucid.worked.expressions.expression import Const, Expr, Partial, Value, names
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.worksheet.answering import AnswerWriter
@@ -39,22 +40,24 @@ IN_ALL: Final = 150_000  # equations worked out to find the slips of all answers
 _NO_NUMBER: Final = (UsageError, ArithmeticError, ValueError, KeyError)  # earlier wrong numbers may lead nowhere
 
 
-def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
+def check_answers(sheet: Worksheet, text: str, *, digits: int = 6, tolerance: str = "3s") -> Report:
     """Check a text of answers against a worksheet; `pellucid.worked.answers.reading` says how they are written.
 
     Args:
         sheet: the worksheet.
         text: one `name = value` a line.
         digits: significant digits that are shown, 1 to 50.
+        tolerance: how near a number must be: 3s to three significant digits, 2d to two decimals, 1% of the true number.
 
     Raises:
         UsageError: a worksheet that has no solution, a text that is far too long.
     """
+    rule = Tolerance.parse(tolerance)
     solved = sheet.solve(digits=digits).numbers
-    entries, unreadable = read_answers(text, sheet)
+    entries, unreadable = read_answers(text, sheet, rule)
     with precision(solved.working_digits):
         truths, without_number = _truths(solved, entries)
-        checking = _Checking(solved, truths)
+        checking = _Checking(solved, truths, rule, sheet.questions)
         # what has no true number cannot be right or wrong
         entries = [entry for entry in entries if entry.target in truths and checking.readable(entry, without_number)]
         checked = checking.all(entries)
@@ -63,7 +66,7 @@ def check_answers(sheet: Worksheet, text: str, *, digits: int = 6) -> Report:
     # in the order of the questions, each once
     missing = tuple(dict.fromkeys(key for key in asked if key not in answered))
     bad = sorted([*unreadable, *without_number], key=lambda line: line.line)
-    return Report(tuple(sorted(checked, key=lambda answer: answer.entry.at)), tuple(bad), missing, digits)
+    return Report(tuple(sorted(checked, key=lambda answer: answer.entry.at)), tuple(bad), missing, digits, rule)
 
 
 def _truths(solved: CheckedNumbers, entries: Sequence[Entry]) -> tuple[dict[Target, Value], list[BadLine]]:
@@ -103,8 +106,15 @@ class _Checking:
     last digit smaller and larger, for a learner who goes on with more digits than were written.
     """
 
-    def __init__(self, solved: CheckedNumbers, truths: Mapping[Target, Value]) -> None:
-        self.solved, self.graph, self.truths = solved, solved.graph, truths
+    def __init__(
+        self,
+        solved: CheckedNumbers,
+        truths: Mapping[Target, Value],
+        tolerance: Tolerance,
+        questions: Sequence[Question],
+    ) -> None:
+        self.solved, self.graph, self.truths, self.tolerance = solved, solved.graph, truths, tolerance
+        self.updates = [question for question in questions if question.rule]
         self.budget = Budget(0)
         self.left = IN_ALL
         self.true = Variant(solved, budget=self.budget)
@@ -123,7 +133,8 @@ class _Checking:
         heapq.heapify(ready)
         while ready:
             n = heapq.heappop(ready)
-            self.done[entries[n].target] = self.check(entries[n], [entries[m] for m in sorted(before[n])])
+            verdict = self.check(entries[n], [entries[m] for m in sorted(before[n])])
+            self.done[entries[n].target] = self.chained(entries[n], verdict) if entries[n].links else verdict
             for m in after[n]:
                 waiting[m] -= 1
                 if not waiting[m]:
@@ -195,6 +206,29 @@ class _Checking:
             return replace(verdict, reason=("too many answers are wrong: no slip was searched for",))
         return verdict
 
+    def chained(self, entry: Entry, verdict: Checked) -> Checked:
+        """The verdict on a chain: two neighbours that differ are a mistake, whatever the last number."""
+        texts = [link.text for link in entry.links]
+        links = [*(replace(entry, number=x.number, formula=x.formula, digits=x.digits) for x in entry.links), entry]
+        for n, (one, two) in enumerate(itertools.pairwise(links)):
+            holds, value = False, None
+            for sheet in (self.written, self.true):
+                try:
+                    left, right = self.number(one, sheet), self.number(two, sheet)
+                except UsageError:
+                    continue
+                if left is not None and right is not None:
+                    value = left.value if value is None else value
+                    holds |= agrees(right, left.value) or agrees(left, right.value)
+            if not holds:
+                words: Words = (f"the chain breaks after {texts[n]}",)
+                words = words if value is None else (*words, ", which is ", Const(value))
+                first = not any(answer.status == "wrong" for answer in self.done.values())
+                return replace(
+                    verdict, status="wrong", first=first, reason=words, slip="link of a chain", others=(), after=()
+                )
+        return verdict
+
     def origins(self, before: Sequence[Entry], wrong: Sequence[Checked]) -> tuple[int, ...]:
         """The lines of the wrong answers that an answer follows from, directly or through others that follow."""
         earlier = [self.done[entry.target] for entry in before]
@@ -213,7 +247,7 @@ class _Checking:
                     numbers[key] = sheet.answer(Target(symbol.by, symbol.of))
                 elif key not in numbers:
                     numbers[key] = sheet.answer(Target(key))
-            return Number(evaluate(entry.formula, numbers), Fraction(0), entry.digits)
+            return Number(evaluate(entry.formula, numbers), Fraction(0), entry.digits, self.tolerance)
         except UsageError:
             if sheet is self.true:
                 raise
@@ -248,7 +282,8 @@ class _Checking:
             ends = sorted(Fraction(sheet.answer(entry.target)) for sheet in (self.low, self.high))
         except _NO_NUMBER:
             return False
-        return ends[0] - given.unit < Fraction(given.value) < ends[1] + given.unit
+        low, high = (allowed(given, end) for end in ends)
+        return ends[0] - low < Fraction(given.value) < ends[1] + high
 
     def take(self, entry: Entry, value: Value, slip: Candidate | None, kept: bool = False) -> None:
         """Go on with an answer: with the slip that explains it, and with the number as it was written."""
@@ -276,7 +311,11 @@ class _Checking:
         sheets = [self.slipped] if self.slipped is self.true else [self.slipped, self.true]
         right = {answer.entry.target for answer in self.done.values() if answer.status == "right"}
         try:
-            return likely(sheets, entry.target, given, {target.name for target in right if not target.of})
+            known = {target.name for target in right if not target.of}
+            # who makes a mistake once makes it again
+            made = {answer.slip for answer in self.done.values() if answer.slip}
+            updates = [*self.updates, *(target.update for target in self.truths if target.update)]
+            return likely(sheets, entry.target, given, known, made, updates)
         except Exhausted:
             return []
         finally:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError
-from pellucid.worked.answers.entry import LEAST, BadLine, Entry
+from pellucid.worked.answers.entry import DEFAULT, BadLine, Entry, Tolerance
 from pellucid.worked.expressions.expression import Const, Name, Value
 from pellucid.worked.notation.questions import OPTIMISERS
 from pellucid.worked.showing.json import number
@@ -22,7 +22,6 @@ __all__ = ["FORMS", "Checked", "Report", "summary"]
 
 FORMS: Final = ("terminal", "markdown", "json")
 _MARKS: Final = {"right": ("✓", "32"), "wrong": ("✗", "31"), "follows": ("↳", "33")}
-_TOLERANCE: Final = f"A number is right within one unit of its last digit, and to at least {LEAST} significant digits."
 _FOLLOWS: Final = "↳ is wrong, but worked out correctly from an earlier wrong number."
 
 
@@ -69,12 +68,14 @@ class Report:
         bad: the lines that could not be read.
         missing: questions of the worksheet without an answer.
         digits: significant digits that are shown.
+        tolerance: by which numbers were judged.
     """
 
     checked: tuple[Checked, ...]
     bad: tuple[BadLine, ...]
     missing: tuple[str, ...]
     digits: int = 6
+    tolerance: Tolerance = DEFAULT
 
     @cached_property
     def first(self) -> Checked | None:
@@ -176,7 +177,7 @@ def _grouped(missing: tuple[str, ...]) -> list[str]:
 
 
 def _legend(report: Report) -> list[str]:
-    return [_TOLERANCE, *([_FOLLOWS] if report.count("follows") else [])]
+    return [report.tolerance.sentence, *([_FOLLOWS] if report.count("follows") else [])]
 
 
 def _json(report: Report) -> str:
@@ -204,7 +205,7 @@ def _json(report: Report) -> str:
         "first_wrong": first.key if first else None,
         "bad_lines": [{"line": line.line, "text": line.text, "reason": line.sentence} for line in report.bad],
         "not_answered": list(report.missing),
-        "tolerance": _TOLERANCE,
+        "tolerance": report.tolerance.sentence,
     }
     return json.dumps(content, ensure_ascii=False, indent=1)
 
@@ -216,7 +217,7 @@ def _answer(answer: Checked, setter: Unicode) -> str:
     if target.update:
         rule, steps = target.update.rule, target.update.steps
         options = ", ".join(
-            f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule][k] or k == "lr"
+            f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule].get(k) or k == "lr"
         )
         left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({options}) on {setter.write(Name(target.of))}"
     if answer.entry.number is not None:

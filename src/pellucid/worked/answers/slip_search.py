@@ -17,6 +17,7 @@ from pellucid.worked.answers.slips_values import Site, ValueSlip
 from pellucid.worked.answers.variant import EdgeDerivative, Exhausted, Variant
 from pellucid.worked.expressions.evaluation import substitute
 from pellucid.worked.expressions.expression import Const, Expr, Name, Partial, Value, replace, walk
+from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.showing.numerals import numeral
 
@@ -25,6 +26,7 @@ __all__ = ["Candidate", "likely"]
 _DERIVATIVE: Final = "in the derivative "
 _PER_EQUATION: Final = 0.45  # a slip near what was answered is likelier than one far from it
 _FARTHEST: Final = 4
+_AGAIN: Final = 1.2
 _NO_NUMBER: Final = (UsageError, ArithmeticError, ValueError, KeyError)  # a logarithm of a negative number, say
 
 
@@ -40,7 +42,14 @@ class Candidate:
     score: float = field(default=0.0, compare=False)  # the lower, the likelier
 
 
-def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Container[str] = ()) -> list[Candidate]:
+def likely(
+    sheets: Sequence[Variant],
+    target: Target,
+    given: Number,
+    known: Container[str] = (),
+    made: Container[str] = (),
+    updates: Sequence[Question] = (),
+) -> list[Candidate]:
     """The slips that lead to a number, the likeliest first.
 
     >>> from pellucid.worked.worksheet.worksheet import Worksheet
@@ -56,6 +65,8 @@ def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Cont
         target: what was answered.
         given: the number.
         known: quantities whose answers are right: their equations have no slip.
+        made: the names of slips that were made before, which are likelier to be made again.
+        updates: the updates of the worksheet's parameters.
     """
     found: list[Candidate] = []
     changes: list[object] = []  # one change of an equation may be two slips
@@ -64,7 +75,7 @@ def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Cont
         try:
             if (truth := _answer(sheet, target)) is None:
                 continue  # the earlier wrong numbers lead nowhere
-            for candidate in _candidates(sheet, target, truth, given, known):
+            for candidate in _candidates(sheet, target, truth, given, known, updates):
                 variant = candidate.variant
                 if variant is not None:
                     value = _answer(variant, target)
@@ -75,7 +86,7 @@ def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Cont
                 )
                 if change not in changes:
                     changes.append(change)
-                    found.append(_scored(candidate, target))
+                    found.append(_scored(candidate, target, made))
         except Exhausted:
             exhausted = True
         if found or exhausted:
@@ -88,13 +99,14 @@ def likely(sheets: Sequence[Variant], target: Target, given: Number, known: Cont
     return list(by_name.values())
 
 
-def _scored(candidate: Candidate, target: Target) -> Candidate:
+def _scored(candidate: Candidate, target: Target, made: Container[str]) -> Candidate:
     """The candidate with its score, and with the changed line in its words."""
     slip, variant, away = candidate.slip, candidate.variant, candidate.away
     words = candidate.words if variant is None else (*candidate.words, *_changed_line(candidate, variant, target))
     # of a derivative, a slip in its own rules is likelier than one in an equation
     elsewhere = 0.5 * bool(target.of and slip.kind == "value")
-    return Candidate(slip, words, variant, away, slip.rank + _PER_EQUATION * min(away, _FARTHEST) + elsewhere)
+    score = slip.rank + _PER_EQUATION * min(away, _FARTHEST) + elsewhere - _AGAIN * (slip.name in made)
+    return Candidate(slip, words, variant, away, score)
 
 
 def _answer(sheet: Variant, target: Target) -> Value | None:
@@ -106,13 +118,21 @@ def _answer(sheet: Variant, target: Target) -> Value | None:
 
 
 def _candidates(
-    sheet: Variant, target: Target, truth: Value, given: Number, known: Container[str]
+    sheet: Variant,
+    target: Target,
+    truth: Value,
+    given: Number,
+    known: Container[str],
+    updates: Sequence[Question],
 ) -> Iterator[Candidate]:
     """Every slip at every place, the nearest first."""
     for slip in SLIPS:
         if slip.kind == "number":
             continue
-        if slip.kind in ("update", "chain"):
+        if slip.kind == "order":
+            if target.of:
+                yield from (Candidate(slip, *attempt) for attempt in slip.function(sheet, target, updates))
+        elif slip.kind in ("update", "chain"):
             if target.update or (target.of and slip.kind == "chain"):
                 yield from (Candidate(slip, *attempt) for attempt in slip.function(sheet, target))
         elif slip.kind == "rounding":

@@ -4,6 +4,7 @@
     value       `slips_values`       an equation with a mistake at one node
     derivative  `slips_derivatives`  a wrong rule of differentiation at one node
     chain       `slips_graph`        missing paths and links of the chain rule
+    order       `slips_order`        a parameter used after its update
     update      `slips_graph`        a wrong rule of an optimiser
     rounding    `slips_graph`        numbers rounded on the way
     number      `slips_numbers`      the number itself: sign, digits, decimal point
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from pellucid.worked.answers import slips_derivatives, slips_graph, slips_numbers, slips_values
+from pellucid.worked.answers import slips_derivatives, slips_graph, slips_numbers, slips_order, slips_values
 
 __all__ = ["SLIPS", "Slip"]
 
@@ -32,7 +33,7 @@ class Slip:
 
     Args:
         name: in words.
-        kind: value, derivative, chain, update, rounding or number.
+        kind: value, derivative, chain, order, update, rounding or number.
         rank: from 1, a common mistake, to 4, the explanation when nothing else fits.
         function: makes it.
     """
@@ -85,6 +86,8 @@ SLIPS: Final[tuple[Slip, ...]] = (
     Slip("constant kept", "derivative", 2, _D.constant_kept),
     Slip("path left out", "chain", 1, _G.path_left_out),
     Slip("link of the chain left out", "chain", 2, _G.link_left_out),
+    Slip("target left out of the gradient", "chain", 1, slips_order.target_left_out),
+    Slip("parameter used after its update", "order", 1, slips_order.used_after_its_update),
     Slip("update added", "update", 1, _G.update_added),
     Slip("learning rate left out", "update", 1, _G.rate_left_out),
     Slip("step for the new number", "update", 1, _G.step_for_the_number),

@@ -25,9 +25,11 @@ NumberSlip: TypeAlias = Callable[[Number, Value, Target, Mapping[Expr, Value]], 
 def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[Expr, Value]) -> Words | None:
     """0.9 for 0.923: rounded to fewer digits than can be checked."""
     # right to the digits that were written, but these are too few to tell it from a slip
-    if 0 < given.digits < LEAST and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
+    rule = given.tolerance
+    least = int(rule.size)
+    if rule.kind == "s" and 0 < given.digits < least and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
         digits = f"{given.digits} significant digit" + "s" * (given.digits != 1)
-        return (f"the number is right but rounded to {digits}; give at least {LEAST}",)
+        return (f"the number is right but rounded to {digits}; give at least {least}",)
     return None
 
 
@@ -65,7 +67,7 @@ def digits_exchanged(given: Number, truth: Value, target: Target, others: Mappin
         turned = text[:n] + two + one + text[n + 2 :]
         # the digits as a whole number of units of the last place
         value = int(turned) * given.unit * (1 if given.value > 0 else -1)
-        if one != two and agrees(Number(value, given.unit, max(given.digits, LEAST)), truth):
+        if one != two and agrees(Number(value, given.unit, max(given.digits, LEAST), given.tolerance), truth):
             return (f"two digits are swapped, {one}{two} for {two}{one}",)
     return None
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import final
 
+from pellucid.errors import UsageError
 from pellucid.worked.forms.contract import Form
 from pellucid.worked.iteration.iteration import Study, study
 
@@ -46,6 +47,8 @@ class Iterate(Form):
 
     def text(self) -> str:
         """The study; draws the cobweb if a file for it is named."""
+        if self.out is not None and self.out.suffix.lower() != ".png":
+            raise UsageError(f"out={str(self.out)!r}: the cobweb is a picture; end the name with .png.")
         result = self.build(self.function, self.times)
         drawn = "" if self.out is None else f"\n\ncobweb: {result.draw(self.out, [*self.start] or None)}"
         return f"{result}{drawn}"

@@ -15,9 +15,9 @@ import numpy as np
 import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.derivation.indexed import INDICES, evaluate_at, index_of, rename_index
+from pellucid.worked.derivation.indexed import INDICES, apart, evaluate_at, indices_of, rename_index
 from pellucid.worked.derivation.rules import Step, differentiate
-from pellucid.worked.derivation.text import to_text
+from pellucid.worked.derivation.text import indexed, to_text
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.notation.notation import parse_expression
 
@@ -83,15 +83,24 @@ def derive(text: str, by: str) -> Derivation:
     Raises:
         UsageError: not an expression, or one without a differentiation rule.
     """
-    node = parse_expression(text)
-    stem, index = index_of(by)
+    node = apart(parse_expression(text))
+    # by w_{l,m} as well as w_l_m
+    variable = parse_expression(by)
+    by = variable.name if isinstance(variable, Name) else by
+    stem, own = indices_of(by)
     used = sorted({part.name for part in walk(node) if isinstance(part, Name)})
-    indices = sorted({index_of(name)[1] for name in used} - {""})
+    indices = sorted({letter for name in used for letter in indices_of(name)[1]})
     bound = {_sum_index(part) for part in walk(node)} - {""}
-    if by not in used and (not index or stem not in {index_of(name)[0] for name in used if index_of(name)[1]}):
-        raise UnknownNameError("by", by, [name for name in used if name not in INDICES])
-    if index in bound:
-        raise UsageError(f"by={by!r}: {index} is the index of the sum; choose another index, such as l.")
+    carried = {(other, len(theirs)) for other, theirs in map(indices_of, used) if theirs}
+    head, _, last = by.rpartition("_")
+    if not own and by not in used and (head, len(last)) in carried:
+        by = "_".join([head, *last])  # by w_lm
+        stem, own = indices_of(by)
+    if by not in used and (stem, len(own)) not in carried:
+        raise UnknownNameError("by", by, [indexed(name) for name in used if name not in INDICES])
+    for letter in own:
+        if letter in bound:
+            raise UsageError(f"by={by!r}: {letter} is the index of the sum; choose another index, such as l.")
     result, steps = differentiate(node, by)
     with np.errstate(all="ignore"):  # NaN at a random point fails the comparison below
         difference = max(_difference(step.node, step.result, by) for step in steps) if steps else 0.0
@@ -100,14 +109,21 @@ def derive(text: str, by: str) -> Derivation:
             f"function={text!r}: its derivative fails the check by central differences; use a function that is smooth between "
             "0.3 and 1.7."
         )
-    free = [letter for letter in indices if letter not in bound and letter != index]
+    free = [letter for letter in indices if letter not in bound and letter not in own]
+    index = own[0] if len(own) == 1 else ""
     # the function is called f, or the next letter that the expression does not use
-    stems = {index_of(name)[0] for name in used}
+    stems = {indices_of(name)[0] for name in used}
     letter = next((letter for letter in "fghuv" if letter not in stems), "F")
     name = f"{letter}_{free[0]}" if len(free) == 1 else letter
     simplified, cases = _simplified(node, result, name, free, index)
     return Derivation(
-        to_text(node), by, tuple(steps), to_text(result), f"∂{name}/∂{by} = {_print(simplified)}", cases, difference
+        to_text(node),
+        indexed(by),
+        tuple(steps),
+        to_text(result),
+        f"∂{name}/∂{indexed(by)} = {_shown(simplified)}",
+        cases,
+        difference,
     )
 
 
@@ -197,12 +213,15 @@ def _simplified(
         return best, ()
     # in the case l = j every z_l is z_j
     alike = {
-        sympy.Symbol(str(symbol), real=True): sympy.Symbol(f"{index_of(str(symbol))[0]}_{free[0]}", real=True)
+        sympy.Symbol(str(symbol), real=True): sympy.Symbol(
+            "_".join([stem, *(free[0] if letter == index else letter for letter in indices)]), real=True
+        )
         for symbol in best.free_symbols
-        if index_of(str(symbol))[1] == index
+        for stem, indices in [indices_of(str(symbol))]
+        if index in indices
     }
     equal, unequal = best.subs(delta, 1).subs(alike), best.subs(delta, 0)
-    return best, ((f"{index} = {free[0]}", _print(equal)), (f"{index} ≠ {free[0]}", _print(sympy.simplify(unequal))))
+    return best, ((f"{index} = {free[0]}", _shown(equal)), (f"{index} ≠ {free[0]}", _shown(sympy.simplify(unequal))))
 
 
 def _by_itself(function: Any, slope: Any, own: Any) -> list[Any]:
@@ -223,6 +242,11 @@ def _by_itself(function: Any, slope: Any, own: Any) -> list[Any]:
         sympy.expand(form) if sum(part.is_Add for part in sympy.Mul.make_args(form)) > 1 else form for form in forms
     ]
     return [form for form in forms if own in form.free_symbols and not (form.free_symbols - slope.free_symbols - {own})]
+
+
+def _shown(expression: Any) -> str:
+    """A SymPy expression on one line, w_j_k as w_{j,k}."""
+    return indexed(_print(expression))
 
 
 def _print(expression: Any) -> str:
@@ -251,25 +275,33 @@ def _print(expression: Any) -> str:
 def _difference(node: Expr, result: Expr, by: str) -> float:
     """The largest difference between a derivative and its central difference at random points, relative to it or 1."""
     random = np.random.default_rng(0)
-    stem, index = index_of(by)
+    stem, own = indices_of(by)
     used = {
         part.name for part in (*walk(node), *walk(result)) if isinstance(part, Name) and not part.name.startswith("δ_")
     }
     worst = 0.0
     for number in range(_POINTS):
         places = {letter: int(random.integers(_SIZE)) for letter in sorted(INDICES)}
-        numbers: dict[str, Any] = {
-            index_of(name)[0]: random.uniform(0.3, 1.7, _SIZE) if index_of(name)[1] else float(random.uniform(0.3, 1.7))
-            for name in sorted(used | {by})
-        }
-        if number == 0 and index:  # one point at which all indices are equal
-            places = dict.fromkeys(places, places[index])
+        numbers: dict[str, Any] = {}
+        for name in sorted(used | {by}):
+            base, letters = indices_of(name)
+            numbers[base] = (
+                random.uniform(0.3, 1.7, (_SIZE,) * len(letters)) if letters else float(random.uniform(0.3, 1.7))
+            )
+        if number == 0 and own:  # one point at which all indices are equal
+            places = dict.fromkeys(places, places[own[0]])
+        place = tuple(places[letter] for letter in own)
 
-        def at(t: float, numbers: Mapping[str, Any] = numbers, places: Mapping[str, int] = places) -> float:
+        def at(
+            t: float,
+            numbers: Mapping[str, Any] = numbers,
+            places: Mapping[str, int] = places,
+            place: tuple[int, ...] = place,
+        ) -> float:
             moved = dict(numbers)
-            if index:
+            if place:
                 moved[stem] = numbers[stem].copy()
-                moved[stem][places[index]] += t
+                moved[stem][place] += t
             else:
                 moved[stem] = numbers[stem] + t
             return evaluate_at(node, moved, places)

@@ -3,27 +3,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from pellucid.worked.derivation.terms import ONE, ZERO, tidied
-from pellucid.worked.expressions.expression import Call, Const, Expr, Name, replace, walk
+from pellucid.worked.expressions.expression import Call, Const, Expr, Name, rebuild, replace, walk
 from pellucid.worked.expressions.numeric import numpy_value
 
-__all__ = ["INDICES", "evaluate_at", "index_of", "rename_index"]
+__all__ = ["INDICES", "apart", "delta", "evaluate_at", "indices_of", "rename_index"]
 
 INDICES = frozenset("ijklmnpqrst")  # z_j has an index; h and x are left out, so W_h and W_x are plain names
 
 
-def index_of(name: str) -> tuple[str, str]:
-    """The stem of a name and its index, which may be empty.
+def indices_of(name: str) -> tuple[str, tuple[str, ...]]:
+    """The stem of a name and its indices, of which there may be none.
 
-    >>> index_of("z_j"), index_of("W_h")
-    (('z', 'j'), ('W_h', ''))
+    >>> indices_of("z_j"), indices_of("w_j_k"), indices_of("W_h")
+    (('z', ('j',)), ('w', ('j', 'k')), ('W_h', ()))
     """
-    stem, _, last = name.rpartition("_")
-    return (stem, last) if stem and last in INDICES else (name, "")
+    stem, *parts = name.split("_")
+    here = len(parts)
+    while here and parts[here - 1] in INDICES:
+        here -= 1
+    return ("_".join([stem, *parts[:here]]), tuple(parts[here:])) if stem else (name, ())
+
+
+def apart(node: Expr, bound: str = "") -> Expr:
+    """The expression with w_jk as w_j_k, where a sum runs over j or k.
+
+    >>> apart(Call("sum", (Name("w_jk"), Name("k"))))
+    Call(function='sum', args=(Name(name='w_j_k'), Name(name='k')), index=0)
+    """
+    if isinstance(node, Name):
+        stem, _, last = node.name.rpartition("_")
+        several = stem and len(last) > 1 and {*last} <= INDICES and {*last} & {*bound}
+        return Name("_".join([stem, *last])) if several else node
+    if isinstance(node, Call) and node.function == "sum" and isinstance(index := node.args[-1], Name):
+        return Call("sum", (*(apart(arg, bound + index.name) for arg in node.args[:-1]), index))
+    return rebuild(node, lambda inner: apart(inner, bound))
+
+
+def delta(pairs: Iterable[tuple[str, str]]) -> list[Expr]:
+    """Kronecker's δ for each pair of indices that may be equal; one for a pair that is.
+
+    >>> delta([("j", "l"), ("k", "k")])
+    [Name(name='δ_jl')]
+    """
+    return [Name(f"δ_{first}{second}") for first, second in pairs if first != second]
 
 
 def rename_index(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | None = None) -> Expr:
@@ -47,11 +76,12 @@ def rename_index(node: Expr, index: str, to: str, also: Mapping[Expr, Expr] | No
             return None
         if part.name == index:
             return Name(to)
-        stem, last = index_of(part.name)
         if part.name.startswith("δ_"):
             first, second = (to if letter == index else letter for letter in part.name[2:])
             return ONE if first == second else Name(f"δ_{first}{second}")
-        return Name(f"{stem}_{to}") if last == index else None
+        stem, indices = indices_of(part.name)
+        renamed = [to if letter == index else letter for letter in indices]
+        return Name("_".join([stem, *renamed])) if index in indices else None
 
     return tidied(replace(node, change))
 
@@ -65,7 +95,7 @@ def evaluate_at(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int
 
     Args:
         node: the expression.
-        numbers: by stem, a vector for names with an index and a number for those without.
+        numbers: by stem, a vector for names with an index, a matrix for those with two, a number for those without.
         places: the value of each index, from 0.
     """
 
@@ -73,16 +103,19 @@ def evaluate_at(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int
         match part:
             case Call(function="sum", args=(body, Name(name=index))):
                 # the index runs over the length of the vectors that carry it
-                stems = {
-                    index_of(n.name)[0] for n in walk(body) if isinstance(n, Name) and index_of(n.name)[1] == index
-                }
-                count = next((len(numbers[stem]) for stem in stems if stem in numbers), 1)
+                carriers = [indices_of(n.name) for n in walk(body) if isinstance(n, Name)]
+                sizes = [
+                    np.shape(numbers[stem])[indices.index(index)]
+                    for stem, indices in carriers
+                    if index in indices and stem in numbers
+                ]
+                count = next(iter(sizes), 1)
                 return Const(Fraction(sum(evaluate_at(body, numbers, {**places, index: k}) for k in range(count))))
             case Name(name=name) if name.startswith("δ_"):  # Kronecker's δ_jl
                 return ONE if places[name[2]] == places[name[3]] else ZERO
             case Name(name=name):
-                stem, index = index_of(name)
-                return Const(Fraction(float(numbers[stem][places[index]]) if index else float(numbers[stem])))
+                stem, indices = indices_of(name)
+                return Const(Fraction(float(np.asarray(numbers[stem])[tuple(places[letter] for letter in indices)])))
         return None
 
     return float(numpy_value(replace(node, change), {}))

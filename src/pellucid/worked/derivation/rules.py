@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pellucid.errors import UsageError
-from pellucid.worked.derivation.indexed import index_of, rename_index
+from pellucid.worked.derivation.indexed import delta, indices_of, rename_index
 from pellucid.worked.derivation.terms import ONE, TWO, ZERO, add, divide, multiply, negate, power
-from pellucid.worked.derivation.text import bracketed_text, factor_text, to_text
+from pellucid.worked.derivation.text import bracketed_text, factor_text, indexed, to_text
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
 from pellucid.worked.expressions.functions import FUNCTIONS
 
@@ -73,23 +73,27 @@ class _Differentiation:
         place = len(self.steps)
         self.steps.append(None)  # reserve the line above those of its parts
         rule, right, result = self.rule(node)
-        self.steps[place] = Step(rule, f"∂/∂{self.by} {bracketed_text(node)}", right, node, result)
+        self.steps[place] = Step(rule, f"∂/∂{indexed(self.by)} {bracketed_text(node)}", right, node, result)
         self.done[node] = result
         return result
 
     def contains(self, node: Expr) -> bool:
         """Whether a node depends on the variable: z_j and z_k may both be z_l."""
-        stem, index = index_of(self.by)
+        stem, indices = indices_of(self.by)
         used = (part.name for part in walk(node) if isinstance(part, Name))
+        found = ((name, *indices_of(name)) for name in used)
         return any(
-            name == self.by or (index != "" and index_of(name)[1] != "" and index_of(name)[0] == stem) for name in used
+            name == self.by or (indices and other == stem and len(theirs) == len(indices))
+            for name, other, theirs in found
         )
 
     def mark(self, node: Expr) -> str:
         """The derivative of a part, not carried out yet: ∂/∂x [u]."""
         if not self.contains(node):
             return "0"
-        return "1" if isinstance(node, Name) and node.name == self.by else f"∂/∂{self.by} {bracketed_text(node)}"
+        return (
+            "1" if isinstance(node, Name) and node.name == self.by else f"∂/∂{indexed(self.by)} {bracketed_text(node)}"
+        )
 
     def chained(self, outer: Expr, inner: Expr) -> tuple[str, Expr]:
         """f′(u)·∂u, without the factor ∂u if u is the variable itself."""
@@ -104,9 +108,13 @@ class _Differentiation:
         match node:
             case Name(name=name):
                 # z_j against z_l: whether they are one and the same depends on the indices
-                first, second = index_of(name)[1], index_of(self.by)[1]
-                delta = Name(f"δ_{first}{second}")
-                return f"index rule: 1 if {first} = {second}, else 0", to_text(delta), delta
+                pairs = [*zip(indices_of(name)[1], indices_of(self.by)[1], strict=True)]
+                deltas = delta(pairs)
+                if not deltas:
+                    return "index rule", "1", ONE
+                equal = " and ".join(f"{first} = {second}" for first, second in pairs if first != second)
+                product = deltas[0] if len(deltas) == 1 else Mul(tuple(deltas))
+                return f"index rule: 1 if {equal}, else 0", to_text(product), product
             case Neg(term=term):  # the factor −1
                 return "constant factor", f"−{self.mark(term)}", negate(self.of(term))
             case Add(terms=terms):  # a person does not write the derivative of a constant
@@ -180,17 +188,17 @@ class _Differentiation:
 
     def sum(self, body: Expr, index: str) -> tuple[str, str, Expr]:
         """Σ_k of the terms' derivatives; if these are δ_kl·…, only the term with k = l."""
-        wanted = index_of(self.by)[1]
         inner = self.of(body)
-        delta = Name(f"δ_{index}{wanted}")
-        if wanted and any(part == delta for part in walk(inner)):
-            # every term has the factor δ_kl, which is 0 but for k = l
-            kept = rename_index(inner, index, wanted, {delta: ONE})
-            return (
-                f"sum rule, only the term {index} = {wanted} remains",
-                f"Σ_{index} {factor_text(inner)} = {to_text(kept)}",
-                kept,
-            )
+        for wanted in indices_of(self.by)[1]:
+            same = Name(f"δ_{index}{wanted}")
+            if any(part == same for part in walk(inner)):
+                # every term has the factor δ_kl, which is 0 but for k = l
+                kept = rename_index(inner, index, wanted, {same: ONE})
+                return (
+                    f"sum rule, only the term {index} = {wanted} remains",
+                    f"Σ_{index} {factor_text(inner)} = {to_text(kept)}",
+                    kept,
+                )
         return "sum rule, term by term", f"Σ_{index} {self.mark(body)}", Call("sum", (inner, Name(index)))
 
 

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow
 
-__all__ = ["bracketed_text", "factor_text", "to_text"]
+__all__ = ["bracketed_text", "factor_text", "indexed", "to_text"]
+
+_SEVERAL: Final = re.compile(r"\b([^\W\d_]\w*?)((?:_[ijklmnpqrst]){2,})\b")
 
 
 def to_text(node: Expr) -> str:
@@ -19,7 +24,7 @@ def to_text(node: Expr) -> str:
         case Const(value=number):
             return str(number).replace("-", "−")
         case Name(name=name):
-            return name
+            return indexed(name)
         case Neg(term=term):
             return f"−{factor_text(term)}"
         case Add(terms=terms):
@@ -45,6 +50,15 @@ def to_text(node: Expr) -> str:
         case Call(function=function, args=args):
             return f"{function}({', '.join(map(to_text, args))})"
     return str(node)
+
+
+def indexed(text: str) -> str:
+    """Names with several indices in a text, with commas between these.
+
+    >>> indexed("w_j_k·x_k")
+    'w_{j,k}·x_k'
+    """
+    return _SEVERAL.sub(lambda match: f"{match[1]}_{{{match[2][1:].replace('_', ',')}}}", text)
 
 
 def factor_text(node: Expr) -> str:

@@ -140,7 +140,9 @@ def root(value: Value) -> Value:
         top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
         if top * top == value.numerator and bottom * bottom == value.denominator:
             return Fraction(top, bottom)
-    return decimal_of(value).sqrt()
+    with decimal.localcontext() as context:
+        context.Emin = decimal.MIN_EMIN  # the root of 10⁻⁴⁰⁰ is 10⁻²⁰⁰
+        return decimal_of(value).sqrt()
 
 
 def exponential(value: Value) -> Value:
@@ -152,7 +154,11 @@ def logarithm(value: Value) -> Value:
     """The natural logarithm, exact at 1; raises ValueError unless the number is positive."""
     if value <= 0:
         raise ValueError
-    return Fraction(0) if value == 1 else decimal_of(value).ln()
+    if value == 1:
+        return Fraction(0)
+    with decimal.localcontext() as context:
+        context.Emin = decimal.MIN_EMIN  # a fraction may be below the range of decimals, its logarithm is not
+        return decimal_of(value).ln()
 
 
 def _log(value: Fraction) -> float:

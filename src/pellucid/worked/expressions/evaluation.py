@@ -49,7 +49,10 @@ def evaluate(node: Expr, numbers: Mapping[str, Value], where: str = "") -> Value
         UsageError: division by zero, a logarithm or root of a negative number, a number beyond the range of float64.
     """
     try:
-        return _value(node, numbers, where)
+        value = _value(node, numbers, where)
+        if isinstance(value, decimal.Decimal) and not value.is_finite():
+            raise OverflowError
+        return value
     except (OverflowError, decimal.Overflow):
         raise UsageError(
             f"{position(first_position(node), where)}the number is beyond 10^308, where float64 ends; use smaller numbers."

@@ -240,6 +240,7 @@ class Index(Expr):
     base: str
     places: tuple[Expr, ...]
     at: At | None = field(default=None, compare=False, repr=False)
+    words: bool = field(default=False, compare=False, repr=False)  # whether a place may be a word, as in W_{hh}
 
 
 def as_expr(what: Operand) -> Expr:
@@ -361,7 +362,7 @@ def rebuild(node: Expr, change: Callable[[Expr], Expr]) -> Expr:
         case Sum():  # the terms hold the values; the body stays, for the Σ that is printed
             return Sum(node.body, node.index, node.low, node.high, tuple(map(change, node.terms)), node.at)
         case Index():
-            return Index(node.base, tuple(map(change, node.places)), node.at)
+            return Index(node.base, tuple(map(change, node.places)), node.at, node.words)
     return node
 
 

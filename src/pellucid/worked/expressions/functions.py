@@ -69,6 +69,49 @@ def _tanh(args: Sequence[Value], _: int) -> Value:
     return +value if args[0] > 0 else -value  # the sign operator rounds to the working precision
 
 
+def _softplus(args: Sequence[Value], _: int) -> Value:
+    # log(1 + e^u) = max(u, 0) + log(1 + e^−|u|), whose power cannot overflow
+    u = args[0]
+    small = exponential(-u if u > 0 else u)
+    return plus(u if u > 0 else Fraction(0), logarithm(plus(Fraction(1), small)))
+
+
+def _sine(value: Value, shift: int) -> Value:
+    """The sine, shifted by a quarter turn for the cosine: the Taylor series, after whole turns are taken off."""
+    if value == 0:
+        return Fraction(shift)
+    with decimal.localcontext() as context:
+        context.prec += 10 + max(0, decimal_of(value).adjusted())  # digits that whole turns cost
+        x = decimal_of(value) % (2 * _pi())
+        term = total = Decimal(1) if shift else x
+        n = 1 - shift
+        while abs(term) > Decimal(10) ** -context.prec:
+            term *= -x * x / ((n + 1) * (n + 2))
+            n += 2
+            total += term
+    return +total
+
+
+def _erf(args: Sequence[Value], _: int) -> Value:
+    """2/√π·Σ (−1)ⁿu²ⁿ⁺¹/(n!(2n + 1)) near 0; beyond 20 it is 1 to more than 170 digits (Abramowitz and Stegun 7.1.5)."""
+    u = args[0]
+    if u == 0:
+        return Fraction(0)
+    if not -20 <= u <= 20:
+        return Fraction(1 if u > 0 else -1)
+    with decimal.localcontext() as context:
+        x = decimal_of(u)
+        context.prec += 10 + int(x * x)  # the terms grow to e^(u²) before they cancel
+        power = total = x
+        n = 0
+        while abs(power) > Decimal(10) ** -context.prec:
+            n += 1
+            power *= -x * x / n
+            total += power / (2 * n + 1)
+        total *= 2 / _pi().sqrt()
+    return +total
+
+
 def _numpy_tanh(args: Sequence[Any], _: int) -> Any:
     return np.tanh(args[0])
 
@@ -166,6 +209,18 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     ),
     "sigmoid": Function(1, 1, _sigmoid, _numpy_sigmoid, lambda a, p, w: w * (ONE - w)),
     "tanh": Function(1, 1, _tanh, _numpy_tanh, lambda a, p, w: ONE - w**TWO),
+    "softplus": Function(1, 1, _softplus, lambda a, _: np.logaddexp(0, a[0]), lambda a, p, w: Call("sigmoid", (a[0],))),
+    "sin": Function(1, 1, lambda a, _: _sine(a[0], 0), lambda a, _: np.sin(a[0]), lambda a, p, w: Call("cos", (a[0],))),
+    "cos": Function(
+        1, 1, lambda a, _: _sine(a[0], 1), lambda a, _: np.cos(a[0]), lambda a, p, w: Neg(Call("sin", (a[0],)))
+    ),
+    "erf": Function(
+        1,
+        1,
+        _erf,
+        lambda a, _: np.vectorize(math.erf, otypes=[np.float64])(a[0]),
+        lambda a, p, w: TWO * Call("exp", (Neg(a[0] ** TWO),)) / Call("sqrt", (Call("pi", ()),)),
+    ),
     "softmax": Function(1, 1000, _softmax, _numpy_softmax, _softmax_slope),
     "relu": Function(
         1,

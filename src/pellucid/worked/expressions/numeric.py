@@ -143,6 +143,13 @@ def central_differences(
         by: the quantities that are varied, given or computed.
         level: which of `STEP_SIZES` to use, from 0.
     """
+    with np.errstate(all="ignore"):  # what overflows agrees with nothing
+        return _central_differences(equations, numbers, of, by, level)
+
+
+def _central_differences(
+    equations: Sequence[tuple[str, Expr]], numbers: Mapping[str, float], of: str, by: Sequence[str], level: int
+) -> dict[str, CentralDifference]:
     differences: dict[str, CentralDifference] = {}
     # one evaluation for a whole batch: each varied quantity has four columns of its own
     for start in range(0, len(by), BATCH // 4):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,6 +16,9 @@ __all__ = ["deliver", "format_of", "work"]
 
 _LARGEST: Final = 400_000  # bytes of a file
 _SUFFIXES: Final = {".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html", ".json": "json"}
+_OTHERS: Final = frozenset(
+    (".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf", ".docx", ".odt", ".xlsx", ".csv", ".ipynb", ".work")
+)
 
 
 def work(
@@ -27,6 +31,7 @@ def work(
     format: Literal["terminal", "markdown", "latex", "html", "json"] | None = None,
     out: Path | None = None,
     answers: Path | None = None,
+    tolerance: str = "3s",
 ) -> int:
     """Work a small network by hand: every question of a worksheet answered line by line, every line checked.
 
@@ -38,29 +43,62 @@ def work(
         format: output format; by default the one of the --out file's ending, else terminal.
         out: the file to write; by default the terminal.
         answers: a file of answers to check, one "name = value" a line; says which are right, the first wrong one, and its likely cause.
+        tolerance: how near an answer must be: 3s to three significant digits, 2d to two decimals, 1% of the true number.
     """
     from pellucid.worked.worksheet.worksheet import Worksheet
 
     sheet = Worksheet.parse(_text(file))
-    chosen = format_of(format, out)
+    # the equations themselves, unsolved
+    if out is not None and out.suffix == ".work" and format is None and answers is None:
+        from pellucid.worked.worksheet.writing import write_worksheet
+
+        return deliver(write_worksheet(sheet), out)
+    chosen = format_of(format, out, _SUFFIXES if answers is None else {".md": "markdown", ".json": "json"})
     color = chosen == "terminal" and out is None and sys.stdout.isatty()
     if answers is not None:
         from pellucid.worked.answers.answers import check_answers
 
-        report = check_answers(sheet, _text(str(answers), "answers"), digits=digits)
+        report = check_answers(sheet, _text(str(answers), "answers"), digits=digits, tolerance=tolerance)
         # unreadable lines make the exit code 2, wrong answers do not
         return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
     solution = sheet.solve(exact=exact, digits=digits)
     return deliver(solution.show(chosen, verify=verify, color=color), out)
 
 
-def format_of(format: str | None, out: Path | None) -> str:
-    """The format asked for, else the one of the file's ending, else the terminal's.
+def format_of(
+    format: str | None, out: Path | None, endings: Mapping[str, str] = _SUFFIXES, plain: str = "terminal"
+) -> str:
+    """The format asked for, else the one of the file's ending; without a file the terminal's.
 
     >>> format_of(None, Path("sheet.md"))
     'markdown'
+
+    Args:
+        format: asked for, or None.
+        out: the file to write, or None.
+        endings: of file names, with the format that each stands for.
+        plain: the format of a terminal, and of files that end in .txt or have no ending.
+
+    Raises:
+        UsageError: an ending of another kind of file, or of another format than the one asked for.
     """
-    return format or (_SUFFIXES.get(out.suffix.lower(), "terminal") if out else "terminal")
+    if out is None:
+        return format or plain
+    ending = out.suffix.lower()
+    named = plain if ending in ("", ".txt") else endings.get(ending)
+    if format is None and named is not None:
+        return named
+    # letters under the name of a picture, or Markdown under that of a page, would mislead whoever opens them
+    if format is None or ending in _OTHERS or (ending in endings and named != format):
+        known = ", ".join(
+            [".txt", *(key for key in endings if key != ".htm"), *([".work"] if ".tex" in endings else [])]
+        )
+        what = f"format={format!r} has another ending" if ending in endings else f"there is no {ending} of it"
+        way = (
+            "; print the page of an .html, or run pdflatex on a .tex" if ending == ".pdf" and ".tex" in endings else ""
+        )
+        raise UsageError(f"out={str(out)!r}: {what}; end the name with one of {known}{way}.")
+    return format
 
 
 def deliver(shown: str, out: Path | None) -> int:

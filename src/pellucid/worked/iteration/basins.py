@@ -19,19 +19,21 @@ _MANY = 24  # at most so many intervals and exceptions are listed
 
 @dataclass(frozen=True)
 class Basin:
-    """An open interval of starting points with the same limit.
+    """An interval of starting points with the same limit.
 
     Args:
         low: its lower end.
         high: its upper end.
         limit: `→ 1`, `→ the cycle of 2 (…)`, `→ ∞`, or that there is none.
         after: the smallest and the largest value of f applied n times, over starting points well inside.
+        closed: whether its lower and its upper end belong to it.
     """
 
     low: float
     high: float
     limit: str
     after: tuple[float, float]
+    closed: tuple[bool, bool] = (False, False)
 
 
 class Limits:
@@ -89,8 +91,10 @@ class Limits:
         }.get(code, "settles on no fixed point and no cycle of at most 64 points")
 
 
-def basins_of(f: Function, limits: Limits, times: int, exceptions: list[float]) -> tuple[Basin, ...]:
-    """The intervals of starting points with one limit; their ends are found by bisection.
+def basins_of(
+    f: Function, limits: Limits, times: int, exceptions: list[float]
+) -> tuple[tuple[Basin, ...], tuple[tuple[float, str], ...]]:
+    """The intervals of starting points with one limit, and the ends that belong to neither side; found by bisection.
 
     Args:
         f: the function.
@@ -117,6 +121,14 @@ def basins_of(f: Function, limits: Limits, times: int, exceptions: list[float]) 
         cuts[-1] = cuts[-1] if abs(cuts[-1] - edge) <= 1e-9 * max(1.0, abs(edge)) else edge
     cuts.append(np.inf)
     basins = []
+    # of every end: the code of the points at it, None where it is an exception already or cannot be told
+    ends = [_code_at(limits, cut, int(codes[k]), int(codes[k + 1])) for cut, k in zip(cuts[1:-1], edges, strict=False)]
+    told = [
+        None if any(abs(x - cut) <= 1e-12 for x in exceptions) else end
+        for cut, end in zip(cuts[1:-1], ends, strict=True)
+    ]
+    belongs = [None, *(end and end[1] for end in told), None]
+    cuts[1:-1] = [end[0] if end else cut for cut, end in zip(cuts[1:-1], told, strict=True)]
     for n, (low, high) in enumerate(itertools.pairwise(cuts)):
         inside = starts[(starts > low) & (starts < high)]
         first = edges[n] if n < len(edges) else len(starts) - 1
@@ -126,8 +138,42 @@ def basins_of(f: Function, limits: Limits, times: int, exceptions: list[float]) 
         kept = inside[len(inside) // 8 : len(inside) - len(inside) // 8] if len(inside) > 8 else inside
         after = orbit(f, kept, times)
         spread = (float(np.nanmin(after)), float(np.nanmax(after))) if np.isfinite(after).any() else (np.nan, np.nan)
-        basins.append(Basin(float(low), float(high), words, spread))
-    return tuple(basins)
+        own = int(codes[first])
+        closed = (belongs[n] == own, belongs[n + 1] == own)
+        basins.append(Basin(float(low), float(high), words, spread, closed))
+    single: list[tuple[float, str]] = []
+    for cut, code, left, right in zip(cuts[1:-1], belongs[1:-1], basins, basins[1:], strict=False):
+        if code is None and not any(abs(x - cut) <= 1e-12 for x in exceptions):
+            single.append((cut, "is an edge that is no short number, so its own limit is not told"))
+        elif code is not None and not left.closed[1] and not right.closed[0]:
+            single.append((cut, limits.words(code)))
+    return tuple(basins), (*single, *_holes(limits, basins, [*exceptions, *cuts]))
+
+
+def _holes(limits: Limits, basins: list[Basin], known: list[float]) -> list[tuple[float, str]]:
+    """Round numbers inside a basin with another limit than its points, such as the pole of 1/x."""
+    round_ones = np.array([n / 10 for n in range(-80, 81)])
+    codes, at = limits.of(round_ones), round_ones
+    for _ in range(64):
+        after = limits.f.values(at)
+        codes[np.isinf(after) & (np.abs(at) < 1e6)] = limits.NO_VALUE  # NumPy divides by 0 and gets ∞
+        at = after
+    holes = []
+    for x, code in zip(round_ones, codes, strict=True):
+        inside = next((basin for basin in basins if basin.low < x < basin.high), None)
+        if inside and limits.words(int(code)) != inside.limit and min(np.abs(np.array(known) - x)) > 1e-9:
+            holes.append((float(x), limits.words(int(code))))
+    return holes[:_MANY]
+
+
+def _code_at(limits: Limits, cut: float, left: int, right: int) -> tuple[float, int] | None:
+    """The end of two basins as a short number, and the limit of that very point; None if no short number is the end."""
+    short = float(f"{cut:.12g}")
+    near = 1e-11 * max(1.0, abs(short))
+    codes = limits.of(np.array([short - near, short, short + near]))
+    if (int(codes[0]), int(codes[2])) != (left, right):
+        return None
+    return short, int(codes[1])
 
 
 def exceptions_of(f: Function, fixed: tuple[FixedPoint, ...]) -> tuple[tuple[float, str], ...]:

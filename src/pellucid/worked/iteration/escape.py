@@ -54,7 +54,7 @@ def escapes_of(f: Function, fixed: tuple[FixedPoint, ...], cycles: tuple[Cycle, 
         others = [abs(x - point.x) for x in elsewhere if x != point.x]
         away = min([*others, Decimal(1)]) / 2
         for side, slope in ((-1, point.left), (1, point.right)):
-            if point.stability == "repels" and abs(slope) > 1:
+            if point.stability == "repels" and not slope.is_nan() and abs(slope) > 1:
                 exact = _exact_distance(f, point.x, side, abs(slope), away, times)
                 if exact is not None:
                     float64 = _float64_distance(f, float(point.x), side, float(away), times)

@@ -39,5 +39,6 @@ def study(text: str, times: int = 1000) -> Study:
     cycles = cycles_of(f, end)
     limits = Limits(f, fixed, cycles)
     exceptions = exceptions_of(f, fixed)
-    basins = basins_of(f, limits, times, [x for x, _ in exceptions])
+    basins, single = basins_of(f, limits, times, [x for x, _ in exceptions])
+    exceptions = tuple(sorted((*exceptions, *single)))
     return Study(f, times, fixed, cycles, basins, exceptions, escapes_of(f, fixed, cycles, times), plateaus)

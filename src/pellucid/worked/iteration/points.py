@@ -127,7 +127,8 @@ def with_stability(f: Function, x: Decimal) -> FixedPoint:
         stability = "repels"
     else:
         stability = f"attracts from the {'left' if attracts[0] else 'right'} alone"
-    gaps = [abs(f.exact(x + side * Decimal("1e-20")) - x) > Decimal("1e-9") for side in (-1, 1)]
+    beside = [f.exact(x + side * Decimal("1e-20")) for side in (-1, 1)]
+    gaps = [near.is_nan() or abs(near - x) > Decimal("1e-9") for near in beside]
     jump = {(True, False): "on the left", (False, True): "on the right", (True, True): "on both sides"}.get(
         (gaps[0], gaps[1]), ""
     )

@@ -97,15 +97,19 @@ def _point(point: FixedPoint) -> str:
         why = "|slope| = 1, decided step by step" if near_one else f"|slope| {'<' if size < 1 else '>'} 1"
         slopes = f"slope {number_text(round(right, 12) + 0.0)}, {why}"
     else:
-        slopes = f"slope {number_text(round(left, 12) + 0.0)} on the left, {number_text(round(right, 12) + 0.0)} on the right"
-    if point.jump:
+        sides = [
+            "no value" if np.isnan(side) else f"slope {number_text(round(side, 12) + 0.0)}" for side in (left, right)
+        ]
+        slopes = f"{sides[0]} on the left, {sides[1].removeprefix('slope ')} on the right"
+    if point.jump and not np.isnan(left + right):
         slopes += f", f jumps {point.jump}"
     return f"x = {number_text(float(point.x))}   {slopes}: {point.stability}"
 
 
 def _interval(basin: Basin) -> str:
     low, high = (number_text(0.0 if abs(end) < 1e-300 else float(f"{end:.12g}")) for end in (basin.low, basin.high))
-    return f"{low} < x < {high}" if np.isfinite([basin.low, basin.high]).any() else "every x"
+    signs = ["≤" if closed else "<" for closed in basin.closed]
+    return f"{low} {signs[0]} x {signs[1]} {high}" if np.isfinite([basin.low, basin.high]).any() else "every x"
 
 
 def _after(basin: Basin) -> str:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sympy
 
@@ -78,8 +79,15 @@ def read_specification(specification: str) -> tuple[list[LayerRow], list[str]]:
     ]
 
 
-def build_rows(lines: list[LayerLine]) -> tuple[list[LayerRow], list[SizeEquation]]:
-    """The rows of a network, and the equations that its sizes must satisfy."""
+def build_rows(
+    lines: list[LayerLine], instead: Mapping[int, tuple[Size, ...]] | None = None
+) -> tuple[list[LayerRow], list[SizeEquation]]:
+    """The rows of a network, and the equations that its sizes must satisfy.
+
+    Args:
+        lines: of the specification.
+        instead: other output sizes, by the number of the row, with which the layers behind go on.
+    """
     first = lines[0]
     state = _State(tuple(first.sizes), (ONE,) * (len(first.sizes) - 1), (ONE,) * (len(first.sizes) - 1))
     rows = [LayerRow("input", state.size, receptive_field=state.field)]
@@ -109,7 +117,7 @@ def build_rows(lines: list[LayerLine]) -> tuple[list[LayerRow], list[SizeEquatio
             row.receptive_field = state.field
         else:
             row.receptive_field = None
-        state.size = row.output
+        state.size = (instead or {}).get(len(rows), row.output)
         rows.append(row)
     return rows, state.equations
 
@@ -141,8 +149,8 @@ def _window(line: LayerLine, given: list[Size], axes: int) -> list[Size]:
     return window
 
 
-def _slide(line: LayerLine, state: _State, window: list[Size], stride: Size) -> tuple[tuple[Size, ...], list[str]]:
-    """The axes after a sliding window, and the arithmetic of each."""
+def _slide(line: LayerLine, state: _State, window: list[Size], stride: Size) -> tuple[tuple[Size, ...], dict[str, Any]]:
+    """The axes after a sliding window, and what the row says about them."""
     dilation, padding = line.options.get("dilation", ONE), [line.options.get("padding", ZERO)] * len(window)
     if "same" in line.flags:
         padding = [dilation * (f - 1) / 2 for f in window]
@@ -158,13 +166,23 @@ def _slide(line: LayerLine, state: _State, window: list[Size], stride: Size) -> 
     if alike and len(terms) > 1:
         arithmetic = [f"{' and '.join(names)} {output_size_text(*terms[0])}"]
     _see(state, window, stride, dilation)
-    return tuple(output_size(*term) for term in terms), arithmetic
+    about = {"arithmetic": arithmetic, "window": tuple(terms)}
+    return tuple(output_size(*term) for term in terms), about | _columns(stride, padding, dilation)
+
+
+def _columns(stride: Size, padding: list[Size], dilation: Size) -> dict[str, Any]:
+    sides = [*dict.fromkeys(map(show, padding))]
+    return {"stride": show(stride), "padding": "×".join(sides), "dilation": show(dilation)}
 
 
 def _conv(line: LayerLine, state: _State) -> LayerRow:
     """A convolution or transposed convolution: (∏f · C/groups + 1)·filters parameters."""
     axes = _spatial(line, state)
-    given, groups, filters = [*line.kernel], line.options.get("groups", ONE), line.sizes[0]
+    given, groups, filters = [*line.kernel], line.options.get("groups", ONE), line.sizes[0] if line.sizes else ONE
+    if line.kind == "pointwise-conv":
+        given = [ONE] * axes
+    if line.kind == "depthwise-conv":  # a filter, or several, for each channel by itself
+        groups, filters = state.channels, state.channels * line.options.get("multiplier", ONE)
     if not given:
         raise UsageError(f"line {line.number}: `{line.words}` has no window; write `conv 64 of 3x3`.")
     depth = state.channels / groups
@@ -183,36 +201,46 @@ def _conv(line: LayerLine, state: _State) -> LayerRow:
     product = product_text([*window, depth])
     formula = f"({product} + 1)·{show(filters)}" if bias else f"{product}·{show(filters)}"
     weights = sympy.Mul(*window) * depth * filters
-    if line.kind == "conv":
-        size, arithmetic = _slide(line, state, window, line.options.get("stride", ONE))
+    if line.kind != "transposed-conv":
+        size, about = _slide(line, state, window, line.options.get("stride", ONE))
         positions = sympy.Mul(*size)
     else:
-        stride, padding, dilation = (
-            line.options.get(name, ONE * default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
-        )
-        terms = [(n, f, stride, padding, dilation) for n, f in zip(state.axes, window, strict=True)]
-        size = tuple(transposed_size(*term) for term in terms)
-        names = zip(_AXES[axes], terms, strict=True)
-        arithmetic = [f"{name} {transposed_size_text(*term)}" for name, term in names]
+        size, about = _spread(line, state, window)
         positions = sympy.Mul(*state.axes)  # every input value is spread over the whole window
-        # of an output value, ⌈f/s⌉ input values lie under the window along each axis
-        spread = [sympy.ceiling(f / sympy.sympify(stride)) for f in window]
-        state.jump = tuple(j / stride for j in state.jump)
-        if state.field is not None:
-            state.field = tuple(
-                r + (s - 1) * j * stride for r, s, j in zip(state.field, spread, state.jump, strict=True)
-            )
     return LayerRow(
         _name(line, f"{line.kind} {show(filters)}"), (*size, filters), size_text([*window, depth]), formula,
-        weights + (filters if bias else 0), filters if bias else ZERO, positions * weights, arithmetic=arithmetic,
+        weights + (filters if bias else 0), filters if bias else ZERO, positions * weights, groups=show(groups), **about,
     )  # fmt: skip
 
 
+def _spread(line: LayerLine, state: _State, window: list[Size]) -> tuple[tuple[Size, ...], dict[str, Any]]:
+    """The axes after a transposed convolution, and what the row says about them."""
+    stride, padding, dilation = (
+        line.options.get(name, ONE * default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    terms = [(n, f, stride, padding, dilation) for n, f in zip(state.axes, window, strict=True)]
+    names = zip(_AXES[len(window)], terms, strict=True)
+    # of an output value, ⌈f/s⌉ input values lie under the window along each axis
+    spread = [sympy.ceiling(f / sympy.sympify(stride)) for f in window]
+    state.jump = tuple(j / stride for j in state.jump)
+    if state.field is not None:
+        state.field = tuple(r + (s - 1) * j * stride for r, s, j in zip(state.field, spread, state.jump, strict=True))
+    about = {"arithmetic": [f"{name} {transposed_size_text(*term)}" for name, term in names]}
+    return tuple(transposed_size(*term) for term in terms), about | _columns(stride, [padding], dilation)
+
+
 def _pool(line: LayerLine, state: _State) -> LayerRow:
-    window = _window(line, line.sizes, _spatial(line, state))
+    window = _window(line, line.kernel or line.sizes, _spatial(line, state))
     stride = line.options.get("stride", window[0])
-    size, arithmetic = _slide(line, state, window, stride)
-    return LayerRow(_name(line, line.kind), (*size, state.channels), size_text(window), arithmetic=arithmetic)
+    size, about = _slide(line, state, window, stride)
+    return LayerRow(_name(line, line.kind), (*size, state.channels), size_text(window), **about)
+
+
+def _adaptive_pool(line: LayerLine, state: _State) -> LayerRow:
+    """Windows as large as it takes for a given output size: row k reaches from ⌊k·n/m⌋ to ⌈(k + 1)·n/m⌉."""
+    wanted = _window(line, line.sizes, _spatial(line, state))
+    state.field, state.jump = None, ()
+    return LayerRow(_name(line, f"{line.kind} {size_text(wanted)}"), (*wanted, state.channels))
 
 
 def _global_pool(line: LayerLine, state: _State) -> LayerRow:
@@ -248,8 +276,52 @@ def _dense(line: LayerLine, state: _State) -> LayerRow:
 
 def _batch_norm(line: LayerLine, state: _State) -> LayerRow:
     channels = state.channels
-    note = "γ and β are learned; the running mean and variance are not parameters"
-    return LayerRow(_name(line, "batch-norm"), state.size, "", f"2·{show(channels)}", 2 * channels, channels, note=note)
+    note = f"γ and β are learned; the running mean and variance, 2·{show(channels)} numbers, are not parameters"
+    return LayerRow(
+        _name(line, "batch-norm"), state.size, "", f"2·{show(channels)}", 2 * channels, channels, note=note,
+        statistics=2 * channels,
+    )  # fmt: skip
+
+
+def _layer_norm(line: LayerLine, state: _State) -> LayerRow:
+    """γ and β for every value of the last axis, as in torch's LayerNorm of the features."""
+    features = state.channels
+    return LayerRow(_name(line, "layer-norm"), state.size, "", f"2·{show(features)}", 2 * features, features)
+
+
+def _embedding(line: LayerLine, state: _State) -> LayerRow:
+    """A table of a vector for each token; looking one up multiplies nothing."""
+    if len(line.sizes) != 2 or len(state.size) > 2 or (len(state.size) == 2 and state.channels != 1):
+        raise UsageError(
+            f"line {line.number}: `{line.words}`: takes a sequence of tokens; write `input 12` and `embedding 10000 64`."
+        )
+    vocabulary, size = line.sizes
+    state.field, state.jump = None, ()
+    name = _name(line, f"embedding {show(vocabulary)}×{show(size)}")
+    return LayerRow(name, (state.size[0], size), "", f"{show(vocabulary)}·{show(size)}", vocabulary * size)
+
+
+def _attention(line: LayerLine, state: _State) -> LayerRow:
+    """Self-attention with h heads (Vaswani et al. 2017): 4·(d² + d) parameters; n·4·d² + 2·n²·d multiply–accumulates."""
+    if len(state.size) != 2:
+        raise UsageError(
+            f"line {line.number}: `{line.words}` receives {size_text(state.size)}; give it steps × features."
+        )
+    (steps, size), heads, bias = state.size, line.sizes[0], "no-bias" not in line.flags
+    share = sympy.sympify(size / heads)
+    if share.is_number and not share.is_Integer:
+        raise UsageError(
+            f"line {line.number}: heads={show(heads)}: must divide {show(size)} features; choose a divisor."
+        )
+    d = show(size)
+    formula = f"4·({d}·{d} + {d})" if bias else f"4·{d}·{d}"
+    state.field, state.jump = None, ()
+    projections, products = 4 * steps * size**2, 2 * steps**2 * size
+    return LayerRow(
+        _name(line, f"attention {show(heads)}"), state.size, "", formula, 4 * size**2 + (4 * size if bias else 0),
+        4 * size if bias else ZERO, projections + products,
+        note=f"multiply–accumulates: {show(projections)} in the four projections, {show(products)} in q·kᵀ and the weighted sum of v",
+    )  # fmt: skip
 
 
 def _recurrent(line: LayerLine, state: _State) -> LayerRow:
@@ -282,8 +354,14 @@ def _function(line: LayerLine, state: _State) -> LayerRow:
 
 
 def _output(line: LayerLine, state: _State) -> LayerRow:
-    """Reshapes what arrives: only the number of values must agree."""
+    """After a vector a dense layer; what has axes is only read as so many values."""
     wanted = sympy.Mul(*line.sizes)
+    if len(state.size) == 1:
+        row = _dense(LayerLine(line.number, "dense", [wanted], flags=line.flags, words=line.words), state)
+        row.name = _name(line, f"output {size_text(line.sizes)}")
+        if len(line.sizes) > 1:
+            row.note = f"its {show(wanted)} values are read as {size_text(line.sizes)}"
+        return row
     state.equations.append(SizeEquation(sympy.Mul(*state.size), wanted, f"`{line.words}` has as many values"))
     return LayerRow("output", tuple(line.sizes))
 
@@ -293,8 +371,11 @@ def _name(line: LayerLine, name: str) -> str:
 
 
 _BUILDERS: dict[str, Callable[[LayerLine, _State], LayerRow]] = {
-    "conv": _conv,
-    "transposed-conv": _conv,
+    **dict.fromkeys(("conv", "depthwise-conv", "pointwise-conv", "transposed-conv"), _conv),
+    "adaptive-pool": _adaptive_pool,
+    "layer-norm": _layer_norm,
+    "embedding": _embedding,
+    "attention": _attention,
     "max-pool": _pool,
     "avg-pool": _pool,
     "global-pool": _global_pool,

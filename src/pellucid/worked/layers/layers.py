@@ -7,10 +7,15 @@ they are solved if the other layers determine them, and stay symbols if not.
 
 from __future__ import annotations
 
-from pellucid.worked.layers.building import read_specification
-from pellucid.worked.layers.table import LayerTable
+from collections.abc import Mapping, Sequence
 
-__all__ = ["LayerTable", "table"]
+from pellucid.worked.layers.building import build_rows, read_specification
+from pellucid.worked.layers.checking import LayerReport, check_layers
+from pellucid.worked.layers.sizes import Size
+from pellucid.worked.layers.specification import read_lines
+from pellucid.worked.layers.table import LayerRow, LayerTable
+
+__all__ = ["LayerTable", "check_table", "table"]
 
 
 def table(specification: str, *, batch: int = 1, bytes_per_value: int = 4) -> LayerTable:
@@ -29,3 +34,24 @@ def table(specification: str, *, batch: int = 1, bytes_per_value: int = 4) -> La
     """
     rows, solved = read_specification(specification)
     return LayerTable("layers", rows, solved, batch=batch, bytes_per_value=bytes_per_value)
+
+
+def check_table(specification: str, answers: str) -> LayerReport:
+    """Somebody's sizes and parameters checked against the table of a network written as text.
+
+    >>> print(check_table("input 8x8x1; conv 4 of 3x3; max-pool 2", "conv 4 = 5x5x4\\nmax-pool = 2x2x4").checked[1].status)
+    follows
+
+    Args:
+        specification: of the network.
+        answers: see `pellucid.worked.layers.checking` for the notation.
+
+    Raises:
+        UsageError: a line that is not a layer, or impossible sizes.
+    """
+    lines = read_lines(specification)
+
+    def rebuild(instead: Mapping[int, tuple[Size, ...]]) -> Sequence[LayerRow]:
+        return build_rows(lines, instead)[0]
+
+    return check_layers(table(specification), answers, rebuild)

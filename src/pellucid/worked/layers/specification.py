@@ -2,12 +2,14 @@
 """Layer specifications: a network as text, one layer per line or between semicolons; `#` starts a comment.
 
     input 300x200x2                      height × width × channels; 0 to 3 axes before the channels
-    conv 64 of 3x3xU_1 stride 2 padding 1 dilation 1 groups 1 no-bias        padding also `same`
-    transposed-conv 64 of 2x2 stride 2
-    max-pool 2    avg-pool 3 stride 2 padding 1    global-pool    upsample 2
-    flatten    dense N_2    batch-norm    dropout 0.5    relu    sigmoid    tanh    softmax    leaky-relu
+    conv 64 of 3x3xU_1 stride 2 padding 1 dilation 1 groups 1 no-bias        also `conv 64 3x3`; padding also `same`
+    depthwise-conv 3x3    pointwise-conv 64    transposed-conv 64 of 2x2 stride 2
+    max-pool 2    avg-pool 3 stride 2 padding 1    adaptive-pool 3    global-pool    upsample 2
+    flatten    dense N_2 (fc, linear)    batch-norm    layer-norm    dropout 0.5    relu    gelu    sigmoid    tanh    softmax
+    embedding 10000 64                   vocabulary and size, over a sequence of token numbers
+    attention 8                          self-attention with 8 heads over steps × features
     lstm 128    gru 128    rnn 128       over steps × features, parameters as in PyTorch (two biases)
-    output 60*100                        the number of output values
+    output 10                            after a vector a dense layer; after a map, the number of its values
 
 Any number may be a name, and a number or name by itself is a dense layer. `gives 148x98x64` and `parameters 1216` after a layer
 state what is known about it. From these and from the sizes of the other layers the unknowns are solved.
@@ -25,15 +27,66 @@ from pellucid.worked.layers.sizes import Size, read_product, show
 
 __all__ = ["FUNCTIONS", "KINDS", "LayerLine", "SizeEquation", "candidates_text", "read_lines", "solve"]
 
-FUNCTIONS = ("relu", "leaky-relu", "sigmoid", "tanh", "softmax", "dropout")
+FUNCTIONS = (
+    "relu", "relu6", "leaky-relu", "elu", "gelu", "silu", "swish", "hard-swish", "softplus", "sigmoid", "tanh", "softmax", "dropout",
+)  # fmt: skip
 """Layers that keep the size and have no parameters."""
 KINDS = (
-    "input", "conv", "transposed-conv", "max-pool", "avg-pool", "global-pool", "upsample", "flatten", "dense", "batch-norm",
-    "lstm", "gru", "rnn", "output", *FUNCTIONS,
+    "input", "conv", "depthwise-conv", "pointwise-conv", "transposed-conv", "max-pool", "avg-pool", "adaptive-pool", "global-pool",
+    "upsample", "flatten", "dense", "batch-norm", "layer-norm", "embedding", "attention", "lstm", "gru", "rnn", "output", *FUNCTIONS,
 )  # fmt: skip
 """Every layer that a specification can hold."""
+_SPELLINGS = {
+    **dict.fromkeys(("convolution", "conv1d", "conv2d", "conv3d"), "conv"),
+    **dict.fromkeys(("depthwise", "dwconv", "depthwiseconv2d", "depthwise-convolution"), "depthwise-conv"),
+    **dict.fromkeys(("pointwise", "pointwise-convolution", "conv1x1"), "pointwise-conv"),
+    **dict.fromkeys(
+        ("deconv", "conv-transpose", "transpose-conv", "transposed-convolution", "upconv", "up-conv"), "transposed-conv"
+    ),
+    **dict.fromkeys(("convtranspose1d", "convtranspose2d", "convtranspose3d", "deconvolution"), "transposed-conv"),
+    **dict.fromkeys(("maxpool", "max-pooling", "maxpooling", "maxpool1d", "maxpool2d", "maxpool3d"), "max-pool"),
+    **dict.fromkeys(
+        ("avgpool", "average-pool", "averagepool", "mean-pool", "avg-pooling", "average-pooling"), "avg-pool"
+    ),
+    **dict.fromkeys(("avgpool1d", "avgpool2d", "avgpool3d"), "avg-pool"),
+    **dict.fromkeys(("adaptivepool", "adaptive-avg-pool", "adaptive-max-pool", "adaptive-pooling"), "adaptive-pool"),
+    **dict.fromkeys(("adaptiveavgpool2d", "adaptivemaxpool2d", "adaptive-average-pool"), "adaptive-pool"),
+    **dict.fromkeys(("globalpool", "gap", "global-avg-pool", "global-average-pool", "global-max-pool"), "global-pool"),
+    **dict.fromkeys(("upsampling", "up-sample", "upsample2d", "interpolate", "max-unpool", "unpool"), "upsample"),
+    **dict.fromkeys(("fc", "linear", "fully-connected", "full", "affine", "dense-layer"), "dense"),
+    **dict.fromkeys(
+        ("batchnorm", "bn", "batchnorm1d", "batchnorm2d", "batch-normalization", "batch-normalisation"), "batch-norm"
+    ),
+    **dict.fromkeys(("layernorm", "ln", "layer-normalization", "layer-normalisation"), "layer-norm"),
+    **dict.fromkeys(("embed", "token-embedding"), "embedding"),
+    **dict.fromkeys(("self-attention", "multihead-attention", "multi-head-attention", "mha"), "attention"),
+    "leakyrelu": "leaky-relu",
+    "hardswish": "hard-swish",
+    "flat": "flatten",
+    "in": "input",
+    "out": "output",
+}
+"""Other words for a layer, in small letters with - between their parts."""
+_PAIRS = {
+    *(("transposed", word) for word in ("conv", "convolution")),
+    *((word, "conv") for word in ("transpose", "depthwise", "pointwise", "up")),
+    *((word, "pool") for word in ("max", "avg", "average", "global", "adaptive")),
+    *((word, "pooling") for word in ("max", "average", "adaptive")),
+    *((word, "norm") for word in ("batch", "layer")),
+    ("depthwise", "convolution"), ("leaky", "relu"), ("fully", "connected"),
+}  # fmt: skip
+"""Kinds that may be written as two words."""
 
-_NUMBERS = {"stride", "padding", "dilation", "groups", "parameters"}
+_NUMBERS = {"stride", "padding", "dilation", "groups", "parameters", "multiplier"}
+_OPTIONS = {
+    "pad": "padding",
+    "strides": "stride",
+    "kernel": "of",
+    "kernel_size": "of",
+    "window": "of",
+    "size": "of",
+    "group": "groups",
+}
 _LONGEST, _WIDEST = 2000, 400  # layers, characters per line
 _CANDIDATES = 1024  # values tried for an unknown in a rounded size
 
@@ -108,8 +161,13 @@ def read_lines(specification: str) -> list[LayerLine]:
 
 
 def _line(number: int, words: str) -> LayerLine:
-    first, *rest = words.split()
+    first, *rest = words.replace(",", " ").replace("=", " ").split()
+    if re.search(r"\d,\d{3}\b", words):  # 9,416 is one number
+        first, *rest = re.sub(r"(?<=\d),(?=\d{3}\b)", "", words).replace(",", " ").replace("=", " ").split()
     kind = first.lower().replace("_", "-")
+    if rest and (kind, rest[0].lower()) in _PAIRS:
+        kind = f"{kind}-{rest.pop(0).lower()}"
+    kind = _SPELLINGS.get(kind, kind)
     line = LayerLine(number, kind, words=words)
     if kind not in KINDS:
         try:
@@ -121,37 +179,37 @@ def _line(number: int, words: str) -> LayerLine:
             raise UnknownNameError(f"line {number}: layer", first, KINDS)
         line.kind = "dense"
     while rest:
-        word = rest.pop(0)
+        word = _OPTIONS.get(rest[0], rest[0])
+        rest.pop(0)
         if word == "of":
             line.kernel = _sizes(number, words, rest)
         elif word == "gives":
             line.gives = _sizes(number, words, rest)
-        elif word == "padding" and rest[:1] == ["same"]:
-            line.flags.append(rest.pop(0))
+        elif word == "padding" and rest[:1] in (["same"], ["valid"]):
+            line.flags += [flag for flag in [rest.pop(0)] if flag == "same"]
         elif word in _NUMBERS:
             line.options[word] = _one(number, words, rest)
-        elif word in ("no-bias", *FUNCTIONS) or kind == "dropout":
-            line.flags.append(word)
+        elif _SPELLINGS.get(word.lower(), word) in ("no-bias", *FUNCTIONS) or kind == "dropout":
+            line.flags.append(_SPELLINGS.get(word.lower(), word))
         elif not line.sizes:
             line.sizes = _sizes(number, words, [word])
+        elif kind in _WINDOWED and not line.kernel:  # conv 32 3x3
+            line.kernel = _sizes(number, words, [word])
+        elif kind == "embedding" and len(line.sizes) == 1:
+            line.sizes += _sizes(number, words, [word])
         else:
             raise UsageError(f"line {number}: {word!r} in {words!r}: is not an option of a layer; see docs/worked.md.")
-    needs = {
-        "input",
-        "conv",
-        "transposed-conv",
-        "max-pool",
-        "avg-pool",
-        "upsample",
-        "dense",
-        "lstm",
-        "gru",
-        "rnn",
-        "output",
-    }
-    if line.kind in needs and not line.sizes:
+    if kind in ("conv", "transposed-conv") and len(line.sizes) > 1 and len(line.kernel) == 1:
+        line.sizes, line.kernel = line.kernel, line.sizes  # conv 3x3 32
+    if kind == "depthwise-conv" and not line.kernel:
+        line.sizes, line.kernel = [], line.sizes
+    if line.kind in _SIZED and not line.sizes and not (kind == "depthwise-conv" and line.kernel):
         raise UsageError(f"line {number}: {words!r}: {line.kind} needs a number; write it after the word.")
     return line
+
+
+_WINDOWED = ("conv", "transposed-conv", "depthwise-conv")
+_SIZED = {*KINDS} - {"global-pool", "flatten", "batch-norm", "layer-norm", *FUNCTIONS}
 
 
 def _sizes(number: int, words: str, rest: list[str]) -> list[Size]:

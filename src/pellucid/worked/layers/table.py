@@ -36,6 +36,9 @@ class LayerRow:
         receptive_field: along each axis, in values of the input; None for the whole input.
         arithmetic: how the output size was computed, line by line.
         note: a remark, such as whose parameters it shares.
+        stride, padding, dilation, groups: of the window, as text; empty for a layer without one.
+        statistics: numbers that are kept but not learned, the running mean and variance of batch norm.
+        window: of each axis the n, f, s, p and d of its output size.
     """
 
     name: str
@@ -48,6 +51,12 @@ class LayerRow:
     receptive_field: tuple[Size, ...] | None = ()
     arithmetic: list[str] = field(default_factory=list)
     note: str = ""
+    stride: str = ""
+    padding: str = ""
+    dilation: str = ""
+    groups: str = ""
+    statistics: Size = ZERO
+    window: tuple[tuple[Size, ...], ...] = ()
 
     @property
     def values(self) -> Size:
@@ -71,6 +80,7 @@ class LayerTable:
         notes: further remarks.
         bytes_per_value: of an activation, 4 for float32.
         batch: samples per batch, for the memory.
+        outside: multiply–accumulates of matrix products that belong to no layer, such as those of attention.
     """
 
     title: str
@@ -79,6 +89,7 @@ class LayerTable:
     notes: list[str] = field(default_factory=list)
     bytes_per_value: int = 4
     batch: int = 1
+    outside: Size = ZERO
 
     @property
     def parameters(self) -> Size:
@@ -93,7 +104,12 @@ class LayerTable:
     @property
     def macs(self) -> Size:
         """Multiply–accumulates for one sample."""
-        return sympy.Add(*(row.macs for row in self.rows)).expand()
+        return sympy.Add(self.outside, *(row.macs for row in self.rows)).expand()
+
+    @property
+    def statistics(self) -> Size:
+        """Numbers that are kept but not learned: the running means and variances of batch norm."""
+        return sympy.Add(*(row.statistics for row in self.rows)).expand()
 
     @property
     def training_values(self) -> Size:
@@ -125,6 +141,10 @@ class LayerTable:
                 row.name,
                 size_text(row.output),
                 row.kernel,
+                row.stride,
+                row.padding,
+                row.dilation,
+                row.groups,
                 _formula(row),
                 show(row.parameters - row.biases) if row.parameters != 0 else "",
                 show(row.macs) if row.macs != 0 else "",
@@ -148,7 +168,12 @@ class LayerTable:
         return [
             ("parameters", show(self.parameters)),
             ("without biases", show(self.without_biases)),
-            ("multiply–accumulates", f"{show(self.macs)} per sample"),
+            *(
+                [("running statistics", f"{show(self.statistics)}, kept but not learned")]
+                if self.statistics != 0
+                else []
+            ),
+            ("multiply–accumulates", f"{show(self.macs)} per sample{self._of_these()}"),
             (
                 f"activations, inference, {samples}",
                 f"{memory(self.inference_values)}, the largest input and output of one layer",
@@ -159,9 +184,19 @@ class LayerTable:
             ),
         ]
 
+    def _of_these(self) -> str:
+        if self.outside == 0:
+            return ""
+        return f", of which {show(self.outside)} are matrix products outside the layers, as in attention"
+
+    def _columns(self, cells: list[list[str]]) -> list[int]:
+        """The columns that say something: no empty ones, and no dilation or groups that are 1 everywhere."""
+        quiet = {_HEADER.index("dilation"): "1", _HEADER.index("groups"): "1"}
+        return [k for k in range(len(_HEADER)) if any(row[k] not in ("", quiet.get(k, "")) for row in cells)]
+
     def _text(self) -> str:
         rows = [_HEADER, *self._cells()]
-        keep = [k for k in range(len(_HEADER)) if any(row[k] for row in rows[1:])]  # no empty columns
+        keep = self._columns(rows[1:])
         width = {k: max(len(row[k]) for row in rows) for k in keep}
 
         def line(row: Sequence[str]) -> str:
@@ -187,9 +222,11 @@ class LayerTable:
         return lines + (["", "notes", *(f"  {note}" for note in notes)] if notes else [])
 
     def _markdown(self) -> str:
-        lines = [f"**{self.title}**", "", "| " + " | ".join(_HEADER) + " |"]
-        lines += ["|" + "|".join("---:" if k in _RIGHT else "---" for k in range(len(_HEADER))) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in self._cells()]
+        cells = self._cells()
+        keep = self._columns(cells)
+        lines = [f"**{self.title}**", "", "| " + " | ".join(_HEADER[k] for k in keep) + " |"]
+        lines += ["|" + "|".join("---:" if k in _RIGHT else "---" for k in keep) + "|"]
+        lines += ["| " + " | ".join(row[k] for k in keep) + " |" for row in cells]
         lines += ["", *(f"- {name}: {value}" for name, value in self._totals())]
         return "\n".join(lines + [f"- {line.strip()}" if line.startswith("  ") else line for line in self._remarks()])
 
@@ -202,6 +239,11 @@ class LayerTable:
                 "layer": row.name,
                 "output": [number(size) for size in row.output],
                 "kernel": row.kernel,
+                "stride": row.stride,
+                "padding": row.padding,
+                "dilation": row.dilation,
+                "groups": row.groups,
+                "statistics": number(row.statistics),
                 "formula": row.formula,
                 "parameters": number(row.parameters),
                 "without_biases": number(row.parameters - row.biases),
@@ -216,6 +258,8 @@ class LayerTable:
             "parameters": number(self.parameters),
             "without_biases": number(self.without_biases),
             "macs": number(self.macs),
+            "macs_outside_layers": number(self.outside),
+            "statistics": number(self.statistics),
             "inference_values": number(self.inference_values),
             "training_values": number(self.training_values),
             "bytes_per_value": self.bytes_per_value,
@@ -225,8 +269,11 @@ class LayerTable:
         return json.dumps(whole, indent=2, ensure_ascii=False)
 
 
-_HEADER = ["layer", "output", "kernel", "parameters", "without biases", "MACs", "values", "receptive field"]
-_RIGHT = (4, 5, 6)  # columns of numbers
+_HEADER = [
+    "layer", "output", "kernel", "stride", "padding", "dilation", "groups", "parameters", "without biases", "MACs", "values",
+    "receptive field",
+]  # fmt: skip
+_RIGHT = (8, 9, 10)  # columns of numbers
 
 
 def size_text(size: Sequence[Size]) -> str:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.expressions.expression import Add, At, Expr, Mul, Operand, as_expr
+from pellucid.worked.expressions.expression import Add, At, Expr, Mul, Name, Operand, as_expr
 from pellucid.worked.expressions.position import position
 
-__all__ = ["Array", "Shape", "broadcast_item", "component_name", "matrix_product", "scalar", "size_of"]
+__all__ = ["Array", "Shape", "broadcast_item", "component_name", "matrix_product", "named_array", "scalar", "size_of"]
 
 Shape: TypeAlias = tuple[int, ...]  # (n,) or (rows, columns)
 
@@ -30,6 +30,7 @@ class Array:
 
     shape: Shape  # (n,) or (rows, columns)
     items: tuple[Expr, ...]  # row by row
+    turned: bool = False  # a vector that was transposed: xᵀy is a number, x·yᵀ a matrix
 
     def __getitem__(self, places: int | tuple[int, ...]) -> Expr:
         key = places if isinstance(places, tuple) else (places,)
@@ -74,7 +75,20 @@ class Array:
         return _joined(lambda a, b: a**b, self, other)
 
     def __neg__(self) -> Array:
-        return Array(self.shape, tuple(-item for item in self.items))
+        return Array(self.shape, tuple(-item for item in self.items), self.turned)
+
+    @property
+    def T(self) -> Array:
+        """The transpose.
+
+        >>> from pellucid.worked.expressions.expression import Name
+        >>> Array((1, 2), (Name("a"), Name("b"))).T.shape
+        (2, 1)
+        """
+        if len(self.shape) == 1:
+            return Array(self.shape, self.items, not self.turned)
+        rows, columns = self.shape
+        return Array((columns, rows), tuple(self.items[i * columns + j] for j in range(columns) for i in range(rows)))
 
     def __matmul__(self, other: Array) -> Array | Expr:
         return matrix_product(self, other, None)
@@ -91,6 +105,9 @@ def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
     Raises:
         UsageError: inner sizes that differ.
     """
+    if len(left.shape) == 1 and right.turned and not left.turned:  # the outer product x·yᵀ, (n, m)
+        pairs = itertools.product(left.items, right.items)
+        return Array((*left.shape, *right.shape), tuple(Mul(pair) for pair in pairs))
     # a vector is a row on the left, (1, n), and a column on the right, (n, 1)
     rows = (1, *left.shape) if len(left.shape) == 1 else left.shape
     columns = (*right.shape, 1) if len(right.shape) == 1 else right.shape
@@ -104,16 +121,39 @@ def matrix_product(left: Array, right: Array, at: At | None) -> Array | Expr:
         terms = tuple(Mul((left.items[i * rows[1] + k], right.items[k * columns[1] + j])) for k in range(rows[1]))
         items.append(terms[0] if len(terms) == 1 else Add(terms))
     shape = (*left.shape[:-1], *right.shape[1:])
-    return Array(shape, tuple(items)) if shape else items[0]
+    return Array(shape, tuple(items), left.turned) if shape else items[0]
 
 
-def component_name(base: str, places: Sequence[int]) -> str:
+def component_name(base: str, places: Sequence[int | str]) -> str:
     """The name of a component: `W_1_2` for row 1 and column 2.
 
     >>> component_name("W", [1, 2])
     'W_1_2'
     """
     return "_".join([base, *map(str, places)])
+
+
+def named_array(name: str, known: Container[str], at: At | None) -> Array | None:
+    """The vector of z_1, z_2, … or the matrix of a_1_1, a_1_2, …, as far as these names are known.
+
+    >>> named_array("a", {"a_1_1", "a_1_2"}, None).shape
+    (1, 2)
+    """
+
+    def count(base: str, ending: str = "") -> int:
+        n = 0
+        while f"{base}_{n + 1}{ending}" in known:
+            n += 1
+        return n
+
+    if size := count(name):
+        return Array((size,), tuple(Name(f"{name}_{n + 1}", at) for n in range(size)))
+    rows = count(name, "_1")
+    columns = count(f"{name}_1")
+    if not rows or any(count(f"{name}_{i + 1}") != columns for i in range(rows)):
+        return None  # rows of several lengths are no matrix
+    names = [Name(f"{name}_{i + 1}_{j + 1}", at) for i in range(rows) for j in range(columns)]
+    return Array((rows, columns), tuple(names))
 
 
 def scalar(what: Expr | Array, at: At | None) -> Expr:

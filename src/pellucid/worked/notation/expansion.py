@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, TypeAlias, final
+from typing import Final, final
 
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import (
-    Add,
     At,
     Call,
     Const,
@@ -18,8 +17,8 @@ from pellucid.worked.expressions.expression import (
     Index,
     Mul,
     Name,
-    Neg,
     Piecewise,
+    Pow,
     Sum,
     children,
     first_position,
@@ -27,15 +26,31 @@ from pellucid.worked.expressions.expression import (
     walk,
 )
 from pellucid.worked.expressions.position import position
-from pellucid.worked.notation.arrays import Array, broadcast_item, component_name, matrix_product, scalar, size_of
-from pellucid.worked.notation.statements import ArrayLiteral, EquationStatement, Loop, MatrixProduct, Subscript
+from pellucid.worked.notation.arrays import Array, broadcast_item, matrix_product, scalar, size_of
+from pellucid.worked.notation.calls import OVER_COMPONENTS
+from pellucid.worked.notation.components import over_components
+from pellucid.worked.notation.indexing import Bindings, index_name, index_subscripts, whole_number
+from pellucid.worked.notation.plain import shown
+from pellucid.worked.notation.statements import (
+    Adjacent,
+    ArrayLiteral,
+    EquationStatement,
+    Loop,
+    MatrixProduct,
+    OverAxis,
+    Subscript,
+    Transpose,
+)
 
-__all__ = ["Scope", "expand", "expanded_size", "loop_bindings", "whole_number"]
+__all__ = ["Scope", "expand", "expanded_size", "loop_bindings"]
 
 TERMS: Final = 10_000  # of all loops of one statement, of one sum
 NODES: Final = 100_000  # of an expanded worksheet
 
-Bindings: TypeAlias = Mapping[str, int]  # the values of the loop variables
+_CONSTANTS: Final = {
+    "e": Call("exp", (Const(Fraction(1)),)),
+    "pi": Call("pi", ()),
+}  # of a worksheet without such a name
 
 
 @final
@@ -45,6 +60,8 @@ class Scope:
 
     find: Callable[[str, At | None], Array | None]  # None: a number
     left: int = NODES
+    known: Callable[[str], bool] = lambda name: True  # whether a name is that of a number
+    notes: dict[str, None] = field(default_factory=dict)  # what the reader of the worksheet should know, in order
 
     def check_size(self, statements: Sequence[EquationStatement]) -> None:
         """Refuse a text that would expand to too many nodes, before the first of them is written out."""
@@ -112,30 +129,52 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         case Name(name=name, at=at):
             if name in bindings:
                 return Const(Fraction(bindings[name]))
-            resolved = _subscripts(name, bindings)
-            return Name(resolved, at) if resolved != name else scope.find(name, at) or what
-        case Index(base=base, places=places, at=at):
-            return Name(component_name(base, [whole_number(place, bindings, at) for place in places]), at)
+            resolved = index_subscripts(name, bindings)
+            if (array := scope.find(resolved, at)) is not None:
+                return array
+            if resolved in _CONSTANTS and not scope.known(resolved):
+                return _CONSTANTS[resolved]
+            return Name(_joined_digits(resolved, scope), at) if resolved != name or not scope.known(name) else what
+        case Index(at=at):
+            name = index_name(what, bindings)
+            return scope.find(name, at) or Name(_joined_digits(name, scope), at)
         case ArrayLiteral(items=items, at=at):
             return _array([expand(item, scope, bindings) for item in items], at)
         case MatrixProduct(left=left, right=right, at=at):
             one, two = expand(left, scope, bindings), expand(right, scope, bindings)
             if not isinstance(one, Array) or not isinstance(two, Array):
                 raise UsageError(f"{position(at)}@: multiplies vectors or matrices; for numbers write *.")
-            scope.spend(len(one.items) * (two.shape[1] if len(two.shape) > 1 else 1), at)
-            return matrix_product(one, two, at)
+            return _matrix_product(one, two, scope, at)
+        case Adjacent(left=left, right=right, at=at):
+            return _beside(expand(left, scope, bindings), expand(right, scope, bindings), scope, at)
+        case Transpose(of=of):
+            turned = expand(of, scope, bindings)
+            return turned.T if isinstance(turned, Array) else turned  # a number is its own transpose
+        case Pow(base=base, exponent=Name(name="T")) if not scope.known("T") and scope.find("T", None) is None:
+            return expand(Transpose(base), scope, bindings)
+        case Pow(base=Name(name="e"), exponent=exponent, at=at) if not scope.known("e") and scope.find("e", at) is None:
+            return expand(Call("exp", (exponent,), 0, at), scope, bindings)
         case Subscript(of=of, places=places, at=at):
-            array = expand(of, scope, bindings)
-            if not isinstance(array, Array):
+            owner = expand(of, scope, bindings)
+            if not isinstance(owner, Array):
                 raise UsageError(f"{position(at)}[…]: follows a single number; only a vector or matrix has components.")
             try:
-                return array[tuple(whole_number(place, bindings, at) for place in places)]
+                return owner[tuple(whole_number(place, bindings, at) for place in places)]
             except UsageError as fault:
                 raise UsageError(f"{position(at)}{fault}") from None
         case Sum():
             return _sum(what, scope, bindings)
-        case Call(function="sum" | "softmax" | "max" | "min"):
-            return _over_components(what, scope, [expand(arg, scope, bindings) for arg in what.args])
+        case OverAxis(call=Call() as call, axis=axis):
+            return over_components(
+                call, [expand(arg, scope, bindings) for arg in call.args], scope.spend, scope.notes, axis
+            )
+        case Call(function="sum", args=(body, Name(name=index)), at=at) if _runs(index, scope, bindings):
+            high = _range_of(body, index, scope, bindings)
+            if high is not None:  # Σ_k over all components of what carries the index k
+                return _sum(Sum(body, index, Const(Fraction(1)), Const(Fraction(high)), (), at), scope, bindings)
+            return over_components(what, [expand(arg, scope, bindings) for arg in what.args], scope.spend, scope.notes)
+        case Call() if what.function in OVER_COMPONENTS:
+            return over_components(what, [expand(arg, scope, bindings) for arg in what.args], scope.spend, scope.notes)
     # everything else works component by component: expand the children first …
     parts: list[Expr | Array] = []
 
@@ -146,8 +185,14 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
     rebuild(what, note)
     arrays = [part for part in parts if isinstance(part, Array)]
     if not arrays:
+        if isinstance(what, Mul) and any(isinstance(factor, Adjacent) for factor in what.factors):
+            return Mul(tuple(factor for part in parts for factor in _factors(scalar(part, None))))
         scalars = iter(parts)
         return rebuild(what, lambda _: scalar(next(scalars), None))
+    if isinstance(what, Mul) and len({array.turned for array in arrays if len(array.shape) == 1}) > 1:
+        raise UsageError(
+            f"{position(first_position(what))}*: works component by component; for the product of a transposed vector with another write @."
+        )
     if isinstance(what, Piecewise):
         raise UsageError(
             f"{position(what.at)}piecewise: takes numbers; write one for each component with for i = 1..n."
@@ -159,15 +204,7 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
     for number in range(size_of(shape)):
         chosen = iter([broadcast_item(part, number, shape, first_position(what)) for part in parts])
         components.append(rebuild(what, lambda _: next(chosen)))  # noqa: B023
-    return Array(shape, tuple(components))
-
-
-def whole_number(what: Expr, bindings: Bindings, at: At | None) -> int:
-    """The value of an index or a range's end, such as t − 1: a whole number of at least 0."""
-    value = _number(what, bindings)
-    if value is None or value.denominator != 1 or not 0 <= value <= 1_000_000:
-        raise UsageError(f"{position(at)}index: must be a whole number of at least 0; use numbers and loop variables.")
-    return int(value)
+    return Array(shape, tuple(components), all(array.turned for array in arrays))
 
 
 def loop_bindings(loops: Sequence[Loop], bindings: Bindings) -> Iterator[dict[str, int]]:
@@ -194,55 +231,95 @@ def loop_bindings(loops: Sequence[Loop], bindings: Bindings) -> Iterator[dict[st
     yield from combinations
 
 
-def _number(what: Expr, bindings: Bindings) -> Fraction | None:
-    """The value of an expression of numbers and loop variables; None for anything else."""
-    match what:
-        case Const(value=Fraction() as value):
-            return value
-        case Name(name=name):
-            return Fraction(bindings[name]) if name in bindings else None
-        case Neg(term=term):
-            inner = _number(term, bindings)
-            return None if inner is None else -inner
-        case Add(terms=parts) | Mul(factors=parts):
-            numbers = [_number(part, bindings) for part in parts]
-            if any(number is None for number in numbers):
-                return None
-            total = Fraction(0 if isinstance(what, Add) else 1)
-            for number in numbers:
-                assert number is not None
-                total = total + number if isinstance(what, Add) else total * number
-            return total
-    return None
-
-
 def _ranges_over(body: Expr, index: str) -> bool:
     """Whether the range of an inner sum depends on the index of the outer one."""
     sums = (part for part in walk(body) if isinstance(part, Sum))
     return any(Name(index) in walk(end) for part in sums for end in (part.low, part.high))
 
 
-def _subscripts(name: str, bindings: Bindings) -> str:
-    """`z_i` with i = 2 is `z_2`; subscripts that are not loop variables stay."""
-    base, *parts = name.split("_")
-    return "_".join([base, *(str(bindings[part]) if part in bindings else part for part in parts)])
+def _joined_digits(name: str, scope: Scope) -> str:
+    """W_12 as W_1_2, where the worksheet has only the latter."""
+    base, _, last = name.rpartition("_")
+    if base and len(last) == 2 and last.isdigit() and not scope.known(name):
+        apart = f"{base}_{last[0]}_{last[1]}"
+        return apart if scope.known(apart) else name
+    return name
+
+
+def _factors(node: Expr) -> tuple[Expr, ...]:
+    return node.factors if isinstance(node, Mul) else (node,)
+
+
+def _matrix_product(one: Array, two: Array, scope: Scope, at: At | None) -> Array | Expr:
+    scope.spend(len(one.items) * (two.shape[1] if len(two.shape) > 1 else 1), at)
+    return matrix_product(one, two, at)
+
+
+def _beside(one: Expr | Array, two: Expr | Array, scope: Scope, at: At | None) -> Expr | Array:
+    """Two factors side by side: numbers are multiplied, matrices and vectors as matrices."""
+    if isinstance(one, Array) and isinstance(two, Array):
+        if len(one.shape) == len(two.shape) == 1 and one.turned == two.turned:
+            raise UsageError(
+                f"{position(at)}two vectors side by side have no product; write x^T y, x @ y, or x*y component by component."
+            )
+        return _matrix_product(one, two, scope, at)
+    if isinstance(one, Array) or isinstance(two, Array):
+        array, number = (one, two) if isinstance(one, Array) else (two, one)
+        assert isinstance(array, Array) and isinstance(number, Expr)
+        scope.spend(len(array.items), at)
+        items = tuple(
+            Mul((*_factors(item), *_factors(number)) if array is one else (*_factors(number), *_factors(item)))
+            for item in array.items
+        )
+        return Array(array.shape, items, array.turned)
+    return Mul((*_factors(one), *_factors(two)))
+
+
+def _runs(index: str, scope: Scope, bindings: Bindings) -> bool:
+    """Whether a name is free to be the index of a sum."""
+    return index not in bindings and not scope.known(index) and scope.find(index, None) is None
+
+
+def _range_of(body: Expr, index: str, scope: Scope, bindings: Bindings) -> int | None:
+    """The number of components of the vectors in a sum that carry its index."""
+    for part in _everything(body):
+        if isinstance(part, Name):
+            base, *places = part.name.split("_")
+        elif isinstance(part, Index) and all(isinstance(place, Name) for place in part.places):
+            base, *places = part.base.split("_")
+            places += [place.name for place in part.places if isinstance(place, Name)]
+        else:
+            continue
+        for n, place in enumerate(places):
+            if place == index:
+                # the names in front of the index belong to the array: W_h_k is component k of W_h
+                stem = index_subscripts("_".join([base, *places[:n]]), bindings)
+                for start, last in ((stem, 0), (base, n)):
+                    array = scope.find(start, None)
+                    if array is not None and last < len(array.shape):
+                        return array.shape[last]
+    return None
+
+
+def _everything(node: Expr) -> Iterator[Expr]:
+    """Every node, also inside of those that are written out later."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        match node:
+            case Adjacent(left=left, right=right) | MatrixProduct(left=left, right=right):
+                stack += [left, right]
+            case Transpose(of=of) | Subscript(of=of):
+                stack.append(of)
+            case _:
+                stack += children(node)
 
 
 def _sum(what: Sum, scope: Scope, bindings: Bindings) -> Expr:
     loop = Loop(what.index, what.low, what.high, what.at or (0, 0))
     terms = tuple(scalar(expand(what.body, scope, numbers), what.at) for numbers in loop_bindings([loop], bindings))
-    return Sum(what.body, what.index, what.low, what.high, terms, what.at)
-
-
-def _over_components(what: Call, scope: Scope, parts: Sequence[Expr | Array]) -> Expr | Array:
-    """`sum(x)` and `max(x)` of a vector are one number, `softmax(z)` is a vector."""
-    items = tuple(item for part in parts for item in (part.items if isinstance(part, Array) else (part,)))
-    if what.function == "sum":
-        return items[0] if len(items) == 1 else Add(items)
-    if what.function != "softmax":
-        return Call(what.function, items, 0, what.at)
-    scope.spend(len(items) ** 2, what.at)  # every component has all arguments
-    return Array((len(items),), tuple(Call("softmax", items, n + 1, what.at) for n in range(len(items))))
+    return Sum(shown(what.body), what.index, what.low, what.high, terms, what.at)
 
 
 def _array(parts: Sequence[Expr | Array], at: At | None) -> Array:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
 from pellucid.worked.notation.arrays import Array
+from pellucid.worked.notation.components import softmax_of
 
 __all__ = [
     "absolute",
@@ -81,14 +82,21 @@ def clip(what: T, low: Operand, high: Operand) -> T:
     return _each("clip", what, low, high)
 
 
-def softmax(*what: Array | Operand) -> Array:
-    """The vector e^z_i / Σ e^z_j.
+def softmax(*what: Array | Operand, axis: int | None = -1) -> Array:
+    """The vector e^z_i / Σ e^z_j; of a matrix along each row, with axis=0 down the columns, with None over all numbers.
 
     >>> len(softmax(1, 2, 3))
     3
     """
-    items = _items(what)
-    return Array((len(items),), tuple(Call("softmax", items, n + 1) for n in range(len(items))))
+    one = what[0] if len(what) == 1 and isinstance(what[0], Array) and len(what[0].shape) == 2 else None
+    if one is None or axis is None:
+        items = _items(what)
+        return Array((len(items),) if one is None else one.shape, softmax_of(items))
+    lines = one.T if axis == 0 else one
+    rows, columns = lines.shape
+    done = [item for n in range(rows) for item in softmax_of(lines.items[n * columns :][:columns])]
+    found = Array(lines.shape, tuple(done))
+    return found.T if axis == 0 else found
 
 
 def maximum(*what: Array | Operand) -> Expr:

@@ -2,13 +2,14 @@
 """A recursive-descent parser for expressions; nothing is ever executed.
 
 expression  sum of products                           a + b - c
-product     factors, left to right                    a*b/c, W @ x
+product     factors, left to right                    a*b/c, W @ x, side by side 2x, W x, 3(a + b)
 signed      a sign, or a power with a signed exponent -a, a^-b: binds as in mathematics, -2^2 = -4 and 2^3^2 = 2^9
-atom        number, name, brackets, list, call        2.5, h[t-1], (…), [1, 2], exp(…)
+atom        number, name, brackets, list, call        2.5, h[t-1], (…), [1, 2], exp(…), |a|, √a
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Final, NoReturn, final
@@ -22,7 +23,6 @@ from pellucid.worked.expressions.expression import (
     Const,
     Div,
     Expr,
-    Index,
     Mul,
     Name,
     Neg,
@@ -30,84 +30,64 @@ from pellucid.worked.expressions.expression import (
     Pow,
     Sum,
 )
-from pellucid.worked.expressions.functions import ALIASES, FUNCTIONS
+from pellucid.worked.expressions.functions import FUNCTIONS
 from pellucid.worked.expressions.position import position
-from pellucid.worked.notation.statements import ArrayLiteral, Loop, MatrixProduct, Subscript
+from pellucid.worked.notation.calls import KNOWN, OVER_COMPONENTS, SHORT, TAKES, function_named
+from pellucid.worked.notation.latex import without_latex
+from pellucid.worked.notation.names import Names
+from pellucid.worked.notation.statements import (
+    Adjacent,
+    ArrayLiteral,
+    Loop,
+    MatrixProduct,
+    OverAxis,
+    Subscript,
+    Transpose,
+)
 from pellucid.worked.notation.tokens import Token, tokenize
 
 __all__ = ["Parser"]
 
 DEPTH: Final = 60  # of nested brackets, signs and powers, well below Python's limit of recursion
+_WORDS: Final = frozenset(("for", "if", "otherwise", "after", "on", "of", "steps", "in", "to", "with"))
+_AXES: Final = ("0", "1", "-1", "all")
 
 
 @final
-class Parser:
+class Parser(Names):
     """Reads expressions from a list of tokens; `deep` counts the brackets, signs and powers that are open.
 
     >>> Parser("2*x").expression()
     Mul(factors=(Const(value=Fraction(2, 1)), Name(name='x')))
+    >>> Parser("2x").expression()
+    Adjacent(left=Const(value=Fraction(2, 1)), right=Name(name='x'))
     """
 
     def __init__(self, text: str) -> None:
-        self.tokens = tokenize(text)
-        self.here = 0
+        Names.__init__(self, without_latex(tokenize(text)))
         self.deep = 0
-
-    @property
-    def next(self) -> Token:
-        return self.tokens[self.here]
-
-    def take(self, text: str = "") -> Token | None:
-        """Consume the next token if it has this text; without a text, whatever it is."""
-        if text and self.next.text != text:
-            return None
-        token = self.next
-        if token.kind != "end":
-            self.here += 1
-        return token
-
-    def want(self, text: str, where: str) -> Token:
-        return self.take(text) or self.fail(f"{text!r} is missing {where}; add it.")
-
-    def fail(self, rule: str) -> NoReturn:
-        raise UsageError(f"{position(self.next.at)}{self.shown()}: {rule}")
-
-    def shown(self) -> str:
-        return {"": "end of text", ";": "end of the statement"}.get(self.next.text, repr(self.next.text))
-
-    def end(self, where: str) -> None:
-        if self.next.kind != "end" and not self.take(";"):
-            if self.next.kind in ("name", "number") or self.next.text == "(":
-                self.fail("an operator is missing before it; write a product as 2*x.")
-            self.fail(f"is unexpected {where}; end the statement, or correct the sign.")
+        self.bars = 0  # of |…| that are open inside the innermost brackets
+        self.exponent = -1  # the position after an exponent without brackets
+        # what an equation begins with is a quantity and no function
+        starts = zip([Token("sign", ";", (1, 1)), *self.tokens], self.tokens, self.tokens[1:], strict=False)
+        self.defined = frozenset(
+            name.text
+            for before, name, after in starts
+            if before.text == ";" and name.kind == "name" and after.text in ("=", "[", "{", "^")
+        )
 
     def loop(self) -> Loop:
+        """A loop variable with its range: t = 1..3, t = 1 to 3, t in 1..3."""
         token = self.next
         if token.kind != "name":
             self.fail("a loop variable must come here; write it as in for t = 1..3.")
         self.take()
-        self.want("=", "after a loop variable, as in t = 1..3")
+        if not self.take("in"):
+            self.want("=", "after a loop variable, as in t = 1..3")
         low = self.expression()
-        self.want("..", "between the first and the last number, as in t = 1..3")
+        if not (self.take("to") or self.take(":")):
+            self.want("..", "between the first and the last number, as in t = 1..3")
         return Loop(token.text, low, self.expression(), token.at)
-
-    def quantity(self, rule: str) -> Name | Index:
-        token = self.next
-        if token.kind != "name":
-            self.fail(f"{rule}.")
-        self.take()
-        if token.text.endswith("_") and self.take("{"):
-            return Index(token.text[:-1], self.places("}"), token.at)
-        if self.take("["):
-            return Index(token.text, self.places("]"), token.at)
-        return Name(token.text, token.at)
-
-    def places(self, close: str) -> tuple[Expr, ...]:
-        indices = [self.expression()]
-        while self.take(","):
-            indices.append(self.expression())
-        self.want(close, "after an index")
-        return tuple(indices)
 
     def expression(self) -> Expr:
         return self.level(self.sum_of)
@@ -131,19 +111,54 @@ class Parser:
     def product(self) -> Expr:
         factors = [self.signed()]
         chained = 0
-        while (sign := self.next).text in ("*", "/", "@"):
-            self.take()
-            other = self.signed()
+        divisor = -1  # the position after a divisor without brackets
+        while True:
+            sign = self.next
             if sign.text == "*":
-                factors.append(other)
+                self.take()
+                factors.append(self.signed())
                 continue
+            beside = sign.text not in ("/", "@")
+            if beside and not self.begins_factor(divisor):
+                break
             chained += 1
             if chained > DEPTH:
                 self.fail(f"at most {DEPTH} divisions may follow each other; give a part of it a name of its own.")
             # a*b/c is (a*b)/c: what was read so far becomes the dividend
             left = factors[0] if len(factors) == 1 else Mul(tuple(factors))
+            if beside:
+                factors = [Adjacent(left, self.signed(), sign.at)]
+                continue
+            self.take()
+            other = self.signed()
+            closed = self.tokens[self.here - 1].text in ")]}"
+            divisor = self.here if sign.text == "/" and not closed else -1
             factors = [Div(left, other, sign.at) if sign.text == "/" else MatrixProduct(left, other, sign.at)]
         return factors[0] if len(factors) == 1 else Mul(tuple(factors))
+
+    def begins_factor(self, divisor: int = -1) -> bool:
+        """Whether the next token is a factor beside the one before, as x is in 2x.
+
+        Raises:
+            UsageError: 1/2x and e^2x, which people read in two ways.
+        """
+        token = self.next
+        if token.text in ("|", "||"):
+            begins = self.bars == 0
+        else:
+            begins = token.text in ("(", "√", "Σ") or (token.kind == "name" and token.text not in _WORDS)
+        if not begins:
+            return False
+        if self.here == divisor:
+            parts = self.tokens[self.here - 3 : self.here]
+            number = (
+                token.text == "(" and not token.glued and [part.kind for part in parts] == ["number", "sign", "number"]
+            )
+            if not number:  # 1/2 (y − t)^2 is ½·(y − t)²
+                self.fail("after a division it is unclear what is divided; write (a/b)*c or a/(b*c).")
+        if self.here == self.exponent and token.glued and token.kind == "name":
+            self.fail("after a power it is unclear what the exponent is; write x^2*y or x^(2*y).")
+        return True
 
     def signed(self) -> Expr:
         if self.take("-"):
@@ -153,8 +168,19 @@ class Parser:
         if self.take("+"):
             return self.level(self.signed)
         base = self.atom()
+        while turned := self.take("⊤"):
+            base = Transpose(base, turned.at)
         if sign := self.take("^"):
-            return Pow(base, self.level(self.signed), sign.at)
+            if self.next.text == "⊤" or (self.next.text == "{" and self.tokens[self.here + 1].text == "⊤"):
+                braced = self.take("{")
+                self.take("⊤")
+                if braced:
+                    self.want("}", "after the exponent")
+                return Transpose(base, sign.at)
+            bare = sign.kind != "raised" and self.next.text not in ("(", "{")
+            power = Pow(base, self.level(self.signed), sign.at)
+            self.exponent = self.here if bare else self.exponent
+            return power
         return base
 
     def atom(self) -> Expr:
@@ -162,10 +188,27 @@ class Parser:
         if token.kind == "number":
             self.take()
             return Const(Fraction(token.text))
-        if self.take("("):
+        if token.text in ("(", "{"):
+            return self.bracketed()
+        if token.text in ("|", "||"):
+            if token.text == "||" and not self.closes():  # ||x| − 6| begins with two bars
+                token = Token("sign", "|", token.at)
+                self.tokens[self.here : self.here + 1] = [token, token]
+            self.take()
+            self.bars += 1
             inner = self.expression()
-            self.want(")", "to close the bracket")
-            return inner
+            if token.text == "|" and self.next.text == "||":  # two bars that close one after the other
+                self.tokens[self.here : self.here + 1] = [Token("sign", "|", self.next.at)] * 2
+            self.want(token.text, "to close the bars")
+            self.bars -= 1
+            return Call("abs" if token.text == "|" else "norm", (inner,), 0, token.at)
+        if self.take("√"):
+            inner = self.atom()
+            if self.next.text == "^":
+                self.fail("it is unclear what is under the root; write √(x^2) or (√x)^2.")
+            return Call("sqrt", (inner,), 0, token.at)
+        if self.take("Σ"):
+            return self.sigma(token)
         if self.take("["):
             items = [self.expression()]
             while self.take(","):
@@ -174,44 +217,142 @@ class Parser:
             return ArrayLiteral(tuple(items), token.at)
         if token.kind != "name":
             self.fail("a number, a name or a bracket must come here; add it.")
-        if self.tokens[self.here + 1].text == "(":
+        function, after = function_named(token.text), self.tokens[self.here + 1]
+        if after.text == "(" and (function in KNOWN or token.text not in self.defined):
             self.here += 2
-            call = self.call(ALIASES.get(token.text, token.text), token.at)
+            call = self.call(function, token.text, token.at)
             return Subscript(call, self.places("]"), token.at) if self.take("[") else call
+        if token.text == "sum_" and after.text == "{":
+            return self.sigma(token)
+        if function in KNOWN and token.text not in self.defined and token.text not in ("sigma", "pi", "e"):
+            return self.applied(function, token)
         return self.quantity("a name must come here")
 
-    def call(self, name: str, at: At) -> Expr:
+    def closes(self) -> bool:
+        """Whether a norm's second || comes before the end of the statement."""
+        later = itertools.takewhile(lambda token: token.text not in (";", ""), self.tokens[self.here + 1 :])
+        return any(token.text == "||" for token in later)
+
+    def bracketed(self) -> Expr:
+        """An expression in brackets; in braces as LaTeX groups."""
+        opening = self.take()
+        assert opening is not None
+        outside, self.bars = self.bars, 0
+        inner = self.expression()
+        self.want(")" if opening.text == "(" else "}", "to close the bracket")
+        self.bars = outside
+        return inner
+
+    def applied(self, function: str, token: Token) -> Expr:
+        """A function before its argument without brackets, ln p or tanh^2(z); else a quantity of its name."""
+        here = self.here
+        self.take()
+        power = None
+        if function in FUNCTIONS and self.next.text == "^" and self.tokens[self.here + 1].kind == "number":
+            self.take()
+            power = Const(Fraction((self.take() or token).text))
+        takes = FUNCTIONS[function].min_args == 1 if function in FUNCTIONS else function in SHORT
+        if not takes or not (self.next.kind == "number" or self.begins_factor()):
+            self.here = here
+            return self.quantity("a name must come here")
+        if self.next.text == "(":
+            self.take()
+            node = self.call(function, token.text, token.at)
+        else:
+            argument = self.signed()
+            if self.next.kind == "name" and self.begins_factor():
+                self.fail(f"it is unclear where the argument of {token.text} ends; put it in brackets.")
+            node = SHORT[function](argument) if function in SHORT else Call(function, (argument,), 0, token.at)
+        return Pow(node, power, token.at) if power is not None else node
+
+    def sigma(self, token: Token) -> Expr:
+        """Σ_k a_k, Σ_{k=1}^{3} a_k, Σ(k = 1..3) a_k: the sum reaches over the product behind it."""
+        if self.next.text == "(" and self.tokens[self.here + 2].text == "=":
+            self.take()
+            loops = [self.loop()]
+            self.want(")", "after the range of a sum")
+            return self.sum_over(self.product(), loops, [], token.at)
+        if self.next.text == "(":
+            self.take()
+            return self.call("sum", "sum", token.at)
+        below = self.next
+        if below.kind != "name" or not (below.text.startswith("_") or below.text == "sum_"):
+            self.fail("a sum needs its index; write it as in sum(x_k, k = 1..3).")
+        self.take()
+        free: list[Name] = []
+        loops = []
+        if below.text in ("_", "sum_"):
+            self.want("{", "before the index of a sum")
+            while True:
+                index = self.next
+                if self.tokens[self.here + 1].text == "=":
+                    self.here += 2
+                    loops.append(Loop(index.text, self.expression(), Const(Fraction(0)), index.at))
+                    if self.take(".."):
+                        loops[-1] = Loop(index.text, loops[-1].low, self.expression(), index.at)
+                else:
+                    self.take()
+                    free.append(Name(index.text, index.at))
+                if not self.take(","):
+                    break
+            self.want("}", "after the index of a sum")
+            if loops and self.take("^"):
+                high = self.atom()
+                loops = [Loop(loop.variable, loop.low, high, loop.at) for loop in loops]
+            elif loops and loops[-1].high == Const(Fraction(0)):
+                self.fail("a sum that begins at a number needs its end; write it as in sum(x_k, k = 1..3).")
+        else:
+            free = [Name(below.text[1:], below.at)]
+        return self.sum_over(self.product(), loops, free, token.at)
+
+    def sum_over(self, body: Expr, loops: list[Loop], free: list[Name], at: At) -> Expr:
+        """Sums with a range, the first the outermost, around those whose range is that of their vectors."""
+        for name in reversed(free):
+            body = Call("sum", (body, name), 0, at)
+        for loop in reversed(loops):
+            body = Sum(body, loop.variable, loop.low, loop.high, (), at)
+        return body
+
+    def call(self, name: str, written: str, at: At) -> Expr:
+        """The call of a function, after its opening bracket."""
         if name == "piecewise":
             return self.piecewise(at)
-        if name != "sum" and name not in FUNCTIONS:
-            known = {*FUNCTIONS, *ALIASES, "sum", "piecewise"}
-            raise UsageError(f"{position(at)}{UnknownNameError('function', name, known)}")
+        if name not in TAKES and name not in FUNCTIONS:
+            raise UsageError(f"{position(at)}{UnknownNameError('function', written, KNOWN)}")
+        outside, self.bars = self.bars, 0
         args = [] if self.next.text == ")" else [self.expression()]
         loops: list[Loop] = []
+        axis = ""
         while self.take(","):
             after = self.tokens[self.here + 1].text
-            if name == "sum" and self.next.kind == "name" and after == "=":
+            if name in OVER_COMPONENTS and self.next.text == "axis" and after == "=":
+                axis = self.axis()
+            elif name == "sum" and self.next.kind == "name" and after in ("=", "in"):
                 loops.append(self.loop())
             else:
                 args.append(self.expression())
+        self.bars = outside
         self.want(")", f"after the arguments of {name}")
-        if name != "sum":
-            rule = FUNCTIONS[name]
-            least, most = rule.min_args, rule.max_args
-            if not least <= len(args) <= most:
-                takes = f"{least}" if least == most else f"{least} to {most}"
-                raise UsageError(
-                    f"{position(at)}{name} with {len(args)} arguments: it takes {takes}; correct the call."
-                )
-            return Call(name, tuple(args), 0, at)
-        if not args:
+        if name == "sum" and not args:
             raise UsageError(f"{position(at)}sum(): needs terms; write it as in sum(x_j, j = 1..3).")
-        if not loops:
-            return Call("sum", tuple(args), 0, at)
-        nest = args[0]
-        for loop in reversed(loops):  # the first loop is the outermost sum
-            nest = Sum(nest, loop.variable, loop.low, loop.high, (), at)
-        return nest
+        least, most = TAKES[name] if name in TAKES else (FUNCTIONS[name].min_args, FUNCTIONS[name].max_args)
+        if not least <= len(args) <= most:
+            takes = f"{least}" if least == most else f"{least} to {most}"
+            raise UsageError(f"{position(at)}{name} with {len(args)} arguments: it takes {takes}; correct the call.")
+        if loops:
+            return self.sum_over(args[0], loops, [], at)
+        node = _built(name, args, at)
+        return OverAxis(node, axis, at) if axis else node
+
+    def axis(self) -> str:
+        """The option axis=0 of softmax, sum, max, …"""
+        self.here += 2
+        sign = "-" if self.take("-") else ""
+        token = self.next
+        if sign + token.text not in _AXES:
+            self.fail("axis is 0 down the columns, 1 along the rows, -1 for the last one, or all.")
+        self.take()
+        return sign + token.text
 
     def piecewise(self, at: At) -> Expr:
         branches: list[tuple[Expr, Condition]] = []
@@ -236,3 +377,20 @@ class Parser:
             self.fail("a comparison must come here; write <, <=, > or >=.")
         self.take()
         return Condition(left, sign.text, self.expression())
+
+    def fail(self, rule: str) -> NoReturn:
+        Names.fail(self, rule)
+
+
+def _built(name: str, args: list[Expr], at: At) -> Expr:
+    """The node of a call whose arguments are complete."""
+    match name:
+        case "array":
+            return args[0]
+        case "transpose":
+            return Transpose(args[0], at)
+        case "power":
+            return Pow(args[0], args[1], at)
+        case "dot":
+            return MatrixProduct(args[0], args[1], at)
+    return SHORT[name](args[0]) if name in SHORT else Call(name, tuple(args), 0, at)

@@ -9,7 +9,46 @@ from typing import final
 
 from pellucid.worked.expressions.expression import At, Expr, Index, Name
 
-__all__ = ["ArrayLiteral", "EquationStatement", "Loop", "MatrixProduct", "QuestionStatement", "Subscript"]
+__all__ = [
+    "Adjacent",
+    "ArrayLiteral",
+    "EquationStatement",
+    "Loop",
+    "MatrixProduct",
+    "OverAxis",
+    "QuestionStatement",
+    "Subscript",
+    "Transpose",
+]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Adjacent(Expr):
+    """Two factors side by side, `2x` or `W x`: a product, of matrices and vectors their matrix product."""
+
+    left: Expr
+    right: Expr
+    at: At | None = field(default=None, compare=False, repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Transpose(Expr):
+    """A transposed matrix or vector."""
+
+    of: Expr
+    at: At | None = field(default=None, compare=False, repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OverAxis(Expr):
+    """A function of many numbers along one axis of a matrix: 0 down the columns, 1 along the rows, -1 the last one, or all."""
+
+    call: Expr
+    axis: str
+    at: At | None = field(default=None, compare=False, repr=False)
 
 
 @final
@@ -73,4 +112,4 @@ class QuestionStatement:
     of: Name | Index | None = None
     rule: str = ""
     steps: int = 1
-    options: tuple[tuple[str, Fraction], ...] = ()
+    options: tuple[tuple[str, Fraction | Expr], ...] = ()

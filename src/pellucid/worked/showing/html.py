@@ -81,11 +81,13 @@ class MathML(Typesetter):
         base = f"<mi>{letters}</mi>"
         if name.accent:
             base = f'<mover accent="true">{base}<mo>{_ACCENTS[name.accent]}</mo></mover>'
+        above = f"<mrow><mo>(</mo>{_subscript(name.raised)}<mo>)</mo></mrow>"
         if not name.subscripts:
-            return base
+            return f"<msup>{base}{above}</msup>" if name.raised else base
         digits = all(len(part) == 1 and part.isdigit() for part in name.subscripts)
         parts = ("" if digits else "<mo>,</mo>").join(map(_subscript, name.subscripts))
-        return f"<msub>{base}{parts if len(name.subscripts) == 1 else f'<mrow>{parts}</mrow>'}</msub>"
+        below = parts if len(name.subscripts) == 1 else f"<mrow>{parts}</mrow>"
+        return f"<msubsup>{base}{below}{above}</msubsup>" if name.raised else f"<msub>{base}{below}</msub>"
 
     def partial(self, of: str, by: str) -> tuple[str, int]:
         return f"<mfrac><mrow><mo>∂</mo>{of}</mrow><mrow><mo>∂</mo>{by}</mrow></mfrac>", POW

@@ -33,11 +33,21 @@ _SIGNS: Final = {
     "∞": r"\infty",
 }
 _SPECIAL: Final = {sign: "\\" + sign for sign in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_MARKS: Final = {
+    "\u0301": "acute", "\u0300": "grave", "\u0308": "ddot", "\u030c": "check", "\u0306": "breve", "\u030a": "mathring",
+    "\u0302": "hat", "\u0304": "bar", "\u0303": "tilde", "\u0307": "dot", "\u20d7": "vec",
+}  # fmt: skip
+"""A combining mark -> the accent over a letter."""
+_PRINTED: Final = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŒ–’“”…")  # by pdflatex, in text
 _LETTERS: Final = {letter: word for word, letter in GREEK.items()}
 _CALLS: Final = {
     "exp": r"\exp",
     "log": r"\ln",
     "tanh": r"\tanh",
+    "sin": r"\sin",
+    "cos": r"\cos",
+    "erf": r"\mathrm{erf}",
+    "softplus": r"\mathrm{softplus}",
     "max": r"\max",
     "min": r"\min",
     "sigmoid": r"\sigma",
@@ -90,7 +100,8 @@ class Latex(Typesetter):
         joined = ("" if all(len(part) == 1 and part.isdigit() for part in name.subscripts) else ",").join(
             _word(part) if part.isidentifier() else part for part in name.subscripts
         )
-        return f"{base}_{{{joined}}}" if joined else base
+        above = rf"^{{({_word(name.raised)})}}" if name.raised else ""
+        return f"{base}{above}_{{{joined}}}" if joined else base + above
 
     def partial(self, of: str, by: str) -> tuple[str, int]:
         return rf"\frac{{\partial {of}}}{{\partial {by}}}", POW
@@ -226,15 +237,22 @@ def _word(text: str) -> str:
     if text.isdigit():
         return text
     safe = "".join(_ascii(letter) for letter in text)
-    return safe if len(safe) == 1 else rf"\mathrm{{{safe}}}"
+    accented = len(text) == 1 and safe.startswith("\\")
+    return safe if len(safe) == 1 or accented else rf"\mathrm{{{safe}}}"
 
 
 def _ascii(letter: str) -> str:
-    """A letter that pdflatex can print: é as e, a letter without an ASCII form as its code point."""
+    """A letter of a name: é with its accent, a letter without an ASCII form as its code point."""
     if letter.isascii():
         return _SPECIAL.get(letter, letter)
-    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return plain or f"U{ord(letter):X}"
+    apart = unicodedata.normalize("NFD", letter)
+    plain, marks = apart[0], apart[1:]
+    if plain.isascii() and all(mark in _MARKS for mark in marks):
+        for mark in marks:
+            plain = rf"\{_MARKS[mark]}{{{plain}}}"
+        return plain
+    # two letters that differ must not become one
+    return f"U{ord(letter):X}"
 
 
 def _text(letter: str) -> str:
@@ -242,4 +260,6 @@ def _text(letter: str) -> str:
         return f"${_SIGNS[letter]}$"
     if letter in _SPECIAL:
         return _SPECIAL[letter]
-    return r"\textbackslash{}" if letter == "\\" else _ascii(letter)
+    if letter == "\\":
+        return r"\textbackslash{}"
+    return letter if letter.isascii() or letter in _PRINTED else f"${_ascii(letter)}$"

@@ -36,7 +36,7 @@ class CheckError(PellucidError):
 class Check:
     """The independent computation of a line's result in float64, and its tolerance."""
 
-    how: str  # "NumPy" or "central difference"
+    how: str  # "NumPy", "central difference", or "mpmath" where float64 is not precise enough
     value: float
     tolerance: float
     detail: str = ""  # the step of a central difference, and whether branches were fixed
@@ -118,8 +118,8 @@ def summary(sheet: Sheet) -> str:
     if not lines:
         return "There is nothing to compute: write an equation such as y = 2*3, and ? y."
     by = [line.check.how for line in lines if line.check]
-    values, slopes = by.count("NumPy"), by.count("central difference")
-    counts = [f"{n} {what}" for n, what in ((values, "by NumPy"), (slopes, "by central differences")) if n]
+    ways = {"NumPy": "by NumPy", "central difference": "by central differences", "mpmath": "by mpmath"}
+    counts = [f"{by.count(how)} {what}" for how, what in ways.items() if how in by]
     return (
         f"{len(lines)} line{'s' * (len(lines) != 1)}, each checked: {', '.join(counts)}. "
         f"After = a number is exact, after ≈ it has {sheet.digits} significant digits."

@@ -7,22 +7,12 @@ import decimal
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, final
+from typing import final
 
 from pellucid.worked.expressions.expression import Value
+from pellucid.worked.expressions.spelling import ACCENTS, GREEK
 
 __all__ = ["GREEK", "Numeral", "Symbol", "numeral", "symbol"]
-
-# fmt: off
-GREEK: Final = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η",
-    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π",
-    "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
-    "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ",
-    "Psi": "Ψ", "Omega": "Ω",
-}
-# fmt: on
-ACCENTS: Final = ("hat", "bar", "tilde", "dot")
 
 
 @final
@@ -40,11 +30,12 @@ class Numeral:
 @final
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A name as it is written: its base (a Greek letter as a word), an accent, subscripts."""
+    """A name as it is written: its base (a Greek letter as a word), an accent, subscripts, a raised index."""
 
     base: str
     accent: str
     subscripts: tuple[str, ...]
+    raised: str = ""  # the 1 of a^{(1)}, without its brackets
 
 
 def numeral(value: Value, digits: int = 6, exact: bool = False) -> Numeral:
@@ -92,12 +83,15 @@ def symbol(name: str) -> Symbol:
     base, *below = name.split("_")
     if not base:
         return Symbol(name, "", ())
-    accent = next((suffix for suffix in ACCENTS if base.endswith(suffix)), "")
+    # a__1_2 is a^{(1)} with the subscript 2
+    raised = below[1] if len(below) > 1 and not below[0] else ""
+    below = below[2:] if raised else below
+    accent = next((suffix for suffix in ACCENTS.values() if base.endswith(suffix)), "")
     inner = base.removesuffix(accent)
     # yhat and sigmahat have a hat, but what and crossbar are words
     if not accent or not (len(inner) == 1 or inner in GREEK):
         inner, accent = base, ""
-    return Symbol(inner, accent, tuple(part for part in below if part))
+    return Symbol(inner, accent, tuple(part for part in below if part), raised)
 
 
 def _terminating(size: Fraction, digits: int) -> tuple[str, int] | None:

@@ -46,6 +46,9 @@ class Unicode(Typesetter):
         # W₁₂ for digits, x₁,₁₂ with a comma if one has two digits; letters have no subscripts in Unicode: W_h
         base = GREEK.get(name.base, name.base)
         base = unicodedata.normalize("NFC", base + _ACCENTS[name.accent]) if name.accent else base
+        if name.raised:
+            above = name.raised.translate(_ABOVE) if name.raised.isdigit() else f"^({name.raised})"
+            base += f"⁽{above}⁾" if name.raised.isdigit() else above
         if not name.subscripts:
             return base
         if all(part.isdigit() for part in name.subscripts):

@@ -96,17 +96,23 @@ class Typesetter(ABC):
             case Div(top=top, bottom=bottom):
                 return self.quotient(top, bottom)
             case Pow(base=base, exponent=exponent):  # (−a)², (a/b)²: anything but an atom needs brackets
-                return self.power(self.bracketed(base, ATOM), exponent), POW
+                raised = isinstance(base, Name) and symbol(base.name).raised
+                return self.power(
+                    self.brackets(self.write(base)) if raised else self.bracketed(base, ATOM), exponent
+                ), POW
             case Call(function=name, args=args, index=index):
                 return self.call(name, args, index)
             case Piecewise(branches=branches, otherwise=otherwise):
                 pairs = [(self.write(value), self.condition(test)) for value, test in branches]
                 return self.cases(pairs, self.write(otherwise)), ATOM
             case Index(base=base_name, places=places):  # only inside the body of a Σ
-                indices = tuple(map(self.write, places))
+                indices = [*map(self.write, places)]
                 base_symbol = symbol(base_name)
+                if base_name.endswith("_"):  # a^{(l)}_j, whose raised index comes first
+                    raised, *indices = indices
+                    return self.name(Symbol(base_symbol.base, base_symbol.accent, (*indices,), raised)), ATOM
                 subscripts = (*base_symbol.subscripts, *indices)
-                return self.name(Symbol(base_symbol.base, base_symbol.accent, subscripts)), ATOM
+                return self.name(Symbol(base_symbol.base, base_symbol.accent, subscripts, base_symbol.raised)), ATOM
         raise TypeError(type(node).__name__)
 
     def bracketed(self, node: Expr, level: int) -> str:

@@ -180,8 +180,9 @@ class AnswerWriter:
             for path in own:
                 value = self.graph.path_product(path)
                 product = _product(path)
-                numbers = {key: float(number) for key, number in self._partials(path).items()}
-                check = check_value(" → ".join(path), product, value, numbers)
+                exact = self._partials(path)
+                numbers = {key: float(number) for key, number in exact.items()}
+                check = check_value(" → ".join(path), product, value, numbers, exact)
                 blocks.append(Line(None, tuple(self._forms(product, path)), value, check, label=(path,)))
             # the part of the sum that flows through this first quantity: a time step of a shared weight
             values = [self.graph.path_product(path) for path in own]
@@ -205,7 +206,7 @@ class AnswerWriter:
     def _contribution(self, entry: str, product: Expr, known: dict[str, Value]) -> Line:
         """The gradient that flows back through one of the quantities that use a name."""
         value = evaluate(product, known)
-        check = check_value(entry, product, value, {key: float(number) for key, number in known.items()})
+        check = check_value(entry, product, value, {key: float(number) for key, number in known.items()}, known)
         return Line(None, (product, substitute(product, known)), value, check, label=("contribution of ", Name(entry)))
 
     def _compare(self, of: str, by: str, parts: list[Value], value: Value) -> None:
@@ -220,7 +221,7 @@ class AnswerWriter:
 
     def _sum(self, values: list[Value], total: Value, label: Words) -> Line:
         node = Add(tuple(map(Const, values)))
-        return Line(None, (node,), total, check_value("contribution", node, total, {}), label=label)
+        return Line(None, (node,), total, check_value("contribution", node, total, {}, {}), label=label)
 
     def _backward(self, of: str, by: str, route: list[str], count: int) -> list[Block]:
         """The backward pass along a route: the derivative of each quantity from those of its dependents."""

@@ -8,6 +8,7 @@ a second way, ∂L/∂q = Σ_c ∂L/∂c · ∂c/∂q over the quantities c that
 
 from __future__ import annotations
 
+import decimal
 import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -130,7 +131,10 @@ class Graph:
         """The product of the local derivatives along a path, ∂L/∂h · ∂h/∂W."""
         product: Value = Fraction(1)
         for below, above in itertools.pairwise(path):
-            product = times(product, self.local_derivative(above, below)[1])
+            try:
+                product = times(product, self.local_derivative(above, below)[1])
+            except (OverflowError, decimal.Overflow):
+                raise self._too_large(path[-1], path[0]) from None
         return product
 
     def backward(self, of: str) -> Mapping[str, Value]:
@@ -143,10 +147,18 @@ class Graph:
                 total: Value = Fraction(0)
                 for above in self.used_by[name]:
                     if above in needed:  # other dependents do not influence `of`
-                        total = plus(total, times(gradient[above], self.local_derivative(above, name)[1]))
+                        edge = self.local_derivative(above, name)[1]
+                        try:
+                            total = plus(total, times(gradient[above], edge))
+                        except (OverflowError, decimal.Overflow):
+                            raise self._too_large(of, name) from None
                 gradient[name] = total
             self._backward[of] = gradient
         return self._backward[of]
+
+    def _too_large(self, of: str, by: str) -> UsageError:
+        where = position(self.equations[of].at, of)
+        return UsageError(f"{where}∂{of}/∂{by} is beyond 10^308, where float64 ends; use smaller numbers.")
 
     def derivative(self, of: str, by: str) -> Value:
         """The derivative of one quantity with respect to another; 0 if it does not depend on it."""

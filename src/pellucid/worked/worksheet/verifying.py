@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
 
 import numpy as np
 
 from pellucid.worked.expressions.expression import Add, Call, Div, Expr, Mul, Neg, Pow, Sum, Value
 from pellucid.worked.expressions.numeric import EPS, STEP_SIZES, central_differences, numpy_value
 from pellucid.worked.showing.lines import Check, CheckError
+from pellucid.worked.worksheet.precisely import precise_derivative, precise_value
 
-__all__ = ["check_derivatives", "check_value", "floats"]
+__all__ = ["MANY", "check_derivatives", "check_value", "floats", "numpy_check"]
+
+DIGITS: Final = 100  # of the check where float64 is not enough
+MANY: Final = 400  # digits that tell any number of float64's range from 0
+LOOSEST: Final = 1e-5  # the widest tolerance that still decides, relative to the number
 
 
 def floats(values: Mapping[str, Value]) -> dict[str, float]:
@@ -21,8 +29,12 @@ def floats(values: Mapping[str, Value]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def check_value(what: str, node: Expr, value: Value, numbers: Mapping[str, float]) -> Check:
+def check_value(
+    what: str, node: Expr, value: Value, numbers: Mapping[str, float], exact: Mapping[str, Value] | None = None
+) -> Check:
     """Check the value of an expression with NumPy, from the float64 values of its names.
+
+    Where float64 overflows, or cannot tell the value from its rounding error, mpmath checks it from the `exact` numbers.
 
     >>> from pellucid.worked.expressions.expression import Name
     >>> from fractions import Fraction
@@ -32,20 +44,57 @@ def check_value(what: str, node: Expr, value: Value, numbers: Mapping[str, float
     Raises:
         CheckError: NumPy computes another value.
     """
+    check = numpy_check(node, value, numbers)
+    if isinstance(check, Check):
+        return check
+    theirs = check
+    if exact is not None:
+        # terms that are rounded to the working precision cancel down to its last digits, see `arithmetic.plus`
+        lost = float(_size(node, numbers)) * 10.0 ** -min(300, decimal.getcontext().prec - 6) if not value else 0.0
+        if precise := precise_value(node, value, exact, _enough(value), lost):
+            return precise
+    raise CheckError(
+        f"{what}={float(value):.10g}: NumPy computes {theirs:.10g} in float64, whose precision these numbers exceed; "
+        "use numbers nearer to 1."
+    )
+
+
+def _enough(value: Value) -> int:
+    """The digits of mpmath's check: more than ours, and enough to tell a 0."""
+    return max(DIGITS if value else MANY, decimal.getcontext().prec + 50)
+
+
+def numpy_check(node: Expr, value: Value, numbers: Mapping[str, float]) -> Check | float:
+    """The check by NumPy, or NumPy's number where float64 cannot decide.
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> from fractions import Fraction
+    >>> numpy_check(Name("a") * 2, Fraction(7), {"a": 3.0})
+    6.0
+    """
+    ours = float(value)
     with np.errstate(all="ignore"):
         theirs = float(numpy_value(node, numbers))
-        # rounding is relative to the largest intermediate value, not to a small difference of two large ones
-        tolerance = 1e-9 * abs(float(value)) + 4 * EPS * _size(node, numbers) + 1e-300
-    if not abs(theirs - float(value)) <= tolerance:
-        raise CheckError(
-            f"{what}={float(value):.10g}: NumPy computes {theirs:.10g} in float64, whose precision these numbers exceed; "
-            "use numbers nearer to 1."
-        )
-    return Check("NumPy", theirs, tolerance)
+        try:
+            # rounding is relative to the largest intermediate value, not to a small difference of two large ones
+            rounding = 4 * EPS * float(_size(node, numbers))
+        except (OverflowError, ZeroDivisionError):
+            rounding = math.inf
+    tolerance = 1e-9 * abs(ours) + rounding + 1e-300
+    # a tolerance as wide as the number itself would let any number pass
+    # neither does it tell a 0 from a small number whose digits are lost
+    decides = tolerance <= LOOSEST * abs(ours) or (not value and isinstance(value, Fraction)) or (value and not ours)
+    return Check("NumPy", theirs, tolerance) if decides and abs(theirs - ours) <= tolerance else theirs
 
 
 def check_derivatives(
-    equations: Sequence[tuple[str, Expr]], numbers: Mapping[str, float], of: str, wanted: Mapping[str, Value]
+    equations: Sequence[tuple[str, Expr]],
+    numbers: Mapping[str, float],
+    of: str,
+    wanted: Mapping[str, Value],
+    exact: Mapping[str, Value] | None = None,
+    digits: int = 34,
+    rounded: bool = False,
 ) -> dict[str, Check]:
     """Check the derivatives of one quantity with respect to several others by central differences.
 
@@ -60,6 +109,9 @@ def check_derivatives(
         numbers: the float64 value of every quantity.
         of: the quantity that is differentiated.
         wanted: the derivatives to check, by the name of the other quantity.
+        exact: the exact value of every quantity, for those that float64 cannot check.
+        digits: of the exact values.
+        rounded: whether the equations begin at values that are rounded to these digits.
 
     Raises:
         CheckError: the difference disagrees at every step size.
@@ -71,14 +123,25 @@ def check_derivatives(
     for level in range(len(STEP_SIZES)):
         for name, difference in central_differences(equations, numbers, of, left, level).items():
             tried.setdefault(name, difference.value)
-            exact = float(wanted[name])
-            if difference.agrees(exact):
+            slope = float(wanted[name])
+            # a rounded 0 may be a small number whose digits are lost: only mpmath can tell
+            lost = slope == 0 and isinstance(wanted[name], Decimal) and exact is not None
+            if not lost and difference.agrees(slope):
                 detail = f"step {difference.step:.0e}" + (", branches fixed" if difference.fixed else "")
-                tolerance = difference.tolerance + 1e-6 * abs(exact)
+                tolerance = difference.tolerance + 1e-6 * abs(slope)
                 checks[name] = Check("central difference", difference.value, tolerance, detail)
         left = [name for name in left if name not in checks]
         if not left:
             return checks
+    for name in [*left] if exact is not None else ():
+        assert exact is not None
+        more = max(DIGITS, 3 * digits) if wanted[name] else 2 * MANY
+        zero = 10.0 ** -min(300, digits - 8) if rounded else 0.0
+        if precise := precise_derivative(equations, exact, of, name, wanted[name], more, zero):
+            checks[name] = precise
+            left.remove(name)
+    if not left:
+        return checks
     name = left[0]
     raise CheckError(
         f"∂{of}/∂{name}={float(wanted[name]):.10g}: the central difference is {tried[name]:.10g}, as float64 is not precise "

@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import graphlib
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
+from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import At, Expr, Index, Name, as_expr, depth, names
 from pellucid.worked.expressions.position import position
-from pellucid.worked.notation.arrays import Array, Shape, component_name, scalar
-from pellucid.worked.notation.expansion import Bindings, Scope, expand, loop_bindings, whole_number
+from pellucid.worked.expressions.spelling import canonical
+from pellucid.worked.notation.arrays import Array, Shape, component_name, named_array
+from pellucid.worked.notation.expansion import Scope, expand, loop_bindings
+from pellucid.worked.notation.indexing import Bindings, index_name, index_subscripts
 from pellucid.worked.notation.notation import parse
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.notation.statements import EquationStatement, QuestionStatement
@@ -84,10 +88,12 @@ class Worksheet:
             self[name] = value
 
     def __getitem__(self, name: str) -> Any:
+        name = canonical(name)
         array = self._find(name, None)
         return Name(name) if array is None else array
 
     def __setitem__(self, name: str, value: Any) -> None:
+        name = canonical(name)
         if not name.isidentifier():
             raise UsageError(f"name={name!r}: must start with a letter and have letters, digits and _ only; rename it.")
         self._set(name, _from_python(value), None)
@@ -99,7 +105,7 @@ class Worksheet:
         return len(self._equations)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._equations
+        return isinstance(name, str) and canonical(name) in self._equations
 
     def ask(self, *questions: str) -> None:
         """Ask for values ("L"), derivatives ("dL/dW_h") or updates ("W_h after sgd(lr=0.01) on L").
@@ -123,7 +129,7 @@ class Worksheet:
 
     def hold_back(self, *names: str) -> None:
         """Leave equations out of an exercise, because they give away part of the answer."""
-        self._held |= {*names}
+        self._held |= {*map(canonical, names)}
 
     def is_held(self, what: str | Words) -> bool:
         """Whether an exercise leaves out a remark, or the equation of a name."""
@@ -150,6 +156,7 @@ class Worksheet:
         >>> Worksheet.parse("x = [1, 2]").components("x")
         ['x_1', 'x_2']
         """
+        name = self._apart(canonical(name))
         array = self._find(name, None)
         if isinstance(array, Array):
             return [item.name for item in array.items if isinstance(item, Name)]
@@ -210,18 +217,21 @@ class Worksheet:
         """The array of this name; None for a number or an unknown name."""
         if name in self._equations:  # a scalar of this name hides z_1, z_2, …
             return None
-        shape = self._shapes.get(name) or self._family(name)
-        if shape is None:
-            return None
+        shape = self._shapes.get(name)
+        if shape is None:  # z_1, z_2, … or a_1_1, a_1_2, … may be defined one by one
+            return named_array(name, self._equations, at)
         places = [[i, *rest] for i in range(1, shape[0] + 1) for rest in _rest(shape)]
         return Array(shape, tuple(Name(component_name(name, place), at) for place in places))
 
-    def _family(self, name: str) -> Shape | None:
-        """The shape of z if z_1, z_2, … were defined one by one."""
-        count = 0
-        while f"{name}_{count + 1}" in self._equations:
-            count += 1
-        return (count,) if count else None
+    def _apart(self, name: str) -> str:
+        """W_21 as W_2_1, where the worksheet has only the latter."""
+        base, _, last = name.rpartition("_")
+        apart = f"{base}_{last[:1]}_{last[1:]}"
+        return (
+            apart
+            if len(last) == 2 and last.isdigit() and name not in self._equations and apart in self._equations
+            else name
+        )
 
     def _set(self, name: str, right: Expr | Array, at: At | None) -> None:
         if name in self._shapes:
@@ -321,20 +331,17 @@ def _fill(sheet: Worksheet, statements: Sequence[EquationStatement | QuestionSta
         if array is not None or name in known:
             return array
         # z stands for z_1, z_2, … even where these are defined further down
-        count = 0
-        while f"{name}_{count + 1}" in known:
-            count += 1
-        return Array((count,), tuple(Name(f"{name}_{n + 1}", at) for n in range(count))) if count else None
+        return named_array(name, known, at)
 
-    scope = Scope(find)
+    scope = Scope(find, known=lambda name: name in known or name in sheet._equations)
     scope.check_size(equations)
     for equation in equations:
         for bindings in loop_bindings(equation.loops, {}) if equation.loops else ({},):
             name = _target(equation.target, bindings)
             right = expand(equation.right, scope, bindings)
-            if equation.loops or isinstance(equation.target, Index):
-                right = scalar(right, equation.at)
             sheet._set(name, right, equation.at)
+    for sentence in scope.notes:
+        sheet.remark(sentence)
     for question in statements:
         if isinstance(question, QuestionStatement):
             sheet._ask(question)
@@ -354,9 +361,8 @@ def _defined(equations: Sequence[EquationStatement]) -> set[str]:
 def _target(target: Name | Index, bindings: Bindings) -> str:
     """The name of a left side: h[t] and h_t are h_2 in the loop's second round."""
     if isinstance(target, Index):
-        return component_name(target.base, [whole_number(place, bindings, target.at) for place in target.places])
-    base, *parts = target.name.split("_")
-    return "_".join([base, *(str(bindings[part]) if part in bindings else part for part in parts)])
+        return index_name(target, bindings)
+    return index_subscripts(target.name, bindings)
 
 
 def _questions(sheet: Worksheet, ask: QuestionStatement) -> Iterable[Question]:
@@ -365,7 +371,21 @@ def _questions(sheet: Worksheet, ask: QuestionStatement) -> Iterable[Question]:
     flat = [name for group in groups for name in group]
     if ask.of is None:
         return [Question((name,), at=ask.at) for name in flat]
-    of = _target(ask.of, {})
+    of = sheet._apart(_target(ask.of, {}))
     if ask.rule:
-        return [Question(tuple(flat), of, ask.rule, ask.steps, ask.options, ask.at)]
+        options = tuple((name, _option(sheet, name, value, ask.at)) for name, value in ask.options)
+        return [Question(tuple(flat), of, ask.rule, ask.steps, options, ask.at)]
     return [Question((name,), top, at=ask.at) for top in sheet.components(of) for name in flat]
+
+
+def _option(sheet: Worksheet, name: str, value: Fraction | Expr, at: At | None) -> Fraction:
+    """The number of an optimiser's option, of which the worksheet may give a part a name."""
+    if isinstance(value, Fraction):
+        return value
+    rights = {key: sheet.equations[key].right for key in names(value) if key in sheet.equations}
+    used = {key: right for key, right in rights.items() if not names(right)}
+    if used.keys() == names(value).keys():
+        number = evaluate(value, {key: evaluate(right, {}) for key, right in used.items()})
+        if isinstance(number, Fraction):
+            return number
+    raise UsageError(f"{position(at)}{name}: must be a number or the name of a given one, as in {name}=0.01.")

@@ -16,7 +16,7 @@ from pellucid.data.annotations.mending import decoded_runs
 from pellucid.data.annotations.records import Instance, RunLengths
 from pellucid.data.annotations.writing.sheets import Sheet, attributes, extent, lost, of_image, plain, tidy
 
-__all__ = ["FORM", "place", "write"]
+__all__ = ["FORM", "place", "results", "write"]
 
 FORM = "COCO"
 
@@ -48,6 +48,19 @@ def write(sheet: Sheet, folder: Path) -> list[str]:
         text = text.replace('},{"id":', '},\n{"id":').replace('":[{"id":', '":[\n{"id":')
         (folder / f"{part}.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return lost(FORM, lacking)
+
+
+def results(file: Path) -> list[dict[str, Any]]:
+    """The objects of a written file in COCO's form for results, each with its score, for tools that compute AP from it.
+
+    Args:
+        file: that `write` wrote, of objects whose `more` has a "score".
+    """
+    written = json.loads(file.read_text(encoding="utf-8"))["annotations"]
+    return [
+        {**{key: one[key] for key in ("image_id", "category_id", "bbox")}, "score": one["attributes"]["score"]}
+        for one in written
+    ]
 
 
 def _categories(sheet: Sheet) -> list[dict[str, Any]]:

@@ -92,5 +92,5 @@ def _loss_at(solution: Solution, of: str, numbers: Mapping[str, Value]) -> Value
     with precision(solved.working_digits):
         for name in solved.order:
             values[name] = numbers[name] if name in numbers else evaluate(solved.equations[name].right, values, name)
-    check_value(of, solved.equations[of].right, values[of], floats(values))
+    check_value(of, solved.equations[of].right, values[of], floats(values), values)
     return values[of]

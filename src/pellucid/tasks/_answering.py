@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only some tasks do when they answer, a protocol each, which the machinery asks for with `isinstance`.
+
+Options of `predict` (`AnswersOptions`), answers drawn on their images (`DrawsAnswers`), a threshold that is chosen on the
+validation images (`ChoosesThreshold`), images that are answered in parts (`AnswersParts`), answers that are annotations
+(`AnnotatesAnswers`), and a module to export that gives answers rather than the model's output (`Exports`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.data.annotations.records import Instance
+from pellucid.tasks._records import Records
+
+__all__ = [
+    "AnnotatesAnswers",
+    "AnswersOptions",
+    "AnswersParts",
+    "ChoosesThreshold",
+    "DrawsAnswers",
+    "Exports",
+    "PredictOptions",
+    "Threshold",
+    "set_threshold",
+]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict` that a task adds: the fields of its own subclass."""
+
+
+@runtime_checkable
+class DrawsAnswers(Protocol):
+    """`predict` writes each image with its answer drawn on it."""
+
+    def drawn(self, image: Any, prediction: Any, classes: Sequence[str]) -> Any:
+        """An image (3, H, W) uint8 at its own size with its answer on it, which is in the image's own px: the same shape."""
+
+
+@runtime_checkable
+class AnswersOptions(Protocol):
+    """`predict` has options for this task, which can change what it answers: samples, a decoded file, a tree."""
+
+    predict_options: ClassVar[type[PredictOptions]]
+
+    def answer(
+        self, model: nn.Module, images: Any, options: Any, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        """Rows as `write` gives them, or None to have images answered one by one, as for other tasks.
+
+        Args:
+            model: in eval mode, for this call alone: an option may change one of its buffers, such as a threshold.
+            images: as given by the user: files, folders, arrays, or nothing.
+            options: an instance of `predict_options`.
+            classes: the names of the dataset's classes.
+        """
+
+
+@runtime_checkable
+class AnswersParts(Protocol):
+    """`predict` can answer an image at its own size from its parts, so that an image may be far larger than those of the training."""
+
+    def in_parts(self, options: Any) -> bool:
+        """Whether the options of `predict` ask for it."""
+
+    def answer_parts(self, model: nn.Module, image: Tensor, options: Any) -> Any:
+        """The answer for one image (C, H, W), uint8 or float32 in [0, 1], in its own px."""
+
+
+@runtime_checkable
+class AnnotatesAnswers(Protocol):
+    """The answers are annotations, which `predict` can write as a dataset too."""
+
+    listed: ClassVar[str]  # the entry of a row of `write` that lists the objects; in CSV it is a table of its own
+
+    def forms(self, options: Any) -> Sequence[str]:
+        """The forms that the options of `predict` ask for: modules of `data/annotations/writing/`."""
+
+    def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:
+        """The objects of a row of `write`, in px of the image."""
+
+
+# -- a threshold of the answers
+
+
+@final
+@dataclass(frozen=True)
+class Threshold:
+    """From which score on the model answers, and how that was found.
+
+    >>> print(Threshold(0.4217, "F1 at IoU 0.5", 0.913, 24).words)
+    threshold 0.422: the best F1 at IoU 0.5, 0.913, on 24 validation images
+    >>> print(Threshold(0.5, images=1).words)
+    threshold 0.5: the default, as no answer is right on 1 validation image
+    """
+
+    value: float
+    measure: str = ""  # what is best there; "" where the default holds
+    reached: float | None = None  # that measure's value
+    images: int = 0  # validation images that it was chosen on
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As in run.json."""
+        return asdict(self)
+
+    @property
+    def words(self) -> str:
+        """What a person should know of it."""
+        where = f"{self.images:,} validation image{'s' if self.images != 1 else ''}"
+        if self.reached is not None:
+            return f"threshold {self.value:.3g}: the best {self.measure}, {self.reached:.3f}, on {where}"
+        why = f"no answer is right on {where}" if self.images else "there are no validation images to choose it on"
+        return f"threshold {self.value:.3g}: the default, as {why}"
+
+
+@runtime_checkable
+class ChoosesThreshold(Protocol):
+    """Answers begin at a score that is chosen on the validation images; the model keeps it in its buffer `threshold`.
+
+    It is chosen whenever the weights are validated, so that the weights that are kept have their own.
+    """
+
+    default_threshold: ClassVar[float]  # where there are no validation images, or no answer is right on them
+
+    def choose_threshold(self, records: Records) -> Threshold | None:
+        """The best threshold by the records of the validation images, or None where the default is as good."""
+
+
+def set_threshold(model: nn.Module, value: float) -> None:
+    """Put a threshold into a model's buffer of that name."""
+    with torch.no_grad():
+        model.get_buffer("threshold").fill_(value)
+
+
+# -- an exported file
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """An exported file gives the task's answers rather than the model's output."""
+
+    exported: ClassVar[Sequence[str]]  # the names of the outputs, in order
+
+    def exportable(self, model: nn.Module) -> nn.Module:
+        """A module without data-dependent Python, from images (B, C, H, W) to a tuple of tensors, one for each name."""
+
+    def described(self, module: nn.Module) -> Mapping[str, str]:
+        """Entries for the file's metadata: what the outputs of this module mean."""
+
+    def disagreement(self, wanted: Sequence[Tensor], got: Sequence[Tensor]) -> str | None:
+        """How a file's outputs differ from the module's beyond rounding, e.g. "by 0.3 px"; None where they agree."""

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody's sizes and parameters checked against a layer table: which are right, and the slip behind a wrong one.
+
+    2 = 149x99x64                 the size after row 2, the first layer being row 1
+    conv 64 parameters = 1,216    of the layer with this name, in the order of the table where there are several
+    conv 256 macs = 2102575104
+    total parameters = 61706      also total macs
+
+A size that follows from an earlier wrong one is no second mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import sympy
+
+from pellucid.errors import UsageError
+from pellucid.worked.layers.sizes import Size, output_size, read_product, show
+from pellucid.worked.layers.table import LayerRow, LayerTable, size_text
+
+__all__ = ["CheckedLayer", "LayerReport", "check_layers"]
+
+Rebuild: TypeAlias = Callable[[Mapping[int, tuple[Size, ...]]], Sequence[LayerRow]]
+
+_WHATS: Final = {"size": "size", "output": "size", "parameters": "parameters", "params": "parameters", "macs": "macs"}
+_MARKS: Final = {"right": "✓", "wrong": "✗", "follows": "↳"}
+_LONGEST: Final = 2000  # lines
+
+
+@dataclass(frozen=True)
+class CheckedLayer:
+    """One answer with its verdict.
+
+    Args:
+        line: of the text, from 1.
+        about: the layer and the quantity.
+        given: as it was written.
+        right: the right value, as text.
+        status: right, wrong, or follows: worked out correctly from an earlier wrong size.
+        slip: a sentence about what probably happened.
+    """
+
+    line: int
+    about: str
+    given: str
+    right: str
+    status: str
+    slip: str = ""
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """The answers in the order of their lines, and the lines that cannot be read."""
+
+    checked: tuple[CheckedLayer, ...]
+    bad: tuple[str, ...]
+
+    def __str__(self) -> str:
+        right = sum(answer.status == "right" for answer in self.checked)
+        lines = [f"{right} of {len(self.checked)} answers {'is' if right == 1 else 'are'} right.", ""]
+        width = max((len(f"{answer.about} = {answer.given}") for answer in self.checked), default=0)
+        for answer in self.checked:
+            said = f"{answer.about} = {answer.given}"
+            verdict = {"right": "", "wrong": f"right: {answer.right}"}.get(
+                answer.status, f"follows from the wrong size before it   (right: {answer.right})"
+            )
+            lines.append(f"  {_MARKS[answer.status]} line {answer.line}  {said:{width}}   {verdict}".rstrip())
+            if answer.slip:
+                lines.append(f"            {answer.slip}")
+        lines += ["", *(f"  ? {sentence}" for sentence in self.bad)] if self.bad else []
+        return "\n".join(lines)
+
+
+def check_layers(table: LayerTable, text: str, rebuild: Rebuild | None = None) -> LayerReport:
+    """Check a text of answers against a table.
+
+    >>> from pellucid.worked.layers.layers import table
+    >>> report = check_layers(table("input 28x28x1; conv 8 of 3x3; max-pool 2"), "1 = 27x27x8")
+    >>> report.checked[0].slip
+    'Off by one: the + 1 of ⌊(n + 2p − d(f − 1) − 1)/s⌋ + 1 is added twice.'
+
+    Args:
+        table: the right one.
+        text: the answers, one a line.
+        rebuild: the rows with other sizes after some of them, to find what follows from a wrong one.
+
+    Raises:
+        UsageError: a text that is far too long.
+    """
+    lines = text.splitlines()
+    if len(lines) > _LONGEST:
+        raise UsageError(f"answers of {len(lines):,} lines: at most {_LONGEST:,} are read; split them.")
+    checked: list[CheckedLayer] = []
+    bad: list[str] = []
+    given_sizes: dict[int, tuple[Size, ...]] = {}
+    seen: set[tuple[int, str]] = set()
+    for number, line in enumerate(lines, 1):
+        line = line.partition("#")[0].strip()
+        if not line:
+            continue
+        try:
+            place, what, value = _read(line, table.rows, seen)
+        except UsageError as fault:
+            bad.append(f"line {number}: {fault}")
+            continue
+        seen.add((place, what))
+        try:
+            rows = rebuild(given_sizes) if rebuild and given_sizes else None
+        except UsageError:
+            rows = None  # the wrong sizes lead nowhere
+        written = line.partition("=" if "=" in line else ":")[2].strip()
+        checked.append(_judge(number, table, rows, place, what, value, written))
+        if what == "size" and checked[-1].status != "right":
+            given_sizes[place] = value
+    return LayerReport(tuple(checked), tuple(bad))
+
+
+def _read(line: str, rows: Sequence[LayerRow], seen: set[tuple[int, str]]) -> tuple[int, str, tuple[Size, ...]]:
+    """The row, the quantity and the value of an answer."""
+    left, sign, right = re.sub(r"(?<=\d),(?=\d{3}\b)", "", line).partition("=" if "=" in line else ":")
+    if not sign or not right.strip():
+        raise UsageError(f"{line!r}: an answer is written layer = size, as in 2 = 149x99x64; add the = and the value.")
+    words = left.split()
+    what = _WHATS.get(words[-1].lower().strip("?"), "") if words else ""
+    name = " ".join(words[:-1] if what else words).lower().removeprefix("layer ").removeprefix("row ")
+    what = what or "size"
+    value = tuple(read_product(part) for part in re.split(r"[x×](?=[0-9A-Za-z])", right.strip().replace(" ", "")))
+    if name in ("total", "all", ""):
+        return 0, what, value
+    if name.isdigit():
+        place = int(name)
+    else:
+        found = [n for n, row in enumerate(rows) if row.name.lower().startswith(name) and (n, what) not in seen]
+        place = found[0] if found else -1
+    if not 1 <= place < len(rows):
+        known = "; ".join(f"{n} {row.name}" for n, row in enumerate(rows[1:], 1))
+        raise UsageError(f"{name!r}: is no layer of this table; name one of {known[:300]}.")
+    return place, what, value
+
+
+def _judge(
+    number: int,
+    table: LayerTable,
+    rows: Sequence[LayerRow] | None,
+    place: int,
+    what: str,
+    value: tuple[Size, ...],
+    written: str,
+) -> CheckedLayer:
+    row = table.rows[place]
+    if place == 0:
+        truth: tuple[Size, ...] = (table.macs if what == "macs" else table.parameters,)
+        about = f"total {what if what != 'size' else 'parameters'}"
+    else:
+        truth = row.output if what == "size" else (row.parameters if what == "parameters" else row.macs,)
+        about = row.name if what == "size" else f"{row.name} {what}"
+    right = size_text(truth) if len(truth) > 1 else show(truth[0])
+    if _equal(value, truth):
+        return CheckedLayer(number, about, written, right, "right")
+    if rows is not None and place:
+        now = rows[place]
+        after = now.output if what == "size" else (now.parameters if what == "parameters" else now.macs,)
+        if _equal(value, after):
+            return CheckedLayer(number, about, written, right, "follows")
+    source = rows[place] if rows is not None and place else row
+    slips = _size_slips(source) if what == "size" else _parameter_slips(source, table, place, what)
+    slip = next((words for wrong, words in slips if _equal(value, wrong)), "")
+    return CheckedLayer(number, about, written, right, "wrong", slip)
+
+
+def _equal(value: Sequence[Size], truth: Sequence[Size]) -> bool:
+    return len(value) == len(truth) and all(sympy.expand(a - b) == 0 for a, b in zip(value, truth, strict=True))
+
+
+def _size_slips(row: LayerRow) -> Iterator[tuple[tuple[Size, ...], str]]:
+    """Wrong sizes of a row, each with the slip that leads to it."""
+    channels = row.output[-1:]
+    if row.window:
+        formula = "⌊(n + 2p − d(f − 1) − 1)/s⌋ + 1"
+        variants: list[tuple[Callable[..., Size], str]] = [
+            (lambda n, f, s, p, d: output_size(n, f, s, p, d) - 1, f"Off by one: the + 1 of {formula} is left out."),
+            (lambda n, f, s, p, d: output_size(n, f, s, p, d) + 1, f"Off by one: the + 1 of {formula} is added twice."),
+            (lambda n, f, s, p, d: output_size(n, f, s, 0, d), "The padding is left out."),
+            (
+                lambda n, f, s, p, d: output_size(n, f, s, sympy.Rational(1, 2) * p, d),
+                "The padding is counted on one side only.",
+            ),
+            (lambda n, f, s, p, d: output_size(n, f, 1, p, d), "The stride is left out."),
+            (lambda n, f, s, p, d: output_size(n, f, s, p, 1), "The dilation is left out."),
+            (
+                lambda n, f, s, p, d: sympy.ceiling(sympy.sympify(n + 2 * p - d * (f - 1) - 1) / s) + 1,
+                "The quotient is rounded up; a window that does not fit is left out.",
+            ),
+            (lambda n, f, s, p, d: n, "The size is kept, as if there were padding on all sides."),
+            (
+                lambda n, f, s, p, d: output_size(n, f, f, p, d),
+                "The window is moved by its own size instead of the stride.",
+            ),
+            (
+                lambda n, f, s, p, d: sympy.floor(sympy.sympify(n) / s),
+                "The size is divided by the stride, without the window.",
+            ),
+        ]
+        for size, words in variants:
+            yield (*(size(*term) for term in row.window), *channels), words
+        yield (*row.output[:-1], row.window[0][1]), "The last number is the window's size; it is the number of filters."
+    if len(row.output) == 3:
+        height, width, depth = row.output
+        yield (width, height, depth), "Height and width are exchanged."
+        yield (depth, height, width), "The sizes are right, but the channels are written first."
+    yield tuple(row.output[:-1]), "The channels are left out."
+
+
+def _parameter_slips(row: LayerRow, table: LayerTable, place: int, what: str) -> Iterator[tuple[tuple[Size, ...], str]]:
+    """Wrong numbers of parameters or multiply–accumulates, each with its slip."""
+    if place == 0:
+        yield (table.without_biases,), "The biases are left out."
+        yield (
+            (table.parameters + table.statistics,),
+            "The running statistics of batch norm are counted, which are not learned.",
+        )
+        return
+    if what == "macs":
+        yield (row.macs * 2,), "Multiplications and additions are counted one by one; a multiply–accumulate is one."
+        yield (row.parameters,), "These are the parameters; each is used once at every position."
+        return
+    yield (row.parameters - row.biases,), "The biases are left out."
+    before = table.rows[place - 1].output
+    channels, filters = (before[-1] if before else sympy.Integer(1)), row.output[-1]
+    if row.biases != 0:
+        weights = row.parameters - row.biases
+        yield (weights + 1,), "There is one bias for each output, not a single one."
+        yield (weights / channels + filters,), f"The depth of the window, {show(channels)}, is left out."
+        yield (weights / channels,), f"The depth of the window, {show(channels)}, and the biases are left out."
+        yield (weights + channels,), "There is one bias for each output, not for each input."
+        yield (weights / filters + 1,), f"This is one filter; there are {show(filters)}."
+    if row.statistics != 0:
+        yield (row.parameters + row.statistics,), "The running mean and variance are counted, which are not learned."

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions that a text may call: other spellings of their names, and those that are short for an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Final
+
+from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Neg, Pow
+from pellucid.worked.expressions.functions import ALIASES, FUNCTIONS
+
+__all__ = ["KNOWN", "OVER_COMPONENTS", "SHORT", "TAKES", "combined", "function_named", "loss_of", "mean_of"]
+
+ONE, TWO = Const(Fraction(1)), Const(Fraction(2))
+
+_SPELLINGS: Final = {
+    "logistic": "sigmoid",
+    "expit": "sigmoid",
+    "lrelu": "leaky_relu",
+    "silu": "swish",
+    "squareroot": "sqrt",
+    "maximum": "max",
+    "minimum": "min",
+    "average": "mean",
+    "variance": "var",
+    "stddev": "std",
+    "absolute": "abs",
+    "fabs": "abs",
+    "lg": "log10",
+    "ld": "log2",
+    "matmul": "dot",
+    "tensor": "array",
+    "matrix": "array",
+    "binarycrossentropy": "bce",
+    "meansquarederror": "mse",
+    "pow": "power",
+    "amax": "max",
+    "amin": "min",
+}
+"""Other words, in small letters without _, -> the function."""
+
+
+def _swish(z: Expr) -> Expr:
+    return Mul((z, Call("sigmoid", (z,))))
+
+
+def _gelu(z: Expr) -> Expr:
+    # z·Φ(z) with the normal distribution's Φ (Hendrycks and Gimpel 2016), not its tanh approximation
+    inner = Call("erf", (Div(z, Call("sqrt", (TWO,))),))
+    return Div(Mul((z, Add((ONE, inner)))), TWO)
+
+
+def _base(base: int) -> Callable[[Expr], Expr]:
+    return lambda x: Div(Call("log", (x,)), Call("log", (Const(Fraction(base)),)))
+
+
+SHORT: Final[Mapping[str, Callable[[Expr], Expr]]] = {
+    "swish": _swish,
+    "gelu": _gelu,
+    "log2": _base(2),
+    "log10": _base(10),
+    "square": lambda x: Pow(x, TWO),
+    "sinh": lambda x: Div(Add((Call("exp", (x,)), Neg(Call("exp", (Neg(x),))))), TWO),
+    "cosh": lambda x: Div(Add((Call("exp", (x,)), Call("exp", (Neg(x),)))), TWO),
+}
+"""Functions of one number that are short for an expression; a worksheet shows the expression."""
+
+OVER_COMPONENTS: Final = ("sum", "softmax", "max", "min", "mean", "var", "std", "norm", "bce", "mse", "dot")
+"""Functions of all components of a vector or matrix."""
+
+TAKES: Final[Mapping[str, tuple[int, int]]] = {
+    **dict.fromkeys((*SHORT, "array", "transpose"), (1, 1)),
+    **dict.fromkeys(("mean", "var", "std", "norm", "sum"), (1, 1000)),
+    "bce": (2, 2),
+    "mse": (2, 2),
+    "dot": (2, 2),
+    "power": (2, 2),
+}
+"""How many arguments the functions take that are not in `FUNCTIONS`."""
+
+_FOLDED: Final = {name.replace("_", "").lower(): name for name in (*FUNCTIONS, *TAKES)} | _SPELLINGS
+KNOWN: Final = frozenset({*FUNCTIONS, *ALIASES, *TAKES, "piecewise"})
+
+
+def function_named(name: str) -> str:
+    """The function of a name in any spelling, or the name itself.
+
+    >>> function_named("LeakyReLU"), function_named("RELU"), function_named("ln"), function_named("h_1")
+    ('leaky_relu', 'relu', 'log', 'h_1')
+    """
+    if name in ALIASES:
+        return ALIASES[name]
+    return _FOLDED.get(name.replace("_", "").lower(), name)
+
+
+def mean_of(items: Sequence[Expr]) -> Expr:
+    """Σ x/n."""
+    total = items[0] if len(items) == 1 else Add(tuple(items))
+    return total if len(items) == 1 else Div(total, Const(Fraction(len(items))))
+
+
+def combined(function: str, items: Sequence[Expr]) -> Expr:
+    """The mean, variance, standard deviation or norm of some numbers.
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> combined("mean", [Name("a"), Name("b")])
+    Div(top=Add(terms=(Name(name='a'), Name(name='b'))), bottom=Const(value=Fraction(2, 1)))
+    """
+    if function == "mean":
+        return mean_of(items)
+    if function == "norm":
+        return (
+            Call("sqrt", (Add(tuple(Pow(item, TWO) for item in items)),))
+            if len(items) > 1
+            else Call("abs", (items[0],))
+        )
+    mean = mean_of(items)
+    # the variance of a batch divides by n, as batch norm does
+    spread = mean_of([Pow(Add((item, Neg(mean))), TWO) for item in items])
+    return spread if function == "var" else Call("sqrt", (spread,))
+
+
+def loss_of(function: str, predictions: Sequence[Expr], targets: Sequence[Expr]) -> Expr:
+    """The mean squared error or binary cross-entropy of predictions, in that order of arguments.
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> loss_of("mse", [Name("p")], [Name("y")])
+    Pow(base=Add(terms=(Name(name='p'), Neg(term=Name(name='y')))), exponent=Const(value=Fraction(2, 1)))
+    """
+    pairs = zip(predictions, targets, strict=True)
+    if function == "mse":
+        return mean_of([Pow(Add((p, Neg(y))), TWO) for p, y in pairs])
+    terms = [
+        Neg(
+            Add(
+                (
+                    Mul((y, Call("log", (p,)))),
+                    Mul((Add((ONE, Neg(y))), Call("log", (Add((ONE, Neg(p))),)))),
+                )
+            )
+        )
+        for p, y in pairs
+    ]
+    return mean_of(terms)

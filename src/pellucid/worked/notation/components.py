@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of many numbers, such as sum, max, softmax and mean: over a vector, or along the rows or columns of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pellucid.errors import UsageError
+from pellucid.worked.expressions.expression import Add, At, Call, Expr
+from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.arrays import Array, broadcast_item, size_of
+from pellucid.worked.notation.calls import combined, loss_of
+
+__all__ = ["over_components", "softmax_of"]
+
+ROWS: Final = (
+    "The softmax of a matrix runs along each row (axis=1); axis=0 runs down the columns, axis=all over all numbers."
+)
+
+
+def over_components(
+    what: Call,
+    parts: Sequence[Expr | Array],
+    spend: Callable[[int, At | None], None],
+    notes: dict[str, None],
+    axis: str = "",
+) -> Expr | Array:
+    """`sum(x)` and `max(x)` of a vector are one number, `softmax(z)` is a vector, of a matrix one a row.
+
+    Args:
+        what: the call.
+        parts: its arguments, written out.
+        spend: counts what is written out.
+        notes: takes a sentence for the reader.
+        axis: 0, 1, -1 or all; by default all, of softmax the last.
+
+    Raises:
+        UsageError: an axis that the argument does not have.
+    """
+    function, at = what.function, what.at
+    if function in ("bce", "mse"):
+        return _loss(function, parts, at)
+    matrix = parts[0] if len(parts) == 1 and isinstance(parts[0], Array) and len(parts[0].shape) == 2 else None
+    if axis in ("0", "1") and matrix is None and not (axis == "0" and len(parts) == 1 and isinstance(parts[0], Array)):
+        raise UsageError(f"{position(at)}axis={axis}: needs a matrix; leave it out, the vector has one axis.")
+    items = tuple(item for part in parts for item in (part.items if isinstance(part, Array) else (part,)))
+    if matrix is None or axis == "all" or (not axis and function != "softmax"):
+        if function == "softmax":
+            spend(len(items) ** 2, at)
+            shape = matrix.shape if matrix is not None else (len(items),)
+            return Array(shape, softmax_of(items, at))
+        return _one(function, items, at)
+    rows, columns = matrix.shape
+    down = axis == "0"
+    lines = (
+        [items[j::columns] for j in range(columns)] if down else [items[i * columns :][:columns] for i in range(rows)]
+    )
+    if function != "softmax":
+        return Array((len(lines),), tuple(_one(function, line, at) for line in lines))
+    if not axis:
+        notes[ROWS] = None
+    spend(sum(len(line) ** 2 for line in lines), at)
+    done = [item for line in lines for item in softmax_of(line, at)]
+    return Array((columns, rows), tuple(done)).T if down else Array(matrix.shape, tuple(done))
+
+
+def softmax_of(items: Sequence[Expr], at: At | None = None) -> tuple[Expr, ...]:
+    """The components of the softmax of some numbers.
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> len(softmax_of([Name("a"), Name("b")]))
+    2
+    """
+    return tuple(Call("softmax", tuple(items), n + 1, at) for n in range(len(items)))
+
+
+def _one(function: str, items: Sequence[Expr], at: At | None) -> Expr:
+    if function == "sum":
+        return items[0] if len(items) == 1 else Add(tuple(items))
+    if function in ("max", "min"):
+        return Call(function, tuple(items), 0, at)
+    return combined(function, items)
+
+
+def _loss(function: str, parts: Sequence[Expr | Array], at: At | None) -> Expr:
+    """bce(predictions, targets) and mse(predictions, targets), the mean over the components."""
+    shape = max((part.shape for part in parts if isinstance(part, Array)), key=len, default=None)
+    if shape is None:
+        return loss_of(function, *([part] for part in parts if isinstance(part, Expr)))
+    if any(isinstance(part, Array) and part.shape != shape for part in parts):
+        raise UsageError(f"{position(at)}{function}: predictions and targets must have one size; make them equal.")
+    return loss_of(function, *([broadcast_item(part, n, shape, at) for n in range(size_of(shape))] for part in parts))
