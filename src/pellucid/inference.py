@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -231,9 +231,9 @@ def predict(
     asked, device = kind(**options), own_device()
     model = run.model().to(device)
     # the images, and what options name, such as masks
-    sources = chain(all_files(images), *map(all_files, options.values()))
+    sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
-    listed, forms = ([annotates.listed], annotates.forms(asked)) if annotates is not None else ([], ())
+    listed, forms = ([annotates.listed], annotates.datasets(asked)) if annotates is not None else ([], ())
     files = beside(forms) if forms else ()
     answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
     own: list[dict[str, Any]] | None = None
@@ -262,6 +262,12 @@ def _titled(given: UserImages) -> tuple[list[str], list[tuple[int, int]]]:
     sizes = own_sizes(given)
     titles = [title.removesuffix(".png") for title in answer_names(given.names, [".png"] * len(given.names))]
     return titles, [sizes.get(place, (0, 0)) for place in range(len(given.names))]
+
+
+def _names_files(kind: type[PredictOptions], option: str) -> bool:
+    """Whether an option may hold paths: a text, or several, and not one of some words."""
+    hint = get_type_hints(kind)[option]
+    return str in (hint, *get_args(hint))
 
 
 def examples(

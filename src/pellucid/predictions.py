@@ -172,10 +172,10 @@ class Answers:
                 for row in rows
                 for k, item in enumerate(row.get(name, ()), 1)
             ] or [{"name": "", "number": ""}]
-        for file, lines in tables.items():
-            with write_atomically(file) as draft:
+        for place, lines in tables.items():
+            with write_atomically(place) as draft:
                 write_csv(draft, [_flatten(line) for line in lines])
-                self._ledger.note(file, draft)
+                self._ledger.note(place, draft)
 
     def write(self, name: str, value: list[Any]) -> None:
         """Write JSON to a further file in the folder."""
