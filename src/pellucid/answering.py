@@ -47,7 +47,9 @@ def image_by_image(
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults)
 
-    def rows_of(input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]) -> list[dict[str, Any]]:
+    def rows_of(
+        input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]
+    ) -> list[dict[str, Any]]:
         if isinstance(run.task, WritesForms):
             assert input is not None, "a task that answers in parts writes its forms itself"
             scales = [given.scales.get(place) for place in places]
@@ -62,7 +64,9 @@ def image_by_image(
             count = len(coloured.split) + len(coloured.floats)
             bar.console.print(f"images in colour: {count:,}; the run takes grey ones and sees their brightness.")
         if isinstance(run.task, AnswersParts) and run.task.in_parts(options):
-            found: Iterator[tuple[list[int], Tensor | None, Any]] = _in_parts(run, run.task, model, given, options, faults)
+            found: Iterator[tuple[list[int], Tensor | None, Any]] = _in_parts(
+                run, run.task, model, given, options, faults
+            )
         else:
             batches = _sound_inputs(run, given, batch_size, faults)
             found = (

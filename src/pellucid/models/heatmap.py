@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

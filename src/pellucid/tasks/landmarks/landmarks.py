@@ -116,7 +116,9 @@ class Landmarks(Task[Tensor, Placed, Placed]):
             mirror = reading.mirror_from(self.partners, data.point_names, count)
         face = reading.is_face(count, mirror)
         asked = normaliser_of(self.normaliser)
-        if asked is not None and (of_face(asked) and not face or not isinstance(asked, str) and max(asked) >= count):
+        if asked is not None and (
+            (of_face(asked) and not face) or (not isinstance(asked, str) and max(asked) >= count)
+        ):
             raise UsageError(
                 f"normaliser={' '.join(self.normaliser)!r}: is not among the {count} points of data={data.name!r}; give box, or the "
                 "numbers of two of them."
