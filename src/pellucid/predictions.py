@@ -147,10 +147,10 @@ class Answers:
         """Write all rows to predictions.json or predictions.csv, or to the given .json or .csv file."""
         if self.out is None:
             return
-        for file, (columns, own) in self._tables.items():
-            with write_atomically(self.out / file) as draft:
+        for name, (columns, own) in self._tables.items():
+            with write_atomically(self.out / name) as draft:
                 write_csv(draft, own, columns)
-                self._ledger.note(self.out / file, draft)
+                self._ledger.note(self.out / name, draft)
         path = self._table(self.out)
         if self._file and (
             any("picture" in row or "file" in row for row in rows) or all("error" in row for row in rows)
