@@ -8,7 +8,7 @@ import torch
 
 from pellucid.errors import UsageError
 from pellucid.models import MARGIN, Frozen
-from pellucid.models._pyramid import BODIES, apart, body
+from pellucid.models.heatmap.levels import BODIES, apart, body
 from pellucid.models.heatmap import Heatmap
 
 
