@@ -154,7 +154,7 @@ def metrics(classes: Sequence[str]) -> list[Metric]:
         for i, ((name, _, _), span) in enumerate(zip(RANGES[1:], spans, strict=True), 1)
     ]
     found += _rates()
-    found.append(Metric("count_off", "count off by", "", "lower", each=counts.off, limits=(0, np.inf)))
+    found.append(Metric("count_off", "absolute count error", "", "lower", each=counts.off, limits=(0, np.inf)))
     found += [
         Metric(f"proposals_{number}_iou_{100 * level:.0f}", f"recall of {number:,} proposals, IoU {level}",
                over=proposal_recall(number, i), needs=("rank",), limits=(0, 1))
