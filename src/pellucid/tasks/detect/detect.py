@@ -71,7 +71,7 @@ class Detect(Task[Tensor, Detected, Sought]):
     )
 
     example: ClassVar[str] = "scenes"
-    example_options: ClassVar[Mapping[str, Any]] = {"flip": True, "epochs": 8, "batch_size": 16}
+    example_options: ClassVar[Mapping[str, Any]] = {"flip": True, "epochs": 16, "batch_size": 16}
     default_model: ClassVar[str] = "fast_rcnn"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("regions",)
     keeps_size: ClassVar[bool] = False

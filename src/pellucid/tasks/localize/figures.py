@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid import _boxes
 from pellucid.tasks._figures import show
 from pellucid.tasks.localize.metrics import ENOUGH
-from pellucid.tasks.localize.objects import Located, iou
+from pellucid.tasks.localize.objects import Located
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +109,7 @@ def _boxes(axes: Axes, place: int, answer: Located, truth: Located | None) -> No
 
 
 def _fits(place: int, answer: Located, truth: Located) -> bool:
-    fit = float(iou(answer.corners[[place]], truth.corners[[place]])[0])
+    fit = float(_boxes.paired(answer.corners[[place]], truth.corners[[place]])[0])
     return bool(truth.present[place] > 0.5) and bool(answer.index[place] == truth.index[place]) and fit >= ENOUGH
 
 
@@ -116,4 +117,4 @@ def _compared(place: int, answer: Located, truth: Located, named: str) -> str:
     """The truth in a few words, and how well the box fits it."""
     if not (bool(answer.found[place]) and float(truth.present[place]) > 0.5):
         return f"truth: {named}"
-    return f"truth: {named}, IoU {float(iou(answer.corners[[place]], truth.corners[[place]])[0]):.2f}"
+    return f"truth: {named}, IoU {float(_boxes.paired(answer.corners[[place]], truth.corners[[place]])[0]):.2f}"
