@@ -47,6 +47,7 @@ hostile: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/lens_pictures.py
 	$(BIN)/python docs/localize_pictures.py
+	$(BIN)/python docs/segment_pictures.py
 
 .venv/.bench: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'

@@ -103,12 +103,14 @@ def _with_interval(measure: Mapping[str, Any] | None) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+_UNSHOWN = ("picture", "probabilities", "content", "suffix", "files", "tables")  # of a row of predictions
+
+
 def predicted(rows: Sequence[Mapping[str, Any]], out: Path | None) -> None:
     """Print the first predictions, and where all of them are."""
-    hidden = ("picture", "probabilities", "content", "suffix")
     columns = [
         *dict.fromkeys(
-            name for row in rows for name, value in row.items() if name not in hidden and not _is_table(value)
+            name for row in rows for name, value in row.items() if name not in _UNSHOWN and not _is_table(value)
         )
     ]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")

@@ -22,6 +22,7 @@ from pellucid.lenses.embedding.figure import figure
 from pellucid.lenses.embedding.file import AXES, SavedMap, read
 from pellucid.lenses.embedding.maps import METHODS, fit, place
 from pellucid.lenses.embedding.page import page
+from pellucid.lenses.embedding.pixels import WHERE, of_pixels
 
 __all__ = ["Embedding"]
 
@@ -47,7 +48,7 @@ _AXES = AXES | {
 @final
 @dataclass(frozen=True)
 class Embedding(Lens[Network, Splits | None]):
-    """A map of images by their codes, and new images placed on it without moving it.
+    """A map of images by their codes, and new images placed on it without moving it; or of pixels by their features.
 
     The map of a run shows its own images, with the named ones placed on it; that of a ready model shows the named ones. The .npz
     holds the map: `--map` places other images on it later. `unlike` marks new images whose nearest one on the map is farther than
@@ -67,8 +68,10 @@ class Embedding(Lens[Network, Splits | None]):
     """layer whose output is taken; by default the model's codes, or the input of its last dense layer"""
     split: Literal["train", "val", "test", "all"] | None = None
     """split of the run that the map shows; by default train"""
+    pixels: bool = False
+    """map pixels rather than images, as many of each class as an image shows; of a run that has a class for each pixel"""
     limit: int | None = None
-    """images on the map at most, spread evenly; by default 2000"""
+    """images (or pixels) on the map at most, spread evenly; by default 2000"""
     perplexity: float | None = None
     """effective number of neighbours, for t-SNE and UMAP; by default 30"""
     map: str | None = None
@@ -92,8 +95,8 @@ class Embedding(Lens[Network, Splits | None]):
         if not 0 < self.quantile <= 1:
             raise UsageError(f"quantile={self.quantile:g}: must be above 0 and at most 1; give e.g. 0.99.")
         if self.map is not None:
-            for name in ("method", "layer", "split", "limit", "perplexity"):
-                if getattr(self, name) is not None:
+            for name in ("method", "layer", "split", "limit", "perplexity", "pixels"):
+                if getattr(self, name):
                     raise UsageError(
                         f"{name}={getattr(self, name)!r}: is fixed by the earlier map; leave it out, or leave out --map."
                     )
@@ -104,10 +107,10 @@ class Embedding(Lens[Network, Splits | None]):
 
     def _fitted(self, network: Network, splits: Splits | None) -> tuple[SavedMap, Coded | None]:
         """A map of the run's own images with the named ones as new, or of the named ones alone."""
-        layer = chosen_layer(network, self.layer)
+        layer = self.layer if self.pixels else chosen_layer(network, self.layer)
         if splits is None:
-            for name in ("split", "limit"):
-                if getattr(self, name) is not None:
+            for name in ("split", "limit", "pixels"):
+                if getattr(self, name):
                     raise UsageError(f"{name}={getattr(self, name)!r}: applies to a run's own images; leave it out.")
             images, new = of_images(network, layer), None
         else:
@@ -117,8 +120,9 @@ class Embedding(Lens[Network, Splits | None]):
             # of several splits each gives its share of the limit, rounded up
             limit, whole = self.limit or 2_000, max(1, sum(splits.counts.get(part, 0) for part in parts))
             shares = {part: -(-limit * splits.counts.get(part, 0) // whole) for part in parts}
-            images = joined([of_split(network, splits, part, layer, share) for part, share in shares.items()])
-            new = of_images(network, layer)
+            coded = of_pixels if self.pixels else of_split
+            images = joined([coded(network, splits, part, layer, share) for part, share in shares.items()])
+            new = None if self.pixels else of_images(network, layer)
         chart = fit(images.codes, self.method or "tsne", self.perplexity or 30.0, network.seed)
         return SavedMap(chart, images, tuple(network.classes), layer, fingerprint(network.model, images.where)), new
 
@@ -128,6 +132,8 @@ class Embedding(Lens[Network, Splits | None]):
             raise UsageError(
                 f"map={self.map!r}: was made with another model or other weights; make a new one with this model."
             )
+        if saved.images.where.startswith(WHERE):
+            raise UsageError(f"map={self.map!r}: is of pixels, and takes no images; make one of images.")
         new = of_images(network, saved.layer)
         if new.codes.shape[1] != saved.map.codes.shape[1]:
             raise UsageError(
@@ -170,7 +176,7 @@ def _view(lens: Embedding, network: Network, saved: SavedMap, new: Coded | None)
         names=everything.names.tolist(),
         splits=everything.splits.tolist(),
         classes=saved.classes,
-        title=f"{METHODS[chart.method]} of {len(images):,} images: {network.title}",
+        title=f"{METHODS[chart.method]} of {len(images):,} {_unit(images)}: {network.title}",
         words=words,
         coloured=_coloured(images),
     )
@@ -217,7 +223,7 @@ def _words(lens: Embedding, saved: SavedMap, numbers: dict[str, NDArray[Any]]) -
     chart, k = saved.map, numbers["nearest"].shape[1]
     of = [_SPLITS[part] for part in {*saved.images.splits.tolist()} & {*_SPLITS}]
     words = (
-        f"{METHODS[chart.method]} of {len(chart.codes):,} {f'{of[0]} ' if len(of) == 1 else ''}images by "
+        f"{METHODS[chart.method]} of {len(chart.codes):,} {f'{of[0]} ' if len(of) == 1 else ''}{_unit(saved.images)} by "
         f"{_where(saved.images.where)} ({chart.codes.shape[1]:,} numbers): {percent(numbers['kept'].mean())} of the "
         f"{k} nearest in feature space are among the {k} nearest on the map, trustworthiness {numbers['trust'].mean():.3f}."
     )
@@ -246,14 +252,18 @@ def _words(lens: Embedding, saved: SavedMap, numbers: dict[str, NDArray[Any]]) -
     return f"{words} Unlike any image of the map: {named}{more} ({rule})."
 
 
+def _unit(images: Coded) -> str:
+    return "pixels" if images.where.startswith(WHERE) else "images"
+
+
 def _where(where: str) -> str:
-    return "the model's own codes" if where == "encode" else where
+    return "the model's own codes" if where == "encode" else where.removeprefix(WHERE).lstrip()
 
 
 def _coloured(images: Coded) -> str:
     """What the colours of the points mean."""
     if (images.labels < 0).all():
-        return "images"
+        return _unit(images)
     return "true class" if images.truth else "the model's answer"
 
 

@@ -28,7 +28,7 @@ _WRONG = "#c0392b"
 
 
 def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str], classes: Sequence[str]) -> Figure:
-    """One row per image: the image, the true classes, the answer's, and the pixels that are wrong; void ones are grey."""
+    """One row per image: the image, the true classes and the answer's over it in grey, and the pixels that are wrong."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -39,16 +39,17 @@ def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str]
     shape = images.shape[2] / images.shape[3]
     shown = sorted({*found.unique().tolist(), *([] if known is None else known.unique().tolist())} - {VOID})
     wide, legend = 1.7, 0.2 * -(-min(len(shown), _LISTED) // 4) + 0.1
-    tall = wide * min(2.0, shape)
+    tall = (wide - 0.12) * min(2.0, shape)
     drawing = Figure(
-        figsize=(wide * len(titles) + 0.1, (tall + 0.24) * len(names) + legend + 0.2), dpi=150, layout="constrained"
+        figsize=(wide * len(titles) + 0.1, (tall + 0.2) * len(names) + legend + 0.2), dpi=150, layout="constrained"
     )
     grid = drawing.subplots(len(names), len(titles), squeeze=False)
     for r, name in enumerate(names):
         image, mask = images[r].numpy(), found[r].numpy()
-        pictures = {"image": images[r], "answer": _planes(overlay(image, mask, classes))}
+        grey = image.mean(0, keepdims=True)  # under colours, only those of the classes are seen
+        pictures = {"image": images[r], "answer": _planes(overlay(grey, mask, classes))}
         if known is not None:
-            pictures["truth"] = _planes(overlay(image, known[r].numpy(), classes))
+            pictures["truth"] = _planes(overlay(grey, known[r].numpy(), classes))
             pictures["mistakes"] = _planes(_mistakes(image, mask, known[r].numpy()))
         for c, title in enumerate(titles):
             show(grid[r, c], pictures[title])

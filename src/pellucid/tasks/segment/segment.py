@@ -70,7 +70,7 @@ class Segment(Task[Tensor, Mask, Mask]):
 
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {
-        "widths": (16, 32, 64, 128), "flip": True, "crop": 6, "epochs": 20, "batch_size": 32,
+        "widths": (16, 32, 64, 128), "dice": 1.0, "flip": True, "crop": 6, "lr": 0.006, "epochs": 14, "batch_size": 16,
     }  # fmt: skip
     default_model: ClassVar[str] = "unet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map",)
