@@ -83,7 +83,7 @@ def figure(
     answer, truth = answer.to("cpu"), None if truth is None else truth.to("cpu")
     for i, axes in enumerate(grid.flat[: len(names)]):
         show(axes, input[i])
-        _boxes(axes, i, answer, truth)
+        _frames(axes, i, answer, truth)
         axes.set_title(_words(answer, i, classes), fontsize=7.5, pad=3, parse_math=False)
         axes.set_axis_on()
         if truth is not None:
@@ -92,7 +92,7 @@ def figure(
     return drawing
 
 
-def _boxes(axes: Axes, place: int, answer: Located, truth: Located | None) -> None:
+def _frames(axes: Axes, place: int, answer: Located, truth: Located | None) -> None:
     from matplotlib.patches import Rectangle
 
     def outline(corners: Tensor, **style: Any) -> None:
