@@ -10,6 +10,7 @@ object is larger than the overlap, become the box around them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -105,7 +106,7 @@ def _cores(begun: Sequence[int], tile: int, length: int, near: float) -> list[tu
     >>> _cores([0, 30, 60], 40, 100, 1.0)
     [(0.0, 36.0), (34.0, 66.0), (64.0, 100.0)]
     """
-    middles = [(after + before + tile) / 2 for before, after in zip(begun, begun[1:], strict=False)]
+    middles = [(after + before + tile) / 2 for before, after in itertools.pairwise(begun)]
     lows, highs = [0.0, *(middle - near for middle in middles)], [*(middle + near for middle in middles), float(length)]
     return list(zip(lows, highs, strict=True))
 
