@@ -21,6 +21,7 @@ from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
     AnnotatesAnswers,
+    AnswersInBoxes,
     AnswersOptions,
     AnswersParts,
     BaselinesOnFeatures,
@@ -29,6 +30,7 @@ from pellucid.tasks import (
     DrawsAnswers,
     DrawsRecords,
     Exports,
+    FindsBoxes,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -37,6 +39,7 @@ from pellucid.tasks import (
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
+    WritesFiles,
     WritesForms,
     rows_of,
     summarise,
@@ -50,6 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "timm": {"name": "test_resnet.r160_in1k"},
     "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
+    "encoder_decoder": {"widths": (8, 16)},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
     "efficientnet_lite0": {"pretrained": False},  # weights that may not be here
@@ -62,6 +66,8 @@ SIZES: dict[Any, dict[str, Any]] = {
     "localize": {"size": 16},
     "detect": {"size": 32},
     ("localize", "convnet"): {"size": 32},
+    "landmarks": {"size": 16},
+    ("landmarks", "convnet"): {"size": 32},
 }
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
@@ -207,6 +213,9 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         BaselinesOnFeatures,
         ChoosesEvidence,
         WritesForms,
+        AnswersInBoxes,
+        FindsBoxes,
+        WritesFiles,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

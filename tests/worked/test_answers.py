@@ -317,3 +317,58 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "line 2, column 1: name='M' is not known" in capsys.readouterr().out
     assert main(["work", str(sheet), "--answers", str(tmp_path / "none.txt")]) == 2
     assert "cannot be read (No such file or directory); name a text of answers." in capsys.readouterr().err
+
+
+PEOPLE = "w = 3; y = 1; L = (w - y)^2; acc = 0.75*1; q = L/3; x = [1, 2]; z = 2*x; ŷ = 3*w; ? L; ? dL/dw; ? acc"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("L = (3-1)^2 = 4", "right"),
+        ("L = (w-y)^2 = (3 - 1)² = 2^2 = 4", "right"),
+        ("L = (3-1)^2 = 5", "link of a chain"),
+        ("L = (3-1)*2 + 1 = 4", "link of a chain"),
+        ("L = (w - y)^2 = 3 = 4", "link of a chain"),
+        ("dL/dw = 2(w-y) = 2·2 = 4", "right"),
+        ("dL/dw = 2*(3 - 1) = 6", "link of a chain"),
+        ("q = 4/3 ≈ 1.33", "right"),
+        ("z = 2*[1, 2] = [2, 4]", "right"),
+        ("acc = 75%", "right"),
+        ("acc = 75 %", "right"),
+        ("acc = 25 %", "wrong"),
+        ("L = 4 ± 0.1", "right"),
+        ("L = 4.1 ± 0.1", "right"),
+        ("L = 4.2 ± 0.1", "wrong"),
+        ("$L = 4$", "right"),
+        ("The loss is L = 4.", "right"),
+        ("so dL/dw = 4, as expected", "right"),
+        ("L is about 4.00", "right"),
+        ("L = 4 (rounded)", "right"),
+        ("Answer: L = 5 px", "wrong"),
+        (r"\frac{\partial L}{\partial w} = 4", "right"),
+        ("ŷ = 9; yhat = 9", "right"),
+        ("z₂ = 4", "right"),
+        ("L := 4", "right"),
+        ("L = 4 or 5", "bad"),
+        ("L = 4 ± 3", "bad"),
+        ("the loss M = 4", "bad"),
+    ],
+)
+def test_answers_in_the_style_of_a_person(answer: str, status: str) -> None:
+    report = check_answers(Worksheet(PEOPLE), answer)
+    if status == "bad":
+        assert not report.checked
+        assert report.bad[0].sentence.startswith("line 1, column ")
+        return
+    found = report.checked[0]
+    assert status in (found.status, found.slip), report.show()
+    assert report.show("markdown") and report.show("json")
+
+
+def test_a_chain_of_a_learner_who_goes_on_from_a_wrong_number_is_whole() -> None:
+    sheet = Worksheet("w = 3; z = w + 2; L = z^2; ? z; ? L")
+    first, second = check_answers(sheet, "z = 4; L = z^2 = 4^2 = 16").checked
+    assert (first.status, second.status) == ("wrong", "follows")
+    first, second = check_answers(sheet, "z = 4; L = 4^2 = 15").checked
+    assert (second.status, second.slip) == ("wrong", "link of a chain")

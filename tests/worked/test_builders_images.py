@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
+from pellucid.cli.cli import main
 from pellucid.worked.builders import builder
 from pellucid.worked.builders._counts import mask_map
 from pellucid.worked.builders._pooling import gradient_map
 from pellucid.worked.builders.convolution.equations import im2col
+from pellucid.worked.builders.convolution.symbols import as_products, read_symbols
 from pellucid.worked.builders.optimizer.table import steps_tables
 from pellucid.worked.expressions.expression import Const, Name
+from pellucid.worked.expressions.numeric import numpy_value
 from pellucid.worked.notation.arrays import component_name
 from pellucid.worked.showing.grids import Matrix
 from pellucid.worked.worksheet.worksheet import Worksheet
@@ -299,3 +302,49 @@ def test_optimisers(rule: str) -> None:
         assert len(table.rows) == steps + 1
         w = [float(value) for _, value in solution.answers[0].results]
         assert float(table.rows[-1][-1].value) == pytest.approx((2 * w[0] + w[1] - 1) ** 2 + w[1] ** 2)
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 1, 2), (3, 2, 1)])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_convolution_in_symbols_is_torchs_in_either_orientation(
+    axes: int, stride: int, padding: int, dilation: int
+) -> None:
+    size, window = ((6,), (3,)) if axes == 1 else ((4, 5), (2, 3))
+
+    def text(letter: str, shape: tuple[int, ...]) -> str:
+        rows = [
+            " ".join(f"{letter}_{'_'.join(map(str, (*r, c)))}" for c in range(shape[-1]))
+            for r in np.ndindex(*shape[:-1])
+        ]
+        return "; ".join(rows)
+
+    image, kernel = read_symbols(text("x", size), "image"), read_symbols(text("w", window), "kernel")
+    random = np.random.default_rng(3)
+    x, w = random.standard_normal(size), random.standard_normal(window)
+    values = {
+        cell.name: float(v)
+        for cells, v_s in ((image, x), (kernel, w))
+        for cell, v in zip(cells.flat, v_s.flat, strict=True)
+    }
+    convolve = torch.nn.functional.conv1d if axes == 1 else torch.nn.functional.conv2d
+    theirs = convolve(
+        *(torch.from_numpy(a)[None, None] for a in (x, w)), stride=stride, padding=padding, dilation=dilation
+    )
+
+    def number(matrix: Matrix) -> np.ndarray:
+        return np.array([[float(numpy_value(cell, values)) for cell in row] for row in matrix.rows])
+
+    for equation in as_products(image, kernel, stride, padding, dilation):
+        ((left, _, one, _, two),) = equation.lines
+        assert left.rows[0][0].name == "z_0" + "_0" * (axes - 1)
+        np.testing.assert_allclose((number(one) @ number(two)).ravel(), theirs.numpy().ravel(), atol=1e-12)
+
+
+def test_a_convolution_by_names_asks_for_the_form_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["work", "convolution", "x_0 x_1 x_2 x_3", "--kernel", "w_0 w_1", "--stride", "1", "--padding", "0"]
+    assert main([*words, "--orientation", "both"]) == 0
+    shown = capsys.readouterr().out
+    assert "⎡ w₀  w₁   0   0 ⎤" in shown and "⎡ x₀  x₁ ⎤" in shown and "There is nothing" not in shown
+    assert main([*words, "--bias", "1"]) == 2
+    assert main(["work", "convolution", "1 2; 3 4", "--kernel", "1 2", "--orientation", "kernel"]) == 2
+    assert main(["work", "convolution", "1 2 3; 4 5 6; 7 8 9", "--kernel", "1 2; 3 4", "--orientation", "kernel"]) == 0

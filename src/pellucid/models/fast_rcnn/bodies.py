@@ -15,10 +15,12 @@ from pellucid.models._backbones import lite0, mobilenet
 from pellucid.models._layers import Frozen, Normalize, check_widths, initialise
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
-__all__ = ["BACKBONES", "Backbone", "Body", "Pyramid", "body_of"]
+__all__ = ["BACKBONES", "READY", "Backbone", "Body", "Pyramid", "body_of"]
 
 Backbone: TypeAlias = Literal["convnet", "resnet", "efficientnet_lite0", "mobilenet_v2"]
 BACKBONES: tuple[Backbone, ...] = ("convnet", "resnet", "efficientnet_lite0", "mobilenet_v2")
+READY: tuple[Backbone, ...] = ("efficientnet_lite0", "mobilenet_v2")
+"""Those whose ImageNet weights come in packages."""
 
 _COARSEST = 32  # px: later stages see no more of an image than these
 # layers of MobileNetV2's stages (Sandler et al. 2018, table 2), without its last convolution

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind, Proposals, Regions, Steps
-from pellucid.models._layers import Normalize, check_share, check_size
-from pellucid.models.fast_rcnn.bodies import Pyramid, body_of
+from pellucid.models._layers import Normalize, check_share, check_size, initialise
+from pellucid.models.fast_rcnn.bodies import READY, Pyramid, body_of
 from pellucid.models.fast_rcnn.pooling import POOLS, pooled
 from pellucid.models.fast_rcnn.proposing import Grid, Proposer, best, dropped, sides, sought
 
@@ -41,7 +41,7 @@ class FastRcnn(nn.Module):
         outputs: classes, without the background.
         size: (H, W) of the training images in px; any size of at least 32 px works.
         backbone: what makes the maps: convnet or resnet (18 layers) from scratch, or a small network with ImageNet weights.
-        pretrained: start from the backbone's ImageNet weights.
+        pretrained: start from the backbone's ImageNet weights; by default for those that come in packages, the last two.
         frozen: train the heads only; the backbone stays fixed, batch-norm statistics included.
         frozen_stages: how many of the backbone's stages, from the image on, stay fixed, batch-norm statistics included.
         widths: channels of the convnet's blocks, each of which halves the resolution.
@@ -73,7 +73,7 @@ class FastRcnn(nn.Module):
         outputs: int,
         size: tuple[int, int],
         backbone: Literal["convnet", "resnet", "efficientnet_lite0", "mobilenet_v2"] = "convnet",
-        pretrained: bool = False,
+        pretrained: bool | None = None,
         frozen: bool = False,
         frozen_stages: int = 0,
         widths: tuple[int, ...] = (32, 64, 128, 256),
@@ -101,8 +101,9 @@ class FastRcnn(nn.Module):
                 raise UsageError(f"{name}={values}: must be above 0; give other values.")
         if not 0 < covered <= 1:
             raise UsageError(f"covered={covered!r}: is an IoU; give a number above 0, up to 1.")
+        ready = backbone in READY if pretrained is None else pretrained
         chosen = strides or ((4,) if min(size) < _FINE else (8,))
-        self.backbone = body_of(backbone, channels, min(chosen), widths, pretrained, frozen, frozen_stages, fetch)
+        self.backbone = body_of(backbone, channels, min(chosen), widths, ready, frozen, frozen_stages, fetch)
         self.strides = self.backbone.strides[: len(chosen)]
         if sorted(chosen) != self.strides:
             raise UsageError(
@@ -111,6 +112,10 @@ class FastRcnn(nn.Module):
         self.pool, self.bins, self.proposals, self.covered = pool, bins, proposals, covered
         self.pyramid = Pyramid(self.backbone.channels, width, len(chosen))
         self.grid = Grid(self.strides, scales or sides(size, self.strides[0]), aspects)
+        if not all(self.grid.shapes):
+            raise UsageError(
+                f"scales={tuple(scales)}: must be at least as many as the {len(chosen)} maps of strides; give more, or fewer strides."
+            )
         self.proposer = Proposer(width, [len(shapes) for shapes in self.grid.shapes])
         self.dense = nn.Sequential(
             nn.Linear(width * bins**2, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout),
@@ -118,6 +123,7 @@ class FastRcnn(nn.Module):
         )  # fmt: skip
         self.classes = nn.Linear(hidden, outputs + 1)  # 0 is the background
         self.boxes = nn.Linear(hidden, 4 * outputs)
+        initialise(self.dense, "he")
         nn.init.normal_(self.classes.weight, std=0.01)
         nn.init.normal_(self.boxes.weight, std=0.001)
         nn.init.zeros_(self.classes.bias)

@@ -30,7 +30,7 @@ def sides(size: tuple[int, int], finest: int) -> tuple[float, ...]:
     """The sides in px of the grid's boxes where none are given: a geometric series for images of this size (H, W).
 
     >>> sides((64, 64), 4)
-    (8.0, 14.4, 26.6, 48.0)
+    (8.0, 12.5, 19.6, 30.7, 48.0)
     """
     low, high = max(8.0, _SMALLEST * finest), _LARGEST * min(size)
     if high <= low:

@@ -74,6 +74,6 @@ def by_class(label: int) -> list[Metric]:
         return off(records, label)
 
     return [
-        Metric("off", "count off by", "", "lower", each=mean, limits=(0, np.inf)),
-        Metric("share_off", "median share of the count", "", "lower", over=share_off(label), limits=(0, np.inf)),
+        Metric("off", "absolute count error", "", "lower", each=mean, limits=(0, np.inf)),
+        Metric("share_off", "median relative count error", "", "lower", over=share_off(label), limits=(0, np.inf)),
     ]

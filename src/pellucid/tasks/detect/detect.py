@@ -180,7 +180,7 @@ class Detect(Task[Tensor, Detected, Sought]):
     def answer_parts(self, model: nn.Module, image: Tensor, options: DetectOptions) -> Detected:
         return answers.in_tiles(lambda tiles: self.predict(model, tiles), model, image, options)
 
-    def forms(self, options: DetectOptions) -> Sequence[str]:
+    def datasets(self, options: DetectOptions) -> Sequence[str]:
         return options.forms
 
     def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:

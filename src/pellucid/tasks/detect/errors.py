@@ -129,7 +129,7 @@ def tally(records: Records) -> list[dict[str, Any]]:
         for kind, words in _MEANINGS.items()
     ]
     lost = int(missed(records).sum())
-    words = "an object without any answer, not even one of a wrong class or in a bad place"
+    words = "an object without an answer, even of a wrong class or in a bad place"
     rows.append({"error": "missed", "n": lost, "share": _share(lost, objects, "objects"), "meaning": words})
     return sorted(rows, key=lambda row: -int(str(row["n"])))
 

@@ -135,7 +135,7 @@ def _rates(label: int | None = None) -> list[Metric]:
 def metrics(classes: Sequence[str]) -> list[Metric]:
     """The measures of a data set with these classes; the average precision at an IoU of 0.5 decides."""
     found = [
-        Metric("ap50", "AP50", over=mean_precision(_HALF), limits=(0, 1)),
+        Metric("ap50", "AP50", over=mean_precision(_HALF), limits=(0, 1), live=_known),
         Metric("ap", "AP50–95", over=mean_precision(_EVERY), limits=(0, 1)),
     ]
     if 1 < len(classes) <= _MOST_CLASSES:
@@ -154,13 +154,19 @@ def metrics(classes: Sequence[str]) -> list[Metric]:
         for i, ((name, _, _), span) in enumerate(zip(RANGES[1:], spans, strict=True), 1)
     ]
     found += _rates()
-    found.append(Metric("count_off", "count off by", "", "lower", each=counts.off, limits=(0, np.inf)))
+    found.append(Metric("count_off", "absolute count error", "", "lower", each=counts.off, limits=(0, np.inf)))
     found += [
         Metric(f"proposals_{number}_iou_{100 * level:.0f}", f"recall of {number:,} proposals, IoU {level}",
                over=proposal_recall(number, i), needs=("rank",), limits=(0, 1))
         for i, level in enumerate(LEVELS) for number in PROPOSALS
     ]  # fmt: skip
     return found
+
+
+def _known(records: Records) -> float:
+    """The AP50 of validation images; 0 if they have no objects, so that the loss alone tells epochs apart."""
+    every = np.ones((1, rows_of(records)))
+    return float(np.nan_to_num(mean_precision(_HALF)(records, every)[0]))
 
 
 def proposal_recall(number: int, level: int) -> Callable[[Records, Weights], Floats]:

@@ -84,7 +84,8 @@ class Padded:
 def padded(truth: Sought) -> Padded:
     """The objects of a batch in tensors.
 
-    >>> one = Sought([torch.ones(1, 4)], [torch.tensor([2])], [torch.tensor([False])], [torch.ones(0, 4)], torch.zeros(1))
+    >>> box = torch.tensor([[0.0, 0, 2, 2]])
+    >>> one = Sought([box], [torch.tensor([2])], [torch.tensor([False])], [torch.ones(0, 4)], torch.zeros(1))
     >>> padded(one).counts.tolist()
     [[True]]
     """

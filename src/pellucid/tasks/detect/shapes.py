@@ -33,7 +33,7 @@ def suited(split: Split, size: tuple[int, int]) -> dict[str, tuple[float, ...]]:
 
     >>> from pellucid.data import open
     >>> suited(open("scenes")["train"], (64, 64))["scales"]
-    (9.54, 15.0, 23.7, 37.3)
+    (8.0, 11.8, 17.3, 25.4, 37.3)
     """
     boxes = objects_at(split, size)
     crowds = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
@@ -52,7 +52,7 @@ def series(values: NDArray[np.float64], ratio: float, most: int) -> tuple[float,
     """A geometric series through nearly all of some values, each number at most `ratio` times the one before if `most` allow.
 
     >>> series(np.array([10.0, 12, 20, 40]), 2.0, 6), series(np.array([5.0, 5, 5]), 2.0, 6)
-    ((10.1, 20.0, 39.5), (5.0,))
+    ((10.1, 19.8, 38.8), (5.0,))
     """
     low, high = np.quantile(values, [_OUTSIDE, 1 - _OUTSIDE])
     steps = min(most - 1, math.ceil(math.log(high / low) / math.log(ratio) - 1e-9))

@@ -90,17 +90,20 @@ def tiled(
 
 def _cut(image: Tensor, places: Sequence[tuple[int, int]], tile: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """The tiles (n, C, H, W) of an image that begin at these rows and columns, float32, at the size that the model takes."""
-    parts = []
+    cuts, lacking = [], []
     for top, left in places:
-        part = image[:, top : top + tile[0], left : left + tile[1]]
-        lacking = (0, tile[1] - part.shape[2], 0, tile[0] - part.shape[1])
-        if image.dtype == torch.uint8:  # as images of 8 bits are resized everywhere else
-            pixels: NDArray[np.uint8] = np.pad(part.numpy(), ((0, 0), (0, lacking[3]), (0, lacking[1])), mode="edge")
-            parts.append(unit(torch.from_numpy(resize(pixels, size))))
-        else:
-            whole = F.pad(part[None], lacking, mode="replicate") if any(lacking) else part[None]
-            parts.append(F.interpolate(whole, size, mode="bilinear", antialias=True)[0])
-    return torch.stack(parts)
+        cuts.append(image[:, top : top + tile[0], left : left + tile[1]])
+        lacking.append((tile[0] - cuts[-1].shape[1], tile[1] - cuts[-1].shape[2]))
+    if image.dtype == torch.uint8:  # resized as images of 8 bits are everywhere else
+        pixels: NDArray[np.uint8] = np.empty((len(places), image.shape[0], *size), np.uint8)
+        for row, part, (down, right) in zip(pixels, cuts, lacking, strict=True):
+            row[:] = resize(np.pad(part.numpy(), ((0, 0), (0, down), (0, right)), mode="edge"), size)
+        return unit(torch.from_numpy(pixels))
+    whole = [
+        F.pad(part[None], (0, right, 0, down), mode="replicate")
+        for part, (down, right) in zip(cuts, lacking, strict=True)
+    ]
+    return torch.cat([F.interpolate(part, size, mode="bilinear", antialias=True) for part in whole])
 
 
 def merged(found: Sequence[Found], frames: Tensor, size: tuple[int, int], near: tuple[float, float]) -> Found:

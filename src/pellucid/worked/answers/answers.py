@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -25,7 +26,7 @@ from pellucid.worked.answers.slips_numbers import copied
 from pellucid.worked.answers.variant import UNLIMITED, Budget, Exhausted, Variant
 from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
-from pellucid.worked.expressions.expression import Expr, Partial, Value, names
+from pellucid.worked.expressions.expression import Const, Expr, Partial, Value, names
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.worksheet.answering import AnswerWriter
@@ -132,7 +133,8 @@ class _Checking:
         heapq.heapify(ready)
         while ready:
             n = heapq.heappop(ready)
-            self.done[entries[n].target] = self.check(entries[n], [entries[m] for m in sorted(before[n])])
+            verdict = self.check(entries[n], [entries[m] for m in sorted(before[n])])
+            self.done[entries[n].target] = self.chained(entries[n], verdict) if entries[n].links else verdict
             for m in after[n]:
                 waiting[m] -= 1
                 if not waiting[m]:
@@ -202,6 +204,29 @@ class _Checking:
             return replace(verdict, reason=reason, slip="rounded too early", others=())
         if best is None and self.left <= 0:
             return replace(verdict, reason=("too many answers are wrong: no slip was searched for",))
+        return verdict
+
+    def chained(self, entry: Entry, verdict: Checked) -> Checked:
+        """The verdict on a chain: two neighbours that differ are a mistake, whatever the last number."""
+        texts = [link.text for link in entry.links]
+        links = [*(replace(entry, number=x.number, formula=x.formula, digits=x.digits) for x in entry.links), entry]
+        for n, (one, two) in enumerate(itertools.pairwise(links)):
+            holds, value = False, None
+            for sheet in (self.written, self.true):
+                try:
+                    left, right = self.number(one, sheet), self.number(two, sheet)
+                except UsageError:
+                    continue
+                if left is not None and right is not None:
+                    value = left.value if value is None else value
+                    holds |= agrees(right, left.value) or agrees(left, right.value)
+            if not holds:
+                words: Words = (f"the chain breaks after {texts[n]}",)
+                words = words if value is None else (*words, ", which is ", Const(value))
+                first = not any(answer.status == "wrong" for answer in self.done.values())
+                return replace(
+                    verdict, status="wrong", first=first, reason=words, slip="link of a chain", others=(), after=()
+                )
         return verdict
 
     def origins(self, before: Sequence[Entry], wrong: Sequence[Checked]) -> tuple[int, ...]:

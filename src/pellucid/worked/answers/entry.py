@@ -18,7 +18,19 @@ from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import At, Expr, Name, Partial, Value
 from pellucid.worked.notation.questions import Question
 
-__all__ = ["DEFAULT", "LEAST", "BadLine", "Entry", "Number", "Target", "Tolerance", "agrees", "allowed", "literal"]
+__all__ = [
+    "DEFAULT",
+    "LEAST",
+    "BadLine",
+    "Entry",
+    "Link",
+    "Number",
+    "Target",
+    "Tolerance",
+    "agrees",
+    "allowed",
+    "literal",
+]
 
 LEAST: Final = 3  # significant digits that an answer needs, unless the number has fewer
 
@@ -58,8 +70,8 @@ class Tolerance:
     'A number is right within one unit of its second decimal.'
 
     Args:
-        kind: s, d or %.
-        size: digits, decimals or per cent.
+        kind: s, d, % or ±, which belongs to one answer alone.
+        size: digits, decimals, per cent, or the error that was given.
     """
 
     kind: str = "s"
@@ -117,6 +129,17 @@ class Number:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Link:
+    """One link of a chain of equalities, as an answer of its own."""
+
+    text: str
+    number: Number | None
+    formula: Expr
+    digits: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One answer: its place in the text, its target, and the number or formula given."""
 
@@ -126,6 +149,7 @@ class Entry:
     number: Number | None  # None: a formula
     formula: Expr
     digits: int = 0  # of a formula's rounded numbers
+    links: tuple[Link, ...] = ()  # of a chain, L = (3 − 1)² = 4, those before the last
 
 
 @final
@@ -152,7 +176,7 @@ def agrees(given: Number, truth: Value) -> bool:
     if error <= abs(true) / 10**20:
         return True
     room = allowed(given, truth)
-    return error <= room if given.tolerance.kind == "%" else error < room
+    return error <= room if given.tolerance.kind in "%±" else error < room
 
 
 def allowed(given: Number, truth: Value) -> Fraction:
@@ -166,6 +190,8 @@ def allowed(given: Number, truth: Value) -> Fraction:
         return abs(true) / 10**9  # a formula
     if rule.kind == "%":
         return abs(true) * rule.size / Fraction(100)
+    if rule.kind == "±":
+        return rule.size
     if rule.kind == "d":
         return Fraction(1, 10 ** int(rule.size))
     if not true:

@@ -5,6 +5,8 @@
     z = [0.5, -1.2]                     the components of a vector
     dL/dW_h = 8                         a derivative; in formulas dL/dyhat is the worksheet's own
     W_h after sgd(lr=0.01) on L = 0.92  an update
+    L = (3 - 1)^2 = 4                   a chain, of which every link is checked
+    acc = 75 %; L = 4 ± 0.1; $L = 4$; the loss is L = 4.      as people write
     # a remark
 
 Several answers on one line are separated by ;.
@@ -20,7 +22,8 @@ from fractions import Fraction
 from typing import Final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.answers.entry import DEFAULT, LEAST, BadLine, Entry, Number, Target, Tolerance, literal
+from pellucid.worked.answers.entry import DEFAULT, LEAST, BadLine, Entry, Link, Number, Target, Tolerance, literal
+from pellucid.worked.answers.spoken import plainly, within, without_words
 from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, names, replace
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.arrays import Array
@@ -61,7 +64,9 @@ def read_answers(text: str, sheet: Worksheet, tolerance: Tolerance = DEFAULT) ->
     seen: dict[str, int] = {}
     for line, statement in _statements(text):
         try:
-            answers = [_judged(entry, tolerance) for entry in _entries(statement, line, scratch)]
+            plain, error = _within(statement, line)
+            own = tolerance if error is None else Tolerance("±", error)
+            answers = [_judged(entry, own) for entry in _written(plain, line, scratch)]
             for entry in answers:
                 if entry.target.key in seen:
                     first = seen[entry.target.key]
@@ -76,14 +81,48 @@ def read_answers(text: str, sheet: Worksheet, tolerance: Tolerance = DEFAULT) ->
     return entries, bad
 
 
+def _within(statement: str, line: int) -> tuple[str, Fraction | None]:
+    try:
+        return within(statement)
+    except UsageError as fault:
+        raise UsageError(f"{position((line, statement.find('±') + 1 or 1))}{fault}") from None
+
+
+def _written(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
+    """The answers of one statement, with or without words around them."""
+    try:
+        return _entries(statement, line, sheet)
+    except UsageError as fault:
+
+        def known(name: str) -> bool:
+            try:
+                _questions(name, sheet)
+            except UsageError:
+                return False
+            return True
+
+        plain = without_words(statement, known)
+        if plain is None or plain == statement.strip():
+            raise
+        try:
+            return _entries(plain, line, sheet)
+        except UsageError:
+            raise fault from None
+
+
 def _judged(entry: Entry, tolerance: Tolerance) -> Entry:
-    return dataclasses.replace(entry, number=entry.number and dataclasses.replace(entry.number, tolerance=tolerance))
+    links = tuple(
+        dataclasses.replace(link, number=link.number and dataclasses.replace(link.number, tolerance=tolerance))
+        for link in entry.links
+    )
+    number = entry.number and dataclasses.replace(entry.number, tolerance=tolerance)
+    return dataclasses.replace(entry, number=number, links=links)
 
 
 def _statements(text: str) -> list[tuple[int, str]]:
     """Statements with the line where they begin, padded to keep their columns; an open bracket continues on the next line."""
     statements: list[tuple[int, str]] = []
-    lines = [line.partition("#")[0].replace("≈", "=").rstrip() for line in text.splitlines()]
+    lines = [plainly(line.partition("#")[0].replace("≈", "=").rstrip()) for line in text.splitlines()]
     here = 0
     while here < len(lines):
         first, whole = here, lines[here]
@@ -108,32 +147,49 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
     """
     try:
         tokens = tokenize(statement)
-        depth = 0
-        # the = of the answer is the first one outside of brackets: lr=0.01 is inside
+        depth, signs = 0, []
+        # the = of the answer is the first one outside of brackets: lr=0.01 is inside; the next ones begin the links of a chain
         for sign in tokens:
             depth += (sign.text in "([{" and sign.kind == "sign") - (sign.text in ")]}" and sign.kind == "sign")
             if sign.text == "=" and depth == 0:
-                break
-        else:
+                signs.append(_offset(statement, sign.at))
+        if not signs:
             start = len(statement) - len(statement.lstrip()) + 1
             raise UsageError(
                 f"{position((1, start))}an answer is written name = value, as in L = 0.5; add the = and the value."
             )
-        questions = _questions(statement[: sign.at[1] - 1], sheet)
-        right = " " * sign.at[1] + statement[sign.at[1] :]
-        values = _right(right, sheet)
+        questions = _questions(statement[: signs[0]], sheet)
+        # each link keeps its columns
+        ends = [*signs[1:], len(statement)]
+        parts = [
+            _blank(statement[: sign + 1]) + statement[sign + 1 : end] for sign, end in zip(signs, ends, strict=True)
+        ]
+        *links, values = [_right(part, sheet) for part in parts]
+        right = statement[signs[0] + 1 :]
     except UsageError as fault:
         raise UsageError(moved(str(fault), line - 1)) from None
     targets = [Target(name, asked.of, asked if asked.rule else None) for asked in questions for name in asked.names]
     at = (line, len(statement) - len(statement.lstrip()) + 1)
-    if len(values) != len(targets):
+    for values_of in (*links, values):
+        if len(values_of) == len(targets):
+            continue
         wanted = "1 number is" if len(targets) == 1 else f"{len(targets)} numbers are"
-        raise UsageError(f"{position(at)}{len(values)} are given where {wanted} asked for; give one for each.")
+        raise UsageError(f"{position(at)}{len(values_of)} are given where {wanted} asked for; give one for each.")
     shown = right.strip() if len(targets) == 1 else ""
     return [
-        Entry(at, target, shown or text, number, formula, digits)
-        for target, (text, number, formula, digits) in zip(targets, values, strict=True)
+        Entry(at, target, shown or text, number, formula, digits, tuple(Link(*link[n]) for link in links))
+        for n, (target, (text, number, formula, digits)) in enumerate(zip(targets, values, strict=True))
     ]
+
+
+def _offset(statement: str, at: At) -> int:
+    """The place of a line and column in a text."""
+    lines = statement.split("\n")
+    return sum(len(line) + 1 for line in lines[: at[0] - 1]) + at[1] - 1
+
+
+def _blank(text: str) -> str:
+    return "".join(letter if letter == "\n" else " " for letter in text)
 
 
 def _questions(left: str, sheet: Worksheet) -> Sequence[Question]:
@@ -188,13 +244,13 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         digits = _rounded(used)
         scope = Scope(
             lambda name, at: array if isinstance(array := sheet[name], Array) else None,
-            known=lambda name: name in sheet.equations or "∂" in name,
+            known=lambda name: name in sheet.equations or "/∂" in name,
         )
         written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:
             for name, symbol in names(item).items():
-                if name not in sheet.equations and "∂" not in name:
+                if name not in sheet.equations and "/∂" not in name:
                     at = symbol.at if isinstance(symbol, Name) else None
                     raise _unknown(name, at, sheet)
             item = replace(item, _symbols)
@@ -268,7 +324,7 @@ def _differential(tokens: Sequence[Token], here: int, sheet: Worksheet) -> tuple
 
 
 def _symbols(node: Expr) -> Expr | None:
-    if isinstance(node, Name) and node.name.startswith("∂"):
+    if isinstance(node, Name) and "/∂" in node.name:
         of, _, by = node.name.partition("/")
         return Partial(of[1:], by[1:])
     return None

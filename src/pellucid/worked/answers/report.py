@@ -217,7 +217,7 @@ def _answer(answer: Checked, setter: Unicode) -> str:
     if target.update:
         rule, steps = target.update.rule, target.update.steps
         options = ", ".join(
-            f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule][k] or k == "lr"
+            f"{k}={float(v):g}" for k, v in target.update.options if v != OPTIMISERS[rule].get(k) or k == "lr"
         )
         left += f" after {f'{steps} ' if steps > 1 else ''}{rule}({options}) on {setter.write(Name(target.of))}"
     if answer.entry.number is not None:

@@ -75,7 +75,7 @@ def step_for_the_number(sheet: Variant, target: Target) -> Iterator[Attempt]:
 
 def root_left_out(sheet: Variant, target: Target) -> Iterator[Attempt]:
     """Adam's v̂ instead of √v̂."""
-    if target.update and target.update.rule == "adam":
+    if target.update and target.update.rule in ("adam", "rmsprop", "adagrad"):
         words = "the second moment is used instead of its square root (the variance instead of the standard deviation)"
         yield (words,), sheet.changed(twist="root"), 0
 
@@ -86,9 +86,10 @@ def another_rule(sheet: Variant, target: Target) -> Iterator[Attempt]:
     rule = target.update.rule
     twists = [
         ("correction", "adam", "the moments are not bias-corrected for their start at 0"),
-        ("inside", "adam", "ε is inside the square root"),
+        ("inside", "adam rmsprop adagrad", "ε is inside the square root"),
         ("ahead", "nesterov", "the gradient is taken at the parameter instead of the look-ahead point"),
         ("forgotten", "momentum nesterov", "the velocity is forgotten between the steps, as in plain gradient descent"),
+        ("forgotten", "rmsprop adagrad", "the squares of earlier gradients are forgotten"),
         ("one by one", rule, "later gradients are taken at parameters that are already updated"),
         ("fewer", rule, "one step too few is taken"),
         ("more", rule, "one step too many is taken"),

@@ -214,8 +214,10 @@ class Variant:
             rate = -rate
         start = {name: self.values(name)[name] for name in question.names}
         now = dict(start)
-        first: dict[str, Value] = dict.fromkeys(now, Fraction(0))  # velocity, or Adam's first moment
-        second: dict[str, Value] = dict.fromkeys(now, Fraction(0))
+        begin = options.get("v", Fraction(0)), options.get("m", Fraction(0)), options.get("s", Fraction(0))
+        velocity = rule in ("momentum", "nesterov")
+        first = dict.fromkeys(now, begin[0] if velocity else begin[1])  # velocity, or Adam's first moment
+        second = dict.fromkeys(now, begin[2] if rule == "adagrad" else begin[0])
         moved: dict[str, Value] = {}
         for step in range(1, question.steps + {"fewer": -1, "more": 1}.get(twist, 0) + 1):
             there = dict(now)  # where the gradient is taken
@@ -226,9 +228,25 @@ class Variant:
                 if twist == "one by one":
                     there = dict(now)
                 if name not in gradient or twist == "one by one":
-                    gradient[name] = self._gradient(question.of, name, start, there)
+                    slope = self._gradient(question.of, name, start, there)
+                    decay = options.get("weight_decay", Fraction(0))
+                    gradient[name] = plus(slope, times(decay, now[name])) if decay else slope
+                time = step + int(options.get("step", Fraction(1))) - 1
                 if rule == "adam":
-                    moved[name] = self._adam(name, step, gradient[name], first, second, options, rate)
+                    moved[name] = self._adam(name, time, gradient[name], first, second, options, rate)
+                elif rule in ("rmsprop", "adagrad"):
+                    square = power(gradient[name], Fraction(2))
+                    if rule == "rmsprop":
+                        rho = options["rho"] if twist != "forgotten" else Fraction(0)
+                        square = plus(times(rho, second[name]), times(plus(Fraction(1), -options["rho"]), square))
+                    else:
+                        square = plus(second[name] if twist != "forgotten" else Fraction(0), square)
+                    second[name] = square
+                    if twist == "inside":
+                        bottom = root(plus(square, options["eps"]))
+                    else:
+                        bottom = plus(square if twist == "root" else root(square), options["eps"])
+                    moved[name] = -times(rate, over(gradient[name], bottom))
                 else:
                     rho = options.get("rho", Fraction(0)) if twist != "forgotten" else Fraction(0)
                     kept = times(rho, first[name]) if rule != "sgd" else Fraction(0)

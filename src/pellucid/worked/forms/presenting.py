@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from pellucid.worked.showing.grids import Grid, as_json, show_grid
+from pellucid.worked.showing.lines import NOTHING
 from pellucid.worked.worksheet.solution import Solution
 
 __all__ = ["Format", "compose"]
@@ -39,6 +40,8 @@ def compose(
     shown = solution.show(format, verify=verify, color=color)
     if not grids:
         return shown
+    if not solution.values:
+        shown = shown.replace(NOTHING, "In symbols: there is no number to check.")
     digits, exact = solution.digits, solution.exact
     if format == "json":
         # one document: grids are a key of their own beside the answers

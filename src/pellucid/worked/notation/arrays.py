@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.expressions.expression import Add, At, Expr, Mul, Operand, as_expr
+from pellucid.worked.expressions.expression import Add, At, Expr, Mul, Name, Operand, as_expr
 from pellucid.worked.expressions.position import position
 
-__all__ = ["Array", "Shape", "broadcast_item", "component_name", "matrix_product", "scalar", "size_of"]
+__all__ = ["Array", "Shape", "broadcast_item", "component_name", "matrix_product", "named_array", "scalar", "size_of"]
 
 Shape: TypeAlias = tuple[int, ...]  # (n,) or (rows, columns)
 
@@ -131,6 +131,29 @@ def component_name(base: str, places: Sequence[int | str]) -> str:
     'W_1_2'
     """
     return "_".join([base, *map(str, places)])
+
+
+def named_array(name: str, known: Container[str], at: At | None) -> Array | None:
+    """The vector of z_1, z_2, … or the matrix of a_1_1, a_1_2, …, as far as these names are known.
+
+    >>> named_array("a", {"a_1_1", "a_1_2"}, None).shape
+    (1, 2)
+    """
+
+    def count(base: str, ending: str = "") -> int:
+        n = 0
+        while f"{base}_{n + 1}{ending}" in known:
+            n += 1
+        return n
+
+    if size := count(name):
+        return Array((size,), tuple(Name(f"{name}_{n + 1}", at) for n in range(size)))
+    rows = count(name, "_1")
+    columns = count(f"{name}_1")
+    if not rows or any(count(f"{name}_{i + 1}") != columns for i in range(rows)):
+        return None  # rows of several lengths are no matrix
+    names = [Name(f"{name}_{i + 1}_{j + 1}", at) for i in range(rows) for j in range(columns)]
+    return Array((rows, columns), tuple(names))
 
 
 def scalar(what: Expr | Array, at: At | None) -> Expr:

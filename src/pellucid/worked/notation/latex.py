@@ -105,6 +105,8 @@ class _Rewriting:
             return self.until(end)
         depth, end = 1, self.here + 1
         while depth:
+            if end >= len(self.tokens) or self.tokens[end].kind == "end":
+                raise UsageError(f"{position(of.at)}{of.text}: its braces are not closed here; add }}.")
             depth += (self.tokens[end].text == "{") - (self.tokens[end].text == "}")
             end += 1
         self.here += 1

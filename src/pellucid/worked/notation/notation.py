@@ -10,11 +10,11 @@
     f = piecewise(x^2 if x < 1, 2*x - 1 if x < 3, 5 otherwise)
     ? L, h_1                           questions: values,
     ? dL/dW_h                          derivatives,
-    ? W_h after 3 adam(lr=0.1) on L    updates
+    ? W_h after 3 adam(lr=0.1) on L    updates: sgd, momentum, nesterov, adam, rmsprop, adagrad, with weight_decay, v, m, step
     # a comment, to the end of the line
 
-Functions: exp log (ln) sqrt sigmoid tanh relu leaky_relu softmax max min abs clip sum piecewise pi. Multiplication needs its
-sign: 2*x, W*h. The signs ×, ·, ÷, −, ^ or **, ≤ and ≥ work as well.
+Functions: those of `expressions.functions` and `notation.calls`, in any spelling. What people write by hand, in LaTeX and in Python is
+read as well: 2x, W x, x², |x|, √x, ½, ŷ (which is yhat), W^T, W_{hh}, a^{(1)}, e^(-z), \\frac{a}{b}, \\sum_k x_k, np.exp(x).
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from fractions import Fraction
 from typing import Final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.expressions.expression import Const, Expr, Index, Name, Neg
+from pellucid.worked.expressions.evaluation import evaluate
+from pellucid.worked.expressions.expression import At, Expr, Index, Name, names
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.parser import Parser
 from pellucid.worked.notation.plain import in_symbols
-from pellucid.worked.notation.questions import MAX_STEPS, OPTIMISERS
+from pellucid.worked.notation.questions import FURTHER, MAX_STEPS, OPTIMISERS, option_named, rule_named
 from pellucid.worked.notation.statements import EquationStatement, Loop, QuestionStatement
 
 __all__ = ["parse", "parse_expression"]
@@ -112,19 +113,22 @@ def _question(parser: Parser) -> QuestionStatement:
         return QuestionStatement((_without_d(below),), at, of=_without_d(names[0]))
     while parser.take(","):
         names.append(parser.quantity(rule))
+    if parser.next.text in ("(", "+", "-", "*", "^", "@", "⊤"):
+        parser.fail(f"{rule}; give the expression a name first.")
     if not parser.take("after"):
         parser.end("after a question")
         return QuestionStatement(tuple(names), at)
     steps = _steps(parser)
     optimiser = parser.next
-    if optimiser.text not in OPTIMISERS:
+    rule = rule_named(optimiser.text)
+    if rule not in OPTIMISERS:
         raise UsageError(f"{position(optimiser.at)}{UnknownNameError('optimiser', optimiser.text, OPTIMISERS)}")
     parser.take()
-    options = _options(parser, optimiser.text)
+    rule, options = _options(parser, rule)
     parser.want("on", "after the optimiser, before the quantity to minimise, as in on L")
     of = parser.quantity("the quantity to minimise is missing here")
     parser.end("after an update")
-    return QuestionStatement(tuple(names), at, of, optimiser.text, steps, options)
+    return QuestionStatement(tuple(names), at, of, rule, steps, options)
 
 
 def _steps(parser: Parser) -> int:
@@ -134,30 +138,38 @@ def _steps(parser: Parser) -> int:
     parser.take()
     if not token.text.isdigit() or not 1 <= int(token.text) <= MAX_STEPS:
         raise UsageError(f"{position(token.at)}steps={token.text}: must be a whole number from 1 to {MAX_STEPS}.")
-    parser.take("steps")  # "3 adam()" and "3 steps of adam()" mean the same
+    _ = parser.take("steps") or parser.take("step")  # "3 adam()" and "3 steps of adam()" mean the same
     parser.take("of")
     return int(token.text)
 
 
-def _options(parser: Parser, rule: str) -> tuple[tuple[str, Fraction], ...]:
-    options = dict(OPTIMISERS[rule])
+def _options(parser: Parser, rule: str) -> tuple[str, tuple[tuple[str, Fraction | Expr], ...]]:
+    """The options of an optimiser, and its rule: SGD with a momentum is the rule momentum."""
+    given: dict[str, Fraction | Expr] = {}
     parser.want("(", f"after {rule}, as in {rule}(lr=0.01)")
     while not parser.take(")"):
         token = parser.next
-        if token.text not in options:
-            raise UsageError(f"{position(token.at)}{UnknownNameError('option', token.text, options)}")
+        name = option_named(rule, token.text)
+        if rule == "sgd" and name == "rho":
+            rule = "momentum"
+        known = (*OPTIMISERS[rule], *FURTHER[rule])
+        if name not in known:
+            raise UsageError(f"{position(token.at)}{UnknownNameError('option', token.text, known)}")
         parser.take()
         parser.want("=", f"after {token.text}")
-        value = parser.expression()
-        # a literal number only: the options must be known before any value is computed
-        sign = -1 if isinstance(value, Neg) else 1
-        value = value.term if isinstance(value, Neg) else value
-        if not isinstance(value, Const) or not isinstance(value.value, Fraction):
-            raise UsageError(f"{position(token.at)}{token.text}: must be a number, as in {token.text}=0.01.")
-        options[token.text] = sign * value.value
+        value = in_symbols(parser.expression())
+        # 1/10 is a number; the names of given numbers wait for the worksheet
+        given[name] = value if names(value) else _plain_number(value, name, token.at)
         if parser.next.text != ")":
             parser.want(",", f"between the options of {rule}")
-    return tuple(options.items())
+    return rule, tuple((OPTIMISERS[rule] | given).items())
+
+
+def _plain_number(value: Expr, name: str, at: At) -> Fraction:
+    number = evaluate(value, {})
+    if not isinstance(number, Fraction):
+        raise UsageError(f"{position(at)}{name}: must be a number, as in {name}=0.01.")
+    return number
 
 
 def _without_d(name: Name | Index) -> Name | Index:

@@ -9,6 +9,7 @@ atom        number, name, brackets, list, call        2.5, h[t-1], (…), [1, 2]
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Final, NoReturn, final
@@ -190,6 +191,9 @@ class Parser(Names):
         if token.text in ("(", "{"):
             return self.bracketed()
         if token.text in ("|", "||"):
+            if token.text == "||" and not self.closes():  # ||x| − 6| begins with two bars
+                token = Token("sign", "|", token.at)
+                self.tokens[self.here : self.here + 1] = [token, token]
             self.take()
             self.bars += 1
             inner = self.expression()
@@ -223,6 +227,11 @@ class Parser(Names):
         if function in KNOWN and token.text not in self.defined and token.text not in ("sigma", "pi", "e"):
             return self.applied(function, token)
         return self.quantity("a name must come here")
+
+    def closes(self) -> bool:
+        """Whether a norm's second || comes before the end of the statement."""
+        later = itertools.takewhile(lambda token: token.text not in (";", ""), self.tokens[self.here + 1 :])
+        return any(token.text == "||" for token in later)
 
     def bracketed(self) -> Expr:
         """An expression in brackets; in braces as LaTeX groups."""

@@ -112,4 +112,4 @@ class QuestionStatement:
     of: Name | Index | None = None
     rule: str = ""
     steps: int = 1
-    options: tuple[tuple[str, Fraction], ...] = ()
+    options: tuple[tuple[str, Fraction | Expr], ...] = ()

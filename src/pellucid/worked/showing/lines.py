@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 from pellucid.errors import PellucidError
 from pellucid.worked.expressions.expression import Expr, Value
 
 __all__ = [
+    "NOTHING",
     "Answer",
     "Block",
     "Check",
@@ -24,6 +25,7 @@ __all__ = [
     "summary",
 ]
 
+NOTHING: Final = "There is nothing to compute: write an equation such as y = 2*3, and ? y."
 Words: TypeAlias = tuple["str | Expr | tuple[str, ...]", ...]  # a sentence: text, mathematics, paths of names
 
 
@@ -116,7 +118,7 @@ def summary(sheet: Sheet) -> str:
         count = len(sheet.answers)
         return f"{count} question{'s' * (count != 1)}; give what is not exact to {sheet.digits} significant digits."
     if not lines:
-        return "There is nothing to compute: write an equation such as y = 2*3, and ? y."
+        return NOTHING
     by = [line.check.how for line in lines if line.check]
     ways = {"NumPy": "by NumPy", "central difference": "by central differences", "mpmath": "by mpmath"}
     counts = [f"{by.count(how)} {what}" for how, what in ways.items() if how in by]

@@ -77,8 +77,8 @@ def numeral(value: Value, digits: int = 6, exact: bool = False) -> Numeral:
 def symbol(name: str) -> Symbol:
     """The parts of a name.
 
-    >>> symbol("yhat_1"), symbol("W_1_2").subscripts
-    (Symbol(base='y', accent='hat', subscripts=('1',)), ('1', '2'))
+    >>> symbol("yhat_1").accent, symbol("W_1_2").subscripts, symbol("a__1_2").raised
+    ('hat', ('1', '2'), '1')
     """
     base, *below = name.split("_")
     if not base:

@@ -127,7 +127,7 @@ class CheckedNumbers:
         if (of, by) not in self._locals:
             equations = [(of, self.equations[of].right)]
             self._locals[of, by] = check_derivatives(
-                equations, self.floats, of, {by: value}, self.values, self.working_digits
+                equations, self.floats, of, {by: value}, self.values, self.working_digits, rounded=True
             )[by]
         return self._locals[of, by]
 

@@ -34,8 +34,12 @@ ZERO: Final = 320
 AGREEMENT: Final = Decimal("1e-12")  # relative; more digits than are ever shown by default
 
 
-def precise_value(node: Expr, value: Value, numbers: Mapping[str, Value], digits: int) -> Check | None:
+def precise_value(
+    node: Expr, value: Value, numbers: Mapping[str, Value], digits: int, zero: float = 0.0
+) -> Check | None:
     """The check of a value, from the exact numbers of its names; None where mpmath computes another one.
+
+    A 0 may be off by `zero`, where the numbers themselves are rounded.
 
     >>> from fractions import Fraction
     >>> precise_value(Name("a") / 10**200, Fraction(1, 10**200), {"a": Fraction(1)}, 40).how
@@ -45,7 +49,7 @@ def precise_value(node: Expr, value: Value, numbers: Mapping[str, Value], digits
     try:
         with mp.workdps(digits):
             theirs = _value(mp, node, _Lazy(mp, numbers))
-            return _check(mp, value, theirs, digits)
+            return _check(mp, value, theirs, digits, zero)
     except (ArithmeticError, ValueError, TypeError):
         return None  # no number, or a complex one
 
@@ -76,7 +80,13 @@ def agreement(value: Value, theirs: Any, digits: int) -> Check | None:
 
 
 def precise_derivative(
-    equations: Sequence[tuple[str, Expr]], numbers: Mapping[str, Value], of: str, by: str, slope: Value, digits: int
+    equations: Sequence[tuple[str, Expr]],
+    numbers: Mapping[str, Value],
+    of: str,
+    by: str,
+    slope: Value,
+    digits: int,
+    zero: float = 0.0,
 ) -> Check | None:
     """The check of a derivative by a central difference; None where it disagrees.
 
@@ -92,6 +102,7 @@ def precise_derivative(
         by: the quantity that is varied.
         slope: the derivative to check.
         digits: of the computation.
+        zero: how far a derivative of 0 may be off, where the numbers are rounded.
     """
     near = numbers[by]
     tiny = near if isinstance(near, Decimal) else Decimal(near.numerator) / near.denominator
@@ -110,7 +121,7 @@ def precise_derivative(
                         moved[name] = _value(mp, node, moved)
                 ends.append(moved[of])
             theirs = (ends[0] - ends[1]) / (2 * step)
-            check = _check(mp, slope, theirs, digits)
+            check = _check(mp, slope, theirs, digits, zero)
     except (ArithmeticError, ValueError, TypeError):
         return None
     if check is None:
@@ -125,11 +136,11 @@ def _context(digits: int) -> Any:
     return mpmath.mp
 
 
-def _check(mp: Any, value: Value, theirs: Any, digits: int) -> Check | None:
+def _check(mp: Any, value: Value, theirs: Any, digits: int, zero: float = 0.0) -> Check | None:
     ours = _number(mp, value)
     # what is 0 shrinks with every digit; what is not stays above 10⁻³⁰⁸
-    if not value and abs(theirs) < mp.mpf(10) ** -ZERO:
-        return Check("mpmath", 0.0, 10.0**-300, f"{digits} digits")
+    if not value and abs(theirs) <= max(mp.mpf(10) ** -ZERO, mp.mpf(zero)):
+        return Check("mpmath", float(theirs), max(zero, 1e-300), f"{digits} digits")
     if not mp.isfinite(theirs) or abs(ours - theirs) > mp.mpf(str(AGREEMENT)) * abs(theirs):
         return None
     return Check("mpmath", float(theirs), float(abs(theirs)) * float(AGREEMENT), f"{digits} digits")

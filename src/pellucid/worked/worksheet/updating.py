@@ -6,6 +6,10 @@ momentum   v ← ρ·v − λ·g,  w ← w + v                          Polyak 1
 nesterov   the same with g taken at w + ρ·v                   Sutskever et al. 2013, eq. 3 and 4
 adam       m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,
            w ← w − λ·m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ)    Kingma and Ba 2015, algorithm 1
+rmsprop    v ← ρ·v + (1 − ρ)·g²,  w ← w − λ·g/(√v + ε)        Tieleman and Hinton 2012, lecture 6e
+adagrad    s ← s + g²,  w ← w − λ·g/(√s + ε)                   Duchi et al. 2011
+
+With weight decay δ, g is ∂L/∂w + δ·w in all of them, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from pellucid.worked.worksheet.verifying import check_derivatives, check_value, 
 __all__ = ["OptimiserSteps"]
 
 STATE = ("m", "v", "mhat", "vhat")  # the names of an optimiser's own quantities
+ZERO = Fraction(0)
 
 
 @final
@@ -43,21 +48,35 @@ class OptimiserSteps:
         self.options: dict[str, Value] = dict(question.options)
         self.values = dict(numbers.values)
         self.state: dict[str, Value] = {}  # velocities and moments by name, slopes by key, points of Nesterov's rule
+        own = (
+            *STATE,
+            *(("g",) if "weight_decay" in self.options else ()),
+            *(("s",) if question.rule == "adagrad" else ()),
+        )
         # plain v for a single parameter, v_w for several, v_opt_w if the worksheet has a v_w of its own
-        plain = set(STATE).isdisjoint(self.values) and len(question.names) == 1
+        plain = set(own).isdisjoint(self.values) and len(question.names) == 1
         self.suffix = {name: "" if plain else f"_{name}" for name in question.names}
-        while not plain and any(letter + end in self.values for letter in STATE for end in self.suffix.values()):
+        while not plain and any(letter + end in self.values for letter in own for end in self.suffix.values()):
             self.suffix = {name: f"_opt{end}" for name, end in self.suffix.items()}
+        for letter in ("v", "m", "s"):  # where they begin, if not at 0
+            for end in self.suffix.values():
+                if letter in self.options:
+                    self.state[letter + end] = self.options[letter]
+        self.first = int(self.options.get("step", Fraction(1)))
 
     def step(self, step: int) -> list[Block]:
         """One step of all parameters: the gradient at the present values, then the lines of the update rule."""
         rule, of = self.question.rule, self.question.of
         blocks: list[Block] = [Heading((f"step {step}",))] if self.question.steps > 1 else []
-        if rule == "nesterov" and step > 1:  # in the first step v = 0 and the look-ahead point is w itself
+        # with v = 0, as in the first step, the look-ahead point is w itself
+        if rule == "nesterov" and (step > 1 or any(self.state.values())):
             blocks += self._look_ahead()
         blocks += self._gradient()
         for name in self.question.names:
-            blocks += getattr(self, f"_{rule}")(name, step)
+            if decay := self.options.get("weight_decay"):
+                node = Partial(of, name) + Mul((Const(decay), Name(name)))
+                blocks.append(self._line("g" + self.suffix[name], node, "g" + self.suffix[name], sign="="))
+            blocks += getattr(self, f"_{rule}")(name, step + self.first - 1)
         for name in self.question.names:
             self.state.pop(f"ahead {name}", None)
             self.state.pop(Partial(of, name).key, None)
@@ -139,7 +158,7 @@ class OptimiserSteps:
         self.state.setdefault(v, Fraction(0))
         one, two = Const(Fraction(1)), Const(Fraction(2))
         beta1, beta2 = Const(self.options["beta1"]), Const(self.options["beta2"])
-        slope, time = Partial(self.question.of, name), Const(Fraction(step))
+        slope, time = self._slope(name), Const(Fraction(step))
         mhat, vhat = "mhat" + self.suffix[name], "vhat" + self.suffix[name]
         lines: list[Block] = [
             self._line(m, beta1 * Name(m) + (one - beta1) * slope, m),
@@ -152,9 +171,33 @@ class OptimiserSteps:
         node = Name(name) - Mul((Const(self.options["lr"]), Div(Name(mhat), bottom)))
         return [*lines, self._line(name, node, name)]
 
+    def _rmsprop(self, name: str, step: int) -> list[Block]:
+        square, rho = "v" + self.suffix[name], Const(self.options["rho"])
+        self.state.setdefault(square, ZERO)
+        one, two = Const(Fraction(1)), Const(Fraction(2))
+        node = rho * Name(square) + (one - rho) * self._slope(name) ** two
+        return [self._line(square, node, square), self._scaled_by_root(name, square)]
+
+    def _adagrad(self, name: str, step: int) -> list[Block]:
+        square = "s" + self.suffix[name]
+        self.state.setdefault(square, ZERO)
+        node = Name(square) + self._slope(name) ** Const(Fraction(2))
+        return [self._line(square, node, square), self._scaled_by_root(name, square)]
+
+    def _scaled_by_root(self, name: str, square: str) -> Line:
+        """w ← w − λ·g/(√v + ε)."""
+        bottom = Call("sqrt", (Name(square),)) + Const(self.options["eps"])
+        node = Name(name) - Mul((Const(self.options["lr"]), Div(self._slope(name), bottom)))
+        return self._line(name, node, name)
+
+    def _slope(self, name: str) -> Expr:
+        """g: the derivative, with the weight decay if there is one."""
+        decayed = "weight_decay" in self.options and self.options["weight_decay"]
+        return Name("g" + self.suffix[name]) if decayed else Partial(self.question.of, name)
+
     def _scaled(self, name: str) -> Expr:
         """λ·g."""
-        return Mul((Const(self.options["lr"]), Partial(self.question.of, name)))
+        return Mul((Const(self.options["lr"]), self._slope(name)))
 
     def _line(self, left: str | None, node: Expr, key: str, label: tuple[str, ...] = (), sign: str = "←") -> Line:
         """One line of an update rule; its result is kept under `key`."""

@@ -14,14 +14,16 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
+from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import At, Expr, Index, Name, as_expr, depth, names
 from pellucid.worked.expressions.position import position
 from pellucid.worked.expressions.spelling import canonical
-from pellucid.worked.notation.arrays import Array, Shape, component_name
+from pellucid.worked.notation.arrays import Array, Shape, component_name, named_array
 from pellucid.worked.notation.expansion import Scope, expand, loop_bindings
 from pellucid.worked.notation.indexing import Bindings, index_name, index_subscripts
 from pellucid.worked.notation.notation import parse
@@ -154,7 +156,7 @@ class Worksheet:
         >>> Worksheet.parse("x = [1, 2]").components("x")
         ['x_1', 'x_2']
         """
-        name = canonical(name)
+        name = self._apart(canonical(name))
         array = self._find(name, None)
         if isinstance(array, Array):
             return [item.name for item in array.items if isinstance(item, Name)]
@@ -217,9 +219,19 @@ class Worksheet:
             return None
         shape = self._shapes.get(name)
         if shape is None:  # z_1, z_2, … or a_1_1, a_1_2, … may be defined one by one
-            return _named_array(name, self._equations, at)
+            return named_array(name, self._equations, at)
         places = [[i, *rest] for i in range(1, shape[0] + 1) for rest in _rest(shape)]
         return Array(shape, tuple(Name(component_name(name, place), at) for place in places))
+
+    def _apart(self, name: str) -> str:
+        """W_21 as W_2_1, where the worksheet has only the latter."""
+        base, _, last = name.rpartition("_")
+        apart = f"{base}_{last[:1]}_{last[1:]}"
+        return (
+            apart
+            if len(last) == 2 and last.isdigit() and name not in self._equations and apart in self._equations
+            else name
+        )
 
     def _set(self, name: str, right: Expr | Array, at: At | None) -> None:
         if name in self._shapes:
@@ -290,25 +302,6 @@ def _rest(shape: Shape) -> Iterable[list[int]]:
     return [[j] for j in range(1, shape[1] + 1)] if len(shape) > 1 else [[]]
 
 
-def _named_array(name: str, known: Container[str], at: At | None) -> Array | None:
-    """The vector of z_1, z_2, … or the matrix of a_1_1, a_1_2, …, as far as these names are known."""
-
-    def count(base: str, ending: str = "") -> int:
-        n = 0
-        while f"{base}_{n + 1}{ending}" in known:
-            n += 1
-        return n
-
-    if size := count(name):
-        return Array((size,), tuple(Name(f"{name}_{n + 1}", at) for n in range(size)))
-    rows = count(name, "_1")
-    columns = count(f"{name}_1")
-    if not rows or any(count(f"{name}_{i + 1}") != columns for i in range(rows)):
-        return None  # rows of several lengths are no matrix
-    names = [Name(f"{name}_{i + 1}_{j + 1}", at) for i in range(rows) for j in range(columns)]
-    return Array((rows, columns), tuple(names))
-
-
 def _from_python(value: Any) -> Expr | Array:
     """The right side of an assignment in Python: numbers, expressions, lists of them, NumPy arrays."""
     if isinstance(value, (Expr, Array)):
@@ -338,7 +331,7 @@ def _fill(sheet: Worksheet, statements: Sequence[EquationStatement | QuestionSta
         if array is not None or name in known:
             return array
         # z stands for z_1, z_2, … even where these are defined further down
-        return _named_array(name, known, at)
+        return named_array(name, known, at)
 
     scope = Scope(find, known=lambda name: name in known or name in sheet._equations)
     scope.check_size(equations)
@@ -378,7 +371,21 @@ def _questions(sheet: Worksheet, ask: QuestionStatement) -> Iterable[Question]:
     flat = [name for group in groups for name in group]
     if ask.of is None:
         return [Question((name,), at=ask.at) for name in flat]
-    of = _target(ask.of, {})
+    of = sheet._apart(_target(ask.of, {}))
     if ask.rule:
-        return [Question(tuple(flat), of, ask.rule, ask.steps, ask.options, ask.at)]
+        options = tuple((name, _option(sheet, name, value, ask.at)) for name, value in ask.options)
+        return [Question(tuple(flat), of, ask.rule, ask.steps, options, ask.at)]
     return [Question((name,), top, at=ask.at) for top in sheet.components(of) for name in flat]
+
+
+def _option(sheet: Worksheet, name: str, value: Fraction | Expr, at: At | None) -> Fraction:
+    """The number of an optimiser's option, of which the worksheet may give a part a name."""
+    if isinstance(value, Fraction):
+        return value
+    rights = {key: sheet.equations[key].right for key in names(value) if key in sheet.equations}
+    used = {key: right for key, right in rights.items() if not names(right)}
+    if used.keys() == names(value).keys():
+        number = evaluate(value, {key: evaluate(right, {}) for key, right in used.items()})
+        if isinstance(number, Fraction):
+            return number
+    raise UsageError(f"{position(at)}{name}: must be a number or the name of a given one, as in {name}=0.01.")

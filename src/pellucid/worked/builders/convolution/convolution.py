@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from random import Random
-from typing import Any, final
+from typing import Any, Literal, final
 
+from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
 from pellucid.worked.builders.convolution.equations import Sizes, im2col, put_operands, put_outputs
+from pellucid.worked.builders.convolution.symbols import as_products, has_symbols, read_symbols
+from pellucid.worked.expressions.expression import Const, Name, Value
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_tensor, read_vector, typed
-from pellucid.worked.showing.grids import Grid
+from pellucid.worked.showing.grids import Grid, Matrix, MatrixEquation
 from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.tensors import Numbers, ask_gradient, ask_values
 from pellucid.worked.worksheet.worksheet import Worksheet
@@ -26,10 +29,13 @@ __all__ = ["Convolution"]
 class Convolution(Builder):
     """Work a convolution by hand: every output, the product of matrices (im2col) that gives the same, and the gradients."""
 
-    keeps = ("stride", "padding", "dilation", "matrix")
+    keeps = ("stride", "padding", "dilation", "matrix", "orientation")
 
     image: str = "1 2 0 1; 0 1 3 2; 2 1 0 0; 1 0 1 2"
-    """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal; nested lists have channels"""
+    """
+    rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal; nested lists have channels; names such as
+    "x_0 x_1 x_2" ask for the form alone
+    """
     _: KW_ONLY
     kernel: str = "1 0 -1; 2 0 -2; 1 0 -1"
     """rows of numbers; with channels nested lists, filters first"""
@@ -47,6 +53,8 @@ class Convolution(Builder):
     """target of the output, in rows; then L = Σ (z − t)², with its gradients"""
     matrix: bool = True
     """show the convolution as a product of matrices, with the zeros of the padding"""
+    orientation: Literal["windows", "kernel", "both"] = "windows"
+    """of that product: the windows as a matrix times the kernel, the kernel as a matrix times the image, or both"""
 
     @staticmethod
     def build(
@@ -93,6 +101,12 @@ class Convolution(Builder):
 
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
+        if has_symbols(self.image, self.kernel):
+            if self.bias is not None or self.delta is not None or self.target is not None:
+                raise UsageError(
+                    "bias, delta, target: need numbers; leave them out, or give the image and kernel numbers."
+                )
+            return Worksheet()
         image, kernel, bias = self._operands()
         delta = None if self.delta is None else read_tensor(self.delta, "delta")
         target = None if self.target is None else read_tensor(self.target, "target")
@@ -100,7 +114,27 @@ class Convolution(Builder):
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """The convolution as a product of matrices."""
-        return [im2col(*self._operands(), **self._sizes())] if self.matrix else []
+        if has_symbols(self.image, self.kernel):
+            image, kernel = read_symbols(self.image, "image"), read_symbols(self.kernel, "kernel")
+            return self._chosen(*as_products(image, kernel, **self._sizes()))
+        if not self.matrix:
+            return []
+        image, kernel, bias = self._operands()
+        windows = im2col(image, kernel, bias, **self._sizes())
+        if self.orientation == "windows":
+            return [windows]
+        given = put_operands(Worksheet(), image, kernel, bias, **self._sizes())
+        if not given.plain:
+            raise UsageError("orientation=kernel: has one channel and one filter; leave it out, or give one channel.")
+        numbers = dict(solution.values)
+        symbols = as_products(given.x, given.w, **self._sizes())[1]
+        (line,) = symbols.lines
+        filled = tuple(_filled(part, numbers) if isinstance(part, Matrix) else part for part in line)
+        return self._chosen(windows, MatrixEquation(symbols.title, (line, filled)))
+
+    def _chosen(self, windows: Grid, kernel: Grid) -> Sequence[Grid]:
+        """The products of the orientation that is asked for."""
+        return {"windows": [windows], "kernel": [kernel], "both": [windows, kernel]}[self.orientation]
 
     def draw(self, random: Random) -> Convolution:
         """A 3×3 image, a 2×2 kernel, a bias, and what arrives from above, all small whole numbers."""
@@ -126,3 +160,8 @@ class Convolution(Builder):
 
     def _sizes(self) -> dict[str, Any]:
         return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+
+
+def _filled(part: Matrix, numbers: Mapping[str, Value]) -> Matrix:
+    """A matrix of names with their numbers."""
+    return Matrix(tuple(tuple(Const(numbers[c.name]) if isinstance(c, Name) else c for c in row) for row in part.rows))

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A convolution as a product of matrices in symbols, x_0 x_1 …, in either orientation: windows times kernel, kernel times image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+
+from pellucid.errors import UsageError
+from pellucid.worked.expressions.expression import Const, Expr, Name
+from pellucid.worked.expressions.spelling import canonical
+from pellucid.worked.showing.grids import Matrix, MatrixEquation
+from pellucid.worked.worksheet.tensors import Tensor
+from pellucid.worked.worksheet.windows import per_axis, size_formula, unfold
+
+__all__ = ["as_products", "has_symbols", "kernel_matrix", "read_symbols"]
+
+ZERO: Final = Const(Fraction(0))
+_WORD: Final = re.compile(r"[^\W\d]\w*(?:[₀-₉]+)?")
+_BELOW: Final = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+
+
+def has_symbols(*texts: str | None) -> bool:
+    """Whether one of the options holds names rather than numbers.
+
+    >>> has_symbols("1 2e3", None), has_symbols("x_0 x_1")
+    (False, True)
+    """
+    return any(
+        _WORD.fullmatch(word) for text in texts if text for word in text.replace(";", " ").replace(",", " ").split()
+    )
+
+
+def read_symbols(text: str, option: str) -> Tensor:
+    """Rows of names and numbers.
+
+    >>> read_symbols("x_0 x_1; 0 1", "image").shape
+    (2, 2)
+
+    Raises:
+        UsageError: rows of several lengths, or something else between them.
+    """
+    rows = [[_cell(word, option) for word in row.replace(",", " ").split()] for row in text.strip(" ;").split(";")]
+    if not rows[0] or len({len(row) for row in rows}) > 1:
+        raise UsageError(f"{option}={text[:40]!r}: has rows of several lengths; complete the shorter ones.")
+    cells = np.empty((len(rows), len(rows[0])), dtype=object)
+    cells[:] = rows
+    return cells if len(rows) > 1 else cells[0]
+
+
+def _cell(word: str, option: str) -> Expr:
+    if _WORD.fullmatch(word):
+        letters = word.rstrip("₀₁₂₃₄₅₆₇₈₉")
+        below = word[len(letters) :].translate(_BELOW)
+        return Name(canonical(f"{letters}_{below}" if below else letters))
+    try:
+        return Const(Fraction(word.replace("−", "-")))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{option}={word[:40]!r}: is neither a number nor a name; write x_0 x_1, or 1 2.") from None
+
+
+def as_products(
+    image: Tensor,
+    kernel: Tensor,
+    stride: int | Sequence[int],
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
+) -> tuple[MatrixEquation, MatrixEquation]:
+    """The windows times the kernel, and the matrix of the kernel times the image.
+
+    >>> from pellucid.worked.showing.grids import show_grid
+    >>> equations = as_products(read_symbols("x_0 x_1 x_2", "image"), read_symbols("w_0 w_1", "kernel"), 1, 0, 1)
+    >>> print(show_grid(equations[1]).splitlines()[2])
+      ⎡ z₀ ⎤   ⎡ w₀  w₁   0 ⎤   ⎡ x₀ ⎤
+
+    Raises:
+        UsageError: an image and a kernel that do not fit.
+    """
+    if image.ndim != kernel.ndim:
+        raise UsageError(
+            f"kernel.shape={kernel.shape}: does not fit image.shape={image.shape}; give both one row, or both several rows."
+        )
+    axes = image.ndim
+    steps = per_axis(stride, axes, "stride", 1)
+    border, spread = per_axis(padding, axes, "padding", 0), per_axis(dilation, axes, "dilation", 1)
+    windows = unfold(image[None], kernel.shape, steps, border, spread)
+    counts = windows.shape[:axes]
+    rows = windows.reshape(int(np.prod(counts)), -1)
+    X = np.array([[ZERO if pixel is None else pixel for pixel in row] for row in rows], dtype=object)
+    W = kernel_matrix(image, kernel, steps, border, spread)
+    # counted from 0 where the image is
+    named = [cell.name for cell in image.flat if isinstance(cell, Name)]
+    first = 0 if any(part == "0" for name in named for part in name.split("_")[1:]) else 1
+    z = [Name("_".join(["z", *(str(n + first) for n in place)])) for place in np.ndindex(*counts)]
+    sizes = size_formula(image.shape, kernel.shape, steps, border, spread)
+    left = _column(z)
+    return (
+        MatrixEquation(
+            f"one window a row, 0 where it reaches into the padding; {sizes}",
+            ((left, "=", _matrix(X), "·", _column([*kernel.flat])),),
+        ),
+        MatrixEquation(
+            "the kernel as a matrix, shifted by the stride from row to row",
+            ((left, "=", _matrix(W), "·", _column([*image.flat])),),
+        ),
+    )
+
+
+def kernel_matrix(
+    image: Tensor, kernel: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> Tensor:
+    """The matrix that maps the pixels of an image, row by row, to the outputs of a convolution: (positions, pixels).
+
+    >>> image, kernel = np.array([1, 2, 3]), np.array([Name("a"), Name("b")], dtype=object)
+    >>> [cell == ZERO for cell in kernel_matrix(image, kernel, (1,), (0,), (1,))[0]]
+    [False, False, True]
+    """
+    places: Any = np.arange(image.size).reshape(image.shape).astype(object)
+    windows = unfold(places[None], kernel.shape, stride, padding, dilation)
+    rows = windows.reshape(-1, kernel.size)  # of every output the pixels under the kernel, None in the padding
+    matrix = np.full((len(rows), image.size), ZERO, dtype=object)
+    for row, pixels in zip(matrix, rows, strict=True):
+        for weight, pixel in zip(kernel.flat, pixels, strict=True):
+            if pixel is not None:
+                row[pixel] = weight
+    return matrix
+
+
+def _matrix(cells: Tensor) -> Matrix:
+    return Matrix(tuple(map(tuple, cells)))
+
+
+def _column(cells: Sequence[Expr]) -> Matrix:
+    return Matrix(tuple((cell,) for cell in cells))
