@@ -226,6 +226,10 @@ class Detect(Task[Tensor, Detected, Sought]):
     def write(self, prediction: Detected, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         return forms.rows(prediction, names, classes)
 
+    def boxes_of(self, prediction: Detected) -> Boxes:
+        """The detections that are answered, with their scores."""
+        return prediction.answered
+
     def drawn(self, image: NDArray[np.uint8], prediction: Detected, classes: Sequence[str]) -> NDArray[np.uint8]:
         from pellucid.tasks.detect import drawing
 
