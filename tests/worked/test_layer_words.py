@@ -154,3 +154,9 @@ def test_a_size_that_follows_from_a_wrong_one_is_no_second_mistake(
     assert main(["table", "--answers", str(answers)]) == 0
     assert "1 of 1 answers is right" in capsys.readouterr().out
     assert main(["table", "--answers", str(tmp_path / "none.txt")]) == 2
+
+
+def test_a_size_with_other_axes_is_wrong_and_leads_nowhere() -> None:
+    report = check_table(ANSWERED, "conv 6 = 28x6\nmax-pool = 14x14x6\n²1 = 3")
+    assert [answer.status for answer in report.checked] == ["wrong", "right"]
+    assert len(report.bad) == 1

@@ -218,6 +218,8 @@ class Parser(Names):
         if token.kind != "name":
             self.fail("a number, a name or a bracket must come here; add it.")
         function, after = function_named(token.text), self.tokens[self.here + 1]
+        if after.text == "(" and token.text in self.defined and function == "sigmoid" != token.text:
+            self.fail("is a quantity of this worksheet; write sigmoid(z) for the function, or a product with its sign.")
         if after.text == "(" and (function in KNOWN or token.text not in self.defined):
             self.here += 2
             call = self.call(function, token.text, token.at)
