@@ -37,7 +37,6 @@ from pellucid.worked.notation.latex import without_latex
 from pellucid.worked.notation.names import Names
 from pellucid.worked.notation.statements import (
     Adjacent,
-    ArrayLiteral,
     Loop,
     MatrixProduct,
     OverAxis,
@@ -210,11 +209,7 @@ class Parser(Names):
         if self.take("Σ"):
             return self.sigma(token)
         if self.take("["):
-            items = [self.expression()]
-            while self.take(","):
-                items.append(self.expression())
-            self.want("]", "after a list of components")
-            return ArrayLiteral(tuple(items), token.at)
+            return self.components(token)
         if token.kind != "name":
             self.fail("a number, a name or a bracket must come here; add it.")
         function, after = function_named(token.text), self.tokens[self.here + 1]
