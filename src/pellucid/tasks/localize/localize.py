@@ -150,6 +150,17 @@ class Localize(Task[Tensor, Located, Located]):
             )
         return rows
 
+    def boxes_of(self, prediction: Located) -> Boxes:
+        """The box of each image with an object, its score the probability of one."""
+        corners = [
+            box[None][: 1 if there else 0]
+            for box, there in zip(prediction.corners, prediction.found.tolist(), strict=True)
+        ]
+        counts = [len(own) for own in corners]
+        labels = [own[None][:n] for own, n in zip(prediction.index, counts, strict=True)]
+        scores = [own[None][:n] for own, n in zip(prediction.present, counts, strict=True)]
+        return Boxes(corners, labels, scores)
+
     def drawn(self, image: NDArray[np.uint8], prediction: Located, classes: Sequence[str]) -> NDArray[np.uint8]:
         from pellucid.tasks.localize import figures
 
