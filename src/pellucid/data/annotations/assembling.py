@@ -98,7 +98,7 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     pointed = any("points" in own for own in targets.values())
     point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
     dataset = finish(name, splits, classes, problems, by_objects=True, mask_classes=mask_classes, notes=said)
-    return dataset.replace(point_names=point_names, skeleton=skeleton)
+    return dataset.replace(point_names=point_names, skeleton=skeleton, mask_colours=annotations.mask_colours)
 
 
 def _px(size: tuple[int, int] | None) -> str:
