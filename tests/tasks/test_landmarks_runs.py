@@ -100,7 +100,7 @@ def test_measures_of_evaluate_are_those_of_the_rows_of_predict(run: Run) -> None
     diagonal = np.linalg.norm(truth.max(1) - truth.min(1), axis=1)
     assert found["model"]["nme_box"]["value"] == pytest.approx((100 * errors / diagonal).mean(), rel=2e-2)
     assert found["model"]["error_px"]["value"] == pytest.approx(errors.mean(), rel=2e-2)
-    assert [name.partition(" (")[0] for name in found["baselines"]] == ["the mean shape", "ridge regression on HOG"]
+    assert [*found["baselines"]] == ["the mean shape", "nearest training image by HOG", "ridge regression on HOG"]
     seen = limited(made["train"], 48, None, 0, made.classes)
     shape = target_of(seen.targets, "points", Points).xy.numpy().mean(0)
     away = np.linalg.norm(shape - truth, axis=2).mean(1)
