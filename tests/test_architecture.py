@@ -44,7 +44,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bridging",),
     ("tasks",),
     ("run", "measures", "predictions"),
-    ("annotating", "answering", "features", "inference", "exporting"),
+    ("annotating", "answering", "boxed", "features", "inference", "exporting"),
     ("training",),
     ("merging", "comparison", "looking", "sweeping"),
     ("reporting",),

@@ -21,6 +21,7 @@ from pellucid.models import _building
 from pellucid.run import Run, load
 from pellucid.tasks import (
     AnnotatesAnswers,
+    AnswersInBoxes,
     AnswersOptions,
     AnswersParts,
     BaselinesOnFeatures,
@@ -29,6 +30,7 @@ from pellucid.tasks import (
     DrawsAnswers,
     DrawsRecords,
     Exports,
+    FindsBoxes,
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
@@ -37,6 +39,7 @@ from pellucid.tasks import (
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
+    WritesFiles,
     WritesForms,
     rows_of,
     summarise,
@@ -63,6 +66,8 @@ SIZES: dict[Any, dict[str, Any]] = {
     "localize": {"size": 16},
     "detect": {"size": 32},
     ("localize", "convnet"): {"size": 32},
+    "landmarks": {"size": 16},
+    ("landmarks", "convnet"): {"size": 32},
 }
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
@@ -208,6 +213,9 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         BaselinesOnFeatures,
         ChoosesEvidence,
         WritesForms,
+        AnswersInBoxes,
+        FindsBoxes,
+        WritesFiles,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -24,7 +24,32 @@ from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import AnswersParts, AnyTask, DrawsAnswers, PredictOptions, WritesForms, through_planes
 
-__all__ = ["answer", "image_by_image", "inputs", "own_device", "run_batches"]
+__all__ = [
+    "Within",
+    "answer",
+    "image_by_image",
+    "in_own_px",
+    "inputs",
+    "own_device",
+    "own_sizes",
+    "run_batches",
+    "sound_inputs",
+]
+
+
+class Within(Protocol):
+    """Boxes in images, of which parts around these are answered; see `boxed.Boxed`."""
+
+    @property
+    def given(self) -> UserImages:
+        """The parts, under the positions of their images."""
+
+    @property
+    def boxes(self) -> Mapping[int, tuple[float, float, float, float]]:
+        """What each part is around, in px of the whole image."""
+
+    def back(self, prediction: Any, places: Sequence[int]) -> Any:
+        """Answers for parts, in px of the whole images."""
 
 
 def image_by_image(
@@ -35,17 +60,24 @@ def image_by_image(
     batch_size: int,
     progress: bool,
     options: PredictOptions,
+    boxed: Within | None = None,
+    others: Mapping[int, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead."""
+    """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead.
+
+    With boxes, the parts of images around them are answered; images without a part have the rows of `others`, by position.
+    """
+    whole, given = given, given if boxed is None else boxed.given
     batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Any]] = dict(others or {})
     forms = {"": ".png", **(run.task.forms(options) if isinstance(run.task, WritesForms) else {})}
     titles = _titles(given.names, forms)
     answers.begin(run.task.tables(options) if isinstance(run.task, WritesForms) else {})
-    own = _own_sizes(given)
+    own = own_sizes(given)
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
-    total = len(given.names) - len(faults)
+    total = len(given.names) - len(faults) - len(rows)
+    checked = False
 
     def rows_of(
         input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]
@@ -68,23 +100,28 @@ def image_by_image(
                 run, run.task, model, given, options, faults
             )
         else:
-            batches = _sound_inputs(run, given, batch_size, faults)
+            batches = sound_inputs(run, given, batch_size, faults)
             found = (
-                (places, input, _in_own_px(_restored(run, model, input), input, own, places))
+                (places, input, in_own_px(_restored(run, model, input), input, own, places))
                 for places, input in batches
             )
         for places, input, prediction in found:
             names = [given.names[place] for place in places]
+            if boxed is not None:
+                prediction = boxed.back(prediction, places)
             written = [
                 _with_depth(row, prediction, k, given.scales.get(place), given.pages.get(place))
                 for k, (place, row) in enumerate(zip(places, rows_of(input, prediction, names, places), strict=True))
             ]
+            if boxed is not None:
+                written = [_with_box(row, boxed.boxes[place]) for place, row in zip(places, written, strict=True)]
             if drawing:
-                written = _drawn(run, given, places, prediction, written)
+                written = _drawn(run, whole, places, prediction, written)
             files = answers.takes_pictures and ("picture" in written[0] or "content" in written[0])
-            if not rows and (files or len(forms) > 1):
-                sound = [own for place, own in enumerate(titles) if place not in faults]
+            if not checked and (files or len(forms) > 1):
+                sound = [own for place, own in enumerate(titles) if place not in faults and place not in (others or {})]
                 answers.check(len(titles) * len(forms), [title for own in sound for title in own.values()])
+                checked = True
             kept = answers.keep(written, [titles[place] for place in places])
             rows |= dict(zip(places, kept, strict=True))
             bar.advance(line, len(places))
@@ -119,7 +156,7 @@ def _titles(names: Sequence[str], forms: Mapping[str, str]) -> list[dict[str, st
     return [dict(zip(forms, every[place :: len(names)], strict=True)) for place in range(len(names))]
 
 
-def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
+def own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
     """(H, W) of each image that can be read, by its position."""
     sizes: dict[int, tuple[int, int]] = {}
     if len(given.split):
@@ -127,7 +164,7 @@ def _own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
     return sizes | {place: (image.shape[-2], image.shape[-1]) for place, image in given.floats.items()}
 
 
-def _in_own_px(prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int]) -> Any:
+def in_own_px(prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int]) -> Any:
     """The answers with their coordinates in the px of the images themselves, which the model may have seen resized."""
     if not isinstance(prediction, Target):
         return prediction
@@ -152,6 +189,12 @@ def _drawn(
     return rows
 
 
+def _with_box(row: dict[str, Any], box: tuple[float, float, float, float]) -> dict[str, Any]:
+    """A row with the box in which its answer was looked for, after the name."""
+    sides = {end: round(place, 2) for end, place in zip(("x0", "y0", "x1", "y1"), box, strict=True)}
+    return {"name": row["name"], "box": sides, **row}
+
+
 def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | None, pages: int | None) -> dict[str, Any]:
     """The row of an image of more than 8 bits: which values were black and white, and a picture with as many as it had.
 
@@ -166,7 +209,7 @@ def _with_depth(row: dict[str, Any], prediction: Any, k: int, scale: Scale | Non
     return {**row, "range": [scale.low, scale.high]}
 
 
-def _sound_inputs(
+def sound_inputs(
     run: Run, given: UserImages, batch_size: int, faults: dict[int, str]
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs; an image that turns out to be damaged is left out, and joins `faults`."""

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -19,20 +19,22 @@ from torch import Tensor, nn
 from pellucid import measures
 from pellucid._coupling import together
 from pellucid.annotating import annotated, beside
-from pellucid.answering import answer, image_by_image, own_device, run_batches
+from pellucid.answering import answer, image_by_image, own_device, own_sizes, run_batches
+from pellucid.boxed import looked_into
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import gather
+from pellucid.data.given import UserImages, gather
 from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
 from pellucid.errors import DataError, PellucidWarning, UnknownNameError
 from pellucid.features import frozen_backbone, frozen_features
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
-from pellucid.predictions import Answers
+from pellucid.predictions import Answers, answer_names
 from pellucid.run import Run
 from pellucid.tasks import (
     AnnotatesAnswers,
+    AnswersInBoxes,
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
@@ -42,6 +44,7 @@ from pellucid.tasks import (
     ModelMeasures,
     PredictOptions,
     Records,
+    WritesFiles,
     joined,
     measured,
     summarise,
@@ -228,9 +231,9 @@ def predict(
     asked, device = kind(**options), own_device()
     model = run.model().to(device)
     # the images, and what options name, such as masks
-    sources = chain(all_files(images), *map(all_files, options.values()))
+    sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
-    listed, forms = ([annotates.listed], annotates.forms(asked)) if annotates is not None else ([], ())
+    listed, forms = ([annotates.listed], annotates.datasets(asked)) if annotates is not None else ([], ())
     files = beside(forms) if forms else ()
     answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
     own: list[dict[str, Any]] | None = None
@@ -242,11 +245,29 @@ def predict(
         answers.finish(rows)
         return rows
     given = gather(images, run.scale, noisy=task.restores)
-    rows = image_by_image(run, model, given, answers, batch_size, progress, asked)
+    boxed, others = None, {}
+    if isinstance(task, AnswersInBoxes) and (boxed := looked_into(task, asked, given, batch_size, device)) is not None:
+        others = {place: task.nothing(given.names[place], why) for place, why in boxed.without.items()}
+    rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others)
     for form in forms:
         for sentence in annotated(run, given, rows, answers, form):
             warnings.warn(sentence, PellucidWarning, stacklevel=2)
+    if isinstance(task, WritesFiles):
+        answers.write_files(task.files(rows, *_titled(given), asked))
     return rows
+
+
+def _titled(given: UserImages) -> tuple[list[str], list[tuple[int, int]]]:
+    """A name without ending for a file of each image, and its size (H, W) in px, (0, 0) where it cannot be read."""
+    sizes = own_sizes(given)
+    titles = [title.removesuffix(".png") for title in answer_names(given.names, [".png"] * len(given.names))]
+    return titles, [sizes.get(place, (0, 0)) for place in range(len(given.names))]
+
+
+def _names_files(kind: type[PredictOptions], option: str) -> bool:
+    """Whether an option may hold paths: a text, or several, and not one of some words."""
+    hint = get_type_hints(kind)[option]
+    return str in (hint, *get_args(hint))
 
 
 def examples(

@@ -125,14 +125,32 @@ class Answers:
             titles = [{"": title} for title in own]
         return [self._kept(row, title) for row, title in zip(rows, titles, strict=True)]
 
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Write further files below the folder, by their names there.
+
+        Raises:
+            UsageError: there is no folder, or one of them would replace a file that predictions did not write.
+        """
+        if not files:
+            return
+        if self.out is None or self._file:
+            raise UsageError(
+                f"out={str(self.out)!r}: is no folder, and {next(iter(files))} needs one; give one as --out."
+            )
+        self._check_free([self.out / name for name in files])
+        for name, content in files.items():
+            with write_atomically(self.out / name) as draft:
+                draft.write_bytes(content)
+                self._ledger.note(self.out / name, draft)
+
     def finish(self, rows: list[dict[str, Any]]) -> None:
         """Write all rows to predictions.json or predictions.csv, or to the given .json or .csv file."""
         if self.out is None:
             return
-        for file, (columns, own) in self._tables.items():
-            with write_atomically(self.out / file) as draft:
+        for name, (columns, own) in self._tables.items():
+            with write_atomically(self.out / name) as draft:
                 write_csv(draft, own, columns)
-                self._ledger.note(self.out / file, draft)
+                self._ledger.note(self.out / name, draft)
         path = self._table(self.out)
         if self._file and (
             any("picture" in row or "file" in row for row in rows) or all("error" in row for row in rows)
@@ -154,10 +172,10 @@ class Answers:
                 for row in rows
                 for k, item in enumerate(row.get(name, ()), 1)
             ] or [{"name": "", "number": ""}]
-        for file, lines in tables.items():
-            with write_atomically(file) as draft:
+        for place, lines in tables.items():
+            with write_atomically(place) as draft:
                 write_csv(draft, [_flatten(line) for line in lines])
-                self._ledger.note(file, draft)
+                self._ledger.note(place, draft)
 
     def write(self, name: str, value: list[Any]) -> None:
         """Write JSON to a further file in the folder."""
@@ -344,8 +362,15 @@ def _folded(name: str) -> str:
 
 
 def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One level of columns: {"probabilities": {"a": 1}} becomes "probabilities.a"."""
+    """Columns of what lies within: {"points": {"tip": {"x": 1}}} becomes "points.tip.x".
+
+    >>> _flatten({"name": "a", "points": {"tip": {"x": 1, "y": 2}}})
+    {'name': 'a', 'points.tip.x': 1, 'points.tip.y': 2}
+    """
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": item for key, item in _flatten(value).items()}
+        else:
+            flat[name] = value
     return flat

@@ -274,6 +274,18 @@ def test_lines_join_the_keypoints_of_a_skeleton(tmp_path: Path) -> None:
     assert np.ptp(changed[:, 1]) == pytest.approx(40 * side, abs=8)
 
 
+def test_dashes_join_the_keypoints_that_a_mirror_exchanges(tmp_path: Path) -> None:
+    xy = torch.tensor([[[10.0, 10], [50, 10], [30, 50]]])
+    plain = drawn(sole(grey(1, (60, 60), points=Points(xy, (0, 1, 2)))), tmp_path / "a.png")
+    paired = drawn(sole(grey(1, (60, 60), points=Points(xy, (1, 0, 2)))), tmp_path / "b.png")
+    side = 192 / 60
+    changed = np.argwhere((plain[: 40 + 192] != paired[: 40 + 192]).any(2))
+    assert len(changed)
+    assert np.abs(changed[:, 0] - (40 + 10 * side)).max() < 4
+    across = np.unique(changed[:, 1])
+    assert np.ptp(across) == pytest.approx(40 * side, abs=12) and (np.diff(across) > 1).sum() > 5, "a dashed line"
+
+
 def test_a_long_legend_ends_with_how_many_more() -> None:
     look = tiles.Look(fonts_for([]), 100)
     found = [Entry(f"kind {i}", "#ff0000") for i in range(300)]

@@ -18,7 +18,7 @@ from pellucid.data.annotations import Annotated, Annotations, Instance
 from pellucid.data.annotations.assembling import assemble
 from pellucid.data.dataset import Dataset
 from pellucid.data.formats.finding import walk
-from pellucid.data.partners import FACE_68, exchanges, named_partners, partners
+from pellucid.data.partners import FACE_68, exchanges, matched_partners, named_partners, partners
 from pellucid.data.targets import Points, target_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -86,6 +86,38 @@ def test_the_table_of_a_face_fits_real_faces(folder: str, real: Callable[[str], 
     assert partners([f"part_{i}" for i in range(68)], torch.from_numpy(xy).float()) == FACE_68
 
 
+@pytest.mark.data
+@pytest.mark.parametrize("folder", ["faces68/helen", "faces68"])
+def test_the_table_of_a_face_is_learned_from_the_places_alone(folder: str, real: Callable[[str], Path]) -> None:
+    xy = pd.read_csv(real(folder) / "face_landmarks.csv").iloc[:, 1:].to_numpy(np.float64).reshape(-1, 68, 2)
+    every = torch.from_numpy(xy).float()
+    assert matched_partners(every) == FACE_68
+    assert matched_partners(every[:10]) == FACE_68
+    five = every[:, [36, 45, 30, 48, 54]]  # outer corners of the eyes, tip of the nose, corners of the mouth
+    assert matched_partners(five) == partners(["a", "b", "c", "d", "e"], five) == (1, 0, 2, 4, 3)
+
+
+def test_partners_are_learned_only_where_places_tell_them() -> None:
+    draws = torch.Generator().manual_seed(0)
+    shape = torch.tensor([[-2.0, 0], [2, 0], [0, 1.5], [-1, 3], [1, 3]])
+    sets = 10 * shape + torch.randn(30, 5, 2, generator=draws)
+    assert matched_partners(sets) == (1, 0, 2, 4, 3)
+    order = torch.randperm(5, generator=draws)
+    places = {int(own): i for i, own in enumerate(order)}
+    expected = tuple(places[(1, 0, 2, 4, 3)[int(own)]] for own in order)
+    assert matched_partners(sets[:, order]) == expected, "whatever their order"
+    gaps = sets.clone()
+    gaps[:25, 0] = torch.nan
+    assert matched_partners(gaps) is None, "five complete sets are not enough"
+    assert matched_partners(sets[:, :2]) is None, "any two points are each other's mirror image"
+    lopsided = sets.clone()
+    lopsided[:, 0, 1] += 25
+    assert matched_partners(lopsided) is None
+    every_way = torch.rand(40, 5, 2, generator=draws)
+    assert matched_partners(every_way) is None
+    assert matched_partners(torch.ones(20, 5, 2)) is None
+
+
 def test_sixty_eight_points_of_something_else_are_no_face() -> None:
     other = torch.rand(20, 68, 2, generator=torch.Generator().manual_seed(0))
     assert partners((), other) is None
@@ -151,6 +183,23 @@ def test_annotated_points_know_their_partners(tmp_path: Path) -> None:
         for split in made.splits.values():
             assert target_of(split.targets, "points", Points).mirror == mirror
         assert any("numbered as in iBUG 300-W" in note for note in made.notes) == (mirror == FACE_68)
+
+
+def test_learned_partners_are_said(tmp_path: Path) -> None:
+    shape = np.array([[-2.0, 0], [2, 0], [0, 1.5], [-1, 3], [1, 3]])
+    rng = np.random.default_rng(0)
+    images = [
+        Annotated(
+            f"{'abcdefghijkl'[i]}.png",
+            (Instance("face", points=90 + 20 * shape + rng.normal(0, 1, (5, 2))),),
+            part=part,
+        )
+        for i, part in enumerate(("train", "val", "test") * 4)
+    ]
+    made = assembled(tmp_path, Annotations("tests", images))
+    assert target_of(made["train"].targets, "points", Points).mirror == (1, 0, 2, 4, 3)
+    words = "Which points --flip exchanges was learned from their mean shape: 2 pairs, joined on the contact sheet."
+    assert words in made.notes
 
 
 @pytest.mark.parametrize("mirror", [(1, 2, 0, 3, 4), (1, 0), (0, 1, 2, 3, 9)])

@@ -167,18 +167,36 @@ def run_on_few(folder: Path, data: Any) -> Run:
     return train("detect", data, None, folder, epochs=1, batch_size=8, device="cpu", progress=False, **SMALL)
 
 
-def test_a_run_is_looked_at_and_the_middle_of_its_answers_is_shown(tmp_path: Path) -> None:
-    convert(draw({"train": 8, "val": 4, "test": 5}), "coco", tmp_path / "data")
-    run = run_on_few(tmp_path / "run", tmp_path / "data")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("proposals")
+    convert(draw({"train": 8, "val": 4, "test": 5}), "coco", folder / "data")
+    return run_on_few(folder / "run", folder / "data")
+
+
+def test_a_run_is_looked_at_and_the_middle_of_its_answers_is_shown(run: Run) -> None:
     view = look(run, "proposals")
     assert sorted(file.name for file in run.figures.iterdir()) == ["proposals.csv", "proposals.npz", "proposals.png"]
     assert view["counts"].shape == (5, 5) and (view["objects"] >= 1).all()
-    assert way(run, of_run(run))["words"].startswith(f"{view['names'][0]}: of 3,840 boxes of the grid")
+    assert way(run, of_run(run))["words"].startswith(
+        f"{view['names'][0]}: of {view['counts'][0, 0]:,} boxes of the grid"
+    )
     evaluate(run, baselines=False)
     middle = np.argsort(run.task.ranking(run.records()), kind="stable")[2]
     shown = way(run, of_run(run))
-    assert shown["words"].startswith(f"{run.data()['test'].names[middle]}: of 3,840") and "Of " in shown["words"]
+    assert shown["words"].startswith(f"{run.data()['test'].names[middle]}: of ") and "Of " in shown["words"]
     assert shown["picture"].startswith("data:image/png;base64,")
+
+
+def test_a_detection_of_a_run_is_followed(run: Run, tmp_path: Path) -> None:
+    image = run.data()["test"].images.read(0, 3).transpose(1, 2, 0)
+    view = look(run, "occlusion", image, tmp_path / "looks", patch=32, stride=32, follow="0.25,0.75")
+    x0, y0, x1, y1 = view["box"][0]
+    assert x0 <= 16 <= x1 and y0 <= 48 <= y1  # 40 regions of an untrained model are all over the image
+    network = of_run(run, image).part(Network)
+    assert network is not None
+    found = run.task.predict(network.model, network.images[0][None]).corners[0]
+    assert float((found.detach() - torch.from_numpy(view["box"][0])).abs().sum(1).min()) < 1e-3
 
 
 def test_a_model_that_shows_no_steps_has_no_way(tmp_path: Path) -> None:

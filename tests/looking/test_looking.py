@@ -35,8 +35,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.parametrize("lens", _catalog.names("lenses"))
-def test_the_picture_and_the_numbers_lie_in_the_folder(run: Run, tmp_path: Path, lens: str) -> None:
-    view = look(run, lens, out=tmp_path, **({"limit": 60} if lens == "embedding" else {}))
+def test_the_picture_and_the_numbers_lie_in_the_folder(seen: Run, tmp_path: Path, lens: str) -> None:
+    view = look(seen, lens, out=tmp_path, **({"limit": 60} if lens == "embedding" else {}))
     with Image.open(tmp_path / f"{lens}.png") as image:
         assert min(image.size) > 200
     with np.load(tmp_path / f"{lens}.npz", allow_pickle=False) as numbers:

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from pellucid import _catalog, load
-from pellucid.data.annotations.converting import convert
-from pellucid.data.embedded.scenes import draw
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.inference import evaluate
 from pellucid.lenses import Network, Splits, Training, guarded, parts_of
@@ -38,25 +36,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "classify", "digits", "convnet", folder, epochs=1, limit=128, device="cpu", progress=False, widths=(8,)
     )
     evaluate(made, baselines=False)
-    return made
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("lenses") / "detector"
-    few = draw({"train": 8, "val": 4, "test": 4})
-    convert(few, "coco", folder.with_name("data"))
-    small: dict[str, Any] = {"widths": (8, 8, 16, 16), "width": 8, "hidden": 16, "proposals": 40}
-    return train("detect", folder.with_name("data"), None, folder, epochs=1, device="cpu", progress=False, **small)
-
-
-RUNS = {"proposals": "detector"}  # what each lens looks at, if not at a classifier
-
-
-@pytest.fixture
-def seen(lens: str, request: pytest.FixtureRequest) -> Run:
-    """A run that the lens can look at."""
-    made: Run = request.getfixturevalue(RUNS.get(lens, "run"))
     return made
 
 

@@ -11,7 +11,7 @@ import torch
 from test_models import MODELS, made
 
 from pellucid import _catalog
-from pellucid.models import Compressed, Distribution, OutputKind
+from pellucid.models import MARGIN, Compressed, Distribution, OutputKind
 from pellucid.models._contract import Model
 
 KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
@@ -24,6 +24,11 @@ def scores(model: Any, images: torch.Tensor, outputs: int) -> None:
 
 def picture(model: Any, images: torch.Tensor, outputs: int) -> None:
     assert model(images).shape == (BATCH, outputs, SIDE, SIDE)
+
+
+def heatmap(model: Any, images: torch.Tensor, outputs: int) -> None:
+    maps = model(images)
+    assert maps.shape[:2] == (BATCH, outputs) and min(maps.shape[2:]) > 2 * MARGIN
 
 
 def reconstruction(model: Any, images: torch.Tensor, outputs: int) -> None:
@@ -65,6 +70,7 @@ FORMS: dict[OutputKind, Callable[[Any, torch.Tensor, int], None]] = {
     "vector": scores,
     "dense": scores,
     "map": picture,
+    "heatmap": heatmap,
     "reconstruction": reconstruction,
     "code": compressed,
     "distribution": distribution,

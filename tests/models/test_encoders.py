@@ -35,7 +35,7 @@ needs_weights = pytest.mark.skipif(
 
 
 def unet(encoder: str, channels: int = 3, outputs: int = 5, **given: Any) -> Any:
-    return made("unet", channels, outputs, encoder=encoder, **{"pretrained": False, **given}, widths=(32, 64, 128, 256))
+    return made("unet", channels, outputs, encoder=encoder, **{"pretrained": False, **given})
 
 
 def frozen_part(model: nn.Module) -> dict[str, Tensor]:
@@ -218,7 +218,6 @@ def test_weights_of_a_published_body_are_taken() -> None:
         ({"encoder": "swin_tiny_patch4_window7_224"}, "encoder='swin_tiny_patch4_window7_224': this timm model gives no maps"),
         ({"encoder": "mobilenet_v2", "frozen_stages": 9}, "frozen_stages=9: the backbone has 8 stages; give 0 to 8."),
         ({"encoder": "mobilenet_v2", "decoder_widths": (8, 8)}, "decoder_widths=(8, 8): must have 4 entries for this encoder"),
-        ({"encoder": "mobilenet_v2", "widths": (8, 8)}, "widths=(8, 8): are those of encoder='own'; give --decoder-widths"),
         ({"frozen": True}, "frozen=True: has no effect on encoder='own'; leave it out, or choose another encoder."),
         ({"frozen_stages": 2}, "frozen_stages=2: has no effect on encoder='own'; leave it out"),
         ({"decoder_widths": (8, 8)}, "decoder_widths=(8, 8): has no effect on encoder='own'; leave it out"),

@@ -158,6 +158,16 @@ def test_images_without_any_detection_are_written_as_such(run: Run, tmp_path: Pa
     assert (tmp_path / "out/detections.csv").read_text().startswith("name,number")
 
 
+def test_the_same_command_works_again_where_it_stands(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--save-as coco` names no file, though a folder of that name lies there by then."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        rows = predict(run, photos, Path(), threshold=0.5, save_as="coco")
+    assert sum(row["objects"] for row in rows) == 3 and (tmp_path / "coco/train.json").exists()
+
+
 def test_later_answers_replace_earlier_ones_whole(run: Run, photos: Path, tmp_path: Path) -> None:
     """A data set that mixed the images of two calls would be wrong, and nobody would see it."""
     out = tmp_path / "out"

@@ -167,6 +167,45 @@ def test_the_exported_network_gives_the_scores_of_classes(run: Run, tmp_path: Pa
     assert json.loads(about["classes"]) == ["background", "square"]
 
 
+def test_classes_keep_the_names_and_colours_that_the_data_give_them(tmp_path: Path) -> None:
+    """By a palette, and by a table of colours; the run knows them without the data."""
+    names, colours = ("sea", "land", "ice"), ((0, 90, 200), (30, 150, 60), (240, 240, 250))
+    rng = np.random.default_rng(0)
+    for form in ("palette", "table"):
+        where = tmp_path / form
+        for kind in ("images", "masks"):
+            (where / kind).mkdir(parents=True)
+        for i in range(12):
+            mask = np.kron(rng.permutation(9).reshape(3, 3) % 3, np.ones((8, 8), int)).astype(np.uint8)
+            picture = Image.fromarray(mask)
+            if form == "palette":
+                picture = picture.convert("P")
+                picture.putpalette([part for colour in colours for part in colour])
+            else:
+                picture = Image.fromarray(np.array(colours, np.uint8)[mask])
+            picture.save(where / "masks" / f"{i}.png")
+            Image.fromarray((mask * 80 + rng.integers(0, 9, mask.shape)).astype(np.uint8)).save(
+                where / "images" / f"{i}.png"
+            )
+        lines = [f"{name},{r},{g},{b}" for name, (r, g, b) in zip(names, colours, strict=True)]
+        table = ["name,r,g,b", *lines] if form == "table" else names
+        (where / ("class_dict.csv" if form == "table" else "classes.txt")).write_text("\n".join(table) + "\n")
+        made = pellucid.train("segment", where, "unet", tmp_path / f"run-{form}", epochs=1, **QUICK)
+        where.rename(tmp_path / f"{form}-moved")
+        assert made.classes == names
+        [row] = pellucid.predict(
+            Run(made.path), np.zeros((10, 12), np.uint8), tmp_path / f"out-{form}", also="polygons"
+        )
+        with Image.open(row["file"]) as picture:
+            shown = picture.getpalette()
+        assert shown is not None and shown[:9] == [part for colour in colours for part in colour]
+        features = json.loads(Path(row["files"]["polygons"]).read_text())["features"]
+        assert all(
+            tuple(one["properties"]["classification"]["color"]) == colours[names.index(one["properties"]["class"])]
+            for one in features
+        )
+
+
 # -- sizes
 
 

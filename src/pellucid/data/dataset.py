@@ -192,6 +192,7 @@ class Dataset:
     mask_classes: tuple[str, ...] = ()  # the name of each number in the masks
     point_names: tuple[str, ...] = ()  # of each keypoint; () where nothing names them
     skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a line joins, from 0
+    mask_colours: tuple[int, ...] = ()  # of each number in the masks, 0xRRGGBB; () where the data do not tell
 
     @property
     def channels(self) -> int:

@@ -10,10 +10,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
-__all__ = ["FACE_68", "exchanges", "named_partners", "partners"]
+__all__ = ["FACE_68", "exchanges", "matched_partners", "named_partners", "partners"]
 
 _SIDES = {"left": "right", "right": "left"}
 _SHORT = {"l": "left", "r": "right"}
+_ENOUGH = 8  # sets of points that tell what a mirror exchanges
+_FIRM = 0.5  # of a set's own size: the mean shape's, where the sets lie alike
+_CLOSE = 0.1  # of the mean shape's size: 0.04 for faces
+_ROUNDS = 4
 _ALIKE = 0.8  # cosine between a shape and its mirror image: 0.98 for faces, less from the side, 0.1 by chance
 
 
@@ -47,7 +51,48 @@ def partners(names: Sequence[str], xy: Tensor) -> tuple[int, ...] | None:
         return (0,)
     if len(names) == count and (named := named_partners(names)) is not None:
         return named
-    return FACE_68 if count == len(FACE_68) and _symmetric(xy, FACE_68) else None
+    if count == len(FACE_68) and _symmetric(xy, FACE_68):
+        return FACE_68
+    return matched_partners(xy)
+
+
+def matched_partners(xy: Tensor) -> tuple[int, ...] | None:
+    """Partners by the points' places alone: the mean shape of N sets of K points (N, K, 2) is mirrored and matched with itself.
+
+    The mirror image is turned to fit best. None where points are no exchange of pairs, are far from their partners, or where
+    single sets are not close to their own mirror images.
+
+    >>> triangle = torch.tensor([[0.0, 0], [-3, 4], [3, 4]])
+    >>> matched_partners(triangle.repeat(8, 1, 1)), matched_partners(triangle[:, :1].repeat(8, 1, 2))
+    ((0, 2, 1), None)
+    """
+    complete = xy[~xy.isnan().any(2).any(1)].double()
+    if len(complete) < _ENOUGH or xy.shape[1] < 3:  # any two points are each other's mirror image
+        return None
+    shapes = torch.view_as_complex((complete - complete.mean(1, keepdim=True)).contiguous())  # (N, K)
+    shapes = shapes / shapes.abs().square().mean(1, keepdim=True).sqrt().clamp_min(1e-9)
+    mean = shapes.mean(0)
+    size = float(mean.abs().square().mean().sqrt())
+    if size < _FIRM:  # the sets lie every way, or have no extent
+        return None
+    found = None
+    mirrored = -mean.conj()
+    for _ in range(_ROUNDS):  # match, then turn the mirror image to fit its match
+        places = _assigned((mirrored[:, None] - mean[None]).abs())  # (K,): the place that each mirrored point takes
+        found = places
+        turn = (mirrored.conj() * mean[list(places)]).sum()
+        mirrored = mirrored * turn / turn.abs().clamp_min(1e-9)
+    if found is None or not exchanges(found, xy.shape[1]):
+        return None
+    away = float((mirrored - mean[list(found)]).abs().square().mean().sqrt())
+    return found if away < _CLOSE * size and _symmetric(xy, found) else None
+
+
+def _assigned(distance: Tensor) -> tuple[int, ...]:
+    """The column of each row with the least sum of squared distances (K, K)."""
+    from scipy.optimize import linear_sum_assignment
+
+    return tuple(int(place) for place in linear_sum_assignment(distance.square().numpy())[1])
 
 
 def named_partners(names: Sequence[str]) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from pellucid.tasks._answering import (
     Threshold,
     set_threshold,
 )
+from pellucid.tasks._beside import AnswersInBoxes, FindsBoxes, WritesFiles
 from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
@@ -41,6 +42,7 @@ from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joi
 
 __all__ = [
     "AnnotatesAnswers",
+    "AnswersInBoxes",
     "AnswersOptions",
     "AnswersParts",
     "AnyTask",
@@ -50,6 +52,7 @@ __all__ = [
     "DrawsAnswers",
     "DrawsRecords",
     "Exports",
+    "FindsBoxes",
     "KnowsChance",
     "LearnsFromImages",
     "Measure",
@@ -68,6 +71,7 @@ __all__ = [
     "TaskFamily",
     "Threshold",
     "UpdatesBuffers",
+    "WritesFiles",
     "WritesForms",
     "as_arrays",
     "averaged",

@@ -80,8 +80,8 @@ class AnnotatesAnswers(Protocol):
 
     listed: ClassVar[str]  # the entry of a row of `write` that lists the objects; in CSV it is a table of its own
 
-    def forms(self, options: Any) -> Sequence[str]:
-        """The forms that the options of `predict` ask for: modules of `data/annotations/writing/`."""
+    def datasets(self, options: Any) -> Sequence[str]:
+        """The forms of the data sets that the options of `predict` ask for: modules of `data/annotations/writing/`."""
 
     def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:
         """The objects of a row of `write`, in px of the image."""

@@ -18,7 +18,7 @@ from pellucid.data.decoding import opened
 from pellucid.data.decoding.pictures import ORIENTATION
 from pellucid.data.formats.finding import Found, left_out, readable
 from pellucid.data.masks import Masks
-from pellucid.data.partners import FACE_68, exchanges, partners
+from pellucid.data.partners import FACE_68, exchanges, named_partners, partners
 from pellucid.data.problems import counted, few
 from pellucid.data.splitting import finish, order
 from pellucid.data.targets import Boxes, Label, Points, Target, Text
@@ -98,7 +98,7 @@ def assemble(path: Path, annotations: Annotations, found: Found, name: str = "")
     pointed = any("points" in own for own in targets.values())
     point_names, skeleton = (annotations.point_names, annotations.skeleton) if pointed else ((), ())
     dataset = finish(name, splits, classes, problems, by_objects=True, mask_classes=mask_classes, notes=said)
-    return dataset.replace(point_names=point_names, skeleton=skeleton)
+    return dataset.replace(point_names=point_names, skeleton=skeleton, mask_colours=annotations.mask_colours)
 
 
 def _px(size: tuple[int, int] | None) -> str:
@@ -325,6 +325,16 @@ def _mirrored(points: Mapping[str, Points], annotations: Annotations) -> tuple[d
         mirror = None
     elif mirror == FACE_68 and not annotations.mirror:
         notes.append("The 68 points are numbered as in iBUG 300-W, by which --flip exchanges left and right.")
+    elif (
+        mirror is not None
+        and count > 1
+        and not annotations.mirror
+        and named_partners(annotations.point_names) != mirror
+    ):
+        pairs = sum(to > own for own, to in enumerate(mirror))
+        notes.append(
+            f"Which points --flip exchanges was learned from their mean shape: {counted(pairs, 'pair')}, joined on the contact sheet."
+        )
     return {part: Points(own.xy, mirror) for part, own in points.items()}, notes, problems
 
 

@@ -33,6 +33,7 @@ class Decided:
     table: Table
     classes: tuple[str, ...]  # the name of each number
     notes: tuple[str, ...]  # a sentence each
+    colours: tuple[int, ...] = ()  # 0xRRGGBB of each number; () where nothing tells those of all
 
 
 def decide(contents: Sequence[Contents], names: Sequence[str], declared: Declared | None, where: str) -> Decided:
@@ -70,7 +71,33 @@ def decide(contents: Sequence[Contents], names: Sequence[str], declared: Declare
         decided = _coloured(seen, where)
     else:
         decided = _numbered(seen, white, where)
-    return replace(decided, table=replace(decided.table, step=step))
+    colours = _shown(decided, contents, declared, by_colour)
+    return replace(decided, table=replace(decided.table, step=step), colours=colours)
+
+
+def _shown(
+    decided: Decided, contents: Sequence[Contents], declared: Declared | None, by_colour: bool
+) -> tuple[int, ...]:
+    """The colour in which each class is shown: its own, else that of a table, else that of the masks' palettes."""
+    meant: dict[int, int] = {}
+    if by_colour:
+        pairs = [(number, value) for value, number in decided.table.numbers.items()]
+    elif declared is not None and declared.colours:
+        place = {title: i for i, title in enumerate(decided.classes)}
+        pairs = [(place[title], colour) for colour, title in declared.colours.items() if title in place]
+    else:
+        pairs = [
+            (decided.table.numbers[value], colour)
+            for own in contents
+            if own.palette
+            for value, colour in zip(own.values, own.palette, strict=True)
+            if value in decided.table.numbers
+        ]
+    for number, colour in pairs:
+        meant.setdefault(number, colour)
+    known = [meant.get(number) for number in range(len(decided.classes))]
+    found = tuple(colour for colour in known if colour is not None)
+    return found if len(set(found)) == len(known) else ()
 
 
 def _unspread(contents: Sequence[Contents]) -> tuple[Sequence[Contents], int]:

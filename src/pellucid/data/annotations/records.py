@@ -85,6 +85,7 @@ class Annotations:
     point_names: tuple[str, ...] = ()  # of each keypoint
     mirror: tuple[int, ...] = ()  # the keypoint that each becomes in a mirror; (): as their names tell
     mask_classes: tuple[str, ...] = ()  # the name of each number in the masks
+    mask_colours: tuple[int, ...] = ()  # and its colour, 0xRRGGBB; () where nothing tells
     problems: tuple[str, ...] = ()  # what was dropped or mended in reading, a sentence each
     notes: tuple[str, ...] = ()  # how the numbers are read, a sentence each: "Boxes count from 1."
     skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a line joins, from 0

@@ -139,6 +139,7 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         FORM,
         records,
         mask_classes=decided.classes,
+        mask_colours=decided.colours,
         problems=tuple(problems),
         notes=tuple(notes),
         read=tuple(ours),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERED", "draw"]
 
+
 NUMBERED = 24
 """Keypoints of an image, up to which each has its number."""
 
@@ -24,6 +25,7 @@ _FEW_POINTS = 5  # up to which names keep clear of them
 _TAGS, _TAG_SIZE = 6, 6.5  # of an image at most; points
 _WIDEST = 0.6  # of a tile's width that a tag takes
 _FAINT = 0.15  # opacity of a region's colour beside boxes
+_EXCHANGED = "#ffd6f5"  # of dashed lines between two keypoints that a mirror exchanges
 _STRIPE = 4  # px of a void region's stripes
 
 
@@ -184,6 +186,8 @@ def _draw_points(axes: Axes, points: NDArray[np.float32], look: Look) -> None:
     seen = set(shown.tolist())
     joined = [points[[a, b]] for a, b in look.skeleton if {a, b} <= seen]
     axes.add_collection(LineCollection(joined, colors="#00e5ff", linewidths=0.8, path_effects=_halo(1.6)))
+    exchanged = [points[[a, b]] for a, b in look.partners if {a, b} <= seen]
+    axes.add_collection(LineCollection(exchanged, colors=_EXCHANGED, linewidths=0.5, linestyles=(0, (2, 2))))
     x, y = points[shown].T
     numbers = shown + 1
     style: dict[str, Any] = {"linewidths": 0.4, "edgecolors": "black"}

@@ -49,6 +49,8 @@ def entries(tiles: Sequence[Tile], look: Look, point_names: Sequence[str]) -> li
     elif counts:
         named = [f"{i} {look.fonts.shown(name)}" for i, name in enumerate(point_names, 1)]
         found += [Entry("keypoints:"), *map(Entry, named)] if named else []
+    if counts and look.partners:
+        found.append(Entry("dashed lines: mirror partners", "#888888", "dashed"))
     if look.fonts.lacking:
         found.append(
             Entry(

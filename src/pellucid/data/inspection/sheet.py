@@ -21,7 +21,7 @@ from pellucid.data.inspection.legend import entries, rows_of
 from pellucid.data.inspection.tiles import Look, Tile, colours, prepared, title_of
 from pellucid.data.masks import VOID
 from pellucid.data.problems import counted
-from pellucid.data.targets import Boxes, Label
+from pellucid.data.targets import Boxes, Label, Points
 from pellucid.files import as_text, write_atomically
 
 if TYPE_CHECKING:
@@ -79,18 +79,26 @@ def contact_sheet(dataset: Dataset, out: Path | str, *, columns: int = 12, rows:
     tiles = [[prepared(dataset, split, int(place), side) for place in row.places] for row in grid]
     every = [tile for row in tiles for tile in row]
     names = [
-        *dataset.classes,
+        *(dataset.classes if dataset.classes != dataset.mask_classes else ()),  # of pixels alone
         *dataset.mask_classes[dataset.mask_classes[:1] == ("background",) :],
         *_named(every, dataset),
     ]
     title = as_text(dataset.name)
     title = title if len(title) <= 60 else f"…{title[-59:]}"
     fonts = fonts_for([title, *names, *dataset.point_names, *(tile.text or "" for tile in every)])
-    look = Look(fonts, side, colours(names), dataset.mask_classes, dataset.skeleton)
+    own = {name: f"#{colour:06x}" for name, colour in zip(dataset.mask_classes, dataset.mask_colours, strict=False)}
+    look = Look(fonts, side, colours(names) | own, dataset.mask_classes, dataset.skeleton, _partners(split))
     figure = _figure(grid, tiles, (title, about), look, dataset.point_names)
     with write_atomically(out) as draft:
         figure.savefig(draft, format="png", metadata={"Software": SHEET})
     return out
+
+
+def _partners(split: Split) -> tuple[tuple[int, int], ...]:
+    """The pairs of keypoints that a mirror exchanges, as far as that is known."""
+    points = split.targets.get("points")
+    mirror = points.mirror if isinstance(points, Points) else None
+    return tuple((own, to) for own, to in enumerate(mirror or ()) if own < to)
 
 
 def _telling(split: Split, count: int) -> NDArray[np.int64]:

@@ -70,6 +70,7 @@ class Look:
     colours: dict[str, str] = field(default_factory=dict)  # of each class
     mask_classes: tuple[str, ...] = ()
     skeleton: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a line joins
+    partners: tuple[tuple[int, int], ...] = ()  # pairs of keypoints that a mirror exchanges
 
     def named(self, name: str) -> str:
         """A class's name as it can be drawn: its number, from 1, where no font has its characters."""

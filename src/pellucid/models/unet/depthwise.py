@@ -37,7 +37,8 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H', W')
         device = input.device.type
-        if device != "cpu" or not torch.is_grad_enabled() or not torch.is_autocast_enabled(device):
+        trained = torch.is_grad_enabled() and (self.weight.requires_grad or input.requires_grad)
+        if device != "cpu" or not trained or not torch.is_autocast_enabled(device):
             return self._computed(input)
         with torch.autocast(device, enabled=False):
             return self._computed(input.float()).to(torch.get_autocast_dtype(device))

@@ -21,8 +21,6 @@ from pellucid.models.unet.masked import GatedBlock, PartialBlock, surroundings
 
 __all__ = ["Unet"]
 
-WIDTHS = (32, 64, 128, 256)  # of its own encoder
-
 
 @final
 class Unet(nn.Module):
@@ -70,7 +68,7 @@ class Unet(nn.Module):
         channels: int,
         outputs: int,
         size: tuple[int, int],
-        widths: tuple[int, ...] = WIDTHS,
+        widths: tuple[int, ...] = (32, 64, 128, 256),
         residual: bool = True,
         batch_norm: bool = False,
         convolution: Literal["plain", "partial", "gated"] = "plain",
@@ -101,8 +99,6 @@ class Unet(nn.Module):
         else:
             if self.masked:
                 raise UsageError(f"encoder={encoder!r}: takes images without a mask; leave it out.")
-            if widths != WIDTHS:
-                raise UsageError(f"widths={widths}: are those of encoder='own'; give --decoder-widths instead.")
             self._set_upon(body(encoder, channels, pretrained, fetch), outputs, frozen, frozen_stages, decoder_widths)
 
     def _draw_up(self, channels: int, outputs: int, widths: tuple[int, ...], batch_norm: bool) -> None:

@@ -73,18 +73,13 @@ def _of_grid(regions: Regions, truth: Padded) -> tuple[Tensor, Tensor]:
     fits = _boxes.giou(corners, objects)
     target = torch.zeros_like(regions.objectness)
     with torch.no_grad():
-        target[images, places] = _pairs(corners, objects)
+        target[images, places] = _boxes.paired(corners, objects)
     known = _quality(regions.objectness, target)
     if counted is not None:
         known = known * (counted | positive)
     number = positive.sum(1).clamp_min(1)  # (B,)
     placed = torch.zeros_like(number, dtype=fits.dtype).index_add(0, images, 1 - fits)
     return (known.sum(1) / number).mean(), (placed / number).mean()
-
-
-def _pairs(one: Tensor, other: Tensor) -> Tensor:
-    """(n,): the IoU of boxes with their partners."""
-    return _boxes.iou(one[:, None], other[:, None])[:, 0, 0]
 
 
 def _quality(logits: Tensor, target: Tensor) -> Tensor:

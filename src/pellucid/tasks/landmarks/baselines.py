@@ -13,7 +13,7 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.decoding import in_parallel
-from pellucid.data.targets import target_of
+from pellucid.data.targets import Points, target_of
 from pellucid.tasks.landmarks.places import Placed
 
 __all__ = ["MEAN", "ON_FEATURES", "ON_MAPS", "answers", "gradients", "mean_shape", "on_features", "ridge", "truth_of"]
@@ -34,7 +34,12 @@ def truth_of(split: Split, size: tuple[int, int]) -> Placed:
     """The points of images that become this size; no image is decoded."""
     sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
     scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
-    return target_of(split.targets, "points", Placed).resized(scale, torch.zeros_like(scale), size)
+    if "landmarks" in split.targets:
+        placed = target_of(split.targets, "landmarks", Placed)
+    else:  # images that no task has read
+        points = target_of(split.targets, "points", Points)
+        placed = Placed(points.xy, points.xy.new_ones(len(points), 2), mirror=points.mirror)
+    return placed.resized(scale, torch.zeros_like(scale), size)
 
 
 def answers(train: Split, test: Split, size: tuple[int, int]) -> tuple[dict[str, Placed], Split, NDArray[np.int64]]:
@@ -87,7 +92,7 @@ def ridge(learnt: NDArray[Any], truth: Placed, seen: NDArray[Any], size: tuple[i
     level = max(float(np.sqrt(np.mean((learnt - learnt.mean(0)) ** 2))), 1e-9)
     features, asked = learnt / level, seen / level
     everywhere = visible.all(0)
-    groups = [np.flatnonzero(everywhere), *([k] for k in np.flatnonzero(~everywhere))]
+    groups = [np.flatnonzero(everywhere), *(np.array([k]) for k in np.flatnonzero(~everywhere))]
     for points in groups:
         rows = visible[:, points].all(1)
         if len(points) and rows.sum() > 1:

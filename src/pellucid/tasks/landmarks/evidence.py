@@ -23,9 +23,11 @@ def _certain(output: Tensor) -> Tensor:
 def overall(output: Tensor) -> Tensor:
     """(B,): the mean logarithm of the heat maps' largest shares; of numbers, the mean distance of the points from their middle."""
     if output.ndim == 4:
-        return _certain(output).mean(1)
-    places = output.float().unflatten(1, (-1, 2))
-    return torch.linalg.vector_norm(places - places.mean(1, keepdim=True), dim=2).mean(1)
+        certain: Tensor = _certain(output).mean(1)
+        return certain
+    places: Tensor = output.float().unflatten(1, (-1, 2))
+    away: Tensor = torch.linalg.vector_norm(places - places.mean(1, keepdim=True), dim=2).mean(1)
+    return away
 
 
 def followable(names: Sequence[str], kind: str) -> Mapping[str, Callable[[Tensor], Tensor]]:

@@ -102,5 +102,5 @@ def _points(
         gaps = np.stack([ours, theirs], 1)  # (K, 2, 2)
         gaps = gaps[~np.isnan(gaps).any((1, 2))]
         axes.add_collection(LineCollection(list(gaps), colors="white", linewidths=0.8))
-        axes.scatter(*theirs.T, s=size, color=_TRUE, linewidths=0)
-    axes.scatter(*ours.T, s=size, color=_OURS, linewidths=0)
+        axes.scatter(theirs[:, 0], theirs[:, 1], s=size, color=_TRUE, linewidths=0)
+    axes.scatter(ours[:, 0], ours[:, 1], s=size, color=_OURS, linewidths=0)

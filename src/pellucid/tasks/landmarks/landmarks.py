@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
@@ -19,14 +20,16 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Points, target_of
 from pellucid.data.transforms import Augment
-from pellucid.errors import DataError, UsageError, check_choice
+from pellucid.errors import DataError, PellucidWarning, UsageError, check_choice
 from pellucid.models import Frozen, OutputKind
-from pellucid.tasks._contract import Task
+from pellucid.tasks._answering import PredictOptions
+from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
-from pellucid.tasks.landmarks import baselines, evidence, losses, metrics, reading
+from pellucid.tasks.landmarks import answers, baselines, evidence, losses, metrics, reading
 from pellucid.tasks.landmarks.faces import LINES
+from pellucid.tasks.landmarks.framing import FRAMES, Frame
 from pellucid.tasks.landmarks.normalisers import BOX, Normaliser, normaliser_of, of_face, title
 from pellucid.tasks.landmarks.places import Placed, certainty, read
 
@@ -58,6 +61,10 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     """distance by which errors are divided: outer_eyes, pupils, box, or the numbers of two points; by default outer_eyes for the 68 points of a face, else box"""  # noqa: E501
     partners: str = ""
     """file with a pair of points in each line that a mirror exchanges, by name or number; by default as names, annotations or the mean shape tell"""  # noqa: E501
+    frame: Frame = "whole"
+    """what is seen of each image: all of it, or a square around its box or around its points; predict needs --crop or --boxes then"""
+    around: float = 0.25
+    """with frame box or points: how much is seen around the box, in shares of its longer side"""
     both_ways: bool = False
     """answer with the mean of the answers for the image and for its mirror image"""
     augment: Augment = unfolded(
@@ -78,6 +85,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     accepts: ClassVar[tuple[OutputKind, ...]] = ("heatmap", "vector", "dense")
     keeps_size: ClassVar[bool] = False
     feature_images: ClassVar[int] = 2000
+    predict_options: ClassVar[type[PredictOptions]] = answers.LandmarkOptions
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -87,16 +95,20 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def model_defaults(cls, model: str) -> dict[str, Any]:
         known: dict[str, dict[str, Any]] = {  # models that average over the image do not know the place
             "convnet": {"widths": (32, 64, 128), "batch_norm": True, "stride": 2, "heads": 16},
+            **{name: {"heads": 16} for name in ("resnet", "mobilenet_v2", "efficientnet_lite0")},
         }
         return known.get(model, {})
 
     def __post_init__(self) -> None:
-        asked = self.normaliser
+        asked: Any = self.normaliser
         object.__setattr__(self, "normaliser", (asked,) if isinstance(asked, str) else tuple(map(str, asked)))
         check_choice("point_loss", self.point_loss, losses.POINT_LOSSES)
         if not 0 <= self.map_weight < float("inf"):
             raise UsageError(f"map_weight={self.map_weight!r}: must not be negative; give another value.")
         normaliser_of(self.normaliser)
+        check_choice("frame", self.frame, FRAMES)
+        if not 0 <= self.around <= 4:
+            raise UsageError(f"around={self.around!r}: must lie in [0, 4]; give another value.")
 
     # -- the data
 
@@ -128,7 +140,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
             Augment(flip=True).check(Points(torch.zeros(0, count, 2), mirror))
         lines = data.skeleton or (LINES if face else ())
         task = replace(self, count=count, names=tuple(data.point_names), mirror=mirror, lines=tuple(lines))
-        return reading.usable(data, mirror), task
+        return reading.usable(data, mirror, self.frame, self.around), task
 
     def learn(self, images: Store) -> Self:
         return self
@@ -172,10 +184,10 @@ class Landmarks(Task[Tensor, Placed, Placed]):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Placed]:
         input = batch.images.float().div_(255)  # (B, C, H, W)
-        if "points" not in batch.targets:  # images that a lens is shown
+        if "landmarks" not in batch.targets:  # images that a lens is shown
             none = input.new_full((len(input), max(1, self.count), 2), torch.nan)
             return input, Placed(none, input.new_ones(len(input), 2))
-        truth = target_of(batch.targets, "points", Placed)
+        truth = target_of(batch.targets, "landmarks", Placed)
         return self.augment(input, truth, draws) if training else (input, truth)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Placed) -> dict[str, Tensor]:
@@ -209,6 +221,13 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
         return metrics.details(records, self.by, self.names, self.face)
 
+    def draw_records(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        from pellucid.tasks.landmarks import curves
+
+        return curves.pictures({"model": records, **baselines}, self.by, self.names, self.lines)
+
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The negative error by the normaliser, or where there is none by the px."""
         return -metrics.nme(records, self.by)
@@ -217,12 +236,12 @@ class Landmarks(Task[Tensor, Placed, Placed]):
         assert size is not None, "landmarks resizes"
         if not len(train):  # all of them learn from training images
             return {}
-        answers, shown, index = baselines.answers(train, test, size)
+        found, shown, index = baselines.answers(train, test, size)
         truth = baselines.truth_of(shown, size)
         some = f" (on {len(index)} test images)" if len(index) < len(test) else ""
         return {
             name + some: {**metrics.columns(answer, truth, self._normalisers), "index": index}
-            for name, answer in answers.items()
+            for name, answer in found.items()
         }
 
     def feature_baselines(
@@ -236,15 +255,32 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     # -- answers
 
     def write(self, prediction: Placed, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        titles = metrics.numbered(self.names, prediction.xy.shape[1])
-        rows = []
-        for i, (name, xy) in enumerate(zip(names, prediction.xy.tolist(), strict=True)):
-            row: dict[str, Any] = {"name": name}
-            if prediction.score is not None:
-                row["certainty"] = round(float(prediction.score[i].mean()), 4)
-            points = {point: {"x": round(x, 2), "y": round(y, 2)} for point, (x, y) in zip(titles, xy, strict=True)}
-            rows.append({**row, "points": points})
-        return rows
+        return answers.rows(prediction, names, metrics.numbered(self.names, prediction.xy.shape[1]))
+
+    def nothing(self, name: str, why: str) -> dict[str, Any]:
+        return answers.blank(name, why, metrics.numbered(self.names, self.count))
+
+    def answer(
+        self, model: nn.Module, images: Any, options: answers.LandmarkOptions, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        """None: images are answered one by one; where boxes are expected and none are given, a warning says so."""
+        if self.frame != "whole" and not (options.crop or options.boxes):
+            warnings.warn(
+                f"frame={self.frame!r}: the run was trained on parts of images, and these are seen whole; give --crop or --boxes, "
+                "unless they are such parts.",
+                PellucidWarning,
+                stacklevel=2,
+            )
+        return None
+
+    def files(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        titles: Sequence[str],
+        sizes: Sequence[tuple[int, int]],
+        options: answers.LandmarkOptions,
+    ) -> dict[str, bytes]:
+        return answers.files(rows, titles, sizes, options, metrics.numbered(self.names, self.count), self.lines)
 
     def draw(
         self, input: Tensor, prediction: Placed, truth: Placed | None, names: Sequence[str], classes: Sequence[str]

@@ -75,10 +75,12 @@ def read(output: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     frame = output.new_tensor([width, height], dtype=torch.float32)
     if output.ndim == 2:
-        return frame / 2 + output.float().unflatten(1, (-1, 2)) * (max(size) / UNIT)
+        offset: Tensor = output.float().unflatten(1, (-1, 2)) * (max(size) / UNIT)
+        return frame / 2 + offset
     columns, rows = grid(output)
     weights = shares(output)
-    return torch.stack([weights.sum(2) @ columns, weights.sum(3) @ rows], 2) * frame
+    places: Tensor = torch.stack([weights.sum(2) @ columns, weights.sum(3) @ rows], 2) * frame
+    return places
 
 
 def shares(output: Tensor) -> Tensor:
@@ -103,4 +105,4 @@ def certainty(output: Tensor, points: Tensor, size: tuple[int, int]) -> Tensor:
     across = (columns[None, None] - points[..., :1] / width) * cells[0]  # (B, K, w) cells
     down = (rows[None, None] - points[..., 1:] / height) * cells[1]
     near = across.square()[:, :, None, :] + down.square()[:, :, :, None] <= REACH**2
-    return (shares(output) * near).sum((2, 3))
+    return (shares(output) * near).sum((2, 3)).clamp(max=1)

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from pellucid.data.cropping import LEAST
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.partners import FACE_68, exchanges
 from pellucid.data.problems import counted
-from pellucid.data.targets import Points, Target
+from pellucid.data.targets import Points
 from pellucid.errors import DataError, UsageError
+from pellucid.tasks.landmarks.framing import Frame, framed
 from pellucid.tasks.landmarks.metrics import numbered
 from pellucid.tasks.landmarks.places import Placed
 
@@ -36,46 +39,70 @@ def points_of(data: Dataset) -> dict[str, Points]:
                 f"data={data.name!r}: has no points, which landmarks needs; give a table of them (image, x1, y1, x2, y2, …), .pts "
                 "files, or keypoints as COCO or YOLO write them."
             )
-    if counts := sorted({points.xy.shape[1] for points in found.values()}):
-        if len(counts) > 1:
-            raise DataError(
-                f"data={data.name!r}: its splits have {' and '.join(map(str, counts))} points an image; give the same points in all."
-            )
+    counts = sorted({points.xy.shape[1] for points in found.values()})
+    if len(counts) > 1:
+        raise DataError(
+            f"data={data.name!r}: its splits have {' and '.join(map(str, counts))} points an image; give the same points in all."
+        )
     return found
 
 
-def usable(data: Dataset, mirror: tuple[int, ...] | None) -> Dataset:
-    """The data with points as this task moves them, without the images that show none, and with a sentence on these."""
+def usable(data: Dataset, mirror: tuple[int, ...] | None, frame: Frame, around: float) -> Dataset:
+    """The data as this task sees them, without the images that show no point, and with sentences on what is left out.
+
+    Each split has a target "landmarks" beside its points.
+
+    Raises:
+        DataError: nothing is left to train on, or boxes are asked for and there are none.
+    """
     splits: dict[str, Split] = {}
-    blank = outside = 0
+    blank = lost = outside = 0
     for part, split in data.splits.items():
         points = split.targets.get("points")
         if not len(split) or not isinstance(points, Points):
             splits[part] = split
             continue
+        if frame == "box" and "boxes" not in split.targets:
+            raise DataError(
+                f"data={data.name!r}: has no boxes, which frame='box' needs; give --frame points, or whole."
+            )
         seen = (~points.xy.isnan().any(2)).any(1).numpy()
         blank += int((~seen).sum())
-        split = split if seen.all() else split.select(np.flatnonzero(seen))
-        if not len(split) and part == "train":
-            raise DataError(f"data={data.name!r}: no training image has a visible point; give images with points.")
-        splits[part] = replace(split, targets={**split.targets, "points": _placed(split, mirror)})
-        sizes = split.images.sizes[:, None, ::-1]  # (N, 1, 2) width, height
-        xy = splits[part].targets["points"].rows["xy"].numpy()
-        with np.errstate(invalid="ignore"):
-            outside += int(((xy < 0) | (xy > sizes)).any(2).sum())
+        shown, kept = framed(split if seen.all() else split.select(np.flatnonzero(seen)), frame, around)
+        lost += int((~kept).sum())
+        if not len(shown) and part == "train":
+            why = f", or its box is below {LEAST} px" if frame != "whole" else ""
+            raise DataError(f"data={data.name!r}: no training image has a visible point{why}; give images with points.")
+        splits[part], beyond = _placed(shown, mirror)
+        outside += beyond
     notes = list(data.notes)
     if blank:
         notes.append(f"Left out, as none of their points is visible: {counted(blank)}.")
+    if lost:
+        notes.append(f"Left out, as their box is missing, below {LEAST} px or beside the image: {counted(lost)}.")
     if outside:
-        notes.append(f"Points outside their images: {outside:,}; they are learned and measured where they are.")
-    return data.replace(splits=splits, notes=tuple(notes))
+        notes.append(
+            f"Points outside what is seen of their images: {outside:,}; they are learned and measured where they are."
+        )
+    made = data.replace(splits=splits, notes=tuple(notes))
+    if frame == "whole":
+        return made
+    key = f"{data.fingerprint}-{frame}-{around!r}"  # of what is seen, by which stores are known
+    return made.replace(fingerprint=hashlib.sha256(key.encode()).hexdigest() if data.fingerprint else "")
 
 
-def _placed(split: Split, mirror: tuple[int, ...] | None) -> Target:
+def _placed(split: Split, mirror: tuple[int, ...] | None) -> tuple[Split, int]:
+    """A split with its points as this task moves them, and how many lie outside of their images."""
     points = split.targets["points"]
     assert isinstance(points, Points)
     names = list(split.names) or [str(i) for i in range(len(split))]
-    return Placed(points.xy, points.xy.new_ones(len(points), 2), names=names, mirror=mirror)
+    placed = Placed(points.xy, points.xy.new_ones(len(points), 2), names=names, mirror=mirror)
+    targets = {kind: target for kind, target in split.targets.items() if kind in ("label", "points")}
+    sizes = split.images.sizes[:, None, ::-1]  # (N, 1, 2) width, height
+    xy = points.xy.numpy()
+    with np.errstate(invalid="ignore"):
+        beyond = int(((xy < 0) | (xy > sizes)).any(2).sum())
+    return replace(split, targets={**targets, "landmarks": placed}, annotations=()), beyond
 
 
 def mirror_from(file: str, names: Sequence[str], count: int) -> tuple[int, ...]:

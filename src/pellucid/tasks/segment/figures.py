@@ -27,7 +27,14 @@ _LISTED = 16  # classes in a legend
 _WRONG = "#c0392b"
 
 
-def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str], classes: Sequence[str]) -> Figure:
+def figure(
+    input: Tensor,
+    answer: Mask,
+    truth: Mask | None,
+    names: Sequence[str],
+    classes: Sequence[str],
+    colours: Sequence[int] = (),
+) -> Figure:
     """One row per image: the image, the true classes and the answer's over it in grey, and the pixels that are wrong."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -47,9 +54,9 @@ def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str]
     for r, name in enumerate(names):
         image, mask = images[r].numpy(), found[r].numpy()
         grey = image.mean(0, keepdims=True)  # under colours, only those of the classes are seen
-        pictures = {"image": images[r], "answer": _planes(overlay(grey, mask, classes))}
+        pictures = {"image": images[r], "answer": _planes(overlay(grey, mask, classes, colours))}
         if known is not None:
-            pictures["truth"] = _planes(overlay(grey, known[r].numpy(), classes))
+            pictures["truth"] = _planes(overlay(grey, known[r].numpy(), classes, colours))
             pictures["mistakes"] = _planes(_mistakes(image, mask, known[r].numpy()))
         for c, title in enumerate(titles):
             show(grid[r, c], pictures[title])
@@ -62,8 +69,8 @@ def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str]
                 f"IoU {float(metrics.ranking({'confusion': cells})[0]):.2f}", fontsize=6.5, color="0.4", labelpad=2
             )
         grid[r, 0].set_xlabel(words, fontsize=6.5, color="0.4", labelpad=2, parse_math=False)
-    colours = palette(classes) / 255
-    patches = [Patch(facecolor=colours[i], edgecolor="0.5", linewidth=0.4, label=classes[i]) for i in shown[:_LISTED]]
+    inks = palette(classes, colours) / 255
+    patches = [Patch(facecolor=inks[i], edgecolor="0.5", linewidth=0.4, label=classes[i]) for i in shown[:_LISTED]]
     if known is not None:
         patches.append(Patch(facecolor=_WRONG, label="wrong"))
     if patches:
@@ -75,7 +82,7 @@ def figure(input: Tensor, answer: Mask, truth: Mask | None, names: Sequence[str]
     return drawing
 
 
-def objects_figure(seen: Sequence[Seen], classes: Sequence[str]) -> Figure:
+def objects_figure(seen: Sequence[Seen], classes: Sequence[str], colours: Sequence[int] = ()) -> Figure:
     """Two cells per image: the outlines of the true objects, and those of the objects that were found, with their numbers."""
     from matplotlib.figure import Figure
 
@@ -89,17 +96,17 @@ def objects_figure(seen: Sequence[Seen], classes: Sequence[str]) -> Figure:
     grid = drawing.subplots(rows, 2 * pairs, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    colours = palette(classes) / 255
+    shown = palette(classes, colours) / 255
     for place, own in enumerate(seen):
         left, right = grid[place // pairs, 2 * (place % pairs)], grid[place // pairs, 2 * (place % pairs) + 1]
         for axes in (left, right):
             axes.set_axis_on()
             show(axes, torch.from_numpy(own.image))
         for inside, kind in zip(own.true, own.classes, strict=True):
-            _outline(left, inside, colours[kind])
+            _outline(left, inside, shown[kind])
         for number, kind in enumerate(own.found.classes, 1):
             inside = own.found.labels == number
-            _outline(right, inside, colours[kind])
+            _outline(right, inside, shown[kind])
             down, across = np.nonzero(inside)
             right.text(
                 across.mean(), down.mean(), str(number), fontsize=6, color="white", ha="center", va="center",

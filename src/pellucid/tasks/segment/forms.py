@@ -26,16 +26,20 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 Classes = NDArray[np.uint8]  # (H, W)
 
 
-def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
-    """(256, 3): the colour of each class, black for a first class "background", and white for void.
+def palette(classes: Sequence[str], known: Sequence[int] = ()) -> NDArray[np.uint8]:
+    """(256, 3): the colour of each class: the data's own, else black for a first class "background"; void is white.
 
     >>> palette(["background", "cat"])[[0, 1, 255]].tolist()
     [[0, 0, 0], [255, 45, 85], [255, 255, 255]]
+    >>> palette(["cat"], [0x8000FF])[0].tolist()
+    [128, 0, 255]
     """
     shown = np.zeros((256, 3), np.uint8)
     first = int(_has_background(classes))
     for index, colour in enumerate(colours([f"{i} {name}" for i, name in enumerate(classes[first:])]).values(), first):
         shown[index] = tuple(bytes.fromhex(colour[1:]))
+    if len(known) == len(classes):
+        shown[: len(known)] = [tuple(colour.to_bytes(3, "big")) for colour in known]
     shown[VOID] = _VOID
     return shown
 
@@ -44,12 +48,12 @@ def _has_background(classes: Sequence[str]) -> bool:
     return tuple(classes[:1]) == ("background",)
 
 
-def mask_file(mask: Classes, classes: Sequence[str]) -> bytes:
+def mask_file(mask: Classes, classes: Sequence[str], known: Sequence[int] = ()) -> bytes:
     """A mask (H, W) as a PNG whose numbers are the classes, shown in their colours."""
     from PIL import Image
 
     picture = Image.fromarray(mask, "L").convert("P")
-    picture.putpalette(palette(classes).tobytes())
+    picture.putpalette(palette(classes, known).tobytes())
     return _png(picture)
 
 
@@ -59,7 +63,9 @@ def _png(picture: Any) -> bytes:
     return file.getvalue()
 
 
-def overlay(image: NDArray[np.floating[Any]], mask: Classes, classes: Sequence[str]) -> NDArray[np.float32]:
+def overlay(
+    image: NDArray[np.floating[Any]], mask: Classes, classes: Sequence[str], known: Sequence[int] = ()
+) -> NDArray[np.float32]:
     """An image (C, H, W) in [0, 1] with its classes in colour, (H, W, 3); the background and void stay as they are.
 
     >>> overlay(np.zeros((1, 1, 2)), np.array([[0, 1]], np.uint8), ["background", "cat"])[0].tolist()
@@ -68,14 +74,14 @@ def overlay(image: NDArray[np.floating[Any]], mask: Classes, classes: Sequence[s
     planes = np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0)
     bare = (mask == VOID) | ((mask == 0) & _has_background(classes))
     share = np.where(bare, 0, _SHARE)[..., None].astype(np.float32)
-    return np.asarray(planes * (1 - share) + palette(classes)[mask] / np.float32(255) * share, np.float32)
+    return np.asarray(planes * (1 - share) + palette(classes, known)[mask] / np.float32(255) * share, np.float32)
 
 
-def row(name: str, mask: Classes, classes: Sequence[str]) -> dict[str, Any]:
+def row(name: str, mask: Classes, classes: Sequence[str], known: Sequence[int] = ()) -> dict[str, Any]:
     """The row of an image: the share of its pixels that each class has, and the mask."""
     counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
     shares = {title: round(float(count) / mask.size, 6) for title, count in zip(classes, counts, strict=True)}
-    return {"name": name, "shares": shares, "content": mask_file(mask, classes), "suffix": ".png"}
+    return {"name": name, "shares": shares, "content": mask_file(mask, classes, known), "suffix": ".png"}
 
 
 def written(
@@ -86,6 +92,7 @@ def written(
     classes: Sequence[str],
     options: SegmentOptions,
     scale: Scale | None = None,
+    known: Sequence[int] = (),
 ) -> dict[str, Any]:
     """The row of an image with all forms that are asked for, and the rows of its objects.
 
@@ -97,8 +104,9 @@ def written(
         classes: names.
         options: what is asked for.
         scale: what is black and white in images of more than 8 bits.
+        known: colours of the classes, 0xRRGGBB.
     """
-    made = row(name, mask, classes)
+    made = row(name, mask, classes, known)
     found: objects.Found | None = None
     if options.objects:
         chosen = options.chosen(classes)
@@ -110,12 +118,12 @@ def written(
     files: dict[str, bytes] = {}
     for form in options.also:
         if form == "overlay":
-            files[form] = _overlay_file(image, mask, classes, found)
+            files[form] = _overlay_file(image, mask, classes, found, known)
         elif form == "probabilities":
             files[form] = _probabilities_file(shares, classes)
         else:
             regions = list(_regions(mask, shares, found))
-            files[form] = _rle_file(regions, classes, name) if form == "rle" else _polygon_file(regions, classes)
+            files[form] = _rle_file(regions, classes, name) if form == "rle" else _polygon_file(regions, classes, known)
     return made | {"files": files} if files else made
 
 
@@ -127,13 +135,17 @@ def _grey(image: NDArray[np.float32], scale: Scale | None) -> NDArray[np.float64
 
 
 def _overlay_file(
-    image: NDArray[np.float32], mask: Classes, classes: Sequence[str], found: objects.Found | None
+    image: NDArray[np.float32],
+    mask: Classes,
+    classes: Sequence[str],
+    found: objects.Found | None,
+    known: Sequence[int],
 ) -> bytes:
     """The image with its classes in colour, and with the objects' borders in white where they were told apart."""
     from PIL import Image
     from skimage.segmentation import find_boundaries
 
-    shown = overlay(image, mask, classes)
+    shown = overlay(image, mask, classes, known)
     if found is not None and len(found):
         shown[find_boundaries(found.labels, connectivity=2, mode="inner")] = 1.0
     return _png(Image.fromarray((shown.clip(0, 1) * 255).round().astype(np.uint8)))
@@ -179,9 +191,11 @@ def _rle_file(regions: Sequence[tuple[int, int, NDArray[np.bool_], float]], clas
     return json.dumps(rows, ensure_ascii=False, indent=0).encode()
 
 
-def _polygon_file(regions: Sequence[tuple[int, int, NDArray[np.bool_], float]], classes: Sequence[str]) -> bytes:
+def _polygon_file(
+    regions: Sequence[tuple[int, int, NDArray[np.bool_], float]], classes: Sequence[str], known: Sequence[int]
+) -> bytes:
     """GeoJSON (RFC 7946) in px, with y downwards: a feature for each object, else for each connected part of a class."""
-    shown = palette(classes)
+    shown = palette(classes, known)
     features = []
     for number, kind, region, score in regions:
         for polygon in outlines.polygons(region):

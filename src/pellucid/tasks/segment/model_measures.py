@@ -35,7 +35,12 @@ _RECALLS = np.linspace(0, 1, 101)
 
 
 def measured(
-    predict: Callable[[Tensor], Mask], test: Split, classes: Sequence[str], channels: int, device: torch.device
+    predict: Callable[[Tensor], Mask],
+    test: Split,
+    classes: Sequence[str],
+    channels: int,
+    device: torch.device,
+    colours: Sequence[int] = (),
 ) -> ModelMeasures:
     """The count and the average precision of objects, where the data tell objects apart or have a background.
 
@@ -45,6 +50,7 @@ def measured(
         classes: names.
         channels: of the model's images.
         device: where the model is.
+        colours: of the classes, 0xRRGGBB.
     """
     masks = test.targets["mask"]
     outlined = isinstance(masks, Masks) and any(isinstance(own, Outlined) for own in masks.sources)
@@ -63,7 +69,7 @@ def measured(
         "Objects in a few test images: the true ones to the left, those found to the right with their number. "
         f"Objects of the same class that touch are parted at their necks. {len(part):,} images were counted."
     )
-    picture = NamedFigure("objects", "Objects", words, objects_figure(shown, classes))
+    picture = NamedFigure("objects", "Objects", words, objects_figure(shown, classes, colours))
     return ModelMeasures(measures, {"objects": _by_class(records, kinds, classes)}, (picture,))
 
 

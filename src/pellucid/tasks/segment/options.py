@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from pellucid.errors import UnknownNameError, UsageError, check_choice
-from pellucid.tasks._contract import PredictOptions
+from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks.segment.objects import NECK, TOUCHING, Touching
 
 __all__ = ["FORMS", "SegmentOptions"]

@@ -67,6 +67,7 @@ class Segment(Task[Tensor, Mask, Mask]):
 
     weights: tuple[float, ...] = learned(())  # of the classes
     names: tuple[str, ...] = learned(())  # of the classes
+    colours: tuple[int, ...] = learned(())  # in which the data show them, 0xRRGGBB; (): nothing tells
 
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {
@@ -108,7 +109,9 @@ class Segment(Task[Tensor, Mask, Mask]):
             name: replace(split, targets={kind: own for kind, own in split.targets.items() if kind == "mask"})
             for name, split in data.splits.items()
         }
-        return data.replace(splits=splits, classes=data.mask_classes), replace(self, names=data.mask_classes)
+        return data.replace(splits=splits, classes=data.mask_classes), replace(
+            self, names=data.mask_classes, colours=data.mask_colours
+        )
 
     def learn(self, images: Store) -> Segment:
         if self.balance == "none":
@@ -117,10 +120,12 @@ class Segment(Task[Tensor, Mask, Mask]):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {"weights": list(self.weights)} if self.weights else {}
+        known = {"weights": self.weights, "names": self.names, "colours": self.colours}
+        return {name: list(value) for name, value in known.items() if value}
 
     def recall(self, facts: Mapping[str, Any]) -> Segment:
-        return replace(self, weights=tuple(facts["weights"])) if "weights" in facts else self
+        weights, names, colours = (tuple(facts.get(name, ())) for name in ("weights", "names", "colours"))
+        return replace(self, weights=weights, names=names, colours=colours)
 
     @property
     def findings(self) -> Sequence[str]:
@@ -194,14 +199,15 @@ class Segment(Task[Tensor, Mask, Mask]):
         """How well the objects in the answers are counted and outlined."""
         described, device = unwrapped(model).description, next(model.parameters()).device
         return model_measures.measured(
-            lambda images: self.predict(model, images), test, self.names, described["channels"], device
+            lambda images: self.predict(model, images), test, self.names, described["channels"], device, self.colours
         )
 
     def write(self, prediction: Mask, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         from pellucid.tasks.segment import forms
 
         return [
-            forms.row(name, mask, classes) for name, mask in zip(names, prediction.classes.cpu().numpy(), strict=True)
+            forms.row(name, mask, classes, self.colours)
+            for name, mask in zip(names, prediction.classes.cpu().numpy(), strict=True)
         ]
 
     def answer(
@@ -231,7 +237,7 @@ class Segment(Task[Tensor, Mask, Mask]):
         assert prediction.probabilities is not None, "an answer has them"
         arrays = (part.cpu().numpy() for part in (input, prediction.classes, prediction.probabilities))
         return [
-            forms.written(image, mask, shares, name, classes, options, scale)
+            forms.written(image, mask, shares, name, classes, options, scale, self.colours)
             for image, mask, shares, name, scale in zip(*arrays, names, scales, strict=True)
         ]
 
@@ -240,7 +246,7 @@ class Segment(Task[Tensor, Mask, Mask]):
     ) -> Figure:
         from pellucid.tasks.segment import figures
 
-        return figures.figure(input, prediction, truth, names, classes)
+        return figures.figure(input, prediction, truth, names, classes, self.colours)
 
     def evidence(self, output: Tensor) -> Tensor:
         """The mean over the pixels of how much more the most probable class is expected than all others (log-odds)."""

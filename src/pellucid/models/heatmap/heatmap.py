@@ -12,7 +12,7 @@ from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import MARGIN, OutputKind
 from pellucid.models._layers import Frozen, Normalize, check_share
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize
-from pellucid.models._pyramid import BODIES, apart, body
+from pellucid.models.heatmap.levels import BODIES, apart, body
 
 __all__ = ["Heatmap"]
 
