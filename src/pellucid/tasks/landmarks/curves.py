@@ -32,7 +32,7 @@ def pictures(
     known = own[~np.isnan(own)]
     if not len(known):  # no image has a distance to divide by
         return []
-    shares = [f"{np.mean(known <= limit):.0%} below {limit} %" for limit in FAILURES]
+    shares = [f"{100 * np.mean(known <= limit):.0f} % below {limit} %" for limit in FAILURES]
     words = f"The share of the {len(known):,} images whose error is below each amount: with this model {' and '.join(shares)}."
     errors = by_point(records["model"], by)
     titles = numbered(names, len(errors))

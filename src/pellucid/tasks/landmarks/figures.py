@@ -83,7 +83,7 @@ def figure(
         if records is not None:
             share, px = nme(records, by)[i], error(records)[i]
             words = f"{share:.1f} % of the {title(by)}" if np.isfinite(share) else f"{px:.1f} px"
-            axes.set_xlabel(words, fontsize=6, color="0.3", labelpad=2)
+            axes.set_xlabel(words, fontsize=5.2, color="0.3", labelpad=2)
     return drawing
 
 
