@@ -194,7 +194,10 @@ def test_the_range_is_said_and_set_on_the_command_line(tmp_path: Path, capsys: p
     run = Run(tmp_path / "run")
     assert run.info["data"]["range"] == [0, 8191]
     assert run.data().scale == Scale(0, 8191)
-    assert exporting._facts(run, free=False)["values"] == "0 to 8,191 in the files of its training are 0 to 1 here"
+    assert (
+        exporting._facts(run, run.model(), free=False)["values"]
+        == "0 to 8,191 in the files of its training are 0 to 1 here"
+    )
     assert "--range 0 8191" in run.info["command"].replace(".0", "")
     assert main(["evaluate", str(tmp_path / "run"), "--no-baselines"]) == 0
 

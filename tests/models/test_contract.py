@@ -11,7 +11,7 @@ import torch
 from test_models import MODELS, made
 
 from pellucid import _catalog
-from pellucid.models import MARGIN, Compressed, Distribution, OutputKind
+from pellucid.models import MARGIN, Compressed, Distribution, OutputKind, Regions
 from pellucid.models._contract import Model
 
 KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
@@ -29,6 +29,15 @@ def picture(model: Any, images: torch.Tensor, outputs: int) -> None:
 def heatmap(model: Any, images: torch.Tensor, outputs: int) -> None:
     maps = model(images)
     assert maps.shape[:2] == (BATCH, outputs) and min(maps.shape[2:]) > 2 * MARGIN
+
+
+def regions(model: Any, images: torch.Tensor, outputs: int) -> None:
+    given = model(images)
+    assert isinstance(given, Regions)
+    count, boxes = given.corners.shape[1], len(given.grid)
+    assert given.logits.shape == (BATCH, count, outputs + 1) and given.offsets.shape == (BATCH, count, outputs, 4)
+    assert given.objectness.shape == (BATCH, boxes) and given.grid_offsets.shape == (BATCH, boxes, 4)
+    torch.testing.assert_close(given.corners, given.proposals.corners[:, :count])  # the best ones, from the best on
 
 
 def reconstruction(model: Any, images: torch.Tensor, outputs: int) -> None:
@@ -75,6 +84,7 @@ FORMS: dict[OutputKind, Callable[[Any, torch.Tensor, int], None]] = {
     "code": compressed,
     "distribution": distribution,
     "adversarial": adversarial,
+    "regions": regions,
 }
 
 

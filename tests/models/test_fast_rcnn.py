@@ -114,9 +114,9 @@ def test_every_backbone_gives_the_maps_of_the_strides_asked_for(backbone: str, o
     model = small((70, 96), backbone=backbone, **options)
     seen = model.steps(torch.rand(1, 3, 70, 96))
     strides = options["strides"]
-    assert [tuple(own.shape) for own in seen["maps"]] == [(1, 16, -(-70 // s), -(-96 // s)) for s in strides]
-    assert seen["pooled"].shape == (1, 40, 16, 7, 7)
-    assert seen["before"].scores.diff(dim=1).le(0).all()
+    assert [tuple(own.shape) for own in seen.maps] == [(1, 16, -(-70 // s), -(-96 // s)) for s in strides]
+    assert seen.pooled.shape == (1, 40, 16, 7, 7)
+    assert seen.candidates.scores.diff(dim=1).le(0).all()
 
 
 def test_finer_maps_are_the_default_of_small_images() -> None:

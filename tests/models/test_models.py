@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.models import Frozen, Normalize
+from pellucid.models import MARGIN, Frozen, Normalize, Regions
 from pellucid.models._building import build, describe, layer_table, load_external, options, parameter_count
 from pellucid.models._layers import AdaptivePool
 
@@ -40,6 +40,16 @@ def made(name: str, /, channels: int = 1, outputs: int | None = None, side: int 
     torch.manual_seed(0)
     description = {"name": name, "channels": channels, "outputs": answers, "size": [side, side]}
     return build({**description, "options": {**SMALL.get(name, {}), **given}})
+
+
+def numbers(answer: Any) -> Tensor:
+    """The answer as one tensor (B, …); of regions the parts that hardly change where an image hardly does."""
+    return torch.cat([part.flatten(1) for part in answer.steady], 1) if isinstance(answer, Regions) else answer
+
+
+def shape(answer: Any) -> tuple[int, ...]:
+    """Of regions that of their logits."""
+    return tuple((answer.logits if isinstance(answer, Regions) else answer).shape)
 
 
 def pictures(n: int, channels: int = 3, side: int = 32) -> Tensor:
@@ -72,9 +82,12 @@ def test_the_answer_has_the_shape_that_the_output_says(name: str, channels: int)
     images = torch.rand(2, channels, 32, 32)
     with torch.no_grad():
         answer = model(images)
-    shapes = {"vector": (2, 5), "dense": (2, 5), "adversarial": (2, 1)}
-    assert answer.shape == shapes.get(model.output, (2, channels, 32, 32))
-    assert answer.dtype == torch.float32
+    cells = 32 // 4 + 2 * MARGIN  # of a heat map at a stride of 4
+    shapes = {
+        "vector": (2, 5), "dense": (2, 5), "adversarial": (2, 1), "heatmap": (2, 5, cells, cells), "regions": (2, 300, 6),
+    }  # fmt: skip
+    assert shape(answer) == shapes.get(model.output, (2, channels, 32, 32))
+    assert numbers(answer).dtype == torch.float32
     assert isinstance(model.normalize, Normalize)
     assert model.fixed_size in (None, (32, 32))
 
@@ -86,8 +99,8 @@ def test_one_image_is_answered_as_in_a_batch(name: str) -> None:
         model, images = model.double(), images.double()
     images[1] = 0  # two pictures of noise are alike to a model that averages
     with torch.no_grad():
-        together = model(images)
-        apart = torch.cat([model(image[None]) for image in images])
+        together = numbers(model(images))
+        apart = torch.cat([numbers(model(image[None])) for image in images])
     assert torch.allclose(together, apart, rtol=1e-4, atol=1e-5)
     assert float((together[0] - together[1]).abs().max()) > 1e-3  # it does look at the image
 
@@ -96,8 +109,10 @@ def test_one_image_is_answered_as_in_a_batch(name: str) -> None:
 def test_channels_last_computes_the_same(name: str) -> None:
     model, images = lively(made(name, 3)).eval(), pictures(4)
     with torch.no_grad():
-        plain = model(images)
-        turned = model.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+        plain = numbers(model(images))
+        turned = numbers(
+            model.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+        )
     assert torch.allclose(plain, turned, rtol=1e-3, atol=1e-4)
 
 
@@ -112,6 +127,8 @@ def test_a_gradient_reaches_every_parameter(name: str) -> None:
         answer = answer[0] + answer[1][:, None, None, None]
     if model.output == "map" and hasattr(model, "critic"):  # what it says of input and answer
         answer = model.critic(torch.cat([pictures(4), answer], dim=1))
+    if isinstance(answer, Regions):
+        answer = torch.cat([numbers(answer), answer.logits.flatten(1), answer.offsets.flatten(1)], 1)
     (answer * torch.randn(answer.shape)).sum().backward()  # a sum alone has no gradient behind a normalisation
     silent = [title for title, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert silent == []
@@ -125,7 +142,7 @@ def test_a_description_and_a_state_rebuild_the_model(name: str) -> None:
     again.load_state_dict(model.state_dict())
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(model(images), again(images))
+        assert torch.equal(numbers(model(images)), numbers(again(images)))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -142,7 +159,9 @@ def test_models_that_are_bound_to_no_size_take_others(name: str) -> None:
     assert model.fixed_size is None
     with torch.no_grad():
         answer = model(torch.rand(2, 1, 45, 70))
-    assert answer.shape == ((2, 5) if model.output == "vector" else (2, 1, 45, 70))
+    cells = (-(-45 // 4) + 2 * MARGIN, -(-70 // 4) + 2 * MARGIN)  # of a heat map at a stride of 4
+    shapes = {"vector": (2, 5), "heatmap": (2, 5, *cells), "regions": (2, 300, 6)}
+    assert shape(answer) == shapes.get(model.output, (2, 1, 45, 70))
 
 
 @pytest.mark.parametrize(("name", "side", "least"), [("convnet", 6, 7), ("vgg", 31, 32)])

@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid import _catalog
 from pellucid.cli import commands, options
-from pellucid.cli.flags import Group, is_option, parse
+from pellucid.cli.flags import Flag, Group, is_option, parse
 from pellucid.errors import UsageError
 from pellucid.run import Run
 from pellucid.worked.forms.contract import Builder, Form
@@ -138,11 +138,22 @@ def _predict_groups(words: Sequence[str]) -> Sequence[Group]:
         asked = getattr(_catalog.find("tasks", task), "predict_options", None)
         if asked is None:
             continue
-        seen = {flag.name for group in groups for flag in group.flags}
-        flags = [flag for flag in options.of_class(asked) if flag.name not in seen]
-        if flags:
-            groups.append(Group(task, flags, inspect.cleandoc(asked.__doc__ or "").split("\n")[0]))
+        own = {flag.name: flag for flag in options.of_class(asked)}
+        # an option that several tasks have is one, which says what it is for each
+        groups = [
+            replace(group, flags=[_shared(flag, group.title, own.pop(flag.name, None), task) for flag in group.flags])
+            for group in groups
+        ]
+        if own:
+            groups.append(Group(task, list(own.values()), inspect.cleandoc(asked.__doc__ or "").split("\n")[0]))
     return groups
+
+
+def _shared(flag: Flag, task: str, other: Flag | None, name: str) -> Flag:
+    """An option of a task that another task may have too."""
+    if other is None:
+        return flag
+    return replace(flag, help=f"{task}: {flag.help}; {name}: {other.help}")
 
 
 def _look_groups(words: Sequence[str], taken: set[str]) -> Sequence[Group]:

@@ -16,7 +16,7 @@ _SIDES = {"left": "right", "right": "left"}
 _SHORT = {"l": "left", "r": "right"}
 _ENOUGH = 8  # sets of points that tell what a mirror exchanges
 _FIRM = 0.5  # of a set's own size: the mean shape's, where the sets lie alike
-_CLOSE = 0.1  # of the mean shape's size: 0.04 for faces
+_CLOSE = 0.15  # of the mean shape's size: 0.01 for 69 faces, 0.12 for ten of them
 _ROUNDS = 4
 _ALIKE = 0.8  # cosine between a shape and its mirror image: 0.98 for faces, less from the side, 0.1 by chance
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 from pellucid.errors import check_choice
 from pellucid.tasks._answering import PredictOptions
@@ -14,8 +14,7 @@ from pellucid.tasks.landmarks.places import Placed
 
 __all__ = ["LandmarkOptions", "blank", "files", "rows"]
 
-Form = Literal["pts", "coco"]
-_FORMS: tuple[Form, ...] = ("pts", "coco")
+_FORMS = ("pts", "coco")
 
 
 @final
@@ -27,7 +26,7 @@ class LandmarkOptions(PredictOptions):
     """folder of a run of localize or detect that finds the object; the answer is looked for around its most certain box"""
     boxes: str = ""
     """CSV table with the box of each image: name, x0, y0, x1, y1 in px"""
-    also: tuple[Form, ...] = ()
+    also: tuple[str, ...] = ()
     """further forms of the answers: pts, a file for each image that counts from 1 as those of 300-W; coco, COCO keypoints"""
 
     def __post_init__(self) -> None:
