@@ -24,12 +24,14 @@ def test_overlaps_are_torchvisions() -> None:
     one, other = some(40), some(30, seed=1)
     torch.testing.assert_close(_boxes.iou(one, other), box_iou(one, other))
     torch.testing.assert_close(_boxes.iou(one.view(2, 20, 4), other), box_iou(one, other).view(2, 20, 30))
+    torch.testing.assert_close(_boxes.paired(one[:30], other), box_iou(one[:30], other).diagonal())
     torch.testing.assert_close(_boxes.giou(one[:30], other), generalized_box_iou(one[:30], other).diagonal())
 
 
 def test_empty_boxes_have_no_overlap_and_no_nan() -> None:
     empty = torch.tensor([[3.0, 3, 3, 9], [5, 5, 2, 2]])
     assert _boxes.iou(empty, empty).eq(0).all()
+    assert _boxes.paired(empty, empty).eq(0).all()
     assert _boxes.areas(empty).eq(0).all()
     assert _boxes.giou(empty, some(2)).isfinite().all()
     assert _boxes.encode(some(2), empty).isfinite().all()

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["areas", "clip", "decode", "encode", "giou", "iou", "kept", "overlap", "softened", "suppress"]
+__all__ = ["areas", "clip", "decode", "encode", "giou", "iou", "kept", "overlap", "paired", "softened", "suppress"]
 
 _VARIANCES = (0.1, 0.1, 0.2, 0.2)  # offsets of a box that is nearly right have about unit variance (Girshick 2015, 2.3)
 _LARGEST = math.log(1000 / 16)  # of a logarithmic change of size: e to the power of more would overflow at first
@@ -42,6 +42,18 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
     shared = overlap(one, other)
     union = areas(one)[..., :, None] + areas(other)[..., None, :] - shared
     return shared / union.clamp_min(torch.finfo(union.dtype).tiny)
+
+
+def paired(one: Tensor, other: Tensor) -> Tensor:
+    """(…,): the intersection over the union of boxes with their partners; 0 where both are empty.
+
+    >>> paired(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 0, 3, 2]]))
+    tensor([0.3333])
+    """
+    low, high = torch.maximum(one[..., :2], other[..., :2]), torch.minimum(one[..., 2:], other[..., 2:])
+    shared = (high - low).clamp_min(0).prod(-1)
+    union = areas(one) + areas(other) - shared
+    return torch.where(union > 0, shared / union.clamp_min(torch.finfo(union.dtype).tiny), 0.0)
 
 
 def giou(one: Tensor, other: Tensor) -> Tensor:

@@ -305,7 +305,7 @@ def test_what_became_of_detected_objects_can_be_read() -> None:
     assert view["confusion"].tolist() == [[2, 0, 1], [1, 0, 0], [0, 1, 0]]
     assert view["order"].tolist()[-1] == 2  # none at all stays last, however often it is confused with a class
     assert view.words.startswith(
-        "Of 4 objects, 2 (50 %) were found with their class, 1 with another class, and 1 were missed; 1 answers show no object"
+        "Of 4 objects, 2 (50 %) were found with their class, 1 with another class, and 1 missed; 1 answer shows no object"
     )
     axes = view.figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()][-1] == "no object"

@@ -8,8 +8,8 @@ import torch
 
 from pellucid.errors import UsageError
 from pellucid.models import MARGIN, Frozen
-from pellucid.models.heatmap.levels import BODIES, apart, body
 from pellucid.models.heatmap import Heatmap
+from pellucid.models.heatmap.levels import BODIES, apart, body
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -187,3 +187,33 @@ def test_answers_move_to_the_px_of_their_images() -> None:
     assert scaled.corners[0].tolist() == [[200, 300, 280, 420]] and not len(scaled.corners[1])
     assert scaled.proposals is not None and scaled.proposals[1][0].tolist() == [100, 50, 140, 70]
     assert Detected.cat([answer[[0]], answer[[1]]]).labels[1].tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "scores", "lost"),
+    [
+        # alone, and with a hit of another object so that there is an AP to lose from
+        ([TRUE, IN_PLACE], [0, 0], [0.9, 0.8], {}),  # a copy after the hit costs nothing
+        ([FAR, TRUE], [0, 0], [0.9, 0.8], {"background": 0.5}),  # half of the answers up to the hit are wrong
+        ([IN_PLACE], [1], [0.9], {"wrong class": 1.0}),
+        ([NEAR], [0], [0.9], {"badly placed": 1.0}),
+        ([NEAR, IN_PLACE], [0, 0], [0.9, 0.8], {"badly placed": 0.5}),  # the object is found: the bad box is left out
+        ([NEAR, TRUE], [1, 0], [0.9, 0.8], {}),  # a class that no object has is left out of the mean
+    ],
+)
+def test_the_cost_of_an_error_is_what_the_precision_rises_by_without_it(
+    boxes: list[list[int]], labels: list[int], scores: list[float], lost: dict[str, float]
+) -> None:
+    found = errors.costs(metrics.columns(answer_of([boxes], [scores], [labels]), truth_of([[TRUE]])))
+    assert found == pytest.approx(dict.fromkeys(found, 0.0) | lost)
+
+
+def test_a_missed_object_costs_its_recall() -> None:
+    found = errors.costs(metrics.columns(answer_of([[TRUE], []], [[0.9], []]), truth_of([[TRUE], [FAR]])))
+    assert found["missed"] == pytest.approx(1 - 51 / 101)  # recalls 0 … 0.5 of the 101 were reached
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_error_is_worth_having(seed: int) -> None:
+    found = errors.costs(metrics.columns(*random_sets(30, 3, seed)))
+    assert min(found.values()) >= -1e-12 and max(found.values()) > 0.01

@@ -28,6 +28,7 @@ from pellucid.tasks.detect import objects
 PARTS = {"loss", "objectness", "proposal_box", "class", "box"}
 
 
+LOW = 0.02  # a score
 QUICK = {**SMALL, "epochs": 1}
 
 
@@ -59,11 +60,13 @@ def test_the_loss_and_its_parts_are_measured_on_the_validation_images_too(run: R
 
 def test_predict_gives_the_boxes_that_evaluate_measured(run: Run) -> None:
     records, test = run.records(), run.data()["test"]
-    rows = pellucid.predict(run, [test.images.read(i, 3).transpose(1, 2, 0) for i in range(len(test))])
+    # a model that has learned next to nothing may be sure of nothing
+    images = [test.images.read(i, 3).transpose(1, 2, 0) for i in range(len(test))]
+    rows = pellucid.predict(run, images, threshold=LOW)
     answers = 0
     for i, row in enumerate(rows):
         scores = records["score"][i]
-        answered = scores >= records["threshold"][i]
+        answered = scores >= LOW
         assert [one["score"] for one in row["detections"]] == pytest.approx(scores[answered].tolist(), abs=1e-5)
         boxes = [[one[side] for side in ("x0", "y0", "x1", "y1")] for one in row["detections"]]
         assert np.allclose(np.reshape(boxes, (-1, 4)), records["box"][i][answered], atol=0.02)

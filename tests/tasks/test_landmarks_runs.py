@@ -25,6 +25,9 @@ from pellucid.errors import PellucidWarning, UsageError
 from pellucid.looking.looking import look
 from pellucid.reporting.reporting import report
 from pellucid.run import Run, load
+from pellucid.tasks import FindsBoxes
+from pellucid.tasks.detect import Detect
+from pellucid.tasks.detect.objects import Detected
 from pellucid.tasks.landmarks import Landmarks
 from pellucid.tasks.landmarks.curves import pooled
 from pellucid.tasks.landmarks.places import Placed
@@ -97,7 +100,7 @@ def test_measures_of_evaluate_are_those_of_the_rows_of_predict(run: Run) -> None
     diagonal = np.linalg.norm(truth.max(1) - truth.min(1), axis=1)
     assert found["model"]["nme_box"]["value"] == pytest.approx((100 * errors / diagonal).mean(), rel=2e-2)
     assert found["model"]["error_px"]["value"] == pytest.approx(errors.mean(), rel=2e-2)
-    assert [name.partition(" (")[0] for name in found["baselines"]] == ["the mean shape", "ridge regression on HOG"]
+    assert [*found["baselines"]] == ["the mean shape", "nearest training image by HOG", "ridge regression on HOG"]
     seen = limited(made["train"], 48, None, 0, made.classes)
     shape = target_of(seen.targets, "points", Points).xy.numpy().mean(0)
     away = np.linalg.norm(shape - truth, axis=2).mean(1)
@@ -266,6 +269,16 @@ def test_the_boxes_of_localize_are_those_of_its_rows(finder: Run) -> None:
         assert len(corners) == len(scores) == (row["label"] is not None)
         if len(corners):
             assert corners[0].tolist() == pytest.approx([*row["box"].values()], abs=0.01)
+
+
+def test_the_boxes_of_detect_are_those_that_it_answers() -> None:
+    corners = torch.tensor([[0.0, 0, 9, 9], [5, 5, 8, 9], [1, 1, 2, 3]])
+    given = Detected([corners], [torch.tensor([0, 1, 0])], [torch.tensor([0.9, 0.6, 0.2])], torch.tensor([0.5]))
+    task = Detect()
+    assert isinstance(task, FindsBoxes)
+    found = task.boxes_of(given)
+    assert found.corners[0].tolist() == corners[:2].tolist()
+    assert found.scores is not None and found.scores[0].tolist() == pytest.approx([0.9, 0.6])
 
 
 def test_a_run_on_parts_says_so_where_images_are_seen_whole(tmp_path: Path) -> None:

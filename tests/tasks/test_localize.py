@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from pellucid import data
+from pellucid import _boxes, data
 from pellucid.data.dataset import Batch, Dataset, Pixels, Split
 from pellucid.data.draws import Draws
 from pellucid.data.splitting import finish
@@ -25,7 +25,7 @@ from pellucid.lenses.confusion import Confusion
 from pellucid.looking.looking import look
 from pellucid.tasks import summarise
 from pellucid.tasks.localize import Localize, baselines, losses, metrics
-from pellucid.tasks.localize.objects import Located, iou, largest
+from pellucid.tasks.localize.objects import Located, largest
 from pellucid.training.training import train
 
 
@@ -124,7 +124,7 @@ def test_truth_moves_with_a_mirrored_image() -> None:
 def test_iou_and_giou_are_those_of_torchvision() -> None:
     rng = np.random.default_rng(1)
     one, other = boxes_of(rng, 200) / 40, boxes_of(rng, 200) / 40
-    torch.testing.assert_close(iou(one, other), box_iou(one, other).diag())
+    torch.testing.assert_close(_boxes.paired(one, other), box_iou(one, other).diag())
     answer, truth = (losses.as_shares(boxes, (1, 1)) for boxes in (one, other))
     torch.testing.assert_close(losses.corners_of(answer), one)
     theirs = generalized_box_iou_loss(one, other)

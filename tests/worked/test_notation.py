@@ -323,3 +323,8 @@ def test_a_vector_question_asks_for_every_component() -> None:
     assert titles[:4] == ["z_1", "z_2", "dL/dx_1", "dL/dx_2"]
     assert titles[4:] == ["dz_1/dx_1", "dz_1/dx_2", "dz_2/dx_1", "dz_2/dx_2"]
     assert [float(answer.results[0][1]) for answer in sheet.solve().answers[2:]] == [18, 36, 3, 0, 0, 3]
+
+
+def test_a_constant_without_a_value_is_said() -> None:
+    assert "e is Euler's number" in Worksheet("s = 2; q = 1/(1 + e^(-s)); ? q").solve().show()
+    assert "Euler" not in Worksheet("e = 2; q = e^3; ? q").solve().show()

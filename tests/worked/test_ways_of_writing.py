@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
+import re
+import warnings
 from pathlib import Path
 
 import pytest
 
 from pellucid.errors import PellucidError
-from pellucid.worked import Worksheet
+from pellucid.worked import Worksheet, check_answers
 
 FILE = Path(__file__).parent / "ways_of_writing.txt"
 WAYS = [
@@ -42,3 +46,87 @@ def test_what_cannot_be_read_is_answered_in_a_sentence(text: str, sentence: str)
         Worksheet(text).solve().show()
     said = str(caught.value)
     assert sentence in said and said.startswith("line 1, column ") and "\n" not in said
+
+
+PIECES = [
+    "|",
+    "^",
+    "{",
+    "}",
+    "(",
+    "]",
+    r"\frac",
+    r"\hat",
+    r"\sum",
+    r"\begin{cases}",
+    r"\end{cases}",
+    "_",
+    "Σ",
+    "²",
+    "½",
+    "√",
+    "⊤",
+    "e",
+    "T",
+]
+PIECES += [
+    "=",
+    ";",
+    "\n",
+    "?",
+    "d",
+    "∂",
+    "@",
+    "..",
+    "for",
+    "if",
+    "1/0",
+    "1e300",
+    "softmax",
+    "axis=",
+    "%",
+    "$",
+    "&",
+    "₁",
+    "ₜ₋₁",
+    "^{(",
+]
+SHEETS = [text for text, _ in WAYS] + [
+    file.read_text(encoding="utf-8")
+    for file in sorted((Path(__file__).parents[2] / "examples" / "worked").glob("*.work"))
+]
+
+
+def mutated(sheet: str, rng: random.Random) -> str:
+    """A sheet with pieces put in, taken out or copied."""
+    for _ in range(rng.randint(1, 3)):
+        here, other = sorted(rng.choices(range(len(sheet) + 1), k=2))
+        sheet = rng.choice(
+            [
+                sheet[:here] + rng.choice(PIECES) + sheet[here:],
+                sheet[:here] + sheet[here + rng.randint(1, 3) :],
+                sheet[:here] + sheet[other : other + 5] + sheet[here:],
+            ]
+        )
+    return sheet
+
+
+def with_other_numbers(sheet: str, rng: random.Random) -> str:
+    """A sheet with some of its numbers much larger, smaller, negative or 0."""
+    other = ["0", "-1", "1e-300", "1e300", "-900", "40", "1e-12", "0.5"]
+    return re.sub(r"(?<![\w.])\d+(\.\d+)?(?![\w.])", lambda m: rng.choice(other) if rng.random() < 0.4 else m[0], sheet)
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(1500, marks=pytest.mark.slow)])
+def test_mutated_sheets_are_solved_or_refused_in_a_sentence(count: int) -> None:
+    """No fault and no warning: two thirds with mutated text, a third with mutated numbers."""
+    rng = random.Random(count)
+    for n in range(count):
+        sheet = rng.choice(SHEETS)
+        sheet = with_other_numbers(sheet, rng) if n % 3 == 2 else mutated(sheet, rng)
+        with warnings.catch_warnings(), contextlib.suppress(PellucidError):
+            warnings.simplefilter("error")
+            Worksheet(sheet).solve().show("latex")
+        with warnings.catch_warnings(), contextlib.suppress(PellucidError):
+            warnings.simplefilter("error")
+            check_answers(Worksheet("w = 3; y = 1; L = (w - y)^2; x = [1, 2]; z = 2*x"), sheet)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +15,9 @@ from counting import calls
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked import CheckError, Worksheet, leaky_relu, maximum, piecewise, relu, sigmoid, softmax, tanh, total
-from pellucid.worked.answers.variant import Variant
 from pellucid.worked.expressions.numeric import STEP_SIZES, central_differences
 from pellucid.worked.worksheet import verifying as verifying_module
 from pellucid.worked.worksheet.solution import Solution
-from pellucid.worked.worksheet.writing import write_worksheet
 
 RNN = Path(__file__).parents[2] / "examples" / "worked" / "rnn.work"
 NETWORK = """
@@ -134,46 +131,6 @@ def test_values_and_derivatives_equal_torch(block: int) -> None:
             assert float(solution.derivative("q_7", name)) == pytest.approx(wanted, rel=1e-11, abs=1e-14), (seed, name)
             along = sum(float(solution.graph.path_product(path)) for path in solution.graph.paths(name, "q_7"))
             assert along == pytest.approx(wanted, rel=1e-11, abs=1e-13)
-
-
-@pytest.mark.parametrize(
-    ("rule", "torch_rule"),
-    [
-        ("sgd(lr=0.05)", lambda p: torch.optim.SGD(p, lr=0.05)),
-        ("SGD(learning_rate=1/20, momentum=0.9)", lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)),
-        ("sgd(lr=0.05, wd=0.1)", lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.1)),
-        ("momentum(lr=0.05, weight_decay=0.1)", lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.1)),
-        ("Adam(lr=0.1, weight_decay=0.1)", lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.1)),
-        ("RMSprop(lr=0.05, alpha=0.9)", lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.9)),
-        ("rmsprop(lr=0.05, rho=0.8, wd=0.1)", lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.8, weight_decay=0.1)),
-        ("AdaGrad(lr=0.1, eps=1e-10)", lambda p: torch.optim.Adagrad(p, lr=0.1)),
-        ("adagrad(lr=0.1, eps=1e-10, s=0.5)", lambda p: torch.optim.Adagrad(p, lr=0.1, initial_accumulator_value=0.5)),
-        ("adam(lr=0.1)", lambda p: torch.optim.Adam(p, lr=0.1)),
-    ],
-)
-def test_updates_equal_torch(rule: str, torch_rule: Callable[[list[torch.Tensor]], torch.optim.Optimizer]) -> None:
-    text = "a = 0.7; b = -1.2; L = (a*b - 1)^2 + sigmoid(a); ? a, b after 4 " + rule + " on L"
-    found = [float(value) for _, value in Worksheet.parse(text).solve().answers[0].results]
-    a, b = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.7, -1.2))
-    optimiser = torch_rule([a, b])
-    for _ in range(4):
-        optimiser.zero_grad()
-        ((a * b - 1) ** 2 + torch.sigmoid(a)).backward()
-        optimiser.step()
-    assert found == pytest.approx([a.item(), b.item()], rel=1e-10)
-
-
-@pytest.mark.parametrize("rule", ["momentum", "nesterov"])
-def test_velocity_rules_follow_their_equations(rule: str) -> None:
-    """v ← ρv − λ∂w, w ← w + v, on w² whose derivative is 2w; nesterov takes it at w + ρv."""
-    text = f"w = 1; L = w^2; ? w after 5 {rule}(lr=0.1, rho=0.9) on L"
-    found = Worksheet.parse(text).solve().answers[0].results[0][1]
-    w, v = Fraction(1), Fraction(0)
-    for _ in range(5):
-        point = w + Fraction(9, 10) * v if rule == "nesterov" else w
-        v = Fraction(9, 10) * v - Fraction(1, 10) * 2 * point
-        w += v
-    assert found == w
 
 
 def test_a_parameter_called_like_an_optimisers_state_keeps_its_number() -> None:
@@ -402,27 +359,3 @@ def test_the_softmax_of_a_matrix_says_that_it_runs_along_the_rows() -> None:
     assert sum(float(values[f"p_2_{j}"]) for j in (1, 2)) == pytest.approx(1)
     assert sum(float(values[f"q_{i}_2"]) for i in (1, 2)) == pytest.approx(1)
     assert sum(float(values[f"r_{i}_{j}"]) for i in (1, 2) for j in (1, 2)) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("rule", "w"),
-    [
-        # by hand at w = 1 with ∂L/∂w = w − 3 = −2
-        ("momentum(lr=0.1, rho=0.9, v=0.5)", 1 + (0.9 * 0.5 + 0.2)),
-        ("nesterov(lr=0.1, rho=0.9, v0=0.5)", 1 + (0.9 * 0.5 - 0.1 * (1 + 0.45 - 3))),
-        ("rmsprop(lr=0.1, rho=0.9, v=0.6)", 1 + 0.1 * 2 / (math.sqrt(0.9 * 0.6 + 0.1 * 4) + 1e-8)),
-        (
-            "adam(lr=0.1, t=3, m=0.1, v=0.2)",
-            1 - 0.1 * ((0.09 - 0.2) / (1 - 0.9**3)) / (math.sqrt((0.1998 + 0.004) / (1 - 0.999**3)) + 1e-8),
-        ),
-        ("SGD(lr=η)", 1 + 0.25 * 2),
-        ("sgd(lr=1/4)", 1 + 0.25 * 2),
-        ("sgd(lr=2*η/2)", 1 + 0.25 * 2),
-    ],
-)
-def test_updates_may_begin_later(rule: str, w: float) -> None:
-    sheet = Worksheet(f"w = 1; η = 0.25; L = (w - 3)^2/2; ? w after {rule} on L")
-    assert float(sheet.solve().answers[0].results[0][1]) == pytest.approx(w, rel=1e-12)
-    question = sheet.questions[0]
-    assert float(Variant(sheet.solve().numbers).updated(question)["w"]) == pytest.approx(w, rel=1e-12)
-    assert Worksheet(write_worksheet(sheet)).questions[0].options == question.options

@@ -79,14 +79,15 @@ def contact_sheet(dataset: Dataset, out: Path | str, *, columns: int = 12, rows:
     tiles = [[prepared(dataset, split, int(place), side) for place in row.places] for row in grid]
     every = [tile for row in tiles for tile in row]
     names = [
-        *dataset.classes,
+        *(dataset.classes if dataset.classes != dataset.mask_classes else ()),  # of pixels alone
         *dataset.mask_classes[dataset.mask_classes[:1] == ("background",) :],
         *_named(every, dataset),
     ]
     title = as_text(dataset.name)
     title = title if len(title) <= 60 else f"…{title[-59:]}"
     fonts = fonts_for([title, *names, *dataset.point_names, *(tile.text or "" for tile in every)])
-    look = Look(fonts, side, colours(names), dataset.mask_classes, dataset.skeleton, _partners(split))
+    own = {name: f"#{colour:06x}" for name, colour in zip(dataset.mask_classes, dataset.mask_colours, strict=False)}
+    look = Look(fonts, side, colours(names) | own, dataset.mask_classes, dataset.skeleton, _partners(split))
     figure = _figure(grid, tiles, (title, about), look, dataset.point_names)
     with write_atomically(out) as draft:
         figure.savefig(draft, format="png", metadata={"Software": SHEET})

@@ -186,7 +186,8 @@ def _of_objects(evaluation: Evaluation, matrix: NDArray[np.int64]) -> str:
     mixed = classes - np.diag(np.diag(classes))
     share = f" ({percent(right / total)})" if total else ""
     words = f"Of {total:,} objects, {right:,}{share} were found with their class, "
-    words += f"{int(mixed.sum()):,} with another class, and {missed:,} were missed; {alarms:,} answers show no object, or one again."
+    words += f"{int(mixed.sum()):,} with another class, and {missed:,} missed; "
+    words += f"{alarms:,} {'answer shows' if alarms == 1 else 'answers show'} no object, or one again."
     if mixed.max(initial=0) > 1:
         i, j = divmod(int(mixed.argmax()), len(mixed))
         words += (

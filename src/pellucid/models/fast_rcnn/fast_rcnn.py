@@ -132,6 +132,8 @@ class FastRcnn(nn.Module):
         self.register_buffer("threshold", torch.tensor(0.5))
         # (H, W) in px of the training images as they were given; 0 as long as that is not known
         self.register_buffer("own_size", torch.zeros(2))
+        # the larger side of most training objects, as a share of their image's
+        self.register_buffer("own_share", torch.zeros(()))
         # whether selective search proposes the regions
         self.register_buffer("searching", torch.tensor(False))
 

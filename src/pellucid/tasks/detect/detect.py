@@ -71,7 +71,7 @@ class Detect(Task[Tensor, Detected, Sought]):
     )
 
     example: ClassVar[str] = "scenes"
-    example_options: ClassVar[Mapping[str, Any]] = {"flip": True, "epochs": 8, "batch_size": 16}
+    example_options: ClassVar[Mapping[str, Any]] = {"flip": True, "epochs": 16, "batch_size": 16}
     default_model: ClassVar[str] = "fast_rcnn"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("regions",)
     keeps_size: ClassVar[bool] = False
@@ -83,6 +83,7 @@ class Detect(Task[Tensor, Detected, Sought]):
     longest: ClassVar[int] = 320  # of small objects, too little would be left otherwise
 
     own_size: tuple[float, float] = learned((0.0, 0.0))  # (H, W) px of the training images as given, in the median
+    own_share: float = learned(0.0)  # the larger side of most of their objects, as a share of the image's
 
     @classmethod
     def defaults(cls, model: str) -> dict[str, Any]:
@@ -110,8 +111,10 @@ class Detect(Task[Tensor, Detected, Sought]):
             raise DataError(
                 f"data={data.name!r}: no training image has an object; give images with boxes around their objects."
             )
-        own = np.median(train.images.sizes, 0) if len(train) else np.zeros(2)
-        return data, replace(self, own_size=(float(own[0]), float(own[1])))
+        sizes = train.images.sizes
+        own = np.median(sizes, 0) if len(train) else np.zeros(2)
+        share = answers.share_of(target_of(train.targets, "boxes", Boxes), sizes) if len(train) else 0.0
+        return data, replace(self, own_size=(float(own[0]), float(own[1])), own_share=share)
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
@@ -166,6 +169,7 @@ class Detect(Task[Tensor, Detected, Sought]):
     ) -> None:
         """The size of the training images, at which `predict` cuts larger ones into tiles, and where regions come from."""
         model.get_buffer("own_size").copy_(torch.tensor(self.own_size))
+        model.get_buffer("own_share").fill_(self.own_share)
         model.get_buffer("searching").fill_(self.source == "search")
 
     def answer(
@@ -221,6 +225,10 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     def write(self, prediction: Detected, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         return forms.rows(prediction, names, classes)
+
+    def boxes_of(self, prediction: Detected) -> Boxes:
+        """The detections that are answered, with their scores."""
+        return prediction.answered
 
     def drawn(self, image: NDArray[np.uint8], prediction: Detected, classes: Sequence[str]) -> NDArray[np.uint8]:
         from pellucid.tasks.detect import drawing

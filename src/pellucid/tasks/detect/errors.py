@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.tasks._records import Records
+from pellucid.tasks._records import Ragged, Records, rows_of
 from pellucid.tasks.detect.matching import HIT, IGNORED, Floats, Matches, Padded
-from pellucid.tasks.detect.precision import answered
+from pellucid.tasks.detect.precision import answered, mean_precision
 
-__all__ = ["KINDS", "Errors", "confused", "found", "kinds", "missed", "tally"]
+__all__ = ["KINDS", "Errors", "confused", "costs", "found", "kinds", "missed", "tally"]
 
 PLACED = 0.5  # IoU from which a box is in its place
 _NEAR = 0.1  # IoU below which there is nothing (Bolya et al. 2020, section 2.2)
@@ -114,12 +114,45 @@ def confused(records: Records) -> NDArray[np.int64]:
     return np.concatenate([objects, alarms]).astype(np.int64)
 
 
+def costs(records: Records) -> dict[str, float]:
+    """By how much the AP50 would rise without each kind of error: ΔAP of Bolya et al. 2020, section 2.3.
+
+    A detection of a wrong class, or in a bad place, becomes a hit if no other has its object, and no surer one of its kind;
+    else it is left out, as the other kinds of error are. Of objects that no detection is for, no class has any.
+    """
+    kind, label, state = records["kind"].values, records["label"], records["state"]
+    true, aims, once = records["true_label"], _aims(records), np.ones((1, rows_of(records)))
+    rule = mean_precision([0])
+    taken = np.zeros(len(true.values), bool)
+    taken[aims[kind == RIGHT]] = True
+    at = np.argsort(-records["score"].values, kind="stable")
+    found = {}
+    for wrong in _MEANINGS:
+        own = at[kind[at] == wrong]
+        mended, named = state.values[:, :1, :1].copy(), label.values.copy()
+        mended[own] = IGNORED
+        if wrong in (CLASS, PLACE):
+            firsts = own[np.sort(np.unique(aims[own], return_index=True)[1])]
+            firsts = firsts[~taken[aims[firsts]]]
+            mended[firsts], named[firsts] = HIT, true.values[aims[firsts]]
+        better = {**records, "state": Ragged(mended, state.offsets), "label": Ragged(named, label.offsets)}
+        found[KINDS[wrong]] = float(rule(better, once)[0])
+    left = np.flatnonzero(_hit(records, (kind == RIGHT) | (kind == CLASS) | (kind == PLACE)))
+    lengths = np.bincount(true.owners[left], minlength=len(true))
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    areas = records["true_area"].values[left]
+    fewer = {**records, "true_label": Ragged(true.values[left], offsets), "true_area": Ragged(areas, offsets)}
+    found["missed"] = float(rule(fewer, once)[0])
+    now = float(rule(records, once)[0])
+    return {name: value - now for name, value in found.items()}
+
+
 def tally(records: Records) -> list[dict[str, Any]]:
     """The errors of the answers by kind, from the most to the least frequent, as rows of a table."""
     own, objects = answered(records), len(records["true_label"].values)
     counts = np.bincount(records["kind"].values[own], minlength=len(KINDS))
     answers = int(own.sum())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "error": KINDS[kind],
             "n": int(counts[kind]),
@@ -131,7 +164,12 @@ def tally(records: Records) -> list[dict[str, Any]]:
     lost = int(missed(records).sum())
     words = "an object without an answer, even of a wrong class or in a bad place"
     rows.append({"error": "missed", "n": lost, "share": _share(lost, objects, "objects"), "meaning": words})
-    return sorted(rows, key=lambda row: -int(str(row["n"])))
+    lost_to = costs(records) if objects else {}
+    for row in rows:
+        cost = lost_to.get(row["error"])
+        row["AP50 lost"] = "–" if cost is None or np.isnan(cost) else f"{cost:.3f}"
+    columns = ("error", "n", "share", "AP50 lost", "meaning")
+    return [{name: row[name] for name in columns} for row in sorted(rows, key=lambda row: -int(row["n"]))]
 
 
 def _share(count: int, of: int, what: str) -> str:

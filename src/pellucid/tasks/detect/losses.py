@@ -61,10 +61,9 @@ def _of_grid(regions: Regions, truth: Padded) -> tuple[Tensor, Tensor]:
     batch, boxes = regions.objectness.shape
     if not truth.counts.shape[1]:
         return _quality(regions.objectness, torch.zeros_like(regions.objectness)).sum(1).mean(), _nothing(regions)
-    with torch.no_grad():
-        shared = torch.where(truth.counts[:, None], _boxes.iou(regions.grid, truth.corners), 0.0)  # (B, A, G)
-        own = (shared >= _NEARLY * shared.amax(1, keepdim=True)) & (shared > 0)
-        fit, place = torch.where(own, shared, -1.0).max(2)  # (B, A)
+    with torch.no_grad():  # image after image: the grid has many boxes, and images differ in their numbers of objects
+        pairs = [_owned(regions.grid, own, counts) for own, counts in zip(truth.corners, truth.counts, strict=True)]
+        fit, place = (torch.stack(part) for part in zip(*pairs, strict=True))  # (B, A) each
         positive = fit > 0
         counted = matched(regions.grid.expand(batch, boxes, 4), truth)[0] >= 0 if truth.ignored.any() else None
     images, places = positive.nonzero(as_tuple=True)
@@ -73,7 +72,7 @@ def _of_grid(regions: Regions, truth: Padded) -> tuple[Tensor, Tensor]:
     fits = _boxes.giou(corners, objects)
     target = torch.zeros_like(regions.objectness)
     with torch.no_grad():
-        target[images, places] = _pairs(corners, objects)
+        target[images, places] = _boxes.paired(corners, objects)
     known = _quality(regions.objectness, target)
     if counted is not None:
         known = known * (counted | positive)
@@ -82,9 +81,20 @@ def _of_grid(regions: Regions, truth: Padded) -> tuple[Tensor, Tensor]:
     return (known.sum(1) / number).mean(), (placed / number).mean()
 
 
-def _pairs(one: Tensor, other: Tensor) -> Tensor:
-    """(n,): the IoU of boxes with their partners."""
-    return _boxes.iou(one[:, None], other[:, None])[:, 0, 0]
+def _owned(grid: Tensor, corners: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The IoU (A,) of each box of the grid with the object that it belongs to, and which one; 0 of boxes without an object.
+
+    Args:
+        grid: (A, 4).
+        corners: (G, 4) of one image.
+        counts: (G,) which of them are objects.
+    """
+    which = counts.nonzero()[:, 0]
+    if not len(which):
+        return grid.new_zeros(len(grid)), counts.new_zeros(len(grid), dtype=torch.int64)
+    shared = _boxes.iou(grid, corners[which])  # (A, g)
+    fit, place = torch.where(shared >= _NEARLY * shared.amax(0), shared, 0.0).max(1)
+    return fit, which[place]
 
 
 def _quality(logits: Tensor, target: Tensor) -> Tensor:

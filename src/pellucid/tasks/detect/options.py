@@ -14,7 +14,6 @@ from pellucid.tasks._answering import PredictOptions
 
 __all__ = ["DetectOptions"]
 
-_OVERLAP = 0.25
 _LEAST = 16  # px of a tile's side
 
 
@@ -34,7 +33,7 @@ class DetectOptions(PredictOptions):
     tile_size: tuple[int, ...] = ()
     """height and width of a tile in px, or one number for both; by default the training images' median size"""
     tile_overlap: float | None = None
-    """share of a tile that the next one sees too, below 1; by default 0.25"""
+    """share of a tile that the next one sees too, below 1; by default that of the larger ones of the training objects"""
     save_as: tuple[Literal["coco", "voc", "yolo"], ...] = ()
     """also write the images with their detections as a dataset in that form, into a folder of that name"""
 
@@ -70,11 +69,6 @@ class DetectOptions(PredictOptions):
     def sides(self) -> tuple[int, int] | None:
         """(H, W) of a tile in px; None where it is that of the training images."""
         return (self._sizes[0], self._sizes[-1]) if self._sizes else None
-
-    @property
-    def overlap(self) -> float:
-        """The share of a tile that the next one sees too."""
-        return _OVERLAP if self.tile_overlap is None else self.tile_overlap
 
     @property
     def _sizes(self) -> Sequence[int]:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images far larger than those of the training: overlapping tiles at the training's scale, and their boxes merged.
 
-An object near a border is seen in several tiles: whole in some, and cut in those whose border it crosses. Two boxes of
-different tiles are the same object if they agree where both tiles see it. Then a whole box stays and a cut one goes; of
-whole ones the surer stays; and boxes that are all cut, as the object is larger than the overlap, become the box around them.
+An object near a border is seen in several tiles: whole in some, and cut in those whose border it crosses. What a tile finds
+nearer to its border than half of the overlap is left to its neighbour, which sees it deeper inside: an object that is no
+larger than the overlap is whole there. Of what is left, two boxes of different tiles are the same object if they agree where
+both tiles see it. Then a whole box stays and a cut one goes; of whole ones the surer stays; and boxes that are all cut, as the
+object is larger than the overlap, become the box around them.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -72,20 +75,40 @@ def tiled(
     height, width = image.shape[1:]
     rows, columns = starts(height, tile[0], overlap), starts(width, tile[1], overlap)
     places = [(top, left) for top in rows for left in columns]
+    near = [max(_NEAR[0] * one / seen, _NEAR[1] * one) for one, seen in zip(tile, size, strict=True)]
+    cores = torch.tensor(
+        [
+            [x[0], y[0], x[1], y[1]]
+            for y in _cores(rows, tile[0], height, near[0])
+            for x in _cores(columns, tile[1], width, near[1])
+        ]
+    )
     scale = torch.tensor([tile[1] / size[1], tile[0] / size[0]]).repeat(2)
     frame = torch.tensor([width, height], dtype=torch.float32)
     found: list[Found] = []
     for start in range(0, len(places), _AT_ONCE):
         own = places[start : start + _AT_ONCE]
-        for (top, left), seen in zip(own, see(_cut(image, own, tile, size).to(device)), strict=True):
+        tiles = _cut(image, own, tile, size).to(device)
+        for (top, left), core, seen in zip(own, cores[start:], see(tiles), strict=False):
             shift = torch.tensor([left, top], dtype=torch.float32).repeat(2)
             corners = seen.corners.cpu() * scale + shift
-            inside = ((corners[:, :2] + corners[:, 2:]) / 2 < frame).all(1)  # not in a repeated edge
+            centre = (corners[:, :2] + corners[:, 2:]) / 2
+            inside = ((centre >= core[:2]) & (centre <= core[2:])).all(1)
             corners = _boxes.clip(corners, (height, width))
             found.append(Found(corners[inside], seen.labels.cpu()[inside], seen.scores.cpu()[inside]))
     frames = torch.tensor([[x, y, x + tile[1], y + tile[0]] for y, x in places], dtype=torch.float32)
-    near = [max(_NEAR[0] * one / seen, _NEAR[1] * one) for one, seen in zip(tile, size, strict=True)]
     return merged(found, torch.minimum(frames, frame.repeat(2)), (height, width), (near[0], near[1]))
+
+
+def _cores(begun: Sequence[int], tile: int, length: int, near: float) -> list[tuple[float, float]]:
+    """From where to where the centres lie that each tile of a side answers for: to the middle of the overlap, and a little more.
+
+    >>> _cores([0, 30, 60], 40, 100, 1.0)
+    [(0.0, 36.0), (34.0, 66.0), (64.0, 100.0)]
+    """
+    middles = [(after + before + tile) / 2 for before, after in itertools.pairwise(begun)]
+    lows, highs = [0.0, *(middle - near for middle in middles)], [*(middle + near for middle in middles), float(length)]
+    return list(zip(lows, highs, strict=True))
 
 
 def _cut(image: Tensor, places: Sequence[tuple[int, int]], tile: tuple[int, int], size: tuple[int, int]) -> Tensor:

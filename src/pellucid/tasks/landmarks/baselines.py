@@ -16,7 +16,18 @@ from pellucid.data.decoding import in_parallel
 from pellucid.data.targets import Points, target_of
 from pellucid.tasks.landmarks.places import Placed
 
-__all__ = ["MEAN", "ON_FEATURES", "ON_MAPS", "answers", "gradients", "mean_shape", "on_features", "ridge", "truth_of"]
+__all__ = [
+    "MEAN",
+    "ON_FEATURES",
+    "ON_MAPS",
+    "answers",
+    "gradients",
+    "mean_shape",
+    "nearest",
+    "on_features",
+    "ridge",
+    "truth_of",
+]
 
 Floats = NDArray[np.float64]
 MEAN = "the mean shape"
@@ -53,7 +64,12 @@ def answers(train: Split, test: Split, size: tuple[int, int]) -> tuple[dict[str,
     some = f" ({len(chosen):,} images)" if len(chosen) < len(train) else ""
     learnt, seen = (_of_images(split, size) for split in (few, test))
     shape = np.repeat(mean_shape(whole, size)[None], len(test), 0)
-    found = {MEAN: shape, f"ridge regression on HOG{some}": ridge(learnt, truth_of(few, size), seen, size)}
+    known = truth_of(few, size)
+    found = {
+        MEAN: shape,
+        f"nearest training image by HOG{some}": nearest(learnt, known, seen, size),
+        f"ridge regression on HOG{some}": ridge(learnt, known, seen, size),
+    }
     return {name: _placed(xy, scale) for name, xy in found.items()}, test, index
 
 
@@ -71,6 +87,15 @@ def mean_shape(truth: Placed, size: tuple[int, int]) -> Floats:
     sums, counts = np.where(known, xy, 0.0).sum(0), known.sum(0)
     middle = np.array([size[1] / 2, size[0] / 2])
     return np.asarray(np.where(counts > 0, sums / np.maximum(counts, 1), middle), np.float64)
+
+
+def nearest(learnt: NDArray[Any], truth: Placed, seen: NDArray[Any], size: tuple[int, int]) -> Floats:
+    """(M, K, 2): the points of the training image whose features are nearest; those that it does not show as in the mean shape."""
+    from sklearn.neighbors import NearestNeighbors
+
+    places = NearestNeighbors(n_neighbors=1).fit(learnt).kneighbors(seen, return_distance=False)[:, 0]
+    xy = truth.xy.double().numpy()[places]
+    return np.asarray(np.where(np.isnan(xy), mean_shape(truth, size), xy), np.float64)
 
 
 def ridge(learnt: NDArray[Any], truth: Placed, seen: NDArray[Any], size: tuple[int, int]) -> Floats:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid import _boxes
 from pellucid.tasks._figures import show
 from pellucid.tasks.localize.metrics import ENOUGH
-from pellucid.tasks.localize.objects import Located, iou
+from pellucid.tasks.localize.objects import Located
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ def figure(
     answer, truth = answer.to("cpu"), None if truth is None else truth.to("cpu")
     for i, axes in enumerate(grid.flat[: len(names)]):
         show(axes, input[i])
-        _boxes(axes, i, answer, truth)
+        _frames(axes, i, answer, truth)
         axes.set_title(_words(answer, i, classes), fontsize=7.5, pad=3, parse_math=False)
         axes.set_axis_on()
         if truth is not None:
@@ -91,7 +92,7 @@ def figure(
     return drawing
 
 
-def _boxes(axes: Axes, place: int, answer: Located, truth: Located | None) -> None:
+def _frames(axes: Axes, place: int, answer: Located, truth: Located | None) -> None:
     from matplotlib.patches import Rectangle
 
     def outline(corners: Tensor, **style: Any) -> None:
@@ -108,7 +109,7 @@ def _boxes(axes: Axes, place: int, answer: Located, truth: Located | None) -> No
 
 
 def _fits(place: int, answer: Located, truth: Located) -> bool:
-    fit = float(iou(answer.corners[[place]], truth.corners[[place]])[0])
+    fit = float(_boxes.paired(answer.corners[[place]], truth.corners[[place]])[0])
     return bool(truth.present[place] > 0.5) and bool(answer.index[place] == truth.index[place]) and fit >= ENOUGH
 
 
@@ -116,4 +117,4 @@ def _compared(place: int, answer: Located, truth: Located, named: str) -> str:
     """The truth in a few words, and how well the box fits it."""
     if not (bool(answer.found[place]) and float(truth.present[place]) > 0.5):
         return f"truth: {named}"
-    return f"truth: {named}, IoU {float(iou(answer.corners[[place]], truth.corners[[place]])[0]):.2f}"
+    return f"truth: {named}, IoU {float(_boxes.paired(answer.corners[[place]], truth.corners[[place]])[0]):.2f}"

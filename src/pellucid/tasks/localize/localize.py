@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid import _boxes
 from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
@@ -22,7 +23,7 @@ from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks.localize import baselines, choosing, losses, metrics
-from pellucid.tasks.localize.objects import Located, clipped, largest
+from pellucid.tasks.localize.objects import Located, largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +105,7 @@ class Localize(Task[Tensor, Located, Located]):
         answer, (height, width) = losses.read(model(input)), input.shape[2:]
         corners = losses.corners_of(answer.box) * answer.box.new_tensor([width, height, width, height])
         probabilities = answer.classes.softmax(1)
-        inside = clipped(corners, (height, width))
+        inside = _boxes.clip(corners, (height, width))
         return Located(answer.object.sigmoid(), probabilities.argmax(1), inside, probabilities)
 
     def score(self, input: Tensor, prediction: Located, truth: Located) -> dict[str, Any]:

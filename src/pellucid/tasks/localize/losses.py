@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.tasks.localize.objects import Located, iou
+from pellucid import _boxes
+from pellucid.tasks.localize.objects import Located
 
 __all__ = [
     "BOX_LOSSES",
@@ -87,12 +88,7 @@ def box_error(kind: BoxLoss, box: Tensor, truth: Tensor) -> Tensor:
         return (box - truth).square().sum(1)
     if kind == "smooth_l1":
         return F.smooth_l1_loss(box, truth, reduction="none", beta=_BEND).sum(1)
-    one, other = corners_of(box), corners_of(truth)
-    around = (torch.maximum(one[:, 2:], other[:, 2:]) - torch.minimum(one[:, :2], other[:, :2])).prod(1)
-    shared = iou(one, other)
-    areas = box[:, 2:].prod(1) + truth[:, 2:].prod(1)
-    union = areas / (1 + shared)  # |A ∪ B| = |A| + |B| − IoU·|A ∪ B|
-    return 1 - shared + (around - union) / around.clamp_min(1e-12)
+    return 1 - _boxes.giou(corners_of(box), corners_of(truth))
 
 
 def losses(output: Tensor, truth: Located, size: tuple[int, int], kind: BoxLoss, weight: float) -> dict[str, Tensor]:

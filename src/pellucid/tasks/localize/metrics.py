@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid import _boxes
 from pellucid.tasks._metrics import Floats, Metric, Weights, summarise
 from pellucid.tasks._records import Records, taken
-from pellucid.tasks.localize.objects import Located, iou
+from pellucid.tasks.localize.objects import Located
 
 __all__ = ["ENOUGH", "METRICS", "columns", "details", "outcomes", "quality"]
 
@@ -31,7 +32,7 @@ def columns(answer: Located, truth: Located, size: tuple[int, int]) -> dict[str,
     joint = np.concatenate(
         [(shares * answer.present[:, None]).numpy(), 1 - answer.present[:, None].numpy()], 1
     )  # (N, K + 1)
-    fit = (iou(answer.corners, truth.corners) * present * found).numpy()
+    fit = (_boxes.paired(answer.corners, truth.corners) * present * found).numpy()
     return {
         "true": np.where(present, truth.index, nothing),
         "predicted": np.where(found, answer.index, nothing),

@@ -9,9 +9,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from pellucid import _boxes
 from pellucid.data.targets import Boxes, Target
 
-__all__ = ["Located", "clipped", "iou", "largest"]
+__all__ = ["Located", "largest"]
 
 
 @final
@@ -48,7 +49,7 @@ def largest(boxes: Boxes, size: tuple[int, int]) -> Located:
         boxes: of N images, any number in each.
         size: (H, W) of the images in px.
     """
-    flat = clipped(torch.cat(boxes.corners).float(), size)  # (total, 4)
+    flat = _boxes.clip(torch.cat(boxes.corners).float(), size)  # (total, 4)
     labels = torch.cat(boxes.labels)
     counts = torch.tensor([len(own) for own in boxes.corners], device=flat.device)  # (N,)
     area = (flat[:, 2:] - flat[:, :2]).prod(1)
@@ -66,21 +67,3 @@ def largest(boxes: Boxes, size: tuple[int, int]) -> Located:
     index, corners = labels.new_zeros(len(counts)), flat.new_zeros(len(counts), 4)
     index[some], corners[some] = labels[first], flat[first]
     return Located(present.float(), index * present, corners * present[:, None])
-
-
-def clipped(corners: Tensor, size: tuple[int, int]) -> Tensor:
-    """The part of boxes (N, 4) that lies inside images of this size (H, W)."""
-    height, width = size
-    return torch.minimum(corners.clamp_min(0), corners.new_tensor([width, height, width, height]))
-
-
-def iou(one: Tensor, other: Tensor) -> Tensor:
-    """(N,): the intersection over the union of boxes (N, 4); 0 where both are empty.
-
-    >>> iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[1.0, 0, 3, 2]]))
-    tensor([0.3333])
-    """
-    overlap = (torch.minimum(one[:, 2:], other[:, 2:]) - torch.maximum(one[:, :2], other[:, :2])).clamp_min(0).prod(1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(1) for boxes in (one, other)]
-    union = areas[0] + areas[1] - overlap
-    return torch.where(union > 0, overlap / union.clamp_min(torch.finfo(union.dtype).tiny), 0.0)

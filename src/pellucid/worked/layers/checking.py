@@ -114,7 +114,8 @@ def check_layers(table: LayerTable, text: str, rebuild: Rebuild | None = None) -
             rows = None  # the wrong sizes lead nowhere
         written = line.partition("=" if "=" in line else ":")[2].strip()
         checked.append(_judge(number, table, rows, place, what, value, written))
-        if what == "size" and checked[-1].status != "right":
+        # a size with another number of axes leads nowhere
+        if what == "size" and checked[-1].status != "right" and len(value) == len(table.rows[place].output):
             given_sizes[place] = value
     return LayerReport(tuple(checked), tuple(bad))
 
@@ -131,7 +132,7 @@ def _read(line: str, rows: Sequence[LayerRow], seen: set[tuple[int, str]]) -> tu
     value = tuple(read_product(part) for part in re.split(r"[x×](?=[0-9A-Za-z])", right.strip().replace(" ", "")))
     if name in ("total", "all", ""):
         return 0, what, value
-    if name.isdigit():
+    if name.isdecimal():
         place = int(name)
     else:
         found = [n for n, row in enumerate(rows) if row.name.lower().startswith(name) and (n, what) not in seen]

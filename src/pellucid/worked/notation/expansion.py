@@ -47,6 +47,7 @@ __all__ = ["Scope", "expand", "expanded_size", "loop_bindings"]
 TERMS: Final = 10_000  # of all loops of one statement, of one sum
 NODES: Final = 100_000  # of an expanded worksheet
 
+_EULER: Final = "e is Euler's number, as the worksheet gives it no value."
 _CONSTANTS: Final = {
     "e": Call("exp", (Const(Fraction(1)),)),
     "pi": Call("pi", ()),
@@ -133,6 +134,8 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
             if (array := scope.find(resolved, at)) is not None:
                 return array
             if resolved in _CONSTANTS and not scope.known(resolved):
+                if resolved == "e":
+                    scope.notes[_EULER] = None
                 return _CONSTANTS[resolved]
             return Name(_joined_digits(resolved, scope), at) if resolved != name or not scope.known(name) else what
         case Index(at=at):
@@ -153,6 +156,7 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         case Pow(base=base, exponent=Name(name="T")) if not scope.known("T") and scope.find("T", None) is None:
             return expand(Transpose(base), scope, bindings)
         case Pow(base=Name(name="e"), exponent=exponent, at=at) if not scope.known("e") and scope.find("e", at) is None:
+            scope.notes[_EULER] = None
             return expand(Call("exp", (exponent,), 0, at), scope, bindings)
         case Subscript(of=of, places=places, at=at):
             owner = expand(of, scope, bindings)

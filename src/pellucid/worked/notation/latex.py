@@ -74,7 +74,8 @@ class _Rewriting:
     """Goes through the tokens once; `here` is the next one."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self.tokens, self.here = tokens, 0
+        # the cell of a matrix has no end of its own
+        self.tokens, self.here = [*tokens, Token("end", "", tokens[-1].at)], 0
 
     def until(self, end: int) -> list[Token]:
         written: list[Token] = []

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NoReturn
 
 from pellucid.errors import UsageError
-from pellucid.worked.expressions.expression import Expr, Index, Name
+from pellucid.worked.expressions.expression import Const, Expr, Index, Name
 from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.statements import ArrayLiteral
 from pellucid.worked.notation.tokens import Token
 
 __all__ = ["Names"]
@@ -115,3 +118,49 @@ class Names(ABC):
             indices.append(self.expression())
         self.want(close, "after an index")
         return tuple(indices)
+
+    def components(self, opening: Token) -> ArrayLiteral:
+        """A list after its bracket: [1, 2], [[1, 2], [3, 4]], or rows with semicolons as in [1, 2; 3, 4] and [1 2; 3 4]."""
+        rows: list[list[Expr]] = [[]]
+        spaced = self.spaced()
+        while True:
+            rows[-1].append(self.number() if spaced else self.expression())
+            if self.take(";"):
+                rows.append([])
+            elif not self.take(",") and (not spaced or self.next.text == "]"):
+                break
+        self.want("]", "after a list of components")
+        if len(rows) == 1 or all(len(row) == 1 for row in rows):  # one row, or a column
+            return ArrayLiteral(tuple(item for row in rows for item in row), opening.at)
+        return ArrayLiteral(tuple(ArrayLiteral(tuple(row), opening.at) for row in rows), opening.at)
+
+    def spaced(self) -> bool:
+        """Whether a list has numbers with nothing but a space between them, as in [1 2; 3 -4].
+
+        Raises:
+            UsageError: [1 -2], which is a list of two numbers in MATLAB and one number in Python.
+        """
+        tokens = self.tokens[self.here : self.here + 10_000]
+        inside = list(itertools.takewhile(lambda token: token.text not in ("]", ""), tokens))
+        if not all(token.kind == "number" or token.text in ("-", ",", ";") for token in inside):
+            return False
+        pairs = list(itertools.pairwise(inside))
+        # 1 -2: a minus that belongs to the number behind it and not to the one before
+        signs = [
+            n for n, (one, two) in enumerate(pairs)
+            if one.kind == "number" and two.text == "-" and not two.glued and n + 2 < len(inside) and inside[n + 2].glued
+        ]  # fmt: skip
+        several = any(one.kind == two.kind == "number" for one, two in pairs)
+        if signs and not several:
+            self.here += signs[0] + 1
+            self.fail("it is unclear whether this is one number or two; write 1, -2 or 1 - 2.")
+        return several
+
+    def number(self) -> Expr:
+        """A number with its sign, in a list without commas."""
+        sign = -1 if self.take("-") else 1
+        token = self.next
+        if token.kind != "number":
+            self.fail("between spaces a list has numbers alone; put commas between its components.")
+        self.take()
+        return Const(sign * Fraction(token.text))

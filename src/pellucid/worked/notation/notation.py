@@ -82,6 +82,8 @@ def _equation(parser: Parser) -> EquationStatement:
     target = parser.quantity("an equation begins with a name, as in h_1 = 2*x, and a question with ?")
     if parser.next.text == "^":
         parser.fail("an equation gives a name its value, not a power of it; write x = sqrt(10) for x^2 = 10.")
+    if parser.next.text == "(":
+        parser.fail("an equation gives a name its value; write f = x^2, and give x a value, for f(x) = x^2.")
     parser.want("=", f"after {target.name if isinstance(target, Name) else target.base}")
     if parser.next.text in (";", "") or parser.next.text == "?":
         name = target.name if isinstance(target, Name) else target.base

@@ -37,7 +37,6 @@ from pellucid.worked.notation.latex import without_latex
 from pellucid.worked.notation.names import Names
 from pellucid.worked.notation.statements import (
     Adjacent,
-    ArrayLiteral,
     Loop,
     MatrixProduct,
     OverAxis,
@@ -210,14 +209,12 @@ class Parser(Names):
         if self.take("Σ"):
             return self.sigma(token)
         if self.take("["):
-            items = [self.expression()]
-            while self.take(","):
-                items.append(self.expression())
-            self.want("]", "after a list of components")
-            return ArrayLiteral(tuple(items), token.at)
+            return self.components(token)
         if token.kind != "name":
             self.fail("a number, a name or a bracket must come here; add it.")
         function, after = function_named(token.text), self.tokens[self.here + 1]
+        if after.text == "(" and token.text in self.defined and function == "sigmoid" != token.text:
+            self.fail("is a quantity of this worksheet; write sigmoid(z) for the function, or a product with its sign.")
         if after.text == "(" and (function in KNOWN or token.text not in self.defined):
             self.here += 2
             call = self.call(function, token.text, token.at)

@@ -42,7 +42,12 @@ class Optimizer(Builder):
     _: KW_ONLY
     start: str = "w = 1"
     """initial number of each parameter, as in "w = 1, b = 0.5\""""
-    rules: tuple[Literal["sgd", "momentum", "nesterov", "adam"], ...] = ("sgd", "momentum", "nesterov", "adam")
+    rules: tuple[Literal["sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad"], ...] = (
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adam",
+    )
     """sgd, momentum, nesterov, adam; one or several, each from the same start"""
     steps: int = 3
     """number of steps, 1 to 1000"""
@@ -75,7 +80,7 @@ class Optimizer(Builder):
         Args:
             loss: an expression of the names in `start`, in the notation of worksheets.
             start: the initial number of each parameter.
-            rules: sgd, momentum, nesterov, adam: one or several, each from the same start.
+            rules: sgd, momentum, nesterov, adam, rmsprop, adagrad: one or several, each from the same start.
             steps: 1 to 1,000.
             options: lr, and rho, beta1, beta2, eps for those rules that have them; by default those of `OPTIMISERS`.
 
