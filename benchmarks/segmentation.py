@@ -37,7 +37,7 @@ import pellucid
 from pellucid import data
 from pellucid.comparison.difference import paired
 from pellucid.data.targets import Mask, target_of
-from pellucid.inference import evaluate, predict
+from pellucid.inference import evaluation, predict
 from pellucid.models.unet.encoder import body
 from pellucid.tasks import summarise
 from pellucid.tasks.segment import metrics
@@ -206,8 +206,7 @@ def main() -> None:
         run = pellucid.train("segment", dataset, "unet", place / "run", epochs=counts["pellucid"], **given)
         spent = {"pellucid": float(run.info["seconds"])}
         records, models = {}, {}
-        evaluate(run, dataset, baselines=False)
-        records["pellucid"] = dict(run.records())
+        records["pellucid"] = evaluation(run, dataset, baselines=False).records["model"]
         for name, peer in peers.items():
             models[name], ends = peer.trained(counts[name])
             spent[name], records[name] = ends[-1], peer.records(models[name])
