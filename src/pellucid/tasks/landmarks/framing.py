@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.cropping import LEAST, Crops, squares
 from pellucid.data.dataset import Split
-from pellucid.data.targets import Boxes, Points
+from pellucid.data.targets import Boxes, Points, target_of
 
 __all__ = ["FRAMES", "Frame", "framed"]
 
@@ -30,8 +30,7 @@ def framed(split: Split, frame: Frame, around: float) -> tuple[Split, NDArray[np
         frame: what is seen.
         around: how much is seen around a box, in shares of its longer side.
     """
-    points = split.targets["points"]
-    assert isinstance(points, Points)
+    points = target_of(split.targets, "points", Points)
     if frame == "whole":
         return split, np.ones(len(split), bool)
     xy = points.xy.double().numpy()

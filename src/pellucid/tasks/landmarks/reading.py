@@ -14,7 +14,7 @@ from pellucid.data.cropping import LEAST
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.partners import FACE_68, exchanges
 from pellucid.data.problems import counted
-from pellucid.data.targets import Points
+from pellucid.data.targets import Points, target_of
 from pellucid.errors import DataError, UsageError
 from pellucid.tasks.landmarks.framing import Frame, framed
 from pellucid.tasks.landmarks.metrics import numbered
@@ -93,8 +93,7 @@ def usable(data: Dataset, mirror: tuple[int, ...] | None, frame: Frame, around: 
 
 def _placed(split: Split, mirror: tuple[int, ...] | None) -> tuple[Split, int]:
     """A split with its points as this task moves them, and how many lie outside of their images."""
-    points = split.targets["points"]
-    assert isinstance(points, Points)
+    points = target_of(split.targets, "points", Points)
     names = list(split.names) or [str(i) for i in range(len(split))]
     placed = Placed(points.xy, points.xy.new_ones(len(points), 2), names=names, mirror=mirror)
     targets = {kind: target for kind, target in split.targets.items() if kind in ("label", "points")}

@@ -81,9 +81,7 @@ def _masks(split: Split) -> Iterator[torch.Tensor]:
     """Each mask (H, W), one at a time."""
     masks = split.targets["mask"]
     for place in range(len(split)):
-        own = masks[[place]].loaded()
-        assert isinstance(own, Mask)
-        yield own.classes[0]
+        yield target_of({"mask": masks[[place]].loaded()}, "mask", Mask).classes[0]
 
 
 def _nearest(masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

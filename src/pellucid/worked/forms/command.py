@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pellucid import _catalog
 from pellucid.errors import UsageError
-from pellucid.files import write_atomically
+from pellucid.files import check_file, write_atomically
 
 __all__ = ["deliver", "format_of", "work"]
 
@@ -80,10 +80,11 @@ def format_of(
         plain: the format of a terminal, and of files that end in .txt or have no ending.
 
     Raises:
-        UsageError: an ending of another kind of file, or of another format than the one asked for.
+        UsageError: no plain file, an ending of another kind of file, or of another format than the one asked for.
     """
     if out is None:
         return format or plain
+    check_file(out)
     ending = out.suffix.lower()
     named = plain if ending in ("", ".txt") else endings.get(ending)
     if format is None and named is not None:
