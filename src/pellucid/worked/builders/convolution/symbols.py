@@ -25,14 +25,18 @@ _BELOW: Final = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 
 def has_symbols(*texts: str | None) -> bool:
-    """Whether one of the options holds names rather than numbers.
+    """Whether one of the options holds names, and at most zeros besides, rather than numbers.
 
-    >>> has_symbols("1 2e3", None), has_symbols("x_0 x_1")
-    (False, True)
+    >>> has_symbols("1 2e3", None), has_symbols("1 2 a"), has_symbols("x_0 x_1 0")
+    (False, False, True)
     """
-    return any(
-        _WORD.fullmatch(word) for text in texts if text for word in text.replace(";", " ").replace(",", " ").split()
-    )
+    return any(map(_all_names, filter(None, texts)))
+
+
+def _all_names(text: str) -> bool:
+    words = text.replace(";", " ").replace(",", " ").split()
+    named = [bool(_WORD.fullmatch(word)) for word in words]
+    return any(named) and all(name or word == "0" for name, word in zip(named, words, strict=True))
 
 
 def read_symbols(text: str, option: str) -> Tensor:
