@@ -63,7 +63,7 @@ def matched_partners(xy: Tensor) -> tuple[int, ...] | None:
     single sets are not close to their own mirror images.
 
     >>> triangle = torch.tensor([[0.0, 0], [-3, 4], [3, 4]])
-    >>> matched_partners(triangle.repeat(8, 1, 1)), matched_partners(triangle[:, :1].repeat(8, 1, 2))
+    >>> matched_partners(triangle.repeat(8, 1, 1)), matched_partners(torch.tensor([[0.0, 0], [0, 9], [4, 0], [9, 1]]).repeat(8, 1, 1))
     ((0, 2, 1), None)
     """
     complete = xy[~xy.isnan().any(2).any(1)].double()

@@ -21,6 +21,7 @@ __all__ = ["Heatmap"]
 class Heatmap(nn.Module):
     """A heat map for each of several points, on the maps of a backbone that are summed from coarse to fine.
 
+    >>> import torch
     >>> Heatmap(3, 68, (64, 64), stride=8).eval()(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 68, 12, 12])
 

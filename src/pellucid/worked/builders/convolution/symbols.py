@@ -78,8 +78,8 @@ def as_products(
 
     >>> from pellucid.worked.showing.grids import show_grid
     >>> equations = as_products(read_symbols("x_0 x_1 x_2", "image"), read_symbols("w_0 w_1", "kernel"), 1, 0, 1)
-    >>> print(show_grid(equations[1]).splitlines()[2])
-      ⎡ z₀ ⎤   ⎡ w₀  w₁   0 ⎤   ⎡ x₀ ⎤
+    >>> print(show_grid(equations[1]).splitlines()[3].strip())
+    ⎡ z₀ ⎤ = ⎡ w₀  w₁   0 ⎤ · ⎢ x₁ ⎥
 
     Raises:
         UsageError: an image and a kernel that do not fit.
