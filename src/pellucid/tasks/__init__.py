@@ -3,16 +3,19 @@
 
 from pellucid.tasks._answering import (
     AnnotatesAnswers,
+    AnswersInBoxes,
     AnswersOptions,
     AnswersParts,
     ChoosesThreshold,
     DrawsAnswers,
     Exports,
+    FindsBoxes,
     PredictOptions,
     Threshold,
+    WritesFiles,
+    WritesForms,
     set_threshold,
 )
-from pellucid.tasks._beside import AnswersInBoxes, FindsBoxes, WritesFiles
 from pellucid.tasks._contract import (
     AnyTask,
     BaselinesOnFeatures,
@@ -35,7 +38,6 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
-from pellucid.tasks._forms import WritesForms
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken

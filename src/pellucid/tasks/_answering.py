@@ -3,7 +3,9 @@
 
 Options of `predict` (`AnswersOptions`), answers drawn on their images (`DrawsAnswers`), a threshold that is chosen on the
 validation images (`ChoosesThreshold`), images that are answered in parts (`AnswersParts`), answers that are annotations
-(`AnnotatesAnswers`), and a module to export that gives answers rather than the model's output (`Exports`).
+(`AnnotatesAnswers`), further forms of each answer with tables over all (`WritesForms`), or files made of all rows
+(`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within boxes (`AnswersInBoxes`), and a module to
+export that gives answers rather than the model's output (`Exports`).
 """
 
 from __future__ import annotations
@@ -16,17 +18,22 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.data.annotations.records import Instance
+from pellucid.data.targets import Boxes
 from pellucid.tasks._records import Records
 
 __all__ = [
     "AnnotatesAnswers",
+    "AnswersInBoxes",
     "AnswersOptions",
     "AnswersParts",
     "ChoosesThreshold",
     "DrawsAnswers",
     "Exports",
+    "FindsBoxes",
     "PredictOptions",
     "Threshold",
+    "WritesFiles",
+    "WritesForms",
     "set_threshold",
 ]
 
@@ -85,6 +92,77 @@ class AnnotatesAnswers(Protocol):
 
     def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:
         """The objects of a row of `write`, in px of the image."""
+
+
+# -- further files
+
+
+@runtime_checkable
+class WritesForms(Protocol):
+    """`predict` writes an answer in further forms beside its first one, and tables over all images."""
+
+    def forms(self, options: Any) -> Mapping[str, str]:
+        """The ending of the files of each form that is asked for, by the form's name."""
+
+    def tables(self, options: Any) -> Mapping[str, Sequence[str]]:
+        """The columns of each table that is written for all images together, by its file."""
+
+    def written(
+        self, input: Any, prediction: Any, names: Sequence[str], classes: Sequence[str], options: Any, scales: Any
+    ) -> list[dict[str, Any]]:
+        """Rows as `write` gives them, which may have more.
+
+        A row's "files" are bytes by the form's name, to save under the image's name with the form's ending; its "tables" are
+        rows by the table's file.
+
+        Args:
+            input: images (B, C, H, W) float32 in [0, 1].
+            prediction: their answers.
+            names: of the images.
+            classes: the names of the dataset's classes.
+            options: an instance of `predict_options`.
+            scales: what is black and white in each image of more than 8 bits, None for others.
+        """
+
+
+@runtime_checkable
+class WritesFiles(Protocol):
+    """`predict` writes its answers in further forms too."""
+
+    def files(
+        self, rows: Sequence[Mapping[str, Any]], titles: Sequence[str], sizes: Sequence[tuple[int, int]], options: Any
+    ) -> dict[str, bytes]:
+        """The contents of further files by their names.
+
+        Args:
+            rows: the answers, without those to images that cannot be read.
+            titles: a name without ending for each row's own file.
+            sizes: (H, W) of each image in px.
+            options: an instance of the task's `predict_options`.
+        """
+
+
+# -- boxes in which others look
+
+
+@runtime_checkable
+class FindsBoxes(Protocol):
+    """An answer has boxes around objects, in which another run can look."""
+
+    def boxes_of(self, prediction: Any) -> Boxes:
+        """The boxes of each image with their scores, in px of the frame of the answer; none where nothing was found."""
+
+
+@runtime_checkable
+class AnswersInBoxes(Protocol):
+    """`predict` can look into a box of each image instead of the whole of it; the options are `crop` and `boxes`."""
+
+    @property
+    def around(self) -> float:
+        """How much is seen around a box, in shares of its longer side: what training images show around theirs."""
+
+    def nothing(self, name: str, why: str) -> dict[str, Any]:
+        """The row of an image that has nothing to look into, and why it has not."""
 
 
 # -- a threshold of the answers

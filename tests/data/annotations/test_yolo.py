@@ -122,7 +122,7 @@ def test_rows_that_stand_twice_count_once_and_boxes_of_no_area_are_dropped(top: 
     label(top, "0 0.5 0.5 0.5 0.5", "0 0.50 0.5 0.5 0.5", "1 0.5 0.5 0 0.1")
     data = open(top)
     assert corners(data)["train"] == [[10, 5, 30, 15]]
-    assert "1 row stands in its file twice and counts once (labels/train/train.txt)." in data.problems
+    assert "1 row occurs twice in its file and counts once (labels/train/train.txt)." in data.problems
     assert "1 box has no area and is dropped (images/train/train.png)." in data.problems
 
 

@@ -15,7 +15,7 @@ from pellucid.models import MARGIN
 __all__ = ["REACH", "UNIT", "Placed", "certainty", "grid", "read", "shares"]
 
 UNIT = 256.0
-"""px of the longer side of the frame in which errors are told to the losses."""
+"""Losses see errors in px of a frame whose longer side has so many."""
 
 REACH = 2.0  # cells around the answer whose share of the heat map is its certainty
 

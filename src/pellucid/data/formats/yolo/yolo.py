@@ -63,7 +63,9 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
             records.append(Annotated(name, tuple(instances), None, part, label, "share"))
     if again:
         verb = (
-            "row stands in its file twice and counts" if len(again) == 1 else "rows stand in their file twice and count"
+            "row occurs twice in its file and counts"
+            if len(again) == 1
+            else "rows occur twice in their files and count"
         )
         problems.append(f"{len(again):,} {verb} once ({few(list(dict.fromkeys(again)))}).")
     if left := labels.unmatched([parent(record.file) for record in records]):
