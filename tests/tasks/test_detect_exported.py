@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torchvision.ops import batched_nms
 
 import pellucid
-from pellucid import _boxes
+from pellucid import _boxes, exporting
 from pellucid.errors import PellucidError
 from pellucid.exporting import export, facts
+from pellucid.models import Proposals, Regions
 from pellucid.run import Run
 from pellucid.tasks.detect import Detect
 from pellucid.tasks.detect.exported import NAMES, Exported, disagreement
@@ -172,3 +173,45 @@ def test_rounding_is_no_disagreement() -> None:
     assert disagreement(wanted, got) is None
     assert disagreement(wanted, [wanted[0], wanted[1], 1 - wanted[2], wanted[3]]) == "in 200 of 200 detections"
     assert disagreement(wanted, [*wanted[:3], wanted[3] + 50]) is not None
+
+
+def test_of_equal_scores_the_first_counts_as_in_predict() -> None:
+    """Regions that are pooled from the same places of a map have the very same score, and boxes of their own."""
+
+    class Same(torch.nn.Module):
+        threshold = torch.tensor(0.5)
+
+        def get_buffer(self, target: str) -> torch.Tensor:
+            return self.threshold
+
+        def forward(self, images: torch.Tensor) -> Regions:
+            count = 64
+            corners = torch.tensor([8.0, 8, 24, 24]) + torch.linspace(0, 4, count)[:, None]
+            logits = torch.tensor([0.0, 2.0, 1.0]).expand(1, count, 3)
+            none = torch.zeros(1, 1, 4)
+            proposals = Proposals(corners[None], torch.zeros(1, count))
+            return Regions(proposals, corners[None], logits, torch.zeros(1, count, 2, 4), none[0], none[:, :, 0], none)
+
+    model, images = Same(), torch.zeros(1, 3, 64, 64)
+    boxes, scores, labels, _ = Exported(model, 0.5, False)(images)
+    found = Detect().predict(model, images)
+    count = int((scores > 0).sum())
+    assert len(found.labels[0]) == count < 10
+    assert torch.equal(found.labels[0], labels[0, :count])
+    torch.testing.assert_close(boxes[0, :count], found.corners[0])
+    torch.testing.assert_close(boxes[0, 0], torch.tensor([8.0, 8, 24, 24]))
+
+
+def test_the_graph_of_an_export_runs_where_gradients_are_recorded() -> None:
+    """As it does for somebody who loads a file and asks it at once."""
+    from pellucid.models.fast_rcnn import FastRcnn
+
+    torch.manual_seed(0)
+    options = {name: SMALL[name] for name in ("widths", "width", "hidden", "proposals", "bins")}
+    module = Exported(FastRcnn(3, 4, (64, 64), **options).eval(), 0.5, False)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        graph = exporting._graph(module, images, {}).module()
+        wanted = module(images)
+    for own, theirs in zip(graph(images), wanted, strict=True):
+        torch.testing.assert_close(own.detach(), theirs)

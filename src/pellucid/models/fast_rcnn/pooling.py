@@ -184,7 +184,11 @@ def _tables(maps: Sequence[Tensor], bins: int, whole: Tensor | None = None) -> T
 def _merge(half: Tensor, into: Tensor, axis: int, step: int) -> None:
     """Windows of twice the length along an axis, from those of the length `step`."""
     inner = half.shape[axis] - step
-    torch.maximum(half.narrow(axis, 0, inner), half.narrow(axis, step, inner), out=into.narrow(axis, 0, inner))
+    first, second, best = half.narrow(axis, 0, inner), half.narrow(axis, step, inner), into.narrow(axis, 0, inner)
+    if torch.compiler.is_exporting():  # whoever runs the file may want gradients, which `out` refuses
+        best.copy_(torch.maximum(first, second))
+    else:
+        torch.maximum(first, second, out=best)
     into.narrow(axis, inner, step).copy_(half.narrow(axis, inner, step))
 
 
@@ -192,7 +196,7 @@ def _largest(tables: Tensor, rows: Sequence[Tensor], into: Tensor | None = None,
     """(n, C): the largest of several rows of the tables (rows, C)."""
     found = torch.index_select(tables, 0, rows[0], out=into)
     for other in rows[1:]:
-        torch.maximum(found, torch.index_select(tables, 0, other, out=spare), out=found)
+        found = torch.maximum(found, torch.index_select(tables, 0, other, out=spare), out=into)
     return found
 
 

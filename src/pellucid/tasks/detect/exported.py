@@ -17,6 +17,7 @@ __all__ = ["NAMES", "Exported", "disagreement", "meaning"]
 
 NAMES = ("boxes", "scores", "labels", "count")
 
+_TIE = 1e-15  # a million of them are less than the step from one float32 to the next, for scores that count
 _CANDIDATES = 1000  # of an image, the surest boxes of all classes, which are suppressed
 _PX, _SCORE = 0.1, 1e-3  # by which two computations of one detection may differ
 _FLIPS = (
@@ -46,7 +47,8 @@ class Exported(nn.Module):
         corners = _boxes.decode(regions.offsets.float(), regions.corners.float()[:, :, None])
         corners = _boxes.clip(corners, (images.shape[2], images.shape[3]))  # (B, R, K, 4)
         count = shares.shape[1] * shares.shape[2]
-        scores, places = shares.flatten(1).topk(min(_CANDIDATES, count), dim=1)  # (B, C)
+        places = _best(shares.flatten(1), _CANDIDATES)  # (B, C)
+        scores = shares.flatten(1).gather(1, places)
         labels = places % shares.shape[2]
         boxes = corners.flatten(1, 2).gather(1, places[:, :, None].expand(-1, -1, 4))
         most = min(MOST, _CANDIDATES, count)
@@ -54,9 +56,20 @@ class Exported(nn.Module):
             scores, order = _softly(boxes, scores, labels, most)
         else:
             kept = _boxes.kept(boxes, scores, labels, self.overlap)
-            scores, order = torch.where(kept, scores, 0.0).topk(most, dim=1)
+            scores = torch.where(kept, scores, 0.0)
+            order = _best(scores, most)
+            scores = scores.gather(1, order)
         answered = (scores >= self.model.get_buffer("threshold")).sum(1)
         return boxes.gather(1, order[:, :, None].expand(-1, -1, 4)), scores, labels.gather(1, order), answered
+
+
+def _best(scores: Tensor, count: int) -> Tensor:
+    """The places (B, n) of the highest scores (B, m); of equal ones, the first comes first, as in `predict`.
+
+    Regions that are pooled from the same places of a map have equal scores, and `topk` alone takes any of them.
+    """
+    key = scores.double() - _TIE * torch.arange(scores.shape[1], device=scores.device)
+    return key.topk(min(count, scores.shape[1]), dim=1).indices
 
 
 def _softly(corners: Tensor, scores: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
