@@ -156,7 +156,7 @@ def test_a_model_with_an_encoder_learns_is_described_and_adds_up(name: str) -> N
     model.eval(), again.eval()
     with torch.no_grad():
         assert torch.equal(again(images), model(images))
-        torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-3, atol=1e-3)
     rows = layer_table(model, (64, 64))
     assert sum(row["parameters"] for row in rows) == parameter_count(model)
     assert module_table(model, torch.zeros(1, 1, 64, 64)).parameters == parameter_count(model)
