@@ -87,7 +87,7 @@ class Subjects:
 
     def detector(self) -> tuple[Any, list[Path], dict[str, Any]]:
         """A detector of the shapes in scenes."""
-        return self._run("detector", "detect", data="scenes", limit=1500, epochs=9), [], {}
+        return self._run("detector", "detect", data="scenes", flip=True, epochs=16, batch_size=16), [], {}
 
     def _run(self, name: str, task: str = "classify", **options: Any) -> pellucid.Run:
         folder = self.folder / name
