@@ -33,6 +33,8 @@ Sizes = int | Sequence[int]
 class TransposedConvolution(Builder):
     """Work a transposed convolution by hand: every output, the transposed matrix that gives the same, and the gradients."""
 
+    topic = "pooling and ways up"
+    question = "What does a transposed convolution give, by spreading and by the transposed matrix?"
     keeps = ("stride", "padding", "matrix")
 
     image: str = "1 2; 3 -1"
