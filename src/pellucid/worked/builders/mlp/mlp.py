@@ -159,10 +159,9 @@ class MLP(Builder):
             other = {"binary_cross_entropy": 1 - target, "cross_entropy": target % outputs + 1}.get(
                 self.loss, target + 1
             )
-            texts = {"neurons": "; ".join(rows), "inputs": typed(inputs), "targets": typed(target)}
-            return replace(
-                self, **texts, learning_rate=0.1, compare=None if self.compare is None else f"y={other}"
-            )  # fmt: skip
+            compare = None if self.compare is None else f"y={other}"
+            rest: dict[str, Any] = {"inputs": typed(inputs), "targets": typed(target), "compare": compare}
+            return replace(self, neurons="; ".join(rows), **rest, learning_rate=0.1)
 
         return by_hand(draw)
 
