@@ -153,9 +153,10 @@ class TransposedConvolution(Builder):
         line: list[Matrix | Expr | str] = [Name("y"), "="]
         for n, window in enumerate(shown):
             line += ["+", window] if n else [window]
-        bias = [] if self.bias is None else ["+", Name("b")]
+        if self.bias is not None:
+            line += ["+", Name("b")]
         title = "each number spreads over a window of the output, times the kernel; the windows add up"
-        return [MatrixEquation(title, ((*line, *bias),))]
+        return [MatrixEquation(title, (tuple(line),))]
 
     def _matrices(self, solution: Solution) -> Sequence[Grid]:
         x, w = _operands(Worksheet(), read_tensor(self.image, "image"), read_tensor(self.kernel, "kernel"))
