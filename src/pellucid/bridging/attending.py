@@ -15,14 +15,14 @@ from pellucid.worked.notation.operations import softmax, sqrt
 from pellucid.worked.worksheet.tensors import dot, summed
 
 if TYPE_CHECKING:
-    from pellucid.bridging.equations import EquationWriter
+    from pellucid.bridging.naming import Naming
     from pellucid.worked.worksheet.tensors import Tensor as Names
 
 __all__ = ["attention"]
 
 
 def attention(
-    writer: EquationWriter, inner: Any, path: str, node: str, args: Sequence[Any], options: Mapping[str, Any]
+    writer: Naming, inner: Any, path: str, node: str, args: Sequence[Any], options: Mapping[str, Any]
 ) -> tuple[Names, Names]:
     """Outputs (N, T, D) and weights (N, T, T'), the mean over the heads or (N, h, T, T'), as the module returns them.
 

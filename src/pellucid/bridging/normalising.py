@@ -13,13 +13,13 @@ from pellucid.worked.notation.operations import sqrt, tanh
 from pellucid.worked.worksheet.tensors import summed
 
 if TYPE_CHECKING:
-    from pellucid.bridging.equations import EquationWriter
+    from pellucid.bridging.naming import Naming
     from pellucid.worked.worksheet.tensors import Tensor as Names
 
 __all__ = ["batch_norm_of_the_batch", "gelu", "layer_norm"]
 
 
-def batch_norm_of_the_batch(writer: EquationWriter, inner: Any, path: str, node: str, x: Names) -> Names:
+def batch_norm_of_the_batch(writer: Naming, inner: Any, path: str, node: str, x: Names) -> Names:
     """Batch norm in training mode, (N, C, …): each channel over the batch and its positions (Ioffe and Szegedy 2015, algorithm 1)."""
     moved = np.moveaxis(x, 1, 0)  # (C, N, …)
     rows = moved.reshape(len(moved), -1)
@@ -32,7 +32,7 @@ def batch_norm_of_the_batch(writer: EquationWriter, inner: Any, path: str, node:
     return made
 
 
-def layer_norm(writer: EquationWriter, inner: Any, path: str, node: str, x: Names) -> Names:
+def layer_norm(writer: Naming, inner: Any, path: str, node: str, x: Names) -> Names:
     """Layer norm, each sample over the last dimensions (Ba et al. 2016, equation 3)."""
     wide = int(np.prod(inner.normalized_shape))
     normalised = _normalised(writer, node, x.reshape(-1, wide), inner.eps)  # (samples, features)
@@ -59,7 +59,7 @@ def gelu(u: Expr, approximate: str) -> Expr:
     return u * (1 + Call("erf", (u / sqrt(as_expr(2)),))) / 2
 
 
-def _normalised(writer: EquationWriter, node: str, rows: Names, eps: float) -> Names:
+def _normalised(writer: Naming, node: str, rows: Names, eps: float) -> Names:
     """(x − μ)/√(v + ε) of each row, with names for μ, v and the root: many outputs share them."""
     count = as_expr(rows.shape[1])
     means, variances, roots = (np.empty(len(rows), dtype=object) for _ in range(3))
@@ -78,7 +78,7 @@ def _normalised(writer: EquationWriter, node: str, rows: Names, eps: float) -> N
     return made
 
 
-def _scale(writer: EquationWriter, path: str, inner: Any) -> tuple[Names, Names | None]:
+def _scale(writer: Naming, path: str, inner: Any) -> tuple[Names, Names | None]:
     """γ and β."""
     prefix = f"{path}." if path else ""
     return writer.parameter(f"{prefix}weight"), None if inner.bias is None else writer.parameter(f"{prefix}bias")

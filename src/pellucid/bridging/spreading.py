@@ -12,13 +12,13 @@ from pellucid.worked.expressions.expression import Expr, Mul, as_expr
 from pellucid.worked.worksheet.tensors import summed
 
 if TYPE_CHECKING:
-    from pellucid.bridging.equations import EquationWriter
+    from pellucid.bridging.naming import Naming
     from pellucid.worked.worksheet.tensors import Tensor as Names
 
 __all__ = ["transposed_convolution"]
 
 
-def transposed_convolution(writer: EquationWriter, inner: Any, path: str, x: Names) -> Names:
+def transposed_convolution(writer: Naming, inner: Any, path: str, x: Names) -> Names:
     """(N, C, …) -> (N, O, positions…), with (n − 1)·s − 2p + d(f − 1) + 1 positions and those of `output_padding`.
 
     Raises:
