@@ -21,6 +21,9 @@ __all__ = ["Derive"]
 class Derive(Form):
     """Differentiate an expression with one named rule per line, or prove a known equality."""
 
+    topic = "functions and derivatives"
+    question = "What is the derivative in symbols, rule by rule?"
+
     what: str = "softmax-shift"
     """an expression, as in "exp(z_j)/sum(exp(z_k), k)", or a proof: softmax-shift, tanh-sigmoid, linear-layers, dense-backward"""
     _: KW_ONLY

@@ -22,9 +22,10 @@ _OTHERS: Final = frozenset(
 
 
 def work(
-    file: str,
+    file: str | None = None,
     /,
     *,
+    list: bool = False,
     exact: bool = False,
     digits: int = 6,
     verify: bool = False,
@@ -37,6 +38,7 @@ def work(
 
     Args:
         file: the worksheet, a text file such as examples/worked/rnn.work; - reads standard input.
+        list: name every word that can stand instead of a file, by topic, with the question that it answers.
         exact: show fractions as fractions where decimals do not end.
         digits: significant digits of numbers that are not exact, 1 to 50.
         verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
@@ -47,6 +49,12 @@ def work(
     """
     from pellucid.worked.worksheet.worksheet import Worksheet
 
+    if list:
+        from pellucid.worked.forms.topics import listing
+
+        return deliver(listing(), out)
+    if file is None:
+        raise UsageError("file=None: nothing to work; name a worksheet, or one of the words of `pellucid work --list`.")
     sheet = Worksheet.parse(_text(file))
     # the equations themselves, unsolved
     if out is not None and out.suffix == ".work" and format is None and answers is None:
