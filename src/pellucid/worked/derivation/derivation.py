@@ -259,7 +259,7 @@ def _variable(by: str, used: list[str], bound: list[str]) -> str:
 
 def _with_parts(total: Expr, given: Naming, by: str) -> tuple[Expr, tuple[tuple[str, Expr], ...]]:
     """The derivative with the names of its parts in it, and what is left where targets add up to 1."""
-    simple = shortest(given.parts.written_out(total, keep=True))
+    simple = shortest(given.parts.written_out(total, keep=True), min(given.parts.kept))
     sums = {part for part in walk(simple) if isinstance(part, Call) and part.function == "sum"}
     alone = [
         part

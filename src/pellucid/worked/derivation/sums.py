@@ -60,15 +60,19 @@ def _has(node: Expr, index: str) -> bool:
     return any(index in name.split("_")[1:] or (name.startswith("δ_") and index in name[2:]) for name in names)
 
 
-def shortest(node: Expr) -> Expr:
+def shortest(node: Expr, own: str = "") -> Expr:
     """The shortest form of an expression, factored or expanded; sums over an index stay as they are.
 
     >>> from pellucid.worked.derivation.text import to_text
     >>> from pellucid.worked.notation.notation import parse_expression
     >>> to_text(shortest(parse_expression("-(y_l - p_l*sum(y_k, k))")))
     'p_l·Σ_k y_k − y_l'
+
+    Args:
+        node: the expression.
+        own: the name that comes first in p·(1 − p).
     """
     table: Table = {}
     simple = simplest(to_sympy(node, table))
     forms = (sympy.factor(simple), sympy.expand(simple))
-    return from_sympy(min(forms, key=lambda form: (len(str(form)), not form.is_Mul, str(form))), table)
+    return from_sympy(min(forms, key=lambda form: (len(str(form)), not form.is_Mul, str(form))), table, own)
