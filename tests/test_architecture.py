@@ -30,6 +30,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_digits",
         "_following",
         "_ledger",
+        "_memory",
         "_options",
         "_ready",
         "_scores",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pellucid import measures
 from pellucid._coupling import together
+from pellucid._memory import keeping_freed_memory
 from pellucid.annotating import annotated, beside
 from pellucid.answering import answer, image_by_image, own_device, own_sizes, run_batches
 from pellucid.boxed import looked_into
@@ -118,7 +119,8 @@ def evaluation(
     model = model.to(device)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
     batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
-    records, _ = measure(run.task, model, batches, seed=seed)
+    with keeping_freed_memory():
+        records, _ = measure(run.task, model, batches, seed=seed)
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
     whole = ModelMeasures()  # of the model as a whole, where the task has such measures

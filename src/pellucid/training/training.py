@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid._memory import keeping_freed_memory
 from pellucid.data.dataset import Dataset
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, TaskFamily
@@ -70,7 +71,8 @@ def train(
                 return Run(folder.path)
             state = State.begin(plan, fresh=not folder.resumable)
             with folder.open(state), interruptible() as stop, History(state, folder, progress) as history:
-                _loop(state, folder, history, stop)
+                with keeping_freed_memory():
+                    _loop(state, folder, history, stop)
                 return folder.finish(state)
 
 
