@@ -97,7 +97,7 @@ def max_pool(maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bi
         flat = _exported_windows(maps, places, boxes, bins)
     else:
         spans = _spans(places, boxes, bins)
-        few = 2 * int(spans.count.sum()) < maps[0].shape[0] * _table_rows(maps, bins)
+        few = 2 * int(spans.total.sum()) < maps[0].shape[0] * _table_rows(maps, bins)
         if wanted or few:
             flat = _LargestOfPlaces.apply(spans, wanted, *maps)
         else:
@@ -113,7 +113,7 @@ class _Spans(NamedTuple):
 
     first: Tensor  # its first place
     wide: Tensor  # places of a row of it
-    count: Tensor  # of all of it; 0 beyond the edge of its map
+    total: Tensor  # of all of it; 0 beyond the edge of its map
     stride: Tensor  # places of a row of its map
 
 
@@ -138,7 +138,7 @@ class _LargestOfPlaces(torch.autograd.Function):
     def forward(ctx: Any, spans: _Spans, wanted: bool, *maps: Tensor) -> Tensor:
         rows = _rows(maps)  # (places, C)
         channels = rows.shape[1]
-        order, groups = _grouped(spans.count)
+        order, groups = _grouped(spans.total)
         spans = _Spans(*torch.stack(spans, 1).index_select(0, order).unbind(1))
         found = rows.new_empty(len(order), channels)
         largest = max((most for _, most in groups), default=0)
@@ -214,7 +214,7 @@ def _places_of(spans: _Spans, most: int) -> Tensor:
     if most == 1:
         return spans.first[:, None]
     step = torch.arange(most, dtype=torch.float32, device=spans.first.device)
-    step = torch.minimum(step, spans.count[:, None] - 1.0)
+    step = torch.minimum(step, spans.total[:, None] - 1.0)
     down = ((step + 0.5) / spans.wide[:, None]).floor()  # float32: faster, and exact for so few
     return spans.first[:, None] + (step + down * (spans.stride - spans.wide)[:, None]).long()
 
