@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
+from pellucid.models.fast_rcnn import pooling
 from pellucid.models.fast_rcnn.pooling import Pool, pooled
 
 
@@ -116,10 +117,22 @@ def test_half_precision_and_other_layouts_are_pooled_alike(kind: Pool) -> None:
     given = torch.randn(2, 8, 12, 12).bfloat16()
     boxes = regions(2, 10, 48, 48)
     whole = pooled(kind, [given.float()], [4], boxes, 7)
-    torch.testing.assert_close(pooled(kind, [given], [4], boxes, 7), whole)
+    torch.testing.assert_close(pooled(kind, [given], [4], boxes, 7).float(), whole)
     last = given.to(memory_format=torch.channels_last).requires_grad_()
     found = pooled(kind, [last], [4], boxes, 7)
-    torch.testing.assert_close(found, whole)
-    found.sum().backward()
+    torch.testing.assert_close(found.float(), whole)
+    found.float().sum().backward()
     assert last.grad is not None
     assert last.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("count", [3, 200], ids=["place by place", "by windows"])
+def test_few_and_many_regions_are_pooled_alike(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without gradients there are two ways: which of them is faster depends on the number of regions."""
+    called: list[str] = []
+    windows = pooling._largest_windows
+    monkeypatch.setattr(pooling, "_largest_windows", lambda *given: called.append("windows") or windows(*given))
+    given, boxes = torch.randn(2, 4, 30, 40), regions(2, count, 30 * 8, 40 * 8)
+    ours, theirs = cases("roi_pool", given, boxes, 8)
+    assert torch.equal(ours, theirs)
+    assert called == ["windows"] * (count > 100)

@@ -89,6 +89,28 @@ def test_boxes_that_differ_a_little_are_still_one_object() -> None:
         assert len(found.labels) <= len(boxes) + 1, "and hardly any of them twice"
 
 
+def test_a_sure_part_that_ends_before_the_border_loses_against_the_whole_box() -> None:
+    """A detector seldom draws the box of a cut object as far as the border, and may be surer of it than of the whole one."""
+
+    def hasty(tiles: Tensor) -> list[Found]:
+        rows = []
+        for one in exactly(tiles):
+            cut = torch.cat([one.corners[:, :2] <= 0, one.corners[:, 2:] >= 64], 1)  # (n, 4)
+            corners = one.corners + cut * torch.tensor([3.0, 3, -3, -3])
+            rows.append(Found(corners, one.labels, torch.where(cut.any(1), 0.95, 0.6)))
+        return rows
+
+    for seed in range(4):
+        boxes, labels = scattered(seed, (260, 330), (20, 26), 60)
+        inner = [k for k, box in enumerate(boxes) if min(box[:2]) > 0 and box[2] < 330 and box[3] < 260]
+        boxes, labels = [boxes[k] for k in inner], [labels[k] for k in inner]
+        found = found_by(hasty, picture((260, 330), boxes, labels), (64, 64), 0.3)
+        overlap = _boxes.iou(torch.tensor(boxes).float(), found.corners)
+        assert len(found.labels) == len(boxes) > 20
+        # a box that ends at a border by chance counts as cut, and lacks 3 px
+        assert float(overlap.amax(1).min()) > 0.8
+
+
 def test_a_cut_box_loses_against_the_whole_one_even_if_it_is_surer_or_of_another_class() -> None:
     frames = torch.tensor([[0.0, 0, 50, 50], [40, 0, 90, 50]])
     whole = Found(torch.tensor([[30.0, 5, 48, 25]]), torch.tensor([0]), torch.tensor([0.6]))

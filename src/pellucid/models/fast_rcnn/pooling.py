@@ -2,13 +2,17 @@
 """What lies in a region of a map, at a fixed size: RoI pooling (Girshick 2015) and RoIAlign (He et al. 2017).
 
 All regions of a batch are pooled at once, from one map or from several, each region from the map whose places suit its size.
-Where torchvision compares the numbers of each bin one by one, the maximum of a bin is that of four windows here, whose sides
-are powers of two: the maxima of all such windows of a map cost little, and four rows of channels are taken for each bin.
+
+Where torchvision takes one number after another, there are two ways here, both by rows of channels. With gradients, bins of about
+the same number of places are taken together: the largest of these places' rows, and its position. Without, the maximum of
+a bin is that of four windows whose sides are powers of two: the maxima of all such windows of a map cost little where there are
+many regions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import torch
@@ -23,8 +27,10 @@ Pool: TypeAlias = Literal["roi_pool", "roi_align"]
 POOLS: tuple[Pool, ...] = ("roi_pool", "roi_align")
 
 _SAMPLES = 2  # exact places a side of each bin of RoIAlign (He et al. 2017, section 3)
-_AT_ONCE = 2048  # bins
-_LOW = 0xFFFFFFFF  # the lower half of 64 bits
+_AT_ONCE = 2**19  # numbers that are compared: they stay in the processor's cache
+_BINS_AT_ONCE = 2048
+_PLACES = (0, 1, 2, 3, 4, 6, 9, 12, 16, 20, 25, 30, 36)  # in a bin: bins with up to so many are taken together
+_GROWTH = 1.25  # of the larger ones, from one group to the next
 
 
 def pooled(kind: Pool, maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bins: int) -> Tensor:
@@ -66,7 +72,8 @@ def _places(maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bin
 
 def _rows(maps: Sequence[Tensor]) -> Tensor:
     """(places, C): the channels at each place, map after map, image after image."""
-    return torch.cat([own.permute(0, 2, 3, 1).reshape(-1, own.shape[1]) for own in maps])
+    rows = [own.permute(0, 2, 3, 1).reshape(-1, own.shape[1]) for own in maps]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 # -- RoI pooling
@@ -83,15 +90,165 @@ def max_pool(maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bi
         corners: (B, R, 4) in px.
         bins: of each side.
     """
-    batch, channels = maps[0].shape[:2]
-    windows = _windows(maps, _places(maps, strides, corners, bins), corners.detach().float().flatten(0, 1), bins)
-    if torch.compiler.is_exporting():  # other programs know the number of images no sooner than they run
-        tables = _tables([own.float().permute(0, 2, 3, 1) for own in maps], bins)
-        first = torch.arange(batch, device=corners.device)[:, None] * tables.shape[1]
-        flat = _largest(tables.flatten(0, 1), [(rows + first).flatten() for rows in windows])
+    places, boxes = _places(maps, strides, corners, bins), corners.detach().float().flatten(0, 1)
+    wanted = torch.is_grad_enabled() and any(own.requires_grad for own in maps)
+    # other programs cannot sort bins by their number of places
+    if torch.compiler.is_exporting():
+        flat = _exported_windows(maps, places, boxes, bins)
     else:
-        flat = _LargestOfWindows.apply(windows, bins, torch.is_grad_enabled(), *maps)
-    return flat.view(-1, bins, bins, channels)
+        spans = _spans(places, boxes, bins)
+        few = 2 * int(spans.total.sum()) < maps[0].shape[0] * _table_rows(maps, bins)
+        if wanted or few:
+            flat = _LargestOfPlaces.apply(spans, wanted, *maps)
+        else:
+            flat = _largest_windows(maps, _windows(maps, places, boxes, bins), bins)
+    return flat.view(-1, bins, bins, maps[0].shape[1])
+
+
+# -- by places
+
+
+class _Spans(NamedTuple):
+    """Where each bin lies, all (n,) int64."""
+
+    first: Tensor  # its first place
+    wide: Tensor  # places of a row of it
+    total: Tensor  # of all of it; 0 beyond the edge of its map
+    stride: Tensor  # places of a row of its map
+
+
+def _spans(places: _Places, corners: Tensor, bins: int) -> _Spans:
+    """The bins of all regions, row after row."""
+    start, count = _bins(corners, places, bins)  # (n, 2, bins) each
+    first = start[:, 0, :, None] * places.width[:, None, None] + start[:, 1, None, :] + places.base[:, None, None]
+    wide = count[:, 1, None, :].expand(-1, bins, -1)
+    stride = places.width[:, None, None].expand(-1, bins, bins)
+    return _Spans(*(part.flatten() for part in (first, wide, count[:, 0, :, None] * wide, stride)))
+
+
+@final
+class _LargestOfPlaces(torch.autograd.Function):
+    """The largest values of bins (n, C), and on request where they are.
+
+    What is kept for the gradient is small, as new memory costs more than most of what is computed here: of each number its
+    position in its bin.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, spans: _Spans, wanted: bool, *maps: Tensor) -> Tensor:
+        rows = _rows(maps)  # (places, C)
+        channels = rows.shape[1]
+        order, groups = _grouped(spans.total)
+        spans = _Spans(*torch.stack(spans, 1).index_select(0, order).unbind(1))
+        found = rows.new_empty(len(order), channels)
+        largest = max((most for _, most in groups), default=0)
+        position = found.new_empty(
+            found.shape if wanted else (0, 0), dtype=torch.uint8 if largest <= 256 else torch.int32
+        )
+        kept = []
+        for (start, end), most in groups:
+            if not most:
+                found.index_fill_(0, order[start:end], 0)
+                continue
+            places = _places_of(_Spans(*(part[start:end] for part in spans)), most)  # (b, most)
+            kept.append(places)
+            for part in _parts(start, end, most * channels):
+                best = rows.index_select(0, places[part.start - start : part.stop - start].flatten())
+                if most > 1:  # a picture of one row for each bin: its maximum comes with its position
+                    seen = best.view(-1, 1, most, channels).permute(0, 3, 1, 2)
+                    best, which = (one.flatten(1) for one in F.max_pool2d_with_indices(seen, (1, most)))
+                    if wanted:
+                        position[part] = which
+                found.index_copy_(0, order[part], best)
+        ctx.save_for_backward(order, position, *kept)
+        ctx.groups, ctx.shapes, ctx.types = groups, [own.shape for own in maps], [own.dtype for own in maps]
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        order, position, *kept = ctx.saved_tensors
+        counts, channels = [shape.numel() for shape in ctx.shapes], position.shape[1]
+        total, lanes = torch.zeros(sum(counts), device=order.device), torch.arange(channels, device=order.device)
+        groups = [(span, most) for span, most in ctx.groups if most]
+        for ((start, end), most), places in zip(groups, kept, strict=True):
+            for part in _parts(start, end, channels):
+                own = places[part.start - start : part.stop - start]  # (b, most)
+                own = own if most == 1 else own.gather(1, position[part].long())
+                gradient = gradients[0].index_select(0, order[part]).float()
+                total.scatter_add_(0, torch.add(lanes, own, alpha=channels).flatten(), gradient.flatten())
+        flat = zip(total.split(counts), ctx.shapes, strict=True)
+        shaped = (own.view(n, h, w, c).permute(0, 3, 1, 2) for own, (n, c, h, w) in flat)
+        return None, None, *(own.to(kind) for own, kind in zip(shaped, ctx.types, strict=True))
+
+
+def _grouped(counts: Tensor) -> tuple[Tensor, list[tuple[tuple[int, int], int]]]:
+    """Bins by their number of places: an order (n,), and which of them have about the same number, at most so large.
+
+    >>> order, groups = _grouped(torch.tensor([1, 5, 0, 6, 1]))
+    >>> order.tolist(), groups
+    ([2, 0, 4, 1, 3], [((0, 1), 0), ((1, 3), 1), ((3, 5), 6)])
+    """
+    most, limits = int(counts.max()) if len(counts) else 0, list(_PLACES)
+    while limits[-1] < most:
+        limits.append(int(_GROWTH * limits[-1]))
+    group = torch.bucketize(counts, torch.tensor(limits, device=counts.device))
+    sizes = group.bincount(minlength=len(limits)).tolist()
+    ends = list(itertools.accumulate(sizes))
+    groups = [((end - size, end), most) for end, size, most in zip(ends, sizes, limits, strict=True) if size]
+    return group.sort(stable=True).indices, groups
+
+
+def _parts(start: int, end: int, each: int) -> Iterator[slice]:
+    """Bins from one position to another, in parts of a size that suits the processor; `each` numbers in a bin."""
+    step = max(1, _AT_ONCE // each)
+    return (slice(place, min(place + step, end)) for place in range(start, end, step))
+
+
+def _places_of(spans: _Spans, most: int) -> Tensor:
+    """(n, most): the places of bins, row after row; the last one again where there are fewer.
+
+    >>> one = _Spans(*(torch.tensor([number]) for number in (20, 2, 4, 10)))
+    >>> _places_of(one, 6).tolist()
+    [[20, 21, 30, 31, 31, 31]]
+    """
+    if most == 1:
+        return spans.first[:, None]
+    step = torch.arange(most, dtype=torch.float32, device=spans.first.device)
+    step = torch.minimum(step, spans.total[:, None] - 1.0)
+    down = ((step + 0.5) / spans.wide[:, None]).floor()  # float32: faster, and exact for so few
+    return spans.first[:, None] + (step + down * (spans.stride - spans.wide)[:, None]).long()
+
+
+# -- by windows
+
+
+def _largest_windows(maps: Sequence[Tensor], windows: Sequence[Tensor], bins: int) -> Tensor:
+    """(n, C): the largest value of each bin, image after image, so that what is at work stays in the processor's cache."""
+    (batch, count), channels = windows[0].shape, maps[0].shape[1]
+    found = maps[0].new_empty(batch, count, channels)
+    spare = maps[0].new_empty(min(count, _BINS_AT_ONCE), channels)
+    tables = None
+    for image in range(batch):
+        tables = _tables([own[image : image + 1].permute(0, 2, 3, 1) for own in maps], bins, tables)
+        for start in range(0, count, _BINS_AT_ONCE):
+            part = slice(start, start + _BINS_AT_ONCE)
+            best = found[image, part]
+            torch.index_select(tables[0], 0, windows[0][image, part], out=best)
+            for rows in windows[1:]:
+                other = torch.index_select(tables[0], 0, rows[image, part], out=spare[: len(best)])
+                torch.maximum(best, other, out=best)
+    return found.flatten(0, 1)
+
+
+def _exported_windows(maps: Sequence[Tensor], places: _Places, corners: Tensor, bins: int) -> Tensor:
+    """The same for all images at once: other programs know the number of images no sooner than they run."""
+    tables = _tables([own.float().permute(0, 2, 3, 1) for own in maps], bins)
+    first = torch.arange(maps[0].shape[0], device=corners.device)[:, None] * tables.shape[1]
+    flat, windows = tables.flatten(0, 1), _windows(maps, places, corners, bins)
+    found = flat.index_select(0, (windows[0] + first).flatten())
+    for rows in windows[1:]:
+        found = torch.maximum(found, flat.index_select(0, (rows + first).flatten()))
+    return found
 
 
 def _windows(maps: Sequence[Tensor], places: _Places, corners: Tensor, bins: int) -> list[Tensor]:
@@ -156,6 +313,12 @@ def _power(count: int) -> int:
     return max(0, (count - 1).bit_length() - 1)
 
 
+def _table_rows(maps: Sequence[Tensor], bins: int) -> int:
+    """How many windows there are, whose sides are powers of two."""
+    sides = [own.shape[2:] for own in maps]
+    return sum(h * w * _exponents(h, bins) * _exponents(w, bins) for h, w in sides)
+
+
 def _tables(maps: Sequence[Tensor], bins: int, whole: Tensor | None = None) -> Tensor:
     """(B, rows, C): the largest values of all windows of maps (B, H, W, C) whose sides are powers of two.
 
@@ -190,84 +353,6 @@ def _merge(half: Tensor, into: Tensor, axis: int, step: int) -> None:
     else:
         torch.maximum(first, second, out=best)
     into.narrow(axis, inner, step).copy_(half.narrow(axis, inner, step))
-
-
-def _largest(tables: Tensor, rows: Sequence[Tensor], into: Tensor | None = None, spare: Tensor | None = None) -> Tensor:
-    """(n, C): the largest of several rows of the tables (rows, C)."""
-    found = torch.index_select(tables, 0, rows[0], out=into)
-    for other in rows[1:]:
-        found = torch.maximum(found, torch.index_select(tables, 0, other, out=spare), out=into)
-    return found
-
-
-@final
-class _LargestOfWindows(torch.autograd.Function):
-    """The largest values of the bins, image after image, so that what is at work stays in the processor's cache.
-
-    Where there is a gradient to come, value and place are one whole number, so that one comparison decides about both.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, windows: Sequence[Tensor], bins: int, wanted: bool, *maps: Tensor) -> Tensor:
-        (batch, count), channels = windows[0].shape, maps[0].shape[1]
-        found = torch.empty(batch, count, channels, device=maps[0].device)
-        place = torch.empty(batch, count, channels, dtype=torch.int32, device=maps[0].device) if wanted else None
-        spares = found.new_empty(2, min(count, _AT_ONCE), channels, dtype=torch.int64 if wanted else torch.float32)
-        tables = None
-        for image in range(batch):
-            own = [one[image : image + 1].float().permute(0, 2, 3, 1) for one in maps]
-            order = wanted and any(bool((one < 0).any()) for one in own)
-            tables = _tables(_keys(own, order) if wanted else own, bins, tables)
-            if wanted and image == 0:
-                lanes = torch.arange(channels, device=found.device)
-                tables[0, -1] = _LOW - lanes - sum(one.numel() for one in own)  # beyond the maps
-            for start in range(0, count, _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
-                rows = [each[image, part] for each in windows]
-                one, other = spares[:, : len(rows[0])]
-                if place is None:
-                    _largest(tables[0], rows, found[image, part], other)
-                else:
-                    best = _largest(tables[0], rows, one, other)
-                    place[image, part] = best  # the lower half of it
-                    bits = best.bitwise_right_shift_(32)
-                    found[image, part].view(torch.int32).copy_(_ordered(bits.int()) if order else bits)
-        ctx.save_for_backward(place)
-        ctx.shapes, ctx.types = [own.shape for own in maps], [own.dtype for own in maps]
-        return found.flatten(0, 1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        place: Tensor = ctx.saved_tensors[0]  # (B, n, C)
-        batch, _, channels = place.shape
-        areas = [shape[2] * shape[3] for shape in ctx.shapes]
-        total = gradients[0].new_zeros(batch, (sum(areas) + 1) * channels)  # the last place is none of the map's
-        gradient = gradients[0].view(batch, -1)
-        for image in range(batch):
-            total[image].scatter_add_(0, place[image].bitwise_not().long().flatten(), gradient[image])
-        parts = total.view(batch, -1, channels)[:, :-1].split(areas, 1)
-        maps = zip(parts, ctx.shapes, ctx.types, strict=True)
-        return None, None, None, *(part.transpose(1, 2).reshape(shape).to(kind) for part, shape, kind in maps)
-
-
-def _keys(maps: Sequence[Tensor], order: bool) -> list[Tensor]:
-    """Whole numbers in the order of the maps' values, and of equal ones the first place the largest.
-
-    The lower half of each is −1 less its number in the list of all. Without values below 0, bits need no order.
-    """
-    keys, before = [], 0
-    for own in maps:
-        bits = (own + 0.0).contiguous().view(torch.int32)  # + 0: there are two zeros
-        bits = _ordered(bits) if order else bits
-        number = torch.arange(before, before + own[0].numel(), device=own.device).view(own.shape)
-        keys.append((bits.long() << 32) | (_LOW - number))
-        before += own[0].numel()
-    return keys
-
-
-def _ordered(bits: Tensor) -> Tensor:
-    """Whole numbers in the order of the floating-point numbers of these 32 bits, and back."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
 # -- RoIAlign

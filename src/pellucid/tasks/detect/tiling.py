@@ -4,8 +4,8 @@
 An object near a border is seen in several tiles: whole in some, and cut in those whose border it crosses. What a tile finds
 nearer to its border than half of the overlap is left to its neighbour, which sees it deeper inside: an object that is no
 larger than the overlap is whole there. Of what is left, two boxes of different tiles are the same object if they agree where
-both tiles see it. Then a whole box stays and a cut one goes; of whole ones the surer stays; and boxes that are all cut, as the
-object is larger than the overlap, become the box around them.
+both tiles see it. Then a whole box stays and a cut one goes; of whole ones, one that is clear of its tile's borders stays,
+the surer of two such, else the larger; and boxes that are all cut, as the object is larger than the overlap, become the box around them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _AT_ONCE = 16  # tiles
 _AGREE = 0.5  # IoU, where two tiles see the same, from which their boxes are one object
 _ADDS = 1.4  # a cut box belongs to a whole one if the box around both is at most so many times as large
 _NEAR = 2.0, 0.015  # px that the model sees, and share of a tile: a box that ends so near a border may be cut by it
+_CLEAR = 4.0  # times as far: a detector's box of a cut object may end a little before the border
 
 
 class Found(NamedTuple):
@@ -145,13 +146,18 @@ def merged(found: Sequence[Found], frames: Tensor, size: tuple[int, int], near: 
         near: px up and down, and px across: a box that ends so near a border inside the image counts as cut by it.
     """
     corners, labels, scores = (torch.cat(column) for column in zip(*found, strict=True))
-    cut = torch.cat([_is_cut(own.corners, frame, size, near) for own, frame in zip(found, frames, strict=True)])
+    tiles = list(zip(found, frames, strict=True))
+    cut = torch.cat([_ends_near(own.corners, frame, size, near) for own, frame in tiles])
+    far = (_CLEAR * near[0], _CLEAR * near[1])
+    doubtful = torch.cat([_ends_near(own.corners, frame, size, far) for own, frame in tiles])
     partners: dict[int, list[int]] = {}
     for one, other in _same(found, frames, cut):
         partners.setdefault(one, []).append(other)
         partners.setdefault(other, []).append(one)
-    # whole boxes first, and each kind from the best on
-    order = np.lexsort((-scores.numpy(), cut.numpy())).tolist()
+    # whole boxes first, those that are clear of borders before others, and each kind from the best on; of boxes that end near
+    # a border the larger ones, as a part is smaller than the whole
+    quality = torch.where(doubtful & ~cut, _boxes.areas(corners), scores)
+    order = np.lexsort((-quality.numpy(), doubtful.numpy(), cut.numpy())).tolist()
     gone: set[int] = set()
     kept: list[int] = []
     for row in order:
@@ -176,8 +182,8 @@ def merged(found: Sequence[Found], frames: Tensor, size: tuple[int, int], near: 
     return Found(corners[best], labels[best], scores[best])
 
 
-def _is_cut(corners: Tensor, frame: Tensor, size: tuple[int, int], near: tuple[float, float]) -> Tensor:
-    """(n,): whether boxes (n, 4) end at a border of their tile that is none of the image's."""
+def _ends_near(corners: Tensor, frame: Tensor, size: tuple[int, int], near: tuple[float, float]) -> Tensor:
+    """(n,): whether boxes (n, 4) end so near a border of their tile that is none of the image's."""
     ends = torch.tensor([size[1], size[0]], dtype=torch.float32)
     close = torch.tensor([near[1], near[0]])
     low = (corners[:, :2] - frame[:2] < close) & (frame[:2] > 0)
