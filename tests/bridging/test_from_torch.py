@@ -60,11 +60,27 @@ class Viewed(nn.Module):
         return self.out(x.view(x.size(0), -1)) * self.scale - 0.25
 
 
+class Block(nn.Module):
+    """A transformer block: layer norm, attention, a sum; layer norm, two layers with GELU, a sum."""
+
+    def __init__(self, dice: random.Random, activation: nn.Module) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(4), nn.LayerNorm(4, elementwise_affine=dice.random() < 0.5)
+        self.attention = nn.MultiheadAttention(4, dice.choice([1, 2]), bias=dice.random() < 0.5, batch_first=True)
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 4)
+        self.gelu, self.activation = nn.GELU(dice.choice(["none", "tanh"])), activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.before(x)
+        x = x + self.attention(z, z, z, need_weights=False)[0]
+        return self.activation(x + self.second(self.gelu(self.first(self.between(x)))))
+
+
 def network(dice: random.Random) -> tuple[nn.Module, tuple[int, ...]]:
     """A network drawn at random, and the shape of what it takes."""
     act = dice.choice(ACTIVATIONS)
     n, hidden, out = dice.randint(1, 3), dice.randint(1, 4), dice.randint(1, 3)
-    match dice.randrange(6):
+    match dice.randrange(9):
         case 0:
             return nn.Sequential(nn.Linear(3, hidden), act(), nn.Linear(hidden, out)), (n, 3)
         case 1:
@@ -83,6 +99,18 @@ def network(dice: random.Random) -> tuple[nn.Module, tuple[int, ...]]:
             return nn.Sequential(conv2, nn.BatchNorm2d(2), act(), pool2, nn.Flatten(), nn.LazyLinear(out)), (n, 1, 4, 5)
         case 4:
             return Viewed(dice), (n, 1, 4, 4)
+        case 5:
+            up = nn.ConvTranspose1d(
+                2, 2, 2, dice.randint(1, 3), dice.randint(0, 1), bias=dice.random() < 0.7, groups=dice.choice([1, 2])
+            )
+            return nn.Sequential(up, act(), nn.Flatten(), nn.LazyLinear(out)), (n, 2, 3)
+        case 6:
+            up2 = nn.ConvTranspose2d(
+                1, 2, (2, 3), stride=(2, 1), padding=(0, 1), output_padding=(1, 0), dilation=(1, 2)
+            )
+            return nn.Sequential(up2, act(), nn.Flatten()), (n, 1, 2, 2)
+        case 7:
+            return Block(dice, act()), (n, dice.randint(1, 3), 4)
     return nn.Sequential(nn.Conv2d(2, 2, 3, padding="same"), act(), nn.Conv2d(2, 1, 2), nn.Flatten()), (1, 2, 3, 3)
 
 
@@ -128,8 +156,10 @@ def test_values_and_gradients_are_those_of_torch(block: int) -> None:
             output = module(x)
         loss = dice.choice(list(FUNCTIONS))
         target = torch.rand_like(output)
-        if loss == "cross_entropy":
+        if loss == "cross_entropy" and output.ndim == 2:
             target = torch.randint(output.shape[1], output.shape[:1])
+        elif loss == "cross_entropy":
+            loss = "mse"
         compared(module, x, target, loss, 1e-9)
 
 
@@ -166,6 +196,49 @@ def test_a_layer_alone_a_shared_layer_and_a_sum_of_losses() -> None:
         assert float(value) == pytest.approx(given(squashed(x), y).item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("affine", [False, True])
+def test_batch_norm_in_training_mode_has_the_statistics_of_the_batch(affine: bool) -> None:
+    """Values and gradients are torch's, and neither reading nor working moves the running averages of the module."""
+    torch.manual_seed(4)
+    for norm, shape in ((nn.BatchNorm1d(2, affine=affine), (4, 2)), (nn.BatchNorm2d(2, affine=affine), (2, 2, 2, 2))):
+        module = nn.Sequential(norm, nn.Tanh()).double().train()
+        x, target = torch.randn(shape, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
+        if affine:
+            nn.init.normal_(norm.weight)
+        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        from_torch(module, x, target)
+        assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+        compared(module, x, target, "mse", 1e-9)
+        # without running averages the batch counts in eval mode too
+        bare = type(norm)(2, affine=affine, track_running_stats=False).double().eval()
+        compared(nn.Sequential(bare), x, target, "mse", 1e-9)
+
+
+def test_attention_alone_is_self_attention_and_returns_its_weights() -> None:
+    torch.manual_seed(5)
+    layer = nn.MultiheadAttention(4, 2, batch_first=True).double()
+    nn.init.normal_(layer.in_proj_bias)
+    x, target = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
+    sheet = from_torch(layer, x, target)
+    output, _ = layer(x, x, x)
+    assert float(sheet.solve().value("L")) == pytest.approx(F.mse_loss(output, target).item(), rel=1e-9)
+
+    class Weights(nn.Module):
+        def __init__(self, average: bool) -> None:
+            super().__init__()
+            self.layer, self.average = layer, average
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights: Tensor = self.layer(x, x, x, average_attn_weights=self.average)[1]
+            return weights * 2
+
+    for average in (True, False):
+        module = Weights(average)
+        theirs = module(x)
+        sheet = from_torch(module, x, torch.zeros_like(theirs))
+        assert float(sheet.solve().value("L")) == pytest.approx(theirs.square().mean().item(), rel=1e-9)
+
+
 def test_names_differ_and_no_parameter_is_lost() -> None:
     module = nn.ModuleDict({"a_b": nn.Linear(1, 1), "ab": nn.Linear(1, 1), "bn": nn.BatchNorm2d(1)})
     called = parameter_names(module)
@@ -185,9 +258,10 @@ class Branching(nn.Module):
         (nn.Linear(300, 300), (1, 300), "mse", "has 90,300 parameters, more than the 1,000 of a worksheet"),
         (nn.Conv2d(1, 4, 3), (1, 1, 40, 40), "mse", "it has 7,416 quantities and sums of 51,984 products"),
         (nn.Linear(2, 2), (4000, 2), "mse", r"inputs.shape=(4000, 2): has 8,000 numbers"),
-        (nn.BatchNorm1d(2), (3, 2), "mse", "is in training mode; call module.eval() first"),
+        (nn.MultiheadAttention(2, 1, dropout=0.5), (3, 2, 2), "mse", "is in training mode; call module.eval() first"),
+        (nn.MultiheadAttention(2, 1), (3, 2, 2), "mse", "takes attention with batch_first=True"),
         (nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)), (1, 2), "mse", "module.1: is in training mode"),
-        (nn.GELU(), (1, 2), "mse", "GELU has no worksheet"),
+        (nn.Hardswish(), (1, 2), "mse", "Hardswish has no worksheet"),
         (nn.MaxPool1d(2, ceil_mode=True), (1, 1, 3), "mse", "ceil_mode, return_indices and divisor_override"),
         (nn.Conv1d(1, 1, 2, padding_mode="reflect", padding=1), (1, 1, 3), "mse", "pads with reflect"),
         (Branching(), (1, 2), "mse", "forward cannot be traced"),

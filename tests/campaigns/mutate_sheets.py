@@ -29,52 +29,10 @@ WAYS = [
 ]
 EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted((HERE.parent / "examples" / "worked").glob("*.work"))]
 PIECES = [
-    r"|",
-    r"^",
-    r"{",
-    r"}",
-    r"(",
-    r"]",
-    r"\frac",
-    r"\hat",
-    r"\sum",
-    r"\begin{cases}",
-    r"\end{cases}",
-    r"_",
-    r"Σ",
-    r"²",
-    r"½",
-    r"√",
-    r"⊤",
-    r"e",
-    r"T",
-    r"=",
-    r";",
-    r"?",
-    r"d",
-    r"∂",
-    r"@",
-    r"..",
-    r"for",
-    r"if",
-    r"1/0",
-    r"1e300",
-    r"softmax",
-    r"axis=",
-    r"%",
-    r"$",
-    r"&",
-    r"₁",
-    r"ₜ₋₁",
-    r"^{(",
-    r"adamw",
-    r"sgd(",
-    r"piecewise(",
-    r",",
-    r":",
-    r"1..9",
-    r"\n",
-]
+    *"|^{}(]_Σ²½√⊤eT=;?d∂@%$&₁,:\n",
+    r"\frac", r"\hat", r"\sum", r"\begin{cases}", r"\end{cases}", "..", "for", "if", "1/0", "1e300", "softmax", "axis=", "ₜ₋₁", "^{(",
+    "adamw", "sgd(", "piecewise(", "1..9",
+]  # fmt: skip
 NUMBERS = ("0", "-1", "1e-300", "1e300", "-900", "40", "1e-12", "0.5")
 DERIVED = [
     ("exp(z_j)/sum(exp(z_k), k)", "z_l"), ("x^2*exp(x)", "x"), ("1/(1 + exp(-w*x))", "w"), ("log(x - 3)", "x"), ("relu(2*x - 1)", "x"),
@@ -90,7 +48,7 @@ def mutated(text: str, rng: random.Random) -> str:
         here, other = sorted(rng.choices(range(len(text) + 1), k=2))
         text = rng.choice(
             [
-                text[:here] + rng.choice(PIECES).replace(r"\n", "\n") + text[here:],
+                text[:here] + rng.choice(PIECES) + text[here:],
                 text[:here] + text[here + rng.randint(1, 3) :],
                 text[:here] + text[other : other + 5] + text[here:],
             ]

@@ -129,13 +129,16 @@ def test_the_matrix_of_a_transposed_convolution_is_that_of_the_convolution_trans
     """C, found by torch's convolution of one pixel at a time, and the product that the sheet shows."""
     form = TransposedConvolution("1 2; 3 -1", kernel="1 2; 0 -1", bias="3", stride=(2,), padding=(1,))
     solution = form.worksheet().solve()
-    first, second = map(equation, form.grids(solution))
+    spread, first, second = map(equation, form.grids(solution))
     kernel = torch.tensor([[[[1.0, 2.0], [0.0, -1.0]]]])
     pixels = torch.eye(4).reshape(4, 1, 2, 2)  # of an image as large as the output
     C = F.conv2d(pixels, kernel, stride=2, padding=1).reshape(4, 4).T.numpy()
     y, shown, x = numbers(second.lines[1])
     np.testing.assert_array_equal(shown, C.T)
     np.testing.assert_array_equal(shown @ x + 3, y)
+    windows = numbers(spread.lines[0])
+    np.testing.assert_array_equal(sum(windows) + 3, y.reshape(2, 2))
+    np.testing.assert_array_equal([window.ravel() for window in windows], (C * x))
     symbols = first.lines[0][-1]
     assert isinstance(symbols, Matrix)
     number = {"w_1_1": 1, "w_1_2": 2, "w_2_1": 0, "w_2_2": -1}

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pellucid.bridging.attending import attention
 from pellucid.bridging.losses import tensor_numbers
+from pellucid.bridging.normalising import batch_norm_of_the_batch, gelu, layer_norm
+from pellucid.bridging.spreading import transposed_convolution
 from pellucid.errors import DataError
 from pellucid.worked.expressions.expression import Expr, as_expr
 from pellucid.worked.notation.operations import (
@@ -94,7 +97,11 @@ class EquationWriter:
                     values[node.name] = self.parameter(str(node.target), graph)
                 case "call_module":
                     inner = self.module.get_submodule(str(node.target))
-                    values[node.name] = self.layer(inner, str(node.target), node.name, args[0])
+                    values[node.name] = (
+                        attention(self, inner, str(node.target), node.name, args, options)
+                        if type(inner).__name__ == "MultiheadAttention"
+                        else self.layer(inner, str(node.target), node.name, args[0])
+                    )
                 case "output":
                     if not isinstance(args[0], np.ndarray):
                         raise DataError("module: returns several outputs; make it return one tensor.")
@@ -154,8 +161,16 @@ class EquationWriter:
                 return self.named("z", node, self._convolution(inner, path, x))
             case "MaxPool1d" | "MaxPool2d" | "AvgPool1d" | "AvgPool2d":
                 return self.named("z", node, _pooling(inner, path, x))
+            case "ConvTranspose1d" | "ConvTranspose2d":
+                return self.named("z", node, transposed_convolution(self, inner, path, x))
+            case "BatchNorm1d" | "BatchNorm2d" if inner.training or layer.running_mean is None:
+                return self.named("z", node, batch_norm_of_the_batch(self, inner, path, node, x))
             case "BatchNorm1d" | "BatchNorm2d":
                 return self.named("z", node, self._batch_norm(inner, path, x))
+            case "LayerNorm":
+                return self.named("z", node, layer_norm(self, inner, path, node, x))
+            case "GELU":
+                return self.named("a", node, _each(lambda u: gelu(u, layer.approximate), x))
             case "LeakyReLU":
                 return self.named("a", node, _each(lambda u: leaky_relu(u, _decimal(layer.negative_slope)), x))
             case "ELU":
@@ -179,6 +194,9 @@ class EquationWriter:
             one, two = (arg if isinstance(arg, np.ndarray) else np.array(as_expr(arg), dtype=object) for arg in args)
             return self.named("z", node, np.array(_OPERATORS[called](one, two), dtype=object))
         match called:
+            case "gelu":
+                kind = options.get("approximate", "none")
+                return self.named("a", node, _each(lambda u: gelu(u, kind), x))
             case "leaky_relu":
                 slope = _decimal(option(1, "negative_slope", 0.01))
                 return self.named("a", node, _each(lambda u: leaky_relu(u, slope), x))
@@ -235,8 +253,6 @@ class EquationWriter:
         return np.array(samples, dtype=object)  # (N, O, positions…)
 
     def _batch_norm(self, inner: Any, path: str, x: Names) -> Names:
-        if inner.running_mean is None:
-            raise DataError(f"module.{path}: keeps no running averages; set track_running_stats=True.")
         prefix = f"{path}." if path else ""
         mean, variance = self.parameter(f"{prefix}running_mean"), self.parameter(f"{prefix}running_var")
         scale = (self.parameter(f"{prefix}weight"), self.parameter(f"{prefix}bias")) if inner.affine else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -41,8 +42,10 @@ def from_torch(
     1/4 1
 
     Args:
-        module: linear layers, convolutions (one and two dimensions), poolings, activations, batch norm in eval mode, flatten,
-            dropout in eval mode, sums, differences and products (residuals), in Sequential or in a forward of your own.
+        module: linear layers, convolutions and transposed convolutions (one and two dimensions), poolings, activations, batch norm
+            (in training mode with the statistics of the batch), layer norm, nn.MultiheadAttention without masks, flatten, dropout in
+            eval mode, sums, differences and products (residuals), in Sequential or in a forward of your own. An attention alone
+            gets the inputs as query, key and value.
         inputs: a batch (N, …), x in the worksheet.
         target: as the loss expects it: values (t in the worksheet), or class numbers for cross_entropy.
         loss: mse, bce, bce_with_logits, cross_entropy, or torch's function or module of these with its reduction.
@@ -61,7 +64,10 @@ def from_torch(
     from pellucid.worked.worksheet.worksheet import Worksheet
 
     called = parameter_names(module)
-    if type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential):
+    if isinstance(module, nn.MultiheadAttention):
+        module = _self_attention(module)
+        called = {f"layer.{path}": name for path, name in called.items()}
+    elif type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential):
         # fx would trace a single layer into its own code; inside a container it stays one node
         module = nn.Sequential(OrderedDict(layer=module))
         called = {f"layer.{path}": name for path, name in called.items()}
@@ -128,7 +134,8 @@ def _traced(module: nn.Module, inputs: Tensor) -> fx.GraphModule:
         )
     for path, inner in module.named_modules():
         drops = isinstance(inner, nn.modules.dropout._DropoutNd) and inner.p > 0
-        if inner.training and (drops or isinstance(inner, nn.modules.batchnorm._NormBase)):
+        drops |= isinstance(inner, nn.MultiheadAttention) and inner.dropout > 0
+        if inner.training and drops:
             raise DataError(f"module.{path or type(inner).__name__}: is in training mode; call module.eval() first.")
     if inputs.dim() < 2 or inputs.numel() == 0:
         raise DataError(f"inputs.shape={tuple(inputs.shape)}: must be a batch (N, …); put the samples first.")
@@ -147,7 +154,7 @@ def _traced(module: nn.Module, inputs: Tensor) -> fx.GraphModule:
     if sum(node.op == "placeholder" for node in graph.graph.nodes) != 1:
         raise DataError(f"module: {type(module).__name__} takes several inputs; use one with a single input.")
     counter = _size_counter(graph)
-    with torch.no_grad():
+    with torch.no_grad(), _unchanged(module):
         try:
             module(inputs.detach())  # before fx's interpreter, which takes seconds to compose an error message
         except (RuntimeError, ValueError, TypeError) as fault:
@@ -164,6 +171,32 @@ def _traced(module: nn.Module, inputs: Tensor) -> fx.GraphModule:
     return graph
 
 
+def _self_attention(layer: nn.MultiheadAttention) -> nn.Module:
+    """A module that gives an attention its input as query, key and value."""
+    from torch import nn
+
+    class SelfAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor) -> Any:
+            return self.layer(x, x, x, need_weights=False)[0]
+
+    return SelfAttention()
+
+
+@contextmanager
+def _unchanged(module: nn.Module) -> Iterator[None]:
+    """Put buffers back afterwards: in training mode each run of a batch norm moves its running averages."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])
+
+
 def _size_counter(graph: fx.GraphModule) -> Any:  # its class exists only once torch is imported
     """An interpreter that counts, as it runs, the quantities and the products in their sums."""
     from torch import Tensor, fx, nn
@@ -175,11 +208,20 @@ def _size_counter(graph: fx.GraphModule) -> Any:  # its class exists only once t
 
         def run_node(self, node: fx.Node) -> Any:
             value = super().run_node(node)
-            if isinstance(value, Tensor) and node.op != "output":
+            inner = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+            if isinstance(inner, nn.MultiheadAttention):
+                output = value[0]  # (N, T, D); Q, K, V, scores, weights and their sums are quantities too
+                tokens, width = output.shape[1:]
+                each = 5 * tokens * width + 2 * inner.num_heads * tokens**2
+                self.quantities += len(output) * each
+                self.terms += len(output) * (4 * tokens * width**2 + 2 * tokens**2 * width)
+            elif isinstance(value, Tensor) and node.op != "output":
                 self.quantities += value.numel()
-                inner = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
                 products = 0
-                if isinstance(inner, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+                if isinstance(inner, (nn.ConvTranspose1d, nn.ConvTranspose2d)):
+                    # each input value spreads over its kernel; the output is counted below
+                    products = int(np.prod(inner.weight.shape[2:])) * inner.in_channels // inner.groups
+                elif isinstance(inner, (nn.Linear, nn.Conv1d, nn.Conv2d)):
                     products = int(np.prod(inner.weight.shape[1:]))
                 elif isinstance(inner, (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)):
                     size = inner.kernel_size

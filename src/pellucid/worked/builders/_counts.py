@@ -32,7 +32,7 @@ def put_rates(sheet: Worksheet) -> None:
     >>> sheet = Worksheet("TP = 0; FP = 0; FN = 2")
     >>> put_rates(sheet)
     >>> [question.title for question in sheet.questions], len(sheet.remarks)
-    (['IoU', 'recall'], 1)
+    (['IoU', 'recall'], 2)
     """
     # which measures have a divisor is known from the numbers alone
     values = sheet.solve().values
@@ -52,6 +52,11 @@ def put_rates(sheet: Worksheet) -> None:
             sheet.ask(name)
         else:
             sheet.remark(f"The {name} has no value: {why}.")
+    others = {"recall": "the true positive rate (tpr)", "specificity": "the true negative rate (tnr)"}
+    others["precision"] = "the positive predictive value (ppv)"
+    known = [f"{name} is {other}" for name, other in others.items() if name in sheet]
+    if known:
+        sheet.remark(f"By other names, {', '.join(known)}.")
 
 
 def masks(truth: Numbers, prediction: Numbers, threshold: float | Fraction) -> tuple[Any, Any]:

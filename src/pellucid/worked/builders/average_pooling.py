@@ -24,6 +24,8 @@ __all__ = ["AveragePooling"]
 class AveragePooling(Builder):
     """Work an average-pooling by hand: every output, and the gradient, which goes to the whole window in equal parts."""
 
+    topic = "pooling and ways up"
+    question = "What is the mean of each window, and how is its gradient shared?"
     keeps = ("size", "stride", "padding")
 
     image: str = "1 3 2 0; 4 2 1 5; 0 1 7 2; 2 0 3 6"

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isqrt
 from random import Random
 from typing import Any, final
 
 from pellucid.errors import UsageError
+from pellucid.worked.builders._normalising import put_per_feature, with_square_variance
 from pellucid.worked.builders._objective import put_end
 from pellucid.worked.builders._quantities import ask_update, from_texts, shape_of
 from pellucid.worked.expressions.expression import Name, Operand, Partial
@@ -25,6 +25,11 @@ __all__ = ["BatchNorm"]
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Builder):
     """Work batch normalisation: mean, variance, outputs, gradients, and the running statistics if they are given."""
+
+    topic = "regularisation and normalisation"
+    question = (
+        "What does a batch become when it is normalised, in training and at test time, and what are the gradients?"
+    )
 
     x: str = "1 5 2 4"
     """a batch of one feature, as "1 5 2 4"; of several features one row a sample, "1 0; 5 2; 2 1\""""
@@ -97,7 +102,7 @@ class BatchNorm(Builder):
         sheet.x = x  # (N,) or (N, C)
         # (C,) each; a number for one feature
         for name, value in {"gamma": gamma, "beta": beta, "mu_run": running_mean, "v_run": running_var}.items():
-            _put_per_feature(sheet, name, value, features)
+            put_per_feature(sheet, name, value, features)
         sheet["epsilon"] = eps
         if running_mean is not None:
             sheet["k"] = momentum
@@ -131,28 +136,13 @@ class BatchNorm(Builder):
         """Four whole numbers whose variance is a square, so that no root is left over."""
 
         def draw() -> BatchNorm:
-            x = _with_square_variance(random)
+            x = with_square_variance(random)
             target = [random.choice([-1, 0, 1, 2]) for _ in x]
             gamma, beta = random.choice([-1, 1, 2]), random.choice([-1, 0, 1])
             numbers = typed_options(x=x, target=target, gamma=gamma, beta=beta)
             return replace(self, **numbers, eps=0, learning_rate=0.1)
 
         return by_hand(draw)
-
-
-def _put_per_feature(sheet: Worksheet, name: str, value: Any, features: int | None) -> None:
-    """Write down a number for each feature; one number stands for all."""
-    if value is None:
-        return
-    shape = shape_of(name, value)
-    if shape == ():
-        sheet[name] = [value] * features if features else value
-    elif shape == (features,):
-        sheet[name] = value
-    else:
-        raise UsageError(
-            f"{name}: has {shape[0]} numbers for {features or 1} features; give one for each, or one for all."
-        )
 
 
 def _put_feature(sheet: Worksheet, column: list[Any], end: str, places: list[str]) -> None:
@@ -186,13 +176,3 @@ def _put_running(sheet: Worksheet, count: int, ends: list[str], features: int | 
             scaled = (x - sheet[f"mu_new{end}"]) / sqrt(sheet[f"v_new{end}"] + sheet["epsilon"])
             sheet[f"y_test_{n}{end}"] = sheet[f"gamma{end}"] * scaled + sheet[f"beta{end}"]
             sheet.ask(f"y_test_{n}{end}")
-
-
-def _with_square_variance(random: Random) -> list[int]:
-    """Four whole numbers with at least three different values, a whole mean, and a variance that is a square."""
-    while True:
-        x = [random.randint(-6, 9) for _ in range(4)]
-        # N²·v = N·Σx² − (Σx)² in whole numbers
-        spread = 4 * sum(number**2 for number in x) - sum(x) ** 2  # 16 times the variance
-        if sum(x) % 4 == 0 and spread > 0 and isqrt(spread) ** 2 == spread and isqrt(spread) % 4 == 0 and len({*x}) > 2:
-            return x

@@ -34,6 +34,8 @@ _MOST = 400  # numbers of an enlarged image
 class BilinearInterpolation(Builder):
     """Work a bilinear interpolation by hand: every pixel of the larger image, the matrices of weights, and the gradient."""
 
+    topic = "pooling and ways up"
+    question = "Which numbers does a bilinearly enlarged map have, and by which weights?"
     keeps = ("factor", "corners")
 
     image: str = "1 3; 5 2"

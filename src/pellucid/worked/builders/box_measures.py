@@ -30,6 +30,8 @@ _SIDES: Final = ("left", "top", "right", "bottom")
 class BoxMeasures(Builder):
     """Work intersection over union, recall, specificity and precision of two boxes by hand."""
 
+    topic = "detection and segmentation"
+    question = "How well does a box fit another: IoU, recall (TPR), specificity (TNR), precision (PPV)?"
     keeps = ("gradient",)
 
     truth: str = "2 2 8 7"

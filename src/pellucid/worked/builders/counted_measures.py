@@ -20,6 +20,9 @@ __all__ = ["CountedMeasures"]
 class CountedMeasures(Builder):
     """Work intersection over union, recall, specificity and precision by hand, from counts of hits and misses."""
 
+    topic = "detection and segmentation"
+    question = "What are IoU, recall (TPR), specificity (TNR) and precision (PPV) of counts?"
+
     tp: int = 8
     """true positives: predicted and true"""
     fp: int = 2

@@ -38,6 +38,8 @@ __all__ = ["Dense"]
 class Dense(Builder):
     """Work a dense layer with dropout: at test time, in one training step, and its smallest and largest output."""
 
+    topic = "regularisation and normalisation"
+    question = "What does dropout do in training and at test time, and which outputs are possible at all?"
     keeps = ("activation",)
 
     x: str = "1 2 3 4"

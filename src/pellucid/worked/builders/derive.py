@@ -28,6 +28,9 @@ __all__ = ["Derive"]
 class Derive(Form):
     """Differentiate an expression with one named rule per line, or prove a known equality."""
 
+    topic = "functions and derivatives"
+    question = "What is the derivative in symbols, rule by rule?"
+
     what: str = "softmax-shift"
     """
     an expression, as in "exp(z_j)/sum(exp(z_k), k)"; a list of them, as in "[x*y, x + y]"; or the name of one: softmax, sigmoid,

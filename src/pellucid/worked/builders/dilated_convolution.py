@@ -29,6 +29,8 @@ __all__ = ["DilatedConvolution"]
 class DilatedConvolution(Builder):
     """Work a dilated convolution by hand: every output, the larger kernel with zeros that gives the same, and the gradients."""
 
+    topic = "convolution"
+    question = "What does a convolution with gaps in its kernel give, and how far does it see?"
     keeps = ("dilation", "stride", "padding")
 
     image: str = "1 2 0 1; 0 1 3 2; 2 1 0 0; 1 0 1 2"

@@ -27,6 +27,8 @@ __all__ = ["GAN"]
 class GAN(Builder):
     """Work the losses of a GAN's two players by hand, real = 1, and their gradients."""
 
+    topic = "generative models"
+    question = "What are the losses of generator and discriminator, and what are their gradients?"
     keeps = ("probabilities", "generator")
 
     real: str = "1 2"

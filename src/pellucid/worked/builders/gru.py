@@ -34,6 +34,8 @@ __all__ = ["GRU"]
 class GRU(Builder):
     """Work a GRU cell of one unit: gates and state at each step, loss, gradients and one gradient step."""
 
+    topic = "recurrent networks"
+    question = "What do the gates and the state of a GRU do, and what are the gradients?"
     keeps = ("reset",)
 
     inputs: str = "1 -1"

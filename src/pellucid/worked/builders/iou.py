@@ -27,6 +27,8 @@ __all__ = ["IoU"]
 class IoU(Builder):
     """Work intersection over union, recall, specificity and precision by hand, from two boxes, two masks or counts."""
 
+    topic = "detection and segmentation"
+    question = "How well do two boxes or masks agree: IoU, recall (TPR), specificity (TNR), precision (PPV)?"
     keeps = ("gradient",)
 
     truth: str = "2 2 8 7"

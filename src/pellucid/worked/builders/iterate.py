@@ -19,6 +19,9 @@ __all__ = ["Iterate"]
 class Iterate(Form):
     """Iterate a function: fixed points, stability, cycles, basins of attraction, and a cobweb plot."""
 
+    topic = "functions and derivatives"
+    question = "Where does a function lead when it is applied again and again?"
+
     function: str = "2*tanh(x)"
     """of one variable, as in "piecewise(1 if x > 1, -1 if x < -1, exp(x) - exp(-x) otherwise)\""""
     _: KW_ONLY

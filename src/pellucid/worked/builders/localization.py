@@ -26,6 +26,8 @@ __all__ = ["Localization"]
 class Localization(Builder):
     """Work the loss of a localisation by hand: is there an object, and where; without an object the box does not count."""
 
+    topic = "detection and segmentation"
+    question = "What is the loss of a detector's cells, and why does an empty cell have no gradient for its box?"
     keeps = ("box_loss",)
 
     boxes: str = "2 3 4 2; 0 0 0 0"

@@ -33,6 +33,9 @@ __all__ = ["LSTM"]
 class LSTM(Builder):
     """Work an LSTM cell of one unit: gates, memory and state at each step, loss, gradients and one gradient step."""
 
+    topic = "recurrent networks"
+    question = "What do the gates, the memory and the state of an LSTM do, and what are the gradients?"
+
     inputs: str = "1 -1"
     """x_1, x_2, …"""
     input_gate: str = "0.5 0.1 0"

@@ -27,6 +27,9 @@ __all__ = ["MaskMeasures"]
 class MaskMeasures(Builder):
     """Work intersection over union, recall, specificity and precision of two masks by hand."""
 
+    topic = "detection and segmentation"
+    question = "How well does a mask fit another, pixel by pixel?"
+
     truth: str = "0 1 1; 0 1 0"
     """the true mask, rows of 0 and 1"""
     prediction: str = "0 0.9 0.4; 0.7 0.6 0.1"

@@ -24,6 +24,8 @@ __all__ = ["MaxPooling"]
 class MaxPooling(Builder):
     """Work a max-pooling by hand: every output, and the gradient, which goes to the largest number of each window alone."""
 
+    topic = "pooling and ways up"
+    question = "What is the largest number of each window, and where does its gradient go?"
     keeps = ("size", "stride", "padding", "dilation")
 
     image: str = "1 3 2 0; 4 2 1 5; 0 1 7 2; 2 0 3 6"

@@ -26,6 +26,8 @@ __all__ = ["PSNR"]
 class PSNR(Builder):
     """Work the peak signal-to-noise ratio by hand, in dB."""
 
+    topic = "autoencoders and compression"
+    question = "How good is a reconstruction, in dB?"
     keeps = ("gradient",)
 
     image: str = "100 110; 120 130"

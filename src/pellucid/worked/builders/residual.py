@@ -33,6 +33,9 @@ __all__ = ["Residual"]
 class Residual(Builder):
     """Work a residual block: its output, and the gradient along the skip and through the layers."""
 
+    topic = "multilayer perceptrons"
+    question = "What does a residual block give, and how does the gradient pass its skip and its layers?"
+
     x: str = "1 -2"
     """the input, one number or several"""
     W: str = "0.5 1; -0.5 0.2"

@@ -37,6 +37,8 @@ __all__ = ["RNN"]
 class RNN(Builder):
     """Work a recurrent network: outputs, loss, and its weights after one step by back-propagation through time."""
 
+    topic = "recurrent networks"
+    question = "What does a recurrent network do step by step, and what does each step add to the gradient?"
     keeps = ("activation",)
 
     inputs: str = "10 10"

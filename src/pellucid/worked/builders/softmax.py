@@ -28,6 +28,9 @@ _LARGEST: Final = 10**6
 class Softmax(Builder):
     """Work a softmax with the shift by the maximum, why it is made, the cross-entropy and its gradient."""
 
+    topic = "softmax and cross-entropy"
+    question = "Which probabilities do logits give, why may the largest be subtracted, and what is the gradient?"
+
     z: str = "2 1 -1"
     """the logits, as "2 1 -1"; try "1000 1001 1002\""""
     target: str | None = "2"

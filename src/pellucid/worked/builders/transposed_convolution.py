@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from fractions import Fraction
 from random import Random
 from typing import Any, final
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
+from pellucid.worked.expressions.arithmetic import times
 from pellucid.worked.expressions.expression import Const, Expr, Mul, Name, as_expr
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
@@ -27,12 +29,16 @@ __all__ = ["TransposedConvolution"]
 
 Sizes = int | Sequence[int]
 
+_WIDEST = 24  # columns of matrices side by side
+
 
 @final
 @dataclass(frozen=True)
 class TransposedConvolution(Builder):
     """Work a transposed convolution by hand: every output, the transposed matrix that gives the same, and the gradients."""
 
+    topic = "pooling and ways up"
+    question = "What does a transposed convolution give, by spreading and by the transposed matrix?"
     keeps = ("stride", "padding", "matrix")
 
     image: str = "1 2; 3 -1"
@@ -115,8 +121,8 @@ class TransposedConvolution(Builder):
         return self.build(image, kernel, bias, **sizes, delta=delta, target=target)
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
-        """The matrix C of the convolution with this kernel and stride, and its transpose."""
-        return self._matrices(solution) if self.matrix else []
+        """The windows that add up to the output; the matrix C of the convolution with this kernel and stride, and its transpose."""
+        return [*self._windows(solution), *(self._matrices(solution) if self.matrix else [])]
 
     def draw(self, random: Random) -> TransposedConvolution:
         """A 2×2 image, a 2×2 kernel, a bias, and what arrives from above, all small whole numbers."""
@@ -131,6 +137,26 @@ class TransposedConvolution(Builder):
             return replace(self, image=image, kernel=kernel, bias=typed(random.choice([-2, -1, 1, 2])), delta=delta)
 
         return by_hand(draw)
+
+    def _windows(self, solution: Solution) -> Sequence[Grid]:
+        """What each number of the image adds to the output; nothing where so many matrices would not fit on a line."""
+        x, w = _operands(Worksheet(), read_tensor(self.image, "image"), read_tensor(self.kernel, "kernel"))
+        size = _output_shape(x.shape, w.shape, self.stride, self.padding)
+        if x.size * size[-1] > _WIDEST:
+            return []
+        windows = {where: np.full(size, Fraction(0), dtype=object) for where in np.ndindex(*x.shape)}
+        for where, offset, place in _spread(x.shape, w.shape, size, self.stride, self.padding):
+            windows[where][place] = times(solution.value(w[offset].name), solution.value(x[where].name))
+        shown = [
+            _rows(np.atleast_2d(np.vectorize(Const, otypes=[object])(window))) for window in windows.values()
+        ]  # (H', W') each
+        line: list[Matrix | Expr | str] = [Name("y"), "="]
+        for n, window in enumerate(shown):
+            line += ["+", window] if n else [window]
+        if self.bias is not None:
+            line += ["+", Name("b")]
+        title = "each number spreads over a window of the output, times the kernel; the windows add up"
+        return [MatrixEquation(title, (tuple(line),))]
 
     def _matrices(self, solution: Solution) -> Sequence[Grid]:
         x, w = _operands(Worksheet(), read_tensor(self.image, "image"), read_tensor(self.kernel, "kernel"))

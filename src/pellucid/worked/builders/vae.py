@@ -27,6 +27,9 @@ __all__ = ["VAE"]
 class VAE(Builder):
     """Work a VAE's latent code by hand: the sample z = μ + σ·ε, D_KL = ½(μ² + σ² − ln σ² − 1), and its gradients."""
 
+    topic = "generative models"
+    question = "Which latent code is drawn, how far is it from the normal distribution, and what are the gradients?"
+
     mu: str = "1 -0.5"
     """means, one number a dimension of the code"""
     sigma: str | None = None

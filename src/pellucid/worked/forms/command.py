@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import sys
 from collections.abc import Mapping
@@ -23,9 +24,10 @@ _OTHERS: Final = frozenset(
 
 
 def work(
-    file: str,
+    file: str | None = None,
     /,
     *,
+    list: bool = False,
     exact: bool = False,
     digits: int = 6,
     verify: bool = False,
@@ -40,6 +42,7 @@ def work(
 
     Args:
         file: the worksheet, a text file such as examples/worked/rnn.work; - reads standard input.
+        list: name every word that can stand instead of a file, by topic, with the question that it answers.
         exact: show fractions as fractions where decimals do not end.
         digits: significant digits of numbers that are not exact, 1 to 50.
         verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
@@ -52,6 +55,12 @@ def work(
     """
     from pellucid.worked.worksheet.worksheet import Worksheet
 
+    if list:
+        from pellucid.worked.forms.topics import listing
+
+        return deliver(listing(), out)
+    if file is None:
+        raise UsageError("file=None: nothing to work; name a worksheet, or one of the words of `pellucid work --list`.")
     sheet = Worksheet.parse(_text(file))
     # the equations themselves, unsolved
     if out is not None and out.suffix == ".work" and format is None and answers is None:
@@ -136,9 +145,10 @@ def _text(file: str, what: str = "file") -> str:
             # one byte more than allowed tells a file that is too large
             read = stream.read(_LARGEST + 1)
     except OSError as fault:
-        builders = ", ".join(_catalog.names("worked/builders"))
-        words = f"a worksheet, or one of the builders {builders}" if what == "file" else "a text of answers"
-        raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); name {words}.") from None
+        near = difflib.get_close_matches(file.replace("-", "_"), _catalog.names("worked/builders"), n=1)
+        hint = f"did you mean {near[0]}? Else " if near and what == "file" else ""
+        words = "a worksheet, or one of the words of `pellucid work --list`" if what == "file" else "a text of answers"
+        raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); {hint}name {words}.") from None
     if len(read) > _LARGEST:
         raise UsageError(
             f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it."

@@ -10,8 +10,11 @@ before `_: KW_ONLY` stands without a name on the command line. The first line of
 
     worksheet()      the worksheet of these options; numbers typed as text are read by `forms.numbers`
     draw(random)     the same builder with random numbers, chosen so that a person can work them (`forms.exercise.by_hand`)
+    topic            one of `forms.topics.TOPICS`, below which `pellucid work --list` names it
+    question         the question that it answers, for that list
     keeps            names of the options that `draw` leaves as they are, such as a loss or an activation
     grids(solution)  matrices and tables to show before the answers; by default none
+    pictures(solution)  picture files that the options ask for, which are written and named; by default none
     build(…)         the same from Python, `builder("NAME")(…)`; override it where Python passes numbers instead of text
 """
 
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Self
 
@@ -31,6 +35,9 @@ __all__ = ["Builder", "Form"]
 
 class Form(ABC):
     """A word after `pellucid work`: a frozen dataclass whose fields are its options."""
+
+    topic: ClassVar[str] = "other"
+    question: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
@@ -81,6 +88,14 @@ class Builder(Form):
 
         Args:
             solution: of the worksheet, with the digits that are shown.
+        """
+        return ()
+
+    def pictures(self, solution: Solution) -> Sequence[Path]:
+        """Write the pictures whose files the options name; by default none.
+
+        Args:
+            solution: of the worksheet.
         """
         return ()
 

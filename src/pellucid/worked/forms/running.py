@@ -16,6 +16,7 @@ from pellucid.worked.forms.contract import Builder, Form
 from pellucid.worked.forms.exercise import without_solution
 from pellucid.worked.forms.presenting import Format, compose
 from pellucid.worked.showing.showing import show
+from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.writing import write_worksheet
 
 __all__ = ["Common", "run"]
@@ -107,14 +108,23 @@ def _run_builder(builder: Builder, common: Common) -> int:
             brief=common.brief,
             width=terminal_width(),
         )
-        return deliver(text, out)
+        deliver(text, out)
+        return _draw(builder, solution)
     path = out or Path(name + _ENDINGS[common.format or "markdown"])
     format = format_of(common.format, path)
     title = f"Exercise {name}: {(inspect.getdoc(builder) or '').splitlines()[0]}"
     deliver(show(without_solution(sheet, solution, title), format, width=terminal_width()), path)
     # matrices and tables hold answers: they belong to the solution alone
     worked = compose(solution, grids, verify=common.verify, format=format, brief=common.brief, width=terminal_width())
-    return deliver(worked, path.with_name(f"{path.stem}-solution{path.suffix}"))
+    deliver(worked, path.with_name(f"{path.stem}-solution{path.suffix}"))
+    return _draw(builder, solution)
+
+
+def _draw(builder: Builder, solution: Solution) -> int:
+    """Write the pictures that were asked for, and print their files' names."""
+    for picture in builder.pictures(solution):
+        print(picture)
+    return 0
 
 
 def _drawn(builder: Builder, seed: int) -> Builder:

@@ -29,6 +29,8 @@ __all__ = ["Convolution"]
 class Convolution(Builder):
     """Work a convolution by hand: every output, the product of matrices (im2col) that gives the same, and the gradients."""
 
+    topic = "convolution"
+    question = "What does a convolution give, as sums and as a matrix product, and what are its gradients?"
     keeps = ("stride", "padding", "dilation", "matrix", "orientation")
 
     image: str = "1 2 0 1; 0 1 3 2; 2 1 0 0; 1 0 1 2"

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, final
 from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import LOSSES, mean_or_sum, one_hot, probabilities, put_loss
 from pellucid.worked.builders._quantities import activated, ask_update, check_name, from_text, shape_of
+from pellucid.worked.builders.mlp.comparison import put_comparison
 from pellucid.worked.builders.mlp.neurons import EXAMPLE, Neuron, Structure, read_table, structure
 from pellucid.worked.expressions.expression import Add, Expr, Name, Operand
 from pellucid.worked.forms.contract import Builder
@@ -30,7 +31,9 @@ _OUTPUTS: Final = {"binary_cross_entropy": "sigmoid", "cross_entropy": "identity
 class MLP(Builder):
     """Work a small network: its output, its loss, and every weight after one step of gradient descent."""
 
-    keeps = ("loss",)
+    topic = "multilayer perceptrons"
+    question = "What does a small network answer, how large is its loss, and what are its weights after one step?"
+    keeps = ("loss", "compare")
 
     neurons: str = EXAMPLE
     """
@@ -49,6 +52,8 @@ class MLP(Builder):
     """how the losses of several samples become one"""
     learning_rate: float = 0.01
     """learning rate of the update"""
+    compare: str | None = None
+    """another label of the sample, as "y=0": is its loss larger or smaller, and why?"""
 
     @staticmethod
     def build(
@@ -59,6 +64,7 @@ class MLP(Builder):
         loss: str = "squared_error",
         reduction: str = "mean",
         learning_rate: Operand = 0.01,
+        compare: Any = None,
     ) -> Worksheet:
         """The worksheet of a small network: output, loss, and every weight after one step of gradient descent.
 
@@ -80,6 +86,7 @@ class MLP(Builder):
                 which it takes the softmax.
             reduction: mean or sum over several samples.
             learning_rate: of the update.
+            compare: another target of a single sample, whose loss L_other is worked out beside L, with the reason for the difference.
 
         Raises:
             UsageError: a table with a gap or a circle, or numbers that do not fit it.
@@ -109,6 +116,10 @@ class MLP(Builder):
                 "The first index is the sample: ", Name(names.of("z", 2, first)), f" is z of neuron {first}, sample 2."
             )
         _ask(sheet, network.outputs, names, len(samples), loss)
+        if compare is not None:
+            if several:
+                raise UsageError("compare: is of one sample, and there are several; give the inputs of one.")
+            put_comparison(sheet, _targets(compare, len(network.outputs), loss), loss)
         ask_update(sheet, parameters, learning_rate)
         return sheet
 
@@ -122,6 +133,9 @@ class MLP(Builder):
                 raise UsageError(f"table={str(self.table)!r}: cannot be read ({fault}); name a text file.") from None
         targets, inputs = from_text("targets", self.targets), from_text("inputs", self.inputs)
         more: dict[str, Any] = {"loss": self.loss, "reduction": self.reduction, "learning_rate": self.learning_rate}
+        # y=0 as a person says it, or 0 alone
+        other = None if self.compare is None else self.compare.rpartition("=")[2]
+        more["compare"] = None if other is None else from_text("compare", other)
         return self.build(neurons, inputs, targets, **more)
 
     def draw(self, random: Random) -> MLP:
@@ -142,9 +156,12 @@ class MLP(Builder):
             # all are drawn whatever the loss, so that the sequence of random numbers is the same for each
             targets = {"binary_cross_entropy": random.randint(0, 1), "cross_entropy": random.randint(1, outputs)}
             target = targets.get(self.loss, random.choice([-1, 0, 1, 2]))
-            return replace(
-                self, neurons="; ".join(rows), inputs=typed(inputs), targets=typed(target), learning_rate=0.1
+            other = {"binary_cross_entropy": 1 - target, "cross_entropy": target % outputs + 1}.get(
+                self.loss, target + 1
             )
+            compare = None if self.compare is None else f"y={other}"
+            rest: dict[str, Any] = {"inputs": typed(inputs), "targets": typed(target), "compare": compare}
+            return replace(self, neurons="; ".join(rows), **rest, learning_rate=0.1)
 
         return by_hand(draw)
 

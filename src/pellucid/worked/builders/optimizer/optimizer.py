@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from random import Random
 from typing import Final, Literal, final
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.builders._quantities import exact
+from pellucid.worked.builders.optimizer.sketch import check_sketch, draw_sketch
 from pellucid.worked.builders.optimizer.table import steps_tables
 from pellucid.worked.expressions.expression import Operand, as_expr
 from pellucid.worked.forms.contract import Builder
@@ -35,7 +37,9 @@ _LARGEST: Final = 50
 class Optimizer(Builder):
     """Work the steps of optimisers by hand: a table of each, and every line of it."""
 
-    keeps = ("rules", "steps")
+    topic = "optimisers"
+    question = "What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they come?"
+    keeps = ("rules", "steps", "sketch")
 
     loss: str = "(w - 3)^2/2"
     """the loss, as in "(w - 3)^2/2" or "(a + b)^2; b = 2\""""
@@ -61,6 +65,8 @@ class Optimizer(Builder):
     """Adam's decay of the mean of their squares"""
     eps: float = 1e-8
     """Adam's ε, which keeps the divisor from being 0"""
+    sketch: Path | None = None
+    """PNG file for a sketch of the last step of momentum and nesterov: velocity, look-ahead point, gradient there"""
 
     @staticmethod
     def build(
@@ -118,7 +124,14 @@ class Optimizer(Builder):
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
         options = {name: getattr(self, name) for name in _OPTIONS}
-        return self.build(self.loss, _starts(self.start), rules=self.rules, steps=self.steps, **options)
+        starts = _starts(self.start)
+        if self.sketch is not None:
+            check_sketch(self.sketch, len(starts), self.rules)
+        return self.build(self.loss, starts, rules=self.rules, steps=self.steps, **options)
+
+    def pictures(self, solution: Solution) -> Sequence[Path]:
+        """The sketch, if a file for it is named."""
+        return [] if self.sketch is None else [draw_sketch(solution, self.sketch)]
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """A table of each optimiser's steps."""

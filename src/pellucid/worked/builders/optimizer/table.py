@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self, final
 
 from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
@@ -14,7 +16,7 @@ from pellucid.worked.showing.lines import Answer, Line
 from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.verifying import check_value, floats
 
-__all__ = ["steps_table", "steps_tables"]
+__all__ = ["Steps", "steps_table", "steps_tables"]
 
 
 def steps_tables(solution: Solution) -> list[Table]:
@@ -43,28 +45,52 @@ def steps_table(solution: Solution, question: Question, answer: Answer) -> Table
         question: about an optimiser.
         answer: to it; its lines are what the table shows.
     """
-    names, of = question.names, question.of
-    steps = _by_step(answer, names[-1])
-    parameters = [Name(name) for name in names]
-    # velocities or moments: what a step works out besides gradients and parameters
-    state = [line.left for line in _rule(steps[0]) if line.left is not None and line.left not in parameters]
-    ahead = [Name(f"{name}_ahead") for name in names] if question.rule == "nesterov" else []
-    columns: list[Expr] = [*ahead, *(Partial(of, name) for name in names), *state, *parameters]
-    numbers: dict[str, Value] = {name: solution.values[name] for name in names}
+    work = Steps.of(solution, question, answer)
+    names, of = work.names, question.of
+    columns = [*work.rows[0]]
     blank = [""] * (len(columns) - len(names))  # before the first step there is no gradient yet
     rows: list[tuple[Expr | str, ...]] = [
-        ("0", *blank, *(Const(numbers[name]) for name in names), Const(solution.values[of]))
+        ("0", *blank, *(Const(work.start[name]) for name in names), Const(solution.values[of]))
     ]
-    for count, lines in enumerate(steps, 1):
-        # in the first step the velocity is 0 and w_ahead is w; what was worked out before is only recalled in the lines
-        cells: dict[Expr, Value] = {Name(f"{name}_ahead"): numbers[name] for name in names}
-        cells |= {Partial(of, name): solution.graph.derivative(of, name) for name in names}
-        cells |= dict(zip(ahead, (line.value for line in lines if line.label), strict=False))
-        cells |= {line.left: line.value for line in lines if line.left is not None}
-        numbers = {name: cells[Name(name)] for name in names}
-        rows.append((str(count), *(Const(cells[column]) for column in columns), Const(_loss_at(solution, of, numbers))))
+    for count, cells in enumerate(work.rows, 1):
+        there = {name: cells[Name(name)] for name in names}
+        rows.append((str(count), *(Const(cells[column]) for column in columns), Const(_loss_at(solution, of, there))))
     title = answer.key.split(" after ", 1)[1].lstrip("0123456789 ")
     return Table(title, ("step", *columns, Name(of)), tuple(rows))
+
+
+@final
+@dataclass(frozen=True)
+class Steps:
+    """The numbers of an optimiser's steps: where it starts, and for each step look-ahead point, gradient, state and parameters."""
+
+    rule: str
+    names: Sequence[str]
+    start: Mapping[str, Value]
+    rows: Sequence[Mapping[Expr, Value]]
+    state: Sequence[Expr]  # velocities, one a parameter, or moments
+
+    @classmethod
+    def of(cls, solution: Solution, question: Question, answer: Answer) -> Self:
+        """The steps in an answer."""
+        names, of = question.names, question.of
+        steps = _by_step(answer, names[-1])
+        parameters = [Name(name) for name in names]
+        # velocities or moments: what a step works out besides gradients and parameters
+        state = [line.left for line in _rule(steps[0]) if line.left is not None and line.left not in parameters]
+        ahead = [Name(f"{name}_ahead") for name in names] if question.rule == "nesterov" else []
+        columns: list[Expr] = [*ahead, *(Partial(of, name) for name in names), *state, *parameters]
+        start = {name: solution.values[name] for name in names}
+        numbers, rows = start, []
+        for lines in steps:
+            # in the first step the velocity is 0 and w_ahead is w; what was worked out before is only recalled in the lines
+            cells: dict[Expr, Value] = {Name(f"{name}_ahead"): numbers[name] for name in names}
+            cells |= {Partial(of, name): solution.graph.derivative(of, name) for name in names}
+            cells |= dict(zip(ahead, (line.value for line in lines if line.label), strict=False))
+            cells |= {line.left: line.value for line in lines if line.left is not None}
+            numbers = {name: cells[Name(name)] for name in names}
+            rows.append({column: cells[column] for column in columns})
+        return cls(question.rule, names, start, rows, state)
 
 
 def _by_step(answer: Answer, last: str) -> list[list[Line]]:
