@@ -19,7 +19,7 @@ from pellucid.cli.cli import main
 
 PAGE = Path(__file__).with_name("worked-course.md")
 SKETCH = Path(__file__).parent / "pictures" / "worked-nesterov.png"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def solved(page: str) -> str:
@@ -35,11 +35,11 @@ def solved(page: str) -> str:
             with contextlib.redirect_stdout(printed):
                 for line in text.splitlines():
                     main(shlex.split(line, comments=True)[1:])
-        elif language == "text":
+        else:
             shown = printed.getvalue()
             printed.seek(0)
             printed.truncate()
-            return f"```text\n{shown}```"
+            return f"```\n{shown}```"
         return block[0]
 
     return _BLOCK.sub(written, page)

@@ -22,7 +22,7 @@ import pellucid
 from pellucid import _catalog
 from pellucid.cli import options
 from pellucid.cli.cli import main
-from pellucid.worked import Worksheet
+from pellucid.worked import Worksheet, check_answers
 from pellucid.worked.builders import builder
 from pellucid.worked.forms.contract import Builder, Form
 from pellucid.worked.forms.exercise import can_be_done_by_hand
@@ -77,7 +77,7 @@ def test_the_example_is_solved_and_checked(name: str, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_example_in_every_format(name: str, tmp_path: Path) -> None:
     questions = len(BUILDERS[name]().worksheet().questions)
-    for ending in ("md", "html", "json"):
+    for ending in ("md", "tex", "html", "json"):
         path = tmp_path / f"{name}.{ending}"
         assert main(["work", name, "--exact", "--out", str(path)]) == 0
         written = path.read_text(encoding="utf-8")
@@ -86,6 +86,8 @@ def test_the_example_in_every_format(name: str, tmp_path: Path) -> None:
         elif ending == "html":
             body = written[written.index("<body") : written.index("</html>")]
             ElementTree.fromstring(body.replace("&#x2061;", ""))  # well formed
+        elif ending == "tex":
+            assert re.findall(r"\bU[0-9A-F]{4}\b", written) == []  # signs that LaTeX has no word for
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -142,6 +144,19 @@ def test_an_exercise_and_its_solution(name: str, tmp_path: Path, capsys: pytest.
     for name_, value in sheet.solve(digits=6).values.items():
         if not sheet.equations[name_].given and isinstance(value, Decimal):
             assert f"{abs(value):.4f}" not in said, name_
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_answers_to_it_are_judged(name: str) -> None:
+    """Its own results, to six digits, are right; the first of them made larger by a tenth is the first wrong one."""
+    sheet = drawn(name, 2).worksheet()
+    # a question about several parameters at once has no line of its own
+    asked = [(answer.key, answer.results[0][1]) for answer in sheet.solve().answers if len(answer.results) == 1][:6]
+    lines = [f"{key} = {float(value):.6g}" for key, value in asked]
+    report = check_answers(sheet, "\n".join(lines))
+    assert not report.bad and [checked.status for checked in report.checked] == ["right"] * len(asked), lines
+    wrong = check_answers(sheet, f"{asked[0][0]} = {1.1 * float(asked[0][1]) + 0.37:.6g}")
+    assert wrong.first is not None
 
 
 @pytest.mark.parametrize("name", BUILDERS)

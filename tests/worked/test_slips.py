@@ -52,6 +52,9 @@ SHARED = "W = 0.9; h_0 = 0.5; h_1 = tanh(W*h_0); h_2 = tanh(W*h_1); L = (h_2 - 1
 H1 = math.tanh(0.45)
 H2 = math.tanh(0.9 * H1)
 
+HEAD = "d = 2; Q_1 = 1.2; Q_2 = 0.4; K_1 = 0.9; K_2 = -1.1; S = (Q_1*K_1 + Q_2*K_2)/sqrt(d); A = sigmoid(S)"
+SCORE = 1.2 * 0.9 - 0.4 * 1.1
+
 PLANTED: list[tuple[str, str, str, float]] = [
     # slip, sheet, what is answered, the number that the slip leads to, worked out here by hand
     ("bias left out", NEURON, "z", W * X),
@@ -75,6 +78,15 @@ PLANTED: list[tuple[str, str, str, float]] = [
     ("link of the chain left out", NEURON, "dL/dw", A * (1 - A) * X),
     ("exponent not lowered", NEURON, "dL/da", 2 * (A - Y) ** 2),
     ("factor left out", MSE, "L", E1**2 + E2**2),
+    ("factor left out", HEAD, "S", SCORE),
+    ("factor left out", "p = 0.25; I = -log(p)/log(2)", "I", math.log(4)),
+    ("variance for standard deviation", HEAD, "S", SCORE / 2),
+    (
+        "distance for its square",
+        "x = [1.5, 2]; m = [4.3, 1]; d = (x_1 - m_1)^2 + (x_2 - m_2)^2",
+        "d",
+        math.hypot(2.8, 1),
+    ),
     ("term left out", MSE, "L", E2**2 / 2),
     ("index off by one", MSE, "e_2", 0.8 * 1.5 - 1),
     ("path left out", MSE, "dL/dw", E1 * 1.5),
@@ -156,6 +168,17 @@ def test_slips_of_the_number_itself(answer: str, slip: str) -> None:
     sheet = Worksheet("w = 1.2; c = 0.7; z = w*c; L = z + 1.5012")  # z = 0.84, L = 2.3412, ∂L/∂w = 0.7
     (one,) = check_answers(sheet, answer).checked
     assert (one.status, one.slip) == ("wrong", slip)
+
+
+def test_a_short_number_of_another_kind_is_no_rounding() -> None:
+    """1 for 0.707 is the score without √2, and 570 for 568 px a convolution too few."""
+    score = Worksheet("q = 1; k = 1; d = 2; S = q*k/sqrt(d)")
+    (one,) = check_answers(score, "S = 1").checked
+    assert (one.slip, "too few digits" in dict(one.others)) == ("factor left out", True)
+    sizes = Worksheet("n = 572; c = 2; s = c*2; e = n - s; d = e/2")
+    (one, after) = check_answers(sizes, "e = 570; d = 285").checked
+    assert "too few digits" not in (one.slip, *dict(one.others))
+    assert after.status == "follows"
 
 
 def test_a_slip_that_was_made_once_is_made_again() -> None:

@@ -27,6 +27,8 @@ def too_few_digits(given: Number, truth: Value, target: Target, others: Mapping[
     # right to the digits that were written, but these are too few to tell it from a slip
     rule = given.tolerance
     least = int(rule.size)
+    if isinstance(truth, Fraction) and truth.denominator == 1 and given.unit >= 1:
+        return None  # nobody rounds a whole number of pixels or of parameters
     if rule.kind == "s" and 0 < given.digits < least and abs(Fraction(given.value) - Fraction(truth)) < given.unit / 2:
         digits = f"{given.digits} significant digit" + "s" * (given.digits != 1)
         return (f"the number is right but rounded to {digits}; give at least {least}",)

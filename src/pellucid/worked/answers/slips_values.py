@@ -126,6 +126,16 @@ def square_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
         yield node.base, ("the power is left out: ", node, " is taken as ", node.base)
 
 
+def distance_for_its_square(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
+    """|a − b| instead of |a − b|²: the root of a sum of squares."""
+    if (
+        node is site.root
+        and isinstance(node, Add)
+        and all(isinstance(t, Pow) and t.exponent == TWO for t in node.terms)
+    ):
+        yield Call("sqrt", (node,)), ("the distance is used instead of its square",)
+
+
 def square_of_each(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """(a − b)² taken as a² − b²."""
     if isinstance(node, Pow) and isinstance(node.base, Add):
@@ -138,8 +148,8 @@ def square_of_each(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
 
 def factor_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """½·a or a/n taken as a: a mean taken as a sum."""
-    # 1/n of a mean, or ½ of a loss, but not a quotient of two quantities
-    if isinstance(node, Div) and (isinstance(node.bottom, Const) or site.given(node.bottom)):
+    # 1/n of a mean, ½ of a loss, 1/√d of a score or 1/ln 2 of bits, but not a quotient of two quantities
+    if isinstance(node, Div) and _is_constant(node.bottom, site):
         yield node.top, ("the division by ", node.bottom, " is left out")
     if isinstance(node, Mul):
         for place, factor in enumerate(node.factors):
@@ -150,7 +160,10 @@ def factor_left_out(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
 def variance_for_deviation(node: Expr, site: Site) -> Iterator[tuple[Expr, Words]]:
     """σ² instead of σ, v instead of √v; and σ instead of σ²."""
     if isinstance(node, Call) and node.function == "sqrt":
-        yield node.args[0], ("the variance ", node.args[0], " is used instead of the standard deviation ", node)
+        if _is_constant(node.args[0], site):
+            yield node.args[0], ("the root is left out: ", node, " is taken as ", node.args[0])
+        else:
+            yield node.args[0], ("the variance ", node.args[0], " is used instead of the standard deviation ", node)
     if _is_deviation(node):
         yield Pow(node, TWO), ("the variance ", Pow(node, TWO), " is used instead of the standard deviation ", node)
     if isinstance(node, Pow) and node.exponent == TWO and _is_deviation(node.base):
@@ -235,6 +248,12 @@ def _without(node: Add | Mul, place: int) -> Expr:
 
 def _size(node: Expr) -> Expr:
     return node.term if isinstance(node, Neg) else node
+
+
+def _is_constant(node: Expr, site: Site) -> bool:
+    """A number, one that is given, or its root or logarithm."""
+    inner = node.args[0] if isinstance(node, Call) and node.function in ("sqrt", "log") else node
+    return isinstance(inner, Const) or site.given(inner)
 
 
 def _is_deviation(node: Expr) -> bool:

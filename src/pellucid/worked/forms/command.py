@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shutil
 import sys
 from collections.abc import Mapping
@@ -144,9 +145,10 @@ def _text(file: str, what: str = "file") -> str:
             # one byte more than allowed tells a file that is too large
             read = stream.read(_LARGEST + 1)
     except OSError as fault:
-        builders = ", ".join(_catalog.names("worked/builders"))
-        words = f"a worksheet, or one of the builders {builders}" if what == "file" else "a text of answers"
-        raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); name {words}.") from None
+        near = difflib.get_close_matches(file.replace("-", "_"), _catalog.names("worked/builders"), n=1)
+        hint = f"did you mean {near[0]}? Else " if near and what == "file" else ""
+        words = "a worksheet, or one of the words of `pellucid work --list`" if what == "file" else "a text of answers"
+        raise UsageError(f"{what}={file!r}: cannot be read ({fault.strerror}); {hint}name {words}.") from None
     if len(read) > _LARGEST:
         raise UsageError(
             f"{what}={file!r}: is larger than {_LARGEST:,} bytes; a worksheet is worked by hand, split it."

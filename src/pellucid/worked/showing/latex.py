@@ -33,6 +33,12 @@ _SIGNS: Final = {
     "λ": r"\lambda",
     "Σ": r"\sum",
     "∞": r"\infty",
+    "⌊": r"\lfloor",
+    "⌋": r"\rfloor",
+    "⌈": r"\lceil",
+    "⌉": r"\rceil",
+    "ᵀ": r"^{\mathsf{T}}",
+    **{digit: f"_{{{n}}}" for n, digit in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }
 _SPECIAL: Final = {sign: "\\" + sign for sign in "_%#&{}$"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _MARKS: Final = {

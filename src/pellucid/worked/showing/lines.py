@@ -164,7 +164,9 @@ def in_brief(answer: Answer) -> Answer:
         match block:
             case Line(left=Name() as left) | Line(left=Partial() as left) if isinstance(left, Name) or left in asked:
                 kept.append(replace(block, remarks=()))
-            case Remark(words=("given: " | "from above: ", *_)):
+            case Remark(words=("given: " | "from above: ", *rest)) if not any(
+                isinstance(word, Partial) for word in rest
+            ):
                 kept.append(block)
             case Step():
                 kept.append(block)

@@ -67,9 +67,10 @@ def packed(left: str, parts: Sequence[tuple[str, str]], width: int, indent: int 
     if not width or width_of(whole) + indent <= width:
         return [space + whole]
     # the signs stand under each other, if the left side leaves room for what is behind them
-    column = width_of(left) + 1 if left and width_of(left) < width // 3 else 2
+    beside = bool(left) and width_of(left) < width // 3
+    column = width_of(left) + 1 if beside else 2
     lines, line = [], left
-    if left and column == 2:
+    if left and not beside:
         lines, line = [space + piece for piece in fold(left, width - indent, width - indent)], " "
     for sign, form in parts:
         piece = f"{sign} {form}" if sign else form
@@ -99,9 +100,9 @@ def _break(text: str, room: int, before: Mapping[str, int], after: Mapping[str, 
     for place, letter in enumerate(text):
         if column > room:
             break
-        found = [cost for sign, cost in before.items() if text.startswith(sign, place)]
-        if found and text[:place].strip():  # " = " is a space too, and counts as the dearer of the two
-            best = _better(best, max(found) + _DEEPER * min(depth, 3), place, column, room)
+        found = max((sign for sign in before if text.startswith(sign, place)), key=len, default="")  # " = " is no " "
+        if found and text[:place].strip():
+            best = _better(best, before[found] + _DEEPER * min(depth, 3), place, column, room)
         for sign, cost in after.items():
             if text.startswith(sign, place) and column + len(sign.rstrip()) <= room and place + len(sign) < len(text):
                 best = _better(best, cost + _DEEPER * min(depth, 3), place + len(sign), column, room)

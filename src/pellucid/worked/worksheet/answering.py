@@ -254,6 +254,9 @@ class AnswerWriter:
             # ∂L/∂q = Σ_c ∂L/∂c · ∂c/∂q; ∂L/∂L = 1 is left out
             products = tuple(Mul(pair) if pair[0].of != pair[0].by else pair[1] for pair in factors)
             node = products[0] if len(products) == 1 else Add(products)
+            if node == Partial(of, name) and "local " + key in self.shown:  # its line is there already
+                self.shown.add(key)
+                continue
             known = {top.key: gradient[user] for user, (top, _) in zip(above, factors, strict=True)}
             known |= {
                 edge.key: self.graph.local_derivative(user, name)[1]

@@ -191,13 +191,7 @@ class Worksheet:
         return _in_order(below)
 
     def go_backwards(self) -> None:
-        """Answer derivatives backwards, each from those of the quantities that use it, instead of path by path.
-
-        >>> w = Worksheet("x = 2; a = 3*x; b = x^2; L = a*b; ? dL/dx")
-        >>> w.go_backwards()
-        >>> "paths" in str(w)
-        False
-        """
+        """Answer derivatives backwards, each from those of the quantities that use it, instead of path by path."""
         self._paths = False
 
     def solve(self, *, exact: bool = False, digits: int = 6, paths: bool | None = None) -> Solution:
@@ -211,9 +205,8 @@ class Worksheet:
         Raises:
             UsageError: a name without a value, a cycle, a division by zero, a logarithm of a negative number.
         """
-        paths = self._paths if paths is None else paths
         given = (self._equations, self.order(), self._questions, self._remarks)
-        return Solution(*given, exact=exact, digits=digits, paths=paths)
+        return Solution(*given, exact=exact, digits=digits, paths=self._paths if paths is None else paths)
 
     def __str__(self) -> str:
         return str(self.solve())
