@@ -23,6 +23,11 @@ from pellucid.worked.worksheet.writing import write_worksheet
         ("sgd(lr=0.05, wd=0.1)", lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.1)),
         ("momentum(lr=0.05, weight_decay=0.1)", lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.1)),
         ("Adam(lr=0.1, weight_decay=0.1)", lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.1)),
+        ("AdamW(lr=0.1)", lambda p: torch.optim.AdamW(p, lr=0.1)),
+        (
+            "adamw(lr=0.05, wd=0.3, beta_1=0.8)",
+            lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.3, betas=(0.8, 0.999)),
+        ),
         ("RMSprop(lr=0.05, alpha=0.9)", lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.9)),
         ("rmsprop(lr=0.05, rho=0.8, wd=0.1)", lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.8, weight_decay=0.1)),
         ("AdaGrad(lr=0.1, eps=1e-10)", lambda p: torch.optim.Adagrad(p, lr=0.1)),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pellucid.cli import listing, printing
 from pellucid.errors import RunError, UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
-from pellucid.worked.forms.command import format_of, work
+from pellucid.worked.forms.command import format_of, terminal_width, work
 
 __all__ = [
     "compare",
@@ -332,7 +332,8 @@ def table(
         return 2 if report.bad else 0
 
     chosen = format_of(format, out, {".md": "markdown", ".json": "json"}, plain="text")
-    written = layer_table(what, size or None, outputs, batch).write(chosen)
+    # a file has lines of any length
+    written = layer_table(what, size or None, outputs, batch).write(chosen, terminal_width() if out is None else 0)
     if out is None:
         print(written)
         return 0

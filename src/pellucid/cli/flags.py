@@ -21,6 +21,7 @@ from pellucid.errors import UsageError
 __all__ = ["Flag", "Group", "check", "is_option", "misspelt", "parse"]
 
 _NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
+_FORMULA = re.compile(r"-[^-=][^=]*[(^*/+]")  # -log(x), -x^2
 _METAVARS = {int: "INT", float: "FLOAT", bool: "True|False", Path: "PATH"}
 
 
@@ -43,7 +44,8 @@ class Flag:
     @property
     def written(self) -> str:
         """Its spelling on the command line."""
-        return self.name.upper() if self.positional else "--" + self.name.replace("_", "-")
+        # as_ is --as: a field cannot bear a word of Python's
+        return self.name.upper() if self.positional else "--" + self.name.rstrip("_").replace("_", "-")
 
     @property
     def several(self) -> Any:
@@ -137,7 +139,8 @@ def check(
     while rest:
         word = rest.pop(0)
         if not is_option(word):
-            loose.append(word)
+            # tyro takes a word with a space for no option
+            loose.append(f" {word}" if _FORMULA.match(word) else word)
             continue
         name, equals, value = word.partition("=")
         flag = options.get(name.replace("_", "-"))
@@ -170,10 +173,10 @@ def check(
 def is_option(word: str) -> bool:
     """Whether a word is an option rather than a value such as -1 or a lone dash.
 
-    >>> [is_option(word) for word in ("--lr", "-h", "-1", "-.5", "-", "a")]
-    [True, True, False, False, False, False]
+    >>> [is_option(word) for word in ("--lr", "-h", "-1", "-.5", "-", "a", "-log(x)")]
+    [True, True, False, False, False, False, False]
     """
-    return word.startswith("-") and word != "-" and not _NUMBER.match(word)
+    return word.startswith("-") and word != "-" and not _NUMBER.match(word) and not _FORMULA.match(word)
 
 
 def _values(rest: list[str], flag: Flag) -> list[str]:
@@ -260,6 +263,7 @@ def _field(flag: Flag) -> tuple[str, Any, Any]:
     several = flag.default if isinstance(flag.default, (tuple, list)) else [flag.default]
     shown_default = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in several)
     about = tyro.conf.arg(
+        name=flag.name.rstrip("_") if flag.name.endswith("_") else None,
         help=flag.help,
         metavar=None if flag.kind is bool else metavar,
         help_behavior_hint="" if plain else f"(default: {shown_default})",

@@ -19,6 +19,7 @@ from pellucid.worked.builders._gates import (
     random_gate,
 )
 from pellucid.worked.builders._quantities import activated, ask_update, check_name, check_shape, product, shape_of
+from pellucid.worked.builders._recursion import go_back_in_time
 from pellucid.worked.expressions.expression import Operand
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
@@ -124,6 +125,7 @@ class GRU(Builder):
         if put_target(sheet, last, target):
             # through every step back to the first state
             sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("h_0")))
+            go_back_in_time(sheet, "h_t", ("r_t+1", "z_t+1", "n_t+1", "h_t+1"))
             ask_update(sheet, [*parameters(gates), *(["d_n"] if d_n is not None else [])], learning_rate)
         return sheet
 

@@ -18,6 +18,7 @@ from pellucid.worked.builders._gates import (
     random_gate,
 )
 from pellucid.worked.builders._quantities import activated, ask_update
+from pellucid.worked.builders._recursion import go_back_in_time
 from pellucid.worked.expressions.expression import Operand
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
@@ -113,6 +114,7 @@ class LSTM(Builder):
         if put_target(sheet, last, target):
             # the memory's own path, along which gradients neither vanish nor explode while f is near 1
             sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("c_0")))
+            go_back_in_time(sheet, "c_t", ("h_t", "c_t+1"))
             ask_update(sheet, parameters(gates), learning_rate)
         return sheet
 

@@ -22,6 +22,7 @@ from pellucid.worked.builders._quantities import (
     put_numbers,
     shape_of,
 )
+from pellucid.worked.builders._recursion import go_back_in_time
 from pellucid.worked.expressions.expression import Name, Operand
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
@@ -136,6 +137,7 @@ class RNN(Builder):
         # the gradient that has travelled back through all steps
         sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("h_1")))
         ask_update(sheet, [name for name, value in weights.items() if value is not None], learning_rate)
+        go_back_in_time(sheet, "h_t", ("yhat_t", "h_t+1"))
         return sheet
 
     def worksheet(self) -> Worksheet:

@@ -7,68 +7,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import sympy
+from typing import Final, final
 
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.worked.derivation.indexed import INDICES, apart, evaluate_at, indices_of, rename_index
+from pellucid.worked.derivation.branches import conventions
+from pellucid.worked.derivation.indexed import INDICES, apart, indices_of
+from pellucid.worked.derivation.naming import Naming, naming
+from pellucid.worked.derivation.parts import Parts
+from pellucid.worked.derivation.points import POINTS, difference, points_of
 from pellucid.worked.derivation.rules import Step, differentiate
-from pellucid.worked.derivation.text import indexed, to_text
-from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Name, Neg, Pow, walk
+from pellucid.worked.derivation.simplifying import as_sigmoid, simplified
+from pellucid.worked.derivation.sums import shortest
+from pellucid.worked.derivation.terms import ONE, signs_first
+from pellucid.worked.derivation.text import indexed, pending, to_text
+from pellucid.worked.expressions.expression import Call, Expr, Name, replace, walk
 from pellucid.worked.notation.notation import parse_expression
 
-__all__ = ["Derivation", "derive", "to_sympy"]
+__all__ = ["DERIVATIONS", "TOLERANCE", "Derivation", "Row", "derive", "derive_node"]
 
-_LARGEST_POWER = 64  # SymPy computes a power of two numbers in full: 9^9^9 would take forever
-_POINTS, _SIZE = 5, 4  # random points, components of each vector
 TOLERANCE = 1e-7
 """The difference allowed between a derivative and the central difference, relative to the larger of it and 1."""
 
+DERIVATIONS: Final = {
+    "softmax": ("exp(z_j)/sum(exp(z_k), k)", "z_l", ""),
+    "sigmoid": ("1/(1 + exp(-z))", "z", "σ"),
+    "softmax-cross-entropy": ("-sum(y_i*log(exp(z_i)/sum(exp(z_k), k)), i)", "z_j", "L"),
+    "sigmoid-cross-entropy": ("-(y*log(1/(1 + exp(-z))) + (1 - y)*log(1 - 1/(1 + exp(-z))))", "z", "L"),
+}
+"""Derivatives by name: the function, the variable, and what the function is called."""
 
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """One line: a rule, and what it is about; `forms` are equal to each other."""
+
+    rule: str
+    forms: tuple[Expr, ...]
+
+    @property
+    def words(self) -> str:
+        """The forms as text."""
+        return " = ".join(map(to_text, self.forms))
+
+
+@final
 @dataclass(frozen=True)
 class Derivation:
     """A derivative with every step that leads to it.
 
     Args:
-        function: the function, as text.
+        name: what the function is called.
+        node: the function.
         by: the variable.
+        naming: the names of its parts.
         steps: the rules, the outermost first.
-        result: the derivative as the rules give it, as text.
-        simplified: the derivative simplified, in terms of the function if that is shorter, such as f·(1 − f).
-        cases: with indices, the derivative where they are equal and where they differ.
+        total: the derivative as the rules give it.
+        simple: the derivative simplified, in terms of the function if that is shorter, such as f·(1 − f).
+        special: cases, such as equal indices, with the derivative in each.
+        remarks: sentences about it.
         difference: the largest relative difference between a line and its central difference.
     """
 
-    function: str
+    name: Expr
+    node: Expr
     by: str
+    naming: Naming
     steps: tuple[Step, ...]
-    result: str
-    simplified: str
-    cases: tuple[tuple[str, str], ...]
+    total: Expr
+    simple: Expr
+    special: tuple[tuple[str, Expr], ...]
+    remarks: tuple[str, ...]
     difference: float
 
+    @property
+    def function(self) -> str:
+        """The function as text."""
+        return to_text(self.node)
+
+    @property
+    def result(self) -> str:
+        """The derivative as the rules give it, as text."""
+        return to_text(self.total)
+
+    @property
+    def simplified(self) -> str:
+        """The derivative simplified, as text with its left side."""
+        return f"{self.title} = {to_text(self.simple)}"
+
+    @property
+    def cases(self) -> tuple[tuple[str, str], ...]:
+        """The cases as text."""
+        return tuple((case, to_text(form)) for case, form in self.special)
+
+    @property
+    def title(self) -> str:
+        """∂f/∂x."""
+        return f"∂{to_text(self.name)}/∂{indexed(self.by)}"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every line: the rules, the derivative put together and simplified, and its cases."""
+        left = pending(self.name, self.by)
+        rules = [Row(step.rule, (pending(step.node, step.by), *step.forms)) for step in self.steps]
+        last = [Row("put together", (left, self.total)), Row("simplified", (left, self.simple))]
+        if self.result == to_text(self.simple):
+            last = [Row("put together", (left, self.total))]
+        cases = [Row(case if case.startswith("where ") else f"case {case}", (form,)) for case, form in self.special]
+        return (*rules, *last, *cases)
+
+    @property
+    def definitions(self) -> tuple[Row, ...]:
+        """The function, and the parts that have names."""
+        parts = [Row("with", (Name(name), part)) for name, part in self.naming.parts.defined.items()]
+        return (Row("", (self.name, self.node)), *parts)
+
+    @property
+    def check(self) -> str:
+        """How the lines were checked."""
+        return f"every line against central differences at {POINTS} random points, largest difference {self.difference:.0e}"
+
     def __str__(self) -> str:
-        name = self.simplified.split(" = ")[0] if " = " in self.simplified else "f"
-        lines = [f"{name.removeprefix('∂').split('/')[0]} = {self.function}", ""]
-        rows = [(step.rule, f"{step.left} = {step.right}") for step in self.steps]
-        rows.append(("put together", f"{name} = {self.result}"))
-        rows.append(("simplified", self.simplified))
-        width = max(len(rule) for rule, _ in rows)
-        digits = len(str(len(rows)))
-        lines += [f"{number:{digits}}  {rule:{width}}  {words}" for number, (rule, words) in enumerate(rows, 1)]
-        lines += [f"{'':{digits}}  {'case ' + case:{width}}  {words}" for case, words in self.cases]
-        lines += [
-            "",
-            f"checked: every line against central differences at {_POINTS} random points, largest difference {self.difference:.0e}",
-        ]
-        return "\n".join(lines)
+        rows = [(row.rule, row.words if len(row.forms) > 1 else to_text(row.forms[0])) for row in self.rows]
+        count = len(rows) - len(self.special)
+        lines = _numbered(rows, count)
+        titles = [f"{row.rule} {row.words}".strip() for row in self.definitions]
+        return "\n".join(
+            [*titles, "", *lines, *([""] if self.remarks else []), *self.remarks, "", f"checked: {self.check}"]
+        )
 
 
-def derive(text: str, by: str) -> Derivation:
+def _numbered(rows: list[tuple[str, str]], count: int) -> list[str]:
+    """The lines with their numbers; those behind the first `count` are cases and have none."""
+    width = max(len(rule) for rule, _ in rows)
+    digits = len(str(count))
+    return [
+        f"{number if number <= count else '':{digits}}  {rule:{width}}  {words}"
+        for number, (rule, words) in enumerate(rows, 1)
+    ]
+
+
+def derive(text: str, by: str, names: str = "") -> Derivation:
     """Differentiate an expression with respect to a name, with one named rule per line.
 
     >>> softmax = derive("exp(z_j)/sum(exp(z_k), k)", "z_l")
@@ -79,18 +159,91 @@ def derive(text: str, by: str) -> Derivation:
         text: an expression in the notation of worksheets. Names such as z_j, with an index among the letters i to t, are
             components, and sum(…, k) runs over all k.
         by: a name in the expression; for a component, with an index that the expression does not use.
+        names: what the function and its parts are called, as in "f_sm(z_j)", "g, h" or "p = 1 + exp(x)".
 
     Raises:
         UsageError: not an expression, or one without a differentiation rule.
     """
-    node = apart(parse_expression(text))
-    # by w_{l,m} as well as w_l_m
+    return derive_node(apart(parse_expression(text)), by, names, text)
+
+
+def derive_node(node: Expr, by: str, names: str = "", text: str = "", known: Parts | None = None) -> Derivation:
+    """The same for an expression that was read already.
+
+    Args:
+        node: the expression.
+        by: the variable.
+        names: what the function and its parts are called.
+        text: the expression as it was typed, for sentences about it.
+        known: names in it that stand for other expressions.
+
+    Raises:
+        UsageError: one without a differentiation rule, or defined hardly anywhere.
+    """
+    used = sorted({part.name for part in walk(known.written_out(node) if known else node) if isinstance(part, Name)})
+    by = _variable(by, used, [_sum_index(part) for part in walk(node)])
+    own = indices_of(by)[1]
+    bound = {_sum_index(part) for part in walk(node)}
+    indices = sorted({letter for name in used for letter in indices_of(name)[1]})
+    free = [letter for letter in indices if letter not in bound and letter not in own]
+    tree, given = naming(node, names, {indices_of(name)[0] for name in used}, free)
+    if known is not None:
+        given = Naming(given.own, Parts({**known.defined, **given.parts.defined}, known.kept | given.parts.kept))
+    total, steps = differentiate(tree, by, given.parts)
+    function = given.parts.written_out(tree)
+    points = points_of(function, by)
+    if len(points) < 2:
+        raise UsageError(
+            f"function={text or to_text(node)!r}: is not defined, or has a kink, at nearly every random point between −40 and 40; "
+            "use a function that is smooth somewhere there."
+        )
+    index = own[0] if len(own) == 1 else ""
+    if given.parts.kept:
+        simple, special = _with_parts(total, given, by)
+    else:
+        simple, special = simplified(function, given.parts.written_out(total), given.own, index)
+    own_name = Name(given.own)
+
+    def plain(form: Expr) -> Expr:
+        """A form with the function's and all parts' definitions, for the check."""
+        return _expanded(given.parts.written_out(form), own_name, function)
+
+    worst = difference([plain(simple)], function, by, points)
+    for step in steps:
+        forms = map(plain, (*step.forms, step.result))
+        worst = max(worst, difference(forms, given.parts.written_out(step.node), by, points))
+    if not worst < TOLERANCE:
+        raise UsageError(
+            f"function={text or to_text(node)!r}: its derivative fails the check by central differences; "
+            "use a function that is smooth at numbers near 1."
+        )
+    dressed = given.dressed
+    found = as_sigmoid(function)
+    remarks = [f"{to_text(dressed(own_name))} = σ({to_text(found)})" if found is not None else ""]
+    remarks += [f"{sentence}." for sentence in conventions(function)]
+    return Derivation(
+        dressed(own_name),
+        tree,
+        by,
+        given,
+        tuple(steps),
+        signs_first(total),
+        dressed(simple),
+        tuple((case, dressed(form)) for case, form in special),
+        tuple(filter(None, remarks)),
+        worst,
+    )
+
+
+def _variable(by: str, used: list[str], bound: list[str]) -> str:
+    """The variable's name: w_l_m for w_{l,m} and w_lm.
+
+    Raises:
+        UsageError: not in the expression, or with the index of a sum.
+    """
     variable = parse_expression(by)
     by = variable.name if isinstance(variable, Name) else by
     stem, own = indices_of(by)
-    used = sorted({part.name for part in walk(node) if isinstance(part, Name)})
-    indices = sorted({letter for name in used for letter in indices_of(name)[1]})
-    bound = {_sum_index(part) for part in walk(node)} - {""}
     carried = {(other, len(theirs)) for other, theirs in map(indices_of, used) if theirs}
     head, _, last = by.rpartition("_")
     if not own and by not in used and (head, len(last)) in carried:
@@ -101,30 +254,26 @@ def derive(text: str, by: str) -> Derivation:
     for letter in own:
         if letter in bound:
             raise UsageError(f"by={by!r}: {letter} is the index of the sum; choose another index, such as l.")
-    result, steps = differentiate(node, by)
-    with np.errstate(all="ignore"):  # NaN at a random point fails the comparison below
-        difference = max(_difference(step.node, step.result, by) for step in steps) if steps else 0.0
-    if not difference < TOLERANCE:
-        raise UsageError(
-            f"function={text!r}: its derivative fails the check by central differences; use a function that is smooth between "
-            "0.3 and 1.7."
-        )
-    free = [letter for letter in indices if letter not in bound and letter not in own]
-    index = own[0] if len(own) == 1 else ""
-    # the function is called f, or the next letter that the expression does not use
-    stems = {indices_of(name)[0] for name in used}
-    letter = next((letter for letter in "fghuv" if letter not in stems), "F")
-    name = f"{letter}_{free[0]}" if len(free) == 1 else letter
-    simplified, cases = _simplified(node, result, name, free, index)
-    return Derivation(
-        to_text(node),
-        indexed(by),
-        tuple(steps),
-        to_text(result),
-        f"∂{name}/∂{indexed(by)} = {_shown(simplified)}",
-        cases,
-        difference,
-    )
+    return by
+
+
+def _with_parts(total: Expr, given: Naming, by: str) -> tuple[Expr, tuple[tuple[str, Expr], ...]]:
+    """The derivative with the names of its parts in it, and what is left where targets add up to 1."""
+    simple = shortest(given.parts.written_out(total, keep=True), min(given.parts.kept))
+    sums = {part for part in walk(simple) if isinstance(part, Call) and part.function == "sum"}
+    alone = [
+        part
+        for part in sums
+        if isinstance(part.args[0], Name) and indices_of(part.args[0].name)[0] not in given.parts.kept
+    ]
+    if not alone:
+        return simple, ()
+    return simple, ((f"where {to_text(alone[0])} = 1", shortest(replace(simple, {alone[0]: ONE}))),)
+
+
+def _expanded(node: Expr, own: Name, function: Expr) -> Expr:
+    """An expression with the function in place of its name, whatever the name's index is."""
+    return Parts({own.name: function}).written_out(node)
 
 
 def _sum_index(node: Expr) -> str:
@@ -133,184 +282,3 @@ def _sum_index(node: Expr) -> str:
         case Call(function="sum", args=(_, Name(name=index))):
             return index
     return ""
-
-
-def to_sympy(node: Expr, sums: dict[Expr, Any] | None = None) -> Any:
-    """An expression as SymPy's, converted node by node; a sum over an index becomes a single symbol.
-
-    >>> to_sympy(parse_expression("2*x^2 - exp(x)"))
-    2*x**2 - exp(x)
-
-    Args:
-        node: the expression.
-        sums: receives the symbol of every sum.
-
-    Raises:
-        UsageError: a function without a conversion.
-    """
-    table = {} if sums is None else sums
-
-    def inner(child: Expr) -> Any:
-        return to_sympy(child, table)
-
-    match node:
-        case Const(value=number):
-            return sympy.Rational(str(number))
-        case Name(name=name):
-            return sympy.Symbol(name, real=True)
-        case Neg(term=term):
-            return -inner(term)
-        case Add(terms=terms):
-            return sympy.Add(*map(inner, terms))
-        case Mul(factors=factors):
-            return sympy.Mul(*map(inner, factors))
-        case Div(top=top, bottom=bottom):
-            return inner(top) / inner(bottom)
-        case Pow(base=base, exponent=exponent):
-            under, up = inner(base), inner(exponent)
-            if under.is_number and up.is_number and abs(up) > _LARGEST_POWER:
-                raise UsageError(
-                    f"{to_text(node)}: a power of numbers has an exponent of at most {_LARGEST_POWER}; write its value."
-                )
-            return under**up
-        case Call(function="sum"):
-            return table.setdefault(node, sympy.Symbol(f"({to_text(node)})", positive=True))
-        case Call(function="sigmoid", args=(one,)):
-            return sympy.Function("sigmoid")(inner(one))
-        case Call(function=("exp" | "log" | "sqrt" | "tanh") as function, args=(one,)):
-            return getattr(sympy, function)(inner(one))
-    raise UsageError(f"{to_text(node)}: cannot be simplified; write it with exp, log, sqrt, tanh or sigmoid.")
-
-
-def _simplified(
-    node: Expr, result: Expr, name: str, free: list[str], index: str
-) -> tuple[Any, tuple[tuple[str, str], ...]]:
-    """The shortest of several forms of the derivative, with the function itself in it if that helps, and its cases."""
-    sums: dict[Expr, Any] = {}
-    function, slope = to_sympy(node, sums), to_sympy(result, sums)
-    own = sympy.Symbol(name, real=True)
-    simple = sympy.simplify(slope)
-    candidates = [sympy.factor(simple), sympy.expand(simple)]
-    if isinstance(node, Div) and "_" in name and index and _sum_index(node.bottom):
-        # f_j = u_j/Σ: replace u_j by f_j·Σ and u_l by f_l·Σ, and the sums cancel
-        other = sympy.Symbol(f"{name[0]}_{index}", real=True)
-        total = sums[node.bottom]
-        tops = {
-            to_sympy(node.top, sums): own * total,
-            to_sympy(rename_index(node.top, free[0], index), sums): other * total,
-        }
-        candidates.append(own * sympy.cancel(sympy.expand(slope.subs(tops)) / own))
-    elif "_" not in name:
-        candidates += _by_itself(function, slope, own)
-    best = min(
-        (form for form in candidates if not form.has(sympy.nan, sympy.zoo)),
-        key=lambda form: (len(str(form)), str(form)),
-    )
-    if not index or not free:
-        return best, ()
-    delta = sympy.Symbol(f"δ_{free[0]}{index}", real=True)
-    if delta not in best.free_symbols:
-        return best, ()
-    # in the case l = j every z_l is z_j
-    alike = {
-        sympy.Symbol(str(symbol), real=True): sympy.Symbol(
-            "_".join([stem, *(free[0] if letter == index else letter for letter in indices)]), real=True
-        )
-        for symbol in best.free_symbols
-        for stem, indices in [indices_of(str(symbol))]
-        if index in indices
-    }
-    equal, unequal = best.subs(delta, 1).subs(alike), best.subs(delta, 0)
-    return best, ((f"{index} = {free[0]}", _shown(equal)), (f"{index} ≠ {free[0]}", _shown(sympy.simplify(unequal))))
-
-
-def _by_itself(function: Any, slope: Any, own: Any) -> list[Any]:
-    """The derivative in terms of the function itself: f·(1 − f) for the sigmoid."""
-    forms = [sympy.factor(sympy.simplify(slope.subs(function, own)))]
-    atoms = sorted(function.atoms(sympy.exp), key=str)
-    if atoms and len(function.free_symbols) == 1:
-        # with t = exp(u), solve f = f(t) for t and put the solution into the derivative
-        power = sympy.Dummy("t", positive=True)
-        unit = atoms[-1].args[0]
-        powers = {atom: (atom.args[0] / unit).simplify() for atom in (function + slope).atoms(sympy.exp)}
-        if all(ratio.is_Integer for ratio in powers.values()):
-            swap = {atom: power ** int(ratio) for atom, ratio in powers.items()}
-            for root in sympy.solve(sympy.Eq(function.subs(swap), own), power)[:2]:
-                forms.append(sympy.factor(sympy.simplify(slope.subs(swap).subs(power, root))))
-    # (1 − f)(1 + f) is expanded to 1 − f², but f(1 − f) is kept
-    forms = [
-        sympy.expand(form) if sum(part.is_Add for part in sympy.Mul.make_args(form)) > 1 else form for form in forms
-    ]
-    return [form for form in forms if own in form.free_symbols and not (form.free_symbols - slope.free_symbols - {own})]
-
-
-def _shown(expression: Any) -> str:
-    """A SymPy expression on one line, w_j_k as w_{j,k}."""
-    return indexed(_print(expression))
-
-
-def _print(expression: Any) -> str:
-    """A SymPy expression on one line."""
-    if expression.is_Mul:
-        sign = "−" if expression.could_extract_minus_sign() else ""
-        size = -expression if sign else expression
-        if not size.is_Mul:
-            return f"{sign}({_print(size)})" if size.is_Add else sign + _print(size)
-        if sympy.fraction(size)[1] == 1:
-            parts = sorted(size.as_ordered_factors(), key=lambda part: part.is_Add)
-            # −f·(f − 1) becomes f·(1 − f)
-            if sign and parts[-1].is_Add:
-                parts[-1], sign = -parts[-1], ""
-            return sign + "·".join(f"({_print(part)})" if part.is_Add else _print(part) for part in parts)
-    if expression.is_Add:
-        terms = sorted(expression.as_ordered_terms(), key=lambda term: term.could_extract_minus_sign())
-        words = _print(terms[0])
-        for term in terms[1:]:
-            minus = term.could_extract_minus_sign()
-            words += f" − {_print(-term)}" if minus else f" + {_print(term)}"
-        return words
-    return str(expression).replace("**", "^").replace("*", "·").replace(" - ", " − ").replace("-", "−")
-
-
-def _difference(node: Expr, result: Expr, by: str) -> float:
-    """The largest difference between a derivative and its central difference at random points, relative to it or 1."""
-    random = np.random.default_rng(0)
-    stem, own = indices_of(by)
-    used = {
-        part.name for part in (*walk(node), *walk(result)) if isinstance(part, Name) and not part.name.startswith("δ_")
-    }
-    worst = 0.0
-    for number in range(_POINTS):
-        places = {letter: int(random.integers(_SIZE)) for letter in sorted(INDICES)}
-        numbers: dict[str, Any] = {}
-        for name in sorted(used | {by}):
-            base, letters = indices_of(name)
-            numbers[base] = (
-                random.uniform(0.3, 1.7, (_SIZE,) * len(letters)) if letters else float(random.uniform(0.3, 1.7))
-            )
-        if number == 0 and own:  # one point at which all indices are equal
-            places = dict.fromkeys(places, places[own[0]])
-        place = tuple(places[letter] for letter in own)
-
-        def at(
-            t: float,
-            numbers: Mapping[str, Any] = numbers,
-            places: Mapping[str, int] = places,
-            place: tuple[int, ...] = place,
-        ) -> float:
-            moved = dict(numbers)
-            if place:
-                moved[stem] = numbers[stem].copy()
-                moved[stem][place] += t
-            else:
-                moved[stem] = numbers[stem] + t
-            return evaluate_at(node, moved, places)
-
-        h = 1e-3
-        coarse, fine = (at(h) - at(-h)) / (2 * h), (at(h / 2) - at(-h / 2)) / h
-        expected = (4 * fine - coarse) / 3  # Richardson extrapolation: the error is of order h⁴
-        slope = evaluate_at(result, numbers, places)
-        worst = max(worst, abs(slope - expected) / max(1.0, abs(expected)))
-        if not np.isfinite(slope + expected):
-            return float("inf")
-    return worst

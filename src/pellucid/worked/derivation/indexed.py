@@ -109,7 +109,9 @@ def evaluate_at(node: Expr, numbers: Mapping[str, Any], places: Mapping[str, int
                     for stem, indices in carriers
                     if index in indices and stem in numbers
                 ]
-                count = next(iter(sizes), 1)
+                # a term without an index is added as often as there are components
+                counts = [*sizes, *(len(value) for value in numbers.values() if np.ndim(value))]
+                count = next(iter(counts), 1)
                 return Const(Fraction(sum(evaluate_at(body, numbers, {**places, index: k}) for k in range(count))))
             case Name(name=name) if name.startswith("δ_"):  # Kronecker's δ_jl
                 return ONE if places[name[2]] == places[name[3]] else ZERO

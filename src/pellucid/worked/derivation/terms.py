@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from pellucid.worked.expressions.expression import Add, Const, Div, Expr, Mul, Neg, Pow, rebuild
+from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Neg, Piecewise, Pow, rebuild
 
-__all__ = ["ONE", "TWO", "ZERO", "add", "divide", "multiply", "negate", "power", "tidied"]
+__all__ = ["ONE", "TWO", "ZERO", "add", "divide", "multiply", "negate", "power", "signs_first", "tidied"]
 
 ZERO, ONE, TWO = (Const(Fraction(n)) for n in (0, 1, 2))
 
@@ -64,4 +64,35 @@ def tidied(node: Expr) -> Expr:
             return add([*terms])
         case Mul(factors=factors):
             return multiply(*factors)
+        case Neg(term=term):
+            return negate(term)
+        case Div(top=top, bottom=bottom):
+            return divide(top, bottom)
+        case Piecewise(branches=branches, otherwise=otherwise) if all(value == otherwise for value, _ in branches):
+            return otherwise
+        case Call(function="sum", args=(body, _)) if body == ZERO:
+            return ZERO
     return inner
+
+
+def signs_first(node: Expr) -> Expr:
+    """The expression with the sign and the numbers of every product in front of it.
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> signs_first(Mul((Name("x"), Const(Fraction(-1)), Const(Fraction(2)))))
+    Neg(term=Mul(factors=(Const(value=Fraction(2, 1)), Name(name='x'))))
+    """
+    inner = rebuild(node, signs_first)
+    if not isinstance(inner, Mul):
+        return inner
+    number, others = Fraction(1), list[Expr]()
+    for factor in inner.factors:
+        while isinstance(factor, Neg):
+            number, factor = -number, factor.term
+        match factor:
+            case Const(value=Fraction() as value):
+                number *= value
+            case _:
+                others.append(factor)
+    whole = multiply(Const(abs(number)), *others)
+    return negate(whole) if number < 0 else whole

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from pellucid import _catalog
 from pellucid.errors import UsageError
 from pellucid.files import check_file, write_atomically
 
-__all__ = ["deliver", "format_of", "work"]
+__all__ = ["deliver", "format_of", "terminal_width", "work"]
 
 _LARGEST: Final = 400_000  # bytes of a file
 _SUFFIXES: Final = {".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html", ".json": "json"}
@@ -30,6 +31,8 @@ def work(
     exact: bool = False,
     digits: int = 6,
     verify: bool = False,
+    brief: bool = False,
+    paths: bool = True,
     format: Literal["terminal", "markdown", "latex", "html", "json"] | None = None,
     out: Path | None = None,
     answers: Path | None = None,
@@ -43,6 +46,8 @@ def work(
         exact: show fractions as fractions where decimals do not end.
         digits: significant digits of numbers that are not exact, 1 to 50.
         verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
+        brief: show what is asked and what it needs, without local derivatives and paths.
+        paths: list every path of a derivative; --no-paths goes backwards through the sheet instead.
         format: output format; by default the one of the --out file's ending, else terminal.
         out: the file to write; by default the terminal.
         answers: a file of answers to check, one "name = value" a line; says which are right, the first wrong one, and its likely cause.
@@ -70,8 +75,13 @@ def work(
         report = check_answers(sheet, _text(str(answers), "answers"), digits=digits, tolerance=tolerance)
         # unreadable lines make the exit code 2, wrong answers do not
         return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
-    solution = sheet.solve(exact=exact, digits=digits)
-    return deliver(solution.show(chosen, verify=verify, color=color), out)
+    solution = sheet.solve(exact=exact, digits=digits, paths=paths)
+    return deliver(solution.show(chosen, verify=verify, color=color, brief=brief, width=terminal_width()), out)
+
+
+def terminal_width() -> int:
+    """The columns of the terminal, or of the environment's COLUMNS; 80 where there is none, as for a file."""
+    return shutil.get_terminal_size().columns
 
 
 def format_of(

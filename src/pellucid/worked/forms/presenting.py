@@ -23,6 +23,8 @@ def compose(
     verify: bool = False,
     format: str = "terminal",
     color: bool = False,
+    brief: bool = False,
+    width: int = 0,
 ) -> str:
     """A solution as text, with matrices and tables before its answers.
 
@@ -36,8 +38,10 @@ def compose(
         verify: show each line's check beside it.
         format: one of `Format`.
         color: use the terminal's colours.
+        brief: show what is asked and what it needs, without local derivatives and paths.
+        width: of the terminal, in columns; 0 for lines of any length.
     """
-    shown = solution.show(format, verify=verify, color=color)
+    shown = solution.show(format, verify=verify, color=color, brief=brief, width=width)
     if not grids:
         return shown
     if not solution.values:
@@ -47,7 +51,7 @@ def compose(
         # one document: grids are a key of their own beside the answers
         document = json.loads(shown) | {"grids": [as_json(grid, digits, exact) for grid in grids]}
         return json.dumps(document, ensure_ascii=False, indent=1)
-    before = "\n\n".join(show_grid(grid, format, digits, exact) for grid in grids)
+    before = "\n\n".join(show_grid(grid, format, digits, exact, width) for grid in grids)
     # a page's or a document's body begins after this mark
     mark = {"html": "<main>\n", "latex": "\\begin{document}\n"}.get(format)
     return shown.replace(mark, f"{mark}{before}\n", 1) if mark else f"{before}\n\n{shown}"

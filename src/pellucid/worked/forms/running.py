@@ -11,7 +11,7 @@ from random import Random
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.forms.command import deliver, format_of
+from pellucid.worked.forms.command import deliver, format_of, terminal_width
 from pellucid.worked.forms.contract import Builder, Form
 from pellucid.worked.forms.exercise import without_solution
 from pellucid.worked.forms.presenting import Format, compose
@@ -42,6 +42,10 @@ class Common:
     """significant digits of numbers that are not exact, 1 to 50"""
     verify: bool = False
     """show each line's check beside it: NumPy's value, or a central difference with its tolerance"""
+    brief: bool = False
+    """show what is asked and what it needs, without local derivatives and paths"""
+    paths: bool | None = None
+    """list every path of a derivative; --no-paths goes backwards instead, as the sheets of recurrent networks do by themselves"""
     format: Format | None = None
     """output format; by default the one of the --out file's ending, else terminal"""
     out: Path | None = None
@@ -89,20 +93,29 @@ def _run_builder(builder: Builder, common: Common) -> int:
             rule = "a worksheet solves itself and hides nothing"
             raise UsageError(f"out={str(out)!r}: {rule}; end the name with .md, .tex, .html or .txt.")
         return deliver(write_worksheet(sheet), out)
-    solution = sheet.solve(exact=common.exact, digits=common.digits)
+    solution = sheet.solve(exact=common.exact, digits=common.digits, paths=common.paths)
     grids = builder.grids(solution)
     if not common.hide_solution:
         format = format_of(common.format, out)
         # escape codes would spoil a file or a pipe
         color = format == "terminal" and out is None and sys.stdout.isatty()
-        deliver(compose(solution, grids, verify=common.verify, format=format, color=color), out)
+        text = compose(
+            solution,
+            grids,
+            verify=common.verify,
+            format=format,
+            color=color,
+            brief=common.brief,
+            width=terminal_width(),
+        )
+        deliver(text, out)
         return _draw(builder, solution)
     path = out or Path(name + _ENDINGS[common.format or "markdown"])
     format = format_of(common.format, path)
     title = f"Exercise {name}: {(inspect.getdoc(builder) or '').splitlines()[0]}"
-    deliver(show(without_solution(sheet, solution, title), format), path)
+    deliver(show(without_solution(sheet, solution, title), format, width=terminal_width()), path)
     # matrices and tables hold answers: they belong to the solution alone
-    worked = compose(solution, grids, verify=common.verify, format=format)
+    worked = compose(solution, grids, verify=common.verify, format=format, brief=common.brief, width=terminal_width())
     deliver(worked, path.with_name(f"{path.stem}-solution{path.suffix}"))
     return _draw(builder, solution)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,15 +123,17 @@ class LayerTable:
         pairs = [(before.values + row.values).expand() for before, row in zip(self.rows, self.rows[1:], strict=False)]
         return sympy.Max(*pairs) if pairs else self.rows[0].values
 
-    def write(self, form: str = "text") -> str:
-        """The table in one of `FORMATS`.
+    def write(self, form: str = "text", width: int = 0) -> str:
+        """The table in one of `FORMATS`; as text it turns by layer if it is wider than `width` columns, of which 0 are any number.
 
         Raises:
             UnknownNameError: no such format.
         """
         if form not in FORMATS:
             raise UnknownNameError("format", form, FORMATS)
-        return {"text": self._text, "markdown": self._markdown, "json": self._json}[form]()
+        if form == "text":
+            return self._text(width)
+        return self._markdown() if form == "markdown" else self._json()
 
     def __str__(self) -> str:
         return self.write()
@@ -194,20 +197,33 @@ class LayerTable:
         quiet = {_HEADER.index("dilation"): "1", _HEADER.index("groups"): "1"}
         return [k for k in range(len(_HEADER)) if any(row[k] not in ("", quiet.get(k, "")) for row in cells)]
 
-    def _text(self) -> str:
+    def _text(self, width: int = 0) -> str:
         rows = [_HEADER, *self._cells()]
         keep = self._columns(rows[1:])
-        width = {k: max(len(row[k]) for row in rows) for k in keep}
+        widths = {k: max(len(row[k]) for row in rows) for k in keep}
 
         def line(row: Sequence[str]) -> str:
-            cells = [row[k].rjust(width[k]) if k in _RIGHT else row[k].ljust(width[k]) for k in keep]
+            cells = [row[k].rjust(widths[k]) if k in _RIGHT else row[k].ljust(widths[k]) for k in keep]
             return "  ".join(cells).rstrip()
 
-        rule = "─" * (sum(width.values()) + 2 * (len(keep) - 1))
+        across = sum(widths.values()) + 2 * (len(keep) - 1)
+        if width and across > width:
+            lines = [self.title, *self._by_layer(rows, keep)]
+        else:
+            rule = "─" * across
+            lines = [self.title, "", line(rows[0]), rule, *(line(row) for row in rows[1:]), rule]
         label = max(len(name) for name, _ in self._totals())
-        lines = [self.title, "", line(rows[0]), rule, *(line(row) for row in rows[1:]), rule]
-        lines += [f"{name:{label}}  {value}" for name, value in self._totals()]
-        return "\n".join(lines + self._remarks())
+        totals = [(f"{name:{label}}  ", value) for name, value in self._totals()]
+        lines += [piece for name, value in totals for piece in hanging(name, value, width)]
+        return "\n".join(lines + [piece for text in self._remarks() for piece in hanging(*_indented(text), width)])
+
+    def _by_layer(self, rows: list[list[str]], keep: list[int]) -> list[str]:
+        """A block for each layer, for a terminal that is narrower than the table."""
+        label = max(len(_HEADER[k]) for k in keep[1:])
+        lines: list[str] = []
+        for row in rows[1:]:
+            lines += ["", row[0], *(f"  {_HEADER[k]:{label}}  {row[k]}" for k in keep[1:] if row[k])]
+        return [*lines, ""]
 
     def _remarks(self) -> list[str]:
         lines: list[str] = []
@@ -274,6 +290,28 @@ _HEADER = [
     "receptive field",
 ]  # fmt: skip
 _RIGHT = (8, 9, 10)  # columns of numbers
+
+
+def hanging(start: str, text: str, width: int) -> list[str]:
+    """A text behind its label, wrapped under itself.
+
+    >>> hanging("a  ", "b c d", 6)
+    ['a  b c', '   d']
+    """
+    if not width or len(start) + len(text) <= width:
+        return [start + text]
+    space = " " * min(len(start), width // 2)
+    return textwrap.wrap(text, width, initial_indent=start, subsequent_indent=space, break_long_words=False)
+
+
+def _indented(text: str) -> tuple[str, str]:
+    """The indent of a line, with what stands before the gap in it, and the rest."""
+    inner = text.lstrip()
+    _, gap, rest = inner.partition("  ")
+    if gap and text != inner:
+        start = text[: len(text) - len(rest.lstrip())]
+        return start, rest.lstrip()
+    return text[: len(text) - len(inner)], inner
 
 
 def size_text(size: Sequence[Size]) -> str:

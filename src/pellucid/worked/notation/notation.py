@@ -10,7 +10,7 @@
     f = piecewise(x^2 if x < 1, 2*x - 1 if x < 3, 5 otherwise)
     ? L, h_1                           questions: values,
     ? dL/dW_h                          derivatives,
-    ? W_h after 3 adam(lr=0.1) on L    updates: sgd, momentum, nesterov, adam, rmsprop, adagrad, with weight_decay, v, m, step
+    ? W_h after 3 adam(lr=0.1) on L    updates: sgd, momentum, nesterov, adam, adamw, rmsprop, adagrad, with weight_decay, v, m
     # a comment, to the end of the line
 
 Functions: those of `expressions.functions` and `notation.calls`, in any spelling. What people write by hand, in LaTeX and in Python is

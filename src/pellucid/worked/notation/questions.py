@@ -23,6 +23,13 @@ OPTIMISERS: Final = {
         "beta2": Fraction(999, 1000),
         "eps": Fraction(1, 10**8),
     },
+    "adamw": {
+        "lr": Fraction(1, 1000),
+        "beta1": Fraction(9, 10),
+        "beta2": Fraction(999, 1000),
+        "eps": Fraction(1, 10**8),
+        "weight_decay": Fraction(1, 100),
+    },
     "rmsprop": {"lr": Fraction(1, 100), "rho": Fraction(9, 10), "eps": Fraction(1, 10**8)},
     "adagrad": {"lr": Fraction(1, 100), "eps": Fraction(1, 10**8)},
 }
@@ -33,6 +40,7 @@ FURTHER: Final = {
     "momentum": ("weight_decay", "v"),
     "nesterov": ("weight_decay", "v"),
     "adam": ("weight_decay", "m", "v", "step"),
+    "adamw": ("m", "v", "step"),
     "rmsprop": ("weight_decay", "v"),
     "adagrad": ("weight_decay", "s"),
 }

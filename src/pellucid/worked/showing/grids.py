@@ -8,7 +8,6 @@ Table             a head and rows of cells
 from __future__ import annotations
 
 import html
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
@@ -17,6 +16,7 @@ from pellucid.worked.expressions.expression import Expr
 from pellucid.worked.showing.html import MathML
 from pellucid.worked.showing.latex import Latex
 from pellucid.worked.showing.terminal import Unicode
+from pellucid.worked.showing.wrapping import fold, width_of
 
 __all__ = ["Grid", "Matrix", "MatrixEquation", "Table", "as_json", "show_grid"]
 
@@ -76,7 +76,7 @@ class Table:
 Grid: TypeAlias = MatrixEquation | Table
 
 
-def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool = False) -> str:
+def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool = False, width: int = 0) -> str:
     """A matrix equation or a table as text.
 
     >>> print(show_grid(Table("steps", ("step", "w"), (("0", "1"), ("1", "0.5"))), "markdown"))
@@ -93,12 +93,13 @@ def show_grid(grid: Grid, form: str = "terminal", digits: int = 6, exact: bool =
         form: terminal, markdown, latex or html, the last three as part of a document.
         digits: significant digits of numbers that are not exact.
         exact: show fractions as fractions.
+        width: of a terminal, in columns; 0 for lines of any length.
     """
     if form == "html":
         return _html(grid, MathML(digits, exact))
     if form in ("latex", "markdown"):
         return _latex(grid, Latex(digits, exact), form == "markdown")
-    return _terminal(grid, Unicode(digits, exact))
+    return _terminal(grid, Unicode(digits, exact), width)
 
 
 def as_json(grid: Grid, digits: int = 6, exact: bool = False) -> dict[str, Any]:
@@ -132,21 +133,54 @@ def _cells(table: Table, setter: Unicode | MathML | Latex) -> list[list[str]]:
     return [[_cell(cell, setter) for cell in row] for row in (table.head, *table.rows)]
 
 
-def _terminal(grid: Grid, setter: Unicode) -> str:
+def _terminal(grid: Grid, setter: Unicode, width: int) -> str:
+    room = width - 2 if width else 0
+    title = fold(grid.title, width, width, prose=True) if width else [grid.title]
     if isinstance(grid, Table):
-        return "\n".join([grid.title, "", *(f"  {row}".rstrip() for row in _ruled(_cells(grid, setter)))])
-    lines = [grid.title]
+        blocks = [_ruled(block) for block in _side_by_side(_cells(grid, setter), room)]
+        lines = [line for block in blocks for line in ["", *(f"  {row}".rstrip() for row in block)]]
+        return "\n".join([*title, *lines])
+    lines = list(title)
     for line in grid.lines:
-        blocks = [_brackets(part, setter) if isinstance(part, Matrix) else [_cell(part, setter)] for part in line]
-        height = max(map(len, blocks))
-        padded = []
-        for block in blocks:  # centred vertically; a sign goes just below the middle of an even height
-            above = (height - len(block) + 1) // 2 if len(block) > 1 or height % 2 else height // 2
-            wide = _width(block[0])
-            rest = height - len(block) - above
-            padded.append([" " * wide] * above + block + [" " * wide] * rest)
-        lines += ["", *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True))]
+        parts = [_brackets(part, setter) if isinstance(part, Matrix) else [_cell(part, setter)] for part in line]
+        for blocks in _rows_of_blocks(parts, room):
+            height = max(map(len, blocks))
+            padded = []
+            for block in blocks:  # centred vertically; a sign goes just below the middle of an even height
+                above = (height - len(block) + 1) // 2 if len(block) > 1 or height % 2 else height // 2
+                wide = width_of(block[0])
+                rest = height - len(block) - above
+                padded.append([" " * wide] * above + block + [" " * wide] * rest)
+            lines += ["", *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True))]
     return "\n".join(lines)
+
+
+def _rows_of_blocks(parts: list[list[str]], room: int) -> list[list[list[str]]]:
+    """Matrices and signs side by side as far as there is room; a sign begins the next row."""
+    rows: list[list[list[str]]] = [[]]
+    for part in parts:
+        wide = sum(width_of(other[0]) + 1 for other in rows[-1]) + width_of(part[0])
+        if room and wide > room and len(rows[-1]) > 1:
+            last = rows[-1][-1]
+            carried = [rows[-1].pop()] if len(last) == 1 and width_of(last[0]) < 4 else []
+            rows.append(carried)
+        rows[-1].append(part)
+    return rows
+
+
+def _side_by_side(rows: list[list[str]], room: int) -> list[list[list[str]]]:
+    """The columns of a table in blocks that fit, the first column in each of them."""
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    if not room or sum(widths) + 2 * (len(widths) - 1) <= room or len(widths) < 3:
+        return [rows]
+    blocks, chosen, wide = [], [0], widths[0]
+    for place, columns in enumerate(widths[1:], 1):
+        if len(chosen) > 1 and wide + 2 + columns > room:
+            blocks.append(chosen)
+            chosen, wide = [0], widths[0]
+        chosen.append(place)
+        wide += 2 + columns
+    return [[[row[place] for place in block] for row in rows] for block in [*blocks, chosen]]
 
 
 def _brackets(matrix: Matrix, setter: Unicode) -> list[str]:
@@ -159,18 +193,14 @@ def _brackets(matrix: Matrix, setter: Unicode) -> list[str]:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells, right-aligned in their columns."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(" " * (w - _width(cell)) + cell for cell, w in zip(row, widths, strict=True)) for row in rows]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(" " * (w - width_of(cell)) + cell for cell, w in zip(row, widths, strict=True)) for row in rows]
 
 
 def _ruled(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table, with a rule under the head."""
     head, *body = _aligned(rows)
-    return [head, "─" * _width(head), *body]
-
-
-def _width(text: str) -> int:
-    return sum(not unicodedata.combining(letter) for letter in text)
+    return [head, "─" * width_of(head), *body]
 
 
 def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
@@ -188,7 +218,7 @@ def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
         return (
             rf"\textit{{{setter.plain(grid.title)}}}"
             "\n\n"
-            rf"{{{size}\begin{{tabular}}{{{columns}}}"
+            rf"\fitted{{{size}\begin{{tabular}}{{{columns}}}"
             f"\n{body}\n"
             r"\end{tabular}}" + "\n"
         )
@@ -200,7 +230,7 @@ def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
         )
         wide = max(sum(len(part.rows[0]) for part in line if isinstance(part, Matrix)), 1)
         size = r"\scriptsize" if wide > 12 else r"\small"
-        parts.append(f"$$\n{inner}\n$$" if dollars else rf"{{{size}\arraycolsep=3pt ${inner}$}}")
+        parts.append(f"$$\n{inner}\n$$" if dollars else rf"\fitted{{{size}\arraycolsep=3pt ${inner}$}}")
     return "\n\n".join(parts) + "\n"
 
 

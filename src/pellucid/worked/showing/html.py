@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from pellucid.worked.expressions.expression import Expr
-from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, check_text, summary
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, Step, check_text, summary
 from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
+from pellucid.worked.showing.plain import unicode_to_html
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
 __all__ = ["MathML", "fragment", "page"]
@@ -28,7 +29,7 @@ _STYLE: Final = """
 .worked h2{font-size:1.15rem;font-weight:600;color:var(--mark);margin:0 0 .5rem}
 .worked h3{font-size:.85rem;font-weight:600;color:var(--soft);margin:.9rem 0 .2rem;text-transform:none}
 .worked p{margin:.2rem 0;color:var(--soft)}
-.worked .row{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem .3rem;padding:.22rem 0;overflow:auto hidden}
+.worked .row{display:flex;flex-wrap:wrap;align-items:baseline;gap:.55rem .3rem;padding:.22rem 0;overflow:auto hidden}
 .worked .row math{font-size:1.08em}
 .worked .label{color:var(--soft)}
 .worked .result{font-weight:600;background:color-mix(in srgb,var(--mark) 11%,transparent);border-radius:5px;
@@ -136,12 +137,17 @@ class MathML(Typesetter):
 
     def sigma(self, body: str, index: str, low: str, high: str) -> str:
         below = f"<mrow><mi>{html.escape(index)}</mi><mo>=</mo>{low}</mrow>"
+        if not low:
+            return f"<mrow><munder><mo>∑</mo><mi>{html.escape(index)}</mi></munder>{body}</mrow>"
         return f"<mrow><munderover><mo>∑</mo>{below}<mrow>{high}</mrow></munderover>{body}</mrow>"
+
+    def operator(self, by: str, inner: str) -> str:
+        return f"<mrow><mfrac><mo>∂</mo><mrow><mo>∂</mo>{by}</mrow></mfrac>{inner}</mrow>"
 
 
 def page(sheet: Sheet, verify: bool) -> str:
     """A self-contained page."""
-    return _PAGE.format(title="Worksheet", style=_STYLE, body=_body(sheet, verify))
+    return _PAGE.format(title=html.escape(sheet.title or "Worksheet"), style=_STYLE, body=_body(sheet, verify))
 
 
 def fragment(sheet: Sheet, verify: bool = False) -> str:
@@ -166,6 +172,8 @@ def _answer(answer: Answer, setter: MathML, verify: bool) -> str:
                 parts.append(f"<h3>{setter.text(words)}</h3>")
             case Remark(words=words):
                 parts.append(f"<p>{setter.text(words)}</p>")
+            case Step():
+                parts.append(_step(block, setter))
             case Line():
                 parts.append(_line(block, setter, verify))
                 parts += [f'<p class="remark">{setter.text(words)}</p>' for words in block.remarks]
@@ -183,6 +191,17 @@ def _line(line: Line, setter: MathML, verify: bool) -> str:
         cells.append(f'<math displaystyle="true">{mark}<mrow{result}>{form}</mrow></math>')
     if verify and line.check:
         cells.append(f'<span class="check">✓ {html.escape(check_text(line.check))}</span>')
+    return f'<div class="row">{"".join(cells)}</div>'
+
+
+def _step(step: Step, setter: MathML) -> str:
+    number = f"{step.number}. " if step.number else ""
+    cells = [f'<span class="label">{number}{unicode_to_html(step.rule)}:</span>']
+    for n, form in enumerate(step.forms):
+        if isinstance(form, str):
+            cells.append(f"<span>{'= ' if n else ''}{unicode_to_html(form)}</span>")
+        else:
+            cells.append(f'<math displaystyle="true">{"<mo>=</mo>" if n else ""}{setter.write(form)}</math>')
     return f'<div class="row">{"".join(cells)}</div>'
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from pellucid.worked.expressions.expression import Name, Value
-from pellucid.worked.showing.lines import Heading, Line, Remark, Sheet
+from pellucid.worked.showing.lines import Block, Line, Sheet, Step
 from pellucid.worked.showing.terminal import Unicode
 
 __all__ = ["show"]
@@ -48,7 +48,10 @@ def number(value: Value) -> dict[str, Any]:
     return {"exact" if isinstance(value, Fraction) else "decimal": str(value), "float": float(value)}
 
 
-def _block(block: Line | Remark | Heading, setter: Unicode) -> dict[str, Any]:
+def _block(block: Block, setter: Unicode) -> dict[str, Any]:
+    if isinstance(block, Step):
+        texts = [part if isinstance(part, str) else setter.write(part) for part in block.forms]
+        return {"kind": "step", "rule": block.rule, "forms": texts}
     if not isinstance(block, Line):
         return {"kind": type(block).__name__.lower(), "text": setter.text(block.words)}
     left, forms = setter.chain(block)

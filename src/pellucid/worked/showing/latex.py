@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Final, final
 
 from pellucid.worked.expressions.expression import Expr
-from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, check_text, summary
-from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
+from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, Step, check_text, summary, with_asked
+from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol, symbol
+from pellucid.worked.showing.plain import unicode_to_latex
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
 __all__ = ["Latex", "document", "fragment", "markdown"]
@@ -62,15 +64,22 @@ _CALLS: Final = {
     "softmax": r"\mathrm{softmax}",
     "clip": r"\mathrm{clip}",
 }
+_FORMAL: Final = frozenset("_Σ∂δ′√ᵀ⊙×σμ²³^(")  # what makes a word of a rule a formula
+_SHORT: Final = 45  # letters of a fraction or a bracket that TeX need not break
+_TITLE: Final = "Worked by hand"
 _PREAMBLE: Final = r"""\documentclass[11pt]{article}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
-\usepackage{amsmath,amssymb}
+\usepackage{amsmath,amssymb,graphicx}
 \usepackage[a4paper,margin=2.2cm]{geometry}
 \setlength{\parindent}{0pt}
 \setlength{\parskip}{0.55em plus 0.2em}
 \relpenalty=0 \binoppenalty=100
 \sloppy\raggedright
+\newcounter{line}
+\newcommand{\numbered}[1]{\par\refstepcounter{line}\hangindent=2.6em\hangafter=1\makebox[2.2em][l]{\small(\theline)}\hspace{0.4em}#1\par}
+\newsavebox{\wide}
+\newcommand{\fitted}[1]{\sbox{\wide}{#1}\ifdim\wd\wide>\linewidth\resizebox{\linewidth}{!}{\usebox{\wide}}\else\usebox{\wide}\fi}
 \begin{document}
 """
 
@@ -113,8 +122,10 @@ class Latex(Typesetter):
         return rf"\frac{{\partial {of}}}{{\partial {by}}}", POW
 
     def brackets(self, inner: str) -> str:
-        # \left(…\right) only around something tall: TeX cannot break a line inside it
-        return rf"\left({inner}\right)" if "frac" in inner or "begin" in inner else f"({inner})"
+        # \left(…\right) only around something tall and short: TeX cannot break a line inside it
+        if "frac" not in inner and "begin" not in inner:
+            return f"({inner})"
+        return rf"\left({inner}\right)" if printed_length(inner) <= _SHORT else rf"\bigl({inner}\bigr)"
 
     def minus(self) -> str:
         return "-"
@@ -126,7 +137,11 @@ class Latex(Typesetter):
         return r" \cdot ".join(factors)
 
     def quotient(self, top: Expr, bottom: Expr) -> tuple[str, int]:
-        return rf"\frac{{{self.write(top)}}}{{{self.write(bottom)}}}", POW
+        above, below = self.write(top), self.write(bottom)
+        # TeX cannot break a line inside a fraction
+        if max(map(printed_length, (above, below))) > _SHORT:
+            return f"{self.bracketed(top, MUL)} / {self.bracketed(bottom, POW)}", MUL
+        return rf"\frac{{{above}}}{{{below}}}", POW
 
     def power(self, base: str, exponent: Expr) -> str:
         return f"{base}^{{{self.write(exponent)}}}"
@@ -140,27 +155,43 @@ class Latex(Typesetter):
         if name == "abs":
             return rf"\left|{inner}\right|", ATOM
         below = f"_{{{index}}}" if index else ""
-        return f"{_CALLS[name]}{below}{self.brackets(inner)}", ATOM
+        called = _CALLS.get(name) or self.name(symbol(name))
+        return f"{called}{below}{self.brackets(inner)}", ATOM
 
     def cases(self, branches: Sequence[tuple[str, str]], otherwise: str) -> str:
         rows = [rf"{value} & \text{{if }} {test}" for value, test in branches]
         return r"\begin{cases} " + r" \\ ".join([*rows, rf"{otherwise} & \text{{otherwise}}"]) + r" \end{cases}"
 
     def sigma(self, body: str, index: str, low: str, high: str) -> str:
-        return rf"\sum_{{{_word(index)}={low}}}^{{{high}}} {body}"
+        return rf"\sum_{{{_word(index)}={low}}}^{{{high}}} {body}" if low else rf"\sum_{{{_word(index)}}} {body}"
 
-    def line(self, line: Line, style: str = r"\displaystyle ") -> str:
-        """A line between dollar signs, which TeX may break at a relation."""
+    def operator(self, by: str, inner: str) -> str:
+        return rf"\frac{{\partial}}{{\partial {by}}} {inner}"
+
+    def line(self, line: Line, style: str = r"\displaystyle ", boxed: bool = False) -> str:
+        """A line between dollar signs, which TeX may break at a relation; with its result in a box if it is asked."""
         left, forms = self.chain(line)
+        if boxed:
+            forms[-1] = (forms[-1][0], rf"\boxed{{{forms[-1][1]}}}")
         text = left + "".join(f" {_SIGNS.get(sign, sign)} {form}" if sign else form for sign, form in forms)
         label = self.text(line.label)
         return f"{label + ': ' if label else ''}${style}{text}$"
+
+    def step(self, step: Step, style: str = r"\displaystyle ") -> str:
+        """A rule in words, and what it says between dollar signs."""
+        forms = [unicode_to_latex(form) if isinstance(form, str) else self.write(form) for form in step.forms]
+        rule = "".join(
+            f"${unicode_to_latex(word)}$" if set(word) & _FORMAL else self.plain(word)
+            for word in re.split(r"( |, |: )", step.rule)
+        )
+        return rf"{rule}: ${style}{' = '.join(forms)}$"
 
 
 def document(sheet: Sheet, verify: bool) -> str:
     """A LaTeX document for pdflatex, with packages that every TeX distribution has."""
     setter = Latex(sheet.digits, sheet.exact)
-    parts = [setter.text(words) for words in sheet.remarks]
+    parts = [rf"{{\Large\bfseries {setter.plain(sheet.title or _TITLE)}}}"]
+    parts += [setter.text(words) for words in sheet.remarks]
     parts += [_answer(answer, setter, verify) for answer in sheet.answers]
     note = rf"{{\small {setter.plain(summary(sheet))}}}"
     return _PREAMBLE + "\n\n".join([*parts, note]) + "\n\n\\end{document}"
@@ -171,10 +202,17 @@ def fragment(sheet: Sheet) -> str:
     setter = Latex(sheet.digits, sheet.exact)
     rows: list[str] = []
     for answer in sheet.answers:
-        for block in answer.blocks:
+        for block, asked in with_asked(answer):
             if isinstance(block, Line):
                 left, forms = setter.chain(block)
+                if asked:
+                    forms[-1] = (forms[-1][0], rf"\boxed{{{forms[-1][1]}}}")
                 rows.append(f"{left} & " + " ".join(f"{_SIGNS.get(sign, sign)} {form}" for sign, form in forms))
+            elif isinstance(block, Step):
+                texts = [
+                    unicode_to_latex(form) if isinstance(form, str) else setter.write(form) for form in block.forms
+                ]
+                rows.append(rf"\text{{{setter.plain(block.rule)}}} & {' = '.join(texts)}")
     return "$$\\begin{array}{rl}\n" + " \\\\\n".join(rows) + "\n\\end{array}$$"
 
 
@@ -190,6 +228,9 @@ def markdown(sheet: Sheet, verify: bool) -> str:
                     parts.append(f"\n*{setter.text(words)}*\n")
                 case Remark(words=words):
                     parts.append(f"{setter.text(words)}\n")
+                case Step():
+                    number = f"{block.number}." if block.number else "-"
+                    parts.append(f"{number} {setter.latex.step(block, '')}")
                 case Line():
                     mark = f" ✓ {check_text(block.check)}" if verify and block.check else ""
                     parts.append(f"- {setter.latex.line(block, '')}{mark}")
@@ -217,22 +258,34 @@ class _Dollars:
 
 
 def _answer(answer: Answer, setter: Latex, verify: bool) -> str:
-    parts = [rf"\section*{{{setter.text(answer.title)}}}"]
-    for block in answer.blocks:
+    parts = [rf"\section{{{setter.text(answer.title)}}}"]
+    for block, asked in with_asked(answer):
         match block:
             case Heading(words=words):
                 parts.append(rf"\textit{{{setter.text(words)}}}\nopagebreak")
             case Remark(words=words):
                 parts.append(setter.text(words))
+            case Step():
+                parts.append(rf"\numbered{{{setter.step(block)}}}")
             case Line():
                 mark = (
                     rf"\quad{{\footnotesize {setter.plain('✓ ' + check_text(block.check))}}}"
                     if verify and block.check
                     else ""
                 )
-                parts.append(setter.line(block) + mark)
+                parts.append(rf"\numbered{{{setter.line(block, boxed=asked)}{mark}}}")
                 parts += [rf"{{\small\quad {setter.text(words)}}}" for words in block.remarks]
     return "\n\n".join(parts)
+
+
+def printed_length(text: str) -> int:
+    """About how many letters wide a formula is in print: commands count as one, braces and indices as little.
+
+    >>> printed_length(r"\\frac{a + b}{c}")
+    5
+    """
+    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", lambda m: max(m[1], m[2], key=len), text)
+    return len(re.sub(r"[{}_^\s]", "", re.sub(r"\\(left|right|mathrm|hat|bigl|bigr)\b|\\[a-zA-Z]+", "x", text)))
 
 
 def _word(text: str) -> str:
@@ -266,6 +319,8 @@ def _text(letter: str) -> str:
         return f"${_SIGNS[letter]}$"
     if letter in _SPECIAL:
         return _SPECIAL[letter]
+    if letter in _LETTERS:
+        return rf"$\{_LETTERS[letter]}$"
     if letter == "\\":
         return r"\textbackslash{}"
     return letter if letter.isascii() or letter in _PRINTED else f"${_ascii(letter)}$"

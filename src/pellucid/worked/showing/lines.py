@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, final
 
 from pellucid.errors import PellucidError
-from pellucid.worked.expressions.expression import Expr, Value
+from pellucid.worked.expressions.expression import Expr, Name, Partial, Value
 
 __all__ = [
     "NOTHING",
@@ -20,9 +20,12 @@ __all__ = [
     "Line",
     "Remark",
     "Sheet",
+    "Step",
     "Words",
     "check_text",
+    "in_brief",
     "summary",
+    "with_asked",
 ]
 
 NOTHING: Final = "There is nothing to compute: write an equation such as y = 2*3, and ? y."
@@ -74,7 +77,17 @@ class Heading:
     words: Words
 
 
-Block: TypeAlias = Line | Remark | Heading
+@final
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rule and what it says: forms that are equal to each other, as expressions or as mathematics in Unicode."""
+
+    rule: str
+    forms: tuple[Expr | str, ...]
+    number: int = 0  # 0 for none
+
+
+Block: TypeAlias = Line | Remark | Heading | Step
 
 
 @final
@@ -86,6 +99,7 @@ class Answer:
     key: str  # the question as it is written in a text
     blocks: tuple[Block, ...]
     results: tuple[tuple[Expr, Value], ...] = field(default=())
+    target: str = ""  # what an update makes smaller
 
 
 @final
@@ -98,6 +112,8 @@ class Sheet:
     digits: int = 6
     exact: bool = False
     remarks: tuple[Words, ...] = ()  # about the whole sheet, shown before the answers
+    title: str = ""  # of a document
+    note: str = ""  # the last sentence, if it is not the one that counts the lines
 
 
 def check_text(check: Check) -> str:
@@ -113,6 +129,8 @@ def check_text(check: Check) -> str:
 
 def summary(sheet: Sheet) -> str:
     """The last line of a sheet: how its lines were checked, and how to read its numbers."""
+    if sheet.note:
+        return sheet.note
     lines = [block for answer in sheet.answers for block in answer.blocks if isinstance(block, Line)]
     if not lines and sheet.answers:
         count = len(sheet.answers)
@@ -126,3 +144,30 @@ def summary(sheet: Sheet) -> str:
         f"{len(lines)} line{'s' * (len(lines) != 1)}, each checked: {', '.join(counts)}. "
         f"After = a number is exact, after ≈ it has {sheet.digits} significant digits."
     )
+
+
+def with_asked(answer: Answer) -> Iterator[tuple[Block, bool]]:
+    """The blocks of an answer, and whether each is the line with a number that was asked for."""
+    asked = {item for item, _ in answer.results}
+    # of several lines about what is asked, the last one has the result
+    last = {block.left: n for n, block in enumerate(answer.blocks) if isinstance(block, Line)}
+    for n, block in enumerate(answer.blocks):
+        yield block, isinstance(block, Line) and block.left in asked and last[block.left] == n
+
+
+def in_brief(answer: Answer) -> Answer:
+    """An answer with the lines of the quantities alone: no local derivatives, no paths, no remarks on branches."""
+    asked = {item for item, _ in answer.results}
+    asked |= {Partial(answer.target, item.name) for item in asked if isinstance(item, Name)}
+    kept: list[Block] = []
+    for block in answer.blocks:
+        match block:
+            case Line(left=Name() as left) | Line(left=Partial() as left) if isinstance(left, Name) or left in asked:
+                kept.append(replace(block, remarks=()))
+            case Remark(words=("given: " | "from above: ", *rest)) if not any(
+                isinstance(word, Partial) for word in rest
+            ):
+                kept.append(block)
+            case Step():
+                kept.append(block)
+    return replace(answer, blocks=tuple(kept))

@@ -3,23 +3,39 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, final
 
 from pellucid.worked.expressions.expression import Const, Expr, Name
-from pellucid.worked.showing.lines import Answer, Heading, Line, Remark, Sheet, check_text, summary
+from pellucid.worked.showing.lines import (
+    Answer,
+    Heading,
+    Line,
+    Remark,
+    Sheet,
+    Step,
+    Words,
+    check_text,
+    summary,
+    with_asked,
+)
 from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
+from pellucid.worked.showing.wrapping import fold, packed, width_of
 
 __all__ = ["Unicode", "show"]
 
 _ABOVE: Final = str.maketrans("0123456789-−+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺")
 _BELOW: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _ACCENTS: Final = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307"}
-_WIDTH: Final = 110  # of remarks about the whole sheet
+_NARROWEST: Final = 40  # a terminal with fewer columns wraps by itself
 _COLUMN: Final = 72  # after a longer line, its check follows directly
+_TITLE, _GIVEN, _COMPUTED, _ASKED = "1", "36", "32", "1;33"
+_LEGEND: Final = (("given", _GIVEN), ("computed", _COMPUTED), ("asked", _ASKED))
+_ESCAPES: Final = re.compile(r"\033\[[\d;]*m")
 _NAMES: Final = {"sigmoid": "σ", "log": "ln", "relu": "ReLU", "leaky_relu": "leakyReLU"}
 
 
@@ -119,54 +135,122 @@ class Unicode(Typesetter):
         return "{" + "; ".join([*parts, f"{otherwise} otherwise"]) + "}"
 
     def sigma(self, body: str, index: str, low: str, high: str) -> str:
-        return f"Σ({index} = {low}…{high}) {body}"
+        return f"Σ({index} = {low}…{high}) {body}" if low else f"Σ_{index} {body}"
+
+    def operator(self, by: str, inner: str) -> str:
+        return f"∂/∂{by} {inner}"
 
 
-def show(sheet: Sheet, verify: bool, color: bool) -> str:
+def show(sheet: Sheet, verify: bool, color: bool, width: int = 0) -> str:
     """The answers, each under its question.
 
     Args:
         sheet: what to show.
         verify: show the check next to each line.
-        color: colour titles and dim remarks with escape codes.
+        color: what is given, computed and asked in colours of its own, with escape codes.
+        width: wrap lines to so many columns; 0 for lines of any length.
     """
     setter = Unicode(sheet.digits, sheet.exact)
-    parts = ["\n".join(textwrap.fill(setter.text(words), _WIDTH) for words in sheet.remarks)] if sheet.remarks else []
-    parts += [_answer(answer, setter, verify, color) for answer in sheet.answers]
-    return "\n\n".join([*parts, _styled(summary(sheet), "2", color)])
+    page = _Page(setter, verify, color, max(width, _NARROWEST) if width else 0)
+    parts = ["\n".join(page.prose(setter.text(words), "") for words in sheet.remarks)] if sheet.remarks else []
+    parts += [page.answer(answer) for answer in sheet.answers]
+    legend = [" ".join(_styled(word, style, True) for word, style in _LEGEND)] if color and sheet.values else []
+    return "\n\n".join([*parts, "\n".join([page.prose(summary(sheet), "", "2"), *legend])])
 
 
-def _answer(answer: Answer, setter: Unicode, verify: bool, color: bool) -> str:
-    rows: list[tuple[str, str, str]] = [("? " + setter.text(answer.title), "1;36", "")]  # text, style, check
-    for block in answer.blocks:
-        match block:
-            case Heading(words=words):
-                rows += [("", "", ""), (f"  {setter.text(words)}", "3", "")]
-            case Remark(words=words):
-                rows.append((f"  {setter.text(words)}", "", ""))
-            case Line():
-                mark = f"✓ {check_text(block.check)}" if verify and block.check else ""
-                rows.append((f"  {_line(block, setter)}", "", mark))
-                rows += [(f"      {setter.text(words)}", "2", "") for words in block.remarks]
-    # the checks are aligned in one column, except after long lines
-    width = max((_width(text) for text, _, mark in rows if mark and _width(text) <= _COLUMN), default=0)
-    return "\n".join(
-        _styled(text, style, color)
-        + (" " * max(3, width + 3 - _width(text)) + _styled(mark, "2", color) if mark else "")
-        for text, style, mark in rows
-    )
+@final
+@dataclass(frozen=True)
+class _Page:
+    """How answers are laid out."""
+
+    setter: Unicode
+    verify: bool
+    color: bool
+    width: int
+
+    def answer(self, answer: Answer) -> str:
+        """One answer."""
+        rows = [(self.prose("? " + self.setter.text(answer.title), "  ", _TITLE), "")]
+        for block, asked in with_asked(answer):
+            match block:
+                case Heading(words=words):
+                    rows += [("", ""), (self.prose(f"  {self.setter.text(words)}", "  ", "3"), "")]
+                case Remark(words=words):
+                    rows.append((self.listed(words), ""))
+                case Step():
+                    rows.append((self.step(block), ""))
+                case Line():
+                    mark = f"✓ {check_text(block.check)}" if self.verify and block.check else ""
+                    rows.append((self.line(block, _ASKED if asked else _COMPUTED), mark))
+                    rows += [
+                        (self.prose(f"      {self.setter.text(words)}", " " * 6, "2"), "") for words in block.remarks
+                    ]
+        return self.with_marks(rows)
+
+    def line(self, line: Line, style: str) -> str:
+        """A line, wrapped at its signs; a long path stands above its product."""
+        left, parts = self.setter.chain(line)
+        label = self.setter.text(line.label)
+        above: list[str] = []
+        if label:
+            whole = f"  {label}:  {left}" + "".join(f" {sign} {form}" if sign else form for sign, form in parts)
+            if not self.width or width_of(whole) <= self.width:
+                left = f"{label}:  {left}"
+            else:
+                above = [f"  {text}" for text in fold(f"{label}:", self.width - 2, self.width - 2)]
+        lines = packed(left, parts, self.width, 4 if above else 2)
+        result = parts[-1][1]
+        if self.color and lines[-1].endswith(result):
+            lines[-1] = lines[-1].removesuffix(result) + _styled(result, style, True)
+        return "\n".join([*above, *lines])
+
+    def step(self, step: Step) -> str:
+        """A rule above what it says."""
+        forms = [part if isinstance(part, str) else self.setter.write(part) for part in step.forms]
+        first, *others = forms
+        chain = packed(first, [("=", form) for form in others], self.width, 6)
+        number = f"{step.number:>3}  " if step.number else "     "
+        return "\n".join([self.prose(f"{number}{step.rule}", " " * 5, "3"), *chain])
+
+    def listed(self, words: Words) -> str:
+        """A sentence; the numbers that are given in their colour."""
+        text = self.setter.text(words)
+        return self.prose(f"  {text}", " " * 4, _GIVEN if text.startswith("given: ") else "")
+
+    def prose(self, text: str, hanging: str, style: str = "") -> str:
+        """A sentence, wrapped at its spaces."""
+        if not self.width:
+            return _styled(text, style, self.color)
+        before = text[: len(text) - len(text.lstrip())]
+        first, *others = fold(text.lstrip(), self.width - len(before), self.width - len(hanging), prose=True)
+        return "\n".join(
+            _styled(piece, style, self.color) for piece in [before + first, *(hanging + o for o in others)]
+        )
+
+    def with_marks(self, rows: Sequence[tuple[str, str]]) -> str:
+        """The rows with their checks in one column, or below where there is no room."""
+        limit = _COLUMN if not self.width else self.width
+        ends = [(_visible(text.rsplit("\n", 1)[-1]), mark) for text, mark in rows]
+        fits = [
+            end
+            for end, mark in ends
+            if mark and end <= _COLUMN and (not self.width or end + 3 + width_of(mark) <= limit)
+        ]
+        column = max(fits, default=0) + 3
+        lines = []
+        for (text, mark), (end, _) in zip(rows, ends, strict=True):
+            place = max(column, end + 3)
+            if mark and (not self.width or place + width_of(mark) <= self.width):
+                text += " " * (place - end) + _styled(mark, "2", self.color)
+            elif mark:
+                text += "\n" + self.prose(f"      {mark}", " " * 8, "2")
+            lines.append(text)
+        return "\n".join(lines)
 
 
-def _line(line: Line, setter: Unicode) -> str:
-    label = setter.text(line.label)
-    left, forms = setter.chain(line)
-    text = left + "".join(f" {sign} {form}" if sign else form for sign, form in forms)
-    return f"{label}:  {text}" if label else text
-
-
-def _width(text: str) -> int:
-    """The width in terminal columns; a combining accent has none."""
-    return sum(not unicodedata.combining(letter) for letter in text)
+def _visible(text: str) -> int:
+    """The width of a line without its escape codes."""
+    return width_of(_ESCAPES.sub("", text))
 
 
 def _styled(text: str, code: str, color: bool) -> str:

@@ -23,6 +23,7 @@ from pellucid.worked.expressions.expression import (
     Pow,
     Sum,
 )
+from pellucid.worked.expressions.functions import FUNCTIONS
 from pellucid.worked.showing.lines import Line, Words
 from pellucid.worked.showing.numerals import Numeral, Symbol, numeral, symbol
 
@@ -92,7 +93,10 @@ class Typesetter(ABC):
             case Neg(term=term):  # −(a + b), but −a·b without brackets
                 return self.negative() + self.bracketed(term, MUL), ADD
             case Mul(factors=factors):
-                return self.mul([self.factor(factor, n) for n, factor in enumerate(factors)]), MUL
+                # Σ and ∂/∂x reach over everything behind them, so only the last factor may be one of these
+                written = [self.factor(factor, n) for n, factor in enumerate(factors)]
+                open_ended = [_reaches(factor) and n < len(factors) - 1 for n, factor in enumerate(factors)]
+                return self.mul([self.brackets(w) if o else w for w, o in zip(written, open_ended, strict=True)]), MUL
             case Div(top=top, bottom=bottom):
                 return self.quotient(top, bottom)
             case Pow(base=base, exponent=exponent):  # (−a)², (a/b)²: anything but an atom needs brackets
@@ -100,6 +104,14 @@ class Typesetter(ABC):
                 return self.power(
                     self.brackets(self.write(base)) if raised else self.bracketed(base, ATOM), exponent
                 ), POW
+            case Call(function="sum", args=(body, Name(name=over))):  # over all values of an index
+                return self.sigma(self.bracketed(body, MUL), over, "", ""), MUL
+            case Call(function="derivative", args=(body, Name() as variable)):
+                by = self.write(variable)
+                if isinstance(body, Name) or (isinstance(body, Call) and body.function not in (*FUNCTIONS, "sum")):
+                    return self.partial(self.write(body), by)
+                closed = self.write(body) if isinstance(body, Call) else self.brackets(self.write(body))
+                return self.operator(by, closed), MUL
             case Call(function=name, args=args, index=index):
                 return self.call(name, args, index)
             case Piecewise(branches=branches, otherwise=otherwise):
@@ -195,3 +207,13 @@ class Typesetter(ABC):
 
     @abstractmethod
     def sigma(self, body: str, index: str, low: str, high: str) -> str: ...
+
+    @abstractmethod
+    def operator(self, by: str, inner: str) -> str: ...
+
+
+def _reaches(node: Expr) -> bool:
+    """Whether a node is a sum over an index or a derivative that is not carried out."""
+    if not isinstance(node, Call) or node.function not in ("sum", "derivative"):
+        return False
+    return node.function == "sum" or not isinstance(node.args[0], Name)

@@ -22,8 +22,14 @@ from pellucid.worked.worksheet.verifying import check_value
 __all__ = ["AnswerWriter", "answer_questions"]
 
 
-def answer_questions(numbers: CheckedNumbers, questions: Sequence[Question]) -> tuple[Answer, ...]:
-    """The answers to all questions; a step is shown once, later answers only repeat its result."""
+def answer_questions(numbers: CheckedNumbers, questions: Sequence[Question], paths: bool = True) -> tuple[Answer, ...]:
+    """The answers to all questions; a step is shown once, later answers only repeat its result.
+
+    Args:
+        numbers: the checked numbers.
+        questions: in order; without any, the quantities that no equation uses are asked.
+        paths: list every path of a derivative, rather than go backwards from one quantity to those before it.
+    """
     if not questions:
         last = [name for name in numbers.order if not numbers.graph.used_by[name]]
         questions = [Question((name,)) for name in last if not numbers.equations[name].given]
@@ -34,15 +40,16 @@ def answer_questions(numbers: CheckedNumbers, questions: Sequence[Question]) -> 
             wanted.setdefault(question.of, {}).update(dict.fromkeys(question.names))
     for of, by in wanted.items():
         numbers.prepare(of, list(by))
-    writer = AnswerWriter(numbers)
+    writer = AnswerWriter(numbers, paths)
     return tuple(writer.answer(question) for question in questions)
 
 
 class AnswerWriter:
     """Writes one answer after another and remembers which steps it has shown."""
 
-    def __init__(self, numbers: CheckedNumbers) -> None:
+    def __init__(self, numbers: CheckedNumbers, paths: bool = True) -> None:
         self.numbers = numbers
+        self.listed_paths = paths
         self.graph = numbers.graph
         self.equations = numbers.equations
         self.shown: set[str] = set()  # names, and keys of derivatives
@@ -79,7 +86,7 @@ class AnswerWriter:
             words += [", ", Name(name)] if words else [Name(name)]
         middle = question.title.split(" after ", 1)[1].rsplit(" on ", 1)[0]
         title = (*words, f" after {middle} on ", Name(question.of))
-        return Answer(title, question.title, tuple(blocks), results)
+        return Answer(title, question.title, tuple(blocks), results, question.of)
 
     def known_or_worked(self, of: str, by: str) -> list[Block]:
         """A derivative at the worksheet's own numbers: repeated if shown before, else worked out under a heading."""
@@ -139,7 +146,7 @@ class AnswerWriter:
             return blocks
         blocks += self._locals(edges)
         entries = [name for name in self.graph.used_by[by] if name in on_route]
-        if count > MAX_PATHS:  # nobody reads thousands of products
+        if count > MAX_PATHS or (count > 1 and not self.listed_paths):  # nobody reads thousands of products
             blocks += self._backward(of, by, route, count)
         elif count == 1:
             path = self.graph.paths(by, of)[0]
@@ -156,7 +163,10 @@ class AnswerWriter:
         new = [edge for edge in edges if "local " + Partial(*edge).key not in self.shown]
         old = [edge for edge in edges if "local " + Partial(*edge).key in self.shown]
         blocks: list[Block] = [Heading(("local derivatives",))]
-        if old and len(old) <= 40:  # a longer list helps nobody
+        if not new and not self.listed_paths:
+            return []
+        # a longer list helps nobody, and the lines of a backward pass have these numbers in them
+        if old and len(old) <= 40 and self.listed_paths:
             recalled = ((Partial(*edge), self.graph.local_derivative(*edge)[1]) for edge in old)
             blocks.append(Remark(("from above: ", *self._listed(recalled))))
         blocks += [self._local_line(*edge) for edge in new]
@@ -226,18 +236,13 @@ class AnswerWriter:
     def _backward(self, of: str, by: str, route: list[str], count: int) -> list[Block]:
         """The backward pass along a route: the derivative of each quantity from those of its dependents."""
         shown = f"{count:,}" if count < 10**9 else "more than a billion"
-        blocks: list[Block] = [
-            Heading(("backwards from ", Name(of))),
-            Remark(
-                (
-                    f"{shown} paths lead from ",
-                    Name(by),
-                    " to ",
-                    Name(of),
-                    ", so each derivative is computed once, from those of the quantities that use it.",
-                )
-            ),
-        ]
+        blocks: list[Block] = [Heading(("backwards from ", Name(of)))]
+        rule = "each derivative is computed once, from those of the quantities that use it."
+        if count > MAX_PATHS:
+            blocks.append(Remark((f"{shown} paths lead from ", Name(by), " to ", Name(of), f", so {rule}")))
+        elif "backward pass" not in self.shown:
+            blocks.append(Remark((rule[0].upper() + rule[1:],)))
+        self.shown.add("backward pass")
         gradient, on_route = self.graph.backward(of), {*route}
         self.numbers.prepare(of, route)
         for name in reversed(route[:-1]):
@@ -249,6 +254,9 @@ class AnswerWriter:
             # ∂L/∂q = Σ_c ∂L/∂c · ∂c/∂q; ∂L/∂L = 1 is left out
             products = tuple(Mul(pair) if pair[0].of != pair[0].by else pair[1] for pair in factors)
             node = products[0] if len(products) == 1 else Add(products)
+            if node == Partial(of, name) and "local " + key in self.shown:  # its line is there already
+                self.shown.add(key)
+                continue
             known = {top.key: gradient[user] for user, (top, _) in zip(above, factors, strict=True)}
             known |= {
                 edge.key: self.graph.local_derivative(user, name)[1]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import final
@@ -37,6 +38,7 @@ class Solution:
         remarks: sentences about the whole sheet.
         exact: show fractions as fractions.
         digits: significant digits of numbers that are not exact, 1 to 50.
+        paths: list every path of a derivative; otherwise go backwards through the graph, each derivative from the later ones.
 
     Raises:
         UsageError: an equation without a value.
@@ -52,11 +54,13 @@ class Solution:
         *,
         exact: bool = False,
         digits: int = 6,
+        paths: bool = True,
     ) -> None:
         if not 1 <= digits <= 50:
             raise UsageError(f"digits={digits}: must be from 1 to 50; float64, which checks them, has 16.")
         self.exact = exact
         self.digits = digits
+        self.paths = paths
         self.questions = tuple(questions)
         self.remarks = tuple(remarks)
         # 12 guard digits: rounding errors stay well below the last digit shown
@@ -97,24 +101,34 @@ class Solution:
     def answers(self) -> tuple[Answer, ...]:
         """The answers to the questions, in order; without questions, the quantities that no equation uses."""
         with precision(self.numbers.working_digits):
-            return answer_questions(self.numbers, self.questions)
+            return answer_questions(self.numbers, self.questions, self.paths)
 
-    def show(self, form: str = "terminal", *, verify: bool = False, color: bool = False) -> str:
+    def show(
+        self,
+        form: str = "terminal",
+        *,
+        verify: bool = False,
+        color: bool = False,
+        brief: bool = False,
+        width: int = 0,
+    ) -> str:
         """The answers as text.
 
         Args:
             form: terminal, markdown, latex, html or json; one of `pellucid.worked.showing.showing.FORMS`.
             verify: show the check next to each line.
             color: for the terminal.
+            brief: show what is asked and what it needs, without local derivatives and paths.
+            width: of the terminal, in columns; 0 for lines of any length.
 
         Raises:
             UnknownNameError: no such form.
         """
         sheet = Sheet(self.answers, self.values, self.digits, self.exact, self.remarks)
-        return show(sheet, form, verify=verify, color=color)
+        return show(sheet, form, verify=verify, color=color, brief=brief, width=width)
 
     def __str__(self) -> str:
-        return self.show("terminal")
+        return self.show("terminal", width=shutil.get_terminal_size().columns)
 
     def _repr_html_(self) -> str:
         return self.show("fragment")

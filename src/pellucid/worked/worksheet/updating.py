@@ -6,10 +6,11 @@ momentum   v ← ρ·v − λ·g,  w ← w + v                          Polyak 1
 nesterov   the same with g taken at w + ρ·v                   Sutskever et al. 2013, eq. 3 and 4
 adam       m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,
            w ← w − λ·m̂/(√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ)    Kingma and Ba 2015, algorithm 1
+adamw      adam, and w ← w − λ·δ·w as well                     Loshchilov and Hutter 2019, algorithm 2
 rmsprop    v ← ρ·v + (1 − ρ)·g²,  w ← w − λ·g/(√v + ε)        Tieleman and Hinton 2012, lecture 6e
 adagrad    s ← s + g²,  w ← w − λ·g/(√s + ε)                   Duchi et al. 2011
 
-With weight decay δ, g is ∂L/∂w + δ·w in all of them, as in PyTorch.
+With weight decay δ, g is ∂L/∂w + δ·w in all of them but adamw, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class OptimiserSteps:
         self.state: dict[str, Value] = {}  # velocities and moments by name, slopes by key, points of Nesterov's rule
         own = (
             *STATE,
-            *(("g",) if "weight_decay" in self.options else ()),
+            *(("g",) if self._decays() else ()),
             *(("s",) if question.rule == "adagrad" else ()),
         )
         # plain v for a single parameter, v_w for several, v_opt_w if the worksheet has a v_w of its own
@@ -73,8 +74,8 @@ class OptimiserSteps:
             blocks += self._look_ahead()
         blocks += self._gradient()
         for name in self.question.names:
-            if decay := self.options.get("weight_decay"):
-                node = Partial(of, name) + Mul((Const(decay), Name(name)))
+            if self._decays():
+                node = Partial(of, name) + Mul((Const(self.options["weight_decay"]), Name(name)))
                 blocks.append(self._line("g" + self.suffix[name], node, "g" + self.suffix[name], sign="="))
             blocks += getattr(self, f"_{rule}")(name, step + self.first - 1)
         for name in self.question.names:
@@ -169,7 +170,11 @@ class OptimiserSteps:
         ]
         bottom = Call("sqrt", (Name(vhat),)) + Const(self.options["eps"])
         node = Name(name) - Mul((Const(self.options["lr"]), Div(Name(mhat), bottom)))
+        if self.question.rule == "adamw":  # the weights decay beside Adam's step, not within the gradient
+            node = node - Mul((Const(self.options["lr"]), Const(self.options["weight_decay"]), Name(name)))
         return [*lines, self._line(name, node, name)]
+
+    _adamw = _adam  # but for the decay
 
     def _rmsprop(self, name: str, step: int) -> list[Block]:
         square, rho = "v" + self.suffix[name], Const(self.options["rho"])
@@ -192,8 +197,11 @@ class OptimiserSteps:
 
     def _slope(self, name: str) -> Expr:
         """g: the derivative, with the weight decay if there is one."""
-        decayed = "weight_decay" in self.options and self.options["weight_decay"]
-        return Name("g" + self.suffix[name]) if decayed else Partial(self.question.of, name)
+        return Name("g" + self.suffix[name]) if self._decays() else Partial(self.question.of, name)
+
+    def _decays(self) -> bool:
+        """Whether weight decay is part of the gradient."""
+        return self.question.rule != "adamw" and bool(self.options.get("weight_decay"))
 
     def _scaled(self, name: str) -> Expr:
         """λ·g."""

@@ -62,6 +62,7 @@ class Worksheet:
         self._questions: list[Question] = []
         self._remarks: list[Words] = []
         self._held: set[str | Words] = set()
+        self._paths = True
         if text:
             _fill(self, parse(text))
 
@@ -189,20 +190,26 @@ class Worksheet:
             ) from None
         return _in_order(below)
 
-    def solve(self, *, exact: bool = False, digits: int = 6) -> Solution:
+    def go_backwards(self) -> None:
+        """Answer derivatives backwards, each from those of the quantities that use it, instead of path by path."""
+        self._paths = False
+
+    def solve(self, *, exact: bool = False, digits: int = 6, paths: bool | None = None) -> Solution:
         """Compute and check all values; the questions are answered when the solution is shown.
 
         Args:
             exact: show fractions as fractions if their decimals do not end.
             digits: significant digits of numbers that are not exact, 1 to 50.
+            paths: list every path of a derivative, or go backwards through the graph; by default the sheet decides.
 
         Raises:
             UsageError: a name without a value, a cycle, a division by zero, a logarithm of a negative number.
         """
-        return Solution(self._equations, self.order(), self._questions, self._remarks, exact=exact, digits=digits)
+        given = (self._equations, self.order(), self._questions, self._remarks)
+        return Solution(*given, exact=exact, digits=digits, paths=self._paths if paths is None else paths)
 
     def __str__(self) -> str:
-        return self.solve().show("terminal")
+        return str(self.solve())
 
     def __repr__(self) -> str:
         return f"Worksheet of {len(self._equations)} equations and {len(self._questions)} questions"
