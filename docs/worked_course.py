@@ -48,6 +48,7 @@ def solved(page: str) -> str:
 if __name__ == "__main__":
     text = PAGE.read_text(encoding="utf-8")
     here = Path.cwd()
+    os.environ["COLUMNS"] = "80"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         made = solved(text)

@@ -27,6 +27,7 @@ Capture = pytest.CaptureFixture[str]
 def test_the_page_shows_each_solution_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("COLUMNS", "80")
     names: dict[str, object] = {}
     for language, text in BLOCKS:
         if language == "python":
