@@ -125,6 +125,14 @@ def truth_without_crowds(truth: Boxes) -> Boxes:
     return Boxes(truth.corners, truth.labels)
 
 
+def test_the_median_share_that_is_found_is_that_of_numpy() -> None:
+    records = metrics.columns(*random_sets(33, 2, 5))
+    found, true = counts.numbers(records, 1)
+    some = true > 0
+    got = counts.share_found(1)(records, np.ones((1, 33)))[0]
+    assert got == pytest.approx(np.median(found[some] / true[some]))
+
+
 def test_the_median_count_error_is_that_of_numpy() -> None:
     records = metrics.columns(*random_sets(33, 2, 5))
     found, true = counts.numbers(records, 1)

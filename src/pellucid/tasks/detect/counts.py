@@ -13,7 +13,7 @@ from pellucid.tasks._metrics import Floats, Metric, Weights
 from pellucid.tasks._records import Records, rows_of
 from pellucid.tasks.detect.precision import answered
 
-__all__ = ["by_class", "numbers", "off", "share_off"]
+__all__ = ["by_class", "numbers", "off", "share_found", "share_off"]
 
 
 def numbers(records: Records, label: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -51,6 +51,17 @@ def share_off(label: int | None) -> Callable[[Records, Weights], Floats]:
     return over
 
 
+def share_found(label: int | None) -> Callable[[Records, Weights], Floats]:
+    """The rule of the median, over the images with objects of a class, of found / true: below 1 where objects are overlooked."""
+
+    def over(records: Records, weights: Weights) -> Floats:
+        found, true = numbers(records, label)
+        some = true > 0
+        return median(found[some] / true[some], weights[:, some])
+
+    return over
+
+
 def median(values: Floats, weights: Weights) -> Floats:
     """(R,): the medians of values (N,) that occur as often as weights (R, N) say; NaN where none occurs.
 
@@ -76,4 +87,5 @@ def by_class(label: int) -> list[Metric]:
     return [
         Metric("off", "absolute count error", "", "lower", each=mean, limits=(0, np.inf)),
         Metric("share_off", "median relative count error", "", "lower", over=share_off(label), limits=(0, np.inf)),
+        Metric("share_found", "median found ÷ true", "", "neither", over=share_found(label), limits=(0, np.inf)),
     ]
