@@ -117,11 +117,10 @@ def with_other_numbers(sheet: str, rng: random.Random) -> str:
     return re.sub(r"(?<![\w.])\d+(\.\d+)?(?![\w.])", lambda m: rng.choice(other) if rng.random() < 0.4 else m[0], sheet)
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(1500, marks=pytest.mark.slow)])
-def test_mutated_sheets_are_solved_or_refused_in_a_sentence(count: int) -> None:
+def test_mutated_sheets_are_solved_or_refused_in_a_sentence() -> None:
     """No fault and no warning: two thirds with mutated text, a third with mutated numbers."""
-    rng = random.Random(count)
-    for n in range(count):
+    rng = random.Random(150)
+    for n in range(150):
         sheet = rng.choice(SHEETS)
         sheet = with_other_numbers(sheet, rng) if n % 3 == 2 else mutated(sheet, rng)
         with warnings.catch_warnings(), contextlib.suppress(PellucidError):

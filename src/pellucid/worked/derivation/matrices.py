@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Final, final
 
-from pellucid.errors import UsageError
+from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.derivation.derivation import Derivation, derive_node
-from pellucid.worked.derivation.indexed import apart, indices_of
+from pellucid.worked.derivation.indexed import INDICES, apart, indices_of
 from pellucid.worked.derivation.naming import separated
 from pellucid.worked.derivation.parts import Parts, is_sigmoid
 from pellucid.worked.derivation.sums import shortest
@@ -88,6 +88,14 @@ def derive_all(text: str, by: str, order: int = 1, names: str = "") -> Derivativ
         raise UsageError("order=2: is for one function; give one of them at a time.")
     if len(nodes) * len(variables) > _ENTRIES or (order == 2 and len(variables) ** 2 > _ENTRIES):
         raise UsageError(f"by={by!r}: gives more than {_ENTRIES} entries; choose fewer functions or variables.")
+    used = {part.name for node in nodes for part in walk(node) if isinstance(part, Name)}
+    for variable in variables:
+        if indices_of(variable)[1] and (order == 2 or len(variables) > 1 or len(nodes) > 1):
+            raise UsageError(f"by={variable!r}: is any component; name single ones, as in z_1, z_2.")
+        if variable not in used:
+            raise UnknownNameError("by", variable, sorted(used - INDICES))
+    if names and (not names.isidentifier() or names in used):
+        raise UsageError(f"as={names!r}: is one name for the functions here, which they do not use; write f.")
     stems = {indices_of(part.name)[0].split("_")[0] for node in nodes for part in walk(node) if isinstance(part, Name)}
     letter = next((letter for letter in "fghuv" if letter not in stems), "F")
     if order == 2:
