@@ -111,8 +111,8 @@ class TSNE(Builder):
                 tuple(tuple(Const(solution.value(name)) if name else as_expr(0) for name in row) for row in cells)
             )
 
-        line = (Name("P"), "=", shown("p"), " ", Name("Q"), "=", shown("q"))
-        return [MatrixEquation("similarities in space and on the map; each matrix sums to 1", (line,))]
+        lines = ((Name("P"), "=", shown("p")), (Name("Q"), "=", shown("q")))
+        return [MatrixEquation("similarities in space and on the map; each matrix sums to 1", lines)]
 
     def draw(self, random: Random) -> TSNE:
         """Four points and their places on a line, small whole numbers."""

@@ -5,16 +5,45 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 __all__ = ["fold", "packed", "width_of"]
 
-# what a line may break at -> how much it disturbs; the sign begins the next line
-_BEFORE: Final = {" = ": 0, " ≈ ": 0, " ← ": 0, " + ": 1, " − ": 1, " → ": 1, " · ": 2, " if ": 3, " ": 4}
-_AFTER: Final = {", ": 2, "; ": 1, "·": 5, "/": 6, ",": 6}
-_SPACES: Final = {" ": 3, " = ": 9, " ≈ ": 9, " · ": 8, " − ": 6, " + ": 6, " → ": 4}
-_COMMAS: Final = {", ": 2, "= ": 9, "≈ ": 9, "· ": 8, ". ": 2, "; ": 2}
-_DEEPER: Final = 3  # the cost of breaking inside a bracket
+
+@dataclass(frozen=True)
+class _Style:
+    """Where lines may break.
+
+    Args:
+        before: signs that begin the next line -> how much a break there disturbs.
+        after: signs that end a line.
+        deeper: what a break inside a bracket adds, for each bracket.
+        least: the part of a line that should be filled.
+        short: what a break before that adds.
+    """
+
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    deeper: int
+    least: float
+    short: int
+
+
+_MATH: Final = _Style(
+    {" = ": 0, " ≈ ": 0, " ← ": 0, " + ": 1, " − ": 1, " → ": 1, " · ": 2, " if ": 3, " ": 4},
+    {", ": 2, "; ": 1, "·": 5, "/": 6, ",": 6},
+    deeper=3,
+    least=0.4,
+    short=9,
+)
+_PROSE: Final = _Style(
+    {" ": 3, " = ": 10, " ≈ ": 10, " · ": 10, " − ": 6, " + ": 6, " → ": 4},
+    {", ": 2, "; ": 2, ". ": 2, "= ": 10, "≈ ": 10, "· ": 10},
+    deeper=1,
+    least=0.85,
+    short=3,
+)
 
 
 def width_of(text: str) -> int:
@@ -41,7 +70,7 @@ def fold(text: str, first: int, rest: int, prose: bool = False) -> list[str]:
     lines: list[str] = []
     room = max(first, 1)
     while width_of(text) > room:
-        place = _break(text, room, _SPACES if prose else _BEFORE, _COMMAS if prose else _AFTER)
+        place = _break(text, room, _PROSE if prose else _MATH)
         if not place:
             break
         lines.append(text[:place].rstrip())
@@ -93,24 +122,23 @@ def packed(left: str, parts: Sequence[tuple[str, str]], width: int, indent: int 
     return [*lines, space + line] if line.strip() else lines
 
 
-def _break(text: str, room: int, before: Mapping[str, int], after: Mapping[str, int]) -> int:
+def _break(text: str, room: int, style: _Style) -> int:
     """The place at which a text is broken: as far outside of brackets and as far to the right as possible; 0 for none."""
     best: tuple[int, int] | None = None
     depth = column = 0
     for place, letter in enumerate(text):
         if column > room:
             break
-        found = max((sign for sign in before if text.startswith(sign, place)), key=len, default="")  # " = " is no " "
-        if found and text[:place].strip():
-            best = _better(best, before[found] + _DEEPER * min(depth, 3), place, column, room)
-        for sign, cost in after.items():
+        extra = style.deeper * min(depth, 3) + style.short * (column < room * style.least)
+        found = max(
+            (sign for sign in style.before if text.startswith(sign, place)), key=len, default=""
+        )  # " = " is no " "
+        ways = [(style.before[found] + extra, place)] if found and text[:place].strip() else []
+        for sign, cost in style.after.items():
             if text.startswith(sign, place) and column + len(sign.rstrip()) <= room and place + len(sign) < len(text):
-                best = _better(best, cost + _DEEPER * min(depth, 3), place + len(sign), column, room)
+                ways.append((cost + extra, place + len(sign)))
+        for way in ways:
+            best = way if best is None or way[0] <= best[0] else best
         depth += (letter in "([{") - (letter in ")]}")
         column += not unicodedata.combining(letter)
     return best[1] if best else 0
-
-
-def _better(best: tuple[int, int] | None, cost: int, place: int, column: int, room: int) -> tuple[int, int]:
-    cost += 9 * (column < room * 0.4)  # a short line is no help
-    return (cost, place) if best is None or cost <= best[0] else best
