@@ -7,6 +7,8 @@ A way of writing a letter is a list of strokes in a frame whose corners are (0, 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -293,7 +295,7 @@ def _points(stroke: str) -> tuple[bool, Floats]:
 def _dense(points: Floats, every: float = 0.05) -> Floats:
     """Points on the straight lines between these, close enough to be bent."""
     pieces = [points[:1]]
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points):
         steps = max(2, int(np.hypot(*(end - start)) / every))
         pieces.append(start + (end - start) * np.linspace(0, 1, steps + 1)[1:, None])
     return np.concatenate(pieces)

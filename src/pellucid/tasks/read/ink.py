@@ -56,7 +56,9 @@ def pen_of(grey: Floats) -> tuple[float, bool]:
     growth = np.ones((len(sizes), 2))
     growth[:-1] = filled[1:] / np.maximum(filled[:-1], 1e-6)
     growth[filled < 1e-6] = np.inf
-    first = [int(np.argmax(growth[:, j] <= _SATURATED)) if (growth[:, j] <= _SATURATED).any() else len(sizes) for j in (0, 1)]
+    first = [
+        int(np.argmax(growth[:, j] <= _SATURATED)) if (growth[:, j] <= _SATURATED).any() else len(sizes) for j in (0, 1)
+    ]
     if first[0] == first[1]:
         light = int(filled[min(first[0], len(sizes) - 1), 1] > filled[min(first[0], len(sizes) - 1), 0])
     else:

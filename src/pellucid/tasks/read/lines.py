@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["columns", "lines", "skew", "word_gaps"]
+__all__ = ["columns", "lines", "skew", "word_starts"]
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,9 @@ def lines(boxes: NDArray[np.int64], tall: float) -> list[list[int]]:
                 continue
             away = abs(y - _led(middles[line[-6:]], x, tall)) / tall
             overlap = min(boxes[i, 3], boxes[line[-1], 3]) - max(boxes[i, 1], boxes[line[-1], 1])
-            if away > _REACH and overlap < 0.5 * min(boxes[i, 3] - boxes[i, 1], boxes[line[-1], 3] - boxes[line[-1], 1]):
+            if away > _REACH and overlap < 0.5 * min(
+                boxes[i, 3] - boxes[i, 1], boxes[line[-1], 3] - boxes[line[-1], 1]
+            ):
                 continue
             cost = away + 0.05 * max(0.0, float(gap)) / tall
             if away < 1.0 and cost < best:
@@ -91,11 +94,13 @@ def _led(places: Floats, x: float, tall: float) -> float:
     return float(places[:, 1].mean() + slope * (x - places[:, 0].mean()))
 
 
-def _continues(boxes: NDArray[np.int64], middles: Floats, left: Sequence[int], right: Sequence[int], tall: float) -> bool:
+def _continues(
+    boxes: NDArray[np.int64], middles: Floats, left: Sequence[int], right: Sequence[int], tall: float
+) -> bool:
     """Whether a line begins where another one ends, or fills its gaps, at the same height."""
     if boxes[right[0], 0] < boxes[left[0], 0]:
         return False
-    inside = [i for i in right if any(min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0]) > 0.5 * min(boxes[i, 2] - boxes[i, 0], boxes[j, 2] - boxes[j, 0]) for j in left)]
+    inside = [i for i in right if any(_within(boxes[i], boxes[j]) for j in left)]
     if len(inside) > 0.2 * len(right):
         return False
     start = middles[right[0]]
@@ -107,27 +112,42 @@ def _continues(boxes: NDArray[np.int64], middles: Floats, left: Sequence[int], r
     return bool(min(forth, back) < 0.5 * tall and max(forth, back) < 0.9 * tall)
 
 
-def word_gaps(gaps: Sequence[Sequence[float]], heights: Sequence[float]) -> list[float]:
-    """From which gap on a new word begins, in px, for each line's gaps between neighbours and the height of its letters.
+def _within(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """Whether two boxes are above one another, by more than half of the narrower one."""
+    shared = min(one[2], other[2]) - max(one[0], other[0])
+    return bool(shared > 0.5 * min(one[2] - one[0], other[2] - other[0]))
 
-    Gaps within words and those between them are told apart over the whole page, as shares of the letters' height; a line whose
-    own gaps leave a far wider void elsewhere has a limit of its own.
+
+def word_starts(gaps: Sequence[Sequence[float]], heights: Sequence[float]) -> list[list[int]]:
+    """The positions of the letters that begin a word, from each line's gaps between neighbours in px and the height of its letters.
+
+    Gaps within words and those between them are told apart over the whole page, as shares of the letters' height and beside the
+    gaps next to them; a line whose own gaps leave a far wider void elsewhere has a limit of its own.
     """
-    shares = [np.array(line, np.float64) / tall for line, tall in zip(gaps, heights, strict=True)]
-    page, _ = _jump(np.sort(np.concatenate([*shares, np.zeros(0)])))
+    spaces = [_beside(np.array(line, np.float64) / tall) for line, tall in zip(gaps, heights, strict=True)]
+    page, _ = _jump(np.sort(np.concatenate([*spaces, np.zeros(0)])))
     found = []
-    for own, tall in zip(shares, heights, strict=True):
+    for own in spaces:
         limit = page
         if len(own) >= 5:
             here, void = _jump(np.sort(own))
             limit = here if void > 0.6 and not here - void / 2 < page < here + void / 2 else page
-        found.append(limit * tall)
+        found.append([0, *[k + 1 for k, space in enumerate(own.tolist()) if space > limit]])
     return found
+
+
+def _beside(gaps: Floats) -> Floats:
+    """Gaps, less a share of those beside them: where letters stand apart, a word begins after more than that."""
+    known = np.pad(np.clip(gaps, 0, 0.9), 1, constant_values=np.nan)
+    around = np.stack([known[:-2], known[2:]])
+    there = ~np.isnan(around)
+    mean = np.where(there, around, 0).sum(0) / np.maximum(1, there.sum(0))
+    return np.asarray(gaps - 0.35 * mean, np.float64)
 
 
 def _jump(gaps: Floats) -> tuple[float, float]:
     """The limit that best parts sorted gaps into those within and those between words, and how wide the void around it is."""
-    inside = np.clip(gaps, -0.2, 2.0)  # wider gaps say no more
+    inside = np.clip(gaps, -0.2, 1.7)  # wider gaps say no more
     best, answer = 0.0, (0.7, 0.0)
     if len(inside):
         answer = (max(0.7, 1.6 * float(np.median(inside)) + 0.25), 0.0)
@@ -152,7 +172,7 @@ def columns(found: Sequence[Sequence[int]], boxes: NDArray[np.int64], tall: floa
     """
     cuts: list[tuple[float, float, int]] = []  # gap's left, right, line
     for number, line in enumerate(found):
-        for one, other in zip(line[:-1], line[1:], strict=True):
+        for one, other in pairwise(line):
             if boxes[other, 0] - boxes[one, 2] > 2.2 * tall:
                 cuts.append((float(boxes[one, 2]), float(boxes[other, 0]), number))
     chosen: list[float] = []
@@ -172,7 +192,11 @@ def columns(found: Sequence[Sequence[int]], boxes: NDArray[np.int64], tall: floa
     for line in found:
         groups: dict[int, list[int]] = {}
         spans = [k for k, place in enumerate(bounds[1:-1]) if any(boxes[i, 0] < place < boxes[i, 2] for i in line)]
-        gapless = [k for k, place in enumerate(bounds[1:-1]) if not any(c[0] < place < c[1] for c in cuts if found[c[2]] is line)]
+        gapless = [
+            k
+            for k, place in enumerate(bounds[1:-1])
+            if not any(c[0] < place < c[1] for c in cuts if found[c[2]] is line)
+        ]
         for i in line:
             middle = (boxes[i, 0] + boxes[i, 2]) / 2
             column = int(np.searchsorted(bounds, middle)) - 1

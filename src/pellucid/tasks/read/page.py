@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -65,7 +66,6 @@ def read(image: NDArray[np.uint8], look: Look) -> Reading:
         image: (H, W) grey.
         look: the network.
     """
-    import cv2
 
     scale = min(1.0, _WORK / max(image.shape))
     page, found, tall = _seen(_resized(image, scale))
@@ -82,7 +82,12 @@ def read(image: NDArray[np.uint8], look: Look) -> Reading:
     height, width = page.mask.shape
     matrix = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])  # from the seen page to that before it
     if turned:
-        page = Inked(np.ascontiguousarray(np.rot90(page.contrast, turned)), np.ascontiguousarray(np.rot90(page.mask, turned)), page.pen, page.light)
+        page = Inked(
+            np.ascontiguousarray(np.rot90(page.contrast, turned)),
+            np.ascontiguousarray(np.rot90(page.mask, turned)),
+            page.pen,
+            page.light,
+        )
         matrix = _quarter(turned, height, width)
         found = parts(page.mask)
         tall = letter_height(found, page.pen)
@@ -207,14 +212,10 @@ def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
         start += len(line)
     every = [letter for line in kept for letter in line]
     ordered = by_lines.columns(places, boxes, tall)
-    gaps = [[float(boxes[b, 0] - boxes[a, 2]) for a, b in zip(line[:-1], line[1:], strict=True)] for line in ordered]
+    gaps = [[float(boxes[b, 0] - boxes[a, 2]) for a, b in pairwise(line)] for line in ordered]
     heights = [float(np.median(boxes[line, 3] - boxes[line, 1])) for line in ordered]
-    least = by_lines.word_gaps(gaps, heights)
-    answer = []
-    for line, gap, limit in zip(ordered, gaps, least, strict=True):
-        starts = [0, *[k + 1 for k, own in enumerate(gap) if own > limit]]
-        answer.append(Line([every[i] for i in line], starts))
-    return answer
+    starts = by_lines.word_starts(gaps, heights)
+    return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)]
 
 
 def _join(found: Parts, members: list[list[int]], small: int, tall: float) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -21,6 +22,7 @@ _WORST = -7.0  # log-probability below which evidence is not counted
 _NOISE = -2.2  # of a small piece that is no letter
 _NOTHING = -4.5  # of a large one
 _APART = -1.0  # of joining what has a gap, and of parting what lies above itself
+_CUT = -0.8  # of ending a letter where its part goes on
 
 
 @final
@@ -53,6 +55,9 @@ def parted(look: Look, page: Inked, found: Parts, line: list[int], tall: float) 
         line: those of the line.
         tall: how tall letters are, px.
     """
+    heights = found.heights[line]
+    if (own := heights[heights > 0.6 * tall]).size >= 3:  # a heading may be larger than the page's usual letters
+        tall = float(np.median(own))
     pieces = [piece for i in line for piece in _pieces(page, found, i, tall)]
     pieces.sort(key=lambda piece: (piece.box[0] + piece.box[2], piece.box[1]))
     groups = _candidates(pieces, tall)
@@ -97,7 +102,7 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
             places.append(x)
     edges = [0, *places, x1 - x0]
     pieces = []
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in pairwise(edges):
         inside = own[:, left:right]
         if inside.any():
             high = rows[:, 0][inside.any(1)]
@@ -146,11 +151,13 @@ def _score(shares: NDArray[np.float32], own: list[_Piece], pieces: list[_Piece],
     """How well pieces are one letter: the log of its probability, once for each piece."""
     x0, y0, x1, y1 = _around(own)
     score = max(_WORST, float(np.log(max(1e-9, shares[:-1].max())))) * len(own)
-    for one, other in zip(own[:-1], own[1:], strict=True):
+    for one, other in pairwise(own):
         if other.box[0] - one.box[2] > 0.04 * tall:
             score += _APART
     if end < len(pieces):  # what lies above one another belongs together
         after = pieces[end].box
+        if pieces[end].part == own[-1].part:
+            score += _CUT
         shared = min(x1, after[2]) - max(x0, after[0])
         if shared > 0.5 * min(x1 - x0, after[2] - after[0]):
             score += _APART

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the network sees of a letter: its ink, bright on black, in the middle and at one height; the one way for crops and training images."""
+"""What the network sees of a letter: its ink, bright on black, at one size; the one way for crops of pages and training images."""
 
 from __future__ import annotations
 

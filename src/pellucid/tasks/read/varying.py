@@ -3,89 +3,139 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.draws import Draws
+from pellucid.data.embedded import glyphs
+from pellucid.tasks.read.preparing import prepared
 
-__all__ = ["strange", "varied"]
+__all__ = ["Varying"]
+
+_FONTS = ("DejaVuSans", "DejaVuSerif-Italic", "STIXGeneral", "cmtt10")  # of neighbours
+_NOISE = 0.06
+_BEND = 0.035  # of half of the picture's side
 
 
-def varied(ink: Tensor, draws: Draws, slant: float, pen: float, rotate: float, stretch: float, blur: float) -> Tensor:
-    """Letters (B, C, H, W) as ink, with other slants, widths of stroke, turns, shapes and blur.
+@final
+@dataclass(frozen=True)
+class Varying:
+    """Random changes of letters that are ink already; how large they are is said by the task's options of the same names.
+
+    >>> ink = torch.rand(8, 1, 40, 40)
+    >>> letters, odd = Varying(0.3, 0.9, 10, 0.15, 0.8, 0.2, 0.3)(ink, Draws.step(0, 0, slice(0, 8), 8))
+    >>> letters.shape, odd.shape
+    (torch.Size([8, 1, 40, 40]), torch.Size([8]))
+    """
+
+    slant: float
+    pen: float
+    tilt: float
+    stretch: float
+    soften: float
+    beside: float
+    strange: float
+
+    def __call__(self, ink: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Changed letters (B, C, H, W), and which of them (B,) show no letter any more.
+
+        Every row is a function of its own letter and draws alone, so that a batch may be shared between processes.
+        """
+        channels = ink.shape[1]
+        letters = ink[:, :1]
+        fate = draws.uniform()  # (B,)
+        odd = fate < self.strange
+        near = (fate >= self.strange) & (fate < self.strange + (1 - self.strange) * self.beside)
+        others = _bank((ink.shape[2], ink.shape[3])).to(ink)[
+            draws.integers(0, len(_FONTS) * len(glyphs.CLASSES), 2)
+        ]  # (B, 2, H, W)
+        kind, share, fields = draws.uniform(), draws.uniform(3), draws.normal(1, 9, 9)
+        if bool(odd.any()):
+            chosen = (part[odd] for part in (letters, others, kind, share, fields))
+            letters = letters.clone()
+            letters[odd] = _strange(*chosen)
+        if bool(near.any()):
+            letters = letters.clone() if not bool(odd.any()) else letters
+            letters[near] = _with_neighbour(letters[near], others[near], share[near])
+        return self._varied(letters, draws).expand(-1, channels, -1, -1), odd
+
+    def _varied(self, ink: Tensor, draws: Draws) -> Tensor:
+        """Letters (B, 1, H, W) with other slants, turns, shapes, widths of stroke and blur."""
+        lean = draws.uniform(low=-self.slant, high=self.slant)
+        turn = draws.uniform(low=-self.tilt, high=self.tilt) * (torch.pi / 180)
+        stretch = 1 + draws.uniform(2, low=-self.stretch, high=self.stretch)
+        cos, sin = turn.cos(), turn.sin()
+        back = ink.new_zeros(len(ink), 2, 3)
+        back[:, 0, 0], back[:, 0, 1] = (cos - lean * sin) / stretch[:, 0], (sin + lean * cos) / stretch[:, 0]
+        back[:, 1, 0], back[:, 1, 1] = -sin / stretch[:, 1], cos / stretch[:, 1]
+        bends = F.interpolate(_BEND * draws.normal(2, 4, 4), ink.shape[2:], mode="bilinear", align_corners=True)
+        grid = F.affine_grid(back, list(ink.shape), align_corners=False) + bends.permute(0, 2, 3, 1)
+        moved = F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        amount = draws.uniform(1, 1, 1, low=-self.pen / 2, high=self.pen)  # below 0 strokes shrink
+        other = torch.where(amount > 0, F.max_pool2d(moved, 3, 1, 1), -F.max_pool2d(-moved, 3, 1, 1))
+        moved = torch.lerp(moved, other, amount.abs().clamp(0, 1))
+        soft = F.avg_pool2d(moved, 5, 1, 2, count_include_pad=True)
+        moved = torch.lerp(moved, soft, draws.uniform(1, 1, 1, high=self.soften))
+        gain, noise = draws.uniform(1, 1, 1, low=0.7, high=1.3), _NOISE * draws.uniform(1, 1, 1)
+        return (moved * gain + noise * draws.normal(*ink.shape[1:])).clamp(0, 1)
+
+
+def _strange(ink: Tensor, others: Tensor, kind: Tensor, share: Tensor, fields: Tensor) -> Tensor:
+    """Pictures (n, 1, H, W) without one letter in them.
 
     Args:
-        ink: bright on black, in [0, 1].
-        draws: all random numbers.
-        slant: px aside for every px up, at most.
-        pen: how far strokes grow or shrink, in px, at most.
-        rotate: degrees, at most.
-        stretch: share by which width and height change, at most.
-        blur: standard deviation in px, at most.
+        ink: letters (n, 1, H, W).
+        others: two letters (n, 2, H, W) for each, to stand beside it.
+        kind: (n,) in [0, 1]: which kind of picture it becomes.
+        share: (n, 3) in [0, 1]: how wide letters become.
+        fields: (n, 1, 9, 9) normal numbers.
     """
-    batch = len(ink)
-    lean = draws.uniform(low=-slant, high=slant)
-    turn = draws.uniform(low=-rotate, high=rotate) * (torch.pi / 180)
-    wide, tall = 1 + draws.uniform(low=-stretch, high=stretch), 1 + draws.uniform(low=-stretch, high=stretch)
-    cos, sin = turn.cos(), turn.sin()
-    back = ink.new_zeros(batch, 2, 3)
-    back[:, 0, 0], back[:, 0, 1] = (cos - lean * sin) / wide, (sin + lean * cos) / wide
-    back[:, 1, 0], back[:, 1, 1] = -sin / tall, cos / tall
-    grid = F.affine_grid(back, list(ink.shape), align_corners=False)
-    grid = grid + _waves(draws, ink)
-    moved = F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    grown = F.max_pool2d(moved, 3, 1, 1)
-    shrunk = -F.max_pool2d(-moved, 3, 1, 1)
-    amount = draws.uniform(1, 1, 1, low=-pen * 0.5, high=pen)  # below 0 strokes shrink
-    moved = torch.where(amount > 0, torch.lerp(moved, grown, amount.clamp(0, 1)), torch.lerp(moved, shrunk, (-amount).clamp(0, 1)))
-    soft = F.avg_pool2d(F.avg_pool2d(moved, 3, 1, 1), 3, 1, 1)
-    moved = torch.lerp(moved, soft, draws.uniform(1, 1, 1, high=min(1.0, blur)))
-    gain = draws.uniform(1, 1, 1, low=0.7, high=1.3)
-    return (moved * gain + 0.06 * draws.uniform(1, 1, 1) * draws.normal(*ink.shape[1:])).clamp(0, 1)
-
-
-def _waves(draws: Draws, ink: Tensor) -> Tensor:
-    """Small bends (B, H, W, 2) of the grid, smooth over a third of the picture."""
-    coarse = 0.035 * draws.normal(2, 4, 4)
-    return F.interpolate(coarse, ink.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-
-
-def strange(ink: Tensor, draws: Draws) -> Tensor:
-    """Pictures (B, C, H, W) without one letter in them: two side by side, parts of one, and blots, in about equal shares.
-
-    Args:
-        ink: letters, bright on black.
-        draws: all random numbers.
-    """
-    width = ink.shape[3]
-    kind = draws.uniform()  # (B,)
-    other = ink.roll(1, 0)
-    # two letters, each squeezed into half of the width and a little more
-    gap = 0.5
-    left = _squeezed(ink, -gap, draws.uniform(low=0.42, high=0.62))
-    right = _squeezed(other, gap, draws.uniform(low=0.42, high=0.62))
-    both = torch.maximum(left, right)
-    # blots: where smooth noise is high
-    fields = draws.normal(1, 9, 9)
-    coarse, fine = fields[:, :, :5, :5], fields
-    smooth = F.interpolate(coarse, ink.shape[2:], mode="bicubic") + 0.7 * F.interpolate(fine, ink.shape[2:], mode="bicubic")
-    level = draws.uniform(1, 1, 1, low=-0.3, high=1.0)
-    blots = ((smooth - level) * 3).clamp(0, 1).expand_as(ink)
-    # three letters, as a piece of a word
-    middle = _squeezed(ink.roll(2, 0), 0.0, ink.new_full((len(ink),), 0.33))
-    three = torch.maximum(torch.maximum(_squeezed(ink, -0.64, ink.new_full((len(ink),), 0.33)), middle), _squeezed(other, 0.64, ink.new_full((len(ink),), 0.33)))
-    # lines: contours of the same noise, as edges of things are
-    edges = (1 - (smooth - level).abs() * draws.uniform(1, 1, 1, low=3, high=9)).clamp(0, 1).expand_as(ink)
+    wide = 0.42 + 0.2 * share
+    first = torch.where((share[:, 2] < 0.5)[:, None, None, None], ink, others[:, 1:])
+    both = torch.maximum(_squeezed(first, -0.5, wide[:, 0]), _squeezed(others[:, :1], 0.5, wide[:, 1]))
+    third = torch.full_like(kind, 0.34)
+    three = torch.maximum(_squeezed(ink, 0.0, third), _squeezed(others[:, :1], -0.64, third))
+    three = torch.maximum(three, _squeezed(others[:, 1:], 0.64, third))
+    size = ink.shape[2:]
+    smooth = F.interpolate(fields[:, :, :5, :5], size, mode="bicubic") + 0.7 * F.interpolate(
+        fields, size, mode="bicubic"
+    )
+    level = (1.3 * share[:, 0] - 0.3)[:, None, None, None]
+    blots = ((smooth - level) * 3).clamp(0, 1)
+    edges = (1 - (smooth - level).abs() * (3 + 6 * share[:, 1])[:, None, None, None]).clamp(0, 1)
     pick = kind[:, None, None, None]
-    del width
     return torch.where(pick < 0.4, both, torch.where(pick < 0.5, three, torch.where(pick < 0.75, blots, edges)))
 
 
+def _with_neighbour(ink: Tensor, others: Tensor, share: Tensor) -> Tensor:
+    """Letters (n, 1, H, W) with the end of another one at the left or the right edge, or above or below."""
+    away = 1.62 + 0.2 * share[:, 0]  # 2 would be the whole picture's width
+    away = torch.where(share[:, 1] < 0.5, away, -away)
+    back = ink.new_zeros(len(ink), 2, 3)
+    back[:, 0, 0] = back[:, 1, 1] = 1.0
+    across = share[:, 2] < 0.7
+    back[:, 0, 2], back[:, 1, 2] = torch.where(across, away, 0.0), torch.where(across, 0.0, away)
+    grid = F.affine_grid(back, list(ink.shape), align_corners=False)
+    return torch.maximum(ink, F.grid_sample(others[:, :1], grid, padding_mode="zeros", align_corners=False))
+
+
 def _squeezed(ink: Tensor, aside: float, share: Tensor) -> Tensor:
-    """Letters narrowed to a share (B,) of the width, their middles moved aside; −1 and 1 are the picture's edges."""
+    """Letters narrowed to a share (n,) of the width, their middles moved aside; −1 and 1 are the picture's edges."""
     back = ink.new_zeros(len(ink), 2, 3)
     back[:, 0, 0], back[:, 1, 1] = 1 / share, 1.0
     back[:, 0, 2] = -aside / share
     grid = F.affine_grid(back, list(ink.shape), align_corners=False)
     return F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+@lru_cache(maxsize=2)
+def _bank(size: tuple[int, int]) -> Tensor:
+    """Letters of fonts (144, H, W), which stand beside others."""
+    plain = torch.from_numpy(np.concatenate([glyphs.render(font) for font in _FONTS]))[:, None]
+    return prepared(plain, size)[:, 0]
