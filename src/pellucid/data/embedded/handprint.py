@@ -42,11 +42,10 @@ def draw(hands: dict[str, int] | None = None) -> Dataset:
 def _split(part: str, hands: int, seed: int) -> Split:
     rng = np.random.default_rng([seed, 40])
     inks, labels, names = [], [], []
-    for hand in range(hands):
-        pen = rng.uniform(1.0, 4.2)
-        for k, letter in enumerate(CLASSES):
-            tall = rng.uniform(18, 32)
-            inks.append(strokes.draw(strokes.paths(letter, rng), SIDE, tall, pen * rng.uniform(0.85, 1.15), rng))
+    pens = rng.uniform(1.0, 4.2, hands)  # px: a hand keeps its pen
+    for k, letter in enumerate(CLASSES):
+        for hand, own in enumerate(strokes.paths(letter, hands, rng)):
+            inks.append(strokes.draw(own, SIDE, rng.uniform(18, 32), pens[hand] * rng.uniform(0.85, 1.15), rng))
             labels.append(k)
             names.append(f"handprint/{part}/hand{hand}/{letter}")
     for face in _PLOTTED[part]:

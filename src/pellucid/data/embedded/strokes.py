@@ -213,7 +213,9 @@ WAYS: dict[str, tuple[float, tuple[tuple[str, ...], ...]]] = {
         ("~0,0 .3,.6 .48,1", ".48,1 1,0"),
         ("~0,0 .2,.5 .4,.9 .5,1 .6,.9 .8,.5 1,0",),
         ("0,.1 .4,1 .85,0 1,.03",),
-        ("~.05,0 .3,.55 .47,.98", "~.47,.98 .6,.5 1,.02",),
+        ("~.05,0 .3,.55 .47,.98", "~.47,.98 .6,.5 1,.02"),
+        ("~0,.05 .12,.5 .35,.95 .55,.95 .8,.5 1,0",),
+        ("~0,0 .22,.8 .42,1 .62,.75 1,-.05",),
     )),
     "W": (1.1, (
         ("0,0 .25,1 .5,.2 .75,1 1,0",),
@@ -243,20 +245,28 @@ WAYS: dict[str, tuple[float, tuple[tuple[str, ...], ...]]] = {
 }  # fmt: skip
 
 
-def paths(letter: str, rng: np.random.Generator) -> list[Floats]:
-    """The strokes of a letter in one of its ways, each (n, 2) points x, y for a height of 1, bent and shaken by chance."""
+def paths(letter: str, count: int, rng: np.random.Generator) -> list[list[Floats]]:
+    """The strokes of a letter, written `count` times: each (n, 2) points x, y for a height of 1, bent and shaken by chance.
+
+    >>> [len(strokes) for strokes in paths("L", 3, np.random.default_rng(0))]
+    [1, 1, 1]
+    """
     width, ways = WAYS[letter]
-    strokes = [_points(stroke) for stroke in ways[int(rng.integers(len(ways)))]]
-    bend = rng.normal(0, 0.06, (3, 3, 2))  # how far the frame's corners, sides and middle are moved
-    found = []
-    for curved, points in strokes:
-        moved = points + rng.normal(0, 0.022, points.shape) + rng.normal(0, 0.015, 2)
-        line = _smooth(moved) if curved else _dense(moved)
-        end = rng.normal(0, 0.04, 2)  # strokes end a little early, or late
-        line = np.concatenate(
-            [line[:1] + (line[:1] - line[1:2]) * end[0] * 8, line, line[-1:] + (line[-1:] - line[-2:-1]) * end[1] * 8]
-        )
-        found.append((line + _bent(line, bend)) * (width, 1))
+    way = rng.integers(len(ways), size=count)
+    found: list[list[Floats]] = [[] for _ in range(count)]
+    for number, strokes in enumerate(ways):
+        rows = np.flatnonzero(way == number)
+        bend = rng.normal(0, 0.06, (len(rows), 3, 3, 2))  # how far the frame's corners, sides and middle are moved
+        for stroke in strokes:
+            curved, points = _points(stroke)
+            moved = points + rng.normal(0, 0.022, (len(rows), *points.shape)) + rng.normal(0, 0.015, (len(rows), 1, 2))
+            line = _smooth(moved) if curved else _dense(moved)
+            early = 8 * rng.normal(0, 0.04, (2, len(rows), 1, 1))  # strokes end a little early, or late
+            first = line[:, :1] + (line[:, :1] - line[:, 1:2]) * early[0]
+            last = line[:, -1:] + (line[:, -1:] - line[:, -2:-1]) * early[1]
+            whole = np.concatenate([first, line, last], 1)
+            for row, own in zip(rows.tolist(), (whole + _bent(whole, bend)) * (width, 1), strict=True):
+                found[row].append(own)
     return found
 
 
@@ -293,31 +303,34 @@ def _points(stroke: str) -> tuple[bool, Floats]:
 
 
 def _dense(points: Floats, every: float = 0.05) -> Floats:
-    """Points on the straight lines between these, close enough to be bent."""
-    pieces = [points[:1]]
-    for start, end in pairwise(points):
+    """Points (rows, m, 2) on the straight lines between these (rows, n, 2), close enough to be bent."""
+    pieces = [points[:, :1]]
+    middle = points.mean(0)
+    for k, (start, end) in enumerate(pairwise(middle)):
         steps = max(2, int(np.hypot(*(end - start)) / every))
-        pieces.append(start + (end - start) * np.linspace(0, 1, steps + 1)[1:, None])
-    return np.concatenate(pieces)
+        share = np.linspace(0, 1, steps + 1)[1:, None]
+        pieces.append(points[:, k : k + 1] * (1 - share) + points[:, k + 1 : k + 2] * share)
+    return np.concatenate(pieces, 1)
 
 
 def _smooth(points: Floats, steps: int = 8) -> Floats:
-    """A Catmull–Rom spline through the points."""
-    closed = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    """A Catmull–Rom spline (rows, m, 2) through the points (rows, n, 2)."""
+    first, last = 2 * points[:, :1] - points[:, 1:2], 2 * points[:, -1:] - points[:, -2:-1]
+    closed = np.concatenate([first, points, last], 1)
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
-    pieces = []
-    for a, b, c, d in zip(closed[:-3], closed[1:-2], closed[2:-1], closed[3:], strict=True):
-        pieces.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
-    return np.concatenate([*pieces, points[-1:]])
+    a, b, c, d = (closed[:, k : closed.shape[1] - 3 + k, None] for k in range(4))  # (rows, n - 1, 1, 2) each
+    pieces = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    return np.concatenate([pieces.reshape(len(points), -1, 2), points[:, -1:]], 1)
 
 
 def _bent(line: Floats, bend: Floats) -> Floats:
-    """How far each point is moved: bilinear between 3×3 places of the frame."""
-    place = (line.clip(0, 1) * 2).clip(0, 1.999)
-    cell, part = place.astype(int), place % 1
-    x, y = part[:, :1], part[:, 1:]
-    rows, columns = cell[:, 1], cell[:, 0]
-    upper = bend[rows, columns] * (1 - x) + bend[rows, columns + 1] * x
-    lower = bend[rows + 1, columns] * (1 - x) + bend[rows + 1, columns + 1] * x
+    """How far each point (rows, m, 2) is moved: bilinear between 3×3 places of the frame (rows, 3, 3, 2)."""
+    place = line.clip(0, 1) * 1.998
+    cell, part = place.astype(np.int64), place % 1
+    x, y = part[..., :1], part[..., 1:]
+    columns, down = cell[..., 0], cell[..., 1]
+    row = np.arange(len(line))[:, None]
+    upper = bend[row, down, columns] * (1 - x) + bend[row, down, columns + 1] * x
+    lower = bend[row, down + 1, columns] * (1 - x) + bend[row, down + 1, columns + 1] * x
     moved: Floats = upper * (1 - y) + lower * y
     return moved

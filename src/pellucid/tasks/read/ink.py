@@ -15,7 +15,7 @@ _COARSE = 1000  # px of the longer side where only the strokes' width and colour
 _PENS = (3, 5, 7, 11, 15, 21, 31, 45, 63, 89)  # px: widths of strokes that are tried
 _SATURATED = 1.25  # growth of what is filled from one width to the next, below which nearly all strokes are
 _FLOOR = 0.02  # contrast that paper has
-_HIGH, _LOW = 0.5, 0.28  # of the strokes' contrast: where ink begins, and how far it goes on
+_HIGH, _LOW = 0.6, 0.4  # of the strokes' contrast: where ink begins, and how far it goes on
 _SIGMAS = 5.0  # above the paper's noise
 _LEAST = 0.035  # contrast of ink
 
@@ -90,7 +90,7 @@ def inked(grey: Floats, pen: float, light: bool) -> Inked:
     sample = sample - middle
     least = max(_LEAST, _SIGMAS * noise)
     strong = sample[sample > least]
-    usual = float(np.quantile(strong, 0.7)) if len(strong) > 20 else 1.0
+    usual = float(np.quantile(strong, 0.8)) if len(strong) > 20 else 1.0
     high, low = max(_HIGH * usual, least), max(_LOW * usual, 0.6 * least)
     mask = apply_hysteresis_threshold(contrast, low, high)
     return Inked(np.clip(contrast / np.float32(usual), 0, 1.5), mask, pen, light)

@@ -155,10 +155,10 @@ def _jump(gaps: Floats) -> tuple[float, float]:
         limit = (inside[k - 1] + inside[k]) / 2
         below, above = inside[:k], inside[k:]
         apart = above.mean() - below.mean()
-        if not 0.25 <= limit <= 1.8 or apart < 0.4:
+        void = float(inside[k] - inside[k - 1])
+        if not 0.2 <= limit <= 1.8 or apart < 0.22 or (apart < 0.4 and void < 0.1):
             continue
         between = k * (len(inside) - k) / len(inside) ** 2 * apart**2  # Otsu 1979, eq. 18
-        void = float(inside[k] - inside[k - 1])
         score = between / max(float(inside.var()), 1e-9) + 0.6 * min(void, 1.0)
         if score > best:
             best, answer = score, (float(limit), void)
