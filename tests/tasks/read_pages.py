@@ -36,7 +36,9 @@ def look(crops: Tensor) -> Tensor:
     return (torch.cat([best, nothing], 1) * 40).softmax(1)
 
 
-def printed(lines: Sequence[str], tall: int = 26, size: tuple[int, int] = (500, 800), at: tuple[int, int] = (40, 40)) -> NDArray[np.float32]:
+def printed(
+    lines: Sequence[str], tall: int = 26, size: tuple[int, int] = (500, 800), at: tuple[int, int] = (40, 40)
+) -> NDArray[np.float32]:
     """Ink (H, W) in [0, 1] of lines in the font; letters are `tall` px high."""
     from importlib.util import find_spec
     from pathlib import Path
@@ -54,7 +56,12 @@ def printed(lines: Sequence[str], tall: int = 26, size: tuple[int, int] = (500, 
 
 
 def written(
-    lines: Sequence[str], seed: int, tall: float = 34, size: tuple[int, int] = (600, 1100), at: tuple[float, float] = (50, 50), pen: float = 4
+    lines: Sequence[str],
+    seed: int,
+    tall: float = 34,
+    size: tuple[int, int] = (600, 1100),
+    at: tuple[float, float] = (50, 50),
+    pen: float = 4,
 ) -> NDArray[np.float32]:
     """Ink (H, W) in [0, 1] of lines as a hand writes them, by the same rule as the training's letters but other chances."""
     rng = np.random.default_rng([seed, 99])
@@ -72,14 +79,22 @@ def written(
             y = at[1] + number * 1.9 * tall + rng.normal(0, 0.04) * tall
             h = tall * rng.uniform(0.93, 1.07)
             moved = [np.stack([x + (s[:, 0] - left - slant * (s[:, 1] - 0.5)) * h, y + s[:, 1] * h], 1) for s in own]
-            cv2.polylines(page, [np.rint(s * 2).astype(np.int32) for s in moved], False, 255, round(2 * pen), cv2.LINE_AA)
+            cv2.polylines(
+                page, [np.rint(s * 2).astype(np.int32) for s in moved], False, 255, round(2 * pen), cv2.LINE_AA
+            )
             x += (right - left) * h + tall * rng.uniform(0.2, 0.32) + pen
     small = cv2.resize(page, size[::-1], interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / np.float32(255)
 
 
 def photographed(
-    ink: NDArray[np.float32], seed: int = 0, light: bool = False, shadow: float = 0.0, skew: float = 0.0, noise: float = 0.01, rules: float = 0.0
+    ink: NDArray[np.float32],
+    seed: int = 0,
+    light: bool = False,
+    shadow: float = 0.0,
+    skew: float = 0.0,
+    noise: float = 0.01,
+    rules: float = 0.0,
 ) -> NDArray[np.uint8]:
     """A photograph (H, W) of ink on paper: with a texture, a shadow, askew by degrees, noise, and printed lines if asked for."""
     rng = np.random.default_rng([seed, 7])
@@ -100,5 +115,7 @@ def photographed(
     page = paper * (1 - 0.75 * ink)
     if light:
         page = 0.12 + 0.05 * grain + 0.65 * ink
-    page = cv2.GaussianBlur(page.astype(np.float32), (0, 0), 0.8) + noise * rng.standard_normal((height, width)).astype(np.float32)
+    page = cv2.GaussianBlur(page.astype(np.float32), (0, 0), 0.8) + noise * rng.standard_normal((height, width)).astype(
+        np.float32
+    )
     return (page.clip(0, 1) * 255).round().astype(np.uint8)

@@ -72,8 +72,8 @@ def inked(grey: Floats, pen: float, light: bool) -> Inked:
     import cv2
     from skimage.filters import apply_hysteresis_threshold
 
-    page = np.float32(1) - grey if light else grey
-    page = cv2.GaussianBlur(page, (0, 0), min(1.2, max(0.5, 0.12 * pen)))
+    dark = np.float32(1) - grey if light else grey
+    page = np.asarray(cv2.GaussianBlur(dark, (0, 0), min(1.2, max(0.5, 0.12 * pen))), np.float32)
     k = 2 * round(1.3 * pen) + 3
     scale = min(1.0, 15 / k)  # the paper's light is smooth: a large closing on a small picture
     small = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -81,7 +81,7 @@ def inked(grey: Floats, pen: float, light: bool) -> Inked:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k_small, k_small))
     paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel)
     paper = cv2.GaussianBlur(paper, (0, 0), k_small / 4)
-    paper = cv2.resize(paper, page.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    paper = np.asarray(cv2.resize(paper, page.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     contrast = (paper - page) / np.maximum(paper, np.float32(0.1))
     sample = contrast[:: max(1, contrast.shape[0] // 700), :: max(1, contrast.shape[1] // 700)]
     middle = float(np.median(sample))

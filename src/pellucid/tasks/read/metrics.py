@@ -80,7 +80,7 @@ def columns(pages: Sequence[Page], texts: Sequence[str], classes: Sequence[str])
         rows.append((edits, len(true), word_edits, len(true_words), *counts))
     names = ("edits", "length", "word_edits", "words", "missed", "false", "letters", "read", "misplaced")
     table = np.array(rows, np.int64).reshape(-1, len(names))
-    return {**{name: table[:, k] for k, name in enumerate(names)}, "confused": Ragged.of(confused)}
+    return {**{name: table[:, k] for k, name in enumerate(names)}, "pairs": Ragged.of(confused)}
 
 
 def _rate(part: str, whole: str) -> Any:
@@ -103,7 +103,7 @@ METRICS = (
 
 def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
     """How many letters and words there were, and which letters were taken for which others, the most frequent first."""
-    counts = Counter(tuple(pair) for pair in records["confused"].values.tolist())
+    counts = Counter(tuple(pair) for pair in records["pairs"].values.tolist())
     names = [*classes, "none"]  # −1 is the last
     mistakes = [{"true": names[a], "read": names[b], "n": n} for (a, b), n in counts.most_common() if a != b]
     totals = {name: int(records[name].sum()) for name in ("letters", "read", "missed", "false", "words", "misplaced")}

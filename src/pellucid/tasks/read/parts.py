@@ -41,10 +41,10 @@ def parts(mask: NDArray[np.bool_]) -> Parts:
     """The parts of a mask, which are connected along sides and corners."""
     import cv2
 
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    corners = stats[1:, [0, 1, 0, 1]].astype(np.int64)
-    corners[:, 2:] += stats[1:, 2:4]
-    return Parts(labels, corners, stats[1:, 4].astype(np.int64))
+    _, labels, found, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    stats = np.asarray(found, np.int64)[1:]  # (n, 5): left, top, width, height, area
+    corners = np.concatenate([stats[:, :2], stats[:, :2] + stats[:, 2:4]], 1)
+    return Parts(np.asarray(labels, np.int32), corners, stats[:, 4])
 
 
 def letter_height(found: Parts, pen: float) -> float:
@@ -76,7 +76,7 @@ def without_rules(mask: NDArray[np.bool_], tall: float, pen: float) -> NDArray[n
 
     ink = mask.astype(np.uint8)
     long = round(max(4.5 * tall, 40))
-    taken = np.zeros_like(ink)
+    taken = np.zeros_like(mask)
     for across in (True, False):
         side = mask.shape[1] if across else mask.shape[0]
         if long >= side:
@@ -88,6 +88,7 @@ def without_rules(mask: NDArray[np.bool_], tall: float, pen: float) -> NDArray[n
         # a rule is thin: what goes on beyond it belongs to a letter
         thick = max(2, round(1.6 * pen) + 1)
         wide = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((thick, 1) if across else (1, thick), np.uint8))
-        rules = cv2.dilate(rules, np.ones((3, 3), np.uint8))
-        taken |= rules & ~(wide & 1)
-    return mask & ~taken.astype(bool)
+        grown = cv2.dilate(rules, np.ones((3, 3), np.uint8))
+        taken |= np.asarray(grown, bool) & ~np.asarray(wide, bool)
+    kept: NDArray[np.bool_] = mask & ~taken
+    return kept

@@ -72,7 +72,6 @@ class Read(Task[Tensor, Any, Any]):
 
     names: tuple[str, ...] = learned(())  # of the classes
     side: tuple[int, ...] = learned(())  # (H, W) of letters as the network sees them
-    of_pages: bool = learned(False)  # the images are pages
 
     example: ClassVar[str] = "handprint"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 8}
@@ -110,12 +109,12 @@ class Read(Task[Tensor, Any, Any]):
                     f"data={data.name!r}: has whole texts, and read learns single letters; give a folder of images for each letter, "
                     "or leave out --data."
                 )
-            return data.replace(classes=self.names), replace(self, of_pages=True)
+            return data.replace(classes=self.names), self
         if not data.classes or not all("label" in split.targets for split in full):
             raise DataError(
                 f"data={data.name!r}: has no labels, which read needs; put each letter's images into a folder of its own."
             )
-        return data, replace(self, names=data.classes, of_pages=False)
+        return data, replace(self, names=data.classes)
 
     def learn(self, images: Store) -> Read:
         return replace(self, side=tuple(int(side) for side in images.size))
@@ -202,13 +201,12 @@ class Read(Task[Tensor, Any, Any]):
         return _LETTERS.score(input, Label(prediction.index, prediction.probabilities), truth)
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        return metrics.METRICS if self.of_pages else _LETTERS.metrics(classes)
+        """Those of letters, and those of pages; each is of records of its own kind."""
+        letters = [replace(metric, needs=("probabilities",)) for metric in _LETTERS.metrics(classes)]
+        return [*letters, *metrics.METRICS]
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
         return metrics.details(records, classes) if "edits" in records else _LETTERS.details(records, classes)
-
-    def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
-        return [*classes, "none"] if self.of_pages else classes
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The probability of the true letter; of a page, how little of it is wrong."""
