@@ -267,3 +267,30 @@ def test_a_damaged_file_of_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, file)
     with pytest.raises(UsageError, match=r"mobilenet_v2-b0353104\.pth'?: is damaged"):
         _checked(file)
+
+
+@needs_lite
+@pytest.mark.parametrize("options", [{"num_classes": 0}, {"features_only": True}], ids=str)
+def test_timm_has_the_weights_of_the_package_without_a_network(options: dict[str, Any]) -> None:
+    from pellucid.models._pretrained import timm_model
+
+    body, whole = timm_model("tf_efficientnet_lite0", True, **options).eval(), lite0(weights=True).eval()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        if "num_classes" in options:
+            torch.testing.assert_close(
+                body(images), whole.forward_head(whole.forward_features(images), pre_logits=True)
+            )
+        else:
+            wanted = whole.forward_intermediates(images, intermediates_only=True)
+            for own, theirs in zip(body(images), wanted, strict=True):
+                torch.testing.assert_close(own, theirs)
+
+
+@needs_lite
+def test_the_weights_of_the_package_fit_one_channel_by_their_sum() -> None:
+    from pellucid.models._pretrained import timm_model
+
+    grey, colour = (timm_model("tf_efficientnet_lite0", True, in_chans=n, num_classes=0) for n in (1, 3))
+    torch.testing.assert_close(grey.conv_stem.weight, colour.conv_stem.weight.sum(1, keepdim=True))
+    assert "state_dict" not in grey.pretrained_cfg

@@ -21,7 +21,6 @@ from pellucid.models import Frozen
 from pellucid.models._backbones import lite0, mobilenet
 from pellucid.models._building import build, describe, layer_table, parameter_count
 from pellucid.models.unet.decoder import Decoder
-from pellucid.models.unet.depthwise import Depthwise, hasten
 from pellucid.models.unet.encoder import Encoder, body
 from pellucid.run import load
 from pellucid.training.fitting import fit
@@ -156,7 +155,7 @@ def test_a_model_with_an_encoder_learns_is_described_and_adds_up(name: str) -> N
     model.eval(), again.eval()
     with torch.no_grad():
         assert torch.equal(again(images), model(images))
-        torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(images)[1:2], model(images[1:2]), rtol=1e-3, atol=1e-3)
     rows = layer_table(model, (64, 64))
     assert sum(row["parameters"] for row in rows) == parameter_count(model)
     assert module_table(model, torch.zeros(1, 1, 64, 64)).parameters == parameter_count(model)
@@ -231,32 +230,3 @@ def test_mistakes(given: dict[str, Any], sentence: str) -> None:
     assert "\n" not in str(refused.value)
     with pytest.raises(UsageError, match=r"^encoder='mobilenet_v2': takes images without a mask; leave it out\.$"):
         build({**description, "channels": 4, "options": {"encoder": "mobilenet_v2", "pretrained": False}})
-
-
-# --- depthwise convolutions
-
-
-@pytest.mark.parametrize(("side", "stride"), [(3, 2), (5, 1), (5, 2)])
-@pytest.mark.parametrize("same", [False, True])
-def test_depthwise_convolutions_are_the_layers_they_stand_for(side: int, stride: int, same: bool) -> None:
-    """Value and gradient of torch's and timm's layers; in bf16 the rounded ones of float32, with parameters unchanged."""
-    from timm.layers.conv2d_same import Conv2dSame
-
-    kind: Any = Conv2dSame if same else nn.Conv2d
-    layer = kind(6, 6, side, stride=stride, padding=0 if same else side // 2, groups=6, bias=False)
-    model = nn.Sequential(nn.Conv2d(3, 6, 1), layer)
-    images = torch.rand(2, 6, 11, 14)
-    slopes = []
-    before = list(model.state_dict())
-    for _ in range(2):
-        answer = model[1](images)
-        weights = torch.linspace(-1, 1, answer.numel()).view(answer.shape)
-        slopes.append((answer.detach(), *torch.autograd.grad((answer * weights).sum(), model[1].weight)))
-        hasten(model)
-    assert isinstance(model[1], Depthwise) and not isinstance(model[0], Depthwise)
-    assert list(model.state_dict()) == before and model[1].weight is layer.weight
-    for one, other in zip(*slopes, strict=True):
-        torch.testing.assert_close(one, other)
-    with torch.autocast("cpu", torch.bfloat16):
-        low = model[1](images)
-    assert low.dtype == torch.bfloat16 and torch.equal(low, slopes[0][0].to(torch.bfloat16))

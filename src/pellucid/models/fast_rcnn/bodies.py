@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._backbones import lite0, mobilenet
+from pellucid.models._depthwise import hasten
 from pellucid.models._layers import Frozen, Normalize, check_widths, initialise
 from pellucid.models._pretrained import as_colour, body_channels, imagenet_normalize, load_body, torchvision_state
 
@@ -57,6 +58,7 @@ class Body(nn.Module):
         self.strides, self.channels = list(last), [stages.channels[place] for place in last.values()]
         starts = [0, *(place + 1 for place in last.values())]
         self.parts = nn.ModuleList(_part(stages.layers[start:end], frozen - start) for start, end in pairwise(starts))
+        hasten(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:  # (B, C, H, W) -> (B, C_i, ⌈H/s_i⌉, ⌈W/s_i⌉) for each stride
         image = self.normalize(as_colour(images, self.normalize))

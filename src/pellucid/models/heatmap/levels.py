@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.models._backbones import lite0, mobilenet
+from pellucid.models._depthwise import hasten
 from pellucid.models._pretrained import torchvision_state
 
 __all__ = ["BODIES", "Levels", "apart", "body"]
@@ -33,6 +34,7 @@ class Levels(nn.Module):
     def __init__(self, stages: Sequence[nn.Module], kept: Sequence[bool]) -> None:
         super().__init__()
         self.stages, self.kept = nn.ModuleList(stages), tuple(kept)
+        hasten(self)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, Σ C_l·H_l·W_l)
         maps = []

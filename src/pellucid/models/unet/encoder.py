@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.models._backbones import check_stages, lite0, mobilenet, mobilenet_stages
+from pellucid.models._depthwise import hasten
 from pellucid.models._layers import Frozen, Normalize
 from pellucid.models._pretrained import body_channels, imagenet_normalize, load_body, timm_model, torchvision_state
-from pellucid.models.unet.depthwise import hasten
 
 __all__ = ["Body", "Encoder", "body"]
 
