@@ -28,7 +28,7 @@ def neighbourly(shares: NDArray[np.float32], classes: Sequence[str]) -> NDArray[
     [0, 0]
     """
     logs = np.log(np.maximum(shares, _LEAST))
-    free = shares.argmax(1)
+    free: NDArray[np.int64] = shares.argmax(1)
     kinds = np.array(
         ["d" if character(name).isdigit() else "l" if character(name).isalpha() else "" for name in classes]
     )

@@ -188,7 +188,7 @@ def _levelled(page: Inked, degrees: float) -> tuple[Inked, NDArray[np.float64]]:
     there = np.array([[cos, sin, 0.0], [-sin, cos, 0.0]])
     middle = there @ np.array([width / 2, height / 2, 0])
     there[:, 2] = np.array(new) / 2 - middle
-    contrast = cv2.warpAffine(page.contrast, there, new, flags=cv2.INTER_LINEAR)
+    contrast = np.asarray(cv2.warpAffine(page.contrast, there, new, flags=cv2.INTER_LINEAR), np.float32)
     mask = cv2.warpAffine(page.mask.astype(np.float32), there, new, flags=cv2.INTER_LINEAR) > 0.5
     back = np.linalg.inv(np.concatenate([there, [[0, 0, 1.0]]]))
     return Inked(contrast, mask, page.pen, page.light), back
@@ -219,8 +219,8 @@ def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
     every = [letter for line in kept for letter in line]
     ordered = by_lines.columns(places, boxes, tall)
     gaps = [[float(boxes[b, 0] - boxes[a, 2]) for a, b in pairwise(line)] for line in ordered]
-    heights = [float(np.median(boxes[line, 3] - boxes[line, 1])) for line in ordered]
-    starts = by_lines.word_starts(gaps, heights)
+    own = [float(np.median(boxes[line, 3] - boxes[line, 1])) for line in ordered]
+    starts = by_lines.word_starts(gaps, own)
     return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)]
 
 

@@ -95,7 +95,7 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
     profile = own.sum(0).astype(np.float64)  # px of ink in each column
     rows = np.arange(y0, y1)[:, None]
     reach = max(3, round(0.25 * tall))
-    places = []
+    places: list[int] = []
     for x in range(reach, x1 - x0 - reach):
         near = profile[max(0, x - reach) : x + reach + 1]
         if profile[x] <= near.min() and profile[x] <= 2.2 * page.pen and (not places or x - places[-1] > 0.3 * tall):
