@@ -14,6 +14,7 @@ __all__ = ["Inked", "inked", "pen_of"]
 _COARSE = 1000  # px of the longer side where only the strokes' width and colour are sought
 _PENS = (3, 5, 7, 11, 15, 21, 31, 45, 63, 89)  # px: widths of strokes that are tried
 _SATURATED = 1.25  # growth of what is filled from one width to the next, below which nearly all strokes are
+_KERNEL = 15  # px: a closing's width, at most
 _FLOOR = 0.02  # contrast that paper has
 _HIGH, _LOW = 0.6, 0.4  # of the strokes' contrast: where ink begins, and how far it goes on
 _SIGMAS = 5.0  # above the paper's noise
@@ -48,10 +49,14 @@ def pen_of(grey: Floats) -> tuple[float, bool]:
     sizes = [k for k in _PENS if k <= most] or [3]
     filled = np.zeros((len(sizes), 2))  # how much each closing fills: dark, light
     for i, k in enumerate(sizes):
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k))
+        less = min(1.0, _KERNEL / k)  # wide strokes are as wide on a smaller picture, and found there sooner
+        seen = small if less == 1 else cv2.resize(small, None, fx=less, fy=less, interpolation=cv2.INTER_AREA)
+        side = min(k, _KERNEL)
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
         for j, kind in enumerate((cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT)):
-            hat = cv2.morphologyEx(small, kind, kernel)
-            filled[i, j] = np.clip(hat - max(_FLOOR, 4 * float(np.median(hat[::3, ::3]))), 0, None).sum()
+            hat = cv2.morphologyEx(seen, kind, kernel)
+            floor = max(_FLOOR, 4 * float(np.median(hat[::3, ::3])))
+            filled[i, j] = np.clip(hat - floor, 0, None).sum() / less**2
     # strokes are all about as wide, so that wider closings fill no more; the gaps between them are of all widths
     growth = np.ones((len(sizes), 2))
     growth[:-1] = filled[1:] / np.maximum(filled[:-1], 1e-6)

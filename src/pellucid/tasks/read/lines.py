@@ -159,7 +159,7 @@ def _jump(gaps: Floats) -> tuple[float, float]:
         if not 0.2 <= limit <= 1.8 or apart < 0.22 or (apart < 0.4 and void < 0.1):
             continue
         between = k * (len(inside) - k) / len(inside) ** 2 * apart**2  # Otsu 1979, eq. 18
-        score = between / max(float(inside.var()), 1e-9) + 0.6 * min(void, 1.0)
+        score = between / max(float(inside.var()), 1e-9) + 0.6 * min(void, 0.3)
         if score > best:
             best, answer = score, (float(limit), void)
     return answer

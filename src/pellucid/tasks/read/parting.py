@@ -96,10 +96,21 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
     rows = np.arange(y0, y1)[:, None]
     reach = max(3, round(0.25 * tall))
     places: list[int] = []
-    for x in range(reach, x1 - x0 - reach):
-        near = profile[max(0, x - reach) : x + reach + 1]
-        if profile[x] <= near.min() and profile[x] <= 2.2 * page.pen and (not places or x - places[-1] > 0.3 * tall):
-            places.append(x)
+    thin = np.array([profile[x] <= profile[max(0, x - reach) : x + reach + 1].min() for x in range(len(profile))])
+    thin &= profile <= 2.2 * page.pen
+    thin[:reach] = thin[len(thin) - reach :] = False
+    x = 0
+    while x < len(thin):
+        if not thin[x]:
+            x += 1
+            continue
+        end = x
+        while end < len(thin) and thin[end] and profile[end] == profile[x]:
+            end += 1
+        middle = (x + end - 1) // 2
+        if not places or middle - places[-1] > 0.3 * tall:
+            places.append(middle)
+        x = end
     edges = [0, *places, x1 - x0]
     pieces = []
     for left, right in pairwise(edges):
