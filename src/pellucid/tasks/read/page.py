@@ -24,6 +24,7 @@ _SMALL, _FINE = 22, 34  # px: letters lower than this are seen at a finer scale,
 _CLOSER = 2.2  # times nearer, where nothing was seen
 _LARGEST = 3.0  # by which a page is enlarged, at most
 _SAMPLE = 60  # parts whose turn is looked at
+_SHARE, _LONG = 0.4, 4  # of the parts as large as letters that are some, at least, or else letters of a line
 _ASKEW = 0.6  # degrees from which a page is turned back
 
 Box = tuple[float, float, float, float]
@@ -209,6 +210,10 @@ def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
     letters = [parted(look, page, found, line, tall) for line in members]
     letters = [[letter for letter in line if letter.shares[-1] < 0.5] for line in letters]
     kept = [line for line in letters if line and _believed(line)]
+    if sum(len(line) for line in kept) < _SHARE * len(
+        body
+    ):  # a thing here and there looks like a letter on any photograph
+        kept = [line for line in kept if len(line) >= _LONG]
     if not kept:
         return []
     boxes = np.array([letter.box for line in kept for letter in line])

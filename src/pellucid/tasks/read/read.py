@@ -65,9 +65,9 @@ class Read(Task[Tensor, Any, Any]):
     """blur training letters by up to this much, 1 for about a px"""
     beside: float = 0.15
     """share of training letters that show a part of a neighbour too"""
-    strange: float = 0.16
+    strange: float = 0.12
     """share of training pictures that show no letter: two side by side, blots, edges"""
-    label_smoothing: float = 0.05
+    label_smoothing: float = 0.02
     """share of the target spread over all classes (Szegedy et al. 2016)"""
 
     names: tuple[str, ...] = learned(())  # of the classes
