@@ -64,8 +64,8 @@ def test_a_crop_of_a_page_and_a_training_image_of_the_letter_become_the_same_pic
 def test_preparing_twice_changes_little_and_light_strokes_are_as_dark_ones() -> None:
     dark = torch.from_numpy(photographed(printed(["K"], 26, (48, 48), (12, 8)), noise=0) / np.float32(255))[None, None]
     once = prepared(dark, (40, 40))
-    assert float((prepared(once, (40, 40)) - once).abs().mean()) < 0.02
-    assert float((prepared(1 - dark, (40, 40)) - once).abs().mean()) < 0.02
+    assert float((prepared(once, (40, 40)) - once).abs().mean()) < 0.035
+    assert float((prepared(1 - dark, (40, 40)) - once).abs().mean()) < 0.035
 
 
 def test_the_letter_is_in_the_middle_at_one_height_wherever_it_was() -> None:
@@ -120,7 +120,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     folder = tmp_path_factory.mktemp("read")
     return train(
-        "read", "glyphs", None, folder / "run", epochs=1, limit=256, device="cpu", progress=False, widths=(8, 16)
+        "read", "glyphs", None, folder / "run", epochs=1, limit=128, device="cpu", progress=False, widths=(8, 16)
     )
 
 

@@ -266,6 +266,8 @@ def paths(letter: str, count: int, rng: np.random.Generator) -> list[list[Floats
     found: list[list[Floats]] = [[] for _ in range(count)]
     for number, strokes in enumerate(ways):
         rows = np.flatnonzero(way == number)
+        if not len(rows):
+            continue
         bend = rng.normal(0, 0.06, (len(rows), 3, 3, 2))  # how far the frame's corners, sides and middle are moved
         for stroke in strokes:
             curved, points = _points(stroke)

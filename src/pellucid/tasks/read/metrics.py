@@ -49,6 +49,15 @@ def aligned(truth: Sequence[Any], read: Sequence[Any]) -> list[tuple[int, int]]:
     return pairs[::-1]
 
 
+def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words two sequences share in the same order, at most."""
+    row = np.zeros(len(other) + 1, np.int64)
+    for word in one:
+        same = np.array([word == second for second in other], np.int64)
+        row[1:] = np.maximum.accumulate(np.maximum(row[1:], row[:-1] + same))
+    return int(row[-1])
+
+
 def columns(pages: Sequence[Page], texts: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
     """The records of pages: edits, lengths, and the pairs of true and read letters, −1 where one has none.
 
@@ -64,7 +73,7 @@ def columns(pages: Sequence[Page], texts: Sequence[str], classes: Sequence[str])
         true_words, read_words = true.split(), read.split()
         word_pairs = aligned(true_words, read_words)
         word_edits = sum(a < 0 or b < 0 or true_words[a] != read_words[b] for a, b in word_pairs)
-        in_order = sum(a >= 0 and b >= 0 and true_words[a] == read_words[b] for a, b in word_pairs)
+        in_order = _longest_common(true_words, read_words)
         shared = sum((Counter(true_words) & Counter(read_words)).values())
         letters = [
             (places[true[a]] if a >= 0 else -1, places[read[b]] if b >= 0 else -1)

@@ -16,7 +16,7 @@ from pellucid.tasks.read.parts import Parts
 
 __all__ = ["Found", "parted"]
 
-_TOGETHER = 4  # pieces of one letter, at most
+_TOGETHER = 6  # pieces of one letter, at most
 _WIDE = 1.15  # of the letters' height: wider parts may be several letters
 _WORST = -7.0  # log-probability below which evidence is not counted
 _NOISE = -2.2  # of a small piece that is no letter
@@ -95,7 +95,7 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
     profile = own.sum(0).astype(np.float64)  # px of ink in each column
     rows = np.arange(y0, y1)[:, None]
     reach = max(3, round(0.25 * tall))
-    places: list[int] = []
+    bridges: list[tuple[int, int]] = []  # columns from, to, where the part is thin
     thin = np.array([profile[x] <= profile[max(0, x - reach) : x + reach + 1].min() for x in range(len(profile))])
     thin &= profile <= 2.2 * page.pen
     thin[:reach] = thin[len(thin) - reach :] = False
@@ -104,16 +104,15 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
         if not thin[x]:
             x += 1
             continue
-        end = x
-        while end < len(thin) and thin[end] and profile[end] == profile[x]:
+        end = x + 1
+        while end < len(thin) - reach and profile[end] <= profile[x] + 1:
             end += 1
-        middle = (x + end - 1) // 2
-        if not places or middle - places[-1] > 0.3 * tall:
-            places.append(middle)
+        if not bridges or x - bridges[-1][1] > 0.25 * tall:
+            bridges.append((x, end))
         x = end
-    edges = [0, *places, x1 - x0]
+    starts, ends = [0, *[end for _, end in bridges]], [*[begin for begin, _ in bridges], x1 - x0]
     pieces = []
-    for left, right in pairwise(edges):
+    for left, right in zip(starts, ends, strict=True):
         inside = own[:, left:right]
         if inside.any():
             high = rows[:, 0][inside.any(1)]
