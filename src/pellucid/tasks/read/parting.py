@@ -130,7 +130,8 @@ def _candidates(pieces: list[_Piece], tall: float) -> list[tuple[int, int]]:
             x0, y0, x1, y1 = _around(pieces[start:end])
             if end > start + 1:
                 gap = pieces[end - 1].box[0] - max(piece.box[2] for piece in pieces[start : end - 1])
-                if gap > 0.2 * tall or x1 - x0 > 1.7 * tall or y1 - y0 > 1.7 * tall:
+                own = pieces[end - 1].part in [piece.part for piece in pieces[start : end - 1]]
+                if (gap > 0.2 * tall and not own) or x1 - x0 > 1.7 * tall or y1 - y0 > 1.7 * tall:
                     break
             if max(x1 - x0, y1 - y0) >= 0.4 * tall:
                 found.append((start, end))
@@ -162,7 +163,7 @@ def _score(shares: NDArray[np.float32], own: list[_Piece], pieces: list[_Piece],
     x0, y0, x1, y1 = _around(own)
     score = max(_WORST, float(np.log(max(1e-9, shares[:-1].max())))) * len(own)
     for one, other in pairwise(own):
-        if other.box[0] - one.box[2] > 0.04 * tall:
+        if one.part != other.part and other.box[0] - one.box[2] > 0.04 * tall:
             score += _APART
     if end < len(pieces):  # what lies above one another belongs together
         after = pieces[end].box
