@@ -145,7 +145,10 @@ def evaluation(
         "n": len(part),
         "seed": seed,
         "weights": which,
-        "main": run.main.key,
+        # of several kinds of data, each has measures of its own
+        "main": next(
+            (metric.key for metric in declared if all(name in records for name in metric.needs)), run.main.key
+        ),
         "model": _measures({**summarise(declared, records, seed), **whole.measures}),
         "baselines": {name: _measures(summarise(declared, rival, seed)) for name, rival in rivals.items()},
         # the model on just these images, for a fair comparison

@@ -29,6 +29,7 @@ ABOUT = {
     "sparse_scenes": "other such scenes, a third of them without any shape",
     "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from matplotlib's fonts",
     "glyphs_lit": "the same glyphs, each under light from a direction of its own",
+    "handprint": "letters and digits of 40×40 px, grey, 36 classes, as pens write them on paper, and rendered from fonts",
 }
 
 
@@ -38,6 +39,7 @@ _DRAWN: dict[str, tuple[str, dict[str, bool]]] = {
     "sparse_scenes": ("scenes", {"sparse": True}),
     "glyphs": ("glyphs", {}),
     "glyphs_lit": ("glyphs", {"lit": True}),
+    "handprint": ("handprint", {}),
 }
 
 
@@ -45,7 +47,7 @@ def names() -> list[str]:
     """The names of the embedded datasets.
 
     >>> names()
-    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'sparse_scenes', 'glyphs', 'glyphs_lit']
+    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'sparse_scenes', 'glyphs', 'glyphs_lit', 'handprint']
     """
     return list(ABOUT)
 

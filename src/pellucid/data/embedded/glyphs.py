@@ -17,7 +17,7 @@ from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Label
 
-__all__ = ["CLASSES", "FONTS", "SIDE", "draw"]
+__all__ = ["CLASSES", "FONTS", "SIDE", "blur", "draw", "render"]
 
 CLASSES = tuple(string.digits + string.ascii_uppercase)
 SIDE = 32  # px
@@ -56,7 +56,7 @@ def draw(variants: int = 10, lit: bool = False) -> Dataset:
 def _split(fonts: tuple[str, ...], variants: int, seed: int, lit: bool) -> Split:
     rng = np.random.default_rng([seed, 36])
     plain = torch.from_numpy(np.concatenate([render(font) for font in fonts]))
-    plain = _blur(plain, torch.full((len(plain),), _FINE / 2))
+    plain = blur(plain, torch.full((len(plain),), _FINE / 2))
     rows = torch.arange(len(plain)).repeat(variants)
     images = torch.cat([_vary(plain[some], rng) for some in rows.split(256)])  # blocks bound the memory
     if lit:  # with random numbers of its own, so that the glyphs are those of `glyphs`
@@ -109,7 +109,7 @@ def _vary(fine: Tensor, rng: np.random.Generator) -> Tensor:
         1,
     )
     moved = F.grid_sample(strokes[:, None], F.affine_grid(back, [n, 1, *fine.shape[1:]], False), align_corners=False)
-    blurred = _blur(F.avg_pool2d(moved[:, 0], _FINE), uniform(0.05, 1.0))[:, None]
+    blurred = blur(F.avg_pool2d(moved[:, 0], _FINE), uniform(0.05, 1.0))[:, None]
     background = uniform(0.0, 0.25)[:, None, None, None]
     ink = uniform(0.6, 1.0)[:, None, None, None]
     noise = torch.from_numpy(rng.standard_normal(blurred.shape, np.float32)) * 0.02
@@ -135,7 +135,7 @@ def _light(images: Tensor, rng: np.random.Generator) -> Tensor:
     return (images.float() * falls + noise * 255).clamp(0, 255).round().to(torch.uint8)
 
 
-def _blur(images: Tensor, sigma: Tensor) -> Tensor:
+def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Images (n, H, W), each blurred by a Gaussian with its own sigma (n,) in px: a product with a band matrix on each side."""
     place = torch.arange(images.shape[1], dtype=torch.float32)
     band = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma[:, None, None] ** 2))  # (n, H, H)

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A photographed page into text: ink, parts, letters, lines, words, and all that was found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.tasks.read import lines as by_lines
+from pellucid.tasks.read.crops import Look, crop, looked
+from pellucid.tasks.read.ink import Inked, inked, pen_of
+from pellucid.tasks.read.parting import Found, parted
+from pellucid.tasks.read.parts import Parts, letter_height, parts, without_rules
+
+__all__ = ["Line", "Reading", "read"]
+
+_WORK = 1600  # px of the longer side where letters are sought first
+_SMALL, _FINE = 22, 34  # px: letters lower than this are seen at a finer scale, at about that height
+_CLOSER = 2.2  # times nearer, where nothing was seen
+_LARGEST = 3.0  # by which a page is enlarged, at most
+_SAMPLE = 60  # parts whose turn is looked at
+_SHARE, _LONG = 0.4, 4  # of the parts as large as letters that are some, at least, or else letters of a line
+_ASKEW = 0.6  # degrees from which a page is turned back
+
+Box = tuple[float, float, float, float]
+
+
+@final
+@dataclass(frozen=True)
+class Line:
+    """A line's letters from left to right, and where its words begin."""
+
+    letters: list[Found]
+    starts: list[int]  # positions of the first letter of each word
+
+
+@final
+@dataclass
+class Reading:
+    """What was found on a page; coordinates of letters are those of the seen page until `back` moves them."""
+
+    lines: list[Line]
+    pen: float = 0.0  # px of the page itself, as are the others
+    tall: float = 0.0
+    light: bool = False  # light strokes on something dark
+    turned: int = 0  # quarter turns counter-clockwise that righted the page
+    skew: float = 0.0  # degrees by which lines fell to the right
+    seen: Inked | None = None  # upright and level, as it was searched
+    parts: Parts | None = None
+    matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))  # from the seen page to the page's own px
+
+    def back(self, box: Box) -> Box:
+        """A box of the seen page, in px of the page as it was given."""
+        x0, y0, x1, y1 = box
+        corners = np.array([(x0, y0, 1), (x1, y0, 1), (x1, y1, 1), (x0, y1, 1)]) @ self.matrix.T
+        low, high = corners.min(0), corners.max(0)
+        return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+
+def read(image: NDArray[np.uint8], look: Look) -> Reading:
+    """Read a page.
+
+    Args:
+        image: (H, W) grey.
+        look: the network.
+    """
+
+    scale = min(1.0, _WORK / max(image.shape))
+    page, found, tall = _seen(_resized(image, scale))
+    if not tall and scale < 1:  # letters may be too small to be seen
+        scale = min(1.0, _CLOSER * scale)
+        page, found, tall = _seen(_resized(image, scale))
+    if not tall:
+        return Reading([])
+    wanted = min(_LARGEST, scale * _FINE / tall)
+    if tall < _SMALL and wanted > 1.2 * scale:
+        scale = wanted
+        page, found, tall = _seen(_resized(image, scale))
+        if not tall:
+            return Reading([])
+    fit = _letterlike(found, tall)
+    turned = _turn(look, page, found, fit)
+    height, width = page.mask.shape
+    matrix = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])  # from the seen page to that before it
+    if turned:
+        page = Inked(
+            np.ascontiguousarray(np.rot90(page.contrast, turned)),
+            np.ascontiguousarray(np.rot90(page.mask, turned)),
+            page.pen,
+            page.light,
+        )
+        matrix = _quarter(turned, height, width)
+        found = parts(page.mask)
+        tall = letter_height(found, page.pen)
+        fit = _letterlike(found, tall)
+    askew = by_lines.skew(found.middles[fit], tall)
+    if abs(askew) >= _ASKEW:
+        page, level = _levelled(page, askew)
+        matrix = matrix @ level
+        found = parts(page.mask)
+        tall = letter_height(found, page.pen) or tall
+    mask = without_rules(page.mask, tall, page.pen)
+    if not np.array_equal(mask, page.mask):
+        page = Inked(page.contrast, mask, page.pen, page.light)
+        found = parts(mask)
+        tall = letter_height(found, page.pen) or tall
+    read_lines = _lines(look, page, found, tall)
+    sides = image.shape[1] / _sides(image, scale)[0], image.shape[0] / _sides(image, scale)[1]
+    matrix = np.diag([sides[0], sides[1], 1.0]) @ matrix
+    return Reading(read_lines, page.pen / scale, tall / scale, page.light, turned, askew, page, found, matrix[:2])
+
+
+def _sides(image: NDArray[np.uint8], scale: float) -> tuple[int, int]:
+    return max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+
+
+def _resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.float32]:
+    import cv2
+
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = image if scale == 1 else cv2.resize(image, _sides(image, scale), interpolation=kind)
+    return small.astype(np.float32) / np.float32(255)
+
+
+def _seen(grey: NDArray[np.float32]) -> tuple[Inked, Parts, float]:
+    """The ink of a page, its parts, and how tall letters are; 0 where there are none."""
+    import cv2
+
+    pen, light = pen_of(grey)
+    page = inked(grey, pen, light)
+    depth = cv2.distanceTransform(page.mask.astype(np.uint8), cv2.DIST_L2, 3)
+    if page.mask.any():  # across a stroke the distance to its edge is a quarter of its width on average
+        pen = float(np.clip(4 * depth[page.mask].mean() - 2, 1.0, 2 * pen))
+    page = Inked(page.contrast, page.mask, pen, light)
+    found = parts(page.mask)
+    return page, found, letter_height(found, pen)
+
+
+def _letterlike(found: Parts, tall: float) -> NDArray[np.int64]:
+    """Positions of the parts that are about as large as letters."""
+    heights, widths = found.heights, found.widths
+    fit = (heights > 0.45 * tall) & (heights < 2.0 * tall) & (widths < 2.2 * tall)
+    return np.flatnonzero(fit)
+
+
+def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64]) -> int:
+    """By how many quarter turns counter-clockwise the page must be turned for its letters to be upright.
+
+    All letters of the page decide together; a page of a few is turned only if they leave no doubt.
+    """
+    if not len(fit):
+        return 0
+    areas = found.areas[fit]
+    chosen = fit[np.argsort(-areas, kind="stable")[: 3 * _SAMPLE]]
+    if len(chosen) > _SAMPLE:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, _SAMPLE).astype(int)]
+    crops = [crop(page, found, [int(i)]) for i in chosen]
+    turned = [np.ascontiguousarray(np.rot90(one, quarter)) for quarter in range(4) for one in crops]
+    shares = looked(look, turned).reshape(4, len(crops), -1)
+    evidence = np.log(np.maximum(shares[:, :, :-1].max(2), 1e-4)).mean(1)  # (4,)
+    best = int(evidence.argmax())
+    surplus = float(evidence[best] - evidence[0]) * min(len(crops), 12)
+    return best if surplus > 2.5 else 0
+
+
+def _quarter(turns: int, height: int, width: int) -> NDArray[np.float64]:
+    """From a page after np.rot90 to that before it, (height, width) px: x, y, 1."""
+    matrix = np.eye(3)
+    for _ in range(turns):
+        # counter-clockwise: a place (x, y) of the turned one was at (width − y, x)
+        matrix = matrix @ np.array([[0.0, -1, width], [1, 0, 0], [0, 0, 1]])
+        height, width = width, height
+    return matrix
+
+
+def _levelled(page: Inked, degrees: float) -> tuple[Inked, NDArray[np.float64]]:
+    """The page turned so that its lines are level, and the way back (3, 3)."""
+    import cv2
+
+    height, width = page.mask.shape
+    angle = np.deg2rad(degrees)
+    cos, sin = np.cos(angle), np.sin(angle)
+    new = round(width * abs(cos) + height * abs(sin)), round(width * abs(sin) + height * abs(cos))
+    there = np.array([[cos, sin, 0.0], [-sin, cos, 0.0]])
+    middle = there @ np.array([width / 2, height / 2, 0])
+    there[:, 2] = np.array(new) / 2 - middle
+    contrast = np.asarray(cv2.warpAffine(page.contrast, there, new, flags=cv2.INTER_LINEAR), np.float32)
+    mask = cv2.warpAffine(page.mask.astype(np.float32), there, new, flags=cv2.INTER_LINEAR) > 0.5
+    back = np.linalg.inv(np.concatenate([there, [[0, 0, 1.0]]]))
+    return Inked(contrast, mask, page.pen, page.light), back
+
+
+def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
+    """The lines with their letters, in reading order."""
+    heights, widths = found.heights, found.widths
+    possible = (heights < 2.3 * tall) & (widths < 9 * tall) & (found.areas >= max(4, 0.2 * page.pen**2))
+    body = np.flatnonzero(possible & (heights > 0.42 * tall))
+    if not len(body):
+        return []
+    rows = by_lines.lines(found.boxes[body], tall)
+    members = [[int(body[i]) for i in row] for row in rows]
+    small = np.flatnonzero(possible & (heights <= 0.42 * tall) & (np.maximum(heights, widths) > 0.5 * page.pen))
+    for i in small.tolist():
+        _join(found, members, i, tall)
+    letters = [parted(look, page, found, line, tall) for line in members]
+    letters = [[letter for letter in line if letter.shares[-1] < 0.5] for line in letters]
+    kept = [line for line in letters if line and _believed(line)]
+    if sum(len(line) for line in kept) < _SHARE * len(
+        body
+    ):  # a thing here and there looks like a letter on any photograph
+        kept = [line for line in kept if len(line) >= _LONG]
+    if not kept:
+        return []
+    boxes = np.array([letter.box for line in kept for letter in line])
+    places, start = [], 0
+    for line in kept:
+        places.append(list(range(start, start + len(line))))
+        start += len(line)
+    every = [letter for line in kept for letter in line]
+    ordered = by_lines.columns(places, boxes, tall)
+    gaps = [[float(boxes[b, 0] - boxes[a, 2]) for a, b in pairwise(line)] for line in ordered]
+    own = [float(np.median(boxes[line, 3] - boxes[line, 1])) for line in ordered]
+    starts = by_lines.word_starts(gaps, own)
+    return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)]
+
+
+def _join(found: Parts, members: list[list[int]], small: int, tall: float) -> None:
+    """Put a small part with the line of the letter that it is nearest to, if it is near one: a dot, a crossbar, an end of a stroke."""
+    x0, y0, x1, y1 = found.boxes[small]
+    best, chosen = 0.35 * tall, -1
+    for number, line in enumerate(members):
+        boxes = found.boxes[line]
+        across = np.maximum(0, np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]))
+        down = np.maximum(0, np.maximum(boxes[:, 1] - y1, y0 - boxes[:, 3]))
+        away = float(np.hypot(across, down).min())
+        if away < best:
+            best, chosen = away, number
+    if chosen >= 0:
+        members[chosen].append(small)
+
+
+def _believed(line: Sequence[Found]) -> bool:
+    """Whether a line shows letters rather than things that look a little like some."""
+    sure = np.array([letter.shares[:-1].max() for letter in line])
+    return bool(np.exp(np.log(np.maximum(sure, 1e-4)).mean()) > 0.45)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parts of a line are one letter, and where a part is several: the division that the network is surest of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.tasks.read.crops import Look, crop, looked
+from pellucid.tasks.read.ink import Inked
+from pellucid.tasks.read.parts import Parts
+
+__all__ = ["Found", "parted"]
+
+_TOGETHER = 6  # pieces of one letter, at most
+_WIDE = 1.15  # of the letters' height: wider parts may be several letters
+_WORST = -7.0  # log-probability below which evidence is not counted
+_NOISE = -2.2  # of a small piece that is no letter
+_NOTHING = -4.5  # of a large one
+_APART = -1.0  # of joining what has a gap, and of parting what lies above itself
+_CUT = -0.8  # of ending a letter where its part goes on
+
+
+@final
+@dataclass(frozen=True)
+class Found:
+    """A letter on the page's ink."""
+
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1
+    crop: NDArray[np.float32]  # as the network is given it
+    shares: NDArray[np.float32]  # (K + 1,) probabilities; the last is that of no letter
+
+
+@final
+@dataclass(frozen=True)
+class _Piece:
+    """A part, or some columns of one."""
+
+    part: int
+    span: tuple[int, int] | None
+    box: tuple[int, int, int, int]
+
+
+def parted(look: Look, page: Inked, found: Parts, line: list[int], tall: float) -> list[Found]:
+    """The letters of a line, from left to right.
+
+    Args:
+        look: the network.
+        page: its ink.
+        found: its parts.
+        line: those of the line.
+        tall: how tall letters are, px.
+    """
+    heights = found.heights[line]
+    if (own := heights[heights > 0.6 * tall]).size >= 3:  # a heading may be larger than the page's usual letters
+        tall = float(np.median(own))
+    pieces = [piece for i in line for piece in _pieces(page, found, i, tall)]
+    pieces.sort(key=lambda piece: (piece.box[0] + piece.box[2], piece.box[1]))
+    groups = _candidates(pieces, tall)
+    if not groups:
+        return []
+    crops = [crop(page, found, *_seen(pieces[a:b])) for a, b in groups]
+    shares = looked(look, crops)
+    at = {group: k for k, group in enumerate(groups)}
+    # the best division of the first n pieces: its score, where its last letter begins, and whether that is noise
+    best: list[tuple[float, int, bool]] = [(0.0, 0, False)]
+    for end in range(1, len(pieces) + 1):
+        options = [(best[end - 1][0] + _noise(pieces[end - 1], tall), end - 1, True)]
+        for start in range(max(0, end - _TOGETHER), end):
+            if (start, end) in at:
+                score = _score(shares[at[start, end]], pieces[start:end], pieces, end, tall)
+                options.append((best[start][0] + score, start, False))
+        best.append(max(options))
+    letters: list[Found] = []
+    end = len(pieces)
+    while end:
+        _, start, noise = best[end]
+        if not noise:
+            k = at[start, end]
+            letters.append(Found(_around(pieces[start:end]), crops[k], shares[k]))
+        end = start
+    return letters[::-1]
+
+
+def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
+    """A part as it is, or cut where it is thin if it is wider than a letter."""
+    x0, y0, x1, y1 = (int(v) for v in found.boxes[part])
+    if x1 - x0 <= _WIDE * tall:
+        return [_Piece(part, None, (x0, y0, x1, y1))]
+    own = found.labels[y0:y1, x0:x1] == part + 1
+    profile = own.sum(0).astype(np.float64)  # px of ink in each column
+    rows = np.arange(y0, y1)[:, None]
+    reach = max(3, round(0.25 * tall))
+    bridges: list[tuple[int, int]] = []  # columns from, to, where the part is thin
+    thin = np.array([profile[x] <= profile[max(0, x - reach) : x + reach + 1].min() for x in range(len(profile))])
+    thin &= profile <= 2.2 * page.pen
+    thin[:reach] = thin[len(thin) - reach :] = False
+    x = 0
+    while x < len(thin):
+        if not thin[x]:
+            x += 1
+            continue
+        end = x + 1
+        while end < len(thin) - reach and profile[end] <= profile[x] + 1:
+            end += 1
+        if not bridges or x - bridges[-1][1] > 0.25 * tall:
+            bridges.append((x, end))
+        x = end
+    starts, ends = [0, *[end for _, end in bridges]], [*[begin for begin, _ in bridges], x1 - x0]
+    pieces = []
+    for left, right in zip(starts, ends, strict=True):
+        inside = own[:, left:right]
+        if inside.any():
+            high = rows[:, 0][inside.any(1)]
+            wide = np.flatnonzero(inside.any(0)) + x0 + left
+            box = (int(wide[0]), int(high[0]), int(wide[-1]) + 1, int(high[-1]) + 1)
+            pieces.append(_Piece(part, (x0 + left, x0 + right), box))
+    return pieces
+
+
+def _candidates(pieces: list[_Piece], tall: float) -> list[tuple[int, int]]:
+    """Runs of pieces that may be one letter, as start and end."""
+    found = []
+    for start in range(len(pieces)):
+        for end in range(start + 1, min(len(pieces), start + _TOGETHER) + 1):
+            x0, y0, x1, y1 = _around(pieces[start:end])
+            if end > start + 1:
+                gap = pieces[end - 1].box[0] - max(piece.box[2] for piece in pieces[start : end - 1])
+                own = pieces[end - 1].part in [piece.part for piece in pieces[start : end - 1]]
+                if (gap > 0.2 * tall and not own) or x1 - x0 > 1.7 * tall or y1 - y0 > 1.7 * tall:
+                    break
+            if max(x1 - x0, y1 - y0) >= 0.4 * tall:
+                found.append((start, end))
+    return found
+
+
+def _seen(pieces: list[_Piece]) -> tuple[list[int], tuple[int, int] | None]:
+    """The parts of some pieces, and the columns that are seen of them."""
+    members = list(dict.fromkeys(piece.part for piece in pieces))
+    if all(piece.span is None for piece in pieces):
+        return members, None
+    spans = [piece.span or (piece.box[0], piece.box[2]) for piece in pieces]
+    return members, (min(span[0] for span in spans), max(span[1] for span in spans))
+
+
+def _around(pieces: list[_Piece]) -> tuple[float, float, float, float]:
+    boxes = np.array([piece.box for piece in pieces])
+    return (float(boxes[:, 0].min()), float(boxes[:, 1].min()), float(boxes[:, 2].max()), float(boxes[:, 3].max()))
+
+
+def _noise(piece: _Piece, tall: float) -> float:
+    """The score of taking a piece for none of a letter."""
+    x0, y0, x1, y1 = piece.box
+    return _NOISE if max(x1 - x0, y1 - y0) < 0.45 * tall else _NOTHING
+
+
+def _score(shares: NDArray[np.float32], own: list[_Piece], pieces: list[_Piece], end: int, tall: float) -> float:
+    """How well pieces are one letter: the log of its probability, once for each piece."""
+    x0, y0, x1, y1 = _around(own)
+    score = max(_WORST, float(np.log(max(1e-9, shares[:-1].max())))) * len(own)
+    for one, other in pairwise(own):
+        if one.part != other.part and other.box[0] - one.box[2] > 0.04 * tall:
+            score += _APART
+    if end < len(pieces):  # what lies above one another belongs together
+        after = pieces[end].box
+        if pieces[end].part == own[-1].part:
+            score += _CUT
+        shared = min(x1, after[2]) - max(x0, after[0])
+        if shared > 0.5 * min(x1 - x0, after[2] - after[0]):
+            score += _APART
+    if y1 - y0 < 0.5 * tall:
+        score += 3 * _APART
+    return score
