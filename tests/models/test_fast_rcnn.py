@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou, nms
 
 from pellucid import _boxes
+from pellucid._ready import packaged
 from pellucid.errors import UsageError
 from pellucid.models import _building
+from pellucid.models._backbones import mobilenet
 from pellucid.models.fast_rcnn import FastRcnn
 from pellucid.models.fast_rcnn.proposing import Grid, best, covered_at_once
 
@@ -124,6 +126,17 @@ def test_finer_maps_are_the_default_of_small_images() -> None:
     assert small((128, 160)).strides == [8]
 
 
+def test_answers_are_computed_by_rows_of_channels_and_are_those_of_a_training() -> None:
+    model, images = small(backbone="mobilenet_v2", pretrained=False, strides=(8,)), torch.rand(2, 3, 64, 48)
+    with torch.no_grad():
+        answers = model.backbone(images)
+        assert all(own.is_contiguous(memory_format=torch.channels_last) for own in answers)
+        model.backbone.training = False
+        for part in model.backbone.parts:
+            images = part(images if part is not model.backbone.parts[0] else model.normalize(images))
+        torch.testing.assert_close(images, answers[-1])
+
+
 def state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
@@ -158,6 +171,17 @@ def test_ready_made_weights_are_those_of_the_classifier() -> None:
         assert torch.equal(one, other)
     assert len(own) > 200
     assert ours.normalize.pretrained
+
+
+def test_mobilenet_has_the_weights_of_its_package_and_their_normalisation() -> None:
+    if packaged("mobilenet_v2") is None:
+        pytest.skip("the package with the weights is not installed")
+    ours = small(backbone="mobilenet_v2", strides=(8,))
+    theirs = list(mobilenet(weights=True).features[:-1].state_dict().values())
+    own = list(ours.backbone.parts.state_dict().values())
+    assert len(own) == len(theirs) > 200
+    assert all(torch.equal(one, other) for one, other in zip(own, theirs, strict=True))
+    torch.testing.assert_close(ours.normalize.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
 
 
 @pytest.mark.parametrize(

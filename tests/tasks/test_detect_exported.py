@@ -84,6 +84,7 @@ def test_the_file_says_what_its_outputs_are(run: Run, onnx_file: Path) -> None:
         run.classes
     )
     assert all(name in said["output"] for name in NAMES)
+    assert said["size"].startswith("images of another size are resized to that of the input first")
     images = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)
     boxes, scores, labels, count = run_file(onnx_file, images)
     assert boxes.shape[:2] == scores.shape == labels.shape and count.shape == (3,)

@@ -27,7 +27,7 @@ Pool: TypeAlias = Literal["roi_pool", "roi_align"]
 POOLS: tuple[Pool, ...] = ("roi_pool", "roi_align")
 
 _SAMPLES = 2  # exact places a side of each bin of RoIAlign (He et al. 2017, section 3)
-_AT_ONCE = 2**19  # numbers that are compared: they stay in the processor's cache
+_AT_ONCE = 2**18  # numbers that are compared: they stay in the processor's cache
 _BINS_AT_ONCE = 2048
 _PLACES = (0, 1, 2, 3, 4, 6, 9, 12, 16, 20, 25, 30, 36)  # in a bin: bins with up to so many are taken together
 _GROWTH = 1.25  # of the larger ones, from one group to the next
@@ -167,6 +167,7 @@ class _LargestOfPlaces(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         order, position, *kept = ctx.saved_tensors
+        given = gradients[0].contiguous()  # that of a sum is one number, repeated
         counts, channels = [shape.numel() for shape in ctx.shapes], position.shape[1]
         total, lanes = torch.zeros(sum(counts), device=order.device), torch.arange(channels, device=order.device)
         groups = [(span, most) for span, most in ctx.groups if most]
@@ -174,7 +175,7 @@ class _LargestOfPlaces(torch.autograd.Function):
             for part in _parts(start, end, channels):
                 own = places[part.start - start : part.stop - start]  # (b, most)
                 own = own if most == 1 else own.gather(1, position[part].long())
-                gradient = gradients[0].index_select(0, order[part]).float()
+                gradient = given.index_select(0, order[part]).float()
                 total.scatter_add_(0, torch.add(lanes, own, alpha=channels).flatten(), gradient.flatten())
         flat = zip(total.split(counts), ctx.shapes, strict=True)
         shaped = (own.view(n, h, w, c).permute(0, 3, 1, 2) for own, (n, c, h, w) in flat)

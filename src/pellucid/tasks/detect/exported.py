@@ -91,6 +91,7 @@ def meaning(overlap: float, threshold: float) -> Mapping[str, str]:
     return {
         "output": "boxes (batch, n, 4) as x0, y0, x1, y1 in px of the input; scores (batch, n), falling; labels (batch, n), "
         "positions in classes; count (batch,): so many of the first reach the threshold",
+        "size": "images of another size are resized to that of the input first; boxes times the ratio of the sizes are px of theirs",
         "threshold": f"{threshold:.9g}",
         "overlap": f"{overlap:.9g}",
     }
