@@ -19,8 +19,8 @@ from pellucid.cli.cli import main
 from pellucid.worked.builders import builder
 from pellucid.worked.builders._counts import mask_map
 from pellucid.worked.builders._pooling import gradient_map
+from pellucid.worked.builders._symbols import as_products, read_symbols
 from pellucid.worked.builders.convolution.equations import im2col
-from pellucid.worked.builders.convolution.symbols import as_products, read_symbols
 from pellucid.worked.builders.optimizer.table import steps_tables
 from pellucid.worked.expressions.expression import Const, Name
 from pellucid.worked.expressions.numeric import numpy_value

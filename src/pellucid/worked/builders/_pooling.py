@@ -16,7 +16,7 @@ from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_gradient, 
 from pellucid.worked.worksheet.windows import per_axis, pooled, unfold, window_counts
 from pellucid.worked.worksheet.worksheet import Worksheet
 
-__all__ = ["Kind", "gradient_map", "output_shape", "pooling_sheet"]
+__all__ = ["Kind", "gradient_map", "output_shape", "pooling_sheet", "pooling_sizes"]
 
 Kind: TypeAlias = Literal["max", "average"]
 Sizes: TypeAlias = "int | Sequence[int]"
@@ -53,7 +53,7 @@ def pooling_sheet(
         UsageError: shapes that do not fit.
     """
     given = as_tensor(image, "image", 1, 2, 3)
-    window, step, border, spread = _sizes(
+    window, step, border, spread = pooling_sizes(
         min(given.ndim, 2), size, stride, padding, dilation
     )  # channels are pooled one by one
     sheet = Worksheet()
@@ -77,7 +77,7 @@ def output_shape(
     """
     shape = as_tensor(image, "image", 1, 2, 3).shape
     dimensions = min(len(shape), 2)
-    sizes = _sizes(dimensions, size, stride, padding, dilation)
+    sizes = pooling_sizes(dimensions, size, stride, padding, dilation)
     return (*shape[:-dimensions], *window_counts(shape[-dimensions:], *sizes))
 
 
@@ -115,10 +115,17 @@ def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
     return MatrixEquation("the image, and the gradient in its places: 0 where nothing comes back", (line,))
 
 
-def _sizes(
+def pooling_sizes(
     dimensions: int, size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes
 ) -> tuple[tuple[int, ...], ...]:
-    """Window, stride, padding and dilation, one number a dimension."""
+    """Window, stride, padding and dilation, one number a dimension.
+
+    >>> pooling_sizes(2, 2, None, 0, 1)
+    ((2, 2), (2, 2), (0, 0), (1, 1))
+
+    Raises:
+        UsageError: a padding of more than half the window.
+    """
     window = per_axis(size, dimensions, "size", 1)
     step = window if stride is None else per_axis(stride, dimensions, "stride", 1)
     border, spread = per_axis(padding, dimensions, "padding", 0), per_axis(dilation, dimensions, "dilation", 1)

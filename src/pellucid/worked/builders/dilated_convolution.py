@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
+from pellucid.worked.builders._symbols import has_symbols, read_symbols
 from pellucid.worked.builders.convolution import Convolution
 from pellucid.worked.expressions.expression import as_expr
 from pellucid.worked.forms.contract import Builder
@@ -34,7 +35,7 @@ class DilatedConvolution(Builder):
     keeps = ("dilation", "stride", "padding")
 
     image: str = "1 2 0 1; 0 1 3 2; 2 1 0 0; 1 0 1 2"
-    """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal"""
+    """rows of numbers, as in "1 2 3; 4 5 6", or of names, as in "x_0 x_1 x_2"; one row is a one-dimensional signal"""
     _: KW_ONLY
     kernel: str = "1 2; -1 3"
     """rows of numbers"""
@@ -84,7 +85,9 @@ class DilatedConvolution(Builder):
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """The kernel with zeros between, with which an ordinary convolution gives the same."""
-        kernel = as_tensor(read_tensor(self.kernel, "kernel"), "kernel")
+        in_symbols = has_symbols(self.image, self.kernel)
+        read = read_symbols(self.kernel, "kernel") if in_symbols else read_tensor(self.kernel, "kernel")
+        kernel = as_tensor(read, "kernel")
         if kernel.ndim > 2:
             return []
         spread = per_axis(self.dilation, kernel.ndim, "dilation", 1)
@@ -95,7 +98,8 @@ class DilatedConvolution(Builder):
             f"the same as an ordinary convolution with this kernel, {'×'.join(map(str, wide))}: zeros between the numbers, "
             f"d·(f − 1) + 1 = {spread[0]}·({kernel.shape[0]} − 1) + 1 = {wide[0]} rows"
         )
-        return [MatrixEquation(title, ((_rows(kernel), "→", _rows(whole)),))]
+        wider = MatrixEquation(title, ((_rows(kernel), "→", _rows(whole)),))
+        return [wider, *(self._convolution().grids(solution) if in_symbols else [])]
 
     def draw(self, random: Random) -> DilatedConvolution:
         """A 4×4 image, a 2×2 kernel, a bias, and what arrives from above, all small whole numbers."""
@@ -118,7 +122,7 @@ class DilatedConvolution(Builder):
 
     def _convolution(self) -> Convolution:
         delta = self.delta
-        if delta is None and self.target is None:
+        if delta is None and self.target is None and not has_symbols(self.image, self.kernel):
             image, kernel = (as_tensor(read_tensor(text, "image"), "image") for text in (self.image, self.kernel))
             if image.ndim == kernel.ndim:  # ones show how often a number of the kernel is used
                 least = zip(self._sizes(), (1, 0, 1), strict=True)

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from fractions import Fraction
 from random import Random
 from typing import Any, final
 
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders._pooling import Kind, gradient_map, output_shape, pooling_sheet
+from pellucid.worked.builders._pooling import Kind, gradient_map, output_shape, pooling_sheet, pooling_sizes
+from pellucid.worked.builders._symbols import as_products, first_index, has_symbols, only_numbers, read_symbols
+from pellucid.worked.expressions.expression import Const, Name
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_tensor, typed
-from pellucid.worked.showing.grids import Grid
+from pellucid.worked.showing.grids import Grid, MatrixEquation
 from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.tensors import Numbers
+from pellucid.worked.worksheet.windows import pooled, unfold
 from pellucid.worked.worksheet.worksheet import Worksheet
 
 __all__ = ["Pooling"]
@@ -33,7 +37,7 @@ class Pooling(Builder):
     keeps = ("kind", "size", "stride", "padding", "dilation")
 
     image: str = "1 3 2 0; 4 2 1 5; 0 1 7 2; 2 0 3 6"
-    """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal"""
+    """rows of numbers, as in "1 2 3; 4 5 6", or of names, as in "x_0 x_1 x_2"; one row is a one-dimensional signal"""
     _: KW_ONLY
     kind: Kind = "max"
     """take the largest number of each window, or the mean"""
@@ -70,6 +74,9 @@ class Pooling(Builder):
 
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
+        if has_symbols(self.image):
+            only_numbers(delta=self.delta, target=self.target)
+            return Worksheet()
         image = read_tensor(self.image, "image")
         # torch's average pooling has no dilation
         if self.kind == "average" and set(self.dilation) != {1}:
@@ -88,6 +95,8 @@ class Pooling(Builder):
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """The image, and the gradient in its places; an image with channels has no such map."""
+        if has_symbols(self.image):
+            return [self._in_symbols()]
         return [gradient_map(solution)] if np.ndim(read_tensor(self.image, "image")) < 3 else []
 
     def draw(self, random: Random) -> Pooling:
@@ -101,6 +110,21 @@ class Pooling(Builder):
             return replace(self, image=typed(image), delta=typed(delta) if shape[0] > 1 else f"[{delta[0]}]")
 
         return by_hand(draw)
+
+    def _in_symbols(self) -> Grid:
+        """Every output as a maximum of names, or all of them as a product with a matrix of shares."""
+        image = read_symbols(self.image, "image")
+        sizes = pooling_sizes(image.ndim, self.size, self.stride or None, self.padding, self.dilation)
+        window, step, border, _ = sizes
+        if self.kind == "average":
+            share = np.full(window, Const(Fraction(1, int(np.prod(window)))), dtype=object)
+            (line,) = as_products(image, share, step, border, 1)[1].lines
+            return MatrixEquation("each output is the mean of a window: a matrix of equal shares", (line,))
+        outputs = pooled(unfold(image[None], *sizes), "max")[0]
+        first = first_index(image)
+        names = [Name("_".join(["z", *(str(n + first) for n in place)])) for place in np.ndindex(*outputs.shape)]
+        lines = tuple((name, "=", output) for name, output in zip(names, outputs.flat, strict=True))
+        return MatrixEquation("each output is the largest of a window", lines)
 
     def _output_shape(self) -> tuple[int, ...]:
         image = read_tensor(self.image, "image")

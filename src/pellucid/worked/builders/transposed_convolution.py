@@ -13,6 +13,7 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
+from pellucid.worked.builders._symbols import first_index, fitting_symbols, has_symbols, only_numbers
 from pellucid.worked.expressions.arithmetic import times
 from pellucid.worked.expressions.expression import Const, Expr, Mul, Name, as_expr
 from pellucid.worked.forms.contract import Builder
@@ -42,7 +43,7 @@ class TransposedConvolution(Builder):
     keeps = ("stride", "padding", "matrix")
 
     image: str = "1 2; 3 -1"
-    """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal"""
+    """rows of numbers, as in "1 2 3; 4 5 6", or of names, as in "x_0 x_1 x_2"; one row is a one-dimensional signal"""
     _: KW_ONLY
     kernel: str = "1 2; 0 -1"
     """rows of numbers"""
@@ -113,6 +114,9 @@ class TransposedConvolution(Builder):
 
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
+        if has_symbols(self.image, self.kernel):
+            only_numbers(bias=self.bias, delta=self.delta, target=self.target)
+            return Worksheet()
         bias: Any = None if self.bias is None else read_number(self.bias, "bias")
         delta = None if self.delta is None else read_tensor(self.delta, "delta")
         target = None if self.target is None else read_tensor(self.target, "target")
@@ -122,6 +126,8 @@ class TransposedConvolution(Builder):
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """The windows that add up to the output; the matrix C of the convolution with this kernel and stride, and its transpose."""
+        if has_symbols(self.image, self.kernel):
+            return self._matrices(solution)
         return [*self._windows(solution), *(self._matrices(solution) if self.matrix else [])]
 
     def draw(self, random: Random) -> TransposedConvolution:
@@ -159,19 +165,23 @@ class TransposedConvolution(Builder):
         return [MatrixEquation(title, (tuple(line),))]
 
     def _matrices(self, solution: Solution) -> Sequence[Grid]:
-        x, w = _operands(Worksheet(), read_tensor(self.image, "image"), read_tensor(self.kernel, "kernel"))
+        in_symbols = has_symbols(self.image, self.kernel)
+        if in_symbols:
+            x, w = fitting_symbols(self.image, self.kernel)
+        else:
+            x, w = _operands(Worksheet(), read_tensor(self.image, "image"), read_tensor(self.kernel, "kernel"))
         size = _output_shape(x.shape, w.shape, self.stride, self.padding)
         matrix = np.full((x.size, int(np.prod(size))), as_expr(0), dtype=object)  # C: (inputs, outputs)
         for where, offset, place in _spread(x.shape, w.shape, size, self.stride, self.padding):
             matrix[np.ravel_multi_index(where, x.shape), np.ravel_multi_index(place, size)] = w[offset]
         y: Tensor = np.empty(size, dtype=object)
         for place in np.ndindex(*size):
-            y[place] = Name(component_name("y", [n + 1 for n in place]))
+            y[place] = Name(component_name("y", [n + (first_index(x) if in_symbols else 1) for n in place]))
         down = (Name("C"), "=", _rows(matrix))
         added: list[Matrix | Expr | str] = [] if self.bias is None else ["+", Name("b")]
 
         def number(cell: Expr) -> Expr:
-            return Const(solution.value(cell.name)) if isinstance(cell, Name) else cell
+            return Const(solution.value(cell.name)) if isinstance(cell, Name) and not in_symbols else cell
 
         symbols: list[Matrix | Expr | str] = [_column(y), "=", _rows(matrix.T), "·", _column(x), *added]
         values: list[Matrix | Expr | str] = [
@@ -182,7 +192,7 @@ class TransposedConvolution(Builder):
             MatrixEquation("the convolution with this kernel multiplies with C, a window a row", (down,)),
             MatrixEquation(
                 "the transposed convolution multiplies with Cᵀ: each column spreads a number over its window",
-                (tuple(symbols), tuple(values)),
+                (tuple(symbols),) if in_symbols else (tuple(symbols), tuple(values)),
             ),
         ]
 

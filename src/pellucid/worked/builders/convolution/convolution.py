@@ -10,8 +10,8 @@ from typing import Any, Literal, final
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
+from pellucid.worked.builders._symbols import as_products, has_symbols, only_numbers, read_symbols
 from pellucid.worked.builders.convolution.equations import Sizes, im2col, put_operands, put_outputs
-from pellucid.worked.builders.convolution.symbols import as_products, has_symbols, read_symbols
 from pellucid.worked.expressions.expression import Const, Name, Value
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
@@ -104,10 +104,7 @@ class Convolution(Builder):
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
         if has_symbols(self.image, self.kernel):
-            if self.bias is not None or self.delta is not None or self.target is not None:
-                raise UsageError(
-                    "bias, delta, target: need numbers; leave them out, or give the image and kernel numbers."
-                )
+            only_numbers(bias=self.bias, delta=self.delta, target=self.target)
             return Worksheet()
         image, kernel, bias = self._operands()
         delta = None if self.delta is None else read_tensor(self.delta, "delta")

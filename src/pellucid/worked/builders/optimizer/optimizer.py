@@ -46,7 +46,7 @@ class Optimizer(Builder):
     _: KW_ONLY
     start: str = "w = 1"
     """initial number of each parameter, as in "w = 1, b = 0.5\""""
-    rules: tuple[Literal["sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad"], ...] = (
+    rules: tuple[Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"], ...] = (
         "sgd",
         "momentum",
         "nesterov",
@@ -86,7 +86,7 @@ class Optimizer(Builder):
         Args:
             loss: an expression of the names in `start`, in the notation of worksheets.
             start: the initial number of each parameter.
-            rules: sgd, momentum, nesterov, adam, rmsprop, adagrad: one or several, each from the same start.
+            rules: sgd, momentum, nesterov, adam, adamw, rmsprop, adagrad: one or several, each from the same start.
             steps: 1 to 1,000.
             options: lr, and rho, beta1, beta2, eps for those rules that have them; by default those of `OPTIMISERS`.
 

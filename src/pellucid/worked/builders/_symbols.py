@@ -17,7 +17,15 @@ from pellucid.worked.showing.grids import Matrix, MatrixEquation
 from pellucid.worked.worksheet.tensors import Tensor
 from pellucid.worked.worksheet.windows import per_axis, size_formula, unfold
 
-__all__ = ["as_products", "has_symbols", "kernel_matrix", "read_symbols"]
+__all__ = [
+    "as_products",
+    "first_index",
+    "fitting_symbols",
+    "has_symbols",
+    "kernel_matrix",
+    "only_numbers",
+    "read_symbols",
+]
 
 ZERO: Final = Const(Fraction(0))
 _WORD: Final = re.compile(r"[^\W\d]\w*(?:[₀-₉]+)?")
@@ -67,6 +75,44 @@ def _cell(word: str, option: str) -> Expr:
         raise UsageError(f"{option}={word[:40]!r}: is neither a number nor a name; write x_0 x_1, or 1 2.") from None
 
 
+def only_numbers(**options: object) -> None:
+    """Refuse options that need numbers where the rest is in symbols.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    if any(value is not None for value in options.values()):
+        raise UsageError(f"{', '.join(options)}: need numbers; leave them out, or give the image and kernel numbers.")
+
+
+def first_index(image: Tensor) -> int:
+    """From where outputs are counted: from 0 where the image is.
+
+    >>> first_index(read_symbols("x_0 x_1", "image")), first_index(read_symbols("a b", "image"))
+    (0, 1)
+    """
+    named = [cell.name for cell in image.flat if isinstance(cell, Name)]
+    return 0 if any(part == "0" for name in named for part in name.split("_")[1:]) else 1
+
+
+def fitting_symbols(image: str, kernel: str) -> tuple[Tensor, Tensor]:
+    """An image and a kernel of names, with as many axes.
+
+    Raises:
+        UsageError: one is a row and the other has several.
+    """
+    x, w = read_symbols(image, "image"), read_symbols(kernel, "kernel")
+    _check_axes(x, w)
+    return x, w
+
+
+def _check_axes(image: Tensor, kernel: Tensor) -> None:
+    if image.ndim != kernel.ndim:
+        raise UsageError(
+            f"kernel.shape={kernel.shape}: does not fit image.shape={image.shape}; give both one row, or both several rows."
+        )
+
+
 def as_products(
     image: Tensor,
     kernel: Tensor,
@@ -84,10 +130,7 @@ def as_products(
     Raises:
         UsageError: an image and a kernel that do not fit.
     """
-    if image.ndim != kernel.ndim:
-        raise UsageError(
-            f"kernel.shape={kernel.shape}: does not fit image.shape={image.shape}; give both one row, or both several rows."
-        )
+    _check_axes(image, kernel)
     axes = image.ndim
     steps = per_axis(stride, axes, "stride", 1)
     border, spread = per_axis(padding, axes, "padding", 0), per_axis(dilation, axes, "dilation", 1)
@@ -96,9 +139,7 @@ def as_products(
     rows = windows.reshape(int(np.prod(counts)), -1)
     X = np.array([[ZERO if pixel is None else pixel for pixel in row] for row in rows], dtype=object)
     W = kernel_matrix(image, kernel, steps, border, spread)
-    # counted from 0 where the image is
-    named = [cell.name for cell in image.flat if isinstance(cell, Name)]
-    first = 0 if any(part == "0" for name in named for part in name.split("_")[1:]) else 1
+    first = first_index(image)
     z = [Name("_".join(["z", *(str(n + first) for n in place)])) for place in np.ndindex(*counts)]
     sizes = size_formula(image.shape, kernel.shape, steps, border, spread)
     left = _column(z)
