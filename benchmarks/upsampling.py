@@ -32,7 +32,7 @@ from pellucid.tasks.segment.forms import palette
 
 WAYS = ("unpool", "interpolate", "transpose", "dilated")
 WIDTHS = (16, 32, 64, 96)
-BATCH = 32
+BATCH = 16
 FINEST, COARSER = 2, 4  # px: the grids of the last doubling and of the last but one
 
 
@@ -142,7 +142,7 @@ def main() -> None:
         runs = {}
         for way in WAYS:
             run = pellucid.train("segment", scenes, "encoder_decoder", Path(place) / way, upsample=way, widths=WIDTHS,
-                                 epochs=asked.epochs, limit=asked.limit, batch_size=BATCH, flip=True, progress=False)  # fmt: skip
+                                 epochs=asked.epochs, limit=asked.limit, batch_size=BATCH, dice=1.0, lr=0.006, flip=True, progress=False)  # fmt: skip
             found = evaluate(run, scenes, baselines=False)["model"]["mean_iou"]
             rows[way] = {"mean IoU": f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})"}
             runs[way] = run

@@ -57,7 +57,7 @@ def test_every_option_is_explained(name: str) -> None:
     flags = options.of_class(KINDS[name])
     assert all(re.match(r"\S", flag.help) for flag in flags), [flag.name for flag in flags if not flag.help]
     shared = {flag.name for flag in options.of_class(Common)}
-    assert shared == {"random", "seed", "hide_solution", "exact", "digits", "verify", "format", "out"}
+    assert shared == {"random", "seed", "hide_solution", "exact", "digits", "verify", "format", "out", "brief", "paths"}
     if name in BUILDERS:
         assert not shared & {flag.name for flag in flags}, "an option that every builder has"
         assert set(BUILDERS[name].keeps) <= {flag.name for flag in flags}
