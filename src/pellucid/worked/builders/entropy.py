@@ -52,7 +52,7 @@ class Entropy(Builder):
             p_i = n_i/N,  I_i = −log₂ p_i,  H = Σ p_i·I_i,  l = Σ p_i·l_i,  r = l − H,  Kraft: Σ 2^(−l_i) ≤ 1
 
         >>> solution = Entropy.build([2, 1, 1]).solve()
-        >>> [f"{solution.value(name):.3f}" for name in ("H", "l", "K")]
+        >>> [f"{float(solution.value(name)):.3f}" for name in ("H", "l", "K")]
         ['1.500', '1.500', '1.000']
 
         Args:

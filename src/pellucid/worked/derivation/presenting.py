@@ -26,7 +26,7 @@ def present(shown: Shown, form: str = "terminal", width: int = 0) -> str:
 
     >>> from pellucid.worked.derivation.derivation import derive
     >>> print(present(derive("x^2", "x"), "markdown").splitlines()[4])
-    1. power rule: $\\\\frac{\\\\partial}{\\\\partial x} (x^{2}) = 2 \\\\cdot x$
+    1. power rule: $\\frac{\\partial}{\\partial x} (x^{2}) = 2 \\cdot x$
 
     Args:
         shown: what `derive`, `derive_all` or `prove` gives.

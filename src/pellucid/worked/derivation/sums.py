@@ -26,8 +26,7 @@ def split_sum(inner: Expr, index: str, wanted: str) -> tuple[Expr, Expr]:
     """The term of a sum simplified, and the sum: a + Σ_k b for Σ_k (a_k·δ_kl + b_k), what is free of k before the Σ.
 
     >>> from pellucid.worked.derivation.text import to_text
-    >>> from pellucid.worked.notation.notation import parse_expression
-    >>> inner, total = split_sum(parse_expression("y_k*(δ_kl - p_l)"), "k", "l")
+    >>> inner, total = split_sum(Name("y_k") * (Name("δ_kl") - Name("p_l")), "k", "l")
     >>> to_text(total)
     'y_l − p_l·Σ_k y_k'
     """

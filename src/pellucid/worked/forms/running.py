@@ -60,6 +60,9 @@ def run(form: Form, common: Common | None = None) -> int:
 
     >>> from pellucid.worked.builders.counted_measures import CountedMeasures
     >>> run(CountedMeasures(tp=1, fp=2, fn=0, tn=None), Common(digits=3))
+    By other names, recall is the true positive rate (tpr), precision is the
+    positive predictive value (ppv).
+    <BLANKLINE>
     ? IoU
       given: TP = 1, FP = 2, FN = 0
       IoU = TP/(TP + FP + FN) = 1/(1 + 2 + 0) ≈ 0.333

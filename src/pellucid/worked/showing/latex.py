@@ -282,7 +282,7 @@ def printed_length(text: str) -> int:
     """About how many letters wide a formula is in print: commands count as one, braces and indices as little.
 
     >>> printed_length(r"\\frac{a + b}{c}")
-    5
+    3
     """
     text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", lambda m: max(m[1], m[2], key=len), text)
     return len(re.sub(r"[{}_^\s]", "", re.sub(r"\\(left|right|mathrm|hat|bigl|bigr)\b|\\[a-zA-Z]+", "x", text)))
