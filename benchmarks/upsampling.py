@@ -142,7 +142,8 @@ def main() -> None:
         runs = {}
         for way in WAYS:
             run = pellucid.train("segment", scenes, "encoder_decoder", Path(place) / way, upsample=way, widths=WIDTHS,
-                                 epochs=asked.epochs, limit=asked.limit, batch_size=BATCH, dice=1.0, lr=0.006, flip=True, progress=False)  # fmt: skip
+                                 epochs=asked.epochs, limit=asked.limit, batch_size=BATCH,
+                                 dice=1.0, lr=0.006, flip=True, progress=False)  # fmt: skip
             found = evaluate(run, scenes, baselines=False)["model"]["mean_iou"]
             rows[way] = {"mean IoU": f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})"}
             runs[way] = run
