@@ -15,7 +15,7 @@ from pellucid.tasks.read.forms import UNSURE
 __all__ = ["drawn"]
 
 # told apart by people with any colour vision (Okabe & Ito 2008)
-_COLOURS = ("#0072b2", "#009e73", "#cc79a7")
+_COLOURS = ("#0072b2", "#009e73")  # of lines in turn: its paler ones vanish on paper
 _UNSURE = "#d55e00"
 
 
