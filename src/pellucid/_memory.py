@@ -21,7 +21,7 @@ _OWN = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", 
 def keeping_freed_memory() -> Iterator[bool]:
     """Let the C library keep freed blocks of up to 2 GiB instead of giving them back to the system; whether it does.
 
-    Of itself, glibc maps each block of more than 32 MiB anew, and the system clears all of its pages first. A training step
+    Of itself, glibc maps each block of more than 32 MiB each time, and the system clears all of its pages first. A training step
     frees and asks for such blocks all the time: with maps of 360×480 px that is a third of the step. The peak of the memory
     stays about as it is, since the same blocks are used again. At the end all free memory goes back. Settings in the
     environment are left alone, and so is a C library other than glibc.

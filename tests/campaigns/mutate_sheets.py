@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mutations import mutated, with_other_numbers
 
 from pellucid.errors import PellucidError
 from pellucid.worked import Worksheet, check_answers
@@ -28,39 +31,12 @@ WAYS = [
     if line and not line.startswith("#")
 ]
 EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted((HERE.parent / "examples" / "worked").glob("*.work"))]
-PIECES = [
-    *"|^{}(]_Σ²½√⊤eT=;?d∂@%$&₁,:\n",
-    r"\frac", r"\hat", r"\sum", r"\begin{cases}", r"\end{cases}", "..", "for", "if", "1/0", "1e300", "softmax", "axis=", "ₜ₋₁", "^{(",
-    "adamw", "sgd(", "piecewise(", "1..9",
-]  # fmt: skip
-NUMBERS = ("0", "-1", "1e-300", "1e300", "-900", "40", "1e-12", "0.5")
 DERIVED = [
     ("exp(z_j)/sum(exp(z_k), k)", "z_l"), ("x^2*exp(x)", "x"), ("1/(1 + exp(-w*x))", "w"), ("log(x - 3)", "x"), ("relu(2*x - 1)", "x"),
     ("max(x^2, 1 - x)", "x"), ("piecewise(x^2 if x < 1, 2*x - 1 otherwise)", "x"), ("(sum(w_{j,k}*x_k, k) - y_j)^2", "x_l"),
     ("tanh(a*x + b)", "a"), ("|x|^3", "x"), ("x^n", "x"), ("[x*y, x + y]", "x, y"), ("softmax(z_1, z_2)", "z_1, z_2"),
     ("-sum(y_i*log(exp(z_i)/sum(exp(z_k), k)), i)", "z_j"), ("exp(a)/(exp(a) + exp(b))", "b"),
 ]  # fmt: skip
-
-
-def mutated(text: str, rng: random.Random) -> str:
-    """A text with pieces put in, taken out or copied."""
-    for _ in range(rng.randint(1, 3)):
-        here, other = sorted(rng.choices(range(len(text) + 1), k=2))
-        text = rng.choice(
-            [
-                text[:here] + rng.choice(PIECES) + text[here:],
-                text[:here] + text[here + rng.randint(1, 3) :],
-                text[:here] + text[other : other + 5] + text[here:],
-            ]
-        )
-    return text
-
-
-def with_other_numbers(text: str, rng: random.Random) -> str:
-    """A sheet with some of its numbers much larger, smaller, negative or 0."""
-    return re.sub(
-        r"(?<![\w.])\d+(\.\d+)?(?![\w.])", lambda m: rng.choice(NUMBERS) if rng.random() < 0.4 else m[0], text
-    )
 
 
 def solve(text: str) -> None:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-import re
 import warnings
 from pathlib import Path
 
 import pytest
+from mutations import mutated, with_other_numbers
 
 from pellucid.errors import PellucidError
 from pellucid.worked import Worksheet, check_answers
@@ -48,73 +48,10 @@ def test_what_cannot_be_read_is_answered_in_a_sentence(text: str, sentence: str)
     assert sentence in said and said.startswith("line 1, column ") and "\n" not in said
 
 
-PIECES = [
-    "|",
-    "^",
-    "{",
-    "}",
-    "(",
-    "]",
-    r"\frac",
-    r"\hat",
-    r"\sum",
-    r"\begin{cases}",
-    r"\end{cases}",
-    "_",
-    "Σ",
-    "²",
-    "½",
-    "√",
-    "⊤",
-    "e",
-    "T",
-]
-PIECES += [
-    "=",
-    ";",
-    "\n",
-    "?",
-    "d",
-    "∂",
-    "@",
-    "..",
-    "for",
-    "if",
-    "1/0",
-    "1e300",
-    "softmax",
-    "axis=",
-    "%",
-    "$",
-    "&",
-    "₁",
-    "ₜ₋₁",
-    "^{(",
-]
 SHEETS = [text for text, _ in WAYS] + [
     file.read_text(encoding="utf-8")
     for file in sorted((Path(__file__).parents[2] / "examples" / "worked").glob("*.work"))
 ]
-
-
-def mutated(sheet: str, rng: random.Random) -> str:
-    """A sheet with pieces put in, taken out or copied."""
-    for _ in range(rng.randint(1, 3)):
-        here, other = sorted(rng.choices(range(len(sheet) + 1), k=2))
-        sheet = rng.choice(
-            [
-                sheet[:here] + rng.choice(PIECES) + sheet[here:],
-                sheet[:here] + sheet[here + rng.randint(1, 3) :],
-                sheet[:here] + sheet[other : other + 5] + sheet[here:],
-            ]
-        )
-    return sheet
-
-
-def with_other_numbers(sheet: str, rng: random.Random) -> str:
-    """A sheet with some of its numbers much larger, smaller, negative or 0."""
-    other = ["0", "-1", "1e-300", "1e300", "-900", "40", "1e-12", "0.5"]
-    return re.sub(r"(?<![\w.])\d+(\.\d+)?(?![\w.])", lambda m: rng.choice(other) if rng.random() < 0.4 else m[0], sheet)
 
 
 def test_mutated_sheets_are_solved_or_refused_in_a_sentence() -> None:
