@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import statistics
 import tempfile
 import time
@@ -59,6 +60,7 @@ POOLING = (
     (8, 64, (64, 30, 40), 8), (1, 300, (64, 30, 40), 8), (8, 300, (64, 30, 40), 8), (8, 64, (64, 60, 80), 4),
     (1, 300, (256, 50, 68), 16), (2, 512, (256, 50, 68), 16),
 )  # fmt: skip
+LAYOUTS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}  # ours has the first one
 
 
 def ours_and_truth(run: Run, split: Split) -> tuple[Detected, Boxes]:
@@ -74,9 +76,10 @@ def ours_and_truth(run: Run, split: Split) -> tuple[Detected, Boxes]:
 def pooling(rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds of both, in the median, and torchvision's time over ours; by case."""
     rows: dict[str, dict[str, float]] = {}
-    for images, regions, (channels, height, width), stride in POOLING:
+    for (images, regions, (channels, height, width), stride), layout in itertools.product(POOLING, LAYOUTS):
         generator = torch.Generator().manual_seed(0)
         maps = torch.rand(images, channels, height, width, generator=generator)
+        maps = maps.contiguous(memory_format=LAYOUTS[layout])
         frame = torch.tensor([width, height]) * stride
         middle = torch.rand(images, regions, 2, generator=generator) * frame
         half = 0.5 * (8 + torch.rand(images, regions, 2, generator=generator).square() * 0.6 * min(frame))
@@ -105,7 +108,7 @@ def pooling(rounds: int) -> dict[str, dict[str, float]]:
             row |= {f"{name}, ms": round(1e3 * statistics.median(seconds["ours"]), 2),
                     f"{name}, torchvision ms": round(1e3 * statistics.median(seconds["theirs"]), 2),
                     f"{name}, ratio": round(ratio(seconds, "ours", "theirs"), 2)}  # fmt: skip
-        rows[f"{images} images, {regions} regions, {channels} × {height} × {width}"] = row
+        rows[f"{images} images, {regions} regions, {channels} × {height} × {width}, {layout}"] = row
     return rows
 
 

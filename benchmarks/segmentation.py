@@ -117,22 +117,40 @@ class Peer:
             scores: Tensor = model(images)
         return scores[:, :, :height, :width].float()
 
-    def trained(self, epochs: int) -> tuple[Any, list[float]]:
-        """The model after its last epoch, and the seconds after each."""
+    def trained(self, seconds: float) -> tuple[Any, float, int]:
+        """The model after as many seconds (one cycle of the learning rate), how long it took, and its steps."""
+        model, loader, steps = self.made(), self.loader("train", True), 0
+        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+        optimizer.step()  # nothing has a gradient yet: the cycle may begin
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=1001)
+        begun = time.perf_counter()
+        model.train()
+        while True:
+            for images, masks in loader:
+                spent = time.perf_counter() - begun
+                if spent >= seconds:
+                    return model, spent, steps
+                while cycle.last_epoch < 1000 * spent / seconds:
+                    cycle.step()
+                loss = F.cross_entropy(self.scores(model, images), masks, ignore_index=VOID)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                steps += 1
+
+    def epoch(self) -> float:
+        """The seconds of an epoch, after one."""
         model, loader, ends = self.made(), self.loader("train", True), []
         optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(2, epochs * len(loader)))
-        begun = time.perf_counter()
-        for _ in range(epochs):
-            model.train()
+        model.train()
+        for _ in range(3):
             for images, masks in loader:
                 loss = F.cross_entropy(self.scores(model, images), masks, ignore_index=VOID)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                schedule.step()
-            ends.append(time.perf_counter() - begun)
-        return model, ends
+            ends.append(time.perf_counter())
+        return (ends[-1] - ends[0]) / (len(ends) - 1)
 
     def answers(self, model: Any) -> Iterator[Tensor]:
         """The classes of the test images' pixels at the images' own size."""
@@ -193,23 +211,21 @@ def main() -> None:
             ends = [r["seconds"] for r in run.history if r["split"] == "train" and r["epoch"] == int(r["epoch"])]
             return float(ends[-1] - ends[0]) / (len(ends) - 1)
 
-        def their_epoch(peer: Peer) -> float:
-            _, ends = peer.trained(3)
-            return (ends[-1] - ends[0]) / (len(ends) - 1)
-
         rivals: dict[str, Any] = {"pellucid": our_epoch}
-        rivals |= {name: (lambda peer=peer: their_epoch(peer)) for name, peer in peers.items()}
+        rivals |= {name: peer.epoch for name, peer in peers.items()}
         epochs = in_turn(rivals, asked.rounds)
         images = len(dataset.splits["train"])
         each = {name: images / statistics.median(seconds) for name, seconds in epochs.items()}
-        counts = {name: max(3, round(60 * asked.minutes / statistics.median(s))) for name, s in epochs.items()}
-        run = pellucid.train("segment", dataset, "unet", place / "run", epochs=counts["pellucid"], **given)
+        validation = len(dataset.splits["val"]) / 3 / each["pellucid"]  # forward alone is about a third of a step
+        count = max(3, round(60 * asked.minutes / (images / each["pellucid"] + validation)))
+        run = pellucid.train("segment", dataset, "unet", place / "run", epochs=count, **given)
         spent = {"pellucid": float(run.info["seconds"])}
+        steps = {"pellucid": count * (images // BATCH)}
         records, models = {}, {}
         records["pellucid"] = evaluation(run, dataset, baselines=False).records["model"]
         for name, peer in peers.items():
-            models[name], ends = peer.trained(counts[name])
-            spent[name], records[name] = ends[-1], peer.records(models[name])
+            models[name], spent[name], steps[name] = peer.trained(spent["pellucid"])
+            records[name] = peer.records(models[name])
         files = [asked.folder / name for name in dataset.splits["test"].names]
 
         def our_prediction() -> float:
@@ -233,7 +249,7 @@ def main() -> None:
             encoder=asked.encoder, size=asked.size, seed=0,
             mean_iou={n: f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for n, m in measured.items()},
             ahead_by={n: str(paired(metric, [records["pellucid"]], records[n])[0]) for n in peers},
-            seconds={n: round(s) for n, s in spent.items()}, epochs=counts,
+            seconds={n: round(s) for n, s in spent.items()}, steps=steps,
             train_images_per_second={n: round(v, 2) for n, v in each.items()},
             training_ratio={n: round(ratio(epochs, "pellucid", n), 2) for n in peers},
             predicted_images_per_second={n: round(len(files) / statistics.median(s), 2) for n, s in predicted.items()},

@@ -130,8 +130,8 @@ def test_half_precision_and_other_layouts_are_pooled_alike(kind: Pool) -> None:
 def test_few_and_many_regions_are_pooled_alike(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without gradients there are two ways: which of them is faster depends on the number of regions."""
     called: list[str] = []
-    windows = pooling._largest_windows
-    monkeypatch.setattr(pooling, "_largest_windows", lambda *given: called.append("windows") or windows(*given))
+    windows = pooling.largest_windows
+    monkeypatch.setattr(pooling, "largest_windows", lambda *given: called.append("windows") or windows(*given))
     given, boxes = torch.randn(2, 4, 30, 40), regions(2, count, 30 * 8, 40 * 8)
     ours, theirs = cases("roi_pool", given, boxes, 8)
     assert torch.equal(ours, theirs)
