@@ -59,7 +59,7 @@ _AT_ONCE = 64  # images whose features are computed together
 
 def evaluate(
     run: Run | str | Path,
-    data: str | Path | Dataset | None = None,
+    data: Any = None,
     *,
     split: Literal["train", "val", "test"] = "test",
     baselines: bool = True,
@@ -97,7 +97,7 @@ def evaluate(
 
 def evaluation(
     run: Run,
-    data: str | Path | Dataset | None = None,
+    data: Any = None,
     *,
     split: Literal["train", "val", "test"] = "test",
     baselines: bool = True,

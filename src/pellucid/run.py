@@ -326,11 +326,11 @@ class Run:
         except Unreadable as fault:
             raise RunError(f"run={str(self.path)!r}: {measures.RECORDS} {fault}; {self.measuring}.") from None
 
-    def data(self, what: str | Path | Dataset | None = None) -> Dataset:
+    def data(self, what: Any = None) -> Dataset:
         """The dataset of the training, or another one, read for the same task; see `read`."""
         return self.read(what)[0]
 
-    def read(self, what: str | Path | Dataset | None = None) -> tuple[Dataset, AnyTask]:
+    def read(self, what: Any = None) -> tuple[Dataset, AnyTask]:
         """The dataset of the training, or another one, read for the same task, and the task with what it learned from it.
 
         Raises:

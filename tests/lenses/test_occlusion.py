@@ -152,3 +152,20 @@ def test_names_with_a_dollar_sign_are_drawn(tmp_path: Any) -> None:
 def test_an_option_that_cannot_be_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Occlusion(**options).look(Network(model=tiny(), images=images()))
+
+
+@pytest.mark.parametrize(
+    ("follow", "title"), [(None, "brightness"), ("left", "left"), ("right", "right")], ids=["its own", "left", "right"]
+)
+def test_titles_and_words_name_the_score_that_is_followed(follow: str | None, title: str) -> None:
+    pixels = {"left": (0, 0), "right": (3, 3), "brightness": (1, 1)}
+    scores = {name: (lambda output, at=at: output[:, 0, at[0], at[1]]) for name, at in pixels.items()}
+    image = torch.arange(1.0, 17).view(1, 1, 4, 4) / 16
+    network = Network(
+        nn.Identity(), image, evidence=scores.pop("brightness"), evidence_title="brightness", followable=scores
+    )
+    view = Occlusion(patch=1, stride=1, fill="zero", follow=follow).look(network)
+    value = image[0, 0][pixels[title]].item()
+    assert f"the score ({title}) falls from {value:.3g} to 0" in view.words
+    titles = [axes.get_title() for axes in view.figure.axes] if view.figure is not None else []
+    assert f"{title}: {value:.3g}" in titles

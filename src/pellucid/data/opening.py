@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.decoding import SUFFIXES, Files
@@ -34,8 +34,8 @@ _ANNOTATIONS = {
 _FILES = {".npz", ".mat", ".parquet", ".gz", ".zip", ".csv", ".json", *SUFFIXES}  # endings that no hub id has
 
 
-def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut: str = "stratified") -> Dataset:
-    """Open a dataset by the name of an embedded one, by path, or by hub id.
+def open(what: Any, range: Sequence[float] | Scale | None = None, *, cut: str = "stratified") -> Dataset:
+    """Open a dataset by the name of an embedded one, by path, by hub id, or from arrays and samples in memory.
 
     >>> open("digits").counts["test"]["0"] > 20
     True
@@ -48,7 +48,8 @@ def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut:
 
     Args:
         what: an embedded name (`pellucid list data`), a path, a short name (mnist, fashion_mnist, svhn, cifar10) or a
-            hub id `owner/name` (`owner/name:configuration` where it has several).
+            hub id `owner/name` (`owner/name:configuration` where it has several); or arrays `(x, y)`, a list of (image, target), a
+            torch or Hugging Face dataset, or a dict of these by split, as `data.formats.memory` says.
         range: the value that is black and the one that is white in images with more than 8 bits; by default 0 and the largest
             number of as many bits as all of them need, or 0 and 1 for floating-point images.
         cut: the rule for missing splits: "stratified", or "threshold", by which each image's hash alone decides, as for runs
@@ -67,14 +68,18 @@ def open(what: str | Path, range: Sequence[float] | Scale | None = None, *, cut:
     return scaled(dataset, range)
 
 
-def _open(what: str | Path) -> Dataset:
+def _open(what: Any) -> Dataset:
     from pellucid.data.embedded import embedded
-    from pellucid.data.formats import hub
+    from pellucid.data.formats import hub, memory
 
+    if not isinstance(what, (str, Path)):
+        return memory.from_memory(what)
     text = str(what)
     path = Path(text).expanduser()
     if isinstance(what, str) and text in embedded.names():
         return embedded.load(text)
+    if text.startswith(memory.NAME):
+        return memory.recalled(text)
     if path.is_dir() and (above := _holder(path)) is not None:
         return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_dir():

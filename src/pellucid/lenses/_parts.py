@@ -78,6 +78,7 @@ class Network(Part):
     answer: Callable[[nn.Module, Tensor], Any] | None = None  # a task's: model and images (B, C, H, W) -> its answer
     truth: Sequence[Any] = ()  # a task's, of each image alone; empty where it is not known
     build: Callable[..., nn.Module] | None = None  # build(seed=0, **model options); None: a model that has no options
+    evidence_title: str = "score"  # what the evidence is, in few words
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
 
     @cached_property
@@ -196,7 +197,7 @@ class Network(Part):
             UnknownNameError: it has others, but none of this name.
         """
         if self.choose is None:
-            return Followed(self.score(named))
+            return Followed(self.score(named), named or self.evidence_title)
         followed = self.choose(output, named, size)
         self.remark(followed.words)
         return followed

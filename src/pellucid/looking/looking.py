@@ -21,7 +21,7 @@ from pellucid.looking import subjects
 from pellucid.run import Run, load
 
 if TYPE_CHECKING:
-    from pellucid.data.dataset import Dataset
+    pass
 
 __all__ = ["look"]
 
@@ -34,7 +34,7 @@ def look(
     images: Any = (),
     out: str | Path | None = None,
     *,
-    data: str | Path | Dataset | None = None,
+    data: Any = None,
     model: str | None = None,
     size: int | Sequence[int] = (),
     memory: float | None = None,

@@ -115,7 +115,7 @@ class Subject:
         return dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(unread)}") if unread else view
 
 
-def of_run(run: Run, images: Any = (), data: str | Path | Dataset | None = None) -> Subject:
+def of_run(run: Run, images: Any = (), data: Any = None) -> Subject:
     """A run, whose model is shown the named images, or a few of its own test images; `data`: instead of the run's own."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # opened when a part first reads them: curves of a run need neither its data nor its weights
@@ -222,7 +222,7 @@ def _network(
     choose = functools.partial(task.chosen, classes=classes) if isinstance(task, ChoosesEvidence) else None
     return Network(
         model, shown.images, shown.names, classes, task.evidence, task.followable(classes), choose=choose,
-        answer=task.predict, truth=shown.truth, build=build, unread=shown.unread, **common,
+        answer=task.predict, truth=shown.truth, build=build, evidence_title=task.evidence_title, unread=shown.unread, **common,
     )  # fmt: skip
 
 

@@ -131,6 +131,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
         False  # the answer is the image itself, restored: as grey or coloured, and as deep, as it was
     )
     longest: ClassVar[int] = 224  # px: the longer side that larger images get by default, if all are resized
+    evidence_title: ClassVar[str] = "score"  # what `evidence` is, in few words, for titles
     extra_planes: ClassVar[int] = 0  # planes of the model's input beside the image's own channels, such as a mask
 
     @property

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pellucid._memory import keeping_freed_memory
-from pellucid.data.dataset import Dataset
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, TaskFamily
 from pellucid.training.folder import Folder
@@ -28,7 +27,7 @@ __all__ = ["train"]
 
 def train(
     task: str | AnyTask | TaskFamily = "classify",
-    data: str | Path | Dataset | None = None,
+    data: Any = None,
     model: str | None = None,
     out: str | Path | None = None,
     *,
@@ -47,7 +46,7 @@ def train(
 
     Args:
         task: a name in the catalogue, or a task with its options.
-        data: what `pellucid.data.open` takes, or a dataset; by default the task's embedded example.
+        data: what `pellucid.data.open` takes, such as a path or arrays `(x, y)`, or a dataset; by default the task's embedded example.
         model: a name in the catalogue; by default the task's own.
         out: the run's folder; by default one below `runs/`, which the same call finds again.
         progress: show a progress bar.

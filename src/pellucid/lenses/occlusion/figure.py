@@ -54,7 +54,9 @@ class Occluded:
     def what(self) -> str:
         """What is followed, where it is no class, in a sentence about it."""
         chosen = self.chosen
-        return "the score" if chosen is None or not chosen.unit else f"the {chosen.unit} of {chosen.name}"
+        if chosen is None or chosen.name == "score":
+            return "the score"
+        return f"the {chosen.unit} of {chosen.name}" if chosen.unit else f"the score ({chosen.name})"
 
     @property
     def noise(self) -> bool:

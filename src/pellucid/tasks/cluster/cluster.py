@@ -85,6 +85,7 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"clusters": 36, "epochs": 30}
     default_model: ClassVar[str] = "embedding_autoencoder"
+    evidence_title: ClassVar[str] = "mean value"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("reconstruction",)
     predict_options: ClassVar[type[PredictOptions]] = ClusterOptions
     keeps_size: ClassVar[bool] = False

@@ -69,6 +69,7 @@ class Compress(Task[Tensor, Coded, Picture]):
     example: ClassVar[str] = "patches"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3}
     default_model: ClassVar[str] = "factorized"
+    evidence_title: ClassVar[str] = "mean value"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("code",)
     predict_options: ClassVar[type[PredictOptions]] = CompressOptions
     keeps_size: ClassVar[bool] = True

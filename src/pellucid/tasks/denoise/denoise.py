@@ -69,6 +69,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
     default_model: ClassVar[str] = "unet"
+    evidence_title: ClassVar[str] = "mean value"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
     restores: ClassVar[bool] = True

@@ -96,6 +96,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
     default_model: ClassVar[str] = "unet"
+    evidence_title: ClassVar[str] = "mean value"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "dense")
     extra_planes: ClassVar[int] = 1  # the mask
     restores: ClassVar[bool] = True

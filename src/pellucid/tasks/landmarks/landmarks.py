@@ -82,6 +82,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
         "flip": True, "rotate": 20, "scale": 0.1, "epochs": 10, "batch_size": 32,
     }  # fmt: skip
     default_model: ClassVar[str] = "heatmap"
+    evidence_title: ClassVar[str] = "certainty of all points"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("heatmap", "vector", "dense")
     keeps_size: ClassVar[bool] = False
     feature_images: ClassVar[int] = 2000

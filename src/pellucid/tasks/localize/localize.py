@@ -58,6 +58,7 @@ class Localize(Task[Tensor, Located, Located]):
         "box_loss": "giou", "flip": True, "crop": 6, "epochs": 20, "batch_size": 32,
     }  # fmt: skip
     default_model: ClassVar[str] = "convnet"
+    evidence_title: ClassVar[str] = "logit of an object"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
 

@@ -74,6 +74,7 @@ class Segment(Task[Tensor, Mask, Mask]):
         "widths": (16, 32, 64, 128), "dice": 1.0, "flip": True, "crop": 6, "lr": 0.006, "epochs": 14, "batch_size": 16,
     }  # fmt: skip
     default_model: ClassVar[str] = "unet"
+    evidence_title: ClassVar[str] = "mean log-odds"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map",)
     keeps_size: ClassVar[bool] = True
     predict_options: ClassVar[type[SegmentOptions]] = SegmentOptions
