@@ -197,3 +197,23 @@ def test_the_list_says_of_each_member_what_its_class_says(kind: str) -> None:
     for name, line in listing.about(kind).items():
         said = (inspect.getdoc(_catalog.find(kind, name)) or "").split("\n")[0]
         assert re.sub(r" Weights on this machine(: .*)?\.$", "", line) == said, name
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["classify", "train", "--epochs", "2"], "pellucid train classify --epochs 2"),
+        (["runs/my run", "evaluate"], "pellucid evaluate 'runs/my run'"),
+        (["runs/a", "occlusion", "look"], "pellucid look runs/a occlusion"),
+    ],
+    ids=["task first", "run first", "command last"],
+)
+def test_swapped_words_are_put_right(words: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.rstrip().endswith(f"is; write: {meant}")
+
+
+def test_the_version_has_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0 and main(["--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second and first.startswith("pellucid ")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, one_line
+from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
 
@@ -126,20 +127,29 @@ def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
-    if words[0] in ("-V", "--version"):
+    if words[0] in ("-V", "--version", "version"):
         from pellucid._version import __version__
 
         print(f"pellucid {__version__}")
         return 0
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise UnknownNameError("command", name, COMMANDS)
+        raise _swapped(words) or UnknownNameError("command", name, COMMANDS)
     from pellucid.cli.binding import bind
 
     try:
         return bind(name, rest)()
     except SystemExit as end:  # -h of a command
         return end.code if isinstance(end.code, int) else 0
+
+
+def _swapped(words: Sequence[str]) -> UsageError | None:
+    """The fault of a line whose first word is no command, but whose second or third is one."""
+    place = next((place for place, word in enumerate(words[:3]) if word in COMMANDS), None)
+    if place is None or any(word.startswith("-") for word in words[:place]):
+        return None
+    meant = shlex.join(["pellucid", words[place], *words[:place], *words[place + 1 :]])
+    return UsageError(f"command={words[0]!r}: is not a command, and {words[place]} is; write: {meant}")
 
 
 def _help() -> str:
