@@ -74,7 +74,7 @@ def work(
 
         report = check_answers(sheet, _text(str(answers), "answers"), digits=digits, tolerance=tolerance)
         # unreadable lines make the exit code 2, wrong answers do not
-        return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
+        return deliver(report.show(chosen, color=color, width=terminal_width()), out) or (2 if report.bad else 0)
     solution = sheet.solve(exact=exact, digits=digits, paths=paths)
     return deliver(solution.show(chosen, verify=verify, color=color, brief=brief, width=terminal_width()), out)
 

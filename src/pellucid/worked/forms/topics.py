@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from typing import Final
 
@@ -51,7 +50,7 @@ def listing() -> str:
     multilayer perceptrons
     """
     topics = by_topic()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000  # in a pipe, whole lines
+    width = shutil.get_terminal_size().columns
     column = max(len(name) for words in topics.values() for name in words) + 2
     lines = []
     for topic, words in topics.items():

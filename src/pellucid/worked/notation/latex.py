@@ -35,7 +35,15 @@ _SPACES: Final = frozenset(
     (*",;:!> 	", "quad", "qquad", "left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg")
 ) | {"displaystyle", "limits", "nolimits"}
 _SIGNS: Final = {
-    **dict.fromkeys(("cdot", "times", "ast", "odot", "circ", "bullet"), "*"),
+    **dict.fromkeys(("times", "ast", "odot", "circ"), "*"),
+    **dict.fromkeys(("cdot", "bullet"), "·"),
+    **dict.fromkeys(("ne", "neq"), "!="),
+    **dict.fromkeys(("gets", "leftarrow"), "="),
+    "langle": "⟨",
+    "rangle": "⟩",
+    **dict.fromkeys(("{", "lbrace"), "("),
+    **dict.fromkeys(("}", "rbrace"), ")"),
+    "prod": "∏",
     "div": "/",
     "le": "<=",
     "leq": "<=",
@@ -147,7 +155,7 @@ class _Rewriting:
                 raise UsageError(f"{position(at)}\\sqrt[n]: only the square root has a sign; write x^(1/n).")
             written += [Token("name", "sqrt", at, token.glued), sign("("), *self.argument(token), sign(")")]
         elif word == "partial":
-            of = self.argument(token)
+            of = self.argument(token) if self.tokens[self.here].text != "^" else [Token("name", "", at)]
             if not of or of[0].kind != "name":
                 raise UsageError(f"{position(at)}\\partial: needs a name after it; write \\partial L.")
             _put(written, Token("name", "∂" + of[0].text, at, token.glued))
