@@ -51,7 +51,7 @@ def test_the_page_has_every_topic_of_a_course() -> None:
         "Softmax and cross-entropy",
         "Back-propagation",
         "Convolution",
-        "Pooling and ways up",
+        "Pooling and upsampling",
         "Recurrent networks",
         "Optimisers",
         "Regularisation",

@@ -21,7 +21,7 @@ from pellucid.worked.worksheet.worksheet import Worksheet
 
 WORDS = {
     "convolution": ("as a product of matrices", "z₂₂ = ", 4),
-    "pooling": ("the gradient in its places", "∂L/∂x₄₄ = ", 21),
+    "pooling": ("the gradient at the same places", "∂L/∂x₄₄ = ", 21),
     "iou": ("area of the intersection", "IoU = TP/(TP + FP + FN) = 16/(16 + 14 + 14) ≈ 0.363636", 3),
     "localization": ("no gradient reaches b̂", "∂L/∂b̂₂₄ = ", 13),
     "vae": ("? z₁", "D_KL = D₁ + D₂ = 0.818147 + 0.931853 ≈ 1.75000", 7),

@@ -119,6 +119,8 @@ def summary(report: Report) -> str:
     if total == 1:
         return "The answer is wrong."
     parts = [f"{right} of {total} answers {'is' if right == 1 else 'are'} right"]
+    if not right:
+        parts = [f"None of the {total} answers is right"]
     parts += [f"{wrong} {'is' if wrong == 1 else 'are'} wrong"] if wrong else []
     # an answer that follows is not counted as wrong
     parts += [f"{follows} follow{'s' * (follows == 1)} from {'it' if wrong == 1 else 'these'}"] if follows else []

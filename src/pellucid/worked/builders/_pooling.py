@@ -87,7 +87,7 @@ def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
     >>> from pellucid.worked.showing.grids import show_grid
     >>> sheet = pooling_sheet("max", [[1, 5, 4], [2, 3, 6]], [2, 1], delta=[[7, 8, 9]])
     >>> print(show_grid(gradient_map(sheet.solve())))
-    the image, and the gradient in its places: 0 where nothing comes back
+    the image, and the gradient at the same places: 0 where none arrives
     <BLANKLINE>
           ⎡ 1  5  4 ⎤           ⎡ 0  8  0 ⎤
       x = ⎣ 2  3  6 ⎦   ∂L/∂x = ⎣ 7  0  9 ⎦
@@ -112,7 +112,7 @@ def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
     values = in_rows([Const(solution.value(pixel)) for pixel in pixels])
     gradient = in_rows([Const(slopes[pixel]) for pixel in pixels])
     line = (Name(name), "=", values, " ", Partial("L", name), "=", gradient)
-    return MatrixEquation("the image, and the gradient in its places: 0 where nothing comes back", (line,))
+    return MatrixEquation("the image, and the gradient at the same places: 0 where none arrives", (line,))
 
 
 def pooling_sizes(

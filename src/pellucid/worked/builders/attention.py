@@ -32,7 +32,7 @@ class Attention(Builder):
     """Work an attention layer by hand: queries, keys and values, the weights of each token, and the outputs."""
 
     topic = "attention"
-    question = "How much does each token take from the others, and what does it become?"
+    question = "How much attention does each token pay to the others, and what is its output?"
     keeps = ("heads", "causal")
 
     x: str | None = "1 0; 0 1"
@@ -158,7 +158,7 @@ class Attention(Builder):
             title = (
                 f"head {h + 1}: weights times values"
                 if self.heads > 1
-                else "weights times values: a row of weights is a token"
+                else "weights times values: each row of weights belongs to one token"
             )
             found.append(MatrixEquation(title, (line,)))
         return found

@@ -24,7 +24,7 @@ __all__ = ["AveragePooling"]
 class AveragePooling(Builder):
     """Work an average-pooling by hand: every output, and the gradient, which goes to the whole window in equal parts."""
 
-    topic = "pooling and ways up"
+    topic = "pooling and upsampling"
     question = "What is the mean of each window, and how is its gradient shared?"
     keeps = ("size", "stride", "padding")
 

@@ -24,7 +24,7 @@ __all__ = ["MaxPooling"]
 class MaxPooling(Builder):
     """Work a max-pooling by hand: every output, and the gradient, which goes to the largest number of each window alone."""
 
-    topic = "pooling and ways up"
+    topic = "pooling and upsampling"
     question = "What is the largest number of each window, and where does its gradient go?"
     keeps = ("size", "stride", "padding", "dilation")
 

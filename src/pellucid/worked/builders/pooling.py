@@ -32,8 +32,8 @@ __all__ = ["Pooling"]
 class Pooling(Builder):
     """Work a pooling by hand: every output, and where the gradient goes."""
 
-    topic = "pooling and ways up"
-    question = "What does a pooling give, and where does its gradient go?"
+    topic = "pooling and upsampling"
+    question = "What does pooling give, and where does its gradient go?"
     keeps = ("kind", "size", "stride", "padding", "dilation")
 
     image: str = "1 3 2 0; 4 2 1 5; 0 1 7 2; 2 0 3 6"

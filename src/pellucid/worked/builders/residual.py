@@ -34,7 +34,7 @@ class Residual(Builder):
     """Work a residual block: its output, and the gradient along the skip and through the layers."""
 
     topic = "multilayer perceptrons"
-    question = "What does a residual block give, and how does the gradient pass its skip and its layers?"
+    question = "What does a residual block give, and how does the gradient flow through its skip and its layers?"
 
     x: str = "1 -2"
     """the input, one number or several"""

@@ -38,7 +38,7 @@ _WIDEST = 24  # columns of matrices side by side
 class TransposedConvolution(Builder):
     """Work a transposed convolution by hand: every output, the transposed matrix that gives the same, and the gradients."""
 
-    topic = "pooling and ways up"
+    topic = "pooling and upsampling"
     question = "What does a transposed convolution give, by spreading and by the transposed matrix?"
     keeps = ("stride", "padding", "matrix")
 
@@ -161,7 +161,7 @@ class TransposedConvolution(Builder):
             line += ["+", window] if n else [window]
         if self.bias is not None:
             line += ["+", Name("b")]
-        title = "each number spreads over a window of the output, times the kernel; the windows add up"
+        title = "each number is multiplied by the kernel and spreads over a window of the output; the windows add up"
         return [MatrixEquation(title, (tuple(line),))]
 
     def _matrices(self, solution: Solution) -> Sequence[Grid]:
@@ -189,9 +189,9 @@ class TransposedConvolution(Builder):
             for part in symbols
         ]
         return [
-            MatrixEquation("the convolution with this kernel multiplies with C, a window a row", (down,)),
+            MatrixEquation("the convolution with this kernel multiplies by C, one window per row", (down,)),
             MatrixEquation(
-                "the transposed convolution multiplies with Cᵀ: each column spreads a number over its window",
+                "the transposed convolution multiplies by Cᵀ: each column spreads a number over its window",
                 (tuple(symbols),) if in_symbols else (tuple(symbols), tuple(values)),
             ),
         ]

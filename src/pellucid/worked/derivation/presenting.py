@@ -40,6 +40,8 @@ def present(shown: Shown, form: str = "terminal", width: int = 0) -> str:
     if not isinstance(shown, Derivatives):
         return text
     grid = MatrixEquation(shown.title, ((shown.symbol, "=", Matrix(_spaced(shown.entries))),))
+    if shown.single is not None:
+        grid = MatrixEquation("second derivative", ((shown.single, "=", _deltas(shown.entries[0][0])),))
     if form == "json":
         return json.dumps(json.loads(text) | {"grids": [as_json(grid)]}, ensure_ascii=False, indent=1)
     end = {"html": "</main>", "latex": "\\end{document}", "fragment": "</div>"}.get(form, "")

@@ -113,7 +113,7 @@ def format_of(
         known = ", ".join(
             [".txt", *(key for key in endings if key != ".htm"), *([".work"] if ".tex" in endings else [])]
         )
-        what = f"format={format!r} has another ending" if ending in endings else f"there is no {ending} of it"
+        what = f"format={format!r} has another ending" if ending in endings else f"cannot be written as {ending}"
         way = (
             "; print the page of an .html, or run pdflatex on a .tex" if ending == ".pdf" and ".tex" in endings else ""
         )

@@ -16,7 +16,7 @@ TOPICS: Final = (
     "multilayer perceptrons",
     "softmax and cross-entropy",
     "convolution",
-    "pooling and ways up",
+    "pooling and upsampling",
     "recurrent networks",
     "attention",
     "optimisers",
@@ -34,7 +34,7 @@ def by_topic() -> dict[str, dict[str, str]]:
     """The question of each word, below its topic; topics in the order of a course.
 
     >>> by_topic()["optimisers"]
-    {'optimizer': 'What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they come?'}
+    {'optimizer': 'What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they get?'}
     """
     found: dict[str, dict[str, str]] = {topic: {} for topic in TOPICS}
     for name in _catalog.names("worked/builders"):

@@ -140,8 +140,12 @@ def summary(sheet: Sheet) -> str:
     by = [line.check.how for line in lines if line.check]
     ways = {"NumPy": "by NumPy", "central difference": "by central differences", "mpmath": "by mpmath"}
     counts = [f"{by.count(how)} {what}" for how, what in ways.items() if how in by]
+    if len(counts) == 1:  # 3 lines, each checked by NumPy
+        checked = ("each " if len(lines) > 1 else "") + f"checked {counts[0].partition(' ')[2]}"
+    else:
+        checked = f"each checked: {', '.join(counts)}"
     return (
-        f"{len(lines)} line{'s' * (len(lines) != 1)}, each checked: {', '.join(counts)}. "
+        f"{len(lines)} line{'s' * (len(lines) != 1)}, {checked}. "
         f"After = a number is exact, after ≈ it has {sheet.digits} significant digits."
     )
 
