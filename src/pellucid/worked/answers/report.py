@@ -136,6 +136,9 @@ def _terminal(report: Report, color: bool, columns: int) -> str:
     left = [_answer(answer, setter) for answer in report.checked]
     # verdicts begin in one column, unless a formula is long
     column = min(max((width_of(text) for text in left), default=0), 40)
+    if columns:  # and as far to the left as the longest of them needs
+        longest = max((width_of(_verdict(answer, setter)) for answer in report.checked), default=0)
+        column = max(min(column, columns - indent - 3 - longest), 12)
 
     def folded(text: str, code: str = "", first: str = "", before: int = 0) -> list[str]:
         """A sentence in lines of the terminal's width, indented behind what begins the first."""
