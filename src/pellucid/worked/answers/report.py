@@ -149,7 +149,7 @@ def _terminal(report: Report, color: bool, columns: int) -> str:
             *(" " * before + _styled(part, code, color) for part in others),
         ]
 
-    rows = [*folded(summary(report), "1"), ""]
+    rows = [*folded(summary(report), "1"), *([""] if report.checked else [])]
     for answer, text in zip(report.checked, left, strict=True):
         mark, code = _MARKS[answer.status]
         verdict = _verdict(answer, setter)

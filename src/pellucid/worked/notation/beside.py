@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pellucid.worked.expressions.expression import Expr, Name
@@ -22,8 +22,8 @@ _WORDS: Final = frozenset(("for", "if", "otherwise", "after", "on", "of", "steps
 class Beside(Indexed):
     """Whether the next token is a factor, and what a word or a bracket means as one."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
-        Indexed.__init__(self, tokens)
+    def __init__(self, tokens: Sequence[Token], known: Iterable[str] = ()) -> None:
+        Indexed.__init__(self, tokens, known)
         self.bars = 0  # of |…| that are open inside the innermost brackets
         self.exponent = -1  # the position after an exponent without brackets
 

@@ -167,6 +167,10 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         case Pow(base=Name(name="e"), exponent=exponent, at=at) if not scope.known("e") and scope.find("e", at) is None:
             scope.notes[_EULER] = None
             return expand(Call("exp", (exponent,), 0, at), scope, bindings)
+        case Pow(base=Call(function="norm", args=args), exponent=Const(value=two)) if two == 2:
+            # ||x||² is a sum of squares, without the root and its kink at 0
+            squares = [Pow(item, Const(Fraction(2))) for arg in args for item in _items(expand(arg, scope, bindings))]
+            return squares[0] if len(squares) == 1 else Add(tuple(squares))
         case Subscript(of=of, places=places, at=at):
             owner = expand(of, scope, bindings)
             if not isinstance(owner, Array):
@@ -270,6 +274,10 @@ def _joined_digits(name: str, scope: Scope) -> str:
         apart = f"{base}_{last[0]}_{last[1]}"
         return apart if scope.known(apart) else name
     return name
+
+
+def _items(part: Expr | Array) -> tuple[Expr, ...]:
+    return part.items if isinstance(part, Array) else (part,)
 
 
 def _factors(node: Expr) -> tuple[Expr, ...]:

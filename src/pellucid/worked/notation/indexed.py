@@ -4,7 +4,7 @@ r"""What runs over an index: Σ_k x_k, \sum_{k=1}^{3} x_k, Σ_{j≠1} x_j, ∏_i
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from pellucid.worked.expressions.expression import At, Call, Const, Expr, Index, Name, Sum, rebuild
@@ -20,11 +20,11 @@ SIGNS = {"Σ": "sum", "∏": "prod"}
 class Indexed(Names):
     """The reading of sums, products and loops, and of the names whose number ends them."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[Token], known: Iterable[str] = ()) -> None:
         Names.__init__(self, tokens)
         # what an equation begins with is a quantity and no function
         starts = list(zip([Token("sign", ";", (1, 1)), *self.tokens], self.tokens, self.tokens[1:], strict=False))
-        self.defined = frozenset(
+        self.defined = frozenset(known) | frozenset(
             name.text
             for before, name, after in starts
             if before.text == ";" and name.kind == "name" and after.text in ("=", "[", "{", "^")

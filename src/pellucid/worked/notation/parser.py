@@ -10,7 +10,7 @@ atom        number, name, brackets, list, call        2.5, h[t-1], (…), [1, 2]
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Final, NoReturn, final
 
@@ -62,8 +62,8 @@ class Parser(Beside):
     Adjacent(left=Const(value=Fraction(2, 1)), right=Name(name='x'))
     """
 
-    def __init__(self, text: str) -> None:
-        Beside.__init__(self, without_latex(tokenize(text)))
+    def __init__(self, text: str, known: Iterable[str] = ()) -> None:
+        Beside.__init__(self, without_latex(tokenize(text)), known)
         self.deep = 0
 
     def expression(self) -> Expr:
