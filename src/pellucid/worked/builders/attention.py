@@ -120,7 +120,7 @@ class Attention(Builder):
             y = define(sheet, "y", _product(joined, weights, "output"))
         if heads > 1:
             sheet.remark(
-                f"The first index of S and A is the head; head 1 has the first {Q.shape[1] // heads} columns of Q and K."
+                f"The first index of S and A is the head; head 1 has {_columns(Q.shape[1] // heads)} of Q and K."
             )
         if causal:
             sheet.remark("A token does not see those after it: their weights are 0.")
@@ -237,3 +237,7 @@ def _weights(queries: int, keys: int, heads: int) -> Tensor:
     for h, i, j in np.ndindex(*names.shape):
         names[h, i, j] = Name(component_name("A", [*([h + 1] if heads > 1 else []), i + 1, j + 1]))
     return names
+
+
+def _columns(count: int) -> str:
+    return "the first column" if count == 1 else f"the first {count} columns"

@@ -108,7 +108,7 @@ class Derive(Form):
 
     def text(self) -> str:
         """The lines of the derivation or the proof."""
-        chosen = format_of(self.format, self.out)
+        chosen = format_of(self.format, self.out, sheet=False)
         shown = present(self.built(), chosen, terminal_width())
         if self.out is None:
             return shown

@@ -37,6 +37,7 @@ class Derivatives:
         entries: the matrix, a row for each function.
         heads: of each derivation, what it finds, such as ∂f_1/∂x.
         single: of a single entry, what it is: ∂/∂x ∂f/∂x.
+        origins: of each derivation of a first derivative, what that is: ∂f/∂x; None for others.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Derivatives:
     entries: tuple[tuple[Expr, ...], ...]
     heads: tuple[str, ...]
     single: Expr | None = None
+    origins: tuple[Expr | None, ...] = ()
 
     @property
     def difference(self) -> float:
@@ -126,6 +128,7 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
     """The second derivatives of one function: the derivatives of its derivatives."""
     each: list[Derivation] = []
     heads: list[str] = []
+    origins: list[Expr | None] = []
     firsts: list[Expr] = []
     # f·(1 − f) is differentiated as it is, other derivatives without f
     known = Parts({name: node}, frozenset({name})) if is_sigmoid(node) else None
@@ -135,6 +138,7 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
             continue
         each.append(derive_node(node, variable, name))
         heads.append(f"first derivative {each[-1].title}")
+        origins.append(None)
         firsts.append(each[-1].simple if known else _plain(each[-1]))
     entries: list[list[Expr]] = [[ZERO] * len(variables) for _ in variables]
     stems = {indices_of(part.name)[0] for part in walk(node) if isinstance(part, Name)}
@@ -145,6 +149,7 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
                 continue
             found = derive_node(first, variables[column], letter, known=known)
             each.append(found)
+            origins.append(pending(Name(name), variables[row]))
             below = [indexed(variables[column]), indexed(variables[row])]
             squared = f"∂{below[0]}²" if row == column else f"∂{below[0]}∂{below[1]}"
             heads.append(f"second derivative ∂²{name}/{squared}, with {letter} = ∂{name}/∂{below[1]}")
@@ -152,7 +157,7 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
     several = len(variables) > 1
     title = "Hessian matrix" if several else f"∂²{name}/∂{indexed(variables[0])}²"
     single = None if several else pending(pending(Name(name), variables[0]), variables[0])
-    return Derivatives(title, "H", tuple(each), tuple(map(tuple, entries)), tuple(heads), single)
+    return Derivatives(title, "H", tuple(each), tuple(map(tuple, entries)), tuple(heads), single, tuple(origins))
 
 
 def _second_of_components(node: Expr, variables: list[str], names: str) -> Derivatives:
@@ -178,7 +183,9 @@ def _second_of_components(node: Expr, variables: list[str], names: str) -> Deriv
     title = f"∂²{name}/∂{below[0]}∂{below[1]}"
     heads = (f"first derivative {first.title}", f"second derivative {title}, with {letter} = {first.title}")
     single = pending(pending(first.name, first.by), second.by)
-    return Derivatives(title, "H", (first, second), ((second.simple,),), heads, single)
+    return Derivatives(
+        title, "H", (first, second), ((second.simple,),), heads, single, (None, pending(first.name, first.by))
+    )
 
 
 def _plain(found: Derivation) -> Expr:

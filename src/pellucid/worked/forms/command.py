@@ -85,7 +85,11 @@ def terminal_width() -> int:
 
 
 def format_of(
-    format: str | None, out: Path | None, endings: Mapping[str, str] = _SUFFIXES, plain: str = "terminal"
+    format: str | None,
+    out: Path | None,
+    endings: Mapping[str, str] = _SUFFIXES,
+    plain: str = "terminal",
+    sheet: bool = True,
 ) -> str:
     """The format asked for, else the one of the file's ending; without a file the terminal's.
 
@@ -97,6 +101,7 @@ def format_of(
         out: the file to write, or None.
         endings: of file names, with the format that each stands for.
         plain: the format of a terminal, and of files that end in .txt or have no ending.
+        sheet: whether a name that ends in .work gets a worksheet.
 
     Raises:
         UsageError: no plain file, an ending of another kind of file, or of another format than the one asked for.
@@ -111,7 +116,7 @@ def format_of(
     # letters under the name of a picture, or Markdown under that of a page, would mislead whoever opens them
     if format is None or ending in _OTHERS or (ending in endings and named != format):
         known = ", ".join(
-            [".txt", *(key for key in endings if key != ".htm"), *([".work"] if ".tex" in endings else [])]
+            [".txt", *(key for key in endings if key != ".htm"), *([".work"] if ".tex" in endings and sheet else [])]
         )
         what = f"format={format!r} has another ending" if ending in endings else f"cannot be written as {ending}"
         way = (

@@ -277,5 +277,6 @@ def _mtable(matrix: Matrix, setter: MathML) -> str:
         "<mtr>" + "".join(f"<mtd><mrow>{setter.write(entry)}</mrow></mtd>" for entry in row) + "</mtr>"
         for row in matrix.rows
     )
-    left, right = ('<mo stretchy="true" fence="true">' + bracket + "</mo>" for bracket in "[]")
-    return f"<mrow>{left}<mtable>{rows}</mtable>{right}</mrow>"
+    # brackets as borders: a browser stretches signs only where it has a font for mathematics
+    style = "border:solid currentColor;border-width:0 1.5px;border-radius:.5em;padding:0 .35em;margin:0 .15em"
+    return f'<mtable style="{style}">{rows}</mtable>'

@@ -168,6 +168,8 @@ def in_brief(answer: Answer) -> Answer:
         match block:
             case Line(left=Name() as left) | Line(left=Partial() as left) if isinstance(left, Name) or left in asked:
                 kept.append(replace(block, remarks=()))
+            case Line(label=("look-ahead point",)):  # where Nesterov's gradient is taken
+                kept.append(block)
             case Remark(words=("given: " | "from above: ", *rest)) if not any(
                 isinstance(word, Partial) for word in rest
             ):
