@@ -37,7 +37,9 @@ class Beside(Indexed):
         if token.text in ("|", "||"):
             begins = self.bars == 0
         else:
-            begins = token.text in ("(", "{", "√", "Σ", "∏", "⟨") or (token.kind == "name" and token.text not in _WORDS)
+            begins = token.text in ("(", "{", "√", "Σ", "∏", "⟨", "⌊", "⌈") or (
+                token.kind == "name" and token.text not in _WORDS
+            )
             begins = begins or (token.text == "[" and self.groups())
         if not begins:
             return False
@@ -52,7 +54,7 @@ class Beside(Indexed):
         """Whether a bracket, a norm, a sum or a function's call follows after a space."""
         token, after = self.next, self.tokens[self.here + 1]
         calls = token.kind == "name" and after.text in ("(", "{") and function_named(token.text) in KNOWN
-        return not token.glued and (calls or token.text in ("(", "{", "[", "|", "||", "Σ", "∏", "⟨", "sum_"))
+        return not token.glued and (calls or token.text in ("(", "{", "[", "|", "||", "Σ", "∏", "⟨", "⌊", "⌈", "sum_"))
 
     def groups(self) -> bool:
         """Whether [ … ] is a bracket around one expression, as in −[y log p + …], and not a list."""
@@ -77,7 +79,20 @@ class Beside(Indexed):
             return None
         if any(name == token.text or name.startswith(token.text + "_") for name in self.defined):
             return None
-        if not all(part in self.defined or part.partition("_")[0] in self.defined for part in parts):
+        known = [part in self.defined or part.partition("_")[0] in self.defined for part in parts]
+        if parts[-1] == "e" and self.tokens[self.here + 1].text == "^":  # x e^−x
+            known[-1] = True
+        if not all(known):
+            return None
+        if self.tokens[self.here - 1].text == "/":
+            self.fail("after a division it is unclear what is divided; write (a/b)*c or a/(b*c).")
+        if self.here and self.tokens[self.here - 1].text == "^":
+            self.fail("after a power it is unclear what the exponent is; write x^2*y or x^(2*y).")
+        if parts[-1] == "e" and self.tokens[self.here + 1].text == "^":
+            # the power belongs to e alone, which is read next
+            self.tokens[self.here : self.here + 1] = [
+                Token("name", part, token.at, n > 0) for n, part in enumerate(parts)
+            ]
             return None
         self.take()
         node: Expr = Name(parts[0], token.at)

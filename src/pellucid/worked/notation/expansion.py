@@ -35,6 +35,7 @@ from pellucid.worked.notation.plain import shown
 from pellucid.worked.notation.statements import (
     Adjacent,
     ArrayLiteral,
+    Bars,
     EquationStatement,
     Loop,
     MatrixProduct,
@@ -157,6 +158,13 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
                 scope.notes[f"{what.word} is read as a product, as the worksheet gives no value to {what.word}."] = None
             sides = expand(left, scope, bindings), expand(right, scope, bindings)
             return _beside(*sides, scope, at, what.dotted)
+        case Bars(of=of, at=at):
+            inside = expand(of, scope, bindings)
+            if isinstance(inside, Array):
+                raise UsageError(
+                    f"{position(at)}|…|: of a vector it is unclear; write ||x|| for the norm, or abs(x) for each component."
+                )
+            return Call("abs", (inside,), 0, at)
         case OverIndex():
             return _over_index(what, scope, bindings)
         case Transpose(of=of):
@@ -344,7 +352,7 @@ def _everything(node: Expr) -> Iterator[Expr]:
         match node:
             case Adjacent(left=left, right=right) | MatrixProduct(left=left, right=right):
                 stack += [left, right]
-            case Transpose(of=of) | Subscript(of=of):
+            case Transpose(of=of) | Subscript(of=of) | Bars(of=of):
                 stack.append(of)
             case OverIndex(body=body):
                 stack.append(body)

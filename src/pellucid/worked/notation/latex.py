@@ -39,6 +39,10 @@ _SIGNS: Final = {
     **dict.fromkeys(("cdot", "bullet"), "·"),
     **dict.fromkeys(("ne", "neq"), "!="),
     **dict.fromkeys(("gets", "leftarrow"), "="),
+    "lfloor": "⌊",
+    "rfloor": "⌋",
+    "lceil": "⌈",
+    "rceil": "⌉",
     "langle": "⟨",
     "rangle": "⟩",
     **dict.fromkeys(("{", "lbrace"), "("),
@@ -144,7 +148,12 @@ class _Rewriting:
             for n, part in enumerate(self.argument(token)):
                 _put(written, Token(part.kind, part.text, part.at, part.glued if n else token.glued))
         elif word in ("frac", "dfrac", "tfrac"):
-            top, bottom = self.argument(token), self.argument(token)
+            next = self.tokens[self.here]
+            if next.kind == "number" and len(next.text) == 2 and next.text.isdigit():  # \frac12
+                self.here += 1
+                top, bottom = ([Token("number", digit, next.at, True)] for digit in next.text)
+            else:
+                top, bottom = self.argument(token), self.argument(token)
             if all(len(part) == 1 and part[0].text[0] in "d∂" and len(part[0].text) > 1 for part in (top, bottom)):
                 written += [*top, sign("/"), *bottom]  # a derivative
             else:

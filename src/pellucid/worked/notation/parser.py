@@ -37,6 +37,7 @@ from pellucid.worked.notation.names import Names
 from pellucid.worked.notation.statements import (
     Adjacent,
     ArrayLiteral,
+    Bars,
     Loop,
     MatrixProduct,
     OverAxis,
@@ -176,6 +177,10 @@ class Parser(Beside):
             left, _ = self.expression(), self.want(",", "between two vectors, as in ⟨x, y⟩")
             right, _ = self.expression(), self.want("⟩", "after two vectors")
             return MatrixProduct(left, right, token.at)
+        if self.take("⌊") or self.take("⌈"):
+            inner = self.expression()
+            self.want("⌋" if token.text == "⌊" else "⌉", "to close the bracket")
+            return Call("floor" if token.text == "⌊" else "ceil", (inner,), 0, token.at)
         if token.text == "[" and self.groups():
             return self.bracketed()
         if self.take("["):
@@ -211,7 +216,9 @@ class Parser(Beside):
             self.fail("the norms are ||x||_1, ||x||_2 and ||W||_F; write another one out.")
         if order == "1":
             return Call("sum", (Call("abs", (inner,), 0, opening.at),), 0, opening.at)
-        return Call("abs" if opening.text == "|" and not order else "norm", (inner,), 0, opening.at)
+        if opening.text == "|" and not order:
+            return Bars(inner, opening.at)
+        return Call("norm", (inner,), 0, opening.at)
 
     def braced(self) -> Expr:
         return self.atom()

@@ -12,6 +12,7 @@ from pellucid.worked.expressions.expression import At, Expr, Index, Name
 __all__ = [
     "Adjacent",
     "ArrayLiteral",
+    "Bars",
     "EquationStatement",
     "Loop",
     "MatrixProduct",
@@ -33,6 +34,15 @@ class Adjacent(Expr):
     at: At | None = field(default=None, compare=False, repr=False)
     dotted: bool = field(default=False, repr=False)  # w·x of two vectors is their scalar product
     word: str = field(default="", repr=False)  # wx, written as one word
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bars(Expr):
+    """|x|, the absolute value of a number; of a vector people mean its norm, or each component's absolute value."""
+
+    of: Expr
+    at: At | None = field(default=None, compare=False, repr=False)
 
 
 @final

@@ -39,7 +39,7 @@ _TOKEN = re.compile(
     rf"|(?P<name>(?!\d){_WORD}+|∂{_WORD}+|∂(?=[²³^]))"
     rf"|(?P<above>[{_RAISED}]+)|(?P<below>[{_LOWERED}]+(?:,[{_LOWERED}]+)*)|(?P<vulgar>[{_PARTS}])"
     r"|(?P<latex>\\(?:[A-Za-z]+|[^\w\s]|[ \t]))"
-    r"|(?P<other>\.T\b|\.(?=[a-z_]+\()|\.\.\.?|…|\*\*|<=|>=|==|!=|:=|\|\||[-+*/^()\[\]{},;=?<>≤≥≠×·÷−@:\n|‖√⊤⋅∙•∗⊙–⁄&⟨⟩←])"
+    r"|(?P<other>\.T\b|\.(?=[a-z_]+\()|\.\.\.?|…|\*\*|<=|>=|==|!=|:=|\|\||[-+*/^()\[\]{},;=?<>≤≥≠×·÷−@:\n|‖√⊤⋅∙•∗⊙–⁄&⟨⟩⌊⌋⌈⌉←])"
 )
 _SAME: Final = {
     **dict.fromkeys("×∗⊙", "*"),
@@ -58,7 +58,8 @@ _SAME: Final = {
     ":=": "=",
     ".T": "⊤",
 }
-_OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}", "⟨": "⟩"}, {")": "(", "]": "[", "}": "{", "⟩": "⟨"}
+_OPEN: Final = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "⌊": "⌋", "⌈": "⌉"}
+_CLOSE: Final = {closing: opening for opening, closing in _OPEN.items()}
 _INSTEAD: Final = {
     "%": "write 0.5 for 50 %",
     "'": "a derivative is a question, as in ? dL/dw; for σ'(z) write a*(1 - a) with a = sigmoid(z)",

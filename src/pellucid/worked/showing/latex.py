@@ -163,6 +163,8 @@ class Latex(Typesetter):
             return r"\pi", ATOM
         if name == "sqrt":
             return rf"\sqrt{{{inner}}}", ATOM
+        if name in ("floor", "ceil"):
+            return rf"\left\l{name} {inner} \right\r{name}", ATOM
         if name == "abs":
             return rf"\left|{inner}\right|", ATOM
         below = f"_{{{index}}}" if index else ""
