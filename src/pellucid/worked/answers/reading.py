@@ -157,7 +157,7 @@ def _apart(line: str) -> list[str]:
 
 
 def _entries(statement: str, line: int, sheet: Worksheet, asked: Sequence[Question]) -> list[Entry]:
-    """The answers of one statement, one a component.
+    """The answers of one statement, one per component.
 
     Raises:
         UsageError: with line and column.
@@ -277,7 +277,7 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
             break
     reader.end("after an answer")
     if reader.next.kind != "end":
-        reader.fail("there is one answer a line; write the next on a line of its own.")
+        reader.fail("there is one answer per line; write the next one on a new line.")
     return values
 
 

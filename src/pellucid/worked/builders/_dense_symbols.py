@@ -22,7 +22,7 @@ def dense_in_symbols(x: str, W: str | None, b: str | None, activation: str) -> l
 
     Args:
         x: names of the inputs.
-        W: names of the weights, one row an input; None for w_1, w_2, …
+        W: names of the weights, one row per input; None for w_1, w_2, …
         b: names of the biases, one a unit.
         activation: of the layer.
 
@@ -38,7 +38,7 @@ def dense_in_symbols(x: str, W: str | None, b: str | None, activation: str) -> l
     biases = None if b is None else read_symbols(b, "b")
     units = weights.shape[1]
     if biases is not None and biases.shape != (units,):
-        raise UsageError(f"b={b!r}: must be {units} names, one a unit; correct it.")
+        raise UsageError(f"b={b!r}: must be {units} names, one per unit; correct it.")
     z, delta = _names("z", units), _names("delta", units)
     product: tuple[Matrix | str, ...] = (_matrix([z]), "=", _matrix([[*inputs]]), "·", _matrix(weights))
     forward = MatrixEquation(

@@ -42,7 +42,7 @@ def pooling_sheet(
     Args:
         kind: max or average.
         image: (L,), (H, W) or with channels (C, H, W).
-        size: of the window, one number or one a dimension.
+        size: of the window, one number, or one per dimension.
         stride: from one window to the next; by default the window's size.
         padding: a border that never wins and counts as zeros in a mean; at most half the window.
         dilation: from one number of the window to the next.
@@ -118,7 +118,7 @@ def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
 def pooling_sizes(
     dimensions: int, size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes
 ) -> tuple[tuple[int, ...], ...]:
-    """Window, stride, padding and dilation, one number a dimension.
+    """Window, stride, padding and dilation, one number per dimension.
 
     >>> pooling_sizes(2, 2, None, 0, 1)
     ((2, 2), (2, 2), (0, 0), (1, 1))

@@ -37,7 +37,7 @@ class Agglomerative(Builder):
     keeps = ("linkage",)
 
     x: str = "1 1; 2 1; 4 3; 5 5; 8 2"
-    """the points, one a row"""
+    """the points, one per row"""
     _: KW_ONLY
     linkage: Linkage = "single"
     """distance of two clusters: of their nearest points, of their farthest points, or the mean over all pairs"""

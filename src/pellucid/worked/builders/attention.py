@@ -36,7 +36,7 @@ class Attention(Builder):
     keeps = ("heads", "causal")
 
     x: str | None = "1 0; 0 1"
-    """the tokens, one a row; None if --query, --key and --value are Q, K and V themselves"""
+    """the tokens, one per row; None if --query, --key and --value are Q, K and V themselves"""
     query: str = "1 0; 0 2"
     """W_Q in rows, one row a number of a token, so that Q = X·W_Q"""
     key: str = "1 1; 0 1"

@@ -42,7 +42,7 @@ class BilinearInterpolation(Builder):
     """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal; names such as "x_0 x_1" ask for the form alone"""
     _: KW_ONLY
     factor: tuple[int, ...] = (2,)
-    """how many times as large the image becomes, one number or one a dimension"""
+    """how many times as large the image becomes, one number, or one per dimension"""
     corners: bool = False
     """the centres of the corner pixels stay where they are, instead of the image's edges"""
     delta: str | None = None
@@ -67,7 +67,7 @@ class BilinearInterpolation(Builder):
 
         Args:
             image: (L,) or (H, W).
-            factor: how many times as large it becomes, one number or one a dimension.
+            factor: how many times as large it becomes, one number, or one per dimension.
             corners: keep the centres of the corner pixels in place, instead of the image's edges.
             delta: δ = ∂L/∂y, which arrives from above; then L = Σ δ·y.
             target: of the output; then L = Σ (y − t)².

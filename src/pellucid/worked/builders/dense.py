@@ -48,9 +48,9 @@ class Dense(Builder):
     x: str = "1 2 3 4"
     """the inputs, as "1 2 3 4"; names such as "x_1 x_2" ask for the form alone, forwards and backwards"""
     W: str = "1 -1 2 0.5"
-    """a weight for each input, or rows of them, one row an input: "1 0; 2 -1; 0 1; 3 2\""""
+    """a weight for each input, or rows of them, one row per input: "1 0; 2 -1; 0 1; 3 2\""""
     b: str | None = None
-    """bias, one number a unit; by default none"""
+    """bias, one number per unit; by default none"""
     activation: Activation = "identity"
     """activation of the layer"""
     dropout: float = 0.5
@@ -58,7 +58,7 @@ class Dense(Builder):
     mask: str | None = "1 0 1 0"
     """which inputs are active in the training step, as "1 0 1 0"; None for no training step"""
     target: str | None = "10"
-    """target of the training step, one number a unit; None for no loss"""
+    """target of the training step, one number per unit; None for no loss"""
     learning_rate: float = 0.01
     """learning rate of the update"""
 

@@ -37,7 +37,7 @@ class KMeans(Builder):
     keeps = ("steps",)
 
     x: str = "1 1; 2 1; 1 2; 5 4; 6 5"
-    """the points, one a row"""
+    """the points, one per row"""
     centres: str = "1 1; 2 1"
     """the initial centres, one per row"""
     steps: int = 3

@@ -33,9 +33,9 @@ class LayerNorm(Builder):
     x: str = "1 5 2 4"
     """the features of a sample, as "1 5 2 4"; of several samples one row each, "1 0 5; 2 2 1\""""
     gamma: str = "2"
-    """scale, one number a feature or one for all"""
+    """scale, one number per feature, or one for all"""
     beta: str = "1"
-    """shift, one number a feature or one for all"""
+    """shift, one number per feature, or one for all"""
     eps: float = 0.00001
     """added to the variance"""
     target: str | None = "0 3 0 2"

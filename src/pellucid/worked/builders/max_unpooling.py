@@ -42,7 +42,7 @@ class MaxUnpooling(Builder):
     values: str = "1 -2; 3 0.5"
     """rows of numbers on the way up, one a window, which go to the places of the maxima"""
     size: tuple[int, ...] = (2,)
-    """size of the windows in pixels, which lie side by side; one number or one a dimension"""
+    """size of the windows in pixels, which lie side by side; one number, or one per dimension"""
     delta: str | None = None
     """∂L/∂y in rows, which arrives from above; by default 1, 2, 3, … row by row"""
     target: str | None = None

@@ -42,7 +42,7 @@ class Pooling(Builder):
     kind: Kind = "max"
     """take the largest number of each window, or the mean"""
     size: tuple[int, ...] = (2,)
-    """size of the window in pixels, one number or one a dimension"""
+    """size of the window in pixels, one number, or one per dimension"""
     stride: tuple[int, ...] = ()
     """pixels from one window to the next; by default the window's size"""
     padding: tuple[int, ...] = (0,)
@@ -63,7 +63,7 @@ class Pooling(Builder):
 
         Args:
             image: (L,), (H, W) or with channels (C, H, W).
-            size: of the window, one number or one a dimension.
+            size: of the window, one number, or one per dimension.
             kind: max or average.
             options: stride, padding, dilation, and delta or target for a loss, as for `max_pooling`.
 

@@ -39,7 +39,7 @@ class Residual(Builder):
     x: str = "1 -2"
     """the input, one number or several"""
     W: str = "0.5 1; -0.5 0.2"
-    """weights of the first layer, one row an input"""
+    """weights of the first layer, one row per input"""
     V: str = "0.4 -0.1; 0.3 0.6"
     """weights of the second layer, which has as many outputs as x has numbers"""
     b: str | None = None

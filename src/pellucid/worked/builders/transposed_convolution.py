@@ -50,9 +50,9 @@ class TransposedConvolution(Builder):
     bias: str | None = None
     """one number; by default none"""
     stride: tuple[int, ...] = (1,)
-    """pixels of the output from one window to the next, one number or one a dimension"""
+    """pixels of the output from one window to the next, one number, or one per dimension"""
     padding: tuple[int, ...] = (0,)
-    """pixels that are cut off at either end of the output, one number or one a dimension"""
+    """pixels that are cut off at either end of the output, one number, or one per dimension"""
     delta: str | None = None
     """∂L/∂y in rows, which arrives from above; with it the gradients of kernel, bias and image are worked out"""
     target: str | None = None
@@ -81,7 +81,7 @@ class TransposedConvolution(Builder):
             image: (L,) or (H, W).
             kernel: of as many dimensions.
             bias: a number; by default none is added.
-            stride: s, pixels of the output from one window to the next, one number or one a dimension.
+            stride: s, pixels of the output from one window to the next, one number, or one per dimension.
             padding: p, pixels that are cut off at either end of the output.
             delta: δ = ∂L/∂y, which arrives from above, in the shape of the output; then L = Σ δ·y.
             target: of the output; then L = Σ (y − t)².

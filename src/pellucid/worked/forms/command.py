@@ -45,7 +45,7 @@ def work(
         list: name every word that can stand instead of a file, by topic, with the question that it answers.
         exact: show fractions as fractions where decimals do not end.
         digits: significant digits of numbers that are not exact, 1 to 50.
-        verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
+        verify: show each line's check next to it: NumPy's value, or a central difference with its tolerance.
         brief: show what is asked and what it needs, without local derivatives and paths.
         paths: list every path of a derivative; --no-paths goes backwards through the sheet instead.
         format: output format; by default the one of the --out file's ending, else terminal.

@@ -26,7 +26,7 @@ def over_components(
     notes: dict[str, None],
     axis: str = "",
 ) -> Expr | Array:
-    """`sum(x)` and `max(x)` of a vector are one number, `max(0, x)` and `softmax(z)` vectors, of a matrix one a row.
+    """`sum(x)` and `max(x)` of a vector are one number, `max(0, x)` and `softmax(z)` vectors, of a matrix one per row.
 
     Args:
         what: the call.

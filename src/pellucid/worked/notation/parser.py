@@ -73,7 +73,7 @@ class Parser(Beside):
     def level(self, read: Callable[[], Expr]) -> Expr:
         self.deep += 1
         if self.deep > DEPTH:
-            self.fail(f"an expression is nested at most {DEPTH} levels deep; give a part of it a name of its own.")
+            self.fail(f"an expression is nested at most {DEPTH} levels deep; give a part of it a name.")
         node = read()
         self.deep -= 1
         return node
