@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from pellucid.worked import Worksheet, check_answers
+from pellucid.worked.notation.operations import maximum, minimum
 
 NEURON = """
 x = 2; w = 0.5; b = 0.1; y = 1
@@ -75,3 +76,13 @@ def test_the_square_of_a_norm_is_a_sum_of_squares() -> None:
     solution = Worksheet("x = [0, 0]; L = ||x||^2; ? dL/dx").solve()
     assert solution.derivative("L", "x_1") == 0
     assert Worksheet("x = [3, 4]; L = ‖x‖²; ? L").solve().value("L") == 25
+
+
+def test_maxima_in_python_work_component_by_component_as_in_a_text() -> None:
+    sheet = Worksheet()
+    sheet.z = [-1, 2]
+    sheet.a, sheet.m = maximum(0, sheet.z), maximum(sheet.z)
+    sheet.c = [1, 1]
+    sheet.b = minimum(sheet.z, sheet.c)
+    solution = sheet.solve()
+    assert [solution.value(name) for name in ("a_1", "a_2", "m", "b_1", "b_2")] == [0, 2, 2, -1, 1]
