@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, overload
+from typing import Any, TypeVar
 
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
@@ -99,13 +99,7 @@ def softmax(*what: Array | Operand, axis: int | None = -1) -> Array:
     return found.T if axis == 0 else found
 
 
-@overload
-def maximum(what: Array, /) -> Expr: ...
-@overload
-def maximum(*what: Operand) -> Expr: ...
-@overload
-def maximum(*what: Array | Operand) -> Expr | Array: ...
-def maximum(*what: Array | Operand) -> Expr | Array:
+def maximum(*what: Array | Operand) -> Any:
     """The largest argument, of vectors component by component; of a single vector its largest component.
 
     Among equal ones the derivative goes to the first.
@@ -116,13 +110,7 @@ def maximum(*what: Array | Operand) -> Expr | Array:
     return _extreme("max", what)
 
 
-@overload
-def minimum(what: Array, /) -> Expr: ...
-@overload
-def minimum(*what: Operand) -> Expr: ...
-@overload
-def minimum(*what: Array | Operand) -> Expr | Array: ...
-def minimum(*what: Array | Operand) -> Expr | Array:
+def minimum(*what: Array | Operand) -> Any:
     """The smallest argument, of vectors component by component; of a single vector its smallest component.
 
     Among equal ones the derivative goes to the first.

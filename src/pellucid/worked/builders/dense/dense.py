@@ -10,7 +10,6 @@ from random import Random
 from typing import Any, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.builders._dense_symbols import dense_in_symbols
 from pellucid.worked.builders._objective import put_end
 from pellucid.worked.builders._quantities import (
     Activation,
@@ -23,6 +22,7 @@ from pellucid.worked.builders._quantities import (
     shape_of,
 )
 from pellucid.worked.builders._symbols import has_symbols, only_numbers
+from pellucid.worked.builders.dense.symbols import dense_in_symbols
 from pellucid.worked.expressions.expression import Add, Const, Expr, Name, Operand
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
