@@ -284,7 +284,7 @@ def test_shown_in_three_formats() -> None:
     report = check_answers(Worksheet(NEURON), "z = 1.4\na = 0.80218\nL = 0.5\nfoo\n")
     shown = report.show()
     assert shown.startswith(
-        "0 of 3 answers are right, 2 are wrong, 1 follows from these. The first wrong one is in line 1."
+        "None of the 3 answers is right, 2 are wrong, 1 follows from these. The first wrong one is in line 1."
     )
     assert "  ✗ line 1  z = 1.4       first wrong; right: 1.7\n" in shown
     assert "The bias b is left out: z = w·x = 0.7·2 = 1.4." in shown

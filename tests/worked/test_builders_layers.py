@@ -14,6 +14,7 @@ import torch
 from test_builders_images import agrees, drawn, rational, values
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import roi_align as theirs_aligned
 from torchvision.ops import roi_pool
 
 from pellucid.cli.cli import main
@@ -27,6 +28,7 @@ from pellucid.worked.showing.grids import Matrix, MatrixEquation
 
 SEEDS = range(16)
 attention, layer_norm, roi_pooling, unet = map(builder, ("attention", "layer_norm", "roi_pooling", "unet"))
+roi_align = builder("roi_align")
 separable = builder("depthwise_separable_convolution")
 
 
@@ -136,6 +138,33 @@ def test_roi_pooling_is_torchvisions() -> None:
         close(values(sheet, "z", y.shape[2:]), y[0, 0])
         assert x.grad is not None
         agrees(sheet, "L", {"x": x.grad[0, 0]}, checked=seed < 5)
+
+
+def test_roi_align_is_torchvisions() -> None:
+    for seed in range(30):
+        torch.manual_seed(seed)
+        dice = random.Random(seed)
+        high, wide = dice.randint(2, 5), dice.randint(2, 5)
+        x = drawn(1, 1, high, wide)
+        learned(x)
+        scale, aligned, samples = dice.choice([1.0, 0.5, 0.25]), dice.random() < 0.7, dice.randint(1, 2)
+        # sides at eighths of a pixel, some of them up to half a pixel outside of the map
+        left, top = dice.randint(0, 8 * (wide - 1)) / 8, dice.randint(0, 8 * (high - 1)) / 8
+        right, bottom = dice.randint(int(8 * left) + 1, 8 * wide) / 8, dice.randint(int(8 * top) + 1, 8 * high) / 8
+        box = [side / scale for side in (left, top, right, bottom)]
+        size = [dice.randint(1, 2), dice.randint(1, 2)]
+        y = theirs_aligned(x, torch.tensor([[0, *box]], dtype=x.dtype), size, scale, samples, aligned)
+        delta = drawn(*y.shape)
+        (y * delta).sum().backward()
+        options = {"scale": scale, "samples": samples, "aligned": aligned, "delta": rational(delta[0, 0])}
+        sheet = roi_align(rational(x.detach()[0, 0]), box, size, **options)
+        close(values(sheet, "z", y.shape[2:]), y[0, 0])
+        assert x.grad is not None
+        asked = {question.names[0] for question in sheet.questions if question.of}
+        solution = sheet.solve()
+        for i, j in np.ndindex(high, wide):
+            slope = float(solution.derivative("L", f"x_{i + 1}_{j + 1}")) if f"x_{i + 1}_{j + 1}" in asked else 0.0
+            assert slope == pytest.approx(float(x.grad[0, 0, i, j]), abs=1e-9)
 
 
 def test_a_depthwise_separable_convolution_is_torchs_two() -> None:

@@ -182,5 +182,5 @@ def test_mistakes_are_named(text: str, by: str, error: type[Exception], said: st
     with pytest.raises(error) as found:
         derive(text, by)
     assert said in str(found.value)
-    with pytest.raises(UsageError, match="add --by"):
+    with pytest.raises(UsageError, match="as in --by x"):
         Derive("a*x").text()

@@ -111,7 +111,7 @@ def test_names_that_do_not_fit(text: str, names: str, said: str) -> None:
 
 def test_second_derivatives_and_matrices_equal_sympys() -> None:
     sigmoid = derive_all("1/(1 + exp(-x))", "x", 2)
-    assert sigmoid.matrix.endswith("[ f·(1 − f)·(1 − 2·f) ]")
+    assert sigmoid.matrix == "∂²f/∂x² = f·(1 − f)·(1 − 2·f)"
     text, names = "x^2*y + exp(x*y)", ("x", "y")
     symbols = [sympy.Symbol(name, real=True) for name in names]
     hessian = derive_all(text, "x, y", 2)
@@ -203,3 +203,34 @@ def test_the_command_takes_a_leading_minus_and_names(
     assert main(["work", "derive", "x*y", "--by", "x, y", "--order", "2"]) == 0
     assert "Hessian matrix" in capsys.readouterr().out
     assert main(["work", "derive", "softmax-shift", "--by", "x"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "expected"),
+    [
+        ("sum(w_k*x_k, k)^2", "x_l", "∂²f/∂x_m∂x_l = 2·w_l·w_m"),
+        ("sum(x_k^3, k)/6", "x_l, x_j", "∂²f/∂x_j∂x_l = x_l·δ_lj"),
+        ("log(sum(exp(z_k), k))", "z_l", "∂²f/∂z_m∂z_l = g_l·(δ_lm − g_m)"),
+        ("exp(x_k)", "x_l", "∂²f_k/∂x_m∂x_l = δ_kl·δ_km·exp(x_k)"),
+    ],
+)
+def test_second_derivatives_of_components(text: str, by: str, expected: str) -> None:
+    """Each of their lines is checked by central differences, where the sum may be negative too."""
+    found = derive_all(text, by, 2)
+    assert str(found).splitlines()[-1] == expected
+    assert found.difference < 1e-7
+    assert "sqrt" not in str(found)
+
+
+def test_a_sum_may_be_negative() -> None:
+    """2·√f·w_l would have the wrong sign there."""
+    assert derive("sum(w_k*x_k, k)^2", "x_l").simplified == "∂f/∂x_l = 2·w_l·Σ_k w_k·x_k"
+
+
+def test_a_word_is_a_function_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work", "derive", "tanh"]) == 0
+    assert "∂f/∂x = 1 − f^2" in capsys.readouterr().out
+    assert main(["work", "derive", "sofmax"]) == 2
+    assert "what='sofmax' is not known; did you mean 'softmax'?" in capsys.readouterr().err
+    assert main(["work", "derive", "x^n"]) == 2
+    assert "has the names n, x; say by which one, as in --by x." in capsys.readouterr().err

@@ -19,6 +19,7 @@ from pellucid.cli.cli import main
 from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.layers.layers import LayerTable, table
 from pellucid.worked.layers.sizes import output_size, read_product, show, transposed_size
+from pellucid.worked.layers.table import LayerRow
 
 EXERCISE = """
 input 300x200x2
@@ -364,3 +365,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ):
         assert main(words) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_note_that_many_rows_share_is_said_once() -> None:
+    rows = [LayerRow(f"block_{n}: weight", (), note="used directly") for n in range(5)]
+    notes = str(LayerTable("a model", [*rows, LayerRow("head", (), note="unused")])).split("notes\n")[1]
+    assert notes.split("\n") == ["  used directly: block_0: weight; block_1: weight; and 3 more rows", "  head: unused"]

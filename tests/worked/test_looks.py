@@ -13,7 +13,10 @@ from matplotlib.mathtext import MathTextParser
 
 from pellucid import _catalog
 from pellucid.cli.cli import main
-from pellucid.worked import Worksheet
+from pellucid.worked import Worksheet, check_answers
+from pellucid.worked.builders.derive import Derive
+from pellucid.worked.derivation.presenting import present
+from pellucid.worked.derivation.proofs import PROOFS
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.presenting import compose
 from pellucid.worked.layers.layers import table
@@ -126,6 +129,42 @@ def test_no_line_of_latex_is_wider_than_the_page(name: str) -> None:
     widest = sorted(every, key=printed_length)[-3:]
     # 16.6 cm, less the number of the line
     assert max(map(points, widest), default=0) < 430
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_every_sign_of_latex_is_printed(name: str) -> None:
+    """No sign is written as its code point, and none is left that pdflatex does not know."""
+    text = shown(name, "latex")
+    assert not re.search(r"U[0-9A-F]{2,5}\b", text)
+    assert text.isascii() or not set(re.sub(r"[\x00-\x7f]", "", text)) - {"é", "…", "’"}
+    body = text.partition(r"\begin{document}")[2]
+    assert body.index(r"\bfseries") < min(body.index(word) for word in (r"\fitted", r"\section") if word in body)
+
+
+@pytest.mark.parametrize("what", ["softmax", *PROOFS])
+def test_derivations_in_latex_have_no_code_points(what: str) -> None:
+    text = present(Derive.build(what), "latex")
+    assert text.isascii() and not re.search(r"U[0-9A-F]{2,5}\b", text)
+
+
+def test_the_list_and_reports_fit_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (sheet := tmp_path / "a.work").write_text(
+        "w = 2; v = 3; x = 1; y = 1; h = w*x; yhat = v*h; L = (yhat - y)^2; ? L; ? w, v after sgd(lr=0.1) on L"
+    )
+    (answers := tmp_path / "a.txt").write_text(
+        "L = (3*2*1 - 1)^2 + 3*(2 - 1)*(4 - 1) - 5*(2 + 1) + 6*(1 + 0) = 25\n"
+        "v after sgd(lr=0.1) on L = 1\nw after sgd(lr=0.1) on L = 1\nh = quite a lot of words and no number at all here, sorry"
+    )
+    for command in (["work", "--list"], ["work", str(sheet), "--answers", str(answers)]):
+        main(command)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(width_of, lines)) <= 80 and len(lines) > 10
+    assert (
+        check_answers(Worksheet("a = 1; b = 2*a"), "b = 2\na = 1").show().splitlines()[0] == "All 2 answers are right."
+    )
 
 
 def test_latex_is_numbered_titled_and_boxed() -> None:

@@ -322,7 +322,7 @@ def table(
         batch: images per batch, for the memory.
         format: format of the table; by default the one of the --out file's ending, else text.
         out: the file to write; by default the terminal.
-        answers: a file of sizes and parameters to check, such as "2 = 149x99x64" or "conv 64 parameters = 1216", one a line.
+        answers: a file of sizes and parameters to check, such as "2 = 149x99x64" or "conv 64 parameters = 1216", one per line.
     """
     from pellucid.bridging.tables import checked_layers, layer_table
 

@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Final, final
 
 from pellucid.errors import UsageError
-from pellucid.worked.answers.entry import BadLine, Entry, Number, Target, Tolerance, agrees, allowed
+from pellucid.worked.answers.entry import BadLine, Entry, Number, Target, Tolerance, agrees, allowed, unit_of
 from pellucid.worked.answers.reading import moved, read_answers
 from pellucid.worked.answers.report import Checked, Report
 from pellucid.worked.answers.slip_search import Candidate, likely
@@ -26,7 +26,8 @@ from pellucid.worked.answers.slips_numbers import copied
 from pellucid.worked.answers.variant import UNLIMITED, Budget, Exhausted, Variant
 from pellucid.worked.expressions.arithmetic import precision
 from pellucid.worked.expressions.evaluation import evaluate
-from pellucid.worked.expressions.expression import Const, Expr, Partial, Value, names
+from pellucid.worked.expressions.expression import Const, Expr, Partial, Value, names, walk
+from pellucid.worked.expressions.expression import replace as replace_in
 from pellucid.worked.notation.questions import Question
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.worksheet.answering import AnswerWriter
@@ -220,6 +221,9 @@ class _Checking:
                 if left is not None and right is not None:
                     value = left.value if value is None else value
                     holds |= agrees(right, left.value) or agrees(left, right.value)
+                    # −1.333·0.1874 is −0.2498 to the digits that its factors have
+                    apart = abs(Fraction(left.value) - Fraction(right.value))
+                    holds |= apart <= self.slack(one, sheet) + self.slack(two, sheet)
             if not holds:
                 words: Words = (f"the chain breaks after {texts[n]}",)
                 words = words if value is None else (*words, ", which is ", Const(value))
@@ -228,6 +232,23 @@ class _Checking:
                     verdict, status="wrong", first=first, reason=words, slip="link of a chain", others=(), after=()
                 )
         return verdict
+
+    def slack(self, entry: Entry, sheet: Variant) -> Fraction:
+        """How far the rounding of its numbers may have moved a formula; of a number half a unit of its last digit."""
+        if entry.number is not None:
+            return entry.number.unit / 2
+        total, middle = Fraction(0), self.number(entry, sheet)
+        for const in {part for part in walk(entry.formula) if isinstance(part, Const)}:
+            unit = unit_of(const.value)
+            if middle is None or not unit:
+                continue
+            shifted = replace_in(entry.formula, {const: Const(Fraction(const.value) + unit / 2)})
+            try:
+                moved_to = self.number(replace(entry, formula=shifted), sheet)
+            except UsageError:
+                continue
+            total += abs(Fraction(moved_to.value) - Fraction(middle.value)) if moved_to is not None else 0
+        return total
 
     def origins(self, before: Sequence[Entry], wrong: Sequence[Checked]) -> tuple[int, ...]:
         """The lines of the wrong answers that an answer follows from, directly or through others that follow."""

@@ -30,6 +30,7 @@ __all__ = [
     "agrees",
     "allowed",
     "literal",
+    "unit_of",
 ]
 
 LEAST: Final = 3  # significant digits that an answer needs, unless the number has fewer
@@ -216,6 +217,21 @@ def literal(text: str, tolerance: Tolerance = DEFAULT) -> Number:
         zeros = len(figures) - len(figures.rstrip("0"))
         unit, figures = unit * 10**zeros, figures.rstrip("0")
     return Number(Fraction(text), unit, len(figures), tolerance)
+
+
+def unit_of(value: Value) -> Fraction:
+    """The unit of the last decimal of a number that looks rounded: one with at least three significant digits.
+
+    >>> unit_of(Fraction("1.333")), unit_of(Fraction("0.5")), unit_of(Fraction(1, 3))
+    (Fraction(1, 1000), Fraction(0, 1), Fraction(0, 1))
+    """
+    number = Fraction(value)
+    for places in range(1, 13):
+        if number.denominator == 1:
+            break
+        if (number * 10**places).denominator == 1:
+            return Fraction(1, 10**places) if abs(number) * 10**places >= 10 ** (LEAST - 1) else Fraction(0)
+    return Fraction(0)
 
 
 def _power(value: Fraction) -> Fraction:

@@ -19,10 +19,12 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.answers.entry import DEFAULT, LEAST, BadLine, Entry, Link, Number, Target, Tolerance, literal
+from pellucid.worked.answers.renewed import as_update, updated
 from pellucid.worked.answers.spoken import plainly, within, without_words
 from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, names, replace
 from pellucid.worked.expressions.position import position
@@ -66,7 +68,7 @@ def read_answers(text: str, sheet: Worksheet, tolerance: Tolerance = DEFAULT) ->
         try:
             plain, error = _within(statement, line)
             own = tolerance if error is None else Tolerance("±", error)
-            answers = [_judged(entry, own) for entry in _written(plain, line, scratch)]
+            answers = [_judged(entry, own) for entry in _written(plain, line, scratch, sheet.questions)]
             for entry in answers:
                 if entry.target.key in seen:
                     first = seen[entry.target.key]
@@ -88,15 +90,15 @@ def _within(statement: str, line: int) -> tuple[str, Fraction | None]:
         raise UsageError(f"{position((line, statement.find('±') + 1 or 1))}{fault}") from None
 
 
-def _written(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
+def _written(statement: str, line: int, sheet: Worksheet, asked: Sequence[Question]) -> list[Entry]:
     """The answers of one statement, with or without words around them."""
     try:
-        return _entries(statement, line, sheet)
+        return _entries(statement, line, sheet, asked)
     except UsageError as fault:
 
         def known(name: str) -> bool:
             try:
-                _questions(name, sheet)
+                _questions(name, sheet, asked)
             except UsageError:
                 return False
             return True
@@ -105,7 +107,7 @@ def _written(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
         if plain is None or plain == statement.strip():
             raise
         try:
-            return _entries(plain, line, sheet)
+            return _entries(plain, line, sheet, asked)
         except UsageError:
             raise fault from None
 
@@ -132,15 +134,30 @@ def _statements(text: str) -> list[tuple[int, str]]:
             whole += "\n" + lines[here]
             here += 1
         start = 0
-        for part in whole.split(";"):
+        for part in _apart(whole):
             if part.strip():
+                # w after sgd(lr=0.1) on L: 0.55
+                part = re.sub(r"(\bon\s+\w+\s*):(?=\s)", r"\1=", part)
+                part = re.sub(r"^(\s*\w+)['′](?=\s*=)", r"\1_new", part)
                 statements.append((first + 1, " " * start + part))
             start += len(part) + 1
     return statements
 
 
-def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
-    """The answers of one statement, one a component.
+def _apart(line: str) -> list[str]:
+    """The statements of a line, between semicolons outside of brackets: [1 2; 3 4] is one matrix."""
+    parts, depth = [""], 0
+    for letter in line:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == ";" and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _entries(statement: str, line: int, sheet: Worksheet, asked: Sequence[Question]) -> list[Entry]:
+    """The answers of one statement, one per component.
 
     Raises:
         UsageError: with line and column.
@@ -158,7 +175,7 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
             raise UsageError(
                 f"{position((1, start))}an answer is written name = value, as in L = 0.5; add the = and the value."
             )
-        questions = _questions(statement[: signs[0]], sheet)
+        questions = _questions(statement[: signs[0]], sheet, asked)
         # each link keeps its columns
         ends = [*signs[1:], len(statement)]
         parts = [
@@ -168,7 +185,8 @@ def _entries(statement: str, line: int, sheet: Worksheet) -> list[Entry]:
         right = statement[signs[0] + 1 :]
     except UsageError as fault:
         raise UsageError(moved(str(fault), line - 1)) from None
-    targets = [Target(name, asked.of, asked if asked.rule else None) for asked in questions for name in asked.names]
+    targets = [Target(name, one.of, one if one.rule else None) for one in questions for name in one.names]
+    targets = updated(targets, [formula for _, _, formula, _ in values], sheet, asked)
     at = (line, len(statement) - len(statement.lstrip()) + 1)
     for values_of in (*links, values):
         if len(values_of) == len(targets):
@@ -192,17 +210,18 @@ def _blank(text: str) -> str:
     return "".join(letter if letter == "\n" else " " for letter in text)
 
 
-def _questions(left: str, sheet: Worksheet) -> Sequence[Question]:
+def _questions(left: str, sheet: Worksheet, asked: Sequence[Question]) -> Sequence[Question]:
     """The left side of an answer, as questions of the worksheet."""
+    left = as_update(left, sheet, asked)
     blanks = len(left) - len(left.lstrip())
     body = left.strip().lstrip("?")
     begin = left.index(body[0]) if body.strip() else blanks
     try:
         # the question mark takes the column before the name, so that columns in errors stay right
         text, back = (" " * (begin - 1) + "?" + body, 0) if begin else ("?" + body, 1)
-        for asked in parse(text):
-            assert isinstance(asked, QuestionStatement)
-            for name in (*asked.names, *([asked.of] if asked.of else [])):
+        for one in parse(text):
+            assert isinstance(one, QuestionStatement)
+            for name in (*one.names, *([one.of] if one.of else [])):
                 _check_known(name, sheet)
         # the worksheet itself reads the question, with its names and its errors
         sheet._questions = []
@@ -234,7 +253,7 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         raise UsageError(
             f"{position((1, column))}',': decimals are written with a point, as in 0.5; correct the number."
         )
-    reader = Parser(text)
+    reader = Parser(text, (*sheet.equations, *sheet._shapes))
     reader.tokens = _partials(reader.tokens, sheet)
     values: list[tuple[str, Number | None, Expr, int]] = []
     while True:
@@ -242,10 +261,9 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
         node = reader.expression()
         used = reader.tokens[start : reader.here]
         digits = _rounded(used)
-        scope = Scope(
-            lambda name, at: array if isinstance(array := sheet[name], Array) else None,
-            known=lambda name: name in sheet.equations or "/∂" in name,
-        )
+        first, last = used[0].at, reader.next.at
+        source = text[first[1] - 1 : last[1] - 1].strip() if first[0] == last[0] == 1 else ""
+        scope = Scope(partial(_array, sheet), known=lambda name: name in sheet.equations or "/∂" in name)
         written = expand(node, scope, {})
         items = written.items if isinstance(written, Array) else (written,)
         for item in items:
@@ -254,12 +272,12 @@ def _right(text: str, sheet: Worksheet) -> list[tuple[str, Number | None, Expr, 
                     at = symbol.at if isinstance(symbol, Name) else None
                     raise _unknown(name, at, sheet)
             item = replace(item, _symbols)
-            values.append((_plain(item, used), _number(item, used, len(items)), item, digits))
+            values.append((_plain(item, used, source), _number(item, used, len(items)), item, digits))
         if not reader.take(","):
             break
     reader.end("after an answer")
     if reader.next.kind != "end":
-        reader.fail("there is one answer a line; write the next on a line of its own.")
+        reader.fail("there is one answer per line; write the next one on a new line.")
     return values
 
 
@@ -277,11 +295,22 @@ def _number(item: Expr, used: Sequence[Token], items: int) -> Number | None:
     return literal(("-" if value < 0 else "") + min(texts, key=len)) if texts else None
 
 
-def _plain(item: Expr, used: Sequence[Token]) -> str:
+def _array(sheet: Worksheet, name: str, at: At | None) -> Array | None:
+    """A vector or matrix of the worksheet, or of its derivatives, as dL/dW is."""
+    if "/∂" in name:
+        of, _, by = name.partition("/∂")
+        array = sheet._find(by, at)
+        items = array.items if array is not None else ()
+        symbols = tuple(Name(f"{of}/∂{item.name}", at) for item in items if isinstance(item, Name))
+        return Array(array.shape, symbols) if array is not None else None
+    return array if isinstance(array := sheet[name], Array) else None
+
+
+def _plain(item: Expr, used: Sequence[Token], source: str) -> str:
     if isinstance(item, Const):
         sign = "-" if item.value < 0 else ""
         return sign + next((t.text for t in used if t.kind == "number" and Fraction(t.text) == abs(item.value)), "")
-    return " ".join(token.text for token in used)
+    return source or " ".join(token.text for token in used)
 
 
 def _rounded(used: Sequence[Token]) -> int:
@@ -320,7 +349,7 @@ def _differential(tokens: Sequence[Token], here: int, sheet: Worksheet) -> tuple
             name += "_" + tokens[here].text if tokens[here].text != "," else ""
             here += 1
         here += 1
-    return (name, here) if name in sheet.equations else None
+    return (name, here) if name in sheet.equations or name in sheet._shapes else None
 
 
 def _symbols(node: Expr) -> Expr | None:

@@ -17,6 +17,7 @@ from pellucid.worked.showing.json import number
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.showing.numerals import numeral
 from pellucid.worked.showing.terminal import Unicode
+from pellucid.worked.showing.wrapping import fold, width_of
 
 __all__ = ["FORMS", "Checked", "Report", "summary"]
 
@@ -86,12 +87,13 @@ class Report:
         """How many answers are right, wrong, or follow."""
         return sum(answer.status == status for answer in self.checked)
 
-    def show(self, form: str = "terminal", *, color: bool = False) -> str:
+    def show(self, form: str = "terminal", *, color: bool = False, width: int = 0) -> str:
         """The report as text.
 
         Args:
             form: terminal, markdown or json.
             color: for the terminal.
+            width: of the terminal, in columns; 0 for lines of any length.
 
         Raises:
             UnknownNameError: no such format.
@@ -100,7 +102,7 @@ class Report:
             raise UnknownNameError("format", form, FORMS)
         if form == "json":
             return _json(self)
-        return _markdown(self) if form == "markdown" else _terminal(self, color)
+        return _markdown(self) if form == "markdown" else _terminal(self, color, width)
 
     def __str__(self) -> str:
         return self.show()
@@ -117,6 +119,8 @@ def summary(report: Report) -> str:
     if total == 1:
         return "The answer is wrong."
     parts = [f"{right} of {total} answers {'is' if right == 1 else 'are'} right"]
+    if not right:
+        parts = [f"None of the {total} answers is right"]
     parts += [f"{wrong} {'is' if wrong == 1 else 'are'} wrong"] if wrong else []
     # an answer that follows is not counted as wrong
     parts += [f"{follows} follow{'s' * (follows == 1)} from {'it' if wrong == 1 else 'these'}"] if follows else []
@@ -125,27 +129,50 @@ def summary(report: Report) -> str:
     return ", ".join(parts) + "." + which
 
 
-def _terminal(report: Report, color: bool) -> str:
+def _terminal(report: Report, color: bool, columns: int) -> str:
     setter = Unicode(report.digits)
     width = max((len(str(answer.entry.at[0])) for answer in report.checked), default=1)
+    indent = width + 11  # behind the mark and the line's number
     left = [_answer(answer, setter) for answer in report.checked]
     # verdicts begin in one column, unless a formula is long
-    column = min(max((len(text) for text in left), default=0), 40)
-    rows = [_styled(summary(report), "1", color), ""]
+    column = min(max((width_of(text) for text in left), default=0), 40)
+    if columns:  # and as far to the left as the longest of them needs
+        longest = max((width_of(_verdict(answer, setter)) for answer in report.checked), default=0)
+        column = max(min(column, columns - indent - 3 - longest), 12)
+
+    def folded(text: str, code: str = "", first: str = "", before: int = 0) -> list[str]:
+        """A sentence in lines of the terminal's width, indented behind what begins the first."""
+        inner = columns - before if columns else width_of(text)
+        head, *others = fold(text, inner, inner, prose=True)
+        return [
+            (first or " " * before) + _styled(head, code, color),
+            *(" " * before + _styled(part, code, color) for part in others),
+        ]
+
+    rows = [*folded(summary(report), "1"), *([""] if report.checked else [])]
     for answer, text in zip(report.checked, left, strict=True):
         mark, code = _MARKS[answer.status]
         verdict = _verdict(answer, setter)
-        gap = " " * max(3, column + 3 - len(text)) if verdict else ""
-        rows.append(f"  {_styled(mark, code, color)} line {answer.entry.at[0]:<{width}}  {text}{gap}{verdict}".rstrip())
-        rows += [
-            _styled(" " * (width + 11) + sentence, "2" if n else "", color) for n, sentence in _reasons(answer, setter)
-        ]
+        start = f"  {_styled(mark, code, color)} line {answer.entry.at[0]:<{width}}  "
+        gap = " " * max(3, column + 3 - width_of(text))
+        # a verdict that does not fit beside the answer goes below it
+        below = bool(columns) and indent + width_of(text + gap + verdict) > columns
+        pieces = fold(text, columns - indent, columns - indent) if columns else [text]
+        pieces[0] = start + pieces[0] + ("" if below or not verdict else gap + verdict)
+        rows += [pieces[0], *(" " * indent + piece for piece in pieces[1:])]
+        rows += folded(verdict, before=indent) if below else []
+        for n, sentence in _reasons(answer, setter):
+            rows += folded(sentence, "2" if n else "", before=indent)
     if report.bad:
         rows += ["", _styled("Lines that could not be read", "3", color)]
-        rows += [f"  {_styled('?', '35', color)} {line.sentence}" for line in report.bad]
+        for line in report.bad:
+            rows += folded(line.sentence, first=f"  {_styled('?', '35', color)} ", before=4)
     if report.missing:
-        rows += ["", f"Not answered: {'; '.join(_grouped(report.missing))}."]
-    return "\n".join([*rows, "", *(_styled(line, "2", color) for line in _legend(report))])
+        rows += ["", *folded(f"Not answered: {'; '.join(_grouped(report.missing))}.")]
+    rows.append("")
+    for part in _legend(report):
+        rows += folded(part, "2")
+    return "\n".join(rows)
 
 
 def _markdown(report: Report) -> str:

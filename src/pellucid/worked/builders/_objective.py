@@ -152,7 +152,7 @@ def put_upstream(sheet: Worksheet, z: Tensor, delta: Numbers | None, target: Num
         UsageError: both are given, or another shape than the output's.
     """
     if delta is not None and target is not None:
-        raise UsageError("delta, target: each makes a loss of its own; give one of them.")
+        raise UsageError("delta, target: each defines a loss; give one of them.")
     name, value = ("target", target) if delta is None else ("delta", delta)
     if value is None:
         return False

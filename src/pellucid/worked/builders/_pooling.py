@@ -42,7 +42,7 @@ def pooling_sheet(
     Args:
         kind: max or average.
         image: (L,), (H, W) or with channels (C, H, W).
-        size: of the window, one number or one a dimension.
+        size: of the window, one number, or one per dimension.
         stride: from one window to the next; by default the window's size.
         padding: a border that never wins and counts as zeros in a mean; at most half the window.
         dilation: from one number of the window to the next.
@@ -87,7 +87,7 @@ def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
     >>> from pellucid.worked.showing.grids import show_grid
     >>> sheet = pooling_sheet("max", [[1, 5, 4], [2, 3, 6]], [2, 1], delta=[[7, 8, 9]])
     >>> print(show_grid(gradient_map(sheet.solve())))
-    the image, and the gradient in its places: 0 where nothing comes back
+    the image, and the gradient at the same places: 0 where none arrives
     <BLANKLINE>
           ⎡ 1  5  4 ⎤           ⎡ 0  8  0 ⎤
       x = ⎣ 2  3  6 ⎦   ∂L/∂x = ⎣ 7  0  9 ⎦
@@ -112,13 +112,13 @@ def gradient_map(solution: Solution, name: str = "x") -> MatrixEquation:
     values = in_rows([Const(solution.value(pixel)) for pixel in pixels])
     gradient = in_rows([Const(slopes[pixel]) for pixel in pixels])
     line = (Name(name), "=", values, " ", Partial("L", name), "=", gradient)
-    return MatrixEquation("the image, and the gradient in its places: 0 where nothing comes back", (line,))
+    return MatrixEquation("the image, and the gradient at the same places: 0 where none arrives", (line,))
 
 
 def pooling_sizes(
     dimensions: int, size: Sizes, stride: Sizes | None, padding: Sizes, dilation: Sizes
 ) -> tuple[tuple[int, ...], ...]:
-    """Window, stride, padding and dilation, one number a dimension.
+    """Window, stride, padding and dilation, one number per dimension.
 
     >>> pooling_sizes(2, 2, None, 0, 1)
     ((2, 2), (2, 2), (0, 0), (1, 1))

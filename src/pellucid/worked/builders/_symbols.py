@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,9 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from pellucid.errors import UsageError
-from pellucid.worked.expressions.expression import Const, Expr, Name
+from pellucid.worked.expressions.expression import Add, Const, Expr, Mul, Name
 from pellucid.worked.expressions.spelling import canonical
+from pellucid.worked.notation.arrays import component_name
 from pellucid.worked.showing.grids import Matrix, MatrixEquation
+from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.tensors import Tensor
 from pellucid.worked.worksheet.windows import per_axis, size_formula, unfold
 
@@ -22,9 +25,11 @@ __all__ = [
     "first_index",
     "fitting_symbols",
     "has_symbols",
+    "in_weights",
     "kernel_matrix",
     "only_numbers",
     "read_symbols",
+    "weighted_images",
 ]
 
 ZERO: Final = Const(Fraction(0))
@@ -145,7 +150,7 @@ def as_products(
     left = _column(z)
     return (
         MatrixEquation(
-            f"one window a row, 0 where it reaches into the padding; {sizes}",
+            f"one window per row, 0 where it reaches into the padding; {sizes}",
             ((left, "=", _matrix(X), "·", _column([*kernel.flat])),),
         ),
         MatrixEquation(
@@ -181,3 +186,69 @@ def _matrix(cells: Tensor) -> Matrix:
 
 def _column(cells: Sequence[Expr]) -> Matrix:
     return Matrix(tuple((cell,) for cell in cells))
+
+
+def weighted_images(
+    image: Tensor, weights: Sequence[Sequence[Sequence[Fraction]]], name: str, title: str
+) -> list[MatrixEquation]:
+    """An image of names between the matrices of weights for its rows and columns, and every output written out.
+
+    >>> from pellucid.worked.showing.grids import show_grid
+    >>> half = [[Fraction(1, 2), Fraction(1, 2)]]
+    >>> print(show_grid(weighted_images(read_symbols("x_0 x_1", "image"), [half], "y", "a mean")[1]).splitlines()[2].strip())
+    y₀ = 0.5·x₀ + 0.5·x₁
+
+    Args:
+        image: (L,) or (H, W).
+        weights: for each axis a row of weights for each output.
+        name: of the outputs.
+        title: of the product.
+    """
+    counts = [len(rows) for rows in weights]
+    first = first_index(image)
+    outputs = np.empty(counts, dtype=object)
+    lines = []
+    for where in np.ndindex(*counts):
+        output = outputs[where] = Name("_".join([name, *(str(n + first) for n in where)]))
+        terms: list[Expr] = []
+        for place in np.ndindex(*image.shape):
+            pixel: Any = image[place]
+            weight = math.prod((weights[axis][where[axis]][n] for axis, n in enumerate(place)), start=Fraction(1))
+            if weight and pixel != ZERO:
+                terms.append(pixel if weight == 1 else Mul((Const(weight), pixel)))
+        lines.append((output, "=", Add(tuple(terms)) if len(terms) > 1 else terms[0] if terms else ZERO))
+    return [
+        MatrixEquation(title, (_between(_rows(outputs), _rows(image), weights),)),
+        MatrixEquation("written out", tuple(lines)),
+    ]
+
+
+def in_weights(
+    solution: Solution,
+    image: str,
+    shape: Sequence[int],
+    weights: Sequence[Sequence[Sequence[Fraction]]],
+    name: str,
+    title: str,
+) -> MatrixEquation:
+    """The same with a solution's numbers."""
+    left = _rows(_values(solution, name, [len(rows) for rows in weights]))
+    return MatrixEquation(title, (_between(left, _rows(_values(solution, image, shape)), weights),))
+
+
+def _between(left: Matrix, image: Matrix, weights: Sequence[Sequence[Sequence[Fraction]]]) -> tuple[Matrix | str, ...]:
+    columns = Matrix(tuple(tuple(map(Const, row)) for row in zip(*weights[-1], strict=True)))
+    if len(weights) == 1:
+        return (left, "=", image, "·", columns)
+    return (left, "=", Matrix(tuple(tuple(map(Const, row)) for row in weights[0])), "·", image, "·", columns)
+
+
+def _values(solution: Solution, name: str, shape: Sequence[int]) -> Tensor:
+    cells = np.empty(shape, dtype=object)
+    for where in np.ndindex(*shape):
+        cells[where] = Const(solution.value(component_name(name, [n + 1 for n in where])))
+    return cells
+
+
+def _rows(cells: Tensor) -> Matrix:
+    return _matrix(cells if cells.ndim == 2 else cells[None])

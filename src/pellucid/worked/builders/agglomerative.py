@@ -37,7 +37,7 @@ class Agglomerative(Builder):
     keeps = ("linkage",)
 
     x: str = "1 1; 2 1; 4 3; 5 5; 8 2"
-    """the points, one a row"""
+    """the points, one per row"""
     _: KW_ONLY
     linkage: Linkage = "single"
     """distance of two clusters: of their nearest points, of their farthest points, or the mean over all pairs"""
@@ -70,8 +70,8 @@ class Agglomerative(Builder):
         sheet.ask(*(_between(i, j) for i, j in combinations(range(len(X)), 2)))
         _put_merges(sheet, len(X), linkage)
         sheet.remark(
-            f"d_ij is the distance of clusters i and j, by {linkage} linkage. Each point is a cluster to begin with; the two nearest "
-            f"clusters become one, at height h, which takes the next number, {len(X) + 1} for the first."
+            f"d_ij is the distance between clusters i and j, by {linkage} linkage. Each point starts as a cluster; in each step the two "
+            f"nearest clusters merge at height h, and the new cluster takes the next number, {len(X) + 1} for the first."
         )
         return sheet
 

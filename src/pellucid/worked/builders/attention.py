@@ -32,11 +32,11 @@ class Attention(Builder):
     """Work an attention layer by hand: queries, keys and values, the weights of each token, and the outputs."""
 
     topic = "attention"
-    question = "How much does each token take from the others, and what does it become?"
+    question = "How much attention does each token pay to the others, and what is its output?"
     keeps = ("heads", "causal")
 
     x: str | None = "1 0; 0 1"
-    """the tokens, one a row; None if --query, --key and --value are Q, K and V themselves"""
+    """the tokens, one per row; None if --query, --key and --value are Q, K and V themselves"""
     query: str = "1 0; 0 2"
     """W_Q in rows, one row a number of a token, so that Q = X·W_Q"""
     key: str = "1 1; 0 1"
@@ -120,7 +120,7 @@ class Attention(Builder):
             y = define(sheet, "y", _product(joined, weights, "output"))
         if heads > 1:
             sheet.remark(
-                f"The first index of S and A is the head; head 1 has the first {Q.shape[1] // heads} columns of Q and K."
+                f"The first index of S and A is the head; head 1 has {_columns(Q.shape[1] // heads)} of Q and K."
             )
         if causal:
             sheet.remark("A token does not see those after it: their weights are 0.")
@@ -158,7 +158,7 @@ class Attention(Builder):
             title = (
                 f"head {h + 1}: weights times values"
                 if self.heads > 1
-                else "weights times values: a row of weights is a token"
+                else "weights times values: each row of weights belongs to one token"
             )
             found.append(MatrixEquation(title, (line,)))
         return found
@@ -237,3 +237,7 @@ def _weights(queries: int, keys: int, heads: int) -> Tensor:
     for h, i, j in np.ndindex(*names.shape):
         names[h, i, j] = Name(component_name("A", [*([h + 1] if heads > 1 else []), i + 1, j + 1]))
     return names
+
+
+def _columns(count: int) -> str:
+    return "the first column" if count == 1 else f"the first {count} columns"

@@ -24,7 +24,7 @@ __all__ = ["AveragePooling"]
 class AveragePooling(Builder):
     """Work an average-pooling by hand: every output, and the gradient, which goes to the whole window in equal parts."""
 
-    topic = "pooling and ways up"
+    topic = "pooling and upsampling"
     question = "What is the mean of each window, and how is its gradient shared?"
     keeps = ("size", "stride", "padding")
 
@@ -32,7 +32,7 @@ class AveragePooling(Builder):
     """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal"""
     _: KW_ONLY
     size: tuple[int, ...] = (2,)
-    """size of the window in pixels, one number or one a dimension"""
+    """size of the window in pixels, one number, or one per dimension"""
     stride: tuple[int, ...] = ()
     """pixels from one window to the next; by default the window's size"""
     padding: tuple[int, ...] = (0,)
@@ -60,7 +60,7 @@ class AveragePooling(Builder):
 
         Args:
             image: (L,), (H, W) or with channels (C, H, W).
-            size: of the window, one number or one a dimension.
+            size: of the window, one number, or one per dimension.
             stride: from one window to the next; by default the window's size.
             padding: zeros, which count in the mean; at most half the window.
             delta: δ = ∂L/∂z, which arrives from above; then L = Σ δ·z.

@@ -27,16 +27,14 @@ class BatchNorm(Builder):
     """Work batch normalisation: mean, variance, outputs, gradients, and the running statistics if they are given."""
 
     topic = "regularisation and normalisation"
-    question = (
-        "What does a batch become when it is normalised, in training and at test time, and what are the gradients?"
-    )
+    question = "How does batch normalisation change a batch, in training and at test time, and what are the gradients?"
 
     x: str = "1 5 2 4"
     """a batch of one feature, as "1 5 2 4"; of several features one row a sample, "1 0; 5 2; 2 1\""""
     gamma: str = "2"
-    """scale, one number a feature or one for all"""
+    """scale, one number per feature, or one for all"""
     beta: str = "1"
-    """shift, one number a feature or one for all"""
+    """shift, one number per feature, or one for all"""
     eps: float = 0.00001
     """added to the variance"""
     target: str | None = "0 3 0 2"
@@ -120,7 +118,7 @@ class BatchNorm(Builder):
         if put_end(sheet, outputs, target, delta):
             sheet.remark(
                 "Each x reaches every y of its feature by three paths: directly, through the mean and through the variance. "
-                "So many paths lead to ", Partial("L", "x"), ".", hint=True,
+                "That is why so many paths lead to ", Partial("L", "x"), ".", hint=True,
             )  # fmt: skip
             sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("x")))
             ask_update(sheet, [f"{name}{end}" for name in ("gamma", "beta") for end in ends], learning_rate)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bilinear_interpolation: an image enlarged by weighing the four neighbours of each new pixel, and its gradient."""
+"""bilinear_interpolation: an image upsampled by weighing the four neighbours of each new pixel, and its gradient."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
-from pellucid.worked.expressions.expression import Const, Expr, Mul, as_expr
+from pellucid.worked.builders._symbols import has_symbols, in_weights, only_numbers, read_symbols, weighted_images
+from pellucid.worked.expressions.expression import Expr, Mul, as_expr
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_tensor, typed
-from pellucid.worked.notation.arrays import component_name
-from pellucid.worked.showing.grids import Grid, Matrix, MatrixEquation
+from pellucid.worked.showing.grids import Grid
 from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, ask_values, define, summed
 from pellucid.worked.worksheet.windows import per_axis
@@ -34,15 +34,15 @@ _MOST = 400  # numbers of an enlarged image
 class BilinearInterpolation(Builder):
     """Work a bilinear interpolation by hand: every pixel of the larger image, the matrices of weights, and the gradient."""
 
-    topic = "pooling and ways up"
-    question = "Which numbers does a bilinearly enlarged map have, and by which weights?"
+    topic = "pooling and upsampling"
+    question = "Which numbers does bilinear upsampling give, and with which weights?"
     keeps = ("factor", "corners")
 
     image: str = "1 3; 5 2"
-    """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal"""
+    """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal; names such as "x_0 x_1" ask for the form alone"""
     _: KW_ONLY
     factor: tuple[int, ...] = (2,)
-    """how many times as large the image becomes, one number or one a dimension"""
+    """how many times as large the image becomes, one number, or one per dimension"""
     corners: bool = False
     """the centres of the corner pixels stay where they are, instead of the image's edges"""
     delta: str | None = None
@@ -67,7 +67,7 @@ class BilinearInterpolation(Builder):
 
         Args:
             image: (L,) or (H, W).
-            factor: how many times as large it becomes, one number or one a dimension.
+            factor: how many times as large it becomes, one number, or one per dimension.
             corners: keep the centres of the corner pixels in place, instead of the image's edges.
             delta: δ = ∂L/∂y, which arrives from above; then L = Σ δ·y.
             target: of the output; then L = Σ (y − t)².
@@ -90,6 +90,9 @@ class BilinearInterpolation(Builder):
 
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
+        if has_symbols(self.image):
+            only_numbers(delta=self.delta, target=self.target)
+            return Worksheet()
         image = read_tensor(self.image, "image")
         delta: Numbers | None = None if self.delta is None else read_tensor(self.delta, "delta")
         target = None if self.target is None else read_tensor(self.target, "target")
@@ -99,15 +102,16 @@ class BilinearInterpolation(Builder):
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """The interpolation as a product with one matrix of weights for the rows and one for the columns."""
-        shape = as_tensor(read_tensor(self.image, "image"), "image", 1, 2).shape
-        weights = _matrices(shape, self.factor, self.corners)
-        x, y = _shown(solution, "x", shape), _shown(solution, "y", tuple(map(len, weights)))
-        columns = Matrix(tuple(tuple(map(as_expr, row)) for row in zip(*weights[-1], strict=True)))
-        if len(shape) == 1:
-            line: tuple[Any, ...] = (y, "=", x, "·", columns)
-        else:
-            line = (y, "=", Matrix(tuple(tuple(map(as_expr, row)) for row in weights[0])), "·", x, "·", columns)
-        return [MatrixEquation("as a product of matrices: each row of weights sums to 1", (line,))]
+        symbols = has_symbols(self.image)
+        image = (
+            read_symbols(self.image, "image") if symbols else as_tensor(read_tensor(self.image, "image"), "image", 1, 2)
+        )
+        weights = _matrices(image.shape, self.factor, self.corners)
+        # those of the columns stand in columns
+        title = "as a product of matrices: the weights of each output sum to 1"
+        if symbols:
+            return weighted_images(image, weights, "y", title)
+        return [in_weights(solution, "x", image.shape, weights, "y", title)]
 
     def draw(self, random: Random) -> BilinearInterpolation:
         """An image of 2×2 whole numbers, and small whole numbers that arrive from above."""
@@ -166,10 +170,3 @@ def _mixed(x: Tensor, weights: Sequence[Sequence[Fraction]]) -> Expr:
         if weight:
             terms.append(pixel if weight == 1 else Mul((as_expr(weight), pixel)))
     return summed(terms)
-
-
-def _shown(solution: Solution, name: str, shape: Sequence[int]) -> Matrix:
-    cells = np.empty(shape, dtype=object)
-    for where in np.ndindex(*shape):
-        cells[where] = Const(solution.value(component_name(name, [n + 1 for n in where])))
-    return Matrix(tuple(tuple(row) for row in (cells if cells.ndim == 2 else cells[None])))

@@ -31,7 +31,7 @@ class DepthwiseSeparableConvolution(Builder):
     """Work a depth-wise separable convolution by hand: each channel by its own kernel, their mixtures, and what it saves."""
 
     topic = "convolution"
-    question = "What do depth-wise and point-wise convolution give one after the other, and how much do they save?"
+    question = "What do a depth-wise and a point-wise convolution give in sequence, and how much do they save?"
     keeps = ("stride", "padding")
 
     image: str = "[[[1, 0, 2], [3, 1, 0], [0, 2, 1]], [[2, 1, 0], [0, 1, 1], [1, 0, 3]]]"
@@ -155,7 +155,7 @@ def _put_savings(sheet: Worksheet, kernels: Sequence[int], outputs: int) -> None
     sheet["P_c"] = sheet["k"] * sheet["k_2"] * sheet["C"] * sheet["O"]
     sheet["R"] = sheet["P_s"] / sheet["P_c"]
     sheet.remark(
-        "w_c is the kernel of channel c, v_oc the weight of channel c in output o. P counts parameters; R is the share that is left, "
+        "w_c is the kernel of channel c, v_oc the weight of channel c in output o. P counts parameters; R is the share that remains, "
         "1/O + 1/(k·k'), also of the multiplications."
     )
     sheet.ask("P_s", "P_c", "R")

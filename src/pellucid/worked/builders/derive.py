@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
-from pellucid.errors import UsageError
+from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import write_atomically
 from pellucid.worked.derivation.derivation import DERIVATIONS, Derivation, derive
 from pellucid.worked.derivation.matrices import Derivatives, derive_all
@@ -18,9 +18,32 @@ from pellucid.worked.expressions.expression import Name, walk
 from pellucid.worked.forms.command import format_of, terminal_width
 from pellucid.worked.forms.contract import Form
 from pellucid.worked.forms.presenting import Format
+from pellucid.worked.notation.calls import function_named
 from pellucid.worked.notation.notation import parse_expression
 
 __all__ = ["Derive"]
+
+_CALLED: Final = (
+    *(
+        "exp",
+        "log",
+        "sqrt",
+        "sin",
+        "cos",
+        "tan",
+        "tanh",
+        "sinh",
+        "cosh",
+        "softplus",
+        "relu",
+        "leaky_relu",
+        "elu",
+        "gelu",
+        "swish",
+    ),
+    "abs",
+)
+"""Functions of one number that may be named without their argument."""
 
 
 @final
@@ -72,6 +95,8 @@ class Derive(Form):
                 raise UsageError(f"what={what!r}: is a proof, without a variable; leave --by, --order and --as out.")
             return prove(what)
         names = as_ or ""
+        if function_named(what) in _CALLED and what not in DERIVATIONS:
+            what = f"{function_named(what)}(x)"  # tanh is the function tanh(x)
         if what in DERIVATIONS:
             what, variable, name = DERIVATIONS[what]
             by, names = by or variable, names or name
@@ -83,7 +108,7 @@ class Derive(Form):
 
     def text(self) -> str:
         """The lines of the derivation or the proof."""
-        chosen = format_of(self.format, self.out)
+        chosen = format_of(self.format, self.out, sheet=False)
         shown = present(self.built(), chosen, terminal_width())
         if self.out is None:
             return shown
@@ -106,8 +131,12 @@ def _only_name(what: str) -> str:
     parts = separated(inner[1:-1]) if inner.startswith("[") else [inner]
     names = sorted({node.name for part in parts for node in walk(parse_expression(part)) if isinstance(node, Name)})
     if len(names) != 1:
-        known = ", ".join([*DERIVATIONS, *PROOFS])
-        raise UsageError(
-            f"by=None: {what!r} has the names {', '.join(names)}; add --by with one of them, or write {known}."
+        rule = (
+            f"has the names {', '.join(names)}; say by which one, as in --by {names[-1]}"
+            if names
+            else "has no variable"
         )
+        raise UsageError(f"what={what!r}: {rule}{'' if names else '; write a function, as in x^2'}.")
+    if inner == names[0] and len(inner) > 1 and inner.isalpha():  # a word is no function of itself
+        raise UnknownNameError("what", inner, [*DERIVATIONS, *PROOFS, *_CALLED])
     return names[0]

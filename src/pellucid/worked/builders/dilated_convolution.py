@@ -42,11 +42,11 @@ class DilatedConvolution(Builder):
     bias: str | None = None
     """one number; by default none"""
     dilation: tuple[int, ...] = (2,)
-    """pixels from one number of the window to the next, one number or one a dimension"""
+    """pixels from one number of the window to the next, one number, or one per dimension"""
     stride: tuple[int, ...] = (1,)
-    """pixels from one window to the next, one number or one a dimension"""
+    """pixels from one window to the next, one number, or one per dimension"""
     padding: tuple[int, ...] = (0,)
-    """zeros at either end, one number or one a dimension"""
+    """zeros at either end, one number, or one per dimension"""
     delta: str | None = None
     """∂L/∂z in rows, which arrives from above; by default 1 everywhere"""
     target: str | None = None

@@ -112,7 +112,9 @@ class Entropy(Builder):
             (str(i), Const(solution.value(f"p_{i}")), Const(solution.value(f"I_{i}")), word, str(len(word)))
             for i, word in enumerate(words, 1)
         ]
-        title = "a Huffman code: the two rarest become one, again and again" if self.code is None else "the code"
+        title = (
+            "a Huffman code: the two rarest symbols are merged until one is left" if self.code is None else "the code"
+        )
         return [Table(title, ("symbol", Name("p"), Name("I"), "word", "length"), tuple(rows))]
 
     def draw(self, random: Random) -> Entropy:

@@ -91,7 +91,7 @@ class GAN(Builder):
         meaning = "D is" if probabilities else "s is the discriminator's logit, D = σ(s)"
         sheet.remark(
             f"{meaning} the probability that an image is real. For the discriminator real images have the target 1 and "
-            "generated ones 0; the generator wants 1 for its own."
+            "generated ones 0; the generator aims for 1 on its own images."
         )
         sheet.ask("L_D", "L_G")
         for name in ("real", "fake"):

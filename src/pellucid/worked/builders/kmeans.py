@@ -37,9 +37,9 @@ class KMeans(Builder):
     keeps = ("steps",)
 
     x: str = "1 1; 2 1; 1 2; 5 4; 6 5"
-    """the points, one a row"""
+    """the points, one per row"""
     centres: str = "1 1; 2 1"
-    """the centres to begin with, one a row"""
+    """the initial centres, one per row"""
     steps: int = 3
     """number of steps, 1 to 20; fewer are worked if nothing changes any more"""
 
@@ -53,7 +53,7 @@ class KMeans(Builder):
 
         Args:
             x: N points, (N,) or (N, D).
-            centres: K of them, to begin with.
+            centres: the initial ones, K of them.
             steps: at most so many; where no group changes, the steps end.
 
         Raises:
@@ -75,7 +75,7 @@ class KMeans(Builder):
             groups = _nearest(values, at, step)
             means, at = _put_step(sheet, step, X, means, groups, values)
             if groups == before:
-                sheet.remark(f"In step {step} no point changes its group: k-means has stopped.", hint=True)
+                sheet.remark(f"In step {step} no point changes its cluster: k-means has stopped.", hint=True)
                 break
             before = groups
         sheet.remark(
@@ -102,7 +102,7 @@ class KMeans(Builder):
         ]
 
     def draw(self, random: Random) -> KMeans:
-        """Five points with whole numbers, of which two are the centres to begin with."""
+        """Five points with whole numbers, of which two are the initial centres."""
 
         def draw() -> KMeans:
             # places that differ: of two equal centres one would be nearest to no point

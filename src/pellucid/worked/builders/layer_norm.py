@@ -28,14 +28,14 @@ class LayerNorm(Builder):
     """Work layer normalisation: mean and variance of each sample, outputs and gradients."""
 
     topic = "regularisation and normalisation"
-    question = "What does a sample become when it is normalised over its own features?"
+    question = "How does layer normalisation change a sample, and what are the gradients?"
 
     x: str = "1 5 2 4"
     """the features of a sample, as "1 5 2 4"; of several samples one row each, "1 0 5; 2 2 1\""""
     gamma: str = "2"
-    """scale, one number a feature or one for all"""
+    """scale, one number per feature, or one for all"""
     beta: str = "1"
-    """shift, one number a feature or one for all"""
+    """shift, one number per feature, or one for all"""
     eps: float = 0.00001
     """added to the variance"""
     target: str | None = "0 3 0 2"
@@ -91,13 +91,13 @@ class LayerNorm(Builder):
         outputs = [f"y{name[1:]}" for name in sheet.components("x")]
         sheet.ask(*outputs)
         sheet.remark(
-            "Mean and variance are of one sample: no other sample, and no running average, has a part in them.",
+            "Mean and variance are computed for each sample alone: other samples and running averages play no part.",
             hint=True,
         )
         if put_end(sheet, outputs, target, delta):
             sheet.remark(
                 "Each x reaches every y of its sample by three paths: directly, through the mean and through the variance. "
-                "So many paths lead to ", Partial("L", "x"), ".", hint=True,
+                "That is why so many paths lead to ", Partial("L", "x"), ".", hint=True,
             )  # fmt: skip
             sheet.ask("L", *(f"dL/d{name}" for name in sheet.components("x")))
             ask_update(sheet, ["gamma", "beta"], learning_rate)

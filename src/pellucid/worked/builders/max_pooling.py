@@ -24,7 +24,7 @@ __all__ = ["MaxPooling"]
 class MaxPooling(Builder):
     """Work a max-pooling by hand: every output, and the gradient, which goes to the largest number of each window alone."""
 
-    topic = "pooling and ways up"
+    topic = "pooling and upsampling"
     question = "What is the largest number of each window, and where does its gradient go?"
     keeps = ("size", "stride", "padding", "dilation")
 
@@ -32,7 +32,7 @@ class MaxPooling(Builder):
     """rows of numbers, as in "1 2 3; 4 5 6"; one row is a one-dimensional signal"""
     _: KW_ONLY
     size: tuple[int, ...] = (2,)
-    """size of the window in pixels, one number or one a dimension"""
+    """size of the window in pixels, one number, or one per dimension"""
     stride: tuple[int, ...] = ()
     """pixels from one window to the next; by default the window's size"""
     padding: tuple[int, ...] = (0,)
@@ -63,7 +63,7 @@ class MaxPooling(Builder):
 
         Args:
             image: (L,), (H, W) or with channels (C, H, W).
-            size: of the window, one number or one a dimension.
+            size: of the window, one number, or one per dimension.
             stride: from one window to the next; by default the window's size.
             padding: a border that never wins; at most half the window.
             dilation: from one number of the window to the next.

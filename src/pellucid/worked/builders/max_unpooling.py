@@ -32,8 +32,8 @@ __all__ = ["MaxUnpooling"]
 class MaxUnpooling(Builder):
     """Work a max-unpooling by hand: the maxima and their places, the values put back there, and the gradient that returns."""
 
-    topic = "pooling and ways up"
-    question = "Where do values go back when a max-pooling is undone, and what is the gradient?"
+    topic = "pooling and upsampling"
+    question = "Where does max-unpooling put the values back, and what is the gradient?"
     keeps = ("size",)
 
     image: str = "1 3 2 0; 4 2 1 5; 0 1 7 2; 2 0 3 6"
@@ -42,7 +42,7 @@ class MaxUnpooling(Builder):
     values: str = "1 -2; 3 0.5"
     """rows of numbers on the way up, one a window, which go to the places of the maxima"""
     size: tuple[int, ...] = (2,)
-    """size of the windows in pixels, which lie side by side; one number or one a dimension"""
+    """size of the windows in pixels, which lie side by side; one number, or one per dimension"""
     delta: str | None = None
     """∂L/∂y in rows, which arrives from above; by default 1, 2, 3, … row by row"""
     target: str | None = None

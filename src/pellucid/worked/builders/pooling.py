@@ -32,8 +32,8 @@ __all__ = ["Pooling"]
 class Pooling(Builder):
     """Work a pooling by hand: every output, and where the gradient goes."""
 
-    topic = "pooling and ways up"
-    question = "What does a pooling give, and where does its gradient go?"
+    topic = "pooling and upsampling"
+    question = "What does pooling give, and where does its gradient go?"
     keeps = ("kind", "size", "stride", "padding", "dilation")
 
     image: str = "1 3 2 0; 4 2 1 5; 0 1 7 2; 2 0 3 6"
@@ -42,7 +42,7 @@ class Pooling(Builder):
     kind: Kind = "max"
     """take the largest number of each window, or the mean"""
     size: tuple[int, ...] = (2,)
-    """size of the window in pixels, one number or one a dimension"""
+    """size of the window in pixels, one number, or one per dimension"""
     stride: tuple[int, ...] = ()
     """pixels from one window to the next; by default the window's size"""
     padding: tuple[int, ...] = (0,)
@@ -63,7 +63,7 @@ class Pooling(Builder):
 
         Args:
             image: (L,), (H, W) or with channels (C, H, W).
-            size: of the window, one number or one a dimension.
+            size: of the window, one number, or one per dimension.
             kind: max or average.
             options: stride, padding, dilation, and delta or target for a loss, as for `max_pooling`.
 

@@ -34,12 +34,12 @@ class Residual(Builder):
     """Work a residual block: its output, and the gradient along the skip and through the layers."""
 
     topic = "multilayer perceptrons"
-    question = "What does a residual block give, and how does the gradient pass its skip and its layers?"
+    question = "What does a residual block give, and how does the gradient flow through its skip and its layers?"
 
     x: str = "1 -2"
     """the input, one number or several"""
     W: str = "0.5 1; -0.5 0.2"
-    """weights of the first layer, one row an input"""
+    """weights of the first layer, one row per input"""
     V: str = "0.4 -0.1; 0.3 0.6"
     """weights of the second layer, which has as many outputs as x has numbers"""
     b: str | None = None

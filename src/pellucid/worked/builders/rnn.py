@@ -42,7 +42,7 @@ class RNN(Builder):
     keeps = ("activation",)
 
     inputs: str = "10 10"
-    """x_1, x_2, …, as "10 10"; vectors as "1 0; 0 1", one a row"""
+    """x_1, x_2, …, as "10 10"; vectors as "1 0; 0 1", one per row"""
     targets: str = "5 5"
     """y_1, y_2, … in the same way; or one only, for the last step"""
     W_h: str = "1"

@@ -17,14 +17,15 @@ from pellucid.errors import UsageError
 from pellucid.worked.builders._objective import put_upstream
 from pellucid.worked.builders._pooling import gradient_map
 from pellucid.worked.builders._quantities import exact
+from pellucid.worked.builders._symbols import has_symbols, only_numbers, read_symbols
 from pellucid.worked.expressions.expression import Call, Expr, Name
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand
 from pellucid.worked.forms.numbers import read_number, read_tensor, read_vector, typed
 from pellucid.worked.notation.arrays import component_name
-from pellucid.worked.showing.grids import Grid, Table
+from pellucid.worked.showing.grids import Grid, MatrixEquation, Table
 from pellucid.worked.worksheet.solution import Solution
-from pellucid.worked.worksheet.tensors import Numbers, as_tensor, ask_gradient, ask_values, define
+from pellucid.worked.worksheet.tensors import Numbers, Tensor, as_tensor, ask_gradient, ask_values, define
 from pellucid.worked.worksheet.windows import per_axis
 from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -37,11 +38,11 @@ class RoIPooling(Builder):
     """Work an RoI pooling by hand: the bins of a box, the largest number of each, and where the gradient goes."""
 
     topic = "detection and segmentation"
-    question = "Which numbers of a feature map does a box pass on, and where does its gradient go?"
+    question = "Which numbers of a feature map does RoI pooling keep of a box, and where does the gradient go?"
     keeps = ("scale", "size")
 
     image: str = "1 0 2 5 3; 4 2 8 1 0; 0 3 1 9 4; 5 1 0 2 6"
-    """rows of a feature map, as in "1 2 3; 4 5 6\""""
+    """rows of a feature map, as in "1 2 3; 4 5 6"; names such as "x_0 x_1; x_2 x_3" ask for the form alone"""
     _: KW_ONLY
     box: str = "2 0 8 4"
     """left, top, right and bottom of the box in pixels of the image; the last pixels belong to it"""
@@ -111,6 +112,9 @@ class RoIPooling(Builder):
 
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
+        if has_symbols(self.image):
+            only_numbers(delta=self.delta, target=self.target)
+            return Worksheet()
         delta: Numbers | None = None if self.delta is None else read_tensor(self.delta, "delta")
         target = None if self.target is None else read_tensor(self.target, "target")
         if delta is None and target is None:  # different numbers show which of them returns
@@ -122,7 +126,12 @@ class RoIPooling(Builder):
 
     def grids(self, solution: Solution) -> Sequence[Grid]:
         """The bins with their rows and columns, and the gradient in its places."""
-        image = as_tensor(read_tensor(self.image, "image"), "image", 2)
+        symbols = has_symbols(self.image)
+        image = (
+            read_symbols(self.image, "image") if symbols else as_tensor(read_tensor(self.image, "image"), "image", 2)
+        )
+        if image.ndim != 2:
+            raise UsageError("image: has one row; a feature map has several, as in a b; c d.")
         bins = _bins(image.shape, read_vector(self.box, "box"), self.size, read_number(self.scale, "scale"))
         rows: list[tuple[Expr | str, ...]] = []
         for i, j in product(*(range(len(side)) for side in bins)):
@@ -131,7 +140,7 @@ class RoIPooling(Builder):
         table = Table(
             "the bins on the feature map, rows and columns counted from 1", ("bin", "rows", "columns"), tuple(rows)
         )
-        return [table, gradient_map(solution)]
+        return [table, _in_symbols(image, bins) if symbols else gradient_map(solution)]
 
     def draw(self, random: Random) -> RoIPooling:
         """A map of 5×6 digits, a box without ties in a bin, and small whole numbers that arrive from above."""
@@ -148,6 +157,17 @@ class RoIPooling(Builder):
             return replace(self, image=typed(image), box=typed(box), delta=arrives)
 
         return by_hand(draw)
+
+
+def _in_symbols(image: Tensor, bins: Sequence[Sequence[tuple[int, int]]]) -> MatrixEquation:
+    """Every output as the maximum of the names in its bin."""
+    lines = []
+    for i, j in product(*(range(len(side)) for side in bins)):
+        (top, bottom), (left, right) = bins[0][i], bins[1][j]
+        window = tuple(image[top:bottom, left:right].flat)
+        name = Name(component_name("z", [i + 1, j + 1]))
+        lines.append((name, "=", window[0] if len(window) == 1 else Call("max", window)))
+    return MatrixEquation("each output is the largest of a bin; its gradient goes to that pixel alone", tuple(lines))
 
 
 def _bins(

@@ -108,5 +108,5 @@ def _explain_shift(sheet: Worksheet, largest: float, smallest: float) -> None:
         return
     sheet.u = exp(sheet.z)
     sheet.q = sheet.u / total(sheet.u)
-    sheet.remark(Name("u"), " and ", Name("q"), " are the powers and their shares without the shift.")
+    sheet.remark(Name("u"), " and ", Name("q"), " are the same powers and probabilities without the shift.")
     sheet.ask(*sheet.components("q"))

@@ -38,7 +38,7 @@ _WIDEST = 24  # columns of matrices side by side
 class TransposedConvolution(Builder):
     """Work a transposed convolution by hand: every output, the transposed matrix that gives the same, and the gradients."""
 
-    topic = "pooling and ways up"
+    topic = "pooling and upsampling"
     question = "What does a transposed convolution give, by spreading and by the transposed matrix?"
     keeps = ("stride", "padding", "matrix")
 
@@ -50,9 +50,9 @@ class TransposedConvolution(Builder):
     bias: str | None = None
     """one number; by default none"""
     stride: tuple[int, ...] = (1,)
-    """pixels of the output from one window to the next, one number or one a dimension"""
+    """pixels of the output from one window to the next, one number, or one per dimension"""
     padding: tuple[int, ...] = (0,)
-    """pixels that are cut off at either end of the output, one number or one a dimension"""
+    """pixels that are cut off at either end of the output, one number, or one per dimension"""
     delta: str | None = None
     """∂L/∂y in rows, which arrives from above; with it the gradients of kernel, bias and image are worked out"""
     target: str | None = None
@@ -81,7 +81,7 @@ class TransposedConvolution(Builder):
             image: (L,) or (H, W).
             kernel: of as many dimensions.
             bias: a number; by default none is added.
-            stride: s, pixels of the output from one window to the next, one number or one a dimension.
+            stride: s, pixels of the output from one window to the next, one number, or one per dimension.
             padding: p, pixels that are cut off at either end of the output.
             delta: δ = ∂L/∂y, which arrives from above, in the shape of the output; then L = Σ δ·y.
             target: of the output; then L = Σ (y − t)².
@@ -161,7 +161,7 @@ class TransposedConvolution(Builder):
             line += ["+", window] if n else [window]
         if self.bias is not None:
             line += ["+", Name("b")]
-        title = "each number spreads over a window of the output, times the kernel; the windows add up"
+        title = "each number is multiplied by the kernel and spreads over a window of the output; the windows add up"
         return [MatrixEquation(title, (tuple(line),))]
 
     def _matrices(self, solution: Solution) -> Sequence[Grid]:
@@ -189,9 +189,9 @@ class TransposedConvolution(Builder):
             for part in symbols
         ]
         return [
-            MatrixEquation("the convolution with this kernel multiplies with C, a window a row", (down,)),
+            MatrixEquation("the convolution with this kernel multiplies by C, one window per row", (down,)),
             MatrixEquation(
-                "the transposed convolution multiplies with Cᵀ: each column spreads a number over its window",
+                "the transposed convolution multiplies by Cᵀ: each column spreads a number over its window",
                 (tuple(symbols),) if in_symbols else (tuple(symbols), tuple(values)),
             ),
         ]

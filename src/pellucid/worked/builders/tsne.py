@@ -34,9 +34,9 @@ class TSNE(Builder):
     question = "How similar are points in space and on the map, and where does the next step of t-SNE move them?"
 
     x: str = "0; 1; 3; 5"
-    """the points, one a row"""
+    """the points, one per row"""
     y: str = "0; 1; -1; 2"
-    """their places on the map, one a row"""
+    """their places on the map, one per row"""
     sigma: str = "2"
     """width of the neighbourhood, one number for all points or one a point"""
     lr: float = 1

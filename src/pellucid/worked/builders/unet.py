@@ -102,7 +102,7 @@ class UNet(Builder):
         sheet["m"] = (sheet.n - sheet.y) / 2
         sheet.remark(
             "Sizes in pixels of one side: e after the convolutions of a level on the way down, d after the pooling, u after the step up, "
-            "r what is cropped at each side of e before it is put beside u, f after the convolutions on the way up."
+            "r what is cropped at each side of e before it is joined with u, f after the convolutions on the way up."
         )
         sheet.remark(
             "m is the border of the image for which there is no answer; an image that is mirrored by m px has an answer everywhere.",
@@ -135,8 +135,8 @@ class UNet(Builder):
         row("at the bottom, convolved", f"f_{self.depth + 1}", self.channels * 2**self.depth)
         for level in range(self.depth, 0, -1):
             wide = self.channels * 2 ** (level - 1)
-            row(f"level {level}, enlarged", f"u_{level}", wide)
-            row("beside the cropped map", f"u_{level}", 2 * wide)
+            row(f"level {level}, upsampled", f"u_{level}", wide)
+            row("joined with the cropped map", f"u_{level}", 2 * wide)
             row("convolved", f"f_{level}", wide)
         row("the answer, by a 1×1 convolution", "y", self.classes)
         return [Table("every map from the image to the answer", ("map", "size", "channels"), tuple(rows))]

@@ -31,12 +31,12 @@ class VAE(Builder):
     question = "Which latent code is drawn, how far is it from the normal distribution, and what are the gradients?"
 
     mu: str = "1 -0.5"
-    """means, one number a dimension of the code"""
+    """means, one number per dimension of the code"""
     sigma: str | None = None
     """standard deviations, above 0; by default 0.5 and 2"""
     _: KW_ONLY
     epsilon: str = "0.5 -1"
-    """sample of the standard normal distribution, one number a dimension"""
+    """sample of the standard normal distribution, one number per dimension"""
     log_variance: str | None = None
     """ln σ², which is what networks output, instead of sigma"""
     delta: str | None = None
@@ -63,7 +63,7 @@ class VAE(Builder):
         -2 1/2 1
 
         Args:
-            mu: μ, one number a dimension of the code.
+            mu: μ, one number per dimension of the code.
             sigma: σ, above 0; or give `log_variance`.
             epsilon: ε, a sample of N(0, 1); by default 0, so that z = μ.
             log_variance: ln σ², which is what networks output, instead of σ.

@@ -62,7 +62,7 @@ def _by_kernel(v: Values) -> Any:
 
 
 def _by_image(v: Values) -> Any:
-    """Σ_o of δ_o, padded by K − 1 zeros on every side, with the kernel turned by 180°, (C, H, W)."""
+    """Σ_o of δ_o, padded by K − 1 zeros on every side, with the kernel rotated by 180°, (C, H, W)."""
     w = v["w"]
     above, across = w.shape[2:]
     images = []
@@ -243,8 +243,8 @@ BACKWARD: Mapping[str, Proof] = {
                     "only i = m − u and j = n − v see x_cmn", "= Σ_oij δ_oij·w_oc(m−i)(n−j)", _by_image_in_sums, "C×H×W"
                 ),
                 ProofLine(
-                    "as a convolution: δ padded by K − 1 zeros, the kernel turned by 180°",
-                    "∂J/∂x_c = Σ_o pad(δ_o) ∗ turned(w_oc)",
+                    "as a convolution: δ padded by K − 1 zeros, the kernel rotated by 180°",
+                    "∂J/∂x_c = Σ_o pad(δ_o) ∗ rotated(w_oc)",
                     _by_image,
                     "C×H×W",
                 ),

@@ -15,7 +15,7 @@ from pellucid.worked.derivation.parts import Parts, is_sigmoid
 from pellucid.worked.derivation.sums import shortest
 from pellucid.worked.derivation.symbolic import Table, simplest, to_sympy
 from pellucid.worked.derivation.terms import ZERO, add, divide, negate
-from pellucid.worked.derivation.text import indexed, to_text
+from pellucid.worked.derivation.text import indexed, pending, to_text
 from pellucid.worked.expressions.expression import Call, Expr, Mul, Name, walk
 from pellucid.worked.notation.notation import parse_expression
 
@@ -36,6 +36,8 @@ class Derivatives:
         each: the derivations, one after the other.
         entries: the matrix, a row for each function.
         heads: of each derivation, what it finds, such as ∂f_1/∂x.
+        single: of a single entry, what it is: ∂/∂x ∂f/∂x.
+        origins: of each derivation of a first derivative, what that is: ∂f/∂x; None for others.
     """
 
     title: str
@@ -43,6 +45,8 @@ class Derivatives:
     each: tuple[Derivation, ...]
     entries: tuple[tuple[Expr, ...], ...]
     heads: tuple[str, ...]
+    single: Expr | None = None
+    origins: tuple[Expr | None, ...] = ()
 
     @property
     def difference(self) -> float:
@@ -54,6 +58,8 @@ class Derivatives:
         """The matrix as text, with its title."""
         cells = [[to_text(entry) for entry in row] for row in self.entries]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        if len(cells) == len(cells[0]) == 1:
+            return f"{self.title} = {cells[0][0]}"
         rows = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
         ends = [("⎡", "⎤"), *[("⎢", "⎥")] * (len(rows) - 2), ("⎣", "⎦")] if len(rows) > 1 else [("[", "]")]
         lines = [f"  {left} {row} {right}" for (left, right), row in zip(ends, rows, strict=True)]
@@ -90,8 +96,10 @@ def derive_all(text: str, by: str, order: int = 1, names: str = "") -> Derivativ
         raise UsageError(f"by={by!r}: gives more than {_ENTRIES} entries; choose fewer functions or variables.")
     used = {part.name for node in nodes for part in walk(node) if isinstance(part, Name)}
     for variable in variables:
-        if indices_of(variable)[1] and (order == 2 or len(variables) > 1 or len(nodes) > 1):
-            raise UsageError(f"by={variable!r}: is any component; name single ones, as in z_1, z_2.")
+        if indices_of(variable)[1] and order == 2:
+            return _second_of_components(nodes[0], variables, names)
+        if indices_of(variable)[1] and (len(variables) > 1 or len(nodes) > 1):
+            raise UsageError(f"by={variable!r}: is any component; name single ones, as in z_1, z_2, or add --order 2.")
         if variable not in used:
             raise UnknownNameError("by", variable, sorted(used - INDICES))
     if names and (not names.isidentifier() or names in used):
@@ -120,6 +128,7 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
     """The second derivatives of one function: the derivatives of its derivatives."""
     each: list[Derivation] = []
     heads: list[str] = []
+    origins: list[Expr | None] = []
     firsts: list[Expr] = []
     # f·(1 − f) is differentiated as it is, other derivatives without f
     known = Parts({name: node}, frozenset({name})) if is_sigmoid(node) else None
@@ -129,6 +138,7 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
             continue
         each.append(derive_node(node, variable, name))
         heads.append(f"first derivative {each[-1].title}")
+        origins.append(None)
         firsts.append(each[-1].simple if known else _plain(each[-1]))
     entries: list[list[Expr]] = [[ZERO] * len(variables) for _ in variables]
     stems = {indices_of(part.name)[0] for part in walk(node) if isinstance(part, Name)}
@@ -139,13 +149,43 @@ def _second(node: Expr, variables: list[str], name: str) -> Derivatives:
                 continue
             found = derive_node(first, variables[column], letter, known=known)
             each.append(found)
+            origins.append(pending(Name(name), variables[row]))
             below = [indexed(variables[column]), indexed(variables[row])]
             squared = f"∂{below[0]}²" if row == column else f"∂{below[0]}∂{below[1]}"
             heads.append(f"second derivative ∂²{name}/{squared}, with {letter} = ∂{name}/∂{below[1]}")
             entries[row][column] = entries[column][row] = found.simple if known else _plain(found)
     several = len(variables) > 1
     title = "Hessian matrix" if several else f"∂²{name}/∂{indexed(variables[0])}²"
-    return Derivatives(title, "H", tuple(each), tuple(map(tuple, entries)), tuple(heads))
+    single = None if several else pending(pending(Name(name), variables[0]), variables[0])
+    return Derivatives(title, "H", tuple(each), tuple(map(tuple, entries)), tuple(heads), single, tuple(origins))
+
+
+def _second_of_components(node: Expr, variables: list[str], names: str) -> Derivatives:
+    """∂²f/∂x_m∂x_l: the derivative by any component, differentiated by any other one."""
+    used = {part.name for part in walk(node) if isinstance(part, Name)}
+    first = derive_node(node, variables[0], names)
+    stem, own = indices_of(first.by)
+    if len(variables) == 1:
+        # a second letter for each index: l, m
+        taken = {letter for name in used for letter in indices_of(name)[1]} | used | {*own}
+        free = [letter for letter in "mnpqrsijkl" if letter not in taken]
+        variables = [first.by, "_".join([stem, *free[: len(own)]])]
+    if len(variables) != 2 or not indices_of(variables[1])[1]:
+        raise UsageError(
+            f"by={', '.join(variables)!r}: give one component or two for a second derivative, as in x_l, x_m."
+        )
+    if variables[1] == variables[0]:
+        raise UsageError(f"by={', '.join(variables)!r}: give the second component an index of its own, as in x_l, x_m.")
+    stems = {indices_of(name)[0] for name in used} | {indices_of(to_text(first.name).partition("(")[0])[0]}
+    letter = next(letter for letter in "ghuvFGH" if letter not in stems)
+    second = derive_node(_plain(first), variables[1], letter)
+    name, below = to_text(first.name), [indexed(second.by), indexed(first.by)]
+    title = f"∂²{name}/∂{below[0]}∂{below[1]}"
+    heads = (f"first derivative {first.title}", f"second derivative {title}, with {letter} = {first.title}")
+    single = pending(pending(first.name, first.by), second.by)
+    return Derivatives(
+        title, "H", (first, second), ((second.simple,),), heads, single, (None, pending(first.name, first.by))
+    )
 
 
 def _plain(found: Derivation) -> Expr:

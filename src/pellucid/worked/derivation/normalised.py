@@ -145,7 +145,7 @@ NORMALISED: Mapping[str, Proof] = {
                 ),
                 ProofLine(
                     "as a matrix product",
-                    "∂J/∂Q = ∂J/∂S K/√d",
+                    "∂J/∂Q = (∂J/∂S)K/√d",
                     lambda v: _scaled(v, _by_scores(v) @ v["K"]),
                     "(n×m)(m×d) = n×d",
                 ),

@@ -40,9 +40,11 @@ def present(shown: Shown, form: str = "terminal", width: int = 0) -> str:
     if not isinstance(shown, Derivatives):
         return text
     grid = MatrixEquation(shown.title, ((shown.symbol, "=", Matrix(_spaced(shown.entries))),))
+    if shown.single is not None:
+        grid = MatrixEquation("second derivative", ((shown.single, "=", _deltas(shown.entries[0][0])),))
     if form == "json":
         return json.dumps(json.loads(text) | {"grids": [as_json(grid)]}, ensure_ascii=False, indent=1)
-    end = {"html": "</main>", "latex": "\\end{document}", "fragment": "</div>"}.get(form, "")
+    end = {"html": "<footer>", "latex": "\\end{document}", "fragment": "<footer>"}.get(form, "")
     drawn = show_grid(grid, "html" if form == "fragment" else form)
     head, mark, tail = text.rpartition(end) if end else (text, "", "")
     return f"{head}\n\n{drawn}\n{mark}{tail}"
@@ -75,12 +77,14 @@ def _sheet(shown: Shown) -> Sheet:
         answer = Answer((shown.title,), shown.title, tuple(blocks))
         return Sheet((answer,), {}, title=shown.title, note=shown.note(worst))
     each = shown.each if isinstance(shown, Derivatives) else (shown,)
-    answers = tuple(map(_answer, each))
+    origins = shown.origins if isinstance(shown, Derivatives) and shown.origins else (None,) * len(each)
+    answers = tuple(map(_answer, each, origins))
     return Sheet(answers, {}, title="Derivation", note=f"Checked: {each[-1].check}.")
 
 
-def _answer(found: Derivation) -> Answer:
-    blocks: list[Block] = []
+def _answer(found: Derivation, origin: Expr | None = None) -> Answer:
+    # of a second derivative, what the first one is called
+    blocks: list[Block] = [] if origin is None else [Remark(("with ", _deltas(found.name), " = ", _deltas(origin)))]
     for row in found.definitions:
         left, right = map(_deltas, row.forms)
         blocks.append(Remark((f"{row.rule} " if row.rule else "", left, " = ", right)))

@@ -131,9 +131,17 @@ class _Differentiation:
     def chained(self, outer: Expr, inner: Expr) -> tuple[tuple[Expr, ...], Expr]:
         """f′(u)·∂u, without the factor ∂u if u is the variable itself."""
         slope = self.of(inner)
-        if slope == ONE:  # the variable itself: no chain rule to mention
+        if self.itself(inner):  # no chain rule to mention
             return (outer,), outer
         return (multiply(outer, self.mark(inner)),), multiply(outer, slope)
+
+    def itself(self, node: Expr) -> bool:
+        """Whether a node is the variable."""
+        return isinstance(node, Name) and node.name == self.by
+
+    def with_chain(self, rule: str, inner: Expr) -> str:
+        """The rule's name, and that of the chain rule, unless the variable itself is inside."""
+        return rule if self.itself(inner) else f"{rule} with the chain rule"
 
     def rule(self, node: Expr) -> tuple[str, tuple[Expr, ...], Expr]:
         """The name of the rule for a node, what it gives, and the derivative in full."""
@@ -175,7 +183,7 @@ class _Differentiation:
             case Piecewise(branches=branches, otherwise=otherwise):
                 shown = Piecewise(tuple((self.mark(value), test) for value, test in branches), self.mark(otherwise))
                 total = Piecewise(tuple((self.of(value), test) for value, test in branches), self.of(otherwise))
-                return "each branch by itself", (shown,), total
+                return "each branch separately", (shown,), total
         raise UsageError(f"{to_text(node)}: has no differentiation rule; write it with + − · / ^ and functions.")
 
     def quotient(self, top: Expr, bottom: Expr) -> tuple[str, tuple[Expr, ...], Expr]:
@@ -195,10 +203,10 @@ class _Differentiation:
         if not self.contains(exponent):
             lower = Const(exponent.value - 1) if isinstance(exponent, Const) else Add((exponent, Const(Fraction(-1))))
             forms, result = self.chained(multiply(exponent, power(base, lower)), base)
-            return _with_chain("power rule", self.of(base)), forms, result
+            return self.with_chain("power rule", base), forms, result
         if not self.contains(base):
             forms, result = self.chained(multiply(Pow(base, exponent), Call("log", (base,))), exponent)
-            return _with_chain("exponential rule", self.of(exponent)), forms, result
+            return self.with_chain("exponential rule", exponent), forms, result
         # both depend on the variable: differentiate exp(v·log u)
         log = Call("log", (base,))
         inner = add([multiply(self.of(exponent), log), divide(multiply(exponent, self.of(base)), base)])
@@ -219,7 +227,7 @@ class _Differentiation:
         outer = branched(node) if rule.slope is None else rule.slope(node.args, 0, node)
         forms, result = self.chained(outer, node.args[0])
         name = _NAMES.get(node.function, f"derivative of {node.function}")
-        return _with_chain(name, self.of(node.args[0])), forms, result
+        return self.with_chain(name, node.args[0]), forms, result
 
     def sum(self, node: Call, body: Expr, index: str) -> tuple[str, tuple[Expr, ...], Expr]:
         """Σ_k of the terms' derivatives; of a part with the factor δ_kl, only the term with k = l is left."""
@@ -239,7 +247,3 @@ class _Differentiation:
             return "sum rule, term by term", (Call("sum", (self.mark(body), Name(index))),), result
         total = Call("sum", (inner, Name(index)))
         return "sum rule, term by term", (Call("sum", (self.mark(body), Name(index))),), total
-
-
-def _with_chain(rule: str, inner: Expr) -> str:
-    return rule if inner == ONE else f"{rule} with the chain rule"

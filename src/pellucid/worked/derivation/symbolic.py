@@ -68,11 +68,29 @@ def to_sympy(node: Expr, table: Table | None = None) -> Any:
             return sympy.Function("sigmoid", real=True)(inner(one))
         case Call(function=function, args=(one,)) if function in _SAME:
             return getattr(sympy, function)(inner(one))
-        case Call(function="sum"):
-            return known.setdefault(node, sympy.Symbol(f"({to_text(node)})", positive=True))
+        case Call(function="sum", args=(body, *_)):
+            # √S² is S for a sum of powers of e alone
+            sign = {"positive": True} if _positive(body) else {"real": True}
+            return known.setdefault(node, sympy.Symbol(f"({to_text(node)})", **sign))
         case Call() | Piecewise():
             return known.setdefault(node, sympy.Symbol(f"({to_text(node)})", real=True))
     raise UsageError(f"{to_text(node)}: cannot be simplified; write it with functions of one number.")
+
+
+def _positive(node: Expr) -> bool:
+    """Whether an expression is positive for all real numbers."""
+    match node:
+        case Const(value=number):
+            return number > 0
+        case Call(function="exp" | "sigmoid" | "softplus"):
+            return True
+        case Add(terms=parts) | Mul(factors=parts):
+            return all(map(_positive, parts))
+        case Div(top=one, bottom=two):
+            return _positive(one) and _positive(two)
+        case Pow(base=base):
+            return _positive(base)
+    return False
 
 
 def from_sympy(form: Any, table: Table | None = None, own: str = "") -> Expr:

@@ -175,6 +175,22 @@ def _extreme(sign: int) -> Function:
     )
 
 
+def _step(rounded: Callable[[Value], int], numpy: Callable[[Any], Any], name: str) -> Function:
+    """Rounding down or up to a whole number: constant between whole numbers, where it jumps."""
+    return Function(
+        1,
+        1,
+        lambda a, _: Fraction(rounded(a[0])),
+        lambda a, _: numpy(a[0]),
+        None,
+        branch=lambda a: (rounded(a[0]), rounded(a[0]) == a[0]),
+        branch_slope=lambda a, p, chosen: ZERO,
+        convention=f"at whole numbers, where the {name} jumps, its derivative is taken as 0",
+        numpy_branch=lambda a: numpy(a[0]),
+        numpy_on_branch=lambda a, chosen: np.asarray(chosen, np.float64) + 0 * np.asarray(a[0], np.float64),
+    )
+
+
 def _leaky(args: Sequence[Value], _: int) -> Value:
     return args[0] if args[0] > 0 else times(_leak(args), args[0])
 
@@ -262,6 +278,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
         numpy_branch=lambda a: np.sign(a[0]),
         numpy_on_branch=lambda a, chosen: chosen * a[0],
     ),
+    "floor": _step(math.floor, np.floor, "floor"),
+    "ceil": _step(math.ceil, np.ceil, "ceiling"),
     "max": _extreme(1),
     "min": _extreme(-1),
     "clip": Function(

@@ -45,7 +45,7 @@ def work(
         list: name every word that can stand instead of a file, by topic, with the question that it answers.
         exact: show fractions as fractions where decimals do not end.
         digits: significant digits of numbers that are not exact, 1 to 50.
-        verify: show each line's check beside it: NumPy's value, or a central difference with its tolerance.
+        verify: show each line's check next to it: NumPy's value, or a central difference with its tolerance.
         brief: show what is asked and what it needs, without local derivatives and paths.
         paths: list every path of a derivative; --no-paths goes backwards through the sheet instead.
         format: output format; by default the one of the --out file's ending, else terminal.
@@ -74,7 +74,7 @@ def work(
 
         report = check_answers(sheet, _text(str(answers), "answers"), digits=digits, tolerance=tolerance)
         # unreadable lines make the exit code 2, wrong answers do not
-        return deliver(report.show(chosen, color=color), out) or (2 if report.bad else 0)
+        return deliver(report.show(chosen, color=color, width=terminal_width()), out) or (2 if report.bad else 0)
     solution = sheet.solve(exact=exact, digits=digits, paths=paths)
     return deliver(solution.show(chosen, verify=verify, color=color, brief=brief, width=terminal_width()), out)
 
@@ -85,7 +85,11 @@ def terminal_width() -> int:
 
 
 def format_of(
-    format: str | None, out: Path | None, endings: Mapping[str, str] = _SUFFIXES, plain: str = "terminal"
+    format: str | None,
+    out: Path | None,
+    endings: Mapping[str, str] = _SUFFIXES,
+    plain: str = "terminal",
+    sheet: bool = True,
 ) -> str:
     """The format asked for, else the one of the file's ending; without a file the terminal's.
 
@@ -97,6 +101,7 @@ def format_of(
         out: the file to write, or None.
         endings: of file names, with the format that each stands for.
         plain: the format of a terminal, and of files that end in .txt or have no ending.
+        sheet: whether a name that ends in .work gets a worksheet.
 
     Raises:
         UsageError: no plain file, an ending of another kind of file, or of another format than the one asked for.
@@ -111,9 +116,9 @@ def format_of(
     # letters under the name of a picture, or Markdown under that of a page, would mislead whoever opens them
     if format is None or ending in _OTHERS or (ending in endings and named != format):
         known = ", ".join(
-            [".txt", *(key for key in endings if key != ".htm"), *([".work"] if ".tex" in endings else [])]
+            [".txt", *(key for key in endings if key != ".htm"), *([".work"] if ".tex" in endings and sheet else [])]
         )
-        what = f"format={format!r} has another ending" if ending in endings else f"there is no {ending} of it"
+        what = f"format={format!r} has another ending" if ending in endings else f"cannot be written as {ending}"
         way = (
             "; print the page of an .html, or run pdflatex on a .tex" if ending == ".pdf" and ".tex" in endings else ""
         )

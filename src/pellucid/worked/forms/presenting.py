@@ -45,13 +45,16 @@ def compose(
     if not grids:
         return shown
     if not solution.values:
-        shown = shown.replace(NOTHING, "In symbols: there is no number to check.")
+        shown = shown.replace(NOTHING, "In symbols only: there are no numbers to check.")
     digits, exact = solution.digits, solution.exact
     if format == "json":
         # one document: grids are a key of their own beside the answers
         document = json.loads(shown) | {"grids": [as_json(grid, digits, exact) for grid in grids]}
         return json.dumps(document, ensure_ascii=False, indent=1)
     before = "\n\n".join(show_grid(grid, format, digits, exact, width) for grid in grids)
-    # a page's or a document's body begins after this mark
-    mark = {"html": "<main>\n", "latex": "\\begin{document}\n"}.get(format)
-    return shown.replace(mark, f"{mark}{before}\n", 1) if mark else f"{before}\n\n{shown}"
+    # a page's body begins after this mark, a document's after its title
+    if format == "latex":
+        head, mark, tail = shown.partition("\\bfseries ")
+        title, _, body = tail.partition("\n")
+        return f"{head}{mark}{title}\n\n{before}\n{body}"
+    return shown.replace("<main>\n", f"<main>\n{before}\n", 1) if format == "html" else f"{before}\n\n{shown}"

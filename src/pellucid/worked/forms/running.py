@@ -41,11 +41,11 @@ class Common:
     digits: int = 6
     """significant digits of numbers that are not exact, 1 to 50"""
     verify: bool = False
-    """show each line's check beside it: NumPy's value, or a central difference with its tolerance"""
+    """show each line's check next to it: NumPy's value, or a central difference with its tolerance"""
     brief: bool = False
     """show what is asked and what it needs, without local derivatives and paths"""
     paths: bool | None = None
-    """list every path of a derivative; --no-paths goes backwards instead, as the sheets of recurrent networks do by themselves"""
+    """list every path of a derivative; --no-paths goes backwards instead, as the sheets of recurrent networks do by default"""
     format: Format | None = None
     """output format; by default the one of the --out file's ending, else terminal"""
     out: Path | None = None

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from typing import Final
 
@@ -17,7 +16,7 @@ TOPICS: Final = (
     "multilayer perceptrons",
     "softmax and cross-entropy",
     "convolution",
-    "pooling and ways up",
+    "pooling and upsampling",
     "recurrent networks",
     "attention",
     "optimisers",
@@ -35,7 +34,7 @@ def by_topic() -> dict[str, dict[str, str]]:
     """The question of each word, below its topic; topics in the order of a course.
 
     >>> by_topic()["optimisers"]
-    {'optimizer': 'What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they come?'}
+    {'optimizer': 'What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they get?'}
     """
     found: dict[str, dict[str, str]] = {topic: {} for topic in TOPICS}
     for name in _catalog.names("worked/builders"):
@@ -51,7 +50,7 @@ def listing() -> str:
     multilayer perceptrons
     """
     topics = by_topic()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000  # in a pipe, whole lines
+    width = shutil.get_terminal_size().columns
     column = max(len(name) for words in topics.values() for name in words) + 2
     lines = []
     for topic, words in topics.items():

@@ -85,7 +85,7 @@ def check_layers(table: LayerTable, text: str, rebuild: Rebuild | None = None) -
 
     Args:
         table: the right one.
-        text: the answers, one a line.
+        text: the answers, one per line.
         rebuild: the rows with other sizes after some of them, to find what follows from a wrong one.
 
     Raises:

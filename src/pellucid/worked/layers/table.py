@@ -234,7 +234,7 @@ class LayerTable:
             label = max(len(name) for name, _ in sizes)
             lines += ["", "output sizes, ⌊(n + 2p − d(f − 1) − 1)/s⌋ + 1 unless shown otherwise"]
             lines += [f"  {name:{label}}  {line}" for name, line in sizes]
-        notes = [*(f"{row.name}: {row.note}" for row in self.rows if row.note), *self.notes]
+        notes = [*_grouped(self.rows), *self.notes]
         return lines + (["", "notes", *(f"  {note}" for note in notes)] if notes else [])
 
     def _markdown(self) -> str:
@@ -347,3 +347,18 @@ def _bytes(count: int) -> str:
             break
         amount, unit = amount / 1024, larger
     return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
+
+
+def _grouped(rows: Sequence[LayerRow]) -> list[str]:
+    """The rows' notes; one that many rows share is said once."""
+    owners: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note:
+            owners.setdefault(row.note, []).append(row.name)
+    notes = []
+    for note, names in owners.items():
+        if len(names) > 3:
+            notes.append(f"{note}: {names[0]}; {names[1]}; and {len(names) - 2} more rows")
+        else:
+            notes += [f"{name}: {note}" for name in names]
+    return notes

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Final
 
-from pellucid.worked.expressions.expression import Add, Call, Const, Div, Expr, Mul, Neg, Pow
+from pellucid.worked.expressions.expression import Add, Call, Condition, Const, Div, Expr, Mul, Neg, Piecewise, Pow
 from pellucid.worked.expressions.functions import ALIASES, FUNCTIONS
 
 __all__ = ["KNOWN", "OVER_COMPONENTS", "SHORT", "TAKES", "combined", "function_named", "loss_of", "mean_of"]
 
-ONE, TWO = Const(Fraction(1)), Const(Fraction(2))
+ZERO, ONE, TWO = (Const(Fraction(n)) for n in (0, 1, 2))
 
 _SPELLINGS: Final = {
     "logistic": "sigmoid",
@@ -35,6 +35,15 @@ _SPELLINGS: Final = {
     "binarycrossentropy": "bce",
     "meansquarederror": "mse",
     "pow": "power",
+    "product": "prod",
+    "identity": "eye",
+    "tr": "trace",
+    "concatenate": "concat",
+    "step": "heaviside",
+    "signum": "sign",
+    "sgn": "sign",
+    "lse": "logsumexp",
+    "innerproduct": "dot",
     "amax": "max",
     "amin": "min",
 }
@@ -55,23 +64,55 @@ def _base(base: int) -> Callable[[Expr], Expr]:
     return lambda x: Div(Call("log", (x,)), Call("log", (Const(Fraction(base)),)))
 
 
+def _cases(x: Expr, below: Expr, above: Expr, at_zero: Expr | None = None) -> Expr:
+    """One value for negative x, another for positive x; the one at 0 is that of negative x unless it is given."""
+    branches = [(above, Condition(x, ">", ZERO))]
+    if at_zero is not None:
+        branches.append((below, Condition(x, "<", ZERO)))
+    return Piecewise(tuple(branches), below if at_zero is None else at_zero)
+
+
+def _elu(x: Expr) -> Expr:
+    return _cases(x, Add((Call("exp", (x,)), Neg(ONE))), x)
+
+
+def _selu(x: Expr) -> Expr:
+    # Klambauer et al. 2017, with their 17 digits of λ and α
+    scale, alpha = (Const(Fraction(digits)) for digits in ("1.0507009873554805", "1.6732632423543772"))
+    return Mul((scale, _cases(x, Mul((alpha, Add((Call("exp", (x,)), Neg(ONE))))), x)))
+
+
 SHORT: Final[Mapping[str, Callable[[Expr], Expr]]] = {
     "swish": _swish,
     "gelu": _gelu,
     "log2": _base(2),
     "log10": _base(10),
     "square": lambda x: Pow(x, TWO),
+    "tan": lambda x: Div(Call("sin", (x,)), Call("cos", (x,))),
+    "elu": _elu,
+    "selu": _selu,
+    "relu6": lambda x: Call("clip", (x, ZERO, Const(Fraction(6)))),
+    "hardtanh": lambda x: Call("clip", (x, Neg(ONE), ONE)),
+    "softsign": lambda x: Div(x, Add((ONE, Call("abs", (x,))))),
+    "logsigmoid": lambda x: Neg(Call("softplus", (Neg(x),))),
+    "mish": lambda x: Mul((x, Call("tanh", (Call("softplus", (x,)),)))),
+    "heaviside": lambda x: _cases(x, ZERO, ONE),
+    "sign": lambda x: _cases(x, Neg(ONE), ONE, ZERO),
     "sinh": lambda x: Div(Add((Call("exp", (x,)), Neg(Call("exp", (Neg(x),))))), TWO),
     "cosh": lambda x: Div(Add((Call("exp", (x,)), Call("exp", (Neg(x),)))), TWO),
 }
 """Functions of one number that are short for an expression; a worksheet shows the expression."""
 
-OVER_COMPONENTS: Final = ("sum", "softmax", "max", "min", "mean", "var", "std", "norm", "bce", "mse", "dot")
+OVER_COMPONENTS: Final = (
+    *("sum", "prod", "softmax", "logsumexp", "max", "min", "mean", "var", "std", "norm", "bce", "mse", "dot"),
+    *("trace", "concat"),
+)
 """Functions of all components of a vector or matrix."""
 
 TAKES: Final[Mapping[str, tuple[int, int]]] = {
-    **dict.fromkeys((*SHORT, "array", "transpose"), (1, 1)),
-    **dict.fromkeys(("mean", "var", "std", "norm", "sum"), (1, 1000)),
+    **dict.fromkeys((*SHORT, "array", "transpose", "trace", "eye"), (1, 1)),
+    **dict.fromkeys(("mean", "var", "std", "norm", "sum", "prod", "logsumexp", "concat"), (1, 1000)),
+    **dict.fromkeys(("zeros", "ones"), (1, 2)),
     "bce": (2, 2),
     "mse": (2, 2),
     "dot": (2, 2),
@@ -101,7 +142,7 @@ def mean_of(items: Sequence[Expr]) -> Expr:
 
 
 def combined(function: str, items: Sequence[Expr]) -> Expr:
-    """The mean, variance, standard deviation or norm of some numbers.
+    """The mean, variance, standard deviation, norm, product or log-sum-exp of some numbers.
 
     >>> from pellucid.worked.expressions.expression import Name
     >>> combined("mean", [Name("a"), Name("b")])
@@ -109,6 +150,11 @@ def combined(function: str, items: Sequence[Expr]) -> Expr:
     """
     if function == "mean":
         return mean_of(items)
+    if function == "prod":
+        return items[0] if len(items) == 1 else Mul(tuple(items))
+    if function == "logsumexp":
+        powers = [Call("exp", (item,)) for item in items]
+        return Call("log", (powers[0] if len(powers) == 1 else Add(tuple(powers)),))
     if function == "norm":
         return (
             Call("sqrt", (Add(tuple(Pow(item, TWO) for item in items)),))

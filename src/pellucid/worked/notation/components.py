@@ -26,7 +26,7 @@ def over_components(
     notes: dict[str, None],
     axis: str = "",
 ) -> Expr | Array:
-    """`sum(x)` and `max(x)` of a vector are one number, `softmax(z)` is a vector, of a matrix one a row.
+    """`sum(x)` and `max(x)` of a vector are one number, `max(0, x)` and `softmax(z)` vectors, of a matrix one per row.
 
     Args:
         what: the call.
@@ -41,6 +41,27 @@ def over_components(
     function, at = what.function, what.at
     if function in ("bce", "mse"):
         return _loss(function, parts, at)
+    arrays = [part for part in parts if isinstance(part, Array)]
+    if function == "concat":
+        items = tuple(item for part in parts for item in (part.items if isinstance(part, Array) else (part,)))
+        if any(len(array.shape) > 1 for array in arrays):
+            raise UsageError(f"{position(at)}concat: puts vectors and numbers one after the other, not matrices.")
+        return Array((len(items),), items)
+    if function == "trace":
+        if not arrays or len(arrays[0].shape) < 2 or arrays[0].shape[0] != arrays[0].shape[1]:
+            raise UsageError(f"{position(at)}trace: needs a matrix with as many rows as columns.")
+        return _one("sum", arrays[0].items[:: arrays[0].shape[1] + 1], at)
+    if arrays and len(parts) > 1 and not axis and function in ("max", "min"):
+        # max(0, W x) is a vector, as ReLU: component by component
+        shape = max((array.shape for array in arrays), key=len)
+        spend(size_of(shape) * len(parts), at)
+        pairs = [[broadcast_item(part, n, shape, at) for part in parts] for n in range(size_of(shape))]
+        return Array(shape, tuple(Call(function, tuple(pair), 0, at) for pair in pairs))
+    if arrays and len(arrays) < len(parts):
+        raise UsageError(
+            f"{position(at)}{function}: it is unclear what a number beside a vector or matrix means; "
+            f"write axis=0 for an axis, or [x, 1] for one more component."
+        )
     matrix = parts[0] if len(parts) == 1 and isinstance(parts[0], Array) and len(parts[0].shape) == 2 else None
     if axis in ("0", "1") and matrix is None and not (axis == "0" and len(parts) == 1 and isinstance(parts[0], Array)):
         raise UsageError(f"{position(at)}axis={axis}: needs a matrix; leave it out, the vector has one axis.")

@@ -10,6 +10,7 @@ from typing import Final, final
 
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import (
+    Add,
     At,
     Call,
     Const,
@@ -17,7 +18,7 @@ from pellucid.worked.expressions.expression import (
     Index,
     Mul,
     Name,
-    Piecewise,
+    Neg,
     Pow,
     Sum,
     children,
@@ -34,10 +35,12 @@ from pellucid.worked.notation.plain import shown
 from pellucid.worked.notation.statements import (
     Adjacent,
     ArrayLiteral,
+    Bars,
     EquationStatement,
     Loop,
     MatrixProduct,
     OverAxis,
+    OverIndex,
     Subscript,
     Transpose,
 )
@@ -48,6 +51,8 @@ TERMS: Final = 10_000  # of all loops of one statement, of one sum
 NODES: Final = 100_000  # of an expanded worksheet
 
 _EULER: Final = "e is Euler's number, as the worksheet gives it no value."
+_TIMES: Final = "* multiplies a matrix component by component; W x and W @ x are products of matrices."
+_POWER: Final = "A power of a matrix is taken component by component; W W and W @ W are products of matrices."
 _CONSTANTS: Final = {
     "e": Call("exp", (Const(Fraction(1)),)),
     "pi": Call("pi", ()),
@@ -149,7 +154,19 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
                 raise UsageError(f"{position(at)}@: multiplies vectors or matrices; for numbers write *.")
             return _matrix_product(one, two, scope, at)
         case Adjacent(left=left, right=right, at=at):
-            return _beside(expand(left, scope, bindings), expand(right, scope, bindings), scope, at)
+            if what.word:
+                scope.notes[f"{what.word} is read as a product, as the worksheet gives no value to {what.word}."] = None
+            sides = expand(left, scope, bindings), expand(right, scope, bindings)
+            return _beside(*sides, scope, at, what.dotted)
+        case Bars(of=of, at=at):
+            inside = expand(of, scope, bindings)
+            if isinstance(inside, Array):
+                raise UsageError(
+                    f"{position(at)}|…|: of a vector it is unclear; write ||x|| for the norm, or abs(x) for each component."
+                )
+            return Call("abs", (inside,), 0, at)
+        case OverIndex():
+            return _over_index(what, scope, bindings)
         case Transpose(of=of):
             turned = expand(of, scope, bindings)
             return turned.T if isinstance(turned, Array) else turned  # a number is its own transpose
@@ -158,6 +175,10 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         case Pow(base=Name(name="e"), exponent=exponent, at=at) if not scope.known("e") and scope.find("e", at) is None:
             scope.notes[_EULER] = None
             return expand(Call("exp", (exponent,), 0, at), scope, bindings)
+        case Pow(base=Call(function="norm", args=args), exponent=Const(value=two)) if two == 2:
+            # ||x||² is a sum of squares, without the root and its kink at 0
+            squares = [Pow(item, Const(Fraction(2))) for arg in args for item in _items(expand(arg, scope, bindings))]
+            return squares[0] if len(squares) == 1 else Add(tuple(squares))
         case Subscript(of=of, places=places, at=at):
             owner = expand(of, scope, bindings)
             if not isinstance(owner, Array):
@@ -197,10 +218,7 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         raise UsageError(
             f"{position(first_position(what))}*: works component by component; for the product of a transposed vector with another write @."
         )
-    if isinstance(what, Piecewise):
-        raise UsageError(
-            f"{position(what.at)}piecewise: takes numbers; write one for each component with for i = 1..n."
-        )
+    _check_matrices(what, parts, scope)
     # … then build the node once for each component, broadcasting as NumPy does
     shape = max((array.shape for array in arrays), key=len)
     scope.spend(size_of(shape) * len(parts), getattr(what, "at", None))
@@ -209,6 +227,22 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         chosen = iter([broadcast_item(part, number, shape, first_position(what)) for part in parts])
         components.append(rebuild(what, lambda _: next(chosen)))  # noqa: B023
     return Array(shape, tuple(components), all(array.turned for array in arrays))
+
+
+def _check_matrices(what: Expr, parts: Sequence[Expr | Array], scope: Scope) -> None:
+    """Say what * and powers of matrices do here: in mathematics they are products of matrices."""
+    matrices = [part for part in parts if isinstance(part, Array) and len(part.shape) == 2]
+    if not matrices:
+        return
+    if isinstance(what, Pow) and isinstance(parts[0], Array) and parts[0] is matrices[0]:
+        if (isinstance(parts[1], Const) and parts[1].value == -1) or parts[1] == Neg(Const(Fraction(1))):
+            raise UsageError(
+                f"{position(what.at)}^-1: a worksheet does not invert matrices; write 1/W for the reciprocal of each component."
+            )
+        if parts[0].shape[0] == parts[0].shape[1]:
+            scope.notes[_POWER] = None
+    if isinstance(what, Mul) and sum(isinstance(part, Array) for part in parts) > 1:
+        scope.notes[_TIMES] = None
 
 
 def loop_bindings(loops: Sequence[Loop], bindings: Bindings) -> Iterator[dict[str, int]]:
@@ -250,6 +284,10 @@ def _joined_digits(name: str, scope: Scope) -> str:
     return name
 
 
+def _items(part: Expr | Array) -> tuple[Expr, ...]:
+    return part.items if isinstance(part, Array) else (part,)
+
+
 def _factors(node: Expr) -> tuple[Expr, ...]:
     return node.factors if isinstance(node, Mul) else (node,)
 
@@ -259,10 +297,10 @@ def _matrix_product(one: Array, two: Array, scope: Scope, at: At | None) -> Arra
     return matrix_product(one, two, at)
 
 
-def _beside(one: Expr | Array, two: Expr | Array, scope: Scope, at: At | None) -> Expr | Array:
+def _beside(one: Expr | Array, two: Expr | Array, scope: Scope, at: At | None, dotted: bool = False) -> Expr | Array:
     """Two factors side by side: numbers are multiplied, matrices and vectors as matrices."""
     if isinstance(one, Array) and isinstance(two, Array):
-        if len(one.shape) == len(two.shape) == 1 and one.turned == two.turned:
+        if len(one.shape) == len(two.shape) == 1 and one.turned == two.turned and not dotted:
             raise UsageError(
                 f"{position(at)}two vectors side by side have no product; write x^T y, x @ y, or x*y component by component."
             )
@@ -314,8 +352,10 @@ def _everything(node: Expr) -> Iterator[Expr]:
         match node:
             case Adjacent(left=left, right=right) | MatrixProduct(left=left, right=right):
                 stack += [left, right]
-            case Transpose(of=of) | Subscript(of=of):
+            case Transpose(of=of) | Subscript(of=of) | Bars(of=of):
                 stack.append(of)
+            case OverIndex(body=body):
+                stack.append(body)
             case _:
                 stack += children(node)
 
@@ -324,6 +364,27 @@ def _sum(what: Sum, scope: Scope, bindings: Bindings) -> Expr:
     loop = Loop(what.index, what.low, what.high, what.at or (0, 0))
     terms = tuple(scalar(expand(what.body, scope, numbers), what.at) for numbers in loop_bindings([loop], bindings))
     return Sum(shown(what.body), what.index, what.low, what.high, terms, what.at)
+
+
+def _over_index(what: OverIndex, scope: Scope, bindings: Bindings) -> Expr:
+    """∏_i x_i, and a sum that leaves one index out, written out."""
+    low, high = what.low, what.high
+    if low is None or high is None:
+        size = _range_of(what.body, what.index, scope, bindings) if _runs(what.index, scope, bindings) else None
+        if size is None:
+            raise UsageError(
+                f"{position(what.at)}{what.index}: no vector here carries this index; write its range, as in {what.index} = 1..3."
+            )
+        low, high = Const(Fraction(1)), Const(Fraction(size))
+    left_out = None if what.without is None else whole_number(what.without, bindings, what.at)
+    loop = Loop(what.index, low, high, what.at or (0, 0))
+    rounds = [numbers for numbers in loop_bindings([loop], bindings) if numbers[what.index] != left_out]
+    if not rounds:
+        raise UsageError(f"{position(what.at)}{what.index}: nothing is left of this range; make it longer.")
+    terms = [scalar(expand(what.body, scope, numbers), what.at) for numbers in rounds]
+    if len(terms) == 1:
+        return terms[0]
+    return Add(tuple(terms)) if what.function == "sum" else Mul(tuple(terms))
 
 
 def _array(parts: Sequence[Expr | Array], at: At | None) -> Array:

@@ -35,7 +35,19 @@ _SPACES: Final = frozenset(
     (*",;:!> 	", "quad", "qquad", "left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "bigg", "Bigg")
 ) | {"displaystyle", "limits", "nolimits"}
 _SIGNS: Final = {
-    **dict.fromkeys(("cdot", "times", "ast", "odot", "circ", "bullet"), "*"),
+    **dict.fromkeys(("times", "ast", "odot", "circ"), "*"),
+    **dict.fromkeys(("cdot", "bullet"), "·"),
+    **dict.fromkeys(("ne", "neq"), "!="),
+    **dict.fromkeys(("gets", "leftarrow"), "="),
+    "lfloor": "⌊",
+    "rfloor": "⌋",
+    "lceil": "⌈",
+    "rceil": "⌉",
+    "langle": "⟨",
+    "rangle": "⟩",
+    **dict.fromkeys(("{", "lbrace"), "("),
+    **dict.fromkeys(("}", "rbrace"), ")"),
+    "prod": "∏",
     "div": "/",
     "le": "<=",
     "leq": "<=",
@@ -136,7 +148,12 @@ class _Rewriting:
             for n, part in enumerate(self.argument(token)):
                 _put(written, Token(part.kind, part.text, part.at, part.glued if n else token.glued))
         elif word in ("frac", "dfrac", "tfrac"):
-            top, bottom = self.argument(token), self.argument(token)
+            next = self.tokens[self.here]
+            if next.kind == "number" and len(next.text) == 2 and next.text.isdigit():  # \frac12
+                self.here += 1
+                top, bottom = ([Token("number", digit, next.at, True)] for digit in next.text)
+            else:
+                top, bottom = self.argument(token), self.argument(token)
             if all(len(part) == 1 and part[0].text[0] in "d∂" and len(part[0].text) > 1 for part in (top, bottom)):
                 written += [*top, sign("/"), *bottom]  # a derivative
             else:
@@ -147,7 +164,7 @@ class _Rewriting:
                 raise UsageError(f"{position(at)}\\sqrt[n]: only the square root has a sign; write x^(1/n).")
             written += [Token("name", "sqrt", at, token.glued), sign("("), *self.argument(token), sign(")")]
         elif word == "partial":
-            of = self.argument(token)
+            of = self.argument(token) if self.tokens[self.here].text != "^" else [Token("name", "", at)]
             if not of or of[0].kind != "name":
                 raise UsageError(f"{position(at)}\\partial: needs a name after it; write \\partial L.")
             _put(written, Token("name", "∂" + of[0].text, at, token.glued))

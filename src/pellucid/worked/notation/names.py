@@ -60,7 +60,11 @@ class Names(ABC):
         if self.next.kind != "end" and not self.take(";"):
             before = self.tokens[self.here - 1]
             if self.next.text == "," and before.kind == "number" and self.tokens[self.here + 1].kind == "number":
-                self.fail("decimals are written with a point, as in 0.5; correct the number.")
+                self.fail(
+                    "decimals are written with a point, as in 0.5, and thousands without a comma; correct the number."
+                )
+            if self.next.text == "if":
+                self.fail("cases are written as piecewise(2*x if x > 0, 0 otherwise).")
             if self.next.text == "^":
                 self.fail("a power of a quantity has no value of its own; write x = sqrt(10) for x^2 = 10.")
             if self.next.kind in ("name", "number") or self.next.text == "(":

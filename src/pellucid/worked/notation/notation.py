@@ -81,7 +81,9 @@ def _equation(parser: Parser) -> EquationStatement:
     at = parser.next.at
     target = parser.quantity("an equation begins with a name, as in h_1 = 2*x, and a question with ?")
     if parser.next.text == "^":
-        parser.fail("an equation gives a name its value, not a power of it; write x = sqrt(10) for x^2 = 10.")
+        parser.fail(
+            "an equation gives a name its value, not a power of it; write x = sqrt(10) for x^2 = 10, or v = … for a variance σ^2."
+        )
     if parser.next.text == "(":
         parser.fail("an equation gives a name its value; write f = x^2, and give x a value, for f(x) = x^2.")
     parser.want("=", f"after {target.name if isinstance(target, Name) else target.base}")
@@ -108,6 +110,10 @@ def _question(parser: Parser) -> QuestionStatement:
     rule = (
         "a question names a quantity, as in ? L, a derivative, as in ? dL/dW, or an update, as in ? W after sgd() on L"
     )
+    if _second_derivative(parser):
+        parser.fail(
+            "a worksheet has first derivatives; a second one is found in symbols, as in pellucid work derive x^3 --order 2."
+        )
     names = [parser.quantity(rule)]
     if parser.take("/"):
         below = parser.quantity(rule)
@@ -115,7 +121,7 @@ def _question(parser: Parser) -> QuestionStatement:
         return QuestionStatement((_without_d(below),), at, of=_without_d(names[0]))
     while parser.take(","):
         names.append(parser.quantity(rule))
-    if parser.next.text in ("(", "+", "-", "*", "^", "@", "⊤"):
+    if parser.next.text in ("(", "+", "-", "*", "·", "^", "@", "⊤"):
         parser.fail(f"{rule}; give the expression a name first.")
     if not parser.take("after"):
         parser.end("after a question")
@@ -131,6 +137,17 @@ def _question(parser: Parser) -> QuestionStatement:
     of = parser.quantity("the quantity to minimise is missing here")
     parser.end("after an update")
     return QuestionStatement(tuple(names), at, of, rule, steps, options)
+
+
+def _second_derivative(parser: Parser) -> bool:
+    """Whether a question has the d² of d²L/dx²."""
+    ahead = []
+    for token in parser.tokens[parser.here : parser.here + 6]:
+        if token.text == ";":
+            break
+        ahead.append(token.text.lstrip("("))
+    texts = [text for text in ahead if text]
+    return texts[:1] in (["d"], ["∂"]) and texts[1:2] == ["^"]
 
 
 def _steps(parser: Parser) -> int:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Add, Call, Condition, Expr, Operand, Piecewise, as_expr
-from pellucid.worked.notation.arrays import Array
+from pellucid.worked.notation.arrays import Array, broadcast_item, size_of
 from pellucid.worked.notation.components import softmax_of
 
 __all__ = [
@@ -99,14 +99,33 @@ def softmax(*what: Array | Operand, axis: int | None = -1) -> Array:
     return found.T if axis == 0 else found
 
 
-def maximum(*what: Array | Operand) -> Expr:
-    """The largest argument; among equal ones the derivative goes to the first."""
-    return Call("max", _items(what))
+def maximum(*what: Array | Operand) -> Any:
+    """The largest argument, of vectors component by component; of a single vector its largest component.
+
+    Among equal ones the derivative goes to the first.
+
+    >>> len(maximum(0, softmax(1, 2)))
+    2
+    """
+    return _extreme("max", what)
 
 
-def minimum(*what: Array | Operand) -> Expr:
-    """The smallest argument; among equal ones the derivative goes to the first."""
-    return Call("min", _items(what))
+def minimum(*what: Array | Operand) -> Any:
+    """The smallest argument, of vectors component by component; of a single vector its smallest component.
+
+    Among equal ones the derivative goes to the first.
+    """
+    return _extreme("min", what)
+
+
+def _extreme(name: str, what: tuple[Array | Operand, ...]) -> Expr | Array:
+    arrays = [arg for arg in what if isinstance(arg, Array)]
+    if len(what) < 2 or not arrays:
+        return Call(name, _items(what))
+    shape = max((array.shape for array in arrays), key=len)
+    parts = [arg if isinstance(arg, Array) else as_expr(arg) for arg in what]
+    columns = ([broadcast_item(part, n, shape, None) for part in parts] for n in range(size_of(shape)))
+    return Array(shape, tuple(Call(name, tuple(column)) for column in columns))
 
 
 def total(*what: Array | Operand) -> Expr:

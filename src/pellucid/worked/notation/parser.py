@@ -10,7 +10,7 @@ atom        number, name, brackets, list, call        2.5, h[t-1], (…), [1, 2]
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Final, NoReturn, final
 
@@ -24,22 +24,24 @@ from pellucid.worked.expressions.expression import (
     Div,
     Expr,
     Mul,
-    Name,
     Neg,
     Piecewise,
     Pow,
-    Sum,
 )
 from pellucid.worked.expressions.functions import FUNCTIONS
 from pellucid.worked.expressions.position import position
+from pellucid.worked.notation.beside import Beside
 from pellucid.worked.notation.calls import KNOWN, OVER_COMPONENTS, SHORT, TAKES, function_named
 from pellucid.worked.notation.latex import without_latex
 from pellucid.worked.notation.names import Names
 from pellucid.worked.notation.statements import (
     Adjacent,
+    ArrayLiteral,
+    Bars,
     Loop,
     MatrixProduct,
     OverAxis,
+    OverIndex,
     Subscript,
     Transpose,
 )
@@ -48,12 +50,11 @@ from pellucid.worked.notation.tokens import Token, tokenize
 __all__ = ["Parser"]
 
 DEPTH: Final = 60  # of nested brackets, signs and powers, well below Python's limit of recursion
-_WORDS: Final = frozenset(("for", "if", "otherwise", "after", "on", "of", "steps", "in", "to", "with"))
 _AXES: Final = ("0", "1", "-1", "all")
 
 
 @final
-class Parser(Names):
+class Parser(Beside):
     """Reads expressions from a list of tokens; `deep` counts the brackets, signs and powers that are open.
 
     >>> Parser("2*x").expression()
@@ -62,31 +63,9 @@ class Parser(Names):
     Adjacent(left=Const(value=Fraction(2, 1)), right=Name(name='x'))
     """
 
-    def __init__(self, text: str) -> None:
-        Names.__init__(self, without_latex(tokenize(text)))
+    def __init__(self, text: str, known: Iterable[str] = ()) -> None:
+        Beside.__init__(self, without_latex(tokenize(text)), known)
         self.deep = 0
-        self.bars = 0  # of |…| that are open inside the innermost brackets
-        self.exponent = -1  # the position after an exponent without brackets
-        # what an equation begins with is a quantity and no function
-        starts = zip([Token("sign", ";", (1, 1)), *self.tokens], self.tokens, self.tokens[1:], strict=False)
-        self.defined = frozenset(
-            name.text
-            for before, name, after in starts
-            if before.text == ";" and name.kind == "name" and after.text in ("=", "[", "{", "^")
-        )
-
-    def loop(self) -> Loop:
-        """A loop variable with its range: t = 1..3, t = 1 to 3, t in 1..3."""
-        token = self.next
-        if token.kind != "name":
-            self.fail("a loop variable must come here; write it as in for t = 1..3.")
-        self.take()
-        if not self.take("in"):
-            self.want("=", "after a loop variable, as in t = 1..3")
-        low = self.expression()
-        if not (self.take("to") or self.take(":")):
-            self.want("..", "between the first and the last number, as in t = 1..3")
-        return Loop(token.text, low, self.expression(), token.at)
 
     def expression(self) -> Expr:
         return self.level(self.sum_of)
@@ -94,7 +73,7 @@ class Parser(Names):
     def level(self, read: Callable[[], Expr]) -> Expr:
         self.deep += 1
         if self.deep > DEPTH:
-            self.fail(f"an expression is nested at most {DEPTH} levels deep; give a part of it a name of its own.")
+            self.fail(f"an expression is nested at most {DEPTH} levels deep; give a part of it a name.")
         node = read()
         self.deep -= 1
         return node
@@ -117,12 +96,12 @@ class Parser(Names):
                 self.take()
                 factors.append(self.signed())
                 continue
-            beside = sign.text not in ("/", "@")
+            beside = sign.text not in ("/", "@", "·")
             if beside and not self.begins_factor(divisor):
                 break
             chained += 1
             if chained > DEPTH:
-                self.fail(f"at most {DEPTH} divisions may follow each other; give a part of it a name of its own.")
+                self.fail(f"at most {DEPTH} divisions and points may follow each other; give a part of it a name.")
             # a*b/c is (a*b)/c: what was read so far becomes the dividend
             left = factors[0] if len(factors) == 1 else Mul(tuple(factors))
             if beside:
@@ -130,34 +109,13 @@ class Parser(Names):
                 continue
             self.take()
             other = self.signed()
+            if sign.text == "·":
+                factors = [Adjacent(left, other, sign.at, dotted=True)]
+                continue
             closed = self.tokens[self.here - 1].text in ")]}"
             divisor = self.here if sign.text == "/" and not closed else -1
             factors = [Div(left, other, sign.at) if sign.text == "/" else MatrixProduct(left, other, sign.at)]
         return factors[0] if len(factors) == 1 else Mul(tuple(factors))
-
-    def begins_factor(self, divisor: int = -1) -> bool:
-        """Whether the next token is a factor beside the one before, as x is in 2x.
-
-        Raises:
-            UsageError: 1/2x and e^2x, which people read in two ways.
-        """
-        token = self.next
-        if token.text in ("|", "||"):
-            begins = self.bars == 0
-        else:
-            begins = token.text in ("(", "√", "Σ") or (token.kind == "name" and token.text not in _WORDS)
-        if not begins:
-            return False
-        if self.here == divisor:
-            parts = self.tokens[self.here - 3 : self.here]
-            number = (
-                token.text == "(" and not token.glued and [part.kind for part in parts] == ["number", "sign", "number"]
-            )
-            if not number:  # 1/2 (y − t)^2 is ½·(y − t)²
-                self.fail("after a division it is unclear what is divided; write (a/b)*c or a/(b*c).")
-        if self.here == self.exponent and token.glued and token.kind == "name":
-            self.fail("after a power it is unclear what the exponent is; write x^2*y or x^(2*y).")
-        return True
 
     def signed(self) -> Expr:
         if self.take("-"):
@@ -167,8 +125,15 @@ class Parser(Names):
         if self.take("+"):
             return self.level(self.signed)
         base = self.atom()
-        while turned := self.take("⊤"):
-            base = Transpose(base, turned.at)
+        while True:
+            if turned := self.take("⊤"):
+                base = Transpose(base, turned.at)
+            elif self.take("."):  # (q**2).sum(), as in Python
+                method, _ = self.take(), self.take("(")
+                assert method is not None
+                base = self.call(function_named(method.text), method.text, method.at, (base,))
+            else:
+                break
         if sign := self.take("^"):
             if self.next.text == "⊤" or (self.next.text == "{" and self.tokens[self.here + 1].text == "⊤"):
                 braced = self.take("{")
@@ -200,14 +165,24 @@ class Parser(Names):
                 self.tokens[self.here : self.here + 1] = [Token("sign", "|", self.next.at)] * 2
             self.want(token.text, "to close the bars")
             self.bars -= 1
-            return Call("abs" if token.text == "|" else "norm", (inner,), 0, token.at)
+            return self.measured(inner, token)
         if self.take("√"):
             inner = self.atom()
             if self.next.text == "^":
                 self.fail("it is unclear what is under the root; write √(x^2) or (√x)^2.")
             return Call("sqrt", (inner,), 0, token.at)
-        if self.take("Σ"):
+        if self.take("Σ") or self.take("∏"):
             return self.sigma(token)
+        if self.take("⟨"):
+            left, _ = self.expression(), self.want(",", "between two vectors, as in ⟨x, y⟩")
+            right, _ = self.expression(), self.want("⟩", "after two vectors")
+            return MatrixProduct(left, right, token.at)
+        if self.take("⌊") or self.take("⌈"):
+            inner = self.expression()
+            self.want("⌋" if token.text == "⌊" else "⌉", "to close the bracket")
+            return Call("floor" if token.text == "⌊" else "ceil", (inner,), 0, token.at)
+        if token.text == "[" and self.groups():
+            return self.bracketed()
         if self.take("["):
             return self.components(token)
         if token.kind != "name":
@@ -215,15 +190,38 @@ class Parser(Names):
         function, after = function_named(token.text), self.tokens[self.here + 1]
         if after.text == "(" and token.text in self.defined and function == "sigmoid" != token.text:
             self.fail("is a quantity of this worksheet; write sigmoid(z) for the function, or a product with its sign.")
-        if after.text == "(" and (function in KNOWN or token.text not in self.defined):
+        braced = after.text == "{" and function in KNOWN and token.text not in self.defined  # max{0, x}
+        if braced or (after.text == "(" and (function in KNOWN or token.text not in self.defined)):
             self.here += 2
-            call = self.call(function, token.text, token.at)
+            call = self.call(function, token.text, token.at, close="}" if braced else ")")
             return Subscript(call, self.places("]"), token.at) if self.take("[") else call
         if token.text == "sum_" and after.text == "{":
             return self.sigma(token)
         if function in KNOWN and token.text not in self.defined and token.text not in ("sigma", "pi", "e"):
             return self.applied(function, token)
-        return self.quantity("a name must come here")
+        if token.text == "Sigma" and token.text not in self.defined and self.tokens[self.here + 1].kind == "name":
+            self.fail("a sum needs its index; write it as in Σ_i x_i or sum(x_i, i = 1..3).")
+        return self.side_by_side(token) or self.quantity("a name must come here")
+
+    def measured(self, inner: Expr, opening: Token) -> Expr:
+        """|x| and ||x||, with ||x||_1, ||x||_2 and ||W||_F."""
+        order, token = "", self.next
+        if token.kind == "name" and token.glued and token.text in ("_1", "_2", "_F"):
+            self.take()
+            order = token.text[1:]
+        elif token.text == "_" and self.tokens[self.here + 3].text == "}":
+            self.here += 4
+            order = self.tokens[self.here - 2].text
+        if order not in ("", "1", "2", "F"):
+            self.fail("the norms are ||x||_1, ||x||_2 and ||W||_F; write another one out.")
+        if order == "1":
+            return Call("sum", (Call("abs", (inner,), 0, opening.at),), 0, opening.at)
+        if opening.text == "|" and not order:
+            return Bars(inner, opening.at)
+        return Call("norm", (inner,), 0, opening.at)
+
+    def braced(self) -> Expr:
+        return self.atom()
 
     def closes(self) -> bool:
         """Whether a norm's second || comes before the end of the statement."""
@@ -236,7 +234,12 @@ class Parser(Names):
         assert opening is not None
         outside, self.bars = self.bars, 0
         inner = self.expression()
-        self.want(")" if opening.text == "(" else "}", "to close the bracket")
+        if opening.text == "(" and self.next.text == ",":  # x = (1, 2) is a vector
+            items = [inner]
+            while self.take(","):
+                items.append(self.expression())
+            inner = ArrayLiteral(tuple(items), opening.at)
+        self.want({"(": ")", "{": "}", "[": "]"}[opening.text], "to close the bracket")
         self.bars = outside
         return inner
 
@@ -262,80 +265,48 @@ class Parser(Names):
             node = SHORT[function](argument) if function in SHORT else Call(function, (argument,), 0, token.at)
         return Pow(node, power, token.at) if power is not None else node
 
-    def sigma(self, token: Token) -> Expr:
-        """Σ_k a_k, Σ_{k=1}^{3} a_k, Σ(k = 1..3) a_k: the sum reaches over the product behind it."""
-        if self.next.text == "(" and self.tokens[self.here + 2].text == "=":
-            self.take()
-            loops = [self.loop()]
-            self.want(")", "after the range of a sum")
-            return self.sum_over(self.product(), loops, [], token.at)
-        if self.next.text == "(":
-            self.take()
-            return self.call("sum", "sum", token.at)
-        below = self.next
-        if below.kind != "name" or not (below.text.startswith("_") or below.text == "sum_"):
-            self.fail("a sum needs its index; write it as in sum(x_k, k = 1..3).")
-        self.take()
-        free: list[Name] = []
-        loops = []
-        if below.text in ("_", "sum_"):
-            self.want("{", "before the index of a sum")
-            while True:
-                index = self.next
-                if self.tokens[self.here + 1].text == "=":
-                    self.here += 2
-                    loops.append(Loop(index.text, self.expression(), Const(Fraction(0)), index.at))
-                    if self.take(".."):
-                        loops[-1] = Loop(index.text, loops[-1].low, self.expression(), index.at)
-                else:
-                    self.take()
-                    free.append(Name(index.text, index.at))
-                if not self.take(","):
-                    break
-            self.want("}", "after the index of a sum")
-            if loops and self.take("^"):
-                high = self.atom()
-                loops = [Loop(loop.variable, loop.low, high, loop.at) for loop in loops]
-            elif loops and loops[-1].high == Const(Fraction(0)):
-                self.fail("a sum that begins at a number needs its end; write it as in sum(x_k, k = 1..3).")
-        else:
-            free = [Name(below.text[1:], below.at)]
-        return self.sum_over(self.product(), loops, free, token.at)
-
-    def sum_over(self, body: Expr, loops: list[Loop], free: list[Name], at: At) -> Expr:
-        """Sums with a range, the first the outermost, around those whose range is that of their vectors."""
-        for name in reversed(free):
-            body = Call("sum", (body, name), 0, at)
-        for loop in reversed(loops):
-            body = Sum(body, loop.variable, loop.low, loop.high, (), at)
-        return body
-
-    def call(self, name: str, written: str, at: At) -> Expr:
+    def call(self, name: str, written: str, at: At, first: Sequence[Expr] = (), close: str = ")") -> Expr:
         """The call of a function, after its opening bracket."""
         if name == "piecewise":
             return self.piecewise(at)
         if name not in TAKES and name not in FUNCTIONS:
             raise UsageError(f"{position(at)}{UnknownNameError('function', written, KNOWN)}")
         outside, self.bars = self.bars, 0
-        args = [] if self.next.text == ")" else [self.expression()]
+        args = [*first]
+        if self.next.text not in (close, "axis", "dim"):
+            args.append(self.expression())
+        elif self.next.text != close and first and self.tokens[self.here + 1].text == "=":  # x.sum(axis=0)
+            self.here -= 1
+            self.tokens[self.here] = Token("sign", ",", self.next.at)
         loops: list[Loop] = []
         axis = ""
         while self.take(","):
             after = self.tokens[self.here + 1].text
-            if name in OVER_COMPONENTS and self.next.text == "axis" and after == "=":
+            if name in OVER_COMPONENTS and self.next.text in ("axis", "dim") and after == "=":
                 axis = self.axis()
-            elif name == "sum" and self.next.kind == "name" and after in ("=", "in"):
+            elif name in ("sum", "prod") and self.next.kind == "name" and after in ("=", "in"):
                 loops.append(self.loop())
+            elif name in ("sum", "prod") and self.next.kind == "name" and after == "!=" and len(args) == 1:
+                index = self.next.text
+                self.here += 2
+                without = OverIndex(name, args[0], index, None, None, self.end_of_range(), at)
+                self.want(close, f"after the arguments of {name}")
+                return without
             else:
                 args.append(self.expression())
         self.bars = outside
-        self.want(")", f"after the arguments of {name}")
+        self.want(close, f"after the arguments of {name}")
         if name == "sum" and not args:
             raise UsageError(f"{position(at)}sum(): needs terms; write it as in sum(x_j, j = 1..3).")
         least, most = TAKES[name] if name in TAKES else (FUNCTIONS[name].min_args, FUNCTIONS[name].max_args)
         if not least <= len(args) <= most:
             takes = f"{least}" if least == most else f"{least} to {most}"
             raise UsageError(f"{position(at)}{name} with {len(args)} arguments: it takes {takes}; correct the call.")
+        if loops and name == "prod":
+            body = args[0]
+            for loop in reversed(loops):
+                body = OverIndex(name, body, loop.variable, loop.low, loop.high, None, at)
+            return body
         if loops:
             return self.sum_over(args[0], loops, [], at)
         node = _built(name, args, at)
@@ -390,4 +361,23 @@ def _built(name: str, args: list[Expr], at: At) -> Expr:
             return Pow(args[0], args[1], at)
         case "dot":
             return MatrixProduct(args[0], args[1], at)
+        case "eye" | "zeros" | "ones":
+            return _filled(name, args, at)
     return SHORT[name](args[0]) if name in SHORT else Call(name, tuple(args), 0, at)
+
+
+def _filled(name: str, args: list[Expr], at: At) -> Expr:
+    """eye(2), zeros(3), ones(2, 3): vectors and matrices of zeros and ones."""
+    sizes = [arg.value for arg in args if isinstance(arg, Const) and isinstance(arg.value, Fraction)]
+    if len(sizes) < len(args) or not all(size.denominator == 1 and 1 <= size <= 100 for size in sizes):
+        raise UsageError(f"{position(at)}{name}: its sizes are whole numbers from 1 to 100, as in {name}(2).")
+    if name == "eye":
+        sizes *= 2
+    ones = name == "ones"
+    if len(sizes) == 1:
+        return ArrayLiteral((Const(Fraction(ones)),) * int(sizes[0]), at)
+    rows = [
+        ArrayLiteral(tuple(Const(Fraction(ones or (name == "eye" and i == j))) for j in range(int(sizes[1]))), at)
+        for i in range(int(sizes[0]))
+    ]
+    return ArrayLiteral(tuple(rows), at)

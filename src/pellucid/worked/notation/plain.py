@@ -9,7 +9,15 @@ from pellucid.errors import UsageError
 from pellucid.worked.expressions.expression import Call, Const, Expr, Index, Mul, Name, Pow, rebuild
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.calls import combined, loss_of
-from pellucid.worked.notation.statements import Adjacent, ArrayLiteral, MatrixProduct, OverAxis, Subscript, Transpose
+from pellucid.worked.notation.statements import (
+    Adjacent,
+    ArrayLiteral,
+    Bars,
+    MatrixProduct,
+    OverAxis,
+    Subscript,
+    Transpose,
+)
 
 __all__ = ["in_symbols", "shown"]
 
@@ -25,6 +33,8 @@ def shown(node: Expr) -> Expr:
             one, two = shown(left), shown(right)
             factors = [factor for part in (one, two) for factor in (part.factors if isinstance(part, Mul) else (part,))]
             return Mul(tuple(factors))
+        case Bars(of=of, at=at):
+            return Call("abs", (shown(of),), 0, at)
         case Index(base=base, places=places) if all(isinstance(place, Name) for place in places):
             return Name("_".join([base, *(place.name for place in places if isinstance(place, Name))]), node.at)
         case Pow(base=Name(name="e"), exponent=exponent, at=at):
@@ -46,6 +56,8 @@ def in_symbols(node: Expr) -> Expr:
             raise UsageError(
                 f"{position(at)}vectors and matrices need a worksheet; write one number, or names with an index."
             )
+        case Bars(of=of, at=at):
+            return Call("abs", (in_symbols(of),), 0, at)
         case Name(name="pi"):
             return Call("pi", ())
         case Name(name="e"):

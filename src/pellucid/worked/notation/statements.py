@@ -12,10 +12,12 @@ from pellucid.worked.expressions.expression import At, Expr, Index, Name
 __all__ = [
     "Adjacent",
     "ArrayLiteral",
+    "Bars",
     "EquationStatement",
     "Loop",
     "MatrixProduct",
     "OverAxis",
+    "OverIndex",
     "QuestionStatement",
     "Subscript",
     "Transpose",
@@ -25,10 +27,35 @@ __all__ = [
 @final
 @dataclass(frozen=True, slots=True)
 class Adjacent(Expr):
-    """Two factors side by side, `2x` or `W x`: a product, of matrices and vectors their matrix product."""
+    """Two factors side by side, `2x` or `W x`, or with a point, `W·x`: a product, of matrices and vectors their matrix product."""
 
     left: Expr
     right: Expr
+    at: At | None = field(default=None, compare=False, repr=False)
+    dotted: bool = field(default=False, repr=False)  # w·x of two vectors is their scalar product
+    word: str = field(default="", repr=False)  # wx, written as one word
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bars(Expr):
+    """|x|, the absolute value of a number; of a vector people mean its norm, or each component's absolute value."""
+
+    of: Expr
+    at: At | None = field(default=None, compare=False, repr=False)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OverIndex(Expr):
+    """A product over an index, or a sum that leaves one index out: ∏_i x_i, Σ_{j≠1} x_j."""
+
+    function: str  # sum or prod
+    body: Expr
+    index: str
+    low: Expr | None  # None: all components of the vectors that carry the index
+    high: Expr | None
+    without: Expr | None
     at: At | None = field(default=None, compare=False, repr=False)
 
 

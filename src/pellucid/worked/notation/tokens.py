@@ -35,19 +35,22 @@ _TOKEN = re.compile(
     r"(?P<space>[ \t\r\f\v\u00a0\u2009\u202f]+|#[^\n]*"
     r"|\b(?:np|numpy|jnp|math|torch|tf|F|nn|functional)\.(?=[a-z]))"  # np.exp is exp
     r"|(?P<number>(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
-    r"|(?P<sign>∑|Σ(?=_[a-z{]|\())"
-    rf"|(?P<name>(?!\d){_WORD}+|∂{_WORD}+)"
+    r"|(?P<sign>∑|∏|Σ(?=_[a-z{]|\())"
+    rf"|(?P<name>(?!\d){_WORD}+|∂{_WORD}+|∂(?=[²³^]))"
     rf"|(?P<above>[{_RAISED}]+)|(?P<below>[{_LOWERED}]+(?:,[{_LOWERED}]+)*)|(?P<vulgar>[{_PARTS}])"
     r"|(?P<latex>\\(?:[A-Za-z]+|[^\w\s]|[ \t]))"
-    r"|(?P<other>\.T\b|\.\.\.?|…|\*\*|<=|>=|==|!=|:=|\|\||[-+*/^()\[\]{},;=?<>≤≥×·÷−@:\n|‖√⊤⋅∙•∗⊙–⁄&])"
+    r"|(?P<other>\.T\b|\.(?=[a-z_]+\()|\.\.\.?|…|\*\*|<=|>=|==|!=|:=|\|\||[-+*/^()\[\]{},;=?<>≤≥≠×·÷−@:\n|‖√⊤⋅∙•∗⊙–⁄&⟨⟩⌊⌋⌈⌉←])"
 )
 _SAME: Final = {
-    **dict.fromkeys("×·⋅∙•∗⊙", "*"),
+    **dict.fromkeys("×∗⊙", "*"),
+    **dict.fromkeys("⋅∙•", "·"),
     **dict.fromkeys("÷⁄", "/"),
     **dict.fromkeys("−–", "-"),
     "**": "^",
     "≤": "<=",
     "≥": ">=",
+    "≠": "!=",
+    "←": "=",
     "…": "..",
     "...": "..",
     "∑": "Σ",
@@ -55,7 +58,15 @@ _SAME: Final = {
     ":=": "=",
     ".T": "⊤",
 }
-_OPEN, _CLOSE = {"(": ")", "[": "]", "{": "}"}, {")": "(", "]": "[", "}": "{"}
+_OPEN: Final = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "⌊": "⌋", "⌈": "⌉"}
+_CLOSE: Final = {closing: opening for opening, closing in _OPEN.items()}
+_INSTEAD: Final = {
+    "%": "write 0.5 for 50 %",
+    "'": "a derivative is a question, as in ? dL/dw; for σ'(z) write a*(1 - a) with a = sigmoid(z)",
+    "∇": "a gradient is a question for each quantity, as in ? dL/dw",
+    "!": "write a factorial as a product, as in 1*2*3",
+}
+"""What to write instead of a sign that has no meaning."""
 
 
 @final
@@ -98,7 +109,8 @@ def tokenize(text: str) -> list[Token]:
             raise UsageError(f"{position(at)}a worksheet has at most {WORDS:,} names, numbers and signs; split it.")
         match = _TOKEN.match(text, here)
         if match is None:
-            raise UsageError(f"{position(at)}{text[here]!r} has no meaning in a worksheet; remove it or spell it out.")
+            instead = _INSTEAD.get(text[here], "remove it or spell it out")
+            raise UsageError(f"{position(at)}{text[here]!r} has no meaning in a worksheet; {instead}.")
         glued, here = here == last, match.end()
         kind, word = str(match.lastgroup), match.group()
         if word == "\n":
@@ -153,6 +165,9 @@ def _above(word: str, at: At) -> list[Token]:
 
 def _below(tokens: list[Token], word: str, at: At, glued: bool) -> None:
     """h₁ as h_1, x₁,₂ as x_1_2, hₜ₋₁ as h_{t-1}: the subscript joins the name before it."""
+    if tokens and tokens[-1].text in ("|", "||") and glued:  # ‖x‖₂
+        tokens.append(Token("name", "_" + "".join(_BELOW[letter] for letter in word if letter != ","), at, True))
+        return
     if not tokens or tokens[-1].kind != "name" or not glued:
         raise UsageError(f"{position(at)}{word!r}: a subscript follows a name, as in h₁; write h_1.")
     before = tokens.pop()

@@ -141,7 +141,8 @@ def _terminal(grid: Grid, setter: Unicode, width: int) -> str:
         lines = [line for block in blocks for line in ["", *(f"  {row}".rstrip() for row in block)]]
         return "\n".join([*title, *lines])
     lines = list(title)
-    for line in grid.lines:
+    plain = not any(isinstance(part, Matrix) for line in grid.lines for part in line)  # equations, one below the other
+    for place, line in enumerate(grid.lines):
         parts = [_brackets(part, setter) if isinstance(part, Matrix) else [_cell(part, setter)] for part in line]
         for blocks in _rows_of_blocks(parts, room):
             height = max(map(len, blocks))
@@ -151,7 +152,10 @@ def _terminal(grid: Grid, setter: Unicode, width: int) -> str:
                 wide = width_of(block[0])
                 rest = height - len(block) - above
                 padded.append([" " * wide] * above + block + [" " * wide] * rest)
-            lines += ["", *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True))]
+            lines += [
+                *([] if plain and place else [""]),
+                *("  " + " ".join(row).rstrip() for row in zip(*padded, strict=True)),
+            ]
     return "\n".join(lines)
 
 
@@ -234,7 +238,7 @@ def _latex(grid: Grid, setter: Latex, dollars: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_SIGN = {"·": r"\cdot", "−": "-", "≈": r"\approx", " ": r"\quad "}
+_SIGN = {"·": r"\cdot", "−": "-", "≈": r"\approx", "→": r"\to", " ": r"\quad "}
 
 
 def _array(matrix: Matrix | Expr, setter: Latex) -> str:
@@ -273,5 +277,6 @@ def _mtable(matrix: Matrix, setter: MathML) -> str:
         "<mtr>" + "".join(f"<mtd><mrow>{setter.write(entry)}</mrow></mtd>" for entry in row) + "</mtr>"
         for row in matrix.rows
     )
-    left, right = ('<mo stretchy="true" fence="true">' + bracket + "</mo>" for bracket in "[]")
-    return f"<mrow>{left}<mtable>{rows}</mtable>{right}</mrow>"
+    # brackets as borders: a browser stretches signs only where it has a font for mathematics
+    style = "border:solid currentColor;border-width:0 1.5px;border-radius:.5em;padding:0 .35em;margin:0 .15em"
+    return f'<mtable style="{style}">{rows}</mtable>'

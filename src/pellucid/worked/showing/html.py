@@ -120,6 +120,9 @@ class MathML(Typesetter):
             return "<mi>π</mi>", ATOM
         if name == "sqrt":
             return f"<msqrt>{inner}</msqrt>", ATOM
+        if name in ("floor", "ceil"):
+            left, right = "⌊⌋" if name == "floor" else "⌈⌉"
+            return f"<mrow><mo>{left}</mo>{inner}<mo>{right}</mo></mrow>", ATOM
         if name == "abs":
             return f"<mrow><mo>|</mo>{inner}<mo>|</mo></mrow>", ATOM
         called = f"<mi>{_CALLS.get(name, name)}</mi>"

@@ -25,6 +25,13 @@ _SIGNS: Final = {
     "→": r"\to",
     "·": r"\cdot",
     "±": r"\pm",
+    "×": r"\times",
+    "≠": r"\ne",
+    "√": r"\surd",
+    "⊙": r"\odot",
+    "∗": r"\ast",
+    "°": r"^{\circ}",
+    "′": r"{}^{\prime}",
     "✓": r"\checkmark",
     "<": "<",
     ">": ">",
@@ -64,6 +71,8 @@ _CALLS: Final = {
     "softmax": r"\mathrm{softmax}",
     "clip": r"\mathrm{clip}",
 }
+_HATS: Final = {"\u0302": "hat", "\u0304": "bar", "\u0303": "tilde", "\u0307": "dot"}
+_PIECES: Final = re.compile("(\\w[\u0302\u0304\u0303\u0307]|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+)")
 _FORMAL: Final = frozenset("_Σ∂δ′√ᵀ⊙×σμ²³^(")  # what makes a word of a rule a formula
 _SHORT: Final = 45  # letters of a fraction or a bracket that TeX need not break
 _TITLE: Final = "Worked by hand"
@@ -94,7 +103,9 @@ class Latex(Typesetter):
     """
 
     def plain(self, text: str) -> str:
-        return "".join(_text(letter) for letter in text)
+        # x̂ is a letter and a mark, x² a letter and its exponent
+        parts = _PIECES.split(text)
+        return "".join(_piece(part) if n % 2 else "".join(map(_text, part)) for n, part in enumerate(parts))
 
     def math(self, inner: str) -> str:
         return f"${inner}$"
@@ -152,6 +163,8 @@ class Latex(Typesetter):
             return r"\pi", ATOM
         if name == "sqrt":
             return rf"\sqrt{{{inner}}}", ATOM
+        if name in ("floor", "ceil"):
+            return rf"\left\l{name} {inner} \right\r{name}", ATOM
         if name == "abs":
             return rf"\left|{inner}\right|", ATOM
         below = f"_{{{index}}}" if index else ""
@@ -312,6 +325,13 @@ def _ascii(letter: str) -> str:
         return plain
     # two letters that differ must not become one
     return f"U{ord(letter):X}"
+
+
+def _piece(text: str) -> str:
+    """A letter with a mark over it, or an exponent, in a sentence."""
+    if text[1:] in _HATS:
+        return rf"$\{_HATS[text[1:]]}{{{_word(text[0])}}}$"
+    return f"${unicode_to_latex(text)}$"
 
 
 def _text(letter: str) -> str:

@@ -140,8 +140,12 @@ def summary(sheet: Sheet) -> str:
     by = [line.check.how for line in lines if line.check]
     ways = {"NumPy": "by NumPy", "central difference": "by central differences", "mpmath": "by mpmath"}
     counts = [f"{by.count(how)} {what}" for how, what in ways.items() if how in by]
+    if len(counts) == 1:  # 3 lines, each checked by NumPy
+        checked = ("each " if len(lines) > 1 else "") + f"checked {counts[0].partition(' ')[2]}"
+    else:
+        checked = f"each checked: {', '.join(counts)}"
     return (
-        f"{len(lines)} line{'s' * (len(lines) != 1)}, each checked: {', '.join(counts)}. "
+        f"{len(lines)} line{'s' * (len(lines) != 1)}, {checked}. "
         f"After = a number is exact, after ≈ it has {sheet.digits} significant digits."
     )
 
@@ -164,6 +168,8 @@ def in_brief(answer: Answer) -> Answer:
         match block:
             case Line(left=Name() as left) | Line(left=Partial() as left) if isinstance(left, Name) or left in asked:
                 kept.append(replace(block, remarks=()))
+            case Line(label=("look-ahead point",)):  # where Nesterov's gradient is taken
+                kept.append(block)
             case Remark(words=("given: " | "from above: ", *rest)) if not any(
                 isinstance(word, Partial) for word in rest
             ):

@@ -125,6 +125,9 @@ class Unicode(Typesetter):
             return "π", ATOM
         if name == "abs":
             return f"|{inner}|", ATOM
+        if name in ("floor", "ceil"):
+            left, right = "⌊⌋" if name == "floor" else "⌈⌉"
+            return f"{left}{inner}{right}", ATOM
         if name == "sqrt":
             return f"√{self.bracketed(args[0], ATOM)}", POW
         below = str(index).translate(_BELOW) if index else ""

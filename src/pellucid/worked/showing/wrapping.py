@@ -11,6 +11,9 @@ from typing import Final
 __all__ = ["fold", "packed", "width_of"]
 
 
+_BEFORE: Final = frozenset("=≈·←→+−")
+
+
 @dataclass(frozen=True)
 class _Style:
     """Where lines may break.
@@ -132,7 +135,9 @@ def _break(text: str, room: int, style: _Style) -> int:
         extra = style.deeper * min(depth, 3) + style.short * (column < room * style.least)
         found = max(
             (sign for sign in style.before if text.startswith(sign, place)), key=len, default=""
-        )  # " = " is no " "
+        )  # " = " is no " ", and a number stays with the sign before it
+        if found == " " and text[place - 1 : place] in _BEFORE:
+            found = ""
         ways = [(style.before[found] + extra, place)] if found and text[:place].strip() else []
         for sign, cost in style.after.items():
             if text.startswith(sign, place) and column + len(sign.rstrip()) <= room and place + len(sign) < len(text):

@@ -57,6 +57,11 @@ def _remark(node: Call | Piecewise, by: str | None, values: Mapping[str, Value])
             side = ": the absolute value is 0." if edge else side
             derivative = f" Derivative {chosen}.".replace("-", "−") if by and not edge else ""
             return (*shown, side + derivative, *kink)
+        case "floor" | "ceil":
+            way = "down" if node.function == "floor" else "up"
+            whole = "is a whole number" if edge else f"is rounded {way} to {chosen}".replace("-", "−")
+            constant = " The derivative is 0 between whole numbers." if by and not edge else ""
+            return (*shown, f" {whole}." + constant, *kink)
         case "clip":
             sides = (
                 " is within the limits: clip passes it through.",

@@ -214,6 +214,8 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Any, Sequence[Any], int], Any]]] = {
     "relu": lambda mp, a, _: max(a[0], mp.mpf(0)),
     "leaky_relu": lambda mp, a, _: a[0] if a[0] > 0 else a[0] * (a[1] if len(a) > 1 else mp.mpf(1) / 100),
     "abs": lambda mp, a, _: abs(a[0]),
+    "floor": lambda mp, a, _: mp.floor(a[0]),
+    "ceil": lambda mp, a, _: mp.ceil(a[0]),
     "max": lambda mp, a, _: max(a),
     "min": lambda mp, a, _: min(a),
     "clip": lambda mp, a, _: min(max(a[0], a[1]), a[2]),

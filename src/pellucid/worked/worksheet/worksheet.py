@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final, final
 
-from pellucid.errors import UnknownNameError, UsageError
+from pellucid.errors import UsageError
 from pellucid.worked.expressions.evaluation import evaluate
 from pellucid.worked.expressions.expression import At, Expr, Index, Name, as_expr, depth, names
 from pellucid.worked.expressions.position import position
@@ -32,6 +32,7 @@ from pellucid.worked.notation.statements import EquationStatement, QuestionState
 from pellucid.worked.showing.lines import Words
 from pellucid.worked.worksheet.equation import Equation
 from pellucid.worked.worksheet.solution import Solution
+from pellucid.worked.worksheet.unknown import unknown_name
 
 __all__ = ["EQUATIONS", "Worksheet"]
 
@@ -281,14 +282,7 @@ class Worksheet:
             self._questions.append(question)
 
     def _unknown(self, name: str, at: At | None, where: str) -> UsageError:
-        if name in self._shapes:
-            return UsageError(f"{position(at, where)}{name}: has several components; choose one, as in {name}[1].")
-        known = UnknownNameError("name", name, self._equations or ["none"])
-        hint = str(known).partition(" Known:")[0].partition("; did")[2]
-        rule = "is used but not defined"
-        return UsageError(
-            f"{position(at, where)}{name}: {rule};{' did' + hint if hint else ''} write {name} = … to define it."
-        )
+        return unknown_name(name, at, where, self._equations, self._shapes)
 
 
 def _in_order(below: Mapping[str, Sequence[str]]) -> list[str]:

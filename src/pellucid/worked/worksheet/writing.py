@@ -89,7 +89,7 @@ def write_expression(node: Expr) -> str:
         case Piecewise(branches=branches, otherwise=otherwise):
             parts = [f"{write_expression(value)} if {_condition(test)}" for value, test in branches]
             return f"piecewise({', '.join([*parts, write_expression(otherwise)])})"
-    raise UsageError(f"expression={type(node).__name__}: has no notation in a text; give it a name of its own.")
+    raise UsageError(f"expression={type(node).__name__}: has no notation in a text; give it a name.")
 
 
 def _bracketed(node: Expr, level: int) -> str:

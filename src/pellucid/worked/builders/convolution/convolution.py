@@ -42,13 +42,13 @@ class Convolution(Builder):
     kernel: str = "1 0 -1; 2 0 -2; 1 0 -1"
     """rows of numbers; with channels nested lists, filters first"""
     bias: str | None = None
-    """one number a filter; by default none"""
+    """one number per filter; by default none"""
     stride: tuple[int, ...] = (2,)
-    """pixels from one window to the next, one number or one a dimension"""
+    """pixels from one window to the next, one number, or one per dimension"""
     padding: tuple[int, ...] = (1,)
-    """zeros at either end, one number or one a dimension"""
+    """zeros at either end, one number, or one per dimension"""
     dilation: tuple[int, ...] = (1,)
-    """pixels between the numbers of a window, one number or one a dimension"""
+    """pixels between the numbers of a window, one number, or one per dimension"""
     delta: str | None = None
     """∂L/∂z in rows, which arrives from above; with it the gradients of kernel, bias and image are worked out"""
     target: str | None = None
@@ -81,7 +81,7 @@ class Convolution(Builder):
             image: (L,) or (H, W) with a kernel of as many dimensions, or channels first, (C, L) or (C, H, W).
             kernel: (K,), (K, K), or with channels (O, C, K), (O, C, K, K).
             bias: a number, or (O,); by default none is added.
-            stride: s, pixels from one window to the next, one number or one a dimension.
+            stride: s, pixels from one window to the next, one number, or one per dimension.
             padding: p, zeros at either end.
             dilation: d, pixels from one number of the window to the next.
             delta: δ = ∂L/∂z, which arrives from above, in the shape of the output; then L = Σ δ·z.

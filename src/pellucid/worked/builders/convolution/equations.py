@@ -126,7 +126,7 @@ def im2col(
 
     >>> from pellucid.worked.showing.grids import show_grid
     >>> print(show_grid(im2col([1, 2, 3], [1, -1], padding=1)))
-    as a product of matrices: one window a row, 0 where it reaches into the padding; size: ⌊(3 + 2·1 − 1·(2 − 1) − 1)/1⌋ + 1 = 4
+    as a product of matrices: one window per row, 0 where it reaches into the padding; size: ⌊(3 + 2·1 − 1·(2 − 1) − 1)/1⌋ + 1 = 4
     <BLANKLINE>
       ⎡ z₁ ⎤   ⎡  0  x₁ ⎤
       ⎢ z₂ ⎥   ⎢ x₁  x₂ ⎥   ⎡ w₁ ⎤
@@ -169,7 +169,7 @@ def im2col(
         part if isinstance(part, str) else Matrix(tuple(tuple(map(number, row)) for row in part.rows))
         for part in symbols
     ]
-    title = f"as a product of matrices: one window a row, 0 where it reaches into the padding; {given.sizes}"
+    title = f"as a product of matrices: one window per row, 0 where it reaches into the padding; {given.sizes}"
     return MatrixEquation(title, (tuple(symbols), tuple(numbers)))
 
 

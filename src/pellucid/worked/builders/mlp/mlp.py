@@ -41,7 +41,7 @@ class MLP(Builder):
     "3 relu 1:0.1 2:0.6 b:0.5; 4 sigmoid 3:-1". Activations are identity, relu, leaky_relu, sigmoid, tanh
     """
     table: Path | None = None
-    """a file of such neurons, one a line, instead of --neurons"""
+    """a file of such neurons, one per line, instead of --neurons"""
     inputs: str = "1 2"
     """a number for each input, as "1 2"; for several samples "1 2; 0 1\""""
     targets: str = "1"

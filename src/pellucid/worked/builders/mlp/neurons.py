@@ -51,7 +51,7 @@ class Structure:
 
 
 def read_table(text: str) -> list[Neuron]:
-    """The neurons of a table as text: one a line (or between semicolons), its name, its activation, its weights, its bias.
+    """The neurons of a table as text: one per line (or between semicolons), its name, its activation, its weights, its bias.
 
     >>> read_table("3 relu 1:0.1 2:0.6 b:0.5")
     [Neuron(name='3', weights={'1': '0.1', '2': '0.6'}, bias='0.5', activation='relu')]

@@ -38,7 +38,7 @@ class Optimizer(Builder):
     """Work the steps of optimisers by hand: a table of each, and every line of it."""
 
     topic = "optimisers"
-    question = "What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they come?"
+    question = "What are the first steps of SGD, momentum, Nesterov, Adam and others, and how far do they get?"
     keeps = ("rules", "steps", "sketch")
 
     loss: str = "(w - 3)^2/2"

@@ -26,7 +26,7 @@ def steps_tables(solution: Solution) -> list[Table]:
 
 
 def steps_table(solution: Solution, question: Question, answer: Answer) -> Table:
-    """The steps of an optimiser, one a row.
+    """The steps of an optimiser, one per row.
 
     >>> from pellucid.worked.showing.grids import show_grid
     >>> from pellucid.worked.worksheet.worksheet import Worksheet

@@ -21,12 +21,15 @@ from pellucid.worked.builders._quantities import (
     from_texts,
     shape_of,
 )
+from pellucid.worked.builders._symbols import has_symbols, only_numbers
+from pellucid.worked.builders.dense.symbols import dense_in_symbols
 from pellucid.worked.expressions.expression import Add, Const, Expr, Name, Operand
 from pellucid.worked.forms.contract import Builder
 from pellucid.worked.forms.exercise import by_hand, nonzero_tenth
 from pellucid.worked.forms.numbers import typed_options
 from pellucid.worked.notation.arrays import Array
 from pellucid.worked.notation.operations import maximum, minimum
+from pellucid.worked.showing.grids import Grid
 from pellucid.worked.worksheet.solution import Solution
 from pellucid.worked.worksheet.worksheet import Worksheet
 
@@ -43,11 +46,11 @@ class Dense(Builder):
     keeps = ("activation",)
 
     x: str = "1 2 3 4"
-    """the inputs, as "1 2 3 4\""""
+    """the inputs, as "1 2 3 4"; names such as "x_1 x_2" ask for the form alone, forwards and backwards"""
     W: str = "1 -1 2 0.5"
-    """a weight for each input, or rows of them, one row an input: "1 0; 2 -1; 0 1; 3 2\""""
+    """a weight for each input, or rows of them, one row per input: "1 0; 2 -1; 0 1; 3 2\""""
     b: str | None = None
-    """bias, one number a unit; by default none"""
+    """bias, one number per unit; by default none"""
     activation: Activation = "identity"
     """activation of the layer"""
     dropout: float = 0.5
@@ -55,7 +58,7 @@ class Dense(Builder):
     mask: str | None = "1 0 1 0"
     """which inputs are active in the training step, as "1 0 1 0"; None for no training step"""
     target: str | None = "10"
-    """target of the training step, one number a unit; None for no loss"""
+    """target of the training step, one number per unit; None for no loss"""
     learning_rate: float = 0.01
     """learning rate of the update"""
 
@@ -126,10 +129,20 @@ class Dense(Builder):
 
     def worksheet(self) -> Worksheet:
         """The worksheet of the options."""
+        if has_symbols(self.x, self.W, self.b):
+            own = {name: getattr(self, name) for name in ("mask", "target")}
+            only_numbers(**{name: value for name, value in own.items() if value != getattr(Dense, name)})
+            return Worksheet()
         numbers = from_texts(x=self.x, W=self.W, b=self.b, mask=self.mask, target=self.target)
         numbers |= {name: as_row(numbers[name]) for name in ("x", "W", "mask")}
         more: dict[str, Any] = {"activation": self.activation, "dropout": self.dropout}
         return self.build(**numbers, **more, learning_rate=self.learning_rate)
+
+    def grids(self, solution: Solution) -> Sequence[Grid]:
+        """In symbols, the layer as matrices, forwards and backwards."""
+        if not has_symbols(self.x, self.W, self.b):
+            return []
+        return [*dense_in_symbols(self.x, None if self.W == Dense.W else self.W, self.b, self.activation)]
 
     def draw(self, random: Random) -> Dense:
         """Four inputs, of which half are dropped."""
