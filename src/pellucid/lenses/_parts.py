@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five parts that a lens can read: a network on images, a data set's splits, a training, an evaluation, a training log."""
+"""The six parts that a lens can read: a network on images, pages, a data set's splits, a training, an evaluation, a training log."""
 
 from __future__ import annotations
 
@@ -16,11 +16,23 @@ from torch import Tensor, nn
 from pellucid import _scores
 from pellucid._coupling import Coupling, coupling
 from pellucid._following import Followed
+from pellucid._pages import PageSteps
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import _layers
 from pellucid.lenses._wording import clipped
 
-__all__ = ["Batches", "Evaluation", "Labelled", "Network", "Part", "Splits", "Training", "TrainingLog", "Trial"]
+__all__ = [
+    "Batches",
+    "Evaluation",
+    "Labelled",
+    "Network",
+    "Pages",
+    "Part",
+    "Splits",
+    "Training",
+    "TrainingLog",
+    "Trial",
+]
 
 MEMORY = 2 << 30  # bytes that a look may take by default
 
@@ -79,6 +91,7 @@ class Network(Part):
     truth: Sequence[Any] = ()  # a task's, of each image alone; empty where it is not known
     build: Callable[..., nn.Module] | None = None  # build(seed=0, **model options); None: a model that has no options
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
+    parts: Sequence[str] = ()  # where images are parts of others, what each is called there, e.g. "letter 12"
 
     @cached_property
     def coupling(self) -> Coupling:
@@ -217,6 +230,14 @@ class Network(Part):
         """The name of a class, or its number."""
         return class_name(self.classes, index, longest)
 
+    def titled(self, place: int, words: str) -> str:
+        """The title of an image's picture: words on its answer, and of which part of a page it is.
+
+        >>> Network(nn.Flatten(), [], parts=["letter 12"]).titled(0, "E: 98.1 %")
+        'letter 12: E, 98.1 %'
+        """
+        return f"{self.parts[place]}: {words.replace(': ', ', ', 1)}" if place < len(self.parts) else words
+
     def class_of(self, named: str | int) -> int:
         """The index of a class, by its name, the beginning of its name, or its number.
 
@@ -241,6 +262,36 @@ class Network(Part):
         if near:
             return near[0]
         raise UnknownNameError("class", str(named), self.classes or ["their numbers"])
+
+
+@final
+@dataclass(frozen=True)
+class Pages(Part):
+    """Pages that a model reads letter by letter."""
+
+    needs = "a run that reads pages; look at one of `pellucid train read`"
+
+    model: nn.Module
+    images: Sequence[Tensor]  # each (C, H, W) float32 in [0, 1] at its own size, decoded when it is read
+    names: Sequence[str]
+    steps: Callable[[nn.Module, Tensor], PageSteps]  # of the model and an image, on the way to its text
+    texts: Sequence[str] = ()  # the true ones; empty where they are not known
+    letters: Sequence[int] = ()  # the numbers, from 1, of those that were asked for
+    made: str = ""  # what a page that nobody photographed is made of
+    unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
+
+    def chosen(self, page: PageSteps) -> list[int]:
+        """The positions of the letters that were asked for, as far as a page has them."""
+        return [number - 1 for number in self.letters if 1 <= number <= len(page.letters)]
+
+    def lacking(self, place: int, page: PageSteps) -> str:
+        """A sentence on letters that were asked for and that a page does not have; "" if it has all."""
+        count = len(page.letters)
+        beyond = [number for number in self.letters if not 1 <= number <= count]
+        if not beyond:
+            return ""
+        way = f"give a number from 1 to {count}" if count else "show another page"
+        return f"letter={beyond[0]}: {self.names[place]} has {count:,} letter{'s' * (count != 1)}; {way}."
 
 
 @final
@@ -319,6 +370,9 @@ class Evaluation(Part):
     images: Callable[[Sequence[int]], Iterable[Labelled]] | None = (
         None  # the images of some rows; None: the data are gone
     )
+    objects: str = "object"  # what records of objects are of
+    # pictures (H, W) of the objects of a true and a predicted class, the surest first; None: their images are shown instead
+    pictures: Callable[[int, int], Sequence[NDArray[Any]]] | None = None
 
     def label(self, index: int, longest: int = 24) -> str:
         """The name of a class, or its number."""
