@@ -143,19 +143,12 @@ def test_a_run_reads_pages_single_letters_and_is_measured_on_both(small: Run, tm
     }
     single = predict(small, np.zeros((32, 32), np.uint8), single=True)
     assert set(single[0]["probabilities"]) == set(CLASSES)
-    found = evaluate(small, tmp_path / "pages", split="train")
+    found = evaluate(small, tmp_path / "pages")
     assert found["main"] == "cer"
-    assert found["details"]["letters"] == sum(
-        len("".join(texts[n]).replace(" ", "")) for n in texts if n in _names(small, tmp_path)
-    )
+    assert found["details"]["letters"] == sum(len("".join(own).replace(" ", "")) for own in texts.values())
     of_letters = evaluate(small, baselines=False)
     assert of_letters["main"] == "accuracy"
     assert "cer" not in of_letters["model"]
-
-
-def _names(run: Run, folder: Path) -> set[str]:
-    """The pages of the training split."""
-    return {name.rpartition("/")[2] for name in run.read(folder / "pages")[0]["train"].names}
 
 
 # -- characters, neighbours, words
@@ -247,8 +240,11 @@ def measured(read_text: str, true: str) -> dict[str, float]:
 
 
 def test_errors_of_characters_words_and_order_by_hand() -> None:
-    assert measured("TO DO LIST", "To do\nlist.") == dict.fromkeys(("cer", "wer", "missed", "false", "misplaced"), 0)
+    none_wrong = dict.fromkeys(("cer", "wer", "missed", "mistaken", "false", "misplaced"), 0)
+    assert measured("TO DO LIST", "To do\nlist.") == {**none_wrong, "found": 1}
     one = measured("TO D0 LIT", "TO DO LIST")
+    assert one["found"] == pytest.approx(7 / 8)  # D0 for DO is a letter found, and taken for another
+    assert one["mistaken"] == pytest.approx(1 / 7)
     assert one["cer"] == pytest.approx(2 / 10)
     assert one["wer"] == pytest.approx(2 / 3)
     assert one["missed"] == pytest.approx(1 / 8)
