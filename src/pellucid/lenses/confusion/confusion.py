@@ -21,6 +21,7 @@ from pellucid.lenses.confusion.pairs import Counts, Pair, counts, pairs, shares,
 __all__ = ["Confusion"]
 
 _LISTED = 24  # images of each cell in the numbers
+_FEW = 3  # mistakes on pages that are all named
 
 _AXES = {
     "confusion": ("true", "predicted"),
@@ -204,7 +205,9 @@ def _of_objects(evaluation: Evaluation, matrix: NDArray[np.int64]) -> str:
     mixed = classes - np.diag(np.diag(classes))
     share = f" ({percent(right / total)})" if total else ""
     words = f"Of {total:,} {noun}s, {right:,}{share} were found with their class, "
-    words += f"{int(mixed.sum()):,} with another class, and {missed:,} missed; "
+    few = [f"{evaluation.label(i)} as {evaluation.label(j)}" for i, j in np.argwhere(mixed).tolist()]
+    named = f" ({', '.join(few)})" if evaluation.pictures is not None and 0 < len(few) <= _FEW else ""
+    words += f"{int(mixed.sum()):,} with another class{named}, and {missed:,} missed; "
     words += f"{alarms:,} {'answer shows' if alarms == 1 else 'answers show'} no {noun}, or one again."
     if mixed.max(initial=0) > 1:
         i, j = divmod(int(mixed.argmax()), len(mixed))

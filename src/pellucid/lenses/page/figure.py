@@ -147,7 +147,7 @@ def _lines(axes: Axes, one: Seen) -> None:
         x0, y0, x1, y1 = (end - 0.5 for end in letter.box)
         rings.append(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]))
     colours = [_LINES[letter.line % len(_LINES)] for letter in letters]
-    axes.add_collection(LineCollection(rings, colors=colours, linewidths=0.8))
+    axes.add_collection(LineCollection(rings, colors=colours, linewidths=0.8), autolim=False)
     begun = -1
     for number, letter in enumerate(letters, 1):
         if letter.line != begun:
