@@ -3,7 +3,8 @@
 
 from pellucid.lenses._contract import Lens, View, parts_of
 from pellucid.lenses._layers import guarded
-from pellucid.lenses._parts import Evaluation, Labelled, Network, Pages, Part, Splits, Training, TrainingLog, Trial
+from pellucid.lenses._pages import Pages
+from pellucid.lenses._parts import Evaluation, Labelled, Network, Part, Splits, Training, TrainingLog, Trial
 
 __all__ = [
     "Evaluation",

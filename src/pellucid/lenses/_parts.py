@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The six parts that a lens can read: a network on images, pages, a data set's splits, a training, an evaluation, a training log."""
+"""Parts that a lens can read: a network on images, a data set's splits, a training, an evaluation, a training log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from pellucid import _scores
 from pellucid._coupling import Coupling, coupling
 from pellucid._following import Followed
-from pellucid._pages import PageSteps
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import _layers
 from pellucid.lenses._wording import clipped
@@ -26,7 +25,6 @@ __all__ = [
     "Evaluation",
     "Labelled",
     "Network",
-    "Pages",
     "Part",
     "Splits",
     "Training",
@@ -262,36 +260,6 @@ class Network(Part):
         if near:
             return near[0]
         raise UnknownNameError("class", str(named), self.classes or ["their numbers"])
-
-
-@final
-@dataclass(frozen=True)
-class Pages(Part):
-    """Pages that a model reads letter by letter."""
-
-    needs = "a run that reads pages; look at one of `pellucid train read`"
-
-    model: nn.Module
-    images: Sequence[Tensor]  # each (C, H, W) float32 in [0, 1] at its own size, decoded when it is read
-    names: Sequence[str]
-    steps: Callable[[nn.Module, Tensor], PageSteps]  # of the model and an image, on the way to its text
-    texts: Sequence[str] = ()  # the true ones; empty where they are not known
-    letters: Sequence[int] = ()  # the numbers, from 1, of those that were asked for
-    made: str = ""  # what a page that nobody photographed is made of
-    unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
-
-    def chosen(self, page: PageSteps) -> list[int]:
-        """The positions of the letters that were asked for, as far as a page has them."""
-        return [number - 1 for number in self.letters if 1 <= number <= len(page.letters)]
-
-    def lacking(self, place: int, page: PageSteps) -> str:
-        """A sentence on letters that were asked for and that a page does not have; "" if it has all."""
-        count = len(page.letters)
-        beyond = [number for number in self.letters if not 1 <= number <= count]
-        if not beyond:
-            return ""
-        way = f"give a number from 1 to {count}" if count else "show another page"
-        return f"letter={beyond[0]}: {self.names[place]} has {count:,} letter{'s' * (count != 1)}; {way}."
 
 
 @final

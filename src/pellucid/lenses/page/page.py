@@ -16,7 +16,7 @@ from pellucid._pages import UNSURE, PageSteps
 from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._images import stacked
-from pellucid.lenses._parts import Pages
+from pellucid.lenses._pages import Pages
 from pellucid.lenses.page.figure import Seen, figure
 
 __all__ = ["Page"]
