@@ -16,7 +16,7 @@ from read_pages import CLASSES, look, photographed, printed
 
 from pellucid._pages import PageSteps
 from pellucid.cli.cli import main
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidWarning, UsageError
 from pellucid.lenses import Network, Pages, View
 from pellucid.lenses.page import Page
 from pellucid.looking.looking import look as through
@@ -236,6 +236,15 @@ def test_test_letters_are_looked_at_as_evaluation_sees_them(reader: Run) -> None
     assert shares is not None
     assert int(shares[0].argmax()) == int(answer.index[0]) == CLASSES.index("R")
     assert float(shares[0, -1].detach()) == pytest.approx(float(answer.nothing[0].detach()), abs=1e-3)
+
+
+def test_a_page_that_is_looked_at_as_one_letter_is_named(reader: Run, page: Path, tmp_path: Path) -> None:
+    with pytest.warns(
+        PellucidWarning, match=r"^p\.png is looked at as a single letter, and reads as a page of 20; --letter N"
+    ):
+        through(reader, "occlusion", page, tmp_path, patch=16, stride=16)
+    large = photographed(printed(["R"], 120, (300, 260), (80, 60)))  # one letter, however large, is none
+    through(reader, "occlusion", large, tmp_path, patch=16, stride=16)
 
 
 def test_letters_of_what_reads_no_pages_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,15 +18,20 @@ from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Dataset
 from pellucid.data.given import gather
 from pellucid.data.targets import Text, target_of
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidWarning, UsageError
 from pellucid.lenses import Evaluation, Network, Pages
 from pellucid.looking.images import Later, nothing, readable
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, ReadsPages, joined
 
-__all__ = ["are_pages", "confusions", "letters", "pages"]
+__all__ = ["are_pages", "confusions", "letters", "pages", "warn_of_pages"]
 
 _EXAMPLES = 6  # pages that are shown if none are named
+_LARGE, _CHECKED, _SEVERAL = (
+    120,
+    3,
+    3,
+)  # px of an image that may be a page, how many are read, and letters that make one
 
 
 def are_pages(dataset: Dataset) -> bool:
@@ -125,6 +131,23 @@ def letters(network: Network, found: Pages) -> Network:
     if not images:
         raise UsageError(lacking[0])
     return replace(network, images=images, names=names, parts=parts, truth=(), unread=[*found.unread, *lacking])
+
+
+def warn_of_pages(run: Run, model: nn.Module, images: Any) -> None:
+    """Say it if one of the first large images that are looked at as letters reads as a page."""
+    task = run.task
+    if not isinstance(task, ReadsPages):
+        return
+    given = gather(images, run.scale)
+    sizes = given.split.images.sizes.tolist() if len(given.split) else []
+    large = [row for row, (height, width) in enumerate(sizes) if max(height, width) > _LARGE][:_CHECKED]
+    for row in large:
+        count = len(task.page_steps(model, _unit(given.split.images.read(row, run.channels))).letters)
+        if count >= _SEVERAL:
+            name = given.names[given.places[row]]
+            sentence = f"{name} is looked at as a single letter, and reads as a page of {count:,}; --letter N looks at one of these."
+            warnings.warn(sentence, PellucidWarning, stacklevel=2)
+            return
 
 
 def confusions(run: Run, model: nn.Module, dataset: Dataset, **common: Any) -> Evaluation:

@@ -161,6 +161,8 @@ def of_run(
                 f"data={given().name!r}: are whole pages, and this lens is of a single letter; give --letter N for one of each."
             )
         shown = examples(run.task, run, opened()) if nothing(images) else named(run, images)
+        if not nothing(images):
+            by_page.warn_of_pages(run, model, images)
         return _network(model, shown, run, run.task, build, **common)
 
     def splits() -> Splits:
