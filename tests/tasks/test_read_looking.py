@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from read_pages import CLASSES, look, photographed, printed
 
+from pellucid import _catalog
 from pellucid._pages import PageSteps
 from pellucid.cli.cli import main
 from pellucid.errors import PellucidWarning, UsageError
@@ -54,11 +55,16 @@ def titles(view: View) -> list[str]:
     return [*above, *(axes.get_title() for axes in every)]
 
 
+@pytest.fixture(scope="module")
+def view() -> View:
+    """The way of a printed page with its text."""
+    return Page().look(pages(photographed(printed(LINES)), texts=("\n".join(LINES),)))
+
+
 # -- the steps
 
 
-def test_the_way_goes_from_the_photograph_to_the_text_in_its_order() -> None:
-    view = Page().look(pages(photographed(printed(LINES)), texts=("PACK MY BOX\nAND 2658 MORE",)))
+def test_the_way_goes_from_the_photograph_to_the_text_in_its_order(view: View) -> None:
     said = [title for title in titles(view) if title and not title.startswith("letter ")]
     order = ["page 0", "ink", "connected part", "letters in 2 lines", "text"]
     places = [next(i for i, title in enumerate(said) if words in title) for words in order]
@@ -89,8 +95,7 @@ def test_each_letter_lies_in_its_box_also_where_the_page_is_turned_and_askew() -
         assert third.reshape(2, 2).mean(0) == pytest.approx([there[1], 700 - there[0]], abs=3)
 
 
-def test_the_table_has_the_three_surest_answers_of_every_letter() -> None:
-    view = Page().look(pages(photographed(printed(LINES))))
+def test_the_table_has_the_three_surest_answers_of_every_letter(view: View) -> None:
     rows = list(csv.DictReader(io.StringIO(view.files["page.csv"].decode())))
     assert "".join(row["read"] for row in rows) == "".join(LINES).replace(" ", "")
     names = [*CLASSES, "no letter"]
@@ -105,11 +110,10 @@ def test_the_table_has_the_three_surest_answers_of_every_letter() -> None:
     assert rows[4]["word"] == "2"  # the M of MY
 
 
-def test_letters_are_drawn_as_the_network_sees_them_the_least_sure_ones_or_those_asked_for() -> None:
-    page = photographed(printed(LINES))
-    plain, asked = Page().look(pages(page)), Page().look(pages(page, letters=(3, 20)))
-    least = np.sort(np.argsort(plain["probability"][0].max(1), kind="stable")[:16])
-    assert _cards(plain) == [f"letter {k + 1}" for k in least]
+def test_letters_are_drawn_as_the_network_sees_them_the_least_sure_ones_or_those_asked_for(view: View) -> None:
+    asked = Page().look(pages(photographed(printed(LINES)), letters=(3, 20)))
+    least = np.sort(np.argsort(view["probability"][0].max(1), kind="stable")[:16])
+    assert _cards(view) == [f"letter {k + 1}" for k in least]
     assert _cards(asked) == ["letter 3", "letter 20"]
     card = next(axes for axes in asked.figure.axes if axes.get_title() == "letter 20")
     np.testing.assert_allclose(np.asarray(card.images[0].get_array()), asked["seen"][0, 19, 0], atol=1e-6)
@@ -188,14 +192,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "guided_backprop": {"depths": 0, "tested": 1},
     "adversarial": {"test_images": 8, "curve": ("8/255",)},
     "neighbours": {"limit": 40, "k": 2},
-    "embedding": {"limit": 60, "perplexity": 5, "refit": False},
-    "filters": {},
+    "embedding": {"limit": 60, "method": "pca", "refit": False},
 }
 
 
-@pytest.mark.parametrize("lens", [name for name in QUICK if name != "filters"])
-def test_a_lens_looks_at_a_letter_of_a_page_and_names_it(reader: Run, page: Path, tmp_path: Path, lens: str) -> None:
-    view = through(reader, lens, page, tmp_path / "o", letter=16, **QUICK[lens])
+@pytest.mark.parametrize("lens", [*QUICK])
+def test_a_lens_looks_at_a_letter_of_a_page_and_names_it(reader: Run, page: Path, lens: str) -> None:
+    view = of_run(reader, page, letters=(16,)).look(_catalog.find("lenses", lens)(**QUICK[lens]))
     every = [text.get_text() for text in _texts(view.figure)]
     assert any("letter 16" in text for text in every), every
     assert not any("score" in text for text in every if "letter 16" in text)

@@ -19,7 +19,9 @@ import pellucid
 from pellucid.data.joining import put_together
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
+from pellucid.lenses.confusion import Confusion
 from pellucid.looking.looking import look as through
+from pellucid.looking.subjects import of_run
 from pellucid.run import Run
 from pellucid.tasks.read import baselines, metrics
 from pellucid.tasks.read.preparing import prepared
@@ -248,15 +250,15 @@ def test_look_alikes_of_pages_are_named_with_their_letters(reader: Run, tmp_path
 def test_missed_and_invented_letters_are_none(reader: Run, tmp_path: Path) -> None:
     shown = {"a.png": ["FIVE DOZEN"], "b.png": ["JUGS"], "c.png": ["MY BOX"]}
     written(tmp_path / "p", {**shown, "a.png": ["FIVE DOZEN PLUM"], "b.png": ["JUG"]}, shown)
-    view = through(reader, "confusion", data=tmp_path / "p", out=tmp_path / "o")
+    view = of_run(reader, data=tmp_path / "p").look(Confusion())
     assert view["confusion"][:-1, -1].sum() >= 4  # P, L, U and M, which no page shows
     assert view["confusion"][-1, CLASSES.index("S")] == 1
     assert "and the last column the missed letters" in view.words
 
 
-def test_confusion_of_test_letters_names_the_pairs_both_ways(reader: Run, tmp_path: Path) -> None:
+def test_confusion_of_test_letters_names_the_pairs_both_ways(reader: Run) -> None:
     evaluate(reader, baselines=False)
-    view = through(reader, "confusion", out=tmp_path)
+    view = of_run(reader).look(Confusion())
     records = reader.records()
     both: Counter[frozenset[int]] = Counter()
     for true, predicted in zip(records["true"].tolist(), records["predicted"].tolist(), strict=True):
