@@ -68,6 +68,32 @@ def test_preparing_twice_changes_little_and_light_strokes_are_as_dark_ones() -> 
     assert float((prepared(1 - dark, (40, 40)) - once).abs().mean()) < 0.035
 
 
+def test_a_training_letter_keeps_its_shape_whatever_that_of_its_image(tmp_path: Path) -> None:
+    """What the training is given of high and wide images of a letter is what evaluation sees of them."""
+    from PIL import Image
+
+    from pellucid.training.feed import Feed
+    from pellucid.training.plan import Plan
+
+    for name, at in (("I", 14), ("H", 8), ("M", 4)):
+        (tmp_path / name).mkdir()
+        for k, (size, x, y) in enumerate(
+            [((60, 34), at, 14), ((34, 60), at + 14, 2), ((40, 40), at, 6), ((64, 40), at, 8)]
+        ):
+            letter = photographed(printed([name], 24, size, (x, y)), seed=k, noise=0.004)
+            Image.fromarray(letter).save(tmp_path / name / f"{k}.png")
+    feed = Feed(Plan.of("read", tmp_path, "convnet", {"batch_size": 2, "device": "cpu", "size": 40}))
+    split = pellucid.data.open(tmp_path)["train"]
+    batch = feed.train.batch(torch.arange(len(split)))
+    ratios = []
+    for given, k in zip(batch.images, batch.index.tolist(), strict=True):
+        own = prepared(torch.from_numpy(np.array(split.images.read(k, 1)))[None].float() / 255, (40, 40))
+        one = prepared(given[None].float() / 255, (40, 40))
+        assert float((own * one).sum() / (own.norm() * one.norm())) > 0.88, split.names[k]
+        ratios.append(split.images.sizes[k, 0] / split.images.sizes[k, 1])
+    assert min(ratios) < 0.6 and max(ratios) > 1.5
+
+
 def test_the_letter_is_in_the_middle_at_one_height_wherever_it_was() -> None:
     image = torch.ones(2, 1, 60, 40)
     image[0, :, 5:25, 3:9] = 0.3
