@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image
 from skimage import data
 
 import pellucid
 from pellucid import _catalog
+from pellucid.data.embedded import strokes
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ LOOKS: dict[str, Look] = {
     "learning_rate": Look("beginning"),
     "flow": Look("deep"),
     "proposals": Look("detector", width=1600, bars=False),
+    "page": Look("reader", width=1600, bars=False),
 }
 
 
@@ -89,12 +93,46 @@ class Subjects:
         """A detector of the shapes in scenes."""
         return self._run("detector", "detect", data="scenes", flip=True, epochs=16, batch_size=16), [], {}
 
+    def reader(self) -> tuple[Any, list[Path], dict[str, Any]]:
+        """The default training of `read`, and a page that is drawn here."""
+        run = self._run("reader", "read", epochs=8)
+        file = self.folder / "drawn page.png"
+        draw_page(["WATER THE FERN", "CALL 0471 2258", "BOX OF QUINCES"], file)
+        return run, [file], {}
+
     def _run(self, name: str, task: str = "classify", **options: Any) -> pellucid.Run:
         folder = self.folder / name
         if not folder.exists():
             pellucid.train(task, out=folder, seed=0, device="cpu", progress=False, **options)
             pellucid.evaluate(folder, baselines=False)
         return pellucid.Run(folder)
+
+
+def draw_page(lines: list[str], file: Path, tall: float = 34.0) -> None:
+    """A page written by rule, on paper with a shadow, askew by four degrees."""
+    rng = np.random.default_rng(4)
+    height, width = round(tall * (2.6 + 1.9 * len(lines))), round(tall * 1.3 * max(map(len, lines)))
+    ink = np.zeros((2 * height, 2 * width), np.uint8)  # twice as large, and then averaged
+    for number, line in enumerate(lines):
+        x, y = 1.6 * tall, tall * (1.2 + 1.9 * number)
+        for letter in line:
+            if letter == " ":
+                x += 0.7 * tall
+                continue
+            own = strokes.paths(letter, 1, rng)[0]
+            left = min(stroke[:, 0].min() for stroke in own)
+            points = [np.rint(2 * ((stroke - (left, 0)) * tall + (x, y))).astype(np.int32) for stroke in own]
+            cv2.polylines(ink, points, False, 255, 8, cv2.LINE_AA)
+            x += tall * (max(stroke[:, 0].max() for stroke in own) - left + 0.36)
+    turn = cv2.getRotationMatrix2D((width, height), -4, 1.0)
+    small = cv2.resize(
+        cv2.warpAffine(ink, turn, (2 * width, 2 * height)), (width, height), interpolation=cv2.INTER_AREA
+    )
+    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    grain = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), 1.2)
+    paper = (0.82 + 0.02 * grain) * (1 - 0.45 / (1 + np.exp(-(across + 0.5 * down - 0.9) / 0.06)))
+    page = paper * (1 - 0.75 * small / 255)
+    Image.fromarray((255 * page.clip(0, 1)).round().astype(np.uint8)).save(file)
 
 
 def main() -> None:

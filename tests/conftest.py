@@ -7,9 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from pellucid.run import Run
 
 # the same examples on every machine, however slow or busy it is
 settings.register_profile("any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -41,3 +45,16 @@ def real() -> Callable[[str], Path]:
         return REAL / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Reads printed letters, after a few seconds of training on rendered ones."""
+    from pellucid.training.training import train
+
+    tame: dict[str, Any] = {"slant": 0.1, "tilt": 3.0, "stretch": 0.05, "soften": 0.5, "lr": 5e-3, "batch_size": 32}
+    net: dict[str, Any] = {"widths": (16, 32), "batch_norm": True, "stride": 2}
+    folder = tmp_path_factory.mktemp("reader") / "run"
+    return train(
+        "read", "glyphs", None, folder, epochs=5, limit=1500, device="cpu", progress=False, seed=0, **tame, **net
+    )

@@ -32,6 +32,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_ledger",
         "_memory",
         "_options",
+        "_pages",
         "_ready",
         "_scores",
         "_spread",

@@ -36,6 +36,7 @@ from pellucid.tasks import (
     MeasuresModel,
     MeasuresWithModel,
     MultiPlayer,
+    ReadsPages,
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
@@ -219,6 +220,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         AnswersInBoxes,
         FindsBoxes,
         WritesFiles,
+        ReadsPages,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

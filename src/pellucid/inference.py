@@ -27,7 +27,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, gather
 from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
-from pellucid.errors import DataError, PellucidWarning, UnknownNameError
+from pellucid.errors import DataError, PellucidError, PellucidWarning, UnknownNameError
 from pellucid.features import frozen_backbone, frozen_features
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import METRICS, Evaluation
@@ -44,6 +44,7 @@ from pellucid.tasks import (
     MeasuresModel,
     ModelMeasures,
     PredictOptions,
+    ReadsPages,
     Records,
     WritesFiles,
     joined,
@@ -124,7 +125,12 @@ def evaluation(
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
     whole = ModelMeasures()  # of the model as a whole, where the task has such measures
-    if baselines:
+    of_pages = isinstance(run.task, ReadsPages) and "text" in part.targets
+    notes = [*dataset.notes] if of_pages else []
+    if baselines and isinstance(run.task, ReadsPages) and of_pages:
+        rivals, said = run.task.page_baselines(_own_letters(run), part, seed)
+        notes += said
+    elif baselines:
         size = None if run.task.keeps_size else run.size
         places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
@@ -159,6 +165,7 @@ def evaluation(
             "model": _measures(summarise(declared, taken(records, shared), seed)),
         },
         "details": {**run.task.details(records, run.classes), **whole.details},
+        **({"notes": notes} if notes else {}),
         "pictures": [{"name": picture.name, "title": picture.title, "words": picture.words} for picture in pictures],
         "seconds": {"model": round(seconds, 3), "all": round(time.monotonic() - begun, 3)},
     }
@@ -171,6 +178,15 @@ def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:
     recipe = run.info["recipe"]
     limits = recipe.get("limit"), recipe.get("limit_per_class")
     return chosen(dataset.splits["train"], *limits, int(run.info["seed"]), dataset.classes)
+
+
+def _own_letters(run: Run) -> Split | None:
+    """The training images of a run whose own data are letters; None where they are not at hand."""
+    try:
+        own = run.data()
+    except PellucidError:
+        return None
+    return own.splits["train"].select(_learned_from(run, own))
 
 
 def _on_features(

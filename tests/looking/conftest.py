@@ -12,7 +12,7 @@ from pellucid.data.embedded.scenes import draw
 from pellucid.run import Run
 from pellucid.training.training import train
 
-KINDS = {"proposals": "detector"}  # what each lens looks at, if not at a classifier
+KINDS = {"proposals": "detector", "page": "reader"}  # what each lens looks at, if not at a classifier
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,32 @@ def test_preparing_twice_changes_little_and_light_strokes_are_as_dark_ones() -> 
     assert float((prepared(1 - dark, (40, 40)) - once).abs().mean()) < 0.035
 
 
+def test_a_training_letter_keeps_its_shape_whatever_that_of_its_image(tmp_path: Path) -> None:
+    """What the training is given of high and wide images of a letter is what evaluation sees of them."""
+    from PIL import Image
+
+    from pellucid.training.feed import Feed
+    from pellucid.training.plan import Plan
+
+    for name, at in (("I", 14), ("H", 8), ("M", 4)):
+        (tmp_path / name).mkdir()
+        for k, (size, x, y) in enumerate(
+            [((60, 34), at, 14), ((34, 60), at + 14, 2), ((40, 40), at, 6), ((64, 40), at, 8)]
+        ):
+            letter = photographed(printed([name], 24, size, (x, y)), seed=k, noise=0.004)
+            Image.fromarray(letter).save(tmp_path / name / f"{k}.png")
+    feed = Feed(Plan.of("read", tmp_path, "convnet", {"batch_size": 2, "device": "cpu", "size": 40}))
+    split = pellucid.data.open(tmp_path)["train"]
+    batch = feed.train.batch(torch.arange(len(split)))
+    ratios = []
+    for given, k in zip(batch.images, batch.index.tolist(), strict=True):
+        own = prepared(torch.from_numpy(np.array(split.images.read(k, 1)))[None].float() / 255, (40, 40))
+        one = prepared(given[None].float() / 255, (40, 40))
+        assert float((own * one).sum() / (own.norm() * one.norm())) > 0.88, split.names[k]
+        ratios.append(split.images.sizes[k, 0] / split.images.sizes[k, 1])
+    assert min(ratios) < 0.6 and max(ratios) > 1.5
+
+
 def test_the_letter_is_in_the_middle_at_one_height_wherever_it_was() -> None:
     image = torch.ones(2, 1, 60, 40)
     image[0, :, 5:25, 3:9] = 0.3
@@ -143,19 +169,12 @@ def test_a_run_reads_pages_single_letters_and_is_measured_on_both(small: Run, tm
     }
     single = predict(small, np.zeros((32, 32), np.uint8), single=True)
     assert set(single[0]["probabilities"]) == set(CLASSES)
-    found = evaluate(small, tmp_path / "pages", split="train")
+    found = evaluate(small, tmp_path / "pages")
     assert found["main"] == "cer"
-    assert found["details"]["letters"] == sum(
-        len("".join(texts[n]).replace(" ", "")) for n in texts if n in _names(small, tmp_path)
-    )
+    assert found["details"]["letters"] == sum(len("".join(own).replace(" ", "")) for own in texts.values())
     of_letters = evaluate(small, baselines=False)
     assert of_letters["main"] == "accuracy"
     assert "cer" not in of_letters["model"]
-
-
-def _names(run: Run, folder: Path) -> set[str]:
-    """The pages of the training split."""
-    return {name.rpartition("/")[2] for name in run.read(folder / "pages")[0]["train"].names}
 
 
 # -- characters, neighbours, words
@@ -247,8 +266,11 @@ def measured(read_text: str, true: str) -> dict[str, float]:
 
 
 def test_errors_of_characters_words_and_order_by_hand() -> None:
-    assert measured("TO DO LIST", "To do\nlist.") == dict.fromkeys(("cer", "wer", "missed", "false", "misplaced"), 0)
+    none_wrong = dict.fromkeys(("cer", "wer", "missed", "mistaken", "false", "misplaced"), 0)
+    assert measured("TO DO LIST", "To do\nlist.") == {**none_wrong, "found": 1}
     one = measured("TO D0 LIT", "TO DO LIST")
+    assert one["found"] == pytest.approx(7 / 8)  # D0 for DO is a letter found, and taken for another
+    assert one["mistaken"] == pytest.approx(1 / 7)
     assert one["cer"] == pytest.approx(2 / 10)
     assert one["wer"] == pytest.approx(2 / 3)
     assert one["missed"] == pytest.approx(1 / 8)

@@ -162,6 +162,7 @@ def look(
     data: str | None = None,
     model: str | None = None,
     size: tuple[int, ...] = (),
+    letter: tuple[int, ...] = (),
     memory: float | None = None,
     seed: int | None = None,
     verbose: bool = False,
@@ -177,13 +178,21 @@ def look(
         data: other data than the run's own; for a task, its data.
         model: for a task, a model from `pellucid list models`.
         size: height and width in px (or one number for both) to which a pretrained model's images are resized.
+        letter: of a run that reads pages, the numbers of the letters that are looked at on each page, in reading order.
         memory: memory limit in GiB (default: 2).
         seed: random seed; by default the run's.
         verbose: print more about the work.
     """
     from pellucid.looking.looking import look as verb
 
-    asked: dict[str, Any] = {"data": data, "model": model, "size": size, "memory": memory, "seed": seed}
+    asked: dict[str, Any] = {
+        "data": data,
+        "model": model,
+        "size": size,
+        "letter": letter,
+        "memory": memory,
+        "seed": seed,
+    }
     view = verb(str(what), lens, [*images], out, **asked, verbose=verbose, progress=True, **given)
     print(view.words)
     return 0

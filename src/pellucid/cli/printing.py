@@ -77,6 +77,8 @@ def measured(metrics: Mapping[str, Any]) -> None:
     for k, row in enumerate(body):
         table.add_row(*row, style="bold" if k == 0 and not turned else "")
     say(table)
+    for sentence in metrics.get("notes", ()):
+        say(sentence)
 
 
 def _wide(rows: Sequence[Sequence[str]]) -> int:

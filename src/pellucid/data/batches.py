@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, final
 
@@ -23,7 +23,7 @@ from pellucid.errors import DataError
 
 __all__ = ["Store", "own_size_batches", "resize", "store"]
 
-Fit = Literal["resize", "crop"]
+Fit = Literal["resize", "crop", "whole"]
 _STATISTICS = 10_000  # images for the mean and the standard deviation
 _PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7 GB a megapixel
 
@@ -114,7 +114,8 @@ def store(
         size: (H, W) in px.
         channels: 1 or 3.
         deep: keep images of more than 8 bits as uint16.
-        fit: "resize" scales height and width, antialiased; "crop" takes the centre, and pads smaller images by their edges.
+        fit: "resize" scales height and width, antialiased; "crop" takes the centre, and pads smaller images by their edges; "whole"
+            scales both alike, and adds what is missing in the colour of the image's border.
         memory_share: share of the free memory that a store in memory may take.
         disk_share: share of the free disk space that a store in the cache may take; larger ones are decoded batch by batch.
         fingerprint: identifies the images in the cache, together with size, channels and fit; "" caches nothing.
@@ -200,6 +201,26 @@ def _crop(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return image[:, top : top + size[0], left : left + size[1]]
 
 
+def _whole(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """All of an image (C, H, W) in the middle of (H', W'), on the median of its border."""
+    inner = _inside(image.shape[1:], size)
+    edges = [image[:, :1], image[:, -1:], image[:, :, :1], image[:, :, -1:]]
+    border = np.median(np.concatenate([edge.reshape(len(image), -1) for edge in edges], 1), 1).astype(
+        image.dtype
+    )  # (C,)
+    framed = np.tile(border[:, None, None], (1, *size))
+    top, left = ((want - have) // 2 for have, want in zip(inner, size, strict=True))
+    framed[:, top : top + inner[0], left : left + inner[1]] = resize(image, inner)
+    return framed
+
+
+def _inside(have: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
+    """The largest (h, w) of an image's shape that fits into a size."""
+    scale = min(want / side for side, want in zip(have, size, strict=True))
+    height, width = (min(want, max(1, round(scale * side))) for side, want in zip(have, size, strict=True))
+    return height, width
+
+
 def _fill(into: NDArray[Any], images: Images, channels: int, fit: Fit) -> None:
     """Decode and fit every image into its row, in parallel; files that cannot be decoded are named."""
     size = (into.shape[2], into.shape[3])
@@ -214,7 +235,9 @@ def _fill(into: NDArray[Any], images: Images, channels: int, fit: Fit) -> None:
                 image = _read(images, i, channels, bits)
         except DataError as fault:
             return str(fault)
-        into[i] = resize(image, size) if fit == "resize" else _crop(image, size)
+        into[i] = (
+            resize(image, size) if fit == "resize" else _whole(image, size) if fit == "whole" else _crop(image, size)
+        )
         return None
 
     faults = {i: fault for i, fault in enumerate(in_parallel(one, len(images))) if fault}
@@ -245,6 +268,9 @@ def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str,
         return {kind: target.loaded() for kind, target in split.targets.items()}
     if fit == "resize":
         scale, offset = wanted / sizes, torch.zeros_like(sizes)
+    elif fit == "whole":
+        inner = torch.tensor([_inside(own, size) for own in split.images.sizes.tolist()], dtype=torch.float32)
+        scale, offset = inner / sizes, torch.trunc((wanted - inner) / 2)
     else:
         scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2)
     # sizes are (H, W), a target's coordinates (x, y)

@@ -3,6 +3,7 @@
 
 from pellucid.lenses._contract import Lens, View, parts_of
 from pellucid.lenses._layers import guarded
+from pellucid.lenses._pages import Pages
 from pellucid.lenses._parts import Evaluation, Labelled, Network, Part, Splits, Training, TrainingLog, Trial
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Labelled",
     "Lens",
     "Network",
+    "Pages",
     "Part",
     "Splits",
     "Training",

@@ -11,9 +11,9 @@ A lens is one file, `lenses/NAME.py` (or `lenses/NAME/NAME.py`), with one frozen
 
         def look(self, network: Network) -> View: ...
 
-- The brackets name the parts that it reads, out of five (`_parts.py`): `Network`, `Splits`, `Training`, `Evaluation` and
-  `TrainingLog`. `look` takes them in the same order. An optional part is `Splits | None`, with the default None. Only these parts are
-  made, and a missing one is refused in one place for all lenses: "lens='NAME': needs …".
+- The brackets name the parts that it reads, out of six (`_parts.py`, `_pages.py`): `Network`, `Splits`, `Training`, `Evaluation`,
+  `TrainingLog` and `Pages`. `look` takes them in the same order. An optional part is `Splits | None`, with the default None. Only
+  these parts are made, and a missing one is refused in one place for all lenses: "lens='NAME': needs …".
 - Its fields are its options on the command line and in Python; the string below a field is the help. It checks them in
   `__post_init__` and raises `UsageError`.
 - It returns a `View`: a figure fit for a paper, the raw numbers with their axes named, and a line of words with the finding

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five parts that a lens can read: a network on images, a data set's splits, a training, an evaluation, a training log."""
+"""Parts that a lens can read: a network on images, a data set's splits, a training, an evaluation, a training log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ from pellucid.errors import UnknownNameError, UsageError
 from pellucid.lenses import _layers
 from pellucid.lenses._wording import clipped
 
-__all__ = ["Batches", "Evaluation", "Labelled", "Network", "Part", "Splits", "Training", "TrainingLog", "Trial"]
+__all__ = [
+    "Batches",
+    "Evaluation",
+    "Labelled",
+    "Network",
+    "Part",
+    "Splits",
+    "Training",
+    "TrainingLog",
+    "Trial",
+]
 
 MEMORY = 2 << 30  # bytes that a look may take by default
 
@@ -80,6 +90,7 @@ class Network(Part):
     build: Callable[..., nn.Module] | None = None  # build(seed=0, **model options); None: a model that has no options
     evidence_title: str = "score"  # what the evidence is, in few words
     unread: Sequence[str] = ()  # a sentence for each named file that holds no image; `look` adds them to the words
+    parts: Sequence[str] = ()  # where images are parts of others, what each is called there, e.g. "letter 12"
 
     @cached_property
     def coupling(self) -> Coupling:
@@ -218,6 +229,14 @@ class Network(Part):
         """The name of a class, or its number."""
         return class_name(self.classes, index, longest)
 
+    def titled(self, place: int, words: str) -> str:
+        """The title of an image's picture: words on its answer, and of which part of a page it is.
+
+        >>> Network(nn.Flatten(), [], parts=["letter 12"]).titled(0, "E: 98.1 %")
+        'letter 12: E, 98.1 %'
+        """
+        return f"{self.parts[place]}: {words.replace(': ', ', ', 1)}" if place < len(self.parts) else words
+
     def class_of(self, named: str | int) -> int:
         """The index of a class, by its name, the beginning of its name, or its number.
 
@@ -320,6 +339,9 @@ class Evaluation(Part):
     images: Callable[[Sequence[int]], Iterable[Labelled]] | None = (
         None  # the images of some rows; None: the data are gone
     )
+    objects: str = "object"  # what records of objects are of
+    # pictures (H, W) of the objects of a true and a predicted class, the surest first; None: their images are shown instead
+    pictures: Callable[[int, int], Sequence[NDArray[Any]]] | None = None
 
     def label(self, index: int, longest: int = 24) -> str:
         """The name of a class, or its number."""

@@ -22,9 +22,9 @@ from pellucid.data.targets import Label
 from pellucid.errors import UsageError
 from pellucid.lenses import Labelled
 from pellucid.run import Run
-from pellucid.tasks import AnyTask
+from pellucid.tasks import AnyTask, ReadsPages
 
-__all__ = ["Shown", "examples", "labelled", "middle", "named", "nothing", "of_ready_model"]
+__all__ = ["Later", "Shown", "examples", "labelled", "middle", "named", "nothing", "of_ready_model", "readable"]
 
 _EXAMPLES = 6  # test images that are shown if none are named
 _CHUNK = 32  # images that are decoded together
@@ -45,8 +45,8 @@ class Shown:
 class Later(Sequence[Tensor]):
     """Images (C, H, W) float32 in [0, 1] that are decoded when they are read, some at a time."""
 
-    def __init__(self, count: int, read: Callable[[Sequence[int]], Sequence[Tensor]]) -> None:
-        self._count, self._read = count, read
+    def __init__(self, count: int, read: Callable[[Sequence[int]], Sequence[Tensor]], chunk: int = _CHUNK) -> None:
+        self._count, self._read, self._chunk = count, read, chunk
         self._kept: tuple[int, Sequence[Tensor]] = (-1, ())  # the last chunk, and where it starts
 
     def __len__(self) -> int:
@@ -58,9 +58,9 @@ class Later(Sequence[Tensor]):
         at = place + self._count if place < 0 else place
         if not 0 <= at < self._count:
             raise IndexError(place)
-        start = at - at % _CHUNK
+        start = at - at % self._chunk
         if self._kept[0] != start:
-            self._kept = start, self._read(range(start, min(start + _CHUNK, self._count)))
+            self._kept = start, self._read(range(start, min(start + self._chunk, self._count)))
         return self._kept[1][at - start]
 
 
@@ -90,7 +90,7 @@ def named(run: Run, images: Any) -> Shown:
         UsageError: none of them is an image.
     """
     given = gather(images, run.scale, noisy=run.task.restores)
-    places = _readable(given)
+    places = readable(given)
     row = {place: i for i, place in enumerate(given.places)}
     planes = int(run.info["model"]["channels"])
 
@@ -104,8 +104,10 @@ def named(run: Run, images: Any) -> Shown:
             {place: given.floats[place] for place in chosen if place in given.floats},
         )
         prepared: dict[int, Tensor] = {}
-        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu"), seen=True):
-            if batch.shape[1] != planes:  # the task adds planes of its own, such as a mask, when it prepares a batch
+        letters = isinstance(run.task, ReadsPages)  # brought to one size by their preparation, which keeps their shape
+        for at, batch in inputs(run, part, _CHUNK, torch.device("cpu"), seen=not letters):
+            # the task may add planes of its own, such as a mask, when it prepares a batch
+            if batch.shape[1] != planes or letters:
                 pixels = (batch * 255).round().to(torch.uint8)
                 positions = torch.tensor(at)
                 draws = Draws.images(int(run.info["seed"]), positions)
@@ -125,7 +127,7 @@ def of_ready_model(model: nn.Module, images: Any, size: tuple[int, ...] | None =
     asked = size or getattr(model, "size", None)
     wanted = None if asked is None else (int(asked[0]), int(asked[-1]))
     given = gather(images)
-    places = _readable(given)
+    places = readable(given)
     row = {place: i for i, place in enumerate(given.places)}
     planes = _planes(model)
 
@@ -170,7 +172,7 @@ def labelled(
     chosen = spread if places is None else np.unique(np.asarray(places, np.int64))
     own = torch.from_numpy(chosen)
     fewer = split if len(chosen) == len(split) else split.select(chosen)
-    for batch in run_batches(run, fewer, size, device, seen=True):
+    for batch in run_batches(run, fewer, size, device, seen=not isinstance(task, ReadsPages)):
         at = own[batch.index]  # positions in the whole split, on which the noise of evaluation depends
         draws = Draws.images(int(run.info["seed"]), at, device)
         input, target = task.prepare(Batch(batch.images, batch.targets, at), draws, training=False)
@@ -179,7 +181,7 @@ def labelled(
         yield Labelled(input, label.index if isinstance(label, Label) else None, names, at, target)
 
 
-def _readable(given: UserImages) -> list[int]:
+def readable(given: UserImages) -> list[int]:
     """The positions of the named images that could be read."""
     places = sorted([*given.places, *given.floats])
     if not places:

@@ -37,6 +37,7 @@ def look(
     data: Any = None,
     model: str | None = None,
     size: int | Sequence[int] = (),
+    letter: int | Sequence[int] = (),
     memory: float | None = None,
     seed: int | None = None,
     progress: bool = False,
@@ -63,6 +64,8 @@ def look(
         data: data instead of the run's own, or those of the training.
         model: of the training that has not begun; by default the task's default model.
         size: (H, W) or one number, px, to which a ready model's images are resized; by default what it was made for.
+        letter: the numbers of the letters, in reading order from 1, that are looked at on each page, of a run that reads pages;
+            images are pages then, and without any it is one made of the run's own letters.
         memory: GiB that the look may take; by default 2.
         seed: of random numbers; by default the run's, else 0.
         progress: show a progress bar.
@@ -86,13 +89,14 @@ def look(
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if any(side < 1 for side in sides) or len(sides) > 2:
         raise UsageError(f"size={size}: must be one or two numbers of px above 0; give e.g. --size 224.")
+    letters = (letter,) if isinstance(letter, int) else tuple(letter)
     asked = _asked(memory, seed, progress, verbose)
     folder = Path(out) if out is not None else Path()
     weights = ""  # the digest of a run's weights
     if task is not None:
         check_space(folder / f"{lens}.png")
         training = {**rest, **({"seed": seed} if seed is not None else {}), **({"size": size} if sides else {})}
-        with subjects.of_training(task, data, model, training, images) as subject:
+        with subjects.of_training(task, data, model, training, images, letters) as subject:
             view = subject.look(made, **asked)
     else:
         thing = load(what) if isinstance(what, (str, Path)) else what
@@ -102,9 +106,10 @@ def look(
             folder = thing.figures if out is None else folder
             check_space(folder / f"{lens}.png")
             weights = thing.digest
-            view = subjects.of_run(thing, images, data).look(made, **asked)
+            view = subjects.of_run(thing, images, data, letters).look(made, **asked)
         else:
             _refuse(data is not None, f"data={data!r}", "applies to a run or a task; name images instead")
+            _refuse(bool(letters), f"letter={letters[:1]}", "applies to a run that reads pages")
             check_space(folder / f"{lens}.png")
             view = subjects.of_module(thing, images, sides or None).look(made, **asked)
     _write(view, folder, lens.replace("-", "_"), weights)

@@ -25,6 +25,7 @@ from pellucid.lenses import (
     Labelled,
     Lens,
     Network,
+    Pages,
     Part,
     Splits,
     Training,
@@ -34,10 +35,11 @@ from pellucid.lenses import (
     guarded,
     parts_of,
 )
+from pellucid.looking import pages as by_page
 from pellucid.looking.images import Shown, examples, labelled, named, nothing, of_ready_model
 from pellucid.models import _building
 from pellucid.run import Run, short_names
-from pellucid.tasks import AnyTask, ChoosesEvidence, KnowsChance, TaskFamily
+from pellucid.tasks import AnyTask, ChoosesEvidence, KnowsChance, ReadsPages, TaskFamily
 from pellucid.training.feed import Feed
 from pellucid.training.folder import Folder
 from pellucid.training.plan import Plan
@@ -105,28 +107,61 @@ class Subject:
                 name = type(lens).__module__.rpartition(".")[2]
                 raise UsageError(f"lens={name!r}: needs {kind.needs}.")
             parts.append(part if part is None else dataclasses.replace(part, **asked, remarks=[]))
-        networks = [part for part in parts if isinstance(part, Network)]
-        with guarded(*(network.model for network in networks)):
+        seeing = [part for part in parts if isinstance(part, (Network, Pages))]
+        with guarded(*(part.model for part in seeing)):
             view: View = lens.look(*parts)
         remarks = [sentence for part in parts if part is not None for sentence in part.remarks]
         if remarks:
             view = dataclasses.replace(view, words=" ".join([view.words, *dict.fromkeys(remarks)]))
-        unread = [sentence for network in networks for sentence in network.unread]
+        unread = [sentence for part in seeing for sentence in part.unread]
         return dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(unread)}") if unread else view
 
 
-def of_run(run: Run, images: Any = (), data: Any = None) -> Subject:
-    """A run, whose model is shown the named images, or a few of its own test images; `data`: instead of the run's own."""
+def of_run(run: Run, images: Any = (), data: Any = None, letters: Sequence[int] = ()) -> Subject:
+    """A run, whose model is shown the named images, or a few of its own test images.
+
+    Args:
+        run: the run.
+        images: what it is shown.
+        data: instead of the run's own; of a run that reads pages, also pages with texts.
+        letters: numbers of letters, from 1, that it is shown of each page.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # opened when a part first reads them: curves of a run need neither its data nor its weights
-    opened = functools.cache(lambda: run.data(data))
+    given = functools.cache(lambda: run.data(data))
+    reads = isinstance(run.task, ReadsPages)
+
+    @functools.cache
+    def opened() -> Dataset:
+        """Images such as the model takes; beside pages, the run's own letters."""
+        return run.data() if reads and data is not None and by_page.are_pages(given()) else given()
+
     batches = _batches_of(run, opened, device)
     common: dict[str, Any] = {"title": _title(run), "seed": int(run.info["seed"])}
 
+    def pages() -> Pages | None:
+        if not reads:
+            return None
+        return by_page.pages(
+            run, run.task, run.model().to(device), images, given() if nothing(images) else None, letters, **common
+        )
+
     def network() -> Network:
         model = run.model().to(device)
+        build = _builder(run.info["model"], model)
+        if letters:
+            found = pages()
+            if found is None:
+                raise _no_letters(letters)
+            return by_page.letters(_network(model, Shown((), ()), run, run.task, build, **common), found)
+        if nothing(images) and opened() is not given():
+            raise UsageError(
+                f"data={given().name!r}: are whole pages, and this lens is of a single letter; give --letter N for one of each."
+            )
         shown = examples(run.task, run, opened()) if nothing(images) else named(run, images)
-        return _network(model, shown, run, run.task, _builder(run.info["model"], model), **common)
+        if not nothing(images):
+            by_page.warn_of_pages(run, model, images)
+        return _network(model, shown, run, run.task, build, **common)
 
     def splits() -> Splits:
         counts: Mapping[str, int] = run.info["data"]["images"]
@@ -140,6 +175,8 @@ def of_run(run: Run, images: Any = (), data: Any = None) -> Subject:
         )
 
     def evaluation() -> Evaluation | None:
+        if reads and data is not None and by_page.are_pages(given()):
+            return by_page.confusions(run, run.model().to(device), given(), **common)
         records = run.records()
         if not records:
             return None
@@ -154,12 +191,17 @@ def of_run(run: Run, images: Any = (), data: Any = None) -> Subject:
     return Subject(
         {
             Network: network,
+            **({Pages: pages} if reads else {}),
             Splits: splits,
             Training: training,
             Evaluation: evaluation,
             TrainingLog: lambda: _log(run) if run.history else None,
         }
     )
+
+
+def _no_letters(letters: Sequence[int]) -> UsageError:
+    return UsageError(f"letter={letters[0]}: applies to a run that reads pages; leave it out.")
 
 
 def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None) -> Subject:
@@ -178,7 +220,12 @@ def of_module(model: nn.Module, images: Any, size: tuple[int, ...] | None = None
 
 @contextmanager
 def of_training(
-    task: str | AnyTask | TaskFamily, data: Any, model: str | None, options: Mapping[str, Any], images: Any = ()
+    task: str | AnyTask | TaskFamily,
+    data: Any,
+    model: str | None,
+    options: Mapping[str, Any],
+    images: Any = (),
+    letters: Sequence[int] = (),
 ) -> Iterator[Subject]:
     """A training that has not begun, in a temporary folder; its untrained model is shown a few of its test images."""
     plan = Plan.of(task, data, model, options)
@@ -195,7 +242,15 @@ def of_training(
         title = f"{plan.settings.model} for {plan.settings.task_name} on {as_text(dataset.name)}"
         common: dict[str, Any] = {"title": title, "seed": seed}
 
+        def pages() -> Pages | None:
+            return by_page.pages(run, plan.task, plain, images, dataset, letters, **common)
+
         def network() -> Network:
+            if letters:
+                found = pages()
+                if found is None:
+                    raise _no_letters(letters)
+                return by_page.letters(_network(plain, Shown((), ()), run, plan.task, build, **common), found)
             shown = examples(plan.task, run, dataset) if nothing(images) else named(run, images)
             return _network(plain, shown, run, plan.task, build, **common)
 
@@ -209,7 +264,14 @@ def of_training(
         def training() -> Training:
             return Training(start, _loss_of(plan.task), **common)
 
-        yield Subject({Network: network, Splits: splits, Training: training})
+        made_by: dict[type[Part], Callable[[], Part | None]] = {
+            Network: network,
+            Splits: splits,
+            Training: training,
+        }
+        if isinstance(plan.task, ReadsPages):
+            made_by[Pages] = pages
+        yield Subject(made_by)
 
 
 # -- parts
@@ -220,6 +282,8 @@ def _network(
 ) -> Network:
     classes = run.classes
     choose = functools.partial(task.chosen, classes=classes) if isinstance(task, ChoosesEvidence) else None
+    if isinstance(task, ReadsPages):
+        classes = tuple(task.named_outputs(classes))
     return Network(
         model, shown.images, shown.names, classes, task.evidence, task.followable(classes), choose=choose,
         answer=task.predict, truth=shown.truth, build=build, evidence_title=task.evidence_title, unread=shown.unread, **common,

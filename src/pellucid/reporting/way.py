@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one image through a model that shows its steps."""
+"""The way of one image through a model that shows its steps, or of one page to its text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from pellucid import _catalog
 from pellucid.errors import PellucidError
-from pellucid.lenses import Evaluation, Labelled, Network
+from pellucid.lenses import Evaluation, Labelled, Network, Pages
 from pellucid.looking.subjects import Subject
 from pellucid.models import Stepwise
 from pellucid.reporting.pictures import png
@@ -17,8 +17,14 @@ __all__ = ["way"]
 
 
 def way(run: Run, subject: Subject) -> dict[str, str] | None:
-    """A picture and words about the image whose answer is in the middle of all; None where the model shows no steps."""
+    """A picture and words about the image whose answer is in the middle of all; None where the model shows no steps.
+
+    Of a run that reads pages and was trained on letters it is a page made of its own test letters.
+    """
     try:
+        if subject.part(Pages) is not None:
+            view = subject.look(_catalog.find("lenses", "page")())
+            return {"title": "The way of one page", "words": view.words, "picture": png(view.figure)}
         network, evaluation = subject.part(Network), subject.part(Evaluation)
         if network is None or not isinstance(network.model, Stepwise):
             return None
@@ -31,7 +37,7 @@ def way(run: Run, subject: Subject) -> dict[str, str] | None:
         view = own.look(_catalog.find("lenses", "proposals")())
     except PellucidError:  # the data or the weights are gone, which the page says elsewhere
         return None
-    return {"words": view.words, "picture": png(view.figure)}
+    return {"title": "The way of one image", "words": view.words, "picture": png(view.figure)}
 
 
 def _middle(run: Run, evaluation: Evaluation | None) -> Labelled | None:

@@ -4,8 +4,9 @@
 Options of `predict` (`AnswersOptions`), answers drawn on their images (`DrawsAnswers`), a threshold that is chosen on the
 validation images (`ChoosesThreshold`), images that are answered in parts (`AnswersParts`), answers that are annotations
 (`AnnotatesAnswers`), further forms of each answer with tables over all (`WritesForms`), or files made of all rows
-(`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within boxes (`AnswersInBoxes`), and a module to
-export that gives answers rather than the model's output (`Exports`).
+(`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within boxes (`AnswersInBoxes`), whole pages of
+which the model sees one letter at a time (`ReadsPages`), and a module to export that gives answers rather than the model's
+output (`Exports`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from pellucid._pages import PageSteps
 from pellucid.data.annotations.records import Instance
+from pellucid.data.dataset import Split
 from pellucid.data.targets import Boxes
 from pellucid.tasks._records import Records
 
@@ -31,6 +34,7 @@ __all__ = [
     "Exports",
     "FindsBoxes",
     "PredictOptions",
+    "ReadsPages",
     "Threshold",
     "WritesFiles",
     "WritesForms",
@@ -79,6 +83,29 @@ class AnswersParts(Protocol):
 
     def answer_parts(self, model: nn.Module, image: Tensor, options: Any) -> Any:
         """The answer for one image (C, H, W), uint8 or float32 in [0, 1], in its own px."""
+
+
+@runtime_checkable
+class ReadsPages(Protocol):
+    """Images are answered as pages, of which the model sees one letter at a time."""
+
+    def named_outputs(self, classes: Sequence[str]) -> Sequence[str]:
+        """What each of the model's outputs for a letter is called: the classes, and what is none of them."""
+
+    def page_steps(self, model: nn.Module, image: Tensor) -> PageSteps:
+        """What is found on a page (C, H, W), uint8 or float32 in [0, 1], on the way to its text."""
+
+    def page_of_letters(self, letters: Split, seed: int) -> tuple[Any, str]:
+        """A page (H, W) uint8 made of a data set's letters, and its text."""
+
+    def page_baselines(self, train: Split | None, pages: Split, seed: int) -> tuple[dict[str, Records], Sequence[str]]:
+        """The records of other methods on pages with texts, by their names, and sentences on those that are missing.
+
+        Args:
+            train: the letters that the model learned from; None where they are not at hand.
+            pages: with their texts.
+            seed: of random numbers.
+        """
 
 
 @runtime_checkable

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pellucid.data.batches import Store, store
+from pellucid.data.batches import Fit, Store, store
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws, mix
+from pellucid.tasks import ReadsPages
 from pellucid.training.plan import Plan
 
 __all__ = ["Feed"]
@@ -30,7 +30,9 @@ class Feed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
-        fit: Literal["resize", "crop"] = "crop" if plan.task.crops else "resize"
+        fit: Fit = "crop" if plan.task.crops else "resize"
+        if isinstance(plan.task, ReadsPages):
+            fit = "whole"  # a letter keeps its shape, as one that is cut out of a page does
         channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
         part = plan.recipe.part
         self.train: Store = store(

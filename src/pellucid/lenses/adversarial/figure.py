@@ -76,7 +76,7 @@ def figure(network: Network, attacked: Sequence[Fooled], curve: Curve | None, me
     for axes in grid.flat:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
-        _row(network, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
+        _row(network, k, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
     if parts is not None:
         panels = iter(np.ravel(parts[1, 0].subplots(1, sum(below), squeeze=False)))
         if curve is not None:
@@ -86,10 +86,10 @@ def figure(network: Network, attacked: Sequence[Fooled], curve: Curve | None, me
     return drawing
 
 
-def _row(network: Network, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
+def _row(network: Network, place: int, axes: Sequence[Axes], one: Fooled, method: str, epsilon: float) -> None:
     from matplotlib.patches import Rectangle
 
-    show(axes[0], one.clean, f"{network.label(one.before)}\n{100 * one.score:.1f} %")
+    show(axes[0], one.clean, network.titled(place, f"{network.label(one.before)}\n{100 * one.score:.1f} %"))
     # what was added, magnified: −ε is black, +ε white
     times = 1 / (2 * epsilon)
     enlarged = 0.5 + times * (one.adversarial - one.clean)

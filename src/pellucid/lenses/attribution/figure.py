@@ -102,14 +102,14 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
             axes.set_axis_off()
         for k, one in enumerate(others):
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
-            show(own[0], one.image, _answer(network, one, 16))
+            show(own[0], one.image, network.titled(one.place, _answer(network, one, 16)))
             outline(own[0], one.chosen)
             _map(own[1], one, one.map, method, f"scale ends at {_top(one, one.map, method):.1e}")
     return drawing
 
 
 def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
-    show(axes[0], one.image, _answer(network, one, 24))
+    show(axes[0], one.image, network.titled(one.place, _answer(network, one, 24)))
     outline(axes[0], one.chosen)
     drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}")
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)

@@ -21,6 +21,7 @@ from pellucid.lenses.confusion.pairs import Counts, Pair, counts, pairs, shares,
 __all__ = ["Confusion"]
 
 _LISTED = 24  # images of each cell in the numbers
+_FEW = 3  # mistakes on pages that are all named
 
 _AXES = {
     "confusion": ("true", "predicted"),
@@ -39,9 +40,9 @@ class Confusion(Lens[Evaluation]):
     """The confusion matrix, true classes down and predicted ones across, in counts and in shares of the row.
 
     The classes are ordered so that confusable ones are neighbours; where objects were detected, the last one is none. The most
-    confused pairs are beside the matrix with their images, the most confident mistakes first. In the numbers `confusion` and
-    `share` have the classes in the data's order; `order` is the one that is drawn. `example` are positions in the split, -1 where
-    there are no more, and `cell_image` lists the first images of every cell.
+    confused pairs are beside the matrix with their images, the most confident mistakes first; of pages that were read, with their
+    letters. In the numbers `confusion` and `share` have the classes in the data's order; `order` is the one that is drawn. `example`
+    are positions in the split, -1 where there are no more, and `cell_image` lists the first images of every cell.
 
     >>> records = {"true": np.array([0, 0, 1]), "predicted": np.array([0, 1, 1])}
     >>> Confusion().look(Evaluation(records, classes=("a", "b"))).words
@@ -68,7 +69,10 @@ class Confusion(Lens[Evaluation]):
         counted = counts(evaluation.records, len(evaluation.classes))
         share = shares(counted.matrix)
         order = self._order(counted, share)
-        worst = pairs(counted.matrix, room(len(counted.matrix)) if self.pairs is None else self.pairs)
+        most = room(len(counted.matrix)) if self.pairs is None else self.pairs
+        worst = pairs(counted.matrix, most)
+        if evaluation.pictures is not None:  # what is taken for what; of what is missed there is no picture
+            worst = [*pairs(counted.matrix[:-1, :-1], most), *(one for one in worst if _none(one, counted))][:most]
         examples = np.full((len(worst), 2, self.examples), -1, np.int64)
         for k, pair in enumerate(worst):
             for direction, (true, predicted) in enumerate(((pair.first, pair.second), (pair.second, pair.first))):
@@ -110,11 +114,11 @@ class Confusion(Lens[Evaluation]):
         examples: NDArray[np.int64],
     ) -> list[Row]:
         """Both directions of each pair, if they occur, with their images; none without the images."""
-        if evaluation.images is None or not self.examples:
+        if (evaluation.images is None and evaluation.pictures is None) or not self.examples:
             return []
-        wanted = np.unique(examples[examples >= 0]).tolist()
+        wanted = np.unique(examples[examples >= 0]).tolist() if evaluation.pictures is None else []
         images: dict[int, NDArray[np.float32]] = {}
-        for batch in evaluation.images(wanted) if wanted else ():
+        for batch in evaluation.images(wanted) if wanted and evaluation.images is not None else ():
             images |= {int(i): picture(image) for i, image in zip(batch.index, batch.images, strict=True)}
         rows = []
         for k, pair in enumerate(worst):
@@ -125,10 +129,18 @@ class Confusion(Lens[Evaluation]):
                     continue
                 unit = " px" if counted.unit == "pixels" else ""
                 number = f"{short(count)}{unit} ({percent(share[true, predicted])})"
-                shown = [images[int(i)] for i in examples[k, direction] if i >= 0]
+                if evaluation.pictures is not None:
+                    shown = [*evaluation.pictures(true, predicted)[: self.examples]]
+                else:
+                    shown = [images[int(i)] for i in examples[k, direction] if i >= 0]
                 rows.append(Row(evaluation.label(true), evaluation.label(predicted), number, shown, begins))
                 begins = False
         return rows
+
+
+def _none(pair: Pair, counted: Counts) -> bool:
+    """Whether one of the two is none at all."""
+    return max(pair.first, pair.second) == len(counted.matrix) - 1
 
 
 def _listed(evaluation: Evaluation, counted: Counts) -> NDArray[np.int64]:
@@ -168,33 +180,43 @@ def _words(evaluation: Evaluation, counted: Counts) -> str:
         words += (
             f"; the most common mistake is {evaluation.label(i)} predicted as {evaluation.label(j)} ({wrong[i, j]:,})."
         )
-    first = [pair for pair in pairs(matrix, 3) if pair.forth + pair.back > 1]
-    if len(first) > 1:
-        named = [f"{evaluation.label(p.first)} and {evaluation.label(p.second)} ({p.forth + p.back:,})" for p in first]
-        words += f" Most confused in both directions: {', '.join(named)}."
+    words += _both_ways(evaluation, matrix)
     if evaluation.images is None:
         words += " Without images: the data are not available."
     return words
 
 
+def _both_ways(evaluation: Evaluation, matrix: NDArray[np.int64]) -> str:
+    """The pairs with most mistakes, if there are several that were confused more than once."""
+    first = [pair for pair in pairs(matrix, 3) if pair.forth + pair.back > 1]
+    if len(first) < 2:
+        return ""
+    named = [f"{evaluation.label(p.first)} and {evaluation.label(p.second)} ({p.forth + p.back:,})" for p in first]
+    return f" Most confused in both directions: {', '.join(named)}."
+
+
 def _of_objects(evaluation: Evaluation, matrix: NDArray[np.int64]) -> str:
     """What became of the objects, and how many answers show none."""
+    noun = evaluation.objects
     classes = matrix[:-1, :-1]
     total, right, missed, alarms = (
         int(part.sum()) for part in (matrix[:-1], np.diag(classes), matrix[:-1, -1], matrix[-1])
     )
     mixed = classes - np.diag(np.diag(classes))
     share = f" ({percent(right / total)})" if total else ""
-    words = f"Of {total:,} objects, {right:,}{share} were found with their class, "
-    words += f"{int(mixed.sum()):,} with another class, and {missed:,} missed; "
-    words += f"{alarms:,} {'answer shows' if alarms == 1 else 'answers show'} no object, or one again."
+    words = f"Of {total:,} {noun}s, {right:,}{share} were found with their class, "
+    few = [f"{evaluation.label(i)} as {evaluation.label(j)}" for i, j in np.argwhere(mixed).tolist()]
+    named = f" ({', '.join(few)})" if evaluation.pictures is not None and 0 < len(few) <= _FEW else ""
+    words += f"{int(mixed.sum()):,} with another class{named}, and {missed:,} missed; "
+    words += f"{alarms:,} {'answer shows' if alarms == 1 else 'answers show'} no {noun}, or one again."
     if mixed.max(initial=0) > 1:
         i, j = divmod(int(mixed.argmax()), len(mixed))
         words += (
             f" The most common mix-up is {evaluation.label(i)} predicted as {evaluation.label(j)} ({mixed[i, j]:,})."
         )
+    words += _both_ways(evaluation, classes)
     name = evaluation.label(len(matrix) - 1)
-    words += f" The last row, {name}, holds the false alarms, and the last column the missed objects."
-    if evaluation.images is None:
+    words += f" The last row, {name}, holds the false alarms, and the last column the missed {noun}s."
+    if evaluation.images is None and evaluation.pictures is None:
         words += " Without images: the data are not available."
     return words

@@ -91,7 +91,8 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
     from matplotlib.figure import Figure
 
     most = sorted(range(len(occluded)), key=lambda i: -occluded[i].drop.max())[:_MOST_DRAWN]
-    drawn = [occluded[i] for i in sorted(most)]
+    places = sorted(most)
+    drawn = [occluded[i] for i in places]
     scale = scale_of(occluded)
     taken = any(_taken(one) for one in drawn)
     panels = 3 if taken else 2
@@ -106,7 +107,7 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
         axes.set_axis_off()
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
-        show(own[0], one.image, _answer(network, one))
+        show(own[0], one.image, network.titled(places[k], _answer(network, one)))
         outline(own[0], one.chosen)
         _drop(drawing, own[1], one, scale)
         if taken:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._pages import UNSURE
 from pellucid.tasks.read.alphabet import character
 from pellucid.tasks.read.answers import Page
-from pellucid.tasks.read.forms import UNSURE
 
 __all__ = ["drawn"]
 

@@ -9,15 +9,14 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from pellucid._pages import UNSURE
 from pellucid.tasks.read.alphabet import character
 from pellucid.tasks.read.answers import Letter, Lettered, Page
 
-__all__ = ["LISTED", "UNSURE", "alto", "hocr", "letter_rows", "row"]
+__all__ = ["LISTED", "alto", "hocr", "letter_rows", "row"]
 
 LISTED = "letters"
 """The entry of a row that lists the letters."""
-UNSURE = 0.6
-"""The probability below which a letter is marked as unsure."""
 
 _TOP = 3
 _SIDES = ("x0", "y0", "x1", "y1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured of read pages: errors in characters and words, letters missed and invented, and words out of order."""
+"""What is measured of read pages: errors in characters and words, letters found, missed, mistaken and invented, and order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pellucid.tasks._records import Ragged, Records
 from pellucid.tasks.read.alphabet import character, comparable
 from pellucid.tasks.read.answers import Page
 
-__all__ = ["METRICS", "aligned", "columns", "details"]
+__all__ = ["METRICS", "aligned", "columns", "columns_of_texts", "details"]
+
+_SPACE = -2  # beside the numbers of the classes
 
 
 def aligned(truth: Sequence[Any], read: Sequence[Any]) -> list[tuple[int, int]]:
@@ -49,7 +51,7 @@ def aligned(truth: Sequence[Any], read: Sequence[Any]) -> list[tuple[int, int]]:
     return pairs[::-1]
 
 
-def _longest_common(one: Sequence[str], other: Sequence[str]) -> int:
+def _longest_common(one: Sequence[Any], other: Sequence[Any]) -> int:
     """How many words two sequences share in the same order, at most."""
     row = np.zeros(len(other) + 1, np.int64)
     for word in one:
@@ -63,40 +65,80 @@ def columns(pages: Sequence[Page], texts: Sequence[str], classes: Sequence[str])
 
     Characters that the alphabet lacks do not count, nor does how words are spread over lines.
     """
-    places = {character(name): k for k, name in reversed(list(enumerate(classes)))}
+    places = _places(classes)
+    read = []
+    for page in pages:
+        words = [
+            tuple(places[character(classes[letter.index])] for letter in word) for line in page.words() for word in line
+        ]
+        read.append([word for word in words if word])
+    return _columns(read, texts, classes)
+
+
+def columns_of_texts(read: Sequence[str], texts: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
+    """The same of texts that another program read, which is held to the same alphabet."""
+    return _columns([_words(text, classes) for text in read], texts, classes)
+
+
+def _places(classes: Sequence[str]) -> dict[str, int]:
+    """The number of each character; of several classes with one character, that of the first."""
+    return {character(name): k for k, name in reversed(list(enumerate(classes)))}
+
+
+def _words(text: str, classes: Sequence[str]) -> list[tuple[int, ...]]:
+    """The words of a text as numbers of classes."""
+    places = _places(classes)
+    return [tuple(places[one] for one in word) for word in comparable(text, classes).split()]
+
+
+def _letters(words: Sequence[tuple[int, ...]]) -> list[int]:
+    """The numbers of all words, with a space between two."""
+    return [number for k, word in enumerate(words) for number in ((_SPACE, *word) if k else word)]
+
+
+def _columns(read: Sequence[list[tuple[int, ...]]], texts: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
     rows: list[tuple[int, ...]] = []
     confused: list[NDArray[np.int64]] = []
-    for page, text in zip(pages, texts, strict=True):
-        true, read = comparable(text, classes), " ".join(page.lines(classes))
-        pairs = aligned(true, read)
-        edits = sum(a < 0 or b < 0 or true[a] != read[b] for a, b in pairs)
-        true_words, read_words = true.split(), read.split()
-        word_pairs = aligned(true_words, read_words)
-        word_edits = sum(a < 0 or b < 0 or true_words[a] != read_words[b] for a, b in word_pairs)
-        in_order = _longest_common(true_words, read_words)
-        shared = sum((Counter(true_words) & Counter(read_words)).values())
-        letters = [
-            (places[true[a]] if a >= 0 else -1, places[read[b]] if b >= 0 else -1)
-            for a, b in (
-                (a if a >= 0 and true[a] != " " else -1, b if b >= 0 and read[b] != " " else -1) for a, b in pairs
-            )
-            if a >= 0 or b >= 0
-        ]
-        own = np.array(letters, np.int64).reshape(-1, 2)
-        confused.append(own)
-        missed, false = int((own[:, 1] < 0).sum()), int((own[:, 0] < 0).sum())
-        counts = (missed, false, int((own[:, 0] >= 0).sum()), len(own) - missed, max(0, shared - in_order))
+    numbers: list[NDArray[np.int64]] = []
+    for words, text in zip(read, texts, strict=True):
+        true_words = _words(text, classes)
+        true, own = _letters(true_words), _letters(words)
+        pairs = aligned(true, own)
+        edits = sum(a < 0 or b < 0 or true[a] != own[b] for a, b in pairs)
+        word_edits = sum(a < 0 or b < 0 or true_words[a] != words[b] for a, b in aligned(true_words, words))
+        in_order = _longest_common(true_words, words)
+        shared = sum((Counter(true_words) & Counter(words)).values())
+        at = np.cumsum([number != _SPACE for number in own]) - 1  # the place of each letter among the letters
+        found = []
+        for a, b in pairs:
+            one, other = (
+                max(-1, side[k]) if k >= 0 else -1 for side, k in ((true, a), (own, b))
+            )  # a space is no letter
+            if max(one, other) >= 0:
+                found.append((one, other, int(at[b]) if other >= 0 else -1))
+        table = np.array(found, np.int64).reshape(-1, 3)
+        confused.append(table[:, :2])
+        numbers.append(table[:, 2])
+        missed, false = int((table[:, 1] < 0).sum()), int((table[:, 0] < 0).sum())
+        mistaken = int(((table[:, :2] >= 0).all(1) & (table[:, 0] != table[:, 1])).sum())
+        letters = int((table[:, 0] >= 0).sum())
+        counts = (letters, letters - missed, missed, mistaken, false, len(table) - missed, max(0, shared - in_order))
         rows.append((edits, len(true), word_edits, len(true_words), *counts))
-    names = ("edits", "length", "word_edits", "words", "missed", "false", "letters", "read", "misplaced")
-    table = np.array(rows, np.int64).reshape(-1, len(names))
-    return {**{name: table[:, k] for k, name in enumerate(names)}, "pairs": Ragged.of(confused)}
+    names = ("edits", "length", "word_edits", "words", "letters", "found", "missed", "mistaken", "false", "read", "misplaced")  # fmt: skip
+    counted = np.array(rows, np.int64).reshape(-1, len(names))
+    return {
+        **{name: counted[:, k] for k, name in enumerate(names)},
+        "confused": Ragged.of(confused),  # true and read class
+        "place": Ragged.of(numbers),  # of the read letter among those of its page, −1 for a missed one
+    }
 
 
-def _rate(part: str, whole: str) -> Any:
+def _rate(part: str, whole: str, nothing: float = 0.0) -> Any:
     def over(records: Records, weights: Weights) -> Floats:
         """The sum over pages of one column by that of another; 0 errors in nothing are none, and any are all."""
         parts, wholes = weights @ records[part].astype(float), weights @ records[whole].astype(float)
-        return np.asarray(np.where(wholes > 0, parts / np.maximum(wholes, 1), np.minimum(parts, 1.0)), np.float64)
+        empty = np.maximum(nothing, np.minimum(parts, 1.0))
+        return np.asarray(np.where(wholes > 0, parts / np.maximum(wholes, 1), empty), np.float64)
 
     return over
 
@@ -104,7 +146,9 @@ def _rate(part: str, whole: str) -> Any:
 METRICS = (
     Metric("cer", "character error rate", better="lower", over=_rate("edits", "length"), needs=("edits",), limits=(0, np.inf)),
     Metric("wer", "word error rate", better="lower", over=_rate("word_edits", "words"), needs=("word_edits",), limits=(0, np.inf)),
+    Metric("found", "letters found", over=_rate("found", "letters", 1.0), needs=("found",), limits=(0, 1)),
     Metric("missed", "letters missed", better="lower", over=_rate("missed", "letters"), needs=("missed",), limits=(0, 1)),
+    Metric("mistaken", "letters taken for others", better="lower", over=_rate("mistaken", "found"), needs=("mistaken",), limits=(0, 1)),
     Metric("false", "letters invented", better="lower", over=_rate("false", "read"), needs=("false",), limits=(0, 1)),
     Metric("misplaced", "words out of order", better="lower", over=_rate("misplaced", "words"), needs=("misplaced",), limits=(0, 1)),
 )  # fmt: skip
@@ -112,8 +156,11 @@ METRICS = (
 
 def details(records: Records, classes: Sequence[str]) -> dict[str, Any]:
     """How many letters and words there were, and which letters were taken for which others, the most frequent first."""
-    counts = Counter(tuple(pair) for pair in records["pairs"].values.tolist())
+    counts = Counter(tuple(pair) for pair in records["confused"].values.tolist())
     names = [*classes, "none"]  # −1 is the last
     mistakes = [{"true": names[a], "read": names[b], "n": n} for (a, b), n in counts.most_common() if a != b]
-    totals = {name: int(records[name].sum()) for name in ("letters", "read", "missed", "false", "words", "misplaced")}
+    totals = {
+        name: int(records[name].sum())
+        for name in ("letters", "read", "found", "missed", "mistaken", "false", "words", "misplaced")
+    }
     return {"pages": len(records["edits"]), **totals, "mistakes": mistakes[:40]}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid._options import learned
+from pellucid._pages import PageSteps
 from pellucid.data.annotations.records import Instance
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -26,7 +27,7 @@ from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.classify import Classify
-from pellucid.tasks.read import baselines, forms, metrics, page
+from pellucid.tasks.read import baselines, forms, metrics, page, pages, specimen, steps
 from pellucid.tasks.read.answers import Lettered, Pages, page_of
 from pellucid.tasks.read.language import Words
 from pellucid.tasks.read.options import ReadOptions
@@ -109,7 +110,7 @@ class Read(Task[Tensor, Any, Any]):
                     f"data={data.name!r}: has whole texts, and read learns single letters; give a folder of images for each letter, "
                     "or leave out --data."
                 )
-            return data.replace(classes=self.names), self
+            return pages.held_out(data).replace(classes=self.names), self
         if not data.classes or not all("label" in split.targets for split in full):
             raise DataError(
                 f"data={data.name!r}: has no labels, which read needs; put each letter's images into a folder of its own."
@@ -178,14 +179,23 @@ class Read(Task[Tensor, Any, Any]):
         return Pages([page_of(self._reading(model, image), self.names, words)])
 
     def _reading(self, model: nn.Module, image: Tensor) -> page.Reading:
-        device = next(model.parameters()).device
-        channels = int(getattr(unwrapped(model), "description", {"channels": image.shape[0]})["channels"])
-
         def look(crops: Tensor) -> Tensor:
-            seen = prepared(crops.to(device).expand(-1, channels, -1, -1), _size(model, crops))
-            return model(seen).float().softmax(1)  # type: ignore[no-any-return]
+            return model(_seen(model, crops, len(image))).float().softmax(1)  # type: ignore[no-any-return]
 
         return page.read(_grey(image), look)
+
+    def named_outputs(self, classes: Sequence[str]) -> Sequence[str]:
+        return [*classes, steps.NOTHING]
+
+    @torch.no_grad()
+    def page_steps(self, model: nn.Module, image: Tensor) -> PageSteps:
+        return steps.steps_of(self._reading(model, image), self.names, lambda crops: _seen(model, crops, len(image)))
+
+    def page_of_letters(self, letters: Split, seed: int) -> tuple[NDArray[np.uint8], str]:
+        return specimen.specimen(letters, self.names, seed)
+
+    def page_baselines(self, train: Split | None, pages: Split, seed: int) -> tuple[dict[str, Records], Sequence[str]]:
+        return baselines.on_pages(train, pages, self.names, self._varying, seed)
 
     # -- measures
 
@@ -275,6 +285,13 @@ def _size(model: nn.Module, input: Tensor) -> tuple[int, int]:
     described = getattr(unwrapped(model), "description", None)
     height, width = input.shape[2:] if described is None else described["size"]
     return int(height), int(width)
+
+
+def _seen(model: nn.Module, crops: Tensor, planes: int) -> Tensor:
+    """Crops (n, 1, H, W) of a page, an image of so many planes, as the model takes them."""
+    device = next(model.parameters()).device
+    channels = int(getattr(unwrapped(model), "description", {"channels": planes})["channels"])
+    return prepared(crops.to(device).expand(-1, channels, -1, -1), _size(model, crops))
 
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:
