@@ -274,10 +274,8 @@ def test_a_threshold_that_is_no_probability_is_refused(
     assert f"threshold={float(value)!r}: is a score; give a number from 0 to 1, or 'chosen'." in capsys.readouterr().err
 
 
-def test_a_threshold_is_refused_where_answers_have_none(run: Run, tmp_path: Path) -> None:
-    denoiser = pellucid.train(
-        "denoise", "patches", None, tmp_path / "run", limit=8, epochs=1, device="cpu", progress=False, batch_size=4
-    )
+def test_a_threshold_is_refused_where_answers_have_none(run: Run) -> None:
+    denoiser = Run(Path(__file__).parents[1] / "runs_0_1_0" / "denoise")
     with pytest.raises(UsageError, match=r"threshold=0.3: the answers of denoise have none; leave it out."):
         pellucid.evaluate(denoiser, threshold=0.3)
     with pytest.raises(UsageError, match=r"threshold='chosen': the last weights have none; give a number from 0 to 1."):
