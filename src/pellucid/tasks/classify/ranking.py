@@ -102,10 +102,12 @@ def _measured(table: _Table, drawn: NDArray[np.float32]) -> tuple[Floats, Floats
         wrong = np.einsum("gr,gr->r", own, passed - tied / 2, dtype=np.float64)
         auc = 1 - wrong / (total * rest)
         mean = np.einsum("gr,gr->r", own, precision, dtype=np.float64) / total
-    # what rounding alone tells apart is the same: a ranking by nothing has one value in all resamples
-    return np.round(np.where(total * rest > 0, auc, np.nan), _DIGITS), np.round(
-        np.where(total > 0, mean, np.nan), _DIGITS
-    )
+    return _rounded(np.where(total * rest > 0, auc, np.nan)), _rounded(np.where(total > 0, mean, np.nan))
+
+
+def _rounded(numbers: NDArray[np.floating]) -> Floats:
+    """Without what rounding alone tells apart: a ranking by nothing has one value in all resamples."""
+    return np.asarray(numbers, np.float64).round(_DIGITS)
 
 
 def macro(each: Floats) -> Floats:
@@ -116,7 +118,7 @@ def macro(each: Floats) -> Floats:
     """
     there = ~np.isnan(each)
     with np.errstate(invalid="ignore"):
-        return np.round(np.where(there, each, 0.0).sum(1) / there.sum(1), _DIGITS)
+        return _rounded(np.where(there, each, 0.0).sum(1) / there.sum(1))
 
 
 @final
