@@ -45,7 +45,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "lenses", "worked"),
     ("bridging",),
     ("tasks",),
-    ("run", "measures", "predictions"),
+    ("run", "measures", "predictions", "thresholds"),
     ("annotating", "answering", "boxed", "features", "inference", "exporting"),
     ("training",),
     ("merging", "comparison", "looking", "sweeping"),

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid import measures
+from pellucid import measures, thresholds
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
 from pellucid.annotating import annotated, beside
@@ -39,6 +39,7 @@ from pellucid.tasks import (
     AnswersOptions,
     AnyTask,
     BaselinesOnFeatures,
+    DecidesByThreshold,
     DrawsRecords,
     Measure,
     MeasuresModel,
@@ -49,6 +50,7 @@ from pellucid.tasks import (
     WritesFiles,
     joined,
     measured,
+    set_threshold,
     summarise,
     taken,
 )
@@ -66,6 +68,7 @@ def evaluate(
     baselines: bool = True,
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
+    threshold: float | Literal["chosen"] | None = None,
 ) -> dict[str, Any]:
     """Measure a run's model, and its trivial and classical baselines, on held-out images.
 
@@ -80,6 +83,9 @@ def evaluate(
         baselines: measure the baselines too.
         batch_size: images per batch; no result depends on it.
         which: the best weights by validation, or the last.
+        threshold: the score from which the model answers, where the task has one: of two classes the probability of the positive
+            one; or "chosen", the one that the training chose. By default detectors answer by theirs, and classifiers the most
+            probable class. The baselines do not take it.
 
     Returns:
         The content of metrics.json.
@@ -87,12 +93,15 @@ def evaluate(
     Raises:
         RunError: there is no such run, or its data have changed.
         DataError: the split is empty, or the data lack what the task needs.
+        UsageError: a threshold has nothing to decide, or is none.
     """
     run = run if isinstance(run, Run) else Run(run)
     if data is None:
         remove_drafts(run.path, METRICS, measures.RECORDS)
         check_space(run.path / METRICS)
-    found = evaluation(run, data, split=split, baselines=baselines, batch_size=batch_size, which=which)
+    found = evaluation(
+        run, data, split=split, baselines=baselines, batch_size=batch_size, which=which, threshold=threshold
+    )
     return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])
 
 
@@ -104,9 +113,11 @@ def evaluation(
     baselines: bool = True,
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
+    threshold: float | Literal["chosen"] | None = None,
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
+    level = thresholds.given(run, threshold, which)
     dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
@@ -118,10 +129,14 @@ def evaluation(
     seed, device = int(run.info["seed"]), own_device()
     model, digest = run.trained(which)
     model = model.to(device)
+    if level is not None and not isinstance(run.task, DecidesByThreshold):
+        set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
     batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
     with keeping_freed_memory():
         records, _ = measure(run.task, model, batches, seed=seed)
+    if isinstance(run.task, DecidesByThreshold):
+        records = run.task.decided(records, run.classes, level, thresholds.chosen(run, which))
     seconds = time.monotonic() - begun
     rivals: dict[str, Records] = {}
     whole = ModelMeasures()  # of the model as a whole, where the task has such measures
@@ -151,6 +166,7 @@ def evaluation(
         "n": len(part),
         "seed": seed,
         "weights": which,
+        "threshold": level,
         # of several kinds of data, each has measures of its own
         "main": next(
             (metric.key for metric in declared if all(name in records for name in metric.needs)), run.main.key
@@ -245,6 +261,7 @@ def predict(
     run = run if isinstance(run, Run) else Run(run)
     task = run.task
     kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
+    options = thresholds.resolved(run, options)
     known = [field.name for field in dataclasses.fields(kind)]
     for name in options:
         if name not in known:

@@ -153,7 +153,11 @@ class Run:
         from pellucid.tasks import Threshold
 
         kept = (self.info["best"] or {}).get("threshold")
-        return None if kept is None else Threshold(**{name: kept[name] for name in Threshold.__match_args__})
+        return (
+            None
+            if kept is None
+            else Threshold(**{name: kept[name] for name in Threshold.__match_args__ if name in kept})
+        )
 
     def model(self, which: Literal["best", "last"] = "best") -> nn.Module:
         """The trained model in eval mode on the CPU: the best weights by validation, or the last ones."""

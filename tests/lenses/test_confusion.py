@@ -163,6 +163,30 @@ def test_the_order_is_among_the_best_that_the_tree_allows(seed: int) -> None:
     assert beside(similarity_order(matrix)) >= max(0.95 * max(every), np.mean(every))
 
 
+def test_few_classes_have_the_order_of_the_data_and_numbers_that_of_their_values() -> None:
+    """Though sorting would bring confused ones together: ten digits are looked up by their number."""
+    given = planted([(0, 9), (2, 7)], 10, 0)
+    assert similarity_order(Confusion().look(given)["confusion"]).tolist() != list(range(10))
+    view = Confusion().look(given)
+    assert view["order"].tolist() == list(range(10)) and "sorted" not in view.words
+    named = Evaluation(records=given.records, classes=tuple(str(n) for n in (0, 1, 10, 2, 3, 4, 5, 6, 7, 9)))
+    assert Confusion().look(named)["order"].tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9, 2]
+    assert Confusion(sort="given").look(named)["order"].tolist() == list(range(10))
+
+
+def test_many_classes_are_sorted_where_that_tells_something_and_it_is_said() -> None:
+    groups = [(0, 15), (3, 19), (5, 12, 17)]
+    view = Confusion().look(planted(groups, 20, 0))
+    assert view["order"].tolist() == similarity_order(view["confusion"]).tolist() != list(range(20))
+    assert view.words.count("The classes are sorted so that those which are confused are neighbours.") == 1
+    near = Confusion().look(planted([(0, 1), (3, 4), (16, 17)], 20, 0))  # neighbours in the data already
+    assert near["order"].tolist() == list(range(20)) and "sorted" not in near.words
+    few = planted([], 20, 0)
+    few.records["predicted"][:] = few.records["true"]
+    few.records["predicted"][[0, 70]] = 19, 18  # two mistakes of 1,200 are chance
+    assert Confusion().look(few)["order"].tolist() == list(range(20))
+
+
 def test_other_orders() -> None:
     given = planted([(1, 3)], 5, 0)
     assert Confusion(sort="given").look(given)["order"].tolist() == [0, 1, 2, 3, 4]
@@ -312,7 +336,7 @@ def test_what_became_of_detected_objects_can_be_read() -> None:
     assert sorted(text.get_text() for text in axes.texts) == ["1\n100 %", "1\n100 %", "1\n33 %", "2\n67 %"]
 
 
-@pytest.mark.parametrize("sort", ["likeness", "errors", "given"])
+@pytest.mark.parametrize("sort", ["auto", "likeness", "errors", "given"])
 def test_no_object_is_the_last_row_and_column_in_any_order(sort: Any) -> None:
     assert Confusion(sort=sort).look(detected(("a", "b", "none")))["order"].tolist()[-1] == 2
 

@@ -101,6 +101,7 @@ def evaluate(
     baselines: bool = True,
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
+    threshold: float | Literal["chosen"] | None = None,
 ) -> int:
     """Measure a run's model and its trivial and classical baselines on images that it was not trained on.
 
@@ -111,11 +112,14 @@ def evaluate(
         baselines: measure the baselines too.
         batch_size: images per batch; does not change the results.
         which: the weights: the best by validation, or the last.
+        threshold: answer from this score on, or "chosen": by the threshold that the training chose; of two classes the
+            positive one's probability.
     """
     from pellucid.inference import evaluate as verb
 
     path = run or _newest()
-    printing.measured(verb(path, data, split=split, baselines=baselines, batch_size=batch_size, which=which))
+    settings: dict[str, Any] = {"split": split, "baselines": baselines, "batch_size": batch_size, "which": which}
+    printing.measured(verb(path, data, threshold=threshold, **settings))
     if data is None:
         print(f"written to {path / 'metrics.json'}")
     return 0

@@ -50,7 +50,7 @@ def trained(run: Run) -> None:
     if best.get("value") is not None:
         print(f"best  epoch {best['epoch']}: validation {best['measure']} {best['value']:.4g}")
     if run.threshold is not None:
-        print(f"from  {run.threshold.words}")
+        print(f"{'with' if run.threshold.of else 'from'}  {run.threshold.words}")
     if run.status == "stopped":
         print(f"next  {info['command']}   (resumes it)")
     else:
@@ -61,6 +61,8 @@ def measured(metrics: Mapping[str, Any]) -> None:
     """Print the measures of the model and of each baseline, with their 95 % intervals."""
     where = f"{metrics['data']}, {metrics['split']} split, n = {metrics['n']:,}, seed {metrics['seed']}"
     say(f"{where}, with 95 % intervals")
+    if metrics.get("threshold") is not None:
+        say(f"The model's answers begin at the threshold {metrics['threshold']:.3g}; the baselines' are as without it.")
     measures = metrics["model"]
     titles = [f"{name} [{one['unit']}]" if one["unit"] else name for name, one in measures.items()]
     answers = {"model": measures, **metrics["baselines"]}
@@ -79,6 +81,9 @@ def measured(metrics: Mapping[str, Any]) -> None:
     say(table)
     for sentence in metrics.get("notes", ()):
         say(sentence)
+    for row in metrics.get("details", {}).get("decision", ()):  # of two classes
+        rates = ", ".join(f"{name} {_with_interval(row[name])}" for name in ("sensitivity", "specificity"))
+        say(f"{row['positive']} against the other class by the {row['decision']}: {rates}")
 
 
 def _wide(rows: Sequence[Sequence[str]]) -> int:

@@ -128,6 +128,8 @@ def _measures(name: str, run: Run, notes: list[str]) -> tuple[Mapping[str, Any] 
         metrics, records, why = None, {}, f"its measures are damaged ({fault})"
     if metrics is not None and (metrics["weights"], metrics["split"]) != ("best", "test"):
         why = f"metrics.json is of its {metrics['weights']} weights on {metrics['split']} images"
+    if metrics is not None and metrics.get("threshold") is not None:
+        why = f"metrics.json is of answers by the threshold {metrics['threshold']:g}"
     if metrics is not None and not why:
         return metrics, records
     try:

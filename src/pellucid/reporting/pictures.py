@@ -20,6 +20,7 @@ from pellucid.data.inspection import contact_sheet
 from pellucid.errors import DataError
 from pellucid.inference import examples
 from pellucid.run import Run
+from pellucid.tasks import DrawsForReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,13 +34,19 @@ _WIDEST = 1500  # px: of a lens's picture on the page
 
 
 def figures(run: Run, metrics: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The figures that `evaluate` drew of the model as a whole, with titles and captions."""
-    drawn = []
+    """The figures of the model as a whole, that `evaluate` drew and that are drawn now, with titles and captions."""
+    drawn: list[dict[str, Any]] = []
     for figure in (metrics or {}).get("pictures", ()):
         file = run.figures / f"{figure['name']}.png"
         # a lens of the same name may have replaced the file since; its pictures carry a caption
         if file.exists() and _caption(file) is None:
             drawn.append({**figure, "picture": inline(file.read_bytes(), "png")})
+    records = run.records()
+    if metrics is not None and records and isinstance(run.task, DrawsForReport):
+        rivals = {name: run.records(f"baselines/{name}") for name in metrics["baselines"]}
+        known = {name: table for name, table in rivals.items() if table}
+        for one in run.task.report_figures(records, known, run.classes):
+            drawn.append({"name": one.name, "title": one.title, "words": one.words, "picture": png(one.figure)})
     return drawn
 
 

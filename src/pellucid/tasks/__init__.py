@@ -7,6 +7,7 @@ from pellucid.tasks._answering import (
     AnswersOptions,
     AnswersParts,
     ChoosesThreshold,
+    DecidesByThreshold,
     DrawsAnswers,
     Exports,
     FindsBoxes,
@@ -39,6 +40,7 @@ from pellucid.tasks._contract import (
     players_of,
     steps_of,
 )
+from pellucid.tasks._figures import DrawsForReport
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
@@ -52,7 +54,9 @@ __all__ = [
     "BaselinesOnFeatures",
     "ChoosesEvidence",
     "ChoosesThreshold",
+    "DecidesByThreshold",
     "DrawsAnswers",
+    "DrawsForReport",
     "DrawsRecords",
     "Exports",
     "FindsBoxes",

@@ -2,11 +2,11 @@
 """What only some tasks do when they answer, a protocol each, which the machinery asks for with `isinstance`.
 
 Options of `predict` (`AnswersOptions`), answers drawn on their images (`DrawsAnswers`), a threshold that is chosen on the
-validation images (`ChoosesThreshold`), images that are answered in parts (`AnswersParts`), answers that are annotations
-(`AnnotatesAnswers`), further forms of each answer with tables over all (`WritesForms`), or files made of all rows
-(`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within boxes (`AnswersInBoxes`), whole pages of
-which the model sees one letter at a time (`ReadsPages`), and a module to export that gives answers rather than the model's
-output (`Exports`).
+validation images (`ChoosesThreshold`), and that decides after the model (`DecidesByThreshold`), images that are answered in
+parts (`AnswersParts`), answers that are annotations (`AnnotatesAnswers`), further forms of each answer with tables over all
+(`WritesForms`), or files made of all rows (`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within
+boxes (`AnswersInBoxes`), whole pages of which the model sees one letter at a time (`ReadsPages`), and a module to export that
+gives answers rather than the model's output (`Exports`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "AnswersOptions",
     "AnswersParts",
     "ChoosesThreshold",
+    "DecidesByThreshold",
     "DrawsAnswers",
     "Exports",
     "FindsBoxes",
@@ -204,39 +205,64 @@ class Threshold:
     threshold 0.422: the best F1 at IoU 0.5, 0.913, on 24 validation images
     >>> print(Threshold(0.5, images=1).words)
     threshold 0.5: the default, as no answer is right on 1 validation image
+    >>> print(Threshold(0.5, images=3, of="ill", why="one class alone is among the").words)
+    threshold 0.5 for ill: the default, as one class alone is among the 3 validation images
     """
 
     value: float
     measure: str = ""  # what is best there; "" where the default holds
     reached: float | None = None  # that measure's value
     images: int = 0  # validation images that it was chosen on
+    of: str = ""  # the class whose probability is meant, where answers take the most probable one unless asked for this
+    why: str = ""  # why the default holds, in words before the number of images
 
     @property
     def facts(self) -> dict[str, Any]:
         """As in run.json."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value != "" or name == "measure"}
 
     @property
     def words(self) -> str:
         """What a person should know of it."""
         where = f"{self.images:,} validation image{'s' if self.images != 1 else ''}"
+        what = f"threshold {self.value:.3g}{f' for {self.of}' if self.of else ''}"
         if self.reached is not None:
-            return f"threshold {self.value:.3g}: the best {self.measure}, {self.reached:.3f}, on {where}"
-        why = f"no answer is right on {where}" if self.images else "there are no validation images to choose it on"
-        return f"threshold {self.value:.3g}: the default, as {why}"
+            asked = "; --threshold chosen answers by it" if self.of else ""
+            return f"{what}: the best {self.measure}, {self.reached:.3f}, on {where}{asked}"
+        reason = f"{self.why or 'no answer is right on'} {where}"
+        return f"{what}: the default, as {reason if self.images else 'there are no validation images to choose it on'}"
 
 
 @runtime_checkable
 class ChoosesThreshold(Protocol):
-    """Answers begin at a score that is chosen on the validation images; the model keeps it in its buffer `threshold`.
+    """A score that is chosen on the validation images decides what is answered.
 
-    It is chosen whenever the weights are validated, so that the weights that are kept have their own.
+    It is chosen whenever the weights are validated, so that the weights that are kept have their own. The model keeps it in its
+    buffer `threshold`, unless the task decides by the answers' probabilities (`DecidesByThreshold`).
     """
 
     default_threshold: ClassVar[float]  # where there are no validation images, or no answer is right on them
 
-    def choose_threshold(self, records: Records) -> Threshold | None:
-        """The best threshold by the records of the validation images, or None where the default is as good."""
+    def choose_threshold(self, records: Records | None) -> Threshold | None:
+        """The best threshold by the records of the validation images, or the default; None where the answers have none.
+
+        Args:
+            records: None without validation images.
+        """
+
+
+@runtime_checkable
+class DecidesByThreshold(Protocol):
+    """Probabilities become answers after the model: by a threshold where one is given, else the most probable one."""
+
+    def decided(
+        self, records: Records, classes: Sequence[str], threshold: float | None, chosen: float | None
+    ) -> dict[str, Any]:
+        """The records with the answers by that threshold, and what `details` needs of the one that was chosen.
+
+        Raises:
+            UsageError: a threshold has nothing to decide between these classes.
+        """
 
 
 def set_threshold(model: nn.Module, value: float) -> None:

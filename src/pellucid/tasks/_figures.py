@@ -1,26 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a few images with truth and answer side by side."""
+"""Figures of a few images with truth and answer side by side, and what a task does that draws its measures for a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.targets import Label
+from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._fidelity import psnr
+from pellucid.tasks._records import Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["answers", "pictures"]
+__all__ = ["DrawsForReport", "answers", "pictures"]
 
 RIGHT, WRONG, NEUTRAL = "#2a7f4f", "#c0392b", "#4a6fa5"
 _TOP = 3  # classes shown beside an image
+
+
+@runtime_checkable
+class DrawsForReport(Protocol):
+    """The measures of all images are drawn when a report asks for it, so that `evaluate` need not wait."""
+
+    def report_figures(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        """Figures from the records of the model and of the baselines by name."""
 
 
 def pictures(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
@@ -164,16 +165,27 @@ def resamples(n: int, count: int = RESAMPLES, seed: int = 0) -> Iterator[Weights
     >>> weights.shape, set(weights.sum(1).tolist())
     ((100, 50), {50.0})
     """
+    member, drawn = _drawn(n, count, seed)
+    rows = max(1, _AT_ONCE // n)
+    for start in range(0, count, rows):
+        weights = drawn[start : start + rows].astype(np.float64)
+        yield weights if member is None else weights[:, member]
+
+
+@lru_cache(maxsize=1)  # the model and its baselines are measured on the same images: at most 40 MB
+def _drawn(n: int, count: int, seed: int) -> tuple[NDArray[np.int64] | None, NDArray[np.uint16]]:
+    """The group of each of n images, None where each is one of its own, and how often each group is drawn (count, groups)."""
     rng = np.random.default_rng(seed)
     groups = min(n, _GROUPS)
     member = rng.permutation(n) % groups if n > groups else None
     rows = max(1, _AT_ONCE // n)
+    found = np.empty((count, groups), np.uint16)
     for start in range(0, count, rows):
         r = min(rows, count - start)
         # row i draws from its own range of numbers, so that one count serves all rows
         drawn = rng.integers(0, groups, (r, groups), np.int32) + np.arange(r, dtype=np.int64)[:, None] * groups
-        weights = np.bincount(drawn.ravel(), minlength=r * groups).reshape(r, groups).astype(np.float64)
-        yield weights if member is None else weights[:, member]
+        found[start : start + r] = np.bincount(drawn.ravel(), minlength=r * groups).reshape(r, groups)
+    return member, found
 
 
 def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dict[str, Measure]:
@@ -194,15 +206,19 @@ def summarise(metrics: Sequence[Metric], records: Records, seed: int = 0) -> dic
         for metric in known:
             drawn[metric.key].append(metric.values(records, weights))
     found = {}
+    every = np.ones((1, rows_of(records)))  # one array for all measures, which may share what they compute from it
+    without = left_out(rows_of(records), seed) if rows_of(records) <= _GROUPS else every
+    exact = {metric.key: float(metric.values(records, every)[0]) for metric in known}
     for metric in known:
-        value, values = metric.value(records), np.concatenate(drawn[metric.key])
+        value, values = exact[metric.key], np.concatenate(drawn[metric.key])
         low, high = bounds(values)
         limits = metric.limits_of(records)
         if low == high == value and all(map(math.isfinite, limits)):
             low, high = collapsed(value, int(metric.counted(records).sum()), limits)
         elif metric.over is not None:
             corrected = None if metric.corrected is None else metric.corrected(records)
-            low, high = around(value, values, corrected, metric.limits, spread=_deviation(metric, records, seed))
+            spread = _deviation(metric, records, seed, without=without)
+            low, high = around(value, values, corrected, metric.limits, spread=spread)
         found[metric.key] = Measure(value, low, high, metric.unit, metric.better, metric.title)
     return found
 
@@ -266,12 +282,14 @@ def differences(
     return found
 
 
-def _deviation(metric: Metric, records: Records, seed: int, reference: Records | None = None) -> float:
+def _deviation(
+    metric: Metric, records: Records, seed: int, reference: Records | None = None, without: Weights | None = None
+) -> float:
     """The standard deviation of a measure, or of its difference from a reference, by the jackknife; 0 for very many images,
     whose resamples tell it as well."""
     if rows_of(records) > _GROUPS:
         return 0.0
-    without = left_out(rows_of(records), seed)
+    without = left_out(rows_of(records), seed) if without is None else without
     values = metric.values(records, without)
     return deviation(values if reference is None else values - metric.values(reference, without))
 

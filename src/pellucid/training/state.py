@@ -17,11 +17,11 @@ from torch import nn
 from pellucid.errors import PellucidWarning
 from pellucid.tasks import (
     ChoosesThreshold,
+    DecidesByThreshold,
     LearnsFromImages,
     Records,
     Threshold,
     UpdatesBuffers,
-    rows_of,
     set_threshold,
 )
 from pellucid.training import checkpoint, freezing
@@ -77,7 +77,7 @@ class State:
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
             model.normalize.fit(*feed.train.statistics())
-        if fresh and isinstance(plan.task, ChoosesThreshold):
+        if fresh and isinstance(plan.task, ChoosesThreshold) and not isinstance(plan.task, DecidesByThreshold):
             set_threshold(model, plan.task.default_threshold)  # weights that it starts from may bring another
         freezing.stage(model, plan.recipe)
         check_variants(feed, plan, model)
@@ -128,9 +128,9 @@ class State:
         task = self.plan.task
         if not isinstance(task, ChoosesThreshold):
             return
-        chosen = None if records is None else task.choose_threshold(records)
-        images = 0 if records is None else rows_of(records)
-        self.threshold = chosen or Threshold(task.default_threshold, images=images)
+        self.threshold = task.choose_threshold(records)
+        if self.threshold is None or isinstance(task, DecidesByThreshold):
+            return
         for model in self._modules().values():  # an average takes the buffers of the model with its next step
             set_threshold(model, self.threshold.value)
 

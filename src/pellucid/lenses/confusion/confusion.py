@@ -16,7 +16,7 @@ from pellucid.lenses._images import picture
 from pellucid.lenses._parts import Evaluation
 from pellucid.lenses._wording import percent
 from pellucid.lenses.confusion.figure import Row, figure, room, short
-from pellucid.lenses.confusion.pairs import Counts, Pair, counts, pairs, shares, similarity_order
+from pellucid.lenses.confusion.pairs import Counts, Pair, counts, natural_order, pairs, shares, similarity_order, tells
 
 __all__ = ["Confusion"]
 
@@ -39,18 +39,20 @@ _AXES = {
 class Confusion(Lens[Evaluation]):
     """The confusion matrix, true classes down and predicted ones across, in counts and in shares of the row.
 
-    The classes are ordered so that confusable ones are neighbours; where objects were detected, the last one is none. The most
-    confused pairs are beside the matrix with their images, the most confident mistakes first; of pages that were read, with their
-    letters. In the numbers `confusion` and `share` have the classes in the data's order; `order` is the one that is drawn. `example`
-    are positions in the split, -1 where there are no more, and `cell_image` lists the first images of every cell.
+    The classes have the data's order, numbers that of their values; many are sorted so that confusable ones are neighbours where
+    that tells something, and the words say so. Where objects were detected, the last one is none. The most confused pairs are
+    beside the matrix with their images, the most confident mistakes first; of pages that were read, with their letters. In the
+    numbers `confusion` and `share` have the classes in the data's order; `order` is the one that is drawn. `example` are
+    positions in the split, -1 where there are no more, and `cell_image` lists the first images of every cell.
 
     >>> records = {"true": np.array([0, 0, 1]), "predicted": np.array([0, 1, 1])}
     >>> Confusion().look(Evaluation(records, classes=("a", "b"))).words
     '1 of 3 images is wrong: a predicted as b. Without images: the data are not available.'
     """
 
-    sort: Literal["likeness", "errors", "given"] = "likeness"
-    """order of the classes: confusable ones side by side, those with the largest share of errors first, or as in the data"""
+    sort: Literal["auto", "likeness", "errors", "given"] = "auto"
+    """order of the classes: as in the data and numbers by value, of many by likeness where it tells something (auto); confusable
+    ones side by side (likeness); those with the largest share of errors first; or as in the data (given)"""
     figures: Literal["both", "counts", "shares", "none"] = "both"
     """numbers in the cells, up to 40 classes (both: up to 16)"""
     pairs: int | None = None
@@ -59,7 +61,7 @@ class Confusion(Lens[Evaluation]):
     """images for each direction of a pair"""
 
     def __post_init__(self) -> None:
-        check_choice("sort", self.sort, ("likeness", "errors", "given"))
+        check_choice("sort", self.sort, ("auto", "likeness", "errors", "given"))
         check_choice("figures", self.figures, ("both", "counts", "shares", "none"))
         for name, value in (("pairs", self.pairs), ("examples", self.examples)):
             if value is not None and value < 0:
@@ -68,7 +70,7 @@ class Confusion(Lens[Evaluation]):
     def look(self, evaluation: Evaluation) -> View:
         counted = counts(evaluation.records, len(evaluation.classes))
         share = shares(counted.matrix)
-        order = self._order(counted, share)
+        order, how = self._order(counted, share, [evaluation.label(i, 200) for i in range(len(counted.matrix))])
         most = room(len(counted.matrix)) if self.pairs is None else self.pairs
         worst = pairs(counted.matrix, most)
         if evaluation.pictures is not None:  # what is taken for what; of what is missed there is no picture
@@ -91,19 +93,29 @@ class Confusion(Lens[Evaluation]):
             "example": examples,
             "cell_image": _listed(evaluation, counted),
         }
-        return View(drawing, numbers, _words(evaluation, counted), _AXES)
+        return View(drawing, numbers, f"{_words(evaluation, counted)}{how}", _AXES)
 
-    def _order(self, counted: Counts, share: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _order(
+        self, counted: Counts, share: NDArray[np.float64], names: Sequence[str]
+    ) -> tuple[NDArray[np.int64], str]:
+        """The classes as they are drawn, and a sentence where they are not in the data's order though nobody asked for that."""
         matrix, last = counted.matrix, len(counted.matrix) - 1
         if counted.unit == "objects":  # none at all is no class like others
             own = Counts(matrix[:last, :last], "", None, None)
-            return np.append(self._order(own, share[:last, :last]), last)
+            order, how = self._order(own, share[:last, :last], names[:last])
+            return np.append(order, last), how
         if self.sort == "likeness":
-            return similarity_order(matrix)
+            return similarity_order(matrix), ""
         if self.sort == "given":
-            return np.arange(len(matrix))
-        wrong = np.where(matrix.sum(1) > 0, 1 - np.diag(share), -1.0)  # classes that do not occur come last
-        return np.argsort(-wrong, kind="stable").astype(np.int64)
+            return np.arange(len(matrix)), ""
+        if self.sort == "errors":
+            wrong = np.where(matrix.sum(1) > 0, 1 - np.diag(share), -1.0)  # classes that do not occur come last
+            return np.argsort(-wrong, kind="stable").astype(np.int64), ""
+        natural = natural_order(names)
+        alike = similarity_order(matrix) if len(matrix) > 2 else natural
+        if tells(matrix, alike, natural):
+            return alike, " The classes are sorted so that those which are confused are neighbours."
+        return natural, ""
 
     def _rows(
         self,

@@ -21,12 +21,14 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, target_of
 from pellucid.data.transforms import Augment
-from pellucid.errors import DataError, UsageError
+from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
-from pellucid.tasks._contract import Task
+from pellucid.tasks._answering import PredictOptions, Threshold
+from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.classify import baselines, metrics
+from pellucid.tasks.classify import baselines, decision, metrics
+from pellucid.tasks.classify.options import ClassifyOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,11 +55,16 @@ class Classify(Task[Tensor, Label, Label]):
     """weight each class by the inverse of its share of the training images"""
     label_smoothing: float = 0.0
     """share of the target spread over all classes (Szegedy et al. 2016)"""
+    positive: str | None = None
+    """of two classes the positive one, by name, of which sensitivity, average precision and the threshold are; by default the second"""
+    threshold_by: decision.Criterion = "youden"
+    """what the threshold between two classes is chosen by on the validation images: Youden's J (sensitivity + specificity - 1), or F1"""
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "rotate", "exposure", "shading", "contrast", "noise", "erase"
     )
 
     weights: tuple[float, ...] = learned(())
+    classes: tuple[str, ...] = learned(())
 
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 64}
@@ -65,8 +72,11 @@ class Classify(Task[Tensor, Label, Label]):
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
     feature_images: ClassVar[int] = _BASELINE_IMAGES
+    default_threshold: ClassVar[float] = 0.5
+    predict_options: ClassVar[type[PredictOptions]] = ClassifyOptions
 
     def __post_init__(self) -> None:
+        check_choice("threshold_by", self.threshold_by, tuple(decision.CRITERIA))
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing={self.label_smoothing!r}: must lie in [0, 1); give another value.")
 
@@ -75,12 +85,14 @@ class Classify(Task[Tensor, Label, Label]):
             why = next((problem for problem in data.problems if "without labels" in problem), "")
             reason = f"has no labels, which classify needs{f' ({why[:-1]})' if why else ''}"
             raise DataError(f"data={data.name!r}: {reason}; put each class, at least two, into a folder of its own.")
+        decision.positive_of(self.positive, data.classes)
+        task = replace(self, classes=tuple(data.classes))
         counts = list(data.counts.get("train", {}).values())
         if not self.class_weights or not any(counts):  # data for testing only need no weights
-            return data, self
+            return data, task
         images = torch.tensor(counts, dtype=torch.float32)  # (K,)
         balanced = images.sum() / (images.count_nonzero() * images.clamp_min(1))  # mean 1 over the images
-        return data, replace(self, weights=tuple(balanced.where(images > 0, 1.0).tolist()))
+        return data, replace(task, weights=tuple(balanced.where(images > 0, 1.0).tolist()))
 
     def outputs(self, data: Dataset, size: tuple[int, int]) -> int:
         return len(data.classes)
@@ -121,10 +133,35 @@ class Classify(Task[Tensor, Label, Label]):
         return metrics.columns(truth.index, _probabilities(prediction))
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        return metrics.metrics(classes)
+        return metrics.metrics(classes, decision.positive_of(self.positive, classes))
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
-        return metrics.details(records, classes)
+        found = metrics.details(records, classes)
+        if len(classes) != 2:
+            return found
+        positive = decision.positive_of(self.positive, classes)
+        return {**found, "decision": decision.table(records, positive, classes[positive])}
+
+    def choose_threshold(self, records: Records | None) -> Threshold | None:
+        if len(self.classes) != 2:
+            return None
+        positive = decision.positive_of(self.positive, self.classes)
+        return decision.best_threshold(records, positive, self.classes[positive], self.threshold_by)
+
+    def decided(
+        self, records: Records, classes: Sequence[str], threshold: float | None, chosen: float | None
+    ) -> dict[str, Any]:
+        decision.check_two(threshold, classes)
+        if len(classes) != 2:
+            return dict(records)
+        return decision.decided(records, decision.positive_of(self.positive, classes), threshold, chosen)
+
+    def report_figures(
+        self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
+    ) -> Sequence[NamedFigure]:
+        from pellucid.tasks.classify import figures
+
+        return figures.drawn(records, baselines, classes, decision.positive_of(self.positive, classes))
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The probability of the true class."""
@@ -166,6 +203,37 @@ class Classify(Task[Tensor, Label, Label]):
         )
         name = f"{_NEIGHBOURS} nearest neighbours on the frozen features"
         return {name: metrics.columns(torch.from_numpy(truth), torch.from_numpy(answer).float())}
+
+    def answer(
+        self, model: nn.Module, images: Any, options: ClassifyOptions, classes: Sequence[str]
+    ) -> list[dict[str, Any]] | None:
+        decision.check_two(options.threshold, classes)
+        return None
+
+    def forms(self, options: ClassifyOptions) -> Mapping[str, str]:
+        return {}
+
+    def tables(self, options: ClassifyOptions) -> Mapping[str, Sequence[str]]:
+        return {}
+
+    def written(
+        self,
+        input: Any,
+        prediction: Label,
+        names: Sequence[str],
+        classes: Sequence[str],
+        options: ClassifyOptions,
+        scales: Any,
+    ) -> list[dict[str, Any]]:
+        """Rows as `write` gives them, with the answers by a threshold where one is given."""
+        level = options.threshold
+        if level is None:
+            return self.write(prediction, names, classes)
+        assert not isinstance(level, str), "predict gives the number"
+        shares = _probabilities(prediction)
+        index = decision.answered(shares.cpu().numpy(), decision.positive_of(self.positive, classes), level)
+        rows = self.write(Label(torch.from_numpy(index), shares), names, classes)
+        return [{**row, "threshold": round(level, 6)} for row in rows]
 
     def write(self, prediction: Label, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
         rows = []

@@ -54,6 +54,19 @@ class Tallies:
         return self._share(self.true)
 
     @property
+    def hit_rate(self) -> Floats:
+        """(R, K): recall of the classes that are true somewhere, NaN for the others; balanced accuracy is its mean."""
+        return np.where(self.true > 0, self.right / np.maximum(self.true, 0.5), np.nan)
+
+    @property
+    def matthews(self) -> Floats:
+        """(R,): Matthews' correlation of the true and the predicted classes (Gorodkin 2004, eq. 8); 0 where either is one class alone."""
+        right, total = self.right.sum(1), self.true.sum(1)
+        both = right * total - (self.true * self.predicted).sum(1)
+        spread = (total**2 - (self.true**2).sum(1)) * (total**2 - (self.predicted**2).sum(1))
+        return np.asarray(np.where(spread > 0, both / np.sqrt(np.maximum(spread, 1)), 0.0), np.float64)
+
+    @property
     def f1(self) -> Floats:
         """(R, K), the harmonic mean of precision and recall."""
         return self._share((self.true + self.predicted) / 2)

@@ -25,7 +25,7 @@ from pellucid.models import OutputKind, Regions
 from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
-from pellucid.tasks._records import Records
+from pellucid.tasks._records import Records, rows_of
 from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search, shapes
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
 from pellucid.tasks.detect.options import DetectOptions
@@ -161,8 +161,10 @@ class Detect(Task[Tensor, Detected, Sought]):
         size = (input.shape[2], input.shape[3])
         return detections(model(input), size, self.overlap, self.soft, _threshold(model, input))
 
-    def choose_threshold(self, records: Records) -> Threshold | None:
-        return answers.chosen(records)
+    def choose_threshold(self, records: Records | None) -> Threshold:
+        if records is None:
+            return Threshold(self.default_threshold)
+        return answers.chosen(records) or Threshold(self.default_threshold, images=rows_of(records))
 
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
