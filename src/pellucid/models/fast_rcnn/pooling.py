@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.models.fast_rcnn.by_places import LargestOfPlaces, spans_of
+from pellucid.models.fast_rcnn.by_places import LargestOfPlaces, Spans, spans_of
 from pellucid.models.fast_rcnn.by_windows import exported_windows, largest_windows, table_rows, windows_of
 from pellucid.models.fast_rcnn.regions import places_of_regions, rows_of
 
@@ -25,6 +25,8 @@ __all__ = ["POOLS", "Pool", "align", "max_pool", "pooled"]
 Pool: TypeAlias = Literal["roi_pool", "roi_align"]
 POOLS: tuple[Pool, ...] = ("roi_pool", "roi_align")
 
+_CACHED = 2**25  # bytes of an image's windows up to which they are found and read quickly
+_DEARER, _DEARER_BEYOND = 3.0, 1.3  # the time that a row of a place takes over that of a row of a window, as measured
 _SAMPLES = 2  # exact places a side of each bin of RoIAlign (He et al. 2017, section 3)
 
 
@@ -60,12 +62,19 @@ def max_pool(maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bi
         flat = exported_windows(maps, places, boxes, bins)
     else:
         spans = spans_of(places, boxes, bins)
-        few = 2 * int(spans.total.sum()) < maps[0].shape[0] * table_rows(maps, bins)
-        if wanted or few:
+        if wanted or _few(maps, spans, bins):
             flat = LargestOfPlaces.apply(spans, wanted, *maps)
         else:
             flat = largest_windows(maps, windows_of(maps, places, boxes, bins), bins)
     return flat.view(-1, bins, bins, maps[0].shape[1])
+
+
+def _few(maps: Sequence[Tensor], spans: Spans, bins: int) -> bool:
+    """Whether the places of all bins cost less than windows do: the maxima of an image's windows, then four of them for each bin."""
+    rows = table_rows(maps, bins)
+    cached = rows * maps[0].shape[1] * maps[0].element_size() < _CACHED
+    windows = maps[0].shape[0] * rows + 4 * len(spans.total)
+    return (_DEARER if cached else _DEARER_BEYOND) * int(spans.total.sum()) < windows
 
 
 # -- RoIAlign
