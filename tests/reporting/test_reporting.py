@@ -94,20 +94,22 @@ def test_it_needs_nothing_from_outside(run: Run, page: Page) -> None:
 
 def test_every_section_is_there(page: Page) -> None:
     assert page.headings == [
-        "Settings", "Data", "Learning curves", "Measures on the test split", "Confusion", "Occlusion", "The worst answers",
-        "The best answers", "Per class", "Reliability", "Layers", "Reproduce this run",
+        "Settings", "Data", "Learning curves", "Measures on the test split", "ROC curve", "Precision and recall", "Reliability",
+        "Confusion", "Occlusion", "The worst answers", "The best answers", "Per class", "Layers", "Reproduce this run",
     ]  # fmt: skip
 
 
 def test_the_numbers_are_those_of_the_metrics(run: Run, page: Page) -> None:
     metrics = run.metrics
     assert metrics is not None
-    rows = {"this model": metrics["model"], **metrics["baselines"]}
-    width = len(metrics["model"])
-    for name, measures in rows.items():
-        place = page.cells.index(name)
-        for cell, measure in zip(page.cells[place + 1 : place + 1 + width], measures.values(), strict=True):
-            value, *interval = (float(number) for number in re.findall(r"[\d.]+", cell))
+    rows = {"this model": metrics["model"], **metrics["baselines"]}  # many measures: one a line, methods side by side
+    start = page.cells.index("this model")
+    assert page.cells[start : start + len(rows)] == list(rows)
+    for key, own in metrics["model"].items():
+        place = page.cells.index(own["title"], start)
+        cells = page.cells[place + 1 : place + 1 + len(rows)]
+        for cell, measure in zip(cells, [row[key] for row in rows.values()], strict=True):
+            value, *interval = (float(number) for number in re.findall(r"-?[\d.]+", cell.replace("−", "-")))
             assert value == pytest.approx(measure["value"], abs=0.02 * max(1, abs(measure["value"])))
             if interval:
                 assert interval == pytest.approx([measure["low"], measure["high"]], abs=0.02)

@@ -20,6 +20,9 @@ from pellucid.tasks.classify.tallies import Tallies
 __all__ = ["BINS", "calibration_error", "columns", "details", "metrics", "ranked_by", "reliability"]
 
 BINS = 15  # of the calibration error
+_NEARLY = float(
+    np.finfo(np.float32).eps
+)  # the lowest probability in a log loss, and the distance of the highest from 1
 _BEST = 5  # classes among which the true one counts as found, of more than as many
 
 Found = TypeVar("Found")
@@ -112,8 +115,8 @@ def metrics(classes: Sequence[str], positive: int = 1) -> list[Metric]:
         Metric("roc_auc", "ROC AUC", over=of_ranking(0), needs=known, limits=(0, 1)),
         Metric("average_precision", f"average precision{of}", over=of_ranking(1), needs=known, limits=(0, 1)),
         Metric("matthews", "Matthews correlation", over=matthews, limits=(-1, 1)),
-        Metric("log_loss", "log loss", "", "lower", each=_log_loss, needs=known),
-        Metric("brier", "Brier score", "", "lower", needs=known,
+        Metric("log_loss", "log loss", "", "lower", each=_log_loss, needs=known, limits=(0, -np.log(_NEARLY))),
+        Metric("brier", "Brier score", "", "lower", needs=known, limits=(0, 1 if two else 2),
                each=lambda records: brier(records["true"], records["probabilities"])),
         Metric(
             "calibration_error",
@@ -147,7 +150,7 @@ def _log_loss(records: Records) -> Floats:
 
     So a class that is held to be impossible and is the true one costs 15.9 rather than infinity, as in scikit-learn.
     """
-    shares, least = records["probabilities"], np.finfo(np.float32).eps
+    shares, least = records["probabilities"], _NEARLY
     own = np.take_along_axis(shares, records["true"][:, None], 1)[:, 0].astype(np.float32)
     return -np.log(np.clip(own, least, 1 - least).astype(np.float64))
 
