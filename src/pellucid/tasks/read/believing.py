@@ -13,11 +13,16 @@ from pellucid.tasks.read.parting import Found
 
 __all__ = ["is_text"]
 
-_SURE = 0.78  # geometric mean of the probabilities of the two likeliest classes; rightly read pages have 0.9 and more
+_SURE = 0.8  # geometric mean of the probabilities of the two likeliest classes; rightly read pages have 0.9 and more
 _FAT = 1.46  # how wide strokes are at their widest for their usual width; a pen's strokes are about as wide everywhere
 _UNLIKE = 0.12  # how far the width of a letter's strokes is from the others', as a share, in the median
-_FEW = 4  # letters from which a page is believed without plain paper around them
-_PLAIN, _BUSY = 0.09, 0.4  # contrast beside the ink, of that of the strokes: around a few letters, and around many
+_SAFE, _SHADED = 0.965, 0.2  # where the network has no doubt, the paper may be in a deep shadow
+_PLAIN = (
+    0.09,
+    0.12,
+    0.16,
+    0.4,
+)  # contrast beside the ink, of that of the strokes: around one letter, two, three, and more
 
 
 def is_text(page: Inked, letters: Sequence[Found]) -> bool:
@@ -26,13 +31,15 @@ def is_text(page: Inked, letters: Sequence[Found]) -> bool:
     Look-alikes, as 0 and O, count together.
     """
     likeliest = np.sort(np.stack([letter.shares[:-1] for letter in letters]), 1)[:, -2:].sum(1)  # (n,)
-    if np.exp(np.log(np.maximum(likeliest, 1e-4)).mean()) < _SURE:
+    sure = np.exp(np.log(np.maximum(likeliest, 1e-4)).mean())
+    if sure < _SURE:
         return False
     widths, greatest = _strokes(page, letters)
     usual = np.median(widths)
     if np.median(greatest / widths) > _FAT or np.median(np.abs(widths - usual)) > _UNLIKE * usual:
         return False
-    return _beside(page, letters) <= (_PLAIN if len(letters) < _FEW else _BUSY)
+    plain = _PLAIN[min(len(letters), len(_PLAIN)) - 1]
+    return _beside(page, letters) <= (max(plain, _SHADED) if sure > _SAFE else plain)
 
 
 def _strokes(page: Inked, letters: Sequence[Found]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

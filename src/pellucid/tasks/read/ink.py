@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -56,7 +57,7 @@ def noise_of(grey: Floats) -> float:
 
 def _calming(noise: float) -> float:
     """The standard deviation in px of the Gaussian that leaves noise of `_CALM`: white noise falls by 2 √π times as much."""
-    return noise / (2 * np.sqrt(np.pi) * _CALM)
+    return noise / (2 * math.sqrt(math.pi) * _CALM)
 
 
 def pen_of(grey: Floats) -> tuple[float, bool]:
@@ -69,10 +70,10 @@ def pen_of(grey: Floats) -> tuple[float, bool]:
 
     scale = min(1.0, _COARSE / max(grey.shape))
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
-    noise = noise_of(small)
+    noise = noise_of(np.asarray(small, np.float32))
     soft = min(_SOFTEST, max(0.7, _calming(noise)))
     small = cv2.GaussianBlur(small, (0, 0), soft)
-    least = max(_FLOOR, _PEAKS * noise / (2 * np.sqrt(np.pi) * soft))  # what a closing fills of the noise that is left
+    least = max(_FLOOR, _PEAKS * noise / (2 * math.sqrt(math.pi) * soft))  # what a closing fills of the noise that is left
     most = min(small.shape) // 3
     sizes = [k for k in _PENS if k <= most] or [3]
     filled = np.zeros((len(sizes), 2))  # how much each closing fills: dark, light
@@ -108,7 +109,7 @@ def inked(grey: Floats, pen: float, light: bool) -> Inked:
     from skimage.filters import apply_hysteresis_threshold
 
     dark = np.float32(1) - grey if light else grey
-    soft = max(min(1.2, max(0.5, 0.12 * pen)), min(_calming(noise_of(dark)), 0.3 * pen))
+    soft = max(min(1.2, max(0.5, 0.12 * pen)), min(_calming(noise_of(np.asarray(dark, np.float32))), 0.3 * pen))
     page = np.asarray(cv2.GaussianBlur(dark, (0, 0), soft), np.float32)
     k = 2 * round(1.3 * pen) + 3
     scale = min(1.0, 15 / k)  # the paper's light is smooth: a large closing on a small picture

@@ -169,7 +169,8 @@ def _beside(gaps: Floats) -> Floats:
 
 def _jump(gaps: Floats) -> tuple[float, float]:
     """The limit that best parts sorted gaps into those within and those between words, and how wide the void around it is."""
-    inside = np.clip(gaps, -0.2, 1.7)  # wider gaps say no more
+    # wider gaps say no more, least of all where a letter between two was not seen
+    inside = np.clip(gaps, -0.2, np.clip(2.5 * np.quantile(gaps, 0.6), 0.8, 1.7) if len(gaps) else 1.7)
     best, answer = 0.0, (0.7, 0.0)
     if len(inside):
         answer = (max(0.7, 1.6 * float(np.median(inside)) + 0.25), 0.0)

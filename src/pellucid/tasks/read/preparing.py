@@ -10,10 +10,7 @@ from torch.nn import functional as F
 __all__ = ["SHARE", "prepared"]
 
 SHARE = 0.78  # of the picture's side that the longer side of a letter takes
-_FAINT, _FULL = (
-    0.3,
-    0.75,
-)  # of the strongest ink: what is fainter is paper, and from where on strokes are full: thin ones are pale
+_FAINT, _FULL = 0.3, 0.75  # of the strongest ink: fainter is paper, and more is full, as thin strokes are pale
 _STRONGEST = 0.03  # share of the pixels that show the full ink
 
 
