@@ -12,9 +12,9 @@ from read_pages import PARAGRAPH, photographed, printed
 
 import pellucid
 from pellucid.cli.cli import main
-from pellucid.errors import DataError
 from pellucid.inference import predict
 from pellucid.run import Run
+from pellucid.tasks.read.metrics import aligned
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,12 @@ def test_a_decompression_bomb_is_refused_with_a_sentence(
     small: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("1", (15_000, 15_000)).save(tmp_path / "bomb.png")
-    with pytest.raises(DataError, match=r"decodes to 225,000,000 px, more than the 100,000,000 allowed"):
-        predict(small, tmp_path / "bomb.png")
-    with pytest.raises(SystemExit) as stopped:
-        main(["predict", str(small.path), str(tmp_path / "bomb.png"), "--out", str(tmp_path / "out")])
-    assert stopped.value.code == 2
+    rows = predict(small, tmp_path / "bomb.png")
+    assert (
+        "cannot be read, because it decodes to 225,000,000 px, more than the 100,000,000 allowed;" in rows[0]["error"]
+    )
+    code = main(["predict", str(small.path), str(tmp_path / "bomb.png"), "--out", str(tmp_path / "out")])
+    assert code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
@@ -77,9 +78,8 @@ def test_small_letters_and_punctuation_of_ones_own_are_learned_and_read(tmp_path
     run = pellucid.train(
         "read", tmp_path / "letters", out=tmp_path / "run", epochs=30, batch_size=32, device="cpu", progress=False
     )
-    lines = ["the long road is near", "where are my brother?", "find it!"]
+    lines = ["the long road is near", "there are my brothers?", "run to it!"]
     page = photographed(printed(lines, 34, (300, 800)))
     found = predict(run, page)[0]
-    wrong = sum(one != other for one, other in zip("\n".join(lines), found["text"], strict=False))
-    assert found["text"].count("\n") == 2
-    assert wrong <= 3
+    true = "\n".join(lines)
+    assert sum(a < 0 or b < 0 or true[a] != found["text"][b] for a, b in aligned(true, found["text"])) <= 1

@@ -73,7 +73,9 @@ def pen_of(grey: Floats) -> tuple[float, bool]:
     noise = noise_of(np.asarray(small, np.float32))
     soft = min(_SOFTEST, max(0.7, _calming(noise)))
     small = cv2.GaussianBlur(small, (0, 0), soft)
-    least = max(_FLOOR, _PEAKS * noise / (2 * math.sqrt(math.pi) * soft))  # what a closing fills of the noise that is left
+    least = max(
+        _FLOOR, _PEAKS * noise / (2 * math.sqrt(math.pi) * soft)
+    )  # what a closing fills of the noise that is left
     most = min(small.shape) // 3
     sizes = [k for k in _PENS if k <= most] or [3]
     filled = np.zeros((len(sizes), 2))  # how much each closing fills: dark, light
