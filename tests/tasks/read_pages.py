@@ -37,9 +37,13 @@ def look(crops: Tensor) -> Tensor:
 
 
 def printed(
-    lines: Sequence[str], tall: int = 26, size: tuple[int, int] = (500, 800), at: tuple[int, int] = (40, 40)
+    lines: Sequence[str],
+    tall: int = 26,
+    size: tuple[int, int] = (500, 800),
+    at: tuple[int, int] = (40, 40),
+    face: str = FONT,
 ) -> NDArray[np.float32]:
-    """Ink (H, W) in [0, 1] of lines in the font; letters are `tall` px high."""
+    """Ink (H, W) in [0, 1] of lines in a font; letters are `tall` px high."""
     from importlib.util import find_spec
     from pathlib import Path
 
@@ -47,7 +51,7 @@ def printed(
 
     spec = find_spec("matplotlib")
     assert spec is not None and spec.submodule_search_locations is not None
-    path = Path(spec.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{FONT}.ttf"
+    path = Path(spec.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{face}.ttf"
     font = ImageFont.truetype(path, round(tall / 0.73))
     page = Image.new("L", size[::-1])
     for number, line in enumerate(lines):
@@ -119,3 +123,30 @@ def photographed(
         np.float32
     )
     return (page.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+PARAGRAPH = ["THE QUICK BROWN FOX JUMPS", "OVER 13 LAZY DOGS AND 2078", "MORE ON A FINE MORNING"]
+OTHER = ["WE SAW 46 VIVID WAVES AT 9", "KNOW YOUR WAY HOME BY 1985", "JAZZ GUYS MIX EXTRA PIES"]
+COLUMNS = (["FIRST OF THE", "COLUMNS THAT", "GO ON DOWN"], ["THEN ANOTHER", "COLUMN WITH", "OTHER WORDS"])
+
+
+def ten_pages() -> dict[str, tuple[NDArray[np.uint8], list[str]]]:
+    """Ten photographed pages and their lines; two fonts and all hands are other ones than those that letters are learned from."""
+    left, right = (
+        printed(rows, size=(400, 900), at=at) for rows, at in zip(COLUMNS, ((40, 60), (520, 60)), strict=True)
+    )
+    return {
+        "hand": (photographed(written(PARAGRAPH, 1)), PARAGRAPH),
+        "hand in a shadow": (photographed(written(OTHER, 2), 2, shadow=0.5), OTHER),
+        "hand askew": (photographed(written(PARAGRAPH, 3, at=(60, 160)), 3, skew=8, noise=0.02), PARAGRAPH),
+        "hand, light on dark": (photographed(written(OTHER, 4), 4, light=True), OTHER),
+        "hand on ruled paper": (photographed(written(PARAGRAPH, 5), 5, rules=64), PARAGRAPH),
+        "print": (photographed(printed(OTHER, 24, (300, 800), face="DejaVuSansMono")), OTHER),
+        "print in strong noise": (
+            photographed(printed(PARAGRAPH, 30, (400, 900), face="cmss10"), noise=0.06),
+            PARAGRAPH,
+        ),
+        "two columns": (photographed(np.maximum(left, right)), [*COLUMNS[0], *COLUMNS[1]]),
+        "one digit": (photographed(printed(["7"], 60, (200, 160), (50, 60)), shadow=0.4), ["7"]),
+        "nothing": (photographed(np.zeros((400, 600), np.float32), 1, shadow=0.3), []),
+    }

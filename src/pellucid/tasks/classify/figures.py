@@ -97,7 +97,12 @@ def _curves(
                 axes.plot(*_mean(table, theirs, line), _STYLES[k % len(_STYLES)], color=_THEIRS, lw=1.2, alpha=0.8,
                           label=f"{_plain(method)}, {area} {_area(table, theirs, place):.3f}", zorder=2)  # fmt: skip
         axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-        figures.append(NamedFigure(name, title, _words(name, records, known, classes, positive), figure))
+        words = _words(name, records, known, classes, positive)
+        figures.append(
+            NamedFigure("roc", title, words, figure)
+            if name == "roc"
+            else NamedFigure("precision_recall", title, words, figure)
+        )
     return figures
 
 

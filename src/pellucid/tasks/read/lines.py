@@ -9,12 +9,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["columns", "lines", "skew", "word_starts"]
+__all__ = ["columns", "lines", "skew", "upright", "word_starts"]
 
 Floats = NDArray[np.float64]
 
 _MOST = 20.0  # degrees that a page may be askew
 _REACH = 0.62  # of the letters' height: how far a letter's middle may be from its line
+
+_TWO, _MANY = 0.82, 12  # share of the gaps' variance that tells two kinds of them apart, where there are many
 
 
 def skew(middles: Floats, tall: float) -> float:
@@ -41,6 +43,26 @@ def skew(middles: Floats, tall: float) -> float:
         return 0.0
     fine = best + np.arange(-0.8, 0.81, 0.2)
     return float(fine[int(np.argmax([crowding(angle) for angle in fine]))])
+
+
+def upright(boxes: NDArray[np.int64]) -> float:
+    """Whether boxes (n, 4) stand in rows, 1, or in columns, −1: the direction of each one's nearest neighbour, on average.
+
+    >>> row = np.array([[0, 0, 8, 10], [10, 0, 18, 10], [20, 0, 28, 10]])
+    >>> upright(row), upright(row[:, [1, 0, 3, 2]])
+    (1.0, -1.0)
+    """
+    if len(boxes) < 2:
+        return 0.0
+    own = boxes[:400]
+    low, high = own[:, None, :2], own[:, None, 2:]  # (n, 1, 2) x, y
+    gaps = np.maximum(0, np.maximum(low - own[None, :, 2:], own[None, :, :2] - high)).astype(np.float64)  # (n, n, 2)
+    away = np.hypot(gaps[:, :, 0], gaps[:, :, 1])
+    np.fill_diagonal(away, np.inf)
+    nearest = away.argmin(1)
+    middles = (own[:, :2] + own[:, 2:]) / 2
+    across = np.abs(middles[nearest] - middles)
+    return float(np.sign(across[:, 0] - across[:, 1]).mean())
 
 
 def lines(boxes: NDArray[np.int64], tall: float) -> list[list[int]]:
@@ -147,7 +169,8 @@ def _beside(gaps: Floats) -> Floats:
 
 def _jump(gaps: Floats) -> tuple[float, float]:
     """The limit that best parts sorted gaps into those within and those between words, and how wide the void around it is."""
-    inside = np.clip(gaps, -0.2, 1.7)  # wider gaps say no more
+    # wider gaps say no more, least of all where a letter between two was not seen
+    inside = np.clip(gaps, -0.2, np.clip(2.5 * np.quantile(gaps, 0.6), 0.8, 1.7) if len(gaps) else 1.7)
     best, answer = 0.0, (0.7, 0.0)
     if len(inside):
         answer = (max(0.7, 1.6 * float(np.median(inside)) + 0.25), 0.0)
@@ -156,10 +179,14 @@ def _jump(gaps: Floats) -> tuple[float, float]:
         below, above = inside[:k], inside[k:]
         apart = above.mean() - below.mean()
         void = float(inside[k] - inside[k - 1])
-        if not 0.2 <= limit <= 1.8 or apart < 0.22 or (apart < 0.4 and void < 0.1):
-            continue
         between = k * (len(inside) - k) / len(inside) ** 2 * apart**2  # Otsu 1979, eq. 18
-        score = between / max(float(inside.var()), 1e-9) + 0.6 * min(void, 0.3)
+        share = between / max(
+            float(inside.var()), 1e-9
+        )  # a single normal crowd has up to 2/π, an even spread up to 3/4
+        clear = share > _TWO and len(inside) >= _MANY
+        if not (0.1 if clear else 0.2) <= limit <= 1.8 or apart < 0.22 or not (clear or apart >= 0.4 or void >= 0.1):
+            continue
+        score = share + 0.6 * min(void, 0.3)
         if score > best:
             best, answer = score, (float(limit), void)
     return answer

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.tasks.read import lines as by_lines
+from pellucid.tasks.read.believing import is_text
 from pellucid.tasks.read.crops import Look, crop, looked
 from pellucid.tasks.read.ink import Inked, inked, pen_of
 from pellucid.tasks.read.parting import Found, parted
@@ -25,6 +26,10 @@ _CLOSER = 2.2  # times nearer, where nothing was seen
 _LARGEST = 3.0  # by which a page is enlarged, at most
 _SAMPLE = 60  # parts whose turn is looked at
 _SHARE, _LONG = 0.4, 4  # of the parts as large as letters that are some, at least, or else letters of a line
+_DOUBT, _SIDEWAYS = (
+    1.8,
+    2.0,
+)  # log-odds that a turn takes, and how many more where letters stand side by side as they lie
 _ASKEW = 0.6  # degrees from which a page is turned back
 
 Box = tuple[float, float, float, float]
@@ -165,7 +170,8 @@ def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64]) -> int:
     evidence = np.log(np.maximum(shares[:, :, :-1].max(2), 1e-4)).mean(1)  # (4,)
     best = int(evidence.argmax())
     surplus = float(evidence[best] - evidence[0]) * min(len(crops), 12)
-    return best if surplus > 2.5 else 0
+    upright = by_lines.upright(found.boxes[fit])
+    return best if surplus > _DOUBT + _SIDEWAYS * (upright if best % 2 else 0.0) else 0
 
 
 def _quarter(turns: int, height: int, width: int) -> NDArray[np.float64]:
@@ -214,7 +220,7 @@ def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
         body
     ):  # a thing here and there looks like a letter on any photograph
         kept = [line for line in kept if len(line) >= _LONG]
-    if not kept:
+    if not kept or not is_text(page, [letter for line in kept for letter in line]):
         return []
     boxes = np.array([letter.box for line in kept for letter in line])
     places, start = [], 0

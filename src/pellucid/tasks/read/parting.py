@@ -22,6 +22,10 @@ _WORST = -7.0  # log-probability below which evidence is not counted
 _NOISE = -2.2  # of a small piece that is no letter
 _NOTHING = -4.5  # of a large one
 _APART = -1.0  # of joining what has a gap, and of parting what lies above itself
+_THIN = 2.6  # pens of ink in a column where a part may be cut: two bars that meet, as in ZZ
+_BROAD, _BROADER = 1.4, 6.0  # width by height from which a letter is unlikely, and how fast it becomes so
+_SHORT = 0.12  # of the letters' height: bridges that are longer may be a letter's foot
+_BRIDGE = -0.3  # of a bridge that is no part of a letter
 _CUT = -0.8  # of ending a letter where its part goes on
 
 
@@ -43,6 +47,7 @@ class _Piece:
     part: int
     span: tuple[int, int] | None
     box: tuple[int, int, int, int]
+    bridge: bool = False  # where the part is thin: the end of a letter, or what joins two
 
 
 def parted(look: Look, page: Inked, found: Parts, line: list[int], tall: float) -> list[Found]:
@@ -97,7 +102,7 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
     reach = max(3, round(0.25 * tall))
     bridges: list[tuple[int, int]] = []  # columns from, to, where the part is thin
     thin = np.array([profile[x] <= profile[max(0, x - reach) : x + reach + 1].min() for x in range(len(profile))])
-    thin &= profile <= 2.2 * page.pen
+    thin &= profile <= _THIN * page.pen
     thin[:reach] = thin[len(thin) - reach :] = False
     x = 0
     while x < len(thin):
@@ -111,14 +116,16 @@ def _pieces(page: Inked, found: Parts, part: int, tall: float) -> list[_Piece]:
             bridges.append((x, end))
         x = end
     starts, ends = [0, *[end for _, end in bridges]], [*[begin for begin, _ in bridges], x1 - x0]
+    # a foot of L is as thin as a bridge: a long one is a piece that either of its neighbours may have, a short one is in none
+    long = [(begin, end, True) for begin, end in bridges if end - begin > _SHORT * tall]
     pieces = []
-    for left, right in zip(starts, ends, strict=True):
+    for left, right, bridge in sorted([*((a, b, False) for a, b in zip(starts, ends, strict=True)), *long]):
         inside = own[:, left:right]
         if inside.any():
             high = rows[:, 0][inside.any(1)]
             wide = np.flatnonzero(inside.any(0)) + x0 + left
             box = (int(wide[0]), int(high[0]), int(wide[-1]) + 1, int(high[-1]) + 1)
-            pieces.append(_Piece(part, (x0 + left, x0 + right), box))
+            pieces.append(_Piece(part, (x0 + left, x0 + right), box, bridge))
     return pieces
 
 
@@ -154,6 +161,8 @@ def _around(pieces: list[_Piece]) -> tuple[float, float, float, float]:
 
 def _noise(piece: _Piece, tall: float) -> float:
     """The score of taking a piece for none of a letter."""
+    if piece.bridge:
+        return _BRIDGE
     x0, y0, x1, y1 = piece.box
     return _NOISE if max(x1 - x0, y1 - y0) < 0.45 * tall else _NOTHING
 
@@ -174,4 +183,5 @@ def _score(shares: NDArray[np.float32], own: list[_Piece], pieces: list[_Piece],
             score += _APART
     if y1 - y0 < 0.5 * tall:
         score += 3 * _APART
+    score -= _BROADER * max(0.0, (x1 - x0) / tall - _BROAD)
     return score

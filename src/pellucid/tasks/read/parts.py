@@ -57,7 +57,8 @@ def letter_height(found: Parts, pen: float) -> float:
     longer = np.maximum(heights, widths)
     density = found.areas / np.maximum(1, heights * widths)
     fit = (longer >= max(7.0, 2.2 * pen)) & (heights < 0.97 * page_h) & (widths < 0.6 * page_w)
-    fit &= (heights > 1.5 * pen) & (widths / np.maximum(heights, 1) < 4) & (density < 0.9)
+    fit &= (heights > 1.5 * pen) & (widths / np.maximum(heights, 1) < 4)
+    fit &= (density < 0.9) | (fit.sum() == 1)  # bars are no letters, unless there is but one
     if not fit.any():
         return 0.0
     logs = np.log(heights[fit])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 __all__ = ["SHARE", "prepared"]
 
 SHARE = 0.78  # of the picture's side that the longer side of a letter takes
-_FAINT = 0.35  # of the strongest ink: what is fainter is paper
+_FAINT, _FULL = 0.3, 0.75  # of the strongest ink: fainter is paper, and more is full, as thin strokes are pale
 _STRONGEST = 0.03  # share of the pixels that show the full ink
 
 
@@ -44,7 +44,7 @@ def _ink(grey: Tensor) -> Tensor:
     rise = _paper(grey) - grey  # above 0 where darker than paper
     dark, light = _top(rise), _top(-rise)
     found = torch.where(dark >= light, rise / dark.clamp_min(0.02), -rise / light.clamp_min(0.02))
-    return ((found - _FAINT) / (1 - _FAINT)).clamp(0, 1)
+    return ((found - _FAINT) / (_FULL - _FAINT)).clamp(0, 1)
 
 
 def _paper(grey: Tensor) -> Tensor:

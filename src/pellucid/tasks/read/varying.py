@@ -97,11 +97,12 @@ def _strange(ink: Tensor, others: Tensor, kind: Tensor, share: Tensor, fields: T
         fields: (n, 1, 9, 9) normal numbers.
     """
     wide = 0.42 + 0.2 * share
+    tall = 0.45 + 0.55 * (2 * share[:, 2] % 1)  # from letters in their own shape to tall and narrow ones
     first = torch.where((share[:, 2] < 0.5)[:, None, None, None], ink, others[:, 1:])
-    both = torch.maximum(_squeezed(first, -0.5, wide[:, 0]), _squeezed(others[:, :1], 0.5, wide[:, 1]))
+    both = torch.maximum(_squeezed(first, -0.5, wide[:, 0], tall), _squeezed(others[:, :1], 0.5, wide[:, 1], tall))
     third = torch.full_like(kind, 0.34)
-    three = torch.maximum(_squeezed(ink, 0.0, third), _squeezed(others[:, :1], -0.64, third))
-    three = torch.maximum(three, _squeezed(others[:, 1:], 0.64, third))
+    three = torch.maximum(_squeezed(ink, 0.0, third, tall), _squeezed(others[:, :1], -0.64, third, tall))
+    three = torch.maximum(three, _squeezed(others[:, 1:], 0.64, third, tall))
     size = ink.shape[2:]
     smooth = F.interpolate(fields[:, :, :5, :5], size, mode="bicubic") + 0.7 * F.interpolate(
         fields, size, mode="bicubic"
@@ -125,10 +126,10 @@ def _with_neighbour(ink: Tensor, others: Tensor, share: Tensor) -> Tensor:
     return torch.maximum(ink, F.grid_sample(others[:, :1], grid, padding_mode="zeros", align_corners=False))
 
 
-def _squeezed(ink: Tensor, aside: float, share: Tensor) -> Tensor:
-    """Letters narrowed to a share (n,) of the width, their middles moved aside; −1 and 1 are the picture's edges."""
+def _squeezed(ink: Tensor, aside: float, share: Tensor, tall: Tensor) -> Tensor:
+    """Letters narrowed to shares (n,) of the width and height, their middles moved aside; −1 and 1 are the picture's edges."""
     back = ink.new_zeros(len(ink), 2, 3)
-    back[:, 0, 0], back[:, 1, 1] = 1 / share, 1.0
+    back[:, 0, 0], back[:, 1, 1] = 1 / share, 1 / tall
     back[:, 0, 2] = -aside / share
     grid = F.affine_grid(back, list(ink.shape), align_corners=False)
     return F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
