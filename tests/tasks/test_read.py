@@ -298,6 +298,8 @@ def test_a_page_without_text_says_so() -> None:
     assert row["text"] == "" and row["letters"] == [] and row["note"] == "No text was found."
     for form in (forms.hocr, forms.alto):
         ElementTree.fromstring(form(row, (100, 200)))
+    doubted = forms.row("p.jpg", Page((), doubted=7), CLASSES)["note"]
+    assert doubted == "No text was found: 7 shapes have the size of letters, but too little speaks for a text."
 
 
 def test_hocr_and_alto_have_each_word_with_its_box() -> None:

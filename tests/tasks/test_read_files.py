@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """read: from files to answers: EXIF, decompression bombs, pictures without text, and alphabets of one's own."""
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def test_a_picture_without_text_gives_an_empty_text_in_every_form(small: Run, tm
 
     Image.fromarray(data.chelsea()).save(tmp_path / "cat.png")
     rows = predict(small, tmp_path / "cat.png", tmp_path / "out", also=("txt", "hocr", "alto"))
-    assert (rows[0]["text"], rows[0]["letters"], rows[0]["note"]) == ("", [], "No text was found.")
+    assert (rows[0]["text"], rows[0]["letters"]) == ("", [])
+    assert rows[0]["note"].startswith("No text was found")
     assert (tmp_path / "out" / "cat.txt").read_text() == "\n"
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())
 

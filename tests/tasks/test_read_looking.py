@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """read: the way of a page as the lens `page` and the report show it, and lenses on letters of a page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """read: pages with texts: that all are measured, beside which other methods, and what is taken for what."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """read: pages that are hard to see, and pictures that show no text, with a stand-in for the network."""
 
 from __future__ import annotations
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from read_pages import CLASSES, PARAGRAPH, look, photographed, printed
 
+from pellucid.tasks.read import forms
 from pellucid.tasks.read.answers import page_of
 from pellucid.tasks.read.believing import is_text
 from pellucid.tasks.read.ink import noise_of, pen_of
@@ -45,6 +47,15 @@ def test_strong_noise_hides_no_ink(noise: float, light: bool) -> None:
 @pytest.mark.parametrize("noise", [0.03, 0.08, 0.15])
 def test_noise_alone_is_no_text(noise: float) -> None:
     assert text(photographed(np.zeros((300, 400), np.float32), 3, noise=noise, shadow=0.3)) == []
+
+
+def test_a_page_of_letters_that_nobody_is_sure_of_is_no_text_and_says_how_many_there_are() -> None:
+    page = photographed(printed(["SMALL WORDS", "IN A ROW"], 40, (180, 500)))
+    sure = read(page, look)
+    assert not sure.doubted and len(sure.lines) == 2
+    unsure = read(page, lambda crops: 0.4 * look(crops) + 0.6 / (len(CLASSES) + 1))
+    assert not unsure.lines and unsure.doubted >= 12  # of 16
+    assert "the size of letters" in forms.row("page.png", page_of(unsure, CLASSES), CLASSES)["note"]
 
 
 # -- letters that touch

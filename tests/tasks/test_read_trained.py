@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """read: a network trained as it is by default, on pages of our own, on photographs of pages, and on photographs without text."""
 
 from __future__ import annotations

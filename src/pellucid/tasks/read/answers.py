@@ -58,6 +58,7 @@ class Page:
     light: bool = False  # light letters on something dark
     turned: int = 0  # degrees clockwise by which the page lay turned
     skew: float = 0.0  # degrees by which lines fall to the right
+    doubted: int = 0  # parts that may be letters, on a page that is not taken for text
 
     def words(self) -> list[list[list[Letter]]]:
         """The letters of each word of each line."""
@@ -107,4 +108,4 @@ def page_of(reading: Reading, classes: Sequence[str], words: Words | None = None
                 letters.append(Letter(reading.back(letter.box), int(three), given, number, place, by))
     # np.rot90 by k quarter turns rights a page that lay turned clockwise by as many
     turned = 90 * reading.turned
-    return Page(tuple(letters), reading.pen, reading.tall, reading.light, turned, reading.skew)
+    return Page(tuple(letters), reading.pen, reading.tall, reading.light, turned, reading.skew, reading.doubted)

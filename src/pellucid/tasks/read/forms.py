@@ -60,6 +60,11 @@ def row(name: str, page: Page, classes: Sequence[str]) -> dict[str, Any]:
     }
     if not page.letters:
         answer["note"] = "No text was found."
+        if page.doubted:  # where letters are unsure, or the page is busy
+            shapes = "shape has" if page.doubted == 1 else "shapes have"
+            answer["note"] = (
+                f"No text was found: {page.doubted} {shapes} the size of letters, but too little speaks for a text."
+            )
     return answer
 
 

@@ -57,6 +57,7 @@ class Reading:
     skew: float = 0.0  # degrees by which lines fell to the right
     seen: Inked | None = None  # upright and level, as it was searched
     parts: Parts | None = None
+    doubted: int = 0  # parts that may be letters, where too little speaks for a text
     matrix: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))  # from the seen page to the page's own px
 
     def back(self, box: Box) -> Box:
@@ -114,10 +115,12 @@ def read(image: NDArray[np.uint8], look: Look) -> Reading:
         page = Inked(page.contrast, mask, page.pen, page.light)
         found = parts(mask)
         tall = letter_height(found, page.pen) or tall
-    read_lines = _lines(look, page, found, tall)
+    read_lines, doubted = _lines(look, page, found, tall)
     sides = image.shape[1] / _sides(image, scale)[0], image.shape[0] / _sides(image, scale)[1]
     matrix = np.diag([sides[0], sides[1], 1.0]) @ matrix
-    return Reading(read_lines, page.pen / scale, tall / scale, page.light, turned, askew, page, found, matrix[:2])
+    return Reading(
+        read_lines, page.pen / scale, tall / scale, page.light, turned, askew, page, found, doubted, matrix[:2]
+    )
 
 
 def _sides(image: NDArray[np.uint8], scale: float) -> tuple[int, int]:
@@ -201,13 +204,13 @@ def _levelled(page: Inked, degrees: float) -> tuple[Inked, NDArray[np.float64]]:
     return Inked(contrast, mask, page.pen, page.light), back
 
 
-def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
-    """The lines with their letters, in reading order."""
+def _lines(look: Look, page: Inked, found: Parts, tall: float) -> tuple[list[Line], int]:
+    """The lines with their letters, in reading order; none where too little speaks for a text, and how many letters it would have."""
     heights, widths = found.heights, found.widths
     possible = (heights < 2.3 * tall) & (widths < 9 * tall) & (found.areas >= max(4, 0.2 * page.pen**2))
     body = np.flatnonzero(possible & (heights > 0.42 * tall))
     if not len(body):
-        return []
+        return [], 0
     rows = by_lines.lines(found.boxes[body], tall)
     members = [[int(body[i]) for i in row] for row in rows]
     small = np.flatnonzero(possible & (heights <= 0.42 * tall) & (np.maximum(heights, widths) > 0.5 * page.pen))
@@ -221,7 +224,7 @@ def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
     ):  # a thing here and there looks like a letter on any photograph
         kept = [line for line in kept if len(line) >= _LONG]
     if not kept or not is_text(page, [letter for line in kept for letter in line]):
-        return []
+        return [], sum(len(line) for line in letters)
     boxes = np.array([letter.box for line in kept for letter in line])
     places, start = [], 0
     for line in kept:
@@ -232,7 +235,7 @@ def _lines(look: Look, page: Inked, found: Parts, tall: float) -> list[Line]:
     gaps = [[float(boxes[b, 0] - boxes[a, 2]) for a, b in pairwise(line)] for line in ordered]
     own = [float(np.median(boxes[line, 3] - boxes[line, 1])) for line in ordered]
     starts = by_lines.word_starts(gaps, own)
-    return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)]
+    return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)], 0
 
 
 def _join(found: Parts, members: list[list[int]], small: int, tall: float) -> None:
