@@ -5,9 +5,8 @@
 `isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
 them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
 epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`), measures of the model as a whole
-(`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and
-simple methods on a frozen backbone's features (`BaselinesOnFeatures`). Those about answers are in `_answering.py`,
-and figures drawn for a report alone in `_figures.py`.
+(`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and simple
+methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those about answers, `_figures.py` reports' figures.
 """
 
 from __future__ import annotations

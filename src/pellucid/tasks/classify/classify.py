@@ -229,7 +229,7 @@ class Classify(Task[Tensor, Label, Label]):
         level = options.threshold
         if level is None:
             return self.write(prediction, names, classes)
-        assert not isinstance(level, str), "predict gives the number"
+        level = float(level)  # `predict` gives the number that "chosen" stands for
         shares = _probabilities(prediction)
         index = decision.answered(shares.cpu().numpy(), decision.positive_of(self.positive, classes), level)
         rows = self.write(Label(torch.from_numpy(index), shares), names, classes)
