@@ -18,7 +18,7 @@ from pellucid.models.fast_rcnn.regions import Places, bins_of, rows_of
 
 __all__ = ["LargestOfPlaces", "Spans", "spans_of"]
 
-_AT_ONCE = 2**17  # numbers that are compared: they stay in the processor's cache
+_AT_ONCE = 2**18  # numbers that are compared: they stay in the processor's cache
 _PLACES = (0, 1, 2, 3, 4, 6, 9, 12, 16, 20, 25, 30, 36)  # in a bin: bins with up to so many are taken together
 _GROWTH = 1.25  # of the larger ones, from one group to the next
 
