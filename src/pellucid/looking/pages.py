@@ -106,8 +106,7 @@ def _made(task: ReadsPages, model: nn.Module, dataset: Dataset, asked: Sequence[
     """A page of a run that was trained on letters alone, made of letters that it has not learned."""
     part = next(part for part in ("test", "val", "train") if len(dataset.splits[part]))
     picture, text = task.page_of_letters(dataset.splits[part], common["seed"])
-    count = sum(not one.isspace() for one in text)
-    made = f"a page made of {count} letters of the {part} split"
+    made = f"a page made of letters of the {part} split"
     return Pages(model, [_unit(picture[None])], [made], task.page_steps, [text], asked, made, **common)
 
 

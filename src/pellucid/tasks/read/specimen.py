@@ -24,10 +24,13 @@ _LEAST, _MOST = 12, 60  # letters on the page
 _WORD, _LINE = 5, 3  # letters of a word, and words of a line, at most
 _GAP, _SPACE, _PITCH = 0.26, 0.9, 1.9  # of the letters' height: between letters, between words, from line to line
 _PAPER, _INK = 0.86, 0.7
+_CHOICE = 12  # images of a class among which one is taken
 
 
 def specimen(split: Split, classes: Sequence[str], seed: int) -> tuple[NDArray[np.uint8], str]:
     """A page (H, W) with a letter of each class, and its text; which images of the letters are taken follows from the seed.
+
+    Of a few images of each class, the one is taken whose strokes are about as wide as the others', as if one pen had written all.
 
     Args:
         split: images of letters, each with its label.
@@ -37,8 +40,13 @@ def specimen(split: Split, classes: Sequence[str], seed: int) -> tuple[NDArray[n
     labels = target_of(split.targets, "label", Label).index.numpy()
     words = laid_out(np.unique(labels).tolist(), classes)
     rng = np.random.default_rng([seed, 17])
-    wanted = [int(rng.choice(np.flatnonzero(labels == index))) for line in words for word in line for index in word]
-    pictures = _pictures(split, wanted)
+    drawn = [
+        rng.permutation(np.flatnonzero(labels == index))[:_CHOICE] for line in words for word in line for index in word
+    ]
+    pictures = _pictures(split, np.concatenate(drawn).tolist())
+    widths = {place: _pen(ink) for place, ink in pictures.items()}
+    usual = float(np.median([widths[int(place)] for own in drawn for place in own]))
+    wanted = [min(own.tolist(), key=lambda place: abs(widths[place] - usual)) for own in drawn]
     tall = SHARE * _SIDE
     rows = []  # of each line, its letters' pictures and left ends
     at = 0
@@ -86,6 +94,14 @@ def _pictures(split: Split, wanted: Sequence[int]) -> dict[int, NDArray[np.float
         ink = prepared(batch.images.float() / 255, (_SIDE, _SIDE))[:, 0]
         found |= {places[int(i)]: one.numpy() for i, one in zip(batch.index, ink, strict=True)}
     return found
+
+
+def _pen(ink: NDArray[np.float32]) -> float:
+    """How wide the strokes of a letter's picture are, in px: across a stroke, the distance to its edge is w / 4 + 1 / 2 on average."""
+    import cv2
+
+    depth = cv2.distanceTransform((ink > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    return 4 * float(depth[depth > 0].mean()) - 2 if (depth > 0).any() else 0.0
 
 
 def _trimmed(ink: NDArray[np.float32]) -> NDArray[np.float32]:
