@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from typing import Any
 
 
 def in_turn(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -51,3 +52,13 @@ def report(claim: str, **numbers: object) -> None:
         "torch": version("torch"),
     }
     print(json.dumps({"claim": claim, **numbers, **where}, indent=2))
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print rows with a head."""
+    heads = ["", *next(iter(rows.values()))]
+    lines = [heads, *([name, *map(str, row.values())] for name, row in rows.items())]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print()

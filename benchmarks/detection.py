@@ -30,13 +30,13 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _timing import in_turn, ratio, report, timed
+from _timing import in_turn, ratio, report, table, timed
 from _torchvision_detector import AUGMENT, CLIP, RATE, Peer, answers, coco, detected
 from torch import Tensor, nn
 from torchvision.ops import roi_pool
@@ -127,16 +127,6 @@ def proposing(model: FastRcnn, size: tuple[int, int], rounds: int) -> dict[str, 
         "from the maps": lambda: timed(lambda: after(maps)),
     }
     return {name: round(statistics.median(seconds), 4) for name, seconds in in_turn(rivals, 3 * rounds).items()}
-
-
-def table(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print rows with a head."""
-    heads = ["", *next(iter(rows.values()))]
-    lines = [heads, *([name, *map(str, row.values())] for name, row in rows.items())]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print()
 
 
 def main() -> None:

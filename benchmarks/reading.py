@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _timing import in_turn, ratio, report, timed
+from _timing import in_turn, ratio, report, table, timed
 
 import pellucid
 from pellucid.run import Run
@@ -114,16 +114,6 @@ def measured(
         "letters wrong": f"{wrong} of {letters}", "with spaces": f"{100 * spaced / length:.1f} %", "words wrong": words,
         "lines exact": f"{exact} of {lines}",
     }  # fmt: skip
-
-
-def table(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print rows with a head."""
-    heads = ["", *next(iter(rows.values()))]
-    lines = [heads, *([name, *map(str, row.values())] for name, row in rows.items())]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print()
 
 
 def main() -> None:

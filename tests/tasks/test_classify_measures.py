@@ -139,7 +139,7 @@ def test_certain_and_wrong_costs_a_finite_loss_that_is_said() -> None:
 
 
 def test_resamples_are_those_of_the_images_drawn_one_by_one() -> None:
-    """A weight of two is an image twice, one of zero an image less: ranking each resample anew gives the same numbers."""
+    """A weight of two is an image twice, one of zero an image less: ranking each resample again gives the same numbers."""
     for classes, ties in ((2, True), (4, False)):
         table = drawn(60, classes, 1, ties=ties)
         weights = next(resamples(60, 12))
