@@ -371,3 +371,13 @@ def test_a_note_that_many_rows_share_is_said_once() -> None:
     rows = [LayerRow(f"block_{n}: weight", (), note="used directly") for n in range(5)]
     notes = str(LayerTable("a model", [*rows, LayerRow("head", (), note="unused")])).split("notes\n")[1]
     assert notes.split("\n") == ["  used directly: block_0: weight; block_1: weight; and 3 more rows", "  head: unused"]
+
+
+def test_a_dense_layer_on_a_map_says_that_it_works_place_by_place() -> None:
+    """People who leave out `flatten` mean a layer on all values, which has other parameters."""
+    said = "works at each of 15×15 places, on 32 channels; `flatten` before it makes a layer on all 7,200 values"
+    assert said in " ".join(table("input 32x32x3; conv 32 3x3; maxpool 2; fc 84").write().split())
+    for other in ("input 32x32x3; maxpool 2; flatten; fc 84", "input 10x16; dense 84", "input 1x1x8; dense 4"):
+        assert "works at each" not in table(other).write()
+    with pytest.raises(UsageError, match=r"10: `output 10` reads the values before it; .* write `flatten` first"):
+        table("input 32x32x3; conv 32 3x3; maxpool 2; fc 84; output 10")

@@ -85,7 +85,7 @@ def page(study: Study) -> str:
             where = f"{'above' if escape.side > 0 else 'below'} {number_text(float(escape.x))}"
             float64 = "at no distance" if escape.float64 is None else f"from a distance of {escape.float64:.2g}"
             exact = f"in exact arithmetic from a distance of {escape.exact:.1e}"
-            lines.append(f"  {where}: {exact}; in float64, with the formula as written, {float64}")
+            lines += [f"  {where}: {exact};", f"    in float64, with the formula as written, {float64}"]
     return "\n".join(lines)
 
 

@@ -264,13 +264,17 @@ def _flatten(line: LayerLine, state: _State) -> LayerRow:
 
 
 def _dense(line: LayerLine, state: _State) -> LayerRow:
-    """(in + 1)·out parameters, applied along the last axis."""
+    """(in + 1)·out parameters, applied along the last axis; of a map, where people often mean all values, that is said."""
     neurons, inputs, bias = line.sizes[0], state.channels, "no-bias" not in line.flags
     before = f"({show(inputs)} + 1)" if bias else product_text([inputs])
+    note, places, values = "", sympy.Mul(*state.axes), show(sympy.Mul(*state.size))
+    if len(state.size) == 3 and places != 1:
+        note = f"works at each of {size_text(state.axes)} places, on {show(inputs)} channels; "
+        note += f"`flatten` before it makes a layer on all {values} values"
     return LayerRow(
         _name(line, f"dense {show(neurons)}"), (*state.axes, neurons), "", f"{before}·{show(neurons)}",
         inputs * neurons + (neurons if bias else 0), neurons if bias else ZERO,
-        sympy.Mul(*state.size) * neurons,
+        sympy.Mul(*state.size) * neurons, note=note,
     )  # fmt: skip
 
 
@@ -362,7 +366,8 @@ def _output(line: LayerLine, state: _State) -> LayerRow:
         if len(line.sizes) > 1:
             row.note = f"its {show(wanted)} values are read as {size_text(line.sizes)}"
         return row
-    state.equations.append(SizeEquation(sympy.Mul(*state.size), wanted, f"`{line.words}` has as many values"))
+    why = f"`{line.words}` reads the values before it; for a dense layer on them write `flatten` first"
+    state.equations.append(SizeEquation(sympy.Mul(*state.size), wanted, why))
     return LayerRow("output", tuple(line.sizes))
 
 
