@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid import viewing
 from pellucid._coupling import together
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
@@ -77,7 +78,7 @@ def image_by_image(
     own = own_sizes(given)
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults) - len(rows)
-    checked = False
+    checked, views = False, viewing.described(run)
 
     def rows_of(
         input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]
@@ -115,6 +116,8 @@ def image_by_image(
             ]
             if boxed is not None:
                 written = [_with_box(row, boxed.boxes[place]) for place, row in zip(places, written, strict=True)]
+            if views is not None:
+                written = [{**row, "views": views["count"]} for row in written]
             if drawing:
                 written = _drawn(run, whole, places, prediction, written)
             files = answers.takes_pictures and ("picture" in written[0] or "content" in written[0])
