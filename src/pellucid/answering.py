@@ -28,6 +28,7 @@ from pellucid.tasks import AnswersParts, AnyTask, DrawsAnswers, PredictOptions, 
 __all__ = [
     "Within",
     "answer",
+    "few",
     "image_by_image",
     "in_own_px",
     "inputs",
@@ -36,6 +37,8 @@ __all__ = [
     "run_batches",
     "sound_inputs",
 ]
+
+_AT_ONCE = 150_000  # px that go through a model together: larger maps do not stay in a processor's caches
 
 
 class Within(Protocol):
@@ -103,8 +106,13 @@ def image_by_image(
         else:
             batches = sound_inputs(run, given, batch_size, faults)
             found = (
-                (places, input, in_own_px(_restored(run, model, input), input, own, places))
+                (
+                    places[rows],
+                    input[rows],
+                    in_own_px(_restored(run, model, input[rows]), input[rows], own, places[rows]),
+                )
                 for places, input in batches
+                for rows in few(input)
             )
         for places, input, prediction in found:
             names = [given.names[place] for place in places]
@@ -150,6 +158,18 @@ def _in_parts(
         yield [place], None, task.answer_parts(model, image, options)
     for place, floats in given.floats.items():
         yield [place], None, task.answer_parts(model, to_channels(floats.to(device), run.channels), options)
+
+
+def few(images: Tensor) -> list[slice]:
+    """The rows of a batch (B, C, H, W) that go through a model together: on a processor no more than its caches hold.
+
+    >>> few(torch.zeros(5, 1, 200, 300))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    if images.device.type != "cpu":
+        return [slice(0, len(images))]
+    step = max(1, _AT_ONCE // max(1, images.shape[2] * images.shape[3]))
+    return [slice(start, start + step) for start in range(0, len(images), step)]
 
 
 def _titles(names: Sequence[str], forms: Mapping[str, str]) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from pellucid import measures, thresholds, viewing
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
 from pellucid.annotating import annotated, beside
-from pellucid.answering import answer, image_by_image, own_device, own_sizes, run_batches
+from pellucid.answering import answer, few, image_by_image, own_device, own_sizes, run_batches
 from pellucid.boxed import looked_into
 from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
@@ -29,6 +29,7 @@ from pellucid.data.named_files import all_files
 from pellucid.errors import DataError, PellucidWarning, UnknownNameError
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import Evaluation
+from pellucid.models._hastening import hastened
 from pellucid.predictions import Answers, answer_names
 from pellucid.rivals import learned_from, on_features, own_letters
 from pellucid.run import Run
@@ -137,8 +138,8 @@ def evaluation(
     if not len(part):
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
-    model, digest = run.trained(which)
-    model = model.to(device)
+    trained, digest = run.trained(which)
+    model = hastened(trained.to(device), (run.planes, *run.size), device)
     if level is not None and not isinstance(run.task, DecidesByThreshold):
         set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
@@ -165,7 +166,7 @@ def evaluation(
         size = None if run.task.keeps_size else run.size
         places = learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
-        rivals |= on_features(run, model, dataset, places, split, device)
+        rivals |= on_features(run, trained, dataset, places, split, device)
         if isinstance(task, MeasuresModel):
             with torch.no_grad():
                 whole = task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
@@ -253,7 +254,7 @@ def predict(
         if name not in known:
             raise UnknownNameError("option", name, known)
     asked, device = kind(**options), own_device()
-    model = run.model().to(device)
+    model = hastened(run.model().to(device), (run.planes, *run.size), device)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
@@ -321,7 +322,8 @@ def measure(
     model.eval()
     try:
         with torch.no_grad():
-            for batch in batches:
+            # a loss may compare the images of a batch with each other
+            for batch in batches if with_loss else (part for whole in batches for part in _parts(whole)):
                 draws = Draws.images(seed, batch.index, batch.images.device)
                 input, target = task.prepare(batch, draws, training=False)
                 if with_loss:
@@ -337,6 +339,16 @@ def measure(
     )  # batches of equal sizes come in another order than the split
     records = {name: joined(parts)[order] for name, parts in columns.items()}
     return records, {name: total / len(order) for name, total in sums.items()}
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """A batch in as many parts as go through a model together."""
+    rows = few(batch.images)
+    if len(rows) == 1:
+        yield batch
+        return
+    for own in rows:
+        yield Batch(batch.images[own], {kind: target[own] for kind, target in batch.targets.items()}, batch.index[own])
 
 
 def _measures(summary: dict[str, Measure]) -> dict[str, dict[str, Any]]:
