@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pellucid._halves import missing
 from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -73,9 +74,16 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except PellucidError as fault:
         return _say(str(fault), fault.exit_code, debug)
+    except ModuleNotFoundError as fault:
+        wanting = missing(fault, given[0])
+        return _bug(fault, debug) if wanting is None else _say(str(wanting), wanting.exit_code, debug)
     except Exception as fault:
-        hint = "" if debug else " This is a bug in pellucid; give the same command with --debug to see where."
-        return _say(f"{type(fault).__name__}: {fault}.{hint}", 1, debug)
+        return _bug(fault, debug)
+
+
+def _bug(fault: Exception, debug: bool) -> int:
+    hint = "" if debug else " This is a bug in pellucid; give the same command with --debug to see where."
+    return _say(f"{type(fault).__name__}: {fault}.{hint}", 1, debug)
 
 
 class _Terminated(BaseException):
