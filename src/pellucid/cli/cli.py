@@ -38,6 +38,7 @@ COMMANDS = {
     "data": "inspect a dataset: contents, sizes, corrupt files, duplicates",
     "work": "work a small network by hand, in symbols and numbers, every line checked",
     "table": "tabulate a network's layers, with the formula of every number",
+    "completion": "print the script that completes commands and options in bash, zsh or fish",
     "list": "list the tasks, models, lenses, builders of worksheets and datasets",
 }
 """Every command with a line about it, in the usual order of use; `pellucid.cli.commands` has a function for each."""
@@ -141,6 +142,11 @@ def _run(words: list[str]) -> int:
         print(f"pellucid {__version__}")
         return 0
     name, rest = words[0], words[1:]
+    if words[:2] == ["completion", "words"]:  # as the shells' scripts ask
+        from pellucid.cli.completing import fitting
+
+        print(*fitting(rest[1:], [*COMMANDS]), sep="\n")
+        return 0
     if name not in COMMANDS:
         raise _swapped(words) or UnknownNameError("command", name, COMMANDS)
     from pellucid.cli.binding import bind
@@ -161,7 +167,7 @@ def _swapped(words: Sequence[str]) -> UsageError | None:
 
 
 def _help() -> str:
-    lines = "\n".join(f"  {name:9} {line}" for name, line in COMMANDS.items())
+    lines = "\n".join(f"  {name:10} {line}" for name, line in COMMANDS.items())
     return f"""usage: pellucid COMMAND …
 
 Trains, measures and explains neural networks on images, and shows its work.
