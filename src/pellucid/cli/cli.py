@@ -105,7 +105,10 @@ def _terminable() -> Iterator[None]:
         raise _Terminated(number)
 
     # who ignores hang-ups (nohup) goes on ignoring them
-    asking = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    asking = [signal.SIGTERM]
+    if sys.platform != "win32":
+        asking.append(signal.SIGHUP)
+    asking = [number for number in asking if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in asking}
     try:
         yield
@@ -167,7 +170,7 @@ def _swapped(words: Sequence[str]) -> UsageError | None:
 
 
 def _help() -> str:
-    lines = "\n".join(f"  {name:10} {line}" for name, line in COMMANDS.items())
+    lines = "\n".join(f"  {name:11} {line}" for name, line in COMMANDS.items())
     return f"""usage: pellucid COMMAND …
 
 Trains, measures and explains neural networks on images, and shows its work.
