@@ -10,6 +10,7 @@ import fnmatch
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -189,10 +190,10 @@ def check_space(path: Path, size: int = _SPACE) -> None:
     except OSError as fault:
         raise _unwritable(path, fault) from fault
     try:
-        if sys.platform == "win32":
-            os.truncate(handle, size)
-        else:
+        if sys.platform == "linux":
             os.posix_fallocate(handle, 0, size)
+        elif shutil.disk_usage(draft.parent).free < size:  # nothing reserves room for a file there
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as fault:
         if fault.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve room
             raise _unwritable(path, fault) from fault
