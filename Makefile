@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 # one thread per test process: two processes with two threads each on two cores take turns rather than help each other
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
@@ -21,7 +21,7 @@ help:
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d: Pellucid needs Python 3.11 or later; name one, as in: make PYTHON=python3.12" % sys.version_info[:2])'
 	@echo "setting up .venv, once: some 6 GB to fetch and unpack"
-	@test -x $(BIN)/pip || if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
+	@test -x $(BIN)/pip -o -x $(BIN)/pip.exe || if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
 	else $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; fi
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -165,7 +165,9 @@ def main() -> int:
         predicted = None if asked.only == "verbs" else predicting(asked, place)
         seconds = {} if asked.only == "predict" else verbs(asked, place)
     if seconds:
-        rows = {name: {"processor time": f"{own:.2f} s", "goal": f"{goal:g} s"} for name, (own, goal) in seconds.items()}
+        rows = {
+            name: {"processor time": f"{own:.2f} s", "goal": f"{goal:g} s"} for name, (own, goal) in seconds.items()
+        }
         table(rows)
     if predicted is not None:
         table({name: {"images per second": value} for name, value in predicted["images_per_second"].items()})
