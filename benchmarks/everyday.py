@@ -9,7 +9,7 @@ goals in seconds of processor time (user and system, over all threads), which a 
 Claims: `predict` on 2,000 photographs of 500×375 px at least 1.3 × the loop; `data` on 30,000 files under 5 s at the second opening;
 `evaluate` of 10,000 small images under 3 s; a report under 10 s.
 
-    python benchmarks/everyday.py [--photographs 2000] [--files 30000] [--images 10000] [--model efficientnet_lite0] [--size 224] [--rounds 3]
+    python benchmarks/everyday.py [--photographs 2000] [--files 30000] [--images 10000] [--model M] [--size 224] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def predicting(asked: Any, place: Path) -> dict[str, Any]:
     draw(folder, asked.photographs)
     files = sorted(folder.rglob("*.jpg"))
     run = pellucid.train(
-        "classify", str(folder), asked.model, place / "run", epochs=1, limit=64, size=(asked.size, asked.size), seed=0, progress=False
+        "classify", str(folder), asked.model, place / "run", epochs=1, limit=64, frozen=True,
+        size=(asked.size, asked.size), seed=0, progress=False,
     )  # fmt: skip
     given, model = [str(file) for file in files], load(run.path).model()
 

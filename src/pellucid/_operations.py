@@ -18,6 +18,9 @@ class Watching(TorchDispatchMode):
     compiled where these modes are at work.
     """
 
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False

@@ -103,7 +103,7 @@ def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
     >>> rank_correlation(np.array([1, 2, 3]), np.array([1, 4, 9])), rank_correlation(np.array([1, 2]), np.array([3, 3]))
     (1.0, 0.0)
     """
-    ranks = [_ranks(values.ravel()) for values in (one, other)]
+    ranks = _ranks(one.ravel()), _ranks(other.ravel())
     flat = [bool(np.ptp(values) == 0) for values in ranks]
     if any(flat):
         return float("nan") if all(flat) else 0.0
