@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Needs python3 (3.11 or later), pip and make; everything else is installed into .venv, once.
-.PHONY: demo test test-all hostile check bench docs help
+.PHONY: demo test test-all hostile check bench docs site help
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  the same with the slow tests"
 	@echo "make hostile   kills, full disks and damaged files by the thousand, with their numbers (some 20 minutes)"
 	@echo "make docs      draw the pictures of the documents on lenses again"
+	@echo "make site      build the documentation as pages that open offline, site/index.html"
 	@echo "make bench     every benchmark, each against a named peer (tens of minutes)"
 
 # pip runs again only when what is to be installed has changed; Debian's python3 may come with pip and without ensurepip
@@ -49,6 +50,15 @@ docs: $(READY)
 	$(BIN)/python docs/classify_pictures.py
 	$(BIN)/python docs/localize_pictures.py
 	$(BIN)/python docs/segment_pictures.py
+
+.venv/.site: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,site]'
+	@touch $@
+
+# mkdocs.yml has `strict`: a link that leads nowhere stops it
+site: .venv/.site
+	$(BIN)/zensical build --clean
+	@echo "open site/index.html"
 
 .venv/.bench: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
