@@ -53,6 +53,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("merging", "comparison", "looking", "sweeping"),
     ("reporting",),
+    ("serving",),
     ("cli", "__main__"),
 )
 APART = {"data", "models", "lenses", "worked"}  # of one level, and yet strangers
@@ -142,6 +143,7 @@ MACHINERY = (
     "comparison",
     "looking",
     "reporting",
+    "serving",
     "sweeping",
     "training",
 )  # rooms whose face is empty

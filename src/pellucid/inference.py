@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -54,7 +55,7 @@ from pellucid.tasks import (
     taken,
 )
 
-__all__ = ["evaluate", "evaluation", "measure", "predict"]
+__all__ = ["evaluate", "evaluation", "measure", "predict", "predict_by", "prepared"]
 
 
 def evaluate(
@@ -246,6 +247,46 @@ def predict(
         UnknownNameError: an option that the task does not have.
     """
     run = viewing.viewed(run if isinstance(run, Run) else Run(run), views)
+    settings: dict[str, Any] = {
+        "format": format,
+        "batch_size": batch_size,
+        "overwrite": overwrite,
+        "progress": progress,
+    }
+    return predict_by(run, functools.partial(prepared, run), images, out, **settings, **options)
+
+
+def prepared(run: Run) -> nn.Module:
+    """The model of a run as `predict` asks it: on the device that answers, and faster there."""
+    device = own_device()
+    return hastened(run.model().to(device), (run.planes, *run.size), device)
+
+
+def predict_by(
+    run: Run,
+    make: Callable[[], nn.Module],
+    images: Any = (),
+    out: str | Path | None = None,
+    *,
+    format: Literal["json", "csv"] = "json",
+    batch_size: int = 64,
+    overwrite: bool = False,
+    progress: bool = False,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """What `predict` answers, by a model that may be in memory already.
+
+    Args:
+        run: with the views that are asked for.
+        make: gives the model, as `prepared` does; asked for after the options were checked. An option may change its buffers.
+        images: what `predict` takes, or files' bytes (`data.given.Encoded`).
+        out: see `predict`, as for the others.
+        format: of the table in a folder.
+        batch_size: images per batch.
+        overwrite: replace other files in `out`.
+        progress: show a progress bar.
+        options: that the task adds.
+    """
     task = run.task
     kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
     options = thresholds.resolved(run, options)
@@ -254,7 +295,7 @@ def predict(
         if name not in known:
             raise UnknownNameError("option", name, known)
     asked, device = kind(**options), own_device()
-    model = hastened(run.model().to(device), (run.planes, *run.size), device)
+    model = make()
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
@@ -276,7 +317,7 @@ def predict(
     rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others)
     for form in forms:
         for sentence in annotated(run, given, rows, answers, form):
-            warnings.warn(sentence, PellucidWarning, stacklevel=2)
+            warnings.warn(sentence, PellucidWarning, stacklevel=3)
     if isinstance(task, WritesFiles):
         answers.write_files(task.files(rows, *_titled(given), asked))
     return rows

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import unicodedata
@@ -20,7 +21,7 @@ from pellucid._ledger import Ledger
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically, write_csv, write_json
 
-__all__ = ["Answers", "answer_names"]
+__all__ = ["Answers", "answer_names", "flat", "png"]
 
 _PAYLOADS = ("picture", "content", "suffix", "files", "tables")  # entries of a row that are not in the table
 _LONGEST = 150  # bytes of a part of a file's name: systems allow 255, and drafts and numbers need some
@@ -174,7 +175,7 @@ class Answers:
             ] or [{"name": "", "number": ""}]
         for place, lines in tables.items():
             with write_atomically(place) as draft:
-                write_csv(draft, [_flatten(line) for line in lines])
+                write_csv(draft, [flat(line) for line in lines])
                 self._ledger.note(place, draft)
 
     def write(self, name: str, value: list[Any]) -> None:
@@ -302,6 +303,21 @@ def _save(picture: NDArray[Any], path: Path, ledger: Ledger) -> None:
         ledger.note(path, draft)
 
 
+def png(picture: NDArray[Any]) -> bytes:
+    """The PNG file of a picture (C, H, W) uint8 or uint16, as `predict` writes it.
+
+    >>> png(np.zeros((1, 2, 3), np.uint8))[1:4]
+    b'PNG'
+    """
+    from PIL import Image
+
+    if picture.dtype == np.uint16:
+        return _in_16_bits(picture, Path("answer.png"))
+    file = io.BytesIO()
+    Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
 def _in_16_bits(picture: NDArray[np.uint16], path: Path) -> bytes:
     """The file of a picture of 16 bits, in colour too, which Pillow cannot write."""
     import cv2
@@ -361,16 +377,16 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of what lies within: {"points": {"tip": {"x": 1}}} becomes "points.tip.x".
 
-    >>> _flatten({"name": "a", "points": {"tip": {"x": 1, "y": 2}}})
+    >>> flat({"name": "a", "points": {"tip": {"x": 1, "y": 2}}})
     {'name': 'a', 'points.tip.x': 1, 'points.tip.y': 2}
     """
-    flat: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": item for key, item in _flatten(value).items()}
+            columns |= {f"{name}.{key}": item for key, item in flat(value).items()}
         else:
-            flat[name] = value
-    return flat
+            columns[name] = value
+    return columns

@@ -35,6 +35,7 @@ COMMANDS = {
     "sweep": "train every combination of options, and compare the runs",
     "merge": "merge redundant filters of a model, and fine-tune the smaller model",
     "report": "write a self-contained HTML report on a run",
+    "serve": "open runs and worksheets as pages in a browser, and over HTTP",
     "export": "export a run's model to ONNX and torch.export",
     "data": "inspect a dataset: contents, sizes, corrupt files, duplicates",
     "work": "work a small network by hand, in symbols and numbers, every line checked",

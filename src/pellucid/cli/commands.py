@@ -7,12 +7,11 @@ lens, which depend on the names that were given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pellucid.cli import listing, printing
-from pellucid.errors import RunError, UnknownNameError, UsageError
+from pellucid.cli import converting, finding, listing, printing
+from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
 from pellucid.worked.forms.command import format_of, terminal_width, work
 
@@ -27,6 +26,7 @@ __all__ = [
     "merge",
     "predict",
     "report",
+    "serve",
     "sweep",
     "table",
     "train",
@@ -120,7 +120,7 @@ def evaluate(
     """
     from pellucid.inference import evaluate as verb
 
-    path = run or _newest()
+    path = run or finding.newest()
     settings: dict[str, Any] = {"split": split, "baselines": baselines, "batch_size": batch_size, "which": which}
     found = verb(path, data, threshold=threshold, views=views, **settings)
     printing.measured(found)
@@ -217,7 +217,7 @@ def compare(runs: tuple[Path, ...] = (), /, *, out: Path | None = None) -> int:
     """
     from pellucid.comparison.comparison import compare as verb
 
-    printing.compared(verb([*runs] or _runs(), out))
+    printing.compared(verb([*runs] or finding.runs(), out))
     return 0
 
 
@@ -252,7 +252,31 @@ def report(run: Path | None = None, /, *, maps: int = 8) -> int:
     """
     from pellucid.reporting.reporting import report as verb
 
-    print(verb(run or _newest(), maps=maps))
+    print(verb(run or finding.newest(), maps=maps))
+    return 0
+
+
+def serve(
+    runs: tuple[Path, ...] = (),
+    /,
+    *,
+    port: int = 8020,
+    host: str = "127.0.0.1",
+    token: str = "",
+    memory: float = 2.0,
+) -> int:
+    """Open runs and worksheets as pages on this machine and over HTTP, until Ctrl-C.
+
+    Args:
+        runs: run folders; by default all below runs/.
+        port: the port; 0 for any that is free.
+        host: the address to listen on; one that other machines reach needs a token.
+        token: a secret of 16 characters or more that every request must have.
+        memory: GiB for the weights of models; those that were asked longest ago make room.
+    """
+    from pellucid.serving.server import serve as verb
+
+    verb(runs or finding.below(), port=port, host=host, token=token, memory=memory)
     return 0
 
 
@@ -273,7 +297,7 @@ def export(
     from pellucid.exporting import export as verb
     from pellucid.exporting import facts
 
-    for file in verb(run or _newest(), out, formats):
+    for file in verb(run or finding.newest(), out, formats):
         print(f"{file}   takes {facts(file)['input']}")
     return 0
 
@@ -297,27 +321,13 @@ def data(
     from pellucid.data import inspection, open
 
     if convert is not None:
-        return _convert(what, range, convert, out)
+        return converting.convert(what, range, convert, out)
     if out is not None:
         check_space(out)  # inspecting may take minutes
     dataset = open(what, range)
     printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
-    return 0
-
-
-def _convert(what: str, range: tuple[float, ...], form: str, out: Path | None) -> int:
-    from pellucid.data import open
-    from pellucid.data.annotations.converting import check_new, convert
-
-    if out is None:
-        raise UsageError(f"out=None: --convert {form} needs a folder for what it writes; give --out with a new one.")
-    check_new(out, what)  # opening may take minutes
-    dataset = open(what, range)
-    for sentence in (*dataset.notes, *dataset.problems, *convert(dataset, form, out)):
-        printing.say(sentence)
-    print(f"written to {out}")
     return 0
 
 
@@ -384,15 +394,3 @@ def list(kind: str | None = None, /) -> int:
         raise UnknownNameError("kind", kind, listing.KINDS)
     printing.catalogue({name: listing.about(name) for name in ((kind,) if kind else listing.KINDS)})
     return 0
-
-
-def _runs() -> Sequence[Path]:
-    """The runs below runs/, the newest last."""
-    records = sorted(Path("runs").glob("**/run.json"), key=lambda file: file.stat().st_mtime)
-    if not records:
-        raise RunError("run=None: there is no run below runs/; name one, or train one with `pellucid train`.")
-    return [record.parent for record in records]
-
-
-def _newest() -> Path:
-    return _runs()[-1]

@@ -20,7 +20,7 @@ from pellucid.data.named_files import NamedFile, image_files, is_litter, names_o
 from pellucid.data.scales import Bits, Levels, Scale, natural, unfit
 from pellucid.errors import DataError, UsageError
 
-__all__ = ["Arrays", "UserImages", "decodable", "gather"]
+__all__ = ["Arrays", "Encoded", "UserImages", "decodable", "gather"]
 
 _NOISE = 0.5  # by which noise takes floats out of [0, 1], at most
 
@@ -68,6 +68,15 @@ class Arrays(Images):
 
 @final
 @dataclass(frozen=True)
+class Encoded:
+    """An image file's bytes under a name, as an upload has them; nothing is written to the disk."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+@final
+@dataclass(frozen=True)
 class UserImages:
     """The images of a user with their names, in the order given."""
 
@@ -108,7 +117,8 @@ def gather(images: Any, scale: Scale | None = None, noisy: bool = False) -> User
 
     Args:
         images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C) or a tensor (H, W), (C, H, W) or
-            (N, C, H, W), uint8, whole numbers of more bits, or float in [0, 1]; a Pillow image; or a list of any of these.
+            (N, C, H, W), uint8, whole numbers of more bits, or float in [0, 1]; a Pillow image; a list of any of these; or a
+            list of files' bytes (`Encoded`).
         scale: black and white of images with more than 8 bits, that of a training; by default their natural one, together.
         noisy: floats may leave [0, 1] by up to 0.5, as noise makes them do.
 
@@ -118,6 +128,9 @@ def gather(images: Any, scale: Scale | None = None, noisy: bool = False) -> User
     files: list[NamedFile] = []
     arrays: list[NDArray[Any]] = []
     several = images if isinstance(images, (list, tuple)) else [images]
+    encoded = [one for one in several if isinstance(one, Encoded)]
+    if encoded and len(encoded) == len(several):
+        return _given_contents(encoded, scale)
     for one in several:
         if isinstance(one, (str, Path)):
             if len(several) > 1 and is_litter(Path(one).name):  # of a glob that the shell has resolved
@@ -159,13 +172,21 @@ def decodable(given: UserImages, channels: int | None = None, size: tuple[int, i
     return replace(given, split=given.split.select(good), places=places, faults=faults)
 
 
+def _given_contents(encoded: Sequence[Encoded], scale: Scale | None) -> UserImages:
+    names, contents = [one.name for one in encoded], [one.content for one in encoded]
+    return _scanned(names, Files(contents, names, scan(contents, names)), scale)
+
+
 def _given_files(files: list[NamedFile], scale: Scale | None) -> UserImages:
     paths = [file.path for file in files]
-    scanned = scan(paths)
-    faults = dict(scanned.problems)
-    good = [place for place in range(len(paths)) if place not in faults]
-    pages = {place: int(count) for place, count in enumerate(scanned.pages) if count > 1}
-    return replace(_on_scale(names_of(files), Files(paths, (), scanned), good, faults, scale), pages=pages)
+    return _scanned(names_of(files), Files(paths, (), scan(paths)), scale)
+
+
+def _scanned(names: Sequence[str], images: Files, scale: Scale | None) -> UserImages:
+    faults = dict(images.scanned.problems)
+    good = [place for place in range(len(images)) if place not in faults]
+    pages = {place: int(count) for place, count in enumerate(images.scanned.pages) if count > 1}
+    return replace(_on_scale(names, images, good, faults, scale), pages=pages)
 
 
 def _given_arrays(arrays: list[NDArray[Any]], scale: Scale | None) -> UserImages:

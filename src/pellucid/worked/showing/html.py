@@ -14,11 +14,11 @@ from pellucid.worked.showing.numerals import GREEK, Numeral, Symbol
 from pellucid.worked.showing.plain import unicode_to_html
 from pellucid.worked.showing.typesetting import ADD, ATOM, MUL, POW, Typesetter
 
-__all__ = ["MathML", "fragment", "page"]
+__all__ = ["STYLE", "MathML", "fragment", "page"]
 
 _ACCENTS: Final = {"hat": "^", "bar": "¯", "tilde": "~", "dot": "˙"}
 _CALLS: Final = {"sigmoid": "σ", "log": "ln", "relu": "ReLU", "leaky_relu": "leakyReLU"}
-_STYLE: Final = """
+STYLE: Final = """
 .worked{--ink:#1b1f24;--soft:#5d6773;--line:#dfe3e8;--card:#fff;--good:#1a7f37;--mark:#0b5cad;--page:#f5f6f8;
  color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 @media (prefers-color-scheme:dark){.worked{--ink:#e6e9ed;--soft:#9aa4af;--line:#333a42;--card:#1d2126;--good:#57ab5a;
@@ -150,12 +150,12 @@ class MathML(Typesetter):
 
 def page(sheet: Sheet, verify: bool) -> str:
     """A self-contained page."""
-    return _PAGE.format(title=html.escape(sheet.title or "Worksheet"), style=_STYLE, body=_body(sheet, verify))
+    return _PAGE.format(title=html.escape(sheet.title or "Worksheet"), style=STYLE, body=_body(sheet, verify))
 
 
 def fragment(sheet: Sheet, verify: bool = False) -> str:
     """The same as part of another page, such as a notebook."""
-    return f'<div class="worked"><style>{_STYLE}</style>\n{_body(sheet, verify)}\n</div>'
+    return f'<div class="worked"><style>{STYLE}</style>\n{_body(sheet, verify)}\n</div>'
 
 
 def _body(sheet: Sheet, verify: bool) -> str:

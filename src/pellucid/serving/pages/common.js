@@ -1,0 +1,45 @@
+// What both pages need: requests whose faults are sentences, elements, and files to keep.
+
+export async function ask(address, options = {}) {
+  let response;
+  try {
+    response = await fetch(address, options);
+  } catch {
+    throw new Error("The server does not answer; is it still running?");
+  }
+  if (!response.ok) {
+    let said = null;
+    try {
+      said = await response.json();
+    } catch { /* not our own words */ }
+    throw new Error(said?.error ?? `The server answers ${response.status}.`);
+  }
+  return response;
+}
+
+export function make(kind, attributes = {}, ...inner) {
+  const element = document.createElement(kind);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...inner); // text stays text, whatever it contains
+  return element;
+}
+
+export function bytesOf(picture) {
+  return new Blob([Uint8Array.from(atob(picture.base64), (letter) => letter.charCodeAt(0))], { type: picture.type });
+}
+
+export function keep(blob, name) {
+  const address = URL.createObjectURL(blob);
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+export function say(words, bad = false) {
+  const status = document.getElementById("status");
+  status.textContent = words;
+  status.classList.toggle("bad", bad);
+}
