@@ -14,9 +14,10 @@ import pytest
 import uvicorn
 
 from pellucid.run import Run
-from pellucid.serving.application import Service, application
+from pellucid.serving.application import Service
 from pellucid.serving.guarding import Guard
 from pellucid.serving.limits import Limits
+from pellucid.serving.shelf import named
 from pellucid.training.training import train
 
 LIMITS = Limits(upload=200_000, held=20_000_000, idle=0.5, seconds=2.0, pixels=4_000_000, solve=3.0)
@@ -42,11 +43,9 @@ class Server:
     """A server in a thread; `service` is what it serves."""
 
     def __init__(self, runs: Sequence[Run], **options: Any) -> None:
-        self.guard: Any = application(runs, **options)
-        assert isinstance(self.guard, Guard)
-        owner = self.guard.inner.router.lifespan_context.__self__  # type: ignore[attr-defined]
-        assert isinstance(owner, Service)
-        self.service = owner
+        limits = options.get("limits", LIMITS)
+        self.service = Service(named(runs), options.get("room", 1 << 30), limits)
+        self.guard = Guard(self.service.app, options.get("host", "127.0.0.1"), options.get("token", ""), limits)
         config = uvicorn.Config(self.guard, port=0, log_level="error", ws="none", server_header=False)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
@@ -62,7 +61,7 @@ class Server:
 
 @contextmanager
 def served(runs: Sequence[Run], **options: Any) -> Iterator[Server]:
-    own = Server(runs, **{"limits": LIMITS, **options})
+    own = Server(runs, **options)
     own.thread.start()
     while not own.server.started:
         assert own.thread.is_alive()

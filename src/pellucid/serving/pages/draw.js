@@ -11,7 +11,7 @@ const HIDDEN = new Set(["name", "label", "probabilities", "probability", "box", 
 class Stage {
   constructor(image, name) {
     this.image = image;
-    this.scale = Math.max(1, Math.min(16, Math.floor(480 / image.width) || 1));
+    this.scale = Math.max(1, Math.min(40, Math.floor(480 / image.width)));
     this.canvas = make("canvas", { role: "img", "aria-label": `${name}, with the answer`, width: image.width * this.scale,
       height: image.height * this.scale });
     this.layers = [];
@@ -39,7 +39,7 @@ function slider(words, value, change, from = 0, to = 1) {
 function bars(shares, swatches = {}) {
   const rows = Object.entries(shares).sort((a, b) => b[1] - a[1]).slice(0, 8).map(([label, share], place) => {
     const bar = make("span", { "aria-hidden": "true" });
-    bar.style.width = percent(share);
+    bar.style.width = `${100 * share}%`;
     const mark = swatches[label] ? [make("span", { class: "swatch", "aria-hidden": "true" })] : [];
     if (mark.length) mark[0].style.background = swatches[label];
     return make("tr", { class: place ? "" : "first" }, make("th", { scope: "row" }, ...mark, label), make("td", { class: "bar" }, bar),
@@ -107,7 +107,7 @@ export async function shown(answer, image) {
       make("td", { class: "number" }, one.x == null ? "–" : `${one.x}, ${one.y} px`)))));
   }
   if (answer.detections) detections(answer, stage, words, controls);
-  if (answer.shares && picture && image) mask(answer, stage, picture, words, controls);
+  if (answer.shares && picture && image) await mask(answer, stage, picture, words, controls);
   else if (picture && image) beside(stage, picture, controls);
   if (picture && answer.picture) {
     words.push(make("p", {}, make("button", { type: "button", onclick: () => keep(bytesOf(answer.picture), `${answer.name}-answer.png`) },
@@ -139,23 +139,42 @@ function detections(answer, stage, words, controls) {
   controls.push(slider("Least score", least, (value) => { least = value; told(); stage.draw(); }, least));
 }
 
-function mask(answer, stage, picture, words, controls) {
+// The colours of the classes, in their order: the palette of a PNG stands in its PLTE chunk.
+async function palette(picture) {
+  const bytes = new DataView(await bytesOf(picture).arrayBuffer());
+  for (let at = 8; at + 12 <= bytes.byteLength; at += 12 + bytes.getUint32(at)) {
+    if (bytes.getUint32(at + 4) !== 0x504c5445) continue;
+    return Array.from({ length: bytes.getUint32(at) / 3 }, (_, place) => [0, 1, 2].map((plane) => bytes.getUint8(at + 8 + 3 * place + plane)));
+  }
+  return [];
+}
+
+async function mask(answer, stage, picture, words, controls) {
+  const known = (await palette(answer.picture)).map((colour) => `rgb(${colour.join(" ")})`);
+  const cover = new OffscreenCanvas(picture.width, picture.height), pen = cover.getContext("2d");
+  pen.drawImage(picture, 0, 0);
+  const pixels = pen.getImageData(0, 0, picture.width, picture.height);
+  for (let at = 0; at < pixels.data.length; at += 4) { // black is the background, which stays as it is
+    if (!pixels.data[at] && !pixels.data[at + 1] && !pixels.data[at + 2]) pixels.data[at + 3] = 0;
+  }
+  pen.putImageData(pixels, 0, 0);
   let share = 0.55;
-  stage.layers.push((pen, wide, high) => {
-    pen.globalAlpha = share;
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(picture, 0, 0, wide, high);
-    pen.globalAlpha = 1;
+  stage.layers.push((over, wide, high) => {
+    over.globalAlpha = share;
+    over.imageSmoothingEnabled = false;
+    over.drawImage(cover, 0, 0, wide, high);
+    over.globalAlpha = 1;
   });
   controls.push(slider("Mask", share, (value) => { share = value; stage.draw(); }));
-  words.push(bars(answer.shares));
+  words.push(bars(answer.shares, Object.fromEntries(Object.keys(answer.shares).map((name, place) => [name, known[place]]))));
 }
 
 function beside(stage, picture, controls) {
   let share = 0.5;
   stage.layers.push((pen, wide, high) => {
     const edge = Math.round(share * wide);
-    pen.drawImage(picture, 0, 0, picture.width * share, picture.height, 0, 0, edge, high);
+    pen.imageSmoothingEnabled = false;
+    if (edge < wide) pen.drawImage(picture, picture.width * share, 0, picture.width * (1 - share), picture.height, edge, 0, wide - edge, high);
     pen.fillStyle = "#ff2d55";
     pen.fillRect(edge - 1, 0, 2, high);
   });

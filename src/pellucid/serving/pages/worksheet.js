@@ -24,6 +24,7 @@ async function working(words, work) {
 
 function solve() {
   return working("Solving …", async (current) => {
+    of("solution").replaceChildren();
     const page = await (await post("html", asked())).text();
     if (current()) of("solution").innerHTML = page; // the worked half's own HTML, with every name escaped
     return "Solved; every line was checked.";

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages in Chromium: they answer, look and solve, say nothing on the console, and ask nobody else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.run import Run
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        # without a sandbox of its own it also starts for root, in a container
+        own = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield own
+        own.close()
+
+
+@pytest.fixture
+def opened(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page of the server; at the end, nothing was said on the console and nobody else was asked."""
+    pages, said, asked = [], [], []
+
+    def opening(path: str, own: Any = server, **options: Any) -> Any:
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda fault: said.append(str(fault)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(own.address + path)
+        return page
+
+    yield opening
+    for page in pages:
+        page.close()
+    assert said == []
+    assert {url.split("/")[2] for url in asked if not url.startswith("blob:")} <= {
+        "127.0.0.1:" + url_port(server),
+        *PORTS,
+    }
+    PORTS.clear()
+
+
+PORTS: set[str] = set()  # of other servers of a test
+
+
+def url_port(server: Any) -> str:
+    return str(server.port)
+
+
+def upload(page: Any, *files: Path) -> None:
+    page.set_input_files("#files", [str(file) for file in files])
+    page.locator("#status", has_text="answer").wait_for(timeout=60_000)
+
+
+def fits(page: Any) -> bool:
+    """Whether the page needs no sideways scroll."""
+    wide: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return wide <= 0
+
+
+@pytest.mark.parametrize("size", [(1100, 800), (390, 800)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_image_is_answered_and_looked_at(
+    opened: Callable[..., Any], images: Path, size: tuple[int, int], scheme: str
+) -> None:
+    page = opened("/", viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page.get_by_label("Run").select_option("digits")
+    assert fits(page)
+    upload(page, images / "image_01.png", images / "image_02.png")
+    cards = page.locator("#answers article")
+    assert cards.count() == 2
+    assert cards.first.locator("h2").inner_text() == "image_01.png"
+    bars = cards.first.locator("tr .bar span").evaluate_all("all => all.map(one => one.getBoundingClientRect().width)")
+    assert bars == sorted(bars, reverse=True)
+    assert bars[0] > bars[-1]
+    painted = cards.first.locator("canvas").evaluate(
+        "one => new Set(one.getContext('2d').getImageData(0, 0, one.width, one.height).data).size"
+    )
+    assert painted > 2
+    if scheme == "light":
+        cards.first.get_by_label("Lens").select_option("occlusion")
+        cards.first.get_by_role("button", name="Look").click()
+        cards.first.locator(".map img").wait_for(timeout=60_000)
+        assert cards.first.locator(".map img").evaluate("one => one.naturalWidth") > 100
+    assert fits(page)
+
+
+def test_a_picture_is_beside_its_image(opened: Callable[..., Any], images: Path) -> None:
+    """The slider moves from the image to the answer, by the keyboard too."""
+    page = opened("/")
+    page.get_by_label("Run").select_option("denoiser")
+    upload(page, images / "image_01.png")
+    canvas, slider = page.locator("#answers canvas"), page.get_by_label("Before | after")
+    seen = set()
+    for key in ("Home", "End"):
+        slider.focus()
+        page.keyboard.press(key)
+        seen.add(canvas.evaluate("one => one.toDataURL()"))
+    assert len(seen) == 2
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Download the picture").click()
+    assert kept.value.suggested_filename == "image_01.png-answer.png"
+
+
+def test_a_broken_image_and_an_evil_name_are_text(opened: Callable[..., Any], tmp_path: Path, images: Path) -> None:
+    evil = tmp_path / "<img src=x onerror=alert(1)>.png"
+    evil.write_bytes((images / "image_01.png").read_bytes())
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    page = opened("/")
+    upload(page, evil, broken)
+    assert page.locator("#answers h2").all_inner_texts() == [evil.name, "broken.png"]
+    assert page.locator("#answers img").count() == 0
+    assert "is not an image" in page.locator("#answers .bad").inner_text()
+
+
+@pytest.mark.parametrize("size", [(1100, 800), (390, 800)])
+def test_a_worksheet_is_solved_and_checked(opened: Callable[..., Any], size: tuple[int, int]) -> None:
+    page = opened("/worksheet", viewport={"width": size[0], "height": size[1]})
+    page.locator("#solution math").first.wait_for(timeout=60_000)
+    assert fits(page)
+    page.get_by_label("Worksheet", exact=True).fill("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
+    page.keyboard.press("Control+Enter")
+    page.locator("#solution section", has_text="24").first.wait_for(timeout=60_000)
+    page.get_by_label("Answers to check").fill("dL/dW = 24")
+    page.get_by_role("button", name="Check answers").click()
+    page.locator("#report", has_text="The answer is wrong.").wait_for(timeout=60_000)
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Download LaTeX").click()
+    assert "\\documentclass" in Path(kept.value.path()).read_text(encoding="utf-8")
+    assert fits(page)
+
+
+def test_without_a_run_the_page_says_how_to_get_one(opened: Callable[..., Any], serving: Callable[..., Any]) -> None:
+    with serving([]) as own:
+        PORTS.add(f"127.0.0.1:{own.port}")
+        page = opened("/", own)
+        page.get_by_text("pellucid train classify").wait_for()
+        assert page.locator("#asking").is_hidden()
+
+
+def test_a_report_opens(opened: Callable[..., Any], server: Any, digits: Run) -> None:
+    report = digits.path / "report.html"
+    report.write_text("<!doctype html><title>own</title><style>p{color:red}</style><p>A report", encoding="utf-8")
+    try:
+        page = opened("/")
+        page.get_by_label("Run").select_option("digits")
+        with page.expect_popup() as popup:
+            page.get_by_role("link", name="Open its report").click()
+        assert popup.value.locator("p").inner_text() == "A report"
+        popup.value.close()
+    finally:
+        report.unlink()
+
+
+def test_the_description_reads_on_a_phone(opened: Callable[..., Any]) -> None:
+    page = opened("/docs", viewport={"width": 390, "height": 800})
+    assert "/runs/{name}/predict" in page.content()
+    assert fits(page)
