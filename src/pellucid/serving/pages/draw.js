@@ -30,6 +30,12 @@ class Stage {
   get line() { return Math.max(2, this.canvas.width / 220); }
 }
 
+function swatch(colour) {
+  const mark = make("span", { class: "swatch", "aria-hidden": "true" });
+  mark.style.background = colour;
+  return mark;
+}
+
 function slider(words, value, change, from = 0, to = 1) {
   const input = make("input", { type: "range", min: from, max: to, step: 0.01, value });
   input.addEventListener("input", () => change(Number(input.value)));
@@ -40,8 +46,7 @@ function bars(shares, swatches = {}) {
   const rows = Object.entries(shares).sort((a, b) => b[1] - a[1]).slice(0, 8).map(([label, share], place) => {
     const bar = make("span", { "aria-hidden": "true" });
     bar.style.width = `${100 * share}%`;
-    const mark = swatches[label] ? [make("span", { class: "swatch", "aria-hidden": "true" })] : [];
-    if (mark.length) mark[0].style.background = swatches[label];
+    const mark = swatches[label] ? [swatch(swatches[label])] : [];
     return make("tr", { class: place ? "" : "first" }, make("th", { scope: "row" }, ...mark, label), make("td", { class: "bar" }, bar),
       make("td", { class: "number" }, percent(share)));
   });
@@ -73,9 +78,10 @@ function boxes(stage, found) {
 function points(stage, named) {
   return (pen) => {
     pen.lineWidth = stage.line / 2;
-    Object.values(named).filter((one) => one.x != null).forEach((one, place) => {
+    Object.values(named).forEach((one, place) => {
+      if (one.x == null) return;
       pen.beginPath();
-      pen.arc(stage.at(one.x + 0.5), stage.at(one.y + 0.5), stage.line * 1.8, 0, 2 * Math.PI);
+      pen.arc(stage.at(one.x), stage.at(one.y), stage.line * 1.8, 0, 2 * Math.PI);
       pen.fillStyle = COLOURS[place % COLOURS.length];
       pen.strokeStyle = "#fff";
       pen.fill();
@@ -103,8 +109,8 @@ export async function shown(answer, image) {
   if (answer.box?.x0 != null && stage) stage.layers.push(boxes(stage, () => [{ ...answer.box, label: answer.label }]));
   if (answer.points) {
     if (stage) stage.layers.push(points(stage, answer.points));
-    words.push(make("table", {}, ...Object.entries(answer.points).map(([name, one]) => make("tr", {}, make("th", { scope: "row" }, name),
-      make("td", { class: "number" }, one.x == null ? "–" : `${one.x}, ${one.y} px`)))));
+    words.push(make("table", {}, ...Object.entries(answer.points).map(([name, one], place) => make("tr", {}, make("th", { scope: "row" },
+      swatch(COLOURS[place % COLOURS.length]), name), make("td", { class: "number" }, one.x == null ? "–" : `${one.x}, ${one.y} px`)))));
   }
   if (answer.detections) detections(answer, stage, words, controls);
   if (answer.shares && picture && image) await mask(answer, stage, picture, words, controls);

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pellucid serve` as a process: it says where it is, answers, and ends with Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pellucid.cli.cli import main
+from pellucid.run import Run
+
+
+def test_it_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path, digits: Run) -> None:
+    (tmp_path / "runs").symlink_to(digits.path.parent)  # without a name, all runs below runs/
+    words = [sys.executable, "-m", "pellucid", "serve", "--port", "0"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, env=os.environ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        address = process.stdout.readline().split()[0]
+        with httpx.Client(base_url=address, trust_env=False, timeout=60) as ask:
+            assert "digits" in [run["name"] for run in ask.get("/runs").json()["runs"]]
+            assert ask.post("/worked/solve", content="x = 3; ? x").status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == "pellucid: stopped.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["runs/none"], "pellucid: run='runs/none': has no run.json"),
+        (["--port", "70000"], "pellucid: port=70000: must be from 0 to 65535"),
+        (["--memory", "0"], "pellucid: memory=0: must be above 0 GiB"),
+        (["--host", "0.0.0.0"], "pellucid: host='0.0.0.0': lets other machines ask; give --token"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(sentence)
+    assert said.count("\n") == 1
