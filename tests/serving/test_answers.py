@@ -8,6 +8,7 @@ import base64
 import csv
 import io
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pellucid.data.given import Encoded
 from pellucid.errors import MissingPackageError, UsageError
 from pellucid.inference import predict
 from pellucid.looking.subjects import of_run
 from pellucid.run import Run
 from pellucid.serving import openapi
 from pellucid.serving.limits import Limits, Refused
+from pellucid.serving.queueing import Job, Queue
 from pellucid.serving.server import serve
 from pellucid.serving.shelf import Models, Served, named
 from pellucid.serving.solving import Solver
@@ -132,6 +135,37 @@ def test_200_requests_at_once(serving: Callable[..., Any], digits: Run, denoiser
     assert max(batches) > 1
 
 
+def test_the_fault_of_one_is_not_that_of_the_others() -> None:
+    """Requests that came together, one of which cannot be answered; and none is answered after nobody waits for it."""
+    batches: list[list[str]] = []
+
+    def answer(images: Any, options: Any) -> list[dict[str, Any]]:
+        names = [image.name for image in images]
+        batches.append(names)
+        if "bad" in names:
+            raise ValueError("of one image")
+        time.sleep(0.05)
+        return [{"name": name} for name in names]
+
+    async def asked() -> list[Any]:
+        with ThreadPoolExecutor(1) as pool:
+            queue = Queue(answer, pool, Limits(images=4))
+            jobs = [Job([Encoded(name, b"")], {}) for name in ("first", "a", "bad", "b")]
+            jobs += [Job([Encoded("c", b"")], {}, alone=True), Job([Encoded("d", b"")], {"seed": 1})]
+            found = await asyncio.gather(*map(queue.ask, jobs), return_exceptions=True)
+            late = Queue(answer, pool, Limits(answer=0.01))
+            found += await asyncio.gather(late.ask(jobs[0]), late.ask(jobs[1]), return_exceptions=True)
+            await asyncio.sleep(0.2)
+        return found
+
+    *found, first, second = asyncio.run(asked())
+    assert [row[0]["name"] for row in found if isinstance(row, list)] == ["first", "a", "b", "c", "d"]
+    assert isinstance(found[2], ValueError)
+    assert batches[:6] == [["first", "a", "bad", "b"], ["first"], ["a"], ["bad"], ["b"], ["c"]]
+    assert batches[6:] == [["d"], ["first", "a"]]
+    assert isinstance(first, Refused) and isinstance(second, Refused)
+
+
 @pytest.mark.slow
 def test_an_option_lasts_for_its_own_request(serving: Callable[..., Any], tmp_path: Path) -> None:
     """The threshold of a detector is a buffer of its model, which stays in memory."""
@@ -155,7 +189,6 @@ def test_an_option_lasts_for_its_own_request(serving: Callable[..., Any], tmp_pa
 
 
 def test_a_look_is_that_of_the_lens(server: Any, digits: Run, images: Path) -> None:
-    from pellucid.data.given import Encoded
     from pellucid.lenses.occlusion import Occlusion
 
     content = sorted(images.iterdir())[1].read_bytes()
@@ -165,6 +198,8 @@ def test_a_look_is_that_of_the_lens(server: Any, digits: Run, images: Path) -> N
         assert found.json()["words"] == words
         assert found.json()["picture"]["type"] == "image/png"
         assert ask.post("/runs/digits/look/occlusion?format=png", content=content).content[1:4] == b"PNG"
+        several = [("images", (name, content)) for name in ("a.png", "b.png")]
+        assert ask.post("/runs/digits/look/occlusion", files=several).status_code == 400
         # lenses that would train, or read the training's data
         for lens in ("learning_rate", "embedding", "none"):
             assert ask.post(f"/runs/digits/look/{lens}", content=content).status_code == 404

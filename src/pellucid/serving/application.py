@@ -8,12 +8,12 @@ import html
 import io
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import torch
 from starlette.applications import Starlette
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 __all__ = ["Service", "application"]
+
+T = TypeVar("T")
 
 _REPORT: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox allow-popups; frame-ancestors 'none'"
@@ -189,18 +191,30 @@ class Service:
         if lens not in served.lenses:
             raise UnknownNameError("lens", lens, served.lenses)
         job = await uploads.job(request, self.limits, {})
+        if len(job.images) != 1:
+            raise Refused(400, f"images: are {len(job.images)}, and a lens is asked about one; send one at a time.")
         if self._looks >= self.limits.looks:
             raise Refused(503, f"lens={lens!r}: {self._looks} looks are waiting already; ask again in a moment.")
         self._looks += 1
-        try:
-            seen = asyncio.get_running_loop().run_in_executor(self._looking, _seen, served.run, lens, job.images)
-            words, picture = await seen
-        finally:
-            self._looks -= 1
+        loop = asyncio.get_running_loop()
+        seen = self._looking.submit(_seen, served.run, lens, job.images)
+        # a thread cannot be ended: the look counts until it has, also where nobody waits for it any more
+        seen.add_done_callback(lambda _: loop.call_soon_threadsafe(self._looked))
+        words, picture = await self._within(asyncio.wrap_future(seen))
         if form == "png":
             return Response(picture, media_type="image/png")
         about = {"run": served.name, "lens": lens, "words": words}
         return Said({**about, **as_json([{"content": picture, "suffix": ".png"}])[0]})
+
+    def _looked(self) -> None:
+        self._looks -= 1
+
+    async def _within(self, work: Awaitable[T]) -> T:
+        """What is awaited, if it comes within the time that an answer may take."""
+        try:
+            return await asyncio.wait_for(work, self.limits.answer)
+        except TimeoutError:
+            raise Refused(503, f"answer: took more than {self.limits.answer:g} s; ask for less, or later.") from None
 
     def _served(self, request: Request) -> Served:
         name = request.path_params["name"]
@@ -222,7 +236,7 @@ class Service:
         form = request.query_params.get("format") or _accepted(request.headers.get("accept", ""))
         if form not in FORMS:
             raise Refused(400, f"format={form!r}: is not known here; choose {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
-        answer = await self.solver.solve({**checked, "form": form})
+        answer = await self._within(self.solver.solve({**checked, "form": form}))
         if "report" in answer:
             return Said(answer)
         kinds = {"html": "text/html", "latex": "application/x-latex", "json": "application/json"}

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any, final
 
 from pellucid.data.given import Encoded
-from pellucid.errors import PellucidError
 from pellucid.serving.limits import Limits, Refused
 
 __all__ = ["Job", "Queue"]
@@ -110,8 +109,8 @@ class Queue:
         if len(jobs) > 1:
             try:
                 rows = self._answer([image for job in jobs for image in job.images], jobs[0].options)
-            except PellucidError:
-                rows = []  # the fault of one is not that of the others
+            except Exception:
+                rows = []  # the fault of one is not that of the others: each is asked alone, and has its own
             if len(rows) == sum(len(job.images) for job in jobs):
                 ends = [0]
                 for job in jobs:
