@@ -36,6 +36,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_options",
         "_pages",
         "_ready",
+        "_operations",
         "_scores",
         "_spread",
         "errors",
