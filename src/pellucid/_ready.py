@@ -90,6 +90,8 @@ def aliased(model: str) -> tuple[str, dict[str, object]]:
     >>> aliased("torchvision/resnet18"), aliased("mlp")
     (('resnet', {'depth': 18, 'pretrained': True}), ('mlp', {}))
     """
+    if ":" in model:  # a class of the user's own
+        return model, {}
     owner, _, name = model.partition("/")
     if owner == "timm" and name:
         return "timm", {"name": name, "pretrained": True}
