@@ -144,11 +144,6 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
         """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
         return self.keeps_size
 
-    @property
-    def mixes(self) -> bool:
-        """Whether training images are mixed with others of their batch, so that what is made of one depends on the others."""
-        return False
-
     def for_model(self, model: str) -> Self:
         """This task for a model of this name; raises `UsageError` for an option that the model cannot serve."""
         return self

@@ -57,7 +57,7 @@ def check_variants(feed: Feed, plan: Plan, model: nn.Module) -> None:
         raise UsageError(
             f"variants={asked}: would keep features of images that augment= has not changed; leave out one of the two."
         )
-    if asked and plan.task.mixes:
+    if asked and getattr(plan.task, "mixes", False):  # with others of their batch, as classify can
         raise UsageError(
             f"variants={asked}: would keep features of images that are mixed anew in every batch; leave it out."
         )

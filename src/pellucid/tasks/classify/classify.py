@@ -130,6 +130,7 @@ class Classify(Task[Tensor, Label, Label]):
 
     @property
     def mixes(self) -> bool:
+        """Whether training images are mixed with others of their batch, so that what is made of one depends on the others."""
         return bool(self.mixup or self.cutmix)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Label) -> dict[str, Tensor]:
