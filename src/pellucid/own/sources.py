@@ -32,13 +32,13 @@ _LONGEST = 2000  # characters of such a value
 def source_of(part: Any) -> str:
     """The source of a class or function, followed by those of the classes, functions and constants that it uses.
 
-    What lies in installed packages is left out: a run records their versions. "" where there is no text, as for what was typed
-    after Python's prompt.
+    Of what is installed it is the name alone. "" where there is no text, as for what was typed after Python's prompt.
 
-    >>> from pellucid.own import sources
-    >>> source_of(types.SimpleNamespace), source_of(len)
-    ('', '')
+    >>> source_of(textwrap.dedent), source_of(len)
+    ('# textwrap.dedent, which is installed\\n', '')
     """
+    if not isinstance(part, types.ModuleType) and is_installed(part.__module__ or "") and part.__module__ != "builtins":
+        return f"# {part.__module__}.{part.__qualname__}, which is installed\n"
     texts: dict[Any, str] = {}
     home = _module(part)
     waiting = [part]
@@ -77,6 +77,8 @@ def is_installed(name: str) -> bool:
     (True, True, False)
     """
     top = name.partition(".")[0]
+    if top == "__main__":  # what is typed, or a program, whoever started it
+        return False
     if top in sys.stdlib_module_names or top in ("builtins", "pellucid"):
         return True
     module = sys.modules.get(top)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
-from pellucid.errors import DataError, RunError, UsageError
+from pellucid.errors import DataError, PellucidWarning, RunError, UsageError
 from pellucid.files import as_text, is_draft
 from pellucid.models import _building
 from pellucid.models._own import tried
@@ -261,6 +262,9 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
         _check_own(now[part].pop("own", None), record[part].get("own"), part, path)
     if (what := changed(plan.hooks.record, record.get("hooks", {}))) is not None:
         raise RunError(f"out={str(path)!r}: holds a run {what}; give the same to resume it, or another folder.")
+    if (named := plan.hooks.record.get("augment")) and not named["digest"]:
+        what = "has a source that cannot be read, so that nothing says whether it is still the same"
+        warnings.warn(f"out={str(path)!r}: augment={named['name']} {what}.", PellucidWarning, stacklevel=3)
     if "range" not in record["data"]:
         former = now["data"]["range"] if now["data"]["floats"] or scale is None else [FORMER.low, FORMER.high]
         recorded["data"] = {**record["data"], "range": former, "floats": now["data"]["floats"]}
@@ -295,6 +299,9 @@ def _check_own(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None, pa
     """
     if now is None or then is None or now["class"] != then["class"]:
         return  # their names differ too
+    if not now["digest"] or not then["digest"]:
+        what = f"{then['class']} has a source that cannot be read, so that nothing says whether it is still the same"
+        warnings.warn(f"out={str(path)!r}: {part} {what}.", PellucidWarning, stacklevel=3)
     for entry, what in (
         ("digest", "of another source"),
         ("settings", "with other settings"),
