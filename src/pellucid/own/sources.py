@@ -71,9 +71,9 @@ def file_of(part: Any) -> Path | None:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a module belongs to Python, to this package, or to an installed one.
+    """Whether a module that was imported belongs to Python, to this package, or to an installed one.
 
-    >>> is_installed("json"), is_installed("numpy.linalg"), is_installed("__main__")
+    >>> is_installed("json"), is_installed("pellucid.run"), is_installed("__main__")
     (True, True, False)
     """
     top = name.partition(".")[0]
