@@ -282,6 +282,7 @@ def _name(value: Any) -> str | None:
 def _own(value: Any) -> str | None:
     """What is recorded of a class of the user's own, whose digest is that of its source."""
     _check(value, dict.fromkeys(("class", "module", "file", "how", "source", "digest", "settings"), _text_), "own")
+    _check(value, {"start?": _text_, "built?": _text_, "output?": _text_, "fixed?": _truth}, "own")
     if value["digest"] != digest_of(value["source"]):
         raise Unreadable("holds a source of another digest")
     return None

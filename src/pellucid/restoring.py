@@ -51,9 +51,8 @@ def own(run: Any, part: str) -> parts.Own | None:
     found = parts.resolve(f"{part}s", record["name"], record["own"], base, record["options"], str(run.path))
     what = f"run={str(run.path)!r}: its {part} was"
     said = parts.difference(found, record["own"], what, f"and {found.record['class']} is")
-    if said and said not in run.said:
-        run.said.add(said)
-        warnings.warn(said, PellucidWarning, stacklevel=5)
+    if said:
+        _say(run, said)
     return found
 
 
@@ -86,7 +85,17 @@ def trained(run: Any, which: Literal["best", "last"]) -> tuple[nn.Module, str]:
     except Exception as fault:
         raise RunError(f"{misfit} ({brief(fault)}); {mend}.") from fault
     model.eval()
+    built = run.info["model"].get("own", {}).get("built", "")
+    if mine is not None and built and (now := parts.settings_of(model.net)) != built:
+        made = f"run={str(run.path)!r}: its model is made anew by {mine.kind.__name__}"
+        _say(run, f"{made} {parts.other_settings(now, built)}")
     return model, digest
+
+
+def _say(run: Any, sentence: str) -> None:
+    if sentence not in run.said:
+        run.said.add(sentence)
+        warnings.warn(sentence, PellucidWarning, stacklevel=6)
 
 
 def weights_of(run: Any, which: Literal["best", "last"]) -> tuple[dict[str, Tensor], str]:

@@ -14,7 +14,7 @@ from pellucid._notebooks import Measures, Rows, table
 from pellucid._options import build, command_line
 from pellucid._ready import PACKAGES
 from pellucid._verbs import Verbs
-from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
+from pellucid.errors import PellucidError, PellucidWarning, RunError, UsageError, brief
 from pellucid.files import write_json
 from pellucid.measures import WEIGHTS
 from pellucid.own import parts
@@ -378,6 +378,9 @@ def load(path: str | Path, model: Any = None, *, task: Any = None) -> Run | nn.M
     owner = str(path).split("/")[0]
     if owner in ("torchvision", "timm", *PACKAGES) and not Path(path).exists():
         from pellucid.models._building import load_external
+
+        if model is not None or task is not None:
+            raise UsageError(f"model={model!r}: is of a run, and {str(path)!r} is a ready model; leave it out.")
 
         external: nn.Module = load_external(str(path))
         return external

@@ -205,6 +205,13 @@ def test_a_measure_of_another_shape_or_without_its_columns_is_one_sentence(measu
         evaluate(measured.path, baselines=False, measures={"x": lambda records: records["boxes"]})
 
 
+def test_a_measure_that_is_no_number_leaves_a_history_that_can_be_read(tmp_path: Path) -> None:
+    run = train("classify", "digits", "mlp", tmp_path / "run", measures={"none": lambda records: np.nan}, **SMALL)
+    assert [row["none"] for row in run.history if row["split"] == "val"] == [None, None]
+    run.evaluate(baselines=False)
+    assert Run(run.path).metrics is not None
+
+
 # -- after each epoch
 
 
@@ -217,7 +224,7 @@ def test_callback_gets_epoch_row_and_model_and_ends_the_training(tmp_path: Path)
 
     run = train("classify", "digits", "mlp", tmp_path / "run", callback=after, **{**SMALL, "epochs": 10})
     assert [epoch for epoch, *_ in got] == [1, 2, 3]
-    assert [row for _, row, _ in got] == [{**row, "sign": 1} for row in run.history if row["split"] == "val"]
+    assert [row for _, row, _ in got] == [row for row in run.history if row["split"] == "val"]
     assert not any(training for *_, training in got)
     assert (run.status, run.info["ended"]) == ("finished", "by callback after epoch 3")
 
@@ -322,11 +329,12 @@ def test_wandb_stays_offline_unless_the_environment_names_a_place(
 
     def init(**options: Any) -> Any:
         def log(row: dict[str, Any]) -> None:
-            [name] = row.keys() - {"step"}
-            logged.append((name, row[name], row["step"]))
+            logged.extend((name, value, row["step"]) for name, value in row.items() if name != "step")
 
         told.append(options)
-        return types.SimpleNamespace(log=log, finish=lambda: ended.append(True))
+        return types.SimpleNamespace(
+            log=log, define_metric=lambda name, step_metric: None, finish=lambda: ended.append(True)
+        )
 
     for name in ("WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -350,7 +358,7 @@ def test_mlflow_keeps_its_log_in_the_run(tmp_path: Path, stand_in: Any, monkeypa
         set_experiment=lambda name: None,
         start_run=lambda run_id, run_name: types.SimpleNamespace(info=types.SimpleNamespace(run_id="abc")),
         log_params=calls["params"].append,
-        log_metric=lambda name, value, step: calls["metric"].append((name, value, step)),
+        log_metrics=lambda values, step: calls["metric"].extend((name, value, step) for name, value in values.items()),
         end_run=lambda: calls["end"].append(True),
     )
     run = train("classify", "digits", "mlp", tmp_path / "run", log="mlflow", **SMALL)
@@ -377,6 +385,6 @@ def test_a_log_that_is_not_installed_is_one_sentence(
 
 def test_a_log_leaves_the_weights_as_they_are_and_may_change(tmp_path: Path, stand_in: Any) -> None:
     plain = train("classify", "digits", "mlp", tmp_path / "run", **SMALL)
-    stand_in("wandb", init=lambda **options: types.SimpleNamespace(log=lambda row: None, finish=lambda: None))
+    stand_in("wandb", init=pytest.fail)
     assert train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **SMALL).digest == plain.digest
     assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["log"] is None

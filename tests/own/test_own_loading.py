@@ -9,12 +9,13 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ownnets import IMAGES, SMALL, Net, Other, changed, forget
 from torch import nn
 
-from pellucid.errors import PellucidWarning, RunError
+from pellucid.errors import PellucidWarning, RunError, UsageError
 from pellucid.own import files, parts, sources
 from pellucid.run import Run, load
 from pellucid.training.training import train
@@ -159,3 +160,55 @@ def test_weights_that_do_not_fit_are_one_sentence(trained: Run) -> None:
     assert "\n" not in str(fault.value)
     forget()
     parts.take("models", Net())
+
+
+def test_a_class_that_makes_the_module_with_other_settings_is_said(tmp_path: Path) -> None:
+    """The weights fit, and the class is the same: what it makes of its defaults is not what was trained."""
+    run = train("classify", "digits", Net(slope=0.5), tmp_path / "run", **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.model()
+        again = load(run.path, model=Net)
+    assert isinstance(again, Run)
+    with pytest.warns(PellucidWarning, match=r"is made anew by Net with other settings \(itself.slope = 0.0\)"):
+        again.model()
+
+
+def test_what_was_typed_is_told_apart_by_its_code(tmp_path: Path) -> None:
+    def typed(factor: str) -> type[nn.Module]:
+        names: dict[str, Any] = {"__name__": "typed_in"}
+        code = f"""
+from torch import nn
+
+class Typed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.last(images.flatten(1)) * {factor}
+"""
+        exec(code, names)
+        made: type[nn.Module] = names["Typed"]
+        return made
+
+    run = train("classify", "digits", typed("2"), tmp_path / "run", **SMALL)
+    assert "its code in Python 3" in run.info["model"]["own"]["source"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(run.path, model=typed("2"))
+    with pytest.warns(PellucidWarning, match="another source"):
+        load(run.path, model=typed("3"))
+
+
+def test_two_modules_of_one_class_keep_to_their_runs(tmp_path: Path) -> None:
+    """In one process, each run is made with the module that it was trained with."""
+    runs = [train("classify", "digits", Net(slope=slope), tmp_path / str(slope), **SMALL) for slope in (0.1, 0.9)]
+    for run, slope in zip(runs, (0.1, 0.9), strict=True):
+        model: Any = run.model()
+        assert model.net.slope == slope
+
+
+def test_a_ready_model_takes_no_class() -> None:
+    with pytest.raises(UsageError, match=r"'mobilenet_v2' is a ready model; leave it out"):
+        load("mobilenet_v2", model=Net)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from ownnets import IMAGES, SMALL, Net, Other, forget, make, seen
-from torch import nn
+from torch import Tensor, nn
 
-from pellucid.errors import RunError, UsageError
+from pellucid.errors import PellucidWarning, RunError, UsageError
 from pellucid.inference import predict
 from pellucid.models._own import tried
 from pellucid.own import parts, sources
@@ -199,6 +199,67 @@ def test_a_module_bound_to_one_size_says_so(tmp_path: Path) -> None:
     assert (model.output, model.fixed_size) == ("dense", (8, 8))
 
 
+def test_a_module_trains_in_training_mode_however_it_was_given(tmp_path: Path) -> None:
+    modes: list[bool] = []
+
+    class Watched(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            modes.append(self.training and torch.is_grad_enabled())
+            return super().forward(images)
+
+    train("classify", "digits", nn.Sequential(nn.Flatten(), Watched(64, 10)).eval(), tmp_path / "run", **SMALL)
+    assert modes.count(True) == 256 // 64
+
+
+def test_layers_that_are_made_with_the_first_batch(tmp_path: Path) -> None:
+    run = train("classify", "digits", nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), tmp_path / "run", **SMALL)
+    model: Any = run.model()
+    assert model.net[1].weight.shape == (10, 64)
+
+
+def test_an_average_of_the_weights_and_weights_to_begin_with(tmp_path: Path) -> None:
+    first = train("classify", "digits", Net, tmp_path / "first", ema=0.9, **SMALL)
+    before: Any = first.model()
+    again = train("classify", "digits", Net, tmp_path / "again", weights=first, lr=1e-12, weight_decay=0.0, **SMALL)
+    after: Any = again.model()
+    torch.testing.assert_close(after.net.state_dict(), before.net.state_dict())
+
+
+def test_an_option_of_the_name_of_another_goes_into_model_options(tmp_path: Path) -> None:
+    def with_seed(outputs: int, seed: int = 0, momentum: float = 0.5) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs), nn.Dropout(momentum))
+
+    options = {"seed": 7, "momentum": 0.25}
+    run = train("classify", "digits", with_seed, tmp_path / "run", model_options=options, **SMALL)
+    model: Any = run.model()
+    assert model.net[2].p == 0.25
+    assert (run.info["seed"], run.info["recipe"]["momentum"]) == (0, 0.9)
+    assert "model_options={'seed': 7, 'momentum': 0.25}" in run.info["command"]
+    plain = train("classify", "digits", with_seed, tmp_path / "plain", seed=3, **SMALL)
+    assert (plain.info["seed"], plain.info["model"]["options"]) == (3, {})
+    with pytest.raises(UsageError, match=r"option='wide' is not known"):
+        train("classify", "digits", with_seed, tmp_path / "no", model_options={"wide": 3}, **SMALL)
+    with pytest.raises(UsageError, match=r"seed=.*: cannot be recorded in run.json"):
+        train("classify", "digits", with_seed, tmp_path / "no", model_options={"seed": torch.zeros(1)}, **SMALL)
+
+
+def test_another_training_gets_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only the first weights, the settings or the augmentation differ; the same call finds its run again."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    one, other = Net(), Net()
+    found = [train("classify", "digits", net, **SMALL).path for net in (one, other, one, Net(slope=0.1))]
+    found += [train("classify", "digits", one, augment=lambda images, targets: images, **SMALL).path]
+    assert found[0] == found[2]
+    assert len(set(found)) == 4
+
+
+def test_first_weights_that_count_for_nothing_are_said(tmp_path: Path) -> None:
+    train("classify", "digits", Net(), tmp_path / "run", **SMALL)
+    with pytest.warns(PellucidWarning, match=r"the weights that it is given with now are not those that it began with"):
+        train("classify", "digits", Net(), tmp_path / "run", **SMALL)
+
+
 def test_a_task_of_ones_own(tmp_path: Path) -> None:
     run = train(Mine(label_smoothing=0.1), "digits", "mlp", tmp_path / "run", hidden=(4,), **SMALL)
     assert run.info["task"]["own"]["class"] == "Mine"
@@ -224,5 +285,7 @@ class Mine(Classify):  # type: ignore[misc]
 def test_the_report_says_whose_class_it_is(trained: Run) -> None:
     from pellucid.reporting.measures import options
 
-    group = options(trained)[0]
+    run = load(trained.path, model=Net())
+    assert isinstance(run, Run)
+    group = options(run)[0]
     assert group["changed"] == [("model", f"Net of ownnets.py, source {trained.info['model']['own']['digest'][:12]}")]

@@ -383,6 +383,6 @@ def _trial_of(run: Run, dataset: Dataset, others: Mapping[str, Any]) -> Trial:
     recipe = {name: value for name, value in run.info["recipe"].items() if name in known}
     options = {**run.info["model"]["options"], **others, **recipe, "device": "auto"}
     with torch.random.fork_rng():
-        state = State.begin(Plan.of(run.task, dataset, run.info["model"]["name"], options))
+        state = State.begin(Plan.of(run.task, dataset, run.model_name, options))
         state.update_buffers()
     return _trial(state.plan, state.feed, state.model)

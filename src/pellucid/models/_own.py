@@ -11,11 +11,12 @@ from typing import Any, cast, final, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pellucid.errors import UsageError, brief
 from pellucid.models._contract import MARGIN, OutputKind
 from pellucid.models._layers import Normalize
-from pellucid.own.parts import Own, find
+from pellucid.own.parts import Own, find, settings_of
 
 __all__ = ["OwnModel", "build", "options", "tried"]
 
@@ -127,7 +128,7 @@ def tried(own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind
     title = own.kind.__name__
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        net = _net(own, description).cpu().eval()
+        net = _net(own, description).eval()
         images = torch.rand(_TRIED, description["channels"], *description["size"])
         try:
             output = net(images)
@@ -157,10 +158,11 @@ def tried(own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind
                 f"N = {_TRIED} and outputs = {description['outputs']}; change its last layer."
             )
         fixed = _bound(net, description)
+        settings = settings_of(net)
     kind = fits[0]
     if {"vector", "dense"} <= set(fits):
         kind = "dense" if fixed else "vector"
-    return {"output": kind, "fixed": fixed}
+    return {"output": kind, "fixed": fixed, "built": settings}
 
 
 def _fits(kind: OutputKind, output: Any, description: Mapping[str, Any]) -> bool:
@@ -201,6 +203,11 @@ def _net(own: Own, description: Mapping[str, Any]) -> nn.Module:
         raise UsageError(
             f"model={own.kind.__name__}: makes a {type(net).__name__}, not an nn.Module; give a class of modules, or one."
         )
+    net = net.cpu().train()  # an instance may have been given as it answers
+    if any(is_lazy(value) for value in (*net.parameters(), *net.buffers())):  # made with the first batch
+        with torch.no_grad():
+            net.eval()(torch.zeros(2, description["channels"], *description["size"]))
+        net.train()
     return net
 
 

@@ -25,7 +25,7 @@ def is_reference(text: str) -> bool:
     >>> is_reference("my.py:Net"), is_reference("pack.nets:Net"), is_reference("timm/resnet18"), is_reference("my.py")
     (True, True, False, True)
     """
-    return ":" in text or text.endswith(".py")
+    return (":" in text or text.endswith(".py")) and not text.startswith(("timm/", "torchvision/"))
 
 
 def from_text(option: str, text: str) -> Any:

@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,19 @@ from typing import Any, NamedTuple, final
 from pellucid.errors import RunError, UsageError
 from pellucid.own import files, sources
 
-__all__ = ["Own", "Taken", "accept", "difference", "find", "is_own", "recorded", "resolve", "take"]
+__all__ = [
+    "Own",
+    "Taken",
+    "accept",
+    "difference",
+    "find",
+    "is_own",
+    "other_settings",
+    "recorded",
+    "resolve",
+    "settings_of",
+    "take",
+]
 
 _OPTION = {"models": "model", "tasks": "task"}
 
@@ -63,7 +76,7 @@ def is_own(name: str) -> bool:
     >>> is_own("my:Net"), is_own("mlp")
     (True, False)
     """
-    return ":" in name
+    return ":" in name and not name.startswith(("timm/", "torchvision/"))
 
 
 def find(folder: str, name: str) -> Own | None:
@@ -108,7 +121,9 @@ def take(folder: str, given: Any) -> Taken:
         if given.args:
             raise UsageError(f"{option}={given!r}: has values without names; write them as name=value.")
         return Taken(_keep(folder, _own(folder, given.func)).name, dict(given.keywords))
-    if not callable(given):
+    if not callable(given) or not (
+        inspect.isclass(given) or inspect.isroutine(given) or hasattr(given, "named_modules")
+    ):
         raise UsageError(
             f"{option}={given!r}: is neither a name nor a class, a function or an nn.Module; `pellucid list {folder}` has the names."
         )
@@ -132,13 +147,14 @@ def resolve(folder: str, name: str, record: Mapping[str, Any], base: Any, option
     key = _key(record)
     own = _given.get((folder, name, key))
     if own is not None:
+        _latest[folder, name] = own  # what is now asked by name alone is of this run
         return own
     found = files.importable(record, base, options)
     if found is not None:
         own = _own(folder, found)
         own = Own(name, own.kind, own.record, None, own.reference)
         _given[folder, name, key] = own  # as it is now: whether it differs, `difference` says
-        _latest.setdefault((folder, name), own)
+        _latest[folder, name] = own
         return own
     option, title = _OPTION[folder], str(record.get("class", "?")).rpartition(".")[2]
     way = f"load({run!r}, {option}={title})"
@@ -185,9 +201,14 @@ def difference(own: Own, record: Mapping[str, Any], was: str, now: str) -> str:
         digests = f"digest {here['digest'][:12]}, was {record['digest'][:12]}"
         return f"{was} {title}, {now} of another source ({digests}); its answers may be others."
     if record.get("settings") and here["settings"] and here["settings"] != record["settings"]:
-        changed = [line for line in here["settings"].split("\n") if line not in record["settings"].split("\n")]
-        return f"{was} {title}, {now} one with other settings ({' '.join((changed or ['fewer'])[0].split())}); its answers may be others."
+        return f"{was} {title}, {now} one {other_settings(here['settings'], record['settings'])}"
     return ""
+
+
+def other_settings(here: str, recorded: str) -> str:
+    """The end of a sentence on a module whose settings are not those that were recorded."""
+    changed = [line for line in here.split("\n") if line not in recorded.split("\n")]
+    return f"with other settings ({' '.join((changed or ['fewer'])[0].split())}); its answers may be others."
 
 
 def _key(record: Mapping[str, Any]) -> str:
@@ -224,14 +245,15 @@ def _own(folder: str, given: Any) -> Own:
         "how": "instance" if instance else "class" if is_class else "function",
         "source": source,
         "digest": sources.digest_of(source),
-        "settings": _settings(given) if instance else "",
+        "settings": settings_of(given) if instance else "",
+        **({"start": _start(given)} if instance else {}),
     }
     named = file is not None and not instance and "." not in kind.__qualname__ and name.isidentifier()
     reference = f"{_shown(file)}:{name}" if named and file is not None else ""
     return Own(f"{home}:{name}", kind, record, copy.deepcopy(given) if instance else None, reference)
 
 
-def _settings(net: Any) -> str:
+def settings_of(net: Any) -> str:
     """What tells two modules of one class apart, apart from their weights: their layers and plain attributes."""
     lines = [repr(net)]
     for path, module in net.named_modules():
@@ -245,7 +267,17 @@ def _settings(net: Any) -> str:
             for key, value in own.items()
             if isinstance(value, (bool, int, float, str, tuple))
         ]
-    return "\n".join(lines)
+    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
+
+
+def _start(net: Any) -> str:
+    """The digest of the weights that a module begins with; "" where they are made with its first batch."""
+    from torch.nn.parameter import is_lazy
+
+    from pellucid import weights
+
+    tensors = {name: value.detach().cpu() for name, value in net.state_dict().items() if not is_lazy(value)}
+    return weights.digest(tensors) if len(tensors) == len(net.state_dict()) else ""
 
 
 def _shown(file: Path) -> str:

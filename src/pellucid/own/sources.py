@@ -32,7 +32,8 @@ _LONGEST = 2000  # characters of such a value
 def source_of(part: Any) -> str:
     """The source of a class or function, followed by those of the classes, functions and constants that it uses.
 
-    Of what is installed it is the name alone. "" where there is no text, as for what was typed after Python's prompt.
+    Of what is installed it is the name alone. Of what was typed after Python's prompt there is no text: a line has the digest of its
+    code, which another version of Python compiles otherwise. "" of what has no code either.
 
     >>> source_of(textwrap.dedent), source_of(len)
     ('# textwrap.dedent, which is installed\\n', '')
@@ -48,7 +49,7 @@ def source_of(part: Any) -> str:
             continue
         text = _text(one)
         if one is part and not text:
-            return ""
+            return _code_text(part)
         module = _module(one)
         texts[_key(one)] = text if module is home else f"# of {getattr(module, '__name__', '?')}\n{text}"
         waiting += _used(text, vars(module) if module is not None else {}, texts, _code_file(one))
@@ -170,11 +171,27 @@ def _class_text(kind: type) -> str:
     return ""
 
 
-def _codes(kind: type) -> list[types.CodeType]:
-    """The code of the methods that a class itself defines, without those that a decorator made."""
+def _code_text(part: Any) -> str:
+    """A line that tells code without a text apart from other code of its name."""
+    codes = _codes(part, typed=True) if inspect.isclass(part) else [part.__code__] if inspect.isfunction(part) else []
+    if not codes:
+        return ""
+    digest = hashlib.sha256(repr([_compiled(code) for code in codes]).encode()).hexdigest()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"# {part.__qualname__}, whose text cannot be read; its code in Python {version} is {digest}\n"
+
+
+def _compiled(code: types.CodeType) -> Any:
+    """What code does, wherever it stands."""
+    values = [_compiled(value) if isinstance(value, types.CodeType) else repr(value) for value in code.co_consts]
+    return code.co_name, code.co_code, code.co_names, code.co_varnames, values
+
+
+def _codes(kind: type, typed: bool = False) -> list[types.CodeType]:
+    """The code of the methods that a class itself defines, without those that a decorator made; `typed`: in a file or not."""
     inner = [getattr(value, "__func__", getattr(value, "fget", value)) for value in vars(kind).values()]
     codes = [value.__code__ for value in inner if inspect.isfunction(value) and value.__module__ == kind.__module__]
-    return [code for code in codes if code.co_filename != "<string>"]
+    return codes if typed else [code for code in codes if code.co_filename != "<string>"]
 
 
 def _code_file(part: Any) -> str:

@@ -30,7 +30,7 @@ def options(run: Run) -> list[dict[str, Any]]:
     own = run.own("task")
     # of a family of tasks, the one that has the options
     task: Any = own.kind if own is not None else _catalog.find("tasks", info["task"]["name"])
-    plain = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
+    plain = {name: default for name, (_, default, _) in _building.options(run.model_name).items()}
     model = plain | task.model_defaults(info["model"]["name"])
     training = _defaults(Recipe) | task.defaults(info["model"]["name"])
     owners = [

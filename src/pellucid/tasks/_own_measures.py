@@ -38,14 +38,15 @@ def check_measures(measures: Mapping[str, OwnMeasure], declared: Sequence[Metric
             raise UsageError(f"measures={{{name!r}: …}}: the training has an entry of this name; give it another name.")
 
 
-def own_values(measures: Mapping[str, OwnMeasure], records: Records) -> dict[str, float]:
-    """The value of each measure.
+def own_values(measures: Mapping[str, OwnMeasure], records: Records) -> dict[str, float | None]:
+    """The value of each measure; None where it is not finite.
 
     >>> own_values({"wrong": lambda rows: rows["true"] != rows["predicted"]},
     ...            {"true": np.array([0, 1, 1, 0]), "predicted": np.array([0, 0, 1, 0])})
     {'wrong': 0.25}
     """
-    return {name: float(np.mean(_value(name, function, records))) for name, function in measures.items()}
+    values = {name: float(np.mean(_value(name, function, records))) for name, function in measures.items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def summarised(measures: Mapping[str, OwnMeasure], records: Records, seed: int = 0) -> dict[str, Measure]:

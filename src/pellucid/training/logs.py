@@ -50,7 +50,7 @@ class Log:
     """
 
     def __init__(self, name: str | None, folder: Path, settings: Mapping[str, Any], step: int) -> None:
-        self._write: Callable[[str, float, int], Any] | None = None
+        self._write: Callable[[dict[str, float], int], Any] | None = None
         self._close: Callable[[], Any] = lambda: None
         self._done = 0  # rows
         if name is None:
@@ -70,9 +70,12 @@ class Log:
         """Write the rows that are new."""
         if self._write is not None:
             for row in history[self._done :]:
-                for key, value in row.items():
-                    if key not in _PLACE and isinstance(value, (int, float)) and math.isfinite(value):
-                        self._write(f"{row['split']}/{key}", float(value), int(row["step"]))
+                values = {
+                    f"{row['split']}/{key}": float(value)
+                    for key, value in row.items()
+                    if key not in _PLACE and isinstance(value, (int, float)) and math.isfinite(value)
+                }
+                self._write(values, int(row["step"]))
         self._done = len(history)
 
     def close(self) -> None:
@@ -84,9 +87,15 @@ class Log:
             log_dir=str(folder / "tensorboard"), purge_step=step or None
         )
         writer.add_text("settings", "\n".join(f"    {name} = {value}" for name, value in settings.items()), step)
-        self._write, self._close = writer.add_scalar, writer.close
+
+        def write(values: dict[str, float], step: int) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        self._write, self._close = write, writer.close
 
     def _wandb(self, folder: Path, settings: dict[str, Any], step: int) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb: Any = importlib.import_module("wandb")
         named = any(os.environ.get(name) for name in ("WANDB_MODE", "WANDB_BASE_URL"))
         run = wandb.init(
@@ -98,10 +107,12 @@ class Log:
             config=settings,
             **({} if named else {"mode": "offline"}),
         )
-        self._write = lambda name, value, step: run.log({name: value, "step": step})
+        run.define_metric("*", step_metric="step")
+        self._write = lambda values, step: run.log({**values, "step": step})
         self._close = run.finish
 
     def _mlflow(self, folder: Path, settings: dict[str, Any], step: int) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         mlflow: Any = importlib.import_module("mlflow")
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
@@ -112,5 +123,5 @@ class Log:
         if known is None:
             mlflow.log_params({name: str(value)[:500] for name, value in settings.items()})
             kept.write_text(run.info.run_id, encoding="utf-8")
-        self._write = lambda name, value, step: mlflow.log_metric(name, value, step=step)
+        self._write = lambda values, step: mlflow.log_metrics(values, step=step)
         self._close = mlflow.end_run

@@ -110,7 +110,8 @@ class Plan:
         global_batch, rows = _division(len(train), recipe, processes)
         size = training_size(dataset, recipe.size, read.crops, read.longest)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
-        place = Path(out) if out is not None else _default_path(settings, dataset)
+        hooks = hooks or Hooks()
+        place = Path(out) if out is not None else _default_path(settings, dataset, hooks)
         begun = Run(place).info if recipe.weights is not None and (place / "run.json").exists() else None
         asked = settings.model_asked
         origin = Origin.of(weights, recipe.weights, settings.model, settings.task_name, asked, begun)
@@ -128,7 +129,6 @@ class Plan:
         if own is not None:
             known = tried(own, description, read.accepts, settings.task_name)
             description["own"] = {**own.record, **known}
-        hooks = hooks or Hooks()
         hooks.check(read.metrics(dataset.classes), processes)
         return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin, hooks)
 
@@ -229,11 +229,16 @@ def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int,
     return share * world, slice(place * share, (place + 1) * share)
 
 
-def _default_path(settings: Settings, dataset: Dataset) -> Path:
+def _default_path(settings: Settings, dataset: Dataset, hooks: Hooks) -> Path:
     """runs/TASK-DATA-MODEL-HASH: the same command finds its run again, another one gets a folder of its own."""
     name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
-    key = hashlib.sha256((settings.command(as_text(dataset.name), "") + dataset.fingerprint).encode()).hexdigest()[:6]
-    return Path("runs") / f"{settings.task_name}-{name}-{settings.model}-{key}"
+    owned = [find(folder, part) for folder, part in (("tasks", settings.task_name), ("models", settings.model))]
+    more = [f"{own.key}-{own.record.get('start', '')}" for own in owned if own is not None]
+    more += [hooks.record["augment"]["digest"]] if hooks.augment is not None else []
+    asked = settings.command(as_text(dataset.name), "") + dataset.fingerprint + "".join(more)
+    key = hashlib.sha256(asked.encode()).hexdigest()[:6]
+    task, model = (part.replace(":", "_") for part in (settings.task_name, settings.model))
+    return Path("runs") / f"{task}-{name}-{model}-{key}"
 
 
 def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
@@ -302,6 +307,9 @@ def _check_own(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None, pa
     if not now["digest"] or not then["digest"]:
         what = f"{then['class']} has a source that cannot be read, so that nothing says whether it is still the same"
         warnings.warn(f"out={str(path)!r}: {part} {what}.", PellucidWarning, stacklevel=3)
+    if now.get("start") != then.get("start"):
+        what = "the weights that it is given with now are not those that it began with, and count for nothing"
+        warnings.warn(f"out={str(path)!r}: holds a run of {then['class']}; {what}.", PellucidWarning, stacklevel=3)
     for entry, what in (
         ("digest", "of another source"),
         ("settings", "with other settings"),

@@ -126,7 +126,9 @@ class Settings:
         changed = {**of_task, **self.model_options, **_changed(self.recipe, plain)}
         names = {"tasks": self.task_name, "models": self.model}
         owned = {folder: find(folder, name) for folder, name in names.items() if is_own(name)}
-        if all(own is not None and own.reference for own in owned.values()):
+        general = {*usual, *options_of(Recipe)}
+        shared = {key: value for key, value in self.model_options.items() if key in general and is_own(self.model)}
+        if not shared and all(own is not None and own.reference for own in owned.values()):
             named = {
                 folder: own.reference if (own := owned.get(folder)) is not None else name
                 for folder, name in names.items()
@@ -134,7 +136,9 @@ class Settings:
             return command_line("train", named["tasks"], data=data, model=named["models"], out=out, **changed)
         # what only Python can name: a line that says what is to be given again
         words = [own.title if (own := owned.get(folder)) is not None else repr(name) for folder, name in names.items()]
-        values = {"out": out, **changed}
+        values = {"out": out, **of_task, **_changed(self.recipe, plain)}
+        values |= {key: value for key, value in self.model_options.items() if key not in shared}
+        values |= {"model_options": shared} if shared else {}
         return (
             f"train({words[0]}, {data!r}, {words[1]}, {', '.join(f'{key}={value!r}' for key, value in values.items())})"
         )

@@ -151,9 +151,9 @@ class State:
         best, patience = self.best, self.plan.recipe.patience
         return bool(best and patience and self.epoch - best.get("reached", best["epoch"]) >= patience)
 
-    def call_back(self, row: Mapping[str, Any] | None) -> None:
-        """Hand the epoch's row and the validated model to the user's own function, which may end the training."""
-        self.ended = self.plan.hooks.ends(self.epoch, row if row is not None else self.history[-1], self.evaluated)
+    def call_back(self) -> None:
+        """Hand the epoch's last row and the validated model to the user's own function, which may end the training."""
+        self.ended = self.plan.hooks.ends(self.epoch, self.history[-1], self.evaluated)
 
     def save(self, path: Path) -> str:
         """Write the state to one file, atomically; returns its digest."""

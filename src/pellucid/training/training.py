@@ -123,14 +123,13 @@ def _loop(state: State, folder: Folder, history: History, stop: threading.Event)
         if epoch_done:
             state.update_buffers()
             folder.keep_snapshot(state)
-            row = history.validate()
-            if state.improve(row):
+            if state.improve(history.validate()):
                 folder.keep_best(state)
         if epoch_done or folder.due():
             history.write()
             folder.save(state)
         if epoch_done:  # once everything is saved: a function of the user's own may fail
-            state.call_back(row)
+            state.call_back()
     if state.step != state.saved:
         history.write()
         folder.save(state)
