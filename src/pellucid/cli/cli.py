@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pellucid import _catalog
 from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -144,7 +145,10 @@ def _run(words: list[str]) -> int:
 
 
 def _swapped(words: Sequence[str]) -> UsageError | None:
-    """The fault of a line whose first word is no command, but whose second or third is one."""
+    """The fault of a line whose first word is no command, but belongs behind `work`, or whose second or third is one."""
+    if words[0].replace("-", "_") in _catalog.names("worked/builders"):
+        meant = shlex.join(["pellucid", "work", *words])
+        return UsageError(f"command={words[0]!r}: is a word of work; write: {meant}")
     place = next((place for place, word in enumerate(words[:3]) if word in COMMANDS), None)
     if place is None or any(word.startswith("-") for word in words[:place]):
         return None

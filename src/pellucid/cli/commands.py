@@ -106,6 +106,7 @@ def evaluate(
     threshold: float | Literal["chosen"] | None = None,
     model: str | None = None,
     task: str | None = None,
+    views: tuple[str, ...] = (),
 ) -> int:
     """Measure a run's model and its trivial and classical baselines on images that it was not trained on.
 
@@ -120,14 +121,16 @@ def evaluate(
             positive one's probability.
         model: FILE.py:NAME of the class that the run was trained with, where it is your own.
         task: the same of its task.
+        views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25; kept in views.json.
     """
     from pellucid.inference import evaluate as verb
 
     path = run or newest()
     settings: dict[str, Any] = {"split": split, "baselines": baselines, "batch_size": batch_size, "which": which}
-    printing.measured(verb(opened(path, model, task), data, threshold=threshold, **settings))
+    found = verb(opened(path, model, task), data, threshold=threshold, views=views, **settings)
+    printing.measured(found)
     if data is None:
-        print(f"written to {path / 'metrics.json'}")
+        print(f"written to {path / ('views.json' if 'views' in found else 'metrics.json')}")
     return 0
 
 
@@ -142,6 +145,7 @@ def predict(
     overwrite: bool = False,
     model: str | None = None,
     task: str | None = None,
+    views: tuple[str, ...] = (),
     **given: Any,
 ) -> int:
     """Predict for new images: labels with probabilities, pictures, or files; tasks have further options.
@@ -153,12 +157,13 @@ def predict(
         format: the format of the table in that folder.
         batch_size: images per batch; does not change the results.
         overwrite: replace files there that predict did not write; answers of an earlier predict are replaced in any case.
+        views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25, as far as the task has them.
         model: FILE.py:NAME of the class that the run was trained with, where it is your own.
         task: the same of its task.
     """
     from pellucid.inference import predict as verb
 
-    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite}
+    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite, "views": views}
     rows = verb(opened(run, model, task), [*images], out, **settings, progress=True, **given)
     if rows and all("error" in row for row in rows):
         raise UsageError(printing.unanswered(rows))

@@ -45,12 +45,14 @@ from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differenc
 from pellucid.tasks._own_measures import OwnMeasure, check_measures, own_values, summarised
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
+from pellucid.tasks._views import AnswersViews, Views, in_views
 
 __all__ = [
     "AnnotatesAnswers",
     "AnswersInBoxes",
     "AnswersOptions",
     "AnswersParts",
+    "AnswersViews",
     "AnyTask",
     "BaselinesOnFeatures",
     "ChoosesEvidence",
@@ -81,6 +83,7 @@ __all__ = [
     "TaskFamily",
     "Threshold",
     "UpdatesBuffers",
+    "Views",
     "WritesFiles",
     "WritesForms",
     "as_arrays",
@@ -90,6 +93,7 @@ __all__ = [
     "differences",
     "from_arrays",
     "gaps",
+    "in_views",
     "joined",
     "lr_factors_of",
     "measured",
