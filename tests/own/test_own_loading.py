@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ownnets import IMAGES, SMALL, Net, Other, changed, forget
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.errors import PellucidWarning, RunError, UsageError
 from pellucid.own import files, parts, sources
@@ -178,7 +179,7 @@ def test_what_was_typed_is_told_apart_by_its_code(tmp_path: Path) -> None:
     def typed(factor: str) -> type[nn.Module]:
         names: dict[str, Any] = {"__name__": "typed_in"}
         code = f"""
-from torch import nn
+from torch import Tensor, nn
 
 class Typed(nn.Module):
     def __init__(self):
@@ -212,3 +213,25 @@ def test_two_modules_of_one_class_keep_to_their_runs(tmp_path: Path) -> None:
 def test_a_ready_model_takes_no_class() -> None:
     with pytest.raises(UsageError, match=r"'mobilenet_v2' is a ready model; leave it out"):
         load("mobilenet_v2", model=Net)
+
+
+class Chosen(nn.Module):
+    """Its settings are a function, a list and a tensor that is no buffer."""
+
+    def __init__(self, act: Any = torch.relu, scales: tuple[float, ...] = (1.0,), shift: float = 0.0) -> None:
+        super().__init__()
+        self.last = nn.Linear(64, 10)
+        self.act, self.scales, self.shift = act, [*scales], torch.full((10,), shift)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.act(self.last(images.flatten(1))) * sum(self.scales) + self.shift
+
+
+@pytest.mark.parametrize("other", [Chosen(torch.tanh), Chosen(scales=(2.0,)), Chosen(shift=1.0)])
+def test_settings_of_any_plain_kind_are_compared(tmp_path: Path, other: nn.Module) -> None:
+    run = train("classify", "digits", Chosen(), tmp_path / "run", **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(run.path, model=Chosen())
+    with pytest.warns(PellucidWarning, match=r"with other settings \(itself\.(act|scales|shift) = "):
+        load(run.path, model=other)

@@ -17,7 +17,7 @@ from pellucid.models import _own
 from pellucid.models._external import load_external
 from pellucid.own import parts
 
-__all__ = ["build", "describe", "layer_table", "load_external", "may_fit", "options", "parameter_count"]
+__all__ = ["build", "describe", "layer_table", "load_external", "may_fit", "options", "output_of", "parameter_count"]
 
 _LARGE = 100_000_000  # weights between two of a description's numbers, of pixels, units or classes
 _FIXED = ("channels", "outputs", "size")  # parameters of every model; the others are its options
@@ -84,6 +84,17 @@ def may_fit(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bo
     except Exception:  # it cannot be built so, or not at all: then building it says why
         return True
     return {name: value.shape for name, value in expected.items()} == {name: v.shape for name, v in tensors.items()}
+
+
+def output_of(name: str, plain: str) -> str:
+    """The kind of a model's output, before it is built; `plain` for one of the user's own that declares none.
+
+    >>> output_of("mlp", "map")
+    'dense'
+    """
+    own = parts.find("models", name) if parts.is_own(name) else None
+    kind: Any = _catalog.find("models", name)
+    return str(kind.output) if own is None else _own.declared(own) or plain
 
 
 def options(name: str) -> dict[str, tuple[Any, Any, str]]:

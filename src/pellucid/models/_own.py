@@ -16,9 +16,9 @@ from torch.nn.parameter import is_lazy
 from pellucid.errors import UsageError, brief
 from pellucid.models._contract import MARGIN, OutputKind
 from pellucid.models._layers import Normalize
-from pellucid.own.parts import Own, find, settings_of
+from pellucid.own.parts import Own, settings_of
 
-__all__ = ["OwnModel", "build", "options", "tried"]
+__all__ = ["OwnModel", "build", "check_json", "declared", "options", "tried"]
 
 # names under which a class may ask for what every model gets
 _ASKED = {
@@ -37,6 +37,7 @@ _SHAPES: Mapping[str, tuple[str, ...]] = {  # of the outputs whose kind follows 
     "reconstruction": ("N", "outputs", "H", "W"),
     "heatmap": ("N", "outputs", f"h + {2 * MARGIN}", f"w + {2 * MARGIN}"),
 }
+_PLAIN = {"heatmap": {"vector"}, "dense": {"map"}}  # kinds that are declared where a task takes these too
 _TRIED = 3  # images of the batch
 
 
@@ -113,7 +114,15 @@ def build(own: Own, description: Mapping[str, Any]) -> OwnModel:
     return OwnModel(net, recorded.get("output", "vector"), description["channels"], cast(Any, size))
 
 
-def tried(own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind], task: str) -> dict[str, Any]:
+def declared(own: Own) -> str:
+    """The kind of output that a class, or an instance, says it gives; "" where it says none."""
+    said = getattr(own.kind if own.prototype is None else own.prototype, "output", None)
+    return said if isinstance(said, str) and said in get_args(OutputKind) else ""
+
+
+def tried(
+    own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind], task: str, single: bool = False
+) -> dict[str, Any]:
     """What a model gives, found out on a batch of noise: the kind of its output, and whether it takes images of one size only.
 
     Args:
@@ -121,6 +130,7 @@ def tried(own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind
         description: of the model, without these two.
         accepts: the kinds that the task can use.
         task: its name.
+        single: whether one output may stand for two classes.
 
     Raises:
         UsageError: the model cannot take the images, or its output has another shape than the task needs.
@@ -137,20 +147,21 @@ def tried(own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind
                 f"model={title}: cannot take images {tuple(images.shape)} in [0, 1] ({type(fault).__name__}: {brief(fault)}); "
                 "mend its forward, or give --size."
             ) from fault
-        declared = getattr(net, "output", None)
-        known = [kind for kind in accepts if kind in _SHAPES]
-        if declared in get_args(OutputKind):
-            known = [kind for kind in accepts if kind == declared]
+        said = declared(own)
+        # where a task takes several kinds, the one that none declares is the plain one: see `_building.output_of`
+        known = [kind for kind in accepts if kind in _SHAPES and not _PLAIN.get(kind, set()) & {*accepts}]
+        if said:
+            known = [kind for kind in accepts if kind == said]
             if not known:
                 raise UsageError(
-                    f"model={title}: gives a {declared}, and {task} needs {' or '.join(accepts)}; choose another model."
+                    f"model={title}: gives a {said}, and {task} needs {' or '.join(accepts)}; choose another model."
                 )
         elif not known:
             raise UsageError(
                 f"model={title}: {task} needs a {' or '.join(accepts)}, which no shape tells; declare it as the class's "
                 f"`output`, and see pellucid.models."
             )
-        fits = [kind for kind in known if _fits(kind, output, description)]
+        fits = [kind for kind in known if _fits(kind, output, description, single)]
         if not fits:
             needed = " or ".join(dict.fromkeys(f"({', '.join(_SHAPES[kind])})" for kind in known))
             raise UsageError(
@@ -165,14 +176,14 @@ def tried(own: Own, description: Mapping[str, Any], accepts: Sequence[OutputKind
     return {"output": kind, "fixed": fixed, "built": settings}
 
 
-def _fits(kind: OutputKind, output: Any, description: Mapping[str, Any]) -> bool:
+def _fits(kind: OutputKind, output: Any, description: Mapping[str, Any], single: bool) -> bool:
     if kind not in _SHAPES:
         return True  # what it gives is no tensor of a known shape: the task's own step finds out
     if not isinstance(output, Tensor) or not output.is_floating_point():
         return False
     outputs, shape = description["outputs"], tuple(output.shape)
     if kind in ("vector", "dense"):  # a single output tells two classes apart
-        return shape == (_TRIED, outputs) or (outputs == 2 and shape in ((_TRIED,), (_TRIED, 1)))
+        return shape == (_TRIED, outputs) or (single and outputs == 2 and shape in ((_TRIED,), (_TRIED, 1)))
     if kind == "heatmap":
         return len(shape) == 4 and shape[:2] == (_TRIED, outputs) and min(shape[2:]) > 2 * MARGIN
     return shape == (_TRIED, outputs, *description["size"])
@@ -266,8 +277,3 @@ def check_json(given: Mapping[str, Any]) -> None:
                 f"{name}={value!r}: cannot be recorded in run.json, so that the model could not be made again; give numbers, texts "
                 "or lists, or the module itself."
             ) from None
-
-
-def known(name: str) -> Own | None:
-    """A model that was given in this process."""
-    return find("models", name)

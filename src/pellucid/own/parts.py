@@ -30,6 +30,7 @@ __all__ = [
     "take",
 ]
 
+_LONGEST = 1000  # characters of a setting
 _OPTION = {"models": "model", "tasks": "task"}
 
 
@@ -259,15 +260,23 @@ def settings_of(net: Any) -> str:
     for path, module in net.named_modules():
         if sources.is_installed(type(module).__module__):
             continue
-        own = {
-            key: value for key, value in sorted(vars(module).items()) if key != "training" and not key.startswith("_")
-        }
-        lines += [
-            f"{path or 'itself'}.{key} = {value!r}"
-            for key, value in own.items()
-            if isinstance(value, (bool, int, float, str, tuple))
-        ]
+        for key, value in sorted(vars(module).items()):
+            if key != "training" and not key.startswith("_") and (said := _told(value)):
+                lines.append(f"{path or 'itself'}.{key} = {said}")
     return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
+
+
+def _told(value: Any) -> str:
+    """A plain value, a function or a tensor as a text; "" of what none can tell."""
+    if isinstance(value, (bool, int, float, str, tuple, list, dict, set, frozenset, type(None))):
+        return repr(value)[:_LONGEST]
+    if isinstance(value, type) or callable(getattr(value, "__call__", None)):  # noqa: B004
+        names = getattr(value, "__module__", ""), getattr(value, "__qualname__", type(value).__qualname__)
+        return ".".join(filter(None, names))
+    if hasattr(value, "detach"):  # a tensor that is no buffer, and so not among the weights
+        array = value.detach().cpu().contiguous()
+        return f"{tuple(array.shape)} {sources.digest_of(repr(array.flatten().tolist()))[:12]}"
+    return ""
 
 
 def _start(net: Any) -> str:

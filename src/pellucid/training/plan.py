@@ -29,7 +29,7 @@ from pellucid.models import _building
 from pellucid.models._own import tried
 from pellucid.own.parts import find
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Metric, SuitsModel, TaskFamily
+from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, SuitsModel, TaskFamily
 from pellucid.training.hooks import Hooks, changed
 from pellucid.training.logs import check_installed
 from pellucid.training.machine import accelerator
@@ -127,7 +127,7 @@ class Plan:
         }
         own = find("models", settings.model)
         if own is not None:
-            known = tried(own, description, read.accepts, settings.task_name)
+            known = tried(own, description, read.accepts, settings.task_name, isinstance(read, DecidesByThreshold))
             description["own"] = {**own.record, **known}
         hooks.check(read.metrics(dataset.classes), processes)
         return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin, hooks)
