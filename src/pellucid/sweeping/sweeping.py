@@ -15,6 +15,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import TrainingError
 from pellucid.files import check_space, remove_drafts
 from pellucid.inference import evaluate
+from pellucid.own.parts import take
 from pellucid.run import Run
 from pellucid.sweeping import curve
 from pellucid.sweeping.grid import axis_of, checked, default_folder, grid
@@ -94,7 +95,8 @@ def sweep(
             run = Run(path)  # its record says what happened
         if run.status == "stopped":
             raise KeyboardInterrupt
-        if baselines and run.status == "finished" and not (run.metrics or {}).get("baselines"):
+        measured: dict[str, Any] = run.metrics or {}
+        if baselines and run.status == "finished" and not measured.get("baselines"):
             evaluate(run)
         runs.append(run)
     comparison = compare(runs, folder / "comparison")
@@ -159,5 +161,6 @@ def planned(
     return found
 
 
-def _several(model: str | Sequence[str] | None) -> list[str]:
-    return [model] if isinstance(model, str) else [*(model or ())]
+def _several(model: Any) -> list[str]:
+    given = [*model] if isinstance(model, (list, tuple)) else [] if model is None else [model]
+    return [str(take("models", one).name) for one in given]

@@ -227,12 +227,13 @@ class Folder:
             self._digests[WEIGHTS["last"]] = checkpoint.save_weights(self.path / WEIGHTS["last"], state.evaluated)
             if state.best is None:  # stopped before the first epoch ended
                 self.keep_best(state)
-            done = state.step >= self.plan.steps or state.exhausted
+            done = state.step >= self.plan.steps or state.exhausted or state.ended
             changes: dict[str, Any] = {
                 "status": "finished" if done else "stopped",
                 "seconds": round(state.elapsed, 3),
                 "best": state.best,
                 "step": state.step,
+                **({"ended": f"by callback after epoch {state.epoch}"} if state.ended else {}),
                 "digests": self._digests,
             }
             if self.record and self.record["frozen"]:

@@ -40,8 +40,8 @@ def model_of(path: str | None, out: str | Path | None = None) -> str | None:
         return None
     found = _run(path)
     if found is None and out is not None and not Path(path).exists() and (Path(out) / "run.json").exists():
-        return str(Run(out).info["model"]["name"])
-    return None if found is None else str(found[0].info["model"]["name"])
+        return Run(out).model_name
+    return None if found is None else found[0].model_name
 
 
 class Said(NamedTuple):
