@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pellucid.errors import UsageError
 
-__all__ = ["check_kind"]
+__all__ = ["check_kind", "check_kinds"]
 
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", Path: "a path"}
 _EXAMPLES = {int: 10, float: 0.1, bool: True}
@@ -50,6 +50,23 @@ def check_kind(option: str, value: object, kind: Any) -> None:
     example = next((_EXAMPLES[one] for one in kinds if one in _EXAMPLES), None)
     way = f"give e.g. {option}={example!r}" if example is not None else "give another value"
     raise UsageError(f"{option}={value!r}: must be {_wanted(kinds)}; {way}.")
+
+
+def check_kinds(owner: type[Any], values: Mapping[str, object]) -> None:
+    """Refuse values of another type than the fields of a dataclass take; those that take several values check them themselves.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Blur:
+    ...     sigma: float = 1.0
+    >>> check_kinds(Blur, {"sigma": "wide"})
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: sigma='wide': must be a number; give e.g. sigma=0.1.
+    """
+    kinds = get_type_hints(owner)
+    for name, value in values.items():
+        if name in kinds and all(get_origin(one) is None for one in _members(kinds[name])):
+            check_kind(name, value, kinds[name])
 
 
 def _fits(value: object, kind: Any) -> bool:

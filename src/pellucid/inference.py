@@ -21,6 +21,7 @@ from pellucid import thresholds, viewing
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
 from pellucid._notebooks import Measures
+from pellucid._values import check_kind, check_kinds
 from pellucid.annotating import annotated, beside
 from pellucid.answering import answer, few, image_by_image, own_device, own_sizes, run_batches
 from pellucid.boxed import looked_into
@@ -105,6 +106,7 @@ def evaluate(
         UsageError: a threshold has nothing to decide, or is none; or the task does not have such views.
     """
     run = run if isinstance(run, Run) else Run(run)
+    check_kind("batch_size", batch_size, int)
     if measures is not None:
         check_measures(measures, run.task.metrics(run.classes))
         run.measures = dict(measures)
@@ -279,6 +281,8 @@ def predict(
     for name in options:
         if name not in known:
             raise UnknownNameError("option", name, known)
+    check_kind("batch_size", batch_size, int)
+    check_kinds(kind, options)
     asked, device = kind(**options), own_device()
     model = hastened(run.model().to(device), (run.planes, *run.size), device)
     # the images, and what options name, such as masks

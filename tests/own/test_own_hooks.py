@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pellucid import data
 from pellucid.data.targets import Label
-from pellucid.errors import RunError, UsageError
+from pellucid.errors import PellucidWarning, RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.run import Run
 from pellucid.training.plan import Plan
@@ -366,6 +366,19 @@ def test_mlflow_keeps_its_log_in_the_run(tmp_path: Path, stand_in: Any, monkeypa
     assert calls["metric"] == expected(run)
     assert calls["params"][0]["epochs"] == "2"
     assert len(calls["end"]) == 1
+
+
+def test_a_log_that_fails_does_not_cost_the_training(tmp_path: Path, stand_in: Any) -> None:
+    def fail(*told: Any, **named: Any) -> None:
+        raise ConnectionError("the server is away")
+
+    made = types.SimpleNamespace(log=fail, define_metric=lambda name, step_metric: None, finish=fail)
+    stand_in("wandb", init=lambda **options: made)
+    with pytest.warns(
+        PellucidWarning, match=r"log='wandb': fails \(ConnectionError: the server is away\); the training goes on"
+    ) as said:
+        run = train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **SMALL)
+    assert (run.status, len(said)) == ("finished", 1)
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])

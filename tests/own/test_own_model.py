@@ -223,6 +223,11 @@ def test_an_average_of_the_weights_and_weights_to_begin_with(tmp_path: Path) -> 
     again = train("classify", "digits", Net, tmp_path / "again", weights=first, lr=1e-12, weight_decay=0.0, **SMALL)
     after: Any = again.model()
     torch.testing.assert_close(after.net.state_dict(), before.net.state_dict())
+    bare = Net().state_dict()  # by the names that they have in the module alone
+    third: Any = train(
+        "classify", "digits", Net, tmp_path / "third", weights=bare, lr=1e-12, weight_decay=0.0, **SMALL
+    ).model()
+    torch.testing.assert_close(third.net.state_dict(), bare)
 
 
 def test_an_option_of_the_name_of_another_goes_into_model_options(tmp_path: Path) -> None:

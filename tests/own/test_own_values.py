@@ -47,9 +47,29 @@ def test_a_wrong_type_is_one_sentence(options: dict[str, Any], sentence: str, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_the_same_of_an_evaluation_and_a_lens(tmp_path: Path) -> None:
+def test_the_same_of_predictions_evaluations_and_lenses(tmp_path: Path) -> None:
+    run = train(
+        "classify", "digits", "mlp", tmp_path / "run", hidden=(4,), epochs=1, limit=64, device="cpu", progress=False
+    )
+    image = np.zeros((8, 8), np.uint8)
+    for call, sentence in (
+        (
+            lambda: run.predict(image, batch_size="ten"),
+            "batch_size='ten': must be a whole number; give e.g. batch_size=10.",
+        ),
+        (lambda: run.evaluate(batch_size=2.5), "batch_size=2.5: must be a whole number; give e.g. batch_size=10."),
+        (
+            lambda: run.look("occlusion", image, tmp_path, patch="x"),
+            "patch='x': must be a whole number or None; give e.g. patch=10.",
+        ),
+    ):
+        with pytest.raises(UsageError) as fault:
+            call()
+        assert str(fault.value) == sentence
     with pytest.raises(UnknownNameError, match=r"option='epoch' is not known; did you mean 'epochs'\?"):
-        train("classify", "digits", "mlp", tmp_path / "run", epoch=3)
+        train("classify", "digits", "mlp", tmp_path / "other", epoch=3)
+    with pytest.raises(UnknownNameError, match=r"option='patches' is not known; did you mean 'patch'\?"):
+        run.look("occlusion", image, tmp_path, patches=3)
 
 
 @pytest.mark.parametrize(

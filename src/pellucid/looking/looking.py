@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from pellucid import _catalog
+from pellucid._values import check_kinds
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
 from pellucid.lenses import View
@@ -87,6 +88,7 @@ def look(
             raise UnknownNameError("option", option, known)
     if memory is not None and not memory > 0:
         raise UsageError(f"memory={memory:g}: must be above 0 GiB; give another value.")
+    check_kinds(kind, options)
     made = kind(**options)
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if any(side < 1 for side in sides) or len(sides) > 2:

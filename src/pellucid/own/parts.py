@@ -238,6 +238,7 @@ def _own(folder: str, given: Any) -> Own:
     name, module = kind.__name__, str(kind.__module__)
     file = sources.file_of(kind)
     home = file.stem if module == "__main__" and file is not None else module.removeprefix("own_")
+    home = home.partition(".")[0] if sources.is_installed(module) else home
     source = sources.source_of(kind)
     record = {
         "class": kind.__qualname__,

@@ -65,7 +65,7 @@ def _own_parts(info: Mapping[str, Any]) -> list[dict[str, Any]]:
         place = f" of {one['file']}" if one.get("file") else ""
         told = f", source {one['digest'][:12]}" if one["digest"] else ", whose source is not known"
         lines.append((formatting.title(part), f"{one.get('class') or one['name']}{place}{told}"))
-    return [{"title": "Of the user's own", "name": "", "changed": lines, "defaults": []}] if lines else []
+    return [{"title": "Own parts", "name": "", "changed": lines, "defaults": []}] if lines else []
 
 
 def _defaults(owner: type[Any]) -> dict[str, Any]:

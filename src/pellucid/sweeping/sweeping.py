@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -42,7 +42,7 @@ class Planned:
 def sweep(
     task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
-    model: str | Sequence[str] | None = None,
+    model: Any = None,
     out: str | Path | None = None,
     *,
     cases: Mapping[str, Mapping[str, Any]] | None = None,
@@ -69,7 +69,7 @@ def sweep(
     Args:
         task: a name in the catalogue, or a task with its options.
         data: what `train` takes; by default the task's embedded example.
-        model: a name in the catalogue or several; by default the task's own.
+        model: what `train` takes, or several; by default the task's own.
         out: the folder for the runs and comparison/; by default one under `runs/`, named for what was asked.
         cases: options that go together, by the name of the case: {"frozen": {"frozen": True}, "all": {"lr": 3e-4}}.
         baselines: measure the task's baselines too, on the training images of each run.
@@ -115,7 +115,7 @@ def sweep(
 def planned(
     task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
-    model: str | Sequence[str] | None = None,
+    model: Any = None,
     out: str | Path | None = None,
     *,
     cases: Mapping[str, Mapping[str, Any]] | None = None,
@@ -131,7 +131,7 @@ def planned(
     Args:
         task: a name in the catalogue, or a task with its options.
         data: what `train` takes; by default the task's embedded example.
-        model: a name in the catalogue or several; by default the task's own.
+        model: what `train` takes, or several; by default the task's own.
         out: the folder for the runs; by default that of `sweep`.
         cases: options that go together, by the name of the case.
         options: as those of `sweep`.

@@ -11,11 +11,12 @@ import importlib
 import importlib.util
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
-from pellucid.errors import UsageError, brief
+from pellucid.errors import PellucidWarning, UsageError, brief
 
 __all__ = ["PACKAGES", "Log", "check_installed"]
 
@@ -52,7 +53,7 @@ class Log:
     def __init__(self, name: str | None, folder: Path, settings: Mapping[str, Any], step: int) -> None:
         self._write: Callable[[dict[str, float], int], Any] | None = None
         self._close: Callable[[], Any] = lambda: None
-        self._done = 0  # rows
+        self._name, self._done = name, 0  # rows
         if name is None:
             return
         try:
@@ -75,12 +76,24 @@ class Log:
                     for key, value in row.items()
                     if key not in _PLACE and isinstance(value, (int, float)) and math.isfinite(value)
                 }
-                self._write(values, int(row["step"]))
+                try:
+                    self._write(values, int(row["step"]))
+                except Exception as fault:  # a server that is away must not cost a training
+                    self._fail(fault)
+                    break
         self._done = len(history)
 
     def close(self) -> None:
         """Finish the log."""
-        self._close()
+        try:
+            self._close()
+        except Exception as fault:
+            self._fail(fault)
+
+    def _fail(self, fault: Exception) -> None:
+        said = f"log={self._name!r}: fails ({type(fault).__name__}: {brief(fault)}); the training goes on without it."
+        warnings.warn(said, PellucidWarning, stacklevel=4)
+        self._write, self._close = None, lambda: None
 
     def _tensorboard(self, folder: Path, settings: dict[str, Any], step: int) -> None:
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter(
