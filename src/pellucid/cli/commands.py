@@ -261,6 +261,7 @@ def export(
     *,
     out: Path | None = None,
     formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch"),
+    logits: bool = False,
 ) -> int:
     """Export a run's model to files that other programs load, each verified against the model.
 
@@ -268,11 +269,12 @@ def export(
         run: the run's folder; by default the newest below runs/.
         out: the folder for the files; by default the run's own.
         formats: onnx for ONNX Runtime and others, torch for torch.export.load.
+        logits: give the scores before the softmax, named logits, rather than the probabilities of the classes.
     """
     from pellucid.exporting import export as verb
     from pellucid.exporting import facts
 
-    for file in verb(run or _newest(), out, formats):
+    for file in verb(run or _newest(), out, formats, logits):
         print(f"{file}   takes {facts(file)['input']}")
     return 0
 
