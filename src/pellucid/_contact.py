@@ -63,7 +63,7 @@ def _tile(picture: NDArray[np.uint8]) -> Any:
     image = Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).convert("RGB")
     factor = _SIDE / max(image.size)
     factor = int(factor) if factor >= 1 else factor
-    size = tuple(max(1, round(side * factor)) for side in image.size)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     return image.resize(size, Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS)
 
 

@@ -163,8 +163,8 @@ class Answers:
                 write_csv(draft, own, columns)
                 self._ledger.note(self.out / name, draft)
         if self._tiles and not self._file:
-            lines = {f"{group}: {self._groups[group]:,}": tiles for group, tiles in self._tiles.items()}
-            self._filed(contact_sheet(lines), self.out / _SHEET)
+            titled = {f"{group}: {self._groups[group]:,}": tiles for group, tiles in self._tiles.items()}
+            self._filed(contact_sheet(titled), self.out / _SHEET)
         path = self._table(self.out)
         if self._file and (
             any("picture" in row or "file" in row for row in rows) or all("error" in row for row in rows)
