@@ -27,6 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "_boxes",
         "_catalog",
+        "_contact",
         "_coupling",
         "_digits",
         "_following",

@@ -191,6 +191,8 @@ def evaluation(
     )
     declared = run.task.metrics(run.classes)
     notes += _not_given(run)
+    if one is not None and level is not None and thresholds.chosen(run, which) == level:
+        notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
         rivals = {viewing.ONE: one, **rivals}
     drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()

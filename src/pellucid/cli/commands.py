@@ -283,6 +283,7 @@ def export(
     formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch"),
     model: str | None = None,
     task: str | None = None,
+    logits: bool = False,
 ) -> int:
     """Export a run's model to files that other programs load, each verified against the model.
 
@@ -292,11 +293,12 @@ def export(
         formats: onnx for ONNX Runtime and others, torch for torch.export.load.
         model: FILE.py:NAME of the class that the run was trained with, where it is your own.
         task: the same of its task.
+        logits: give the scores before the softmax, named logits, rather than the probabilities of the classes.
     """
     from pellucid.exporting import export as verb
     from pellucid.exporting import facts
 
-    for file in verb(opened(run or newest(), model, task), out, formats):
+    for file in verb(opened(run or newest(), model, task), out, formats, logits):
         print(f"{file}   takes {facts(file)['input']}")
     return 0
 

@@ -27,6 +27,7 @@ from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
+from pellucid.tasks._exporting import named_output
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._views import Views
@@ -173,6 +174,9 @@ class Classify(Task[Tensor, Label, Label]):
             )
         probabilities = self.views.mean(answered, input)
         return Label(probabilities.argmax(1), probabilities)
+
+    def named_output(self, model: nn.Module, logits: bool) -> tuple[nn.Module, str]:
+        return named_output(model, logits)
 
     def viewed(self, views: Views) -> Classify:
         return replace(self, views=views)
