@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pellucid._pages import PageSteps
 from pellucid.data.annotations.records import Instance
+from pellucid.data.batches import Store
 from pellucid.data.dataset import Split
 from pellucid.data.targets import Boxes
 from pellucid.tasks._records import Records
@@ -90,6 +91,9 @@ class AnswersParts(Protocol):
 @runtime_checkable
 class ReadsPages(Protocol):
     """Images are answered as pages, of which the model sees one letter at a time."""
+
+    def statistics(self, images: Store) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel (C,) of what the model sees of the training images, its letters."""
 
     def named_outputs(self, classes: Sequence[str]) -> Sequence[str]:
         """What each of the model's outputs for a letter is called: the classes, and what is none of them."""

@@ -19,6 +19,7 @@ from pellucid.tasks import (
     ChoosesThreshold,
     DecidesByThreshold,
     LearnsFromImages,
+    ReadsPages,
     Records,
     Threshold,
     UpdatesBuffers,
@@ -77,7 +78,8 @@ class State:
         if fresh and isinstance(plan.task, LearnsFromImages):
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
-            model.normalize.fit(*feed.train.statistics())
+            seen = plan.task.statistics(feed.train) if isinstance(plan.task, ReadsPages) else feed.train.statistics()
+            model.normalize.fit(*seen)
         if fresh and isinstance(plan.task, ChoosesThreshold) and not isinstance(plan.task, DecidesByThreshold):
             set_threshold(model, plan.task.default_threshold)  # weights that it starts from may bring another
         if fresh:
