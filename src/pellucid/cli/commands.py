@@ -47,7 +47,8 @@ def train(
     Args:
         task: a task from `pellucid list tasks`.
         data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
-        model: a model from `pellucid list models`, or timm/NAME or torchvision/NAME with weights; by default the task's own.
+        model: a model from `pellucid list models`, or timm/NAME or torchvision/NAME with weights; by default the task's own;
+            `--model NAME -h` shows the options of another one.
         out: the run's folder; by default one below runs/ with a name made of task, data and model.
     """
     from pellucid.training.training import train as verb
@@ -299,8 +300,10 @@ def data(
         return _convert(what, range, convert, out)
     if out is not None:
         check_space(out)  # inspecting may take minutes
-    dataset = open(what, range)
-    printing.say(inspection.inspect(dataset))
+    with printing.reading():
+        dataset = open(what, range)
+        inspected = inspection.inspect(dataset)
+    printing.say(inspected)
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
     return 0
