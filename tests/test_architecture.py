@@ -26,6 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "_boxes",
         "_catalog",
+        "_colours",
         "_coupling",
         "_digits",
         "_following",
