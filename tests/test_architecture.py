@@ -28,6 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_boxes",
         "_catalog",
         "_contact",
+        "_colours",
         "_coupling",
         "_digits",
         "_following",

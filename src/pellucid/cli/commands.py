@@ -51,7 +51,7 @@ def train(
         task: a task from `pellucid list tasks`, or FILE.py:NAME of your own.
         data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
         model: a model from `pellucid list models`, timm/NAME or torchvision/NAME with weights, or FILE.py:NAME of your own; by
-            default the task's own.
+            default the task's own; `--model NAME -h` shows the options of another one.
         out: the run's folder; by default one below runs/ with a name made of task, data and model.
     """
     from pellucid.training.training import train as verb
@@ -325,8 +325,10 @@ def data(
         return converted(what, range, convert, out)
     if out is not None:
         check_space(out)  # inspecting may take minutes
-    dataset = open(what, range)
-    printing.say(inspection.inspect(dataset))
+    with printing.reading():
+        dataset = open(what, range)
+        inspected = inspection.inspect(dataset)
+    printing.say(inspected)
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pellucid import _catalog
+from pellucid._colours import MODEL, OTHER, SIMPLE
 from pellucid._options import options_of
 from pellucid.models import _building
 from pellucid.reporting import formatting
@@ -144,11 +145,12 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     figure = Figure(figsize=(7.4, 0.3 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots()
     left, right = _limits(rows, main)
+    best = _best_rival(rows, main)
     for place, row in enumerate(reversed(rows)):
         measure = row["measures"][main]
         if measure["value"] is None:
             continue
-        colour = "#d1662b" if row["own"] else "#4a6fa5"
+        colour = MODEL if row["own"] else SIMPLE if row is best else OTHER
         if not left <= measure["value"] <= right:
             edge, marker, side, pad = (left, "<", "left", 8) if measure["value"] < left else (right, ">", "right", -8)
             axes.plot(edge, place, marker, color=colour, ms=5.5, alpha=0.6)
@@ -171,6 +173,14 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3, lw=0.6)
     return svg(figure)
+
+
+def _best_rival(rows: Sequence[Mapping[str, Any]], main: str) -> Mapping[str, Any] | None:
+    """The simpler answer that the model has to beat, if there is one."""
+    sign = -1 if rows[0]["measures"][main]["better"] == "lower" else 1
+    rivals = [row for row in rows if not row["own"] and not row.get("floor")]
+    measured = [row for row in rivals if row["measures"][main]["value"] is not None]
+    return max(measured, key=lambda row: sign * float(row["measures"][main]["value"]), default=None)
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], main: str) -> tuple[float, float]:

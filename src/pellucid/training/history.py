@@ -18,7 +18,7 @@ from pellucid.inference import measure
 from pellucid.tasks import own_values
 from pellucid.training.folder import Folder
 from pellucid.training.logs import Log
-from pellucid.training.state import State
+from pellucid.training.state import State, better
 from pellucid.training.step import Update
 from pellucid.training.terminal import Terminal
 
@@ -84,6 +84,7 @@ class History:
         batches = state.feed.validation()
         if batches is None:
             state.choose_threshold(None)
+            self._terminal.finished(state.history[-1])  # the training row that the epoch's last step has written
             return None
         with state.learner.autocast():
             records, losses = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
@@ -91,8 +92,14 @@ class History:
         row = self._row("val", losses) | {plan.main.key: (plan.main.live or plan.main.value)(records)}
         row |= own_values(plan.hooks.measures, records)
         state.history.append(row)
-        self._terminal.validated(row)
+        self._terminal.finished(row, self._best(row))
         return {**row, "sign": plan.main.sign}
+
+    def _best(self, row: Mapping[str, Any]) -> bool:
+        """Whether a validation row is ahead of those before it; never where the best is not kept."""
+        state, main = self.state, self.plan.main
+        ahead = better({**row, "sign": main.sign}, state.best, main.key, state.step, state.epoch)
+        return self.plan.task.selects_checkpoint and ahead is not None
 
     def write(self) -> None:
         """Write history.jsonl; afterwards the state holds all that a resumed training needs to write the same rows."""
