@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pellucid.cli import listing, printing
+from pellucid.cli.conversion import convert_data
 from pellucid.cli.named import newest, opened, runs_below
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
@@ -19,6 +20,7 @@ from pellucid.worked.forms.command import format_of, terminal_width, work
 
 __all__ = [
     "compare",
+    "completion",
     "data",
     "evaluate",
     "export",
@@ -318,27 +320,13 @@ def data(
     from pellucid.data import inspection, open
 
     if convert is not None:
-        return _convert(what, range, convert, out)
+        return convert_data(what, range, convert, out)
     if out is not None:
         check_space(out)  # inspecting may take minutes
     dataset = open(what, range)
     printing.say(inspection.inspect(dataset))
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
-    return 0
-
-
-def _convert(what: str, range: tuple[float, ...], form: str, out: Path | None) -> int:
-    from pellucid.data import open
-    from pellucid.data.annotations.converting import check_new, convert
-
-    if out is None:
-        raise UsageError(f"out=None: --convert {form} needs a folder for what it writes; give --out with a new one.")
-    check_new(out, what)  # opening may take minutes
-    dataset = open(what, range)
-    for sentence in (*dataset.notes, *dataset.problems, *convert(dataset, form, out)):
-        printing.say(sentence)
-    print(f"written to {out}")
     return 0
 
 
@@ -380,6 +368,18 @@ def table(
     with write_atomically(out) as draft:
         draft.write_text(written + "\n", encoding="utf-8")
     print(out)
+    return 0
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the script that completes commands and options in a shell; its first line says where it goes.
+
+    Args:
+        shell: the shell.
+    """
+    from pellucid.cli.completing import SCRIPTS
+
+    print(SCRIPTS[shell], end="")
     return 0
 
 
