@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, final, get_args
 
@@ -97,7 +98,7 @@ def options(own: Own) -> dict[str, tuple[Any, Any, str]]:
         if kind is parameter.empty or isinstance(kind, str):
             kind = type(default) if default is not None else str
         if kind in (tuple, list):
-            kind = tuple[type(default[0]) if default else str, ...]  # type: ignore[misc]
+            kind = types.GenericAlias(tuple, (type(default[0]) if default else str, ...))
         found[name] = (kind, default, "")
     return found
 

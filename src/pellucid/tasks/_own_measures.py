@@ -18,6 +18,7 @@ __all__ = ["OwnMeasure", "check_measures", "own_values", "summarised"]
 OwnMeasure: TypeAlias = Callable[[Records], Any]
 """Records, columns with a row an image, to (N,) numbers of which the measure is the mean, or to one number."""
 
+_COLUMN = "of the measure"
 _TAKEN = {"step", "epoch", "split", "learning_rate", "seconds", "loss"}  # entries of a history's row
 
 
@@ -55,8 +56,9 @@ def summarised(measures: Mapping[str, OwnMeasure], records: Records, seed: int =
     for name, function in measures.items():
         value = _value(name, function, records)
         if value.ndim:
-            metric = Metric(name, name.replace("_", " "), better="neither", each=lambda _, value=value: value)  # type: ignore[misc]
-            found |= summarise([metric], records, seed)
+            column = {**records, _COLUMN: value}
+            metric = Metric(name, name.replace("_", " "), better="neither", each=lambda rows: rows[_COLUMN])
+            found |= summarise([metric], column, seed)
         else:
             found[name] = Measure(float(value), math.nan, math.nan, better="neither", title=name.replace("_", " "))
     return found
