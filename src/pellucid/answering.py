@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid import viewing
 from pellucid._coupling import together
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
@@ -27,6 +28,7 @@ from pellucid.tasks import AnswersParts, AnyTask, DrawsAnswers, PredictOptions, 
 __all__ = [
     "Within",
     "answer",
+    "few",
     "image_by_image",
     "in_own_px",
     "inputs",
@@ -35,6 +37,8 @@ __all__ = [
     "run_batches",
     "sound_inputs",
 ]
+
+_AT_ONCE = 150_000  # px that go through a model together: larger maps do not stay in a processor's caches
 
 
 class Within(Protocol):
@@ -77,7 +81,7 @@ def image_by_image(
     own = own_sizes(given)
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
     total = len(given.names) - len(faults) - len(rows)
-    checked = False
+    checked, views = False, viewing.described(run)
 
     def rows_of(
         input: Tensor | None, prediction: Any, names: Sequence[str], places: Sequence[int]
@@ -102,8 +106,13 @@ def image_by_image(
         else:
             batches = sound_inputs(run, given, batch_size, faults)
             found = (
-                (places, input, in_own_px(_restored(run, model, input), input, own, places))
+                (
+                    places[rows],
+                    input[rows],
+                    in_own_px(_restored(run, model, input[rows]), input[rows], own, places[rows]),
+                )
                 for places, input in batches
+                for rows in few(input)
             )
         for places, input, prediction in found:
             names = [given.names[place] for place in places]
@@ -115,6 +124,8 @@ def image_by_image(
             ]
             if boxed is not None:
                 written = [_with_box(row, boxed.boxes[place]) for place, row in zip(places, written, strict=True)]
+            if views is not None:
+                written = [{**row, "views": views["count"]} for row in written]
             if drawing:
                 written = _drawn(run, whole, places, prediction, written)
             files = answers.takes_pictures and ("picture" in written[0] or "content" in written[0])
@@ -147,6 +158,18 @@ def _in_parts(
         yield [place], None, task.answer_parts(model, image, options)
     for place, floats in given.floats.items():
         yield [place], None, task.answer_parts(model, to_channels(floats.to(device), run.channels), options)
+
+
+def few(images: Tensor) -> list[slice]:
+    """The rows of a batch (B, C, H, W) that go through a model together: on a processor no more than its caches hold.
+
+    >>> few(torch.zeros(5, 1, 200, 300))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    if images.device.type != "cpu":
+        return [slice(0, len(images))]
+    step = max(1, _AT_ONCE // max(1, images.shape[2] * images.shape[3]))
+    return [slice(start, start + step) for start in range(0, len(images), step)]
 
 
 def _titles(names: Sequence[str], forms: Mapping[str, str]) -> list[dict[str, str]]:

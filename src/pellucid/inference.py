@@ -16,29 +16,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid import measures, thresholds
+from pellucid import measures, thresholds, viewing
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
 from pellucid.annotating import annotated, beside
-from pellucid.answering import answer, image_by_image, own_device, own_sizes, run_batches
+from pellucid.answering import answer, few, image_by_image, own_device, own_sizes, run_batches
 from pellucid.boxed import looked_into
-from pellucid.data.dataset import Batch, Dataset, Split
+from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
 from pellucid.data.given import UserImages, gather
-from pellucid.data.limiting import chosen
 from pellucid.data.named_files import all_files
-from pellucid.errors import DataError, PellucidError, PellucidWarning, UnknownNameError
-from pellucid.features import frozen_backbone, frozen_features
+from pellucid.errors import DataError, PellucidWarning, UnknownNameError
 from pellucid.files import check_space, remove_drafts
-from pellucid.measures import METRICS, Evaluation
+from pellucid.measures import Evaluation
+from pellucid.models._hastening import hastened
 from pellucid.predictions import Answers, answer_names
+from pellucid.rivals import learned_from, on_features, own_letters
 from pellucid.run import Run
 from pellucid.tasks import (
     AnnotatesAnswers,
     AnswersInBoxes,
     AnswersOptions,
     AnyTask,
-    BaselinesOnFeatures,
     DecidesByThreshold,
     DrawsRecords,
     Measure,
@@ -57,8 +56,6 @@ from pellucid.tasks import (
 
 __all__ = ["evaluate", "evaluation", "measure", "predict"]
 
-_AT_ONCE = 64  # images whose features are computed together
-
 
 def evaluate(
     run: Run | str | Path,
@@ -69,6 +66,7 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
+    views: viewing.Asked = (),
 ) -> dict[str, Any]:
     """Measure a run's model, and its trivial and classical baselines, on held-out images.
 
@@ -86,6 +84,9 @@ def evaluate(
         threshold: the score from which the model answers, where the task has one: of two classes the probability of the positive
             one; or "chosen", the one that the training chose. By default detectors answer by theirs, and classifiers the most
             probable class. The baselines do not take it.
+        views: answer with the mean over views of each image: "flip" (mirrored), "turn" (by 90°, 180° and 270°) and factors of
+            the size such as 1.25, as far as the task has them. The measures then go to views.json and views.npz, beside those
+            of the images as they are; metrics.json stays as it is.
 
     Returns:
         The content of metrics.json.
@@ -93,14 +94,22 @@ def evaluate(
     Raises:
         RunError: there is no such run, or its data have changed.
         DataError: the split is empty, or the data lack what the task needs.
-        UsageError: a threshold has nothing to decide, or is none.
+        UsageError: a threshold has nothing to decide, or is none; or the task does not have such views.
     """
     run = run if isinstance(run, Run) else Run(run)
     if data is None:
-        remove_drafts(run.path, METRICS, measures.RECORDS)
-        check_space(run.path / METRICS)
+        files = measures.files_of(bool(viewing.described(viewing.viewed(run, views))))
+        remove_drafts(run.path, *files)
+        check_space(run.path / files[0])
     found = evaluation(
-        run, data, split=split, baselines=baselines, batch_size=batch_size, which=which, threshold=threshold
+        run,
+        data,
+        split=split,
+        baselines=baselines,
+        batch_size=batch_size,
+        which=which,
+        threshold=threshold,
+        views=views,
     )
     return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])
 
@@ -114,10 +123,12 @@ def evaluation(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
+    views: viewing.Asked = (),
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
     level = thresholds.given(run, threshold, which)
+    plain, run = run, viewing.viewed(run, views)
     dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
@@ -127,29 +138,35 @@ def evaluation(
     if not len(part):
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
-    model, digest = run.trained(which)
-    model = model.to(device)
+    trained, digest = run.trained(which)
+    model = hastened(trained.to(device), (run.planes, *run.size), device)
     if level is not None and not isinstance(run.task, DecidesByThreshold):
         set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
-    batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
-    with keeping_freed_memory():
-        records, _ = measure(run.task, model, batches, seed=seed)
-    if isinstance(run.task, DecidesByThreshold):
-        records = run.task.decided(records, run.classes, level, thresholds.chosen(run, which))
+
+    def records_of(task: AnyTask) -> Records:
+        batches = run_batches(run, part, batch_size, device, fingerprint=f"{dataset.fingerprint}-{split}")
+        with keeping_freed_memory():
+            found, _ = measure(task, model, batches, seed=seed)
+        if isinstance(task, DecidesByThreshold):
+            return task.decided(found, run.classes, level, thresholds.chosen(run, which))
+        return found
+
+    records = records_of(run.task)
     seconds = time.monotonic() - begun
-    rivals: dict[str, Records] = {}
+    one = records_of(plain.task) if run is not plain else None  # the image as it is, beside several views
     whole = ModelMeasures()  # of the model as a whole, where the task has such measures
     of_pages = isinstance(run.task, ReadsPages) and "text" in part.targets
     notes = [*dataset.notes] if of_pages else []
+    rivals: dict[str, Records] = {}
     if baselines and isinstance(run.task, ReadsPages) and of_pages:
-        rivals, said = run.task.page_baselines(_own_letters(run), part, seed)
+        rivals, said = run.task.page_baselines(own_letters(run), part, seed)
         notes += said
     elif baselines:
         size = None if run.task.keeps_size else run.size
-        places = _learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
+        places = learned_from(run, dataset) if data is None else np.arange(len(dataset.splits["train"]))
         rivals = run.task.baselines(dataset.splits["train"].select(places), part, size, seed=seed)
-        rivals |= _on_features(run, model, dataset, places, split, device)
+        rivals |= on_features(run, trained, dataset, places, split, device)
         if isinstance(task, MeasuresModel):
             with torch.no_grad():
                 whole = task.measure_model(model, dataset.splits["train"], part, size, seed=seed)
@@ -158,8 +175,10 @@ def evaluation(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    if one is not None:
+        rivals = {viewing.ONE: one, **rivals}
     drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
-    pictures = [*whole.pictures, *drawn]
+    pictures = [*whole.pictures, *drawn] if one is None else []  # those of a run are of its plain answers
     metrics = {
         "split": split,
         "data": dataset.name,
@@ -167,6 +186,7 @@ def evaluation(
         "seed": seed,
         "weights": which,
         "threshold": level,
+        **(viewing.entries(run, declared[0], records, one, seed) if one is not None else {}),
         # of several kinds of data, each has measures of its own
         "main": next(
             (metric.key for metric in declared if all(name in records for name in metric.needs)), run.main.key
@@ -189,41 +209,6 @@ def evaluation(
     return Evaluation(metrics, tables, pictures, digest)
 
 
-def _learned_from(run: Run, dataset: Dataset) -> NDArray[np.int64]:
-    """The positions of the training images that the model saw: the baselines see no others."""
-    recipe = run.info["recipe"]
-    limits = recipe.get("limit"), recipe.get("limit_per_class")
-    return chosen(dataset.splits["train"], *limits, int(run.info["seed"]), dataset.classes)
-
-
-def _own_letters(run: Run) -> Split | None:
-    """The training images of a run whose own data are letters; None where they are not at hand."""
-    try:
-        own = run.data()
-    except PellucidError:
-        return None
-    return own.splits["train"].select(_learned_from(run, own))
-
-
-def _on_features(
-    run: Run, model: nn.Module, dataset: Dataset, places: NDArray[np.int64], split: str, device: torch.device
-) -> dict[str, Records]:
-    """What simple methods make of a frozen backbone's features; {} where the task has none, or nothing stayed frozen."""
-    backbone = frozen_backbone(run, model)
-    if backbone is None or not isinstance(run.task, BaselinesOnFeatures) or not len(places):
-        return {}
-    most, train, held_out = run.task.feature_images, dataset.splits["train"], dataset.splits[split]
-
-    def features(images: Split, part: str) -> NDArray[np.float32]:
-        key = f"{dataset.fingerprint}-{dataset.cut}-{part}" if dataset.fingerprint and part else ""
-        return frozen_features(run, model, backbone, images, _AT_ONCE, device, key)
-
-    known = places[chosen(train.select(places), most, seed=int(run.info["seed"]))]
-    # of a small set all features are kept: they serve every limit and seed
-    seen = features(train, "train")[known] if len(train) <= most else features(train.select(known), "")
-    return run.task.feature_baselines(seen, features(held_out, split), train.select(known), held_out)
-
-
 def predict(
     run: Run | str | Path,
     images: Any = (),
@@ -233,6 +218,7 @@ def predict(
     batch_size: int = 64,
     overwrite: bool = False,
     progress: bool = False,
+    views: viewing.Asked = (),
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Predict new images, at their own size and under their own names.
@@ -249,16 +235,17 @@ def predict(
         batch_size: images per batch; no result depends on it.
         overwrite: replace files in `out` that `predict` did not write, or that were changed since.
         progress: show a progress bar.
+        views: answer with the mean over views of each image, as `evaluate` does; each row then says how many there were.
         options: that the task adds, the fields of its `predict_options`.
 
     Returns:
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
 
     Raises:
-        UsageError: no image was given, or `out` has a file that may not be overwritten.
+        UsageError: no image was given, `out` has a file that may not be overwritten, or the task does not have such views.
         UnknownNameError: an option that the task does not have.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    run = viewing.viewed(run if isinstance(run, Run) else Run(run), views)
     task = run.task
     kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
     options = thresholds.resolved(run, options)
@@ -267,7 +254,7 @@ def predict(
         if name not in known:
             raise UnknownNameError("option", name, known)
     asked, device = kind(**options), own_device()
-    model = run.model().to(device)
+    model = hastened(run.model().to(device), (run.planes, *run.size), device)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
@@ -335,7 +322,8 @@ def measure(
     model.eval()
     try:
         with torch.no_grad():
-            for batch in batches:
+            # a loss may compare the images of a batch with each other
+            for batch in batches if with_loss else (part for whole in batches for part in _parts(whole)):
                 draws = Draws.images(seed, batch.index, batch.images.device)
                 input, target = task.prepare(batch, draws, training=False)
                 if with_loss:
@@ -351,6 +339,16 @@ def measure(
     )  # batches of equal sizes come in another order than the split
     records = {name: joined(parts)[order] for name, parts in columns.items()}
     return records, {name: total / len(order) for name, total in sums.items()}
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """A batch in as many parts as go through a model together."""
+    rows = few(batch.images)
+    if len(rows) == 1:
+        yield batch
+        return
+    for own in rows:
+        yield Batch(batch.images[own], {kind: target[own] for kind, target in batch.targets.items()}, batch.index[own])
 
 
 def _measures(summary: dict[str, Measure]) -> dict[str, dict[str, Any]]:

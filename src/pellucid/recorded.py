@@ -357,6 +357,8 @@ _METRICS: Mapping[str, Any] = {
     "seed": _whole(-(1 << 62)),
     "weights": _one_of("best", "last"),
     "threshold?": _or_none(_number, "threshold"),
+    "views?": _or_none({"asked": [_text_], "count": _whole(1), "words": _text_}, "views"),
+    "gap?": _or_none({"value": _number, "low": _number, "high": _number}, "gap"),
     "main": _text_,
     "model": _each(_MEASURE),
     "baselines": _each(_each(_MEASURE)),

@@ -213,6 +213,11 @@ def test_swapped_words_are_put_right(words: list[str], meant: str, capsys: pytes
     assert capsys.readouterr().err.rstrip().endswith(f"is; write: {meant}")
 
 
+def test_a_word_of_work_is_put_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["derive", "x^2", "--by", "x"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("is a word of work; write: pellucid work derive 'x^2' --by x")
+
+
 def test_the_version_has_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0 and main(["--version"]) == 0
     first, second = capsys.readouterr().out.splitlines()

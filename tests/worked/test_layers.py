@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pellucid.bridging.gradients import check_module
-from pellucid.bridging.tables import module_table, named_module, named_table
+from pellucid.bridging.tables import layer_table, module_table, named_module, named_table
 from pellucid.cli.cli import main
 from pellucid.errors import DataError, UnknownNameError, UsageError
 from pellucid.worked.layers.layers import LayerTable, table
@@ -266,6 +266,13 @@ def test_sizes_equal_torchs() -> None:
         given = torch.zeros(1, 1, n)
         assert nn.Conv1d(1, 1, f, s, p, d)(given).shape[2] == output_size(n, f, s, p, d)
         assert nn.ConvTranspose1d(1, 1, f + 2, s, p, dilation=d)(given).shape[2] == transposed_size(n, f + 2, s, p, d)
+
+
+@pytest.mark.parametrize("shape", ["60x100x1", "60 × 100 × 1"])
+def test_the_input_may_be_given_by_its_shape_alone(shape: str) -> None:
+    layers = "conv 8 3x3; flatten; N_2; N_3; output 60*100"
+    assert table(f"{shape}; {layers}").write("markdown") == table(f"input 60x100x1; {layers}").write("markdown")
+    assert layer_table(f"{shape}; {layers}").write("markdown") == table(f"{shape}; {layers}").write("markdown")
 
 
 def test_symbols_in_print() -> None:

@@ -82,13 +82,15 @@ def checked_layers(
 
 def _specification(what: str) -> tuple[bool, str, str]:
     """Whether this is a text, its title, and the text itself or the name of a model."""
-    is_text, title = what.split()[:1] == ["input"], "layers"
+    from pellucid.worked.layers.specification import is_shape
+
+    is_text, title = what.split()[:1] == ["input"] or is_shape(what.split(";")[0]), "layers"
     if not is_text and len(what) < 1000 and Path(what).is_file():
         if Path(what).stat().st_size > _LARGEST:
             raise UsageError(f"what={what!r}: is larger than {_LARGEST:,} bytes; a table has at most 2,000 layers.")
         is_text, title, what = True, Path(what).stem, Path(what).read_text(encoding="utf-8", errors="replace")
     if not is_text and (";" in what or " " in what):
-        raise UsageError(f"what={what[:60]!r}: must begin with the input; write `input 32x32x3; …` first.")
+        raise UsageError(f"what={what[:60]!r}: must begin with the input; write `32x32x3; …` first.")
     return is_text, title, what
 
 

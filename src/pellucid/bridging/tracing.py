@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
+from pellucid._operations import Operations, Watching
 from pellucid.errors import DataError
 from pellucid.models._convolutional import Unpool
 
@@ -91,7 +90,7 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
 
         return hook
 
-    with _evaluating(module), FlopCounterMode(display=False) as flops:
+    with _evaluating(module), Operations() as operations:
         handles = [
             layer.register_forward_hook(called(name)) for name, layer in module.named_modules() if _is_leaf(layer)
         ]
@@ -106,7 +105,7 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
         finally:
             for handle in handles:
                 handle.remove()
-        macs = flops.get_total_flops() // 2  # torch counts a multiply–accumulate as two operations
+        macs = operations.total
     # a parameter is unused if autograd finds no way from it to the output
     with _evaluating(module):
         leaves = tree_leaves(torch.func.functional_call(module, state, given))
@@ -123,7 +122,7 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> Trace:
     return Trace(tuple(calls), unused, macs)
 
 
-class _ReceptiveFields(TorchDispatchMode):
+class _ReceptiveFields(Watching):
     """The receptive field r of every tensor in a forward pass, and the jump j, the distance of two neighbours in the input.
 
     Every tensor operation passes through `__torch_dispatch__`, also those outside of layers. A window of f values with stride s and
@@ -131,7 +130,7 @@ class _ReceptiveFields(TorchDispatchMode):
     """
 
     def __init__(self, given: Tensor) -> None:
-        TorchDispatchMode.__init__(self)
+        super().__init__()
         self.axes = given.ndim - 2 if given.ndim > 2 and given.is_floating_point() else 0
         self.windows = False  # a network without convolution and pooling has no receptive fields
         self.known: dict[int, tuple[Extent, tuple[Fraction, ...]]] = {}  # id of a tensor -> r, j

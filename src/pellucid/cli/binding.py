@@ -59,7 +59,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
         more = _predict_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
     if command is commands.work:
-        about += f" Instead of FILE: {', '.join(_catalog.names('worked/builders'))}, each with its own -h."
+        about += " Instead of FILE a word, as in `pellucid work mlp`: `pellucid work --list` names them all; each has its own -h."
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
     # pass only values that differ from their defaults: the function decides the others, and the run records what was given

@@ -18,6 +18,7 @@ from pellucid.worked.forms.command import format_of, terminal_width, work
 
 __all__ = [
     "compare",
+    "completion",
     "data",
     "evaluate",
     "export",
@@ -102,6 +103,7 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
+    views: tuple[str, ...] = (),
 ) -> int:
     """Measure a run's model and its trivial and classical baselines on images that it was not trained on.
 
@@ -114,14 +116,16 @@ def evaluate(
         which: the weights: the best by validation, or the last.
         threshold: answer from this score on, or "chosen": by the threshold that the training chose; of two classes the
             positive one's probability.
+        views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25; kept in views.json.
     """
     from pellucid.inference import evaluate as verb
 
     path = run or _newest()
     settings: dict[str, Any] = {"split": split, "baselines": baselines, "batch_size": batch_size, "which": which}
-    printing.measured(verb(path, data, threshold=threshold, **settings))
+    found = verb(path, data, threshold=threshold, views=views, **settings)
+    printing.measured(found)
     if data is None:
-        print(f"written to {path / 'metrics.json'}")
+        print(f"written to {path / ('views.json' if 'views' in found else 'metrics.json')}")
     return 0
 
 
@@ -134,6 +138,7 @@ def predict(
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
     overwrite: bool = False,
+    views: tuple[str, ...] = (),
     **given: Any,
 ) -> int:
     """Predict for new images: labels with probabilities, pictures, or files; tasks have further options.
@@ -145,10 +150,11 @@ def predict(
         format: the format of the table in that folder.
         batch_size: images per batch; does not change the results.
         overwrite: replace files there that predict did not write; answers of an earlier predict are replaced in any case.
+        views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25, as far as the task has them.
     """
     from pellucid.inference import predict as verb
 
-    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite}
+    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite, "views": views}
     rows = verb(run, [*images], out, **settings, progress=True, **given)
     if rows and all("error" in row for row in rows):
         raise UsageError(printing.unanswered(rows))
@@ -353,6 +359,18 @@ def table(
     with write_atomically(out) as draft:
         draft.write_text(written + "\n", encoding="utf-8")
     print(out)
+    return 0
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the script that completes commands and options in a shell; its first line says where it goes.
+
+    Args:
+        shell: the shell.
+    """
+    from pellucid.cli.completing import SCRIPTS
+
+    print(SCRIPTS[shell], end="")
     return 0
 
 

@@ -63,9 +63,16 @@ def measured(metrics: Mapping[str, Any]) -> None:
     say(f"{where}, with 95 % intervals")
     if metrics.get("threshold") is not None:
         say(f"The model's answers begin at the threshold {metrics['threshold']:.3g}; the baselines' are as without it.")
-    measures = metrics["model"]
+    measures, views = metrics["model"], metrics.get("views")
+    if views is not None:
+        from pellucid import viewing
+
+        say(f"The model's answers are the {views['words']}.")
+        sentence = viewing.said(metrics)
+        say(f"{sentence[0].upper()}{sentence[1:]}, over the same images.")
     titles = [f"{name} [{one['unit']}]" if one["unit"] else name for name, one in measures.items()]
-    answers = {"model": measures, **metrics["baselines"]}
+    owner = "model" if views is None else f"model, mean of {views['count']} views"
+    answers = {owner: measures, **metrics["baselines"]}
     cells = [[_with_interval(own.get(name)) for name in measures] for own in answers.values()]
     rows = [["", *titles], *([owner, *own] for owner, own in zip(answers, cells, strict=True))]
     across = [list(column) for column in zip(*rows, strict=True)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pellucid import viewing
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison, Row, draw, text, write_csv
 from pellucid.errors import PellucidError, RunError, UsageError
@@ -65,6 +66,10 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
     notes: list[str] = []
     parts = zip(short_names(chosen), chosen, _asked(chosen), strict=True)
     rows = [Row(name, run, asked, *_measures(name, run, notes)) for name, run, asked in parts]
+    several = {row.name: viewing.found(row.run) for row in rows if row.metrics is not None}
+    notes += [
+        f"{name} is compared by one view of each image; {viewing.said(own)}." for name, own in several.items() if own
+    ]
     tasks = dict.fromkeys(row.task for row in rows)
     ranked = {row.name: row for task in tasks for row in _ranked([row for row in rows if row.task == task], notes)}
     rows = [ranked[row.name] for row in rows]

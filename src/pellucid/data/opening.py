@@ -70,20 +70,25 @@ def open(what: Any, range: Sequence[float] | Scale | None = None, *, cut: str = 
 
 def _open(what: Any) -> Dataset:
     from pellucid.data.embedded import embedded
-    from pellucid.data.formats import hub, memory
+
+    if isinstance(what, str) and what in embedded.names():
+        return embedded.load(what)
+    from pellucid.data.formats import hub, memory  # an embedded dataset needs none of what reads others
 
     if not isinstance(what, (str, Path)):
         return memory.from_memory(what)
     text = str(what)
     path = Path(text).expanduser()
-    if isinstance(what, str) and text in embedded.names():
-        return embedded.load(text)
     if text.startswith(memory.NAME):
         return memory.recalled(text)
-    if path.is_dir() and (above := _holder(path)) is not None:
-        return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_dir():
-        return _open_directory(path)
+        from pellucid.data.formats import finding
+
+        own = finding.walk(path)
+        above = _holder(path, own)
+        if above is not None:
+            return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
+        return _open_directory(path, found=own)
     if path.is_file() and (above := _holder(path)) is not None:
         return _open_directory(above, [path.absolute().relative_to(above).as_posix()], text)
     if path.is_file():
@@ -95,14 +100,16 @@ def _open(what: Any) -> Dataset:
     raise DataError(f"data={text!r}: does not exist; check the path, or give a name from `pellucid list data`.")
 
 
-def _holder(path: Path) -> Path | None:
-    """The folder of the dataset whose annotations a path names: a file of them, or a folder without a dataset of its own."""
+def _holder(path: Path, own: Found | None = None) -> Path | None:
+    """The folder of the dataset whose annotations a path names: a file of them, or a folder without a dataset of its own.
+
+    `own` is what lies in a folder.
+    """
     from pellucid.data.annotations import choosing
     from pellucid.data.annotations.mask_names import is_mask_folder
     from pellucid.data.formats import finding
 
-    if path.is_dir():
-        own = finding.walk(path)
+    if own is not None:
         masks = is_mask_folder(path.name) and not any(reader.fits(path, own) for reader in choosing.readers().values())
         if own.images and not masks:  # it is a dataset itself
             return None
@@ -124,13 +131,16 @@ def _holder(path: Path) -> Path | None:
     return None
 
 
-def _open_directory(path: Path, only: Sequence[str] = (), name: str = "") -> Dataset:
-    """A folder; `only` names the files or folders in it that the user chose, and then the dataset is called `name`."""
+def _open_directory(path: Path, only: Sequence[str] = (), name: str = "", found: Found | None = None) -> Dataset:
+    """A folder; `only` names the files or folders in it that the user chose, and then the dataset is called `name`.
+
+    `found` is what lies in the folder, if that is known already.
+    """
     from pellucid.data.annotations import choosing
     from pellucid.data.annotations.assembling import assemble
     from pellucid.data.formats import arrays, finding, folders, hub, idx, matlab
 
-    found = finding.without_answers(path, finding.walk(path))
+    found = finding.without_answers(path, found or finding.walk(path))
     if annotations := choosing.chosen(path, found, only):
         return assemble(path, annotations, found, name)
     if not folders.has_classes(found):  # folders of classes and splits win over a stray file of another kind

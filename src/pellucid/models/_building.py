@@ -123,7 +123,7 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
         size: (H, W) of the image in px.
         channels: channels of the image; by default those of the description, else 3.
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    from pellucid._operations import Operations
 
     description = getattr(model, "description", None)
     channels = channels or (description["channels"] if description else 3)
@@ -141,13 +141,13 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
         inner.update(stack)
         stack.append(module)
         seen.setdefault(module, ())
-        frames.append([counter.get_total_flops(), 0])
+        frames.append([counter.total, 0])
 
     def leave(module: nn.Module, _: Any, answer: Any) -> None:
         stack.pop()
         before, inside = frames.pop()
-        here = counter.get_total_flops() - before
-        own[module] += (here - inside) // 2  # the counter counts a multiplication and its addition apart
+        here = counter.total - before
+        own[module] += here - inside
         frames[-1][1] += here
         while not isinstance(answer, Tensor):  # the first of several, themselves perhaps of several
             answer = next(iter(answer))
@@ -156,7 +156,7 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
     hooks = [hook for m in names for hook in (m.register_forward_pre_hook(enter), m.register_forward_hook(leave))]
     modes = {module: module.training for module in names}
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), Operations() as counter:
             # images alone pass through one half of an adversarial network: `through` adds the other half's input
             through: Any = getattr(model, "through", lambda image: ())
             model.eval()(image, *through(image))

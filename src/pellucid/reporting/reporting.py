@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pellucid import _catalog
+from pellucid import _catalog, viewing
 from pellucid.comparison.table import duration
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, RunError, UsageError
@@ -95,6 +95,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "duration": duration(info["seconds"]),
         "metrics": metrics,
         "doubt": run.doubt,
+        "views": viewing.said(several) if (several := viewing.found(run)) else "",
         "headline": headline(run, metrics) if metrics else None,
         "results": rows,
         "plot": measures.interval_plot(rows, metrics["main"]) if metrics and len(rows) > 1 else None,

@@ -44,12 +44,14 @@ from pellucid.tasks._figures import DrawsForReport
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
+from pellucid.tasks._views import AnswersViews, Views, in_views
 
 __all__ = [
     "AnnotatesAnswers",
     "AnswersInBoxes",
     "AnswersOptions",
     "AnswersParts",
+    "AnswersViews",
     "AnyTask",
     "BaselinesOnFeatures",
     "ChoosesEvidence",
@@ -79,6 +81,7 @@ __all__ = [
     "TaskFamily",
     "Threshold",
     "UpdatesBuffers",
+    "Views",
     "WritesFiles",
     "WritesForms",
     "as_arrays",
@@ -87,6 +90,7 @@ __all__ = [
     "differences",
     "from_arrays",
     "gaps",
+    "in_views",
     "joined",
     "lr_factors_of",
     "measured",

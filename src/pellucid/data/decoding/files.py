@@ -66,7 +66,10 @@ class Files(Images):
     def decoded(self) -> Scan:
         """A scan for which every file was decoded, with hashes of the pixels, and damage that only decoding finds."""
         if self._decoded is None:
-            self._decoded = scan(self.sources, self.names, deep=True)
+            known = self.scanned
+            # a later opening knows this of every file already, and need not ask for their states again
+            closely = all(one.look or one.problem for one in known.seen)
+            self._decoded = known if closely else scan(self.sources, self.names, deep=True)
         return self._decoded
 
     def refreshed(self) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 from functools import lru_cache
 from importlib.util import find_spec
@@ -78,11 +79,11 @@ def load(name: str) -> Dataset:
 
 def _digits() -> Dataset:
     """The UCI optical digits in scikit-learn's copy: counts from 0 to 16 of ink in 4×4 blocks, scaled to 0…255."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
-    label = Label(torch.from_numpy(digits.target.astype(np.int64)))
+    # a row an image: 64 counts and the digit; the file itself, because importing scikit-learn takes a second
+    with gzip.open(_shipped("sklearn", "datasets/data", "digits.csv.gz"), "rt", encoding="ascii") as file:
+        rows = np.loadtxt(file, delimiter=",")  # (N, 65)
+    pixels = np.round(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
+    label = Label(torch.from_numpy(rows[:, -1].astype(np.int64)))
     whole = Split(Pixels(pixels), {"label": label}, [f"digits/{i}" for i in range(len(pixels))])
     # cut by the first rule that there was, so that results on digits stay comparable
     return finish("digits", {"train": whole}, tuple("0123456789"), cut="threshold")
@@ -116,10 +117,14 @@ def photograph(package: str, folder: str, file: str, colour: bool) -> NDArray[np
     """A photograph that an installed package ships, (C, H, W) uint8."""
     from pellucid.data.decoding import decode
 
+    return decode(_shipped(package, folder, file), 3 if colour else 1)
+
+
+def _shipped(package: str, folder: str, file: str) -> Path:
+    """A file that an installed package ships; the package is not imported."""
     spec = find_spec(package)
     assert spec is not None and spec.submodule_search_locations is not None
-    path = Path(spec.submodule_search_locations[0]) / folder / file
-    return decode(path, 3 if colour else 1)
+    return Path(spec.submodule_search_locations[0]) / folder / file
 
 
 def _patches(name: str, side: int, count: int, step: int, colour: bool) -> Dataset:

@@ -15,7 +15,7 @@ from pellucid.data.masks import VOID
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["NUMBERED", "draw"]
+__all__ = ["NUMBERED", "draw", "show"]
 
 
 NUMBERED = 24
@@ -27,6 +27,7 @@ _WIDEST = 0.6  # of a tile's width that a tag takes
 _FAINT = 0.15  # opacity of a region's colour beside boxes
 _EXCHANGED = "#ffd6f5"  # of dashed lines between two keypoints that a mirror exchanges
 _STRIPE = 4  # px of a void region's stripes
+_GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}  # of images with a single plane
 
 
 def draw(axes: Axes, tile: Tile, look: Look, tall: int) -> None:
@@ -41,8 +42,7 @@ def draw(axes: Axes, tile: Tile, look: Look, tall: int) -> None:
     left, top = (width - longer) / 2, (height - tall * pixel) / 2
     around = (left, top, left + longer, top + tall * pixel)
     frame: dict[str, Any] = {"extent": (0, width, height, 0)}
-    sharp = "nearest" if look.side > 2 * longer else None
-    axes.imshow(tile.picture, cmap="gray", vmin=0, vmax=255, interpolation=sharp, **frame)
+    axes.imshow(tile.picture, interpolation=_smoothing(tile, look), **_GREY, **frame)
     if tile.classes is not None:
         axes.imshow(_tint(tile, look), interpolation="nearest", **frame)
     _draw_outlines(axes, tile, look)
@@ -51,6 +51,20 @@ def draw(axes: Axes, tile: Tile, look: Look, tall: int) -> None:
         _draw_points(axes, tile.points, look)
     axes.set_xlim(around[0], around[2])
     axes.set_ylim(around[3], around[1])
+
+
+def show(axes: Axes, tile: Tile, look: Look, place: tuple[float, float]) -> None:
+    """Draw a tile without annotations into axes over the whole sheet, in px of the sheet; `place` is the middle of its left side."""
+    assert tile.picture is not None
+    tall, wide = (length * look.side / max(tile.size) for length in tile.size)
+    left, top = place[0] + (look.side - wide) / 2, place[1] - tall / 2
+    extent = (left, left + wide, top + tall, top)
+    axes.imshow(tile.picture, interpolation=_smoothing(tile, look), extent=extent, aspect="auto", **_GREY)
+
+
+def _smoothing(tile: Tile, look: Look) -> str | None:
+    """Small images are shown with sharp pixels."""
+    return "nearest" if look.side > 2 * max(tile.size) else None
 
 
 def _tint(tile: Tile, look: Look) -> NDArray[np.float64]:

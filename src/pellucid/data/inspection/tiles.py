@@ -55,6 +55,12 @@ class Tile:
     text: str | None = None
     bare: bool = False  # no object, where others have some
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is an image without anything to draw on it."""
+        marks = (self.classes, self.points, *self.boxes, *self.outlines)
+        return self.picture is not None and not self.bare and all(mark is None for mark in marks)
+
     def height(self, side: int) -> int:
         """How high it is on the sheet, px; very wide images get some room for tags."""
         return max(_LOWEST, math.ceil(side * self.size[0] / max(self.size)))

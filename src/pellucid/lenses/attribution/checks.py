@@ -10,7 +10,6 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from pellucid._spread import evenly_spread
@@ -104,11 +103,23 @@ def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
     >>> rank_correlation(np.array([1, 2, 3]), np.array([1, 4, 9])), rank_correlation(np.array([1, 2]), np.array([3, 3]))
     (1.0, 0.0)
     """
-    ranks = [rankdata(values.ravel()) for values in (one, other)]
+    ranks = _ranks(one.ravel()), _ranks(other.ravel())
     flat = [bool(np.ptp(values) == 0) for values in ranks]
     if any(flat):
         return float("nan") if all(flat) else 0.0
     return float(np.clip(np.corrcoef(*ranks)[0, 1], -1, 1))
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The rank of each of (N,) values from 1 on, equal ones at their mean; importing SciPy's statistics takes half a second.
+
+    >>> _ranks(np.array([5, 2, 5, 9])).tolist()
+    [2.5, 1.0, 2.5, 4.0]
+    """
+    if np.isnan(values).any():
+        return np.full(len(values), np.nan)
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
 
 
 def similarity(one: NDArray[Any], other: NDArray[Any]) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from pellucid.lenses.embedding.pixels import WHERE, of_pixels
 __all__ = ["Embedding"]
 
 _MEASURED = 2_000  # images of the map on which its quality is measured
-_REFITTED = 3_000  # images up to which everything is fitted again for comparison by default
+_REFITTED = 1_000  # images up to which everything is fitted again for comparison by default: it doubles the time
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -81,7 +81,7 @@ class Embedding(Lens[Network, Splits | None]):
     quantile: float = 0.99
     """new images are marked as unlike beyond this quantile of the map's own nearest distances"""
     refit: bool | None = None
-    """compare with a new fit of everything; by default up to 3000 images"""
+    """compare with a new fit of everything; by default up to 1000 images"""
 
     def __post_init__(self) -> None:
         if self.method is not None:

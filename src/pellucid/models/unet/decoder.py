@@ -50,6 +50,11 @@ class Decoder(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # He et al. 2015, eq. 10
 
+    @property
+    def normed_sums(self) -> Sequence[tuple[Sequence[str], str]]:
+        """Convolutions whose sum a batch norm takes, and that batch norm: interpolation between them changes no constant."""
+        return [((f"before.{k}", f"across.{k}"), f"norm.{k}.0") for k in range(len(self.norm))]
+
     def forward(self, maps: list[Tensor]) -> Tensor:
         features, fine = maps[-1], reversed(maps[:-1])
         scales = zip(self.before, self.enlarge, self.across, self.norm, self.merge, fine, strict=True)

@@ -27,6 +27,8 @@ from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
+from pellucid.tasks._views import Views
+from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.classify import baselines, decision, metrics
 from pellucid.tasks.classify.options import ClassifyOptions
 
@@ -65,12 +67,14 @@ class Classify(Task[Tensor, Label, Label]):
 
     weights: tuple[float, ...] = learned(())
     classes: tuple[str, ...] = learned(())
+    views: Views = learned(Views())  # whose mean is answered
 
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 64}
     default_model: ClassVar[str] = "convnet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
+    view_kinds: ClassVar[Sequence[str]] = ("flip", "turn")
     feature_images: ClassVar[int] = _BASELINE_IMAGES
     default_threshold: ClassVar[float] = 0.5
     predict_options: ClassVar[type[PredictOptions]] = ClassifyOptions
@@ -125,9 +129,20 @@ class Classify(Task[Tensor, Label, Label]):
         return {"loss": total / len(logits)}
 
     def predict(self, model: nn.Module, input: Tensor) -> Label:
-        output = model(input)
-        probabilities = _scores.probabilities(output, _kind(model, output, input))
+        def answered(images: Tensor) -> Tensor:  # (B, K)
+            output = model(images)
+            return _scores.probabilities(output, _kind(model, output, images))
+
+        height, width = input.shape[2:]
+        if self.views.turn and height != width and getattr(unwrapped(model), "fixed_size", None) is not None:
+            raise UsageError(
+                f"views='turn': the model takes images of {width}×{height} px alone, and turned ones are not; leave it out."
+            )
+        probabilities = self.views.mean(answered, input)
         return Label(probabilities.argmax(1), probabilities)
+
+    def viewed(self, views: Views) -> Classify:
+        return replace(self, views=views)
 
     def score(self, input: Tensor, prediction: Label, truth: Label) -> dict[str, Any]:
         return metrics.columns(truth.index, _probabilities(prediction))

@@ -34,20 +34,27 @@ class Coded(Target):
 
 
 @torch.no_grad()
-def encoded(model: Any, images: Tensor, quality: int, grey: bool = False) -> Coded:
+def encoded(model: Any, images: Tensor, quality: int, grey: bool = False, identity: bytes | None = None) -> Coded:
     """Images (B, C, H, W) in [0, 1] encoded at a quality (from 0), and decoded again.
 
     >>> from pellucid.models.factorized import Factorized
     >>> coded = encoded(Factorized(1, 1, (16, 16), width=8, blocks=0).eval(), torch.rand(2, 1, 16, 20), quality=0)
     >>> coded.pixels.shape, len(coded.files)
     (torch.Size([2, 1, 16, 20]), 2)
+
+    Args:
+        model: of the output kind "code".
+        images: the pictures.
+        quality: of the file.
+        grey: the picture's planes are equal.
+        identity: the model's `fingerprint`, if it is known: reading all weights takes longer than a small picture.
     """
     size = (images.shape[2], images.shape[3])
     qualities = torch.full((len(images),), quality, device=images.device)
     # the decoder sees the clamped symbols too, so encoder and decoder agree on every picture
     symbols = model.prior.symbols(model.analyse(images), qualities).clamp(-MOST, MOST)  # (B, M, h, w)
     pixels = _pixels(model, symbols, qualities, size)
-    tables, own = Tables.of(model.prior, quality), fingerprint(model)
+    tables, own = Tables.of(model.prior, quality), identity or fingerprint(model)
     files, bare = [], []
     for of_image in symbols.cpu().numpy().astype(np.int64):
         payload = tables.encode(of_image)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid._options import unfolded
+from pellucid._options import learned, unfolded
 from pellucid._spread import evenly_spread
 from pellucid.data.batches import own_size_batches
 from pellucid.data.colour import unit
@@ -28,6 +28,7 @@ from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._tiling import tiled
+from pellucid.tasks._views import Views
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.denoise import baselines, metrics
 
@@ -66,6 +67,8 @@ class Denoise(Task[Tensor, Picture, Picture]):
     """loss: the mean squared (mse) or the mean absolute (l1) error"""
     augment: Augment = unfolded(Augment(), "flip", "turn", "exposure", "shading", "contrast")
 
+    views: Views = learned(Views())  # whose mean is answered
+
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
     default_model: ClassVar[str] = "unet"
@@ -73,6 +76,7 @@ class Denoise(Task[Tensor, Picture, Picture]):
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
     keeps_size: ClassVar[bool] = True
     restores: ClassVar[bool] = True
+    view_kinds: ClassVar[Sequence[str]] = ("flip", "turn")
 
     @classmethod
     def model_defaults(cls, model: str) -> dict[str, Any]:
@@ -104,9 +108,16 @@ class Denoise(Task[Tensor, Picture, Picture]):
     def predict(self, model: nn.Module, input: Tensor) -> Picture:
         """Pictures in [0, 1]: from convolutional models in one piece, from dense ones in overlapping tiles."""
         size: tuple[int, int] | None = getattr(model, "fixed_size", None)
-        whole = size is None or tuple(size) == tuple(input.shape[2:])
-        answer = model(input).float() if whole or size is None else tiled(model, input, size)
-        return Picture(answer.clamp(0, 1))
+
+        def answered(images: Tensor) -> Tensor:
+            whole = size is None or tuple(size) == tuple(images.shape[2:])
+            pictures: Tensor = model(images).float() if whole or size is None else tiled(model, images, size)
+            return pictures
+
+        return Picture(self.views.mean(answered, input).clamp(0, 1))
+
+    def viewed(self, views: Views) -> Denoise:
+        return replace(self, views=views)
 
     def score(self, input: Tensor, prediction: Picture, truth: Picture) -> dict[str, NDArray[Any]]:
         return metrics.columns(input.clamp(0, 1), prediction.pixels, truth.pixels)

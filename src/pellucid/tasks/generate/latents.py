@@ -60,12 +60,12 @@ def likelihood(
         held_out: a store of images that the model was not trained on.
         seed: of the images' noise.
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    from pellucid._operations import Operations
 
     inner, device = unwrapped(model), next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter:
+    with Operations() as counter:
         inner.decode(torch.zeros(1, inner.latent, device=device))
-    per_image = max(1.0, counter.get_total_flops() / 2) * task.importance  # a multiply–add counts as two operations
+    per_image = max(1.0, counter.total) * task.importance
     count = int(min(len(held_out), max(_FEWEST, _WORK // per_image)))
     log_p, errors = [], []
     for index in torch.from_numpy(evenly_spread(count, len(held_out))).split(100):

@@ -26,6 +26,7 @@ from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
+from pellucid.tasks._views import View, Views
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.landmarks import answers, baselines, evidence, losses, metrics, reading
 from pellucid.tasks.landmarks.faces import LINES
@@ -76,6 +77,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     names: tuple[str, ...] = learned(())
     mirror: tuple[int, ...] | None = learned(None)
     lines: tuple[tuple[int, int], ...] = learned(())  # pairs of points that a line joins
+    views: Views = learned(Views())  # whose mean is answered
 
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {
@@ -85,6 +87,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     evidence_title: ClassVar[str] = "certainty of all points"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("heatmap", "vector", "dense")
     keeps_size: ClassVar[bool] = False
+    view_kinds: ClassVar[Sequence[str]] = ("flip",)
     feature_images: ClassVar[int] = 2000
     predict_options: ClassVar[type[PredictOptions]] = answers.LandmarkOptions
 
@@ -197,15 +200,27 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def predict(self, model: nn.Module, input: Tensor) -> Placed:
         """The points in px of the frame, and how certain they are where heat maps tell."""
         size = _frame(input)
-        output = model(input)
-        xy = read(output, size)
-        if self.both_ways and not _replayed(model):  # kept features are those of the images as they are
-            mirrored = read(model(input.flip(3)), size)
+        outputs: list[Tensor] = []  # of the image as it is, and of other views
+
+        def answered(images: Tensor) -> Tensor:  # (B, K, 2)
+            outputs.append(model(images))
+            return read(outputs[-1], size)
+
+        def back(xy: Tensor, view: View) -> Tensor:
             matrix = xy.new_tensor([[-1.0, 0, size[1]], [0, 1, 0]]).expand(len(xy), 2, 3)
-            back = Points(mirrored, self.mirror).moved(matrix, lambda pixels, fill: pixels).xy
-            xy = (xy + back) / 2
-        score = certainty(output, xy, size) if output.ndim == 4 else None
+            return Points(xy, self.mirror).moved(matrix, lambda pixels, fill: pixels).xy if view.mirrored else xy
+
+        # kept features are those of the images as they are
+        views = Views(flip=True) if self.both_ways and not _replayed(model) else self.views
+        xy = views.mean(answered, input, back=back)
+        score = certainty(outputs[0], xy, size) if outputs[0].ndim == 4 else None
         return Placed(xy, xy.new_ones(len(xy), 2), score, mirror=self.mirror)
+
+    def viewed(self, views: Views) -> Self:
+        if self.both_ways:
+            raise UsageError("views='flip': the run answers with the mean over mirrored images already; leave it out.")
+        Augment(flip=True).check(Points(torch.zeros(0, self.count, 2), self.mirror))
+        return replace(self, views=views)
 
     def score(self, input: Tensor, prediction: Placed, truth: Placed) -> dict[str, Any]:
         return metrics.columns(prediction, truth, self._normalisers)

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid import _boxes
-from pellucid._options import unfolded
+from pellucid._options import learned, unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Boxes, target_of
@@ -22,6 +23,7 @@ from pellucid.models import OutputKind
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
+from pellucid.tasks._views import View, Views
 from pellucid.tasks.localize import baselines, choosing, losses, metrics
 from pellucid.tasks.localize.objects import Located, largest
 
@@ -53,6 +55,8 @@ class Localize(Task[Tensor, Located, Located]):
         Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
     )
 
+    views: Views = learned(Views())  # whose mean is answered
+
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {
         "box_loss": "giou", "flip": True, "crop": 6, "epochs": 20, "batch_size": 32,
@@ -61,6 +65,7 @@ class Localize(Task[Tensor, Located, Located]):
     evidence_title: ClassVar[str] = "logit of an object"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
+    view_kinds: ClassVar[Sequence[str]] = ("flip",)
 
     @classmethod
     def model_defaults(cls, model: str) -> dict[str, Any]:
@@ -103,11 +108,25 @@ class Localize(Task[Tensor, Located, Located]):
 
     def predict(self, model: nn.Module, input: Tensor) -> Located:
         """The object that there would be, and the probability that there is one; boxes are cut to the image."""
-        answer, (height, width) = losses.read(model(input)), input.shape[2:]
-        corners = losses.corners_of(answer.box) * answer.box.new_tensor([width, height, width, height])
-        probabilities = answer.classes.softmax(1)
+        height, width = input.shape[2:]
+
+        def answered(images: Tensor) -> Tensor:  # (B, 1 + K + 4): probabilities, and the box's corners in shares
+            answer = losses.read(model(images))
+            parts = [answer.object.sigmoid()[:, None], answer.classes.softmax(1), losses.corners_of(answer.box)]
+            return torch.cat(parts, 1)
+
+        def back(found: Tensor, view: View) -> Tensor:
+            x0, y0, x1, y1 = found[:, -4:].unbind(1)
+            mirrored = torch.stack([1 - x1, y0, 1 - x0, y1], 1)
+            return torch.cat([found[:, :-4], mirrored], 1) if view.mirrored else found
+
+        found = self.views.mean(answered, input, back=back)
+        probabilities, corners = found[:, 1:-4], found[:, -4:] * found.new_tensor([width, height, width, height])
         inside = _boxes.clip(corners, (height, width))
-        return Located(answer.object.sigmoid(), probabilities.argmax(1), inside, probabilities)
+        return Located(found[:, 0], probabilities.argmax(1), inside, probabilities)
+
+    def viewed(self, views: Views) -> Localize:
+        return replace(self, views=views)
 
     def score(self, input: Tensor, prediction: Located, truth: Located) -> dict[str, Any]:
         return metrics.columns(prediction, truth, (input.shape[2], input.shape[3]))

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid._options import learned, unfolded
 from pellucid._spread import evenly_spread
@@ -26,6 +25,7 @@ from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
+from pellucid.tasks._views import Views
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.segment import baselines, losses, metrics, model_measures, objects, tiles
 from pellucid.tasks.segment.options import FORMS, SegmentOptions
@@ -68,6 +68,7 @@ class Segment(Task[Tensor, Mask, Mask]):
     weights: tuple[float, ...] = learned(())  # of the classes
     names: tuple[str, ...] = learned(())  # of the classes
     colours: tuple[int, ...] = learned(())  # in which the data show them, 0xRRGGBB; (): nothing tells
+    views: Views = learned(Views())  # whose mean is answered
 
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {
@@ -77,6 +78,7 @@ class Segment(Task[Tensor, Mask, Mask]):
     evidence_title: ClassVar[str] = "mean log-odds"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map",)
     keeps_size: ClassVar[bool] = True
+    view_kinds: ClassVar[Sequence[str]] = ("flip", "turn", "scale")
     predict_options: ClassVar[type[SegmentOptions]] = SegmentOptions
 
     @classmethod
@@ -155,19 +157,22 @@ class Segment(Task[Tensor, Mask, Mask]):
 
     def predict(self, model: nn.Module, input: Tensor) -> Mask:
         """The most probable class of each pixel; probabilities are interpolated where the model sees images at another size."""
-        own, seen = (input.shape[2], input.shape[3]), self._seen(model)
+        seen = self._seen(model)
+        resized = seen is not None and seen != tuple(input.shape[2:])
 
         def answered(images: Tensor) -> Tensor:  # (B, K, H, W)
             logits: Tensor = model(images)
             return logits.float().softmax(1)
 
-        if seen is None or seen == own:
-            large = own[0] * own[1] > _WHOLE
-            shares = tiles.in_tiles(answered, input, tiles.reach(model, input.shape[1])) if large else answered(input)
-        else:
-            small = F.interpolate(input, seen, mode="bilinear", antialias=True)
-            shares = F.interpolate(answered(small), own, mode="bilinear")
+        def whole(images: Tensor) -> Tensor:
+            large = not resized and images.shape[2] * images.shape[3] > _WHOLE
+            return tiles.in_tiles(answered, images, tiles.reach(model, images.shape[1])) if large else answered(images)
+
+        shares = self.views.mean(whole, input, seen)
         return Mask(shares.max(1).indices.to(torch.uint8), shares)  # argmax takes 4 × as long
+
+    def viewed(self, views: Views) -> Segment:
+        return replace(self, views=views)
 
     def _seen(self, model: nn.Module) -> tuple[int, int] | None:
         """(H, W) of the images as the model sees them; None for their own size."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layer specifications: a network as text, one layer per line or between semicolons; `#` starts a comment.
 
-    input 300x200x2                      height × width × channels; 0 to 3 axes before the channels
+    input 300x200x2                      height × width × channels; 0 to 3 axes before the channels; or 300x200x2 alone
     conv 64 of 3x3xU_1 stride 2 padding 1 dilation 1 groups 1 no-bias        also `conv 64 3x3`; padding also `same`
     depthwise-conv 3x3    pointwise-conv 64    transposed-conv 64 of 2x2 stride 2
     max-pool 2    avg-pool 3 stride 2 padding 1    adaptive-pool 3    global-pool    upsample 2
@@ -25,7 +25,7 @@ import sympy
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.layers.sizes import Size, read_product, show
 
-__all__ = ["FUNCTIONS", "KINDS", "LayerLine", "SizeEquation", "candidates_text", "read_lines", "solve"]
+__all__ = ["FUNCTIONS", "KINDS", "LayerLine", "SizeEquation", "candidates_text", "is_shape", "read_lines", "solve"]
 
 FUNCTIONS = (
     "relu", "relu6", "leaky-relu", "elu", "gelu", "silu", "swish", "hard-swish", "softplus", "sigmoid", "tanh", "softmax", "dropout",
@@ -154,10 +154,23 @@ def read_lines(specification: str) -> list[LayerLine]:
                 raise UsageError(
                     f"line {number}: a layer has at most {_WIDEST} characters and a table {_LONGEST} layers; split it."
                 )
+            if not lines and is_shape(part):
+                part = "input " + re.sub(r"\s*[x×*]\s*", "x", part.strip())
             lines.append(_line(number, part.strip()))
     if not lines or lines[0].kind != "input":
-        raise UsageError("specification: must begin with the input; write a first line such as `input 300x200x2`.")
+        raise UsageError(
+            "specification: must begin with the input; write a first line such as `input 300x200x2` or `300x200x2`."
+        )
     return lines
+
+
+def is_shape(words: str) -> bool:
+    """Whether words are the sizes of an input alone.
+
+    >>> is_shape("28x28x1"), is_shape("32 × 32 × 3"), is_shape("conv 3x3")
+    (True, True, False)
+    """
+    return re.fullmatch(r"\s*\d+(\s*[x×*]\s*\d+){1,3}\s*", words) is not None
 
 
 def _line(number: int, words: str) -> LayerLine:
