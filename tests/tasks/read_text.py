@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from read_pages import photographed, printed
 from torch import Tensor
 
 from pellucid.data.embedded import glyphs, handprint, lowercase, strokes
@@ -108,3 +109,17 @@ def written(
             x += (right - left) * scale[0] + tall * rng.uniform(0.14, 0.2) + pen
     small = cv2.resize(page, size[::-1], interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / np.float32(255)
+
+
+def sentences() -> dict[str, tuple[NDArray[np.uint8], list[str]]]:
+    """Eighteen photographed pages of both cases and marks, and their lines; four fonts and all hands are not those of the training."""
+    pages = {}
+    for face in glyphs.FONTS["test"]:
+        for k, lines in enumerate((FOX, SIR, SPRING)):
+            ink = printed(lines, 30, (330, 1000), face=face)
+            pages[f"{face} {k}"] = photographed(ink, k, shadow=0.3 * (k == 1), skew=2.0 * (k == 2)), lines
+    for seed in range(6):
+        lines = (FOX, SIR, SPRING)[seed % 3]
+        ink = written(lines, seed, low=0.55 + 0.05 * (seed % 4))
+        pages[f"hand {seed}"] = photographed(ink, seed, shadow=0.3 * (seed % 2)), lines
+    return pages

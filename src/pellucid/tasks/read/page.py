@@ -28,6 +28,10 @@ _CLOSER = 2.2  # times nearer, where nothing was seen
 _LARGEST = 3.0  # by which a page is enlarged, at most
 _SAMPLE = 60  # parts whose turn is looked at
 _SHARE, _LONG = 0.4, 4  # of the parts as large as letters that are some, at least, or else letters of a line
+_SINGLE, _FEW = (
+    1.3,
+    5,
+)  # of the letters' height: longer parts are several letters, and are not looked at where others are enough
 _DOUBT, _SIDEWAYS = (
     1.8,
     2.0,
@@ -96,7 +100,7 @@ def read(image: NDArray[np.uint8], look: Look, places: Places | None = None) -> 
         if not tall:
             return Reading([])
     fit = _letterlike(found, tall)
-    turned = _turn(look, page, found, fit)
+    turned = _turn(look, page, found, fit, tall)
     height, width = page.mask.shape
     matrix = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])  # from the seen page to that before it
     if turned:
@@ -164,13 +168,17 @@ def _letterlike(found: Parts, tall: float) -> NDArray[np.int64]:
     return np.flatnonzero(fit)
 
 
-def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64]) -> int:
+def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64], tall: float) -> int:
     """By how many quarter turns counter-clockwise the page must be turned for its letters to be upright.
 
     All letters of the page decide together; a page of a few is turned only if they leave no doubt.
     """
     if not len(fit):
         return 0
+    upright = by_lines.upright(found.boxes[fit])
+    longer = np.maximum(found.heights[fit], found.widths[fit])
+    if (single := longer < _SINGLE * tall).sum() >= _FEW:  # letters that touch look like others when they are turned
+        fit = fit[single]
     areas = found.areas[fit]
     chosen = fit[np.argsort(-areas, kind="stable")[: 3 * _SAMPLE]]
     if len(chosen) > _SAMPLE:
@@ -181,7 +189,6 @@ def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64]) -> int:
     evidence = np.log(np.maximum(shares[:, :, :-1].max(2), 1e-4)).mean(1)  # (4,)
     best = int(evidence.argmax())
     surplus = float(evidence[best] - evidence[0]) * min(len(crops), 12)
-    upright = by_lines.upright(found.boxes[fit])
     return best if surplus > _DOUBT + _SIDEWAYS * (upright if best % 2 else 0.0) else 0
 
 
