@@ -85,7 +85,9 @@ def as_html(shown: Any) -> str:
 
     from rich.console import Console
 
-    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), highlight=False, markup=False, emoji=False)
+    # in a notebook, rich would show the table by itself, and the cell a second time
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "force_jupyter": False}
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), **plain)
     console.print(shown)
     return console.export_html(inline_styles=True, code_format=f'<pre style="{_FONT}">{{code}}</pre>')
 
