@@ -118,7 +118,7 @@ def png(figure: Figure) -> str:
     return inline(out.getvalue(), "png")
 
 
-def narrow(figure: Figure, width: float = 4.0, height: float = 2.9) -> str:
+def narrow(figure: Figure, width: float = 3.8, height: float = 2.8) -> str:
     """A figure with its panels below each other instead of side by side, as vector graphics, for a phone.
 
     Args:
