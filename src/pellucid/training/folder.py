@@ -124,6 +124,7 @@ class Folder:
             if state.saved is None:  # a restored model has its buffers
                 state.update_buffers()
                 self.keep_snapshot(state)
+                self.keep_batch(state)
             state.begun = self._saved_at = time.monotonic()
             yield
 
@@ -205,6 +206,13 @@ class Folder:
         """Write the weights that evaluation and prediction take."""
         if self._main:
             self._digests[WEIGHTS["best"]] = checkpoint.save_weights(self.path / WEIGHTS["best"], state.evaluated)
+
+    def keep_batch(self, state: State) -> None:
+        """Write a picture of the first images of the first step, as the model gets them."""
+        if self._main:
+            batch, draws = state.feed.batch(0)
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                snapshots.keep_batch(self.path, self.plan.task.prepare(batch, draws, training=True)[0])
 
     def keep_snapshot(self, state: State) -> None:
         """Write pictures of the model at work after an epoch, if the task has any."""
