@@ -202,6 +202,13 @@ def test_a_task_of_ones_own(place: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_sweep_over_a_class_and_a_model_of_the_catalogue(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(f"sweep classify --data digits --model my.py:Net mlp --out swept {SMALL}".split()) == 0
     assert {path.name for path in (place / "swept").iterdir() if (path / "run.json").exists()} == {"my_Net", "mlp"}
+    cases = ["--case", "own: --model my.py:Net --width 4", "other: --model=my.py:Net --width=6"]
+    assert main(["sweep", "classify", "--data", "digits", *cases, "--out", "cases", *SMALL.split()]) == 0
+    widths = {
+        path.parent.name: json.loads(path.read_text())["model"]["options"]
+        for path in (place / "cases").glob("*/run.json")
+    }
+    assert widths == {"own": {"width": 4}, "other": {"width": 6}}
 
 
 def test_an_installed_module_hides_no_file_of_its_name(place: Path) -> None:
