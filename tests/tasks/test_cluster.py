@@ -285,35 +285,6 @@ def test_a_tree_of_images_parts_the_shapes_and_takes_new_ones(
         assert picture.size[0] > 500
 
 
-def test_groups_are_shown_on_a_sheet_beside_the_table(run: Run, folder: Path, tmp_path: Path) -> None:
-    """A line a cluster with its images, as they are: found again on the sheet pixel by pixel."""
-    rows = predict(run, folder, tmp_path / "out")
-    assert sorted(file.name for file in (tmp_path / "out").iterdir() if file.name[0] != ".") == [
-        "predictions.json",
-        "sheet.png",
-    ]
-    assert all("tile" not in row and "group" not in row for row in (*rows, *predict(run, folder)))
-    labels = sorted({row["cluster"] for row in rows})
-    with Image.open(tmp_path / "out" / "sheet.png") as opened:
-        sheet = np.asarray(opened.convert("L"))
-    first = next(row["name"] for row in rows if row["cluster"] == labels[0])
-    with Image.open(folder / first) as opened:
-        picture = np.asarray(opened.convert("L"))
-    times = 64 // max(picture.shape)
-    height, width = (side * times for side in picture.shape)
-    expected = picture.repeat(times, 0).repeat(times, 1)
-    # below the name of the first line, at its beginning
-    np.testing.assert_allclose(sheet[22 : 22 + height, 4 : 4 + width], expected, atol=1)
-    assert sheet.shape[0] == 4 + len(labels) * (18 + height + 4) + 0
-    again = predict(run, folder, tmp_path / "one.json")
-    assert len(again) == 30
-    assert not (tmp_path / "sheet.png").exists(), "one file was asked for"
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "sheet.png").write_bytes(b"mine")
-    with pytest.raises(UsageError, match=r"sheet\.png is already there and was not written by predict"):
-        predict(run, folder, tmp_path / "other")
-
-
 def test_files_are_copied_by_cluster_and_never_overwritten(run: Run, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "sorted"
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
