@@ -7,6 +7,7 @@ import ast
 import functools
 import graphlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import pellucid
-from pellucid import _catalog
+from pellucid import _catalog, _halves
 
 HERE = Path(pellucid.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_coupling",
         "_digits",
         "_following",
+        "_halves",
         "_ledger",
         "_memory",
         "_options",
@@ -322,26 +324,21 @@ def test_the_version_is_told_once() -> None:
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+def distribution(word: str) -> str:
+    """The package of a requirement: `torch>=2.11` to `torch`."""
+    return re.split(r"[<>=\[; ]", word)[0]
+
+
 def test_what_is_imported_is_declared() -> None:
     """Every third-party package that the source imports stands in pyproject.toml, and every one there in constraints.txt."""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    offered = [word for name in extras if name not in ("bench", "dev", "serve") for word in extras[name]]
-    required = project["dependencies"] + offered
-    declared = {word.split(">=")[0].split("[")[0] for word in required}
-    modules = {
-        "cv2": "opencv-python-headless",
-        "faiss": "faiss-cpu",
-        "faster_coco_eval": "faster-coco-eval",
-        "huggingface_hub": "huggingface-hub",
-        "PIL": "pillow",
-        "skimage": "scikit-image",
-        "sklearn": "scikit-learn",
-        "umap": "umap-learn",
-        "yaml": "pyyaml",
-    }
+    extras = {name: {distribution(word) for word in words} for name, words in project["optional-dependencies"].items()}
+    assert set(_halves.IMAGES.values()) == extras["images"]
+    needed = {distribution(word) for word in project["dependencies"]}
+    offered = set().union(*(words for name, words in extras.items() if name not in ("bench", "dev", "site")))
+    modules = _halves.IMAGES | {"faiss": "faiss-cpu", "umap": "umap-learn"}
     for file in FILES:
         for node in ast.walk(ast.parse((HERE / file).read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -349,11 +346,10 @@ def test_what_is_imported_is_declared() -> None:
             for name in (
                 {name.split(".")[0] for name in names} - {"pellucid", "__future__", ""} - sys.stdlib_module_names
             ):
-                assert modules.get(name, name) in declared, f"{file} imports {name}"
+                assert modules.get(name, name) in needed | offered, f"{file} imports {name}"
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in constraints.splitlines() if "==" in line}
-    tools = {word.split(">=")[0] for word in extras["dev"] if not word.startswith("pellucid")}
-    assert pinned >= declared | tools
+    assert pinned >= needed.union(*extras.values()) - {"pellucid"}
     assert "://" not in constraints, "a registry's address"
 
 

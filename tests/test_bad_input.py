@@ -36,7 +36,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "start"),
     [
-        ("trian", "command='trian' is not known; did you mean 'train'? Known: compare, data,"),
+        ("trian", "command='trian' is not known; did you mean 'train'? Known: compare, completion, data,"),
         ("train clasify", "task='clasify' is not known; did you mean 'classify'? Known: classify, cluster,"),
         ("train classify --model mpl", "model='mpl' is not known; did you mean 'mlp'? Known:"),
         ("train --epoch 3", "option='--epoch' is not known; did you mean '--epochs'? `pellucid train -h` lists them."),

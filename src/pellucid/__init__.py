@@ -52,15 +52,30 @@ _HOME = {
 }
 
 
+_ROOMS = ("data", "lenses", "models", "tasks")
+
+
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"pellucid.{_HOME[name]}"), name)
-        globals()[name] = value  # the next access is a plain attribute
-        return value
-    if name in ("data", "lenses", "models", "tasks"):
-        return importlib.import_module(f"pellucid.{name}")
-    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    if name not in _HOME and name not in _ROOMS:
+        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"pellucid.{_HOME.get(name, name)}")
+    except ModuleNotFoundError as fault:
+        from pellucid._halves import missing
+
+        if (sentence := missing(fault, f"pellucid.{name}")) is None:
+            raise
+        raise sentence from fault
+    if name in _ROOMS:
+        return module
+    value = getattr(module, name)
+    globals()[name] = value  # the next access is a plain attribute
+    return value
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__", "data", "lenses", "models", "tasks"]
+    from importlib.util import find_spec
+
+    # help() and completion get every name that is listed: without the packages for images, each would raise
+    listed = [*__all__, *_ROOMS] if find_spec("torch") else []
+    return [*listed, "__version__"]

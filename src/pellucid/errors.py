@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exceptions of Pellucid, with the exit code of the command line for each.
 
-    PellucidError             1   something went wrong; the message says what and the way out
-    ├── UsageError            2   a mistake in the request: a bad option value, a missing file
-    │   ├── UnknownNameError  2   a name that is not in a catalogue, a list of options or of classes
-    │   ├── DataError         2   images or targets that cannot be used as they are
-    │   └── RunError          2   a run folder that is missing, incomplete, or of other options or another format
-    └── TrainingError         1   a training that failed, e.g. with a loss that is not finite
+    PellucidError                1   something went wrong; the message says what and the way out
+    ├── UsageError               2   a mistake in the request: a bad option value, a missing file
+    │   ├── UnknownNameError     2   a name that is not in a catalogue, a list of options or of classes
+    │   ├── MissingPackageError  2   what works on images, without the packages for it; an ImportError as well
+    │   ├── DataError            2   images or targets that cannot be used as they are
+    │   └── RunError             2   a run folder that is missing, incomplete, or of other options or another format
+    └── TrainingError            1   a training that failed, e.g. with a loss that is not finite
 
 Every message is one sentence of the form ``name=value: the rule; the way out``. A `PellucidWarning` is a sentence about
 something that was mended or could not be verified, while the work goes on.
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "MissingPackageError",
     "PellucidError",
     "PellucidWarning",
     "RunError",
@@ -75,6 +77,10 @@ def check_choice(option: str, value: object, choices: Iterable[object]) -> None:
 
 class DataError(UsageError):
     """Images or targets that cannot be used as they are."""
+
+
+class MissingPackageError(UsageError, ImportError):
+    """A verb that works on images where the packages that it needs are not installed."""
 
 
 class RunError(UsageError):

@@ -6,12 +6,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import fcntl
 import fnmatch
 import json
 import os
 import re
+import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,10 +88,24 @@ def _draft(path: Path) -> tuple[int, Path]:
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         with contextlib.suppress(OSError):  # a file system without locks: `remove_drafts` removes nothing there
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle)
         if os.fstat(handle).st_nlink:  # not removed by another process before it was locked
             return handle, Path(name)
         os.close(handle)
+
+
+def _lock(handle: int, wait: bool = True) -> None:
+    """Lock an open file until it is closed.
+
+    Raises:
+        OSError: another process holds the lock, or files cannot be locked here.
+    """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    else:  # not after it, where mypy would call it unreachable on Windows
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def is_draft(name: str) -> bool:
@@ -125,7 +140,7 @@ def remove_drafts(folder: Path, *names: str) -> list[Path]:
         if file.is_symlink() or not file.is_file():
             continue
         with contextlib.suppress(OSError), file.open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
+            _lock(handle.fileno(), wait=False)  # refused while its writer lives
             file.unlink()
             removed.append(file)
     return removed
@@ -175,7 +190,10 @@ def check_space(path: Path, size: int = _SPACE) -> None:
     except OSError as fault:
         raise _unwritable(path, fault) from fault
     try:
-        os.posix_fallocate(handle, 0, size)
+        if sys.platform == "linux":
+            os.posix_fallocate(handle, 0, size)
+        elif shutil.disk_usage(draft.parent).free < size:  # nothing reserves room for a file there
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as fault:
         if fault.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot reserve room
             raise _unwritable(path, fault) from fault

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pellucid import _catalog
+from pellucid._halves import missing
 from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -38,6 +39,7 @@ COMMANDS = {
     "data": "inspect a dataset: contents, sizes, corrupt files, duplicates",
     "work": "work a small network by hand, in symbols and numbers, every line checked",
     "table": "tabulate a network's layers, with the formula of every number",
+    "completion": "print the script that completes commands and options in bash, zsh or fish",
     "list": "list the tasks, models, lenses, builders of worksheets and datasets",
 }
 """Every command with a line about it, in the usual order of use; `pellucid.cli.commands` has a function for each."""
@@ -74,9 +76,16 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except PellucidError as fault:
         return _say(str(fault), fault.exit_code, debug)
+    except ModuleNotFoundError as fault:
+        wanting = missing(fault, given[0])
+        return _bug(fault, debug) if wanting is None else _say(str(wanting), wanting.exit_code, debug)
     except Exception as fault:
-        hint = "" if debug else " This is a bug in pellucid; give the same command with --debug to see where."
-        return _say(f"{type(fault).__name__}: {fault}.{hint}", 1, debug)
+        return _bug(fault, debug)
+
+
+def _bug(fault: Exception, debug: bool) -> int:
+    hint = "" if debug else " This is a bug in pellucid; give the same command with --debug to see where."
+    return _say(f"{type(fault).__name__}: {fault}.{hint}", 1, debug)
 
 
 class _Terminated(BaseException):
@@ -97,7 +106,10 @@ def _terminable() -> Iterator[None]:
         raise _Terminated(number)
 
     # who ignores hang-ups (nohup) goes on ignoring them
-    asking = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    asking = [signal.SIGTERM]
+    if sys.platform != "win32":
+        asking.append(signal.SIGHUP)
+    asking = [number for number in asking if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, end) for number in asking}
     try:
         yield
@@ -134,6 +146,11 @@ def _run(words: list[str]) -> int:
         print(f"pellucid {__version__}")
         return 0
     name, rest = words[0], words[1:]
+    if words[:2] == ["completion", "words"]:  # as the shells' scripts ask
+        from pellucid.cli.completing import fitting
+
+        print(*fitting(rest[1:], [*COMMANDS]), sep="\n")
+        return 0
     if name not in COMMANDS:
         raise _swapped(words) or UnknownNameError("command", name, COMMANDS)
     from pellucid.cli.binding import bind
@@ -157,7 +174,7 @@ def _swapped(words: Sequence[str]) -> UsageError | None:
 
 
 def _help() -> str:
-    lines = "\n".join(f"  {name:9} {line}" for name, line in COMMANDS.items())
+    lines = "\n".join(f"  {name:11} {line}" for name, line in COMMANDS.items())
     return f"""usage: pellucid COMMAND …
 
 Trains, measures and explains neural networks on images, and shows its work.

@@ -18,6 +18,7 @@ from pellucid.worked.forms.command import format_of, terminal_width, work
 
 __all__ = [
     "compare",
+    "completion",
     "data",
     "evaluate",
     "export",
@@ -361,6 +362,18 @@ def table(
     with write_atomically(out) as draft:
         draft.write_text(written + "\n", encoding="utf-8")
     print(out)
+    return 0
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the script that completes commands and options in a shell; its first line says where it goes.
+
+    Args:
+        shell: the shell.
+    """
+    from pellucid.cli.completing import SCRIPTS
+
+    print(SCRIPTS[shell], end="")
     return 0
 
 

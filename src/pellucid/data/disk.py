@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -122,7 +123,8 @@ class Kept:
     def read_ahead(self) -> None:
         """Have the system read the whole file and keep it in memory; a copy would hold it twice."""
         pages: Any = self.array.base  # the mmap.mmap below NumPy's view
-        pages.madvise(mmap.MADV_WILLNEED)
+        if sys.platform != "win32":
+            pages.madvise(mmap.MADV_WILLNEED)
 
     def check(self, index: NDArray[np.int64]) -> None:
         """Check the blocks of these rows, unless they have been; what was changed on the disk is decoded again, in memory.

@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def interruptible() -> Iterator[threading.Event]:
         stop.set()
 
     asking = [signal.SIGINT, signal.SIGTERM]  # also where a script has started it in the background, ignoring SIGINT
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` goes on ignoring it
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` goes on ignoring it
         asking.append(signal.SIGHUP)
     before = {number: signal.signal(number, ask) for number in asking}
     try:
