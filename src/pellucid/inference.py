@@ -154,7 +154,7 @@ def evaluation(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
     trained, digest = run.trained(which)
-    model = hastened(trained.to(device), (run.planes, *run.size), device)
+    model = hastened(trained, (run.planes, *run.size), device, fold=run.own("model") is None)
     if level is not None and not isinstance(run.task, DecidesByThreshold):
         set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
@@ -286,7 +286,7 @@ def predict(
     check_kind("batch_size", batch_size, int)
     check_kinds(kind, options)
     asked, device = kind(**options), own_device()
-    model = hastened(run.model().to(device), (run.planes, *run.size), device)
+    model = hastened(run.model(), (run.planes, *run.size), device, fold=run.own("model") is None)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None

@@ -57,7 +57,7 @@ def test_augment_sees_every_batch_in_the_unit_range_after_the_tasks_own_changes(
 
     train("classify", "digits", "mlp", tmp_path / "run", augment=look, **SMALL)
     steps = 2 * 256 // 64
-    assert len(seen) == steps + 1  # the first batch is tried before the training
+    assert len(seen) == steps + 2  # the first batch is tried before the training, and drawn for figures/batch.png
     assert {shape for shape, *_ in seen} == {(64, 1, 8, 8)}
     assert all(0.9 < high <= 1 and kind is Label and count == 64 for _, high, kind, count in seen)
 
@@ -147,7 +147,7 @@ def test_features_of_a_frozen_backbone_are_not_kept_where_augment_changes_images
         return images
 
     train("classify", "digits", "mobilenet_v2", tmp_path / "run", augment=count, **frozen)
-    assert len(calls) == 1 + 2
+    assert len(calls) == 2 + 2  # tried and drawn, and two steps
     with pytest.raises(UsageError, match=r"variants=2: would keep features of images that augment= has not changed"):
         train("classify", "digits", "mobilenet_v2", tmp_path / "other", augment=count, variants=2, **frozen)
 

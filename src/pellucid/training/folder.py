@@ -212,7 +212,7 @@ class Folder:
         if self._main:
             batch, draws = state.feed.batch(0)
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                snapshots.keep_batch(self.path, self.plan.task.prepare(batch, draws, training=True)[0])
+                snapshots.keep_batch(self.path, self.plan.hooks.prepared(self.plan.task, batch, draws)[0])
 
     def keep_snapshot(self, state: State) -> None:
         """Write pictures of the model at work after an epoch, if the task has any."""
