@@ -3,59 +3,53 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid import measures, thresholds, viewing
+from pellucid import measures as measured_files
+from pellucid import thresholds, viewing
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
-from pellucid.annotating import annotated, beside
-from pellucid.answering import answer, few, image_by_image, own_device, own_sizes, run_batches
-from pellucid.boxed import looked_into
+from pellucid._notebooks import Measures
+from pellucid._values import check_kind
+from pellucid.answering import answer, few, own_device, run_batches
 from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
-from pellucid.data.given import UserImages, gather
-from pellucid.data.named_files import all_files
-from pellucid.errors import DataError, PellucidWarning, UnknownNameError
+from pellucid.errors import DataError
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import Evaluation
 from pellucid.models._hastening import hastened
-from pellucid.predictions import Answers, answer_names
+from pellucid.predicting import predict_by, prepared
 from pellucid.rivals import learned_from, on_features, own_letters
 from pellucid.run import Run
 from pellucid.tasks import (
-    AnnotatesAnswers,
-    AnswersInBoxes,
-    AnswersOptions,
     AnyTask,
     DecidesByThreshold,
     DrawsRecords,
     Measure,
     MeasuresModel,
     ModelMeasures,
-    PredictOptions,
+    OwnMeasure,
     ReadsPages,
     Records,
-    WritesFiles,
+    check_measures,
     joined,
     measured,
     set_threshold,
     summarise,
+    summarised,
     taken,
 )
 
-__all__ = ["evaluate", "evaluation", "measure", "predict", "predict_by", "prepared"]
+__all__ = ["evaluate", "evaluation", "measure", "predict"]
 
 
 def evaluate(
@@ -67,8 +61,9 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
+    measures: Mapping[str, OwnMeasure] | None = None,
     views: viewing.Asked = (),
-) -> dict[str, Any]:
+) -> Measures:
     """Measure a run's model, and its trivial and classical baselines, on held-out images.
 
     The run's seed and each image's position fix noise and masks, so the numbers depend on neither batch size nor order.
@@ -85,12 +80,14 @@ def evaluate(
         threshold: the score from which the model answers, where the task has one: of two classes the probability of the positive
             one; or "chosen", the one that the training chose. By default detectors answer by theirs, and classifiers the most
             probable class. The baselines do not take it.
+        measures: functions by name, of the records of the images, measured beside the task's own; by default those of the training
+            that has just ended.
         views: answer with the mean over views of each image: "flip" (mirrored), "turn" (by 90°, 180° and 270°) and factors of
             the size such as 1.25, as far as the task has them. The measures then go to views.json and views.npz, beside those
             of the images as they are; metrics.json stays as it is.
 
     Returns:
-        The content of metrics.json.
+        The content of metrics.json, a dict whose `frame` is a data frame.
 
     Raises:
         RunError: there is no such run, or its data have changed.
@@ -98,8 +95,12 @@ def evaluate(
         UsageError: a threshold has nothing to decide, or is none; or the task does not have such views.
     """
     run = run if isinstance(run, Run) else Run(run)
+    check_kind("batch_size", batch_size, int)
+    if measures is not None:
+        check_measures(measures, run.task.metrics(run.classes))
+        run.measures = dict(measures)
     if data is None:
-        files = measures.files_of(bool(viewing.described(viewing.viewed(run, views))))
+        files = measured_files.files_of(bool(viewing.described(viewing.viewed(run, views))))
         remove_drafts(run.path, *files)
         check_space(run.path / files[0])
     found = evaluation(
@@ -112,7 +113,9 @@ def evaluate(
         threshold=threshold,
         views=views,
     )
-    return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])
+    if data is not None:
+        return Measures(found.metrics)
+    return Measures(measured_files.write(run.path, found, run.info["data"]["fingerprint"]))
 
 
 def evaluation(
@@ -140,7 +143,7 @@ def evaluation(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
     trained, digest = run.trained(which)
-    model = hastened(trained.to(device), (run.planes, *run.size), device)
+    model = hastened(trained, (run.planes, *run.size), device, fold=run.own("model") is None)
     if level is not None and not isinstance(run.task, DecidesByThreshold):
         set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
@@ -176,6 +179,9 @@ def evaluation(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    notes += _not_given(run)
+    if one is not None and level is not None and thresholds.chosen(run, which) == level:
+        notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
         rivals = {viewing.ONE: one, **rivals}
     drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
@@ -192,7 +198,9 @@ def evaluation(
         "main": next(
             (metric.key for metric in declared if all(name in records for name in metric.needs)), run.main.key
         ),
-        "model": _measures({**summarise(declared, records, seed), **whole.measures}),
+        "model": _measures(
+            {**summarise(declared, records, seed), **whole.measures, **summarised(run.measures, records, seed)}
+        ),
         "baselines": {name: _measures(summarise(declared, rival, seed)) for name, rival in rivals.items()},
         # the model on just these images, for a fair comparison
         "on_same_images": shared
@@ -208,6 +216,16 @@ def evaluation(
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
     return Evaluation(metrics, tables, pictures, digest)
+
+
+def _not_given(run: Run) -> list[str]:
+    """What is left out of the measures of the training, since functions of the user's own are not kept in a run."""
+    kept = run.info.get("hooks", {}).get("measures", {})
+    missing = [name for name in kept if name not in run.measures]
+    if not missing:
+        return []
+    given = f"evaluate(run, measures={{{missing[0]!r}: …}})"
+    return [f"The training also measured {', '.join(missing)}, by functions that are to be given again: {given}."]
 
 
 def predict(
@@ -254,86 +272,6 @@ def predict(
         "progress": progress,
     }
     return predict_by(run, functools.partial(prepared, run), images, out, **settings, **options)
-
-
-def prepared(run: Run) -> nn.Module:
-    """The model of a run as `predict` asks it: on the device that answers, and faster there."""
-    device = own_device()
-    return hastened(run.model().to(device), (run.planes, *run.size), device)
-
-
-def predict_by(
-    run: Run,
-    make: Callable[[], nn.Module],
-    images: Any = (),
-    out: str | Path | None = None,
-    *,
-    format: Literal["json", "csv"] = "json",
-    batch_size: int = 64,
-    overwrite: bool = False,
-    progress: bool = False,
-    **options: Any,
-) -> list[dict[str, Any]]:
-    """What `predict` answers, by a model that may be in memory already.
-
-    Args:
-        run: with the views that are asked for.
-        make: gives the model, as `prepared` does; asked for after the options were checked. An option may change its buffers.
-        images: what `predict` takes, or files' bytes (`data.given.Encoded`).
-        out: see `predict`, as for the others.
-        format: of the table in a folder.
-        batch_size: images per batch.
-        overwrite: replace other files in `out`.
-        progress: show a progress bar.
-        options: that the task adds.
-    """
-    task = run.task
-    kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
-    options = thresholds.resolved(run, options)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in options:
-        if name not in known:
-            raise UnknownNameError("option", name, known)
-    asked, device = kind(**options), own_device()
-    model = make()
-    # the images, and what options name, such as masks
-    sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
-    annotates = task if isinstance(task, AnnotatesAnswers) else None
-    listed, forms = ([annotates.listed], annotates.datasets(asked)) if annotates is not None else ([], ())
-    files = beside(forms) if forms else ()
-    answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
-    own: list[dict[str, Any]] | None = None
-    if isinstance(task, AnswersOptions):
-        with torch.no_grad():
-            own = task.answer(model, images, asked, run.classes)
-    if own is not None:
-        rows = answers.keep(own)
-        answers.finish(rows)
-        return rows
-    given = gather(images, run.scale, noisy=task.restores)
-    boxed, others = None, {}
-    if isinstance(task, AnswersInBoxes) and (boxed := looked_into(task, asked, given, batch_size, device)) is not None:
-        others = {place: task.nothing(given.names[place], why) for place, why in boxed.without.items()}
-    rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others)
-    for form in forms:
-        for sentence in annotated(run, given, rows, answers, form):
-            warnings.warn(sentence, PellucidWarning, stacklevel=3)
-    if isinstance(task, WritesFiles):
-        answers.write_files(task.files(rows, *_titled(given), asked))
-    return rows
-
-
-def _titled(given: UserImages) -> tuple[list[str], list[tuple[int, int]]]:
-    """A name without ending for a file of each image, and its size (H, W) in px, (0, 0) where it cannot be read."""
-    sizes = own_sizes(given)
-    titles = [title.removesuffix(".png") for title in answer_names(given.names, [".png"] * len(given.names))]
-    return titles, [sizes.get(place, (0, 0)) for place in range(len(given.names))]
-
-
-def _names_files(kind: type[PredictOptions], option: str) -> bool:
-    """Whether an option may hold paths: a text, or several, and not one of some words."""
-    hint = get_type_hints(kind)[option]
-    return str in (hint, *get_args(hint))
 
 
 def examples(

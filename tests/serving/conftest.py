@@ -54,6 +54,13 @@ class Server:
     def port(self) -> int:
         return int(self.server.servers[0].sockets[0].getsockname()[1])
 
+    def released(self) -> bool:
+        """Whether no request is in memory; the last one goes a moment after its answer."""
+        end = time.monotonic() + 20
+        while self.guard.held and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.guard.held == 0
+
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"

@@ -126,7 +126,7 @@ def test_200_requests_at_once(serving: Callable[..., Any], digits: Run, denoiser
     with serving([digits, denoiser], limits=Limits()) as own:
         answers = asyncio.run(asked(own.address))
         batches = [*own.service.queues["digits"].batches]
-        assert own.guard.held == 0
+        assert own.released()
     assert [answer.status_code for answer in answers] == [200] * 200
     for i, answer in enumerate(answers):
         [row] = answer.json()["answers"]

@@ -25,8 +25,8 @@ from pellucid import _catalog
 from pellucid._version import __version__
 from pellucid.data.given import Encoded
 from pellucid.errors import PellucidError, UnknownNameError, one_line
-from pellucid.inference import predict_by
 from pellucid.looking.subjects import of_run
+from pellucid.predicting import predict_by
 from pellucid.run import Run
 from pellucid.serving import openapi, uploads
 from pellucid.serving.forms import Said, as_json, form_of, written

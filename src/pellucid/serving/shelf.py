@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from pellucid import _catalog
 from pellucid.errors import UsageError
-from pellucid.inference import prepared
 from pellucid.lenses import Network, Pages, parts_of
 from pellucid.measures import WEIGHTS
+from pellucid.predicting import prepared
 from pellucid.run import Run
 from pellucid.serving.limits import Refused
 from pellucid.serving.uploads import OPTIONS
