@@ -39,6 +39,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_notebooks",
         "_options",
         "_pages",
+        "_png",
         "_ready",
         "_operations",
         "_scores",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import unicodedata
@@ -19,10 +18,11 @@ from numpy.typing import NDArray
 
 from pellucid._contact import TILES, contact_sheet
 from pellucid._ledger import Ledger
+from pellucid._png import in_16_bits
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically, write_csv, write_json
 
-__all__ = ["Answers", "answer_names", "flat", "png"]
+__all__ = ["Answers", "answer_names", "flat"]
 
 _TILE = ("tile", "group")  # of the contact sheet
 _PAYLOADS = ("picture", "content", "suffix", "files", "tables", *_TILE)  # entries of a row that are not in the table
@@ -313,38 +313,12 @@ def _save(picture: NDArray[Any], path: Path, ledger: Ledger) -> None:
     with write_atomically(path) as draft:
         try:
             if picture.dtype == np.uint16:
-                draft.write_bytes(_in_16_bits(picture, path))
+                draft.write_bytes(in_16_bits(picture, path))
             else:
                 Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).save(draft)
         except (ValueError, KeyError):
             raise UsageError(f"out={str(path)!r}: is not a format for pictures; give .png.") from None
         ledger.note(path, draft)
-
-
-def png(picture: NDArray[Any]) -> bytes:
-    """The PNG file of a picture (C, H, W) uint8 or uint16, as `predict` writes it.
-
-    >>> png(np.zeros((1, 2, 3), np.uint8))[1:4]
-    b'PNG'
-    """
-    from PIL import Image
-
-    if picture.dtype == np.uint16:
-        return _in_16_bits(picture, Path("answer.png"))
-    file = io.BytesIO()
-    Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).save(file, "PNG")
-    return file.getvalue()
-
-
-def _in_16_bits(picture: NDArray[np.uint16], path: Path) -> bytes:
-    """The file of a picture of 16 bits, in colour too, which Pillow cannot write."""
-    import cv2
-
-    if path.suffix.lower() not in (".png", ".tif", ".tiff"):
-        raise UsageError(f"out={str(path)!r}: is not a format for 16 bits; give .png or .tif.")
-    planes = picture if picture.shape[0] == 1 else picture[::-1]  # OpenCV's order is blue, green, red
-    _, content = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(planes.transpose(1, 2, 0)))
-    return content.tobytes()
 
 
 def answer_names(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:

@@ -13,8 +13,9 @@ from typing import Any, Final, final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pellucid._png import png
 from pellucid.files import plain, write_csv
-from pellucid.predictions import flat, png
+from pellucid.predictions import flat
 from pellucid.serving.limits import Refused
 
 _PAYLOADS: Final = ("picture", "content", "suffix", "files", "tables")
