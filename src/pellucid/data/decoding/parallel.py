@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -52,8 +52,9 @@ def in_parallel(work: Callable[[int], T], count: int, threads: int | None = None
     tell = _WATCHING.get() or (lambda done, count: None)
     found: list[T] = []
     tell(0, count)
-    with ThreadPoolExecutor(threads or workers()) as pool:
-        for run in pool.map(lambda run: [work(i) for i in run], runs):
+    alone = threads == 1 or len(runs) < 2  # a thread that nothing runs beside would only take time to start
+    with nullcontext() if alone else ThreadPoolExecutor(threads or workers()) as pool:
+        for run in (map if pool is None else pool.map)(lambda run: [work(i) for i in run], runs):
             found += run
             tell(len(found), count)
     return found
