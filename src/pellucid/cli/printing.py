@@ -8,11 +8,13 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from pellucid._digits import interval_digits
@@ -20,10 +22,22 @@ from pellucid._digits import interval_digits
 if TYPE_CHECKING:
     from pellucid.run import Run
 
-__all__ = ["catalogue", "compared", "measured", "merged", "planned", "predicted", "say", "trained", "unanswered"]
+__all__ = [
+    "catalogue",
+    "compared",
+    "measured",
+    "merged",
+    "planned",
+    "predicted",
+    "reading",
+    "say",
+    "trained",
+    "unanswered",
+]
 
 _WIDE = 100  # characters of a table cell at most
 _SHOWN = 20  # rows of predictions on the terminal; the file has all
+_MANY = 1000  # images whose reading is worth a bar
 _NAMED = 3  # images that could not be answered, in the line that counts them
 
 
@@ -33,6 +47,26 @@ def say(what: Any) -> None:
     Texts are printed as they are: the names of files and classes may look like rich's markup, `[red]`, or its emoji, `:cat:`.
     """
     Console(width=_width(), highlight=False, markup=False, emoji=False).print(what)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Show on a terminal how far the reading of many images is."""
+    from pellucid.data.decoding import watched
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    # it vanishes at the end: what was read is in the table
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        line = bar.add_task("reading images", visible=False)
+
+        def tell(done: int, count: int) -> None:
+            if done == 0:
+                bar.reset(line, total=count, visible=count >= _MANY)
+            bar.update(line, completed=done)
+
+        with watched(tell):
+            yield
 
 
 def _width() -> int:

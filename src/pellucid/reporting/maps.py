@@ -21,7 +21,7 @@ __all__ = ["NEAREST", "Neighbour", "mapped", "nearest", "pictured", "plain", "se
 NEAREST = 6
 """Neighbours shown for each image."""
 _SEARCHED = (200, 2000)  # images of each split, evenly spread, among which neighbours are searched: fewest and most
-_LOOKED = 2.5e6  # pixels of each split that go through the network for the search
+_LOOKED = 1e6  # pixels of each split that go through the network for the search
 _WORK = 6e7  # pixels that go through the network for all occlusion maps of a page
 _MAPS: dict[str, tuple[str, str]] = {
     "occlusion": ("percentage points", "drop of the score where the image is covered"),
@@ -39,7 +39,7 @@ def searched(image: Tensor) -> int:
 
     >>> import torch
     >>> searched(torch.zeros(1, 28, 28)), searched(torch.zeros(3, 224, 224))
-    (2000, 200)
+    (1275, 200)
     """
     height, width = image.shape[1:]
     return int(np.clip(_LOOKED / (height * width), *_SEARCHED))

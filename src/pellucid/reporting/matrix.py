@@ -13,14 +13,32 @@ from pellucid.reporting.pictures import inline
 __all__ = ["cell_id", "cell_words", "matrix"]
 
 _DPI = 130
+_PHONE = 3.9  # inches: 374 px of CSS
+_FEW = 12  # classes whose numbers fit into such a picture
 
 
 def matrix(
     view: View | None, evaluation: Evaluation, shown: Mapping[tuple[int, int], list[int]]
 ) -> dict[str, Any] | None:
-    """The lens's figure with a rectangle (px) over each cell of its first axes, its tooltip and its link."""
+    """The lens's figure with a rectangle (px) over each cell of its first axes, its tooltip and its link.
+
+    "narrow" is the same for a phone: smaller cells with letters of the same size, and no colour bar; None of many classes, whose
+    cells would not hold their numbers.
+    """
     if view is None:
         return None
+    wide = _linked(view, evaluation, shown)
+    if len(view["order"]) > _FEW:
+        return {**wide, "narrow": None}
+    figure = view.figure
+    for bar in figure.axes[1:]:
+        bar.remove()
+    figure.set_size_inches(_PHONE, _PHONE + 0.25)
+    return {**wide, "narrow": _linked(view, evaluation, shown)}
+
+
+def _linked(view: View, evaluation: Evaluation, shown: Mapping[tuple[int, int], list[int]]) -> dict[str, Any]:
+    """The figure as it is, with the rectangles over its cells."""
     figure = view.figure
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=_DPI, facecolor="white")

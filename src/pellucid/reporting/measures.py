@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pellucid import _catalog
+from pellucid._colours import MODEL, OTHER, SIMPLE
 from pellucid._options import options_of
 from pellucid.models import _building
 from pellucid.reporting import formatting
@@ -27,8 +28,10 @@ def options(run: Run) -> list[dict[str, Any]]:
     """The options of the task, the model and the training, those that differ from their defaults apart from the others."""
     info = run.info
     recipe = Recipe.recorded(info["recipe"])
-    task: Any = _catalog.find("tasks", info["task"]["name"])  # of a family of tasks, the one that has the options
-    plain = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
+    own = run.own("task")
+    # of a family of tasks, the one that has the options
+    task: Any = own.kind if own is not None else _catalog.find("tasks", info["task"]["name"])
+    plain = {name: default for name, (_, default, _) in _building.options(run.model_name).items()}
     model = plain | task.model_defaults(info["model"]["name"])
     training = _defaults(Recipe) | task.defaults(info["model"]["name"])
     owners = [
@@ -36,7 +39,7 @@ def options(run: Run) -> list[dict[str, Any]]:
         ("Model", info["model"]["name"], plain | info["model"]["options"], model),
         ("Training", "", info["recipe"], training),
     ]
-    groups = []
+    groups = _own_parts(info)
     for title, name, values, defaults in owners:
         # no learning rate was given: show the one that the optimiser takes by default
         shown = {k: _option(v) if (k, v) != ("lr", None) else f"{recipe.peak:g}" for k, v in values.items()}
@@ -50,6 +53,20 @@ def options(run: Run) -> list[dict[str, Any]]:
             }
         )
     return groups
+
+
+def _own_parts(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A line for each class or function of the user's own: its name, its file and the digest of its source, which run.json has."""
+    hooks = info.get("hooks", {})
+    named = {part: info[part]["own"] for part in ("task", "model") if "own" in info[part]}
+    named |= {name: hooks[name] for name in ("augment", "callback") if name in hooks}
+    named |= {f"measure {name}": one for name, one in hooks.get("measures", {}).items()}
+    lines = []
+    for part, one in named.items():
+        place = f" of {one['file']}" if one.get("file") else ""
+        told = f", source {one['digest'][:12]}" if one["digest"] else ", whose source is not known"
+        lines.append((formatting.title(part), f"{one.get('class') or one['name']}{place}{told}"))
+    return [{"title": "Own parts", "name": "", "changed": lines, "defaults": []}] if lines else []
 
 
 def _defaults(owner: type[Any]) -> dict[str, Any]:
@@ -128,11 +145,12 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     figure = Figure(figsize=(7.4, 0.3 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots()
     left, right = _limits(rows, main)
+    best = _best_rival(rows, main)
     for place, row in enumerate(reversed(rows)):
         measure = row["measures"][main]
         if measure["value"] is None:
             continue
-        colour = "#d1662b" if row["own"] else "#4a6fa5"
+        colour = MODEL if row["own"] else SIMPLE if row is best else OTHER
         if not left <= measure["value"] <= right:
             edge, marker, side, pad = (left, "<", "left", 8) if measure["value"] < left else (right, ">", "right", -8)
             axes.plot(edge, place, marker, color=colour, ms=5.5, alpha=0.6)
@@ -155,6 +173,14 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3, lw=0.6)
     return svg(figure)
+
+
+def _best_rival(rows: Sequence[Mapping[str, Any]], main: str) -> Mapping[str, Any] | None:
+    """The simpler answer that the model has to beat, if there is one."""
+    sign = -1 if rows[0]["measures"][main]["better"] == "lower" else 1
+    rivals = [row for row in rows if not row["own"] and not row.get("floor")]
+    measured = [row for row in rivals if row["measures"][main]["value"] is not None]
+    return max(measured, key=lambda row: sign * float(row["measures"][main]["value"]), default=None)
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], main: str) -> tuple[float, float]:

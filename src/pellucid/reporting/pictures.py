@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["answers", "compact", "figures", "inline", "looks", "png", "sheet", "svg", "thumbnail"]
+__all__ = ["answers", "batch", "compact", "figures", "inline", "looks", "narrow", "png", "sheet", "svg", "thumbnail"]
 
 _WORST, _BEST = 8, 4  # examples on the page
 _TALL = 5  # height of a picture of answers over its width, from which it is cut into four
@@ -118,6 +118,21 @@ def png(figure: Figure) -> str:
     return inline(out.getvalue(), "png")
 
 
+def narrow(figure: Figure, width: float = 3.8, height: float = 2.8) -> str:
+    """A figure with its panels below each other instead of side by side, as vector graphics, for a phone.
+
+    Args:
+        figure: a row of panels; it is changed.
+        width: of a panel, inches.
+        height: of a panel, inches.
+    """
+    grid = figure.add_gridspec(len(figure.axes), 1)
+    for place, axes in enumerate(figure.axes):
+        axes.set_subplotspec(grid[place])
+    figure.set_size_inches(width, height * len(figure.axes))
+    return svg(figure)
+
+
 def svg(figure: Figure) -> str:
     """A figure as a data URI, as vector graphics."""
     import matplotlib
@@ -126,6 +141,12 @@ def svg(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "pellucid"}):
         figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     return inline(out.getvalue(), "svg+xml")
+
+
+def batch(run: Run) -> str | None:
+    """The first images of the training as the model got them; None for a run without this picture."""
+    file = run.figures / "batch.png"
+    return inline(file.read_bytes(), "png") if file.exists() else None
 
 
 def inline(content: bytes, kind: str) -> str:

@@ -8,7 +8,7 @@ import shlex
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid import _catalog, viewing
 from pellucid.comparison.table import duration
@@ -23,6 +23,9 @@ from pellucid.reporting.links import links
 from pellucid.reporting.way import way
 from pellucid.run import Run
 from pellucid.training.snapshots import over_time
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["report"]
 
@@ -74,7 +77,8 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
 
 
 def _content(run: Run, maps: int) -> dict[str, Any]:
-    info, metrics = run.info, run.metrics
+    info = run.info
+    metrics: dict[str, Any] | None = run.metrics
     try:
         data: Dataset | None = run.data()
         trouble = ""
@@ -103,6 +107,7 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
         "same": (metrics or {}).get("on_same_images"),
         "data_trouble": trouble,
         "sheet": pictures.sheet(data),
+        "batch": pictures.batch(run),
         "options": measures.options(run),
         "counts": measures.counts(info["data"], info["recipe"]),
         "selects": run.task.selects_checkpoint,
@@ -124,6 +129,11 @@ def _content(run: Run, maps: int) -> dict[str, Any]:
     }
 
 
+def _narrow(figure: Figure) -> str:
+    """Curves for a phone."""
+    return pictures.narrow(figure) if len(figure.axes) > 1 else pictures.svg(figure)
+
+
 def _curves(subject: Subject) -> dict[str, str] | None:
     """The learning curves and their verdict; None before the first epoch."""
     try:
@@ -132,4 +142,4 @@ def _curves(subject: Subject) -> dict[str, str] | None:
         raise
     except UsageError:
         return None
-    return {"words": view.words, "picture": pictures.svg(view.figure)}
+    return {"words": view.words, "picture": pictures.svg(view.figure), "narrow": _narrow(view.figure)}

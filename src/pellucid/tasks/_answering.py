@@ -6,7 +6,7 @@ validation images (`ChoosesThreshold`), and that decides after the model (`Decid
 parts (`AnswersParts`), answers that are annotations (`AnnotatesAnswers`), further forms of each answer with tables over all
 (`WritesForms`), or files made of all rows (`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within
 boxes (`AnswersInBoxes`), whole pages of which the model sees one letter at a time (`ReadsPages`), and a module to export that
-gives answers rather than the model's output (`Exports`).
+gives answers rather than the model's output (`Exports`), or probabilities rather than logits (`ExportsProbabilities`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "DecidesByThreshold",
     "DrawsAnswers",
     "Exports",
+    "ExportsProbabilities",
     "FindsBoxes",
     "PredictOptions",
     "ReadsPages",
@@ -276,6 +277,14 @@ def set_threshold(model: nn.Module, value: float) -> None:
 
 
 # -- an exported file
+
+
+@runtime_checkable
+class ExportsProbabilities(Protocol):
+    """An exported file gives the probabilities of the classes, or on request the logits."""
+
+    def named_output(self, model: nn.Module, logits: bool) -> tuple[nn.Module, str]:
+        """The module that the file holds, and the name of its output; raises `UsageError` for logits that there are none of."""
 
 
 @runtime_checkable

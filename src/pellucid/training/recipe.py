@@ -66,7 +66,7 @@ class Recipe:
     compile: bool = False
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()
-    """height and width of the training images in px, one number for a square; by default their own if they all share one of at most 256 px"""  # noqa: E501
+    """height and width of the training images in px, one number for a square; images of other sizes are scaled to it, height and width each by itself, and tasks that restore pictures train on their middle instead; by default their own if they all share one of at most 256 px"""  # noqa: E501
     range: tuple[float, ...] = ()
     """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None
@@ -89,6 +89,8 @@ class Recipe:
     """device to train on"""
     checkpoint: float = 60.0
     """seconds between checkpoints, from which a stopped training resumes; there is always one after each epoch"""
+    log: Literal["tensorboard", "wandb", "mlflow"] | None = None
+    """write the history for one of these too, where it is installed; on this machine alone unless its environment names another"""
 
     def __post_init__(self) -> None:
         for name in ("size", "betas", "range"):  # also a single number, or a list from JSON
@@ -122,6 +124,8 @@ class Recipe:
         for field in fields(self):
             if get_origin(hints[field.name]) is Literal:
                 check_choice(field.name, getattr(self, field.name), get_args(hints[field.name]))
+        if self.log is not None:
+            check_choice("log", self.log, ("tensorboard", "wandb", "mlflow"))
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> Recipe:

@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a model at work after each epoch of its training, in the run's folder."""
+"""Pictures of a training in the run's folder: what its first batch looks like, and the model at work after each epoch."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid._spread import evenly_spread
 from pellucid.files import write_atomically
 
-__all__ = ["keep", "over_time"]
+__all__ = ["keep", "keep_batch", "over_time"]
 
 _VISIBLE = 24  # px: the least side of a picture
+_FIRST = 16  # pictures of the first batch
+_LARGEST = 192  # px: the longer side of each of these
+_GAP = 2  # px between pictures
 
 
 def keep(run: Path, epoch: int, pictures: Tensor) -> Path:
@@ -25,17 +31,49 @@ def keep(run: Path, epoch: int, pictures: Tensor) -> Path:
     ...     keep(Path(folder), 3, torch.rand(7, 1, 8, 8)).name
     'epoch-0003.png'
     """
-    from PIL import Image
-    from torchvision.utils import make_grid
+    return _write(run / "progress" / f"epoch-{epoch:04d}.png", pictures)
 
-    sheet = make_grid(pictures.float().clamp(0, 1), nrow=math.ceil(math.sqrt(len(pictures))), padding=2, pad_value=1.0)
-    times = math.ceil(_VISIBLE / min(pictures.shape[2:]))
-    if times > 1:  # tiny pictures are enlarged by whole pixels, so that a person sees them
-        sheet = sheet.repeat_interleave(times, 1).repeat_interleave(times, 2)
-    array = (sheet * 255).round().byte().cpu().numpy().transpose(1, 2, 0)  # (H, W, 3)
-    path = run / "progress" / f"epoch-{epoch:04d}.png"
+
+def keep_batch(run: Path, input: Any) -> Path | None:
+    """Write the first images of a batch as the model gets them, augmented, to figures/batch.png; nothing where it gets none.
+
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep_batch(Path(folder), torch.rand(40, 1, 8, 8)).name, keep_batch(Path(folder), torch.rand(3, 5))
+    ('batch.png', None)
+
+    Args:
+        run: the run's folder.
+        input: images (N, C, H, W) in [0, 1], or several tensors that begin with them; of two, four or more planes the first are shown.
+    """
+    given = next(iter(input)) if isinstance(input, (list, tuple)) else input
+    if not isinstance(given, Tensor) or given.ndim != 4:
+        return None
+    pictures = given[:_FIRST, : 3 if given.shape[1] >= 3 else 1].detach().float().clamp(0, 1)
+    longest = max(pictures.shape[2:])
+    if longest > _LARGEST:
+        sides = [max(1, round(side * _LARGEST / longest)) for side in pictures.shape[2:]]
+        pictures = F.interpolate(pictures, sides, mode="bilinear", antialias=True)
+    return _write(run / "figures" / "batch.png", pictures, least=4 * _VISIBLE)
+
+
+def _write(path: Path, pictures: Tensor, least: int = _VISIBLE) -> Path:
+    """Pictures (N, C, H, W) in [0, 1] as one sheet, row by row with white lines between and around them."""
+    from PIL import Image
+
+    own = (pictures.float().clamp(0, 1) * 255).round().byte().cpu().numpy().transpose(0, 2, 3, 1)  # (N, H, W, C)
+    # tiny pictures are enlarged by whole pixels, so that a person sees them
+    times = max(1, math.ceil(least / min(own.shape[1:3])))
+    own = own.repeat(times, 1).repeat(times, 2)
+    count, high, wide, _ = own.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet: NDArray[np.uint8] = np.full((rows * (high + _GAP) + _GAP, columns * (wide + _GAP) + _GAP, 3), 255, np.uint8)
+    for place, picture in enumerate(own):
+        top, left = (_GAP + at * (side + _GAP) for at, side in zip(divmod(place, columns), (high, wide), strict=True))
+        sheet[top : top + high, left : left + wide] = picture
     with write_atomically(path) as draft:
-        Image.fromarray(np.ascontiguousarray(array)).save(draft)
+        Image.fromarray(sheet).save(draft)
     return path
 
 

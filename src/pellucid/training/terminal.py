@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training shows while it runs: a progress bar, or a line for each epoch where there is no terminal."""
+"""What a training shows while it runs: a line for each epoch, and on a terminal a progress bar below them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WARNINGS = 10  # problems of the data that are printed at most
 
 @final
 class Terminal:
-    """A progress bar with rate, losses and time left; where there is no terminal, a line for each epoch."""
+    """A line for each finished epoch; on a terminal below them a progress bar with rate, losses and time left."""
 
     def __init__(self, state: State, path: Path, shown: bool) -> None:
         self._state, self._path, self._shown = state, path, shown
@@ -64,6 +64,7 @@ class Terminal:
         """Stop the bar where it is."""
         if self._bar is not None:
             with contextlib.suppress(OSError):
+                self._bar.update(self._line, completed=self._state.step)
                 self._bar.stop()
 
     def refresh(self) -> None:
@@ -78,15 +79,25 @@ class Terminal:
         epoch = f"epoch {state.epoch + 1}/{plan.recipe.epochs}"
         self._bar.update(self._line, completed=state.step, description=epoch, rate=f"{speed:,.0f}", losses=losses)
 
-    def validated(self, row: Mapping[str, Any]) -> None:
-        """Print a line for the epoch where there is no bar."""
-        if not self._shown or self._bar is not None:
+    def finished(self, row: Mapping[str, Any], best: bool = False) -> None:
+        """Print a line for the epoch, above the bar if there is one.
+
+        Args:
+            row: of the history: validation, or training where nothing is validated.
+            best: whether its measure is the best so far.
+        """
+        if not self._shown:
             return
         state, plan = self._state, self._state.plan
         left = (plan.steps - state.step) / max(1, state.step) * row["seconds"]
-        values = "  ".join(f"{name} {row[name]:.4g}" for name in ("loss", plan.main.key) if name in row)
-        epoch = f"epoch {round(row['epoch'])}/{plan.recipe.epochs}"
-        self._print(f"{epoch}  validation: {values}  {row['seconds']:.0f} s, {left:.0f} s left", highlight=False)
+        key = plan.main.key
+        values = [f"{name} {row[name]:.4g}" for name in ("loss", key) if name in row]
+        if best and key in row:
+            values[-1] = f"[bold green]{values[-1]}[/] (best)"  # in words too: not all see colours
+        part = "[cyan]validation[/]" if row["split"] == "val" else "[magenta]training[/]"
+        epoch = f"[bold]epoch {round(row['epoch'])}/{plan.recipe.epochs}[/]"
+        time = f"[dim]{row['seconds']:.0f} s, {left:.0f} s left[/]"
+        self._print(f"{epoch}  {part}: {'  '.join(values)}  {time}", highlight=False)
 
     def _print(self, words: str, **options: Any) -> None:
         with contextlib.suppress(OSError):  # a terminal that was closed: the training goes on, or saves its state

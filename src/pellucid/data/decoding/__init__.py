@@ -4,7 +4,7 @@
 from pellucid.data.decoding.deep import Source
 from pellucid.data.decoding.files import Files
 from pellucid.data.decoding.index import cache_folder
-from pellucid.data.decoding.parallel import in_parallel, workers
+from pellucid.data.decoding.parallel import in_parallel, watched, workers
 from pellucid.data.decoding.pictures import (
     LARGEST,
     SUFFIXES,
@@ -33,5 +33,6 @@ __all__ = [
     "opened",
     "remember_faults",
     "scan",
+    "watched",
     "workers",
 ]

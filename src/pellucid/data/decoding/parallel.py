@@ -4,15 +4,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
-__all__ = ["in_parallel", "workers"]
+__all__ = ["in_parallel", "watched", "workers"]
 
 _RUN = 32  # files that a thread takes at a time
 
 T = TypeVar("T")
+
+_WATCHING: ContextVar[Callable[[int, int], None] | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watched(tell: Callable[[int, int], None]) -> Iterator[None]:
+    """Within the block, `in_parallel` tells how many images are done, and of how many.
+
+    >>> told = []
+    >>> with watched(lambda done, count: told.append((done, count))):
+    ...     _ = in_parallel(abs, 40)
+    >>> told
+    [(0, 40), (32, 40), (40, 40)]
+    """
+    token = _WATCHING.set(tell)
+    try:
+        yield
+    finally:
+        _WATCHING.reset(token)
 
 
 def workers() -> int:
@@ -28,5 +49,11 @@ def in_parallel(work: Callable[[int], T], count: int, threads: int | None = None
     """
     # one future per image would cost as much as decoding a small one
     runs = [range(start, min(start + _RUN, count)) for start in range(0, count, _RUN)]
+    tell = _WATCHING.get() or (lambda done, count: None)
+    found: list[T] = []
+    tell(0, count)
     with ThreadPoolExecutor(threads or workers()) as pool:
-        return [one for run in pool.map(lambda run: [work(i) for i in run], runs) for one in run]
+        for run in pool.map(lambda run: [work(i) for i in run], runs):
+            found += run
+            tell(len(found), count)
+    return found

@@ -76,11 +76,12 @@ def kept(one: Mapped, depths: Sequence[Depth]) -> float:
 
 
 def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], method: Method, what: str) -> Figure:
-    """A row an image that was tested; the others on a contact sheet below."""
+    """A row an image that was tested; the others on a contact sheet below. All maps share one scale, so that they can be compared."""
     from matplotlib.figure import Figure
 
     tested = [one for one in mapped if one.deletion is not None or one.similar]
     known = {one.place for one in tested}
+    top = max(_top(one, one.map, method) for one in mapped)
     others = [one for one in mapped if one.place not in known][: max(0, _MOST_DRAWN - len(tested))]
     # a row of pixels leaves no room for titles
     shape = max(0.4, float(np.median([one.map.shape[0] / one.map.shape[1] for one in mapped])))
@@ -95,7 +96,7 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
     if tested:
         grid = next(parts).subplots(len(tested), panels, squeeze=False)
         for axes, one in zip(grid, tested, strict=True):
-            _row(network, axes, one, depths, method, what)
+            _row(network, axes, one, depths, method, what, top)
     if others:
         cells = next(parts).subplots(-(-len(others) // across), 2 * across, squeeze=False)
         for axes in cells.flat:
@@ -104,26 +105,30 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
             show(own[0], one.image, network.titled(one.place, _answer(network, one, 16)))
             outline(own[0], one.chosen)
-            _map(own[1], one, one.map, method, f"scale ends at {_top(one, one.map, method):.1e}")
+            strongest = float(np.abs(one.map).max())
+            _map(own[1], one, one.map, method, f"at most {strongest:.2g}, scale to {top:.2g}", top)
     return drawing
 
 
-def _row(network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str) -> None:
+def _row(
+    network: Network, axes: Any, one: Mapped, depths: Sequence[Depth], method: Method, what: str, top: float
+) -> None:
     show(axes[0], one.image, network.titled(one.place, _answer(network, one, 24)))
     outline(axes[0], one.chosen)
-    drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}")
+    drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}", top)
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
-    bar.ax.tick_params(labelsize=5, length=2, pad=1)
+    bar.ax.tick_params(labelsize=7, length=2, pad=1)
     bar.formatter.set_powerlimits((-2, 3))
-    bar.ax.yaxis.get_offset_text().set_fontsize(5)
-    bar.set_label(method.unit, fontsize=5)
+    bar.ax.yaxis.get_offset_text().set_fontsize(7)
+    bar.set_label(method.unit, fontsize=7)
     bar.outline.set_linewidth(0.4)
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)
     if depths:
         depth = depths[half(depths)]
         title = f"{depth.count} of {depth.of} layers random, own scale"
-        _map(axes[2], one, one.randomised[half(depths)], method, title)
+        random = one.randomised[half(depths)]
+        _map(axes[2], one, random, method, title, _top(one, random, method))
         _weights(axes[3], one, depths)
     _deletion(axes[-1], one)
 
@@ -134,9 +139,8 @@ def _answer(network: Network, one: Mapped, longest: int) -> str:
     return one.chosen.titled(one.score) if one.chosen is not None else f"output: {one.score:.3g}"
 
 
-def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str) -> Any:
-    """A map: signed values in red and blue, magnitudes in grey, and a coarse one over its image."""
-    top = _top(one, values, method)
+def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: str, top: float) -> Any:
+    """A map on a scale that ends at `top`: signed values in red and blue, magnitudes in grey, and a coarse one over its image."""
     if not method.fine:
         show(axes, one.image, title)
         return axes.imshow(values, cmap="magma", vmin=0, vmax=top, alpha=0.15 + 0.7 * np.clip(values / top, 0, 1))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._colours import MODEL, TRAINING
 from pellucid.lenses._axes import plain
 from pellucid.lenses.curves.regions import Region
 from pellucid.lenses.curves.verdict import Rows, Verdict, column
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SHADES", "TRAIN", "VAL", "figure", "finished", "of_split", "scaled", "smoothed", "title"]
 
-TRAIN, VAL, GAP = "#4a6fa5", "#d1662b", "#f3d9c9"
+TRAIN, VAL, GAP = TRAINING, MODEL, "#f3d9c9"
 SHADES = {"underfitting": ("#dfe9f5", "#3f618f"), "overfitting": ("#f9dcdc", "#a8322f")}
 """The colours of a region and of its name."""
 _MANY = 40  # rows up to which each is drawn

@@ -28,6 +28,7 @@ NOISE = 0.01  # of the probability, or of the score's size: smaller changes are 
 _SCALES = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _MOST_WINNERS = 5  # classes that take over and have a colour of their own
+_LETTERS = 8.5  # points: 10 px where the widest picture is 1280 px across
 _FALLS, _RISES = "#e31a1c", "#1f5fff"
 _COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#a6761d")
 
@@ -98,9 +99,9 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
     panels = 3 if taken else 2
     across = 1 if len(drawn) <= 3 else 2
     rows = -(-len(drawn) // across)
-    side = 2.3 if len(drawn) <= 3 else 1.5  # inches
+    side = 2.3 if len(drawn) <= 3 else 1.7  # inches
     tall = float(np.median([one.map.shape[0] / one.map.shape[1] for one in drawn])) * side
-    size = (across * (panels * side + 0.75 + (0.9 if taken else 0)), rows * (tall + 0.42))
+    size = (across * (panels * side + 0.9 + (1.1 if taken else 0)), rows * (tall + 0.45))
     drawing = Figure(figsize=size, dpi=150, layout="constrained")
     grid = drawing.subplots(rows, panels * across, squeeze=False)
     for axes in grid.flat:
@@ -131,8 +132,8 @@ def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
     bar = drawing.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
     end = scale * most
     bar.set_ticks([-end, 0, end], labels=[f"−{end:g}", "0", f"+{end:g}"])
-    bar.set_label("drop, points" if percent else "drop of the score", fontsize=6)
-    bar.ax.tick_params(labelsize=6, length=2, pad=1.5)
+    bar.set_label("drop, points" if percent else "drop of the score", fontsize=_LETTERS)
+    bar.ax.tick_params(labelsize=_LETTERS, length=2, pad=1.5)
     bar.outline.set_linewidth(0.4)
 
 
@@ -183,7 +184,7 @@ def _winners(network: Network, axes: Axes, one: Occluded) -> None:
     axes.imshow(layer[rows][:, columns], interpolation="nearest")
     if keys:
         legend = axes.legend(
-            handles=keys, fontsize=5.5, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02),
+            handles=keys, fontsize=_LETTERS, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02),
             handlelength=0.8, handleheight=0.8, handletextpad=0.4, borderpad=0, labelspacing=0.35,
         )  # fmt: skip
         for text in legend.get_texts():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._colours import MODEL, SIMPLE
 from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._metrics import Floats
 from pellucid.tasks._records import Records, rows_of
@@ -23,7 +24,7 @@ __all__ = ["drawn"]
 
 _MOST = 10  # classes that all have a curve of their own; of more, the lowest few
 _LOWEST = 6
-_OURS, _THEIRS = "#d1662b", "#4a6fa5"
+_OURS, _THEIRS = MODEL, SIMPLE
 _STYLES = ("-", "--", ":", "-.")
 _COLOURS = (
     "#1f77b4",

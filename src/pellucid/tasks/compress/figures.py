@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid._colours import MODEL, SIMPLE
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["rate_distortion"]
 
 _MARKS = {
-    "this model": ("o-", "#c0392b"),
-    "PCA": ("s--", "#4a6fa5"),
-    "JPEG": ("^-", "#555555"),
+    "this model": ("o-", MODEL),
+    "PCA": ("s--", "#8e5ba6"),
+    "JPEG": ("^-", SIMPLE),
     "WebP": ("v-", "#2a7f4f"),
     "PNG": ("x:", "#8a6d3b"),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid._colours import MODEL, SIMPLE
 from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._records import Records
 from pellucid.tasks.detect import counts, errors
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["drawn"]
 
 _MOST = 8  # classes with a curve or a panel of their own
-_OURS, _THEIRS, _RIGHT, _WRONG = "#d1662b", "#4a6fa5", "#2a7f4f", "#c0392b"
+_OURS, _THEIRS, _RIGHT, _WRONG = MODEL, SIMPLE, "#2a7f4f", "#c0392b"
 _DARKER = 0.72  # of a class's colour, which is made for boxes on photographs
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._colours import MODEL, OTHER, SIMPLE
 from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._records import Records
 from pellucid.tasks.landmarks.baselines import MEAN, ON_FEATURES
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cumulative", "pictures", "point_map", "pooled"]
 
-_COLOURS = ("#d1662b", "#4a6fa5", "#6b8f5e", "#8a6bab", "#9a8c5a", "#777777")
+_COLOURS = ("#6b8f5e", "#8a6bab", "#9a8c5a", "#777777")  # of simpler methods other than the best
 _KNOWS = 0.8  # of the mean shape's error: features that leave more know hardly anything of places
 
 
@@ -70,7 +71,10 @@ def cumulative(records: Mapping[str, Records], by: Normaliser) -> Figure:
     axes = figure.subplots()
     own = nme(records["model"], by)
     most = max(1.5 * FAILURES[-1], min(3 * FAILURES[-1], float(np.nanquantile(own, 0.98)) * 1.2))
-    for place, (owner, rows) in enumerate(records.items()):
+    rivals = {owner: float(np.nanmean(nme(rows, by))) for owner, rows in records.items() if owner != "model"}
+    ranked = sorted(rivals, key=lambda owner: rivals[owner])  # the best first
+    colours = {"model": MODEL, **dict(zip(ranked, (SIMPLE, *_COLOURS, *[OTHER] * len(ranked)), strict=False))}
+    for owner, rows in records.items():
         values = nme(rows, by)
         values = np.sort(values[~np.isnan(values)])
         if not len(values):
@@ -80,7 +84,7 @@ def cumulative(records: Mapping[str, Records], by: Normaliser) -> Figure:
         model = owner == "model"
         axes.step(
             x, y, where="post", label="this model" if model else owner, linewidth=2.0 if model else 1.2,
-            color=_COLOURS[min(place, len(_COLOURS) - 1)], zorder=3 if model else 2,
+            color=colours[owner], zorder=3 if model else 2,
         )  # fmt: skip
     for limit in FAILURES:
         axes.axvline(limit, color="0.75", linewidth=0.8, linestyle=(0, (3, 3)), zorder=1)
