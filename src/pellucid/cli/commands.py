@@ -48,8 +48,7 @@ def train(
     Args:
         task: a task from `pellucid list tasks`.
         data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
-        model: a model from `pellucid list models`, or timm/NAME or torchvision/NAME with weights; by default the task's own;
-            `--model NAME -h` shows the options of another one.
+        model: one of `pellucid list models`, timm/NAME or torchvision/NAME; by default the task's own; `--model X -h` shows X's options.
         out: the run's folder; by default one below runs/ with a name made of task, data and model.
     """
     from pellucid.training.training import train as verb
