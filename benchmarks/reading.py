@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text on photographed pages: `train read` against RapidOCR and Tesseract.
 
-Two sets of pages: those of FOLDER (photographs with truth.json beside them), and the ten that the tests draw. Our network is trained
-by default, without any photograph, or given by `--run`. RapidOCR (PP-OCR networks by ONNX Runtime, models shipped) is imported where it
+Three sets of pages: those of FOLDER (photographs with truth.json beside them), the ten that the tests draw, and the tests' sentences of
+both cases with marks. Our network is trained by default, without any photograph, or given by `--run`; for the sentences, on
+`handprint_text`, or given by `--text-run`. RapidOCR (PP-OCR networks by ONNX Runtime, models shipped) is imported where it
 is installed, or started once with `--rapidocr PYTHON`, another environment's interpreter. Tesseract is called where it is on the path,
 at page segmentation mode 3, its default.
 
 Measured by our own measures for all of them: edits of characters (Levenshtein) after both texts are written in our alphabet, those of
 words, the lines that are exact with their spaces, and seconds a page from the array of pixels to the text, in turn with the others.
 
-    python benchmarks/reading.py [FOLDER] [--run RUN] [--rapidocr PYTHON] [--rounds 3]
+    python benchmarks/reading.py [FOLDER] [--run RUN] [--text-run RUN] [--rapidocr PYTHON] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from pellucid.tasks.read.metrics import aligned
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tasks"))
 from read_pages import ten_pages
+from read_text import sentences
 
 Reader = Callable[[Path], list[str]]
 
@@ -122,23 +124,29 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("folder", nargs="?", type=Path)
     options.add_argument("--run", type=Path)
+    options.add_argument("--text-run", type=Path)
     options.add_argument("--rapidocr", metavar="PYTHON")
     options.add_argument("--rounds", type=int, default=3)
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
         run = Run(asked.run) if asked.run else pellucid.train("read", out=Path(place) / "run", epochs=8, progress=False)
-        sets: dict[str, tuple[dict[str, Path], dict[str, list[str]]]] = {}
+        if asked.text_run:
+            text_run = Run(asked.text_run)
+        else:
+            text_run = pellucid.train("read", "handprint_text", out=Path(place) / "text", epochs=8, progress=False)
+        sets: dict[str, tuple[dict[str, Path], dict[str, list[str]], Run]] = {}
         if asked.folder is not None:
             truth = json.loads((asked.folder / "truth.json").read_text())
-            sets[asked.folder.name] = {name: asked.folder / name for name in truth}, truth
-        drawn = ten_pages()
-        for number, (page, _) in enumerate(drawn.values()):
-            cv2.imwrite(str(Path(place) / f"{number}.png"), page)
-        paths = {name: Path(place) / f"{number}.png" for number, name in enumerate(drawn)}
-        sets["ten drawn pages"] = paths, {name: lines for name, (_, lines) in drawn.items()}
+            sets[asked.folder.name] = {name: asked.folder / name for name in truth}, truth, run
+        for title, drawn, reader_of in (("ten drawn pages", ten_pages(), run), ("sentences", sentences(), text_run)):
+            paths = {name: Path(place) / f"{title}{number}.png" for number, name in enumerate(drawn)}
+            for name, (page, _) in drawn.items():
+                cv2.imwrite(str(paths[name]), page)
+            sets[title] = paths, {name: lines for name, (_, lines) in drawn.items()}, reader_of
 
         def ours(path: Path) -> list[str]:
-            return str(pellucid.predict(run, path)[0]["text"]).splitlines()
+            own = next(reader_of for files, _, reader_of in sets.values() if path in files.values())
+            return str(pellucid.predict(own, path)[0]["text"]).splitlines()
 
         readers: dict[str, Reader] = {"pellucid": ours}
         python = asked.rapidocr or (sys.executable if importlib.util.find_spec("rapidocr") else None)
@@ -147,7 +155,7 @@ def main() -> None:
         if shutil.which("tesseract"):
             readers["Tesseract"] = tesseract
         rows: dict[str, dict[str, Any]] = {}
-        for title, (files, truth) in sets.items():
+        for title, (files, truth, own) in sets.items():
             found: dict[str, dict[str, list[str]]] = {name: {} for name in readers}
 
             def read_all(name: str, reader: Reader, files: dict[str, Path] = files, found: Any = found) -> float:
@@ -159,7 +167,7 @@ def main() -> None:
             taken = in_turn(rivals, asked.rounds)
             for name in readers:
                 rows[f"{title}: {name}"] = {
-                    **measured(found[name], truth, run.classes),
+                    **measured(found[name], truth, own.classes),
                     "s a page": round(statistics.median(taken[name]) / len(files), 2),
                     "ours ×": round(ratio(taken, "pellucid", name), 2),
                 }

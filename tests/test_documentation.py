@@ -73,6 +73,8 @@ def test_every_command_is_one(block: Block) -> None:
     for words in commands(block):
         if words[0] == "pellucid" and words[1:] != ["-h"]:
             assert words[1] in COMMANDS
+            if any(".py:" in word for word in words):
+                continue  # the page writes this file before the command, and is run as a whole
             bind(words[1], words[2:])
         elif words[0] == "make":
             assert set(words[1:]) <= set(targets)

@@ -42,16 +42,23 @@ def images(run: Run, batch: int, more: int = 0) -> torch.Tensor:
 
 def by_onnx(file: Path, batch: torch.Tensor) -> np.ndarray[Any, Any]:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    answer: np.ndarray[Any, Any] = session.run(["output"], {"images": batch.numpy()})[0]
+    [name] = [output.name for output in session.get_outputs()]
+    answer: np.ndarray[Any, Any] = session.run([name], {"images": batch.numpy()})[0]
     return answer
+
+
+def by_model(run: Run, batch: torch.Tensor) -> np.ndarray[Any, Any]:
+    """What the file is to give: of a classifier the softmax of its logits."""
+    with torch.no_grad():
+        output = run.model()(batch)
+    return (output.softmax(1) if run.info["task"]["name"] == "classify" else output).numpy()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 64])
 def test_any_batch_size_agrees_with_the_model(exported: tuple[Run, list[Path]], batch: int) -> None:
     run, (onnx, pt2) = exported
     given = images(run, batch)
-    with torch.no_grad():
-        wanted = run.model()(given).numpy()
+    wanted = by_model(run, given)
     np.testing.assert_allclose(by_onnx(onnx, given), wanted, atol=1e-4)
     np.testing.assert_allclose(torch.export.load(pt2).module()(given).detach().numpy(), wanted, atol=1e-4)
 
@@ -60,13 +67,11 @@ def test_any_image_size_where_the_architecture_takes_it(exported: tuple[Run, lis
     run, files = exported
     free = ["any, any" in facts(file)["input"] for file in files]
     name = run.info["model"]["name"]
-    # a dense model is bound to its size; the others must not be, at least as a graph of torch's own
-    assert free == [False, False] if name == "mlp" else free[1]
-    if name == "unet":
-        assert free == [True, True], "a map is as large as its image"
+    # a dense model is bound to its size; the others must not be
+    assert free == ([False, False] if name == "mlp" else [True, True])
+    assert [facts(file)["size"] == "any" for file in files] == free
     given = images(run, 3, more=11)
-    with torch.no_grad():
-        wanted = run.model()(given).numpy() if any(free) else None
+    wanted = by_model(run, given) if any(free) else None
     if free[0]:
         np.testing.assert_allclose(by_onnx(files[0], given), wanted, atol=1e-4)
     if free[1]:
@@ -83,7 +88,7 @@ def test_the_normalisation_is_inside(exported: tuple[Run, list[Path]]) -> None:
         model.normalize = nn.Identity()
         without = model(given)
     assert not torch.allclose(wanted, without, atol=1e-3)
-    np.testing.assert_allclose(by_onnx(onnx, given), wanted.numpy(), atol=1e-4)
+    np.testing.assert_allclose(by_onnx(onnx, given), by_model(run, given), atol=1e-4)
 
 
 def test_the_file_says_what_it_is(exported: tuple[Run, list[Path]]) -> None:
@@ -92,10 +97,29 @@ def test_the_file_says_what_it_is(exported: tuple[Run, list[Path]]) -> None:
         found = facts(file)
         assert found["task"] == run.info["task"]["name"]
         assert tuple(json.loads(found["classes"])) == run.classes
+        assert found["range"] == "0 to 1"
+        assert found["size"] in ("any", f"{run.size[0]}x{run.size[1]} px")
+        assert found["output"] == ("probabilities" if run.info["task"]["name"] == "classify" else "output")
         assert re.match(rf"float32 images in \[0, 1\], \(batch, {run.channels}, (any|\d+), (any|\d+)\)", found["input"])
     axes = onnxruntime.InferenceSession(files[0], providers=["CPUExecutionProvider"]).get_inputs()[0].shape
     assert axes[0] == "batch"
     assert axes[1] == run.channels
+
+
+def test_logits_are_given_on_request(exported: tuple[Run, list[Path]], tmp_path: Path) -> None:
+    run, _ = exported
+    if run.info["task"]["name"] != "classify":
+        with pytest.raises(UsageError, match=r"^logits=True: the output of denoise are no probabilities of classes"):
+            export(run, tmp_path, ["onnx"], logits=True)
+        return
+    [file] = export(run, tmp_path, ["onnx"], logits=True)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["logits"] == [facts(file)["output"]]
+    given = images(run, 3)
+    with torch.no_grad():
+        wanted = run.model()(given).numpy()
+    np.testing.assert_allclose(session.run(["logits"], {"images": given.numpy()})[0], wanted, atol=1e-4)
+    assert np.abs(wanted.sum(1) - 1).max() > 1e-3, "no probabilities"
 
 
 def test_nothing_but_the_files_is_written(exported: tuple[Run, list[Path]]) -> None:

@@ -72,7 +72,7 @@ def test_worksheets_alone_are_light(wheel: Path, tmp_path: Path) -> None:
         call(python, "-m", "pellucid", "version", folder=work).stdout == call(pellucid, "version", folder=work).stdout
     )
     assert "each checked" in call(pellucid, "work", "mlp", folder=work).stdout
-    assert "650" in call(pellucid, "table", "input 8x8x1; dense 10", folder=work).stdout
+    assert "650" in call(pellucid, "table", "input 8x8x1; flatten; dense 10", folder=work).stdout
     assert "classify" in call(pellucid, "list", folder=work).stdout
     assert "complete -o default" in call(pellucid, "completion", "bash", folder=work).stdout
     refused = call(pellucid, "train", folder=work, code=2).stderr

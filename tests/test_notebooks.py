@@ -74,4 +74,12 @@ def test_a_notebook_runs_in_a_kernel(notebook: Path, tmp_path: Path) -> None:
     book = nbformat.read(notebook, as_version=4)
     nbformat.validate(book)
     nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert all(cell.get("outputs") is not None for cell in book.cells if cell.cell_type == "code")
+    outputs = [(cell, output) for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    # a cell shows its result, once: nothing is displayed beside it
+    assert [cell.source for cell, output in outputs if output.output_type == "display_data"] == []
+    results = {cell.source.splitlines()[-1]: output.data for cell, output in outputs if "data" in output}
+    expected = {"photographs_to_model": {"run", "view"}, "compare_and_explain": {"comparison", "view"}}
+    assert set(results) == expected.get(notebook.stem, set())
+    for last, data in results.items():
+        assert "text/html" in data, last
+        assert last != "view" or "data:image/png;base64" in data["text/html"]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from pellucid._digits import interval_digits
 from pellucid._spread import evenly_spread
 from pellucid.errors import UsageError, check_choice
+from pellucid.files import check_space, remove_drafts, write_atomically
 
 
 @given(count=st.integers(1, 300), of=st.integers(1, 300), floor=st.booleans())
@@ -50,3 +53,19 @@ def test_an_unknown_choice_is_refused() -> None:
         check_choice("formats", "tflite", ["onnx"])
     with pytest.raises(UsageError, match=r"^depth=20: is not known; choose 18, 34 or 50\.$"):
         check_choice("depth", 20, iter((18, 34, 50)))
+
+
+def test_files_are_written_whole_where_none_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows: no lock tells a draft that is being written from one that was left, so none is removed."""
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    left = tmp_path / ".b.txt.12345678.txt"
+    left.write_text("ha", encoding="utf-8")
+    with write_atomically(tmp_path / "a.txt") as draft:
+        draft.write_text("whole", encoding="utf-8")
+        assert remove_drafts(tmp_path, "*") == []
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "whole"
+    check_space(tmp_path / "c.txt")
+    with pytest.raises(UsageError, match=r"^out='.*': the disk is full"):
+        check_space(tmp_path / "c.txt", size=1 << 60)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [left.name, "a.txt"]

@@ -8,6 +8,7 @@ import inspect
 from pathlib import Path
 
 from pellucid.errors import UnknownNameError
+from pellucid.own import parts
 
 __all__ = ["find", "names", "source"]
 
@@ -36,11 +37,14 @@ def source(folder: str, name: str) -> Path:
 
 
 def find(folder: str, name: str) -> type:
-    """The class of a member; the error for an unknown name suggests the nearest one.
+    """The class of a member, or of a part of the user's own; the error for an unknown name suggests the nearest one.
 
     >>> find("tasks", "classify").__name__
     'Classify'
     """
+    if parts.is_own(name) and (own := parts.find(folder, name)) is not None:
+        kind: type = own.kind
+        return kind
     key = name.replace("-", "_")
     if key not in names(folder):
         raise UnknownNameError(_SINGULAR[folder], name, names(folder))

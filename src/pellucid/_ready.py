@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from pellucid.own.parts import is_own
+
 __all__ = ["PACKAGES", "TORCHVISION", "aliased", "here", "packaged", "timm_cached", "torchvision_cached", "way_out"]
 
 PACKAGES: Final = {
@@ -90,6 +92,8 @@ def aliased(model: str) -> tuple[str, dict[str, object]]:
     >>> aliased("torchvision/resnet18"), aliased("mlp")
     (('resnet', {'depth': 18, 'pretrained': True}), ('mlp', {}))
     """
+    if is_own(model):  # a class of the user's own
+        return model, {}
     owner, _, name = model.partition("/")
     if owner == "timm" and name:
         return "timm", {"name": name, "pretrained": True}

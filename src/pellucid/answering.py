@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid import viewing
+from pellucid._contact import as_bytes
 from pellucid._coupling import together
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
@@ -124,6 +125,12 @@ def image_by_image(
             ]
             if boxed is not None:
                 written = [_with_box(row, boxed.boxes[place]) for place, row in zip(places, written, strict=True)]
+            written = [
+                {**row, "tile": as_bytes(input[k])}
+                if input is not None and "group" in row and answers.lacks(row["group"])
+                else row
+                for k, row in enumerate(written)
+            ]
             if views is not None:
                 written = [{**row, "views": views["count"]} for row in written]
             if drawing:

@@ -2,7 +2,7 @@
 """Export of a run's model to ONNX and torch.export, each file verified against the model before it is kept.
 
 Both take float32 images in [0, 1], (B, C, H, W), with any B; the normalisation is the model's first layer and thus in the
-file. They return what the model returns: logits (B, K) of a classifier, or a map (B, C, H, W); or the task's answers, where it
+file. They return probabilities of the classes where the model scores classes, else what it returns; or the task's answers, where it
 `Exports` them. H and W are free if the architecture allows it, else those of the training images.
 """
 
@@ -28,7 +28,7 @@ from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import write_atomically
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Exports
+from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
 
 __all__ = ["export", "facts"]
 
@@ -45,6 +45,7 @@ def export(
     run: Run | str | Path,
     out: str | Path | None = None,
     formats: Sequence[Literal["onnx", "torch"]] = ("onnx", "torch"),
+    logits: bool = False,
 ) -> list[Path]:
     """Export a run's best model to model.onnx and model.pt2, verified on random images at several batch sizes.
 
@@ -61,12 +62,13 @@ def export(
         run: the run, or its folder.
         out: the folder for the files; by default the run's own.
         formats: "onnx" and/or "torch".
+        logits: give the scores before the softmax, named "logits", rather than "probabilities".
 
     Returns:
         The paths of the files.
 
     Raises:
-        UsageError: an unknown format, or one that needs a package which is not installed.
+        UsageError: an unknown format, one that needs a package which is not installed, or logits where there are none.
         PellucidError: a file's outputs differ from the model's, and it was not kept.
     """
     run = run if isinstance(run, Run) else Run(run)
@@ -75,14 +77,14 @@ def export(
     if "onnx" in formats:
         _need_onnx()
     model = run.model()
-    module = run.task.exportable(model) if isinstance(run.task, Exports) else model
+    module, names = _outputs(run, model, logits)
     graphs = _trace(module, run.planes, run.size)
     folder = Path(out) if out is not None else run.path
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
         with write_atomically(path) as draft, _quiet():
-            _write(form, graphs, module, run, draft)
+            _write(form, graphs, module, run, draft, names)
         written.append(path)
     return written
 
@@ -137,13 +139,32 @@ def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> Exporte
         return torch.export.export(model, (images,), dynamic_shapes=(dict(free),))
 
 
-def _write(form: str, graphs: Sequence[tuple[ExportedProgram, bool]], module: nn.Module, run: Run, draft: Path) -> None:
+def _outputs(run: Run, model: nn.Module, logits: bool) -> tuple[nn.Module, Sequence[str]]:
+    """The module that is exported, and the names of its outputs."""
+    task = run.task
+    if isinstance(task, ExportsProbabilities):
+        module, name = task.named_output(model, logits)
+        return module, (name,)
+    if logits:
+        raise UsageError(
+            f"logits=True: the output of {run.info['task']['name']} are no probabilities of classes; leave it out."
+        )
+    return (task.exportable(model), task.exported) if isinstance(task, Exports) else (model, ("output",))
+
+
+def _write(
+    form: str,
+    graphs: Sequence[tuple[ExportedProgram, bool]],
+    module: nn.Module,
+    run: Run,
+    draft: Path,
+    names: Sequence[str],
+) -> None:
     """Write the first graph that computes what the module does; the metadata say which images it takes."""
     write = _write_onnx if form == "onnx" else _write_torch
-    names = run.task.exported if isinstance(run.task, Exports) else ("output",)
     for graph, free in graphs:
         try:
-            answer = write(graph, draft, _facts(run, module, free), names)
+            answer = write(graph, draft, _facts(run, module, free, names), names)
             _compare(run.task, module, answer, list(_samples(run.planes, run.size, free)), _FILES[form])
             return
         except Exception as reason:
@@ -161,13 +182,16 @@ def _samples(channels: int, size: tuple[int, int], free: bool) -> Iterator[Tenso
         yield torch.rand(batch, channels, size[0] + more, size[1] + 2 * more, generator=generator)  # (B, C, H, W)
 
 
-def _facts(run: Run, module: nn.Module, free: bool) -> dict[str, str]:
+def _facts(run: Run, module: nn.Module, free: bool, names: Sequence[str]) -> dict[str, str]:
     """The metadata of a file, as text."""
     height, width = ("any", "any") if free else map(str, run.size)
     scale = None if run.info["data"].get("range") is None else run.scale
     of_values = {} if scale is None else {"values": f"{scale} in the files of its training are 0 to 1 here"}
     return {
         **of_values,
+        "range": "0 to 1",
+        "size": "any" if free else f"{height}x{width} px",
+        "output": ", ".join(names),
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",
         "task": run.info["task"]["name"],
         "task options": json.dumps(run.info["task"]["options"]),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -16,9 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid import measures, thresholds, viewing
+from pellucid import measures as measured_files
+from pellucid import thresholds, viewing
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
+from pellucid._notebooks import Measures
+from pellucid._values import check_kind, check_kinds
 from pellucid.annotating import annotated, beside
 from pellucid.answering import answer, few, image_by_image, own_device, own_sizes, run_batches
 from pellucid.boxed import looked_into
@@ -43,14 +46,17 @@ from pellucid.tasks import (
     Measure,
     MeasuresModel,
     ModelMeasures,
+    OwnMeasure,
     PredictOptions,
     ReadsPages,
     Records,
     WritesFiles,
+    check_measures,
     joined,
     measured,
     set_threshold,
     summarise,
+    summarised,
     taken,
 )
 
@@ -66,8 +72,9 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
+    measures: Mapping[str, OwnMeasure] | None = None,
     views: viewing.Asked = (),
-) -> dict[str, Any]:
+) -> Measures:
     """Measure a run's model, and its trivial and classical baselines, on held-out images.
 
     The run's seed and each image's position fix noise and masks, so the numbers depend on neither batch size nor order.
@@ -84,12 +91,14 @@ def evaluate(
         threshold: the score from which the model answers, where the task has one: of two classes the probability of the positive
             one; or "chosen", the one that the training chose. By default detectors answer by theirs, and classifiers the most
             probable class. The baselines do not take it.
+        measures: functions by name, of the records of the images, measured beside the task's own; by default those of the training
+            that has just ended.
         views: answer with the mean over views of each image: "flip" (mirrored), "turn" (by 90°, 180° and 270°) and factors of
             the size such as 1.25, as far as the task has them. The measures then go to views.json and views.npz, beside those
             of the images as they are; metrics.json stays as it is.
 
     Returns:
-        The content of metrics.json.
+        The content of metrics.json, a dict whose `frame` is a data frame.
 
     Raises:
         RunError: there is no such run, or its data have changed.
@@ -97,8 +106,12 @@ def evaluate(
         UsageError: a threshold has nothing to decide, or is none; or the task does not have such views.
     """
     run = run if isinstance(run, Run) else Run(run)
+    check_kind("batch_size", batch_size, int)
+    if measures is not None:
+        check_measures(measures, run.task.metrics(run.classes))
+        run.measures = dict(measures)
     if data is None:
-        files = measures.files_of(bool(viewing.described(viewing.viewed(run, views))))
+        files = measured_files.files_of(bool(viewing.described(viewing.viewed(run, views))))
         remove_drafts(run.path, *files)
         check_space(run.path / files[0])
     found = evaluation(
@@ -111,7 +124,9 @@ def evaluate(
         threshold=threshold,
         views=views,
     )
-    return found.metrics if data is not None else measures.write(run.path, found, run.info["data"]["fingerprint"])
+    if data is not None:
+        return Measures(found.metrics)
+    return Measures(measured_files.write(run.path, found, run.info["data"]["fingerprint"]))
 
 
 def evaluation(
@@ -139,7 +154,7 @@ def evaluation(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
     trained, digest = run.trained(which)
-    model = hastened(trained.to(device), (run.planes, *run.size), device)
+    model = hastened(trained, (run.planes, *run.size), device, fold=run.own("model") is None)
     if level is not None and not isinstance(run.task, DecidesByThreshold):
         set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
@@ -175,6 +190,9 @@ def evaluation(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
+    notes += _not_given(run)
+    if one is not None and level is not None and thresholds.chosen(run, which) == level:
+        notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
         rivals = {viewing.ONE: one, **rivals}
     drawn = run.task.draw_records(records, rivals, run.classes) if isinstance(run.task, DrawsRecords) else ()
@@ -191,7 +209,9 @@ def evaluation(
         "main": next(
             (metric.key for metric in declared if all(name in records for name in metric.needs)), run.main.key
         ),
-        "model": _measures({**summarise(declared, records, seed), **whole.measures}),
+        "model": _measures(
+            {**summarise(declared, records, seed), **whole.measures, **summarised(run.measures, records, seed)}
+        ),
         "baselines": {name: _measures(summarise(declared, rival, seed)) for name, rival in rivals.items()},
         # the model on just these images, for a fair comparison
         "on_same_images": shared
@@ -207,6 +227,16 @@ def evaluation(
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
     return Evaluation(metrics, tables, pictures, digest)
+
+
+def _not_given(run: Run) -> list[str]:
+    """What is left out of the measures of the training, since functions of the user's own are not kept in a run."""
+    kept = run.info.get("hooks", {}).get("measures", {})
+    missing = [name for name in kept if name not in run.measures]
+    if not missing:
+        return []
+    given = f"evaluate(run, measures={{{missing[0]!r}: …}})"
+    return [f"The training also measured {', '.join(missing)}, by functions that are to be given again: {given}."]
 
 
 def predict(
@@ -253,8 +283,10 @@ def predict(
     for name in options:
         if name not in known:
             raise UnknownNameError("option", name, known)
+    check_kind("batch_size", batch_size, int)
+    check_kinds(kind, options)
     asked, device = kind(**options), own_device()
-    model = hastened(run.model().to(device), (run.planes, *run.size), device)
+    model = hastened(run.model(), (run.planes, *run.size), device, fold=run.own("model") is None)
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None

@@ -116,7 +116,7 @@ def merge(
         raise RunError(f"run={str(run.path)!r}: is not finished; {run.resuming}.")
     model = run.model("last")
     if not isinstance(model, Mergeable):
-        name = run.info["model"]["name"]
+        name = run.model_name
         raise UsageError(f"model={name!r}: has no filters that can be merged; train an autoencoder.")
     folder = Path(out) if out is not None else run.path / "merged"
     make_folder(folder)
@@ -179,9 +179,7 @@ def _fine_tune(run: Run, model: nn.Module, path: Path, epochs: int, progress: bo
         if name in default and name != "weights" and value != default[name]
     }
     options = {**_building.describe(model)["options"], **changed, "size": run.size, "epochs": epochs, "warmup": None}
-    return train(
-        run.task, run.data(), run.info["model"]["name"], path, progress=progress, weights=model.state_dict(), **options
-    )
+    return train(run.task, run.data(), run.model_name, path, progress=progress, weights=model.state_dict(), **options)
 
 
 def _row(threshold: float, before: nn.Module, after: nn.Module, rounds: int, run: Run) -> Merged:

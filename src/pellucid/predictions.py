@@ -16,13 +16,16 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid._contact import TILES, contact_sheet
 from pellucid._ledger import Ledger
 from pellucid.errors import UsageError
 from pellucid.files import make_folder, write_atomically, write_csv, write_json
 
 __all__ = ["Answers", "answer_names"]
 
-_PAYLOADS = ("picture", "content", "suffix", "files", "tables")  # entries of a row that are not in the table
+_TILE = ("tile", "group")  # of the contact sheet
+_PAYLOADS = ("picture", "content", "suffix", "files", "tables", *_TILE)  # entries of a row that are not in the table
+_SHEET = "sheet.png"
 _LONGEST = 150  # bytes of a part of a file's name: systems allow 255, and drafts and numbers need some
 
 
@@ -73,11 +76,17 @@ class Answers:
         if self.out is not None and not self._file:
             self._check_free([self.out / name for name in files])
         self._tables: dict[str, tuple[Sequence[str], list[dict[str, Any]]]] = {}  # columns and rows, by their file
+        self._tiles: dict[str, list[NDArray[np.uint8]]] = {}  # pictures of the contact sheet, by group
+        self._groups: Counter[str] = Counter()  # the rows of each group
 
     @property
     def takes_pictures(self) -> bool:
         """Whether there is a place for pictures: a folder, or a file that is no table."""
         return self.out is not None and not (self._file and self.out.suffix.lower() in (".json", ".csv"))
+
+    def lacks(self, group: str) -> bool:
+        """Whether the contact sheet has room for another picture of a group."""
+        return self.out is not None and not self._file and len(self._tiles.get(group, ())) < TILES
 
     def check(self, answers: int, titles: Sequence[str] = ()) -> None:
         """Refuse a single file for several pictures, and pictures that would replace something else, before they are written.
@@ -117,7 +126,9 @@ class Answers:
                 answer's own; by default for these.
         """
         if self.out is None:
-            return list(rows)
+            return [{key: value for key, value in row.items() if key not in _TILE} for row in rows]
+        if not self._file and any("tile" in row for row in rows) and not self._tiles:
+            self._check_free([self.out / _SHEET])
         if titles is None:
             own = answer_names([row["name"] for row in rows], [row.get("suffix", ".png") for row in rows])
             payloads = [title for row, title in zip(rows, own, strict=True) if "picture" in row or "content" in row]
@@ -151,6 +162,9 @@ class Answers:
             with write_atomically(self.out / name) as draft:
                 write_csv(draft, own, columns)
                 self._ledger.note(self.out / name, draft)
+        if self._tiles and not self._file:
+            titled = {f"{group}: {self._groups[group]:,}": tiles for group, tiles in self._tiles.items()}
+            self._filed(contact_sheet(titled), self.out / _SHEET)
         path = self._table(self.out)
         if self._file and (
             any("picture" in row or "file" in row for row in rows) or all("error" in row for row in rows)
@@ -233,6 +247,10 @@ class Answers:
         entries = {key: value for key, value in row.items() if key not in _PAYLOADS}
         for file, rows in row.get("tables", {}).items():
             self._tables[file][1].extend(rows)
+        if "group" in row:
+            self._groups[row["group"]] += 1
+        if "tile" in row and self.lacks(row["group"]):
+            self._tiles.setdefault(row["group"], []).append(row["tile"])
         path = self.out if self._file else self.out / titles[""]
         if "content" in row and self.takes_pictures:
             entries["file"] = self._filed(row["content"], path)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from pellucid.errors import brief
 from pellucid.files import json_digest
+from pellucid.own.sources import digest_of
 
 __all__ = [
     "Unreadable",
@@ -64,6 +65,9 @@ def check_record(record: Mapping[str, Any]) -> None:
         Unreadable: the first entry that is not as it was written.
     """
     _check(record, _RECORD, "")
+    for part in ("task", "model"):
+        if (":" in record[part]["name"]) != ("own" in record[part]):
+            raise Unreadable(f"{part}.name is {_named(record[part]['name'])}, of which nothing more is recorded")
 
 
 def read_history(file: Path) -> list[dict[str, Any]]:
@@ -269,18 +273,35 @@ def _two_sides(value: Any) -> str | None:
     return None if good else "a height and a width in px"
 
 
+def _name(value: Any) -> str | None:
+    """The name of a member of a catalogue, or of a class: never that of a file, which would be run where it is given."""
+    good = isinstance(value, str) and ".py" not in value and not {"/", "\\"} & {*value}
+    return None if good else "the name of a class"
+
+
+def _own(value: Any) -> str | None:
+    """What is recorded of a class of the user's own, whose digest is that of its source."""
+    _check(value, dict.fromkeys(("class", "module", "file", "how", "source", "digest", "settings"), _text_), "own")
+    _check(value, {"start?": _text_, "built?": _text_, "output?": _text_, "fixed?": _truth}, "own")
+    if value["digest"] != digest_of(value["source"]):
+        raise Unreadable("holds a source of another digest")
+    return None
+
+
+_FUNCTION = {"name": _text_, "source": _text_, "digest": _text_}
 _RECORD: Mapping[str, Any] = {
     "format": _whole(),
     "version": _text_,
     "status": _one_of("running", "stopped", "finished", "failed"),
     "command": _text_,
-    "task": {"name": _text_, "options": _each(_anything)},
+    "task": {"name": _name, "options": _each(_anything), "own?": _own},
     "model": {
-        "name": _text_,
+        "name": _name,
         "channels": _whole(1, _SIDE),
         "outputs": _whole(0, 1 << 24),
         "size": _two_sides,
         "options": _each(_anything),
+        "own?": _own,
     },
     "data": {
         "what": _text_,
@@ -332,6 +353,8 @@ _RECORD: Mapping[str, Any] = {
         },
         "frozen",
     ),
+    "hooks?": {"augment?": _FUNCTION, "callback?": _FUNCTION, "measures?": _each(_FUNCTION)},
+    "ended?": _text_,
     "weights?": _or_none(
         {"path": _or_none(_text_, "weights.path"), "digest": _text_, "options": _each(_anything), "said": [_text_]},
         "weights",

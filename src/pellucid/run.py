@@ -3,50 +3,64 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from pellucid import _catalog, measures, recorded
+from pellucid import _catalog, measures, recorded, restoring
+from pellucid._notebooks import Measures, Rows, table
 from pellucid._options import build, command_line
 from pellucid._ready import PACKAGES
-from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
+from pellucid._verbs import Verbs
+from pellucid.errors import PellucidError, PellucidWarning, RunError, UsageError, brief
 from pellucid.files import write_json
 from pellucid.measures import WEIGHTS
+from pellucid.own import parts
 from pellucid.recorded import Unreadable
+from pellucid.restoring import STATE, UPGRADE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from pellucid.data.dataset import Dataset
     from pellucid.data.scales import Scale
-    from pellucid.tasks import AnyTask, Metric, Threshold
+    from pellucid.tasks import AnyTask, Metric, OwnMeasure, Threshold
 
 __all__ = ["FIRST_FILTERS", "FORMAT", "STATE", "Run", "load", "short_names"]
 
 FORMAT = 1
 """The version of the folder's layout; a run of a newer or older version is refused with a way out."""
 
-STATE, HISTORY = "state/last.safetensors", "history.jsonl"
+HISTORY = "history.jsonl"
 FIRST_FILTERS = "first_filters.safetensors"
 """The filters of the first convolution as they were before the training, where a part of the model is frozen."""
-_UPGRADE = "use the version of pellucid that trained it or a later one, or put back a copy of run.json"
 
 
 @final
-class Run:
+class Run(Verbs):
     """One training, read from its folder.
 
-    `info` is run.json, whose keys are in ARCHITECTURE.md; everything else is read on access.
+    `info` is run.json, whose keys are in ARCHITECTURE.md; everything else is read on access. `measures` are functions of the
+    user's own that `evaluate` measures too; a run that is loaded has none until they are given.
+
+    Args:
+        path: of the folder.
+        model: the class, function or instance that the run was trained with, where it is one of the user's own; or FILE.py:NAME.
+        task: the same of its task.
+        measures: functions by name.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, *, model: Any = None, task: Any = None, measures: Mapping[str, OwnMeasure] | None = None
+    ) -> None:
         self.path = Path(path)
-        self.info: dict[str, Any] = self._read()
+        self.measures = dict(measures or {})
+        self.said: set[str] = set()  # what was said of its parts
+        self.info: dict[str, Any] = self.reread()
         version = self.info.get("format", 0)
         if version > FORMAT:
             raise RunError(
@@ -58,8 +72,11 @@ class Run:
                 f"run={str(path)!r}: format {version} is older than {FORMAT}, the oldest that can be read; train again with "
                 f"its command: {self.info.get('command', 'pellucid train …')}"
             )
+        for part, given in {"task": task, "model": model}.items():
+            if given is not None:
+                restoring.accept(self, part, given)
 
-    def _read(self) -> dict[str, Any]:
+    def reread(self) -> dict[str, Any]:
         """The content of run.json."""
         try:
             info = recorded.read_record(self.path / "run.json")
@@ -73,8 +90,43 @@ class Run:
             ) from None
         return info
 
+    def own(self, part: Literal["task", "model"]) -> parts.Own | None:
+        """The class of the user's own that is its task or model; None where it is one of the catalogue.
+
+        Raises:
+            RunError: it was not given, and is not importable.
+        """
+        return restoring.own(self, part)
+
+    @property
+    def model_name(self) -> str:
+        """The name of its model, which is at hand.
+
+        Raises:
+            RunError: it is one of the user's own that was not given, and is not importable.
+        """
+        self.own("model")
+        return str(self.info["model"]["name"])
+
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        info, best = self.info, self.info.get("best") or {}
+        rows = {
+            "folder": self.path,
+            "status": self.status,
+            "task": info["task"]["name"],
+            "model": info["model"]["name"],
+        }
+        rows |= {
+            "data": info["data"]["what"],
+            "parameters": f"{info['parameters']:,}",
+            "time": f"{info['seconds']:.0f} s",
+        }
+        if best.get("value") is not None:
+            rows["best"] = f"epoch {best['epoch']}, validation {best['measure']} {best['value']:.4g}"
+        return table(["", "run"], [[name, str(value)] for name, value in rows.items()])
 
     @property
     def status(self) -> str:
@@ -131,15 +183,20 @@ class Run:
         """
         from pellucid.tasks import LearnsFromImages
 
-        kind: Any = _catalog.find("tasks", self.info["task"]["name"])
+        own, model = self.own("task"), self.info["model"]["name"]
+        if parts.is_own(model) and parts.find("models", model) is None:
+            with contextlib.suppress(RunError):  # few tasks ask what their model is
+                self.own("model")
+        kind: Any = own.kind if own is not None else _catalog.find("tasks", self.info["task"]["name"])
         # JSON has lists only; options are tuples
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in self.info["task"]["options"].items()}
         try:
-            task: AnyTask = build(kind, options).for_model(self.info["model"]["name"])
+            task: AnyTask = build(kind, options).for_model(model)
         except PellucidError:
+            self.own("model")  # says so where that is what is missing
             raise
         except Exception as fault:  # of an option's name or type
-            raise RunError(f"{self._damaged('task')} ({brief(fault)}); {_UPGRADE}.") from fault
+            raise RunError(f"{self.damaged('task')} ({brief(fault)}); {UPGRADE}.") from fault
         return task.recall(self.info.get("learned") or {}) if isinstance(task, LearnsFromImages) else task
 
     @cached_property
@@ -171,26 +228,7 @@ class Run:
         Raises:
             RunError: they cannot be restored, or do not fit the model.
         """
-        from pellucid.models import _building
-
-        tensors, digest = self._weights(which)
-        scale = None if self.scale is None else dataclasses.asdict(self.scale)  # its answers need it too
-        described = {**self.info["model"], "range": scale}
-        misfit = f"run={str(self.path)!r}: {WEIGHTS[which]} does not fit its model"
-        if not _building.may_fit(described, tensors):
-            raise RunError(f"{misfit}; put back the run's own files, or train again.")
-        try:
-            model: nn.Module = _building.build(described, fetch=False)
-        except PellucidError:
-            raise
-        except Exception as fault:
-            raise RunError(f"{self._damaged('model')} ({brief(fault)}); {_UPGRADE}.") from fault
-        try:
-            model.load_state_dict(tensors)
-        except Exception as fault:
-            raise RunError(f"{misfit} ({brief(fault)}); put back the run's own files, or train again.") from fault
-        model.eval()
-        return model, digest
+        return restoring.trained(self, which)
 
     @property
     def digest(self) -> str:
@@ -198,60 +236,12 @@ class Run:
         from pellucid import weights
 
         held = weights.digest_of(self.path / WEIGHTS["best"])
-        return held.digest if held is not None else self._written(WEIGHTS["best"]) or ""
+        return held.digest if held is not None else restoring.written(self, WEIGHTS["best"]) or ""
 
-    def _weights(self, which: Literal["best", "last"]) -> tuple[dict[str, Tensor], str]:
-        """The tensors of the best or last weights, with their digest."""
-        from pellucid import weights
-
-        file = self.path / WEIGHTS[which]
-        try:
-            loaded = weights.load(file)
-            if self._written(file.name) not in (None, loaded.digest):
-                self.info = self._read()  # a training may have gone on since
-            if self._written(file.name) not in (None, loaded.digest):
-                raise weights.Damaged("is not the file that its training wrote")
-        except weights.Damaged as fault:
-            return self._restored(which, str(fault))
-        return loaded.tensors, loaded.digest
-
-    def _written(self, name: str) -> str | None:
-        """The digest of a file that the training wrote before it ended; None while it is under way, or in version 0.1.0."""
-        digest: str | None = self.info.get("digests", {}).get(name)
-        return digest
-
-    def _restored(self, which: Literal["best", "last"], why: str) -> tuple[dict[str, Tensor], str]:
-        """Weights whose file is missing or damaged, from another file of the run."""
-        from pellucid import weights
-
-        name, best, step = WEIGHTS[which], self.info["best"], self.info.get("step")
-        refused = f"run={str(self.path)!r}: {name} {why}"
-        if self.status not in ("finished", "stopped") or step is None:
-            raise RunError(f"{refused}; {self.resuming}.")
-        # those of the last step are in the state, and in the other file where that step is the best one too
-        both = best is None or best["step"] == step
-        others = [STATE] * (which == "last" or both) + [WEIGHTS["last" if which == "best" else "best"]] * both
-        for source in others:
-            file = self.path / source
-            tensors = weights.in_state(file, step) if source == STATE else weights.found(file)
-            if tensors is not None and self._written(name) in (None, weights.digest(tensors)):
-                self._warn(f"{name} {why}; its weights were restored from {source}.")
-                try:
-                    return tensors, weights.save(self.path / name, tensors)
-                except PellucidError:  # a folder that is only read
-                    return tensors, weights.digest(tensors)
-        if self.status == "stopped":
-            raise RunError(f"{refused}; {self.resuming}.")
-        last = f" measure the last ones with `pellucid evaluate {self.path} --which last`," if which == "best" else ""
-        raise RunError(
-            f"{refused}, and no other file of the run holds its weights; put back a copy of it,{last} or train again "
-            "into a new folder."
-        )
-
-    def _warn(self, sentence: str) -> None:
+    def warn(self, sentence: str) -> None:
         warnings.warn(f"run={str(self.path)!r}: {sentence}", PellucidWarning, stacklevel=4)
 
-    def _damaged(self, part: str) -> str:
+    def damaged(self, part: str) -> str:
         return f"run={str(self.path)!r}: the {part} in run.json cannot be made"
 
     @property
@@ -260,7 +250,7 @@ class Run:
         return f"resume it with: {self.info['command']}"
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> Rows:
         """The rows of history.jsonl, in the order of training; a damaged file's rows come from the state, and a warning says so.
 
         Raises:
@@ -269,7 +259,7 @@ class Run:
         from pellucid import weights
 
         try:
-            return recorded.read_history(self.path / HISTORY)
+            return Rows(recorded.read_history(self.path / HISTORY))
         except Unreadable as fault:
             try:
                 rows: list[dict[str, Any]] = weights.load(self.path / STATE).numbers["history"]
@@ -278,19 +268,22 @@ class Run:
                     "put back a copy of it, or delete it to go without" if self.status == "finished" else self.resuming
                 )
                 raise RunError(f"run={str(self.path)!r}: {HISTORY} {fault}; {way}.") from None
-            self._warn(f"{HISTORY} {fault}; its rows were read from {STATE}.")
-            return rows
+            self.warn(f"{HISTORY} {fault}; its rows were read from {STATE}.")
+            return Rows(rows)
 
     @property
-    def metrics(self) -> dict[str, Any] | None:
+    def metrics(self) -> Measures | None:
         """The last result of `evaluate`, with the measures of the model and the baselines; None if there is none of the present weights.
+
+        A dict as in metrics.json, whose `frame` is a data frame.
 
         `doubt` says why it is None though there is a metrics.json.
 
         Raises:
             RunError: metrics.json is damaged.
         """
-        return self._measured()[0]
+        metrics = self._measured()[0]
+        return None if metrics is None else Measures(metrics)
 
     @property
     def doubt(self) -> str:
@@ -364,20 +357,34 @@ class Run:
         write_json(self.path / "run.json", self.info)
 
 
-def load(path: str | Path) -> Run | nn.Module:
+def load(path: str | Path, model: Any = None, *, task: Any = None) -> Run | nn.Module:
     """A run from its folder, or a pretrained classifier: "torchvision/NAME", "timm/NAME", "efficientnet_lite0", "mobilenet_v2".
 
     >>> load("runs/none")
     Traceback (most recent call last):
     pellucid.errors.RunError: run='runs/none': has no run.json; name the folder that a training wrote.
+
+    No code that a run records is executed. One that was trained with a class of the user's own loads where that class is
+    importable, and otherwise needs it again.
+
+    Args:
+        path: of the folder, or the name.
+        model: the class, function or instance that the run was trained with, or FILE.py:NAME; one that differs is said in a warning.
+        task: the same of its task.
+
+    Raises:
+        RunError: there is no run, or it is of another format.
     """
     owner = str(path).split("/")[0]
     if owner in ("torchvision", "timm", *PACKAGES) and not Path(path).exists():
         from pellucid.models._building import load_external
 
+        if model is not None or task is not None:
+            raise UsageError(f"model={model!r}: is of a run, and {str(path)!r} is a ready model; leave it out.")
+
         external: nn.Module = load_external(str(path))
         return external
-    return Run(path)
+    return Run(path, model=model, task=task)
 
 
 def short_names(runs: Sequence[Run]) -> list[str]:

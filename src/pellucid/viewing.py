@@ -61,7 +61,7 @@ def said(metrics: Mapping[str, Any]) -> str:
     """The deciding measure of several views, and what they gain, in words.
 
     >>> accuracy = {"title": "accuracy", "value": 0.9, "low": 0.85, "high": 0.95}
-    >>> print(said({"main": "accuracy", "model": {"accuracy": accuracy}, "split": "test",
+    >>> print(said({"main": "accuracy", "model": {"accuracy": accuracy}, "split": "test", "weights": "best",
     ...             "views": {"asked": ["flip"], "count": 2}, "gap": {"value": 0.01, "low": -0.002, "high": 0.022}}))
     as the mean of 2 views (flip), accuracy on test images is 0.90 (0.85 to 0.95), +0.010 (-0.002 to +0.022) against one view
 
@@ -73,8 +73,9 @@ def said(metrics: Mapping[str, Any]) -> str:
     value, low, high = ("–" if main[end] is None else f"{main[end]:.{digits}f}" for end in ("value", "low", "high"))
     digits = interval_digits(gap["low"], gap["high"])
     more, least, most = (f"{gap[end]:+.{digits}f}" for end in ("value", "low", "high"))
+    last = " by the last weights" if metrics["weights"] == "last" else ""
     return (
-        f"as the mean of {views['count']} views ({' '.join(views['asked'])}), {main['title']} on {metrics['split']} images is "
+        f"as the mean of {views['count']} views ({' '.join(views['asked'])}), {main['title']} on {metrics['split']} images{last} is "
         f"{value} ({low} to {high}), {more} ({least} to {most}) against one view"
     )
 

@@ -61,7 +61,19 @@ def test_a_builder_completes_to_exactly_its_options(builder: str, monkeypatch: p
     assert shown - {"--help"} == written(seen)
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("train", "sweep")])
+@pytest.mark.parametrize("task", _catalog.names("tasks"))
+def test_a_prediction_completes_to_exactly_its_options(task: str, tmp_path: Path) -> None:
+    """Those of the run's own task; of all tasks where the run is not there."""
+    (tmp_path / "run.json").write_text(f'{{"task": {{"name": "{task}"}}}}', encoding="utf-8")
+    asked = getattr(_catalog.find("tasks", task), "predict_options", None)
+    own = written(options.of_class(asked)) if asked is not None else set()
+    truth = own | written(options.of_function(commands.predict))
+    shown = {word for word in offered("predict", str(tmp_path), "--") if not word.startswith("--no-")}
+    assert shown - {"--help"} == truth
+    assert truth <= set(offered("predict", str(tmp_path / "none"), "--"))
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("train", "sweep", "predict")])
 def test_a_command_completes_to_exactly_its_options(command: str) -> None:
     shown = {word for word in offered(command, "--") if not word.startswith("--no-")}
     assert shown - {"--help"} == written(options.of_function(getattr(commands, command)))

@@ -195,7 +195,7 @@ def test_the_range_is_said_and_set_on_the_command_line(tmp_path: Path, capsys: p
     assert run.info["data"]["range"] == [0, 8191]
     assert run.data().scale == Scale(0, 8191)
     assert (
-        exporting._facts(run, run.model(), free=False)["values"]
+        exporting._facts(run, run.model(), free=False, names=["probabilities"])["values"]
         == "0 to 8,191 in the files of its training are 0 to 1 here"
     )
     assert "--range 0 8191" in run.info["command"].replace(".0", "")

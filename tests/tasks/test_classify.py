@@ -225,7 +225,7 @@ def test_augmentation_is_for_training_only() -> None:
 def test_prediction_is_the_softmax_and_a_row_says_it() -> None:
     logits = torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
     task = Classify()
-    answer = task.predict(Fixed(logits), torch.zeros(2, 1))
+    answer = task.predict(Fixed(logits), torch.zeros(2, 1, 4, 4))
     assert answer.probabilities is not None
     assert torch.allclose(answer.probabilities, logits.softmax(1))
     rows = task.write(answer, ["x.png", "y.png"], ("a", "b", "c"))

@@ -150,6 +150,23 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
+def test_the_model_is_normalised_by_letters_as_it_sees_them(small: Run) -> None:
+    """Ink on black is far darker than their photographs, by a plain loop."""
+    from pellucid.data.batches import store
+
+    split = pellucid.data.open("glyphs")["train"].select(range(0, 400, 8))
+    images = store(split, (32, 32), 1)
+    mean, spread = Read(side=(32, 32)).statistics(images)
+    seen = [prepared(torch.from_numpy(np.array(split.images.read(k, 1)))[None] / 255.0, (32, 32)) for k in range(50)]
+    values = torch.cat([one.flatten() for one in seen]).double()
+    assert mean.tolist() == pytest.approx([values.mean().item()], abs=1e-5)
+    assert spread.tolist() == pytest.approx([values.std(correction=0).item()], abs=1e-5)
+    raw, _ = images.statistics()
+    fitted = small.model().normalize.mean.flatten().tolist()
+    assert fitted == pytest.approx(mean.tolist(), abs=0.03)
+    assert abs(float(raw) - fitted[0]) > 0.05
+
+
 def test_a_run_reads_pages_single_letters_and_is_measured_on_both(small: Run, tmp_path: Path) -> None:
     from PIL import Image
 

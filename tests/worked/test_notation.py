@@ -133,6 +133,13 @@ def test_what_is_written_means(text: str, wanted: float) -> None:
         ("a = 0\nb = a^-1", "line 2, column 6: 0 to a negative power is a division by 0"),
         ("a = 1\na = 2", "line 2, column 1: a: is already defined in line 1"),
         ("a = [1, 2]\na = 2", "line 2, column 1: a: is already defined"),
+        (
+            "w = 2\nL = w^2\nw := w - 0.1*dL/dw",
+            "a step of gradient descent is a question, as in ? w after sgd(lr=0.1) on L",
+        ),
+        ("w = 2\nL = w^2\nw <- w - 0.1*dL/dw", "write a step of gradient descent as ? w after sgd(lr=0.1) on L"),
+        ("w = 2\nL = w^2\nw -= 0.1*dL/dw", "write a step of gradient descent as ? w after sgd(lr=0.1) on L"),
+        ("w = 2\nL = w^2\nupdate w by sgd(lr=0.1)", "write a step of gradient descent as ? w after sgd(lr=0.1) on L"),
         ("x = 1\na = x 2", "line 2, column 7: '2': an operator is missing before it; write a product as 2*x."),
         ("x = 1\na = 1/2x", "line 2, column 8: 'x': after a division it is unclear what is divided; write (a/b)*c"),
         ("x = 1\na = e^2x", "line 2, column 8: 'x': after a power it is unclear what the exponent is; write x^2*y"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,8 @@ from pellucid import _catalog
 from pellucid.cli import commands, options
 from pellucid.cli.flags import Flag, Group, is_option, parse
 from pellucid.errors import UsageError
+from pellucid.own.files import is_reference
+from pellucid.own.parts import take
 from pellucid.run import Run
 from pellucid.worked.forms.contract import Builder, Form
 from pellucid.worked.forms.running import Common, run
@@ -43,6 +46,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     own = options.of_function(command)
     more: Sequence[Group] = ()
     unknown: Callable[[str], UsageError] | None = None
+    words = _own_models(name, words)
     if name in ("train", "sweep"):
         task, words = _task_first(words)
         kind: Any = _catalog.find("tasks", task)
@@ -88,6 +92,14 @@ def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:
     """The task that a command line names, and the words with the task in front."""
     rest = [*words]
     known = _catalog.names("tasks")
+    for place, word in enumerate(words):  # --task my.py:Mine
+        option, equals, value = word.partition("=")
+        if option == "--task" and (equals or words[place + 1 : place + 2]):
+            rest = [value or words[place + 1], *words[:place], *words[place + (1 if equals else 2) :]]
+            break
+    if rest and is_reference(rest[0]):
+        rest[0] = str(take("tasks", rest[0]).name)
+        return rest[0], rest
     if rest and not is_option(rest[0]):
         _catalog.find("tasks", rest[0])
         return rest[0].replace("-", "_"), rest
@@ -96,6 +108,22 @@ def _task_first(words: Sequence[str]) -> tuple[str, list[str]]:
         if word in known and not is_option(rest[place - 1]):
             return word, [rest.pop(place), *rest]
     return "classify", rest
+
+
+def _own_models(command: str, words: Sequence[str]) -> list[str]:
+    """The words, in which FILE.py:NAME after `--model` has become the name of the class; a run takes it as it is written."""
+    words = [*words]
+    if command not in ("train", "sweep") and not (
+        command == "look" and words and not (Path(words[0]) / "run.json").exists()
+    ):
+        return words
+    given = False
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        given = option == "--model" if is_option(word) else given
+        if given and is_reference(value if equals else word) and (equals or not is_option(word)):
+            words[place] = f"--model={take('models', value).name}" if equals else str(take("models", word).name)
+    return words
 
 
 def _default_model(kind: Any, words: Sequence[str]) -> str:
@@ -132,10 +160,19 @@ def _after(option: str, words: Sequence[str]) -> Sequence[str]:
 def _predict_groups(words: Sequence[str]) -> Sequence[Group]:
     """The options of `predict` that the run's task adds; those of all tasks if no run is named."""
     named = bool(words) and not is_option(words[0]) and (Path(words[0]) / "run.json").exists()
-    tasks = [Run(words[0]).info["task"]["name"]] if named else _catalog.names("tasks")
+    kinds: dict[str, Any] = {}
+    if named:
+        with warnings.catch_warnings():  # what is to be said of a task that differs is said when it is run
+            warnings.simplefilter("ignore")
+            run = Run(words[0], task=next(iter(_after("--task", words)[-1:]), None))
+            mine = run.own("task")
+        name = run.info["task"]["name"]
+        kinds[name] = _catalog.find("tasks", name) if mine is None else mine.kind
+    else:
+        kinds = {task: _catalog.find("tasks", task) for task in _catalog.names("tasks")}
     groups: list[Group] = []
-    for task in tasks:
-        asked = getattr(_catalog.find("tasks", task), "predict_options", None)
+    for task, kind in kinds.items():
+        asked = getattr(kind, "predict_options", None)
         if asked is None:
             continue
         own = {flag.name: flag for flag in options.of_class(asked)}
@@ -145,7 +182,9 @@ def _predict_groups(words: Sequence[str]) -> Sequence[Group]:
             for group in groups
         ]
         if own:
-            groups.append(Group(task, list(own.values()), inspect.cleandoc(asked.__doc__ or "").split("\n")[0]))
+            groups.append(
+                Group(task.rpartition(":")[2], list(own.values()), inspect.cleandoc(asked.__doc__ or "").split("\n")[0])
+            )
     return groups
 
 

@@ -13,6 +13,8 @@ from pellucid import _catalog
 from pellucid.cli import options
 from pellucid.cli.flags import Flag, Group, is_option, parse
 from pellucid.errors import UsageError
+from pellucid.own.files import is_reference
+from pellucid.own.parts import take
 
 __all__ = ["read"]
 
@@ -51,6 +53,13 @@ def read(texts: Sequence[str], task: str, models: Sequence[str]) -> dict[str, di
 
 def _options(words: Sequence[str], text: str, task: str, models: Sequence[str]) -> dict[str, Any]:
     kind: Any = _catalog.find("tasks", task)
+    words = [*words]
+    for place, word in enumerate(words):  # FILE.py:NAME becomes the name of the class
+        option, equals, value = word.partition("=")
+        if option == "--model" and equals and is_reference(value):
+            words[place] = f"--model={take('models', value).name}"
+        elif is_reference(word) and words[place - 1 : place] == ["--model"]:
+            words[place] = str(take("models", word).name)
     flag = Flag("model", str, "", "the model of this case")
     named = [value for word, value in pairwise(words) if word == "--model"]
     named += [word.partition("=")[2] for word in words if word.startswith("--model=")]

@@ -7,13 +7,15 @@ lens, which depend on the names that were given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pellucid.cli import listing, printing
-from pellucid.errors import RunError, UnknownNameError, UsageError
+from pellucid.cli.converting import converted
+from pellucid.cli.named import newest, opened, runs_below
+from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
+from pellucid.own.files import is_reference
 from pellucid.worked.forms.command import format_of, terminal_width, work
 
 __all__ = [
@@ -46,9 +48,10 @@ def train(
     """Train a model for a task; the same command resumes a run that was stopped or killed.
 
     Args:
-        task: a task from `pellucid list tasks`.
+        task: a task from `pellucid list tasks`, or FILE.py:NAME of your own.
         data: a dataset from `pellucid list data`, a path, or a hub id; by default the task's example.
-        model: one of `pellucid list models`, timm/NAME or torchvision/NAME; by default the task's own; `--model X -h` shows X's options.
+        model: a model from `pellucid list models`, timm/NAME or torchvision/NAME with weights, or FILE.py:NAME of your own; by
+            default the task's own; `--model NAME -h` shows the options of another one.
         out: the run's folder; by default one below runs/ with a name made of task, data and model.
     """
     from pellucid.training.training import train as verb
@@ -103,6 +106,8 @@ def evaluate(
     batch_size: int = 256,
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
+    model: str | None = None,
+    task: str | None = None,
     views: tuple[str, ...] = (),
 ) -> int:
     """Measure a run's model and its trivial and classical baselines on images that it was not trained on.
@@ -116,13 +121,15 @@ def evaluate(
         which: the weights: the best by validation, or the last.
         threshold: answer from this score on, or "chosen": by the threshold that the training chose; of two classes the
             positive one's probability.
+        model: FILE.py:NAME of the class that the run was trained with, where it is your own.
+        task: the same of its task.
         views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25; kept in views.json.
     """
     from pellucid.inference import evaluate as verb
 
-    path = run or _newest()
+    path = run or newest()
     settings: dict[str, Any] = {"split": split, "baselines": baselines, "batch_size": batch_size, "which": which}
-    found = verb(path, data, threshold=threshold, views=views, **settings)
+    found = verb(opened(path, model, task), data, threshold=threshold, views=views, **settings)
     printing.measured(found)
     if data is None:
         print(f"written to {path / ('views.json' if 'views' in found else 'metrics.json')}")
@@ -138,6 +145,8 @@ def predict(
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
     overwrite: bool = False,
+    model: str | None = None,
+    task: str | None = None,
     views: tuple[str, ...] = (),
     **given: Any,
 ) -> int:
@@ -151,11 +160,13 @@ def predict(
         batch_size: images per batch; does not change the results.
         overwrite: replace files there that predict did not write; answers of an earlier predict are replaced in any case.
         views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25, as far as the task has them.
+        model: FILE.py:NAME of the class that the run was trained with, where it is your own.
+        task: the same of its task.
     """
     from pellucid.inference import predict as verb
 
     settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite, "views": views}
-    rows = verb(run, [*images], out, **settings, progress=True, **given)
+    rows = verb(opened(run, model, task), [*images], out, **settings, progress=True, **given)
     if rows and all("error" in row for row in rows):
         raise UsageError(printing.unanswered(rows))
     printing.predicted(rows, out)
@@ -171,6 +182,7 @@ def look(
     out: Path | None = None,
     data: str | None = None,
     model: str | None = None,
+    task: str | None = None,
     size: tuple[int, ...] = (),
     letter: tuple[int, ...] = (),
     memory: float | None = None,
@@ -186,7 +198,9 @@ def look(
         images: image files, folders or globs; by default some of the run's own.
         out: the folder for the picture and the numbers; by default the run's figures/.
         data: other data than the run's own; for a task, its data.
-        model: for a task, a model from `pellucid list models`.
+        model: for a task, a model from `pellucid list models`; for a run, FILE.py:NAME of the class that it was trained with, where
+            it is your own.
+        task: FILE.py:NAME of a run's task, where it is your own.
         size: height and width in px (or one number for both) to which a pretrained model's images are resized.
         letter: of a run that reads pages, the numbers of the letters that are looked at on each page, in reading order.
         memory: memory limit in GiB (default: 2).
@@ -195,6 +209,9 @@ def look(
     """
     from pellucid.looking.looking import look as verb
 
+    of_run = (what / "run.json").exists() and (task is not None or (model is not None and is_reference(model)))
+    thing = opened(what, model, task) if of_run else str(what)
+    model = None if of_run else model
     asked: dict[str, Any] = {
         "data": data,
         "model": model,
@@ -203,7 +220,7 @@ def look(
         "memory": memory,
         "seed": seed,
     }
-    view = verb(str(what), lens, [*images], out, **asked, verbose=verbose, progress=True, **given)
+    view = verb(thing, lens, [*images], out, **asked, verbose=verbose, progress=True, **given)
     print(view.words)
     return 0
 
@@ -217,7 +234,7 @@ def compare(runs: tuple[Path, ...] = (), /, *, out: Path | None = None) -> int:
     """
     from pellucid.comparison.comparison import compare as verb
 
-    printing.compared(verb([*runs] or _runs(), out))
+    printing.compared(verb([*runs] or runs_below(), out))
     return 0
 
 
@@ -243,16 +260,18 @@ def merge(
     return 0
 
 
-def report(run: Path | None = None, /, *, maps: int = 8) -> int:
+def report(run: Path | None = None, /, *, maps: int = 8, model: str | None = None, task: str | None = None) -> int:
     """Write a self-contained HTML report on a run, which opens without a network.
 
     Args:
         run: the run's folder; by default the newest below runs/.
         maps: number of images with attribution maps, which take most of the time.
+        model: FILE.py:NAME of the class that the run was trained with, where it is your own.
+        task: the same of its task.
     """
     from pellucid.reporting.reporting import report as verb
 
-    print(verb(run or _newest(), maps=maps))
+    print(verb(opened(run or newest(), model, task), maps=maps))
     return 0
 
 
@@ -262,6 +281,9 @@ def export(
     *,
     out: Path | None = None,
     formats: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch"),
+    model: str | None = None,
+    task: str | None = None,
+    logits: bool = False,
 ) -> int:
     """Export a run's model to files that other programs load, each verified against the model.
 
@@ -269,11 +291,14 @@ def export(
         run: the run's folder; by default the newest below runs/.
         out: the folder for the files; by default the run's own.
         formats: onnx for ONNX Runtime and others, torch for torch.export.load.
+        model: FILE.py:NAME of the class that the run was trained with, where it is your own.
+        task: the same of its task.
+        logits: give the scores before the softmax, named logits, rather than the probabilities of the classes.
     """
     from pellucid.exporting import export as verb
     from pellucid.exporting import facts
 
-    for file in verb(run or _newest(), out, formats):
+    for file in verb(opened(run or newest(), model, task), out, formats, logits):
         print(f"{file}   takes {facts(file)['input']}")
     return 0
 
@@ -297,7 +322,7 @@ def data(
     from pellucid.data import inspection, open
 
     if convert is not None:
-        return _convert(what, range, convert, out)
+        return converted(what, range, convert, out)
     if out is not None:
         check_space(out)  # inspecting may take minutes
     with printing.reading():
@@ -306,20 +331,6 @@ def data(
     printing.say(inspected)
     stem = Path(what).resolve().stem if Path(what).exists() else what.replace("/", "-")
     print(f"contact sheet: {inspection.contact_sheet(dataset, out or Path(f'contact-{stem}.png'))}")
-    return 0
-
-
-def _convert(what: str, range: tuple[float, ...], form: str, out: Path | None) -> int:
-    from pellucid.data import open
-    from pellucid.data.annotations.converting import check_new, convert
-
-    if out is None:
-        raise UsageError(f"out=None: --convert {form} needs a folder for what it writes; give --out with a new one.")
-    check_new(out, what)  # opening may take minutes
-    dataset = open(what, range)
-    for sentence in (*dataset.notes, *dataset.problems, *convert(dataset, form, out)):
-        printing.say(sentence)
-    print(f"written to {out}")
     return 0
 
 
@@ -386,15 +397,3 @@ def list(kind: str | None = None, /) -> int:
         raise UnknownNameError("kind", kind, listing.KINDS)
     printing.catalogue({name: listing.about(name) for name in ((kind,) if kind else listing.KINDS)})
     return 0
-
-
-def _runs() -> Sequence[Path]:
-    """The runs below runs/, the newest last."""
-    records = sorted(Path("runs").glob("**/run.json"), key=lambda file: file.stat().st_mtime)
-    if not records:
-        raise RunError("run=None: there is no run below runs/; name one, or train one with `pellucid train`.")
-    return [record.parent for record in records]
-
-
-def _newest() -> Path:
-    return _runs()[-1]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -116,8 +118,32 @@ def _options(command: str, words: Sequence[str]) -> Choices:
         if model in _catalog.names("models"):
             found |= parameters(_catalog.source("models", model), "__init__")
         found |= fields(_HERE.parent / "training" / "recipe.py", "Recipe")
+    if command == "predict":
+        for task in [_task_of(words[0])] if words and _task_of(words[0]) else _catalog.names("tasks"):
+            found |= _of_answers(task)
     if command == "look" and (lens := next((word for word in words if word in _catalog.names("lenses")), None)):
         found |= fields(_catalog.source("lenses", lens))
+    return found
+
+
+def _task_of(run: str) -> str:
+    """The task of a run's folder, "" if it is none."""
+    try:
+        task = json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))["task"]["name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return task if task in _catalog.names("tasks") else ""
+
+
+def _of_answers(task: str) -> dict[str, tuple[str, ...]]:
+    """The options that a task adds to `predict`: the fields of the dataclass in its folder whose name ends in Options."""
+    source = _catalog.source("tasks", task)
+    files = sorted(source.parent.glob("*.py")) if source.parent.name == task else [source]
+    names = {file: re.findall(r"^class (\w+Options)\b", file.read_text(encoding="utf-8"), re.M) for file in files}
+    found: dict[str, tuple[str, ...]] = {}
+    for file, owners in names.items():
+        for owner in owners:
+            found |= fields(file, owner)
     return found
 
 

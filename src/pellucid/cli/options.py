@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
 import inspect
-import re
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pellucid import _catalog
+from pellucid._helps import texts
 from pellucid._options import options_of
 from pellucid._ready import aliased
 from pellucid.cli.flags import Flag, Group, misspelt
@@ -83,13 +81,13 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
 
     kind: Any = _catalog.find("tasks", task)
     models = [aliased(model)[0] for model in models]
-    groups = [Group(task, of_class(kind), _first_line(kind))]
+    groups = [Group(task.rpartition(":")[2], of_class(kind), _first_line(kind))]
     for model in models:
         about = _first_line(_catalog.find("models", model))
         known = _building.options(model).items()
         ours = kind.model_defaults(model)  # that the task changes
         flags = [Flag(name, type, ours.get(name, default), help) for name, (type, default, help) in known]
-        groups.append(Group(model, flags, about))
+        groups.append(Group(model.rpartition(":")[2], flags, about))
     own = kind.defaults(models[0]) if len(models) == 1 else {}  # defaults that the task changes for this model
     recipe = [dataclasses.replace(flag, default=own.get(flag.name, flag.default)) for flag in of_class(Recipe)]
     groups.append(Group("training", recipe, _first_line(Recipe)))
@@ -131,38 +129,6 @@ def explain_unknown(name: str, flags: Sequence[Flag], task: str, models: Sequenc
             f"option={name!r} is not known; did you mean {described[0].written!r}? `{prog} -h` lists them."
         )
     return misspelt(name, [flag.written for flag in flags], prog)
-
-
-def texts(owner: Any) -> dict[str, str]:
-    """The help of each option from the source: the string below a field, or its entry in the docstring's Args section."""
-    helps = _arguments(inspect.getdoc(owner) or "")
-    if inspect.isclass(owner):
-        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, below in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-                value = below.value
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    helps[field.target.id] = " ".join(value.value.split())
-    return {name: text.rstrip(".") for name, text in helps.items()}
-
-
-def _arguments(document: str) -> dict[str, str]:
-    """The entries of a Google-style Args or Attributes section."""
-    section = re.search(r"^(?:Args|Attributes|Options):\n((?:[ \t]+.*\n?|\n)+)", document, re.MULTILINE)
-    if not section:
-        return {}
-    lines = textwrap.dedent(section.group(1)).splitlines()
-    entries: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        start = re.match(r"(\w+)(?: \([^)]*\))?: (.*)", line)
-        if start:
-            name = start.group(1)
-            entries[name] = start.group(2)
-        elif name and line.strip():
-            entries[name] += " " + line.strip()
-    return entries
 
 
 def _fields(folder: str, name: str) -> set[str]:

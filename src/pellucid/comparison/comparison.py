@@ -21,7 +21,7 @@ from pellucid.tasks import Records, rows_of
 __all__ = ["compare"]
 
 _LEVEL = 0.95  # of all intervals of differences together
-_INCIDENTAL = {"device", "checkpoint", "compile"}  # options of a training that leave its result as it is
+_INCIDENTAL = {"device", "checkpoint", "compile", "log"}  # options of a training that leave its result as it is
 
 
 def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> Comparison:

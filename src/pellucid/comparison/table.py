@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import files
+from pellucid._notebooks import as_html, frame_of
 from pellucid.comparison.difference import Difference
 from pellucid.run import Run
 from pellucid.tasks import Measure, Records
@@ -20,6 +21,7 @@ from pellucid.tasks import Measure, Records
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = ["Comparison", "Row", "draw", "write_csv"]
 
@@ -80,6 +82,14 @@ class Comparison:
         lines = [*self.notes, *(f"written to {file}" for file in self.files)]
         return Group(*tables, *(_plain(line) for line in lines))
 
+    @property
+    def frame(self) -> DataFrame:
+        """A row a run, as in comparison.csv: options, parameters, seconds, measures with intervals, difference and verdict."""
+        return frame_of(_lines(self.rows))
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
 
 def _table(rows: Sequence[Row]) -> Table:
     """For a few runs a column each and all measures; for many runs a row each and the main measure."""
@@ -119,6 +129,10 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write one row per run with plain numbers: seconds, and every measure with its interval."""
+    files.write_csv(path, _lines(rows))
+
+
+def _lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(name for row in rows for name in row.measures))
     lines = []
     for row in rows:
@@ -133,7 +147,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
             title = "difference" if key == "value" else f"difference_{key}"
             line[title] = getattr(row.difference, key, None)
         lines.append(line | {"verdict": row.verdict})
-    files.write_csv(path, lines)
+    return lines
 
 
 def draw(rows: Sequence[Row]) -> Figure:

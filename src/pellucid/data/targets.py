@@ -130,7 +130,7 @@ class Label(Target):
     """
 
     index: Tensor  # (N,) int64
-    probabilities: Tensor | None = None  # (N, K) float32, rows sum to 1; predictions only
+    probabilities: Tensor | None = None  # (N, K) float32, rows sum to 1; of predictions, and of mixed images
 
 
 @final

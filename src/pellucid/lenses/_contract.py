@@ -30,6 +30,7 @@ an exception or Ctrl-C, every hook and gradient is removed and every mode restor
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, final, get_args
 
 from numpy.typing import NDArray
 
+from pellucid._notebooks import picture
 from pellucid.lenses._parts import Part
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Lens", "View", "parts_of"]
 
 Parts = TypeVarTuple("Parts")
+_SHOWN_AT = 100  # dots per inch in a notebook
 
 
 @final
@@ -64,6 +67,11 @@ class View:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.numbers[name]
+
+    def _repr_html_(self) -> str:
+        drawn = io.BytesIO()
+        self.figure.savefig(drawn, format="png", dpi=_SHOWN_AT, bbox_inches="tight", facecolor="white")
+        return picture(drawn.getvalue(), self.words)
 
 
 class Lens(ABC, Generic[*Parts]):

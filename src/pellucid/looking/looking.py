@@ -14,10 +14,13 @@ import numpy as np
 from torch import nn
 
 from pellucid import _catalog
+from pellucid._values import check_kinds
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import check_space, write_atomically
 from pellucid.lenses import View
 from pellucid.looking import subjects
+from pellucid.own.files import is_reference
+from pellucid.own.parts import take
 from pellucid.run import Run, load
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ def look(
     out: str | Path | None = None,
     *,
     data: Any = None,
-    model: str | None = None,
+    model: Any = None,
     size: int | Sequence[int] = (),
     letter: int | Sequence[int] = (),
     memory: float | None = None,
@@ -62,7 +65,7 @@ def look(
         out: folder for LENS.png, LENS.npz and further files of the lens; by default the run's figures/, or the current folder
             if there is no run.
         data: data instead of the run's own, or those of the training.
-        model: of the training that has not begun; by default the task's default model.
+        model: of the training that has not begun, as `train` takes it; by default the task's default model.
         size: (H, W) or one number, px, to which a ready model's images are resized; by default what it was made for.
         letter: the numbers of the letters, in reading order from 1, that are looked at on each page, of a run that reads pages;
             images are pages then, and without any it is one made of the run's own letters.
@@ -78,13 +81,14 @@ def look(
     """
     kind = _catalog.find("lenses", lens)
     known = {field.name for field in dataclasses.fields(kind)}
-    task = _task(what)
+    task, model = _task(what), take("models", model).name
     rest = {} if task is None else {name: options.pop(name) for name in [*options] if name not in known}
     for option in options:
         if option not in known:
             raise UnknownNameError("option", option, known)
     if memory is not None and not memory > 0:
         raise UsageError(f"memory={memory:g}: must be above 0 GiB; give another value.")
+    check_kinds(kind, options)
     made = kind(**options)
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if any(side < 1 for side in sides) or len(sides) > 2:
@@ -134,6 +138,8 @@ def _task(what: Any) -> str | None:
     """The task that is named, if it is one and no folder has this name."""
     if not isinstance(what, (str, Path)) or Path(what).exists():
         return None
+    if is_reference(str(what)):
+        return take("tasks", str(what)).name
     name = str(what).replace("-", "_")
     return name if name in _catalog.names("tasks") else None
 

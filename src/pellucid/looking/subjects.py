@@ -180,7 +180,8 @@ def of_run(run: Run, images: Any = (), data: Any = None, letters: Sequence[int] 
         records = run.records()
         if not records:
             return None
-        split, rows = str((run.metrics or {}).get("split", "test")), len(next(iter(records.values())))
+        measured: dict[str, Any] = run.metrics or {}
+        split, rows = str(measured.get("split", "test")), len(next(iter(records.values())))
         if data is not None:
             opened()  # refuses what cannot be opened, though the records are of the run's own data
         # as many rows as images: an evaluation with a limit, or of other data, is not of these images
@@ -382,6 +383,6 @@ def _trial_of(run: Run, dataset: Dataset, others: Mapping[str, Any]) -> Trial:
     recipe = {name: value for name, value in run.info["recipe"].items() if name in known}
     options = {**run.info["model"]["options"], **others, **recipe, "device": "auto"}
     with torch.random.fork_rng():
-        state = State.begin(Plan.of(run.task, dataset, run.info["model"]["name"], options))
+        state = State.begin(Plan.of(run.task, dataset, run.model_name, options))
         state.update_buffers()
     return _trial(state.plan, state.feed, state.model)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from pellucid import _catalog
 from pellucid.errors import UnknownNameError
+from pellucid.models import _own
 from pellucid.models._external import load_external
+from pellucid.own import parts
 
-__all__ = ["build", "describe", "layer_table", "load_external", "may_fit", "options", "parameter_count"]
+__all__ = ["build", "describe", "layer_table", "load_external", "may_fit", "options", "output_of", "parameter_count"]
 
 _LARGE = 100_000_000  # weights between two of a description's numbers, of pixels, units or classes
 _FIXED = ("channels", "outputs", "size")  # parameters of every model; the others are its options
@@ -37,6 +39,7 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
         UsageError: images that the architecture cannot take, or weights that are unavailable.
     """
     name = description["name"]
+    own = parts.recorded("models", description)
     kind = _catalog.find("models", name)
     known = options(name)
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in description["options"].items()}
@@ -44,6 +47,10 @@ def build(description: Mapping[str, Any], *, fetch: bool = True) -> Any:
         if option not in known:
             raise UnknownNameError("option", option, known)
     height, width = description["size"]
+    if own is not None:
+        ready = _own.build(own, {**description, "options": given})
+        ready.__dict__["description"] = {**description, "size": [height, width], "options": given}
+        return ready
     extra = {"fetch": fetch} if "fetch" in inspect.signature(kind).parameters else {}
     model = kind(description["channels"], description["outputs"], (height, width), **given, **extra)
     model.description = {**description, "size": [height, width], "options": given}
@@ -63,6 +70,8 @@ def may_fit(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bo
     False
     """
     height, width = description["size"]
+    if parts.is_own(description["name"]):  # it may be an instance, which is there already
+        return True
     numbers = [description["channels"] * height * width, description["outputs"]]
     for value in description["options"].values():
         numbers += [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
@@ -77,12 +86,28 @@ def may_fit(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bo
     return {name: value.shape for name, value in expected.items()} == {name: v.shape for name, v in tensors.items()}
 
 
+def output_of(name: str, plain: str) -> str:
+    """The kind of a model's output, before it is built; `plain` for one of the user's own that declares none.
+
+    >>> output_of("mlp", "map")
+    'dense'
+    """
+    own = parts.find("models", name) if parts.is_own(name) else None
+    kind: Any = _catalog.find("models", name)
+    return str(kind.output) if own is None else _own.declared(own) or plain
+
+
 def options(name: str) -> dict[str, tuple[Any, Any, str]]:
     """The options of a model by name: type, default and meaning, from its signature and docstring.
 
     >>> options("mlp")["dropout"]
     (<class 'float'>, 0.0, "share of each hidden layer's units dropped in training")
+
+    Those of a model of the user's own, which was not given in this process, are not known: {}.
     """
+    if parts.is_own(name):
+        own = parts.find("models", name)
+        return {} if own is None else _own.options(own)
     kind = _catalog.find("models", name)
     meanings = _meanings(inspect.getdoc(kind) or "")
     return {

@@ -8,7 +8,6 @@ from typing import Any, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid.errors import UnknownNameError, UsageError
 
@@ -142,7 +141,7 @@ class AdaptivePool(nn.Module):
     Equal to `nn.AdaptiveAvgPool2d`, whose backward pass is slow on channels_last images.
 
     >>> images = torch.rand(2, 4, 7, 5)
-    >>> torch.allclose(AdaptivePool(3)(images), F.adaptive_avg_pool2d(images, 3))
+    >>> torch.allclose(AdaptivePool(3)(images), torch.nn.functional.adaptive_avg_pool2d(images, 3))
     True
     """
 
@@ -155,13 +154,19 @@ class AdaptivePool(nn.Module):
         pixels = images.permute(0, 2, 3, 1).reshape(batch, height * width, channels)  # a view where channels_last
         rows, columns = self._shares(height, images), self._shares(width, images)
         weights = torch.einsum("ih,jw->ijhw", rows, columns).reshape(self.side**2, height * width)
-        # (side², H·W) @ (B, H·W, C) -> (B, side², C)
-        return (weights @ pixels).transpose(1, 2).reshape(batch, channels, self.side, self.side)
+        # (B, side², H·W) @ (B, H·W, C) -> (B, side², C); a product of two shapes would bind an exported file to its batch size
+        return (
+            torch.bmm(weights.expand(batch, -1, -1), pixels)
+            .transpose(1, 2)
+            .reshape(batch, channels, self.side, self.side)
+        )
 
     def _shares(self, length: int, like: Tensor) -> Tensor:
         """The weight of each row of pixels in each pooled row, (side, length)."""
-        unit = torch.eye(length, dtype=like.dtype, device=like.device)  # pooling is linear: pool the unit vectors
-        return F.adaptive_avg_pool1d(unit, self.side).T
+        # in closed form, so that an exported file takes images of any size
+        place, row = torch.arange(length, device=like.device), torch.arange(self.side, device=like.device)[:, None]
+        first, end = row * length // self.side, ((row + 1) * length + self.side - 1) // self.side  # (side, 1)
+        return ((place >= first) & (place < end)).to(like.dtype) / (end - first)
 
 
 @final

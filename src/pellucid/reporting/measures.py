@@ -28,8 +28,10 @@ def options(run: Run) -> list[dict[str, Any]]:
     """The options of the task, the model and the training, those that differ from their defaults apart from the others."""
     info = run.info
     recipe = Recipe.recorded(info["recipe"])
-    task: Any = _catalog.find("tasks", info["task"]["name"])  # of a family of tasks, the one that has the options
-    plain = {name: default for name, (_, default, _) in _building.options(info["model"]["name"]).items()}
+    own = run.own("task")
+    # of a family of tasks, the one that has the options
+    task: Any = own.kind if own is not None else _catalog.find("tasks", info["task"]["name"])
+    plain = {name: default for name, (_, default, _) in _building.options(run.model_name).items()}
     model = plain | task.model_defaults(info["model"]["name"])
     training = _defaults(Recipe) | task.defaults(info["model"]["name"])
     owners = [
@@ -37,7 +39,7 @@ def options(run: Run) -> list[dict[str, Any]]:
         ("Model", info["model"]["name"], plain | info["model"]["options"], model),
         ("Training", "", info["recipe"], training),
     ]
-    groups = []
+    groups = _own_parts(info)
     for title, name, values, defaults in owners:
         # no learning rate was given: show the one that the optimiser takes by default
         shown = {k: _option(v) if (k, v) != ("lr", None) else f"{recipe.peak:g}" for k, v in values.items()}
@@ -51,6 +53,20 @@ def options(run: Run) -> list[dict[str, Any]]:
             }
         )
     return groups
+
+
+def _own_parts(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A line for each class or function of the user's own: its name, its file and the digest of its source, which run.json has."""
+    hooks = info.get("hooks", {})
+    named = {part: info[part]["own"] for part in ("task", "model") if "own" in info[part]}
+    named |= {name: hooks[name] for name in ("augment", "callback") if name in hooks}
+    named |= {f"measure {name}": one for name, one in hooks.get("measures", {}).items()}
+    lines = []
+    for part, one in named.items():
+        place = f" of {one['file']}" if one.get("file") else ""
+        told = f", source {one['digest'][:12]}" if one["digest"] else ", whose source is not known"
+        lines.append((formatting.title(part), f"{one.get('class') or one['name']}{place}{told}"))
+    return [{"title": "Own parts", "name": "", "changed": lines, "defaults": []}] if lines else []
 
 
 def _defaults(owner: type[Any]) -> dict[str, Any]:

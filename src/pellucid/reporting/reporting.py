@@ -77,7 +77,8 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 
 
 
 def _content(run: Run, maps: int) -> dict[str, Any]:
-    info, metrics = run.info, run.metrics
+    info = run.info
+    metrics: dict[str, Any] | None = run.metrics
     try:
         data: Dataset | None = run.data()
         trouble = ""

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid import files
+from pellucid._notebooks import as_html
 from pellucid.comparison.table import Comparison, Row, duration, text
 from pellucid.files import write_atomically
 from pellucid.sweeping.points import Point
@@ -52,6 +53,9 @@ class Sweep:
     def files(self) -> tuple[Path, ...]:
         """Everything that was written beside the runs."""
         return (*self.comparison.files, *self.written)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __rich__(self) -> Group:
         lines = [Text(f"written to {file}") for file in self.written]

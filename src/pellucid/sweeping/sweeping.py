@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,6 +15,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import TrainingError
 from pellucid.files import check_space, remove_drafts
 from pellucid.inference import evaluate
+from pellucid.own.parts import take
 from pellucid.run import Run
 from pellucid.sweeping import curve
 from pellucid.sweeping.grid import axis_of, checked, default_folder, grid
@@ -41,7 +42,7 @@ class Planned:
 def sweep(
     task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
-    model: str | Sequence[str] | None = None,
+    model: Any = None,
     out: str | Path | None = None,
     *,
     cases: Mapping[str, Mapping[str, Any]] | None = None,
@@ -68,7 +69,7 @@ def sweep(
     Args:
         task: a name in the catalogue, or a task with its options.
         data: what `train` takes; by default the task's embedded example.
-        model: a name in the catalogue or several; by default the task's own.
+        model: what `train` takes, or several; by default the task's own.
         out: the folder for the runs and comparison/; by default one under `runs/`, named for what was asked.
         cases: options that go together, by the name of the case: {"frozen": {"frozen": True}, "all": {"lr": 3e-4}}.
         baselines: measure the task's baselines too, on the training images of each run.
@@ -94,7 +95,8 @@ def sweep(
             run = Run(path)  # its record says what happened
         if run.status == "stopped":
             raise KeyboardInterrupt
-        if baselines and run.status == "finished" and not (run.metrics or {}).get("baselines"):
+        measured: dict[str, Any] = run.metrics or {}
+        if baselines and run.status == "finished" and not measured.get("baselines"):
             evaluate(run)
         runs.append(run)
     comparison = compare(runs, folder / "comparison")
@@ -113,7 +115,7 @@ def sweep(
 def planned(
     task: str | AnyTask | TaskFamily = "classify",
     data: str | Path | Dataset | None = None,
-    model: str | Sequence[str] | None = None,
+    model: Any = None,
     out: str | Path | None = None,
     *,
     cases: Mapping[str, Mapping[str, Any]] | None = None,
@@ -129,7 +131,7 @@ def planned(
     Args:
         task: a name in the catalogue, or a task with its options.
         data: what `train` takes; by default the task's embedded example.
-        model: a name in the catalogue or several; by default the task's own.
+        model: what `train` takes, or several; by default the task's own.
         out: the folder for the runs; by default that of `sweep`.
         cases: options that go together, by the name of the case.
         options: as those of `sweep`.
@@ -159,5 +161,6 @@ def planned(
     return found
 
 
-def _several(model: str | Sequence[str] | None) -> list[str]:
-    return [model] if isinstance(model, str) else [*(model or ())]
+def _several(model: Any) -> list[str]:
+    given = [*model] if isinstance(model, (list, tuple)) else [] if model is None else [model]
+    return [str(take("models", one).name) for one in given]

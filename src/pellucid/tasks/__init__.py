@@ -10,6 +10,7 @@ from pellucid.tasks._answering import (
     DecidesByThreshold,
     DrawsAnswers,
     Exports,
+    ExportsProbabilities,
     FindsBoxes,
     PredictOptions,
     ReadsPages,
@@ -42,6 +43,7 @@ from pellucid.tasks._contract import (
 )
 from pellucid.tasks._figures import DrawsForReport
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
+from pellucid.tasks._own_measures import OwnMeasure, check_measures, own_values, summarised
 from pellucid.tasks._planes import through_planes
 from pellucid.tasks._records import Ragged, Records, as_arrays, from_arrays, joined, rows_of, taken
 from pellucid.tasks._views import AnswersViews, Views, in_views
@@ -61,6 +63,7 @@ __all__ = [
     "DrawsForReport",
     "DrawsRecords",
     "Exports",
+    "ExportsProbabilities",
     "FindsBoxes",
     "KnowsChance",
     "LearnsFromImages",
@@ -71,6 +74,7 @@ __all__ = [
     "ModelMeasures",
     "MultiPlayer",
     "NamedFigure",
+    "OwnMeasure",
     "PredictOptions",
     "Ragged",
     "ReadsPages",
@@ -87,6 +91,7 @@ __all__ = [
     "as_arrays",
     "averaged",
     "bounds",
+    "check_measures",
     "differences",
     "from_arrays",
     "gaps",
@@ -94,11 +99,13 @@ __all__ = [
     "joined",
     "lr_factors_of",
     "measured",
+    "own_values",
     "players_of",
     "rows_of",
     "set_threshold",
     "steps_of",
     "summarise",
+    "summarised",
     "taken",
     "through_planes",
 ]

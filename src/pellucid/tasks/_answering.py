@@ -6,7 +6,7 @@ validation images (`ChoosesThreshold`), and that decides after the model (`Decid
 parts (`AnswersParts`), answers that are annotations (`AnnotatesAnswers`), further forms of each answer with tables over all
 (`WritesForms`), or files made of all rows (`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within
 boxes (`AnswersInBoxes`), whole pages of which the model sees one letter at a time (`ReadsPages`), and a module to export that
-gives answers rather than the model's output (`Exports`).
+gives answers rather than the model's output (`Exports`), or probabilities rather than logits (`ExportsProbabilities`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pellucid._pages import PageSteps
 from pellucid.data.annotations.records import Instance
+from pellucid.data.batches import Store
 from pellucid.data.dataset import Split
 from pellucid.data.targets import Boxes
 from pellucid.tasks._records import Records
@@ -33,6 +34,7 @@ __all__ = [
     "DecidesByThreshold",
     "DrawsAnswers",
     "Exports",
+    "ExportsProbabilities",
     "FindsBoxes",
     "PredictOptions",
     "ReadsPages",
@@ -89,6 +91,9 @@ class AnswersParts(Protocol):
 @runtime_checkable
 class ReadsPages(Protocol):
     """Images are answered as pages, of which the model sees one letter at a time."""
+
+    def statistics(self, images: Store) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel (C,) of what the model sees of the training images, its letters."""
 
     def named_outputs(self, classes: Sequence[str]) -> Sequence[str]:
         """What each of the model's outputs for a letter is called: the classes, and what is none of them."""
@@ -272,6 +277,14 @@ def set_threshold(model: nn.Module, value: float) -> None:
 
 
 # -- an exported file
+
+
+@runtime_checkable
+class ExportsProbabilities(Protocol):
+    """An exported file gives the probabilities of the classes, or on request the logits."""
+
+    def named_output(self, model: nn.Module, logits: bool) -> tuple[nn.Module, str]:
+        """The module that the file holds, and the name of its output; raises `UsageError` for logits that there are none of."""
 
 
 @runtime_checkable

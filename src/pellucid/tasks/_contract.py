@@ -215,7 +215,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
         """One JSON-able row per image ({"name": …}).
 
         A row's "picture", if any, is a uint8 array (C, H, W) to save as PNG; its "content", if any, bytes to save under
-        the row's name with its "suffix", e.g. ".plc".
+        the row's name with its "suffix", e.g. ".plc"; its "group", if any, names its line on a sheet of small pictures.
         """
 
     @abstractmethod

@@ -212,7 +212,7 @@ class Folder:
         if self._main:
             batch, draws = state.feed.batch(0)
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                snapshots.keep_batch(self.path, self.plan.task.prepare(batch, draws, training=True)[0])
+                snapshots.keep_batch(self.path, self.plan.hooks.prepared(self.plan.task, batch, draws)[0])
 
     def keep_snapshot(self, state: State) -> None:
         """Write pictures of the model at work after an epoch, if the task has any."""
@@ -235,12 +235,13 @@ class Folder:
             self._digests[WEIGHTS["last"]] = checkpoint.save_weights(self.path / WEIGHTS["last"], state.evaluated)
             if state.best is None:  # stopped before the first epoch ended
                 self.keep_best(state)
-            done = state.step >= self.plan.steps or state.exhausted
+            done = state.step >= self.plan.steps or state.exhausted or state.ended
             changes: dict[str, Any] = {
                 "status": "finished" if done else "stopped",
                 "seconds": round(state.elapsed, 3),
                 "best": state.best,
                 "step": state.step,
+                **({"ended": f"by callback after epoch {state.epoch}"} if state.ended else {}),
                 "digests": self._digests,
             }
             if self.record and self.record["frozen"]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from torch import Tensor
 from pellucid.errors import TrainingError
 from pellucid.files import write_atomically
 from pellucid.inference import measure
+from pellucid.tasks import own_values
 from pellucid.training.folder import Folder
+from pellucid.training.logs import Log
 from pellucid.training.state import State, better
 from pellucid.training.step import Update
 from pellucid.training.terminal import Terminal
@@ -36,13 +39,26 @@ class History:
         self._images = self.plan.global_batch // accelerator.num_processes  # of a step, in this process
         self._pending: list[tuple[int, float, Mapping[str, Tensor]]] = []  # (step, rate, losses) not read yet
         self._patience = _PENDING if accelerator.device.type == "cuda" else 1
+        self._log: Log | None = None
         self._terminal = Terminal(state, folder.path, progress and accelerator.is_main_process)
 
     def __enter__(self) -> Self:
         self._terminal.start()
+        plan, state = self.plan, self.state
+        settings = {**plan.settings.task_options, **plan.model["options"], **dataclasses.asdict(plan.recipe)}
+        named = plan.recipe.log if plan.accelerator.is_main_process else None
+        self._log = Log(
+            named,
+            self.folder.path,
+            {"task": plan.settings.task_name, "model": plan.settings.model, **settings},
+            state.step,
+        )
+        self._log.skip(len(state.history))
         return self
 
     def __exit__(self, *fault: object) -> None:
+        if self._log is not None:
+            self._log.close()
         self._terminal.stop()
 
     def log(self, updates: Sequence[Update], rate: float) -> None:
@@ -74,6 +90,7 @@ class History:
             records, losses = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
         state.choose_threshold(records)
         row = self._row("val", losses) | {plan.main.key: (plan.main.live or plan.main.value)(records)}
+        row |= own_values(plan.hooks.measures, records)
         state.history.append(row)
         self._terminal.finished(row, self._best(row))
         return {**row, "sign": plan.main.sign}
@@ -90,6 +107,8 @@ class History:
         if self.plan.accelerator.is_main_process:
             with write_atomically(self.folder.path / "history.jsonl") as draft:
                 draft.write_text("".join(json.dumps(row) + "\n" for row in self.state.history), encoding="utf-8")
+        if self._log is not None:
+            self._log.write(self.state.history)
 
     def _read(self) -> None:
         """Add the pending losses to the sums. Reading a loss waits for the GPU, so it is done for many steps at once."""

@@ -15,6 +15,7 @@ from pellucid import weights
 from pellucid.errors import RunError, UsageError
 from pellucid.measures import WEIGHTS
 from pellucid.models import _building, _pretrained
+from pellucid.models._own import OwnModel
 from pellucid.run import Run
 from pellucid.training import fitting, weight_files
 from pellucid.training.settings import Settings
@@ -40,8 +41,8 @@ def model_of(path: str | None, out: str | Path | None = None) -> str | None:
         return None
     found = _run(path)
     if found is None and out is not None and not Path(path).exists() and (Path(out) / "run.json").exists():
-        return str(Run(out).info["model"]["name"])
-    return None if found is None else str(found[0].info["model"]["name"])
+        return Run(out).model_name
+    return None if found is None else found[0].model_name
 
 
 class Said(NamedTuple):
@@ -156,10 +157,11 @@ class Origin:
             raise UsageError(
                 f"weights={self.path!r}: there is no such file or run, and the run has no state to go on from; put it back."
             )
+        tensors = _inside(model, self.tensors)
         same = None
         if self.run is not None:
             same = self.run.info["task"]["name"] == task and self.run.classes == classes
-        fitted = fitting.fit(model, self.tensors, self.what, named=self.run is not None, head=same)
+        fitted = fitting.fit(model, tensors, self.what, named=self.run is not None, head=same)
         notes = (*self.notes, *fitted.notes, self._normalise(model, fitted))
         return Said(tuple(f"weights={self.what!r}: {note}" for note in notes), fitted.warning)
 
@@ -217,6 +219,13 @@ class Origin:
                 f"out={str(out)!r}: holds a run that began with weights={began['path']!r} of another content (digest "
                 f"{began['digest'][:12]}, not {self.digest[:12]}); put back the file that it began with, or name another folder."
             )
+
+
+def _inside(model: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors by their names in a model; those of a module of the user's own may bear the names that they have in it alone."""
+    if not isinstance(model, OwnModel) or {*tensors} & {*model.state_dict()}:
+        return tensors
+    return {f"net.{name}": value for name, value in tensors.items()}
 
 
 def _run(path: str) -> tuple[Run, Literal["best", "last"]] | None:

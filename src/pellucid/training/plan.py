@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -22,11 +23,15 @@ from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
-from pellucid.errors import DataError, RunError, UsageError
+from pellucid.errors import DataError, PellucidWarning, RunError, UsageError
 from pellucid.files import as_text, is_draft
 from pellucid.models import _building
+from pellucid.models._own import tried
+from pellucid.own.parts import find
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Metric, SuitsModel, TaskFamily
+from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, SuitsModel, TaskFamily
+from pellucid.training.hooks import Hooks, changed
+from pellucid.training.logs import check_installed
 from pellucid.training.machine import accelerator
 from pellucid.training.origin import Origin, model_of
 from pellucid.training.recipe import Recipe
@@ -36,7 +41,7 @@ __all__ = ["Plan", "earlier_record"]
 
 # what may change when a run is resumed; the fingerprint identifies the data, however their problems are worded
 # the content of weights is compared, wherever they lie
-_FREE = {"checkpoint", "device", "compile", "problems", "cut", "weights"}
+_FREE = {"checkpoint", "device", "compile", "problems", "cut", "weights", "log"}
 
 
 @final
@@ -59,6 +64,7 @@ class Plan:
     rows: slice  # of the global batch, this process's
     place: Path  # the run's folder
     origin: Origin | None  # the weights that the model starts from
+    hooks: Hooks = field(default_factory=Hooks)  # functions of the user's own
 
     @classmethod
     def of(
@@ -69,6 +75,8 @@ class Plan:
         options: Mapping[str, Any],
         out: str | Path | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        model_options: Mapping[str, Any] | None = None,
+        hooks: Hooks | None = None,
     ) -> Plan:
         """Check everything that was asked for.
 
@@ -79,6 +87,8 @@ class Plan:
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
             out: the run's folder; a run in it decides how splits that the data lack are cut, and what is black and white.
             weights: a state dict that the model starts from.
+            model_options: options of the model, whatever else has options of these names.
+            hooks: functions of the user's own.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
@@ -86,8 +96,9 @@ class Plan:
             DataError: data that cannot be read, or that lack what the task needs.
         """
         model = model or model_of(options.get("weights"), out)
-        settings = Settings.of(task, model, options, example=what is None)
+        settings = Settings.of(task, model, options, what is None, model_options)
         recipe = settings.recipe
+        check_installed(recipe.log)
         earlier = Run(out) if out is not None and (Path(out) / "run.json").exists() else None
         cut = CUTS[0] if earlier is None else earlier.cut
         scale = recipe.range if recipe.range or earlier is None else earlier.scale
@@ -99,21 +110,27 @@ class Plan:
         global_batch, rows = _division(len(train), recipe, processes)
         size = training_size(dataset, recipe.size, read.crops, read.longest)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
-        place = Path(out) if out is not None else _default_path(settings, dataset)
+        hooks = hooks or Hooks()
+        place = Path(out) if out is not None else _default_path(settings, dataset, hooks)
         begun = Run(place).info if recipe.weights is not None and (place / "run.json").exists() else None
         asked = settings.model_asked
         origin = Origin.of(weights, recipe.weights, settings.model, settings.task_name, asked, begun)
         if origin is not None:
             settings = replace(settings, model_options={**settings.model_options, **origin.implied(settings), **asked})
         suited = read.suited(train, size, settings.model) if isinstance(read, SuitsModel) else {}
-        description = {
+        description: dict[str, Any] = {
             "name": settings.model,
             "channels": dataset.channels + read.extra_planes,
             "outputs": read.outputs(dataset, size),
             "size": list(size),
             "options": {**suited, **settings.model_options},
         }
-        return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin)
+        own = find("models", settings.model)
+        if own is not None:
+            known = tried(own, description, read.accepts, settings.task_name, isinstance(read, DecidesByThreshold))
+            description["own"] = {**own.record, **known}
+        hooks.check(read.metrics(dataset.classes), processes)
+        return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin, hooks)
 
     @property
     def recipe(self) -> Recipe:
@@ -144,9 +161,10 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What identifies this training in run.json: it resumes a run only where all of this is equal."""
-        scale = self.dataset.scale
+        scale, own = self.dataset.scale, find("tasks", self.settings.task_name)
+        named = {"name": self.settings.task_name, "options": self.settings.task_options}
         return {
-            "task": {"name": self.settings.task_name, "options": self.settings.task_options},
+            "task": named if own is None else {**named, "own": dict(own.record)},
             "model": dict(self.model),
             "data": {
                 "what": self.dataset.name,
@@ -161,6 +179,7 @@ class Plan:
                 "problems": list(self.dataset.problems),
             },
             "recipe": dataclasses.asdict(self.recipe),
+            **({"hooks": self.hooks.record} if self.hooks.record else {}),
             "processes": self.accelerator.num_processes,
         }
 
@@ -210,11 +229,16 @@ def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int,
     return share * world, slice(place * share, (place + 1) * share)
 
 
-def _default_path(settings: Settings, dataset: Dataset) -> Path:
+def _default_path(settings: Settings, dataset: Dataset, hooks: Hooks) -> Path:
     """runs/TASK-DATA-MODEL-HASH: the same command finds its run again, another one gets a folder of its own."""
     name = "".join(c if c.isalnum() else "_" for c in Path(dataset.name).name)
-    key = hashlib.sha256((settings.command(as_text(dataset.name), "") + dataset.fingerprint).encode()).hexdigest()[:6]
-    return Path("runs") / f"{settings.task_name}-{name}-{settings.model}-{key}"
+    owned = [find(folder, part) for folder, part in (("tasks", settings.task_name), ("models", settings.model))]
+    more = [f"{own.key}-{own.record.get('start', '')}" for own in owned if own is not None]
+    more += [hooks.record["augment"]["digest"]] if hooks.augment is not None else []
+    asked = settings.command(as_text(dataset.name), "") + dataset.fingerprint + "".join(more)
+    key = hashlib.sha256(asked.encode()).hexdigest()[:6]
+    task, model = (part.replace(":", "_") for part in (settings.task_name, settings.model))
+    return Path("runs") / f"{task}-{name}-{model}-{key}"
 
 
 def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
@@ -231,11 +255,21 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
     # an earlier version's record lacks the options that were added since: they had their defaults then
     recorded = {
         "task": {"name": record["task"]["name"], "options": {**_task_defaults(plan), **record["task"]["options"]}},
-        "model": {**record["model"], "options": _model_options(record["model"]["name"], record["model"]["options"])},
+        "model": {
+            **_without_own(record["model"]),
+            "options": _model_options(record["model"]["name"], record["model"]["options"]),
+        },
         "data": record["data"],
         "recipe": {**dataclasses.asdict(Recipe()), **record["recipe"]},
     }
     now, scale = plan.identity, plan.dataset.scale
+    for part in ("task", "model"):
+        _check_own(now[part].pop("own", None), record[part].get("own"), part, path)
+    if (what := changed(plan.hooks.record, record.get("hooks", {}))) is not None:
+        raise RunError(f"out={str(path)!r}: holds a run {what}; give the same to resume it, or another folder.")
+    if (named := plan.hooks.record.get("augment")) and not named["digest"]:
+        what = "has a source that cannot be read, so that nothing says whether it is still the same"
+        warnings.warn(f"out={str(path)!r}: augment={named['name']} {what}.", PellucidWarning, stacklevel=3)
     if "range" not in record["data"]:
         former = now["data"]["range"] if now["data"]["floats"] or scale is None else [FORMER.low, FORMER.high]
         recorded["data"] = {**record["data"], "range": former, "floats": now["data"]["floats"]}
@@ -256,6 +290,37 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
             "name another folder."
         )
     return record
+
+
+def _without_own(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "own"}
+
+
+def _check_own(now: Mapping[str, Any] | None, then: Mapping[str, Any] | None, part: str, path: Path) -> None:
+    """Refuse to go on with another class than the run's, or with one that was changed since.
+
+    Raises:
+        RunError: the two differ, or nothing says that they do not.
+    """
+    if now is None or then is None or now["class"] != then["class"]:
+        return  # their names differ too
+    if not now["digest"] or not then["digest"]:
+        what = f"{then['class']} has a source that cannot be read, so that nothing says whether it is still the same"
+        warnings.warn(f"out={str(path)!r}: {part} {what}.", PellucidWarning, stacklevel=3)
+    if now.get("start") != then.get("start"):
+        what = "the weights that it is given with now are not those that it began with, and count for nothing"
+        warnings.warn(f"out={str(path)!r}: holds a run of {then['class']}; {what}.", PellucidWarning, stacklevel=3)
+    for entry, what in (
+        ("digest", "of another source"),
+        ("settings", "with other settings"),
+        ("how", "given in another way"),
+    ):
+        if now[entry] != then[entry]:
+            digests = f" (digest {str(now[entry])[:12]}, was {str(then[entry])[:12]})" if entry == "digest" else ""
+            raise RunError(
+                f"out={str(path)!r}: holds a run of {part} {then['class']} {what}{digests}; put back that class to resume it, whose "
+                "source is in its run.json, or name another folder."
+            )
 
 
 def _vacant(path: Path) -> bool:

@@ -89,6 +89,8 @@ class Recipe:
     """device to train on"""
     checkpoint: float = 60.0
     """seconds between checkpoints, from which a stopped training resumes; there is always one after each epoch"""
+    log: Literal["tensorboard", "wandb", "mlflow"] | None = None
+    """write the history for one of these too, where it is installed; on this machine alone unless its environment names another"""
 
     def __post_init__(self) -> None:
         for name in ("size", "betas", "range"):  # also a single number, or a list from JSON
@@ -122,6 +124,8 @@ class Recipe:
         for field in fields(self):
             if get_origin(hints[field.name]) is Literal:
                 check_choice(field.name, getattr(self, field.name), get_args(hints[field.name]))
+        if self.log is not None:
+            check_choice("log", self.log, ("tensorboard", "wandb", "mlflow"))
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> Recipe:

@@ -53,6 +53,14 @@ def check_variants(feed: Feed, plan: Plan, model: nn.Module) -> None:
     """
     check_backbone(plan, model)
     asked = plan.recipe.variants
+    if asked and plan.hooks.augment is not None:
+        raise UsageError(
+            f"variants={asked}: would keep features of images that augment= has not changed; leave out one of the two."
+        )
+    if asked and getattr(plan.task, "mixes", False):  # with others of their batch, as classify can
+        raise UsageError(
+            f"variants={asked}: would keep features of images that are mixed anew in every batch; leave it out."
+        )
     if asked is not None and asked > 1 and not _random(plan, feed.train):
         raise UsageError(
             f"variants={asked}: nothing changes the training images, so all variants would be equal; leave it out."
@@ -85,6 +93,8 @@ def _backbone(plan: Plan, model: nn.Module) -> Frozen | None:
 
 def _random(plan: Plan, store: Store) -> bool:
     """Whether the task draws random numbers for training images."""
+    if plan.hooks.augment is not None:
+        return True
     batch = store.batch(torch.arange(min(2, len(store))), plan.accelerator.device)
     draws = _draws(plan, batch, 0)
     plan.task.prepare(batch, draws, training=True)

@@ -10,12 +10,17 @@ from typing import Any, final
 from pellucid import _catalog
 from pellucid._options import build, command_line, options_of, values_of
 from pellucid._ready import aliased
+from pellucid._values import check_kind
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
+from pellucid.models._own import check_json
+from pellucid.own.parts import find, is_own, take
 from pellucid.tasks import AnyTask, TaskFamily
 from pellucid.training.recipe import Recipe
 
 __all__ = ["Settings"]
+
+SINGLE = ("size", "betas", "range")  # options of the training that may be one number, or None
 
 
 @final
@@ -40,7 +45,12 @@ class Settings:
 
     @classmethod
     def of(
-        cls, task: str | AnyTask | TaskFamily, model: str | None, options: Mapping[str, Any], example: bool = False
+        cls,
+        task: str | AnyTask | TaskFamily,
+        model: str | None,
+        options: Mapping[str, Any],
+        example: bool = False,
+        for_model_only: Mapping[str, Any] | None = None,
     ) -> Settings:
         """Sort options by their owners.
 
@@ -49,23 +59,34 @@ class Settings:
             model: a name in the catalogue, or timm/NAME or torchvision/NAME for one with its weights; None for the task's own.
             options: fields of the task, options of the model, and fields of `Recipe`, flat.
             example: whether it is the task's example that is trained on, which has options of its own.
+            for_model_only: options of the model, whatever else has options of these names.
 
         Raises:
             UnknownNameError: a task, model or option that does not exist.
             UsageError: an option of a task that already has its options, or a value that its owner refuses.
         """
-        # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
-        name = type(task).__module__.split(".")[2] if not isinstance(task, str) else task.replace("-", "_")
+        name, for_model_only = _task_name(task), for_model_only or {}
         kind: Any = _catalog.find("tasks", name)
-        chosen, implied = aliased(model or kind.default_model)
+        chosen, implied = (model, {}) if model and is_own(model) else aliased(model or kind.default_model)
         _catalog.find("models", chosen)
         options = {**implied, **options}
-        of_task = set(options_of(kind))
-        of_model = set(_building.options(chosen))
-        of_recipe = set(options_of(Recipe))
-        for option in options:
+        kinds_of_task = {key: option.kind for key, option in options_of(kind).items()}
+        known = _building.options(chosen)
+        for option in for_model_only:
+            if option not in known:
+                raise UnknownNameError("option", option, known)
+        kinds_of_model = {key: one for key, (one, _, _) in known.items()}
+        kinds_of_recipe = {key: option.kind for key, option in options_of(Recipe).items()}
+        of_task, of_model, of_recipe = set(kinds_of_task), set(kinds_of_model), set(kinds_of_recipe)
+        for option, value in options.items():
             if option not in of_task | of_model | of_recipe:
                 raise UnknownNameError("option", option, of_task | of_model | of_recipe)
+            for owner in (kinds_of_task, kinds_of_model, kinds_of_recipe):
+                if option in owner and not (owner is kinds_of_recipe and option in SINGLE):
+                    check_kind(option, value, owner[option])
+        if is_own(chosen):  # its names may be those of the training: such options go into model_options
+            check_json({**for_model_only, **{key: options[key] for key in of_model & set(options)}})
+            of_model -= of_task | of_recipe
         if example:  # a task that was given has its options already
             usual = {
                 key: value for key, value in kind.example_options.items() if isinstance(task, str) or key in of_recipe
@@ -83,6 +104,7 @@ class Settings:
             made = task
         for_recipe = kind.defaults(chosen) | {key: value for key, value in given.items() if key in of_recipe}
         for_model = {key: value for key, value in given.items() if key in of_model}
+        for_model |= {key: tuple(value) if isinstance(value, list) else value for key, value in for_model_only.items()}
         changed = {key: value for key, value in kind.model_defaults(chosen).items() if key not in for_model}
         return cls(name, made.for_model(chosen), chosen, changed | for_model, Recipe(**for_recipe), changed)
 
@@ -102,7 +124,34 @@ class Settings:
         plain, usual = Recipe(**kind.defaults(self.model)), kind().options
         of_task = {name: value for name, value in self.task.options.items() if value != usual[name]}
         changed = {**of_task, **self.model_options, **_changed(self.recipe, plain)}
-        return command_line("train", self.task_name, data=data, model=self.model, out=out, **changed)
+        names = {"tasks": self.task_name, "models": self.model}
+        owned = {folder: find(folder, name) for folder, name in names.items() if is_own(name)}
+        general = {*usual, *options_of(Recipe)}
+        shared = {key: value for key, value in self.model_options.items() if key in general and is_own(self.model)}
+        if not shared and all(own is not None and own.reference for own in owned.values()):
+            named = {
+                folder: own.reference if (own := owned.get(folder)) is not None else name
+                for folder, name in names.items()
+            }
+            return command_line("train", named["tasks"], data=data, model=named["models"], out=out, **changed)
+        # what only Python can name: a line that says what is to be given again
+        words = [own.title if (own := owned.get(folder)) is not None else repr(name) for folder, name in names.items()]
+        values = {"out": out, **of_task, **_changed(self.recipe, plain)}
+        values |= {key: value for key, value in self.model_options.items() if key not in shared}
+        values |= {"model_options": shared} if shared else {}
+        return (
+            f"train({words[0]}, {data!r}, {words[1]}, {', '.join(f'{key}={value!r}' for key, value in values.items())})"
+        )
+
+
+def _task_name(task: str | AnyTask | TaskFamily) -> str:
+    """A task's name in the catalogue, or that of one of the user's own, which is kept under it."""
+    if isinstance(task, str):
+        return task if is_own(task) else task.replace("-", "_")
+    home = type(task).__module__.split(".")
+    if home[:2] == ["pellucid", "tasks"]:  # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
+        return home[2]
+    return str(take("tasks", type(task)).name)
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:

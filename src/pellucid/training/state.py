@@ -19,6 +19,7 @@ from pellucid.tasks import (
     ChoosesThreshold,
     DecidesByThreshold,
     LearnsFromImages,
+    ReadsPages,
     Records,
     Threshold,
     UpdatesBuffers,
@@ -57,6 +58,7 @@ class State:
         self.summed = 0  # those images
         self.seconds = 0.0  # of training before it was started this time
         self.begun = time.monotonic()
+        self.ended = False  # the user's own function said so
         self.threshold: Threshold | None = None  # of the weights that were validated last, where the task has one
 
     @classmethod
@@ -76,9 +78,12 @@ class State:
         if fresh and isinstance(plan.task, LearnsFromImages):
             plan = replace(plan, task=plan.task.learn(feed.train))
         if fresh and not model.normalize.pretrained:
-            model.normalize.fit(*feed.train.statistics())
+            seen = plan.task.statistics(feed.train) if isinstance(plan.task, ReadsPages) else feed.train.statistics()
+            model.normalize.fit(*seen)
         if fresh and isinstance(plan.task, ChoosesThreshold) and not isinstance(plan.task, DecidesByThreshold):
             set_threshold(model, plan.task.default_threshold)  # weights that it starts from may bring another
+        if fresh:
+            plan.hooks.tried(plan.task, *feed.batch(0))
         freezing.stage(model, plan.recipe)
         check_variants(feed, plan, model)
         device = plan.accelerator.device
@@ -147,6 +152,10 @@ class State:
         """Whether patience has run out: so many epochs have not improved the validation measure."""
         best, patience = self.best, self.plan.recipe.patience
         return bool(best and patience and self.epoch - best.get("reached", best["epoch"]) >= patience)
+
+    def call_back(self) -> None:
+        """Hand the epoch's last row and the validated model to the user's own function, which may end the training."""
+        self.ended = self.plan.hooks.ends(self.epoch, self.history[-1], self.evaluated)
 
     def save(self, path: Path) -> str:
         """Write the state to one file, atomically; returns its digest."""

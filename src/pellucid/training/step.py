@@ -89,7 +89,7 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
     """
     task, recipe, accelerator = learner.plan.task, learner.plan.recipe, learner.plan.accelerator
     factors = lr_factors_of(task)
-    input, target = task.prepare(batch, draws, training=True)
+    input, target = learner.plan.hooks.prepared(task, batch, draws)
     if isinstance(input, Tensor):  # a task may give its model more than images
         input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
     updates = []

@@ -31,6 +31,7 @@ ABOUT = {
     "glyphs": "letters and digits of 32×32 px, grey, 36 classes, rendered from matplotlib's fonts",
     "glyphs_lit": "the same glyphs, each under light from a direction of its own",
     "handprint": "letters and digits of 40×40 px, grey, 36 classes, as pens write them on paper, and rendered from fonts",
+    "handprint_text": "the like of small letters and marks too, 80 classes",
 }
 
 
@@ -41,14 +42,15 @@ _DRAWN: dict[str, tuple[str, dict[str, bool]]] = {
     "glyphs": ("glyphs", {}),
     "glyphs_lit": ("glyphs", {"lit": True}),
     "handprint": ("handprint", {}),
+    "handprint_text": ("handprint", {"text": True}),
 }
 
 
 def names() -> list[str]:
     """The names of the embedded datasets.
 
-    >>> names()
-    ['digits', 'patches', 'patches_colour', 'crops', 'crops_colour', 'scenes', 'sparse_scenes', 'glyphs', 'glyphs_lit', 'handprint']
+    >>> names()[-4:]
+    ['glyphs', 'glyphs_lit', 'handprint', 'handprint_text']
     """
     return list(ABOUT)
 

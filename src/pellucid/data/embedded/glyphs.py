@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +19,14 @@ from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.splitting import finish
 from pellucid.data.targets import Label
 
-__all__ = ["CLASSES", "FONTS", "SIDE", "blur", "draw", "render"]
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+__all__ = ["CLASSES", "FONTS", "SIDE", "blur", "draw", "extent", "filling", "render"]
 
 CLASSES = tuple(string.digits + string.ascii_uppercase)
 SIDE = 32  # px
+_ABSENT = "\U0010ffff"  # no font has it
 _FINE = 3  # rendered pixels per pixel of the dataset, along each side
 _TALL = 22  # px, height of a capital letter before it is varied
 _STEEP = 0.65  # sine of the slope of the dome at the middle of the picture's sides
@@ -68,23 +74,58 @@ def _split(fonts: tuple[str, ...], variants: int, seed: int, lit: bool) -> Split
 
 def render(font: str) -> NDArray[np.float32]:
     """All classes in one font, each centred, at three times the dataset's resolution: (36, 96, 96) in [0, 1]."""
-    from PIL import Image, ImageDraw, ImageFont
+    _, top, _, bottom = face(font, 100).getbbox("H")
+    even = face(font, round(100 * _TALL * _FINE / (bottom - top)))  # capitals are equally tall in all fonts
+    return np.stack([_middle(text, even) for text in CLASSES])
+
+
+def filling(font: str, characters: Sequence[str]) -> NDArray[np.float32]:
+    """Characters in one font, each so large that its longer side is that of a capital: (n, 96, 96) in [0, 1]."""
+    from PIL import Image, ImageDraw
+
+    answer = []
+    for text in characters:
+        left, top, right, bottom = extent(text, font)
+        even = face(font, max(1, round(100 * _TALL * _FINE / max(1, right - left, bottom - top))))
+        scale = even.size / 100
+        middle = (SIDE * _FINE - (left + right) * scale) / 2, (SIDE * _FINE - (top + bottom) * scale) / 2
+        image = Image.new("L", (SIDE * _FINE, SIDE * _FINE))
+        ImageDraw.Draw(image).text(middle, text, fill=255, font=even, anchor="ls")
+        answer.append(np.asarray(image, np.float32) / np.float32(255))
+    return np.stack(answer)
+
+
+def extent(text: str, font: str, size: int = 100) -> tuple[int, int, int, int]:
+    """Where a text's ink is, x0, y0, x1, y1 in px, if it begins at 0, 0 on the base line; zeros where the font has none.
+
+    >>> extent("-", "DejaVuSans")
+    (4, -31, 32, -23)
+    """
+    drawn = face(font, size)
+    mask, (x, y) = drawn.getmask2(text, anchor="ls")
+    if (box := mask.getbbox()) is None or bytes(mask) == bytes(drawn.getmask2(_ABSENT, anchor="ls")[0]):
+        return (0, 0, 0, 0)
+    return (x + box[0], y + box[1], x + box[2], y + box[3])
+
+
+def face(font: str, size: int) -> FreeTypeFont:
+    """One of matplotlib's fonts at a size in px."""
+    from PIL import ImageFont
 
     spec = find_spec("matplotlib")
     assert spec is not None and spec.submodule_search_locations is not None
-    path = Path(spec.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{font}.ttf"
-    _, top, _, bottom = ImageFont.truetype(path, 100).getbbox("H")
-    face = ImageFont.truetype(
-        path, round(100 * _TALL * _FINE / (bottom - top))
-    )  # capitals are equally tall in all fonts
-    answer = np.empty((len(CLASSES), SIDE * _FINE, SIDE * _FINE), np.float32)
-    for k, text in enumerate(CLASSES):
-        left, top, right, bottom = face.getbbox(text)
-        image = Image.new("L", answer.shape[1:])
-        middle = (SIDE * _FINE - left - right) / 2, (SIDE * _FINE - top - bottom) / 2
-        ImageDraw.Draw(image).text(middle, text, fill=255, font=face)
-        answer[k] = np.asarray(image, np.float32) / 255
-    return answer
+    return ImageFont.truetype(Path(spec.submodule_search_locations[0]) / "mpl-data/fonts/ttf" / f"{font}.ttf", size)
+
+
+def _middle(text: str, font: FreeTypeFont) -> NDArray[np.float32]:
+    """A character in the middle of a picture (96, 96)."""
+    from PIL import Image, ImageDraw
+
+    left, top, right, bottom = font.getbbox(text)
+    image = Image.new("L", (SIDE * _FINE, SIDE * _FINE))
+    middle = (SIDE * _FINE - left - right) / 2, (SIDE * _FINE - top - bottom) / 2
+    ImageDraw.Draw(image).text(middle, text, fill=255, font=font)
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def _vary(fine: Tensor, rng: np.random.Generator) -> Tensor:

@@ -7,17 +7,20 @@ A way of writing a letter is a list of strokes in a frame whose corners are (0, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WAYS", "draw", "paths"]
+__all__ = ["WAYS", "Ways", "draw", "paths"]
 
 Floats = NDArray[np.float64]
+Ways: TypeAlias = tuple[float, tuple[tuple[str, ...], ...]]
 
 # every letter: how wide it is for its height, and the ways of writing it
-WAYS: dict[str, tuple[float, tuple[tuple[str, ...], ...]]] = {
+WAYS: dict[str, Ways] = {
     "0": (0.62, (
         ("~.5,0 .12,.2 .02,.55 .2,.9 .52,1 .85,.82 .98,.45 .85,.12 .5,0",),
         ("~.6,.02 .2,.1 0,.5 .15,.92 .5,1 .9,.85 1,.5 .88,.1 .5,0 .35,.05",),
@@ -282,13 +285,13 @@ WAYS: dict[str, tuple[float, tuple[tuple[str, ...], ...]]] = {
 }  # fmt: skip
 
 
-def paths(letter: str, count: int, rng: np.random.Generator) -> list[list[Floats]]:
+def paths(letter: str, count: int, rng: np.random.Generator, alphabet: Mapping[str, Ways] = WAYS) -> list[list[Floats]]:
     """The strokes of a letter, written `count` times: each (n, 2) points x, y for a height of 1, bent and shaken by chance.
 
     >>> [len(strokes) for strokes in paths("L", 3, np.random.default_rng(0))]
     [1, 1, 1]
     """
-    width, ways = WAYS[letter]
+    width, ways = alphabet[letter]
     way = rng.integers(len(ways), size=count)
     found: list[list[Floats]] = [[] for _ in range(count)]
     for number, strokes in enumerate(ways):

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
+from pellucid._notebooks import as_html
 from pellucid.data.copies import near_copies, picture_digests
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import Files
@@ -44,6 +45,9 @@ class Inspection:
     keypoints: Keypoints | None = None
     texts: Texts | None = None
     point_names: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         total = sum(self.images.values())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,14 @@ from pellucid._options import learned, unfolded
 from pellucid.data.batches import store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.mixing import STRONGEST, mixed
 from pellucid.data.targets import Label, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
+from pellucid.tasks._exporting import named_output
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._views import Views
@@ -64,6 +67,12 @@ class Classify(Task[Tensor, Label, Label]):
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "rotate", "exposure", "shading", "contrast", "noise", "erase"
     )
+    mixup: float = 0.0
+    """mix pairs of training images and their classes, by shares from Beta(α, α) with this α; 0 for none (Zhang et al. 2018)"""
+    cutmix: float = 0.0
+    """put a rectangle of one training image into another, its area from Beta(α, α) with this α; 0 for none (Yun et al. 2019)"""
+    randaugment: tuple[int, ...] = ()
+    """change each training image N times by operations drawn at random, with magnitude M up to 30: N and M (Cubuk et al. 2020)"""
 
     weights: tuple[float, ...] = learned(())
     classes: tuple[str, ...] = learned(())
@@ -81,6 +90,14 @@ class Classify(Task[Tensor, Label, Label]):
 
     def __post_init__(self) -> None:
         check_choice("threshold_by", self.threshold_by, tuple(decision.CRITERIA))
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name}={getattr(self, name)!r}: must not be negative; give e.g. 0.2, or 0 for none.")
+        if self.randaugment:
+            count, magnitude = self.randaugment if len(self.randaugment) == 2 else (0, 0)
+            if count < 1 or not 0 <= magnitude <= STRONGEST:
+                rule = f"must be two numbers, how often from 1 and how strongly from 0 to {STRONGEST}"
+                raise UsageError(f"randaugment={self.randaugment!r}: {rule}; give e.g. 2 9.")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing={self.label_smoothing!r}: must lie in [0, 1); give another value.")
 
@@ -103,7 +120,23 @@ class Classify(Task[Tensor, Label, Label]):
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Label]:
         input, truth = batch.images.float().div_(255), target_of(batch.targets, "label", Label)
-        return self.augment(input, truth, draws) if training else (input, truth)
+        if not training:
+            return input, truth
+        input, truth = self.augment(input, truth, draws)
+        if self.randaugment:
+            from pellucid.data.rand_augment import rand_augment  # torchvision's transforms take a while to import
+
+            input = rand_augment(input, self.randaugment[0], self.randaugment[1], draws)
+        if not self.mixes:
+            return input, truth
+        shares = F.one_hot(truth.index, len(self.classes)).float()  # (B, K)
+        input, shares = mixed(input, shares, draws, self.mixup, self.cutmix)
+        return input, Label(shares.argmax(1), shares)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are mixed with others of their batch, so that what is made of one depends on the others."""
+        return bool(self.mixup or self.cutmix)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Label) -> dict[str, Tensor]:
         output = model(input)
@@ -117,15 +150,16 @@ class Classify(Task[Tensor, Label, Label]):
             raise UsageError(
                 "model: has one output, which tells two classes apart, and the data have more; give an output for each class."
             )
+        target = truth.index if truth.probabilities is None else truth.probabilities  # (B,), or (B, K) of mixed images
         if not self.class_weights:
-            return {"loss": F.cross_entropy(logits, truth.index, label_smoothing=self.label_smoothing)}
+            return {"loss": F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)}
         if not self.weights:
             raise UsageError(
                 "class_weights=True: the weights come from the training images; use the task that read(data) returns."
             )
         # divided by B rather than, as in torch's mean, by the sum of the batch's weights, which differs between processes
         weights = torch.tensor(self.weights, device=logits.device)
-        total = F.cross_entropy(logits, truth.index, weights, label_smoothing=self.label_smoothing, reduction="sum")
+        total = F.cross_entropy(logits, target, weights, label_smoothing=self.label_smoothing, reduction="sum")
         return {"loss": total / len(logits)}
 
     def predict(self, model: nn.Module, input: Tensor) -> Label:
@@ -140,6 +174,9 @@ class Classify(Task[Tensor, Label, Label]):
             )
         probabilities = self.views.mean(answered, input)
         return Label(probabilities.argmax(1), probabilities)
+
+    def named_output(self, model: nn.Module, logits: bool) -> tuple[nn.Module, str]:
+        return named_output(model, logits)
 
     def viewed(self, views: Views) -> Classify:
         return replace(self, views=views)

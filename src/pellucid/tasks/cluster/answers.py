@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._contact import TILES, as_bytes
 from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
 from pellucid.data.given import UserImages, decodable, gather
@@ -75,11 +77,24 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
                 "suffix": ".png",
             }
         )
+    rows = _shown(rows, places, labels, pictures)
     if options.sort_into:
         copies = _copy(given, dict(zip(places, labels.tolist(), strict=True)), Path(options.sort_into))
         rows = {place: {**row, "copy": str(copies[place])} for place, row in rows.items()}
     rows |= {place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()}
     return [rows[place] for place in sorted(rows)] + extra
+
+
+def _shown(
+    rows: dict[int, dict[str, Any]], places: Sequence[int], labels: NDArray[Any], pictures: Tensor
+) -> dict[int, dict[str, Any]]:
+    """The rows with their groups, of which the first images have pictures for the contact sheet."""
+    found, counts = dict(rows), Counter[int]()
+    for number, (place, label) in enumerate(zip(places, labels.tolist(), strict=True)):
+        counts[label] += 1
+        tile = {"tile": as_bytes(pictures[number])} if counts[label] <= TILES else {}
+        found[place] = {**rows[place], "group": f"cluster {label}", **tile}
+    return found
 
 
 def _inputs(model: nn.Module, given: UserImages) -> tuple[Tensor, list[int], UserImages]:

@@ -253,7 +253,13 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
         self, prediction: ClusterPrediction, names: Sequence[str], classes: Sequence[str]
     ) -> list[dict[str, Any]]:
         return [
-            {"name": name, "cluster": cluster, "distance": round(distance, 5), "unlike": bool(outlier)}
+            {
+                "name": name,
+                "cluster": cluster,
+                "distance": round(distance, 5),
+                "unlike": bool(outlier),
+                "group": f"cluster {cluster}",
+            }
             for name, cluster, distance, outlier in zip(
                 names,
                 prediction.cluster.tolist(),

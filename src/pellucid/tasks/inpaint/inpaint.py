@@ -21,7 +21,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError, check_choice
-from pellucid.models import OutputKind
+from pellucid.models import OutputKind, _building
 from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
@@ -138,7 +138,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
 
     def for_model(self, model: str) -> Self:
         kind: Any = _catalog.find("models", model)
-        dense = kind.output == "dense"
+        dense = _building.output_of(model, "map") == "dense"
         if self.output == "patch" and not dense:
             raise UsageError(
                 f"model={model!r}: gives whole pictures; choose --output image, or mlp or lenet for the patch."

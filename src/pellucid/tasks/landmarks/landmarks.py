@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pellucid import _catalog
 from pellucid._options import learned, unfolded
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
@@ -21,7 +20,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Points, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, PellucidWarning, UsageError, check_choice
-from pellucid.models import Frozen, OutputKind
+from pellucid.models import Frozen, OutputKind, _building
 from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
@@ -117,8 +116,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     # -- the data
 
     def for_model(self, model: str) -> Self:
-        kind: Any = _catalog.find("models", model)
-        return replace(self, kind=kind.output)
+        return replace(self, kind=_building.output_of(model, "vector"))
 
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         points = reading.points_of(data)

@@ -18,6 +18,8 @@ from pellucid.tasks.read.page import Reading
 
 __all__ = ["Letter", "Lettered", "Page", "Pages", "page_of"]
 
+_ENDS = (".", "!", "?")  # of sentences
+
 
 @final
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Page:
     light: bool = False  # light letters on something dark
     turned: int = 0  # degrees clockwise by which the page lay turned
     skew: float = 0.0  # degrees by which lines fall to the right
+    low: float = 0.0  # px: height of small letters, where the alphabet has some
     doubted: int = 0  # parts that may be letters, on a page that is not taken for text
 
     def words(self) -> list[list[list[Letter]]]:
@@ -94,18 +97,22 @@ def page_of(reading: Reading, classes: Sequence[str], words: Words | None = None
         classes: their names.
         words: a list that decides between look-alikes.
     """
-    letters = []
+    letters: list[Letter] = []
+    names = [character(name) for name in classes]
     for number, line in enumerate(reading.lines):
         for place, start in enumerate(line.starts):
             end = line.starts[place + 1] if place + 1 < len(line.starts) else len(line.letters)
             own = line.letters[start:end]
             shares = np.stack([letter.shares for letter in own])[:, :-1]  # (n, K)
             plain = shares.argmax(1)
-            beside = neighbourly(shares, classes)
+            begins = not letters or names[letters[-1].index] in _ENDS
+            beside = neighbourly(shares, classes, begins)
             final_ = chosen(shares, beside, words)
             for letter, given, one, two, three in zip(own, shares, plain, beside, final_, strict=True):
                 by = "evidence" if three == one else "neighbours" if three == two else "words"
                 letters.append(Letter(reading.back(letter.box), int(three), given, number, place, by))
     # np.rot90 by k quarter turns rights a page that lay turned clockwise by as many
     turned = 90 * reading.turned
-    return Page(tuple(letters), reading.pen, reading.tall, reading.light, turned, reading.skew, reading.doubted)
+    return Page(
+        tuple(letters), reading.pen, reading.tall, reading.light, turned, reading.skew, reading.low, reading.doubted
+    )

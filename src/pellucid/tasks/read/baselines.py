@@ -20,6 +20,7 @@ from pellucid.tasks.classify import Classify
 from pellucid.tasks.read import metrics, page, tesseract
 from pellucid.tasks.read.answers import page_of
 from pellucid.tasks.read.crops import Look
+from pellucid.tasks.read.placing import places_of
 from pellucid.tasks.read.preparing import prepared
 from pellucid.tasks.read.varying import Varying
 
@@ -70,7 +71,7 @@ def on_pages(
         said.append("Nearest neighbours are not measured: the run's own training letters are not at hand.")
     else:
         look = nearest(train, len(classes), strange, seed)
-        read = [page_of(page.read(image, look), classes) for image in images]
+        read = [page_of(page.read(image, look, places_of(classes)), classes) for image in images]
         found[f"{_NEIGHBOURS} nearest neighbours"] = metrics.columns(read, texts, classes)
     name = tesseract.version()
     if name is None:

@@ -52,6 +52,7 @@ def row(name: str, page: Page, classes: Sequence[str]) -> dict[str, Any]:
         "words": sum(len(line.split()) for line in lines),
         "unsure": unsure,
         "letter_height": round(page.tall, 1),
+        **({"x_height": round(page.low, 1)} if page.low else {}),
         "stroke_width": round(page.pen, 1),
         "light_on_dark": page.light,
         "turned": page.turned,

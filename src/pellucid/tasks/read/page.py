@@ -15,8 +15,10 @@ from pellucid.tasks.read import lines as by_lines
 from pellucid.tasks.read.believing import is_text
 from pellucid.tasks.read.crops import Look, crop, looked
 from pellucid.tasks.read.ink import Inked, inked, pen_of
-from pellucid.tasks.read.parting import Found, parted
+from pellucid.tasks.read.parting import Found, line_height, parted, pieced
 from pellucid.tasks.read.parts import Parts, letter_height, parts, without_rules
+from pellucid.tasks.read.placing import Places
+from pellucid.tasks.read.ruling import capital_height, placed
 
 __all__ = ["Line", "Reading", "read"]
 
@@ -26,10 +28,17 @@ _CLOSER = 2.2  # times nearer, where nothing was seen
 _LARGEST = 3.0  # by which a page is enlarged, at most
 _SAMPLE = 60  # parts whose turn is looked at
 _SHARE, _LONG = 0.4, 4  # of the parts as large as letters that are some, at least, or else letters of a line
+_SINGLE, _FEW = (
+    1.3,
+    5,
+)  # of the letters' height: longer parts are several letters, and are not looked at where others are enough
 _DOUBT, _SIDEWAYS = (
     1.8,
     2.0,
 )  # log-odds that a turn takes, and how many more where letters stand side by side as they lie
+_BODY, _SMALL_BODY = 0.42, 0.5  # of the letters' height: what makes lines; quotation marks do not
+_MARK = 0.4  # of a capital's height: what is lower is no letter by whose strokes a page is judged
+_ALONG = 4.0  # how much farther a mark may stand from its line's parts along the line than across
 _ASKEW = 0.6  # degrees from which a page is turned back
 
 Box = tuple[float, float, float, float]
@@ -52,6 +61,7 @@ class Reading:
     lines: list[Line]
     pen: float = 0.0  # px of the page itself, as are the others
     tall: float = 0.0
+    low: float = 0.0  # height of small letters, where the alphabet has some
     light: bool = False  # light strokes on something dark
     turned: int = 0  # quarter turns counter-clockwise that righted the page
     skew: float = 0.0  # degrees by which lines fell to the right
@@ -68,14 +78,14 @@ class Reading:
         return (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
-def read(image: NDArray[np.uint8], look: Look) -> Reading:
+def read(image: NDArray[np.uint8], look: Look, places: Places | None = None) -> Reading:
     """Read a page.
 
     Args:
         image: (H, W) grey.
         look: the network.
+        places: where the alphabet's characters stand on a line, if that tells them apart.
     """
-
     scale = min(1.0, _WORK / max(image.shape))
     page, found, tall = _seen(_resized(image, scale))
     if not tall and scale < 1:  # letters may be too small to be seen
@@ -90,7 +100,7 @@ def read(image: NDArray[np.uint8], look: Look) -> Reading:
         if not tall:
             return Reading([])
     fit = _letterlike(found, tall)
-    turned = _turn(look, page, found, fit)
+    turned = _turn(look, page, found, fit, tall)
     height, width = page.mask.shape
     matrix = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])  # from the seen page to that before it
     if turned:
@@ -115,12 +125,14 @@ def read(image: NDArray[np.uint8], look: Look) -> Reading:
         page = Inked(page.contrast, mask, page.pen, page.light)
         found = parts(mask)
         tall = letter_height(found, page.pen) or tall
-    read_lines, doubted = _lines(look, page, found, tall)
+    if places is not None:
+        tall = capital_height(found.heights[_letterlike(found, tall)], tall)
+    read_lines, tall, low, doubted = _lines(look, page, found, tall, places)
     sides = image.shape[1] / _sides(image, scale)[0], image.shape[0] / _sides(image, scale)[1]
     matrix = np.diag([sides[0], sides[1], 1.0]) @ matrix
     return Reading(
-        read_lines, page.pen / scale, tall / scale, page.light, turned, askew, page, found, doubted, matrix[:2]
-    )
+        read_lines, page.pen / scale, tall / scale, low / scale, page.light, turned, askew, page, found, doubted, matrix[:2]
+    )  # fmt: skip
 
 
 def _sides(image: NDArray[np.uint8], scale: float) -> tuple[int, int]:
@@ -156,13 +168,17 @@ def _letterlike(found: Parts, tall: float) -> NDArray[np.int64]:
     return np.flatnonzero(fit)
 
 
-def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64]) -> int:
+def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64], tall: float) -> int:
     """By how many quarter turns counter-clockwise the page must be turned for its letters to be upright.
 
     All letters of the page decide together; a page of a few is turned only if they leave no doubt.
     """
     if not len(fit):
         return 0
+    upright = by_lines.upright(found.boxes[fit])
+    longer = np.maximum(found.heights[fit], found.widths[fit])
+    if (single := longer < _SINGLE * tall).sum() >= _FEW:  # letters that touch look like others when they are turned
+        fit = fit[single]
     areas = found.areas[fit]
     chosen = fit[np.argsort(-areas, kind="stable")[: 3 * _SAMPLE]]
     if len(chosen) > _SAMPLE:
@@ -173,7 +189,6 @@ def _turn(look: Look, page: Inked, found: Parts, fit: NDArray[np.int64]) -> int:
     evidence = np.log(np.maximum(shares[:, :, :-1].max(2), 1e-4)).mean(1)  # (4,)
     best = int(evidence.argmax())
     surplus = float(evidence[best] - evidence[0]) * min(len(crops), 12)
-    upright = by_lines.upright(found.boxes[fit])
     return best if surplus > _DOUBT + _SIDEWAYS * (upright if best % 2 else 0.0) else 0
 
 
@@ -204,38 +219,92 @@ def _levelled(page: Inked, degrees: float) -> tuple[Inked, NDArray[np.float64]]:
     return Inked(contrast, mask, page.pen, page.light), back
 
 
-def _lines(look: Look, page: Inked, found: Parts, tall: float) -> tuple[list[Line], int]:
-    """The lines with their letters, in reading order; none where too little speaks for a text, and how many letters it would have."""
+def _lines(
+    look: Look, page: Inked, found: Parts, tall: float, places: Places | None
+) -> tuple[list[Line], float, float, int]:
+    """The lines with their letters, in reading order; none where too little speaks for a text.
+
+    Also how tall capitals and small letters are in px, and how many letters a text would have that is not believed.
+    """
     heights, widths = found.heights, found.widths
     possible = (heights < 2.3 * tall) & (widths < 9 * tall) & (found.areas >= max(4, 0.2 * page.pen**2))
-    body = np.flatnonzero(possible & (heights > 0.42 * tall))
+    least = (_BODY if places is None else _SMALL_BODY) * tall
+    body = np.flatnonzero(possible & (heights > least))
     if not len(body):
-        return [], 0
+        return [], tall, 0.0, 0
     rows = by_lines.lines(found.boxes[body], tall)
     members = [[int(body[i]) for i in row] for row in rows]
-    small = np.flatnonzero(possible & (heights <= 0.42 * tall) & (np.maximum(heights, widths) > 0.5 * page.pen))
-    for i in small.tolist():
-        _join(found, members, i, tall)
-    letters = [parted(look, page, found, line, tall) for line in members]
+    small = np.flatnonzero(possible & (heights <= least) & (np.maximum(heights, widths) > 0.5 * page.pen))
+    if places is None:
+        for i in small.tolist():
+            _join(found, members, i, tall)
+    else:
+        _join_marks(found, members, small.tolist(), tall)
+    letters, tall, low = _letters(look, page, found, members, tall, places)
     letters = [[letter for letter in line if letter.shares[-1] < 0.5] for line in letters]
-    kept = [line for line in letters if line and _believed(line)]
+    kept = [line for line in letters if line and _believed(line, places)]
     if sum(len(line) for line in kept) < _SHARE * len(
         body
     ):  # a thing here and there looks like a letter on any photograph
         kept = [line for line in kept if len(line) >= _LONG]
-    if not kept or not is_text(page, [letter for line in kept for letter in line]):
-        return [], sum(len(line) for line in letters)
-    boxes = np.array([letter.box for line in kept for letter in line])
-    places, start = [], 0
-    for line in kept:
-        places.append(list(range(start, start + len(line))))
-        start += len(line)
     every = [letter for line in kept for letter in line]
-    ordered = by_lines.columns(places, boxes, tall)
+    judged = every if places is None else [one for one in every if one.box[3] - one.box[1] > _MARK * tall]
+    if not judged or not is_text(page, judged):
+        return [], tall, low, sum(len(line) for line in letters)
+    boxes = np.array([letter.box for letter in every])
+    numbers, start = [], 0
+    for line in kept:
+        numbers.append(list(range(start, start + len(line))))
+        start += len(line)
+    ordered = by_lines.columns(numbers, boxes, tall)
     gaps = [[float(boxes[b, 0] - boxes[a, 2]) for a, b in pairwise(line)] for line in ordered]
-    own = [float(np.median(boxes[line, 3] - boxes[line, 1])) for line in ordered]
-    starts = by_lines.word_starts(gaps, own)
-    return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)], 0
+    own_heights = [float(np.median(boxes[line, 3] - boxes[line, 1])) if places is None else tall for line in ordered]
+    starts = by_lines.word_starts(gaps, own_heights)
+    return [Line([every[i] for i in line], begin) for line, begin in zip(ordered, starts, strict=True)], tall, low, 0
+
+
+def _join_marks(found: Parts, members: list[list[int]], small: list[int], tall: float) -> None:
+    """Put small parts with the lines that they are on or near, from the nearest on: a dash or dots go on from one another."""
+    left = list(small)
+    begun = [list(line) for line in members]
+    while left:
+        before = len(left)
+        for i in list(left):
+            x0, y0, x1, y1 = found.boxes[i]
+            best, chosen = np.inf, -1
+            for number, line in enumerate(members):
+                boxes = found.boxes[line]
+                across = np.maximum(0, np.maximum(boxes[:, 0] - x1, x0 - boxes[:, 2]))
+                down = np.maximum(0, np.maximum(boxes[:, 1] - y1, y0 - boxes[:, 3]))
+                near = np.argsort(across, kind="stable")[:3]
+                body = found.boxes[begun[number]]
+                beside = body[np.argsort(np.abs(body[:, [0, 2]].mean(1) - (x0 + x1) / 2), kind="stable")[:3]]
+                off = max(0.0, float(beside[:, 1].min() - y1), float(y0 - beside[:, 3].max()))
+                away = min(float(np.hypot(across, down).min()), float(across[near].min()) / _ALONG + off)
+                if away < best:
+                    best, chosen = away, number
+            if chosen >= 0 and best < 0.35 * tall:
+                members[chosen].append(i)
+                left.remove(i)
+        if len(left) == before:
+            return
+
+
+def _letters(
+    look: Look, page: Inked, found: Parts, members: list[list[int]], tall: float, places: Places | None
+) -> tuple[list[list[Found]], float, float]:
+    """The letters of each line by their shapes, or by their places too, and how tall capitals and small letters are, px."""
+    if places is not None:
+        letters, rules = placed(look, page, found, members, tall, places)
+        shown = [rule for rule, line in zip(rules, letters, strict=True) if line]
+        tall = float(np.median([rule.tall for rule in shown])) if shown else tall
+        return letters, tall, tall * shown[0].low if shown else 0.0
+    letters = []
+    for line in members:
+        own = line_height(found, line, tall)
+        seen = pieced(look, page, found, line, own)
+        letters.append([] if seen is None else parted(seen, own))
+    return letters, tall, 0.0
 
 
 def _join(found: Parts, members: list[list[int]], small: int, tall: float) -> None:
@@ -253,7 +322,8 @@ def _join(found: Parts, members: list[list[int]], small: int, tall: float) -> No
         members[chosen].append(small)
 
 
-def _believed(line: Sequence[Found]) -> bool:
+def _believed(line: Sequence[Found], places: Places | None) -> bool:
     """Whether a line shows letters rather than things that look a little like some."""
-    sure = np.array([letter.shares[:-1].max() for letter in line])
+    shares = np.stack([letter.shares[:-1] for letter in line])
+    sure = shares.max(1) if places is None else np.sort(shares, 1)[:, -2:].sum(1)  # l and I stay undecided
     return bool(np.exp(np.log(np.maximum(sure, 1e-4)).mean()) > 0.45)

@@ -28,9 +28,11 @@ from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.classify import Classify
 from pellucid.tasks.read import baselines, forms, metrics, page, pages, specimen, steps
+from pellucid.tasks.read.alphabet import only
 from pellucid.tasks.read.answers import Lettered, Pages, page_of
 from pellucid.tasks.read.language import Words
 from pellucid.tasks.read.options import ReadOptions
+from pellucid.tasks.read.placing import places_of
 from pellucid.tasks.read.preparing import prepared
 from pellucid.tasks.read.varying import Varying
 
@@ -68,6 +70,8 @@ class Read(Task[Tensor, Any, Any]):
     """share of training letters that show a part of a neighbour too"""
     strange: float = 0.12
     """share of training pictures that show no letter: two side by side, blots, edges"""
+    alphabet: tuple[str, ...] = ()
+    """learn these letters of the data alone: upper, lower, digits, punctuation, or any characters; by default all"""
     label_smoothing: float = 0.02
     """share of the target spread over all classes (Szegedy et al. 2016)"""
 
@@ -115,10 +119,24 @@ class Read(Task[Tensor, Any, Any]):
             raise DataError(
                 f"data={data.name!r}: has no labels, which read needs; put each letter's images into a folder of its own."
             )
+        if self.alphabet:
+            data = only(data, self.alphabet)
         return data, replace(self, names=data.classes)
 
     def learn(self, images: Store) -> Read:
         return replace(self, side=tuple(int(side) for side in images.size))
+
+    def statistics(self, images: Store) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel (C,) of the prepared letters, not of their images."""
+        every = torch.arange(0, len(images), max(1, len(images) // _COUNTED))[:_COUNTED]
+        size = (self.side[0], self.side[1]) if self.side else images.size
+        sums = torch.zeros(2, dtype=torch.float64)  # of ink and of its square; all channels are alike
+        for some in every.split(500):
+            ink = prepared(images.batch(some).images.float().div_(255), size)[:, 0].double()
+            sums += torch.stack([ink.mean((1, 2)).sum(), ink.square().mean((1, 2)).sum()])
+        mean, square = (sums / len(every)).tolist()
+        spread = max(0.0, square - mean**2) ** 0.5
+        return torch.full((images.channels,), mean), torch.full((images.channels,), spread)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -182,7 +200,7 @@ class Read(Task[Tensor, Any, Any]):
         def look(crops: Tensor) -> Tensor:
             return model(_seen(model, crops, len(image))).float().softmax(1)  # type: ignore[no-any-return]
 
-        return page.read(_grey(image), look)
+        return page.read(_grey(image), look, places_of(self.names))
 
     def named_outputs(self, classes: Sequence[str]) -> Sequence[str]:
         return [*classes, steps.NOTHING]
@@ -277,6 +295,7 @@ class Read(Task[Tensor, Any, Any]):
         return output.float().softmax(1)[:, :-1].amax(1)
 
 
+_COUNTED = 10_000  # training letters, at most, whose mean ink is taken
 _LETTERS = Classify()  # letters are measured as any other images of classes
 
 

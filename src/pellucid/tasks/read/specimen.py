@@ -15,6 +15,7 @@ from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Split
 from pellucid.data.targets import Label, target_of
 from pellucid.tasks.read.alphabet import character
+from pellucid.tasks.read.placing import places_of
 from pellucid.tasks.read.preparing import SHARE, prepared
 
 __all__ = ["laid_out", "specimen"]
@@ -48,24 +49,29 @@ def specimen(split: Split, classes: Sequence[str], seed: int) -> tuple[NDArray[n
     usual = float(np.median([widths[int(place)] for own in drawn for place in own]))
     wanted = [min(own.tolist(), key=lambda place: abs(widths[place] - usual)) for own in drawn]
     tall = SHARE * _SIDE
-    rows = []  # of each line, its letters' pictures and left ends
+    places = places_of(classes)
+    rows = []  # of each line, its letters' left ends, tops and pictures
     at = 0
     for line in words:
         x, row = tall, []
         for word in line:
-            for _ in word:
+            for index in word:
                 ink = _trimmed(pictures[wanted[at]])
-                row.append((round(x), ink))
+                lift = -ink.shape[0] / 2  # of its top below the line's middle
+                if places is not None and np.isfinite(places.tops[index]):
+                    top, bottom = places.tops[index] * tall, places.bottoms[index] * tall
+                    ink, lift = _scaled(ink, top - bottom), tall / 2 - top
+                row.append((round(x), lift, ink))
                 x += ink.shape[1] + _GAP * tall
                 at += 1
             x += (_SPACE - _GAP) * tall
         rows.append(row)
-    width = max(left + ink.shape[1] for row in rows for left, ink in row) + round(tall)
+    width = max(left + ink.shape[1] for row in rows for left, _, ink in row) + round(tall)
     page = np.zeros((round(tall * (1.1 + _PITCH * len(rows))) + 1, width), np.float32)
     for number, row in enumerate(rows):
         middle = tall * (1 + _PITCH * number) + tall / 2
-        for left, ink in row:
-            top = round(middle - ink.shape[0] / 2)
+        for left, lift, ink in row:
+            top = round(middle + lift)
             page[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
     text = "\n".join(" ".join("".join(character(classes[index]) for index in word) for word in line) for line in words)
     return ((_PAPER - _INK * page) * 255).round().astype(np.uint8), text
@@ -102,6 +108,14 @@ def _pen(ink: NDArray[np.float32]) -> float:
 
     depth = cv2.distanceTransform((ink > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     return 4 * float(depth[depth > 0].mean()) - 2 if (depth > 0).any() else 0.0
+
+
+def _scaled(ink: NDArray[np.float32], tall: float) -> NDArray[np.float32]:
+    """A letter's picture at a height in px."""
+    import cv2
+
+    sides = max(1, round(ink.shape[1] * tall / ink.shape[0])), max(1, round(tall))
+    return np.asarray(cv2.resize(ink, sides, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _trimmed(ink: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, Task
+from pellucid.tasks._exporting import named_output
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._views import Views
@@ -170,6 +171,9 @@ class Segment(Task[Tensor, Mask, Mask]):
 
         shares = self.views.mean(whole, input, seen)
         return Mask(shares.max(1).indices.to(torch.uint8), shares)  # argmax takes 4 × as long
+
+    def named_output(self, model: nn.Module, logits: bool) -> tuple[nn.Module, str]:
+        return named_output(model, logits)
 
     def viewed(self, views: Views) -> Segment:
         return replace(self, views=views)

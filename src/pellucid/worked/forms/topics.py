@@ -57,5 +57,6 @@ def listing() -> str:
         lines.append(topic)
         for name, question in words.items():
             first, after = f"  {name.replace('_', '-'):{column}}", " " * (column + 2)
-            lines.append(textwrap.fill(question, width, initial_indent=first, subsequent_indent=after))
+            filled = textwrap.fill(question, width, initial_indent=first, subsequent_indent=after)
+            lines.append(filled or first.rstrip())  # one's own builder may name no question
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import textwrap
 from collections.abc import Sequence
@@ -137,6 +138,9 @@ class LayerTable:
 
     def __str__(self) -> str:
         return self.write()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.write())}</pre>"
 
     def _cells(self) -> list[list[str]]:
         return [

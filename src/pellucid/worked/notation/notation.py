@@ -86,7 +86,12 @@ def _equation(parser: Parser) -> EquationStatement:
         )
     if parser.next.text == "(":
         parser.fail("an equation gives a name its value; write f = x^2, and give x a value, for f(x) = x^2.")
-    parser.want("=", f"after {target.name if isinstance(target, Name) else target.base}")
+    called = target.name if isinstance(target, Name) else target.base
+    if parser.next.text in ("<", "-", "+") or called == "update":  # w <- …, w -= …, update w …
+        parser.fail(
+            f"'=' is missing after {called}; add it, and write a step of gradient descent as ? w after sgd(lr=0.1) on L."
+        )
+    parser.want("=", f"after {called}")
     if parser.next.text in (";", "") or parser.next.text == "?":
         name = target.name if isinstance(target, Name) else target.base
         raise UsageError(f"{position(at)}{name}: has no value; write one after the =, as in {name} = 0.5.")

@@ -256,6 +256,9 @@ class Worksheet:
         if name in self._equations:
             first = self._equations[name].at
             where = f" in line {first[0]}" if first else ""
+            if any(used[0] in "d∂" and used[1:] in self._equations for used in names(right)):  # w = w − λ·dL/dw
+                way = f"a step of gradient descent is a question, as in ? {name} after sgd(lr=0.1) on L"
+                raise UsageError(f"{position(at)}{name}: is already defined{where}; {way}.")
             raise UsageError(f"{position(at)}{name}: is already defined{where}; choose another name, as in {name}_new.")
         if len(self._equations) >= EQUATIONS:
             raise UsageError(f"{position(at)}{name}: a worksheet has at most {EQUATIONS:,} equations; split it.")
