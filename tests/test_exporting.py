@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -152,3 +153,16 @@ def test_mistakes(exported: tuple[Run, list[Path]], tmp_path: Path, monkeypatch:
     (tmp_path / "other.pt2").write_bytes(b"no archive")
     with pytest.raises(UsageError, match=r"other\.pt2': is not an exported run"):
         facts(tmp_path / "other.pt2")
+
+
+def test_the_short_formula_of_same_padding_is_timms() -> None:
+    from timm.layers import padding
+
+    usual = padding.get_same_padding
+    cases = itertools.product(range(1, 40), (1, 2, 3, 5, 7), (1, 2, 3, 4), (1, 2))
+    with exporting._short_padding():
+        assert padding.get_same_padding is not usual
+        for size, kernel, stride, dilation in cases:
+            wanted = usual(size, kernel, stride, dilation)
+            assert padding.get_same_padding(size, kernel, stride, dilation) == wanted, (size, kernel, stride, dilation)
+    assert padding.get_same_padding is usual

@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import logging
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,7 +127,7 @@ def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple
         images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
         try:
             # do not treat a size of 1 specially: small images have it at the coarsest scale
-            with _shapes.patch(backed_size_oblivious=True):
+            with _shapes.patch(backed_size_oblivious=True), _short_padding():
                 graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
         except Exception as reason:  # torch.export raises exceptions of many kinds
             _log.info("the image size stays fixed: %s", reason)
@@ -137,6 +138,26 @@ def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple
 def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> ExportedProgram:
     with _quiet(), torch.no_grad():
         return torch.export.export(model, (images,), dynamic_shapes=(dict(free),))
+
+
+@contextmanager
+def _short_padding() -> Iterator[None]:
+    """timm's "same" padding by a formula without fractions: those of free sizes take minutes to reason about."""
+    if "timm" not in sys.modules:
+        yield
+        return
+    padding: Any = importlib.import_module("timm.layers.padding")
+    usual = padding.get_same_padding
+
+    def short(size: Any, kernel: int, stride: int, dilation: int) -> Any:
+        missing = (kernel - 1) * dilation - (size - 1) % stride  # (⌈n/s⌉ − 1)·s = n − 1 − (n − 1) mod s
+        return missing if (kernel - 1) * dilation >= stride - 1 else usual(size, kernel, stride, dilation)
+
+    padding.get_same_padding = short
+    try:
+        yield
+    finally:
+        padding.get_same_padding = usual
 
 
 def _outputs(run: Run, model: nn.Module, logits: bool) -> tuple[nn.Module, Sequence[str]]:

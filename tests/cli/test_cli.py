@@ -65,7 +65,10 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        ("train -h", ["classify options", "convnet options", "training options", "--epochs INT", "--batch-size INT"]),
+        (
+            "train -h",
+            ["classify options", "convnet options", "training options", "--epochs INT", "--batch-size INT"],
+        ),
         ("train denoise -h", ["denoise options", "unet options", "--level FLOAT"]),
         ("train --model mlp -h", ["mlp options", "--hidden INT", "--dropout FLOAT"]),
         ("sweep classify --model mlp convnet -h", ["mlp options", "convnet options", "--lr FLOAT …"]),
@@ -78,6 +81,12 @@ def test_help_shows_the_options_of_what_is_named(
     assert main(words.split()) == 0
     shown = capsys.readouterr().out
     assert [text for text in wanted if text not in shown] == []
+
+
+def test_the_help_of_train_says_where_the_options_of_another_model_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-h"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "`--model NAME -h` shows the options of another one" in shown
 
 
 @pytest.mark.parametrize("task", _catalog.names("tasks"))

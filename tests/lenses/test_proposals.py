@@ -176,7 +176,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_run_is_looked_at_and_the_middle_of_its_answers_is_shown(run: Run) -> None:
     view = look(run, "proposals")
-    assert sorted(file.name for file in run.figures.iterdir()) == ["proposals.csv", "proposals.npz", "proposals.png"]
+    assert sorted(file.name for file in run.figures.glob("proposals*")) == [
+        "proposals.csv",
+        "proposals.npz",
+        "proposals.png",
+    ]
     assert view["counts"].shape == (5, 5) and (view["objects"] >= 1).all()
     assert way(run, of_run(run))["words"].startswith(
         f"{view['names'][0]}: of {view['counts'][0, 0]:,} boxes of the grid"

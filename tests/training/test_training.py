@@ -46,7 +46,7 @@ def test_it_learns_and_the_run_tells_everything(tmp_path: Path) -> None:
     assert run.info["environment"]["threads"] == torch.get_num_threads()
     assert run.info["command"].startswith("pellucid train classify --data digits --model mlp")
     assert sorted(file.name for file in run.path.iterdir()) == [
-        "history.jsonl", "last.safetensors", "run.json", "state", "weights.safetensors",
+        "figures", "history.jsonl", "last.safetensors", "run.json", "state", "weights.safetensors",
     ]  # fmt: skip
 
 
