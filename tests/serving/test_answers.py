@@ -33,7 +33,7 @@ from pellucid.serving.solving import Solver
 
 
 def client(server: Any) -> httpx.Client:
-    return httpx.Client(base_url=server.address, trust_env=False, timeout=60)
+    return httpx.Client(base_url=server.address, trust_env=False, timeout=180)
 
 
 def close(found: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def test_200_requests_at_once(serving: Callable[..., Any], digits: Run, denoiser
 
     async def asked(address: str) -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60, limits=limits) as ask:
+        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=180, limits=limits) as ask:
             names = [files[i % len(files)].name for i in range(200)]
             return await asyncio.gather(
                 *(ask.post("/runs/digits/predict", params={"name": name}, content=contents[name]) for name in names)
@@ -265,14 +265,14 @@ def test_a_worksheet_is_solved(server: Any) -> None:
 
 def test_a_worksheet_that_takes_too_long_is_ended() -> None:
     """The process is ended, and the next sheet is solved."""
-    heavy = "; ".join(["x_0 = 1.5", *(f"x_{i} = sin(x_{i - 1}) * exp(x_{i - 1}) + x_{i - 1}^3" for i in range(1, 400))])
+    heavy = "; ".join(["x_0 = 1.5", *(f"x_{i} = sin(x_{i - 1}) * cos(x_{i - 1}) + x_{i - 1}/2" for i in range(1, 400))])
 
     async def asked() -> None:
         solver = Solver(Limits(solve=20))
         try:
             assert "text" in await solver.solve({"sheet": SHEET, "form": "html"})  # with its imports
-            solver._limits = Limits(solve=0.05)
-            with pytest.raises(Refused, match=r"^sheet: took more than 0\.05 s") as refused:
+            solver._limits = Limits(solve=0.02)
+            with pytest.raises(Refused, match=r"^sheet: took more than 0\.02 s") as refused:
                 await solver.solve({"sheet": f"{heavy}; ? dx_399/dx_0", "form": "html"})
             assert refused.value.status == 408
             solver._limits = Limits(solve=20, sheet=1000)

@@ -33,6 +33,7 @@ def opened(browser: Any, server: Any) -> Iterator[Callable[..., Any]]:
 
     def opening(path: str, own: Any = server, **options: Any) -> Any:
         page = browser.new_page(**options)
+        page.set_default_timeout(120_000)  # a busy machine is no fault
         pages.append(page)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda fault: said.append(str(fault)))
@@ -60,7 +61,7 @@ def url_port(server: Any) -> str:
 
 def upload(page: Any, *files: Path) -> None:
     page.set_input_files("#files", [str(file) for file in files])
-    page.locator("#status", has_text="answer").wait_for(timeout=60_000)
+    page.locator("#status", has_text="answer").wait_for(timeout=120_000)
 
 
 def fits(page: Any) -> bool:
@@ -91,7 +92,7 @@ def test_an_image_is_answered_and_looked_at(
     if scheme == "light":
         cards.first.get_by_label("Lens").select_option("occlusion")
         cards.first.get_by_role("button", name="Look").click()
-        cards.first.locator(".map img").wait_for(timeout=60_000)
+        cards.first.locator(".map img").wait_for(timeout=120_000)
         assert cards.first.locator(".map img").evaluate("one => one.naturalWidth") > 100
     assert fits(page)
 
@@ -128,14 +129,14 @@ def test_a_broken_image_and_an_evil_name_are_text(opened: Callable[..., Any], tm
 @pytest.mark.parametrize("size", [(1100, 800), (390, 800)])
 def test_a_worksheet_is_solved_and_checked(opened: Callable[..., Any], size: tuple[int, int]) -> None:
     page = opened("/worksheet", viewport={"width": size[0], "height": size[1]})
-    page.locator("#solution math").first.wait_for(timeout=60_000)
+    page.locator("#solution math").first.wait_for(timeout=120_000)
     assert fits(page)
     page.get_by_label("Worksheet", exact=True).fill("x = 3; W = 2; L = (W*x - 10)^2; ? dL/dW")
     page.keyboard.press("Control+Enter")
-    page.locator("#solution section", has_text="24").first.wait_for(timeout=60_000)
+    page.locator("#solution section", has_text="24").first.wait_for(timeout=120_000)
     page.get_by_label("Answers to check").fill("dL/dW = 24")
     page.get_by_role("button", name="Check answers").click()
-    page.locator("#report", has_text="The answer is wrong.").wait_for(timeout=60_000)
+    page.locator("#report", has_text="The answer is wrong.").wait_for(timeout=120_000)
     with page.expect_download() as kept:
         page.get_by_role("button", name="Download LaTeX").click()
     assert "\\documentclass" in Path(kept.value.path()).read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ TOKEN = "a-secret-of-the-tests"
 
 
 def client(server: Any, **options: Any) -> httpx.Client:
-    return httpx.Client(base_url=server.address, trust_env=False, timeout=60, **options)
+    return httpx.Client(base_url=server.address, trust_env=False, timeout=180, **options)
 
 
 def png(width: int = 8, height: int = 8) -> bytes:
@@ -35,7 +35,7 @@ def png(width: int = 8, height: int = 8) -> bytes:
     return file.getvalue()
 
 
-def raw(server: Any, request: bytes, wait: float = 10) -> bytes:
+def raw(server: Any, request: bytes, wait: float = 60) -> bytes:
     """What the server answers to these very bytes."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=wait) as line:
         line.sendall(request)
@@ -175,7 +175,7 @@ def test_uploads_together_stay_within_the_memory(serving: Callable[..., Any], di
     limits = Limits(upload=1000, held=1500, idle=0.5, seconds=1)
     with serving([digits], limits=limits) as own:
         head = b"POST /runs/digits/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", own.port), timeout=10) as first:
+        with socket.create_connection(("127.0.0.1", own.port), timeout=60) as first:
             first.sendall(head)  # and nothing more
             while not own.guard.held:
                 time.sleep(0.01)
@@ -187,12 +187,12 @@ def test_uploads_together_stay_within_the_memory(serving: Callable[..., Any], di
 @pytest.mark.parametrize("pause", [0.3, 5.0])
 def test_a_slow_upload_is_ended(server: Any, pause: float) -> None:
     """One that comes byte by byte, within the limit of idleness, and one that stops."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
         line.sendall(b"POST /runs/digits/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n")
         begun = time.monotonic()
         line.settimeout(pause)
         found = b""
-        while not found and time.monotonic() - begun < 10:
+        while not found and time.monotonic() - begun < 60:
             line.sendall(b"x")
             try:
                 found = line.recv(1000)
@@ -203,7 +203,7 @@ def test_a_slow_upload_is_ended(server: Any, pause: float) -> None:
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(server: Any) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as line:
         line.sendall(b"POST /runs/digits/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nxxx")
     assert server.released()
     with client(server) as ask:

@@ -23,11 +23,11 @@ def test_it_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path, digits: Run) -
     with subprocess.Popen(words, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, env=os.environ) as process:
         assert process.stdout is not None and process.stderr is not None
         address = process.stdout.readline().split()[0]
-        with httpx.Client(base_url=address, trust_env=False, timeout=60) as ask:
+        with httpx.Client(base_url=address, trust_env=False, timeout=180) as ask:
             assert "digits" in [run["name"] for run in ask.get("/runs").json()["runs"]]
             assert ask.post("/worked/solve", content="x = 3; ? x").status_code == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(120) == 130
         assert process.stderr.read() == "pellucid: stopped.\n"
 
 
