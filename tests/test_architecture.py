@@ -366,3 +366,9 @@ def test_files_beside_the_source_are_of_a_readable_length() -> None:
     files = [file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py")]
     long = [f"{file.name}: {n}" for file in files if (n := len(file.read_text(encoding="utf-8").splitlines())) > 400]
     assert not long
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by their names alone, and cannot collect the second one."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)

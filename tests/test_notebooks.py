@@ -45,10 +45,15 @@ def test_there_are_three() -> None:
     assert [file.stem for file in NOTEBOOKS] == ["compare_and_explain", "network_by_hand", "photographs_to_model"]
 
 
-QUICK = [file for file in NOTEBOOKS if file.stem != "compare_and_explain"]  # of which a kernel runs all
+# of which a kernel runs all
+QUICK = [
+    pytest.param(file, marks=[] if file.stem == "network_by_hand" else pytest.mark.slow, id=file.stem)
+    for file in NOTEBOOKS
+    if file.stem != "compare_and_explain"
+]
 
 
-@pytest.mark.parametrize("notebook", QUICK, ids=lambda file: file.stem)
+@pytest.mark.parametrize("notebook", QUICK)
 def test_the_cells_of_a_notebook_run(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
