@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ray Data hands the parts to workers, on this machine or on a cluster, and their answers back."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, final
+
+from pellucid.bulk.parts import Answered, Part, Setup
+from pellucid.errors import PellucidError, UsageError, brief
+
+__all__ = ["answered", "check_installed"]
+
+_PATIENT = {"RAY_raylet_start_wait_time_s": "300", "RAY_worker_register_timeout_seconds": "300"}  # a busy machine
+_STORE = 1 << 28  # bytes of shared memory on this machine: what travels is paths and shards
+
+
+def check_installed() -> None:
+    """Refuse to go on without Ray.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "engine='ray': needs ray, which is not installed; install it with: pip install 'pellucid[ray]'"
+        )
+
+
+@final
+class _Actor:
+    """A worker in a process of Ray's own; its parts come and go as rows of tables."""
+
+    def __init__(self, held: Sequence[Any]) -> None:
+        import ray
+
+        from pellucid.bulk.working import Worker
+
+        self._worker = Worker(ray.get(held[0]), cores=1)
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+        found = [self._worker.answer(Part.of(str(text))) for text in rows["part"]]
+        return {"facts": [one.facts() for one in found], "content": [one.content for one in found]}
+
+
+def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterator[Answered]:
+    """The answers to the parts, as they are ready.
+
+    Without a cluster (RAY_ADDRESS, or `ray.init` by the caller) Ray is started on this machine for this call, without its dashboard
+    and statistics of usage, and listens on 127.0.0.1 alone.
+
+    Args:
+        parts: of the images.
+        setup: what is asked.
+        workers: how many processes, a core each; by default one for each core, but no more than there are parts.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for name, value in _PATIENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    own = not ray.is_initialized()
+    if own:
+        try:
+            ray.init(**_where(workers), log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as fault:
+            raise PellucidError(
+                f"engine='ray': Ray could not be started ({brief(fault)}); give the same command again."
+            ) from fault
+    try:
+        have: dict[str, float] = ray.cluster_resources()
+        count = min(workers or int(have.get("CPU", 1)), len(parts))
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        data = ray.data.from_items([{"part": part.text()} for part in parts], override_num_blocks=len(parts))
+        found = data.map_batches(
+            _Actor,
+            fn_constructor_args=([ray.put(setup)],),
+            batch_size=1,
+            # one part at a time: a part that waits for a busy worker would leave another one idle
+            compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            num_gpus=min(1.0, have.get("GPU", 0) / count),
+        )
+        for row in found.iter_rows():
+            yield Answered.of(str(row["facts"]), bytes(row["content"]))
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _where(workers: int | None) -> dict[str, Any]:
+    """The cluster that is named, or Ray on this machine alone."""
+    cluster = os.environ.get("RAY_ADDRESS")
+    if cluster:
+        return {"address": cluster}
+    return {
+        "address": "local",
+        "num_cpus": workers,
+        "include_dashboard": False,
+        "object_store_memory": _STORE,
+        "_node_ip_address": "127.0.0.1",
+    }
