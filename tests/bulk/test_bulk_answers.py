@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,24 @@ def test_options_that_write_files_are_refused(photos: Path, tmp_path: Path) -> N
         UsageError, match=r"^engine='ray': answers images one by one, and generate does not with these options"
     ):
         predict_in_bulk(run, photos, tmp_path / "out", vary=(0,), engine=here)
+
+
+@pytest.mark.slow
+def test_ray_answers_as_one_machine(classifier: Run, photos: Path, tmp_path: Path, capsys: Any) -> None:
+    """The command with Ray itself: two workers, each in a process of its own."""
+    pytest.importorskip("ray")
+    out = tmp_path / "out"
+    words = ["--batch-size", "16", "--engine", "ray", "--workers", "2", "--out", str(out)]
+    assert main(["predict", str(classifier.path), str(photos), *words]) == 0
+    said = capsys.readouterr()
+    assert f"150 images in 4 shards below {out}; 2 not (see error)" in said.out
+    assert "MiB of memory a worker" in said.out
+    rows = kept(out)
+    assert [Path(row.pop("source")) for row in rows] == sorted(photos.iterdir())
+    assert rows == predict(classifier, photos, batch_size=16)
+    import ray
+
+    assert not ray.is_initialized(), "what was started is ended"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert main(["predict", str(classifier.path), str(photos), *words]) == 0
+    assert "150 of them answered before" in capsys.readouterr().out

@@ -14,7 +14,8 @@ from pellucid.errors import PellucidError, UsageError, brief
 
 __all__ = ["answered", "check_installed"]
 
-_PATIENT = {"RAY_raylet_start_wait_time_s": "300", "RAY_worker_register_timeout_seconds": "300"}  # a busy machine
+# seconds for a process to start on a busy machine, and warnings about Ray's own doings
+_SETTINGS = {"RAY_worker_register_timeout_seconds": "300", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 _STORE = 1 << 28  # bytes of shared memory on this machine: what travels is paths and shards
 
 
@@ -58,7 +59,7 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
         workers: how many processes, a core each; by default one for each core, but no more than there are parts.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    for name, value in _PATIENT.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
     from ray.data import ActorPoolStrategy, DataContext
@@ -66,12 +67,7 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     own = not ray.is_initialized()
     if own:
-        try:
-            ray.init(**_where(workers), log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as fault:
-            raise PellucidError(
-                f"engine='ray': Ray could not be started ({brief(fault)}); give the same command again."
-            ) from fault
+        _start(workers)
     try:
         have: dict[str, float] = ray.cluster_resources()
         count = min(workers or int(have.get("CPU", 1)), len(parts))
@@ -93,6 +89,20 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     finally:
         if own:
             ray.shutdown()
+
+
+def _start(workers: int | None) -> None:
+    """Connect to Ray, or start it, which gives up after half a minute on a busy machine; then once more."""
+    import ray
+
+    for last in (False, True):
+        try:
+            ray.init(**_where(workers), log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except Exception as fault:
+            ray.shutdown()
+            if last:
+                raise PellucidError(f"engine='ray': Ray could not be started ({brief(fault)}); try again.") from fault
 
 
 def _where(workers: int | None) -> dict[str, Any]:
