@@ -6,7 +6,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 from pellucid.bulk.parts import Answered, Part, Setup
@@ -61,34 +63,72 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
+    with _quiet():
+        import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    own = not ray.is_initialized()
-    if own:
-        _start(workers)
+        own = not ray.is_initialized()
+        if own:
+            _start(workers)
     try:
-        have: dict[str, float] = ray.cluster_resources()
-        count = min(workers or int(have.get("CPU", 1)), len(parts))
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        data = ray.data.from_items([{"part": part.text()} for part in parts], override_num_blocks=len(parts))
-        found = data.map_batches(
-            _Actor,
-            fn_constructor_args=([ray.put(setup)],),
-            batch_size=1,
-            # one part at a time: a part that waits for a busy worker would leave another one idle
-            compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
-            num_cpus=1,
-            num_gpus=min(1.0, have.get("GPU", 0) / count),
-        )
-        for row in found.iter_rows():
+        with _quiet():
+            found = _handed_out(parts, setup, workers)
+        rows = iter(found.iter_rows())
+        while (row := _next(rows)) is not None:
             yield Answered.of(str(row["facts"]), bytes(row["content"]))
     finally:
         if own:
             ray.shutdown()
+
+
+def _handed_out(parts: Sequence[Part], setup: Setup, workers: int | None) -> Any:
+    """The data set of the answers; nothing is computed before it is read."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    have: dict[str, float] = ray.cluster_resources()
+    count = min(workers or int(have.get("CPU", 1)), len(parts))
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    data = ray.data.from_items([{"part": part.text()} for part in parts], override_num_blocks=len(parts))
+    return data.map_batches(
+        _Actor,
+        fn_constructor_args=([ray.put(setup)],),
+        batch_size=1,
+        # one part at a time: a part that waits for a busy worker would leave another one idle
+        compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
+        num_cpus=1,
+        num_gpus=min(1.0, have.get("GPU", 0) / count),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray's remarks about its own settings from the terminal: warnings of Python, and lines that its C++ part prints."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _next(rows: Iterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The next answers; a worker's failure as one sentence, of which Ray's last line says most."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return next(rows, None)
+    except Exception as fault:
+        said = brief(Exception((str(fault).strip().splitlines() or [type(fault).__name__])[-1]))
+        raise PellucidError(
+            f"engine='ray': a worker failed ({said}); the same command goes on with the images that are left."
+        ) from fault
 
 
 def _start(workers: int | None) -> None:

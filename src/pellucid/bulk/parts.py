@@ -79,6 +79,7 @@ class Answered:
     fault: str = ""  # the first one
     worker: str = ""  # its machine and process
     memory: int = 0  # bytes: the peak of the worker's process so far
+    processor: float = 0.0  # seconds of processor time that this part took
     warnings: Sequence[str] = ()
 
     def facts(self) -> str:

@@ -8,6 +8,7 @@ import resource
 import socket
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from itertools import islice
@@ -60,6 +61,7 @@ class Worker:
     def answer(self, part: Part) -> Answered:
         """The answers to a part."""
         rows: list[dict[str, Any]] = []
+        began = time.process_time()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             found = contents(part.items)
@@ -69,9 +71,8 @@ class Worker:
         faults = [str(row["error"]) for row in rows if "error" in row]
         content = as_file(as_table(rows, [item.key for item in part.items]), self._setup.mark)
         spoken = [*dict.fromkeys([*self._said, *(str(one.message) for one in said)])]
-        return Answered(
-            part.number, content, len(rows), len(faults), next(iter(faults), ""), self._name, peak_memory(), spoken
-        )
+        first, taken = next(iter(faults), ""), time.process_time() - began
+        return Answered(part.number, content, len(rows), len(faults), first, self._name, peak_memory(), taken, spoken)
 
     def rows(self, names: Sequence[str], found: Sequence[Content]) -> list[dict[str, Any]]:
         """A row for each image of a group, in their order."""
