@@ -27,7 +27,7 @@ from torch.export import Dim, ExportedProgram
 
 from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
-from pellucid.files import write_atomically
+from pellucid.files import folder_of, write_atomically
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
 
@@ -84,10 +84,14 @@ def export(
         _need_onnx()
     elif int8:
         raise UsageError(f"int8=True: is made of the ONNX file; add onnx to formats={list(formats)}.")
+    if int8:
+        from pellucid.quantising import check_task, quantise
+
+        check_task(run)
+    folder = folder_of(out, "export") if out is not None else run.path
     model = run.model()
     module, names = _outputs(run, model, logits)
     graphs = _trace(module, run.planes, run.size)
-    folder = Path(out) if out is not None else run.path
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
@@ -95,8 +99,6 @@ def export(
             _write(form, graphs, module, run, draft, names)
         written.append(path)
     if int8:
-        from pellucid.quantising import quantise
-
         written.append(quantise(run, model, folder / _FILES["onnx"], folder / _INT8).file)
     return written
 

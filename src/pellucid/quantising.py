@@ -32,7 +32,7 @@ from pellucid.inference import measure
 from pellucid.run import Run
 from pellucid.tasks import Exports, Measure, Records, differences, summarise
 
-__all__ = ["Quantised", "quantise", "session"]
+__all__ = ["Quantised", "check_task", "quantise", "session"]
 
 _IMAGES = 128  # training images that the scales of activations come from
 _BATCH = 32
@@ -114,11 +114,8 @@ def quantise(run: Run, model: nn.Module, full: Path, out: Path) -> Quantised:
     Raises:
         UsageError: the task does not use the network as it is in the file, or there are no images to measure it on.
     """
+    check_task(run)
     name = run.info["task"]["name"]
-    if isinstance(run.task, Exports):
-        raise UsageError(
-            f"int8=True: the file of {name} holds more than its network, such as boxes in px, which 8 bits do not hold; leave it out."
-        )
     dataset, task = run.read()
     train, test = dataset.splits["train"], dataset.splits["test"]
     if not len(train) or not len(test):
@@ -166,6 +163,19 @@ def quantise(run: Run, model: nn.Module, full: Path, out: Path) -> Quantised:
             stacklevel=3,
         )
     return found
+
+
+def check_task(run: Run) -> None:
+    """Refuse tasks whose exported file holds more than the network.
+
+    Raises:
+        UsageError: it does.
+    """
+    name = run.info["task"]["name"]
+    if isinstance(run.task, Exports):
+        raise UsageError(
+            f"int8=True: the file of {name} holds more than its network, such as boxes in px, which 8 bits do not hold; leave it out."
+        )
 
 
 def session(file: Path, threads: int = 1) -> Any:

@@ -186,7 +186,7 @@ def test_mistakes(classifier: Run, photos: Path, tmp_path: Path, monkeypatch: An
     command = ["predict", str(classifier.path), str(photos), "--engine", "ray"]
     for words, sentence in {
         (): "out=None: must be a folder with --engine ray; give --out FOLDER.",
-        ("--out", "a.json"): "out='a.json': must be a folder with --engine ray",
+        ("--out", "a.json"): "out='a.json': is called like a file, and bulk prediction writes several",
         (
             "--out",
             str(out),
@@ -239,3 +239,33 @@ def test_ray_answers_as_one_machine(classifier: Run, photos: Path, tmp_path: Pat
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     assert main(["predict", str(classifier.path), str(photos), *words]) == 0
     assert "150 of them answered before" in capsys.readouterr().out
+
+
+def test_parts_of_ones_own_are_found_by_their_file(photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = """
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, channels, outputs):
+        super().__init__()
+        self.last = nn.Linear(64 * channels, outputs)
+
+    def forward(self, images):
+        return self.last(images.flatten(1))
+"""
+    Path("mine.py").write_text(source, encoding="utf-8")
+    train("classify", "digits", "mine.py:Mine", "run", **BRIEF)
+    run = Run("run", model="mine.py:Mine")
+    found: list[str | None] = []
+
+    def noting(work: Sequence[Part], setup: Setup, workers: int | None) -> Iterator[Answered]:
+        found.append(setup.model)
+        yield from here(work, setup, workers)
+
+    some = sorted(photos.iterdir())[:12]
+    predict_in_bulk(run, some, "out", engine=noting)
+    assert found == [f"{tmp_path / 'mine.py'}:Mine"], "whatever folder a worker is in"
+    assert [row["label"] for row in kept(tmp_path / "out") if "label" in row] == [
+        row["label"] for row in predict(run, some) if "label" in row
+    ]

@@ -28,7 +28,7 @@ from pellucid.bulk.sources import Content, listed
 from pellucid.bulk.working import Worker
 from pellucid.data.given import Encoded
 from pellucid.errors import PellucidWarning, UsageError
-from pellucid.files import make_folder, plain
+from pellucid.files import folder_of, make_folder, plain
 from pellucid.measures import WEIGHTS
 from pellucid.predicting import asked_of
 from pellucid.run import Run
@@ -116,6 +116,7 @@ def predict_in_bulk(
         check_kind(name, value, int)
         if value < 1:
             raise UsageError(f"{name}={value}: must be at least 1; give a larger number.")
+    folder = folder_of(out, "bulk prediction")
     if engine is on_ray.answered:
         on_ray.check_installed()
     run = run if isinstance(run, Run) else Run(run)
@@ -128,9 +129,8 @@ def predict_in_bulk(
     files = {name: (run.path / name).read_bytes() for name in ("run.json", WEIGHTS["best"])}
     own = {part: _reference(run, part) for part in ("model", "task")}
     setup = Setup(files, options, asked, batch_size, len(items), mark, **own)
-    folder = make_folder(Path(out))
     try:
-        with FileLock(folder / _LOCK, timeout=0):
+        with FileLock(make_folder(folder) / _LOCK, timeout=0):
             return _answered(items, setup, folder, workers, progress, engine)
     except Timeout:
         raise UsageError(f"out={str(out)!r}: another process is writing answers there; name another folder.") from None

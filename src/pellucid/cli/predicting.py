@@ -68,10 +68,8 @@ def predict(
 
 def _in_bulk(run: Run | Path, images: Sequence[str], out: Path | None, workers: int | None, **settings: Any) -> int:
     """Predict into shards, and print what was done."""
-    if out is None or (out.suffix and not out.is_dir()):
-        raise UsageError(
-            f"out={None if out is None else str(out)!r}: must be a folder with --engine ray; give --out FOLDER."
-        )
+    if out is None:
+        raise UsageError("out=None: must be a folder with --engine ray; give --out FOLDER.")
     from pellucid.bulk.bulk import predict_in_bulk
 
     found = predict_in_bulk(run, images, out, workers=workers, progress=True, **settings)
