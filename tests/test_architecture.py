@@ -57,7 +57,18 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bridging",),
     ("tasks",),
     ("run", "measures", "predictions", "restoring", "thresholds", "viewing"),
-    ("annotating", "answering", "boxed", "features", "rivals", "predicting", "inference", "exporting"),
+    (
+        "annotating",
+        "answering",
+        "boxed",
+        "bulk",
+        "exporting",
+        "features",
+        "inference",
+        "predicting",
+        "quantising",
+        "rivals",
+    ),
     ("training",),
     ("merging", "comparison", "looking", "sweeping"),
     ("reporting",),
@@ -147,6 +158,7 @@ def test_imports_go_down(file: Path) -> None:
 COLLECTIONS = ("tasks", "models", "lenses", "worked/builders")  # a member is a file or a folder of its name
 MACHINERY = (
     "bridging",
+    "bulk",
     "cli",
     "comparison",
     "looking",

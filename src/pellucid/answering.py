@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
@@ -67,13 +69,17 @@ def image_by_image(
     options: PredictOptions,
     boxed: Within | None = None,
     others: Mapping[int, dict[str, Any]] | None = None,
+    checked: bool = False,
 ) -> list[dict[str, Any]]:
     """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead.
+
+    `checked` says that it is known already that so many images can be answered together.
 
     With boxes, the parts of images around them are answered; images without a part have the rows of `others`, by position.
     """
     whole, given = given, given if boxed is None else boxed.given
-    batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
+    if not checked:
+        batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = dict(others or {})
     forms = {"": ".png", **(run.task.forms(options) if isinstance(run.task, WritesForms) else {})}
@@ -278,11 +284,15 @@ def inputs(
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded.
 
+    Which images come together follows from their positions, `batch_size` after `batch_size`, with gaps where some are missing: the
+    last bits of an answer may depend on it, and then those of a part of the images are the same as those of all.
+
     C is that of the model's images, or the number of channels that is asked for. With `seen`, images are as the model itself
     sees them.
     """
     if len(given.split):
-        for batch in run_batches(run, given.split, batch_size, device, channels=channels, seen=seen):
+        groups = np.asarray(given.places, np.int64) // batch_size
+        for batch in run_batches(run, given.split, batch_size, device, channels=channels, seen=seen, groups=groups):
             yield [given.places[int(i)] for i in batch.index], unit(batch.images)
     for place, image in given.floats.items():
         input = to_channels(image[None].to(device), channels or run.channels)  # (1, C, H, W)
@@ -300,14 +310,16 @@ def run_batches(
     channels: int | None = None,
     *,
     seen: bool = False,
+    groups: NDArray[np.int64] | None = None,
 ) -> Iterator[Batch]:
     """A split's images as the run's task takes them: resized to its model's size, or at their own for tasks that keep it.
 
-    Without a fingerprint, no store is kept for later. With `seen`, images are as the model itself sees them: a task that
-    answers at their own size may resize them for it.
+    Without a fingerprint, no store is kept for later. Images of two groups (N,) are in no batch together. With `seen`, images are as
+    the model itself sees them: a task that answers at their own size may resize them for it.
     """
     if _own_size(run.task, seen):
-        return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
+        own, deep = channels or run.channels, run.task.restores
+        return own_size_batches(split, own, batch_size, device, deep=deep, groups=groups)
     memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
     kept = store(
         split,
@@ -319,7 +331,7 @@ def run_batches(
         disk_share=disk,
         fingerprint=fingerprint or "",
     )
-    return kept.batches(batch_size, device)
+    return kept.batches(batch_size, device, groups)
 
 
 def _own_size(task: AnyTask, seen: bool) -> bool:

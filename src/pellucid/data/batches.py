@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, Literal, final
 
 import numpy as np
@@ -64,10 +65,14 @@ class Store:
             images, targets = images.to(device), {kind: target.to(device) for kind, target in targets.items()}
         return Batch(images, targets, index)
 
-    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """All images in their order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))), device)
+    def batches(
+        self, size: int, device: torch.device | str = "cpu", groups: NDArray[np.int64] | None = None
+    ) -> Iterator[Batch]:
+        """All images in their order, `size` at a time; with the groups (N,) of images, none of two in one batch."""
+        ends = [0, len(self)] if groups is None else [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(self)]
+        for first, end in pairwise(ends):
+            for start in range(first, end, size):
+                yield self.batch(torch.arange(start, min(start + size, end)), device)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
@@ -159,23 +164,31 @@ def bits_of(split: Split, deep: bool) -> Bits:
 
 
 def own_size_batches(
-    split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu", *, deep: bool = False
+    split: Split,
+    channels: int,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    deep: bool = False,
+    groups: NDArray[np.int64] | None = None,
 ) -> Iterator[Batch]:
     """All images at their own size, in batches of equal sizes; `index` tells their positions.
 
-    With `deep`, images of more than 8 bits are uint16.
+    With `deep`, images of more than 8 bits are uint16. With the groups (N,) of images, none of two are in one batch.
 
     A batch has at most `batch_size` images, and at most two megapixels unless a single image is larger, which bounds the
     memory that a model takes for a folder of photographs.
     """
     sizes, bits = split.images.sizes, bits_of(split, deep)
-    order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))  # by height, then width, then position
+    own = np.zeros(len(split), np.int64) if groups is None else groups
+    keys = np.column_stack([own, sizes])  # (N, 3)
+    order = np.lexsort((np.arange(len(split)), *keys.T[::-1]))  # by group, then height, then width, then position
     with ThreadPoolExecutor(workers()) as pool:
         start = 0
         while start < len(order):
             end = start + 1
             most = min(batch_size, max(1, _PIXELS // max(1, int(sizes[order[start]].prod(dtype=np.int64)))))
-            while end < len(order) and end - start < most and (sizes[order[end]] == sizes[order[start]]).all():
+            while end < len(order) and end - start < most and (keys[order[end]] == keys[order[start]]).all():
                 end += 1
             rows = order[start:end]
             if isinstance(split.images, Pixels) and split.images.channels == channels:
