@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pellucid.worked.iteration.points import Cycle, FixedPoint
 __all__ = ["Study", "draw", "page"]
 
 _COLOURS = ("#2a6fbb", "#d1701f", "#3a8f4d", "#8c4fa8", "#b03a48", "#6b6b2a")
+_WIDTH = 80  # columns of a page
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,13 @@ def page(study: Study) -> str:
             float64 = "at no distance" if escape.float64 is None else f"from a distance of {escape.float64:.2g}"
             exact = f"in exact arithmetic from a distance of {escape.exact:.1e}"
             lines += [f"  {where}: {exact};", f"    in float64, with the formula as written, {float64}"]
-    return "\n".join(lines)
+    return "\n".join(piece for line in lines for piece in _wrapped(line))
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line in the columns of a page; what goes on is set further in."""
+    inside = len(line) - len(line.lstrip())
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * (inside + 4), break_long_words=False) or [line]
 
 
 def _point(point: FixedPoint) -> str:
