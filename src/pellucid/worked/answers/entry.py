@@ -201,7 +201,8 @@ def allowed(given: Number, truth: Value) -> Fraction:
         return Fraction(0)
     least: Fraction = _power(true) / 10 ** (int(rule.size) - 1)  # one unit of the third significant digit
     own: Fraction = given.unit or _power(true) / 10 ** (given.digits - 1)
-    return min(least, max(own, _power(true) / 10 ** (_PRINTED - 1)))
+    finest: Fraction = _power(true) / 10 ** (_PRINTED - 1)
+    return min(least, max(own, finest))
 
 
 def literal(text: str, tolerance: Tolerance = DEFAULT) -> Number:
