@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from pellucid.worked.iteration.points import Cycle, FixedPoint
 __all__ = ["Study", "draw", "page"]
 
 _COLOURS = ("#2a6fbb", "#d1701f", "#3a8f4d", "#8c4fa8", "#b03a48", "#6b6b2a")
-_WIDTH = 80  # columns of a page
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class Study:
     escapes: tuple[Escape, ...]
     all_fixed: tuple[tuple[float, float], ...] = ()
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(page(self))}</pre>"
+
     def __str__(self) -> str:
         return page(self)
 
@@ -53,8 +56,8 @@ class Study:
         return draw(self, Path(path), starts)
 
 
-def page(study: Study) -> str:
-    """The study as lines of text.
+def page(study: Study, width: int = 80) -> str:
+    """The study as lines of text, at most `width` columns wide.
 
     >>> from pellucid.worked.iteration.iteration import study
     >>> print(page(study("x/2 + 1", 10)).splitlines()[3])
@@ -76,8 +79,8 @@ def page(study: Study) -> str:
         lines.append("  none with at most 64 points")
     lines += ["", f"every x, and f applied {study.times:,} times"]
     rows = [(_interval(basin), basin.limit, _after(basin)) for basin in study.basins]
-    width = [max(len(row[k]) for row in rows) for k in range(2)]
-    lines += [f"  {a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
+    wide = [max(len(row[k]) for row in rows) for k in range(2)]
+    lines += [f"  {a:{wide[0]}}  {b:{wide[1]}}  {c}".rstrip() for a, b, c in rows]
     if study.exceptions:
         lines += ["", "exceptions: single points with another limit, and all points that lead to them"]
         lines += [f"  x = {number_text(x)} {words}" for x, words in study.exceptions]
@@ -88,13 +91,13 @@ def page(study: Study) -> str:
             float64 = "at no distance" if escape.float64 is None else f"from a distance of {escape.float64:.2g}"
             exact = f"in exact arithmetic from a distance of {escape.exact:.1e}"
             lines += [f"  {where}: {exact};", f"    in float64, with the formula as written, {float64}"]
-    return "\n".join(piece for line in lines for piece in _wrapped(line))
+    return "\n".join(piece for line in lines for piece in _wrapped(line, width))
 
 
-def _wrapped(line: str) -> list[str]:
-    """A line in the columns of a page; what goes on is set further in."""
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line in so many columns; what goes on is set further in."""
     inside = len(line) - len(line.lstrip())
-    return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * (inside + 4), break_long_words=False) or [line]
+    return textwrap.wrap(line, width, subsequent_indent=" " * (inside + 4), break_long_words=False) or [line]
 
 
 def _point(point: FixedPoint) -> str:

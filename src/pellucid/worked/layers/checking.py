@@ -11,6 +11,7 @@ A size that follows from an earlier wrong one is no second mistake. Where two sl
 
 from __future__ import annotations
 
+import html
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +62,9 @@ class LayerReport:
 
     checked: tuple[CheckedLayer, ...]
     bad: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         right = sum(answer.status == "right" for answer in self.checked)
