@@ -43,6 +43,7 @@ def test_ordinary_words_are_layers() -> None:
         ("input 9x9x4; maxpool 3 stride 2 padding 1", nn.MaxPool2d(3, 2, 1), (1, 4, 9, 9)),
         ("input 9x9x4; upsample 2", nn.Upsample(scale_factor=2), (1, 4, 9, 9)),
         ("input 7x6; layer-norm", nn.LayerNorm(6), (1, 7, 6)),
+        ("input 7x6; layer-norm no-bias", nn.LayerNorm(6, bias=False), (1, 7, 6)),
         ("input 7x6; linear 5 gelu", nn.Linear(6, 5), (1, 7, 6)),
     ],
 )
@@ -92,6 +93,34 @@ def test_no_size_is_zero(words: str) -> None:
         table(f"input 28x28x1; {words}")
     with pytest.raises(UsageError, match="a size is at least 1"):
         table("input 28x28x0; relu")
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("max-pool 2 no-bias", "max-pool has no bias"),
+        ("batch-norm no-bias", "batch-norm has no bias"),
+        ("upsample 2 stride 2", "upsample has no stride"),
+        ("max-pool 2 groups 3", "max-pool has no groups"),
+        ("dense 4 padding same", "dense has no padding"),
+        ("conv 4 3x3 multiplier 2", "conv has no multiplier"),
+    ],
+)
+def test_an_option_without_effect_is_refused(layer: str, said: str) -> None:
+    with pytest.raises(UsageError, match=f"{said}; leave it out"):
+        table(f"input 9x9x3; {layer}")
+
+
+def test_a_transposed_convolution_with_the_same_padding_multiplies_the_size() -> None:
+    """Keras: Conv2DTranspose(8, 3, strides=2, padding="same") makes 18×18 of 9×9; torch the same with output_padding=1."""
+    layer = nn.ConvTranspose2d(3, 8, 3, 2, padding=1, output_padding=1)
+    row = table("input 9x9x3; transposed-conv 8 3x3 stride 2 padding same").rows[1]
+    size = layer(torch.zeros(1, 3, 9, 9)).shape[2:]
+    assert (row.output, row.parameters, row.padding) == (
+        (*size, 8),
+        sum(each.numel() for each in layer.parameters()),
+        "same",
+    )
 
 
 def test_a_shape_that_people_read_in_another_way_is_said() -> None:

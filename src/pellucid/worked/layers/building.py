@@ -203,12 +203,18 @@ def _spread(line: LayerLine, state: _State, window: list[Size]) -> tuple[tuple[S
         line.options.get(name, ONE * default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     terms = [(n, f, stride, padding, dilation) for n, f in zip(state.axes, window, strict=True)]
-    names = zip(_AXES[len(window)], terms, strict=True)
+    names = [*zip(_AXES[len(window)], terms, strict=True)]
     # of an output value, ⌈f/s⌉ input values lie under the window along each axis
     spread = [sympy.ceiling(f / sympy.sympify(stride)) for f in window]
     state.jump = tuple(j / stride for j in state.jump)
     if state.field is not None:
         state.field = tuple(r + (s - 1) * j * stride for r, s, j in zip(state.field, spread, state.jump, strict=True))
+    if "same" in line.flags:  # as in Keras: as many zeros are cut off or added as it takes
+        axes = tuple(sympy.sympify(n * stride) for n in state.axes)
+        texts = [
+            f"{name} {product_text([term[0], stride])} = {show(n)}" for (name, term), n in zip(names, axes, strict=True)
+        ]
+        return axes, {"arithmetic": texts, "stride": show(stride), "padding": "same", "dilation": show(dilation)}
     about: dict[str, Any] = {"arithmetic": [f"{name} {transposed_size_text(*term)}" for name, term in names]}
     about |= {"window": tuple(terms), "spread": True}
     return tuple(transposed_size(*term) for term in terms), about | _columns(stride, [padding], dilation)
@@ -275,6 +281,8 @@ def _batch_norm(line: LayerLine, state: _State) -> LayerRow:
 def _layer_norm(line: LayerLine, state: _State) -> LayerRow:
     """γ and β for every value of the last axis, as in torch's LayerNorm of the features."""
     features = state.channels
+    if "no-bias" in line.flags:
+        return LayerRow(_name(line, "layer-norm"), state.size, "", show(features), features)
     return LayerRow(_name(line, "layer-norm"), state.size, "", f"2·{show(features)}", 2 * features, features)
 
 

@@ -33,6 +33,7 @@ from pellucid.worked.layers.words import (
     SHORT,
     SLIDING,
     SPELLINGS,
+    TAKES,
     WINDOWED,
     tidied,
 )
@@ -195,6 +196,10 @@ def _line(number: int, words: str) -> LayerLine:
         line.sizes, line.kernel = [], line.sizes
     if line.kind in _SIZED and not line.sizes and not (kind == "depthwise-conv" and line.kernel):
         raise UsageError(f"line {number}: {words!r}: {line.kind} needs a number; write it after the word.")
+    for option in (*line.options, *(flag for flag in line.flags if flag in ("same", "no-bias"))):
+        if option != "parameters" and option not in TAKES.get(line.kind, ()):
+            what = {"same": "padding", "no-bias": "bias"}.get(option, option)
+            raise UsageError(f"line {number}: {words!r}: {line.kind} has no {what}; leave it out.")
     return line
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FUNCTIONS", "KINDS", "NUMBERS", "OPTIONS", "PAIRS", "SHORT", "SLIDING", "SPELLINGS", "WINDOWED", "tidied"]
+__all__ = [
+    "FUNCTIONS",
+    "KINDS",
+    "NUMBERS",
+    "OPTIONS",
+    "PAIRS",
+    "SHORT",
+    "SLIDING",
+    "SPELLINGS",
+    "TAKES",
+    "WINDOWED",
+    "tidied",
+]
 
 FUNCTIONS = (
     "relu", "relu6", "leaky-relu", "elu", "gelu", "silu", "swish", "hard-swish", "softplus", "sigmoid", "tanh", "softmax", "dropout",
@@ -79,6 +91,15 @@ SHORT = {"s": "stride", "p": "padding", "d": "dilation", "g": "groups"}
 """The options of a window by their first letter, as in s2 p1."""
 SLIDING = (*WINDOWED, "max-pool", "avg-pool")
 """Layers with such options."""
+TAKES = {
+    **dict.fromkeys(("conv", "transposed-conv"), ("stride", "padding", "dilation", "groups", "same", "no-bias")),
+    "depthwise-conv": ("stride", "padding", "dilation", "multiplier", "same", "no-bias"),
+    **dict.fromkeys(("max-pool", "avg-pool"), ("stride", "padding", "dilation", "same")),
+    **dict.fromkeys(
+        ("pointwise-conv", "dense", "output", "attention", "lstm", "gru", "rnn", "layer-norm"), ("no-bias",)
+    ),
+}
+"""The options of each kind of layer besides `parameters` and `gives`; others would be read and have no effect."""
 
 
 def tidied(words: str) -> str:
