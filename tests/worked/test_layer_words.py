@@ -194,6 +194,9 @@ ANSWERED = "input 28x28x1; conv 6 of 5x5 padding 2 stride 1; max-pool 2; conv 16
     ("answer", "status", "said"),
     [
         ("1 = 28x28x6", "right", ""),
+        ("1 = 28*28*6", "right", ""),
+        ("flatten = 5*5*16", "right", ""),
+        ("3 parameters = 16*151", "right", ""),
         ("conv 6 = 27x27x6", "wrong", "Off by one: the + 1 of ⌊"),
         ("conv 6 = 29x29x6", "wrong", "Off by one: the + 1 of ⌊"),
         ("conv 6 = 24x24x6", "wrong", "The padding is left out"),
@@ -210,6 +213,7 @@ ANSWERED = "input 28x28x1; conv 6 of 5x5 padding 2 stride 1; max-pool 2; conv 16
         ("total parameters = 6,614", "right", ""),
         ("dense 10 macs = 4000", "right", ""),
         ("dense 10 macs = 8000", "wrong", "counted one by one"),
+        ("dense 10 = 4010", "wrong", "These are its parameters; write `dense 10 parameters = …`"),
     ],
 )
 def test_answers_about_layers_are_checked_and_slips_named(answer: str, status: str, said: str) -> None:
@@ -280,6 +284,11 @@ def test_a_size_that_follows_from_a_wrong_one_is_no_second_mistake(
     assert main(["table", "--answers", str(answers)]) == 0
     assert "1 of 1 answers is right" in capsys.readouterr().out
     assert main(["table", "--answers", str(tmp_path / "none.txt")]) == 2
+
+
+def test_a_size_with_spaces_alone_is_no_number() -> None:
+    report = check_table(ANSWERED, "conv 6 = 28 28 6")
+    assert not report.checked and "write 28x28x6 for a size" in report.bad[0]
 
 
 def test_a_size_with_other_axes_is_wrong_and_leads_nowhere() -> None:

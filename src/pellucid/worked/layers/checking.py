@@ -137,9 +137,8 @@ def _read(line: str, rows: Sequence[LayerRow], seen: set[tuple[int, str]]) -> tu
     what = _WHATS.get(words[-1].lower().strip("?"), "") if words else ""
     name = " ".join(words[:-1] if what else words).lower().removeprefix("layer ").removeprefix("row ")
     what = what or "size"
-    value = tuple(read_product(part) for part in re.split(r"[x×](?=[0-9A-Za-z])", right.strip().replace(" ", "")))
     if name in ("total", "all", ""):
-        return 0, what, value
+        return 0, what, _values(right, "x×")
     if name.isdecimal():
         place = int(name)
     else:
@@ -148,7 +147,15 @@ def _read(line: str, rows: Sequence[LayerRow], seen: set[tuple[int, str]]) -> tu
     if not 1 <= place < len(rows):
         known = "; ".join(f"{n} {row.name}" for n, row in enumerate(rows[1:], 1))
         raise UsageError(f"{name!r}: is no layer of this table; name one of {known[:300]}.")
-    return place, what, value
+    # 24*24*6 has three axes as the size of a map, and is one number everywhere else
+    axes = len(rows[place].output) if what == "size" else 0
+    return place, what, _values(right, "x×*·" if axes > 1 else "x×")
+
+
+def _values(text: str, times: str) -> tuple[Size, ...]:
+    if re.search(r"\d\s+\d", text):
+        raise UsageError(f"{text.strip()!r}: has a space within a number or between two; write 28x28x6 for a size.")
+    return tuple(read_product(part) for part in re.split(rf"[{times}](?=[0-9A-Za-z])", text.strip().replace(" ", "")))
 
 
 def _judge(
@@ -281,6 +288,8 @@ def _size_slips(row: LayerRow) -> Iterator[tuple[tuple[Size, ...], str]]:
         yield (width, height, depth), "Height and width are exchanged."
         yield (depth, height, width), "The sizes are right, but the channels are written first."
     yield tuple(row.output[:-1]), "The channels are left out."
+    if row.parameters != 0:
+        yield (row.parameters,), f"These are its parameters; write `{row.name} parameters = …` for them."
 
 
 def _parameter_slips(row: LayerRow, table: LayerTable, place: int, what: str) -> Iterator[tuple[tuple[Size, ...], str]]:
