@@ -289,6 +289,7 @@ def test_a_size_that_follows_from_a_wrong_one_is_no_second_mistake(
 def test_a_size_with_spaces_alone_is_no_number() -> None:
     report = check_table(ANSWERED, "conv 6 = 28 28 6")
     assert not report.checked and "write 28x28x6 for a size" in report.bad[0]
+    assert str(report).startswith("No answer could be read.\n\n  ? line 1: ")
 
 
 def test_a_size_with_other_axes_is_wrong_and_leads_nowhere() -> None:

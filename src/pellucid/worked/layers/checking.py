@@ -69,6 +69,8 @@ class LayerReport:
     def __str__(self) -> str:
         right = sum(answer.status == "right" for answer in self.checked)
         lines = [f"{right} of {len(self.checked)} answers {'is' if right == 1 else 'are'} right.", ""]
+        if not self.checked:
+            lines = ["No answer could be read."]
         width = max((len(f"{answer.about} = {answer.given}") for answer in self.checked), default=0)
         for answer in self.checked:
             said = f"{answer.about} = {answer.given}"
