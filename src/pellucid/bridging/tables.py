@@ -84,7 +84,11 @@ def _specification(what: str) -> tuple[bool, str, str]:
     """Whether this is a text, its title, and the text itself or the name of a model."""
     from pellucid.worked.layers.specification import is_shape
 
-    is_text, title = what.split()[:1] == ["input"] or is_shape(what.split(";")[0]), "layers"
+    begins = what[:20].split()[:1]
+    is_text, title = (
+        [word.lower().rstrip(":") for word in begins] == ["input"] or is_shape(what.split(";")[0]),
+        "layers",
+    )
     if not is_text and len(what) < 1000 and Path(what).is_file():
         if Path(what).stat().st_size > _LARGEST:
             raise UsageError(f"what={what!r}: is larger than {_LARGEST:,} bytes; a table has at most 2,000 layers.")
