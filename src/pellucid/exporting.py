@@ -39,6 +39,11 @@ _shapes = importlib.import_module("torch.fx.experimental._config")  # how torch.
 Answer = Callable[[Tensor], Sequence[Tensor]]  # images (B, C, H, W) to outputs
 
 _FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+_FITS = {  # how images of other sizes came to that of the training, which a user of the file does before it
+    "squash": "squash: height and width are scaled apart",
+    "crop": "crop: both sides are scaled alike, so that the size is filled, and the middle is taken",
+    "pad": "pad: both sides are scaled alike, so that all fits, in the middle of the median colour of the border",
+}
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
 
 
@@ -211,6 +216,7 @@ def _facts(run: Run, module: nn.Module, free: bool, names: Sequence[str]) -> dic
     return {
         **of_values,
         "range": "0 to 1",
+        **({} if run.task.crops else {"fit": _FITS[run.task.fitting]}),
         "size": "any" if free else f"{height}x{width} px",
         "output": ", ".join(names),
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",

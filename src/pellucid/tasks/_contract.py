@@ -25,6 +25,7 @@ from pellucid._options import values_of
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
 from pellucid.data.targets import Target
 from pellucid.models import OutputKind
 from pellucid.tasks._metrics import Measure, Metric
@@ -143,6 +144,11 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def crops(self) -> bool:
         """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
         return self.keeps_size
+
+    @property
+    def fitting(self) -> Fit:
+        """How images of other sizes come to that of the training, where they are resized."""
+        return "squash"
 
     def for_model(self, model: str) -> Self:
         """This task for a model of this name; raises `UsageError` for an option that the model cannot serve."""

@@ -42,6 +42,9 @@ class Placed(Target):
     def scaled(self, scale: Tensor) -> Placed:
         return replace(self, xy=self.xy * scale[:, None], scale=self.scale * scale)
 
+    def unfitted(self, scale: Tensor, offset: Tensor, sides: Tensor) -> Placed:
+        return replace(self, xy=(self.xy - offset[:, None]) / scale[:, None], scale=self.scale / scale)
+
     def moved(self, matrix: Tensor, move: Move) -> Placed:
         return replace(self, xy=self.points.moved(matrix, move).xy)
 
