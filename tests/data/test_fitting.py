@@ -121,7 +121,9 @@ def test_targets_move_with_the_pixels_that_they_are_of(fit: Fit, size: tuple[int
 
 def test_the_padding_of_a_mask_is_void_and_its_classes_are_those_of_the_image() -> None:
     image, own = spot(40, 80, 36, 12)
-    split = Split(Pixels(image[None]), {"mask": Mask(own["mask"][None]), "picture": Picture(torch.from_numpy(image[None]))})
+    split = Split(
+        Pixels(image[None]), {"mask": Mask(own["mask"][None]), "picture": Picture(torch.from_numpy(image[None]))}
+    )
     batch = store(split, (40, 40), 1, fit="pad").batch(torch.tensor([0]))
     mask, picture = batch.targets["mask"], batch.targets["picture"]
     assert isinstance(mask, Mask) and isinstance(picture, Picture)

@@ -38,6 +38,8 @@ def placements(sizes: NDArray[Any], size: tuple[int, int], fit: Fit) -> tuple[Fl
         fit: how.
     """
     own, wanted = np.asarray(sizes, np.float32).reshape(-1, 2), np.asarray(size, np.float32)
+    scale: NDArray[Any]
+    offset: NDArray[Any]
     if fit == "squash":
         scale, offset = wanted / own, np.zeros_like(own)
     elif fit == "crop":
