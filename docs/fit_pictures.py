@@ -45,4 +45,4 @@ def fits() -> Figure:
 if __name__ == "__main__":
     drawn = io.BytesIO()
     fits().savefig(drawn, facecolor="white", bbox_inches="tight", pad_inches=0.04)
-    Image.open(drawn).convert("RGB").quantize(128).save(PICTURES / "fits.png", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(256).save(PICTURES / "fits.png", optimize=True)

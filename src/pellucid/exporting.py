@@ -29,7 +29,7 @@ from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import write_atomically
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
+from pellucid.tasks import AnyTask, Exports, ExportsProbabilities, ReadsPages
 
 __all__ = ["export", "facts"]
 
@@ -216,7 +216,7 @@ def _facts(run: Run, module: nn.Module, free: bool, names: Sequence[str]) -> dic
     return {
         **of_values,
         "range": "0 to 1",
-        **({} if run.task.crops else {"fit": _FITS[run.task.fitting]}),
+        **({} if run.task.crops or isinstance(run.task, ReadsPages) else {"fit": _FITS[run.task.fitting]}),
         "size": "any" if free else f"{height}x{width} px",
         "output": ", ".join(names),
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",

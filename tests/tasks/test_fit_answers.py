@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid import exporting
+from pellucid.answering import run_batches
 from pellucid.boxed import boxes_found
 from pellucid.data.dataset import Dataset, Split
+from pellucid.data.draws import Draws
 from pellucid.data.fits import Fit
 from pellucid.data.given import Arrays, gather
 from pellucid.data.splitting import finish
@@ -166,6 +168,15 @@ def test_answers_are_in_the_px_of_the_images(
     metrics = pellucid.evaluate(run, dataset(), baselines=True)["model"]
     wanted = {"localize": ("mean_iou", 1.0), "landmarks": ("error_px", 0.0), "detect": ("ap50", 1.0)}[task]
     assert metrics[wanted[0]]["value"] == pytest.approx(wanted[1], abs=0.01)
+    if task == "landmarks":
+        task_of, split = run.task, run.read(dataset())[0]["test"]
+        [batch] = run_batches(run, split, 8, torch.device("cpu"))
+        input, truth = task_of.prepare(batch, Draws.images(0, batch.index), training=False)
+        columns = task_of.score(input, task_of.predict(nn.Identity(), input), truth)
+        known = dataset()["test"].targets["points"]
+        assert isinstance(known, Points)
+        for column in ("truth", "answer"):
+            assert np.abs(columns[column] - known.xy.numpy()).max() < 0.01, "records are in px of the images too"
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
