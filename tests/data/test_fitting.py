@@ -74,6 +74,14 @@ def test_files_arrays_and_floats_are_fitted_alike(fit: Fit, size: tuple[int, int
 
 
 @pytest.mark.parametrize("fit", FITS)
+def test_images_of_16_bits_are_fitted_as_those_of_8(fit: Fit) -> None:
+    image = photograph(40, 70)
+    deep = fit_array(image.astype(np.uint16) * 257, (24, 24), fit)
+    assert deep.dtype == np.uint16
+    assert np.abs(deep / 257 - fit_array(image, (24, 24), fit)).max() <= 1.6  # Pillow rounds 8 bits after each axis
+
+
+@pytest.mark.parametrize("fit", FITS)
 def test_turned_and_large_jpegs_are_fitted_as_their_upright_pixels(fit: Fit, tmp_path: Path) -> None:
     """The decoder may give a JPEG at a fraction of its size, and EXIF may turn it."""
     image = Image.fromarray(photograph(480, 960).transpose(1, 2, 0))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,25 @@ def test_evaluate_and_predict_show_the_model_the_same(
 
 def test_baselines_see_places_where_the_fitted_images_have_them() -> None:
     corners = torch.tensor([[20.0, 4, 36, 12]])
-    for fit, box in (("squash", [10.0, 4, 18, 12]), ("crop", [4.0, 4, 20, 12]), ("pad", [10.0, 10, 18, 14])):
+    places: dict[Fit, list[float]] = {"squash": [10, 4, 18, 12], "crop": [4, 4, 20, 12], "pad": [10, 10, 18, 14]}
+    for fit, box in places.items():
         targets = {"boxes": Boxes([corners], [torch.tensor([0])])}
-        split = Split(Arrays([scene(0)]), targets, fit=fit)  # type: ignore[arg-type]
+        split = Split(Arrays([scene(0)]), targets, fit=fit)
         assert shapes.objects_at(split.select([0]), (32, 32)).corners[0][0].tolist() == box
+
+
+def test_tiles_have_the_scale_at_which_padded_images_were_learned() -> None:
+    model: Any = nn.Module()
+    model.description = {"size": [32, 32]}
+    for name, start in (
+        ("own_size", torch.zeros(2)),
+        ("own_share", torch.zeros(())),
+        ("searching", torch.tensor(False)),
+    ):
+        model.register_buffer(name, start)
+    for task, tile in ((Detect(), [30.0, 60.0]), (Detect(fit="pad"), [60.0, 60.0])):
+        replace(task, own_size=(30.0, 60.0)).update_buffers(model, lambda: iter(()), 1, 1, 0)
+        assert model.own_size.tolist() == tile
 
 
 def test_codes_and_groups_are_of_fitted_images() -> None:
