@@ -17,7 +17,7 @@ from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.decoding import Files, decode, in_parallel, remember_faults, workers
 from pellucid.data.decoding.pictures import resize
 from pellucid.data.disk import Kept, free_disk
-from pellucid.data.fits import Fit, inside
+from pellucid.data.fits import Filling, Fit, inside
 from pellucid.data.fitting import border, fit_array, framed, placements
 from pellucid.data.scales import Bits
 from pellucid.data.targets import Boxes, Frames, Target
@@ -228,7 +228,7 @@ def _fill(into: NDArray[Any], images: Images, channels: int, fit: Way) -> None:
             if isinstance(images, Files) and fit not in ("middle", "letter"):  # a JPEG may be decoded at a smaller size
                 name = images.names[i] if images.names else ""
                 shape = inside(sizes[i], size) if fit == "pad" else size
-                how: Fit = "crop" if fit == "crop" else "squash"
+                how: Filling = "crop" if fit == "crop" else "squash"
                 image = decode(images.sources[i], channels, name, shape, images.scale, bits, how)
             else:
                 image = _read(images, i, channels, bits)

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-__all__ = ["Fit", "inside", "middle", "scaled"]
+__all__ = ["Filling", "Fit", "inside", "middle", "scaled"]
 
 Fit: TypeAlias = Literal["squash", "crop", "pad"]
+Filling: TypeAlias = Literal["squash", "crop"]
+"""Those by which an image fills its size; padding is done around them."""
 
 
 def inside(have: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
@@ -34,16 +36,13 @@ def middle(have: Sequence[int], size: tuple[int, int]) -> tuple[float, float, fl
     return left, top, left + width, top + height
 
 
-def scaled(have: Sequence[int], size: tuple[int, int], fit: Fit) -> tuple[float, float]:
-    """(h, w) of an image as a whole once its part or all of it has a size.
+def scaled(have: Sequence[int], size: tuple[int, int], fit: Filling) -> tuple[float, float]:
+    """(h, w) of an image as a whole once its part, or all of it, has a size.
 
     >>> scaled((300, 400), (90, 90), "crop"), scaled((300, 400), (90, 90), "squash")
     ((90.0, 120.0), (90.0, 90.0))
     """
     if fit == "squash":
         return float(size[0]), float(size[1])
-    if fit == "pad":
-        height, width = inside(have, size)
-        return float(height), float(width)
     scale = max(want / side for side, want in zip(have, size, strict=True))
     return scale * have[0], scale * have[1]

@@ -60,6 +60,7 @@ __all__ = [
 Input = TypeVar("Input")
 Prediction = TypeVar("Prediction", bound=Target)
 Truth = TypeVar("Truth", bound=Target)
+Features: TypeAlias = NDArray[np.float32]
 
 Losses: TypeAlias = dict[str, Tensor]
 """{"loss": scalar, and its parts by name}, differentiable."""
@@ -152,8 +153,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         """The dataset as this task uses it, and the task with what it learned from the data (its `_options.learned` fields).
 
-        Reads targets and counts, never decodes an image; raises `DataError` if the data lack what the task needs. A task that
-        learns places and augments asks `Augment.check` here whether they can follow.
+        Decodes no image; raises `DataError` if the data lack what the task needs. One that learns places asks `Augment.check` here.
         """
         return data, self
 
@@ -337,15 +337,15 @@ class BaselinesOnFeatures(Protocol):
     feature_images: ClassVar[int]  # training images that they learn from, at most
 
     def feature_baselines(
-        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+        self, train: Features, test: Features, known: Split, held_out: Split, size: tuple[int, int]
     ) -> dict[str, Records]:
         """The records of these methods on the test images, by the method's name.
 
         Args:
-            train: (N, F) features of the training images.
-            test: (M, F) features of the test images.
+            train, test: (N, F) and (M, F) features of the training and of the test images.
             known: the training images with their targets.
             held_out: the test images with theirs.
+            size: (H, W) of the images that these are features of.
         """
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.colour import bytes_to_channels
 from pellucid.data.decoding.deep import DEEP, LARGEST, Source, content_of, of_pillow, of_tiff
-from pellucid.data.fits import Fit, middle, scaled
+from pellucid.data.fits import Filling, middle, scaled
 from pellucid.data.scales import Bits, Levels, Scale, natural
 from pellucid.errors import DataError
 
@@ -110,7 +110,7 @@ def from_pillow(
     size: tuple[int, int] | None = None,
     scale: Scale | None = None,
     bits: Bits = 8,
-    fit: Fit = "squash",
+    fit: Filling = "squash",
 ) -> NDArray[Any]:
     """A Pillow image as (C, H, W) uint8, C = 1 for grey modes, else 3; resized to (H, W) px if asked, antialiased.
 
@@ -148,7 +148,7 @@ def from_pillow(
     return array.transpose(2, 0, 1)
 
 
-def fitted(image: Any, size: tuple[int, int] | None, fit: Fit = "squash") -> Any:
+def fitted(image: Any, size: tuple[int, int] | None, fit: Filling = "squash") -> Any:
     """A Pillow image, or its middle, resized to (H, W) px; Pillow's bilinear filter widens with the scale, as antialiasing needs."""
     from PIL import Image
 
@@ -214,7 +214,7 @@ def decode(
     size: tuple[int, int] | None = None,
     scale: Scale | None = None,
     bits: Bits = 8,
-    fit: Fit = "squash",
+    fit: Filling = "squash",
 ) -> NDArray[Any]:
     """One file, or its bytes, as (C, H, W) uint8, at its own size or resized.
 
@@ -243,7 +243,9 @@ def decode(
     return array if channels is None else bytes_to_channels(array, channels)
 
 
-def _decoded(source: Source, size: tuple[int, int] | None, scale: Scale | None, bits: Bits, fit: Fit) -> NDArray[Any]:
+def _decoded(
+    source: Source, size: tuple[int, int] | None, scale: Scale | None, bits: Bits, fit: Filling
+) -> NDArray[Any]:
     try:
         image = opened(source)
     except Exception as fault:
@@ -260,7 +262,7 @@ def _decoded(source: Source, size: tuple[int, int] | None, scale: Scale | None, 
 
 
 def _scaled(
-    array: NDArray[Any], scale: Scale | None, bits: Bits, size: tuple[int, int] | None, fit: Fit
+    array: NDArray[Any], scale: Scale | None, bits: Bits, size: tuple[int, int] | None, fit: Filling
 ) -> NDArray[Any]:
     """Values (C, H, W) on a scale, at a size."""
     levels = levels_of(array)
@@ -272,7 +274,7 @@ def _scaled(
     return resize(scale.levels(array, bits), size, fit)
 
 
-def resize(array: NDArray[Any], size: tuple[int, int] | None, fit: Fit = "squash") -> NDArray[Any]:
+def resize(array: NDArray[Any], size: tuple[int, int] | None, fit: Filling = "squash") -> NDArray[Any]:
     """An image (C, H, W) uint8 or uint16, or its middle, resized to (H', W') px by antialiased bilinear interpolation.
 
     >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape

@@ -254,7 +254,12 @@ class Classify(Task[Tensor, Label, Label]):
         return {name: metrics.columns(index, torch.from_numpy(answer).float()) for name, answer in answers.items()}
 
     def feature_baselines(
-        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+        self,
+        train: NDArray[np.float32],
+        test: NDArray[np.float32],
+        known: Split,
+        held_out: Split,
+        size: tuple[int, int],
     ) -> dict[str, Records]:
         labels, truth = (target_of(split.targets, "label", Label).index.numpy() for split in (known, held_out))
         classes = int(max(labels.max(), truth.max())) + 1

@@ -269,9 +269,15 @@ class Landmarks(Task[Tensor, Placed, Placed]):
         }
 
     def feature_baselines(
-        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+        self,
+        train: NDArray[np.float32],
+        test: NDArray[np.float32],
+        known: Split,
+        held_out: Split,
+        size: tuple[int, int],
     ) -> dict[str, Records]:
-        size = (256, 256)  # ridge regression is the same in any frame
+        if self.fit == "squash":
+            size = (256, 256)  # ridge regression is the same in any frame that all images are scaled to alike
         answer = baselines.on_features(train, test, known, held_out, size)
         name = baselines.ON_MAPS if self.kind == "heatmap" else baselines.ON_FEATURES
         return {name: metrics.columns(answer, baselines.truth_of(held_out, size), self._normalisers)}
