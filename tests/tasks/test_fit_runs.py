@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 import pellucid
@@ -87,6 +88,18 @@ def test_masks_of_padded_images_are_those_of_the_images(views: tuple[Any, ...]) 
     assert frame.shape == (32, 32) and (frame[:8] == image[0, 0, 0, 0]).all() and (frame[24:] == frame[0, 0]).all()
     tall = task.predict(model, image.mT)
     assert torch.equal(tall.classes[0] == 1, image[0, 0].mT > 0.5)
+
+
+def test_a_padded_segmenter_answers_at_the_size_of_the_images(tmp_path: Path) -> None:
+    run = pellucid.train("segment", dataset(), "unet", tmp_path / "run", fit="pad", widths=(4, 8), **QUICK)
+    accuracy = pellucid.evaluate(run, dataset(), baselines=False)["model"]["pixel_accuracy"]["value"]
+    test = dataset()["test"]
+    known = target_of(test.targets, "mask", Mask).classes.numpy()
+    images = [test.images.read(i, 1).transpose(1, 2, 0) for i in range(len(test))]
+    rows = pellucid.predict(run, images, tmp_path / "out")
+    found = np.stack([np.asarray(Image.open(row["file"])) for row in rows])  # a palette's numbers are the classes
+    assert found.shape == known.shape == (4, HEIGHT, WIDTH)
+    assert accuracy == pytest.approx((found == known).mean(), abs=1e-6)
 
 
 def feed(task: str, model: str, fit: str, **options: Any) -> Feed:
