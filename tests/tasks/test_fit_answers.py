@@ -165,7 +165,8 @@ def test_answers_are_in_the_px_of_the_images(
             red, _, blue = np.asarray(drawn)[made[0][1][3] - 1, made[0][1][0]].tolist()
             assert red > 200 and blue < 40, "its line is amber there, and the object white"
 
-    metrics = pellucid.evaluate(run, dataset(), baselines=True)["model"]
+    slow = (task, fit) == ("detect", "squash")  # its classical baseline
+    metrics = pellucid.evaluate(run, dataset(), baselines=not slow)["model"]
     wanted = {"localize": ("mean_iou", 1.0), "landmarks": ("error_px", 0.0), "detect": ("ap50", 1.0)}[task]
     assert metrics[wanted[0]]["value"] == pytest.approx(wanted[1], abs=0.01)
     if task == "landmarks":

@@ -112,7 +112,7 @@ def fit_maps(images: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[slice
 
 
 def frames(split: Split, size: tuple[int, int]) -> Tensor | None:
-    """(N, 4): where the whole of each image lies in px of a size; None where it is just there."""
+    """(N, 4): where the whole of each image lies in px of a size; None where all of it fills that size."""
     if split.fit == "squash":
         return None
     scale, offset = map(torch.from_numpy, placements(split.images.sizes, size, split.fit))
