@@ -29,7 +29,7 @@ from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import folder_of, write_atomically
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
+from pellucid.tasks import AnyTask, Exports, ExportsProbabilities, ReadsPages
 
 __all__ = ["export", "facts"]
 
@@ -40,6 +40,11 @@ Answer = Callable[[Tensor], Sequence[Tensor]]  # images (B, C, H, W) to outputs
 
 _FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 _INT8 = "model-int8.onnx"
+_FITS = {  # how images of other sizes came to that of the training, which a user of the file does before it
+    "squash": "squash: height and width are scaled apart",
+    "crop": "crop: both sides are scaled alike, so that the size is filled, and the middle is taken",
+    "pad": "pad: both sides are scaled alike, so that all fits, in the middle of the median colour of the border",
+}
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
 
 
@@ -224,6 +229,7 @@ def _facts(run: Run, module: nn.Module, free: bool, names: Sequence[str]) -> dic
     return {
         **of_values,
         "range": "0 to 1",
+        **({} if run.task.crops or isinstance(run.task, ReadsPages) else {"fit": _FITS[run.task.fitting]}),
         "size": "any" if free else f"{height}x{width} px",
         "output": ", ".join(names),
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",
