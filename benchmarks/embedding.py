@@ -5,8 +5,8 @@
 
 The synthetic codes are 64 numbers around 20 centres. With RUN (of any task), the codes of its training images are mapped too, and
 those of its test images placed; the numbers of images are reported. scikit-learn, which cannot place new images, and Pellucid map
-the first `--peer` codes in turn, with the same perplexity, initialisation and number of iterations. The steps of the optimiser alone, from the
-same affinities and the same places, are timed against openTSNE's by a tree as it is (Barnes & Hut, angle 0.5), on all codes: at least 2.5 ×
+the first `--peer` codes in turn, with the same perplexity, initialisation and number of iterations. The optimiser alone, from the
+same affinities and the same places, is timed against openTSNE's by a tree as it is (Barnes & Hut, angle 0.5), on all codes: at least 2.5 ×
 as fast, at an equal or lower divergence, which is summed over all pairs. Quality is reported with the
 seconds: the share of the 10 nearest neighbours that stay among the 10 nearest on the map, and trustworthiness.
 """

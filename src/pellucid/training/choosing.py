@@ -42,9 +42,9 @@ Clock = Callable[[], float]
 T = TypeVar("T", bound=Hashable)
 
 _WORTH = 1 << 24  # px of all batches together, from which a measurement is worth its second
-_STEP = 0.15  # seconds of a step that is timed, about: a large batch is timed by some of its images
+_STEP = 0.1  # seconds of a step that is timed, about: a large batch is timed by some of its images
 _FIRST = 4  # images by which that number is found
-_ROUNDS, _SECONDS = 5, 1.0  # at most, after the second round
+_ROUNDS, _SECONDS = 5, 0.6  # at most, after the second round
 _FAR = 1.5  # what takes so many times as long as the best is not timed again
 _GAIN = 0.95  # of the usual way's time: what gains less is not chosen, since times vary by as much
 _GAIN_OF_THREADS = 0.9
