@@ -42,9 +42,10 @@ Clock = Callable[[], float]
 T = TypeVar("T", bound=Hashable)
 
 _WORTH = 1 << 24  # px of all batches together, from which a measurement is worth its second
-_STEP = 0.1  # seconds of a step that is timed, about: a large batch is timed by some of its images
-_FIRST = 4  # images by which that number is found
-_ROUNDS, _SECONDS = 5, 0.6  # at most, after the second round
+_SECONDS, _MOST = 1.0, 5.0  # that a measurement takes, about: a hundredth of the training between these
+_STEPS = 8  # that it takes at least: where these would take longer, a batch is timed by some of its images
+_FIRST = 4  # images by which the time of a step is foreseen
+_ROUNDS = 5  # at most; after two of them the seconds count
 _FAR = 1.5  # what takes so many times as long as the best is not timed again
 _GAIN = 0.95  # of the usual way's time: what gains less is not chosen, since times vary by as much
 _GAIN_OF_THREADS = 0.9
@@ -173,8 +174,10 @@ def _measured(
     step(usual, count)
     begun = clock()
     step(usual, count)
-    count = max(count, min(share, int(count * _STEP / max(clock() - begun, 1e-9))))
-    best, seconds = fastest(candidates, lambda one: step(one, count), clock)
+    each = max(clock() - begun, 1e-9) / count  # seconds of an image
+    allowed = min(max(_SECONDS, each * share * plan.steps / 100), _MOST)
+    count = max(count, min(share, int(allowed / _STEPS / each)))
+    best, seconds = fastest(candidates, lambda one: step(one, count), clock, most=allowed / 2)
     found: dict[str, Any] = {
         "images": count,
         "seconds": {one.title: round(value, 6) for one, value in seconds.items()},
