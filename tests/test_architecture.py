@@ -40,6 +40,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_options",
         "_pages",
         "_png",
+        "_processor",
         "_ready",
         "_operations",
         "_scores",

@@ -60,9 +60,9 @@ class Recipe:
     ema: float = 0.0
     """decay per step of an exponential moving average of the weights, which is then validated and kept; 0 for none"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """number format; auto is bf16 for convolutional models on hardware that computes in it (AMX, AVX-512 BF16, recent GPUs), else fp32"""
+    """number format; auto measures which is faster for convolutional models on a processor that computes in bf16 (AMX, AVX-512 BF16), takes bf16 there in short trainings and on recent GPUs, and fp32 elsewhere"""  # noqa: E501
     channels_last: bool | None = None
-    """use the channels-last memory layout; by default for convolutional models on a GPU or a processor with AVX-512"""
+    """use the channels-last memory layout; by default measured for convolutional models, except that short trainings take it where the processor has AVX-512, and all on a GPU"""  # noqa: E501
     compile: bool = False
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()

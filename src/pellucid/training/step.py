@@ -12,6 +12,7 @@ from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.tasks import lr_factors_of, players_of, steps_of
+from pellucid.training.choice import Choice
 from pellucid.training.plan import Plan
 
 __all__ = ["Learner", "Update", "take_step"]
@@ -30,7 +31,7 @@ class Learner:
         UsageError: nothing in the model can be trained, or it has several players and there are several processes.
     """
 
-    def __init__(self, plan: Plan, model: nn.Module) -> None:
+    def __init__(self, plan: Plan, model: nn.Module, choice: Choice | None = None) -> None:
         players = players_of(plan.task, model)
         world = plan.accelerator.num_processes
         if world > 1 and len(players) > 1:  # processes share gradients through the whole model's forward alone
@@ -40,8 +41,8 @@ class Learner:
         self.model = model  # as it is called: `wrap` may compile it, or share it between processes
         self.optimizers = {name: plan.recipe.make_optimizer(player) for name, player in players.items()}
         self._names: dict[int, str] = {id(player): name for name, player in players.items()}
-        self.memory_format = plan.recipe.memory_format(model, plan.accelerator.device)
-        self.bfloat16 = plan.recipe.bfloat16(model, plan.accelerator.device)
+        self.choice = choice or Choice.usual(plan.recipe, model, plan.accelerator.device)
+        self.memory_format, self.bfloat16 = self.choice.memory_format, self.choice.bfloat16
 
     def wrap(self) -> None:
         """Compile the model if that was asked for, and share its gradients between processes if there are several."""
