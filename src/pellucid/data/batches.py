@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._launched import on_this_machine
 from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.decoding import Files, decode, in_parallel, remember_faults, workers
 from pellucid.data.decoding.pictures import resize
@@ -64,10 +65,10 @@ class Store:
             images, targets = images.to(device), {kind: target.to(device) for kind, target in targets.items()}
         return Batch(images, targets, index)
 
-    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """All images in their order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))), device)
+    def batches(self, size: int, device: torch.device | str = "cpu", chosen: range | None = None) -> Iterator[Batch]:
+        """All images in their order, `size` at a time; or those of the batches with the chosen numbers."""
+        for number in range(-(-len(self) // size)) if chosen is None else chosen:
+            yield self.batch(torch.arange(number * size, min((number + 1) * size, len(self))), device)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
@@ -116,7 +117,7 @@ def store(
         deep: keep images of more than 8 bits as uint16.
         fit: "resize" scales height and width, antialiased; "crop" takes the centre, and pads smaller images by their edges; "whole"
             scales both alike, and adds what is missing in the colour of the image's border.
-        memory_share: share of the free memory that a store in memory may take.
+        memory_share: share of the free memory that a store in memory may take, divided among the processes on this machine.
         disk_share: share of the free disk space that a store in the cache may take; larger ones are decoded batch by batch.
         fingerprint: identifies the images in the cache, together with size, channels and fit; "" caches nothing.
 
@@ -128,7 +129,7 @@ def store(
         return Store(_as_tensor(split.images.seen(bits)), split, size, channels, fit, "memory", bits)
     shape = (len(split), channels, *size)
     needed = int(np.prod(shape, dtype=np.int64)) * bits // 8
-    in_memory = needed <= memory_share * psutil.virtual_memory().available
+    in_memory = needed <= memory_share * psutil.virtual_memory().available / on_this_machine()
     dtype = np.uint8 if bits == 8 else np.uint16
 
     def fill(into: NDArray[Any], start: int) -> None:

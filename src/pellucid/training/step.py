@@ -12,7 +12,9 @@ from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.tasks import lr_factors_of, players_of, steps_of
+from pellucid.training import gradients
 from pellucid.training.plan import Plan
+from pellucid.training.whole_batch import whole_batch
 
 __all__ = ["Learner", "Update", "take_step"]
 
@@ -27,26 +29,26 @@ class Learner:
     (['model'], False)
 
     Raises:
-        UsageError: nothing in the model can be trained, or it has several players and there are several processes.
+        UsageError: nothing in the model can be trained, or several processes were to compile it.
     """
 
     def __init__(self, plan: Plan, model: nn.Module) -> None:
         players = players_of(plan.task, model)
-        world = plan.accelerator.num_processes
-        if world > 1 and len(players) > 1:  # processes share gradients through the whole model's forward alone
-            several = f"{' and '.join(players)} would drift apart in several"
-            raise UsageError(f"processes={world}: {several}; train it in one, without a launcher.")
+        if plan.recipe.compile and plan.accelerator.num_processes > 1:
+            raise UsageError(
+                "compile=True: a compiled model draws and normalises for each process alone; leave it out in several processes."
+            )
         self.plan = plan
-        self.model = model  # as it is called: `wrap` may compile it, or share it between processes
+        self.model = model  # as it is called: `wrap` may compile it
         self.optimizers = {name: plan.recipe.make_optimizer(player) for name, player in players.items()}
         self._names: dict[int, str] = {id(player): name for name, player in players.items()}
         self.memory_format = plan.recipe.memory_format(model, plan.accelerator.device)
         self.bfloat16 = plan.recipe.bfloat16(model, plan.accelerator.device)
 
     def wrap(self) -> None:
-        """Compile the model if that was asked for, and share its gradients between processes if there are several."""
-        model = torch.compile(self.model) if self.plan.recipe.compile else self.model
-        self.model = self.plan.accelerator.prepare_model(model)
+        """Compile the model if that was asked for; `take_step` averages the gradients of several processes."""
+        if self.plan.recipe.compile:
+            self.model = torch.compile(self.model)
 
     def autocast(self) -> torch.autocast:
         """bf16 where it was chosen, else nothing."""
@@ -89,11 +91,12 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
     """
     task, recipe, accelerator = learner.plan.task, learner.plan.recipe, learner.plan.accelerator
     factors = lr_factors_of(task)
-    input, target = learner.plan.hooks.prepared(task, batch, draws)
-    if isinstance(input, Tensor):  # a task may give its model more than images
-        input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
     updates = []
-    with learner.autocast():
+    with whole_batch(learner.plan.rows, learner.plan.global_batch), learner.autocast():
+        with torch.autocast(accelerator.device.type, enabled=False):
+            input, target = learner.plan.hooks.prepared(task, batch, draws)
+        if isinstance(input, Tensor):  # a task may give its model more than images
+            input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
         for player, losses in steps_of(task, learner.model, input, target):
             name = learner.player_of(player)
             optimizer = learner.optimizers[name]
@@ -101,6 +104,8 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
                 group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
             optimizer.zero_grad()
             accelerator.backward(losses["loss"])
+            if accelerator.num_processes > 1:
+                losses = gradients.average(player.parameters(), losses)
             if recipe.clip is not None:
                 accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
             optimizer.step()
