@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,9 +23,13 @@ from torch import nn
 
 from pellucid import _catalog
 from pellucid.data import open as open_data
-from pellucid.data.dataset import Dataset
+from pellucid.data.batches import store
+from pellucid.data.dataset import Batch, Dataset, Pixels, Split
+from pellucid.data.draws import Draws
+from pellucid.data.targets import Boxes
 from pellucid.errors import PellucidWarning, RunError
 from pellucid.run import Run
+from pellucid.tasks.detect import Detect
 from pellucid.training.training import train
 
 BASE: dict[str, Any] = {
@@ -62,6 +68,7 @@ SEVERAL_PLAYERS: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
 CASES = {
     **ONE_PLAYER,
     **SEVERAL_PLAYERS,
+    "apart": ONE_PLAYER["plain"],
     "long": ("classify", "digits", "mlp", {"hidden": (8,), "epochs": 30, "dropout": 0.2}),
 }
 SLOWLY = "PELLUCID_TEST_SLOWLY"  # an environment variable with the seconds that a long training waits after each epoch
@@ -81,7 +88,10 @@ def wait(epoch: int, row: Mapping[str, Any], model: nn.Module) -> None:
 def trained(case: str, out: Path) -> Run:
     task, data, model, options = CASES[case]
     more = {"callback": wait} if case == "long" else {}
-    return train(task, few(data), model, out, **{**BASE, **options, **more})
+    dataset = few(data)
+    if case == "apart" and os.environ.get("RANK") == "1":
+        dataset = dataset.replace(fingerprint="f" * 32)
+    return train(task, dataset, model, out, **{**BASE, **options, **more})
 
 
 def started(words: Sequence[str], processes: int = 2, **more: str) -> list[subprocess.Popen[str]]:
@@ -102,7 +112,12 @@ def started(words: Sequence[str], processes: int = 2, **more: str) -> list[subpr
 
 def ended(processes: Sequence[subprocess.Popen[str]], within: float = 600) -> list[tuple[int, str]]:
     """The exit code of each process, and what it said."""
-    told = [process.communicate(timeout=within) for process in processes]
+    try:
+        told = [process.communicate(timeout=within) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     return [(process.returncode, errors) for process, (_, errors) in zip(processes, told, strict=True)]
 
 
@@ -146,27 +161,37 @@ def test_every_task_is_among_the_cases() -> None:
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_other_with_a_sentence_and_the_training_goes_on(tmp_path: Path, killed: int) -> None:
     two = [__file__, str(tmp_path), "long"]
-    both, run = started(two, **{SLOWLY: "1"}), Run(tmp_path / "long")
-    patience = time.monotonic() + 300
-    while not (tmp_path / "long" / "history.jsonl").exists() or len(run.history) < 6:
-        assert time.monotonic() < patience and all(process.poll() is None for process in both)
-        time.sleep(0.1)
-    both[killed].kill()
+    both, history = started(two, **{SLOWLY: "1"}), tmp_path / "long" / "history.jsonl"
+    try:
+        patience = time.monotonic() + 300
+        while not history.exists() or history.read_text().count("\n") < 6:
+            assert time.monotonic() < patience and all(process.poll() is None for process in both)
+            time.sleep(0.1)
+    finally:
+        both[killed].kill()
     begun = time.monotonic()
     code, errors = ended(both, within=60)[1 - killed]
     assert time.monotonic() - begun < 60
     assert code == 1
     sentence = f"processes=2: process {killed} has ended before the training, killed or by a fault of its own; give the same command"
     assert errors.count(sentence) == 1
-    saved = run.history
+    saved = Run(tmp_path / "long").history
     shutil.copytree(tmp_path / "long", tmp_path / "again" / "long")
     assert [code for code, _ in ended(started(two))] == [0, 0]  # the same command goes on, bit for bit
     assert [code for code, _ in ended(started([__file__, str(tmp_path / "whole"), "long"]))] == [0, 0]
+    run = Run(tmp_path / "long")
     assert run.status == "finished" and run.history[: len(saved)] == saved
     whole = Run(tmp_path / "whole" / "long")
     assert (run.path / "last.safetensors").read_bytes() == (whole.path / "last.safetensors").read_bytes()
     with pytest.warns(PellucidWarning, match="was trained by 2 and goes on with 1 process: its weights will agree"):
         check_equal(trained("long", tmp_path / "again" / "long"), whole)
+
+
+@pytest.mark.slow
+def test_a_machine_with_other_data_is_refused(tmp_path: Path) -> None:
+    told = ended(started([__file__, str(tmp_path), "apart"]))
+    assert all(code for code, _ in told)
+    assert "DataError: data='digits': process 1 has other images or targets there than the first one" in told[1][1]
 
 
 @pytest.mark.slow
@@ -198,6 +223,27 @@ def test_the_launchers_start_one_training(tmp_path: Path, launcher: str) -> None
     assert done.stdout.count("finished after") == 1, "the first process alone prints"
     settings: dict[str, Any] = {"encoder": (16,), "epochs": 2, "precision": "fp32", "device": "cpu", "progress": False}
     check_equal(train("denoise", "digits", "autoencoder", tmp_path / "one", **settings), Run(tmp_path / "two"))
+
+
+def test_images_without_objects_leave_the_numbers_of_others_as_they_are() -> None:
+    """A process draws for the whole batch, whatever lies on its own images."""
+    starts = []
+    for count in (0, 2):
+        boxes = Boxes(
+            [torch.tensor([[2.0, 2.0, 9.0, 9.0]])[:count]] * 3, [torch.zeros(min(count, 1), dtype=torch.int64)] * 3
+        )
+        batch = Batch(torch.zeros(3, 3, 16, 16, dtype=torch.uint8), {"boxes": boxes}, torch.arange(3))
+        starts.append(Detect().prepare(batch, Draws.step(0, 5, slice(3, 6), 6), training=True)[1].start)
+    torch.testing.assert_close(*starts, rtol=0, atol=0)
+
+
+def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that one process would keep in memory is decoded batch by batch where eight would keep eight of them."""
+    split = Split(Pixels(np.zeros((10, 1, 8, 8), np.uint8)))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 * 4 * 10 * 16))
+    assert store(split, (4, 4), 1).kind == "memory"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert store(split, (4, 4), 1).kind == "stream"
 
 
 def test_another_global_batch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from pellucid import weights
 from pellucid._version import __version__
-from pellucid.errors import PellucidWarning, RunError, TrainingError
+from pellucid.errors import DataError, PellucidWarning, RunError, TrainingError
 from pellucid.files import make_folder, remove_drafts, write_json
 from pellucid.measures import WEIGHTS
 from pellucid.models import _building
@@ -112,15 +112,22 @@ class Folder:
         """Let all processes take the folder as the first one has found it, after `locked`.
 
         Raises:
-            RunError: another machine does not see it.
+            DataError: another machine has other data.
+            RunError: another machine does not see the folder.
         """
-        self.record, resumable = from_main(lambda: (self.record, self.resumable))
+        dataset, place = self.plan.dataset, self.plan.accelerator.process_index
+        self.record, resumable, known = from_main(lambda: (self.record, self.resumable, dataset.fingerprint))
+        if dataset.fingerprint != known:
+            raise DataError(
+                f"data={dataset.name!r}: process {place} has other images or targets there than the first one (fingerprint "
+                f"{dataset.fingerprint[:12]}, not {known[:12]}); give data that are the same on all machines."
+            )
         file = self.state_file if resumable else self.state_file.parent
         patience = time.monotonic() + _LATE  # another machine may see a new folder only after a while
         while not self.finished and not file.exists():
             if time.monotonic() > patience:
                 raise RunError(
-                    f"out={str(self.path)!r}: process {self.plan.accelerator.process_index} does not see it as the first one does; "
+                    f"out={str(self.path)!r}: process {place} does not see it as the first one does; "
                     "give a folder that all machines share."
                 )
             time.sleep(0.2)

@@ -92,23 +92,23 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
     task, recipe, accelerator = learner.plan.task, learner.plan.recipe, learner.plan.accelerator
     factors = lr_factors_of(task)
     updates = []
-    with whole_batch(learner.plan.rows, learner.plan.global_batch), learner.autocast():
-        with torch.autocast(accelerator.device.type, enabled=False):
-            input, target = learner.plan.hooks.prepared(task, batch, draws)
+    with whole_batch(learner.plan.rows, learner.plan.global_batch):
+        input, target = learner.plan.hooks.prepared(task, batch, draws)
         if isinstance(input, Tensor):  # a task may give its model more than images
             input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
-        for player, losses in steps_of(task, learner.model, input, target):
-            name = learner.player_of(player)
-            optimizer = learner.optimizers[name]
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
-            optimizer.zero_grad()
-            accelerator.backward(losses["loss"])
-            if accelerator.num_processes > 1:
-                losses = gradients.average(player.parameters(), losses)
-            if recipe.clip is not None:
-                accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
-            optimizer.step()
-            torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
-            updates.append(Update(name, {part: value.detach() for part, value in losses.items()}))
+        with learner.autocast():
+            for player, losses in steps_of(task, learner.model, input, target):
+                name = learner.player_of(player)
+                optimizer = learner.optimizers[name]
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
+                optimizer.zero_grad()
+                accelerator.backward(losses["loss"])
+                if accelerator.num_processes > 1:
+                    losses = gradients.average(player.parameters(), losses)
+                if recipe.clip is not None:
+                    accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
+                optimizer.step()
+                torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
+                updates.append(Update(name, {part: value.detach() for part, value in losses.items()}))
     return updates

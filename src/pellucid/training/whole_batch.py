@@ -50,7 +50,8 @@ class _WholeBatch(TorchFunctionMode):
         super().__init__()
         self._images, self._processes = images, processes
         # every P-th row, from the process's own number on; or its own run of rows
-        self._start, self._every = (rows.start, rows.step) if rows.step else (rows.start // images, 0)
+        self._every: int = rows.step or 0
+        self._start: int = rows.start if rows.step else rows.start // images
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given = dict(kwargs or {})
