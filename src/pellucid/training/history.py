@@ -104,7 +104,7 @@ class History:
         """
         state, plan = self.state, self.plan
         processes, number = plan.accelerator, state.feed.validation_batches
-        found: Any = ({}, {})
+        found: tuple[dict[str, Any], dict[str, float]] = ({}, {})
         if processes.process_index < number:
             found = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
         if processes.num_processes == 1:

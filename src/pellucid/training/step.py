@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,8 @@ class Learner:
     def wrap(self) -> None:
         """Compile the model if that was asked for; `take_step` averages the gradients of several processes."""
         if self.plan.recipe.compile:
-            self.model = torch.compile(self.model)
+            compiled: Any = torch.compile(self.model)
+            self.model = compiled
 
     def autocast(self) -> torch.autocast:
         """bf16 where it was chosen, else nothing."""
