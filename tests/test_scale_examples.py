@@ -14,7 +14,7 @@ import yaml
 from pellucid.cli.binding import bind
 
 PAGE = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, re.M | re.S)
+BLOCKS = [text for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S) if not language]
 
 
 def check_launched(words: list[str]) -> None:

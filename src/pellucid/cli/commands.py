@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pellucid._launched import first_process
 from pellucid.cli import listing, printing
 from pellucid.cli.converting import converted
 from pellucid.cli.named import newest, opened, runs_below
@@ -60,8 +59,7 @@ def train(
     from pellucid.training.training import train as verb
 
     run = verb(task, data, model, out, **given)
-    if first_process():
-        printing.trained(run)
+    printing.trained(run)
     return 130 if run.status == "stopped" else 0
 
 

@@ -18,6 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from pellucid._digits import interval_digits
+from pellucid._launched import first_process
 
 if TYPE_CHECKING:
     from pellucid.run import Run
@@ -77,6 +78,8 @@ def _width() -> int:
 
 def trained(run: Run) -> None:
     """Print where a run is, how the training went, and which command comes next."""
+    if not first_process():
+        return
     if os.environ.get("RANK", "0") != "0":  # one of several processes speaks for all
         return
     info, best = run.info, run.info.get("best") or {}
