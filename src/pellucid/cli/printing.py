@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import textwrap
@@ -79,8 +78,6 @@ def _width() -> int:
 def trained(run: Run) -> None:
     """Print where a run is, how the training went, and which command comes next."""
     if not first_process():
-        return
-    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks for all
         return
     info, best = run.info, run.info.get("best") or {}
     print(f"run   {run.path}  {run.status} after {info['seconds']:.0f} s, {info['parameters']:,} parameters")
