@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._launched import on_this_machine
 from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.decoding import Files, decode, in_parallel, remember_faults, workers
 from pellucid.data.decoding.pictures import resize
@@ -69,13 +70,20 @@ class Store:
         return Batch(images, targets, index)
 
     def batches(
-        self, size: int, device: torch.device | str = "cpu", groups: NDArray[np.int64] | None = None
+        self,
+        size: int,
+        device: torch.device | str = "cpu",
+        chosen: range | None = None,
+        groups: NDArray[np.int64] | None = None,
     ) -> Iterator[Batch]:
-        """All images in their order, `size` at a time; with the groups (N,) of images, none of two in one batch."""
+        """All images in their order, `size` at a time; or those of the batches with the chosen numbers.
+
+        With the groups (N,) of images, none of two are in one batch.
+        """
         ends = [0, len(self)] if groups is None else [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(self)]
-        for first, end in pairwise(ends):
-            for start in range(first, end, size):
-                yield self.batch(torch.arange(start, min(start + size, end)), device)
+        parts = [(at, min(at + size, end)) for first, end in pairwise(ends) for at in range(first, end, size)]
+        for start, end in parts if chosen is None else [parts[number] for number in chosen]:
+            yield self.batch(torch.arange(start, end), device)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
@@ -126,7 +134,7 @@ def store(
             middle; "pad" scales both alike, so that all fits, and adds what is missing in the median colour of the border, which
             "letter" takes before scaling; "middle" takes the centre without scaling, and pads smaller images by their edges. By
             default what the split says.
-        memory_share: share of the free memory that a store in memory may take.
+        memory_share: share of the free memory that a store in memory may take, divided among the processes on this machine.
         disk_share: share of the free disk space that a store in the cache may take; larger ones are decoded batch by batch.
         fingerprint: identifies the images in the cache, together with size, channels and fit; "" caches nothing.
 
@@ -138,7 +146,7 @@ def store(
         return Store(_as_tensor(split.images.seen(bits)), split, size, channels, fit, "memory", bits)
     shape = (len(split), channels, *size)
     needed = int(np.prod(shape, dtype=np.int64)) * bits // 8
-    in_memory = needed <= memory_share * psutil.virtual_memory().available
+    in_memory = needed <= memory_share * psutil.virtual_memory().available / on_this_machine()
     dtype = np.uint8 if bits == 8 else np.uint16
 
     def fill(into: NDArray[Any], start: int) -> None:

@@ -68,7 +68,14 @@ class Feed:
         return self.train.batches(self._plan.global_batch, self._plan.accelerator.device)
 
     def validation(self) -> Iterator[Batch] | None:
-        """The validation images once; None where there are none."""
+        """The validation images; None where there are none. Of several processes, each has whole batches of its own."""
         if self.val is None:
             return None
-        return self.val.batches(self._plan.recipe.batch_size, self._plan.accelerator.device)
+        processes = self._plan.accelerator
+        own = range(processes.process_index, self.validation_batches, processes.num_processes)
+        return self.val.batches(self._plan.recipe.batch_size, processes.device, own)
+
+    @property
+    def validation_batches(self) -> int:
+        """Batches of validation images, over all processes."""
+        return -(-len(self.val or ()) // self._plan.recipe.batch_size)

@@ -31,7 +31,7 @@ from pellucid.models import _building
 from pellucid.models._own import tried
 from pellucid.own.parts import find
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, SuitsModel, TaskFamily
+from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, MultiPlayer, SuitsModel, TaskFamily
 from pellucid.training.hooks import Hooks, changed
 from pellucid.training.logs import check_installed
 from pellucid.training.machine import accelerator
@@ -105,12 +105,14 @@ class Plan:
         cut = CUTS[0] if earlier is None else earlier.cut
         scale = recipe.range if recipe.range or earlier is None else earlier.scale
         source = what if what is not None else settings.task.example
-        opened = source if isinstance(source, Dataset) else data.open(source, scale, cut=cut)
+        processes = accelerator(recipe.device)
+        # the first process of each machine leaves what it has found in the cache
+        with processes.local_main_process_first():
+            opened = source if isinstance(source, Dataset) else data.open(source, scale, cut=cut)
         dataset, read = settings.task.read(scaled(opened, scale) if opened is source else opened)
         dataset = with_fit(dataset, read.fitting)
-        processes = accelerator(recipe.device)
         train = _limited(dataset, recipe)
-        global_batch, rows = _division(len(train), recipe, processes)
+        global_batch, rows = _division(len(train), recipe, processes, isinstance(read, MultiPlayer))
         size = training_size(dataset, recipe.size, read.crops, read.longest)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         hooks = hooks or Hooks()
@@ -132,7 +134,7 @@ class Plan:
         if own is not None:
             known = tried(own, description, read.accepts, settings.task_name, isinstance(read, DecidesByThreshold))
             description["own"] = {**own.record, **known}
-        hooks.check(read.metrics(dataset.classes), processes)
+        hooks.check(read.metrics(dataset.classes))
         return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin, hooks)
 
     @property
@@ -184,6 +186,7 @@ class Plan:
             "recipe": dataclasses.asdict(self.recipe),
             **({"hooks": self.hooks.record} if self.hooks.record else {}),
             "processes": self.accelerator.num_processes,
+            "global_batch": self.global_batch,
         }
 
     def build(self, *, fetch: bool = True) -> Any:
@@ -205,8 +208,11 @@ class Plan:
         return model
 
     def seed_torch(self, step: int) -> None:
-        """Seed torch's own generator for a step: dropout draws from it, and a resumed training must draw the same."""
-        seed = mix(self.recipe.seed, 3, step, self.accelerator.process_index)
+        """Seed torch's own generator for a step: dropout draws from it, and a resumed training must draw the same.
+
+        All processes have the same numbers, of which each keeps those of its rows, see `whole_batch`.
+        """
+        seed = mix(self.recipe.seed, 3, step, 0)
         # torch.manual_seed costs half a millisecond where CUDA is not started
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
@@ -221,14 +227,20 @@ def _limited(dataset: Dataset, recipe: Recipe) -> Split:
     return limited(train, recipe.limit, recipe.limit_per_class, recipe.seed, dataset.classes)
 
 
-def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int, slice]:
-    """The size of the global batch, and this process's rows of it."""
+def _division(images: int, recipe: Recipe, processes: Accelerator, several: bool = False) -> tuple[int, slice]:
+    """The size of the global batch, and this process's rows of it.
+
+    Several players may divide a batch among their updates: then each process has every P-th row, so that its parts are parts of
+    these.
+    """
     world, wanted = processes.num_processes, min(recipe.batch_size, images)
     if recipe.batch_size % world or wanted < world:
         raise UsageError(
             f"batch_size={recipe.batch_size}: cannot be divided evenly over {world} processes; give a multiple of {world}."
         )
     share, place = wanted // world, processes.process_index
+    if several and world > 1:
+        return share * world, slice(place, share * world, world)
     return share * world, slice(place * share, (place + 1) * share)
 
 

@@ -148,7 +148,7 @@ class Detect(Task[Tensor, Detected, Sought]):
         corners = [_boxes.clip(own.float(), size) for own in boxes.corners]
         ignored = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
         near = [_boxes.clip(own, size) for own in proposals] or [own[:0] for own in corners]
-        if self.source == "learned" and training and any(len(own) for own in corners):
+        if self.source == "learned" and training:  # also without any object: other processes draw these numbers too
             noise = draws.normal(_MOST_NEAR, 4)
             near = [
                 _near(own[~crowd], numbers, size) for own, crowd, numbers in zip(corners, ignored, noise, strict=True)

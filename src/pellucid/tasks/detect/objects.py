@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from pellucid import _boxes
+from pellucid._processes import largest
 from pellucid.data.targets import Boxes, Target
 from pellucid.models import Regions
 
-__all__ = ["Detected", "Padded", "Sought", "detections", "padded"]
+__all__ = ["Detected", "Padded", "Sought", "detections", "padded", "padded_rows"]
 
 FLOOR = 0.01
 """The lowest score of a detection: below, it changes neither the curve of precision and recall nor what is seen."""
@@ -119,13 +122,18 @@ def padded(truth: Sought) -> Padded:
     >>> padded(one).counts.tolist()
     [[True]]
     """
-    corners = pad_sequence(truth.corners, batch_first=True)
-    labels = pad_sequence(truth.labels, batch_first=True)
-    ignored = pad_sequence(truth.ignored, batch_first=True)
+    corners, labels, ignored = (padded_rows(rows) for rows in (truth.corners, truth.labels, truth.ignored))
     lengths = torch.tensor([len(own) for own in truth.labels], device=corners.device)
     there = torch.arange(corners.shape[1], device=corners.device) < lengths[:, None]
     # an object of no area is nowhere
     return Padded(corners, labels, there & ~ignored & (_boxes.areas(corners) > 0), ignored)
+
+
+def padded_rows(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of each image in one tensor, 0 where there are fewer; as many as any image of the whole batch has."""
+    made = pad_sequence([*rows], batch_first=True)  # (B, G, …)
+    (most,) = largest(made.shape[1], device=made.device)
+    return F.pad(made, (0, 0) * (made.ndim - 2) + (0, most - made.shape[1]))
 
 
 def detections(regions: Regions, size: tuple[int, int], overlap: float, soft: bool, threshold: Tensor) -> Detected:
