@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 import time
@@ -58,10 +59,12 @@ class Server:
         return int(self.server.servers[0].sockets[0].getsockname()[1])
 
     def released(self) -> bool:
-        """Whether no request is in memory; the last one goes a moment after its answer."""
-        end = time.monotonic() + 20
-        while self.guard.held and time.monotonic() < end:
-            time.sleep(0.01)
+        """Whether no request is in memory once all have ended; the last one ends a moment after its answer."""
+
+        async def ended() -> None:
+            await asyncio.gather(*self.server.server_state.tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(ended(), self.server.servers[0].get_loop()).result()
         return self.guard.held == 0
 
     @property
