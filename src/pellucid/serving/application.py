@@ -196,7 +196,9 @@ class Service:
         if form != "json":
             return written(rows, form, task.listed if isinstance(task, AnnotatesAnswers) else "")
         about = {"run": served.name, "task": served.run.info["task"]["name"]}
-        return Said({**about, "answers": await asyncio.to_thread(as_json, rows)})
+        # pictures take a while to write; a thread for labels would take longer than they do
+        heavy = any("picture" in row or "content" in row for row in rows)
+        return Said({**about, "answers": await asyncio.to_thread(as_json, rows) if heavy else as_json(rows)})
 
     def _answer(self, served: Served, images: Sequence[Encoded], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of images by the model in memory, which is left as it was."""

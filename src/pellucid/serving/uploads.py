@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -21,7 +22,9 @@ __all__ = ["FILES", "OPTIONS", "job", "options"]
 _SAMPLES: Final = 64  # pictures that are generated for one request
 _MADE: Final = 256  # pictures along dimensions of a code
 _LONGEST: Final = 100  # characters of a name
-_DEEP_DEPTH: Final = 16  # bits, the 25th byte of a PNG
+_PNG: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # before its width and height
+_HEAD: Final = 25  # bytes up to the depth
+_DEEP_DEPTH: Final = 16  # bits
 
 _TRUTH: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
 
@@ -131,10 +134,14 @@ def _looked_at(image: Encoded) -> tuple[int, bool]:
 
     Black and white of deep images can depend on those that are given with them, so that they are answered alone.
     """
+    content = image.content
+    if content.startswith(_PNG) and len(content) >= _HEAD:  # Pillow takes fifty times as long for the same
+        width, height, depth = struct.unpack(">IIB", content[16:25])
+        if width * height <= LARGEST:
+            return width * height, depth == _DEEP_DEPTH
     try:
-        with opened(image.content) as header:
-            png = header.format == "PNG" and image.content[24:25] == bytes([_DEEP_DEPTH])
-            return header.width * header.height, png or header.mode in DEEP or header.format in ("TIFF", "PPM")
+        with opened(content) as header:
+            return header.width * header.height, header.mode in DEEP or header.format in ("TIFF", "PPM")
     except Exception as fault:  # Pillow's readers raise whatever their format brings; decoding says what is wrong
         if "decodes to" in str(fault) or "decompression bomb" in str(fault):
             raise Refused(
