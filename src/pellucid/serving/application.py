@@ -95,6 +95,7 @@ class Service:
         pages = {paging.PAGES[name][0]: paging.page(name) for name in ("images", "training", "worksheet")}
         pages["/docs"] = openapi.page()
         routes = [
+            Route("/runs/{name}/predict", self._predict, methods=["POST"]),
             *(Route(address, partial(self._page, page)) for address, page in pages.items()),
             Route("/static/{file}", self._file),
             Route("/openapi.json", self._openapi),
@@ -103,7 +104,6 @@ class Service:
             Route("/runs/{name}/report", self._report),
             Route("/runs/{name}/training", self._training),
             Route("/compare", self._compare),
-            Route("/runs/{name}/predict", self._predict, methods=["POST"]),
             Route("/runs/{name}/look/{lens}", self._look, methods=["POST"]),
             Route("/worked/solve", self._solve, methods=["POST"]),
         ]
