@@ -174,7 +174,7 @@ def decodable(given: UserImages, channels: int | None = None, size: tuple[int, i
 
 def _given_contents(encoded: Sequence[Encoded], scale: Scale | None) -> UserImages:
     names, contents = [one.name for one in encoded], [one.content for one in encoded]
-    return _scanned(names, Files(contents, names, scan(contents, names)), scale)
+    return _scanned(names, Files(contents, names, scan(contents, names, quick=True)), scale)
 
 
 def _given_files(files: list[NamedFile], scale: Scale | None) -> UserImages:
