@@ -84,7 +84,7 @@ def image_by_image(
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = dict(others or {})
     forms = {"": ".png", **(run.task.forms(options) if isinstance(run.task, WritesForms) else {})}
-    titles = _titles(given.names, forms)
+    titles = _titles(given.names, forms) if answers.out is not None else [{} for _ in given.names]
     answers.begin(run.task.tables(options) if isinstance(run.task, WritesForms) else {})
     own = own_sizes(given)
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures

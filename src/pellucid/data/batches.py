@@ -30,6 +30,7 @@ __all__ = ["Store", "Way", "own_size_batches", "resize", "store"]
 Way: TypeAlias = Fit | Literal["middle", "letter"]
 """How images come to a size: as options say, or without scaling, or as letters of `read` do."""
 _STATISTICS = 10_000  # images for the mean and the standard deviation
+_FEW, _SMALL = 64, 4_000  # files, and bytes of each, that one thread decodes
 _PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7 GB a megapixel
 
 
@@ -258,13 +259,20 @@ def _fill(into: NDArray[Any], images: Images, channels: int, fit: Way) -> None:
         into[i] = _fitted(image, size, fit)
         return None
 
-    faults = {i: fault for i, fault in enumerate(in_parallel(one, len(images))) if fault}
+    faults = {i: fault for i, fault in enumerate(in_parallel(one, len(images), _threads(images))) if fault}
     if faults:
         if isinstance(images, Files):
             remember_faults(images.sources, faults)
         sentences = list(faults.values())
         more = f" ({len(sentences) - 3} more cannot be read.)" if len(sentences) > 3 else ""
         raise DataError(" ".join(sentences[:3]) + more + " Give the same command again to train without them.")
+
+
+def _threads(images: Images) -> int | None:
+    """One for a few small files in memory, which are decoded before a second one has started."""
+    if not isinstance(images, Files) or len(images) > _FEW:
+        return None
+    return 1 if all(isinstance(one, bytes) and len(one) < _SMALL for one in images.sources) else None
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
