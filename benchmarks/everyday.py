@@ -169,7 +169,8 @@ def on_digits(asked: Any, place: Path) -> dict[str, dict[str, float]]:
 
     def seconds(*words: str) -> float:
         new = place / "new"
-        out = () if words[0] in ("evaluate", "report") else ("--out", str(new / "made.png"))  # those write into the run
+        named = str(new / ("sheet.png" if words[0] == "data" else "made"))
+        out = () if words[0] in ("evaluate", "report") else ("--out", named)  # those write into the run
 
         def once() -> float:
             shutil.rmtree(new, ignore_errors=True)
