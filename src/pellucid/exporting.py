@@ -28,7 +28,7 @@ from torch.export import Dim, ExportedProgram
 
 from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
-from pellucid.files import write_atomically
+from pellucid.files import folder_of, write_atomically
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
 
@@ -78,10 +78,10 @@ def export(
         check_choice("formats", form, _FILES)
     if "onnx" in formats:
         _need_onnx()
+    folder = folder_of(out, "export") if out is not None else run.path
     model = run.model()
     module, names = _outputs(run, model, logits)
     graphs = _Graphs(module, run.planes, run.size)
-    folder = Path(out) if out is not None else run.path
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]

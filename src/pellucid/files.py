@@ -26,6 +26,7 @@ __all__ = [
     "check_file",
     "check_space",
     "digest",
+    "folder_of",
     "is_draft",
     "json_digest",
     "make_folder",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _DRAFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<suffix>\.[^.]*)?")  # as `write_atomically` names them
+_FILES = {".csv", ".html", ".jpeg", ".jpg", ".json", ".npz", ".onnx", ".pdf", ".png", ".pt2", ".svg", ".zip"}
 _SPACE = 1 << 20  # bytes that a long work needs at least for what it writes
 _FORMULA = frozenset("=+-@\t\r'")
 
@@ -236,6 +238,27 @@ def as_text(name: str) -> str:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte, as JSON may have it
         return name.encode("utf-8", "backslashreplace").decode()
+
+
+def folder_of(out: str | Path, files: str) -> Path:
+    """The folder that `out` names, for several files.
+
+    >>> folder_of("pictures", "a look").name
+    'pictures'
+
+    Args:
+        out: as the user gave it.
+        files: what writes several files, for the sentence.
+
+    Raises:
+        UsageError: it is called like a file, and no folder of that name is there.
+    """
+    path = Path(out)
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise UsageError(
+            f"out={str(out)!r}: is called like a file, and {files} writes several; give a folder, as in {str(path.with_suffix(''))!r}."
+        )
+    return path
 
 
 def make_folder(path: Path) -> Path:

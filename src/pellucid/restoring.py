@@ -87,7 +87,7 @@ def trained(run: Any, which: Literal["best", "last"]) -> tuple[nn.Module, str]:
     model.eval()
     built = run.info["model"].get("own", {}).get("built", "")
     if mine is not None and built and (now := parts.settings_of(model.net)) != built:
-        made = f"run={str(run.path)!r}: its model is made anew by {mine.kind.__name__}"
+        made = f"run={str(run.path)!r}: {mine.kind.__name__} now makes its model"
         _say(run, f"{made} {parts.other_settings(now, built)}")
     return model, digest
 

@@ -215,7 +215,7 @@ def test_a_training_with_all_three_learns_and_resumes(tmp_path: Path) -> None:
 
 def test_features_are_not_kept_of_images_that_are_mixed(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"variants=2: would keep features of images that are mixed anew in every batch"
+        UsageError, match=r"variants=2: would keep features of images, which are mixed differently in every batch"
     ):
         train("classify", "digits", "mobilenet_v2", tmp_path / "run", pretrained=False, frozen=True, size=32, epochs=1, limit=4,
               variants=2, mixup=0.2, device="cpu", progress=False)  # fmt: skip

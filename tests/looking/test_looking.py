@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import pellucid
 from pellucid import _catalog
 from pellucid.errors import PellucidError, UnknownNameError, UsageError
+from pellucid.exporting import export
 from pellucid.inference import evaluate
 from pellucid.lenses import Evaluation, Network
 from pellucid.looking.looking import look
@@ -114,6 +115,16 @@ def test_after_a_fault_nothing_is_left(tmp_path: Path) -> None:
     assert all(module.training for module in model.modules()), "it was in training mode before"
     assert not any(module._forward_hooks for module in model.modules())
     assert not (tmp_path / "out").exists()
+
+
+def test_the_name_of_a_file_is_no_folder(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"map.png': is called like a file, and a look writes several; give a folder, as in '.*map'"
+    ):
+        look(run, "filters", out=tmp_path / "map.png")
+    with pytest.raises(UsageError, match=r"net.onnx': is called like a file, and export writes several; give a folder"):
+        export(run, out=tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_curves_and_confusion_need_no_data(run: Run, tmp_path: Path) -> None:

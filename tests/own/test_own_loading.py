@@ -171,7 +171,7 @@ def test_a_class_that_makes_the_module_with_other_settings_is_said(tmp_path: Pat
         run.model()
         again = load(run.path, model=Net)
     assert isinstance(again, Run)
-    with pytest.warns(PellucidWarning, match=r"is made anew by Net with other settings \(itself.slope = 0.0\)"):
+    with pytest.warns(PellucidWarning, match=r"Net now makes its model with other settings \(itself.slope = 0.0\)"):
         again.model()
 
 

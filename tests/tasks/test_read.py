@@ -128,6 +128,18 @@ def test_some_training_pictures_show_no_letter_and_the_batch_may_be_shared() -> 
     assert not bool(Varying(0.3, 0.9, 10, 0.15, 0.8, 0.2, 0.0)(ink, Draws.step(0, 1, slice(0, 64), 64))[1].any())
 
 
+def test_a_shadow_leaves_false_ink_on_its_dark_side_in_half_of_the_letters() -> None:
+    ink = torch.zeros(64, 1, 24, 24)
+    draws = [Draws.step(0, 1, slice(0, 64), 64) for _ in range(2)]
+    plain, _ = Varying(0.3, 0, 10, 0.15, 0, 0, 0)(ink, draws[0])
+    shaded, _ = Varying(0.3, 0, 10, 0.15, 0, 0, 0, 0.5)(ink, draws[1])
+    more = (shaded - plain)[:, 0]  # the rest is drawn as without shadows
+    touched = more.amax((1, 2)) > 0.01
+    assert 20 < int(touched.sum()) < 44 and float(more.min()) >= 0 and 0.3 < float(more.max()) <= 0.5
+    dark = (more > 1e-4).float().mean((1, 2))[touched]
+    assert float(dark.max()) < 1 and float(dark.min()) > 0, "there is a light side"
+
+
 def test_data_without_letters_are_refused() -> None:
     with pytest.raises(DataError, match=r"has no labels, which read needs"):
         Read().read(pellucid.data.open("patches"))

@@ -148,6 +148,10 @@ def test_pixels_are_mapped_by_what_the_model_computes_of_them(run: Run, tmp_path
         assert truth.classes[places[name], row, column] == label != VOID
         np.testing.assert_allclose(code, seen[0][places[name], :, row, column], atol=1e-4)
     assert "60 test pixels by the input of head" in view.words
+    # one pixel an image: not always of the first class
+    count = len(dataset["train"])
+    few = look(run, "embedding", out=tmp_path / "few", pixels=True, limit=count, split="train", method="pca")
+    assert len(few["name"]) == count and set(few["label"].tolist()) == {0, 1}
     with pytest.raises(UsageError, match=r"is of pixels, and takes no images"):
         look(run, "embedding", images[0].transpose(1, 2, 0), map=str(tmp_path / "embedding.npz"))
 

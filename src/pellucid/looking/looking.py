@@ -16,7 +16,7 @@ from torch import nn
 from pellucid import _catalog
 from pellucid._values import check_kinds
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.files import check_space, write_atomically
+from pellucid.files import check_space, folder_of, write_atomically
 from pellucid.lenses import View
 from pellucid.looking import subjects
 from pellucid.own.files import is_reference
@@ -95,7 +95,7 @@ def look(
         raise UsageError(f"size={size}: must be one or two numbers of px above 0; give e.g. --size 224.")
     letters = (letter,) if isinstance(letter, int) else tuple(letter)
     asked = _asked(memory, seed, progress, verbose)
-    folder = Path(out) if out is not None else Path()
+    folder = folder_of(out, "a look") if out is not None else Path()
     weights = ""  # the digest of a run's weights
     if task is not None:
         check_space(folder / f"{lens}.png")

@@ -91,7 +91,7 @@ def importable(record: Mapping[str, Any], base: Any, options: Mapping[str, Any])
 
 
 def _run(option: str, text: str, path: Path) -> types.ModuleType:
-    """A file as a module, run anew whenever it is named: it may have been edited since."""
+    """A file as a module, run again whenever it is named: it may have been edited since."""
     path = path.resolve()
     folder, name = str(path.parent), path.stem
     known = sys.modules.get(name)

@@ -73,7 +73,7 @@ class Served:
 def named(runs: Sequence[Run]) -> dict[str, Served]:
     """The runs by the names of their folders; equal ones are numbered.
 
-    Only letters, digits and `-_.` stand in a name, so that it is one part of an address.
+    A name has only letters, digits and `-_.`, so that it is one part of an address.
     """
     shelf: dict[str, Served] = {}
     for run in runs:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images and options of a request; sizes are told by the images' headers, and nothing is decoded here."""
+"""The images and options of a request; sizes come from the images' headers, and nothing is decoded here."""
 
 from __future__ import annotations
 

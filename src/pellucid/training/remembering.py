@@ -59,7 +59,7 @@ def check_variants(feed: Feed, plan: Plan, model: nn.Module) -> None:
         )
     if asked and getattr(plan.task, "mixes", False):  # with others of their batch, as classify can
         raise UsageError(
-            f"variants={asked}: would keep features of images that are mixed anew in every batch; leave it out."
+            f"variants={asked}: would keep features of images, which are mixed differently in every batch; leave it out."
         )
     if asked is not None and asked > 1 and not _random(plan, feed.train):
         raise UsageError(

@@ -63,7 +63,7 @@ def train(
             initialisation. Tensors are found by their names, and those that do not fit are named in a warning.
         model_options: options of the model alone, where a class of one's own has names that the training has too.
         augment: called on each training batch, after the task's own changes: images (N, C, H, W) in [0, 1] and their targets; it returns
-            the images, or both. Random numbers of torch's are drawn anew in each step, and the same ones when the training is resumed.
+            the images, or both. Torch's random numbers differ from step to step, and are the same ones when the training is resumed.
         measures: functions by name, of the records of the images: (N,) numbers, of which the mean is the measure, or a single one.
         callback: called after each epoch with its number, its row of the history and the model; the training ends where it returns
             False.

@@ -80,10 +80,19 @@ def _of_batch(network: Network, batch: Labelled, split: str, layer: str | None, 
 
 
 def _chosen(mask: NDArray[np.uint8], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(n, 2): pixels of a mask (H, W), as many of each class as far as there are any, at most `count`."""
+    """(n, 2): pixels of a mask (H, W), at most `count`: one of each class in turn, as far as there are any, in a random order of classes.
+
+    >>> mask = np.array([[0, 0, 0, 0], [0, 0, 1, 2]], np.uint8)
+    >>> at = _chosen(mask, 5, np.random.default_rng(0))
+    >>> sorted(mask[at[:, 0], at[:, 1]].tolist())
+    [0, 0, 0, 1, 2]
+    """
     shown = [np.argwhere(mask == kind) for kind in np.unique(mask) if kind != _VOID]
-    some = [own[rng.permutation(len(own))[: -(-count // len(shown))]] for own in shown]
-    return np.concatenate(some)[:count] if some else np.zeros((0, 2), np.int64)
+    if not shown:
+        return np.zeros((0, 2), np.int64)
+    some = [shown[kind][rng.permutation(len(shown[kind]))[:count]] for kind in rng.permutation(len(shown))]
+    turns = np.concatenate([np.arange(len(own)) for own in some])
+    return np.concatenate(some)[np.argsort(turns, kind="stable")[:count]]
 
 
 def _around(image: Tensor, at: NDArray[np.int64]) -> NDArray[np.uint8]:

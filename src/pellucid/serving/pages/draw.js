@@ -145,7 +145,7 @@ function detections(answer, stage, words, controls) {
   controls.push(slider("Least score", least, (value) => { least = value; told(); stage.draw(); }, least));
 }
 
-// The colours of the classes, in their order: the palette of a PNG stands in its PLTE chunk.
+// The colours of the classes, in their order: the palette of a PNG is its PLTE chunk.
 async function palette(picture) {
   const bytes = new DataView(await bytesOf(picture).arrayBuffer());
   for (let at = 8; at + 12 <= bytes.byteLength; at += 12 + bytes.getUint32(at)) {

@@ -70,6 +70,8 @@ class Read(Task[Tensor, Any, Any]):
     """share of training letters that show a part of a neighbour too"""
     strange: float = 0.12
     """share of training pictures that show no letter: two side by side, blots, edges"""
+    shadow: float = 0.0
+    """let the edge of a shadow across training letters leave false ink of up to this strength"""
     alphabet: tuple[str, ...] = ()
     """learn these letters of the data alone: upper, lower, digits, punctuation, or any characters; by default all"""
     label_smoothing: float = 0.02
@@ -99,6 +101,7 @@ class Read(Task[Tensor, Any, Any]):
     def __post_init__(self) -> None:
         for name, most in (
             ("slant", 1.0), ("pen", 3.0), ("tilt", 45.0), ("stretch", 0.6), ("soften", 1.0), ("beside", 1.0), ("strange", 0.9),
+            ("shadow", 1.0),
         ):  # fmt: skip
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -167,7 +170,9 @@ class Read(Task[Tensor, Any, Any]):
 
     @property
     def _varying(self) -> Varying:
-        return Varying(self.slant, self.pen, self.tilt, self.stretch, self.soften, self.beside, self.strange)
+        return Varying(
+            self.slant, self.pen, self.tilt, self.stretch, self.soften, self.beside, self.strange, self.shadow
+        )
 
     def loss(self, model: nn.Module, input: Tensor, truth: Label) -> dict[str, Tensor]:
         logits = model(prepared(input, _size(model, input))).float()

@@ -26,7 +26,7 @@ _BEND = 0.035  # of half of the picture's side
 @final
 @dataclass(frozen=True)
 class Varying:
-    """Random changes of letters that are ink already; how large they are is said by the task's options of the same names.
+    """Random changes of letters that are ink already, as large as the task's options of the same names say.
 
     >>> ink = torch.rand(8, 1, 40, 40)
     >>> letters, odd = Varying(0.3, 0.9, 10, 0.15, 0.8, 0.2, 0.3)(ink, Draws.step(0, 0, slice(0, 8), 8))
@@ -41,6 +41,7 @@ class Varying:
     soften: float
     beside: float
     strange: float
+    shadow: float = 0.0
 
     def __call__(self, ink: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """Changed letters (B, C, H, W), and which of them (B,) show no letter any more.
@@ -83,7 +84,26 @@ class Varying:
         soft = F.avg_pool2d(moved, 5, 1, 2, count_include_pad=True)
         moved = torch.lerp(moved, soft, draws.uniform(1, 1, 1, high=self.soften))
         gain, noise = draws.uniform(1, 1, 1, low=0.7, high=1.3), _NOISE * draws.uniform(1, 1, 1)
-        return (moved * gain + noise * draws.normal(*ink.shape[1:])).clamp(0, 1)
+        seen = (moved * gain + noise * draws.normal(*ink.shape[1:])).clamp(0, 1)
+        return self._shaded(seen, draws) if self.shadow else seen
+
+    def _shaded(self, ink: Tensor, draws: Draws) -> Tensor:
+        """Letters (B, 1, H, W), half of them with what a shadow's edge leaves once the paper's light is divided out.
+
+        The light is estimated over a distance, so that the paper next to the edge, on its dark side, still looks like ink, which
+        fades with the distance.
+        """
+        angle, offset = draws.uniform(1, 1, high=2 * torch.pi), draws.uniform(1, 1, low=-0.8, high=0.8)
+        strength, reach = (
+            draws.uniform(1, 1, low=-self.shadow, high=self.shadow),
+            draws.uniform(1, 1, low=0.1, high=0.6),
+        )
+        y, x = (torch.linspace(-1, 1, side, device=ink.device) for side in ink.shape[2:])
+        beyond = (
+            x * angle.cos() + y[:, None] * angle.sin() - offset
+        )  # (B, H, W): from the edge into the shadow, 1 for half a side
+        false = strength.clamp(min=0) * (-beyond / reach).exp() * (beyond > 0)
+        return ink + (1 - ink) * false[:, None].to(ink)
 
 
 def _strange(ink: Tensor, others: Tensor, kind: Tensor, share: Tensor, fields: Tensor) -> Tensor:
