@@ -18,6 +18,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ def export(
     folder = folder_of(out, "export") if out is not None else run.path
     model = run.model()
     module, names = _outputs(run, model, logits)
-    graphs = _trace(module, run.planes, run.size)
+    graphs = _Graphs(module, run.planes, run.size)
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
@@ -137,20 +138,34 @@ def _need_onnx() -> None:
         raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
 
 
-def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple[ExportedProgram, bool]]:
-    """The graphs to try, each with whether it takes images of any size; all take any batch size."""
-    graphs = []
-    if getattr(model, "fixed_size", None) is None:
+class _Graphs:
+    """The graphs to try, each with whether it takes images of any size; all take any batch size. None is traced before it is tried."""
+
+    def __init__(self, model: nn.Module, channels: int, size: tuple[int, int]) -> None:
+        self._model, self._channels, self._size = model, channels, size
+
+    def __iter__(self) -> Iterator[tuple[ExportedProgram, bool]]:
+        if self._free is not None:
+            yield self._free, True
+        yield self._fixed, False
+
+    @cached_property
+    def _free(self) -> ExportedProgram | None:
+        if getattr(self._model, "fixed_size", None) is not None:
+            return None
         # unequal sizes that are no powers of two, so that none is mistaken for a constant or a multiple
-        images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
+        images = torch.rand(2, self._channels, self._size[0] + 3, self._size[1] + 5)
         try:
             # do not treat a size of 1 specially: small images have it at the coarsest scale
             with _shapes.patch(backed_size_oblivious=True), _short_padding():
-                graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
+                return _graph(self._model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
         except Exception as reason:  # torch.export raises exceptions of many kinds
             _log.info("the image size stays fixed: %s", reason)
-    graphs.append((_graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False))
-    return graphs
+            return None
+
+    @cached_property
+    def _fixed(self) -> ExportedProgram:
+        return _graph(self._model, torch.rand(2, self._channels, *self._size), {0: Dim.DYNAMIC})
 
 
 def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> ExportedProgram:
@@ -193,7 +208,7 @@ def _outputs(run: Run, model: nn.Module, logits: bool) -> tuple[nn.Module, Seque
 
 def _write(
     form: str,
-    graphs: Sequence[tuple[ExportedProgram, bool]],
+    graphs: _Graphs,
     module: nn.Module,
     run: Run,
     draft: Path,
