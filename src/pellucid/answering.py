@@ -341,7 +341,7 @@ def run_batches(
         disk_share=disk,
         fingerprint=fingerprint or "",
     )
-    return kept.batches(batch_size, device, groups)
+    return kept.batches(batch_size, device, groups=groups)
 
 
 def _own_size(task: AnyTask, seen: bool) -> bool:
