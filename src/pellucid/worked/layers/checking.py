@@ -199,6 +199,8 @@ def _one_off(value: Sequence[Size], truth: Sequence[Size]) -> str:
 
     >>> _one_off((13, 11, 6), (12, 12, 6))
     'Off by one: the height is one too large, the width is one too small.'
+    >>> _one_off((2, 3, 4, 5, 7), (2, 3, 4, 5, 6))
+    'Off by one: axis 5 is one too large.'
     """
     if len(value) != len(truth):
         return ""
@@ -206,8 +208,10 @@ def _one_off(value: Sequence[Size], truth: Sequence[Size]) -> str:
     if not any(away) or any(step not in (-1, 0, 1) for step in away):
         return ""
     names = ["it"]
-    if len(truth) > 1:
+    if len(truth) - 1 in _AXES and len(truth) > 1:
         names = [f"the {name}" for name in (*_AXES[len(truth) - 1], "number of channels")]
+    elif len(truth) > 1:  # some layers of a model have more axes
+        names = [f"axis {n}" for n in range(1, len(truth) + 1)]
     said = []
     for step, words in ((1, "one too large"), (-1, "one too small")):
         wrong = [name for name, each in zip(names, away, strict=True) if each == step]
