@@ -71,13 +71,17 @@ class LayerReport:
         lines = [f"{right} of {len(self.checked)} answers {'is' if right == 1 else 'are'} right.", ""]
         if not self.checked:
             lines = ["No answer could be read."]
-        width = max((len(f"{answer.about} = {answer.given}") for answer in self.checked), default=0)
+        # verdicts begin in one column, unless the name of a layer is long
+        width = min(max((len(f"{answer.about} = {answer.given}") for answer in self.checked), default=0), _WIDTH // 2)
         for answer in self.checked:
             said = f"{answer.about} = {answer.given}"
             verdict = {"right": "", "wrong": f"right: {answer.right}"}.get(
                 answer.status, f"follows from the wrong size before it   (right: {answer.right})"
             )
-            lines.append(f"  {_MARKS[answer.status]} line {answer.line}  {said:{width}}   {verdict}".rstrip())
+            line = f"  {_MARKS[answer.status]} line {answer.line}  {said:{width}}   {verdict}".rstrip()
+            if len(line) > _WIDTH:
+                line = f"  {_MARKS[answer.status]} line {answer.line}  {said}\n            {verdict}"
+            lines.append(line)
             if answer.slip:
                 lines.append(textwrap.fill(answer.slip, _WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12))
         unread = (textwrap.fill(f"  ? {sentence}", _WIDTH, subsequent_indent=" " * 4) for sentence in self.bad)
