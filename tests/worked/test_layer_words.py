@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import Permute
 
 from pellucid.bridging.tables import layer_table, module_table, named_table
 from pellucid.cli.cli import main
@@ -179,6 +180,33 @@ def test_the_macs_are_those_that_torchvision_publishes(name: str, weights: str) 
     found = named_table(f"torchvision/{name}")
     assert round(int(found.macs) / 1e9, 2) == pytest.approx(published["_ops"], abs=0.01)
     assert found.parameters == published["num_params"]
+
+
+class ChannelsLast(nn.Module):
+    """A map whose channels are the last axis between two permutations, as in ConvNeXt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
+        self.turned, self.norm, self.wide, self.relu = (
+            Permute([0, 2, 3, 1]),
+            nn.LayerNorm(6),
+            nn.Linear(6, 12),
+            nn.ReLU(),
+        )
+        self.narrow, self.back = nn.Linear(12, 6), Permute([0, 3, 1, 2])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.narrow(self.relu(self.wide(self.norm(self.turned(self.relu(self.conv(x)))))))
+        return self.out(self.relu(self.back(inner)))
+
+
+def test_a_map_with_its_channels_last_keeps_its_order() -> None:
+    rows = module_table(ChannelsLast(), torch.zeros(1, 3, 7, 9)).rows
+    assert [tuple(map(int, row.output)) for row in rows] == [
+        *[(7, 9, 3), (5, 7, 6), (5, 7, 6), (5, 7, 6), (5, 7, 6)],
+        *[(5, 7, 12), (5, 7, 12), (5, 7, 6), (5, 7, 6), (5, 7, 6), (5, 7, 2)],
+    ]
 
 
 def test_the_statistics_of_batch_norm_are_counted_apart() -> None:

@@ -71,13 +71,17 @@ class LayerReport:
         lines = [f"{right} of {len(self.checked)} answers {'is' if right == 1 else 'are'} right.", ""]
         if not self.checked:
             lines = ["No answer could be read."]
-        width = max((len(f"{answer.about} = {answer.given}") for answer in self.checked), default=0)
+        # verdicts begin in one column, unless the name of a layer is long
+        width = min(max((len(f"{answer.about} = {answer.given}") for answer in self.checked), default=0), _WIDTH // 2)
         for answer in self.checked:
             said = f"{answer.about} = {answer.given}"
             verdict = {"right": "", "wrong": f"right: {answer.right}"}.get(
                 answer.status, f"follows from the wrong size before it   (right: {answer.right})"
             )
-            lines.append(f"  {_MARKS[answer.status]} line {answer.line}  {said:{width}}   {verdict}".rstrip())
+            line = f"  {_MARKS[answer.status]} line {answer.line}  {said:{width}}   {verdict}".rstrip()
+            if len(line) > _WIDTH:
+                line = f"  {_MARKS[answer.status]} line {answer.line}  {said}\n            {verdict}"
+            lines.append(line)
             if answer.slip:
                 lines.append(textwrap.fill(answer.slip, _WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12))
         unread = (textwrap.fill(f"  ? {sentence}", _WIDTH, subsequent_indent=" " * 4) for sentence in self.bad)
@@ -199,6 +203,8 @@ def _one_off(value: Sequence[Size], truth: Sequence[Size]) -> str:
 
     >>> _one_off((13, 11, 6), (12, 12, 6))
     'Off by one: the height is one too large, the width is one too small.'
+    >>> _one_off((2, 3, 4, 5, 7), (2, 3, 4, 5, 6))
+    'Off by one: axis 5 is one too large.'
     """
     if len(value) != len(truth):
         return ""
@@ -206,8 +212,10 @@ def _one_off(value: Sequence[Size], truth: Sequence[Size]) -> str:
     if not any(away) or any(step not in (-1, 0, 1) for step in away):
         return ""
     names = ["it"]
-    if len(truth) > 1:
+    if len(truth) - 1 in _AXES and len(truth) > 1:
         names = [f"the {name}" for name in (*_AXES[len(truth) - 1], "number of channels")]
+    elif len(truth) > 1:  # some layers of a model have more axes
+        names = [f"axis {n}" for n in range(1, len(truth) + 1)]
     said = []
     for step, words in ((1, "one too large"), (-1, "one too small")):
         wrong = [name for name, each in zip(names, away, strict=True) if each == step]

@@ -21,6 +21,13 @@ _POWER: Final = "A power of a matrix is taken component by component; W W and W 
 def check_matrices(what: Expr, parts: Sequence[Expr | Array], notes: dict[str, None]) -> None:
     """Say what * and powers of matrices do here: in mathematics they are products of matrices.
 
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> notes: dict[str, None] = {}
+    >>> W = Array((2, 2), tuple(map(Name, "abcd")))
+    >>> check_matrices(Pow(Name("W"), Const(Fraction(2))), [W, Const(Fraction(2))], notes)
+    >>> print(*notes)
+    A power of a matrix is taken component by component; W W and W @ W are products of matrices.
+
     Args:
         what: a product or a power.
         parts: its factors, or its base and exponent, written out.
@@ -45,6 +52,11 @@ def check_matrices(what: Expr, parts: Sequence[Expr | Array], notes: dict[str, N
 
 def vector_norm(norm: Call, inside: Expr | Array) -> Call:
     """||x||_1 or ||x||_2 as an expression; of a matrix these are other norms than those of its numbers in a row.
+
+    >>> from pellucid.worked.expressions.expression import Name
+    >>> x = Array((2,), (Name("x_1"), Name("x_2")))
+    >>> vector_norm(Call("norm", (Name("x"),), 1), x)
+    Call(function='sum', args=(Call(function='abs', args=(Name(name='x'),), index=0),), index=0)
 
     Args:
         norm: the call; its index is the order.
