@@ -181,6 +181,7 @@ def main() -> None:
                     for kind, (port, process) in servers.items():
                         before = cpu(process)
                         times, count = times_of(port, names[kind], file.getvalue(), clients, seconds)
+                        assert len(times), "the machine is too busy for a measurement of so few seconds"
                         rounds[kind].append(times)
                         costs[kind].append(1000 * (cpu(process) - before) / count)
                 line: dict[str, Any] = {kind: told(rounds[kind], costs[kind], seconds) for kind in servers}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid._coupling import coupling
+from pellucid._coupling import coupling, keep, together
 from pellucid.inference import evaluate, predict
 from pellucid.lenses import Network
 from pellucid.lenses.attribution import Attribution
@@ -74,6 +74,31 @@ def test_gradients_of_one_image_do_not_mix_with_others(method: Any) -> None:
     narrow = lens.look(Network(shown.model, shown.images, memory=1))  # room for one image at a time
     for name in ("values", "deletion", "deletion_random"):
         np.testing.assert_allclose(found[name], narrow[name], atol=1e-5)
+
+
+def test_a_model_that_is_kept_is_asked_once() -> None:
+    """Then few images are answered together too; one that couples them goes on one by one, and a model that is not kept is asked again."""
+    calls: list[int] = []
+
+    class Told(nn.Flatten):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().forward(x)
+
+    kept, other, coupled = Told(), Told(), Coupled(Told())
+    for model in (kept, coupled):
+        keep(model)
+    shape = (1, 4, 4)
+    assert [together(kept, shape, 64, count) for count in (1, 2, 100)] == [1, 64, 64]
+    asked = len(calls)
+    assert asked > 0
+    assert together(kept, shape, 64, 5) == 64
+    assert len(calls) == asked
+    with pytest.warns(UserWarning, match="depends on the other images"):
+        assert together(coupled, shape, 64, 2) == 1
+    calls.clear()
+    assert [together(other, shape, 64, count) for count in (8, 9, 9)] == [1, 64, 64]
+    assert len(calls) == 2 * asked
 
 
 def test_codes_and_filters_are_those_of_each_image_alone() -> None:

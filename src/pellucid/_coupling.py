@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-__all__ = ["Coupling", "coupling", "together"]
+__all__ = ["Coupling", "coupling", "keep", "together"]
 
 _TOLERANCE = 1e-4  # of the largest value: sums in another order differ by less
 _FEW = 8  # images that are always answered one by one: as fast as to find out
@@ -51,6 +52,9 @@ class Coupling:
         if self.batch == float("inf"):
             return "The model takes one image at a time, so images are computed one by one."
         return "The model's answer to an image depends on the other images of its batch, so images are computed one by one."
+
+
+_KEPT: WeakKeyDictionary[nn.Module, Coupling | None] = WeakKeyDictionary()  # None: not measured yet
 
 
 @torch.no_grad()
@@ -97,16 +101,29 @@ def together(model: nn.Module, shape: tuple[int, int, int], batch_size: int, cou
     >>> together(nn.Flatten(), (1, 4, 4), batch_size=64, count=100)
     64
     """
-    if count <= _FEW:
+    if count <= (1 if model in _KEPT else _FEW):
         return 1
+    found = _KEPT.get(model) or _measured(model, shape)
+    if model in _KEPT:
+        _KEPT[model] = found
+    if found.sentence:
+        warnings.warn(found.sentence, stacklevel=3)
+    return 1 if found.alone else batch_size
+
+
+def keep(model: nn.Module) -> None:
+    """Ask a model only once, as long as it is in memory: its weights stay as they are."""
+    _KEPT.setdefault(model, None)
+
+
+def _measured(model: nn.Module, shape: tuple[int, int, int]) -> Coupling:
+    """The coupling of images of noise (C, H, W)."""
     weight = next(iter([*model.parameters(), *model.buffers()]), torch.zeros(()))
     noise = torch.rand((1, *shape), generator=torch.Generator().manual_seed(0)).to(weight.device)
     mode = model.training
     found = coupling(model.eval(), noise)
     model.train(mode)
-    if found.sentence:
-        warnings.warn(found.sentence, stacklevel=3)
-    return 1 if found.alone else batch_size
+    return found
 
 
 def _exactly(device: torch.device) -> AbstractContextManager[Any]:

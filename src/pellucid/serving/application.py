@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 import torch
@@ -191,7 +190,7 @@ class Service:
         rows = await self.queues[served.name].ask(job)
         task = served.run.task
         if rows and all("error" in row for row in rows):
-            said = [{**row, "error": _without_path(str(row["error"]), served)} for row in rows]
+            said = [{**row, "error": served.without_paths(str(row["error"]))} for row in rows]
             return Said({"error": said[0]["error"], "answers": said}, status_code=422)
         if form != "json":
             return written(rows, form, task.listed if isinstance(task, AnnotatesAnswers) else "")
@@ -279,13 +278,6 @@ def _sentence(fault: Exception, served: Served | None) -> tuple[int, str]:
     if isinstance(fault, Refused):
         return fault.status, str(fault)
     if isinstance(fault, PellucidError):
-        return 404 if isinstance(fault, UnknownNameError) else 422, one_line(_without_path(str(fault), served))
+        said = str(fault) if served is None else served.without_paths(str(fault))
+        return 404 if isinstance(fault, UnknownNameError) else 422, one_line(said)
     return 500, _BUG
-
-
-def _without_path(sentence: str, served: Served | None) -> str:
-    """A sentence with the names of a run and its data in place of their folders on this machine."""
-    if served is None:
-        return sentence
-    data = str(served.run.info["data"]["what"])
-    return sentence.replace(str(served.run.path), served.name).replace(data, Path(data).name or data)

@@ -170,7 +170,8 @@ class Guard:
         end = loop.time() + limits.seconds
         while True:
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, min(limits.idle, end - loop.time())))
+                async with asyncio.timeout(max(0.0, min(limits.idle, end - loop.time()))):
+                    message = await receive()
             except TimeoutError:
                 raise Refused(408, f"body: came too slowly; send it within {limits.seconds:g} s.") from None
             if message["type"] == "http.disconnect":

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from pellucid._coupling import keep
 from pellucid.errors import UsageError
 from pellucid.measures import WEIGHTS
 from pellucid.predicting import prepared
@@ -80,6 +81,8 @@ class Models:
                 self._set_aside(
                     served.name, kept, sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
                 )
+                if not plain:
+                    keep(model)
                 kept.model = model
             yield model
         finally:

@@ -68,7 +68,8 @@ class Queue:
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         try:
-            return await asyncio.wait_for(job.done, self._limits.answer)
+            async with asyncio.timeout(self._limits.answer):
+                return await job.done
         except TimeoutError:
             raise Refused(
                 503, f"answer: took more than {self._limits.answer:g} s; send fewer or smaller images."

@@ -38,10 +38,16 @@ class Served:
 
     @property
     def now(self) -> Run:
-        """The run with its record as it is now: it may be in training."""
+        """The run with its record as it is now: it may be in training. One whose folder is gone is as it was."""
         now = copy.copy(self.run)
-        now.info = self.run.reread()
+        with contextlib.suppress(PellucidError):
+            now.info = self.run.reread()
         return now
+
+    def without_paths(self, sentence: str) -> str:
+        """A sentence with the names of the run and its data in place of their folders on this machine."""
+        data = str(self.run.info["data"]["what"])
+        return sentence.replace(str(self.run.path), self.name).replace(data, Path(data).name or data)
 
     @property
     def report(self) -> Path | None:

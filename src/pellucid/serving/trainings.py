@@ -97,7 +97,11 @@ def compared(several: Sequence[Served]) -> dict[str, Any]:
     ]
     main = measured[0].main
     titled = _titled({"title": main.title, "unit": main.unit})
-    return plain({"task": tasks[0], "measure": titled, "rows": rows, "notes": [*notes, *found.notes]})  # type: ignore[no-any-return]
+    said = [*notes, *found.notes]
+    for served in several:
+        said = [served.without_paths(note) for note in said]
+    made: dict[str, Any] = plain({"task": tasks[0], "measure": titled, "rows": rows, "notes": said})
+    return made
 
 
 def _is_measured(run: Run) -> bool:

@@ -92,13 +92,20 @@ async function compare(event) {
 
 of("run").addEventListener("change", chosen);
 of("compare").addEventListener("submit", compare);
-try {
-  ({ runs } = await (await ask("/runs")).json());
-  of("none").hidden = runs.length > 0;
-  of("asking").hidden = !runs.length;
-  of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
-  if (runs.length) chosen();
-} catch (fault) {
-  of("none").textContent = fault.message;
-  of("none").hidden = false;
+
+async function begin() {
+  try {
+    const found = await (await ask("/runs")).json();
+    ({ runs } = found);
+    if (!runs.length && found.learning && !found.learning.fault) setTimeout(begin, PAUSE);
+    of("none").hidden = runs.length > 0;
+    of("asking").hidden = !runs.length;
+    of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
+    if (runs.length) chosen();
+  } catch (fault) {
+    of("none").textContent = fault.message;
+    of("none").hidden = false;
+  }
 }
+
+await begin();
