@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 from pellucid.bulk.parts import Answered, Part, Setup
@@ -53,7 +54,7 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     """The answers to the parts, as they are ready.
 
     Without a cluster (RAY_ADDRESS, or `ray.init` by the caller) Ray is started on this machine for this call, without its dashboard
-    and statistics of usage, and listens on 127.0.0.1 alone.
+    and statistics of usage. Its processes open ports, and answer only who has the user's token.
 
     Args:
         parts: of the images.
@@ -63,6 +64,8 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ or _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     with _quiet():
         import ray
 
@@ -143,6 +146,12 @@ def _start(workers: int | None) -> None:
             ray.shutdown()
             if last:
                 raise PellucidError(f"engine='ray': Ray could not be started ({brief(fault)}); try again.") from fault
+
+
+def _has_token() -> bool:
+    """Whether there is a token for a cluster, where Ray looks for it."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _where(workers: int | None) -> dict[str, Any]:
