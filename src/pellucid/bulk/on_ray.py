@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,7 +65,8 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    if "RAY_ADDRESS" not in os.environ or _has_token():
+    # Ray asks for a token where it is started here; of a cluster it has to be told, before it is imported
+    if os.environ.get("RAY_ADDRESS") and "ray" not in sys.modules and _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     with _quiet():
         import ray
