@@ -18,6 +18,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import folder_of, write_atomically
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
+from pellucid.tasks import AnyTask, Exports, ExportsProbabilities, ReadsPages
 
 __all__ = ["export", "facts"]
 
@@ -40,6 +41,11 @@ Answer = Callable[[Tensor], Sequence[Tensor]]  # images (B, C, H, W) to outputs
 
 _FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 _INT8 = "model-int8.onnx"
+_FITS = {  # how images of other sizes came to that of the training, which a user of the file does before it
+    "squash": "squash: height and width are scaled apart",
+    "crop": "crop: both sides are scaled alike, so that the size is filled, and the middle is taken",
+    "pad": "pad: both sides are scaled alike, so that all fits, in the middle of the median colour of the border",
+}
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
 
 
@@ -91,7 +97,7 @@ def export(
     folder = folder_of(out, "export") if out is not None else run.path
     model = run.model()
     module, names = _outputs(run, model, logits)
-    graphs = _trace(module, run.planes, run.size)
+    graphs = _Graphs(module, run.planes, run.size)
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
@@ -132,20 +138,34 @@ def _need_onnx() -> None:
         raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
 
 
-def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple[ExportedProgram, bool]]:
-    """The graphs to try, each with whether it takes images of any size; all take any batch size."""
-    graphs = []
-    if getattr(model, "fixed_size", None) is None:
+class _Graphs:
+    """The graphs to try, each with whether it takes images of any size; all take any batch size. None is traced before it is tried."""
+
+    def __init__(self, model: nn.Module, channels: int, size: tuple[int, int]) -> None:
+        self._model, self._channels, self._size = model, channels, size
+
+    def __iter__(self) -> Iterator[tuple[ExportedProgram, bool]]:
+        if self._free is not None:
+            yield self._free, True
+        yield self._fixed, False
+
+    @cached_property
+    def _free(self) -> ExportedProgram | None:
+        if getattr(self._model, "fixed_size", None) is not None:
+            return None
         # unequal sizes that are no powers of two, so that none is mistaken for a constant or a multiple
-        images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
+        images = torch.rand(2, self._channels, self._size[0] + 3, self._size[1] + 5)
         try:
             # do not treat a size of 1 specially: small images have it at the coarsest scale
             with _shapes.patch(backed_size_oblivious=True), _short_padding():
-                graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
+                return _graph(self._model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
         except Exception as reason:  # torch.export raises exceptions of many kinds
             _log.info("the image size stays fixed: %s", reason)
-    graphs.append((_graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False))
-    return graphs
+            return None
+
+    @cached_property
+    def _fixed(self) -> ExportedProgram:
+        return _graph(self._model, torch.rand(2, self._channels, *self._size), {0: Dim.DYNAMIC})
 
 
 def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> ExportedProgram:
@@ -188,7 +208,7 @@ def _outputs(run: Run, model: nn.Module, logits: bool) -> tuple[nn.Module, Seque
 
 def _write(
     form: str,
-    graphs: Sequence[tuple[ExportedProgram, bool]],
+    graphs: _Graphs,
     module: nn.Module,
     run: Run,
     draft: Path,
@@ -224,6 +244,7 @@ def _facts(run: Run, module: nn.Module, free: bool, names: Sequence[str]) -> dic
     return {
         **of_values,
         "range": "0 to 1",
+        **({} if run.task.crops or isinstance(run.task, ReadsPages) else {"fit": _FITS[run.task.fitting]}),
         "size": "any" if free else f"{height}x{width} px",
         "output": ", ".join(names),
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",

@@ -21,8 +21,8 @@ from pellucid.boxed import looked_into
 from pellucid.data.given import UserImages, gather
 from pellucid.data.named_files import all_files
 from pellucid.errors import PellucidWarning, UnknownNameError
-from pellucid.models._hastening import hastened
 from pellucid.predictions import Answers, answer_names
+from pellucid.restoring import hastened
 from pellucid.run import Run
 from pellucid.tasks import AnnotatesAnswers, AnswersInBoxes, AnswersOptions, PredictOptions, WritesFiles
 
@@ -31,7 +31,7 @@ __all__ = ["asked_of", "predict_by", "prepared"]
 
 def prepared(run: Run) -> nn.Module:
     """The model of a run as `predict` asks it: on the device that answers, and faster there."""
-    return hastened(run.model(), (run.planes, *run.size), own_device(), fold=run.own("model") is None)
+    return hastened(run, run.model(), own_device())
 
 
 def predict_by(

@@ -185,7 +185,11 @@ def named(
     {0: "image='a.png': cannot be read, because the server is away; …"}
     """
     titles = [name if isinstance(source, bytes) else "" for name, source in zip(names, sources, strict=True)]
-    given = _scanned(names, Files(sources, titles, scan(sources, titles)), scale)
+    given = _scanned(
+        names,
+        Files(sources, titles, scan(sources, titles, quick=all(isinstance(one, bytes) for one in sources))),
+        scale,
+    )
     return given if not lost else replace(given, faults={**given.faults, **lost})
 
 
