@@ -6,9 +6,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 from pellucid.bulk.parts import Answered, Part, Setup
@@ -53,7 +55,7 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     """The answers to the parts, as they are ready.
 
     Without a cluster (RAY_ADDRESS, or `ray.init` by the caller) Ray is started on this machine for this call, without its dashboard
-    and statistics of usage, and listens on 127.0.0.1 alone.
+    and statistics of usage. Its processes open ports, and answer only who has the user's token.
 
     Args:
         parts: of the images.
@@ -63,6 +65,9 @@ def answered(parts: Sequence[Part], setup: Setup, workers: int | None) -> Iterat
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    # Ray asks for a token where it is started here; of a cluster it has to be told, before it is imported
+    if os.environ.get("RAY_ADDRESS") and "ray" not in sys.modules and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     with _quiet():
         import ray
 
@@ -143,6 +148,12 @@ def _start(workers: int | None) -> None:
             ray.shutdown()
             if last:
                 raise PellucidError(f"engine='ray': Ray could not be started ({brief(fault)}); try again.") from fault
+
+
+def _has_token() -> bool:
+    """Whether there is a token for a cluster, where Ray looks for it."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _where(workers: int | None) -> dict[str, Any]:
