@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pellucid.data.batches import Fit, Store, store
+from pellucid.data.batches import Store, Way, store
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws, mix
 from pellucid.tasks import ReadsPages
@@ -30,9 +30,9 @@ class Feed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
-        fit: Fit = "crop" if plan.task.crops else "resize"
+        fit: Way = "middle" if plan.task.crops else plan.task.fitting
         if isinstance(plan.task, ReadsPages):
-            fit = "whole"  # a letter keeps its shape, as one that is cut out of a page does
+            fit = "letter"  # a letter keeps its shape, as one that is cut out of a page does
         channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
         part = plan.recipe.part
         self.train: Store = store(

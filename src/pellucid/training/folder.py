@@ -213,6 +213,7 @@ class Folder:
             "learned": dict(state.learned),
             "seed": plan.recipe.seed,
             "environment": environment(plan.accelerator.device, state.learner.bfloat16, state.learner.memory_format),
+            "choice": state.learner.choice.facts,
             "started": earlier.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
             "seconds": state.seconds,
             "steps": plan.steps,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import signal
@@ -18,6 +17,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import nn
 
+from pellucid import _processor
 from pellucid._launched import launched
 from pellucid.errors import UsageError
 from pellucid.training.peers import meet
@@ -84,14 +84,12 @@ def environment(device: torch.device, bfloat16: bool, memory_format: torch.memor
     """What numbers depend on besides the options: versions, processor, threads, precision."""
     from importlib.metadata import version
 
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        processor = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), processor)
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "torchvision", "accelerate", "numpy")},
         "system": platform.platform(),
-        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor.name(),
+        "instructions": _processor.instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": device.type,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import warnings
@@ -18,12 +19,13 @@ from torch import Tensor
 from pellucid import _catalog, data
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
+from pellucid.data.fitting import with_fit
 from pellucid.data.limiting import limited
 from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
-from pellucid.errors import DataError, PellucidWarning, RunError, UsageError
+from pellucid.errors import DataError, PellucidError, PellucidWarning, RunError, UsageError
 from pellucid.files import as_text, is_draft
 from pellucid.models import _building
 from pellucid.models._own import tried
@@ -108,6 +110,7 @@ class Plan:
         with processes.local_main_process_first():
             opened = source if isinstance(source, Dataset) else data.open(source, scale, cut=cut)
         dataset, read = settings.task.read(scaled(opened, scale) if opened is source else opened)
+        dataset = with_fit(dataset, read.fitting)
         train = _limited(dataset, recipe)
         global_batch, rows = _division(len(train), recipe, processes, isinstance(read, MultiPlayer))
         size = training_size(dataset, recipe.size, read.crops, read.longest)
@@ -266,7 +269,7 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
     record = Run(path).info
     # an earlier version's record lacks the options that were added since: they had their defaults then
     recorded = {
-        "task": {"name": record["task"]["name"], "options": {**_task_defaults(plan), **record["task"]["options"]}},
+        "task": {"name": record["task"]["name"], "options": _task_options(plan, record["task"])},
         "model": {
             **_without_own(record["model"]),
             "options": _model_options(record["model"]["name"], record["model"]["options"]),
@@ -345,10 +348,16 @@ def _vacant(path: Path) -> bool:
     )
 
 
-def _task_defaults(plan: Plan) -> Mapping[str, Any]:
-    """The options of a plan's task where none is given."""
-    task: AnyTask = _catalog.find("tasks", plan.settings.task_name)().for_model(plan.settings.model)
-    return task.options
+def _task_options(plan: Plan, record: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a recorded task, of one of the plan's name as this version reads them."""
+    kind: Any = _catalog.find("tasks", plan.settings.task_name)
+    task: AnyTask = kind().for_model(plan.settings.model)
+    options = {**task.options, **record["options"]}
+    if record["name"] == plan.settings.task_name and options.get("fit") != plan.task.options.get("fit"):
+        with contextlib.suppress(PellucidError, TypeError):  # of another version
+            known: AnyTask = kind(fit=options["fit"]).for_model(plan.settings.model)
+            options["fit"] = known.options["fit"]  # which may have had another word
+    return options
 
 
 def _model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from pellucid.tasks import (
 )
 from pellucid.training import checkpoint, freezing
 from pellucid.training.average import Average
+from pellucid.training.choice import Choice
 from pellucid.training.exchange import computed_by_main, from_main, hand_out
 from pellucid.training.feed import Feed
 from pellucid.training.origin import Said
@@ -46,11 +47,11 @@ class State:
     (0, None, None)
     """
 
-    def __init__(self, plan: Plan, feed: Feed, model: nn.Module, said: Said) -> None:
+    def __init__(self, plan: Plan, feed: Feed, model: nn.Module, said: Said, choice: Choice) -> None:
         self.plan, self.feed, self.model = plan, feed, model
         self.said = said  # of the weights that the model starts from
         self.average = Average(model, plan.recipe.ema) if plan.recipe.ema else None
-        self.learner = Learner(plan, model)
+        self.learner = Learner(plan, model, choice)
         self.step = 0
         self.saved: int | None = None  # the step of the state that was saved last
         self.best: dict[str, Any] | None = None  # the record of the weights that are kept, see `better`
@@ -63,12 +64,15 @@ class State:
         self.threshold: Threshold | None = None  # of the weights that were validated last, where the task has one
 
     @classmethod
-    def begin(cls, plan: Plan, *, fresh: bool = True) -> State:
+    def begin(
+        cls, plan: Plan, *, fresh: bool = True, choose: Callable[[Plan, nn.Module, Feed], Choice] | None = None
+    ) -> State:
         """Build the model, decode the images, and set up the optimisers; nothing is written yet.
 
         Args:
             plan: the training.
             fresh: False where a saved state will be restored: then weights and the images' statistics come with it.
+            choose: how the steps are computed; by default the options and the processor's instructions decide.
         """
         with plan.accelerator.local_main_process_first():  # weights of others are fetched once
             model, said = plan.build(fetch=fresh), Said()
@@ -89,8 +93,9 @@ class State:
         freezing.stage(model, plan.recipe)
         check_variants(feed, plan, model)
         device = plan.accelerator.device
-        model.to(device, memory_format=plan.recipe.memory_format(model, device))
-        return cls(plan, feed, model, said)
+        choice = Choice.usual(plan.recipe, model, device) if choose is None else choose(plan, model, feed)
+        model.to(device, memory_format=choice.memory_format)
+        return cls(plan, feed, model, said, choice)
 
     @property
     def epoch(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple, final
 
 import torch
@@ -13,6 +14,7 @@ from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.tasks import lr_factors_of, players_of, steps_of
 from pellucid.training import gradients
+from pellucid.training.choice import Choice
 from pellucid.training.plan import Plan
 from pellucid.training.whole_batch import whole_batch
 
@@ -28,22 +30,28 @@ class Learner:
     >>> list(learner.optimizers), learner.bfloat16
     (['model'], False)
 
+    Args:
+        plan: the training.
+        model: what is trained.
+        choice: the precision and the layout; by default those of the options and the processor's instructions.
+        alone: its steps are of this process only, as those that are timed.
+
     Raises:
         UsageError: nothing in the model can be trained, or several processes were to compile it.
     """
 
-    def __init__(self, plan: Plan, model: nn.Module) -> None:
+    def __init__(self, plan: Plan, model: nn.Module, choice: Choice | None = None, alone: bool = False) -> None:
         players = players_of(plan.task, model)
         if plan.recipe.compile and plan.accelerator.num_processes > 1:
             raise UsageError(
                 "compile=True: a compiled model draws and normalises for each process alone; leave it out in several processes."
             )
-        self.plan = plan
+        self.plan, self.alone = plan, alone or plan.accelerator.num_processes == 1
         self.model = model  # as it is called: `wrap` may compile it
         self.optimizers = {name: plan.recipe.make_optimizer(player) for name, player in players.items()}
         self._names: dict[int, str] = {id(player): name for name, player in players.items()}
-        self.memory_format = plan.recipe.memory_format(model, plan.accelerator.device)
-        self.bfloat16 = plan.recipe.bfloat16(model, plan.accelerator.device)
+        self.choice = choice or Choice.usual(plan.recipe, model, plan.accelerator.device)
+        self.memory_format, self.bfloat16 = self.choice.memory_format, self.choice.bfloat16
 
     def wrap(self) -> None:
         """Compile the model if that was asked for; `take_step` averages the gradients of several processes."""
@@ -93,7 +101,7 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
     task, recipe, accelerator = learner.plan.task, learner.plan.recipe, learner.plan.accelerator
     factors = lr_factors_of(task)
     updates = []
-    with whole_batch(learner.plan.rows, learner.plan.global_batch):
+    with nullcontext() if learner.alone else whole_batch(learner.plan.rows, learner.plan.global_batch):
         input, target = learner.plan.hooks.prepared(task, batch, draws)
         if isinstance(input, Tensor):  # a task may give its model more than images
             input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
@@ -105,7 +113,7 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
                     group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
                 optimizer.zero_grad()
                 accelerator.backward(losses["loss"])
-                if accelerator.num_processes > 1:
+                if not learner.alone:
                     losses = gradients.average(player.parameters(), losses)
                 if recipe.clip is not None:
                     accelerator.clip_grad_norm_(player.parameters(), recipe.clip)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from pellucid._memory import keeping_freed_memory
 from pellucid.own.parts import take
 from pellucid.run import Run
 from pellucid.tasks import AnyTask, OwnMeasure, Task, TaskFamily
+from pellucid.training.choosing import chosen
 from pellucid.training.folder import Folder
 from pellucid.training.history import History
 from pellucid.training.hooks import Hooks
@@ -91,8 +93,14 @@ def train(
                 folder.agree()
                 if folder.finished:
                     return Run(folder.path, measures=hooks.measures)
-                state = State.begin(plan, fresh=not folder.resumable)
-                with folder.open(state), interruptible() as stop, History(state, folder, progress) as history:
+                choose = functools.partial(chosen, record=folder.record)
+                state = State.begin(plan, fresh=not folder.resumable, choose=choose)
+                with (
+                    state.learner.choice.computing(),
+                    folder.open(state),
+                    interruptible() as stop,
+                    History(state, folder, progress) as history,
+                ):
                     with keeping_freed_memory():
                         _loop(state, folder, history, stop)
                     run = folder.finish(state)

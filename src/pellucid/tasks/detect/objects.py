@@ -46,6 +46,35 @@ class Detected(Target):
         proposals = None if self.proposals is None else larger(self.proposals)
         return replace(self, corners=larger(self.corners), proposals=proposals)
 
+    def unfitted(self, scale: Tensor, offset: Tensor, sides: Tensor) -> Detected:
+        factors, shifts = list(scale.repeat(1, 2)), list(offset.repeat(1, 2))  # N of (4,)
+
+        def back(boxes: list[Tensor]) -> list[Tensor]:
+            return [(own - shift) / factor for own, factor, shift in zip(boxes, factors, shifts, strict=True)]
+
+        proposals = None if self.proposals is None else back(self.proposals)
+        whole = torch.cat([torch.zeros_like(sides), sides], 1)
+        return replace(self, corners=back(self.corners), proposals=proposals).within(whole)
+
+    def within(self, frame: Tensor | None) -> Detected:
+        """The same with boxes cut to where the whole images lie (N, 4), and without those that lie in the padding alone."""
+        if frame is None:
+            return self
+        cut = [_boxes.clip_to(own, one.expand(len(own), 4)) for own, one in zip(self.corners, frame, strict=True)]
+        kept = [_boxes.areas(own) > 0 for own in cut]
+
+        def those(column: list[Tensor]) -> list[Tensor]:
+            return [own[rows] for own, rows in zip(column, kept, strict=True)]
+
+        proposals = self.proposals
+        if proposals is not None:
+            proposals = [
+                _boxes.clip_to(own, one.expand(len(own), 4)) for own, one in zip(proposals, frame, strict=True)
+            ]
+        return replace(
+            self, corners=those(cut), labels=those(self.labels), scores=those(self.scores), proposals=proposals
+        )
+
     @property
     def answered(self) -> Boxes:
         """The detections whose score reaches the threshold."""
@@ -67,6 +96,7 @@ class Sought(Target):
     ignored: list[Tensor]  # N of (n,) bool
     near: list[Tensor]  # N of (m, 4): boxes about as right as good proposals, as further examples
     start: Tensor  # (N,) in [0, 1): where the choice of regions begins
+    frame: Tensor | None = None  # (N, 4) where the whole image lies, if not just in its frame
 
     @property
     def boxes(self) -> Boxes:
