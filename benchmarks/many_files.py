@@ -88,18 +88,19 @@ def picture(found: dict[str, dict[int, dict[str, float]]], file: Path) -> None:
     """Draw time and memory by the number of images, both in logarithms."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    for axes, entry, title, unit in zip(
-        figure.subplots(1, 2), ("processor", "bytes"), ("Processor time", "Peak of memory"), (1, 1e6), strict=True
-    ):
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    entries = (("processor", 1.0, "s", "Processor time"), ("bytes", 1e6, "MB", "Peak of memory"))
+    for axes, (entry, unit, short, title) in zip(figure.subplots(1, 2), entries, strict=True):
         for part, rows in found.items():
-            sizes = [*rows]
-            values = [max(row[entry] / unit, 1e-2) for row in rows.values()]
-            axes.plot(sizes, values, "o-", label=f"{part}: n^{growth(sizes, values):.2f}" if len(sizes) > 1 else part)
-        axes.set(xscale="log", yscale="log", xlabel="images", ylabel="s" if unit == 1 else "MB", title=title)
+            sizes, values = [*rows], [max(row[entry] / unit, 1e-2) for row in rows.values()]
+            grows = f": n^{growth(sizes, values):.2f}" if entry == "processor" and len(sizes) > 1 else ""
+            axes.plot(sizes, values, "o-", label=part + grows)
+        axes.set(xscale="log", yscale="log", xlabel="images", ylabel=short, title=title)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.savefig(file, dpi=130)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.savefig(file, dpi=110)
 
 
 def main() -> None:
