@@ -26,8 +26,8 @@ from pellucid.data.draws import Draws
 from pellucid.errors import DataError
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import Evaluation
-from pellucid.models._hastening import hastened
 from pellucid.predicting import predict_by, prepared
+from pellucid.restoring import hastened
 from pellucid.rivals import learned_from, on_features, own_letters
 from pellucid.run import Run
 from pellucid.tasks import (
@@ -143,7 +143,7 @@ def evaluation(
         raise DataError(f"split={split!r}: of data={dataset.name!r} is empty; choose another split or other data.")
     seed, device = int(run.info["seed"]), own_device()
     trained, digest = run.trained(which)
-    model = hastened(trained, (run.planes, *run.size), device, fold=run.own("model") is None)
+    model = hastened(run, trained, device)
     if level is not None and not isinstance(run.task, DecidesByThreshold):
         set_threshold(model, level)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))

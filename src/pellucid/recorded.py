@@ -288,6 +288,7 @@ def _own(value: Any) -> str | None:
     return None
 
 
+_LAYOUTS = ("contiguous_format", "channels_last")
 _FUNCTION = {"name": _text_, "source": _text_, "digest": _text_}
 _RECORD: Mapping[str, Any] = {
     "format": _whole(),
@@ -318,7 +319,14 @@ _RECORD: Mapping[str, Any] = {
     "recipe": {"epochs": _whole(1), "limit?": _or_none(_whole(1), "recipe.limit")},
     "processes": _whole(1),
     "seed": _whole(-(1 << 62)),
-    "environment": {"precision": _text_, "device": _text_},
+    "environment": {"precision": _text_, "device": _text_, "processor?": _text_, "instructions?": _text_},
+    "choice?": {
+        "how": _one_of("rule", "measured", "cached"),
+        "precision": _one_of("fp32", "bf16"),
+        "memory_format": _one_of(*_LAYOUTS),
+        "threads": _whole(1),
+        "answers?": {"memory_format": _one_of(*_LAYOUTS)},
+    },
     "started": _date,
     "seconds": _number,
     "steps": _whole(),

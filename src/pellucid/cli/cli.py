@@ -23,6 +23,7 @@ from typing import Any
 
 from pellucid import _catalog
 from pellucid._halves import missing
+from pellucid._launched import first_process
 from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -77,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except PellucidError as fault:
-        return _say(str(fault), fault.exit_code, debug)
+        return fault.exit_code if fault.quiet else _say(str(fault), fault.exit_code, debug)
     except ModuleNotFoundError as fault:
         wanting = missing(fault, given[0])
         return _bug(fault, debug) if wanting is None else _say(str(wanting), wanting.exit_code, debug)
@@ -147,6 +148,8 @@ def _plain_warnings() -> Iterator[None]:
         def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
             if not issubclass(category, PellucidWarning):
                 shown(message, category, *where, **options)
+                return
+            if not first_process():
                 return
             with contextlib.suppress(OSError):  # a terminal that was closed
                 print(f"warning: {one_line(str(message))}", file=sys.stderr)

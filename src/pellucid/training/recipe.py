@@ -60,13 +60,13 @@ class Recipe:
     ema: float = 0.0
     """decay per step of an exponential moving average of the weights, which is then validated and kept; 0 for none"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """number format; auto is bf16 for convolutional models on hardware that computes in it (AMX, AVX-512 BF16, recent GPUs), else fp32"""
+    """number format; auto measures which is faster for convolutional models on a processor that computes in bf16 (AMX, AVX-512 BF16), takes bf16 there in short trainings and on recent GPUs, and fp32 elsewhere"""  # noqa: E501
     channels_last: bool | None = None
-    """use the channels-last memory layout; by default for convolutional models on a GPU or a processor with AVX-512"""
+    """use the channels-last memory layout; by default measured for convolutional models, except that short trainings take it where the processor has AVX-512, and all on a GPU"""  # noqa: E501
     compile: bool = False
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()
-    """height and width of the training images in px, one number for a square; images of other sizes are scaled to it, height and width each by itself, and tasks that restore pictures train on their middle instead; by default their own if they all share one of at most 256 px"""  # noqa: E501
+    """height and width of the training images in px, one number for a square; images of other sizes are scaled to it, height and width each by itself unless --fit says otherwise, and tasks that restore pictures train on their middle instead; by default their own if they all share one of at most 256 px"""  # noqa: E501
     range: tuple[float, ...] = ()
     """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None

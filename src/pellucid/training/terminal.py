@@ -41,6 +41,8 @@ class Terminal:
                 self._print(f"[dim]note[/]  {escape(note)}", highlight=False)
             for sentence in state.said.notes:
                 self._print(f"[dim]note[/]  {escape(sentence)}", highlight=False)
+            if not state.step and (sentence := state.learner.choice.sentence):
+                self._print(f"[dim]note[/]  {escape(sentence)}", highlight=False)
             self._warn(plan.dataset.problems)
         if self._shown and isinstance(plan.task, LearnsFromImages):
             for sentence in plan.task.findings:

@@ -27,6 +27,7 @@ __all__ = ["Mapped", "figure", "half", "kept", "words"]
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _ALIKE = 0.5  # similarity to the map of a half random network at which a map no longer depends on the weights
 _NOISE = 0.01  # of a logit, or of the score's size: a map that adds up to less shows noise, and is drawn pale
+_TITLE = 24  # letters that fit above a map
 _RED, _BLUE, _GREY = "#b2182b", "#2166ac", "#777777"
 
 
@@ -115,7 +116,9 @@ def _row(
 ) -> None:
     show(axes[0], one.image, network.titled(one.place, _answer(network, one, 24)))
     outline(axes[0], one.chosen)
-    drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}", top)
+    # a long name of a layer would run into the scale's power of ten
+    apart = "\n" if len(method.title + what) > _TITLE else " "
+    drawn = _map(axes[1], one, one.map, method, f"{method.title}{apart + what if what else ''}", top)
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
     bar.ax.tick_params(labelsize=7, length=2, pad=1)
     bar.formatter.set_powerlimits((-2, 3))

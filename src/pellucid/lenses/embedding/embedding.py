@@ -17,6 +17,7 @@ from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._index import Index
 from pellucid.lenses._parts import Network, Splits, class_name
 from pellucid.lenses._wording import clipped_start, percent
+from pellucid.lenses.embedding import exact
 from pellucid.lenses.embedding.agreement import kept, trustworthiness
 from pellucid.lenses.embedding.figure import figure
 from pellucid.lenses.embedding.file import AXES, SavedMap, read
@@ -27,6 +28,7 @@ from pellucid.lenses.embedding.pixels import WHERE, of_pixels
 __all__ = ["Embedding"]
 
 _MEASURED = 2_000  # images of the map on which its quality is measured
+_SLOW = 2_000  # images from which a t-SNE by a tree is worth a word about a faster way
 _REFITTED = 1_000  # images up to which everything is fitted again for comparison by default: it doubles the time
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -123,6 +125,10 @@ class Embedding(Lens[Network, Splits | None]):
             coded = of_pixels if self.pixels else of_split
             images = joined([coded(network, splits, part, layer, share) for part, share in shares.items()])
             new = None if self.pixels else of_images(network, layer)
+        if (self.method or "tsne") == "tsne" and _SLOW <= len(images) <= exact.MOST and not exact.available():
+            network.note(
+                "t-SNE takes several times as long without numba; install it with: pip install 'pellucid[tsne]'"
+            )
         chart = fit(images.codes, self.method or "tsne", self.perplexity or 30.0, network.seed)
         return SavedMap(chart, images, tuple(network.classes), layer, fingerprint(network.model, images.where)), new
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 from pellucid.lenses._index import Index, distinct
+from pellucid.lenses.embedding import exact
 
 __all__ = ["METHODS", "Map", "Method", "fit", "place"]
 
@@ -50,7 +51,8 @@ def fit(codes: NDArray[Any], method: Method = "tsne", perplexity: float = 30.0, 
 
     Args:
         codes: of the images.
-        method: tsne (van der Maaten & Hinton 2008, by openTSNE), pca, or umap (McInnes, Healy & Melville 2018).
+        method: tsne (van der Maaten & Hinton 2008, by openTSNE, with sums over all pairs where numba is installed), pca, or umap
+            (McInnes, Healy & Melville 2018).
         perplexity: effective number of neighbours, for t-SNE and UMAP; at most a third of the images.
         seed: of the initialisation.
 
@@ -134,15 +136,15 @@ def _tsne(codes: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[n
     affinities = PerplexityBasedNN(knn_index=PrecomputedNeighbors(*near), perplexity=perplexity, n_jobs=threads)
     # openTSNE initialises with two principal components, which a single number does not have
     wide = codes if codes.shape[1] > 1 else np.concatenate([codes, np.zeros_like(codes)], 1)
-    plan = TSNE(
-        perplexity=perplexity,
-        n_jobs=threads,
-        random_state=seed,
-        # Barnes-Hut: at 10,000 images an iteration by interpolation on a grid took 7 times as long
-        negative_gradient_method="bh",
-        theta=_ANGLE,
-    )
-    return np.asarray(plan.fit(affinities=affinities, initialization=pca(wide.astype(np.float64), random_state=seed)))
+    start = pca(wide.astype(np.float64), random_state=seed)
+    common: dict[str, Any] = {"perplexity": perplexity, "n_jobs": threads, "random_state": seed}
+    if len(codes) <= exact.MOST and exact.available():
+        with exact.objective(threads) as objective:
+            plan = TSNE(**common, negative_gradient_method=objective)
+            return np.array(plan.fit(affinities=affinities, initialization=start))
+    # Barnes-Hut: at 10,000 images an iteration by interpolation on a grid took 7 times as long
+    plan = TSNE(**common, negative_gradient_method="bh", theta=_ANGLE)
+    return np.array(plan.fit(affinities=affinities, initialization=start))
 
 
 def _among(chart: Map, codes: NDArray[np.float32], index: Index) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ _TOP = 3  # answers below each of them
 _SHARP = 1400  # px of the longer side at which a page is drawn
 _ROWS, _LONGEST = 26, 60  # lines of the text that are drawn, and characters in one
 # told apart with any colour vision (Okabe & Ito 2008), and seen on paper
-_LINES = ("#0072b2", "#009e73", "#cc79a7", "#d55e00")
+_LINES = ("#0072b2", "#009e73", "#882255", "#d55e00")
 _UNSURE, _DECIDED = "#d55e00", "#0072b2"
 
 
