@@ -77,6 +77,7 @@ SIZES: dict[Any, dict[str, Any]] = {
     "detect": {"size": 32},
     ("localize", "convnet"): {"size": 32},
     "landmarks": {"size": 16},
+    "read": {"size": 16},
     ("landmarks", "convnet"): {"size": 32},
 }
 EPOCHS = {"resnet": 2, "vgg": 2}  # ten million weights, written after each of them; of the others 4

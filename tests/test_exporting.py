@@ -24,7 +24,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 ASKED: dict[str, dict[str, Any]] = {
     "mlp": {"task": "classify", "data": "digits", "hidden": (16,), "epochs": 1},
     "convnet": {"task": "classify", "data": "digits", "size": 16, "widths": (8,), "epochs": 1, "limit": 64},
-    "unet": {"task": "denoise", "data": "digits", "epochs": 1, "limit": 64},
+    "unet": {"task": "denoise", "data": "digits", "widths": (4, 8, 12), "epochs": 1, "limit": 64},
 }
 
 
@@ -128,6 +128,7 @@ def test_nothing_but_the_files_is_written(exported: tuple[Run, list[Path]]) -> N
     assert sorted(file.name for file in files[0].parent.iterdir()) == ["model.onnx", "model.pt2"]
 
 
+@pytest.mark.parametrize("exported", ["mlp"], indirect=True)
 def test_a_file_that_differs_is_not_kept(
     exported: tuple[Run, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_file_that_differs_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("exported", ["mlp"], indirect=True)
 def test_mistakes(exported: tuple[Run, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"^formats='tflite': is not known; choose onnx or torch\.$"):
         export(exported[0], tmp_path, ["tflite"])  # type: ignore[list-item]

@@ -151,7 +151,7 @@ def test_predict_writes_what_it_shows(place: Path, capsys: pytest.CaptureFixture
 def test_look_report_and_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["look", "runs/small", "curves"]) == 0
     assert len(capsys.readouterr().out.strip()) > 20
-    assert main(["report", "runs/small"]) == 0
+    assert main(["report", "runs/small", "--maps", "1"]) == 0
     assert Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8").startswith("<!doctype html")
     assert main(["export", "runs/small", "--formats", "torch", "--out", "exported"]) == 0
     assert "takes float32 images in [0, 1], (batch, 1, 8, 8)" in capsys.readouterr().out

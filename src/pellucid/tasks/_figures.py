@@ -118,14 +118,20 @@ def _bars(axes: Axes, shares: NDArray[Any], true: int | None, classes: Sequence[
 
 def show(axes: Axes, image: Tensor) -> None:
     """An image (C, H, W) in [0, 1], without ticks; small images are shown with sharp pixels."""
+    place(axes, image)
+    axes.set(xticks=[], yticks=[])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def place(axes: Axes, image: Tensor, extent: tuple[float, float, float, float] | None = None) -> None:
+    """An image (C, H, W) in [0, 1] on axes, over all of them or from left to right and bottom to top of `extent`."""
     array = image.detach().float().clamp(0, 1).cpu().numpy()
     few = max(array.shape[1:]) <= 96
     shape = "nearest" if few else "antialiased"
     flat = array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0)
-    axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation=shape)
-    axes.set(xticks=[], yticks=[])
-    for side in axes.spines.values():
-        side.set_visible(False)
+    aspect: Any = None if extent is None else "auto"
+    axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation=shape, extent=extent, aspect=aspect)
 
 
 def _shortened(name: str, length: int = 28) -> str:

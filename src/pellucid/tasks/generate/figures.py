@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.tasks._figures import show
+from pellucid.tasks._figures import place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["as_bytes", "bars", "grid", "rows", "shares"]
 
 _REAL, _GENERATED, _COLLAPSED = "#4a6fa5", "#d1662b", "#c0392b"
-_CELL = 0.62  # inches
+_CELL, _NAMES = 0.62, 0.9  # inches: of a picture, and of the names before rows
+_APART = 0.06  # of a picture's side, between two
 
 
 def as_bytes(pictures: Tensor) -> NDArray[np.uint8]:
@@ -29,37 +30,47 @@ def as_bytes(pictures: Tensor) -> NDArray[np.uint8]:
 
 def grid(pictures: Tensor, columns: int = 20) -> Figure:
     """Pictures (N, C, H, W) side by side."""
-    from matplotlib.figure import Figure
-
-    count = -(-len(pictures) // columns)
+    lines = pictures.split(columns)
     tall = _CELL * pictures.shape[2] / pictures.shape[3]
-    figure = Figure(figsize=(_CELL * columns, tall * count), dpi=150)
-    cells = figure.subplots(count, columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
-    figure.subplots_adjust(0, 0, 1, 1)
-    for axes in cells.flat:
-        axes.set_axis_off()
-    for axes, picture in zip(cells.flat, pictures, strict=False):
-        show(axes, picture)
+    figure, _ = _sheet(lines, columns, _CELL * columns, tall * len(lines))
     return figure
 
 
 def rows(lines: Mapping[str, Tensor]) -> Figure:
     """Named rows of pictures, one below the other."""
-    from matplotlib.figure import Figure
-
     columns = max(len(line) for line in lines.values())
     first = next(iter(lines.values()))
-    tall = _CELL * first.shape[2] / first.shape[3]
-    figure = Figure(figsize=(_CELL * columns + 0.9, (tall + 0.05) * len(lines)), dpi=150)
-    cells = figure.subplots(len(lines), columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
-    figure.subplots_adjust(0.9 / (_CELL * columns + 0.9), 0, 1, 1)
-    for line, (name, pictures) in zip(cells, lines.items(), strict=True):
-        for axes in line:
-            axes.set_axis_off()
-        for axes, picture in zip(line, pictures, strict=False):
-            show(axes, picture)
-        line[0].text(-0.12, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
+    tall = _CELL * first.shape[2] / first.shape[3] + 0.05
+    figure, middles = _sheet([*lines.values()], columns, _CELL * columns, tall * len(lines), left=_NAMES)
+    for name, middle in zip(lines, middles, strict=True):
+        figure.axes[0].text(_NAMES - 0.12 * _CELL, middle, name, ha="right", va="center", fontsize=8)
     return figure
+
+
+def _sheet(
+    lines: Sequence[Tensor], columns: int, width: float, height: float, left: float = 0.0
+) -> tuple[Figure, list[float]]:
+    """Lines of pictures in inches from the upper left corner, and the middle of each line.
+
+    All are on one pair of axes: with axes for each of them, a hundred pictures take seconds.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(left + width, height), dpi=150)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    wide = width / (columns + _APART * (columns - 1))
+    tall = height / (len(lines) + _APART * (len(lines) - 1))
+    for row, line in enumerate(lines):
+        # as large as the cell allows, and in the middle of it
+        side = min(wide, tall * line.shape[3] / line.shape[2])
+        high = side * line.shape[2] / line.shape[3]
+        top = row * tall * (1 + _APART) + (tall - high) / 2
+        for column, picture in enumerate(line):
+            x = left + column * wide * (1 + _APART) + (wide - side) / 2
+            place(axes, picture, (x, x + side, top + high, top))
+    axes.set(xlim=(0, left + width), ylim=(height, 0))
+    return figure, [row * tall * (1 + _APART) + tall / 2 for row in range(len(lines))]
 
 
 def shares(modes: Sequence[str], real: NDArray[Any], generated: NDArray[Any]) -> Figure:
