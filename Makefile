@@ -48,6 +48,7 @@ hostile: $(READY)
 docs: $(READY)
 	$(BIN)/python docs/lens_pictures.py
 	$(BIN)/python docs/classify_pictures.py
+	$(BIN)/python docs/fit_pictures.py
 	$(BIN)/python docs/localize_pictures.py
 	$(BIN)/python docs/segment_pictures.py
 

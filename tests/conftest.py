@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,18 @@ settings.load_profile("any machine")
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# garbage in circles is looked for seldom, and never among the modules and the ten thousand tests themselves
+gc.set_threshold(20_000)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gc.freeze()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()
+
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pellucid.own import parts
 from pellucid.run import Run
 
-__all__ = ["IMAGES", "SMALL", "Net", "Other", "changed", "forget", "make", "seen"]
+__all__ = ["IMAGES", "SMALL", "TWO_EPOCHS", "Net", "Other", "changed", "forget", "make", "seen"]
 
 WIDTH = 6
 
@@ -50,6 +50,7 @@ def make(outputs: int, deep: bool = False) -> nn.Module:
 
 seen: list[tuple[float, float]] = []
 SMALL: dict[str, Any] = {"epochs": 1, "device": "cpu", "progress": False, "limit": 256, "batch_size": 64}
+TWO_EPOCHS: dict[str, Any] = {**SMALL, "epochs": 2, "hidden": (8,)}
 IMAGES = [np.full((8, 8), shade, np.uint8) for shade in (0, 100, 255)]
 
 

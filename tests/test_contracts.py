@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from pellucid.tasks import (
     MeasuresWithModel,
     MultiPlayer,
     ReadsPages,
+    Records,
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
@@ -77,9 +79,11 @@ SIZES: dict[Any, dict[str, Any]] = {
     "landmarks": {"size": 16},
     ("landmarks", "convnet"): {"size": 32},
 }
+EPOCHS = {"resnet": 2, "vgg": 2}  # ten million weights, written after each of them; of the others 4
 TASKS, MODELS = _catalog.names("tasks"), _catalog.names("models")
 
 
+@functools.cache
 def small(task: str) -> Dataset:
     """A few dozen of the task's own example images, or of smaller ones."""
     kind = _catalog.find("tasks", task)
@@ -88,6 +92,23 @@ def small(task: str) -> Dataset:
         part: split.select(range(min(len(split), {"train": 96}.get(part, 24)))) for part, split in whole.splits.items()
     }
     return whole.replace(splits=splits)
+
+
+@pytest.fixture(scope="module")
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The task's own model after an epoch; nothing that is measured here is written into it."""
+    return train(request.param, small(request.param), None, tmp_path_factory.mktemp(request.param) / "run", epochs=1,
+                 batch_size=16, device="cpu", progress=False)  # fmt: skip
+
+
+@functools.cache
+def simple(task: str) -> dict[str, Records]:
+    """The records of the task's baselines."""
+    dataset = small(task)
+    _, made = asked(task).read(dataset)
+    size = None if made.keeps_size else dataset.size
+    found: dict[str, Records] = made.baselines(dataset.splits["train"], dataset.splits["test"], size)
+    return found
 
 
 def asked(task: str) -> Any:
@@ -118,7 +139,7 @@ PAIRS = [(task, model) for task in TASKS for model in MODELS if fits(task, model
 @pytest.mark.parametrize(("task", "model"), PAIRS)
 def test_every_task_with_every_model_that_fits(tmp_path: Path, task: str, model: str) -> None:
     dataset = small(task)
-    made = train(task, dataset, model, tmp_path / "run", epochs=4, batch_size=16, lr=1e-3, schedule="constant",
+    made = train(task, dataset, model, tmp_path / "run", epochs=EPOCHS.get(model, 4), batch_size=16, lr=1e-3, schedule="constant",
                  precision="fp32", device="cpu", progress=False, **of_pair(task, model))  # fmt: skip
     losses = [row["loss"] for row in made.history if row["split"] == "train"]
     assert min(losses[len(losses) // 2 :]) < losses[0], "the loss was not lowered"
@@ -143,11 +164,11 @@ def test_every_task_with_every_model_that_fits(tmp_path: Path, task: str, model:
     assert made.task.evidence(one(images)).shape == (4,)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_evaluate_and_predict_are_one_path(tmp_path: Path, task: str) -> None:
+@pytest.mark.parametrize("trained", TASKS, indirect=True)
+def test_evaluate_and_predict_are_one_path(trained: Run) -> None:
     """The very inputs that `evaluate` measured, handed to `predict` as arrays, get the same answers."""
+    run, task = trained, trained.info["task"]["name"]
     dataset = small(task)
-    run = train(task, dataset, None, tmp_path / "run", epochs=1, batch_size=16, device="cpu", progress=False)
     found: list[Target] = []
     kind: Any = type(run.task)
     original = kind.score
@@ -178,21 +199,19 @@ def test_evaluate_and_predict_are_one_path(tmp_path: Path, task: str) -> None:
                 assert mine[key] == theirs[key]
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_nothing_depends_on_the_batch_size(tmp_path: Path, task: str) -> None:
-    dataset = small(task)
-    run = train(task, dataset, None, tmp_path / "run", epochs=1, batch_size=16, device="cpu", progress=False)
-    main = run.main.key
-    values = [evaluate(run, dataset, baselines=False, batch_size=size)["model"][main]["value"] for size in (1, 7, 24)]
+@pytest.mark.parametrize("trained", TASKS, indirect=True)
+def test_nothing_depends_on_the_batch_size(trained: Run) -> None:
+    dataset, main = small(trained.info["task"]["name"]), trained.main.key
+    values = [
+        evaluate(trained, dataset, baselines=False, batch_size=size)["model"][main]["value"] for size in (1, 7, 24)
+    ]
     assert values == pytest.approx([values[0]] * 3, rel=1e-4)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_baseline_is_measured_on_the_same_images_and_drawn(tmp_path: Path, task: str) -> None:
-    dataset = small(task)
+def test_every_baseline_is_measured_on_the_same_images_and_drawn(task: str) -> None:
+    dataset, found = small(task), simple(task)
     _, made = asked(task).read(dataset)
-    size = None if made.keeps_size else dataset.size
-    found = made.baselines(dataset.splits["train"], dataset.splits["test"], size)
     assert len(found) >= 3
     for name, records in found.items():
         metrics = made.metrics(dataset.classes)
@@ -239,12 +258,10 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_measure_is_declared_and_follows_the_images_alone(tmp_path: Path, task: str) -> None:
+def test_every_measure_is_declared_and_follows_the_images_alone(task: str) -> None:
     """Titles and directions are there; doubled images leave each measure as it is, and so does their order."""
-    dataset = small(task)
+    dataset, records = small(task), next(iter(simple(task).values()))
     _, made = asked(task).read(dataset)
-    size = None if made.keeps_size else dataset.size
-    records = next(iter(made.baselines(dataset.splits["train"], dataset.splits["test"], size).values()))
     records = {name: column for name, column in records.items() if name != "index"}
     n = rows_of(records)
     for metric in made.metrics(dataset.classes):

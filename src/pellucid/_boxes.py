@@ -8,7 +8,20 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["areas", "clip", "decode", "encode", "giou", "iou", "kept", "overlap", "paired", "softened", "suppress"]
+__all__ = [
+    "areas",
+    "clip",
+    "clip_to",
+    "decode",
+    "encode",
+    "giou",
+    "iou",
+    "kept",
+    "overlap",
+    "paired",
+    "softened",
+    "suppress",
+]
 
 _VARIANCES = (0.1, 0.1, 0.2, 0.2)  # offsets of a box that is nearly right have about unit variance (Girshick 2015, 2.3)
 _LARGEST = math.log(1000 / 16)  # of a logarithmic change of size: e to the power of more would overflow at first
@@ -111,6 +124,16 @@ def clip(corners: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = size
     return torch.minimum(corners.clamp_min(0), corners.new_tensor([width, height, width, height]))
+
+
+def clip_to(corners: Tensor, frames: Tensor) -> Tensor:
+    """The parts of boxes (n, 4) that lie inside other ones (n, 4) each.
+
+    >>> clip_to(torch.tensor([[-1.0, 2, 5, 9]]), torch.tensor([[0.0, 3, 9, 6]])).tolist()
+    [[0.0, 3.0, 5.0, 6.0]]
+    """
+    low, high = frames[:, :2].repeat(1, 2), frames[:, 2:].repeat(1, 2)
+    return torch.minimum(torch.maximum(corners, low), high)
 
 
 def suppress(

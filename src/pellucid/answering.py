@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid import viewing
 from pellucid._contact import as_bytes
@@ -18,6 +19,8 @@ from pellucid._coupling import together
 from pellucid.data.batches import own_size_batches, store
 from pellucid.data.colour import to_channels, unit
 from pellucid.data.dataset import Batch, Split
+from pellucid.data.fits import Fit
+from pellucid.data.fitting import fit_floats, placements
 from pellucid.data.given import UserImages, decodable
 from pellucid.data.scales import Scale
 from pellucid.data.targets import Picture, Target
@@ -67,17 +70,21 @@ def image_by_image(
     options: PredictOptions,
     boxed: Within | None = None,
     others: Mapping[int, dict[str, Any]] | None = None,
+    checked: bool = False,
 ) -> list[dict[str, Any]]:
     """A row for each image, in the order given, with its file where there is one; a damaged image has an "error" instead.
+
+    `checked` says that it is known already that so many images can be answered together.
 
     With boxes, the parts of images around them are answered; images without a part have the rows of `others`, by position.
     """
     whole, given = given, given if boxed is None else boxed.given
-    batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
+    if not checked:
+        batch_size = together(model, (run.planes, *run.size), batch_size, len(given.names))
     faults = dict(given.faults)
     rows: dict[int, dict[str, Any]] = dict(others or {})
     forms = {"": ".png", **(run.task.forms(options) if isinstance(run.task, WritesForms) else {})}
-    titles = _titles(given.names, forms)
+    titles = _titles(given.names, forms) if answers.out is not None else [{} for _ in given.names]
     answers.begin(run.task.tables(options) if isinstance(run.task, WritesForms) else {})
     own = own_sizes(given)
     drawing = isinstance(run.task, DrawsAnswers) and answers.takes_pictures
@@ -110,7 +117,7 @@ def image_by_image(
                 (
                     places[rows],
                     input[rows],
-                    in_own_px(_restored(run, model, input[rows]), input[rows], own, places[rows]),
+                    in_own_px(_restored(run, model, input[rows]), input[rows], own, places[rows], run.task.fitting),
                 )
                 for places, input in batches
                 for rows in few(input)
@@ -194,13 +201,22 @@ def own_sizes(given: UserImages) -> dict[int, tuple[int, int]]:
     return sizes | {place: (image.shape[-2], image.shape[-1]) for place, image in given.floats.items()}
 
 
-def in_own_px(prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int]) -> Any:
-    """The answers with their coordinates in the px of the images themselves, which the model may have seen resized."""
+def in_own_px(
+    prediction: Any, input: Tensor, own: Mapping[int, tuple[int, int]], places: Sequence[int], fit: Fit = "squash"
+) -> Any:
+    """The answers with their coordinates in the px of the images themselves, which the model may have seen fitted to its size."""
     if not isinstance(prediction, Target):
         return prediction
     seen = torch.tensor(input.shape[2:], device=input.device)
     sizes = torch.tensor([own[place] for place in places], dtype=torch.float32, device=input.device)  # (B, 2) H, W
-    return prediction if bool((sizes == seen).all()) else prediction.scaled((sizes / seen).flip(1))
+    if bool((sizes == seen).all()):
+        return prediction
+    if fit == "squash":
+        return prediction.scaled((sizes / seen).flip(1))
+    size = (input.shape[2], input.shape[3])
+    parts = placements(np.array([own[place] for place in places]), size, fit)
+    scale, offset = (torch.from_numpy(part).to(input.device) for part in parts)
+    return prediction.unfitted(scale, offset, sizes.flip(1))
 
 
 def _drawn(
@@ -278,16 +294,20 @@ def inputs(
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of positions and inputs (B, C, H, W) float32 in [0, 1]; float arrays come one by one and are not rounded.
 
+    Which images come together follows from their positions, `batch_size` after `batch_size`, with gaps where some are missing: the
+    last bits of an answer may depend on it, and then those of a part of the images are the same as those of all.
+
     C is that of the model's images, or the number of channels that is asked for. With `seen`, images are as the model itself
     sees them.
     """
     if len(given.split):
-        for batch in run_batches(run, given.split, batch_size, device, channels=channels, seen=seen):
+        groups = np.asarray(given.places, np.int64) // batch_size
+        for batch in run_batches(run, given.split, batch_size, device, channels=channels, seen=seen, groups=groups):
             yield [given.places[int(i)] for i in batch.index], unit(batch.images)
     for place, image in given.floats.items():
         input = to_channels(image[None].to(device), channels or run.channels)  # (1, C, H, W)
-        if not _own_size(run.task, seen) and tuple(input.shape[2:]) != run.size:
-            input = F.interpolate(input, run.size, mode="bilinear", antialias=True)
+        if not _own_size(run.task, seen):
+            input = fit_floats(input, run.size, run.task.fitting)
         yield [place], input
 
 
@@ -300,26 +320,28 @@ def run_batches(
     channels: int | None = None,
     *,
     seen: bool = False,
+    groups: NDArray[np.int64] | None = None,
 ) -> Iterator[Batch]:
-    """A split's images as the run's task takes them: resized to its model's size, or at their own for tasks that keep it.
+    """A split's images as the run's task takes them: fitted to its model's size, or at their own for tasks that keep it.
 
-    Without a fingerprint, no store is kept for later. With `seen`, images are as the model itself sees them: a task that
-    answers at their own size may resize them for it.
+    Without a fingerprint, no store is kept for later. Images of two groups (N,) are in no batch together. With `seen`, images are as
+    the model itself sees them: a task that answers at their own size may resize them for it.
     """
     if _own_size(run.task, seen):
-        return own_size_batches(split, channels or run.channels, batch_size, device, deep=run.task.restores)
+        own, deep = channels or run.channels, run.task.restores
+        return own_size_batches(split, own, batch_size, device, deep=deep, groups=groups)
     memory, disk = (0.25, 0.5) if fingerprint is not None else (0.0, 0.0)
     kept = store(
         split,
         run.size,
         channels or run.channels,
-        fit="resize",
+        fit=run.task.fitting,
         deep=run.task.restores,
         memory_share=memory,
         disk_share=disk,
         fingerprint=fingerprint or "",
     )
-    return kept.batches(batch_size, device)
+    return kept.batches(batch_size, device, groups=groups)
 
 
 def _own_size(task: AnyTask, seen: bool) -> bool:

@@ -110,7 +110,8 @@ def boxes_found(crop: str | Path, given: UserImages, batch_size: int, device: to
     sizes, faults = own_sizes(given), dict(given.faults)
     for places, input in sound_inputs(finder, given, batch_size, faults):
         with torch.no_grad():
-            prediction = in_own_px(finder.task.predict(model, input), input, sizes, places)
+            found_in = finder.task.predict(model, input)
+            prediction = in_own_px(found_in, input, sizes, places, finder.task.fitting)
         boxes = finder.task.boxes_of(prediction.to("cpu"))
         for k, place in enumerate(places):
             own: Tensor = boxes.corners[k]

@@ -39,6 +39,7 @@ class PellucidError(Exception):
     """Base class of all exceptions of Pellucid."""
 
     exit_code = 1
+    quiet = False  # whether another process of the same training says it
 
 
 class UsageError(PellucidError):

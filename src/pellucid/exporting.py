@@ -18,6 +18,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from pellucid._version import __version__
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import folder_of, write_atomically
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Exports, ExportsProbabilities
+from pellucid.tasks import AnyTask, Exports, ExportsProbabilities, ReadsPages
 
 __all__ = ["export", "facts"]
 
@@ -39,6 +40,12 @@ _shapes = importlib.import_module("torch.fx.experimental._config")  # how torch.
 Answer = Callable[[Tensor], Sequence[Tensor]]  # images (B, C, H, W) to outputs
 
 _FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
+_INT8 = "model-int8.onnx"
+_FITS = {  # how images of other sizes came to that of the training, which a user of the file does before it
+    "squash": "squash: height and width are scaled apart",
+    "crop": "crop: both sides are scaled alike, so that the size is filled, and the middle is taken",
+    "pad": "pad: both sides are scaled alike, so that all fits, in the middle of the median colour of the border",
+}
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by about 1e-6
 
 
@@ -47,6 +54,7 @@ def export(
     out: str | Path | None = None,
     formats: Sequence[Literal["onnx", "torch"]] = ("onnx", "torch"),
     logits: bool = False,
+    int8: bool = False,
 ) -> list[Path]:
     """Export a run's best model to model.onnx and model.pt2, verified on random images at several batch sizes.
 
@@ -64,12 +72,15 @@ def export(
         out: the folder for the files; by default the run's own.
         formats: "onnx" and/or "torch".
         logits: give the scores before the softmax, named "logits", rather than "probabilities".
+        int8: also write model-int8.onnx, the network in whole numbers of 8 bits; its metadata say under "int8" how it compares with
+            the full one on the test images: the deciding measure, bytes, images a second. A warning says if it is worse.
 
     Returns:
         The paths of the files.
 
     Raises:
-        UsageError: an unknown format, one that needs a package which is not installed, or logits where there are none.
+        UsageError: an unknown format, one that needs a package which is not installed, logits where there are none, or int8
+            without the format "onnx" or for a task whose file holds more than its network.
         PellucidError: a file's outputs differ from the model's, and it was not kept.
     """
     run = run if isinstance(run, Run) else Run(run)
@@ -77,16 +88,24 @@ def export(
         check_choice("formats", form, _FILES)
     if "onnx" in formats:
         _need_onnx()
+    elif int8:
+        raise UsageError(f"int8=True: is made of the ONNX file; add onnx to formats={list(formats)}.")
+    if int8:
+        from pellucid.quantising import check_task, quantise
+
+        check_task(run)
     folder = folder_of(out, "export") if out is not None else run.path
     model = run.model()
     module, names = _outputs(run, model, logits)
-    graphs = _trace(module, run.planes, run.size)
+    graphs = _Graphs(module, run.planes, run.size)
     written = []
     for form in dict.fromkeys(formats):
         path = folder / _FILES[form]
         with write_atomically(path) as draft, _quiet():
             _write(form, graphs, module, run, draft, names)
         written.append(path)
+    if int8:
+        written.append(quantise(run, model, folder / _FILES["onnx"], folder / _INT8).file)
     return written
 
 
@@ -119,20 +138,34 @@ def _need_onnx() -> None:
         raise UsageError(f"formats='onnx': needs {', '.join(missing)}; install it with: pip install 'pellucid[export]'")
 
 
-def _trace(model: nn.Module, channels: int, size: tuple[int, int]) -> list[tuple[ExportedProgram, bool]]:
-    """The graphs to try, each with whether it takes images of any size; all take any batch size."""
-    graphs = []
-    if getattr(model, "fixed_size", None) is None:
+class _Graphs:
+    """The graphs to try, each with whether it takes images of any size; all take any batch size. None is traced before it is tried."""
+
+    def __init__(self, model: nn.Module, channels: int, size: tuple[int, int]) -> None:
+        self._model, self._channels, self._size = model, channels, size
+
+    def __iter__(self) -> Iterator[tuple[ExportedProgram, bool]]:
+        if self._free is not None:
+            yield self._free, True
+        yield self._fixed, False
+
+    @cached_property
+    def _free(self) -> ExportedProgram | None:
+        if getattr(self._model, "fixed_size", None) is not None:
+            return None
         # unequal sizes that are no powers of two, so that none is mistaken for a constant or a multiple
-        images = torch.rand(2, channels, size[0] + 3, size[1] + 5)
+        images = torch.rand(2, self._channels, self._size[0] + 3, self._size[1] + 5)
         try:
             # do not treat a size of 1 specially: small images have it at the coarsest scale
             with _shapes.patch(backed_size_oblivious=True), _short_padding():
-                graphs.append((_graph(model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}), True))
+                return _graph(self._model, images, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC})
         except Exception as reason:  # torch.export raises exceptions of many kinds
             _log.info("the image size stays fixed: %s", reason)
-    graphs.append((_graph(model, torch.rand(2, channels, *size), {0: Dim.DYNAMIC}), False))
-    return graphs
+            return None
+
+    @cached_property
+    def _fixed(self) -> ExportedProgram:
+        return _graph(self._model, torch.rand(2, self._channels, *self._size), {0: Dim.DYNAMIC})
 
 
 def _graph(model: nn.Module, images: Tensor, free: Mapping[int, Any]) -> ExportedProgram:
@@ -175,7 +208,7 @@ def _outputs(run: Run, model: nn.Module, logits: bool) -> tuple[nn.Module, Seque
 
 def _write(
     form: str,
-    graphs: Sequence[tuple[ExportedProgram, bool]],
+    graphs: _Graphs,
     module: nn.Module,
     run: Run,
     draft: Path,
@@ -211,6 +244,7 @@ def _facts(run: Run, module: nn.Module, free: bool, names: Sequence[str]) -> dic
     return {
         **of_values,
         "range": "0 to 1",
+        **({} if run.task.crops or isinstance(run.task, ReadsPages) else {"fit": _FITS[run.task.fitting]}),
         "size": "any" if free else f"{height}x{width} px",
         "output": ", ".join(names),
         "input": f"float32 images in [0, 1], (batch, {run.planes}, {height}, {width})",

@@ -56,7 +56,15 @@ def frozen_features(
     if key:
         name = next(own for own, module in model.named_modules() if module is backbone)
         before = {n: t.cpu() for n, t in model.state_dict().items() if n.startswith((f"{name}.", "normalize."))}
-        described = ["frozen features 1", key, weights.digest(before), list(run.size), run.channels, str(device)]
+        described = [
+            "frozen features 1",
+            key,
+            weights.digest(before),
+            list(run.size),
+            run.task.fitting,
+            run.channels,
+            str(device),
+        ]
         kept = Kept.made([*described, torch.__version__], shape, np.float32, fill)
         if kept is not None:
             kept.check(np.arange(len(split)))

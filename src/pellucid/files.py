@@ -38,7 +38,21 @@ __all__ = [
 ]
 
 _DRAFT = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}(?P<suffix>\.[^.]*)?")  # as `write_atomically` names them
-_FILES = {".csv", ".html", ".jpeg", ".jpg", ".json", ".npz", ".onnx", ".pdf", ".png", ".pt2", ".svg", ".zip"}
+_FILES = {
+    ".csv",
+    ".html",
+    ".jpeg",
+    ".jpg",
+    ".json",
+    ".npz",
+    ".onnx",
+    ".parquet",
+    ".pdf",
+    ".png",
+    ".pt2",
+    ".svg",
+    ".zip",
+}
 _SPACE = 1 << 20  # bytes that a long work needs at least for what it writes
 _FORMULA = frozenset("=+-@\t\r'")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -26,7 +26,7 @@ from pellucid.restoring import hastened
 from pellucid.run import Run
 from pellucid.tasks import AnnotatesAnswers, AnswersInBoxes, AnswersOptions, PredictOptions, WritesFiles
 
-__all__ = ["predict_by", "prepared"]
+__all__ = ["asked_of", "predict_by", "prepared"]
 
 
 def prepared(run: Run) -> nn.Module:
@@ -44,6 +44,7 @@ def predict_by(
     batch_size: int = 64,
     overwrite: bool = False,
     progress: bool = False,
+    checked: bool = False,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """The rows of `predict`.
@@ -51,25 +52,19 @@ def predict_by(
     Args:
         run: with the views that are asked for.
         make: gives the model, as `prepared` does; asked for after the options were checked. An option may change its buffers.
-        images: what `predict` takes, or files' bytes (`data.given.Encoded`).
+        images: what `predict` takes, files' bytes (`data.given.Encoded`), or images that are gathered already.
         out: see `predict`, as for the others.
         format: of the table in a folder.
         batch_size: images per batch.
         overwrite: replace other files in `out`.
         progress: show a progress bar.
+        checked: it is known that the model answers as many images as `batch_size` together.
         options: that the task adds.
     """
-    task = run.task
-    kind = task.predict_options if isinstance(task, AnswersOptions) else PredictOptions
-    options = thresholds.resolved(run, options)
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in options:
-        if name not in known:
-            raise UnknownNameError("option", name, known)
+    task, options = run.task, thresholds.resolved(run, options)
     check_kind("batch_size", batch_size, int)
-    check_kinds(kind, options)
-    asked, device = kind(**options), own_device()
-    model = make()
+    asked, device = asked_of(run, options), own_device()
+    kind, model = type(asked), make()
     # the images, and what options name, such as masks
     sources = chain(all_files(images), *(all_files(options[name]) for name in options if _names_files(kind, name)))
     annotates = task if isinstance(task, AnnotatesAnswers) else None
@@ -88,13 +83,30 @@ def predict_by(
     boxed, others = None, {}
     if isinstance(task, AnswersInBoxes) and (boxed := looked_into(task, asked, given, batch_size, device)) is not None:
         others = {place: task.nothing(given.names[place], why) for place, why in boxed.without.items()}
-    rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others)
+    rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others, checked)
     for form in forms:
         for sentence in annotated(run, given, rows, answers, form):
             warnings.warn(sentence, PellucidWarning, stacklevel=3)
     if isinstance(task, WritesFiles):
         answers.write_files(task.files(rows, *_titled(given), asked))
     return rows
+
+
+def asked_of(run: Run, options: Mapping[str, Any]) -> PredictOptions:
+    """The options of `predict` that the run's task has, with their values checked.
+
+    Raises:
+        UnknownNameError: the task does not have an option.
+        UsageError: a value that it does not take.
+    """
+    kind = run.task.predict_options if isinstance(run.task, AnswersOptions) else PredictOptions
+    options = thresholds.resolved(run, options)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in options:
+        if name not in known:
+            raise UnknownNameError("option", name, known)
+    check_kinds(kind, options)
+    return kind(**options)
 
 
 def _titled(given: UserImages) -> tuple[list[str], list[tuple[int, int]]]:

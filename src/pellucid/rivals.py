@@ -52,4 +52,4 @@ def on_features(
     known = places[chosen(train.select(places), most, seed=int(run.info["seed"]))]
     # of a small set all features are kept: they serve every limit and seed
     seen = features(train, "train")[known] if len(train) <= most else features(train.select(known), "")
-    return run.task.feature_baselines(seen, features(held_out, split), train.select(known), held_out)
+    return run.task.feature_baselines(seen, features(held_out, split), train.select(known), held_out, run.size)

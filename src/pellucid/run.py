@@ -335,6 +335,7 @@ class Run(Verbs):
             DataError: other data have values that the training's scale does not hold.
         """
         from pellucid.data import Dataset, open
+        from pellucid.data.fitting import with_fit
         from pellucid.data.scaling import check_held, scaled
 
         trained = self.info["data"]
@@ -344,6 +345,7 @@ class Run(Verbs):
         if what is not None:
             check_held(opened, self.scale)
         data, task = self.task.read(opened)
+        data = with_fit(data, task.fitting)
         if what is None and data.fingerprint != trained["fingerprint"]:
             raise RunError(
                 f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, was "

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -279,6 +280,51 @@ def test_what_is_refused_is_said_in_a_sentence(module: nn.Module, shape: tuple[i
     assert said in str(caught.value)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
     assert isinstance(caught.value, (DataError, UsageError))
+
+
+class Written(nn.Module):
+    """A layer and what is made of its output h and the input x."""
+
+    def __init__(self, how: Callable[[Written, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.relu, self.how = nn.Linear(2, 2), nn.ReLU(inplace=True), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.how(self, self.layer(x), x)
+
+
+def _changed(own: Written, h: Tensor, x: Tensor) -> Tensor:
+    other = h
+    other += 1  # h too
+    return other * h
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (lambda own, h, x: torch.add(h, x, alpha=2), "add with alpha has no worksheet; write it with + and *"),
+        (lambda own, h, x: h.sub(x, alpha=2), "sub with alpha has no worksheet"),
+        (lambda own, h, x: own.relu(h) + h, "changes in place what is used again; set inplace=False"),
+        (lambda own, h, x: F.relu(h, inplace=True) + h, "module.relu: changes in place what is used again"),
+        (_changed, "give other numbers than the module itself"),
+    ],
+)
+def test_what_would_give_other_numbers_than_torch_is_refused(how: Any, said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        from_torch(Written(how), torch.ones(1, 2), torch.zeros(1, 2))
+
+
+def test_an_input_by_its_name_and_one_that_is_changed_in_place() -> None:
+    x, target = torch.tensor([[1.0, -2.0]]), torch.zeros(1, 2)
+    for module in (
+        Written(lambda own, h, x: torch.relu(input=h)),
+        nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 2)),
+    ):
+        value = float(from_torch(module, x, target).solve().value("L"))
+        assert x.tolist() == [[1.0, -2.0]]  # the caller's own
+        assert value == pytest.approx(F.mse_loss(module(x.clone()), target).item(), rel=1e-5)
+    with pytest.raises(UsageError, match="without weights, smoothing and ignore_index"):
+        from_torch(nn.Linear(2, 2), x, torch.tensor([1]), nn.CrossEntropyLoss(ignore_index=1))
 
 
 def test_a_target_that_does_not_fit() -> None:

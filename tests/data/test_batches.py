@@ -102,9 +102,9 @@ def test_resizing_agrees_with_torch(size: tuple[int, int]) -> None:
 
 def test_cropping_takes_the_middle_and_repeats_edges() -> None:
     image = np.arange(48, dtype=np.uint8).reshape(1, 1, 6, 8)
-    taken = store(Split(Pixels(image)), (2, 4), 1, fit="crop").batch(torch.tensor([0])).images
+    taken = store(Split(Pixels(image)), (2, 4), 1, fit="middle").batch(torch.tensor([0])).images
     assert (taken[0, 0].numpy() == image[0, 0, 2:4, 2:6]).all()
-    wide = store(Split(Pixels(image)), (6, 12), 1, fit="crop").batch(torch.tensor([0])).images
+    wide = store(Split(Pixels(image)), (6, 12), 1, fit="middle").batch(torch.tensor([0])).images
     assert (wide[0, 0].numpy() == np.pad(image[0, 0], ((0, 0), (2, 2)), mode="edge")).all()
 
 
@@ -122,8 +122,8 @@ def scene() -> Split:
     return Split(Pixels(image), targets)
 
 
-@pytest.mark.parametrize(("fit", "size"), [("resize", (12, 24)), ("crop", (4, 6)), ("crop", (10, 12))])
-def test_targets_move_with_their_images(fit: batches.Fit, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("fit", "size"), [("squash", (12, 24)), ("middle", (4, 6)), ("middle", (10, 12))])
+def test_targets_move_with_their_images(fit: batches.Way, size: tuple[int, int]) -> None:
     found = store(scene(), size, 1, fit=fit).batch(torch.tensor([0]))
     bright = found.images[0, 0].float()
     rows, columns = (bright > 128).nonzero().unbind(1)
@@ -138,8 +138,8 @@ def test_targets_move_with_their_images(fit: batches.Fit, size: tuple[int, int])
     torch.testing.assert_close(inside_columns.float().mean() + 0.5, centre[0])
     torch.testing.assert_close(inside_rows.float().mean() + 0.5, centre[1])
     assert picture.pixels.shape[2:] == size
-    assert (picture.pixels[0, 0].argmax() == bright.argmax()).item() or fit == "resize"
-    if fit == "crop" and size == (10, 12):
+    assert (picture.pixels[0, 0].argmax() == bright.argmax()).item() or fit == "squash"
+    if fit == "middle" and size == (10, 12):
         assert (mask.classes[0] == 255).sum() == 10 * 12 - 6 * 8  # beyond the image nothing is known
 
 

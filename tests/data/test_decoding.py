@@ -19,6 +19,7 @@ from pellucid import data
 from pellucid.data import decoding
 from pellucid.data.decoding import LARGEST, Files, decode, pictures, remember_faults, scan, scanning
 from pellucid.data.decoding.index import Seen, Stamp
+from pellucid.data.fits import Filling
 from pellucid.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -131,9 +132,9 @@ def test_a_jpeg_that_shrinks_much_is_decoded_small_but_never_too_small(monkeypat
     seen: list[tuple[int, int]] = []
     fitted = pictures.fitted
 
-    def watched(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    def watched(image: Image.Image, size: tuple[int, int] | None, fit: Filling) -> Image.Image:
         seen.append(image.size)
-        return fitted(image, size)  # type: ignore[no-any-return]
+        return fitted(image, size, fit)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(pictures, "fitted", watched)
     exif = Image.Exif()

@@ -186,7 +186,7 @@ def test_the_store_cuts_what_it_crops(size: tuple[int, int]) -> None:
     centres = Points(torch.stack([(own[:, :2] + own[:, 2:]) / 2 for own in boxes.corners]))
     pixels = mask.classes[:, None].numpy() * np.uint8(50)
     split = Split(Pixels(pixels), {"mask": mask, "boxes": boxes, "points": centres})
-    batch = batches.store(split, size, 1, fit="crop").batch(torch.arange(N))
+    batch = batches.store(split, size, 1, fit="middle").batch(torch.arange(N))
     masks = target_of(batch.targets, "mask", Mask).classes
     after, points = target_of(batch.targets, "boxes", Boxes), target_of(batch.targets, "points", Points)
     for i in range(N):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.data.given import gather
+from pellucid.data.decoding import scan
+from pellucid.data.given import Encoded, decodable, gather
 from pellucid.errors import UsageError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -70,3 +72,54 @@ def test_what_is_no_image(wrong: object, sentence: str) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"contains no images; give a folder with \.avif"):
         gather(tmp_path)
+
+
+def _pngs() -> dict[str, bytes]:
+    """PNGs of every mode that Pillow writes, with and without transparency, an orientation, and damage."""
+    grey, palette = Image.fromarray(COLOUR[..., 0]), Image.fromarray(COLOUR).quantize(8)
+    shades = grey.copy()
+    shades = shades.convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    images = {
+        "grey": (grey, {}),
+        "bilevel": (grey.convert("1"), {}),
+        "grey and alpha": (grey.convert("LA"), {}),
+        "palette": (palette, {}),
+        "palette of greys": (shades, {}),
+        "palette with a clear colour": (palette, {"transparency": 0}),
+        "palette of greys with a clear one": (shades, {"transparency": 0}),
+        "grey with a clear shade": (grey, {"transparency": 3}),
+        "bilevel with a clear shade": (grey.convert("1"), {"transparency": 0}),
+        "colour": (Image.fromarray(COLOUR), {}),
+        "colour with a clear one": (Image.fromarray(COLOUR), {"transparency": (1, 2, 3)}),
+        "colour and alpha": (Image.fromarray(COLOUR).convert("RGBA"), {}),
+        "16 bits": (Image.fromarray(COLOUR[..., 0].astype(np.uint16) * 200), {}),
+        "turned": (Image.fromarray(COLOUR), {"exif": turned}),
+    }
+    files = {}
+    for name, (image, options) in images.items():
+        file = io.BytesIO()
+        image.save(file, "PNG", **options)
+        files[name] = file.getvalue()
+    files["truncated"] = files["colour"][:-20]
+    files["no image"] = b"\x89PNG\r\n\x1a\n" + bytes(40)
+    return files
+
+
+@pytest.mark.parametrize("name", _pngs())
+def test_a_quick_scan_of_a_png_tells_what_decoding_it_tells(name: str) -> None:
+    content = _pngs()[name]
+    [quick], [whole] = scan([content], quick=True).seen, scan([content]).seen
+    for field in ("height", "width", "channels", "problem", "low", "high", "floats", "pages"):
+        assert getattr(quick, field) == getattr(whole, field), field
+
+
+def test_damage_that_a_quick_scan_leaves_is_found_when_it_is_decoded() -> None:
+    content = bytearray(_pngs()["colour"])
+    content[content.index(b"IDAT") + 10] ^= 255
+    [problem] = [one.problem for one in scan([bytes(content)], ["a.png"]).seen]
+    assert problem
+    given = gather([Encoded("a.png", bytes(content)), Encoded("b.png", _pngs()["colour"])])
+    assert given.places == [0, 1]
+    assert decodable(given).faults == {0: problem}

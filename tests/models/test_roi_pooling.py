@@ -136,3 +136,14 @@ def test_few_and_many_regions_are_pooled_alike(count: int, monkeypatch: pytest.M
     ours, theirs = cases("roi_pool", given, boxes, 8)
     assert torch.equal(ours, theirs)
     assert called == ["windows"] * (count > 100)
+
+
+@pytest.mark.parametrize("reach", [2.0, 6.0, 40.0])
+@pytest.mark.parametrize("bins", [2, 7])
+def test_regions_that_reach_far_beyond_the_map_are_pooled_as_torchvision_does(bins: int, reach: float) -> None:
+    """Their bins have more places than any of a region within the map, which the windows are made for."""
+    given, middle = torch.randn(2, 3, 30, 40), torch.tensor([160.0, 120.0, 160.0, 120.0])
+    boxes = middle + reach * (regions(2, 300, 240, 320) - middle)
+    with torch.no_grad():
+        ours = pooled("roi_pool", [given], [8], boxes, bins).flatten(0, 1)
+    assert torch.equal(ours, roi_pool(given, rois(boxes), bins, 1 / 8))

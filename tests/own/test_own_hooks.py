@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ownnets import TWO_EPOCHS
 from torch import Tensor, nn
 
 from pellucid import data
@@ -19,15 +20,6 @@ from pellucid.run import Run
 from pellucid.training.plan import Plan
 from pellucid.training.state import State
 from pellucid.training.training import train
-
-SMALL: dict[str, Any] = {
-    "epochs": 2,
-    "device": "cpu",
-    "progress": False,
-    "limit": 256,
-    "batch_size": 64,
-    "hidden": (8,),
-}
 
 
 def darker(images: Tensor, targets: Any) -> Tensor:
@@ -45,7 +37,7 @@ def most(records: Any) -> Any:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Run:
     own = {"misses": misses, "most": most}
-    return train("classify", "digits", "mlp", tmp_path_factory.mktemp("hooks") / "run", measures=own, **SMALL)
+    return train("classify", "digits", "mlp", tmp_path_factory.mktemp("hooks") / "run", measures=own, **TWO_EPOCHS)
 
 
 def test_augment_sees_every_batch_in_the_unit_range_after_the_tasks_own_changes(tmp_path: Path) -> None:
@@ -55,7 +47,7 @@ def test_augment_sees_every_batch_in_the_unit_range_after_the_tasks_own_changes(
         seen.append((tuple(images.shape), float(images.max()), type(targets), len(targets)))
         return images
 
-    train("classify", "digits", "mlp", tmp_path / "run", augment=look, **SMALL)
+    train("classify", "digits", "mlp", tmp_path / "run", augment=look, **TWO_EPOCHS)
     steps = 2 * 256 // 64
     assert len(seen) == steps + 2  # the first batch is tried before the training, and drawn for figures/batch.png
     assert {shape for shape, *_ in seen} == {(64, 1, 8, 8)}
@@ -65,9 +57,9 @@ def test_augment_sees_every_batch_in_the_unit_range_after_the_tasks_own_changes(
 def test_a_training_with_augment_is_that_on_the_changed_images(tmp_path: Path) -> None:
     """Halving every image in `augment` is training on images at half their brightness."""
     plain = data.open("digits")
-    changed = train("classify", plain, "mlp", tmp_path / "own", augment=darker, **SMALL)
+    changed = train("classify", plain, "mlp", tmp_path / "own", augment=darker, **TWO_EPOCHS)
     first = next(row for row in changed.history if row["split"] == "train")
-    plan = Plan.of("classify", plain, "mlp", {name: value for name, value in SMALL.items() if name != "progress"})
+    plan = Plan.of("classify", plain, "mlp", {name: value for name, value in TWO_EPOCHS.items() if name != "progress"})
     state = State.begin(plan)
     batch, _ = state.feed.batch(0)
     half = batch.images.float().mul(0.5)
@@ -88,17 +80,17 @@ def test_random_changes_are_drawn_again_by_a_resumed_training(tmp_path: Path) ->
     def stop(epoch: int, row: Any, model: nn.Module) -> None:
         raise Stop
 
-    whole = train("classify", "digits", "mlp", tmp_path / "whole", augment=noisy, **SMALL)
+    whole = train("classify", "digits", "mlp", tmp_path / "whole", augment=noisy, **TWO_EPOCHS)
     with pytest.raises(Stop):
-        train("classify", "digits", "mlp", tmp_path / "parts", augment=noisy, callback=stop, **SMALL)
-    assert train("classify", "digits", "mlp", tmp_path / "parts", augment=noisy, **SMALL).digest == whole.digest
+        train("classify", "digits", "mlp", tmp_path / "parts", augment=noisy, callback=stop, **TWO_EPOCHS)
+    assert train("classify", "digits", "mlp", tmp_path / "parts", augment=noisy, **TWO_EPOCHS).digest == whole.digest
 
 
 def test_augment_may_change_the_targets(tmp_path: Path) -> None:
     def all_threes(images: Tensor, targets: Label) -> tuple[Tensor, Label]:
         return images, Label(torch.full_like(targets.index, 3))
 
-    run = train("classify", "digits", "mlp", tmp_path / "run", augment=all_threes, lr=0.05, **SMALL)
+    run = train("classify", "digits", "mlp", tmp_path / "run", augment=all_threes, lr=0.05, **TWO_EPOCHS)
     rows = run.predict([np.zeros((8, 8), np.uint8)])
     assert rows[0]["label"] == "3"
 
@@ -117,28 +109,28 @@ def test_augment_may_change_the_targets(tmp_path: Path) -> None:
 )
 def test_an_augment_that_cannot_be_is_one_sentence(augment: Any, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=sentence) as fault:
-        train("classify", "digits", "mlp", tmp_path / "run", augment=augment, **SMALL)
+        train("classify", "digits", "mlp", tmp_path / "run", augment=augment, **TWO_EPOCHS)
     assert "\n" not in str(fault.value)
     assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_run_goes_on_with_its_augment_only(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run = train("classify", "digits", "mlp", out, augment=darker, **SMALL)
+    run = train("classify", "digits", "mlp", out, augment=darker, **TWO_EPOCHS)
     record = run.info["hooks"]["augment"]
     assert record["name"] == "darker"
     assert "return images * 0.5" in record["source"]
     with pytest.raises(
         RunError, match=r"holds a run with augment=darker, and none is given now; give the same to resume it"
     ):
-        train("classify", "digits", "mlp", out, **SMALL)
+        train("classify", "digits", "mlp", out, **TWO_EPOCHS)
     with pytest.raises(RunError, match=r"with augment=darker of another source"):
-        train("classify", "digits", "mlp", out, augment=lambda images, targets: images, **SMALL)
-    assert train("classify", "digits", "mlp", out, augment=darker, **SMALL).digest == run.digest
+        train("classify", "digits", "mlp", out, augment=lambda images, targets: images, **TWO_EPOCHS)
+    assert train("classify", "digits", "mlp", out, augment=darker, **TWO_EPOCHS).digest == run.digest
 
 
 def test_features_of_a_frozen_backbone_are_not_kept_where_augment_changes_images(tmp_path: Path) -> None:
-    frozen = {**SMALL, "pretrained": False, "frozen": True, "size": 32, "epochs": 1, "limit": 4, "batch_size": 2}
+    frozen = {**TWO_EPOCHS, "pretrained": False, "frozen": True, "size": 32, "epochs": 1, "limit": 4, "batch_size": 2}
     del frozen["hidden"]
     calls: list[int] = []
 
@@ -188,7 +180,7 @@ def test_measures_that_were_not_given_again_are_named(measured: Run) -> None:
 )
 def test_measures_that_cannot_be(own: Any, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=sentence):
-        train("classify", "digits", "mlp", tmp_path / "run", measures=own, **SMALL)
+        train("classify", "digits", "mlp", tmp_path / "run", measures=own, **TWO_EPOCHS)
 
 
 def test_a_measure_of_another_shape_or_without_its_columns_is_one_sentence(measured: Run) -> None:
@@ -201,7 +193,7 @@ def test_a_measure_of_another_shape_or_without_its_columns_is_one_sentence(measu
 
 
 def test_a_measure_that_is_no_number_leaves_a_history_that_can_be_read(tmp_path: Path) -> None:
-    run = train("classify", "digits", "mlp", tmp_path / "run", measures={"none": lambda records: np.nan}, **SMALL)
+    run = train("classify", "digits", "mlp", tmp_path / "run", measures={"none": lambda records: np.nan}, **TWO_EPOCHS)
     assert [row["none"] for row in run.history if row["split"] == "val"] == [None, None]
     run.evaluate(baselines=False)
     assert Run(run.path).metrics is not None
@@ -217,7 +209,7 @@ def test_callback_gets_epoch_row_and_model_and_ends_the_training(tmp_path: Path)
         got.append((epoch, row, model.training))
         return epoch < 3
 
-    run = train("classify", "digits", "mlp", tmp_path / "run", callback=after, **{**SMALL, "epochs": 10})
+    run = train("classify", "digits", "mlp", tmp_path / "run", callback=after, **{**TWO_EPOCHS, "epochs": 10})
     assert [epoch for epoch, *_ in got] == [1, 2, 3]
     assert [row for _, row, _ in got] == [row for row in run.history if row["split"] == "val"]
     assert not any(training for *_, training in got)
@@ -229,6 +221,6 @@ def test_a_callback_changes_nothing_of_the_training(tmp_path: Path) -> None:
         torch.rand(7)
         model(torch.rand(2, 1, 8, 8))
 
-    plain = train("classify", "digits", "mlp", tmp_path / "plain", dropout=0.5, **SMALL)
-    called = train("classify", "digits", "mlp", tmp_path / "called", dropout=0.5, callback=noise, **SMALL)
+    plain = train("classify", "digits", "mlp", tmp_path / "plain", dropout=0.5, **TWO_EPOCHS)
+    called = train("classify", "digits", "mlp", tmp_path / "called", dropout=0.5, callback=noise, **TWO_EPOCHS)
     assert called.digest == plain.digest

@@ -12,20 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ownnets import TWO_EPOCHS
 from torch import nn
 
 from pellucid.errors import PellucidWarning, UsageError
 from pellucid.run import Run
 from pellucid.training.training import train
-
-SMALL: dict[str, Any] = {
-    "epochs": 2,
-    "device": "cpu",
-    "progress": False,
-    "limit": 256,
-    "batch_size": 64,
-    "hidden": (8,),
-}
 
 
 class Writer:
@@ -76,7 +68,7 @@ def test_tensorboard_gets_every_row(tmp_path: Path, stand_in: Any) -> None:
 
     stand_in("tensorboard")
     stand_in("torch.utils.tensorboard", SummaryWriter=writer)
-    run = train("classify", "digits", "mlp", tmp_path / "run", log="tensorboard", **SMALL)
+    run = train("classify", "digits", "mlp", tmp_path / "run", log="tensorboard", **TWO_EPOCHS)
     [one] = made
     assert one.scalars == expected(run)
     assert one.told["log_dir"] == str(tmp_path / "run" / "tensorboard")
@@ -100,8 +92,8 @@ def test_a_resumed_training_writes_the_rows_that_are_new(tmp_path: Path, stand_i
     stand_in("tensorboard")
     stand_in("torch.utils.tensorboard", SummaryWriter=writer)
     with pytest.raises(Stop):
-        train("classify", "digits", "mlp", tmp_path / "run", log="tensorboard", callback=stop, **SMALL)
-    run = train("classify", "digits", "mlp", tmp_path / "run", log="tensorboard", **SMALL)
+        train("classify", "digits", "mlp", tmp_path / "run", log="tensorboard", callback=stop, **TWO_EPOCHS)
+    run = train("classify", "digits", "mlp", tmp_path / "run", log="tensorboard", **TWO_EPOCHS)
     assert [*made[0].scalars, *made[1].scalars] == expected(run)
     assert made[1].told["purge_step"] == 4
 
@@ -125,13 +117,13 @@ def test_wandb_stays_offline_unless_the_environment_names_a_place(
     for name in ("WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     stand_in("wandb", init=init)
-    run = train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **SMALL)
+    run = train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **TWO_EPOCHS)
     assert told[0]["mode"] == "offline"
     assert told[0]["dir"] == str(run.path)
     assert logged == expected(run)
     assert ended == [True]
     monkeypatch.setenv("WANDB_MODE", "online")
-    train("classify", "digits", "mlp", tmp_path / "other", log="wandb", **SMALL)
+    train("classify", "digits", "mlp", tmp_path / "other", log="wandb", **TWO_EPOCHS)
     assert "mode" not in told[1]
 
 
@@ -147,7 +139,7 @@ def test_mlflow_keeps_its_log_in_the_run(tmp_path: Path, stand_in: Any, monkeypa
         log_metrics=lambda values, step: calls["metric"].extend((name, value, step) for name, value in values.items()),
         end_run=lambda: calls["end"].append(True),
     )
-    run = train("classify", "digits", "mlp", tmp_path / "run", log="mlflow", **SMALL)
+    run = train("classify", "digits", "mlp", tmp_path / "run", log="mlflow", **TWO_EPOCHS)
     assert calls["uri"] == [f"sqlite:///{run.path / 'mlflow.db'}"]
     assert calls["metric"] == expected(run)
     assert calls["params"][0]["epochs"] == "2"
@@ -163,7 +155,7 @@ def test_a_log_that_fails_does_not_cost_the_training(tmp_path: Path, stand_in: A
     with pytest.warns(
         PellucidWarning, match=r"log='wandb': fails \(ConnectionError: the server is away\); the training goes on"
     ) as said:
-        run = train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **SMALL)
+        run = train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **TWO_EPOCHS)
     assert (run.status, len(said)) == ("finished", 1)
 
 
@@ -178,12 +170,12 @@ def test_a_log_that_is_not_installed_is_one_sentence(
     with pytest.raises(
         UsageError, match=re.escape(f"log={name!r}: needs the package {name}; install it with: pip install {name}")
     ):
-        train("classify", "digits", "mlp", tmp_path / "run", log=name, **SMALL)
+        train("classify", "digits", "mlp", tmp_path / "run", log=name, **TWO_EPOCHS)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_log_leaves_the_weights_as_they_are_and_may_change(tmp_path: Path, stand_in: Any) -> None:
-    plain = train("classify", "digits", "mlp", tmp_path / "run", **SMALL)
+    plain = train("classify", "digits", "mlp", tmp_path / "run", **TWO_EPOCHS)
     stand_in("wandb", init=pytest.fail)
-    assert train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **SMALL).digest == plain.digest
+    assert train("classify", "digits", "mlp", tmp_path / "run", log="wandb", **TWO_EPOCHS).digest == plain.digest
     assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["log"] is None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -71,6 +72,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def page(run: Run) -> Page:
     return Page(report(run, maps=3).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def text(run: Run, page: Page) -> str:
+    """The page as it is written."""
+    return (run.path / "report.html").read_text(encoding="utf-8")
 
 
 def outside(page: Page) -> list[str]:
@@ -199,8 +206,11 @@ def test_a_cell_leads_to_its_images_and_an_image_to_its_neighbours_and_maps(run:
     assert "3 of them have maps" in page.text
 
 
-def test_the_caller_chooses_the_number_of_maps(run: Run, tmp_path: Path) -> None:
-    text = report(run, tmp_path / "page.html", maps=0).read_text(encoding="utf-8")
+def test_the_caller_chooses_the_number_of_maps_and_the_file(run: Run, tmp_path: Path) -> None:
+    path = report(run.path, tmp_path / "page.html", maps=0)
+    assert path == tmp_path / "page.html"
+    assert path.stat().st_size > 50_000
+    text = path.read_text(encoding="utf-8")
     assert "occlusion of" not in text and "have maps" not in text
     assert "nearest neighbours are searched among" in text
     with pytest.raises(UsageError, match="maps=-1"):
@@ -275,10 +285,44 @@ def test_a_run_without_weights_has_a_page_too(run: Run, tmp_path: Path) -> None:
     assert "Layers" in page.headings
 
 
-def test_the_file_can_lie_elsewhere(run: Run, tmp_path: Path) -> None:
-    path = report(run.path, tmp_path / "page.html", maps=0)
-    assert path == tmp_path / "page.html"
-    assert path.stat().st_size > 50_000
+# -- on a phone
+
+
+def decoded(uri: str) -> bytes:
+    return base64.b64decode(uri.split(",", 1)[1])
+
+
+def test_curves_lie_below_each_other_where_the_page_is_narrow(text: str) -> None:
+    found = re.search(r'<source media="\(max-width: 640px\)" srcset="([^"]+)"><img src="([^"]+)"', text)
+    assert found is not None
+    sides = []
+    for uri in found.groups():
+        box = re.search(rb'<svg[^>]* viewBox="0 0 ([\d.]+) ([\d.]+)"', decoded(uri))
+        assert box is not None
+        sides.append((float(box[1]), float(box[2])))  # points
+    (narrow, tall), (wide, low) = sides
+    assert narrow * 96 / 72 <= 390 < wide * 96 / 72, "px of CSS"
+    assert tall > narrow and low < wide
+
+
+def test_the_matrix_of_a_phone_has_the_same_links_in_390_px(text: str) -> None:
+    desk, phone = (
+        re.search(rf'<svg class="matrix {kind}" style="max-width: (\d+)px" viewBox="0 0 (\d+) (\d+)"(.*?)</svg>', text, re.S)
+        for kind in ("desk", "phone")
+    )  # fmt: skip
+    assert desk is not None and phone is not None
+    cells = [re.findall(r'href="(#cell-[^"]+)"', found[4]) for found in (desk, phone)]
+    assert cells[0] == cells[1] and cells[0]
+    width, height = float(phone[2]), float(phone[3])
+    assert width / 130 * 96 <= 390, "at 130 dots per inch"
+    for rect in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', phone[4]):
+        x, y, wide, tall = map(float, rect)
+        assert x + wide <= width and y + tall <= height
+        assert wide >= 28, "a cell holds its number in letters of 7 points"
+
+
+def test_the_report_shows_the_first_batch(text: str) -> None:
+    assert 'alt="The first batch"' in text
 
 
 @pytest.mark.slow

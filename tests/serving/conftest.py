@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from pellucid.inference import evaluate
 from pellucid.run import Run
 from pellucid.serving.application import Service
 from pellucid.serving.guarding import Guard
@@ -20,6 +23,7 @@ from pellucid.serving.limits import Limits
 from pellucid.serving.shelf import named
 from pellucid.training.training import train
 
+EARLIER = Path(__file__).parents[1] / "runs_0_1_0"
 LIMITS = Limits(upload=200_000, held=20_000_000, idle=0.5, seconds=2.0, pixels=4_000_000, solve=3.0)
 
 
@@ -44,7 +48,7 @@ class Server:
 
     def __init__(self, runs: Sequence[Run], **options: Any) -> None:
         limits = options.get("limits", LIMITS)
-        self.service = Service(named(runs), options.get("room", 1 << 30), limits)
+        self.service = Service(named(runs), options.get("room", 1 << 30), limits, options.get("example"))
         self.guard = Guard(self.service.app, options.get("host", "127.0.0.1"), options.get("token", ""), limits)
         config = uvicorn.Config(self.guard, port=0, log_level="error", ws="none", server_header=False)
         self.server = uvicorn.Server(config)
@@ -55,10 +59,12 @@ class Server:
         return int(self.server.servers[0].sockets[0].getsockname()[1])
 
     def released(self) -> bool:
-        """Whether no request is in memory; the last one goes a moment after its answer."""
-        end = time.monotonic() + 20
-        while self.guard.held and time.monotonic() < end:
-            time.sleep(0.01)
+        """Whether no request is in memory once all have ended; the last one ends a moment after its answer."""
+
+        async def ended() -> None:
+            await asyncio.gather(*self.server.server_state.tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(ended(), self.server.servers[0].get_loop()).result()
         return self.guard.held == 0
 
     @property
@@ -90,6 +96,26 @@ def serving() -> Callable[..., Any]:
 def server(digits: Run, denoiser: Run) -> Iterator[Server]:
     """Serves a classifier and a denoiser."""
     with served([digits, denoiser]) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, digits: Run) -> dict[str, Run]:
+    """Runs of several tasks on the embedded digits, of 8×8 px; two classifiers have measures of this version, and one has none."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for name in ("inpaint", "vae", "cluster", "compress", "classify"):
+        shutil.copytree(EARLIER / name, folder / name)
+    for name in ("second", "unmeasured"):
+        shutil.copytree(digits.path, folder / name)
+    evaluate(folder / "second", baselines=False)
+    shutil.copytree(folder / "second", folder / "third")
+    return {path.name: Run(path) for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="session")
+def tasks(runs: dict[str, Run]) -> Iterator[Server]:
+    """Serves them."""
+    with served([*runs.values()]) as own:
         yield own
 
 

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from pellucid.inference import predict
 from pellucid.run import Run
+from pellucid.serving.example import Example
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -149,6 +154,102 @@ def test_without_a_run_the_page_says_how_to_get_one(opened: Callable[..., Any], 
         page = opened("/", own)
         page.get_by_text("pellucid train classify").wait_for()
         assert page.locator("#asking").is_hidden()
+
+
+def test_the_page_waits_for_the_example_that_learns(
+    opened: Callable[..., Any], serving: Callable[..., Any], digits: Run, tmp_path: Path
+) -> None:
+    script = """
+import os, shutil, sys, time
+shutil.copytree(sys.argv[2], sys.argv[3])
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.05)
+"""
+    example = Example((sys.executable, "-c", script, str(tmp_path / "go"), str(digits.path)))
+    with serving([], example=example) as own:
+        PORTS.add(f"127.0.0.1:{own.port}")
+        page = opened("/", own)
+        page.get_by_text("a small network is learning the embedded digits").wait_for()
+        assert page.locator("#asking").is_hidden()
+        (tmp_path / "go").touch()
+        page.locator("#about", has_text="it was trained when the server started").wait_for()
+        assert page.locator("#learning").is_hidden()
+        page.close()
+
+
+def test_what_is_missing_is_painted(
+    opened: Callable[..., Any], tasks: Any, runs: dict[str, Run], images: Path, tmp_path: Path
+) -> None:
+    """With the brush, by rectangles from the keyboard, taken back; what is sent is what is shown."""
+    PORTS.add(f"127.0.0.1:{tasks.port}")
+    page = opened("/", tasks, viewport={"width": 390, "height": 800})
+    page.get_by_label("Run").select_option("inpaint")
+    page.set_input_files("#files", str(images / "image_01.png"))
+    canvas, marked = page.locator("canvas.paint"), page.locator("#painting [role=status]")
+    canvas.wait_for()
+    fill = page.get_by_role("button", name="Fill what is marked")
+    assert fill.is_disabled()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 3 / 4, box["y"] + box["height"] / 2)
+    page.mouse.up()
+    brushed = int(marked.inner_text().split()[0])
+    assert 6 <= brushed <= 18  # 4 px long and 2 wide, with round ends
+    for name, value in {"Left": 3, "Top": 0, "Width": 2, "Height": 3}.items():
+        page.get_by_label(name).fill(str(value))
+    page.get_by_role("button", name="Mark the rectangle").press("Enter")
+    assert int(marked.inner_text().split()[0]) > brushed
+    page.get_by_role("button", name="Undo").press("Enter")
+    assert int(marked.inner_text().split()[0]) == brushed
+    page.get_by_role("button", name="Clear").press("Enter")
+    assert marked.inner_text() == "0 of 64 px are marked."
+    page.get_by_role("button", name="Mark the rectangle").press("Enter")
+    assert marked.inner_text() == "6 of 64 px are marked."
+    with page.expect_download() as kept:
+        fill.press("Enter")
+        page.get_by_role("button", name="Download the picture").click()
+    hole = np.zeros((8, 8), np.uint8)
+    hole[0:3, 3:5] = 255
+    Image.fromarray(hole).save(tmp_path / "mask.png")
+    [expected] = predict(runs["inpaint"], images / "image_01.png", mask=[str(tmp_path / "mask.png")])
+    assert np.array_equal(np.asarray(Image.open(kept.value.path())), expected["picture"][0])
+    assert fits(page)
+
+
+def test_pictures_are_made_and_walked_through(opened: Callable[..., Any], tasks: Any, images: Path) -> None:
+    PORTS.add(f"127.0.0.1:{tasks.port}")
+    page = opened("/", tasks)
+    page.get_by_label("Run").select_option("vae")
+    page.get_by_label("New pictures").fill("3")
+    page.get_by_role("button", name="Generate").click()
+    page.locator("article", has_text="New pictures").wait_for()
+    page.get_by_role("button", name="Walk along it").click()
+    page.locator("article", has_text="A walk along number 0").wait_for()
+    page.get_by_role("button", name="Interpolate").click()
+    page.get_by_text("Choose two images to interpolate between.").wait_for()
+    for place, name in enumerate(("image_01.png", "image_02.png")):
+        page.locator("#options input[type=file]").nth(place).set_input_files(str(images / name))
+    page.get_by_role("button", name="Interpolate").click()
+    page.locator("article", has_text="From one image to the other").wait_for()
+    counts = page.locator("#answers article").evaluate_all("all => all.map(one => one.querySelectorAll('img').length)")
+    assert counts == [10, 10, 3]
+
+
+@pytest.mark.parametrize("size", [(1100, 800), (390, 800)])
+def test_a_training_is_looked_through(opened: Callable[..., Any], tasks: Any, size: tuple[int, int]) -> None:
+    PORTS.add(f"127.0.0.1:{tasks.port}")
+    page = opened("/training", tasks, viewport={"width": size[0], "height": size[1]})
+    page.get_by_label("Run").first.select_option("second")
+    page.locator("#measures", has_text="95 % intervals").wait_for()
+    assert page.locator("#curves svg").count() == 2
+    assert "validation from" in page.locator("#curves svg").first.get_attribute("aria-label")
+    page.get_by_role("checkbox", name="classify").uncheck()
+    page.get_by_role("button", name="Compare").click()
+    page.locator("#table", has_text="may be chance").wait_for()
+    assert "unmeasured has no measures" in page.locator("#table").inner_text()
+    assert fits(page)
 
 
 def test_a_report_opens(opened: Callable[..., Any], server: Any, digits: Run) -> None:

@@ -8,6 +8,7 @@ import base64
 import csv
 import io
 import re
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,10 @@ from pellucid.looking.subjects import of_run
 from pellucid.run import Run
 from pellucid.serving import openapi
 from pellucid.serving.limits import Limits, Refused
+from pellucid.serving.memory import Models
 from pellucid.serving.queueing import Job, Queue
 from pellucid.serving.server import serve
-from pellucid.serving.shelf import Models, Served, named
+from pellucid.serving.shelf import Served, named
 from pellucid.serving.solving import Solver
 
 
@@ -212,20 +214,55 @@ def test_models_stay_within_the_memory(digits: Run, denoiser: Run) -> None:
     sizes = {}
     for name, served in shelf.items():
         before = models.held
-        models.of(served)
-        sizes[name] = models.held - before
+        with models.lent(served):
+            sizes[name] = models.held - before
     assert models.names == ["digits", "denoiser", "digits-2"]
 
     files = [(run.path / "weights.safetensors").stat().st_size for run in (digits, denoiser)]
     room = max(*files, *sizes.values()) + min(*files, *sizes.values())
     models = Models(room)
     for name in ("digits", "denoiser", "digits", "digits-2", "denoiser", "digits"):
-        model = models.of(shelf[name])
-        assert models.held <= room
-        assert models.names[-1] == name  # the last used one is there
-        assert models.of(shelf[name]) is model
-    with pytest.raises(Refused, match=r"^run='digits': its model takes .* --memory is"):
-        Models(10).of(Served("digits", digits))
+        with models.lent(shelf[name]) as model:
+            assert models.held <= room
+            assert models.names[-1] == name  # the last used one is there
+        with models.lent(shelf[name]) as again:
+            assert again is model
+    for _ in range(2):  # a refusal leaves nothing behind
+        models = Models(10)
+        with (
+            pytest.raises(Refused, match=r"^run='digits': its model takes .* --memory is"),
+            models.lent(Served("digits", digits)),
+        ):
+            pass
+        assert (models.held, models.names) == (0, [])
+
+
+def test_a_model_for_looks_counts_and_waits_for_those_in_use(digits: Run) -> None:
+    """One that answers is never dropped for a look: where both do not fit, the look waits until it is given back."""
+    served = Served("digits", digits)
+    both, entered = Models(1 << 30), threading.Event()
+    with both.lent(served) as fast, both.lent(served, plain=True) as plain:
+        assert fast is not plain
+        size = both.held
+    models = Models(size * 2 // 3)
+    found: list[Any] = []
+
+    def look() -> None:
+        entered.set()
+        with models.lent(served, plain=True) as model:
+            found.append((model, models.held, in_use))
+
+    with models.lent(served):
+        in_use = True
+        thread = threading.Thread(target=look)
+        thread.start()
+        entered.wait()
+        assert models.held <= models.room
+        in_use = False
+    thread.join()
+    [(_, held, still)] = found
+    assert held <= models.room
+    assert not still
 
 
 def test_a_model_is_read_once(server: Any, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +326,8 @@ def test_the_description_has_every_address(server: Any) -> None:
     described = {(path, method.upper()) for path, methods in openapi.document()["paths"].items() for method in methods}
     routes: Any = server.service.app.routes
     served = {(route.path, method) for route in routes for method in route.methods - {"HEAD"}}
-    assert served - described == {("/", "GET"), ("/worksheet", "GET"), ("/docs", "GET"), ("/static/{file}", "GET")}
+    pages = {(path, "GET") for path in ("/", "/training", "/worksheet", "/docs", "/static/{file}")}
+    assert served - described == pages
     assert described <= served
     with client(server) as ask:
         page = ask.get("/docs").text

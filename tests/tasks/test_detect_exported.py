@@ -156,7 +156,7 @@ def test_a_file_with_other_boxes_is_not_kept(run: Run, tmp_path: Path, monkeypat
 
         return answer
 
-    monkeypatch.setattr(exporting, "_trace", lambda *given: [(None, False)])
+    monkeypatch.setattr(exporting, "_Graphs", lambda *given: [(None, False)])
     monkeypatch.setattr(exporting, "_write_torch", shifted)
     with pytest.raises(PellucidError, match=r"model\.pt2: differs from the model in \d+ of \d+ detections"):
         export(run, tmp_path, ["torch"])

@@ -312,12 +312,3 @@ def test_arrays_are_what_the_model_is_given(tmp_path: Path) -> None:
     assert _catalog.find("tasks", "generate") is Generate
     with pytest.raises(UsageError, match="gives a distribution, and generate needs adversarial"):
         train(Generate().for_model("gan"), data, "vae", tmp_path / "run", progress=False)
-
-
-def test_two_players_refuse_several_processes_before_there_is_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
-    with pytest.raises(UsageError, match="processes=2: discriminator and generator would drift apart in several"):
-        train("generate", "digits", "gan", tmp_path / "run", **QUICK)
-    assert not (tmp_path / "run").exists()

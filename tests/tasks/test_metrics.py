@@ -91,8 +91,20 @@ def test_all_measures_see_the_same_draws() -> None:
 
 
 def auc(records: Records, weights: Weights) -> NDArray[np.float64]:
-    """The area under the ROC curve with weighted images."""
-    return np.array([roc_auc_score(records["true"], records["score"], sample_weight=row) for row in weights])
+    """The area under the ROC curve with weighted images: the share of pairs that are in order (Mann & Whitney)."""
+    right = records["true"] == 1
+    first, second = records["score"][right, None], records["score"][None, ~right]
+    ordered = (first > second) + 0.5 * (first == second)  # (positives, negatives)
+    of, among = weights[:, right], weights[:, ~right]
+    return np.asarray(((of @ ordered) * among).sum(1) / (of.sum(1) * among.sum(1)))
+
+
+def test_the_area_of_these_tests_is_scikit_learns() -> None:
+    rng = np.random.default_rng(6)
+    true, weights = rng.integers(0, 2, 60), rng.integers(0, 3, (5, 60)).astype(np.float64)
+    records = {"true": true, "score": (true + rng.normal(size=60)).round(1)}
+    theirs = [roc_auc_score(true, records["score"], sample_weight=row) for row in weights]
+    np.testing.assert_allclose(auc(records, weights), theirs)
 
 
 def test_a_measure_that_is_no_mean_has_the_interval_of_drawing_images() -> None:
@@ -105,7 +117,7 @@ def test_a_measure_that_is_no_mean_has_the_interval_of_drawing_images() -> None:
     drawn = []
     for _ in range(500):
         rows = rng.integers(0, 200, 200)
-        drawn.append(roc_auc_score(true[rows], records["score"][rows]))
+        drawn.append(float(auc(taken(records, rows), np.ones((1, 200)))[0]))
     assert (found.low, found.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.012)
 
 

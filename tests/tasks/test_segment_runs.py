@@ -157,14 +157,14 @@ def test_pixels_are_mapped_by_what_the_model_computes_of_them(run: Run, tmp_path
 
 
 @pytest.mark.slow
-def test_the_exported_network_gives_the_scores_of_classes(run: Run, tmp_path: Path) -> None:
+def test_the_exported_network_gives_the_probabilities_of_classes(run: Run, tmp_path: Path) -> None:
     import onnxruntime
 
     [file] = pellucid.export(run, tmp_path, formats=["onnx"])
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).random((2, 1, 37, 50), np.float32)
     with torch.no_grad():
-        wanted = run.model()(torch.from_numpy(images)).numpy()
+        wanted = run.model()(torch.from_numpy(images)).softmax(1).numpy()
     [found] = session.run(None, {"images": images})
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     about = {entry.key: entry.value for entry in __import__("onnx").load(file).metadata_props}

@@ -91,6 +91,18 @@ def test_the_batch_is_divided_evenly(
     assert found == [(expected[0], rows) for rows in expected[1]]
 
 
+def test_several_players_share_each_part_of_a_batch() -> None:
+    """Of a part that a player takes, such as the first half, every process has its share."""
+    recipe, processes = (
+        Recipe(batch_size=12),
+        [SimpleNamespace(num_processes=3, process_index=place) for place in range(3)],
+    )
+    rows = [plans._division(1000, recipe, one, several=True)[1] for one in processes]  # type: ignore[arg-type]
+    images = range(12)
+    assert sorted(image for own in rows for image in images[own]) == [*images]
+    assert sorted(image for own in rows for image in [*images[own]][:2]) == [*range(6)]
+
+
 @pytest.mark.parametrize(("images", "batch_size", "world"), [(1000, 127, 2), (1, 128, 2)])
 def test_a_batch_that_does_not_divide_is_refused(images: int, batch_size: int, world: int) -> None:
     processes: Any = SimpleNamespace(num_processes=world, process_index=0)

@@ -343,6 +343,9 @@ PEOPLE = "w = 3; y = 1; L = (w - y)^2; acc = 0.75*1; q = L/3; x = [1, 2]; z = 2*
         ("$L = 4$", "right"),
         ("The loss is L = 4.", "right"),
         ("so dL/dw = 4, as expected", "right"),
+        ("Therefore L = (w-y)^2 = (3-1)^2 = 4.", "right"),
+        ("so dL/dw = 2(w - y) = 2·2 = 4, as expected", "right"),
+        ("Hence L = (3-1)^2 = 5.", "link of a chain"),
         ("L is about 4.00", "right"),
         ("L = 4 (rounded)", "right"),
         ("Answer: L = 5 px", "wrong"),
@@ -364,6 +367,17 @@ def test_answers_in_the_style_of_a_person(answer: str, status: str) -> None:
     found = report.checked[0]
     assert status in (found.status, found.slip), report.show()
     assert report.show("markdown") and report.show("json")
+
+
+def test_the_last_digits_of_a_printed_float_are_rounding() -> None:
+    """What NumPy prints, as in 0.1 + 0.2, is no wrong answer; a digit before them still is."""
+    sheet = Worksheet("a = 0.1; b = 0.2; c = a + b; L = c^2; ? c; ? L")
+    for text, status in (
+        ("c = 0.30000000000000004", "right"),
+        ("L = 0.09000000000000002", "right"),
+        ("c = 0.30000000004", "wrong"),
+    ):
+        assert check_answers(sheet, text).checked[0].status == status, text
 
 
 def test_a_chain_of_a_learner_who_goes_on_from_a_wrong_number_is_whole() -> None:

@@ -176,6 +176,20 @@ def test_the_command_prints() -> None:
         ("log(-x^2)", "x", UsageError, "not defined"),
         ("x^2/(1 + 9^9^9)", "x", UsageError, "exponent of at most 64"),
         ("__import__(x)", "x", UsageError, "not known"),
+        (
+            "log(exp(z_{t-1})/sum(exp(z_k), k))",
+            "z_j",
+            UsageError,
+            "column 9: z[…]: has a computed index; write a letter or a number",
+        ),
+        (
+            "sum(x_j^2, j = 1..3)",
+            "x_k",
+            UsageError,
+            "a sum over some j, or a product, needs a worksheet; write sum(x_j, j)",
+        ),
+        ("Σ_{j≠2} x_j^2", "x_k", UsageError, "a sum over some j, or a product, needs a worksheet"),
+        ("x^T W x", "x", UsageError, "vectors and matrices need a worksheet"),
     ],
 )
 def test_mistakes_are_named(text: str, by: str, error: type[Exception], said: str) -> None:

@@ -221,3 +221,8 @@ def test_the_edge_of_a_basin_belongs_somewhere(text: str, x: float, limit: str |
         assert float(at[0]) == pytest.approx(float(said[2:]), abs=1e-6)
     elif "no value" in said:
         assert not np.isfinite(found.function.values(np.array([float(x)]))[0])
+
+
+def test_a_page_fits_a_terminal() -> None:
+    for text, times in (("3.2*x*(1 - x)", 100), ("3.5*x*(1 - x)", 1000), ("2*tanh(x)", 1000)):
+        assert max(map(len, str(study(text, times)).splitlines())) <= 80, text

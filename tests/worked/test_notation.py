@@ -18,6 +18,7 @@ from pellucid.worked import Worksheet
 from pellucid.worked.expressions.arithmetic import BITS
 from pellucid.worked.notation.expansion import Scope, expand, expanded_size
 from pellucid.worked.notation.notation import parse, parse_expression
+from pellucid.worked.notation.parser import Parser
 from pellucid.worked.notation.statements import EquationStatement, QuestionStatement
 from pellucid.worked.showing.terminal import Unicode
 
@@ -256,7 +257,7 @@ def test_what_is_too_long_is_refused_before_it_is_written_out(name: str) -> None
     ],
 )
 def test_nodes_are_counted_as_they_are_written_out(text: str) -> None:
-    expression = parse_expression(text)
+    expression = Parser(text).expression()
     for i in (1, 3):
         scope = Scope(lambda name, at: None)
         begin = scope.left

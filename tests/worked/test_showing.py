@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -16,6 +17,8 @@ import pytest
 
 from pellucid.errors import UnknownNameError
 from pellucid.worked import Worksheet, check_answers
+from pellucid.worked.builders import builder
+from pellucid.worked.layers.layers import check_table
 from pellucid.worked.notation.notation import parse_expression
 from pellucid.worked.showing.html import MathML
 from pellucid.worked.showing.latex import Latex
@@ -246,6 +249,13 @@ def test_jupyter_sees_html_and_latex() -> None:
     sheet = Worksheet.parse("a = 2; b = a^2; ? b")
     assert "<math" in sheet._repr_html_() and "<html" not in sheet._repr_html_()
     assert sheet.solve()._repr_latex_().startswith("$$\\begin{array}")
+    derived = builder("derive")
+    for shown in (
+        *(derived("x^2*exp(x)"), derived("[x*y, x + y]", "x, y"), derived("attention-backward")),
+        *(builder("iterate")("2*tanh(x)"), check_table("input 8x8x1; conv 4 3x3", "1 = 7x7x4")),
+    ):
+        assert shown._repr_html_() == f"<pre>{html.escape(str(shown))}</pre>"
+    assert check_answers(sheet, "b = 4")._repr_markdown_().startswith("**The answer is right.**")
 
 
 def test_colour_is_only_where_it_is_asked() -> None:

@@ -97,6 +97,7 @@ class EquationWriter:
                     values[node.name] = self.parameter(str(node.target), graph)
                 case "call_module":
                     inner = self.module.get_submodule(str(node.target))
+                    _check_in_place(node, str(node.target), getattr(inner, "inplace", False))
                     values[node.name] = (
                         attention(self, inner, str(node.target), node.name, args, options)
                         if type(inner).__name__ == "MultiheadAttention"
@@ -108,6 +109,11 @@ class EquationWriter:
                     return args[0]
                 case _:
                     called = node.target if isinstance(node.target, str) else node.target.__name__
+                    _check_in_place(node, called, options.get("inplace", False))
+                    if not args and "input" in options:  # torch.relu(input=x)
+                        args, options = (options["input"],), {k: v for k, v in options.items() if k != "input"}
+                    if not args:
+                        raise DataError(f"module: {called} without an input has no worksheet; leave it out.")
                     values[node.name] = self.function(called, node.name, args, options)
         raise DataError("module: returns nothing; return its output.")
 
@@ -190,6 +196,8 @@ class EquationWriter:
         if called in _ELEMENTWISE and isinstance(x, np.ndarray):
             return self.named("a", node, _each(_ELEMENTWISE[called], x))
         if called in _OPERATORS and len(args) == 2 and any(isinstance(arg, np.ndarray) for arg in args):
+            if options:  # torch.add(x, y, alpha=2) is x + 2·y
+                raise DataError(f"module: {called} with {', '.join(options)} has no worksheet; write it with + and *.")
             # NumPy broadcasts arrays of expressions as torch broadcasts tensors
             one, two = (arg if isinstance(arg, np.ndarray) else np.array(as_expr(arg), dtype=object) for arg in args)
             return self.named("z", node, np.array(_OPERATORS[called](one, two), dtype=object))
@@ -263,6 +271,16 @@ class EquationWriter:
             value = (x[where] - mean[c]) / sqrt(variance[c] + _decimal(inner.eps))
             outputs[where] = value if scale is None else scale[0][c] * value + scale[1][c]
         return outputs
+
+
+def _check_in_place(node: fx.Node, called: str, in_place: bool) -> None:
+    """Refuse a change of a tensor that is used again: an equation gives its name one value.
+
+    Raises:
+        DataError: such a change.
+    """
+    if in_place and any(len(given.users) > 1 for given in node.all_input_nodes):
+        raise DataError(f"module.{called}: changes in place what is used again; set inplace=False.")
 
 
 def _each(how: Callable[..., Expr], x: Names) -> Names:

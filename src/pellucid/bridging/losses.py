@@ -112,9 +112,10 @@ def _known(loss: str | Callable[..., Any]) -> tuple[str, str]:
         if called in known:
             reduction = str(getattr(loss, "reduction", "mean"))
             plain = getattr(loss, "weight", None) is None and getattr(loss, "pos_weight", None) is None
+            plain &= int(getattr(loss, "ignore_index", -1)) < 0
             if reduction not in ("mean", "sum") or not plain or float(getattr(loss, "label_smoothing", 0.0)):
                 raise UsageError(
-                    f"loss={called}: must be a mean or sum without weights and smoothing; choose such a loss."
+                    f"loss={called}: must be a mean or sum without weights, smoothing and ignore_index; choose such a loss."
                 )
             return name, reduction
     raise UsageError(f"loss={called}: is not known; choose one of {', '.join(LOSSES)}, or torch's version of these.")

@@ -14,7 +14,7 @@ from pellucid.bridging.tracing import LayerCall
 from pellucid.worked.layers.sizes import output_size_text
 from pellucid.worked.layers.table import LayerRow
 
-__all__ = ["row_of"]
+__all__ = ["channels_last", "row_of"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -24,7 +24,32 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
-def row_of(call: LayerCall, fresh: Mapping[str, Tensor], repeated: bool = False) -> LayerRow:
+_CHANNELS_FIRST = (
+    *(*_CONVOLUTIONS, *_TRANSPOSED, *_POOLS, nn.Upsample, nn.modules.batchnorm._BatchNorm),
+    *(nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d, nn.GroupNorm),
+)
+
+
+def channels_last(call: LayerCall, before: bool) -> bool:
+    """Whether the channels of a map are the last axis behind a layer, as in Swin and ConvNeXt.
+
+    >>> from pellucid.bridging.tracing import LayerCall
+    >>> channels_last(LayerCall("mlp", nn.Linear(96, 384), (1, 56, 56, 96), (1, 56, 56, 384), ()), False)
+    True
+
+    Args:
+        call: from `pellucid.bridging.tracing.trace`.
+        before: whether they were before it.
+    """
+    if len(call.output) < 4 or isinstance(call.layer, _CHANNELS_FIRST):
+        return before and len(call.output) < 4
+    if isinstance(call.layer, nn.Linear) or type(call.layer) is nn.LayerNorm:  # of the last axis
+        return True
+    dims = getattr(call.layer, "dims", None) if type(call.layer).__name__ == "Permute" else None
+    return before if dims is None else [*dims][-1] == 1
+
+
+def row_of(call: LayerCall, fresh: Mapping[str, Tensor], repeated: bool = False, last: bool = False) -> LayerRow:
     """The row for one call of a layer.
 
     >>> from pellucid.bridging.tracing import LayerCall
@@ -37,6 +62,7 @@ def row_of(call: LayerCall, fresh: Mapping[str, Tensor], repeated: bool = False)
         call: from `pellucid.bridging.tracing.trace`.
         fresh: the layer's parameters by name, without those counted in an earlier row.
         repeated: whether some were counted earlier, so that the formula of the whole layer does not apply.
+        last: whether the channels of its output are the last axis already.
     """
     layer = call.layer
     kernel, formula = "", ""
@@ -53,7 +79,7 @@ def row_of(call: LayerCall, fresh: Mapping[str, Tensor], repeated: bool = False)
         formula = _of_shapes(fresh)
     return LayerRow(
         f"{call.name or 'module'}  {type(layer).__name__}",
-        _size(layer, call.output),
+        _size(layer, call.output, last),
         kernel,
         formula if fresh else "",
         sympy.Integer(sum(math.prod(parameter.shape) for parameter in fresh.values())),
@@ -153,12 +179,12 @@ def _macs(call: LayerCall) -> int:
     return 0
 
 
-def _size(layer: nn.Module, output: tuple[int, ...]) -> tuple[sympy.Integer, ...]:
-    """The size of the output without the batch, (C, H, W) as H×W×C."""
+def _size(layer: nn.Module, output: tuple[int, ...], last: bool) -> tuple[sympy.Integer, ...]:
+    """The size of the output without the batch, (C, H, W) as H×W×C unless the channels are last anyway."""
     size = output[1:]
     if isinstance(layer, nn.RNNBase) and not layer.batch_first and len(output) == 3:
         size = (output[0], output[2])
-    elif len(output) > 3 or (len(output) == 3 and isinstance(layer, _OVER_LENGTH)):
+    elif (len(output) > 3 and not last) or (len(output) == 3 and isinstance(layer, _OVER_LENGTH)):
         size = (*output[2:], output[1])
     return tuple(map(sympy.Integer, size))
 

@@ -84,7 +84,11 @@ def _specification(what: str) -> tuple[bool, str, str]:
     """Whether this is a text, its title, and the text itself or the name of a model."""
     from pellucid.worked.layers.specification import is_shape
 
-    is_text, title = what.split()[:1] == ["input"] or is_shape(what.split(";")[0]), "layers"
+    begins = what[:20].split()[:1]
+    is_text, title = (
+        [word.lower().rstrip(":") for word in begins] == ["input"] or is_shape(what.split(";")[0]),
+        "layers",
+    )
     if not is_text and len(what) < 1000 and Path(what).is_file():
         if Path(what).stat().st_size > _LARGEST:
             raise UsageError(f"what={what!r}: is larger than {_LARGEST:,} bytes; a table has at most 2,000 layers.")
@@ -178,7 +182,7 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
 
     import sympy
 
-    from pellucid.bridging.rows import row_of
+    from pellucid.bridging.rows import channels_last, row_of
     from pellucid.bridging.tracing import trace
     from pellucid.worked.layers.table import LayerTable
 
@@ -193,10 +197,12 @@ def module_table(module: nn.Module, *inputs: Tensor, title: str = "", batch: int
         names.setdefault(id(parameter), []).append(name)
     aliases = {every[0]: every for every in names.values()}  # a tied parameter has several names
     counted: dict[int, str] = {}  # id of a parameter -> the layer that counted it
+    last = False
     for call in traced.calls:
         own = dict(call.layer.named_parameters())
         fresh = {name: parameter for name, parameter in own.items() if id(parameter) not in counted}
-        row = row_of(call, fresh, repeated=bool(own) and len(fresh) < len(own))
+        last = channels_last(call, last)
+        row = row_of(call, fresh, bool(own) and len(fresh) < len(own), last)
         shared = sorted({counted[id(parameter)] for parameter in own.values() if id(parameter) in counted})
         if shared:
             row.note = f"shares the parameters of {', '.join(shared)}, counted there"

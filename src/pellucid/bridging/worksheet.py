@@ -156,13 +156,19 @@ def _traced(module: nn.Module, inputs: Tensor) -> fx.GraphModule:
     counter = _size_counter(graph)
     with torch.no_grad(), _unchanged(module):
         try:
-            module(inputs.detach())  # before fx's interpreter, which takes seconds to compose an error message
+            # before fx's interpreter, which takes seconds to compose an error message; layers may change their input in place
+            given = module(inputs.detach().clone())
         except (RuntimeError, ValueError, TypeError) as fault:
             raise DataError(
                 f"inputs.shape={tuple(inputs.shape)}: the module does not accept it ({str(fault).splitlines()[-1][:100]}); "
                 "reshape it."
             ) from None
-        counter.run(inputs.detach())
+        again = counter.run(inputs.detach().clone())
+    if isinstance(given, torch.Tensor) and not torch.allclose(given, again, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise DataError(
+            f"module: the operations of {type(module).__name__}'s forward give other numbers than the module itself, as where a tensor is "
+            "changed in place; write it without."
+        )
     if counter.quantities + parameters > _QUANTITIES or counter.terms > _TERMS:
         raise DataError(
             f"module: with these inputs it has {counter.quantities + parameters:,} quantities and sums of {counter.terms:,} "

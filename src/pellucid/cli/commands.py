@@ -13,8 +13,9 @@ from typing import Any, Literal
 from pellucid.cli import listing, printing
 from pellucid.cli.converting import converted
 from pellucid.cli.named import newest, opened, runs_below
+from pellucid.cli.predicting import predict
 from pellucid.cli.serving import serve
-from pellucid.errors import UnknownNameError, UsageError
+from pellucid.errors import UnknownNameError
 from pellucid.files import check_space, write_atomically
 from pellucid.own.files import is_reference
 from pellucid.worked.forms.command import format_of, terminal_width, work
@@ -138,43 +139,6 @@ def evaluate(
     return 0
 
 
-def predict(
-    run: Path,
-    images: tuple[str, ...] = (),
-    /,
-    *,
-    out: Path | None = None,
-    format: Literal["json", "csv"] = "json",
-    batch_size: int = 64,
-    overwrite: bool = False,
-    model: str | None = None,
-    task: str | None = None,
-    views: tuple[str, ...] = (),
-    **given: Any,
-) -> int:
-    """Predict for new images: labels with probabilities, pictures, or files; tasks have further options.
-
-    Args:
-        run: the run's folder.
-        images: image files, folders or globs.
-        out: the folder for predictions.json or predictions.csv and for pictures; or a file, for a single prediction.
-        format: the format of the table in that folder.
-        batch_size: images per batch; does not change the results.
-        overwrite: replace files there that predict did not write; answers of an earlier predict are replaced in any case.
-        views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25, as far as the task has them.
-        model: FILE.py:NAME of the class that the run was trained with, where it is your own.
-        task: the same of its task.
-    """
-    from pellucid.inference import predict as verb
-
-    settings: dict[str, Any] = {"format": format, "batch_size": batch_size, "overwrite": overwrite, "views": views}
-    rows = verb(opened(run, model, task), [*images], out, **settings, progress=True, **given)
-    if rows and all("error" in row for row in rows):
-        raise UsageError(printing.unanswered(rows))
-    printing.predicted(rows, out)
-    return 0
-
-
 def look(
     what: Path,
     lens: str,
@@ -286,6 +250,7 @@ def export(
     model: str | None = None,
     task: str | None = None,
     logits: bool = False,
+    int8: bool = False,
 ) -> int:
     """Export a run's model to files that other programs load, each verified against the model.
 
@@ -296,12 +261,18 @@ def export(
         model: FILE.py:NAME of the class that the run was trained with, where it is your own.
         task: the same of its task.
         logits: give the scores before the softmax, named logits, rather than the probabilities of the classes.
+        int8: also write the ONNX file in whole numbers of 8 bits, smaller and faster, and measure it beside the full one.
     """
     from pellucid.exporting import export as verb
     from pellucid.exporting import facts
 
-    for file in verb(opened(run or newest(), model, task), out, formats, logits):
-        print(f"{file}   takes {facts(file)['input']}")
+    for file in verb(opened(run or newest(), model, task), out, formats, logits, int8):
+        found = facts(file)
+        print(f"{file}   takes {found['input']}")
+        if "int8" in found:
+            from pellucid.quantising import Quantised
+
+            printing.say(Quantised.of(found["int8"]).words)
     return 0
 
 

@@ -108,7 +108,9 @@ def _options(command: str, words: Sequence[str]) -> Choices:
         source = _catalog.source("worked/builders", builder)
         shared = fields(forms / "running.py", "Common") if "(Builder):" in source.read_text(encoding="utf-8") else {}
         return fields(source, placed=True) | shared
-    file = "serving.py" if command == "serve" else "commands.py"  # which imports it from there
+    file = {"serve": "serving.py", "predict": "predicting.py"}.get(
+        command, "commands.py"
+    )  # which imports them from there
     found = dict(parameters(_HERE / file, command))
     if "--model" in found:
         found["--model"] = tuple(_catalog.names("models"))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import textwrap
@@ -18,6 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
 from pellucid._digits import interval_digits
+from pellucid._launched import first_process
 
 if TYPE_CHECKING:
     from pellucid.run import Run
@@ -77,7 +77,7 @@ def _width() -> int:
 
 def trained(run: Run) -> None:
     """Print where a run is, how the training went, and which command comes next."""
-    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks for all
+    if not first_process():
         return
     info, best = run.info, run.info.get("best") or {}
     print(f"run   {run.path}  {run.status} after {info['seconds']:.0f} s, {info['parameters']:,} parameters")

@@ -22,7 +22,7 @@ def serve(
     """Open runs and worksheets as pages on this machine and over HTTP, until Ctrl-C.
 
     Args:
-        runs: run folders; by default all below runs/.
+        runs: run folders; by default all below runs/, and where there is none, a small network that learns the embedded digits.
         port: the port; 0 for any that is free.
         host: the address to listen on; one that other machines reach needs a token.
         token: a secret of 16 characters or more that every request must have.

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, final
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import psutil
@@ -13,18 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._launched import on_this_machine
 from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.decoding import Files, decode, in_parallel, remember_faults, workers
 from pellucid.data.decoding.pictures import resize
 from pellucid.data.disk import Kept, free_disk
+from pellucid.data.fits import Filling, Fit, inside
+from pellucid.data.fitting import border, fit_array, framed, placements
 from pellucid.data.scales import Bits
-from pellucid.data.targets import Target
+from pellucid.data.targets import Boxes, Frames, Target
 from pellucid.errors import DataError
 
-__all__ = ["Store", "own_size_batches", "resize", "store"]
+__all__ = ["Store", "Way", "own_size_batches", "resize", "store"]
 
-Fit = Literal["resize", "crop", "whole"]
+Way: TypeAlias = Fit | Literal["middle", "letter"]
+"""How images come to a size: as options say, or without scaling, or as letters of `read` do."""
 _STATISTICS = 10_000  # images for the mean and the standard deviation
+_FEW, _SMALL = 64, 4_000  # files, and bytes of each, that one thread decodes
 _PIXELS = 2_000_000  # of a batch of images at their own size: a U-Net takes 0.7 GB a megapixel
 
 
@@ -42,7 +48,7 @@ class Store:
         split: Split,
         size: tuple[int, int],
         channels: int,
-        fit: Fit,
+        fit: Way,
         kind: str,
         bits: Bits = 8,
         check: Callable[[NDArray[np.int64]], None] | None = None,
@@ -64,10 +70,21 @@ class Store:
             images, targets = images.to(device), {kind: target.to(device) for kind, target in targets.items()}
         return Batch(images, targets, index)
 
-    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """All images in their order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))), device)
+    def batches(
+        self,
+        size: int,
+        device: torch.device | str = "cpu",
+        chosen: range | None = None,
+        groups: NDArray[np.int64] | None = None,
+    ) -> Iterator[Batch]:
+        """All images in their order, `size` at a time; or those of the batches with the chosen numbers.
+
+        With the groups (N,) of images, none of two are in one batch.
+        """
+        ends = [0, len(self)] if groups is None else [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(self)]
+        parts = [(at, min(at + size, end)) for first, end in pairwise(ends) for at in range(first, end, size)]
+        for start, end in parts if chosen is None else [parts[number] for number in chosen]:
+            yield self.batch(torch.arange(start, end), device)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (C,) in [0, 1] units, over at most 10,000 evenly spread images."""
@@ -96,7 +113,7 @@ def store(
     size: tuple[int, int],
     channels: int,
     *,
-    fit: Fit = "resize",
+    fit: Way | None = None,
     deep: bool = False,
     memory_share: float = 0.25,
     disk_share: float = 0.5,
@@ -114,21 +131,23 @@ def store(
         size: (H, W) in px.
         channels: 1 or 3.
         deep: keep images of more than 8 bits as uint16.
-        fit: "resize" scales height and width, antialiased; "crop" takes the centre, and pads smaller images by their edges; "whole"
-            scales both alike, and adds what is missing in the colour of the image's border.
-        memory_share: share of the free memory that a store in memory may take.
+        fit: "squash" scales height and width apart, antialiased; "crop" scales both alike, so that the size is filled, and takes the
+            middle; "pad" scales both alike, so that all fits, and adds what is missing in the median colour of the border, which
+            "letter" takes before scaling; "middle" takes the centre without scaling, and pads smaller images by their edges. By
+            default what the split says.
+        memory_share: share of the free memory that a store in memory may take, divided among the processes on this machine.
         disk_share: share of the free disk space that a store in the cache may take; larger ones are decoded batch by batch.
         fingerprint: identifies the images in the cache, together with size, channels and fit; "" caches nothing.
 
     Raises:
         DataError: a file cannot be decoded; the sentence names it.
     """
-    bits = bits_of(split, deep)
+    bits, fit = bits_of(split, deep), fit or split.fit
     if isinstance(split.images, Pixels) and split.images.array.shape[1:] == (channels, *size):
         return Store(_as_tensor(split.images.seen(bits)), split, size, channels, fit, "memory", bits)
     shape = (len(split), channels, *size)
     needed = int(np.prod(shape, dtype=np.int64)) * bits // 8
-    in_memory = needed <= memory_share * psutil.virtual_memory().available
+    in_memory = needed <= memory_share * psutil.virtual_memory().available / on_this_machine()
     dtype = np.uint8 if bits == 8 else np.uint16
 
     def fill(into: NDArray[Any], start: int) -> None:
@@ -139,7 +158,7 @@ def store(
     decoded = isinstance(split.images, Pixels)  # cheap to resize again: not worth a file
     if fingerprint and not decoded and needed <= disk_share * free_disk():
         scale = split.images.scale
-        key = [2, fingerprint, shape, fit, bits, None if scale is None else [scale.low, scale.high]]
+        key = [3, fingerprint, shape, fit, bits, None if scale is None else [scale.low, scale.high]]
         kept = Kept.made(key, shape, dtype, fill)
         if kept is not None:
             if in_memory:
@@ -159,23 +178,31 @@ def bits_of(split: Split, deep: bool) -> Bits:
 
 
 def own_size_batches(
-    split: Split, channels: int, batch_size: int, device: torch.device | str = "cpu", *, deep: bool = False
+    split: Split,
+    channels: int,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    deep: bool = False,
+    groups: NDArray[np.int64] | None = None,
 ) -> Iterator[Batch]:
     """All images at their own size, in batches of equal sizes; `index` tells their positions.
 
-    With `deep`, images of more than 8 bits are uint16.
+    With `deep`, images of more than 8 bits are uint16. With the groups (N,) of images, none of two are in one batch.
 
     A batch has at most `batch_size` images, and at most two megapixels unless a single image is larger, which bounds the
     memory that a model takes for a folder of photographs.
     """
     sizes, bits = split.images.sizes, bits_of(split, deep)
-    order = np.lexsort((np.arange(len(split)), sizes[:, 1], sizes[:, 0]))  # by height, then width, then position
+    own = np.zeros(len(split), np.int64) if groups is None else groups
+    keys = np.column_stack([own, sizes])  # (N, 3)
+    order = np.lexsort((np.arange(len(split)), *keys.T[::-1]))  # by group, then height, then width, then position
     with ThreadPoolExecutor(workers()) as pool:
         start = 0
         while start < len(order):
             end = start + 1
             most = min(batch_size, max(1, _PIXELS // max(1, int(sizes[order[start]].prod(dtype=np.int64)))))
-            while end < len(order) and end - start < most and (sizes[order[end]] == sizes[order[start]]).all():
+            while end < len(order) and end - start < most and (keys[order[end]] == keys[order[start]]).all():
                 end += 1
             rows = order[start:end]
             if isinstance(split.images, Pixels) and split.images.channels == channels:
@@ -192,7 +219,7 @@ def _read(images: Images, place: int, channels: int, bits: Bits) -> NDArray[Any]
     return images.read(place, channels) if bits == 8 else images.read(place, channels, bits)
 
 
-def _crop(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def _middle(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """The centre (H', W') of an image, padded by its edges where it is smaller."""
     short = [max(0, want - have) for want, have in zip(size, image.shape[1:], strict=True)]
     if any(short):
@@ -201,52 +228,51 @@ def _crop(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return image[:, top : top + size[0], left : left + size[1]]
 
 
-def _whole(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def _letter(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """All of an image (C, H, W) in the middle of (H', W'), on the median of its border."""
-    inner = _inside(image.shape[1:], size)
-    edges = [image[:, :1], image[:, -1:], image[:, :, :1], image[:, :, -1:]]
-    border = np.median(np.concatenate([edge.reshape(len(image), -1) for edge in edges], 1), 1).astype(
-        image.dtype
-    )  # (C,)
-    framed = np.tile(border[:, None, None], (1, *size))
-    top, left = ((want - have) // 2 for have, want in zip(inner, size, strict=True))
-    framed[:, top : top + inner[0], left : left + inner[1]] = resize(image, inner)
-    return framed
+    return framed(resize(image, inside(image.shape[1:], size)), size, border(image))
 
 
-def _inside(have: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
-    """The largest (h, w) of an image's shape that fits into a size."""
-    scale = min(want / side for side, want in zip(have, size, strict=True))
-    height, width = (min(want, max(1, round(scale * side))) for side, want in zip(have, size, strict=True))
-    return height, width
+def _fitted(image: NDArray[Any], size: tuple[int, int], fit: Way) -> NDArray[Any]:
+    if fit == "middle":
+        return _middle(image, size)
+    return _letter(image, size) if fit == "letter" else fit_array(image, size, fit)
 
 
-def _fill(into: NDArray[Any], images: Images, channels: int, fit: Fit) -> None:
+def _fill(into: NDArray[Any], images: Images, channels: int, fit: Way) -> None:
     """Decode and fit every image into its row, in parallel; files that cannot be decoded are named."""
     size = (into.shape[2], into.shape[3])
     bits: Bits = 8 if into.dtype == np.uint8 else 16
+    sizes = images.sizes.tolist() if fit == "pad" else []
 
     def one(i: int) -> str | None:
         try:
-            if isinstance(images, Files) and fit == "resize":
+            if isinstance(images, Files) and fit not in ("middle", "letter"):  # a JPEG may be decoded at a smaller size
                 name = images.names[i] if images.names else ""
-                image = decode(images.sources[i], channels, name, size, images.scale, bits)
+                shape = inside(sizes[i], size) if fit == "pad" else size
+                how: Filling = "crop" if fit == "crop" else "squash"
+                image = decode(images.sources[i], channels, name, shape, images.scale, bits, how)
             else:
                 image = _read(images, i, channels, bits)
         except DataError as fault:
             return str(fault)
-        into[i] = (
-            resize(image, size) if fit == "resize" else _whole(image, size) if fit == "whole" else _crop(image, size)
-        )
+        into[i] = _fitted(image, size, fit)
         return None
 
-    faults = {i: fault for i, fault in enumerate(in_parallel(one, len(images))) if fault}
+    faults = {i: fault for i, fault in enumerate(in_parallel(one, len(images), _threads(images))) if fault}
     if faults:
         if isinstance(images, Files):
             remember_faults(images.sources, faults)
         sentences = list(faults.values())
         more = f" ({len(sentences) - 3} more cannot be read.)" if len(sentences) > 3 else ""
         raise DataError(" ".join(sentences[:3]) + more + " Give the same command again to train without them.")
+
+
+def _threads(images: Images) -> int | None:
+    """One for a few small files in memory, which are decoded before a second one has started."""
+    if not isinstance(images, Files) or len(images) > _FEW:
+        return None
+    return 1 if all(isinstance(one, bytes) and len(one) < _SMALL for one in images.sources) else None
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
@@ -258,7 +284,7 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str, Target]:
+def _move_targets(split: Split, size: tuple[int, int], fit: Way) -> Mapping[str, Target]:
     """Boxes, points, masks and pictures as they are after the images were fitted to a size."""
     if not split.targets or all(kind in ("label", "text") for kind in split.targets) or not len(split):
         return split.targets
@@ -266,13 +292,14 @@ def _move_targets(split: Split, size: tuple[int, int], fit: Fit) -> Mapping[str,
     wanted = torch.tensor(size, dtype=torch.float32)
     if bool((sizes == wanted).all()):
         return {kind: target.loaded() for kind, target in split.targets.items()}
-    if fit == "resize":
-        scale, offset = wanted / sizes, torch.zeros_like(sizes)
-    elif fit == "whole":
-        inner = torch.tensor([_inside(own, size) for own in split.images.sizes.tolist()], dtype=torch.float32)
-        scale, offset = inner / sizes, torch.trunc((wanted - inner) / 2)
-    else:
-        scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2)
     # sizes are (H, W), a target's coordinates (x, y)
-    moved = {kind: target.resized(scale.flip(1), offset.flip(1), size) for kind, target in split.targets.items()}
-    return {kind: target.clipped(size) for kind, target in moved.items()} if fit == "crop" else moved
+    if fit == "middle":
+        scale, offset = torch.ones_like(sizes), torch.trunc((wanted - sizes) / 2).flip(1)
+    else:
+        scale, offset = map(torch.from_numpy, placements(split.images.sizes, size, "pad" if fit == "letter" else fit))
+    moved: dict[str, Target] = {kind: target.resized(scale, offset, size) for kind, target in split.targets.items()}
+    if fit == "middle":
+        return {kind: target.clipped(size) for kind, target in moved.items()}
+    if fit in ("crop", "pad") and isinstance(moved.get("boxes"), Boxes):
+        moved["frame"] = Frames.of(scale, offset, sizes.flip(1))
+    return moved

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.colour import bytes_to_channels
+from pellucid.data.fits import Fit
 from pellucid.data.scales import Bits, Levels, Scale, natural, unfit
 from pellucid.data.targets import Label, Target
 
@@ -158,6 +159,7 @@ class Split:
     annotations: Sequence[
         Annotated
     ] = ()  # of each image as mended, in px of the upright image; () where none were read
+    fit: Fit = "squash"  # how its images come to one size, as the task asks for it
 
     def __len__(self) -> int:
         return len(self.images)
@@ -168,7 +170,7 @@ class Split:
         targets = {kind: target[rows] for kind, target in self.targets.items()}
         names = [self.names[i] for i in rows] if self.names else ()
         annotations = [self.annotations[i] for i in rows] if self.annotations else ()
-        return Split(self.images.select(rows), targets, names, annotations)
+        return Split(self.images.select(rows), targets, names, annotations, self.fit)
 
 
 @final

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.data.dataset import Images, Pixels, Split
-from pellucid.data.decoding import Files, decode, from_pillow, in_parallel, remember_faults, scan
+from pellucid.data.decoding import Files, Source, decode, from_pillow, in_parallel, remember_faults, scan
 from pellucid.data.decoding.deep import DEEP
 from pellucid.data.named_files import NamedFile, image_files, is_litter, names_of
 from pellucid.data.scales import Bits, Levels, Scale, natural, unfit
 from pellucid.errors import DataError, UsageError
 
-__all__ = ["Arrays", "Encoded", "UserImages", "decodable", "gather"]
+__all__ = ["Arrays", "Encoded", "UserImages", "decodable", "gather", "named"]
 
 _NOISE = 0.5  # by which noise takes floats out of [0, 1], at most
 
@@ -118,19 +118,21 @@ def gather(images: Any, scale: Scale | None = None, noisy: bool = False) -> User
     Args:
         images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C) or a tensor (H, W), (C, H, W) or
             (N, C, H, W), uint8, whole numbers of more bits, or float in [0, 1]; a Pillow image; a list of any of these; or a
-            list of files' bytes (`Encoded`).
+            list of files' bytes (`Encoded`). What is gathered already stays as it is.
         scale: black and white of images with more than 8 bits, that of a training; by default their natural one, together.
         noisy: floats may leave [0, 1] by up to 0.5, as noise makes them do.
 
     Raises:
         UsageError: a path or glob without images, an array that is not an image, or no images at all.
     """
+    if isinstance(images, UserImages):
+        return images
     files: list[NamedFile] = []
     arrays: list[NDArray[Any]] = []
     several = images if isinstance(images, (list, tuple)) else [images]
     encoded = [one for one in several if isinstance(one, Encoded)]
     if encoded and len(encoded) == len(several):
-        return _given_contents(encoded, scale)
+        return named([one.name for one in encoded], [one.content for one in encoded], scale)
     for one in several:
         if isinstance(one, (str, Path)):
             if len(several) > 1 and is_litter(Path(one).name):  # of a glob that the shell has resolved
@@ -142,7 +144,9 @@ def gather(images: Any, scale: Scale | None = None, noisy: bool = False) -> User
         raise UsageError("images=[…]: mixes files and arrays; give one or the other.")
     if not files and not arrays:
         raise UsageError("images=[]: is empty; give files, folders, globs, arrays or Pillow images.")
-    return _given_files(files, scale) if files else _given_arrays(arrays, scale)
+    if files:
+        return named(names_of(files), [file.path for file in files], scale)
+    return _given_arrays(arrays, scale)
 
 
 def decodable(given: UserImages, channels: int | None = None, size: tuple[int, int] | None = None) -> UserImages:
@@ -172,14 +176,21 @@ def decodable(given: UserImages, channels: int | None = None, size: tuple[int, i
     return replace(given, split=given.split.select(good), places=places, faults=faults)
 
 
-def _given_contents(encoded: Sequence[Encoded], scale: Scale | None) -> UserImages:
-    names, contents = [one.name for one in encoded], [one.content for one in encoded]
-    return _scanned(names, Files(contents, names, scan(contents, names)), scale)
+def named(
+    names: Sequence[str], sources: Sequence[Source], scale: Scale | None = None, lost: Mapping[int, str] | None = None
+) -> UserImages:
+    """Files, or their bytes, under names; those that could not be read are `lost`, by position, each with a sentence on why.
 
-
-def _given_files(files: list[NamedFile], scale: Scale | None) -> UserImages:
-    paths = [file.path for file in files]
-    return _scanned(names_of(files), Files(paths, (), scan(paths)), scale)
+    >>> named(["a.png"], [b""], lost={0: "image='a.png': cannot be read, because the server is away; …"}).faults
+    {0: "image='a.png': cannot be read, because the server is away; …"}
+    """
+    titles = [name if isinstance(source, bytes) else "" for name, source in zip(names, sources, strict=True)]
+    given = _scanned(
+        names,
+        Files(sources, titles, scan(sources, titles, quick=all(isinstance(one, bytes) for one in sources))),
+        scale,
+    )
+    return given if not lost else replace(given, faults={**given.faults, **lost})
 
 
 def _scanned(names: Sequence[str], images: Files, scale: Scale | None) -> UserImages:

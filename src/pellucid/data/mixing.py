@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pellucid._processes import before
 from pellucid.data.draws import Draws
 
 __all__ = ["STRONGEST", "mixed"]
@@ -34,11 +35,11 @@ def mixed(
         mixup: α of mixup; 0 for none.
         cutmix: α of cut-mix; 0 for none.
 
-    Of several processes, each mixes the images of its own part of the batch.
+    Of several processes, each mixes its images as one process would: before its first comes the last of the process before it.
     """
     if not mixup and not cutmix:
         return images, shares
-    others, other_shares = images.roll(1, 0), shares.roll(1, 0)
+    others, other_shares = before(images), before(shares)
     height, width = images.shape[2:]
     weights = torch.zeros(len(images), 1, height, width, device=images.device)  # of the image itself at each pixel
     if mixup:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from pellucid.data.geometry import boxes_around, corners_of, inside, mirrors, moved_points, sources, visible
 from pellucid.errors import UsageError
 
-__all__ = ["VOID", "Boxes", "Label", "Mask", "Move", "Picture", "Points", "Target", "Text", "target_of"]
+__all__ = ["VOID", "Boxes", "Frames", "Label", "Mask", "Move", "Picture", "Points", "Target", "Text", "target_of"]
 
 Index = Tensor | slice | Sequence[int]
 Move = Callable[[Tensor, float | None], Tensor]
@@ -76,6 +76,10 @@ class Target:
 
     def scaled(self, scale: Tensor) -> Self:
         """Its coordinates in px of images that are `scale` (N, 2) times as large, as (x, y); pixels and classes as they are."""
+        return self
+
+    def unfitted(self, scale: Tensor, offset: Tensor, sides: Tensor) -> Self:
+        """An answer in px of images with these sides (N, 2) as (x, y), whose pixels x the model saw at scale·x + offset."""
         return self
 
     def clipped(self, size: tuple[int, int]) -> Self:
@@ -146,7 +150,12 @@ class Picture(Target):
             flat = (rows[:, :, None] * self.pixels.shape[3] + columns[:, None, :]).flatten(1)[:, None]
             moved = self.pixels.flatten(2).gather(2, flat.expand(-1, self.pixels.shape[1], -1))
             return Picture(moved.view(*self.pixels.shape[:2], *size))
-        return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
+        own = self.pixels.shape[2:]
+        inner = tuple(round(side * float(factor)) for side, factor in zip(own, scale[0].flip(0), strict=True))
+        if inner == size and not bool(offset.any()):
+            return Picture(F.interpolate(self.pixels.float(), size, mode="bilinear", antialias=True))
+        whole = F.interpolate(self.pixels.float(), (inner[0], inner[1]), mode="bilinear", antialias=True)
+        return Picture(whole).resized(torch.ones_like(scale), offset.round(), size)
 
     def moved(self, matrix: Tensor, move: Move) -> Picture:
         return Picture(move(self.pixels, None))
@@ -281,6 +290,23 @@ class Points(Target):
                 f"flip=True: would exchange left and right, and which of the {self.xy.shape[1]} points are partners is not known; "
                 "name them left_… and right_… in the annotations, or leave out --flip."
             )
+
+
+@final
+@dataclass(frozen=True)
+class Frames(Target):
+    """Where the whole of each image lies in px of the size that it was fitted to: what is beyond is padding, or was cut off."""
+
+    corners: Tensor  # (N, 4) float32: x0, y0, x1, y1
+
+    @classmethod
+    def of(cls, scale: Tensor, offset: Tensor, sides: Tensor) -> Frames:
+        """Of images with these sides (N, 2) as (x, y), whose pixels x are now at scale·x + offset.
+
+        >>> Frames.of(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 2]]), torch.tensor([[20.0, 10]])).corners.tolist()
+        [[0.0, 2.0, 10.0, 7.0]]
+        """
+        return cls(torch.cat([offset, scale * sides + offset], 1))
 
 
 @final

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid._following import Followed
+from pellucid.lenses._axes import bare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def show(axes: Axes, image: Tensor, title: str = "", **style: Any) -> None:
     flat = picture(image)
     smooth = None if max(flat.shape[:2]) > _BLOCKY else "nearest"  # None: matplotlib's antialiasing
     axes.imshow(flat, cmap="gray", vmin=0, vmax=1, interpolation=smooth)
-    axes.set_axis_off()
+    bare(axes)
     if title:
         axes.set_title(title, **{"fontsize": 7.5, "pad": 3, "parse_math": False, **style})
 

@@ -117,7 +117,9 @@ class Subject:
         return dataclasses.replace(view, words=f"{view.words} Left out: {' '.join(unread)}") if unread else view
 
 
-def of_run(run: Run, images: Any = (), data: Any = None, letters: Sequence[int] = ()) -> Subject:
+def of_run(
+    run: Run, images: Any = (), data: Any = None, letters: Sequence[int] = (), model: nn.Module | None = None
+) -> Subject:
     """A run, whose model is shown the named images, or a few of its own test images.
 
     Args:
@@ -125,6 +127,7 @@ def of_run(run: Run, images: Any = (), data: Any = None, letters: Sequence[int] 
         images: what it is shown.
         data: instead of the run's own; of a run that reads pages, also pages with texts.
         letters: numbers of letters, from 1, that it is shown of each page.
+        model: the run's own, where it is in memory already; it is left as it was.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # opened when a part first reads them: curves of a run need neither its data nor its weights
@@ -139,15 +142,18 @@ def of_run(run: Run, images: Any = (), data: Any = None, letters: Sequence[int] 
     batches = _batches_of(run, opened, device)
     common: dict[str, Any] = {"title": _title(run), "seed": int(run.info["seed"])}
 
+    def loaded() -> nn.Module:
+        return run.model() if model is None else model
+
     def pages() -> Pages | None:
         if not reads:
             return None
         return by_page.pages(
-            run, run.task, run.model().to(device), images, given() if nothing(images) else None, letters, **common
+            run, run.task, loaded().to(device), images, given() if nothing(images) else None, letters, **common
         )
 
     def network() -> Network:
-        model = run.model().to(device)
+        model = loaded().to(device)
         build = _builder(run.info["model"], model)
         if letters:
             found = pages()
@@ -176,7 +182,7 @@ def of_run(run: Run, images: Any = (), data: Any = None, letters: Sequence[int] 
 
     def evaluation() -> Evaluation | None:
         if reads and data is not None and by_page.are_pages(given()):
-            return by_page.confusions(run, run.model().to(device), given(), **common)
+            return by_page.confusions(run, loaded().to(device), given(), **common)
         records = run.records()
         if not records:
             return None

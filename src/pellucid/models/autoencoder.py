@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
+from pellucid._processes import averaged
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind
 from pellucid.models._kept import Kept
@@ -102,7 +103,7 @@ class Autoencoder(nn.Module):
 
     def penalty(self, code: Tensor) -> Tensor:
         """The weighted KL(active ‖ mean activation), summed over the units of a sparse code (B, K) (Ng 2011, p. 15)."""
-        mean = code.mean(0).clamp(1e-6, 1 - 1e-6)  # (K,); its logarithms must be finite
+        mean = averaged(code.mean(0)).clamp(1e-6, 1 - 1e-6)  # (K,); its logarithms must be finite
         goal = self.active
         return self.sparsity * (goal * (goal / mean).log() + (1 - goal) * ((1 - goal) / (1 - mean)).log()).sum()
 

@@ -22,7 +22,7 @@ _PAYLOADS: Final = ("picture", "content", "suffix", "files", "tables")
 
 __all__ = ["FORMS", "Said", "as_json", "form_of", "written"]
 
-FORMS: Final = {"json": "application/json", "png": "image/png", "csv": "text/csv"}
+FORMS: Final = {"json": "application/json", "png": "image/png", "csv": "text/csv", "events": "text/event-stream"}
 
 
 @final

@@ -16,7 +16,7 @@ from http.cookies import SimpleCookie
 from typing import Final, final
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.serving.limits import Limits, Refused
@@ -30,14 +30,17 @@ POLICY: Final = "default-src 'self'; img-src 'self' blob:; object-src 'none'; ba
 """Scripts, styles and requests of our own pages come from here alone; pictures may also be made by the page itself."""
 
 _COOKIE: Final = "pellucid-token"
-_HEADERS: Final = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
+_HEADERS: Final = tuple(
+    (name.encode(), value.encode())
+    for name, value in {
+        "content-security-policy": POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cache-control": "no-store",
+    }.items()
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -75,9 +78,8 @@ class Guard:
 
         async def careful(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    own.setdefault(name, value)
+                given = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in given)]
             await send(message)
 
         taken = 0

@@ -7,8 +7,9 @@ import html
 from typing import Any
 
 from pellucid._version import __version__
+from pellucid.serving.paging import framed
 from pellucid.serving.solving import FORMS
-from pellucid.serving.uploads import OPTIONS
+from pellucid.serving.uploads import FILES, OPTIONS
 
 __all__ = ["document", "page"]
 
@@ -18,7 +19,10 @@ _IMAGES = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "properties": {"images": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                "properties": {
+                    name: {"type": "array", "description": words, "items": {"type": "string", "format": "binary"}}
+                    for name, words in {"images": "those to answer", **FILES}.items()
+                },
             }
         },
         "image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -49,10 +53,24 @@ def document() -> dict[str, Any]:
             },
             "/runs/{name}/look/{lens}": {
                 "post": _operation(
-                    "What a lens shows of an image: a picture and a sentence.",
-                    [_path("name"), _path("lens"), _format(["json", "png"])],
-                    ["application/json", "image/png"],
+                    "What a lens shows of an image: a picture and a sentence; as events, with the progress before.",
+                    [_path("name"), _path("lens"), _format(["json", "png", "events"])],
+                    ["application/json", "image/png", "text/event-stream"],
                     _IMAGES,
+                )
+            },
+            "/runs/{name}/training": {
+                "get": _operation(
+                    "The curves of a run's training, also while it is under way, and its measures with intervals.",
+                    [_path("name")],
+                    ["application/json"],
+                )
+            },
+            "/compare": {
+                "get": _operation(
+                    "Runs of one task side by side, and whether their differences are real.",
+                    [_query("run", "a run's name; once for each of two or more", whose="")],
+                    ["application/json"],
                 )
             },
             "/runs/{name}/report": {"get": _operation("The run's report.", [_path("name")], ["text/html"])},
@@ -107,13 +125,11 @@ def page() -> str:
                 f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(operation['summary'])}</p>"
                 f"{table}{taken}<p>Gives {given}.</p></section>"
             )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<title>HTTP – Pellucid</title><link rel="stylesheet" href="/static/page.css"><link rel="icon" href="/static/eye.svg"></head><body>'
-        '<header><strong>Pellucid</strong><nav aria-label="Pages"><a href="/">Images</a><a href="/worksheet">Worksheet</a>'
-        '<a href="/docs" aria-current="page">HTTP</a></nav></header><main class="text"><h1>HTTP interface</h1>'
+    return framed(
+        "http",
+        '<main class="text"><h1>HTTP interface</h1>'
         f'<p>The same as <a href="/openapi.json">OpenAPI</a>. Every fault is a sentence: <code>{{"error": …}}</code>.</p>{"".join(parts)}'
-        "</main></body></html>"
+        "</main>",
     )
 
 
@@ -130,11 +146,11 @@ def _path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "description": words, "schema": {"type": "string"}}
 
 
-def _query(name: str, words: str) -> dict[str, Any]:
+def _query(name: str, words: str, whose: str = "; of runs that have this option") -> dict[str, Any]:
     return {
         "name": name,
         "in": "query",
-        "description": f"{words}; of runs that have this option",
+        "description": f"{words}{whose}",
         "schema": {"type": "string"},
     }
 

@@ -28,7 +28,8 @@ def serve(
     """Serve runs and worksheets as pages and over HTTP, until Ctrl-C.
 
     Args:
-        runs: runs, or their folders; without any, worksheets alone.
+        runs: runs, or their folders; without any, a small classifier of the embedded digits, which is trained in the background
+            in a temporary folder.
         host: the address to listen on; other machines reach another one than 127.0.0.1.
         port: the port; 0 for any that is free.
         token: a secret of 16 characters or more that every request must have; needed where other machines can ask.

@@ -1,37 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runs that are served, by name, and their models in memory."""
+"""The runs that are served, by name."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, Final, final
 
 from pellucid import _catalog
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError
 from pellucid.lenses import Network, Pages, parts_of
-from pellucid.measures import WEIGHTS
-from pellucid.predicting import prepared
 from pellucid.run import Run
-from pellucid.serving.limits import Refused
-from pellucid.serving.uploads import OPTIONS
-from pellucid.tasks import AnswersOptions
+from pellucid.serving.uploads import FILES, OPTIONS
+from pellucid.tasks import AnswersOptions, Measure
 
-if TYPE_CHECKING:
-    from torch import nn
+__all__ = ["Served", "named"]
 
-__all__ = ["Models", "Served", "named"]
+_NEIGHBOURS: Final = "neighbours"
 
 
 @final
 class Served:
-    """A run under the name by which it is asked."""
+    """A run under the name by which it is asked.
 
-    def __init__(self, name: str, run: Run) -> None:
-        self.name, self.run = name, run
+    Args:
+        name: one part of an address.
+        run: the run.
+        example: whether the server has trained it itself.
+    """
+
+    def __init__(self, name: str, run: Run, example: bool = False) -> None:
+        self.name, self.run, self.example = name, run, example
+
+    @property
+    def now(self) -> Run:
+        """The run with its record as it is now: it may be in training."""
+        now = copy.copy(self.run)
+        now.info = self.run.reread()
+        return now
 
     @property
     def report(self) -> Path | None:
@@ -48,15 +58,27 @@ class Served:
 
     @cached_property
     def lenses(self) -> Sequence[str]:
-        """The lenses that need an image and the model, and nothing of the training's data; of a detector also its proposals."""
+        """The lenses of an image that need the model alone, and the images' neighbours in its data; of a detector also its proposals."""
         wanted = Pages if self.run.info["task"]["name"] == "read" else Network
         found = {name: parts_of(_catalog.find("lenses", name)) for name in _catalog.names("lenses")}
         fit = [name for name, parts in found.items() if [kind for kind, _ in parts] == [wanted]]
+        fit += [_NEIGHBOURS] if wanted is Network else []
         return [name for name in fit if name != "proposals" or self.run.info["task"]["name"] == "detect"]
+
+    @staticmethod
+    def measured(run: Run) -> dict[str, str] | None:
+        """The measure that decides, with its interval; None where there is none of the present weights."""
+        with contextlib.suppress(PellucidError):  # of damaged files: a run is served without them
+            metrics = run.metrics
+            if metrics is not None and run.main.key in metrics["model"]:
+                measure = Measure(**metrics["model"][run.main.key])
+                return {"title": measure.title, "unit": measure.unit, "text": str(measure), "split": metrics["split"]}
+        return None
 
     def described(self) -> dict[str, Any]:
         """What a page shows of it."""
-        info, run = self.run.info, self.run
+        run = self.now
+        info = run.info
         return {
             "name": self.name,
             "task": info["task"]["name"],
@@ -66,7 +88,11 @@ class Served:
             "classes": list(run.classes),
             "lenses": list(self.lenses),
             "options": sorted(OPTIONS.keys() & self.options.keys()),
+            "files": sorted(FILES.keys() & self.options.keys()),
+            "example": self.example,
             "report": self.report is not None,
+            "status": run.status,
+            "measured": self.measured(run),
         }
 
 
@@ -84,54 +110,3 @@ def named(runs: Sequence[Run]) -> dict[str, Served]:
             name = f"{plain}-{number}"
         shelf[name] = Served(name, run)
     return shelf
-
-
-@final
-class Models:
-    """Models in memory, one a run; those that were asked longest ago make room for others.
-
-    Not safe for several threads: one thread answers.
-
-    Args:
-        room: bytes that their weights may take together.
-    """
-
-    def __init__(self, room: int) -> None:
-        if room <= 0:
-            raise UsageError(f"memory={room / (1 << 30):g}: must be above 0 GiB; give another value.")
-        self.room = room
-        self.held = 0  # bytes
-        self._kept: OrderedDict[str, tuple[nn.Module, int]] = OrderedDict()
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The runs whose models are in memory, the last asked one last."""
-        return [*self._kept]
-
-    def of(self, served: Served) -> nn.Module:
-        """The model of a run, read if it is not in memory.
-
-        Raises:
-            Refused: it takes more than all the room.
-        """
-        if served.name in self._kept:
-            self._kept.move_to_end(served.name)
-            return self._kept[served.name][0]
-        file = served.run.path / WEIGHTS["best"]
-        self._make_room(served.name, file.stat().st_size if file.exists() else 0)
-        model = prepared(served.run)
-        size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-        self._make_room(served.name, size)
-        self._kept[served.name] = model, size
-        self.held += size
-        return model
-
-    def _make_room(self, name: str, size: int) -> None:
-        if size > self.room:
-            need, have = size / (1 << 30), self.room / (1 << 30)
-            raise Refused(
-                507, f"run={name!r}: its model takes {need:.3g} GiB, and --memory is {have:.3g}; serve it with more."
-            )
-        while self.held + size > self.room:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self.held -= freed

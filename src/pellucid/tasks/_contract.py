@@ -25,6 +25,7 @@ from pellucid._options import values_of
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
 from pellucid.data.targets import Target
 from pellucid.models import OutputKind
 from pellucid.tasks._metrics import Measure, Metric
@@ -59,6 +60,7 @@ __all__ = [
 Input = TypeVar("Input")
 Prediction = TypeVar("Prediction", bound=Target)
 Truth = TypeVar("Truth", bound=Target)
+Features: TypeAlias = NDArray[np.float32]
 
 Losses: TypeAlias = dict[str, Tensor]
 """{"loss": scalar, and its parts by name}, differentiable."""
@@ -87,9 +89,7 @@ class _Member(ABC):
     """What is known of a task before its model."""
 
     example: ClassVar[str]  # the embedded dataset that is its default
-    example_options: ClassVar[
-        Mapping[str, Any]
-    ] = {}  # other defaults for it: ahead within three minutes on two slow cores
+    example_options: ClassVar[Mapping[str, Any]] = {}  # other defaults for it: ahead in three minutes on two cores
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that it can use
 
@@ -120,16 +120,13 @@ class TaskFamily(_Member):
 class Task(_Member, Generic[Input, Prediction, Truth]):
     """One question. Concrete tasks are frozen dataclasses: their fields are the task's options.
 
-    `Input` is what the model takes, `Prediction` its answer, `Truth` what is known; the last two are targets, which behave
-    as sequences over images. The machinery calls the methods in the order below and knows nothing else about a task. All
-    that an answer needs is in the model, as parameters or buffers.
+    `Input` is what the model takes, `Prediction` its answer, `Truth` what is known; the last two are targets, sequences over images.
+    The machinery calls the methods in this order and knows nothing else. What an answer needs is in the model.
     """
 
     selects_checkpoint: ClassVar[bool] = True  # keep the weights that were best in validation; else the last ones
     floors: ClassVar[tuple[str, ...]] = ()  # baselines that bound the deciding measure: real images, not an answer
-    restores: ClassVar[bool] = (
-        False  # the answer is the image itself, restored: as grey or coloured, and as deep, as it was
-    )
+    restores: ClassVar[bool] = False  # the answer is the image itself, restored: as grey, and as deep, as it was
     longest: ClassVar[int] = 224  # px: the longer side that larger images get by default, if all are resized
     evidence_title: ClassVar[str] = "score"  # what `evidence` is, in few words, for titles
     extra_planes: ClassVar[int] = 0  # planes of the model's input beside the image's own channels, such as a mask
@@ -144,6 +141,11 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
         """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
         return self.keeps_size
 
+    @property
+    def fitting(self) -> Fit:
+        """How images of other sizes come to that of the training, where they are resized."""
+        return "squash"
+
     def for_model(self, model: str) -> Self:
         """This task for a model of this name; raises `UsageError` for an option that the model cannot serve."""
         return self
@@ -151,8 +153,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         """The dataset as this task uses it, and the task with what it learned from the data (its `_options.learned` fields).
 
-        Reads targets and counts, never decodes an image; raises `DataError` if the data lack what the task needs. A task that
-        learns places and augments asks `Augment.check` here whether they can follow.
+        Decodes no image; raises `DataError` if the data lack what the task needs. One that learns places asks `Augment.check` here.
         """
         return data, self
 
@@ -176,13 +177,13 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def score(self, input: Input, prediction: Prediction, truth: Truth) -> dict[str, Any]:
         """The records of a batch: columns with B rows, arrays or `Ragged`.
 
-        The lens `confusion` and the report read confusions between classes from one of three forms. A task that gives each
-        image one class has "true" and "predicted" (B,), and "probabilities" (B, K) if it knows them. A task that classifies
-        pixels, or other parts of an image, has "confusion": (B, K, K), or flat (B, K·K), the number of the image's pixels
-        of each true class (row) that were predicted as each class (column). K counts the dataset's classes, with the
-        background if it is one; pixels without a truth are left out. int32 is enough for an image. A task that finds any
-        number of objects has "confused", a `Ragged` of pairs: the true class of an object, or −1 for an answer without
-        one, and the predicted class, or −1 for an object that was missed; `outcomes` then names −1 last.
+        The lens `confusion` and the report read confusions between classes from one of three forms. A task that gives each image one
+        class has "true" and "predicted" (B,), and "probabilities" (B, K) if it knows them. A task that classifies pixels, or other
+        parts of an image, has "confusion": (B, K, K), or flat (B, K·K), the number of the image's pixels of each true class (row) that
+        were predicted as each class (column). K counts the dataset's classes, with the background if it is one; pixels without a truth
+        are left out. int32 is enough for an image. A task that finds any number of objects has "confused", a `Ragged` of pairs: the
+        true class of an object, or −1 for an answer without one, and the predicted class, or −1 for an object that was missed;
+        `outcomes` then names −1 last.
         """
 
     def outcomes(self, classes: Sequence[str]) -> Sequence[str]:
@@ -205,9 +206,8 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         """The records of trivial and classical methods on the test images, by the method's name, in the order of the model's.
 
-        Inputs and truth are those of `prepare` with `Draws.images(seed, index)`; images have the model's `size`
-        (None: their own). Where all test images would take too long, the records of some of them have a column "index"
-        with their positions.
+        Inputs and truth are those of `prepare` with `Draws.images(seed, index)`; images have the model's `size` (None: their own).
+        Where all test images would take too long, the records of some of them have a column "index" with their positions.
         """
 
     @abstractmethod
@@ -337,15 +337,15 @@ class BaselinesOnFeatures(Protocol):
     feature_images: ClassVar[int]  # training images that they learn from, at most
 
     def feature_baselines(
-        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+        self, train: Features, test: Features, known: Split, held_out: Split, size: tuple[int, int]
     ) -> dict[str, Records]:
         """The records of these methods on the test images, by the method's name.
 
         Args:
-            train: (N, F) features of the training images.
-            test: (M, F) features of the test images.
+            train, test: (N, F) and (M, F) features of the training and of the test images.
             known: the training images with their targets.
             held_out: the test images with theirs.
+            size: (H, W) of the images that these are features of.
         """
 
 

@@ -165,7 +165,10 @@ def _measured(
     """The fastest of some ways to compute this training's step."""
     device, share = plan.accelerator.device, _share(plan)
     rate = plan.recipe.rate(0, plan.steps, plan.steps_per_epoch)
-    learners = {one: Learner(plan, copy.deepcopy(model).to(memory_format=one.memory_format), one) for one in candidates}
+    learners = {
+        one: Learner(plan, copy.deepcopy(model).to(memory_format=one.memory_format), one, alone=True)
+        for one in candidates
+    }
 
     def step(one: Choice, count: int) -> None:
         batch = feed.train.batch(feed.order(0)[:count], device)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pellucid.data.batches import Fit, Store, store
+from pellucid.data.batches import Store, Way, store
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws, mix
 from pellucid.tasks import ReadsPages
@@ -30,9 +30,9 @@ class Feed:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))  # of the latest epoch
-        fit: Fit = "crop" if plan.task.crops else "resize"
+        fit: Way = "middle" if plan.task.crops else plan.task.fitting
         if isinstance(plan.task, ReadsPages):
-            fit = "whole"  # a letter keeps its shape, as one that is cut out of a page does
+            fit = "letter"  # a letter keeps its shape, as one that is cut out of a page does
         channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
         part = plan.recipe.part
         self.train: Store = store(
@@ -68,7 +68,14 @@ class Feed:
         return self.train.batches(self._plan.global_batch, self._plan.accelerator.device)
 
     def validation(self) -> Iterator[Batch] | None:
-        """The validation images once; None where there are none."""
+        """The validation images; None where there are none. Of several processes, each has whole batches of its own."""
         if self.val is None:
             return None
-        return self.val.batches(self._plan.recipe.batch_size, self._plan.accelerator.device)
+        processes = self._plan.accelerator
+        own = range(processes.process_index, self.validation_batches, processes.num_processes)
+        return self.val.batches(self._plan.recipe.batch_size, processes.device, own)
+
+    @property
+    def validation_batches(self) -> int:
+        """Batches of validation images, over all processes."""
+        return -(-len(self.val or ()) // self._plan.recipe.batch_size)

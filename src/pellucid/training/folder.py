@@ -17,18 +17,21 @@ from filelock import FileLock, Timeout
 
 from pellucid import weights
 from pellucid._version import __version__
-from pellucid.errors import PellucidWarning, RunError, TrainingError
+from pellucid.errors import DataError, PellucidWarning, RunError, TrainingError
 from pellucid.files import make_folder, remove_drafts, write_json
 from pellucid.measures import WEIGHTS
 from pellucid.models import _building
 from pellucid.run import FIRST_FILTERS, FORMAT, STATE, Run
 from pellucid.tasks import Snapshots
 from pellucid.training import checkpoint, freezing, snapshots
+from pellucid.training.exchange import from_main
 from pellucid.training.machine import environment, evaluating
 from pellucid.training.plan import Plan, earlier_record
 from pellucid.training.state import State
 
 __all__ = ["Folder"]
+
+_LATE = 90.0  # seconds for which a file system on a network may not show what another machine has written
 
 
 @final
@@ -105,6 +108,30 @@ class Folder:
                         folder.rmdir()
             self._lock.release()
 
+    def agree(self) -> None:
+        """Let all processes take the folder as the first one has found it, after `locked`.
+
+        Raises:
+            DataError: another machine has other data.
+            RunError: another machine does not see the folder.
+        """
+        dataset, place = self.plan.dataset, self.plan.accelerator.process_index
+        self.record, resumable, known = from_main(lambda: (self.record, self.resumable, dataset.fingerprint))
+        if dataset.fingerprint != known:
+            raise DataError(
+                f"data={dataset.name!r}: process {place} has other images or targets there than the first one (fingerprint "
+                f"{dataset.fingerprint[:12]}, not {known[:12]}); give data that are the same on all machines."
+            )
+        file = self.state_file if resumable else self.state_file.parent
+        patience = time.monotonic() + _LATE  # another machine may see a new folder only after a while
+        while not self.finished and not file.exists():
+            if time.monotonic() > patience:
+                raise RunError(
+                    f"out={str(self.path)!r}: process {place} does not see it as the first one does; "
+                    "give a folder that all machines share."
+                )
+            time.sleep(0.2)
+
     @contextmanager
     def open(self, state: State) -> Iterator[None]:
         """Lock the folder, and start from the state that was saved in it last, or from the first step.
@@ -120,7 +147,8 @@ class Folder:
                 self._count_processes()
             self._write_record(state)  # from here on the folder holds a run, which the same command resumes
             self.plan.accelerator.wait_for_everyone()
-            state.learner.wrap()  # after `restore`: sharing a model hands the first process's weights to the others
+            state.spread()
+            state.learner.wrap()
             if state.saved is None:  # a restored model has its buffers
                 state.update_buffers()
                 self.keep_snapshot(state)
@@ -154,11 +182,16 @@ class Folder:
     def _count_processes(self) -> None:
         """Say that a run goes on with another number of processes than it was trained by so far."""
         before, now = (self.record or {}).get("processes"), self.plan.accelerator.num_processes
+        batch, own = (self.record or {}).get("global_batch"), self.plan.global_batch
+        if batch not in (None, own):
+            raise RunError(
+                f"processes={now}: divide batches of {own} images evenly, and this run's have {batch}; resume it with {before}, or with "
+                f"another number that divides {batch}."
+            )
         if before not in (None, now):
             self._warn(
                 f"run={str(self.path)!r}: was trained by {before} and goes on with {now} process{'es' if now > 1 else ''}: "
-                "its weights will agree with those of an uninterrupted training up to rounding, and with dropout only on "
-                "average, not bit for bit."
+                "its weights will agree with those of an uninterrupted training up to rounding, not bit for bit."
             )
 
     def _warn(self, sentence: str) -> None:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Self, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.data.dataset import Batch
 from pellucid.errors import TrainingError
 from pellucid.files import write_atomically
 from pellucid.inference import measure
-from pellucid.tasks import own_values
+from pellucid.tasks import Records, joined, own_values
+from pellucid.training.exchange import collected, from_main
 from pellucid.training.folder import Folder
 from pellucid.training.logs import Log
 from pellucid.training.state import State, better
@@ -36,7 +39,7 @@ class History:
         self.state, self.folder, self.plan = state, folder, state.plan
         accelerator = self.plan.accelerator
         self._every = max(1, self.plan.steps // _ROWS)  # steps between training rows
-        self._images = self.plan.global_batch // accelerator.num_processes  # of a step, in this process
+        self._images = self.plan.global_batch  # of a step
         self._pending: list[tuple[int, float, Mapping[str, Tensor]]] = []  # (step, rate, losses) not read yet
         self._patience = _PENDING if accelerator.device.type == "cuda" else 1
         self._log: Log | None = None
@@ -83,17 +86,50 @@ class History:
         state, plan = self.state, self.plan
         batches = state.feed.validation()
         if batches is None:
-            state.choose_threshold(None)
+            state.set_threshold(state.threshold_by(None))
             self._terminal.finished(state.history[-1])  # the training row that the epoch's last step has written
             return None
         with state.learner.autocast():
-            records, losses = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
-        state.choose_threshold(records)
-        row = self._row("val", losses) | {plan.main.key: (plan.main.live or plan.main.value)(records)}
-        row |= own_values(plan.hooks.measures, records)
+            records, losses = self._measured(batches)
+        threshold, row = from_main(lambda: (state.threshold_by(records), self._measures(records, losses)))
+        state.set_threshold(threshold)
         state.history.append(row)
         self._terminal.finished(row, self._best(row))
         return {**row, "sign": plan.main.sign}
+
+    def _measured(self, batches: Iterator[Batch]) -> tuple[dict[str, Any], dict[str, float]]:
+        """The records and the mean losses of all validation images, in the first process; the others may have none.
+
+        Each process measures whole batches, so that a loss which compares the images of a batch is that of one process.
+        """
+        state, plan = self.state, self.plan
+        processes, number = plan.accelerator, state.feed.validation_batches
+        found: tuple[dict[str, Any], dict[str, float]] = ({}, {})
+        if processes.process_index < number:
+            found = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
+        if processes.num_processes == 1:
+            return found
+        size, images = plan.recipe.batch_size, len(plan.dataset.splits["val"])
+        places = [
+            np.concatenate([np.arange(batch * size, min((batch + 1) * size, images)) for batch in own])
+            for place in range(min(number, processes.num_processes))
+            if (own := range(place, number, processes.num_processes))
+        ]
+        parts = [part for part in collected(found) if part[0]]
+        if not parts:
+            return {}, {}
+        order = np.argsort(np.concatenate(places), kind="stable")
+        records = {name: joined([part[0][name] for part in parts])[order] for name in parts[0][0]}
+        shares = [len(own) / images for own in places]
+        losses = {
+            name: sum(share * part[1][name] for share, part in zip(shares, parts, strict=True)) for name in parts[0][1]
+        }
+        return records, losses
+
+    def _measures(self, records: Records, losses: Mapping[str, float]) -> dict[str, Any]:
+        plan = self.plan
+        row = self._row("val", losses) | {plan.main.key: (plan.main.live or plan.main.value)(records)}
+        return row | own_values(plan.hooks.measures, records)
 
     def _best(self, row: Mapping[str, Any]) -> bool:
         """Whether a validation row is ahead of those before it; never where the best is not kept."""
@@ -133,12 +169,10 @@ class History:
         raise TrainingError(sentence)
 
     def _write_train(self) -> None:
-        """Write a row with the mean losses since the last one, over all processes."""
+        """Write a row with the mean losses since the last one; those of a step are of all processes already."""
         self._read()
-        state, accelerator = self.state, self.plan.accelerator
+        state = self.state
         means = torch.tensor(list(state.sums.values()), dtype=torch.float64) / max(1, state.summed)
-        if accelerator.num_processes > 1:
-            means = accelerator.reduce(means.float().to(accelerator.device), "mean").cpu()
         state.history.append(self._row("train", dict(zip(state.sums, means.tolist(), strict=True))))
         state.sums, state.summed = {}, 0
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch
@@ -48,8 +47,8 @@ class Hooks:
             record["measures"] = {name: _described(function) for name, function in self.measures.items()}
         return record
 
-    def check(self, declared: Sequence[Metric], processes: Accelerator) -> None:
-        """Refuse what is no function, measures whose names are taken, and a callback in several processes.
+    def check(self, declared: Sequence[Metric]) -> None:
+        """Refuse what is no function, and measures whose names are taken.
 
         Raises:
             UsageError: one of these.
@@ -59,10 +58,6 @@ class Hooks:
             if given is not None and not callable(given):
                 raise UsageError(f"{name}={given!r}: is no function; give one, or leave it out.")
         check_measures(self.measures, declared)
-        if self.callback is not None and processes.num_processes > 1:
-            raise UsageError(
-                f"callback={_name(self.callback)}: would be called in each of several processes; train in one."
-            )
 
     def prepared(self, task: AnyTask, batch: Batch, draws: Draws) -> tuple[Any, Any]:
         """Input and truth of a training batch: as the task prepares them, and then as `augment` changes them.

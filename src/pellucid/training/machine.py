@@ -10,16 +10,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import nn
 
 from pellucid import _processor
+from pellucid._launched import launched
 from pellucid.errors import UsageError
+from pellucid.training.peers import meet
 
 __all__ = ["accelerator", "environment", "evaluating", "interruptible", "stopping"]
+
+_PATIENCE = timedelta(days=7)
 
 
 @contextmanager
@@ -99,4 +104,11 @@ def accelerator(device: str) -> Accelerator:
         raise UsageError("device='cuda': there is no CUDA device; give device='cpu' or leave it out.")
     if device == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device='mps': there is no Apple GPU; give device='cpu' or leave it out.")
-    return Accelerator(cpu=device == "cpu")
+    # several processes without a GPU exchange their gradients only if Accelerate is told that they shall use the processor
+    several = launched() > 1
+    cpu = device == "cpu" or (several and device == "auto" and not torch.cuda.is_available())
+    # one of them may decode for hours while the others wait; `peers` notices those that have ended
+    patient = InitProcessGroupKwargs(timeout=_PATIENCE)
+    made = Accelerator(cpu=cpu, kwargs_handlers=[patient] if several else None)
+    meet()
+    return made

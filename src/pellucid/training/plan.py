@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import warnings
@@ -18,18 +19,19 @@ from torch import Tensor
 from pellucid import _catalog, data
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
+from pellucid.data.fitting import with_fit
 from pellucid.data.limiting import limited
 from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
-from pellucid.errors import DataError, PellucidWarning, RunError, UsageError
+from pellucid.errors import DataError, PellucidError, PellucidWarning, RunError, UsageError
 from pellucid.files import as_text, is_draft
 from pellucid.models import _building
 from pellucid.models._own import tried
 from pellucid.own.parts import find
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, SuitsModel, TaskFamily
+from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, MultiPlayer, SuitsModel, TaskFamily
 from pellucid.training.hooks import Hooks, changed
 from pellucid.training.logs import check_installed
 from pellucid.training.machine import accelerator
@@ -103,11 +105,14 @@ class Plan:
         cut = CUTS[0] if earlier is None else earlier.cut
         scale = recipe.range if recipe.range or earlier is None else earlier.scale
         source = what if what is not None else settings.task.example
-        opened = source if isinstance(source, Dataset) else data.open(source, scale, cut=cut)
-        dataset, read = settings.task.read(scaled(opened, scale) if opened is source else opened)
         processes = accelerator(recipe.device)
+        # the first process of each machine leaves what it has found in the cache
+        with processes.local_main_process_first():
+            opened = source if isinstance(source, Dataset) else data.open(source, scale, cut=cut)
+        dataset, read = settings.task.read(scaled(opened, scale) if opened is source else opened)
+        dataset = with_fit(dataset, read.fitting)
         train = _limited(dataset, recipe)
-        global_batch, rows = _division(len(train), recipe, processes)
+        global_batch, rows = _division(len(train), recipe, processes, isinstance(read, MultiPlayer))
         size = training_size(dataset, recipe.size, read.crops, read.longest)
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         hooks = hooks or Hooks()
@@ -129,7 +134,7 @@ class Plan:
         if own is not None:
             known = tried(own, description, read.accepts, settings.task_name, isinstance(read, DecidesByThreshold))
             description["own"] = {**own.record, **known}
-        hooks.check(read.metrics(dataset.classes), processes)
+        hooks.check(read.metrics(dataset.classes))
         return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin, hooks)
 
     @property
@@ -181,6 +186,7 @@ class Plan:
             "recipe": dataclasses.asdict(self.recipe),
             **({"hooks": self.hooks.record} if self.hooks.record else {}),
             "processes": self.accelerator.num_processes,
+            "global_batch": self.global_batch,
         }
 
     def build(self, *, fetch: bool = True) -> Any:
@@ -202,8 +208,11 @@ class Plan:
         return model
 
     def seed_torch(self, step: int) -> None:
-        """Seed torch's own generator for a step: dropout draws from it, and a resumed training must draw the same."""
-        seed = mix(self.recipe.seed, 3, step, self.accelerator.process_index)
+        """Seed torch's own generator for a step: dropout draws from it, and a resumed training must draw the same.
+
+        All processes have the same numbers, of which each keeps those of its rows, see `whole_batch`.
+        """
+        seed = mix(self.recipe.seed, 3, step, 0)
         # torch.manual_seed costs half a millisecond where CUDA is not started
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
@@ -218,14 +227,20 @@ def _limited(dataset: Dataset, recipe: Recipe) -> Split:
     return limited(train, recipe.limit, recipe.limit_per_class, recipe.seed, dataset.classes)
 
 
-def _division(images: int, recipe: Recipe, processes: Accelerator) -> tuple[int, slice]:
-    """The size of the global batch, and this process's rows of it."""
+def _division(images: int, recipe: Recipe, processes: Accelerator, several: bool = False) -> tuple[int, slice]:
+    """The size of the global batch, and this process's rows of it.
+
+    Several players may divide a batch among their updates: then each process has every P-th row, so that its parts are parts of
+    these.
+    """
     world, wanted = processes.num_processes, min(recipe.batch_size, images)
     if recipe.batch_size % world or wanted < world:
         raise UsageError(
             f"batch_size={recipe.batch_size}: cannot be divided evenly over {world} processes; give a multiple of {world}."
         )
     share, place = wanted // world, processes.process_index
+    if several and world > 1:
+        return share * world, slice(place, share * world, world)
     return share * world, slice(place * share, (place + 1) * share)
 
 
@@ -254,7 +269,7 @@ def earlier_record(plan: Plan, path: Path) -> dict[str, Any] | None:
     record = Run(path).info
     # an earlier version's record lacks the options that were added since: they had their defaults then
     recorded = {
-        "task": {"name": record["task"]["name"], "options": {**_task_defaults(plan), **record["task"]["options"]}},
+        "task": {"name": record["task"]["name"], "options": _task_options(plan, record["task"])},
         "model": {
             **_without_own(record["model"]),
             "options": _model_options(record["model"]["name"], record["model"]["options"]),
@@ -333,10 +348,16 @@ def _vacant(path: Path) -> bool:
     )
 
 
-def _task_defaults(plan: Plan) -> Mapping[str, Any]:
-    """The options of a plan's task where none is given."""
-    task: AnyTask = _catalog.find("tasks", plan.settings.task_name)().for_model(plan.settings.model)
-    return task.options
+def _task_options(plan: Plan, record: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a recorded task, of one of the plan's name as this version reads them."""
+    kind: Any = _catalog.find("tasks", plan.settings.task_name)
+    task: AnyTask = kind().for_model(plan.settings.model)
+    options = {**task.options, **record["options"]}
+    if record["name"] == plan.settings.task_name and options.get("fit") != plan.task.options.get("fit"):
+        with contextlib.suppress(PellucidError, TypeError):  # of another version
+            known: AnyTask = kind(fit=options["fit"]).for_model(plan.settings.model)
+            options["fit"] = known.options["fit"]  # which may have had another word
+    return options
 
 
 def _model_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:

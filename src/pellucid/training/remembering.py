@@ -215,6 +215,7 @@ class _Answers:
                 part,
                 limit,
                 plan.size,
+                plan.task.fitting,
                 plan.dataset.cut,
                 made,
                 variants,

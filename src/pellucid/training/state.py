@@ -8,10 +8,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import nn
 
 from pellucid.errors import PellucidWarning
@@ -28,6 +28,7 @@ from pellucid.tasks import (
 from pellucid.training import checkpoint, freezing
 from pellucid.training.average import Average
 from pellucid.training.choice import Choice
+from pellucid.training.exchange import computed_by_main, from_main, hand_out
 from pellucid.training.feed import Feed
 from pellucid.training.origin import Said
 from pellucid.training.plan import Plan
@@ -73,14 +74,15 @@ class State:
             fresh: False where a saved state will be restored: then weights and the images' statistics come with it.
             choose: how the steps are computed; by default the options and the processor's instructions decide.
         """
-        model, said = plan.build(fetch=fresh), Said()
+        with plan.accelerator.local_main_process_first():  # weights of others are fetched once
+            model, said = plan.build(fetch=fresh), Said()
         if fresh and plan.origin is not None:
             said = plan.origin.fit(model, plan.settings.task_name, plan.dataset.classes)
             if said.warning and plan.accelerator.is_main_process:
                 warnings.warn(said.warning, PellucidWarning, stacklevel=3)
         feed = Feed(plan)  # decoding can take minutes: only once the model is known to fit
         if fresh and isinstance(plan.task, LearnsFromImages):
-            plan = replace(plan, task=plan.task.learn(feed.train))
+            plan = replace(plan, task=from_main(partial(plan.task.learn, feed.train)))
         if fresh and not model.normalize.pretrained:
             seen = plan.task.statistics(feed.train) if isinstance(plan.task, ReadsPages) else feed.train.statistics()
             model.normalize.fit(*seen)
@@ -93,8 +95,6 @@ class State:
         device = plan.accelerator.device
         choice = Choice.usual(plan.recipe, model, device) if choose is None else choose(plan, model, feed)
         model.to(device, memory_format=choice.memory_format)
-        if device.type == "cuda" and plan.accelerator.num_processes > 1:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return cls(plan, feed, model, said, choice)
 
     @property
@@ -127,18 +127,31 @@ class State:
         """Let the task compute the model's buffers from all training images, before the first epoch and after each."""
         plan = self.plan
         plan.seed_torch(self.step)
-        if not isinstance(plan.task, UpdatesBuffers):
+        task = plan.task
+        if not isinstance(task, UpdatesBuffers):
             return
-        with torch.no_grad():
-            for model in self._modules().values():
-                plan.task.update_buffers(model, self.feed.once, self.epoch, plan.recipe.epochs, plan.recipe.seed)
+        for model in self._modules().values():
+            computed_by_main(
+                model,
+                partial(task.update_buffers, model, self.feed.once, self.epoch, plan.recipe.epochs, plan.recipe.seed),
+            )
 
-    def choose_threshold(self, records: Records | None) -> None:
-        """Choose the threshold of the answers by the records of the validation images, or set the default without any."""
+    def spread(self) -> None:
+        """Hand the first process's weights to the others: other processors may have drawn or averaged slightly other ones."""
+        for model in self._modules().values():
+            hand_out(model)
+
+    def threshold_by(self, records: Records | None) -> Threshold | None:
+        """The threshold of the answers by the records of the validation images, or the default without any."""
+        task = self.plan.task
+        return task.choose_threshold(records) if isinstance(task, ChoosesThreshold) else None
+
+    def set_threshold(self, threshold: Threshold | None) -> None:
+        """Let the models answer from this threshold on."""
         task = self.plan.task
         if not isinstance(task, ChoosesThreshold):
             return
-        self.threshold = task.choose_threshold(records)
+        self.threshold = threshold
         if self.threshold is None or isinstance(task, DecidesByThreshold):
             return
         for model in self._modules().values():  # an average takes the buffers of the model with its next step
@@ -160,7 +173,8 @@ class State:
 
     def call_back(self) -> None:
         """Hand the epoch's last row and the validated model to the user's own function, which may end the training."""
-        self.ended = self.plan.hooks.ends(self.epoch, self.history[-1], self.evaluated)
+        if self.plan.hooks.callback is not None:
+            self.ended = from_main(lambda: self.plan.hooks.ends(self.epoch, self.history[-1], self.evaluated))
 
     def save(self, path: Path) -> str:
         """Write the state to one file, atomically; returns its digest."""

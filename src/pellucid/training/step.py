@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from contextlib import nullcontext
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.tasks import lr_factors_of, players_of, steps_of
+from pellucid.training import gradients
 from pellucid.training.choice import Choice
 from pellucid.training.plan import Plan
+from pellucid.training.whole_batch import whole_batch
 
 __all__ = ["Learner", "Update", "take_step"]
 
@@ -27,27 +30,34 @@ class Learner:
     >>> list(learner.optimizers), learner.bfloat16
     (['model'], False)
 
+    Args:
+        plan: the training.
+        model: what is trained.
+        choice: the precision and the layout; by default those of the options and the processor's instructions.
+        alone: its steps are of this process only, as those that are timed.
+
     Raises:
-        UsageError: nothing in the model can be trained, or it has several players and there are several processes.
+        UsageError: nothing in the model can be trained, or several processes were to compile it.
     """
 
-    def __init__(self, plan: Plan, model: nn.Module, choice: Choice | None = None) -> None:
+    def __init__(self, plan: Plan, model: nn.Module, choice: Choice | None = None, alone: bool = False) -> None:
         players = players_of(plan.task, model)
-        world = plan.accelerator.num_processes
-        if world > 1 and len(players) > 1:  # processes share gradients through the whole model's forward alone
-            several = f"{' and '.join(players)} would drift apart in several"
-            raise UsageError(f"processes={world}: {several}; train it in one, without a launcher.")
-        self.plan = plan
-        self.model = model  # as it is called: `wrap` may compile it, or share it between processes
+        if plan.recipe.compile and plan.accelerator.num_processes > 1:
+            raise UsageError(
+                "compile=True: a compiled model draws and normalises for each process alone; leave it out in several processes."
+            )
+        self.plan, self.alone = plan, alone or plan.accelerator.num_processes == 1
+        self.model = model  # as it is called: `wrap` may compile it
         self.optimizers = {name: plan.recipe.make_optimizer(player) for name, player in players.items()}
         self._names: dict[int, str] = {id(player): name for name, player in players.items()}
         self.choice = choice or Choice.usual(plan.recipe, model, plan.accelerator.device)
         self.memory_format, self.bfloat16 = self.choice.memory_format, self.choice.bfloat16
 
     def wrap(self) -> None:
-        """Compile the model if that was asked for, and share its gradients between processes if there are several."""
-        model = torch.compile(self.model) if self.plan.recipe.compile else self.model
-        self.model = self.plan.accelerator.prepare_model(model)
+        """Compile the model if that was asked for; `take_step` averages the gradients of several processes."""
+        if self.plan.recipe.compile:
+            compiled: Any = torch.compile(self.model)
+            self.model = compiled
 
     def autocast(self) -> torch.autocast:
         """bf16 where it was chosen, else nothing."""
@@ -90,21 +100,24 @@ def take_step(learner: Learner, batch: Batch, draws: Draws, rate: float) -> list
     """
     task, recipe, accelerator = learner.plan.task, learner.plan.recipe, learner.plan.accelerator
     factors = lr_factors_of(task)
-    input, target = learner.plan.hooks.prepared(task, batch, draws)
-    if isinstance(input, Tensor):  # a task may give its model more than images
-        input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
     updates = []
-    with learner.autocast():
-        for player, losses in steps_of(task, learner.model, input, target):
-            name = learner.player_of(player)
-            optimizer = learner.optimizers[name]
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
-            optimizer.zero_grad()
-            accelerator.backward(losses["loss"])
-            if recipe.clip is not None:
-                accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
-            optimizer.step()
-            torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
-            updates.append(Update(name, {part: value.detach() for part, value in losses.items()}))
+    with nullcontext() if learner.alone else whole_batch(learner.plan.rows, learner.plan.global_batch):
+        input, target = learner.plan.hooks.prepared(task, batch, draws)
+        if isinstance(input, Tensor):  # a task may give its model more than images
+            input = input.contiguous(memory_format=learner.memory_format)  # (B, C, H, W)
+        with learner.autocast():
+            for player, losses in steps_of(task, learner.model, input, target):
+                name = learner.player_of(player)
+                optimizer = learner.optimizers[name]
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * factors.get(name, 1.0) * group["scale"]
+                optimizer.zero_grad()
+                accelerator.backward(losses["loss"])
+                if not learner.alone:
+                    losses = gradients.average(player.parameters(), losses)
+                if recipe.clip is not None:
+                    accelerator.clip_grad_norm_(player.parameters(), recipe.clip)
+                optimizer.step()
+                torch.clear_autocast_cache()  # it holds the weights as they were: the next player would see them
+                updates.append(Update(name, {part: value.detach() for part, value in losses.items()}))
     return updates

@@ -22,6 +22,7 @@ from pellucid.training.folder import Folder
 from pellucid.training.history import History
 from pellucid.training.hooks import Hooks
 from pellucid.training.machine import interruptible, stopping
+from pellucid.training.peers import watching
 from pellucid.training.plan import Plan
 from pellucid.training.recipe import Recipe
 from pellucid.training.remembering import remembered
@@ -84,25 +85,27 @@ def train(
         given = weights if isinstance(weights, Mapping) else None
         if weights is not None and given is None:
             options["weights"] = str(weights.path if isinstance(weights, Run) else weights)
-        plan = Plan.of(task, data, model, options, out, given, ways, hooks)
-        folder = Folder(plan, out)
-        # before anything is decided: a training that goes on elsewhere changes what the folder holds
-        with folder.locked():
-            if folder.finished:
-                return Run(folder.path, measures=hooks.measures)
-            choose = functools.partial(chosen, record=folder.record)
-            state = State.begin(plan, fresh=not folder.resumable, choose=choose)
-            with (
-                state.learner.choice.computing(),
-                folder.open(state),
-                interruptible() as stop,
-                History(state, folder, progress) as history,
-            ):
-                with keeping_freed_memory():
-                    _loop(state, folder, history, stop)
-                run = folder.finish(state)
-                run.measures = dict(hooks.measures)
-                return run
+        with watching():  # of several processes, none waits for one that has ended
+            plan = Plan.of(task, data, model, options, out, given, ways, hooks)
+            folder = Folder(plan, out)
+            # before anything is decided: a training that goes on elsewhere changes what the folder holds
+            with folder.locked():
+                folder.agree()
+                if folder.finished:
+                    return Run(folder.path, measures=hooks.measures)
+                choose = functools.partial(chosen, record=folder.record)
+                state = State.begin(plan, fresh=not folder.resumable, choose=choose)
+                with (
+                    state.learner.choice.computing(),
+                    folder.open(state),
+                    interruptible() as stop,
+                    History(state, folder, progress) as history,
+                ):
+                    with keeping_freed_memory():
+                        _loop(state, folder, history, stop)
+                    run = folder.finish(state)
+                    run.measures = dict(hooks.measures)
+                    return run
 
 
 def _loop(state: State, folder: Folder, history: History, stop: threading.Event) -> None:

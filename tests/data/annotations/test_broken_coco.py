@@ -49,3 +49,15 @@ def test_a_broken_file_is_refused_with_its_name_and_line(
     (tmp_path / "all.json").write_text(json.dumps(content, indent=1))
     with pytest.raises(DataError, match=rf"all\.json': .*{said}.*correct the file\."):
         open(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", '{"images": [{"file_name": "a.p', "\n"])
+def test_an_empty_or_cut_file_of_a_split_is_refused_and_not_made_up_for_by_another(
+    tmp_path: Path, content: str
+) -> None:
+    pictures(tmp_path, "a.png", "b.png")
+    write(tmp_path / "annotations" / "test.json", ["b.png"], [{"bbox": [0, 0, 2, 2]}])
+    (tmp_path / "annotations" / "train.json").write_text(content)
+    (tmp_path / "annotations" / "notes.json").write_text("")  # is none of a split's
+    with pytest.raises(DataError, match=r"train\.json': is no JSON \(.*\) in line \d; correct the file\."):
+        open(tmp_path)

@@ -4,7 +4,7 @@
 from pellucid.data.decoding.deep import Source
 from pellucid.data.decoding.files import Files
 from pellucid.data.decoding.index import cache_folder
-from pellucid.data.decoding.parallel import in_parallel, watched, workers
+from pellucid.data.decoding.parallel import in_parallel, limit, watched, workers
 from pellucid.data.decoding.pictures import (
     LARGEST,
     SUFFIXES,
@@ -29,6 +29,7 @@ __all__ = [
     "from_pillow",
     "in_parallel",
     "is_image",
+    "limit",
     "named_as_image",
     "opened",
     "remember_faults",

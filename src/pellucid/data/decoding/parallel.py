@@ -10,9 +10,10 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TypeVar
 
-__all__ = ["in_parallel", "watched", "workers"]
+__all__ = ["in_parallel", "limit", "watched", "workers"]
 
 _RUN = 32  # files that a thread takes at a time
+_most = [1 << 16]  # threads
 
 T = TypeVar("T")
 
@@ -38,7 +39,13 @@ def watched(tell: Callable[[int, int], None]) -> Iterator[None]:
 
 def workers() -> int:
     """How many threads decode: one per core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return min(have, _most[0])
+
+
+def limit(threads: int) -> None:
+    """Let no more threads than these decode in this process, which shares the machine with others of its kind."""
+    _most[0] = threads
 
 
 def in_parallel(work: Callable[[int], T], count: int, threads: int | None = None) -> list[T]:
@@ -52,8 +59,9 @@ def in_parallel(work: Callable[[int], T], count: int, threads: int | None = None
     tell = _WATCHING.get() or (lambda done, count: None)
     found: list[T] = []
     tell(0, count)
+    threads = threads or workers()
     alone = threads == 1 or len(runs) < 2  # a thread that nothing runs beside would only take time to start
-    with nullcontext() if alone else ThreadPoolExecutor(threads or workers()) as pool:
+    with nullcontext() if alone else ThreadPoolExecutor(threads) as pool:
         for run in (map if pool is None else pool.map)(lambda run: [work(i) for i in run], runs):
             found += run
             tell(len(found), count)

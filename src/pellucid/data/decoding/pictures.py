@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.colour import bytes_to_channels
 from pellucid.data.decoding.deep import DEEP, LARGEST, Source, content_of, of_pillow, of_tiff
+from pellucid.data.fits import Filling, middle, scaled
 from pellucid.data.scales import Bits, Levels, Scale, natural
 from pellucid.errors import DataError
 
@@ -105,7 +106,11 @@ def opened(source: Source) -> Any:
 
 
 def from_pillow(
-    image: Any, size: tuple[int, int] | None = None, scale: Scale | None = None, bits: Bits = 8
+    image: Any,
+    size: tuple[int, int] | None = None,
+    scale: Scale | None = None,
+    bits: Bits = 8,
+    fit: Filling = "squash",
 ) -> NDArray[Any]:
     """A Pillow image as (C, H, W) uint8, C = 1 for grey modes, else 3; resized to (H, W) px if asked, antialiased.
 
@@ -121,13 +126,14 @@ def from_pillow(
         size: (H, W) in px; by default its own.
         scale: of images with more than 8 bits; by default the natural one of this image.
         bits: 16 gives images of more than 8 bits as uint16.
+        fit: squash scales height and width apart, crop both alike and takes the middle.
     """
     from PIL import Image, ImageOps
 
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)  # copies even if there is nothing to rotate
     if image.mode in DEEP:
-        return _scaled(np.asarray(image)[None], scale, bits, size)
+        return _scaled(np.asarray(image)[None], scale, bits, size, fit)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         grey = image.mode in ("LA", "La") or (image.mode == "L" and "transparency" in image.info)
         layer = image.convert("RGBA")
@@ -135,18 +141,21 @@ def from_pillow(
     if image.mode == "1" or (image.mode == "P" and grey_palette(image)):
         image = image.convert("L")
     if image.mode == "L":
-        return np.asarray(fitted(image, size))[None]
+        return np.asarray(fitted(image, size, fit))[None]
     if image.mode in ("LAB", "HSV"):
         raise ValueError(f"it is in the colour space {image.mode}, and only grey, RGB and CMYK are read")
-    array = np.asarray(fitted(image if image.mode == "RGB" else image.convert("RGB"), size))
+    array = np.asarray(fitted(image if image.mode == "RGB" else image.convert("RGB"), size, fit))
     return array.transpose(2, 0, 1)
 
 
-def fitted(image: Any, size: tuple[int, int] | None) -> Any:
-    """A Pillow image resized to (H, W) px; Pillow's bilinear filter widens with the scale, as antialiasing needs."""
+def fitted(image: Any, size: tuple[int, int] | None, fit: Filling = "squash") -> Any:
+    """A Pillow image, or its middle, resized to (H, W) px; Pillow's bilinear filter widens with the scale, as antialiasing needs."""
     from PIL import Image
 
-    return image if size is None or image.size == size[::-1] else image.resize(size[::-1], Image.Resampling.BILINEAR)
+    if size is None or image.size == size[::-1]:
+        return image
+    box = middle(image.size[::-1], size) if fit == "crop" else None  # need not begin at a whole px
+    return image.resize(size[::-1], Image.Resampling.BILINEAR, box)
 
 
 def grey_palette(image: Any) -> bool:
@@ -205,6 +214,7 @@ def decode(
     size: tuple[int, int] | None = None,
     scale: Scale | None = None,
     bits: Bits = 8,
+    fit: Filling = "squash",
 ) -> NDArray[Any]:
     """One file, or its bytes, as (C, H, W) uint8, at its own size or resized.
 
@@ -217,12 +227,13 @@ def decode(
             cosine transform on fewer frequencies).
         scale: black and white of images with more than 8 bits; by default the natural scale of this one.
         bits: 16 gives uint16; images of 8 bits are then widened.
+        fit: squash scales height and width apart, crop both alike and takes the middle.
 
     Raises:
         DataError: it is not an image, is truncated, or decodes to more than `LARGEST` pixels.
     """
     try:
-        array = _decoded(source, size, scale, bits)
+        array = _decoded(source, size, scale, bits, fit)
     except DataError:
         raise
     except Exception as fault:  # Pillow's decoders raise whatever their format brings: SyntaxError, struct.error, …
@@ -232,22 +243,27 @@ def decode(
     return array if channels is None else bytes_to_channels(array, channels)
 
 
-def _decoded(source: Source, size: tuple[int, int] | None, scale: Scale | None, bits: Bits) -> NDArray[Any]:
+def _decoded(
+    source: Source, size: tuple[int, int] | None, scale: Scale | None, bits: Bits, fit: Filling
+) -> NDArray[Any]:
     try:
         image = opened(source)
     except Exception as fault:
         array = unknown_tiff(source, fault)
-        return resize(array, size) if array.dtype == np.uint8 else _scaled(array, scale, bits, size)
+        return resize(array, size, fit) if array.dtype == np.uint8 else _scaled(array, scale, bits, size, fit)
     with image:
         if size is not None and image.format == "JPEG":
             turned = image.getexif().get(ORIENTATION, 1) > 4  # height and width will be swapped
-            longer = _SPARE * max(size) if turned else 0
-            image.draft(None, (int(max(longer, _SPARE * size[1])), int(max(longer, _SPARE * size[0]))))
+            whole = scaled(image.size if turned else image.size[::-1], size, fit)
+            longer = _SPARE * max(whole) if turned else 0
+            image.draft(None, (int(max(longer, _SPARE * whole[1])), int(max(longer, _SPARE * whole[0]))))
         deep = values(source, image)
-        return from_pillow(image, size) if deep is None else _scaled(deep, scale, bits, size)
+        return from_pillow(image, size, fit=fit) if deep is None else _scaled(deep, scale, bits, size, fit)
 
 
-def _scaled(array: NDArray[Any], scale: Scale | None, bits: Bits, size: tuple[int, int] | None) -> NDArray[Any]:
+def _scaled(
+    array: NDArray[Any], scale: Scale | None, bits: Bits, size: tuple[int, int] | None, fit: Filling
+) -> NDArray[Any]:
     """Values (C, H, W) on a scale, at a size."""
     levels = levels_of(array)
     scale = scale or natural(levels)
@@ -255,11 +271,11 @@ def _scaled(array: NDArray[Any], scale: Scale | None, bits: Bits, size: tuple[in
         raise ValueError(
             f"its floating-point pixels leave [0, 1]: they range from {levels.low:.4g} to {levels.high:.4g}"
         )
-    return resize(scale.levels(array, bits), size)
+    return resize(scale.levels(array, bits), size, fit)
 
 
-def resize(array: NDArray[Any], size: tuple[int, int] | None) -> NDArray[Any]:
-    """An image (C, H, W) uint8 or uint16 resized to (H', W') px by antialiased bilinear interpolation.
+def resize(array: NDArray[Any], size: tuple[int, int] | None, fit: Filling = "squash") -> NDArray[Any]:
+    """An image (C, H, W) uint8 or uint16, or its middle, resized to (H', W') px by antialiased bilinear interpolation.
 
     >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape
     (3, 4, 2)
@@ -271,9 +287,9 @@ def resize(array: NDArray[Any], size: tuple[int, int] | None) -> NDArray[Any]:
     if array.dtype == np.uint8:
         # Pillow's layout is channels last
         flat = array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0))
-        small = np.asarray(fitted(Image.fromarray(flat), size))
+        small = np.asarray(fitted(Image.fromarray(flat), size, fit))
         return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
-    planes = [np.asarray(fitted(Image.fromarray(plane.astype(np.float32)), size)) for plane in array]
+    planes = [np.asarray(fitted(Image.fromarray(plane.astype(np.float32)), size, fit)) for plane in array]
     levels: NDArray[Any] = np.rint(np.clip(np.stack(planes), 0, 65535)).astype(np.uint16)
     return levels
 

@@ -35,6 +35,8 @@ __all__ = ["Scan", "changed", "difference_hash", "remember_faults", "scan"]
 _SAMPLE, _SAMPLE_BYTES = 64, 1 << 25  # files, and bytes, that are read again to see whether anything changed
 
 _SMALL = 256_000  # bytes of a file, on average
+_TAIL = 64  # bytes in which a whole PNG has its last chunk
+_TURNED = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # chunks of a PNG that may say how it is turned
 _GREY = ("1", "L", "LA", "La", *DEEP)
 _SEVERAL = ("TIFF", "GIF", "WEBP", "AVIF", "PNG")  # formats that may hold a stack of pages, or an animation
 
@@ -91,12 +93,13 @@ def scan(
     deep: bool = False,
     container: Path | None = None,
     again: bool = False,
+    quick: bool = False,
 ) -> Scan:
     """Scan files in parallel, and cache the result by path, size, times and inode.
 
     Size and channels come from the header, the digest from the bytes; the end of a file shows whether it is complete. `deep`
     also decodes each image, which finds damage inside, and hashes its pixels. A second scan reads only the files that have
-    changed, or all of them with `again`.
+    changed, or all of them with `again`. `quick` leaves out what only decoding tells of PNGs: for images that are read once.
     """
     index = Index()
     stamps = [Stamp.of(source, container, i) for i, source in enumerate(sources)]
@@ -104,7 +107,7 @@ def scan(
     missing = [i for i, stamp in enumerate(stamps) if stamp is None or stamp not in cached]
 
     def look(i: int) -> Seen:
-        return _look(sources[i], names[i] if names else "", deep)
+        return _look(sources[i], names[i] if names else "", deep, quick)
 
     # small files spend little time outside the interpreter's lock: two threads would only wait for each other
     small = not deep and sum(stamp.bytes for stamp in stamps if stamp is not None) < _SMALL * len(stamps)
@@ -145,17 +148,17 @@ def remember_faults(sources: Sequence[Source], faults: Mapping[int, str]) -> Non
     Index().remember(rows)
 
 
-def _look(source: Source, name: str, deep: bool) -> Seen:
+def _look(source: Source, name: str, deep: bool, quick: bool) -> Seen:
     digest = b""
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
         digest = xxhash.xxh3_128_digest(content)  # twenty times faster than a cryptographic hash of the same width
-        return _described(content, digest, deep)
+        return _described(content, digest, deep, quick)
     except Exception as fault:
         return Seen(digest, problem=fault_sentence(source, name, fault))
 
 
-def _described(content: bytes, digest: bytes, deep: bool) -> Seen:
+def _described(content: bytes, digest: bytes, deep: bool, quick: bool) -> Seen:
     """What an image's header tells, and where that is not enough, its pixels."""
     try:
         image = opened(content)
@@ -165,6 +168,8 @@ def _described(content: bytes, digest: bytes, deep: bool) -> Seen:
         pages = _pages(image) if image.format in _SEVERAL else 1
         if (array := values(content, image)) is not None:
             return _of_pixels(array, digest, deep, pages)
+        if quick and (grey := _grey_png(image, content)) is not None:
+            return Seen(digest, image.height, image.width, 1 if grey else 3, pages=pages)
         orientation = image.getexif().get(ORIENTATION, 1)
         coded = _coded(content, orientation) if image.format in ("JPEG", "MPO") else b""
         # to look for its rotation, Pillow has decoded a PNG already
@@ -173,6 +178,15 @@ def _described(content: bytes, digest: bytes, deep: bool) -> Seen:
         width, height = image.size[::-1] if orientation > 4 else image.size  # orientations 5 to 8 swap the sides
         grey = image.mode in _GREY or (image.mode == "P" and grey_palette(image))
         return Seen(digest, height, width, 1 if grey else 3, pages=pages, coded=coded)
+
+
+def _grey_png(image: Any, content: bytes) -> bool | None:
+    """Whether a PNG has one channel once it is decoded, by its header; None where that does not tell, or its end is missing."""
+    if image.format != "PNG" or content.rfind(b"IEND", -_TAIL) < 0 or any(sign in content for sign in _TURNED):
+        return None
+    if "transparency" in image.info:
+        return bool(image.mode == "L")
+    return bool(image.mode in _GREY or (image.mode == "P" and grey_palette(image)))
 
 
 def _pages(image: Any) -> int:

@@ -73,6 +73,8 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
     if set(evidence) < set(every):
         kinds = {_without_part(name) for name in evidence if part_of(name) is not None}
         evidence = [name for name in every if name in evidence or _without_part(name) in kinds]
+    for name in _beside(evidence, found):
+        json_of(path / name)  # an empty or cut file of a split would leave this split to be taken from another
     files = ImageFiles(found)
     documents = []
     problems: list[str] = []
@@ -108,6 +110,13 @@ def read(path: Path, found: Found, evidence: Sequence[str]) -> Annotations:
         read=tuple(evidence),
         skeleton=skeleton,
     )
+
+
+def _beside(evidence: Sequence[str], found: Found) -> list[str]:
+    """The JSON files that are called as those of other splits are, and do not look like COCO."""
+    kinds = {_without_part(name) for name in evidence if part_of(name) is not None}
+    others = [name for name in found.others if name.lower().endswith(".json") and name not in evidence]
+    return [name for name in others if part_of(name) is not None and _without_part(name) in kinds]
 
 
 def _without_part(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.lenses._axes import plain
+from pellucid.lenses._axes import bare, plain
 from pellucid.lenses._images import show
 from pellucid.lenses._parts import Network
 from pellucid.lenses.adversarial.attacks import LEVELS, written
@@ -74,7 +74,7 @@ def figure(network: Network, attacked: Sequence[Fooled], curve: Curve | None, me
     upper = drawing if parts is None else parts[0, 0]
     grid = upper.subplots(rows, 3 * across, squeeze=False)
     for axes in grid.flat:
-        axes.set_axis_off()
+        bare(axes)
     for k, one in enumerate(drawn):
         _row(network, k, [*grid[k // across, 3 * (k % across) : 3 * (k % across) + 3]], one, method, epsilon)
     if parts is not None:

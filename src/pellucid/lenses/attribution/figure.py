@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid._following import Followed
-from pellucid.lenses._axes import plain
+from pellucid.lenses._axes import bare, plain
 from pellucid.lenses._images import outline, show
 from pellucid.lenses._parts import Network
 from pellucid.lenses.attribution.checks import Deletion, Depth
@@ -27,6 +27,7 @@ __all__ = ["Mapped", "figure", "half", "kept", "words"]
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _ALIKE = 0.5  # similarity to the map of a half random network at which a map no longer depends on the weights
 _NOISE = 0.01  # of a logit, or of the score's size: a map that adds up to less shows noise, and is drawn pale
+_TITLE = 24  # letters that fit above a map
 _RED, _BLUE, _GREY = "#b2182b", "#2166ac", "#777777"
 
 
@@ -100,7 +101,7 @@ def figure(network: Network, mapped: Sequence[Mapped], depths: Sequence[Depth], 
     if others:
         cells = next(parts).subplots(-(-len(others) // across), 2 * across, squeeze=False)
         for axes in cells.flat:
-            axes.set_axis_off()
+            bare(axes)
         for k, one in enumerate(others):
             own = cells[k // across, 2 * (k % across) : 2 * (k % across) + 2]
             show(own[0], one.image, network.titled(one.place, _answer(network, one, 16)))
@@ -115,13 +116,16 @@ def _row(
 ) -> None:
     show(axes[0], one.image, network.titled(one.place, _answer(network, one, 24)))
     outline(axes[0], one.chosen)
-    drawn = _map(axes[1], one, one.map, method, f"{method.title}{' ' + what if what else ''}", top)
+    # a long name of a layer would run into the scale's power of ten
+    apart = "\n" if len(method.title + what) > _TITLE else " "
+    drawn = _map(axes[1], one, one.map, method, f"{method.title}{apart + what if what else ''}", top)
     bar = axes[1].figure.colorbar(drawn, ax=axes[1], fraction=0.05, pad=0.02, aspect=18)
     bar.ax.tick_params(labelsize=7, length=2, pad=1)
     bar.formatter.set_powerlimits((-2, 3))
     bar.ax.yaxis.get_offset_text().set_fontsize(7)
     bar.set_label(method.unit, fontsize=7)
     bar.outline.set_linewidth(0.4)
+    bar.ax.xaxis.set_visible(False)  # it has no ticks, which are measured all the same
     if bar.solids is not None:
         bar.solids.set_alpha(1.0)
     if depths:
@@ -148,7 +152,7 @@ def _map(axes: Axes, one: Mapped, values: NDArray[Any], method: Method, title: s
     if method.signed:
         style = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
     drawn = axes.imshow(values, interpolation="nearest" if values.shape[0] <= 96 else None, **style)
-    axes.set_axis_off()
+    bare(axes)
     if title:
         axes.set_title(title, fontsize=7.5, pad=3, parse_math=False)
     return drawn
@@ -183,7 +187,7 @@ def _weights(axes: Axes, one: Mapped, depths: Sequence[Depth]) -> None:
 
 def _deletion(axes: Axes, one: Mapped) -> None:
     if one.deletion is None:
-        axes.set_axis_off()
+        bare(axes)
         return
     curve, percent = one.deletion, one.followed >= 0
     scale, x = 100.0 if percent else 1.0, 100 * one.deletion.shares

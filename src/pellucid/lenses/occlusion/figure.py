@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid._following import Followed
+from pellucid.lenses._axes import bare
 from pellucid.lenses._images import outline, picture, show
 from pellucid.lenses._parts import Network
 
@@ -105,7 +106,7 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
     drawing = Figure(figsize=size, dpi=150, layout="constrained")
     grid = drawing.subplots(rows, panels * across, squeeze=False)
     for axes in grid.flat:
-        axes.set_axis_off()
+        bare(axes)
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
         show(own[0], one.image, network.titled(places[k], _answer(network, one)))
@@ -135,6 +136,7 @@ def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
     bar.set_label("drop, points" if percent else "drop of the score", fontsize=_LETTERS)
     bar.ax.tick_params(labelsize=_LETTERS, length=2, pad=1.5)
     bar.outline.set_linewidth(0.4)
+    bar.ax.xaxis.set_visible(False)  # it has no ticks, which are measured all the same
 
 
 def _tinted() -> ListedColormap:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid._pages import UNSURE, PageSteps, ReadLetter
+from pellucid.lenses._axes import bare
 from pellucid.lenses._images import picture, show
 from pellucid.lenses._wording import clipped, clipped_start
 
@@ -27,7 +28,7 @@ _TOP = 3  # answers below each of them
 _SHARP = 1400  # px of the longer side at which a page is drawn
 _ROWS, _LONGEST = 26, 60  # lines of the text that are drawn, and characters in one
 # told apart with any colour vision (Okabe & Ito 2008), and seen on paper
-_LINES = ("#0072b2", "#009e73", "#cc79a7", "#d55e00")
+_LINES = ("#0072b2", "#009e73", "#882255", "#d55e00")
 _UNSURE, _DECIDED = "#d55e00", "#0072b2"
 
 
@@ -98,7 +99,7 @@ def _drawn(axes: Axes, pixels: NDArray[Any], **style: Any) -> None:
     """Pixels over the whole page, in its own px."""
     height, width = pixels.shape[:2]
     axes.imshow(_small(pixels), extent=(-0.5, width - 0.5, height - 0.5, -0.5), **style)
-    axes.set_axis_off()
+    bare(axes)
 
 
 def _photograph(axes: Axes, one: Seen) -> None:
@@ -108,7 +109,7 @@ def _photograph(axes: Axes, one: Seen) -> None:
 
 def _ink(axes: Axes, page: PageSteps) -> None:
     """The paper taken out; what is left is dark."""
-    axes.set_axis_off()
+    bare(axes)
     if page.contrast is None:
         _title(axes, "no ink in the size of letters")
         return
@@ -124,7 +125,7 @@ def _parts(axes: Axes, page: PageSteps) -> None:
     """Connected parts, each in a colour that its neighbours hardly have."""
     from matplotlib import colormaps
 
-    axes.set_axis_off()
+    bare(axes)
     if page.parts is None:
         _title(axes, "no connected parts")
         return
@@ -166,7 +167,7 @@ def _cards(part: Any, one: Seen) -> None:
     count = len(one.steps.letters)
     if not places:
         axes = part.subplots()
-        axes.set_axis_off()
+        bare(axes)
         _title(axes, "no letters for the network")
         return
     which = f"the {len(places)} least sure of {count:,} letters" if len(places) < count else "all letters"
@@ -176,7 +177,7 @@ def _cards(part: Any, one: Seen) -> None:
     down = -(-len(places) // _ACROSS)
     grid = part.subplots(down, _ACROSS, squeeze=False)
     for axes in grid.flat:
-        axes.set_axis_off()
+        bare(axes)
     for axes, place in zip(grid.flat, places, strict=False):
         letter = one.steps.letters[place]
         show(axes, letter.seen)
@@ -199,7 +200,7 @@ def _answers(letter: ReadLetter, names: Sequence[str]) -> str:
 
 def _text(axes: Axes, one: Seen) -> None:
     """The text line by line, unsure letters in orange, and the true one below it."""
-    axes.set_axis_off()
+    bare(axes)
     axes.set(xlim=(0, 1), ylim=(1, 0))
     rows: list[list[tuple[str, str]]] = []
     word = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.lenses._axes import bare
 from pellucid.lenses._images import picture, show
 from pellucid.lenses._parts import Network
 from pellucid.lenses._wording import clipped
@@ -130,7 +131,7 @@ def _cells(axes: Axes, one: Way) -> None:
     """The mean activation of each cell of the map, and the regions there."""
     channels, rows, columns = one.map.shape
     axes.imshow(np.abs(one.map).mean(0), cmap="gray", interpolation="nearest", aspect="auto" if rows == 1 else "equal")
-    axes.set_axis_off()
+    bare(axes)
     axes.set_anchor("N")
     _title(axes, f"regions on the map: {channels} × {rows} × {columns}, stride {one.stride}")
     for number, region in enumerate(one.shown, 1):
@@ -151,7 +152,7 @@ def _pooled(axes: Axes, one: Way) -> None:
     """Each shown region's part of the image, and the mean of its pooled values over the channels: squares both, as pooled."""
     from matplotlib import colormaps
 
-    axes.set_axis_off()
+    bare(axes)
     if not len(one.shown):
         _title(axes, "no region was scored")
         return
@@ -189,7 +190,7 @@ def _scores(axes: Axes, network: Network, one: Way) -> None:
     """The probabilities of the shown regions, as a table."""
     _title(axes, "probabilities of the classes, %")
     if not len(one.shown):
-        axes.set_axis_off()
+        bare(axes)
         return
     shares = 100 * one.probabilities[one.shown]  # (S, K + 1)
     columns = np.arange(shares.shape[1])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.models.fast_rcnn.regions import Places, bins_of, rows_of
+from pellucid.models.fast_rcnn.regions import Bins, Places, rows_of
 
 __all__ = ["LargestOfPlaces", "Spans", "spans_of"]
 
@@ -33,9 +33,10 @@ class Spans(NamedTuple):
     stride: Tensor  # places of a row of its map
 
 
-def spans_of(places: Places, corners: Tensor, bins: int) -> Spans:
+def spans_of(places: Places, found: Bins) -> Spans:
     """The bins of all regions, row after row."""
-    start, count = bins_of(corners, places, bins)  # (n, 2, bins) each
+    start, count = found  # (n, 2, bins) each
+    bins = count.shape[2]
     first = start[:, 0, :, None] * places.width[:, None, None] + start[:, 1, None, :] + places.base[:, None, None]
     wide = count[:, 1, None, :].expand(-1, bins, -1)
     stride = places.width[:, None, None].expand(-1, bins, bins)

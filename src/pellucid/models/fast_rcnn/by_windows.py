@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pellucid.models.fast_rcnn.regions import Places, bins_of, channels_last
+from pellucid.models.fast_rcnn.regions import Bins, Places, channels_last
 
-__all__ = ["exported_windows", "largest_windows", "table_rows", "windows_of"]
+__all__ = ["covered", "exported_windows", "largest_windows", "table_rows", "windows_of"]
 
 _BINS_AT_ONCE = 2048
 
@@ -36,26 +36,36 @@ def largest_windows(maps: Sequence[Tensor], windows: Sequence[Tensor], bins: int
     return found.flatten(0, 1)
 
 
-def exported_windows(maps: Sequence[Tensor], places: Places, corners: Tensor, bins: int) -> Tensor:
+def exported_windows(maps: Sequence[Tensor], places: Places, found: Bins) -> Tensor:
     """The same for all images at once: other programs know the number of images no sooner than they run."""
+    bins = found.length.shape[2]
     tables = _tables([own.float().permute(0, 2, 3, 1) for own in maps], bins)
-    first = torch.arange(maps[0].shape[0], device=corners.device)[:, None] * tables.shape[1]
-    flat, windows = tables.flatten(0, 1), windows_of(maps, places, corners, bins)
-    found = flat.index_select(0, (windows[0] + first).flatten())
+    first = torch.arange(maps[0].shape[0], device=tables.device)[:, None] * tables.shape[1]
+    flat, windows = tables.flatten(0, 1), windows_of(maps, places, found)
+    best = flat.index_select(0, (windows[0] + first).flatten())
     for rows in windows[1:]:
-        found = torch.maximum(found, flat.index_select(0, (rows + first).flatten()))
-    return found
+        best = torch.maximum(best, flat.index_select(0, (rows + first).flatten()))
+    return best
 
 
-def windows_of(maps: Sequence[Tensor], places: Places, corners: Tensor, bins: int) -> list[Tensor]:
+def covered(maps: Sequence[Tensor], places: Places, found: Bins) -> bool:
+    """Whether four windows cover each bin; a region that reaches far beyond its map can have larger ones."""
+    bins = found.length.shape[2]
+    most = [[2 ** _exponents(side, bins) for side in own.shape[2:]] for own in maps]
+    limit = torch.tensor(most, device=found.length.device)[places.level]  # (n, 2)
+    return bool((found.length.amax(2) <= limit).all())
+
+
+def windows_of(maps: Sequence[Tensor], places: Places, found: Bins) -> list[Tensor]:
     """Four windows that cover each bin: rows of the tables of its image, four of (B, R·bins²) int64.
 
     A bin without a place, beyond the edge of its map, has the last row.
     """
-    start, count = bins_of(corners, places, bins)  # (n, 2, bins) each
+    start, count = found  # (n, 2, bins) each
+    device, bins = count.device, count.shape[2]
     sizes = [(own.shape[2], own.shape[3]) for own in maps]
     most = max(max(size) for size in sizes)
-    exponent = torch.tensor([_power(side) for side in range(most + 1)], device=corners.device)[count]  # (n, 2, bins)
+    exponent = torch.tensor([_power(side) for side in range(most + 1)], device=device)[count]  # (n, 2, bins)
     # the first window begins with the bin, the second ends with it
     other = start + (count - 2**exponent).clamp_min(0)
     # the tables of a map lie one after another: exponents of x, those of y, maps
@@ -66,7 +76,7 @@ def windows_of(maps: Sequence[Tensor], places: Places, corners: Tensor, bins: in
         before.append(before[-1] + area * tall * wide)
     known = torch.tensor(
         [(start, area, area * wide) for start, area, (_, wide) in zip(before, areas, shares, strict=False)],
-        device=corners.device,
+        device=device,
     )
     origin, per_x, per_y = known[places.level][:, :, None].unbind(1)  # (n, 1) each
     last = torch.stack([places.height, places.width], 1)[:, :, None] - 1

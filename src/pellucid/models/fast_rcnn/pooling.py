@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.models.fast_rcnn.by_places import LargestOfPlaces, Spans, spans_of
-from pellucid.models.fast_rcnn.by_windows import exported_windows, largest_windows, table_rows, windows_of
-from pellucid.models.fast_rcnn.regions import places_of_regions, rows_of
+from pellucid.models.fast_rcnn.by_windows import covered, exported_windows, largest_windows, table_rows, windows_of
+from pellucid.models.fast_rcnn.regions import bins_of, places_of_regions, rows_of
 
 __all__ = ["POOLS", "Pool", "align", "max_pool", "pooled"]
 
@@ -55,17 +55,18 @@ def max_pool(maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bi
         corners: (B, R, 4) in px.
         bins: of each side.
     """
-    places, boxes = places_of_regions(maps, strides, corners, bins), corners.detach().float().flatten(0, 1)
+    places = places_of_regions(maps, strides, corners, bins)
+    found = bins_of(corners.detach().float().flatten(0, 1), places, bins)
     wanted = torch.is_grad_enabled() and any(own.requires_grad for own in maps)
     # other programs cannot sort bins by their number of places
     if torch.compiler.is_exporting():
-        flat = exported_windows(maps, places, boxes, bins)
+        flat = exported_windows(maps, places, found)
     else:
-        spans = spans_of(places, boxes, bins)
-        if wanted or _few(maps, spans, bins):
+        spans = spans_of(places, found)
+        if wanted or _few(maps, spans, bins) or not covered(maps, places, found):
             flat = LargestOfPlaces.apply(spans, wanted, *maps)
         else:
-            flat = largest_windows(maps, windows_of(maps, places, boxes, bins), bins)
+            flat = largest_windows(maps, windows_of(maps, places, found), bins)
     return flat.view(-1, bins, bins, maps[0].shape[1])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid import _boxes
 
-__all__ = ["Places", "bins_of", "channels_last", "places_of_regions", "rows_of"]
+__all__ = ["Bins", "Places", "bins_of", "channels_last", "places_of_regions", "rows_of"]
 
 
 class Places(NamedTuple):
@@ -22,6 +22,13 @@ class Places(NamedTuple):
     width: Tensor  # (n,)
     scale: Tensor  # (n, 1) places a px
     level: Tensor  # (n,) int64: which map
+
+
+class Bins(NamedTuple):
+    """The rows and columns of each region's bins, (n, 2, bins) int64 each (y before x); those beyond the map have none."""
+
+    start: Tensor
+    length: Tensor
 
 
 def places_of_regions(maps: Sequence[Tensor], strides: Sequence[int], corners: Tensor, bins: int) -> Places:
@@ -51,8 +58,8 @@ def channels_last(own: Tensor) -> Tensor:
     return own.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
 
 
-def bins_of(corners: Tensor, places: Places, bins: int) -> tuple[Tensor, Tensor]:
-    """The first row and column of each region's bins, and how many there are, (n, 2, bins) int64 each (y before x)."""
+def bins_of(corners: Tensor, places: Places, bins: int) -> Bins:
+    """The bins of regions (n, 4), by Girshick's rule."""
     scaled = corners * places.scale
     ends = scaled.sign() * (scaled.abs() + 0.5).floor()  # halves are rounded away from 0, as in C
     first, last = ends[:, [1, 0]], ends[:, [3, 2]]  # (n, 2) y, x; the last place belongs to the region
@@ -62,4 +69,4 @@ def bins_of(corners: Tensor, places: Places, bins: int) -> tuple[Tensor, Tensor]
     start = (edges[:-1] * step).floor() + first[:, :, None]
     end = (edges[1:] * step).ceil() + first[:, :, None]
     low, high = (torch.minimum(side.long().clamp_min(0), limit) for side in (start, end))
-    return low, (high - low).clamp_min(0)
+    return Bins(low, (high - low).clamp_min(0))

@@ -17,6 +17,23 @@ export async function ask(address, options = {}) {
   return response;
 }
 
+// Server-sent events of an answer, one after another: {kind, content}.
+export async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    const parts = text.split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const lines = Object.fromEntries(part.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+      yield { kind: lines.event, content: JSON.parse(lines.data) };
+    }
+  }
+}
+
 export function make(kind, attributes = {}, ...inner) {
   const element = document.createElement(kind);
   for (const [name, value] of Object.entries(attributes)) {

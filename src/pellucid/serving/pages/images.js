@@ -1,53 +1,66 @@
-import { ask, bytesOf, make, say } from "/static/common.js";
+import { ask, bytesOf, events, keep, make, say } from "/static/common.js";
 import { shown } from "/static/draw.js";
+import { optionsOf } from "/static/options.js";
+import { painter } from "/static/paint.js";
 
 const of = (name) => document.getElementById(name);
-const TITLES = { black: "black pixels", white: "white pixels", alpha: "transparent pixels" };
-let runs = [], limits = { upload: Infinity, images: Infinity };
+const PAUSE = 1000; // ms between looks at a run that is still learning
+const TRAINED = { running: "its training is under way", stopped: "its training was stopped before its end", failed: "its training failed" };
+let runs = [], limits = { upload: Infinity, images: Infinity }, options = null;
 const run = () => runs.find((one) => one.name === of("run").value);
 const path = (one, rest) => `/runs/${encodeURIComponent(one.name)}/${rest}`;
 
 function chosen() {
-  const one = run();
-  of("about").textContent = `${one.task} by ${one.model}, trained on ${one.data} at ${one.size[1]} × ${one.size[0]} px` +
-    (one.report ? "" : "; it has no report yet: pellucid report writes one");
+  const one = run(), measured = one.measured;
+  const parts = [`${one.task} by ${one.model}, trained on ${one.data} at ${one.size[1]} × ${one.size[0]} px`];
+  if (measured) parts.push(`${measured.title} ${measured.text}${measured.unit && ` ${measured.unit}`} on the ${measured.split} images, with its 95 % interval`);
+  if (TRAINED[one.status]) parts.push(TRAINED[one.status]);
+  if (one.example) parts.push("no run was named, so it was trained when the server started, and goes when the server ends");
+  else if (!one.report) parts.push("it has no report yet: pellucid report writes one");
+  of("about").textContent = `${parts.join("; ")}.`;
   of("report").hidden = !one.report;
   of("report").href = path(one, "report");
-  const options = [];
-  if (one.options.includes("detect")) {
-    options.push(make("label", {}, "What is missing ", make("select", { id: "detect" },
-      ...Object.entries(TITLES).map(([value, words]) => make("option", { value }, words)))));
-  }
-  if (one.options.includes("samples")) {
-    options.push(make("label", {}, "New pictures ", make("input", { id: "samples", type: "number", min: 1, max: 64, value: 8 })),
-      make("label", {}, "Seed ", make("input", { id: "seed", type: "number", min: 0, value: 0 })),
-      make("button", { type: "button", onclick: generate }, "Generate"));
-  }
-  of("options").replaceChildren(...options);
+  options = optionsOf(one, (title, query, body) => answered("Asking …", `predict?format=json${query}`, { body }, [], title));
+  of("options").replaceChildren(...options.controls);
   of("answers").replaceChildren();
+  of("painting").replaceChildren();
   say("");
+}
+
+async function look(one, lens, file, place) {
+  const bar = make("progress", { "aria-label": `Looking through ${lens}` }), words = make("span", { class: "soft" }, "waiting …");
+  place.replaceChildren(make("p", { class: "row" }, bar, words));
+  try {
+    const address = path(one, `look/${lens}?format=events&name=${encodeURIComponent(file.name)}`);
+    for await (const { kind, content } of events(await ask(address, { method: "POST", body: file }))) {
+      if (kind === "progress") {
+        words.textContent = content.count ? `${content.words}: ${content.done} of ${content.count}` : `${content.words} …`;
+        if (content.count) [bar.max, bar.value] = [content.count, content.done];
+        else bar.removeAttribute("value");
+        continue;
+      }
+      if (kind !== "answer") throw new Error(content.error);
+      const picture = make("img", { alt: `${content.lens}: ${content.words}` });
+      picture.src = URL.createObjectURL(bytesOf(content.picture));
+      await picture.decode();
+      place.replaceChildren(make("p", {}, content.words), picture);
+      return;
+    }
+    throw new Error("The answer broke off; ask again.");
+  } catch (fault) {
+    place.replaceChildren(make("p", { class: "bad" }, fault.message));
+  }
 }
 
 function lensForm(one, file) {
   if (!one.lenses.length || !file) return [];
   const place = make("div", { class: "map", "aria-live": "polite" });
   const lens = make("select", {}, ...one.lenses.map((name) => make("option", { value: name }, name.replaceAll("_", " "))));
-  const button = make("button", { type: "button" }, "Look");
-  button.addEventListener("click", async () => {
+  const button = make("button", { type: "button", onclick: async () => {
     button.disabled = true;
-    place.replaceChildren(make("p", { class: "soft" }, `Looking through ${lens.value} …`));
-    try {
-      const address = path(one, `look/${lens.value}?format=json&name=${encodeURIComponent(file.name)}`);
-      const seen = await (await ask(address, { method: "POST", body: file })).json();
-      const picture = make("img", { alt: `${seen.lens}: ${seen.words}` });
-      picture.src = URL.createObjectURL(bytesOf(seen.picture));
-      await picture.decode();
-      place.replaceChildren(make("p", {}, seen.words), picture);
-    } catch (fault) {
-      place.replaceChildren(make("p", { class: "bad" }, fault.message));
-    }
+    await look(one, lens.value, file, place);
     button.disabled = false;
-  });
+  } }, "Look");
   return [make("div", { class: "row" }, make("label", {}, "Lens ", lens), button), place];
 }
 
@@ -62,18 +75,47 @@ async function card(one, answer, file) {
   return article;
 }
 
-async function answered(words, address, options, files) {
+// Pictures that were made rather than found: side by side, and all of them as one file.
+function gallery(title, answers) {
+  const sheet = answers.find((answer) => answer.name === "sheet");
+  const pictures = answers.filter((answer) => answer !== sheet && answer.picture).map((answer) => {
+    const picture = make("img", { alt: answer.name });
+    picture.src = URL.createObjectURL(bytesOf(answer.picture));
+    return make("figure", {}, picture, make("figcaption", { class: "soft" }, answer.name.replaceAll("_", " ")));
+  });
+  const button = sheet ? [make("button", { type: "button", onclick: () => keep(bytesOf(sheet.picture), "sheet.png") }, "Download all as one picture")] : [];
+  return make("article", {}, make("h2", {}, title), make("div", { class: "gallery" }, ...pictures), ...button);
+}
+
+async function answered(words, address, request, files, title = "") {
   const one = run();
   say(words);
   try {
-    const found = await (await ask(path(one, address), { method: "POST", ...options })).json();
-    const cards = await Promise.all(found.answers.map((answer, place) => card(one, answer, files[place])));
+    const { answers } = await (await ask(path(one, address), { method: "POST", ...request })).json();
+    const cards = title ? [gallery(title, answers)] : await Promise.all(answers.map((answer, place) => card(one, answer, files[place])));
     if (run() !== one) return;
     of("answers").prepend(...cards);
-    say(`${cards.length} ${cards.length === 1 ? "answer" : "answers"}.`);
+    say(title ? "The pictures are below." : `${cards.length} ${cards.length === 1 ? "answer" : "answers"}.`);
   } catch (fault) {
     say(fault.message, true);
   }
+}
+
+async function paint(files) {
+  const one = run();
+  const editors = await Promise.all(files.map(async (file) => {
+    const image = await createImageBitmap(file).catch(() => null);
+    if (!image) return make("article", {}, make("h2", {}, file.name), make("p", { class: "bad" }, "This browser cannot show the image, so that nothing can be painted on it."));
+    return painter(image, file.name, (mask) => {
+      const body = new FormData();
+      body.append("images", file);
+      body.append("mask", mask, "mask.png");
+      return answered("Filling …", "predict?format=json", { body }, [file]);
+    });
+  }));
+  if (run() !== one) return;
+  of("painting").replaceChildren(...editors);
+  say("Mark what is missing, then fill it.");
 }
 
 function predict(given) {
@@ -84,15 +126,15 @@ function predict(given) {
     say(`At most ${limits.images} images and ${Math.floor(limits.upload / 2 ** 20)} MiB go at a time; choose fewer.`, true);
     return;
   }
+  const { paints, query } = options.asked();
+  if (paints) {
+    paint(files);
+    return;
+  }
+  of("painting").replaceChildren();
   const body = new FormData();
   for (const file of files) body.append("images", file);
-  const detect = document.getElementById("detect");
-  answered("Asking …", `predict?format=json${detect ? `&detect=${detect.value}` : ""}`, { body }, files);
-}
-
-function generate() {
-  const [samples, seed] = [of("samples"), of("seed")].map((input) => Math.max(Number(input.min), Math.floor(Number(input.value) || 0)));
-  answered("Generating …", `predict?format=json&samples=${samples}&seed=${seed}`, {}, []);
+  answered("Asking …", `predict?format=json${query}`, { body }, files);
 }
 
 const drop = of("drop");
@@ -112,13 +154,29 @@ document.addEventListener("paste", (event) => {
   if (runs.length) predict(event.clipboardData.files);
 });
 
-try {
-  ({ runs, limits } = await (await ask("/runs")).json());
-  of("none").hidden = runs.length > 0;
-  of("asking").hidden = !runs.length;
-  of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
-  if (runs.length) chosen();
-} catch (fault) {
-  of("none").textContent = fault.message;
-  of("none").hidden = false;
+async function begin() {
+  try {
+    const found = await (await ask("/runs")).json(), { learning } = found;
+    ({ runs, limits } = found);
+    of("learning").hidden = !learning;
+    if (learning) {
+      const at = learning.epochs ? `: epoch ${Math.floor(learning.epoch)} of ${learning.epochs}` : "";
+      of("learning").textContent = learning.fault ? `The embedded digits could not be learned: ${learning.fault}` :
+        `No run was named, so a small network is learning the embedded digits${at}. It can be asked in a moment; the worksheet page works already.`;
+      of("learning").classList.toggle("bad", Boolean(learning.fault));
+      if (!learning.fault) {
+        setTimeout(begin, PAUSE);
+        return;
+      }
+    }
+    of("none").hidden = runs.length > 0;
+    of("asking").hidden = !runs.length;
+    of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
+    if (runs.length) chosen();
+  } catch (fault) {
+    of("none").textContent = fault.message;
+    of("none").hidden = false;
+  }
 }
+
+await begin();

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from pellucid._options import learned, unfolded
 from pellucid.data.batches import store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
 from pellucid.data.mixing import STRONGEST, mixed
 from pellucid.data.targets import Label, target_of
 from pellucid.data.transforms import Augment
@@ -64,6 +65,8 @@ class Classify(Task[Tensor, Label, Label]):
     """of two classes the positive one, by name, of which sensitivity, average precision and the threshold are; by default the second"""
     threshold_by: decision.Criterion = "youden"
     """what the threshold between two classes is chosen by on the validation images: Youden's J (sensitivity + specificity - 1), or F1"""
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "rotate", "exposure", "shading", "contrast", "noise", "erase"
     )
@@ -89,6 +92,7 @@ class Classify(Task[Tensor, Label, Label]):
     predict_options: ClassVar[type[PredictOptions]] = ClassifyOptions
 
     def __post_init__(self) -> None:
+        check_choice("fit", self.fit, ("squash", "crop", "pad"))
         check_choice("threshold_by", self.threshold_by, tuple(decision.CRITERIA))
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -100,6 +104,10 @@ class Classify(Task[Tensor, Label, Label]):
                 raise UsageError(f"randaugment={self.randaugment!r}: {rule}; give e.g. 2 9.")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing={self.label_smoothing!r}: must lie in [0, 1); give another value.")
+
+    @property
+    def fitting(self) -> Fit:
+        return self.fit
 
     def read(self, data: Dataset) -> tuple[Dataset, Classify]:
         if not data.classes or not all("label" in split.targets for split in data.splits.values() if len(split)):
@@ -246,7 +254,12 @@ class Classify(Task[Tensor, Label, Label]):
         return {name: metrics.columns(index, torch.from_numpy(answer).float()) for name, answer in answers.items()}
 
     def feature_baselines(
-        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+        self,
+        train: NDArray[np.float32],
+        test: NDArray[np.float32],
+        known: Split,
+        held_out: Split,
+        size: tuple[int, int],
     ) -> dict[str, Records]:
         labels, truth = (target_of(split.targets, "label", Label).index.numpy() for split in (known, held_out))
         classes = int(max(labels.max(), truth.max())) + 1

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid._contact import TILES, as_bytes
 from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
+from pellucid.data.fits import Fit
+from pellucid.data.fitting import fit_floats
 from pellucid.data.given import UserImages, decodable, gather
 from pellucid.errors import DataError, UsageError
 from pellucid.files import make_folder, write_atomically
@@ -44,7 +45,7 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
     given = gather(images, scale_of(model))
     if options.sort_into and len(given.faults) < len(given.names):
         _check_copies(given, Path(options.sort_into))
-    pictures, places, given = _inputs(model, given)
+    pictures, places, given = _inputs(model, given, task.fitting)
     if not places:
         return [{"name": given.names[place], "error": fault} for place, fault in sorted(given.faults.items())]
     names = [given.names[place] for place in places]
@@ -97,33 +98,31 @@ def _shown(
     return found
 
 
-def _inputs(model: nn.Module, given: UserImages) -> tuple[Tensor, list[int], UserImages]:
+def _inputs(model: nn.Module, given: UserImages, fit: Fit) -> tuple[Tensor, list[int], UserImages]:
     """All images as the model's input, (N, C, H, W) float32 in [0, 1], with their positions as given.
 
     The images come back with what turned out to be damaged among their faults.
     """
     description = _building.describe(model)
-    size, channels = tuple(description["size"]), description["channels"]
+    (height, width), channels = description["size"], description["channels"]
+    size = (int(height), int(width))
     try:
-        parts = _decoded(given, channels, size)
+        parts = _decoded(given, channels, size, fit)
     except DataError:
         given = decodable(given, channels, size)
-        parts = _decoded(given, channels, size)
+        parts = _decoded(given, channels, size, fit)
     for place, image in given.floats.items():
-        picture = to_channels(image, channels)[None]
-        if tuple(picture.shape[2:]) != size:
-            picture = F.interpolate(picture, size, mode="bilinear", antialias=True)
-        parts[place] = picture[0]
+        parts[place] = fit_floats(to_channels(image, channels)[None], size, fit)[0]
     places = sorted(parts)
     stacked = torch.stack([parts[place] for place in places]) if places else torch.zeros(0, channels, *size)
     return stacked, places, given
 
 
-def _decoded(given: UserImages, channels: int, size: tuple[int, int]) -> dict[int, Tensor]:
+def _decoded(given: UserImages, channels: int, size: tuple[int, int], fit: Fit) -> dict[int, Tensor]:
     """The 8-bit images by position as given, (C, H, W) float32 in [0, 1] each."""
     parts: dict[int, Tensor] = {}
     if len(given.split):
-        decoded = store(given.split, size, channels, memory_share=0.0, disk_share=0.0)
+        decoded = store(given.split, size, channels, fit=fit, memory_share=0.0, disk_share=0.0)
         for batch in decoded.batches(_AT_ONCE):
             pictures = batch.images.float().div_(255)
             parts |= {given.places[int(i)]: picture for i, picture in zip(batch.index, pictures, strict=True)}
@@ -148,7 +147,7 @@ def _placed(
 ) -> list[dict[str, Any]]:
     """A row for each new image: its cluster in the cut, its nearest image, and the height at which it joins."""
     given = gather(list(new), scale_of(model))
-    pictures, places, given = _inputs(model, given)
+    pictures, places, given = _inputs(model, given, task.fitting)
     rows: list[dict[str, Any]] = [{"name": given.names[place], "error": fault} for place, fault in given.faults.items()]
     if not places:
         return rows

@@ -16,6 +16,7 @@ from pellucid._options import learned, unfolded
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
 from pellucid.data.targets import Label
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError, check_choice
@@ -68,6 +69,8 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     """weight of the clustering loss, with 1 for the reconstruction; by default 10 for dec, 1 for joint"""
     contrast: float | None = None
     """weight of the contrastive loss between two augmented views of each image (dec: until the clustering loss sets in); by default 10 for dec, else 0"""  # noqa: E501
+    fit: Literal["squash", "crop"] = "squash"
+    """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle"""
     shift: float = 0.09
     """shift training images at random by up to this share of their side"""
     augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", zoom="scale")
@@ -94,6 +97,7 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, _METHODS)
+        check_choice("fit", self.fit, ("squash", "crop"))  # padding would be reconstructed, and count
         check_choice("criterion", self.criterion, CRITERIA)
         if self.clusters < 0 or self.clusters == 1:
             raise UsageError(
@@ -114,6 +118,10 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
                 raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
         if not 0 < self.unlike < 1:
             raise UsageError(f"unlike={self.unlike!r}: must lie between 0 and 1; give another share.")
+
+    @property
+    def fitting(self) -> Fit:
+        return self.fit
 
     @property
     def agreement(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, final
 
 from torch import Tensor, nn
 
+from pellucid.data.fits import Fit
 from pellucid.errors import UsageError, check_choice
 from pellucid.tasks._answering import PredictOptions
 
@@ -22,6 +23,8 @@ class ClusterTask(Protocol):
 
     @property
     def method(self) -> str: ...
+    @property
+    def fitting(self) -> Fit: ...
     @property
     def clusters(self) -> int: ...
     @property

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._processes import averaged, gathered, overall, whole
 from pellucid._spread import evenly_spread
 from pellucid.data.dataset import Batch
 from pellucid.data.targets import Target
@@ -109,11 +110,16 @@ def _training_losses(task: ClusterTask, inner: Any, code: Tensor, picture: Tenso
 
 def _relative_error(picture: Tensor, truth: Tensor) -> Tensor:
     """The mean squared error over the variance of the truth, a scalar."""
-    return F.mse_loss(picture, truth) / truth.var().clamp_min(1e-6)
+    variance = truth.var()
+    if not whole():
+        number = overall(truth.numel())
+        variance = averaged((truth - averaged(truth.mean())).square().mean()) * (number / (number - 1))
+    return F.mse_loss(picture, truth) / variance.clamp_min(1e-6)
 
 
 def _contrastive_loss(code: Tensor, images: int) -> Tensor:
     """The cross-entropy of finding an image's other view among all views (Chen et al. 2020, eq. 1); codes (2·B, D) of length 1."""
+    code, images = torch.cat([gathered(code[:images]), gathered(code[images:])]), overall(images)
     similarity = code @ code.T / _TEMPERATURE  # (2·B, 2·B)
     similarity = similarity.masked_fill(torch.eye(len(code), dtype=torch.bool, device=code.device), -torch.inf)
     # row i and row i + B are views of one image
@@ -131,7 +137,7 @@ def _centre_loss(inner: Any, code: Tensor, unit: bool) -> Tensor:
     if inner.training:
         with torch.no_grad():
             _move_centres(inner, F.one_hot(own, len(centres)).to(code.dtype), code.detach(), unit)
-    return nearest.mean() / code.var(0, unbiased=False).sum().clamp_min(1e-12)
+    return nearest.mean() / gathered(code).var(0, unbiased=False).sum().clamp_min(1e-12)
 
 
 def _assignment_loss(inner: Any, code: Tensor, places: Tensor, unit: bool) -> Tensor:
@@ -144,7 +150,7 @@ def _assignment_loss(inner: Any, code: Tensor, places: Tensor, unit: bool) -> Te
 def _move_centres(inner: Any, shares: Tensor, code: Tensor, unit: bool) -> None:
     """Move the centres towards the mean codes (B, D) of a batch, weighted by the codes' shares (B, k) in the clusters."""
     centres, weight, sums = inner.kept["centres"], shares.sum(0), shares.T @ code
-    if torch.distributed.is_available() and torch.distributed.is_initialized():  # the batch of all processes
+    if not whole():  # the batch of all processes
         torch.distributed.all_reduce(weight)
         torch.distributed.all_reduce(sums)
     # a cluster without an image in this batch stays where it is

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.decoding import opened
 from pellucid.data.decoding.deep import DEEP
-from pellucid.data.given import gather
+from pellucid.data.given import Encoded, gather
 from pellucid.errors import DataError, PellucidError, UsageError
 from pellucid.tasks.compress.coding import decoded, encoded, written
 from pellucid.tasks.compress.container import SUFFIX
@@ -28,7 +29,7 @@ def answer(model: Any, images: Sequence[Any], quality: int) -> list[dict[str, An
 
     Args:
         model: of the output kind "code", in eval mode.
-        images: paths of pictures and of .plc files, folders, globs, arrays or Pillow images.
+        images: paths of pictures and of .plc files, folders, globs, arrays, Pillow images, or files' bytes.
         quality: of the files to be written, from 0.
 
     Raises:
@@ -55,6 +56,10 @@ def _jobs(model: Any, images: Sequence[Any], quality: int) -> Iterator[tuple[str
             yield from _to_files(model, pictures, quality)
             pictures = []
             yield from _to_pictures(model, str(image))
+        elif isinstance(image, Encoded) and Path(image.name).suffix.lower() == SUFFIX:
+            yield from _to_files(model, pictures, quality)
+            pictures = []
+            yield image.name, partial(_to_picture, model, image.name, image.content)
         else:
             pictures.append(image)
     yield from _to_files(model, pictures, quality)
@@ -79,9 +84,14 @@ def _to_pictures(model: Any, text: str) -> Iterator[tuple[str, Any]]:
                     "name": path.name,
                     "error": f"image={path.name!r}: cannot be read ({fault.strerror}); check it.",
                 }
-            return {"name": path.name, "bytes": len(content), "picture": decoded(model, content, path.name)}
+            return _to_picture(model, path.name, content)
 
         yield path.name, make
+
+
+def _to_picture(model: Any, name: str, content: bytes) -> dict[str, Any]:
+    """The row of a .plc file, with its picture."""
+    return {"name": name, "bytes": len(content), "picture": decoded(model, content, name)}
 
 
 def _to_files(model: Any, images: list[Any], quality: int) -> Iterator[tuple[str, Any]]:
@@ -155,9 +165,8 @@ def _check_pillow(image: Any) -> None:
 
 def _check_file(source: Any, name: str) -> None:
     """Refuse what a .plc file cannot store: transparency, and more than 8 bits."""
-    if isinstance(source, Path):
-        with opened(source) as image:
-            _check_mode(image, name)
+    with opened(source) as image:
+        _check_mode(image, name)
 
 
 def _check_mode(image: Any, name: str) -> None:

@@ -18,6 +18,7 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.decoding import in_parallel
+from pellucid.data.fitting import frames
 from pellucid.data.targets import Boxes
 from pellucid.tasks._records import Records
 from pellucid.tasks.detect import metrics
@@ -67,10 +68,11 @@ def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) ->
     }  # fmt: skip
     some = f" (on {len(index):,} test images)" if len(index) < images else ""
     records: dict[str, Records] = {}
+    whole = frames(test, size)
     for name, (own, theirs, answer) in answers.items():
         threshold, _ = best_threshold(metrics.columns(own, theirs))
         answer = replace(answer, threshold=torch.full((len(index),), threshold))
-        records[name + some] = {**metrics.columns(answer, truth), "index": index}
+        records[name + some] = {**metrics.columns(answer.within(whole), truth), "index": index}
     return records
 
 

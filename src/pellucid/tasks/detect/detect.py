@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from pellucid._options import learned, unfolded
 from pellucid.data.annotations.records import Instance
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Boxes, target_of
+from pellucid.data.fits import Fit
+from pellucid.data.targets import Boxes, Frames, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind, Regions
@@ -26,6 +27,7 @@ from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records, rows_of
+from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search, shapes
 from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
 from pellucid.tasks.detect.options import DetectOptions
@@ -66,6 +68,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     """IoU above which a better detection of the same class suppresses another one"""
     soft: bool = False
     """lower the scores of such detections instead, the more the larger the IoU (Bodla et al. 2017)"""
+    fit: Literal["squash", "pad"] = "squash"
+    """how images come to the size of the training: squash scales height and width apart; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
     )
@@ -90,6 +94,7 @@ class Detect(Task[Tensor, Detected, Sought]):
         return {"batch_size": 8, "clip": 10.0, "epochs": 30}
 
     def __post_init__(self) -> None:
+        check_choice("fit", self.fit, ("squash", "pad"))  # a crop would hide the objects at the edges
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
         check_choice("source", self.source, search.SOURCES)
         if self.regions < 1:
@@ -99,6 +104,10 @@ class Detect(Task[Tensor, Detected, Sought]):
         for name in ("positives", "overlap"):
             if not 0 < getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)!r}: must lie in (0, 1]; give another value.")
+
+    @property
+    def fitting(self) -> Fit:
+        return self.fit
 
     def read(self, data: Dataset) -> tuple[Dataset, Detect]:
         if not data.classes or not all("boxes" in split.targets for split in data.splits.values() if len(split)):
@@ -139,12 +148,14 @@ class Detect(Task[Tensor, Detected, Sought]):
         corners = [_boxes.clip(own.float(), size) for own in boxes.corners]
         ignored = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
         near = [_boxes.clip(own, size) for own in proposals] or [own[:0] for own in corners]
-        if self.source == "learned" and training and any(len(own) for own in corners):
+        if self.source == "learned" and training:  # also without any object: other processes draw these numbers too
             noise = draws.normal(_MOST_NEAR, 4)
             near = [
                 _near(own[~crowd], numbers, size) for own, crowd, numbers in zip(corners, ignored, noise, strict=True)
             ]
-        return input, Sought(corners, boxes.labels, ignored, near, draws.uniform())
+        frame = batch.targets.get("frame")
+        whole = frame.corners if isinstance(frame, Frames) and not training else None
+        return input, Sought(corners, boxes.labels, ignored, near, draws.uniform(), whole)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
         objects = padded(truth)
@@ -170,7 +181,12 @@ class Detect(Task[Tensor, Detected, Sought]):
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
         """The size of the training images, at which `predict` cuts larger ones into tiles, and where regions come from."""
-        model.get_buffer("own_size").copy_(torch.tensor(self.own_size))
+        height, width = self.own_size
+        if self.fit == "pad" and height and width:  # a tile is as large as a padded image of the training, at its scale
+            size = unwrapped(model).description["size"]
+            scale = min(size[0] / height, size[1] / width)
+            height, width = size[0] / scale, size[1] / scale
+        model.get_buffer("own_size").copy_(torch.tensor((height, width)))
         model.get_buffer("own_share").fill_(self.own_share)
         model.get_buffer("searching").fill_(self.source == "search")
 
@@ -206,7 +222,7 @@ class Detect(Task[Tensor, Detected, Sought]):
         return exported.disagreement(wanted, got)
 
     def score(self, input: Tensor, prediction: Detected, truth: Sought) -> dict[str, Any]:
-        return metrics.columns(prediction, truth.boxes)
+        return metrics.columns(prediction.within(truth.frame), truth.boxes)
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
         return metrics.metrics(classes)
@@ -242,7 +258,9 @@ class Detect(Task[Tensor, Detected, Sought]):
     ) -> Figure:
         from pellucid.tasks.detect import figures
 
-        return figures.figure(input, prediction, None if truth is None else truth.boxes, names, classes)
+        if truth is None:
+            return figures.figure(input, prediction, None, names, classes)
+        return figures.figure(input, prediction.within(truth.frame), truth.boxes, names, classes)
 
     def draw_records(
         self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from pellucid import _boxes
+from pellucid._processes import largest
 from pellucid.data.targets import Boxes, Target
 from pellucid.models import Regions
 
-__all__ = ["Detected", "Padded", "Sought", "detections", "padded"]
+__all__ = ["Detected", "Padded", "Sought", "detections", "padded", "padded_rows"]
 
 FLOOR = 0.01
 """The lowest score of a detection: below, it changes neither the curve of precision and recall nor what is seen."""
@@ -43,6 +46,35 @@ class Detected(Target):
         proposals = None if self.proposals is None else larger(self.proposals)
         return replace(self, corners=larger(self.corners), proposals=proposals)
 
+    def unfitted(self, scale: Tensor, offset: Tensor, sides: Tensor) -> Detected:
+        factors, shifts = list(scale.repeat(1, 2)), list(offset.repeat(1, 2))  # N of (4,)
+
+        def back(boxes: list[Tensor]) -> list[Tensor]:
+            return [(own - shift) / factor for own, factor, shift in zip(boxes, factors, shifts, strict=True)]
+
+        proposals = None if self.proposals is None else back(self.proposals)
+        whole = torch.cat([torch.zeros_like(sides), sides], 1)
+        return replace(self, corners=back(self.corners), proposals=proposals).within(whole)
+
+    def within(self, frame: Tensor | None) -> Detected:
+        """The same with boxes cut to where the whole images lie (N, 4), and without those that lie in the padding alone."""
+        if frame is None:
+            return self
+        cut = [_boxes.clip_to(own, one.expand(len(own), 4)) for own, one in zip(self.corners, frame, strict=True)]
+        kept = [_boxes.areas(own) > 0 for own in cut]
+
+        def those(column: list[Tensor]) -> list[Tensor]:
+            return [own[rows] for own, rows in zip(column, kept, strict=True)]
+
+        proposals = self.proposals
+        if proposals is not None:
+            proposals = [
+                _boxes.clip_to(own, one.expand(len(own), 4)) for own, one in zip(proposals, frame, strict=True)
+            ]
+        return replace(
+            self, corners=those(cut), labels=those(self.labels), scores=those(self.scores), proposals=proposals
+        )
+
     @property
     def answered(self) -> Boxes:
         """The detections whose score reaches the threshold."""
@@ -64,6 +96,7 @@ class Sought(Target):
     ignored: list[Tensor]  # N of (n,) bool
     near: list[Tensor]  # N of (m, 4): boxes about as right as good proposals, as further examples
     start: Tensor  # (N,) in [0, 1): where the choice of regions begins
+    frame: Tensor | None = None  # (N, 4) where the whole image lies, if not just in its frame
 
     @property
     def boxes(self) -> Boxes:
@@ -89,13 +122,18 @@ def padded(truth: Sought) -> Padded:
     >>> padded(one).counts.tolist()
     [[True]]
     """
-    corners = pad_sequence(truth.corners, batch_first=True)
-    labels = pad_sequence(truth.labels, batch_first=True)
-    ignored = pad_sequence(truth.ignored, batch_first=True)
+    corners, labels, ignored = (padded_rows(rows) for rows in (truth.corners, truth.labels, truth.ignored))
     lengths = torch.tensor([len(own) for own in truth.labels], device=corners.device)
     there = torch.arange(corners.shape[1], device=corners.device) < lengths[:, None]
     # an object of no area is nowhere
     return Padded(corners, labels, there & ~ignored & (_boxes.areas(corners) > 0), ignored)
+
+
+def padded_rows(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of each image in one tensor, 0 where there are fewer; as many as any image of the whole batch has."""
+    made = pad_sequence([*rows], batch_first=True)  # (B, G, …)
+    (most,) = largest(made.shape[1], device=made.device)
+    return F.pad(made, (0, 0) * (made.ndim - 2) + (0, most - made.shape[1]))
 
 
 def detections(regions: Regions, size: tuple[int, int], overlap: float, soft: bool, threshold: Tensor) -> Detected:

@@ -8,11 +8,10 @@ from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from pellucid import _boxes
 from pellucid.models import Proposals
-from pellucid.tasks.detect.objects import Padded, Sought
+from pellucid.tasks.detect.objects import Padded, Sought, padded_rows
 
 __all__ = ["Chosen", "Sampler", "matched"]
 
@@ -66,7 +65,7 @@ class Sampler:
 
     def __call__(self, proposals: Proposals) -> Tensor:
         """(B, R, 4): the regions that the model is to score."""
-        near = pad_sequence(self.truth.near, batch_first=True) if self.truth.near else self.objects.corners[:, :0]
+        near = padded_rows(self.truth.near) if self.truth.near else self.objects.corners[:, :0]
         parts = [self.objects.corners, near, proposals.corners]
         corners = torch.cat([part.to(proposals.corners.dtype) for part in parts], 1)  # (B, n, 4)
         fit, place = matched(corners, self.objects)

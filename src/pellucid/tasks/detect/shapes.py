@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pellucid import _boxes
 from pellucid.data.dataset import Split
+from pellucid.data.fitting import placements
 from pellucid.data.targets import Boxes, target_of
 
 __all__ = ["objects_at", "series", "suited"]
@@ -23,9 +24,8 @@ _LEAST = 4.0  # px: objects that become smaller are beyond the maps
 
 def objects_at(split: Split, size: tuple[int, int]) -> Boxes:
     """The objects of images that become this size (H, W); no image is decoded."""
-    sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
-    scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
-    return target_of(split.targets, "boxes", Boxes).scaled(scale)
+    scale, offset = map(torch.from_numpy, placements(split.images.sizes, size, split.fit))
+    return target_of(split.targets, "boxes", Boxes).resized(scale, offset, size)
 
 
 def suited(split: Split, size: tuple[int, int]) -> dict[str, tuple[float, ...]]:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
+from pellucid.data.fitting import fit_floats
 from pellucid.data.given import decodable, gather
 from pellucid.errors import DataError, UsageError
 from pellucid.tasks._wrapping import scale_of, unwrapped
@@ -99,27 +99,19 @@ def _codes(task: GenerativeTask, model: nn.Module, images: Any) -> Tensor:
     given = gather(images, scale_of(model))
     if given.faults:
         raise UsageError(next(iter(given.faults.values())))
-    channels, size = int(inner.normalize.mean.shape[1]), tuple(inner.fixed_size)
+    channels, size = int(inner.normalize.mean.shape[1]), (int(inner.fixed_size[0]), int(inner.fixed_size[1]))
     inputs: dict[int, Tensor] = {}  # by position among the images
     try:
         if len(given.split):
-            for batch in store(given.split, size, channels, memory_share=1.0).batches(64):
+            for batch in store(given.split, size, channels, fit=task.fitting, memory_share=1.0).batches(64):
                 for place, image in zip(batch.index.tolist(), batch.images.float().div_(255), strict=True):
                     inputs[given.places[place]] = image
     except DataError as fault:
         raise UsageError(next(iter(decodable(given, channels, size).faults.values()), str(fault))) from fault
     for place, image in given.floats.items():
-        inputs[place] = _fitted(image, channels, size)
+        inputs[place] = fit_floats(to_channels(image, channels)[None], size, task.fitting)[0]
     stacked = torch.stack([inputs[place] for place in sorted(inputs)])  # (N, C, H, W)
     return task.encode(model, stacked.to(next(inner.parameters()).device))
-
-
-def _fitted(image: Tensor, channels: int, size: tuple[int, ...]) -> Tensor:
-    """A float image (C, H, W) with the model's channels and size."""
-    image = to_channels(image, channels)
-    if tuple(image.shape[1:]) != size:
-        image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-    return image
 
 
 def _rows(pictures: Tensor, names: list[str], columns: int | None = None) -> list[dict[str, Any]]:

@@ -39,6 +39,8 @@ class Generate(TaskFamily):
 
     family: Literal["auto", "vae", "gan"] = "auto"
     """kind of generative model; auto: that of the model"""
+    fit: Literal["squash", "crop"] = "squash"
+    """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle"""
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """vae: distribution of a pixel given the code; bernoulli: black or white, of binarised images; gaussian: grey or coloured"""
     binarise: Literal["dynamic", "static"] = "dynamic"
@@ -70,7 +72,7 @@ class Generate(TaskFamily):
     predict_options: ClassVar[type[PredictOptions]] = GenerateOptions
 
     def __post_init__(self) -> None:
-        for name in ("family", "likelihood", "binarise", "objective"):
+        for name in ("family", "fit", "likelihood", "binarise", "objective"):
             check_choice(name, getattr(self, name), CHOICES[name])
         if len(self.updates) != 2 or any(not isinstance(n, int) or n < 1 for n in self.updates):
             raise UsageError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset, Split
+from pellucid.data.fits import Fit
 from pellucid.data.targets import Target
 from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import ModelMeasures, NamedFigure, Task
@@ -46,6 +47,10 @@ class Generative(Task[Tensor, Answer, SeededImages]):
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.recorded)
+
+    @property
+    def fitting(self) -> Fit:
+        return "crop" if self.recorded.get("fit") == "crop" else "squash"
 
     @property
     @abstractmethod

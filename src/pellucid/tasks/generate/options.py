@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Batch
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
 from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import NamedFigure
 from pellucid.tasks._metrics import Measure
@@ -19,6 +20,7 @@ __all__ = ["CHOICES", "GenerateOptions", "GenerativeTask"]
 
 CHOICES = {
     "family": ("auto", "vae", "gan"),
+    "fit": ("squash", "crop"),  # padding would be learned
     "likelihood": ("bernoulli", "gaussian"),
     "binarise": ("dynamic", "static"),
     "objective": ("non_saturating", "least_squares", "wasserstein"),
@@ -28,6 +30,9 @@ CHOICES = {
 
 class GenerativeTask(Protocol):
     """What a VAE's and a GAN's task have in common, as far as answers and measures need it (see `Generative`)."""
+
+    @property
+    def fitting(self) -> Fit: ...
 
     def prepare(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Any]: ...
 

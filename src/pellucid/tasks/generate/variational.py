@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._processes import averaged
 from pellucid.data.dataset import Batch, Dataset
 from pellucid.data.draws import Draws
 from pellucid.models import OutputKind
@@ -91,7 +92,7 @@ class Variational(Generative[Reconstruction]):
         inner = unwrapped(model)
         decoded, mean, log_variance = model(input, self._noise(inner, truth, model.training))
         reconstruction = -self.pixels.log_probability(decoded, truth.pixels).mean()
-        by_dimension = latent_loss(mean, log_variance).mean(0)  # (latent,)
+        by_dimension = averaged(latent_loss(mean, log_variance).mean(0))  # (latent,)
         latent = by_dimension.sum()
         loss = reconstruction + inner.kl_weight * latent
         collapsed = (by_dimension < COLLAPSED).sum().float()

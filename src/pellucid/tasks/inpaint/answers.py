@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from pellucid.data.colour import unit
 from pellucid.data.decoding import Files, decode, fault_sentence, from_pillow, opened
 from pellucid.data.decoding.deep import DEEP
-from pellucid.data.given import gather
+from pellucid.data.given import Encoded, gather
 from pellucid.data.scales import Scale
 from pellucid.errors import UsageError
 from pellucid.models import _building
@@ -142,9 +142,11 @@ def _hole(source: _Source, mask: Any, detect: str) -> NDArray[np.bool_]:
 
 
 def _mask(mask: Any) -> tuple[str, NDArray[np.bool_]]:
-    """A mask (H, W) with its title, from a file, or from an array whose values above the middle are missing."""
+    """A mask (H, W) with its title, from a file, a file's bytes, or an array whose values above the middle are missing."""
     if isinstance(mask, (str, Path)):
         return str(mask), decode(Path(mask).expanduser(), 1)[0] > 127
+    if isinstance(mask, Encoded):
+        return mask.name, decode(mask.content, 1, mask.name)[0] > 127
     array = np.asarray(mask)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]

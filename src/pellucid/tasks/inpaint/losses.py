@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid._processes import averaged
 from pellucid.errors import UsageError
 from pellucid.models import _building
 
@@ -39,10 +40,10 @@ def pixel_losses(error: str, answer: Tensor, truth: Tensor, filled: Tensor, mask
         ours, theirs = (
             ((part * mask).sum((1, 2, 3)) / missing.clamp_min(1) + _FLOOR).log() for part in (errors, baseline)
         )
-        hole = (ours - theirs).mean().exp()  # a mean of logarithms, as the PSNR over images is
+        hole = averaged((ours - theirs).mean()).exp()  # a mean of logarithms, as the PSNR over images is
     else:
-        hole = (errors * mask).sum() / missing.sum().clamp_min(1)
-    rest = (errors * (1 - mask)).sum() / (truth.numel() - missing.sum()).clamp_min(1)
+        hole = averaged((errors * mask).sum()) / averaged(missing.sum()).clamp_min(1)
+    rest = averaged((errors * (1 - mask)).sum()) / averaged(truth.numel() - missing.sum()).clamp_min(1)
     return hole, rest
 
 
@@ -87,7 +88,7 @@ class Features:
         with torch.no_grad():
             wanted = self(truth)
         parts = [
-            F.l1_loss(ours.float(), theirs.float()) / theirs.float().abs().mean().clamp_min(1e-6)
+            F.l1_loss(ours.float(), theirs.float()) / averaged(theirs.float().abs().mean()).clamp_min(1e-6)
             for ours, theirs in zip(self(answer), wanted, strict=True)
         ]
         return torch.stack(parts).mean()

@@ -13,6 +13,7 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import store
 from pellucid.data.dataset import Split
 from pellucid.data.decoding import in_parallel
+from pellucid.data.fitting import placements
 from pellucid.data.targets import Points, target_of
 from pellucid.tasks.landmarks.places import Placed
 
@@ -43,14 +44,13 @@ _STRENGTHS = np.logspace(-4, 4, 17)  # of the penalty, in units of the features'
 
 def truth_of(split: Split, size: tuple[int, int]) -> Placed:
     """The points of images that become this size; no image is decoded."""
-    sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
-    scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
+    scale, offset = map(torch.from_numpy, placements(split.images.sizes, size, split.fit))
     if "landmarks" in split.targets:
         placed = target_of(split.targets, "landmarks", Placed)
     else:  # images that no task has read
         points = target_of(split.targets, "points", Points)
         placed = Placed(points.xy, points.xy.new_ones(len(points), 2), mirror=points.mirror)
-    return placed.resized(scale, torch.zeros_like(scale), size)
+    return placed.resized(scale, offset, size)
 
 
 def answers(train: Split, test: Split, size: tuple[int, int]) -> tuple[dict[str, Placed], Split, NDArray[np.int64]]:

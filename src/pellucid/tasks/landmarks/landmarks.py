@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pellucid._options import learned, unfolded
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
 from pellucid.data.targets import Points, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, PellucidWarning, UsageError, check_choice
@@ -67,6 +68,8 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     """with frame box or points: how much is seen around the box, in shares of its longer side"""
     both_ways: bool = False
     """answer with the mean of the answers for the image and for its mirror image"""
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
         Augment(), "flip", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase", shift="crop"
     )
@@ -105,6 +108,7 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     def __post_init__(self) -> None:
         asked: Any = self.normaliser
         object.__setattr__(self, "normaliser", (asked,) if isinstance(asked, str) else tuple(map(str, asked)))
+        check_choice("fit", self.fit, ("squash", "crop", "pad"))
         check_choice("point_loss", self.point_loss, losses.POINT_LOSSES)
         if not 0 <= self.map_weight < float("inf"):
             raise UsageError(f"map_weight={self.map_weight!r}: must not be negative; give another value.")
@@ -114,6 +118,10 @@ class Landmarks(Task[Tensor, Placed, Placed]):
             raise UsageError(f"around={self.around!r}: must lie in [0, 4]; give another value.")
 
     # -- the data
+
+    @property
+    def fitting(self) -> Fit:
+        return self.fit
 
     def for_model(self, model: str) -> Self:
         return replace(self, kind=_building.output_of(model, "vector"))
@@ -190,6 +198,8 @@ class Landmarks(Task[Tensor, Placed, Placed]):
             none = input.new_full((len(input), max(1, self.count), 2), torch.nan)
             return input, Placed(none, input.new_ones(len(input), 2))
         truth = target_of(batch.targets, "landmarks", Placed)
+        if training and self.fit == "crop":  # points that were cut off are not visible
+            truth = truth.clipped(_frame(input))
         return self.augment(input, truth, draws) if training else (input, truth)
 
     def loss(self, model: nn.Module, input: Tensor, truth: Placed) -> dict[str, Tensor]:
@@ -259,9 +269,15 @@ class Landmarks(Task[Tensor, Placed, Placed]):
         }
 
     def feature_baselines(
-        self, train: NDArray[np.float32], test: NDArray[np.float32], known: Split, held_out: Split
+        self,
+        train: NDArray[np.float32],
+        test: NDArray[np.float32],
+        known: Split,
+        held_out: Split,
+        size: tuple[int, int],
     ) -> dict[str, Records]:
-        size = (256, 256)  # ridge regression is the same in any frame
+        if self.fit == "squash":
+            size = (256, 256)  # ridge regression is the same in any frame that all images are scaled to alike
         answer = baselines.on_features(train, test, known, held_out, size)
         name = baselines.ON_MAPS if self.kind == "heatmap" else baselines.ON_FEATURES
         return {name: metrics.columns(answer, baselines.truth_of(held_out, size), self._normalisers)}

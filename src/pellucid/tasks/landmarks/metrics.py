@@ -37,7 +37,8 @@ def key(normaliser: Normaliser) -> str:
 def columns(answer: Placed, truth: Placed, normalisers: Sequence[Normaliser]) -> dict[str, NDArray[Any]]:
     """The records of images, in px of the images themselves; what is missing in the truth is NaN."""
     scale = truth.scale[:, None].double().cpu()
-    ours, theirs = ((one.xy.double().cpu() / scale).numpy() for one in (answer, truth))
+    start = 0.0 if truth.start is None else truth.start[:, None].double().cpu()
+    ours, theirs = (((one.xy.double().cpu() - start) / scale).numpy() for one in (answer, truth))
     rows: dict[str, NDArray[Any]] = {
         "error": np.linalg.norm(ours - theirs, axis=2).astype(np.float32),  # (N, K)
         "answer": ours.astype(np.float32),

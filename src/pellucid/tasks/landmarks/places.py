@@ -34,13 +34,21 @@ class Placed(Target):
     scale: Tensor  # (N, 2) px of the frame a px of the image itself, as (x, y)
     score: Tensor | None = None  # (N, K) float32 in [0, 1]: how certain an answer is, where a model tells; answers only
     names: list[str] | None = None  # N: of the images; truth only
+    start: Tensor | None = (
+        None  # (N, 2) px of the frame where the image itself begins, as (x, y), if not at 0; truth only
+    )
     mirror: tuple[int, ...] | None = field(default=None, metadata={"shared": True})  # as of `Points`
 
     def resized(self, scale: Tensor, offset: Tensor, size: tuple[int, int]) -> Placed:
-        return replace(self, xy=self.xy * scale[:, None] + offset[:, None], scale=self.scale * scale)
+        start = offset if self.start is None else self.start * scale + offset
+        return replace(self, xy=self.xy * scale[:, None] + offset[:, None], scale=self.scale * scale, start=start)
 
     def scaled(self, scale: Tensor) -> Placed:
-        return replace(self, xy=self.xy * scale[:, None], scale=self.scale * scale)
+        start = None if self.start is None else self.start * scale
+        return replace(self, xy=self.xy * scale[:, None], scale=self.scale * scale, start=start)
+
+    def unfitted(self, scale: Tensor, offset: Tensor, sides: Tensor) -> Placed:
+        return replace(self, xy=(self.xy - offset[:, None]) / scale[:, None], scale=self.scale / scale)
 
     def moved(self, matrix: Tensor, move: Move) -> Placed:
         return replace(self, xy=self.points.moved(matrix, move).xy)

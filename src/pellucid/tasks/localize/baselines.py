@@ -14,6 +14,7 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import resize, store
 from pellucid.data.dataset import Split
 from pellucid.data.decoding import in_parallel
+from pellucid.data.fitting import frames, placements
 from pellucid.data.targets import Boxes, target_of
 from pellucid.tasks._records import Records
 from pellucid.tasks.localize import metrics
@@ -38,7 +39,7 @@ def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) ->
         return {}
     index = evenly_spread(min(len(test), _BASELINE_IMAGES), len(test))
     test = test.select(index) if len(index) < len(test) else test
-    known, truth = _truth(train, size), _truth(test, size)
+    known, truth = _truth(train, size, seen=True), _truth(test, size)
     classes = 1 + max(int(known.index.max()), int(truth.index.max()))
     answers = _constant(known, len(test), classes, size)
     name, answer = _segmented(train, test, known, classes, size)
@@ -47,11 +48,13 @@ def measured(train: Split, test: Split, size: tuple[int, int], seed: int = 0) ->
     return {name + some: {**metrics.columns(answer, truth, size), "index": index} for name, answer in answers.items()}
 
 
-def _truth(split: Split, size: tuple[int, int]) -> Located:
-    """The largest objects of images that become this size; no image is decoded."""
-    sizes = torch.from_numpy(split.images.sizes.astype(np.float32))  # (N, 2) height, width
-    scale = (torch.tensor(size, dtype=torch.float32) / sizes).flip(1)
-    return largest(target_of(split.targets, "boxes", Boxes).scaled(scale), size)
+def _truth(split: Split, size: tuple[int, int], seen: bool = False) -> Located:
+    """The largest objects of images that become this size, or of what is then seen of them; no image is decoded."""
+    scale, offset = map(torch.from_numpy, placements(split.images.sizes, size, split.fit))
+    boxes = target_of(split.targets, "boxes", Boxes).resized(scale, offset, size)
+    if seen and split.fit != "squash":
+        return largest(boxes.clipped(size), size)
+    return largest(boxes, size, frames(split, size))
 
 
 def _constant(known: Located, images: int, classes: int, size: tuple[int, int]) -> dict[str, Located]:

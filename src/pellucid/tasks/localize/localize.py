@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from pellucid import _boxes
 from pellucid._options import learned, unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
-from pellucid.data.targets import Boxes, target_of
+from pellucid.data.fits import Fit
+from pellucid.data.targets import Boxes, Frames, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
@@ -51,6 +52,8 @@ class Localize(Task[Tensor, Located, Located]):
     """loss of the box: the squared differences of its centre, height and width, smooth L1 of them (Girshick 2015), or 1 − GIoU (Rezatofighi et al. 2019)"""  # noqa: E501
     box_weight: float | None = None
     """weight of the loss of the box beside those of the object and the class; by default 20 for squared, 5 for smooth_l1, 2 for giou"""
+    fit: Literal["squash", "crop", "pad"] = "squash"
+    """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
     )
@@ -76,9 +79,14 @@ class Localize(Task[Tensor, Located, Located]):
         return known.get(model, {})
 
     def __post_init__(self) -> None:
+        check_choice("fit", self.fit, ("squash", "crop", "pad"))
         check_choice("box_loss", self.box_loss, losses.BOX_LOSSES)
         if self.box_weight is not None and not 0 < self.box_weight < float("inf"):
             raise UsageError(f"box_weight={self.box_weight!r}: must be above 0; give another value.")
+
+    @property
+    def fitting(self) -> Fit:
+        return self.fit
 
     def read(self, data: Dataset) -> tuple[Dataset, Localize]:
         if not data.classes or not all("boxes" in split.targets for split in data.splits.values() if len(split)):
@@ -96,7 +104,11 @@ class Localize(Task[Tensor, Located, Located]):
         if "boxes" not in batch.targets:  # images that a lens is shown
             none = input.new_zeros(len(input), 4)
             return input, Located(none[:, 0], none[:, 0].long(), none)
-        boxes = target_of(batch.targets, "boxes", Boxes)
+        boxes, frame = target_of(batch.targets, "boxes", Boxes), batch.targets.get("frame")
+        if not training and isinstance(frame, Frames):  # measures are of the whole image, also of what was cut off
+            return input, largest(boxes, (input.shape[2], input.shape[3]), frame.corners)
+        if self.fit == "crop":
+            boxes = boxes.clipped((input.shape[2], input.shape[3]))
         if training:  # before the largest is chosen: an object may leave the frame, and another stay
             input, boxes = self.augment(input, boxes, draws)
         return input, largest(boxes, (input.shape[2], input.shape[3]))
@@ -191,7 +203,8 @@ class Localize(Task[Tensor, Located, Located]):
     ) -> Figure:
         from pellucid.tasks.localize import figures
 
-        return figures.figure(input, prediction, truth, names, classes)
+        seen = prediction if truth is None else prediction.within(truth.frame)
+        return figures.figure(input, seen, truth, names, classes)
 
     def evidence(self, output: Tensor) -> Tensor:
         """c₀, the logit of an object."""

@@ -28,6 +28,7 @@ def columns(answer: Located, truth: Located, size: tuple[int, int]) -> dict[str,
     shares = answer.probabilities
     assert shares is not None, "an answer has them"
     answer, truth, shares = answer.to("cpu"), truth.to("cpu"), shares.float().cpu()
+    answer = answer.within(truth.frame)
     nothing, present, found = shares.shape[1], truth.present > 0.5, answer.found
     joint = np.concatenate(
         [(shares * answer.present[:, None]).numpy(), 1 - answer.present[:, None].numpy()], 1
@@ -43,11 +44,19 @@ def columns(answer: Located, truth: Located, size: tuple[int, int]) -> dict[str,
         "iou": fit.astype(np.float32),
         "box": answer.corners.numpy(),
         "true_box": truth.corners.numpy(),
-        "pixels": _pixels(answer.corners * found[:, None], truth.corners, size),
+        "pixels": _pixels(answer.corners * found[:, None], truth.corners, _area(truth, size)),
     }
 
 
-def _pixels(answer: Tensor, truth: Tensor, size: tuple[int, int]) -> NDArray[np.int64]:
+def _area(truth: Located, size: tuple[int, int]) -> NDArray[np.int64]:
+    """(N,): the pixels of each image, without padding, and with what was cut off."""
+    if truth.frame is None:
+        return np.full(len(truth), size[0] * size[1], np.int64)
+    frame = _inside(truth.frame.double().numpy())
+    return np.asarray((frame[:, 2:] - frame[:, :2]).prod(1), np.int64)
+
+
+def _pixels(answer: Tensor, truth: Tensor, area: NDArray[np.int64]) -> NDArray[np.int64]:
     """(N, 4): pixels in both boxes, in the answer's alone, in the truth's alone, and in neither.
 
     A pixel is in a box if its centre is; an image without a box has an empty set of them.
@@ -55,7 +64,7 @@ def _pixels(answer: Tensor, truth: Tensor, size: tuple[int, int]) -> NDArray[np.
     ours, theirs = (_inside(box.double().numpy()) for box in (answer, truth))  # (N, 4) whole numbers each
     shared = np.concatenate([np.maximum(ours[:, :2], theirs[:, :2]), np.minimum(ours[:, 2:], theirs[:, 2:])], 1)
     both, own, other = (np.maximum(box[:, 2:] - box[:, :2], 0).prod(1) for box in (shared, ours, theirs))
-    return np.stack([both, own - both, other - both, size[0] * size[1] - own - other + both], 1)
+    return np.stack([both, own - both, other - both, area - own - other + both], 1)
 
 
 def _inside(box: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -27,9 +27,20 @@ class Located(Target):
     index: Tensor  # (N,) int64: its class
     corners: Tensor  # (N, 4) float32: x0, y0, x1, y1 in px; pixel (i, j) covers [j, j+1) × [i, i+1)
     probabilities: Tensor | None = None  # (N, K) float32 of the classes, if there is an object; answers only
+    frame: Tensor | None = None  # (N, 4) float32: where the whole image lies, if not just in its frame; of a truth
 
     def scaled(self, scale: Tensor) -> Located:
-        return replace(self, corners=self.corners * scale.repeat(1, 2))
+        twice = scale.repeat(1, 2)
+        frame = None if self.frame is None else self.frame * twice
+        return replace(self, corners=self.corners * twice, frame=frame)
+
+    def unfitted(self, scale: Tensor, offset: Tensor, sides: Tensor) -> Located:
+        corners = (self.corners - offset.repeat(1, 2)) / scale.repeat(1, 2)
+        return replace(self, corners=_boxes.clip_to(corners, torch.cat([torch.zeros_like(sides), sides], 1)))
+
+    def within(self, frame: Tensor | None) -> Located:
+        """The same with boxes cut to where the whole images lie: what an answer has in the padding counts nowhere."""
+        return self if frame is None else replace(self, corners=_boxes.clip_to(self.corners, frame))
 
     @property
     def found(self) -> Tensor:
@@ -37,7 +48,7 @@ class Located(Target):
         return self.present > 0.5
 
 
-def largest(boxes: Boxes, size: tuple[int, int]) -> Located:
+def largest(boxes: Boxes, size: tuple[int, int], frame: Tensor | None = None) -> Located:
     """The largest box of each image among those that count and are at least partly inside, cut to the image.
 
     >>> corners = [torch.tensor([[0.0, 0, 2, 2], [1, 1, 9, 5]]), torch.zeros(0, 4)]
@@ -48,10 +59,11 @@ def largest(boxes: Boxes, size: tuple[int, int]) -> Located:
     Args:
         boxes: of N images, any number in each.
         size: (H, W) of the images in px.
+        frame: (N, 4) where each image lies, if not from 0 to its size.
     """
-    flat = _boxes.clip(torch.cat(boxes.corners).float(), size)  # (total, 4)
-    labels = torch.cat(boxes.labels)
+    flat, labels = torch.cat(boxes.corners).float(), torch.cat(boxes.labels)  # (total, 4), (total,)
     counts = torch.tensor([len(own) for own in boxes.corners], device=flat.device)  # (N,)
+    flat = _boxes.clip(flat, size) if frame is None else _boxes.clip_to(flat, frame.repeat_interleave(counts, 0))
     area = (flat[:, 2:] - flat[:, :2]).prod(1)
     counted = area > 0
     if boxes.ignored is not None:
@@ -66,4 +78,4 @@ def largest(boxes: Boxes, size: tuple[int, int]) -> Located:
     present[some] = counted[first]
     index, corners = labels.new_zeros(len(counts)), flat.new_zeros(len(counts), 4)
     index[some], corners[some] = labels[first], flat[first]
-    return Located(present.float(), index * present, corners * present[:, None])
+    return Located(present.float(), index * present, corners * present[:, None], frame=frame)

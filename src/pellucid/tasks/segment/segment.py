@@ -5,18 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pellucid._options import learned, unfolded
 from pellucid._spread import evenly_spread
 from pellucid.data.batches import Store
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
+from pellucid.data.fits import Fit
+from pellucid.data.fitting import fit_maps
 from pellucid.data.scales import Scale
 from pellucid.data.targets import VOID, Mask, target_of
 from pellucid.data.transforms import Augment
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Segment"]
 
+_FORMER: Mapping[str, Fit] = {"resize": "squash"}  # words of runs of earlier versions
 _WHOLE = 2_000_000  # px of an image, from which it goes through the model in tiles
 _COUNTED = 2000  # training images whose pixels are counted for the weights of classes, at most
 
@@ -60,8 +64,8 @@ class Segment(Task[Tensor, Mask, Mask]):
     """exponent of the focal loss, which spares pixels that are right already (Lin et al. 2017); 0 for cross-entropy"""
     dice: float = 0.0
     """weight of the Dice loss beside that of the pixels (Milletari et al. 2016)"""
-    fit: Literal["resize", "crop"] = "resize"
-    """resize images to the training size, and the answers back; or train on the middle of each image and take others whole"""
+    fit: Literal["squash", "crop", "pad", "resize"] = "squash"
+    """how images come to the size of the training, and answers back: squash (once named resize) scales height and width apart; pad scales both alike and adds void pixels; crop scales nothing: it trains on the middle of each image and takes others whole"""  # noqa: E501
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
     )
@@ -89,7 +93,8 @@ class Segment(Task[Tensor, Mask, Mask]):
 
     def __post_init__(self) -> None:
         check_choice("balance", self.balance, ("none", "median_frequency"))
-        check_choice("fit", self.fit, ("resize", "crop"))
+        check_choice("fit", self.fit, ("squash", "crop", "pad", *_FORMER))
+        object.__setattr__(self, "fit", _FORMER.get(self.fit, self.fit))
         for name, most in (("focus", 10.0), ("dice", 1000.0)):
             value = getattr(self, name)
             if not 0 <= value <= most:
@@ -98,6 +103,10 @@ class Segment(Task[Tensor, Mask, Mask]):
     @property
     def crops(self) -> bool:
         return self.fit == "crop"
+
+    @property
+    def fitting(self) -> Fit:
+        return _FORMER.get(self.fit) or cast(Fit, self.fit)
 
     def read(self, data: Dataset) -> tuple[Dataset, Segment]:
         if not data.mask_classes or not all("mask" in split.targets for split in data.splits.values() if len(split)):
@@ -169,7 +178,12 @@ class Segment(Task[Tensor, Mask, Mask]):
             large = not resized and images.shape[2] * images.shape[3] > _WHOLE
             return tiles.in_tiles(answered, images, tiles.reach(model, images.shape[1])) if large else answered(images)
 
-        shares = self.views.mean(whole, input, seen)
+        if resized and seen is not None and self.fit == "pad":
+            frame, (rows, columns) = fit_maps(input, seen)
+            shares = self.views.mean(whole, frame)[:, :, rows, columns]  # (B, K, h, w)
+            shares = F.interpolate(shares, (input.shape[2], input.shape[3]), mode="bilinear")
+        else:
+            shares = self.views.mean(whole, input, seen)
         return Mask(shares.max(1).indices.to(torch.uint8), shares)  # argmax takes 4 × as long
 
     def named_output(self, model: nn.Module, logits: bool) -> tuple[nn.Module, str]:

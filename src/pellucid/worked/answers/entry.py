@@ -2,8 +2,9 @@
 """One answer of a text, the number in it, and whether a number is right by the `Tolerance`.
 
 By default a number is right if it differs from the true one by less than one unit of its last digit, and agrees with it to at
-least three significant digits. A formula without rounded numbers is right if its value is within 10⁻⁹ of the true one, relative
-to it. Wherever an answer is judged, `allowed` says how far it may be off.
+least three significant digits. Digits behind the twelfth are those of a computer's rounding, as in 0.30000000000000004. A formula
+without rounded numbers is right if its value is within 10⁻⁹ of the true one, relative to it. Wherever an answer is judged, `allowed`
+says how far it may be off.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 LEAST: Final = 3  # significant digits that an answer needs, unless the number has fewer
+_PRINTED: Final = 12  # significant digits of a printed float that rounding on the way leaves as they are
 
 
 @final
@@ -167,8 +169,8 @@ def agrees(given: Number, truth: Value) -> bool:
     """Whether a number is the true one, as far as its digits go.
 
     >>> truth = Fraction(2, 3)
-    >>> [agrees(literal(text), truth) for text in ("0.6667", "0.666", "0.668", "0.67")]
-    [True, True, False, False]
+    >>> [agrees(literal(text), truth) for text in ("0.6667", "0.666", "0.668", "0.67", "0.6666666666666663")]
+    [True, True, False, False, True]
     """
     if isinstance(truth, Decimal) and abs(truth) < Decimal("1e-20") and given.value == 0:
         return True  # terms that cancel leave a rest of the working precision
@@ -199,7 +201,8 @@ def allowed(given: Number, truth: Value) -> Fraction:
         return Fraction(0)
     least: Fraction = _power(true) / 10 ** (int(rule.size) - 1)  # one unit of the third significant digit
     own: Fraction = given.unit or _power(true) / 10 ** (given.digits - 1)
-    return min(least, own)
+    finest: Fraction = _power(true) / 10 ** (_PRINTED - 1)
+    return min(least, max(own, finest))
 
 
 def literal(text: str, tolerance: Tolerance = DEFAULT) -> Number:

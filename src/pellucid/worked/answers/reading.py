@@ -25,7 +25,7 @@ from typing import Final
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.answers.entry import DEFAULT, LEAST, BadLine, Entry, Link, Number, Target, Tolerance, literal
 from pellucid.worked.answers.renewed import as_update, updated
-from pellucid.worked.answers.spoken import plainly, within, without_words
+from pellucid.worked.answers.spoken import chain_in_words, plainly, within, without_words
 from pellucid.worked.expressions.expression import At, Const, Expr, Index, Name, Neg, Partial, names, replace
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.arrays import Array
@@ -103,7 +103,7 @@ def _written(statement: str, line: int, sheet: Worksheet, asked: Sequence[Questi
                 return False
             return True
 
-        plain = without_words(statement, known)
+        plain = without_words(statement, known) or chain_in_words(statement, known)
         if plain is None or plain == statement.strip():
             raise
         try:

@@ -104,6 +104,9 @@ class Report:
             return _json(self)
         return _markdown(self) if form == "markdown" else _terminal(self, color, width)
 
+    def _repr_markdown_(self) -> str:
+        return self.show("markdown")
+
     def __str__(self) -> str:
         return self.show()
 

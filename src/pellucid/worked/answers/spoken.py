@@ -11,7 +11,7 @@ from typing import Final
 
 from pellucid.errors import UsageError
 
-__all__ = ["plainly", "within", "without_words"]
+__all__ = ["chain_in_words", "plainly", "within", "without_words"]
 
 _NUMBER: Final = r"[-+−]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
 _PERCENT: Final = re.compile(rf"({_NUMBER})\s*\\?%")
@@ -76,3 +76,16 @@ def without_words(line: str, known: Callable[[str], bool]) -> str | None:
             return None
         return f"{match[1]} = {match[2]}"
     return None
+
+
+def chain_in_words(line: str, known: Callable[[str], bool]) -> str | None:
+    """An equation with formulas behind words, in the columns where it stands; None where the words may be quantities.
+
+    >>> chain_in_words("Therefore L = (3 - 1)^2 = 4, as expected.", lambda name: name == "L")
+    '          L = (3 - 1)^2 = 4'
+    """
+    match = re.match(r"((?:[^\W\d_]+[,:]?\s+)+)(?=" + _QUANTITY + r"\s*[=≈])", line.strip())
+    if match is None or any(known(word) for word in re.findall(r"[^\W\d_]+", match[1])):
+        return None
+    start = line.index(match[1]) + len(match[1])
+    return " " * start + re.sub(r"\s*[.,;!]\s*[^\d=+*/^()\[\]]*$", "", line[start:]).rstrip()

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import final
 
 from pellucid.errors import UsageError
+from pellucid.worked.forms.command import terminal_width
 from pellucid.worked.forms.contract import Form
 from pellucid.worked.iteration.iteration import Study, study
+from pellucid.worked.iteration.study import page
 
 __all__ = ["Iterate"]
 
@@ -54,4 +56,4 @@ class Iterate(Form):
             raise UsageError(f"out={str(self.out)!r}: the cobweb is a picture; end the name with .png.")
         result = self.build(self.function, self.times)
         drawn = "" if self.out is None else f"\n\ncobweb: {result.draw(self.out, [*self.start] or None)}"
-        return f"{result}{drawn}"
+        return f"{page(result, terminal_width())}{drawn}"

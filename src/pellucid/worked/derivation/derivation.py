@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -127,6 +128,9 @@ class Derivation:
     def check(self) -> str:
         """How the lines were checked."""
         return f"every line against central differences at {POINTS} random points, largest difference {self.difference:.0e}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         rows = [(row.rule, row.words if len(row.forms) > 1 else to_text(row.forms[0])) for row in self.rows]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 from typing import Final, final
@@ -64,6 +65,9 @@ class Derivatives:
         ends = [("⎡", "⎤"), *[("⎢", "⎥")] * (len(rows) - 2), ("⎣", "⎦")] if len(rows) > 1 else [("[", "]")]
         lines = [f"  {left} {row} {right}" for (left, right), row in zip(ends, rows, strict=True)]
         return "\n".join([self.title, *lines])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         parts = [f"{head}\n\n{each}" for head, each in zip(self.heads, self.each, strict=True)]

@@ -7,6 +7,7 @@ Of a backward pass, the last lines are compared with central differences of J as
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -128,6 +129,9 @@ class Proof:
         if self.forward is not None:
             ways.append(f"the last lines differ from central differences of J by {self.slope_error():.0e}")
         return f"{'proved' if self.symbolic else 'checked'}: {'; '.join(ways)}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         worst = self.check()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import html
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,9 @@ class Study:
     escapes: tuple[Escape, ...]
     all_fixed: tuple[tuple[float, float], ...] = ()
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(page(self))}</pre>"
+
     def __str__(self) -> str:
         return page(self)
 
@@ -51,8 +56,8 @@ class Study:
         return draw(self, Path(path), starts)
 
 
-def page(study: Study) -> str:
-    """The study as lines of text.
+def page(study: Study, width: int = 80) -> str:
+    """The study as lines of text, at most `width` columns wide.
 
     >>> from pellucid.worked.iteration.iteration import study
     >>> print(page(study("x/2 + 1", 10)).splitlines()[3])
@@ -74,8 +79,8 @@ def page(study: Study) -> str:
         lines.append("  none with at most 64 points")
     lines += ["", f"every x, and f applied {study.times:,} times"]
     rows = [(_interval(basin), basin.limit, _after(basin)) for basin in study.basins]
-    width = [max(len(row[k]) for row in rows) for k in range(2)]
-    lines += [f"  {a:{width[0]}}  {b:{width[1]}}  {c}".rstrip() for a, b, c in rows]
+    wide = [max(len(row[k]) for row in rows) for k in range(2)]
+    lines += [f"  {a:{wide[0]}}  {b:{wide[1]}}  {c}".rstrip() for a, b, c in rows]
     if study.exceptions:
         lines += ["", "exceptions: single points with another limit, and all points that lead to them"]
         lines += [f"  x = {number_text(x)} {words}" for x, words in study.exceptions]
@@ -86,7 +91,13 @@ def page(study: Study) -> str:
             float64 = "at no distance" if escape.float64 is None else f"from a distance of {escape.float64:.2g}"
             exact = f"in exact arithmetic from a distance of {escape.exact:.1e}"
             lines += [f"  {where}: {exact};", f"    in float64, with the formula as written, {float64}"]
-    return "\n".join(lines)
+    return "\n".join(piece for line in lines for piece in _wrapped(line, width))
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line in so many columns; what goes on is set further in."""
+    inside = len(line) - len(line.lstrip())
+    return textwrap.wrap(line, width, subsequent_indent=" " * (inside + 4), break_long_words=False) or [line]
 
 
 def _point(point: FixedPoint) -> str:

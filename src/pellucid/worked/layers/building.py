@@ -20,10 +20,11 @@ from pellucid.worked.layers.sizes import (
     transposed_size,
     transposed_size_text,
 )
-from pellucid.worked.layers.specification import FUNCTIONS, LayerLine, SizeEquation, candidates_text, read_lines, solve
+from pellucid.worked.layers.specification import LayerLine, SizeEquation
 from pellucid.worked.layers.table import LayerRow, size_text
+from pellucid.worked.layers.words import FUNCTIONS
 
-__all__ = ["build_rows", "read_specification"]
+__all__ = ["build_rows"]
 
 ZERO, ONE = sympy.Integer(0), sympy.Integer(1)
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -46,37 +47,6 @@ class _State:
     @property
     def axes(self) -> tuple[Size, ...]:
         return self.size[:-1]
-
-
-def read_specification(specification: str) -> tuple[list[LayerRow], list[str]]:
-    """The rows of a specification, and a line about each unknown.
-
-    >>> rows, lines = read_specification("input 300x200x2; conv 64 of 3x3xU_1; dense N_2")
-    >>> for line in lines:
-    ...     print(line)
-    U_1 = 2: the input of `conv 64 of 3x3xU_1` has as many channels
-    N_2 stays open: nothing here determines it
-
-    Raises:
-        UsageError: a line that is not a layer, or impossible sizes.
-    """
-    lines = read_lines(specification)
-    known: dict[sympy.Symbol, Size] = {}
-    explained: list[str] = []
-    # a solved unknown may determine others further on, so build and solve until nothing new is found
-    while True:
-        rows, equations = build_rows([line.known(known) for line in lines])
-        solved, why = solve(equations)
-        if not solved:
-            break
-        known |= solved
-        known = {name: sympy.sympify(value).subs(solved) for name, value in known.items()}
-        explained += why
-    symbols = (sympy.sympify(size).free_symbols for row in rows for size in (*row.output, row.parameters))
-    free = sorted({symbol for row_symbols in symbols for symbol in row_symbols}, key=str)
-    return rows, explained + [
-        f"{symbol} stays open: {candidates_text(equations, symbol) or 'nothing here determines it'}" for symbol in free
-    ]
 
 
 def build_rows(
@@ -111,7 +81,8 @@ def build_rows(
         for size in row.output:  # an unknown size may still turn out positive
             if sympy.sympify(size).is_number and size < 1:
                 raise UsageError(
-                    f"line {line.number}: `{line.words}` gives {size_text(row.output)}: nothing is left; use a smaller window."
+                    f"line {line.number}: `{line.words}` gives {size_text(row.output)}: nothing is left; use a smaller window, "
+                    "and write channels last."
                 )
         if state.field is not None and len(row.output) > 1:
             row.receptive_field = state.field
@@ -182,7 +153,7 @@ def _conv(line: LayerLine, state: _State) -> LayerRow:
     if line.kind == "pointwise-conv":
         given = [ONE] * axes
     if line.kind == "depthwise-conv":  # a filter, or several, for each channel by itself
-        groups, filters = state.channels, state.channels * line.options.get("multiplier", ONE)
+        groups, filters = state.channels, _depthwise_filters(line, state.channels)
     if not given:
         raise UsageError(f"line {line.number}: `{line.words}` has no window; write `conv 64 of 3x3`.")
     depth = state.channels / groups
@@ -213,19 +184,39 @@ def _conv(line: LayerLine, state: _State) -> LayerRow:
     )  # fmt: skip
 
 
+def _depthwise_filters(line: LayerLine, channels: Size) -> Size:
+    """A filter for each channel, or several, by `multiplier` or as a number of filters that the channels divide."""
+    filters = channels * line.options.get("multiplier", ONE)
+    given = line.sizes[0] if line.sizes else filters
+    times = sympy.sympify(given / channels)
+    if (line.options.get("multiplier") and given != filters) or (times.is_number and not times.is_Integer):
+        raise UsageError(
+            f"line {line.number}: `{line.words}` has {show(given)} filters for {show(channels)} channels; a depth-wise "
+            "convolution has one for each channel, or several: leave the number out, or write `conv`."
+        )
+    return given
+
+
 def _spread(line: LayerLine, state: _State, window: list[Size]) -> tuple[tuple[Size, ...], dict[str, Any]]:
     """The axes after a transposed convolution, and what the row says about them."""
     stride, padding, dilation = (
         line.options.get(name, ONE * default) for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     terms = [(n, f, stride, padding, dilation) for n, f in zip(state.axes, window, strict=True)]
-    names = zip(_AXES[len(window)], terms, strict=True)
+    names = [*zip(_AXES[len(window)], terms, strict=True)]
     # of an output value, ⌈f/s⌉ input values lie under the window along each axis
     spread = [sympy.ceiling(f / sympy.sympify(stride)) for f in window]
     state.jump = tuple(j / stride for j in state.jump)
     if state.field is not None:
         state.field = tuple(r + (s - 1) * j * stride for r, s, j in zip(state.field, spread, state.jump, strict=True))
-    about = {"arithmetic": [f"{name} {transposed_size_text(*term)}" for name, term in names]}
+    if "same" in line.flags:  # as in Keras: as many zeros are cut off or added as it takes
+        axes = tuple(sympy.sympify(n * stride) for n in state.axes)
+        texts = [
+            f"{name} {product_text([term[0], stride])} = {show(n)}" for (name, term), n in zip(names, axes, strict=True)
+        ]
+        return axes, {"arithmetic": texts, "stride": show(stride), "padding": "same", "dilation": show(dilation)}
+    about: dict[str, Any] = {"arithmetic": [f"{name} {transposed_size_text(*term)}" for name, term in names]}
+    about |= {"window": tuple(terms), "spread": True}
     return tuple(transposed_size(*term) for term in terms), about | _columns(stride, [padding], dilation)
 
 
@@ -269,7 +260,7 @@ def _dense(line: LayerLine, state: _State) -> LayerRow:
     before = f"({show(inputs)} + 1)" if bias else product_text([inputs])
     note, places, values = "", sympy.Mul(*state.axes), show(sympy.Mul(*state.size))
     if len(state.size) == 3 and places != 1:
-        note = f"works at each of {size_text(state.axes)} places, on {show(inputs)} channels; "
+        note = f"works at each of {size_text(state.axes)} places, on {show(inputs)} {'channel' if inputs == 1 else 'channels'}; "
         note += f"`flatten` before it makes a layer on all {values} values"
     return LayerRow(
         _name(line, f"dense {show(neurons)}"), (*state.axes, neurons), "", f"{before}·{show(neurons)}",
@@ -290,6 +281,8 @@ def _batch_norm(line: LayerLine, state: _State) -> LayerRow:
 def _layer_norm(line: LayerLine, state: _State) -> LayerRow:
     """γ and β for every value of the last axis, as in torch's LayerNorm of the features."""
     features = state.channels
+    if "no-bias" in line.flags:
+        return LayerRow(_name(line, "layer-norm"), state.size, "", show(features), features)
     return LayerRow(_name(line, "layer-norm"), state.size, "", f"2·{show(features)}", 2 * features, features)
 
 

@@ -24,71 +24,25 @@ import sympy
 
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.worked.layers.sizes import Size, read_product, show
+from pellucid.worked.layers.words import (
+    FUNCTIONS,
+    KINDS,
+    NUMBERS,
+    OPTIONS,
+    PAIRS,
+    SHORT,
+    SLIDING,
+    SPELLINGS,
+    TAKES,
+    WINDOWED,
+    tidied,
+)
 
-__all__ = ["FUNCTIONS", "KINDS", "LayerLine", "SizeEquation", "candidates_text", "is_shape", "read_lines", "solve"]
+__all__ = ["LayerLine", "SizeEquation", "candidates_text", "is_shape", "read_lines", "shape_notes", "solve"]
 
-FUNCTIONS = (
-    "relu", "relu6", "leaky-relu", "elu", "gelu", "silu", "swish", "hard-swish", "softplus", "sigmoid", "tanh", "softmax", "dropout",
-)  # fmt: skip
-"""Layers that keep the size and have no parameters."""
-KINDS = (
-    "input", "conv", "depthwise-conv", "pointwise-conv", "transposed-conv", "max-pool", "avg-pool", "adaptive-pool", "global-pool",
-    "upsample", "flatten", "dense", "batch-norm", "layer-norm", "embedding", "attention", "lstm", "gru", "rnn", "output", *FUNCTIONS,
-)  # fmt: skip
-"""Every layer that a specification can hold."""
-_SPELLINGS = {
-    **dict.fromkeys(("convolution", "conv1d", "conv2d", "conv3d"), "conv"),
-    **dict.fromkeys(("depthwise", "dwconv", "depthwiseconv2d", "depthwise-convolution"), "depthwise-conv"),
-    **dict.fromkeys(("pointwise", "pointwise-convolution", "conv1x1"), "pointwise-conv"),
-    **dict.fromkeys(
-        ("deconv", "conv-transpose", "transpose-conv", "transposed-convolution", "upconv", "up-conv"), "transposed-conv"
-    ),
-    **dict.fromkeys(("convtranspose1d", "convtranspose2d", "convtranspose3d", "deconvolution"), "transposed-conv"),
-    **dict.fromkeys(("maxpool", "max-pooling", "maxpooling", "maxpool1d", "maxpool2d", "maxpool3d"), "max-pool"),
-    **dict.fromkeys(
-        ("avgpool", "average-pool", "averagepool", "mean-pool", "avg-pooling", "average-pooling"), "avg-pool"
-    ),
-    **dict.fromkeys(("avgpool1d", "avgpool2d", "avgpool3d"), "avg-pool"),
-    **dict.fromkeys(("adaptivepool", "adaptive-avg-pool", "adaptive-max-pool", "adaptive-pooling"), "adaptive-pool"),
-    **dict.fromkeys(("adaptiveavgpool2d", "adaptivemaxpool2d", "adaptive-average-pool"), "adaptive-pool"),
-    **dict.fromkeys(("globalpool", "gap", "global-avg-pool", "global-average-pool", "global-max-pool"), "global-pool"),
-    **dict.fromkeys(("upsampling", "up-sample", "upsample2d", "interpolate", "max-unpool", "unpool"), "upsample"),
-    **dict.fromkeys(("fc", "linear", "fully-connected", "full", "affine", "dense-layer"), "dense"),
-    **dict.fromkeys(
-        ("batchnorm", "bn", "batchnorm1d", "batchnorm2d", "batch-normalization", "batch-normalisation"), "batch-norm"
-    ),
-    **dict.fromkeys(("layernorm", "ln", "layer-normalization", "layer-normalisation"), "layer-norm"),
-    **dict.fromkeys(("embed", "token-embedding"), "embedding"),
-    **dict.fromkeys(("self-attention", "multihead-attention", "multi-head-attention", "mha"), "attention"),
-    "leakyrelu": "leaky-relu",
-    "hardswish": "hard-swish",
-    "flat": "flatten",
-    "in": "input",
-    "out": "output",
-}
-"""Other words for a layer, in small letters with - between their parts."""
-_PAIRS = {
-    *(("transposed", word) for word in ("conv", "convolution")),
-    *((word, "conv") for word in ("transpose", "depthwise", "pointwise", "up")),
-    *((word, "pool") for word in ("max", "avg", "average", "global", "adaptive")),
-    *((word, "pooling") for word in ("max", "average", "adaptive")),
-    *((word, "norm") for word in ("batch", "layer")),
-    ("depthwise", "convolution"), ("leaky", "relu"), ("fully", "connected"),
-}  # fmt: skip
-"""Kinds that may be written as two words."""
-
-_NUMBERS = {"stride", "padding", "dilation", "groups", "parameters", "multiplier"}
-_OPTIONS = {
-    "pad": "padding",
-    "strides": "stride",
-    "kernel": "of",
-    "kernel_size": "of",
-    "window": "of",
-    "size": "of",
-    "group": "groups",
-}
 _LONGEST, _WIDEST = 2000, 400  # layers, characters per line
 _CANDIDATES = 1024  # values tried for an unknown in a rounded size
+_COLOURS = 4  # channels that an image has at most
 
 
 @dataclass
@@ -167,20 +121,41 @@ def read_lines(specification: str) -> list[LayerLine]:
 def is_shape(words: str) -> bool:
     """Whether words are the sizes of an input alone.
 
-    >>> is_shape("28x28x1"), is_shape("32 × 32 × 3"), is_shape("conv 3x3")
-    (True, True, False)
+    >>> is_shape("28x28x1"), is_shape("32 × 32 × 3"), is_shape("100"), is_shape("conv 3x3")
+    (True, True, True, False)
     """
-    return re.fullmatch(r"\s*\d+(\s*[x×*]\s*\d+){1,3}\s*", words) is not None
+    return re.fullmatch(r"\s*\d+(\s*[x×*]\s*\d+){0,3}\s*", words) is not None
+
+
+def shape_notes(lines: list[LayerLine]) -> list[str]:
+    """How the input's shape is read, where people often mean another one.
+
+    >>> shape_notes(read_lines("input 28x28; conv 8 of 3"))
+    ['28×28 is read as 28 steps of 28 channels; an image of one channel is 28x28x1.']
+    >>> shape_notes(read_lines("input 3x32x32; conv 8 of 3x3"))
+    ['3×32×32 is read as height × width × channels; an image of 3 channels is 32x32x3.']
+    """
+    shape = [int(size) for size in lines[0].sizes if sympy.sympify(size).is_Integer]
+    said = "×".join(map(str, shape))
+    if len(shape) < len(lines[0].sizes) or not any(line.kind in SLIDING for line in lines):
+        return []
+    if len(shape) == 2 and shape[1] > _COLOURS:
+        return [
+            f"{said} is read as {shape[0]} steps of {shape[1]} channels; an image of one channel is {shape[0]}x{shape[1]}x1."
+        ]
+    if len(shape) == 3 and shape[0] <= _COLOURS < min(shape[1:]):
+        channels = "channel" if shape[0] == 1 else "channels"
+        turned = "x".join(map(str, (*shape[1:], shape[0])))
+        return [f"{said} is read as height × width × channels; an image of {shape[0]} {channels} is {turned}."]
+    return []
 
 
 def _line(number: int, words: str) -> LayerLine:
-    first, *rest = words.replace(",", " ").replace("=", " ").split()
-    if re.search(r"\d,\d{3}\b", words):  # 9,416 is one number
-        first, *rest = re.sub(r"(?<=\d),(?=\d{3}\b)", "", words).replace(",", " ").replace("=", " ").split()
+    first, *rest = tidied(words).split()
     kind = first.lower().replace("_", "-")
-    if rest and (kind, rest[0].lower()) in _PAIRS:
+    while rest and (kind, rest[0].lower()) in PAIRS:  # global average pooling
         kind = f"{kind}-{rest.pop(0).lower()}"
-    kind = _SPELLINGS.get(kind, kind)
+    kind = SPELLINGS.get(kind, kind)
     line = LayerLine(number, kind, words=words)
     if kind not in KINDS:
         try:
@@ -192,47 +167,56 @@ def _line(number: int, words: str) -> LayerLine:
             raise UnknownNameError(f"line {number}: layer", first, KINDS)
         line.kind = "dense"
     while rest:
-        word = _OPTIONS.get(rest[0], rest[0])
+        word = OPTIONS.get(rest[0], rest[0])
         rest.pop(0)
-        if word == "of":
+        short = re.fullmatch(r"([spdg])(\d+)", word) if kind in SLIDING else None
+        if short:
+            line.options[SHORT[short[1]]] = _one(number, words, [short[2]], SHORT[short[1]])
+        elif word == "of":
             line.kernel = _sizes(number, words, rest)
         elif word == "gives":
             line.gives = _sizes(number, words, rest)
-        elif word == "padding" and rest[:1] in (["same"], ["valid"]):
-            line.flags += [flag for flag in [rest.pop(0)] if flag == "same"]
-        elif word in _NUMBERS:
-            line.options[word] = _one(number, words, rest)
-        elif _SPELLINGS.get(word.lower(), word) in ("no-bias", *FUNCTIONS) or kind == "dropout":
-            line.flags.append(_SPELLINGS.get(word.lower(), word))
+        elif word in ("same", "valid") or (word == "padding" and rest[:1] in (["same"], ["valid"])):
+            line.flags += [flag for flag in [rest.pop(0) if word == "padding" else word] if flag == "same"]
+        elif word in NUMBERS:
+            line.options[word] = _one(number, words, rest, word)
+        elif SPELLINGS.get(word.lower(), word) in ("no-bias", *FUNCTIONS) or kind == "dropout":
+            line.flags.append(SPELLINGS.get(word.lower(), word))
         elif not line.sizes:
             line.sizes = _sizes(number, words, [word])
-        elif kind in _WINDOWED and not line.kernel:  # conv 32 3x3
+        elif kind in WINDOWED and not line.kernel:  # conv 32 3x3
             line.kernel = _sizes(number, words, [word])
         elif kind == "embedding" and len(line.sizes) == 1:
             line.sizes += _sizes(number, words, [word])
         else:
             raise UsageError(f"line {number}: {word!r} in {words!r}: is not an option of a layer; see docs/worked.md.")
-    if kind in ("conv", "transposed-conv") and len(line.sizes) > 1 and len(line.kernel) == 1:
+    if kind in WINDOWED and len(line.sizes) > 1 and len(line.kernel) == 1:
         line.sizes, line.kernel = line.kernel, line.sizes  # conv 3x3 32
     if kind == "depthwise-conv" and not line.kernel:
         line.sizes, line.kernel = [], line.sizes
     if line.kind in _SIZED and not line.sizes and not (kind == "depthwise-conv" and line.kernel):
         raise UsageError(f"line {number}: {words!r}: {line.kind} needs a number; write it after the word.")
+    for option in (*line.options, *(flag for flag in line.flags if flag in ("same", "no-bias"))):
+        if option != "parameters" and option not in TAKES.get(line.kind, ()):
+            what = {"same": "padding", "no-bias": "bias"}.get(option, option)
+            raise UsageError(f"line {number}: {words!r}: {line.kind} has no {what}; leave it out.")
     return line
 
 
-_WINDOWED = ("conv", "transposed-conv", "depthwise-conv")
 _SIZED = {*KINDS} - {"global-pool", "flatten", "batch-norm", "layer-norm", *FUNCTIONS}
 
 
-def _sizes(number: int, words: str, rest: list[str]) -> list[Size]:
+def _sizes(number: int, words: str, rest: list[str], least: int = 1) -> list[Size]:
     if not rest:
         raise UsageError(f"line {number}: {words!r}: a size is missing at the end; add it.")
-    return [read_product(part) for part in re.split(r"[x×](?=[0-9A-Za-z])", rest.pop(0))]
+    sizes = [read_product(part) for part in re.split(r"[x×](?=[0-9A-Za-z])", rest.pop(0))]
+    if any(size.is_number and size < least for size in sizes):
+        raise UsageError(f"line {number}: {words!r}: a size is at least {least}; write a larger number.")
+    return sizes
 
 
-def _one(number: int, words: str, rest: list[str]) -> Size:
-    sizes = _sizes(number, words, rest)
+def _one(number: int, words: str, rest: list[str], option: str) -> Size:
+    sizes = _sizes(number, words, rest, 0 if option in ("padding", "parameters") else 1)
     if len(sizes) != 1:
         raise UsageError(f"line {number}: {words!r}: an option has one number for all axes; write one.")
     return sizes[0]

@@ -41,6 +41,7 @@ class LayerRow:
         stride, padding, dilation, groups: of the window, as text; empty for a layer without one.
         statistics: numbers that are kept but not learned, the running mean and variance of batch norm.
         window: of each axis the n, f, s, p and d of its output size.
+        spread: whether that is the window of a transposed convolution.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LayerRow:
     groups: str = ""
     statistics: Size = ZERO
     window: tuple[tuple[Size, ...], ...] = ()
+    spread: bool = False
 
     @property
     def values(self) -> Size:

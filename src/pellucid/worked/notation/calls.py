@@ -10,7 +10,7 @@ from typing import Final
 from pellucid.worked.expressions.expression import Add, Call, Condition, Const, Div, Expr, Mul, Neg, Piecewise, Pow
 from pellucid.worked.expressions.functions import ALIASES, FUNCTIONS
 
-__all__ = ["KNOWN", "OVER_COMPONENTS", "SHORT", "TAKES", "combined", "function_named", "loss_of", "mean_of"]
+__all__ = ["INSTEAD", "KNOWN", "OVER_COMPONENTS", "SHORT", "TAKES", "combined", "function_named", "loss_of", "mean_of"]
 
 ZERO, ONE, TWO = (Const(Fraction(n)) for n in (0, 1, 2))
 
@@ -122,6 +122,31 @@ TAKES: Final[Mapping[str, tuple[int, int]]] = {
 
 _FOLDED: Final = {name.replace("_", "").lower(): name for name in (*FUNCTIONS, *TAKES)} | _SPELLINGS
 KNOWN: Final = frozenset({*FUNCTIONS, *ALIASES, *TAKES, "piecewise"})
+
+
+INSTEAD: Final[Mapping[str, str]] = {
+    "outer": "x y^T",
+    "multiply": "x*y, which works component by component",
+    "subtract": "x - y",
+    "add": "x + y",
+    "divide": "x/y",
+    "log1p": "log(1 + x)",
+    "expm1": "exp(x) - 1",
+    "where": "piecewise(a if x > 0, b otherwise)",
+    "len": "the number itself",
+    "logsoftmax": "log(softmax(z))",
+    "logit": "log(p/(1 - p))",
+    "rmse": "sqrt(mse(p, y))",
+    "mae": "mean(abs(p - y))",
+    "l1loss": "mean(abs(p - y))",
+    "kl": "sum(p*log(p/q))",
+    "kldiv": "sum(p*log(p/q))",
+    **dict.fromkeys(("crossentropy", "ce", "nll", "nllloss"), "-sum(y*log(p)) with p = softmax(z)"),
+    **dict.fromkeys(("hinge", "hingeloss"), "max(0, 1 - y*s)"),
+    **dict.fromkeys(("argmax", "argmin"), "max or min: a worksheet has the value, which names its place"),
+    **dict.fromkeys(("inv", "inverse"), "the numbers themselves: a worksheet does not invert matrices"),
+}
+"""What to write instead of functions that a worksheet does not have, by their names in small letters without _."""
 
 
 def function_named(name: str) -> str:

@@ -18,7 +18,6 @@ from pellucid.worked.expressions.expression import (
     Index,
     Mul,
     Name,
-    Neg,
     Pow,
     Sum,
     children,
@@ -29,6 +28,7 @@ from pellucid.worked.expressions.expression import (
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.arrays import Array, broadcast_item, matrix_product, scalar, size_of
 from pellucid.worked.notation.calls import OVER_COMPONENTS
+from pellucid.worked.notation.cautions import check_matrices, vector_norm
 from pellucid.worked.notation.components import over_components
 from pellucid.worked.notation.indexing import Bindings, index_name, index_subscripts, whole_number
 from pellucid.worked.notation.plain import shown
@@ -51,8 +51,6 @@ TERMS: Final = 10_000  # of all loops of one statement, of one sum
 NODES: Final = 100_000  # of an expanded worksheet
 
 _EULER: Final = "e is Euler's number, as the worksheet gives it no value."
-_TIMES: Final = "* multiplies a matrix component by component; W x and W @ x are products of matrices."
-_POWER: Final = "A power of a matrix is taken component by component; W W and W @ W are products of matrices."
 _CONSTANTS: Final = {
     "e": Call("exp", (Const(Fraction(1)),)),
     "pi": Call("pi", ()),
@@ -175,7 +173,7 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         case Pow(base=Name(name="e"), exponent=exponent, at=at) if not scope.known("e") and scope.find("e", at) is None:
             scope.notes[_EULER] = None
             return expand(Call("exp", (exponent,), 0, at), scope, bindings)
-        case Pow(base=Call(function="norm", args=args), exponent=Const(value=two)) if two == 2:
+        case Pow(base=Call(function="norm", args=args, index=0), exponent=Const(value=two)) if two == 2:
             # ||x||² is a sum of squares, without the root and its kink at 0
             squares = [Pow(item, Const(Fraction(2))) for arg in args for item in _items(expand(arg, scope, bindings))]
             return squares[0] if len(squares) == 1 else Add(tuple(squares))
@@ -187,6 +185,12 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
                 return owner[tuple(whole_number(place, bindings, at) for place in places)]
             except UsageError as fault:
                 raise UsageError(f"{position(at)}{fault}") from None
+        case Pow(base=Call(function="norm", args=(inner,), index=order) as norm) if order:
+            return expand(
+                Pow(vector_norm(norm, expand(inner, scope, bindings)), what.exponent, what.at), scope, bindings
+            )
+        case Call(function="norm", args=(inner,), index=order) if order:
+            return expand(vector_norm(what, expand(inner, scope, bindings)), scope, bindings)
         case Sum():
             return _sum(what, scope, bindings)
         case OverAxis(call=Call() as call, axis=axis):
@@ -218,7 +222,7 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         raise UsageError(
             f"{position(first_position(what))}*: works component by component; for the product of a transposed vector with another write @."
         )
-    _check_matrices(what, parts, scope)
+    check_matrices(what, parts, scope.notes)
     # … then build the node once for each component, broadcasting as NumPy does
     shape = max((array.shape for array in arrays), key=len)
     scope.spend(size_of(shape) * len(parts), getattr(what, "at", None))
@@ -227,22 +231,6 @@ def expand(what: Expr, scope: Scope, bindings: Bindings) -> Expr | Array:
         chosen = iter([broadcast_item(part, number, shape, first_position(what)) for part in parts])
         components.append(rebuild(what, lambda _: next(chosen)))  # noqa: B023
     return Array(shape, tuple(components), all(array.turned for array in arrays))
-
-
-def _check_matrices(what: Expr, parts: Sequence[Expr | Array], scope: Scope) -> None:
-    """Say what * and powers of matrices do here: in mathematics they are products of matrices."""
-    matrices = [part for part in parts if isinstance(part, Array) and len(part.shape) == 2]
-    if not matrices:
-        return
-    if isinstance(what, Pow) and isinstance(parts[0], Array) and parts[0] is matrices[0]:
-        if (isinstance(parts[1], Const) and parts[1].value == -1) or parts[1] == Neg(Const(Fraction(1))):
-            raise UsageError(
-                f"{position(what.at)}^-1: a worksheet does not invert matrices; write 1/W for the reciprocal of each component."
-            )
-        if parts[0].shape[0] == parts[0].shape[1]:
-            scope.notes[_POWER] = None
-    if isinstance(what, Mul) and sum(isinstance(part, Array) for part in parts) > 1:
-        scope.notes[_TIMES] = None
 
 
 def loop_bindings(loops: Sequence[Loop], bindings: Bindings) -> Iterator[dict[str, int]]:

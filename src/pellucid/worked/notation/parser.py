@@ -31,9 +31,10 @@ from pellucid.worked.expressions.expression import (
 from pellucid.worked.expressions.functions import FUNCTIONS
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.beside import Beside
-from pellucid.worked.notation.calls import KNOWN, OVER_COMPONENTS, SHORT, TAKES, function_named
+from pellucid.worked.notation.calls import INSTEAD, KNOWN, OVER_COMPONENTS, SHORT, TAKES, function_named
 from pellucid.worked.notation.latex import without_latex
 from pellucid.worked.notation.names import Names
+from pellucid.worked.notation.nodes import built
 from pellucid.worked.notation.statements import (
     Adjacent,
     ArrayLiteral,
@@ -143,9 +144,17 @@ class Parser(Beside):
                 return Transpose(base, sign.at)
             bare = sign.kind != "raised" and self.next.text not in ("(", "{")
             power = Pow(base, self.level(self.signed), sign.at)
+            self.check_exponent(bare, power)
             self.exponent = self.here if bare else self.exponent
             return power
         return base
+
+    def check_exponent(self, bare: bool, power: Pow) -> None:
+        """Refuse x^1/2, by which people mean the root and calculators x/2."""
+        one = isinstance(power.exponent, Const) and abs(power.exponent.value) == 1
+        number = self.tokens[min(self.here + 1, len(self.tokens) - 1)]
+        if bare and one and self.next.text == "/" and self.next.glued and number.kind == "number" and number.glued:
+            self.fail("it is unclear whether the division is in the exponent; write x^(1/2) or (x^1)/2.")
 
     def atom(self) -> Expr:
         token = self.next
@@ -170,6 +179,9 @@ class Parser(Beside):
             inner = self.atom()
             if self.next.text == "^":
                 self.fail("it is unclear what is under the root; write √(x^2) or (√x)^2.")
+            bare = self.tokens[self.here - 1].text not in ")]}|"
+            if bare and self.next.glued and (self.next.kind in ("name", "number") or self.next.text == "("):
+                self.fail("it is unclear what is under the root; write √(2x) or √2·x.")
             return Call("sqrt", (inner,), 0, token.at)
         if self.take("Σ") or self.take("∏"):
             return self.sigma(token)
@@ -214,11 +226,9 @@ class Parser(Beside):
             order = self.tokens[self.here - 2].text
         if order not in ("", "1", "2", "F"):
             self.fail("the norms are ||x||_1, ||x||_2 and ||W||_F; write another one out.")
-        if order == "1":
-            return Call("sum", (Call("abs", (inner,), 0, opening.at),), 0, opening.at)
         if opening.text == "|" and not order:
             return Bars(inner, opening.at)
-        return Call("norm", (inner,), 0, opening.at)
+        return Call("norm", (inner,), int(order) if order in ("1", "2") else 0, opening.at)
 
     def braced(self) -> Expr:
         return self.atom()
@@ -248,6 +258,11 @@ class Parser(Beside):
         here = self.here
         self.take()
         power = None
+        exponent = [token.text for token in self.tokens[self.here : self.here + 3]]
+        if exponent[:1] == ["^"] and "-" in (exponent[1:2] if exponent[1] not in "({" else exponent[2:]):
+            self.fail(
+                f"{token.text}^-1 is the inverse function or 1/{token.text}; write 1/{token.text}(x) for the latter."
+            )
         if function in FUNCTIONS and self.next.text == "^" and self.tokens[self.here + 1].kind == "number":
             self.take()
             power = Const(Fraction((self.take() or token).text))
@@ -270,6 +285,8 @@ class Parser(Beside):
         if name == "piecewise":
             return self.piecewise(at)
         if name not in TAKES and name not in FUNCTIONS:
+            if instead := INSTEAD.get(written.replace("_", "").lower()):
+                raise UsageError(f"{position(at)}{written}: is no function of a worksheet; write {instead}.")
             raise UsageError(f"{position(at)}{UnknownNameError('function', written, KNOWN)}")
         outside, self.bars = self.bars, 0
         args = [*first]
@@ -292,6 +309,9 @@ class Parser(Beside):
                 without = OverIndex(name, args[0], index, None, None, self.end_of_range(), at)
                 self.want(close, f"after the arguments of {name}")
                 return without
+            elif self.next.kind == "name" and after == "=":
+                n = ", and for n - 1 instead of n the sum itself" if name in ("var", "std") else ""
+                self.fail(f"is no option of {name}; write its arguments one after the other{n}.")
             else:
                 args.append(self.expression())
         self.bars = outside
@@ -309,7 +329,7 @@ class Parser(Beside):
             return body
         if loops:
             return self.sum_over(args[0], loops, [], at)
-        node = _built(name, args, at)
+        node = built(name, args, at)
         return OverAxis(node, axis, at) if axis else node
 
     def axis(self) -> str:
@@ -348,36 +368,3 @@ class Parser(Beside):
 
     def fail(self, rule: str) -> NoReturn:
         Names.fail(self, rule)
-
-
-def _built(name: str, args: list[Expr], at: At) -> Expr:
-    """The node of a call whose arguments are complete."""
-    match name:
-        case "array":
-            return args[0]
-        case "transpose":
-            return Transpose(args[0], at)
-        case "power":
-            return Pow(args[0], args[1], at)
-        case "dot":
-            return MatrixProduct(args[0], args[1], at)
-        case "eye" | "zeros" | "ones":
-            return _filled(name, args, at)
-    return SHORT[name](args[0]) if name in SHORT else Call(name, tuple(args), 0, at)
-
-
-def _filled(name: str, args: list[Expr], at: At) -> Expr:
-    """eye(2), zeros(3), ones(2, 3): vectors and matrices of zeros and ones."""
-    sizes = [arg.value for arg in args if isinstance(arg, Const) and isinstance(arg.value, Fraction)]
-    if len(sizes) < len(args) or not all(size.denominator == 1 and 1 <= size <= 100 for size in sizes):
-        raise UsageError(f"{position(at)}{name}: its sizes are whole numbers from 1 to 100, as in {name}(2).")
-    if name == "eye":
-        sizes *= 2
-    ones = name == "ones"
-    if len(sizes) == 1:
-        return ArrayLiteral((Const(Fraction(ones)),) * int(sizes[0]), at)
-    rows = [
-        ArrayLiteral(tuple(Const(Fraction(ones or (name == "eye" and i == j))) for j in range(int(sizes[1]))), at)
-        for i in range(int(sizes[0]))
-    ]
-    return ArrayLiteral(tuple(rows), at)

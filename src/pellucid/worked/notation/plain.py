@@ -6,7 +6,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from pellucid.errors import UsageError
-from pellucid.worked.expressions.expression import Call, Const, Expr, Index, Mul, Name, Pow, rebuild
+from pellucid.worked.expressions.expression import Call, Const, Expr, Index, Mul, Name, Pow, Sum, rebuild
 from pellucid.worked.expressions.position import position
 from pellucid.worked.notation.calls import combined, loss_of
 from pellucid.worked.notation.statements import (
@@ -15,6 +15,7 @@ from pellucid.worked.notation.statements import (
     Bars,
     MatrixProduct,
     OverAxis,
+    OverIndex,
     Subscript,
     Transpose,
 )
@@ -66,6 +67,21 @@ def in_symbols(node: Expr) -> Expr:
             return combined(function, [in_symbols(arg) for arg in args])
         case Call(function="bce" | "mse" as function, args=(one, two)):
             return loss_of(function, [in_symbols(one)], [in_symbols(two)])
+        case Pow(exponent=Name(name="T"), at=at):  # x^T W x is no power
+            raise UsageError(
+                f"{position(at)}vectors and matrices need a worksheet; write one number, or names with an index."
+            )
+        case OverIndex(index=index, at=at) | Sum(index=index, at=at):
+            raise UsageError(
+                f"{position(at)}a sum over some {index}, or a product, needs a worksheet; write sum(x_{index}, {index})."
+            )
+        case Index(base=base, places=places, at=at) if not all(isinstance(place, Name) for place in places):
+            numbers = [place.value for place in places if isinstance(place, Const)]
+            if len(numbers) == len(places) and all(number == int(number) for number in numbers):
+                return Name("_".join([base, *(str(int(number)) for number in numbers)]), at)
+            raise UsageError(
+                f"{position(at)}{base}[…]: has a computed index; write a letter or a number, as in {base}_t or {base}_1."
+            )
     flat = shown(node) if isinstance(node, (Adjacent, Index, Pow)) else node
     if isinstance(flat, Mul):  # factors side by side among the others
         parts = [in_symbols(factor) for factor in flat.factors]

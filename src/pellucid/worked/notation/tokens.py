@@ -129,6 +129,12 @@ def tokenize(text: str) -> list[Token]:
             tokens += _vulgar(tokens, word, at, glued)
         elif kind == "latex":
             tokens.append(Token("latex", word, at, glued))
+        elif word == "torch." and text.startswith(("var(", "std("), here):
+            called = text[here : here + 3]
+            raise UsageError(
+                f"{position(at)}torch.{called}: divides by n - 1, {called} of a worksheet by n, as NumPy does; write {called}(x), "
+                "or the sum itself."
+            )
         elif kind != "space":
             token = Token("sign", _SAME.get(word, word), at, glued)
             _balance(opened, token)

@@ -52,7 +52,7 @@ class Optimizer(Builder):
         "nesterov",
         "adam",
     )
-    """sgd, momentum, nesterov, adam; one or several, each from the same start"""
+    """one or several of these rules, each from the same start"""
     steps: int = 3
     """number of steps, 1 to 1000"""
     lr: float = 0.1
