@@ -224,15 +224,13 @@ def test_half_the_threads_are_taken_where_they_are_faster(
     assert count == [4]
 
 
-def test_the_first_of_several_processes_decides_and_measures_nothing(
-    machine: Machine, parts: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a step of its own it would wait for the others' gradients; on another processor its rule would be another one."""
+def test_the_first_of_several_processes_decides(machine: Machine, parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
     import accelerate.utils
 
-    plan, model, feed = parts(precision="fp32")
+    plan, model, feed = parts()
+    machine.seconds["bf16, channels-last"] = 0.5
     sent: list[Any] = []
 
     def broadcast(objects: list[Any], from_process: int) -> None:
@@ -245,15 +243,12 @@ def test_the_first_of_several_processes_decides_and_measures_nothing(
     monkeypatch.setattr(accelerate.utils, "broadcast_object_list", broadcast)
     first, second = (
         dataclasses.replace(
-            plan,
-            accelerator=SimpleNamespace(num_processes=2, is_main_process=main, device=CPU, process_index=0),  # type: ignore[arg-type]
-        )
+            plan, accelerator=SimpleNamespace(num_processes=2, is_main_process=main, device=CPU, process_index=0)
+        )  # type: ignore[arg-type]
         for main in (True, False)
     )
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    found = chosen(first, model, feed, clock=never)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert chosen(second, model, feed, clock=never) == found and found.title == "fp32, channels-last"
+    found = chosen(first, model, feed, clock=machine.clock)
+    assert chosen(second, model, feed, clock=never) == found and found.title == "bf16, channels-last"
 
 
 def test_a_resumed_training_takes_the_recorded_choice_and_ends_bit_for_bit_the_same(

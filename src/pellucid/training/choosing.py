@@ -60,8 +60,8 @@ def chosen(
 ) -> Choice:
     """How a training's steps are computed: as its options say, as its record says, or as is fastest here.
 
-    A training that takes a few seconds, or whose record is there, measures nothing. Of several processes the first decides for all, and
-    measures nothing either: a step of one would wait for the others' gradients.
+    A training that takes a few seconds, or whose record is there, measures nothing. Of several processes the first decides for all,
+    by steps of its own.
 
     Args:
         plan: the training.
@@ -84,7 +84,7 @@ def _chosen(plan: Plan, model: nn.Module, feed: Feed, record: Mapping[str, Any] 
     if record is not None:
         return Choice.recorded(record, plan.accelerator.device) or usual
     candidates = _candidates(plan, model, usual)
-    if len(candidates) == 1 or plan.accelerator.num_processes > 1 or not _worth(plan):
+    if len(candidates) == 1 or not _worth(plan):
         return usual
     key = _key(plan, model, candidates)
     file = cache_folder() / "choices" / f"{hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()}.json"
