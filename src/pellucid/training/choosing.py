@@ -45,7 +45,7 @@ _WORTH = 1 << 24  # px of all batches together, from which a measurement is wort
 _SECONDS, _MOST = 1.0, 5.0  # that a measurement takes, about: a hundredth of the training between these
 _STEPS = 8  # that it takes at least: where these would take longer, a batch is timed by some of its images
 _FIRST = 4  # images by which the time of a step is foreseen
-_ROUNDS = 5  # at most; after two of them the seconds count
+_ROUNDS = 10  # at most; after two of them the seconds count
 _FAR = 1.5  # what takes so many times as long as the best is not timed again
 _GAIN = 0.95  # of the usual way's time: what gains less is not chosen, since times vary by as much
 _GAIN_OF_THREADS = 0.9
@@ -60,7 +60,8 @@ def chosen(
 ) -> Choice:
     """How a training's steps are computed: as its options say, as its record says, or as is fastest here.
 
-    A training that takes a few seconds, or whose record is there, measures nothing. Of several processes the first decides.
+    A training that takes a few seconds, or whose record is there, measures nothing. Of several processes the first decides for all,
+    by steps of its own.
 
     Args:
         plan: the training.
@@ -85,7 +86,7 @@ def _chosen(plan: Plan, model: nn.Module, feed: Feed, record: Mapping[str, Any] 
     candidates = _candidates(plan, model, usual)
     if len(candidates) == 1 or not _worth(plan):
         return usual
-    key = _key(plan, model, feed, candidates)
+    key = _key(plan, model, candidates)
     file = cache_folder() / "choices" / f"{hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()}.json"
     if (cached := _cached(file, key)) is not None:
         return cached
@@ -118,7 +119,7 @@ def _worth(plan: Plan) -> bool:
     return plan.steps * plan.global_batch * height * width >= _WORTH
 
 
-def _key(plan: Plan, model: nn.Module, feed: Feed, candidates: Sequence[Choice]) -> dict[str, Any]:
+def _key(plan: Plan, model: nn.Module, candidates: Sequence[Choice]) -> dict[str, Any]:
     """What a measurement depends on, as JSON."""
     tensors = [[name, list(value.shape), value.requires_grad] for name, value in model.named_parameters()]
     architecture = hashlib.blake2b(json.dumps([repr(model), tensors]).encode(), digest_size=12).hexdigest()
@@ -175,9 +176,12 @@ def _measured(
 
     count = min(_FIRST, share)
     step(usual, count)
-    begun = clock()
-    step(usual, count)
-    each = max(clock() - begun, 1e-9) / count  # seconds of an image
+    times = []
+    for _ in range(2):
+        begun = clock()
+        step(usual, count)
+        times.append(clock() - begun)
+    each = max(min(times), 1e-9) / count  # seconds of an image
     allowed = min(max(_SECONDS, each * share * plan.steps / 100), _MOST)
     count = max(count, min(share, int(allowed / _STEPS / each)))
     best, seconds = fastest(candidates, lambda one: step(one, count), clock, most=allowed / 2)
@@ -185,9 +189,9 @@ def _measured(
         "images": count,
         "seconds": {one.title: round(value, 6) for one, value in seconds.items()},
     }
-    threads, times = _threads(best.threads, lambda: step(best, count), clock)
-    if len(times) > 1:
-        found["threads_seconds"] = {str(one): round(value, 6) for one, value in times.items()}
+    threads, taken = _threads(best.threads, lambda: step(best, count), clock)
+    if len(taken) > 1:
+        found["threads_seconds"] = {str(one): round(value, 6) for one, value in taken.items()}
     learners.clear()  # their memory goes before the answers' models take theirs
     with replace(best, threads=threads).computing():
         if (answers := _answers(plan, model, clock)) is not None:
@@ -274,9 +278,10 @@ def fastest(
             work(one)
             took = clock() - before
             seconds[one] = min(took, seconds.get(one, took))
-        least = min(seconds.values())
-        left = [one for one in left if seconds[one] <= _FAR * least]
-        if len(left) == 1 or (number and clock() - begun >= most):
+        spent, least = clock() - begun, min(seconds.values())
+        if number or spent >= most / 2:  # one round of short steps says little where the machine does other work too
+            left = [one for one in left if seconds[one] <= _FAR * least]
+        if len(left) == 1 or (number and spent >= most):
             break
     best = min(seconds, key=seconds.__getitem__)
     usual = candidates[0]
