@@ -163,8 +163,10 @@ class Service:
     # -- runs
 
     async def _runs(self, request: Request) -> Response:
-        described = await asyncio.to_thread(lambda: [served.described() for served in self.shelf.values()])
-        learning = None if self.example is None or NAME in self.shelf else self.example.described()
+        there = [*self.shelf.values()]  # the example may join them while they are read
+        described = await asyncio.to_thread(lambda: [served.described() for served in there])
+        joined = any(served.name == NAME for served in there)
+        learning = None if self.example is None or joined else self.example.described()
         limits = {"upload": self.limits.upload, "images": self.limits.images}
         return Said({"runs": described, "learning": learning, "limits": limits})
 
