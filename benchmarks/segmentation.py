@@ -10,7 +10,8 @@ at least 1.5 × as many images a second in training and 1.3 × in prediction.
 
     python benchmarks/segmentation.py [FOLDER] [--minutes 6] [--encoder efficientnet_lite0] [--size 360 480] [--rounds 2]
 
-FOLDER has images and masks; without it, the embedded scenes are taken, which are easy. The peer: pip install segmentation-models-pytorch.
+FOLDER has images and masks; without it, the embedded scenes are taken, which are easy. `--minutes 0` measures prediction alone.
+The peer: pip install segmentation-models-pytorch.
 """
 
 from __future__ import annotations
@@ -213,19 +214,22 @@ def main() -> None:
 
         rivals: dict[str, Any] = {"pellucid": our_epoch}
         rivals |= {name: peer.epoch for name, peer in peers.items()}
-        epochs = in_turn(rivals, asked.rounds)
-        images = len(dataset.splits["train"])
-        each = {name: images / statistics.median(seconds) for name, seconds in epochs.items()}
-        validation = len(dataset.splits["val"]) / 3 / each["pellucid"]  # forward alone is about a third of a step
-        count = max(3, round(60 * asked.minutes / (images / each["pellucid"] + validation)))
+        images, count, each = len(dataset.splits["train"]), 1, {}
+        if asked.minutes:
+            epochs = in_turn(rivals, asked.rounds)
+            each = {name: images / statistics.median(seconds) for name, seconds in epochs.items()}
+            validation = len(dataset.splits["val"]) / 3 / each["pellucid"]  # forward alone is about a third of a step
+            count = max(3, round(60 * asked.minutes / (images / each["pellucid"] + validation)))
         run = pellucid.train("segment", dataset, "unet", place / "run", epochs=count, **given)
         spent = {"pellucid": float(run.info["seconds"])}
         steps = {"pellucid": count * (images // BATCH)}
-        records, models = {}, {}
-        records["pellucid"] = evaluation(run, dataset, baselines=False).records["model"]
+        records: dict[str, Any] = {}
+        models = {}
         for name, peer in peers.items():
-            models[name], spent[name], steps[name] = peer.trained(spent["pellucid"])
-            records[name] = peer.records(models[name])
+            models[name], spent[name], steps[name] = peer.trained(spent["pellucid"] if asked.minutes else 0.0)
+        if asked.minutes:
+            records = {"pellucid": evaluation(run, dataset, baselines=False).records["model"]}
+            records |= {name: peer.records(models[name]) for name, peer in peers.items()}
         files = [asked.folder / name for name in dataset.splits["test"].names]
 
         def our_prediction() -> float:
@@ -248,10 +252,10 @@ def main() -> None:
             data=dataset.name, images={part: len(split) for part, split in dataset.splits.items()},
             encoder=asked.encoder, size=asked.size, seed=0,
             mean_iou={n: f"{m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for n, m in measured.items()},
-            ahead_by={n: str(paired(metric, [records["pellucid"]], records[n])[0]) for n in peers},
+            ahead_by={n: str(paired(metric, [records["pellucid"]], records[n])[0]) for n in peers if n in records},
             seconds={n: round(s) for n, s in spent.items()}, steps=steps,
             train_images_per_second={n: round(v, 2) for n, v in each.items()},
-            training_ratio={n: round(ratio(epochs, "pellucid", n), 2) for n in peers},
+            training_ratio={n: round(ratio(epochs, "pellucid", n), 2) for n in peers if each},
             predicted_images_per_second={n: round(len(files) / statistics.median(s), 2) for n, s in predicted.items()},
             prediction_ratio={n: round(ratio(predicted, "pellucid", n), 2) for n in peers},
         )  # fmt: skip
