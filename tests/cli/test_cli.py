@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import inspect
 import json
 import os
@@ -198,6 +199,14 @@ def test_list_imports_no_torch() -> None:
 def test_a_closed_pipe_is_no_error() -> None:
     line = f"{sys.executable} -m pellucid list | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_what_is_left_at_the_end_of_a_command_is_not_listed() -> None:
+    """As after an export or a report, which import it."""
+    code = "import sys, triton; sys.argv = ['pellucid', 'list']; from pellucid.cli.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
