@@ -60,3 +60,19 @@ export function say(words, bad = false) {
   status.textContent = words;
   status.classList.toggle("bad", bad);
 }
+
+// The runs to choose from, as `read` gets them; as long as it gets none, the page stays as it is.
+export async function offer(read, chosen) {
+  const of = (name) => document.getElementById(name);
+  try {
+    const runs = await read();
+    if (!runs) return;
+    of("none").hidden = runs.length > 0;
+    of("asking").hidden = !runs.length;
+    of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
+    if (runs.length) chosen();
+  } catch (fault) {
+    of("none").textContent = fault.message;
+    of("none").hidden = false;
+  }
+}

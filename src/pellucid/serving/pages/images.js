@@ -1,4 +1,4 @@
-import { ask, bytesOf, events, keep, make, say } from "/static/common.js";
+import { ask, bytesOf, events, keep, make, offer, say } from "/static/common.js";
 import { shown } from "/static/draw.js";
 import { optionsOf } from "/static/options.js";
 import { painter } from "/static/paint.js";
@@ -155,7 +155,7 @@ document.addEventListener("paste", (event) => {
 });
 
 async function begin() {
-  try {
+  await offer(async () => {
     const found = await (await ask("/runs")).json(), { learning } = found;
     ({ runs, limits } = found);
     of("learning").hidden = !learning;
@@ -166,17 +166,11 @@ async function begin() {
       of("learning").classList.toggle("bad", Boolean(learning.fault));
       if (!learning.fault) {
         setTimeout(begin, PAUSE);
-        return;
+        return null;
       }
     }
-    of("none").hidden = runs.length > 0;
-    of("asking").hidden = !runs.length;
-    of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
-    if (runs.length) chosen();
-  } catch (fault) {
-    of("none").textContent = fault.message;
-    of("none").hidden = false;
-  }
+    return runs;
+  }, chosen);
 }
 
 await begin();

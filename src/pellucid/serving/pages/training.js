@@ -1,4 +1,4 @@
-import { ask, make, say } from "/static/common.js";
+import { ask, make, offer, say } from "/static/common.js";
 import { curve } from "/static/curve.js";
 
 const of = (name) => document.getElementById(name);
@@ -94,18 +94,12 @@ of("run").addEventListener("change", chosen);
 of("compare").addEventListener("submit", compare);
 
 async function begin() {
-  try {
+  await offer(async () => {
     const found = await (await ask("/runs")).json();
     ({ runs } = found);
     if (!runs.length && found.learning && !found.learning.fault) setTimeout(begin, PAUSE);
-    of("none").hidden = runs.length > 0;
-    of("asking").hidden = !runs.length;
-    of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
-    if (runs.length) chosen();
-  } catch (fault) {
-    of("none").textContent = fault.message;
-    of("none").hidden = false;
-  }
+    return runs;
+  }, chosen);
 }
 
 await begin();
