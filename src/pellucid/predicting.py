@@ -73,13 +73,14 @@ def predict_by(
     answers = Answers(Path(out) if out is not None else None, format, sources, overwrite, listed, forms, files)
     own: list[dict[str, Any]] | None = None
     if isinstance(task, AnswersOptions):
-        with torch.no_grad():
+        with torch.no_grad(), answers.tidied():
             own = task.answer(model, images, asked, run.classes)
     if own is not None:
         rows = answers.keep(own)
         answers.finish(rows)
         return rows
-    given = gather(images, run.scale, noisy=task.restores)
+    with answers.tidied():
+        given = gather(images, run.scale, noisy=task.restores)
     boxed, others = None, {}
     if isinstance(task, AnswersInBoxes) and (boxed := looked_into(task, asked, given, batch_size, device)) is not None:
         others = {place: task.nothing(given.names[place], why) for place, why in boxed.without.items()}

@@ -8,7 +8,7 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, final
@@ -69,7 +69,9 @@ class Answers:
         # a name with an ending is a file, unless a folder of that name exists
         self._file = out is not None and bool(out.suffix) and not out.is_dir()
         if out is not None:
-            self._ledger = Ledger(make_folder(out.parent if self._file else out))
+            self._folder = out.parent if self._file else out
+            self._made = not self._folder.exists()
+            self._ledger = Ledger(make_folder(self._folder))
             table = self._table(out)
             self._check_free([table, *(self._beside(table, name) for name in listed if table.suffix.lower() == ".csv")])
         for name in folders:
@@ -79,6 +81,17 @@ class Answers:
         self._tables: dict[str, tuple[Sequence[str], list[dict[str, Any]]]] = {}  # columns and rows, by their file
         self._tiles: dict[str, list[NDArray[np.uint8]]] = {}  # pictures of the contact sheet, by group
         self._groups: Counter[str] = Counter()  # the rows of each group
+
+    @contextmanager
+    def tidied(self) -> Iterator[None]:
+        """After a fault within the block, no empty folder is left that was not there before."""
+        try:
+            yield
+        except BaseException:
+            if self.out is not None and self._made:
+                with suppress(OSError):  # it holds something
+                    self._folder.rmdir()
+            raise
 
     @property
     def takes_pictures(self) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pellucid import files
 from pellucid.cli.cli import main
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.inference import predict
 from pellucid.predictions import answer_names
 from pellucid.run import Run
@@ -45,6 +45,17 @@ def test_a_folder_and_a_glob_keep_their_subfolders(denoiser: Run, place: Path) -
     assert names(place / "two") == ["a/1.png", "b/1.png"]
     predict(denoiser, ["photos/a", "photos/b"], "three")
     assert names(place / "three") == ["a/1.png", "b/1.png", "in/1.png"]
+
+
+def test_after_a_fault_no_empty_folder_is_left(denoiser: Run, place: Path) -> None:
+    (place / "nothing").mkdir()
+    (place / "there").mkdir()
+    for given in ([], "nothing"):
+        for out in ("new", "there"):
+            with pytest.raises(PellucidError, match=r"is empty|contains no images"):
+                predict(denoiser, given, out)
+    assert not (place / "new").exists()
+    assert (place / "there").is_dir(), "it was there before"
 
 
 def test_names_that_would_be_one_file_are_told_apart() -> None:
