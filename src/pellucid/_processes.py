@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch import distributed as group
 
-__all__ = ["averaged", "before", "gathered", "largest", "overall", "sharing", "whole"]
+__all__ = ["averaged", "before", "gathered", "largest", "overall", "place", "sharing", "whole"]
 
 _SHARED: ContextVar[bool] = ContextVar("shared", default=False)
 
@@ -71,6 +71,15 @@ def overall(number: int) -> int:
     8
     """
     return number if whole() else number * group.get_world_size()
+
+
+def place(rows: int) -> int:
+    """The position of this process's first row in the whole batch, of which each process has so many rows.
+
+    >>> place(8)
+    0
+    """
+    return 0 if whole() else rows * group.get_rank()
 
 
 def largest(*numbers: int, device: torch.device | str = "cpu") -> tuple[int, ...]:

@@ -39,6 +39,7 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 DETECTOR: dict[str, Any] = {
     "widths": (8, 8, 16), "width": 8, "hidden": 16, "proposals": 40, "scales": (8.0, 24.0), "dropout": 0.2, "flip": True,
+    "mosaic": 0.5,
 }  # fmt: skip
 EMBEDDING: dict[str, Any] = {"widths": (4, 8), "latent": 4, "clusters": 3, "pretrain": 0.5}
 

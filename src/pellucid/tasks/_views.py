@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, final, runtime_checkable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,8 +43,7 @@ class View:
             images: at any size.
             size: (H, W) of the plain view; by default that of the images.
         """
-        height, width = size or images.shape[2:]
-        wanted = (max(1, round(height * self.factor)), max(1, round(width * self.factor)))
+        wanted = self._sides(size or (images.shape[2], images.shape[3]))
         if wanted != tuple(images.shape[2:]):
             images = F.interpolate(images, wanted, mode="bilinear", antialias=True)
         images = images.flip(3) if self.mirrored else images
@@ -61,6 +61,49 @@ class View:
         maps = maps.rot90(-self.turns, (2, 3)) if self.turns else maps
         maps = maps.flip(3) if self.mirrored else maps
         return maps if tuple(maps.shape[2:]) == size else F.interpolate(maps, size, mode="bilinear")
+
+    def placed(self, corners: Tensor, size: tuple[int, int]) -> Tensor:
+        """Boxes (…, 4) of images of a size (H, W), in px of this view.
+
+        >>> import torch
+        >>> View(mirrored=True, turns=1, factor=2.0).placed(torch.tensor([1.0, 2, 3, 6]), (10, 20)).tolist()
+        [4.0, 2.0, 12.0, 6.0]
+        """
+        height, width = self._sides(size)
+        corners = corners * corners.new_tensor([width / size[1], height / size[0]]).repeat(2)
+        corners = _mirrored(corners, width) if self.mirrored else corners
+        return _turned(corners, self.turns, (height, width))
+
+    def placed_back(self, corners: Tensor, size: tuple[int, int]) -> Tensor:
+        """Boxes (…, 4) in this view, in px of the images of a size (H, W): the inverse of `placed`.
+
+        >>> import torch
+        >>> View(mirrored=True, turns=1, factor=2.0).placed_back(torch.tensor([4.0, 2, 12, 6]), (10, 20)).tolist()
+        [1.0, 2.0, 3.0, 6.0]
+        """
+        height, width = self._sides(size)
+        corners = _turned(corners, -self.turns, (width, height) if self.turns % 2 else (height, width))
+        corners = _mirrored(corners, width) if self.mirrored else corners
+        return corners * corners.new_tensor([size[1] / width, size[0] / height]).repeat(2)
+
+    def _sides(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of this view before it is turned."""
+        return max(1, round(size[0] * self.factor)), max(1, round(size[1] * self.factor))
+
+
+def _mirrored(corners: Tensor, width: int) -> Tensor:
+    x0, y0, x1, y1 = corners.unbind(-1)
+    return torch.stack([width - x1, y0, width - x0, y1], -1)
+
+
+def _turned(corners: Tensor, turns: int, size: tuple[int, int]) -> Tensor:
+    """Boxes (…, 4) in images of a size (H, W) after so many turns by 90°, counter-clockwise."""
+    height, width = size
+    for _ in range(turns % 4):
+        x0, y0, x1, y1 = corners.unbind(-1)
+        corners = torch.stack([y0, width - x1, y1, width - x0], -1)
+        height, width = width, height
+    return corners
 
 
 @final

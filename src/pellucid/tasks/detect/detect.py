@@ -19,6 +19,7 @@ from pellucid.data.annotations.records import Instance
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.fits import Fit
+from pellucid.data.mosaics import mosaic
 from pellucid.data.targets import Boxes, Frames, target_of
 from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
@@ -27,11 +28,13 @@ from pellucid.tasks._answering import PredictOptions, Threshold
 from pellucid.tasks._contract import NamedFigure, Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records, rows_of
+from pellucid.tasks._views import Views
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.detect import answers, baselines, exported, following, forms, losses, metrics, search, shapes
-from pellucid.tasks.detect.objects import Detected, Sought, detections, padded
+from pellucid.tasks.detect.objects import Detected, Sought, detections, padded, suppressed
 from pellucid.tasks.detect.options import DetectOptions
 from pellucid.tasks.detect.sampling import Sampler
+from pellucid.tasks.detect.several import mean_over
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +73,8 @@ class Detect(Task[Tensor, Detected, Sought]):
     """lower the scores of such detections instead, the more the larger the IoU (Bodla et al. 2017)"""
     fit: Literal["squash", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; pad scales both alike and adds the median colour of the border"""  # noqa: E501
+    mosaic: float = 0.0
+    """put this share of the training images together from parts of four images of their batch (Bochkovskiy et al. 2020)"""
     augment: Augment = unfolded(
         Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
     )
@@ -86,6 +91,9 @@ class Detect(Task[Tensor, Detected, Sought]):
 
     longest: ClassVar[int] = 320  # of small objects, too little would be left otherwise
 
+    view_kinds: ClassVar[tuple[str, ...]] = ("flip", "turn", "scale")
+    views: Views = learned(Views())  # whose mean is answered
+
     own_size: tuple[float, float] = learned((0.0, 0.0))  # (H, W) px of the training images as given, in the median
     own_share: float = learned(0.0)  # the larger side of most of their objects, as a share of the image's
 
@@ -101,6 +109,8 @@ class Detect(Task[Tensor, Detected, Sought]):
             raise UsageError(f"regions={self.regions}: must be at least 1; give a larger number.")
         if not 0 < self.box_weight < float("inf"):
             raise UsageError(f"box_weight={self.box_weight!r}: must be above 0; give another value.")
+        if not 0 <= self.mosaic <= 1:
+            raise UsageError(f"mosaic={self.mosaic!r}: is a share; give a number from 0 to 1.")
         for name in ("positives", "overlap"):
             if not 0 < getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)!r}: must lie in (0, 1]; give another value.")
@@ -144,6 +154,7 @@ class Detect(Task[Tensor, Detected, Sought]):
             boxes = search.beside(boxes, search.searched(batch.images, search.CONSIDERED))
         if training:
             input, boxes = self.augment(input, boxes, draws)
+            input, boxes = mosaic(input, boxes, draws, self.mosaic)
         boxes, proposals = search.apart(boxes) if self.source == "search" else (boxes, [])
         corners = [_boxes.clip(own.float(), size) for own in boxes.corners]
         ignored = boxes.ignored or [torch.zeros_like(own, dtype=torch.bool) for own in boxes.labels]
@@ -157,6 +168,11 @@ class Detect(Task[Tensor, Detected, Sought]):
         whole = frame.corners if isinstance(frame, Frames) and not training else None
         return input, Sought(corners, boxes.labels, ignored, near, draws.uniform(), whole)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are put together from others of their batch."""
+        return self.mosaic > 0
+
     def loss(self, model: nn.Module, input: Tensor, truth: Sought) -> dict[str, Tensor]:
         objects = padded(truth)
         sampler = Sampler(truth, objects, self.regions, self.positives)
@@ -169,8 +185,14 @@ class Detect(Task[Tensor, Detected, Sought]):
         return {**found, "loss": found["loss"] - own}
 
     def predict(self, model: nn.Module, input: Tensor) -> Detected:
+        threshold = _threshold(model, input)
+        if len(self.views) > 1:
+            return suppressed(*mean_over(model, input, self.views), self.overlap, self.soft, threshold)
         size = (input.shape[2], input.shape[3])
-        return detections(model(input), size, self.overlap, self.soft, _threshold(model, input))
+        return detections(model(input), size, self.overlap, self.soft, threshold)
+
+    def viewed(self, views: Views) -> Detect:
+        return replace(self, views=views)
 
     def choose_threshold(self, records: Records | None) -> Threshold:
         if records is None:

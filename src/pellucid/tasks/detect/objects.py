@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from pellucid import _boxes
 from pellucid._processes import largest
 from pellucid.data.targets import Boxes, Target
-from pellucid.models import Regions
+from pellucid.models import Proposals, Regions
 
-__all__ = ["Detected", "Padded", "Sought", "detections", "padded", "padded_rows"]
+__all__ = ["Detected", "Padded", "Scored", "Sought", "detections", "padded", "padded_rows", "scored", "suppressed"]
 
 FLOOR = 0.01
 """The lowest score of a detection: below, it changes neither the curve of precision and recall nor what is seen."""
@@ -146,11 +146,27 @@ def detections(regions: Regions, size: tuple[int, int], overlap: float, soft: bo
         soft: lower the scores of such boxes instead.
         threshold: a scalar, the score from which detections are answered.
     """
-    shares = regions.logits.float().softmax(2)[:, :, 1:]  # (B, R, K)
+    return suppressed(scored(regions, size), regions.proposals, overlap, soft, threshold)
+
+
+class Scored(NamedTuple):
+    """What is said of each region, for each class."""
+
+    shares: Tensor  # (B, R, K) the softmax's probabilities, without that of the background
+    corners: Tensor  # (B, R, K, 4)
+
+
+def scored(regions: Regions, size: tuple[int, int]) -> Scored:
+    """The probabilities of the classes and their boxes, cut at the frame of the images (H, W)."""
+    shares = regions.logits.float().softmax(2)[:, :, 1:]
     corners = _boxes.decode(regions.offsets.float(), regions.corners.float()[:, :, None])
-    corners = _boxes.clip(corners, size)  # (B, R, K, 4)
+    return Scored(shares, _boxes.clip(corners, size))
+
+
+def suppressed(said: Scored, proposals: Proposals, overlap: float, soft: bool, threshold: Tensor) -> Detected:
+    """The detections among the boxes of all regions and classes; the arguments are those of `detections`."""
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for own, boxes in zip(shares, corners, strict=True):
+    for own, boxes in zip(*said, strict=True):
         places, labels = (own >= FLOOR).nonzero(as_tuple=True)
         candidates, scores = boxes[places, labels], own[places, labels]
         kept, scores = _boxes.suppress(candidates, scores, labels, overlap, soft)
@@ -163,6 +179,6 @@ def detections(regions: Regions, size: tuple[int, int], overlap: float, soft: bo
         [row[1] for row in found],
         [row[2] for row in found],
         threshold.float().expand(len(found)),
-        list(regions.proposals.corners),
-        list(regions.proposals.scores),
+        list(proposals.corners),
+        list(proposals.scores),
     )
