@@ -204,10 +204,30 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_what_is_left_at_the_end_of_a_command_is_not_listed() -> None:
-    """As after an export or a report, which import it."""
-    code = "import sys, triton; sys.argv = ['pellucid', 'list']; from pellucid.cli.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    """As after an export, which imports it: what others say at the end is still said, and only the list is not."""
+    code = """
+import sys, triton
+sys.argv = ["pellucid", *sys.argv[1:]]
+from pellucid.cli.cli import main
+code = main()
+import atexit
+atexit.register(print, "closed", file=sys.stderr)
+sys.exit(code)
+"""
+    for words, expected in ((["list"], 0), (["train", "nothing"], 2)):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == expected
+        assert [line for line in done.stderr.splitlines() if not line.startswith("pellucid: task=")] == ["closed"]
+        assert bool(done.stdout) is (expected == 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_output_that_could_not_be_written_at_the_end_is_said() -> None:
+    code = "import sys, triton; sys.argv = ['pellucid', 'version']; from pellucid.cli.cli import main; sys.exit(main())"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0 and "No space left" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["tasks", "models", "lenses"])

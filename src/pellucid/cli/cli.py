@@ -7,6 +7,7 @@ with 129; `--debug` shows the traceback. This module imports nothing heavy, so t
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -124,21 +125,31 @@ def _terminable() -> Iterator[None]:
 _LISTS_WHAT_IS_LEFT = {"onnx", "triton"}  # they are made with nanobind
 
 
+def _without_a_list() -> None:
+    """Close standard error as the last step of a process in which a package would list on it what nobody took apart."""
+    if _LISTS_WHAT_IS_LEFT & {*sys.modules}:
+        with contextlib.suppress(OSError, ValueError):  # output that cannot be written, or is closed: Python says so itself
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 @contextmanager
 def _collecting_seldom(own: bool) -> Iterator[None]:
     """Look for garbage in circles after 10,000 new objects rather than 700: an import makes a million, none of which is garbage.
 
     A sixth of the processor time of a small command went into that, and at the end of the process another sixth into taking all
-    these objects apart: where the process is the command's `own`, what is left then is left to the operating system, unless a
-    package is there that lists on the terminal what nobody took apart.
+    these objects apart: where the process is the command's `own`, what is left then is left to the operating system.
     """
+    if own:
+        atexit.register(_without_a_list)  # before anything else is imported, and so it is called last
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], 10_000), *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        if own and not _LISTS_WHAT_IS_LEFT & {*sys.modules}:
+        if own:
             gc.freeze()
 
 
