@@ -230,6 +230,26 @@ def test_output_that_could_not_be_written_at_the_end_is_said() -> None:
     assert done.returncode != 0 and "No space left" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "given", "policy"),
+    [("main()", {}, "passive"), ("main()", {"OMP_WAIT_POLICY": "active"}, "active"), ("main(['version'])", {}, None)],
+    ids=["the command's own process", "as the user says", "somebody else's process"],
+)
+def test_idle_threads_of_a_command_sleep(words: str, given: dict[str, str], policy: str | None) -> None:
+    known = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    plain = {name: value for name, value in os.environ.items() if name not in known}
+    code = f"""
+import os, sys
+sys.argv = ["pellucid", "version"]
+from pellucid.cli.cli import main
+{words}
+assert "torch" not in sys.modules, "its threads read this when they are loaded"
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(policy)
+
+
 @pytest.mark.parametrize("kind", ["tasks", "models", "lenses"])
 def test_the_list_says_of_each_member_what_its_class_says(kind: str) -> None:
     for name, line in listing.about(kind).items():
@@ -251,8 +271,9 @@ def test_swapped_words_are_put_right(words: list[str], meant: str, capsys: pytes
     assert capsys.readouterr().err.rstrip().endswith(f"is; write: {meant}")
 
 
-def test_a_word_of_work_is_put_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["derive", "x^2", "--by", "x"]) == 2
+@pytest.mark.parametrize("words", [["derive", "x^2", "--by", "x"], ["derive", "work", "x^2", "--by", "x"]])
+def test_a_word_of_work_is_put_behind_it(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
     assert capsys.readouterr().err.rstrip().endswith("is a word of work; write: pellucid work derive 'x^2' --by x")
 
 
