@@ -290,6 +290,9 @@ def _write_onnx(graph: ExportedProgram, draft: Path, about: Mapping[str, str], n
     draft.write_bytes(proto.SerializeToString())
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised anyway
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # three small batches are no work to wait for
     session = onnxruntime.InferenceSession(draft, options, providers=["CPUExecutionProvider"])
     return lambda images: [torch.from_numpy(output) for output in session.run(None, {"images": images.numpy()})]
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pellucid.errors import PellucidError, PellucidWarning, RunError, brief
+from pellucid.errors import PellucidError, PellucidWarning, RunError, UsageError, brief
 from pellucid.measures import WEIGHTS
 from pellucid.own import parts
 
@@ -15,10 +17,25 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["STATE", "UPGRADE", "accept", "hastened", "own", "trained", "weights_of", "written"]
+__all__ = ["STATE", "UPGRADE", "accept", "folder_of_run", "hastened", "own", "trained", "weights_of", "written"]
 
 STATE = "state/last.safetensors"
 UPGRADE = "use the version of pellucid that trained it or a later one, or put back a copy of run.json"
+
+
+def folder_of_run(given: Any) -> Path:
+    """The folder that is named as a run.
+
+    >>> folder_of_run(3)
+    Traceback (most recent call last):
+    pellucid.errors.UsageError: run=int: is neither a run nor its folder; give the run that `train` returned, or of a module ...
+    """
+    if isinstance(given, str | os.PathLike):
+        return Path(given)
+    raise UsageError(
+        f"run={type(given).__name__}: is neither a run nor its folder; give the run that `train` returned, or of a module of "
+        "your own `pellucid.load(FOLDER, model=…)`. Only `look` takes a module by itself."
+    )
 
 
 # `run` is a `Run`, which calls these and holds what is read

@@ -57,7 +57,7 @@ class Run(Verbs):
     def __init__(
         self, path: str | Path, *, model: Any = None, task: Any = None, measures: Mapping[str, OwnMeasure] | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path = restoring.folder_of_run(path)
         self.measures = dict(measures or {})
         self.said: set[str] = set()  # what was said of its parts
         self.info: dict[str, Any] = self.reread()

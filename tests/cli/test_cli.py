@@ -204,10 +204,50 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 def test_what_is_left_at_the_end_of_a_command_is_not_listed() -> None:
-    """As after an export or a report, which import it."""
-    code = "import sys, triton; sys.argv = ['pellucid', 'list']; from pellucid.cli.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    """As after an export, which imports it: what others say at the end is still said, and only the list is not."""
+    code = """
+import sys, triton
+sys.argv = ["pellucid", *sys.argv[1:]]
+from pellucid.cli.cli import main
+code = main()
+import atexit
+atexit.register(print, "closed", file=sys.stderr)
+sys.exit(code)
+"""
+    for words, expected in ((["list"], 0), (["train", "nothing"], 2)):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == expected
+        assert [line for line in done.stderr.splitlines() if not line.startswith("pellucid: task=")] == ["closed"]
+        assert bool(done.stdout) is (expected == 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_output_that_could_not_be_written_at_the_end_is_said() -> None:
+    code = "import sys, triton; sys.argv = ['pellucid', 'version']; from pellucid.cli.cli import main; sys.exit(main())"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0 and "No space left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "policy"),
+    [("main()", {}, "passive"), ("main()", {"OMP_WAIT_POLICY": "active"}, "active"), ("main(['version'])", {}, None)],
+    ids=["the command's own process", "as the user says", "somebody else's process"],
+)
+def test_idle_threads_of_a_command_sleep(words: str, given: dict[str, str], policy: str | None) -> None:
+    known = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    plain = {name: value for name, value in os.environ.items() if name not in known}
+    code = f"""
+import os, sys
+sys.argv = ["pellucid", "version"]
+from pellucid.cli.cli import main
+{words}
+assert "torch" not in sys.modules, "its threads read this when they are loaded"
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(policy)
 
 
 @pytest.mark.parametrize("kind", ["tasks", "models", "lenses"])
@@ -231,8 +271,9 @@ def test_swapped_words_are_put_right(words: list[str], meant: str, capsys: pytes
     assert capsys.readouterr().err.rstrip().endswith(f"is; write: {meant}")
 
 
-def test_a_word_of_work_is_put_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["derive", "x^2", "--by", "x"]) == 2
+@pytest.mark.parametrize("words", [["derive", "x^2", "--by", "x"], ["derive", "work", "x^2", "--by", "x"]])
+def test_a_word_of_work_is_put_behind_it(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
     assert capsys.readouterr().err.rstrip().endswith("is a word of work; write: pellucid work derive 'x^2' --by x")
 
 

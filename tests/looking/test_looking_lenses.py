@@ -310,3 +310,13 @@ def test_any_size_and_colour_without_a_size_of_its_own(tmp_path: Path) -> None:
         assert np.isnan(view["map"][1, 9:]).all() and np.isfinite(view["map"][1, :9, :11]).all()
     assert look(Plain(3), "occlusion", given, out=tmp_path, size=16)["map"].shape == (2, 16, 16)
     assert dataclasses.is_dataclass(view)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_a_module_of_dense_layers_sees_the_planes_that_it_answers(planes: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(planes * 48, 6), nn.Dropout(), nn.ReLU(), nn.Linear(6, 3)).double()
+    state = torch.random.get_rng_state()
+    view = look(model, "occlusion", np.random.default_rng(0).integers(0, 256, (6, 8), np.uint8), out=tmp_path)
+    assert view["map"].shape == (1, 6, 8) and np.ptp(view["map"]) > 0
+    assert model.training and torch.equal(torch.random.get_rng_state(), state)

@@ -19,8 +19,6 @@ from pellucid.errors import UsageError
 from pellucid.own.files import is_reference
 from pellucid.own.parts import take
 from pellucid.run import Run
-from pellucid.worked.forms.contract import Builder, Form
-from pellucid.worked.forms.running import Common, run
 
 __all__ = ["bind"]
 
@@ -62,7 +60,7 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     elif name == "predict":
         more = _predict_groups(words)
     about = inspect.cleandoc(command.__doc__ or "").split("\n")[0]
-    if command is commands.work:
+    if name == "work":
         about += " Instead of FILE a word, as in `pellucid work mlp`: `pellucid work --list` names them all; each has its own -h."
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
@@ -75,6 +73,10 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
 
 def _builder(word: str, words: Sequence[str]) -> Callable[[], int]:
     """The call of a builder: its fields are options, and those that all builders share come after them."""
+    # only here: an image verb does without the worked half
+    from pellucid.worked.forms.contract import Builder, Form
+    from pellucid.worked.forms.running import Common, run
+
     kind: type[Form] = _catalog.find("worked/builders", word)
     named = inspect.signature(kind).parameters
     own = [

@@ -7,6 +7,7 @@ with 129; `--debug` shows the traceback. This module imports nothing heavy, so t
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -65,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        with _terminable(), _plain_warnings(), _collecting_seldom(own=words is None):
+        with _terminable(), _plain_warnings(), _sparing(own=words is None):
             return _run(given)
     except KeyboardInterrupt:
         return _say("stopped.", 130, debug)
@@ -124,21 +125,37 @@ def _terminable() -> Iterator[None]:
 _LISTS_WHAT_IS_LEFT = {"onnx", "triton"}  # they are made with nanobind
 
 
-@contextmanager
-def _collecting_seldom(own: bool) -> Iterator[None]:
-    """Look for garbage in circles after 10,000 new objects rather than 700: an import makes a million, none of which is garbage.
+def _without_a_list() -> None:
+    """Close standard error as the last step of a process in which a package would list on it what nobody took apart."""
+    if _LISTS_WHAT_IS_LEFT & {*sys.modules}:
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # output that cannot be written, or is closed: Python says so itself
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
-    A sixth of the processor time of a small command went into that, and at the end of the process another sixth into taking all
-    these objects apart: where the process is the command's `own`, what is left then is left to the operating system, unless a
-    package is there that lists on the terminal what nobody took apart.
+
+@contextmanager
+def _sparing(own: bool) -> Iterator[None]:
+    """Spare the processor what brings nothing.
+
+    Garbage in circles is looked for after 10,000 new objects rather than 700: an import makes a million, none of which is garbage, and
+    a sixth of a small command's time went into that. Where the process is the command's `own`, another sixth went into taking all these
+    objects apart at its end: they are left to the operating system. And threads that have nothing to do wait for it asleep, where they
+    would by default turn in a circle, which took another fifth with two of them.
     """
+    if own:
+        atexit.register(_without_a_list)  # before anything else is imported, and so it is called last
+        if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & {*os.environ}:
+            os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is loaded
     before = gc.get_threshold()
     gc.set_threshold(max(before[0], 10_000), *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        if own and not _LISTS_WHAT_IS_LEFT & {*sys.modules}:
+        if own:
             gc.freeze()
 
 
@@ -190,7 +207,8 @@ def _run(words: list[str]) -> int:
 def _swapped(words: Sequence[str]) -> UsageError | None:
     """The fault of a line whose first word is no command, but belongs behind `work`, or whose second or third is one."""
     if words[0].replace("-", "_") in _catalog.names("worked/builders"):
-        meant = shlex.join(["pellucid", "work", *words])
+        rest = words[2:] if words[1:2] == ["work"] else words[1:]
+        meant = shlex.join(["pellucid", "work", words[0], *rest])
         return UsageError(f"command={words[0]!r}: is a word of work; write: {meant}")
     place = next((place for place, word in enumerate(words[:3]) if word in COMMANDS), None)
     if place is None or any(word.startswith("-") for word in words[:place]):

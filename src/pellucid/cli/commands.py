@@ -8,7 +8,7 @@ lens, which depend on the names that were given.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.cli import listing, printing
 from pellucid.cli.converting import converted
@@ -18,7 +18,9 @@ from pellucid.cli.serving import serve
 from pellucid.errors import UnknownNameError
 from pellucid.files import check_space, write_atomically
 from pellucid.own.files import is_reference
-from pellucid.worked.forms.command import format_of, terminal_width, work
+
+if TYPE_CHECKING:
+    from pellucid.worked.forms.command import work
 
 __all__ = [
     "compare",
@@ -37,6 +39,14 @@ __all__ = [
     "train",
     "work",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "work":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pellucid.worked.forms.command import work  # the only command of the worked half: the others do without it
+
+    return work
 
 
 def train(
@@ -330,6 +340,7 @@ def table(
         answers: a file of sizes and parameters to check, such as "2 = 149x99x64" or "conv 64 parameters = 1216", one per line.
     """
     from pellucid.bridging.tables import checked_layers, layer_table
+    from pellucid.worked.forms.command import format_of, terminal_width
 
     if answers is not None:
         report = checked_layers(what, answers, size or None, outputs)

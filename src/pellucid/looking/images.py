@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -129,17 +131,18 @@ def of_ready_model(model: nn.Module, images: Any, size: tuple[int, ...] | None =
     given = gather(images)
     places = readable(given)
     row = {place: i for i, place in enumerate(given.places)}
-    planes = _planes(model)
+
+    def shown(place: int, planes: int) -> Tensor:
+        if place in row:
+            image = unit(torch.from_numpy(np.array(given.split.images.read(row[place], planes))))
+        else:
+            image = to_channels(given.floats[place], planes)
+        return image if wanted is None else middle(image, wanted)
+
+    planes = _planes(model, lambda planes: shown(places[0], planes))
 
     def read(chunk: Sequence[int]) -> Sequence[Tensor]:
-        fitted = []
-        for place in (places[i] for i in chunk):
-            if place in row:
-                image = unit(torch.from_numpy(np.array(given.split.images.read(row[place], planes))))
-            else:
-                image = to_channels(given.floats[place], planes)
-            fitted.append(image if wanted is None else middle(image, wanted))
-        return fitted
+        return [shown(places[i], planes) for i in chunk]
 
     return Shown([given.names[place] for place in places], Later(len(places), read), list(given.faults.values()))
 
@@ -189,7 +192,15 @@ def readable(given: UserImages) -> list[int]:
     return places
 
 
-def _planes(model: nn.Module) -> int:
-    """3 or 1: what the model's first convolution takes."""
-    first = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
-    return 1 if first is not None and first.in_channels == 1 else 3
+def _planes(model: nn.Module, first: Callable[[int], Tensor]) -> int:
+    """3 or 1: what the model's first convolution takes; of a model without one, with how many it answers its first image."""
+    convolution = next((part for part in model.modules() if isinstance(part, nn.Conv2d)), None)
+    if convolution is not None:
+        return 1 if convolution.in_channels == 1 else 3
+    asked, weight = copy.deepcopy(model).eval(), next(model.parameters(), torch.zeros(()))
+    with torch.no_grad():
+        for planes in (3, 1):
+            with contextlib.suppress(RuntimeError):  # torch's for shapes that do not fit
+                asked(first(planes)[None].to(weight))
+                return planes
+    return 3

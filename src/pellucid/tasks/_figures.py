@@ -23,6 +23,11 @@ __all__ = ["DrawsForReport", "answers", "pictures"]
 
 RIGHT, WRONG, NEUTRAL = "#2a7f4f", "#c0392b", "#4a6fa5"
 _TOP = 3  # classes shown beside an image
+_CELL, _IMAGE, _GAP = (
+    (2.6, 1.4),
+    (1.16, 1.16),
+    0.03,
+)  # inches: an image with its bars, the image alone, what is left free
 
 
 @runtime_checkable
@@ -84,36 +89,43 @@ def answers(
     assert prediction.probabilities is not None
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.6 * columns, 1.4 * rows), dpi=150, layout="constrained")
-    grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 1.15] * columns)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    # one pair of axes, in inches from the top left corner: two for each image took most of a small report's time
+    figure = Figure(figsize=(_CELL[0] * columns, _CELL[1] * rows), dpi=150)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
     for i, shares in enumerate(prediction.probabilities.cpu().numpy()):
-        left, right = grid[i // columns, 2 * (i % columns)], grid[i // columns, 2 * (i % columns) + 1]
-        left.set_axis_on()
-        show(left, input[i])
-        left.set_xlabel(_shortened(names[i], 22), fontsize=6, color="0.4", labelpad=2)
+        left, top = _CELL[0] * (i % columns), _CELL[1] * (i // columns)
+        height, width = input[i].shape[1:]
+        scale = min(_IMAGE[0] / width, _IMAGE[1] / height)  # inches for a pixel
+        x, y = left + (_IMAGE[0] - scale * width) / 2 + _GAP, top + (_IMAGE[1] - scale * height) / 2 + _GAP
+        place(axes, input[i], (x, x + scale * width, y + scale * height, y))
+        middle, below = left + _GAP + _IMAGE[0] / 2, y + scale * height + _GAP
+        axes.text(middle, below, _shortened(names[i], 22), fontsize=6, color="0.4", ha="center", va="top")
         true = None if truth is None else int(truth.index[i])
-        _bars(right, shares, true, classes)
+        _bars(axes, (left + _IMAGE[0] + 3 * _GAP, top + _GAP), shares, true, classes)
+    axes.set(xlim=(0, _CELL[0] * columns), ylim=(_CELL[1] * rows, 0))
     return figure
 
 
-def _bars(axes: Axes, shares: NDArray[Any], true: int | None, classes: Sequence[str]) -> None:
+def _bars(
+    axes: Axes, corner: tuple[float, float], shares: NDArray[Any], true: int | None, classes: Sequence[str]
+) -> None:
+    """Bars of the most probable classes, the upper left corner of which is at `corner`."""
     order = np.argsort(-shares)[:_TOP]
     # the true class is always shown
     if true is not None and true not in order:
         order = np.append(order[: _TOP - 1], true)
-    places = np.arange(len(order))[::-1]
+    left, top = corner
+    long, step = _CELL[0] - _IMAGE[0] - 5 * _GAP, _IMAGE[1] / _TOP
+    places = top + step * (np.arange(len(order)) + 0.72)
     colours = [NEUTRAL if true is None else RIGHT if k == true else WRONG if k == order[0] else "0.75" for k in order]
-    axes.barh(places, shares[order], color=colours, height=0.62)
-    for place, k in zip(places, order, strict=True):
+    axes.barh(places, long * shares[order], color=colours, height=0.5 * step, left=left)
+    for y, k in zip(places, order, strict=True):
         mark = " (true)" if k == true != order[0] else ""  # not by colour alone
         name = _shortened(classes[k], 16 - len(mark)) + mark
         text = f"{name}  {100 * shares[k]:.0f} %"
-        axes.text(0.02, place + 0.33, text, fontsize=6.5, va="bottom", weight="bold" if k == true else "normal")
-    axes.set(xlim=(0, 1), ylim=(-0.6, _TOP - 0.1))
-    axes.xaxis.set_visible(False)  # ticks that are only switched off are measured all the same
-    axes.yaxis.set_visible(False)
+        weight = "bold" if k == true else "normal"
+        axes.text(left + 0.02, y - 0.27 * step, text, fontsize=6.5, va="bottom", weight=weight)
 
 
 def show(axes: Axes, image: Tensor) -> None:

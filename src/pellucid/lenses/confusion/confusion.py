@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, final
 
 import numpy as np
@@ -16,7 +17,17 @@ from pellucid.lenses._images import picture
 from pellucid.lenses._parts import Evaluation
 from pellucid.lenses._wording import percent
 from pellucid.lenses.confusion.figure import Row, figure, room, short
-from pellucid.lenses.confusion.pairs import Counts, Pair, counts, natural_order, pairs, shares, similarity_order, tells
+from pellucid.lenses.confusion.pairs import (
+    Counts,
+    Pair,
+    counts,
+    may_tell,
+    natural_order,
+    pairs,
+    shares,
+    similarity_order,
+    tells,
+)
 
 __all__ = ["Confusion"]
 
@@ -83,7 +94,7 @@ class Confusion(Lens[Evaluation]):
         rows = self._rows(evaluation, counted, share, worst, examples)
         grid = np.ix_(order, order)
         names = [evaluation.label(int(i), 200) for i in order]
-        drawing = figure(counted.matrix[grid], share[grid], names, self.figures, rows)
+        drawing = partial(figure, counted.matrix[grid], share[grid], names, self.figures, rows)
         numbers: dict[str, NDArray[np.int64] | NDArray[np.float64]] = {
             "confusion": counted.matrix,
             "share": share,
@@ -112,8 +123,7 @@ class Confusion(Lens[Evaluation]):
             wrong = np.where(matrix.sum(1) > 0, 1 - np.diag(share), -1.0)  # classes that do not occur come last
             return np.argsort(-wrong, kind="stable").astype(np.int64), ""
         natural = natural_order(names)
-        alike = similarity_order(matrix) if len(matrix) > 2 else natural
-        if tells(matrix, alike, natural):
+        if may_tell(matrix) and tells(matrix, alike := similarity_order(matrix), natural):
             return alike, " The classes are sorted so that those which are confused are neighbours."
         return natural, ""
 

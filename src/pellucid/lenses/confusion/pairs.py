@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 
-__all__ = ["Counts", "Pair", "counts", "natural_order", "pairs", "shares", "similarity_order", "tells"]
+__all__ = ["Counts", "Pair", "counts", "may_tell", "natural_order", "pairs", "shares", "similarity_order", "tells"]
 
 _AT_A_GLANCE = 12  # classes
 _MOST_ORDERED = 400  # classes whose leaves are ordered optimally; of more the tree's own order is taken
@@ -101,14 +101,19 @@ def natural_order(names: Sequence[str]) -> NDArray[np.int64]:
     return np.argsort(values, kind="stable").astype(np.int64) if np.isfinite(values).all() else np.arange(len(names))
 
 
-def tells(matrix: NDArray[np.int64], order: NDArray[np.int64], natural: NDArray[np.int64]) -> bool:
-    """Whether another order of many classes brings most mistakes to the diagonal: at most half as far from it on average.
+def may_tell(matrix: NDArray[np.int64]) -> bool:
+    """Whether another order of the classes is worth looking for.
 
     Up to twelve classes are seen at a glance; of fewer mistakes than classes, an order would follow chance.
     """
-    wrong = matrix - np.diag(np.diag(matrix))
-    if len(matrix) <= _AT_A_GLANCE or wrong.sum() < len(matrix):
+    return len(matrix) > _AT_A_GLANCE and bool(matrix.sum() - np.trace(matrix) >= len(matrix))
+
+
+def tells(matrix: NDArray[np.int64], order: NDArray[np.int64], natural: NDArray[np.int64]) -> bool:
+    """Whether another order of many classes brings most mistakes to the diagonal: at most half as far from it on average."""
+    if not may_tell(matrix):
         return False
+    wrong = matrix - np.diag(np.diag(matrix))
     far = [(wrong * np.abs(np.subtract.outer(place, place))).sum() for place in map(np.argsort, (order, natural))]
     return bool(2 * far[0] <= far[1])
 

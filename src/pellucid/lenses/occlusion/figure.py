@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,11 @@ NOISE = 0.01  # of the probability, or of the score's size: smaller changes are 
 _SCALES = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _MOST_DRAWN = 48  # images of a folder; the numbers hold all
 _MOST_WINNERS = 5  # classes that take over and have a colour of their own
-_LETTERS = 8.5  # points: 10 px where the widest picture is 1280 px across
+_LETTERS = {
+    1: 8.5,
+    2: 11.5,
+}  # points by images side by side: 10 px in a report, whose pictures are 864 px wide in a window of 1280
+_LINE = 14  # letters of a title with two images side by side
 _FALLS, _RISES = "#e31a1c", "#1f5fff"
 _COLOURS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#a6761d")
 
@@ -102,19 +107,25 @@ def figure(network: Network, occluded: Sequence[Occluded]) -> Figure:
     rows = -(-len(drawn) // across)
     side = 2.3 if len(drawn) <= 3 else 1.7  # inches
     tall = float(np.median([one.map.shape[0] / one.map.shape[1] for one in drawn])) * side
-    size = (across * (panels * side + 0.9 + (1.1 if taken else 0)), rows * (tall + 0.45))
+    size = (across * (panels * side + 0.9 + (1.1 if taken else 0)), rows * (tall + (0.45 if across == 1 else 0.6)))
     drawing = Figure(figsize=size, dpi=150, layout="constrained")
     grid = drawing.subplots(rows, panels * across, squeeze=False)
     for axes in grid.flat:
         bare(axes)
     for k, one in enumerate(drawn):
         own = grid[k // across, panels * (k % across) : panels * (k % across + 1)]
-        show(own[0], one.image, network.titled(places[k], _answer(network, one)))
+        answer = network.titled(places[k], _answer(network, one))
+        show(own[0], one.image, _broken(answer, across), fontsize=_LETTERS[across])
         outline(own[0], one.chosen)
-        _drop(drawing, own[1], one, scale)
+        _drop(drawing, own[1], one, scale, across)
         if taken:
-            _winners(network, own[2], one)
+            _winners(network, own[2], one, across)
     return drawing
+
+
+def _broken(title: str, across: int) -> str:
+    """In lines as long as a small picture is wide."""
+    return title if across == 1 else "\n".join(textwrap.wrap(title, _LINE, break_long_words=False))
 
 
 def _answer(network: Network, one: Occluded) -> str:
@@ -123,18 +134,19 @@ def _answer(network: Network, one: Occluded) -> str:
     return f"{network.label(one.followed, 22)}: {100 * one.score:.1f} %"
 
 
-def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float) -> None:
+def _drop(drawing: Figure, axes: Axes, one: Occluded, most: float, across: int) -> None:
     """The drop over the image, with a colour bar in percentage points, or in the score's own units."""
     percent = one.followed >= 0
     scale = 100.0 if percent else 1.0
-    show(axes, one.image[:3].mean(0, keepdim=True), _title(one), color="0.35")  # grey, so that all colour is the map's
+    letters, grey = _LETTERS[across], one.image[:3].mean(0, keepdim=True)  # grey, so that all colour is the map's
+    show(axes, grey, _broken(_title(one), across), color="0.35", fontsize=letters)
     drawn = axes.imshow(scale * one.map, cmap=_tinted(), vmin=-scale * most, vmax=scale * most, interpolation="nearest")
     outline(axes, one.chosen)
     bar = drawing.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, aspect=18)
     end = scale * most
     bar.set_ticks([-end, 0, end], labels=[f"−{end:g}", "0", f"+{end:g}"])
-    bar.set_label("drop, points" if percent else "drop of the score", fontsize=_LETTERS)
-    bar.ax.tick_params(labelsize=_LETTERS, length=2, pad=1.5)
+    bar.set_label("drop, points" if percent else "drop of the score", fontsize=letters)
+    bar.ax.tick_params(labelsize=letters, length=2, pad=1.5)
     bar.outline.set_linewidth(0.4)
     bar.ax.xaxis.set_visible(False)  # it has no ticks, which are measured all the same
 
@@ -160,7 +172,7 @@ def _taken(one: Occluded) -> bool:
     return bool(((one.winner != one.followed) & (one.winner >= 0)).any())
 
 
-def _winners(network: Network, axes: Axes, one: Occluded) -> None:
+def _winners(network: Network, axes: Axes, one: Occluded, across: int) -> None:
     """Which class is most probable where the image is covered: a colour for each of the commonest."""
     from matplotlib.patches import Patch
 
@@ -177,7 +189,8 @@ def _winners(network: Network, axes: Axes, one: Occluded) -> None:
     if len(commonest) > _MOST_WINNERS:
         keys.append(Patch(color="#555555", label=f"{len(commonest) - _MOST_WINNERS} others"))
     layer[~changed] = 0
-    show(axes, one.image, "which class takes over" if keys else "no class takes over", color="0.35")
+    title = _broken("which class takes over" if keys else "no class takes over", across)
+    show(axes, one.image, title, color="0.35", fontsize=_LETTERS[across])
     flat = picture(one.image)
     rows, columns = (
         np.abs(np.arange(length)[:, None] - (np.array(starts)[None] + (one.patch - 1) / 2)).argmin(1)
@@ -186,7 +199,7 @@ def _winners(network: Network, axes: Axes, one: Occluded) -> None:
     axes.imshow(layer[rows][:, columns], interpolation="nearest")
     if keys:
         legend = axes.legend(
-            handles=keys, fontsize=_LETTERS, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02),
+            handles=keys, fontsize=_LETTERS[across], frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02),
             handlelength=0.8, handleheight=0.8, handletextpad=0.4, borderpad=0, labelspacing=0.35,
         )  # fmt: skip
         for text in legend.get_texts():
