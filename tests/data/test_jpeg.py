@@ -8,11 +8,12 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from pellucid.data.decoding import decode, jpeg, opened, scan
 from pellucid.data.fits import Filling
@@ -82,6 +83,21 @@ def test_pixels_are_those_of_pillow_at_every_scale(kind: str, monkeypatch: pytes
                 found = decode(content, size=size, fit=fit)
                 with without(monkeypatch):
                     assert same(decode(content, size=size, fit=fit), found), (height, width, size, fit)
+
+
+def test_a_path_gives_what_its_bytes_give(tmp_path: Path) -> None:
+    content = saved(picture(60, 70))
+    (tmp_path / "a.png").write_bytes(content)  # the contents say what it is
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "short.jpg").write_bytes(content[:2])
+    assert same(decode(tmp_path / "a.png", size=(20, 20)), decode(content, size=(20, 20)))
+    for name, reason in (
+        ("empty", "it is empty"),
+        ("short", "it is not an image, whatever its name says"),
+        ("gone", "No such file"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            decode(tmp_path / f"{name}.jpg")
 
 
 def test_a_smaller_scale_is_what_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,12 +211,18 @@ def test_a_file_that_the_decoder_reads_at_another_size_is_left_to_pillow() -> No
         assert jpeg.sound(content, image, (60, 70)) is None
 
 
-def test_without_the_package_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lacks", ["simplejpeg", "libjpeg-turbo"])
+def test_without_the_package_or_another_library_in_it_pillow_decodes(
+    lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = saved(picture(60, 70))
     found = decode(content, size=(20, 20))
     jpeg._decoder.cache_clear()
     try:
-        monkeypatch.setitem(sys.modules, "simplejpeg", None)  # importing it fails
+        if lacks == "simplejpeg":
+            monkeypatch.setitem(sys.modules, "simplejpeg", None)  # importing it fails
+        else:
+            monkeypatch.setattr(features, "check_feature", lambda name: name != "libjpeg_turbo")
         assert not sound(content)
         assert same(decode(content, size=(20, 20)), found)
     finally:

@@ -59,9 +59,11 @@ def sound(content: bytes, image: Any, whole: tuple[int, int]) -> NDArray[np.uint
 
 @cache
 def _decoder() -> Any:
-    """The module simplejpeg, or None: not every version of Python has a package of it."""
+    """The module simplejpeg; None where Python has no package of it, or where Pillow does not decode by libjpeg-turbo itself."""
+    from PIL import features
+
     try:
         import simplejpeg
     except ImportError:
         return None
-    return simplejpeg
+    return simplejpeg if features.check_feature("libjpeg_turbo") else None

@@ -281,8 +281,8 @@ def _scaled(
 def resize(array: NDArray[Any], size: tuple[int, int] | None, fit: Filling = "squash") -> NDArray[Any]:
     """An image (C, H, W) uint8 or uint16, or its middle, resized to (H', W') px by antialiased bilinear interpolation.
 
-    Bytes are squashed by torch, in whole numbers, so that every processor gives the same pixels: those of `resize_by_pillow` but for
-    one level in a few of a thousand values, in a fifth of the time.
+    Bytes are squashed by torch, in whole numbers, so that every processor gives the same pixels. They differ from those of
+    `resize_by_pillow` by two levels at most, as weights are rounded otherwise, and take a quarter of the time in colour.
 
     >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape
     (3, 4, 2)
