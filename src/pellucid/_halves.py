@@ -13,9 +13,9 @@ IMAGES: Final = {
     "accelerate": "accelerate", "constriction": "constriction", "cv2": "opencv-python-headless", "datasets": "datasets",
     "defusedxml": "defusedxml", "faster_coco_eval": "faster-coco-eval", "filelock": "filelock", "h5py": "h5py",
     "huggingface_hub": "huggingface-hub", "jinja2": "jinja2", "openTSNE": "openTSNE", "pandas": "pandas", "PIL": "pillow",
-    "psutil": "psutil", "pyarrow": "pyarrow", "safetensors": "safetensors", "scipy": "scipy", "skimage": "scikit-image",
-    "sklearn": "scikit-learn", "tifffile": "tifffile", "timm": "timm", "torch": "torch", "torchvision": "torchvision",
-    "xxhash": "xxhash", "yaml": "pyyaml",
+    "psutil": "psutil", "pyarrow": "pyarrow", "safetensors": "safetensors", "scipy": "scipy", "simplejpeg": "simplejpeg",
+    "skimage": "scikit-image", "sklearn": "scikit-learn", "tifffile": "tifffile", "timm": "timm", "torch": "torch",
+    "torchvision": "torchvision", "xxhash": "xxhash", "yaml": "pyyaml",
 }  # fmt: skip
 """The modules that the image half imports, each with the package that it comes in; the extra `images` lists the packages."""
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from damaging import peak_megabytes
+from numpy.typing import NDArray
 from PIL import Image
 
 from pellucid import data
-from pellucid.data.decoding import decode, scan
+from pellucid.data.decoding import decode, jpeg, scan
 from pellucid.errors import DataError
 
 KINDS = (
@@ -85,6 +86,15 @@ def mutated(seed: int) -> tuple[str, bytes]:
     return kind, bytes(content)
 
 
+def by_pillow(content: bytes) -> NDArray[np.uint8]:
+    """An image at 20×25 px, as where simplejpeg is not installed."""
+    decoder, jpeg._decoder = jpeg._decoder, lambda: None  # type: ignore[assignment]
+    try:
+        return decode(content, size=(20, 25))
+    finally:
+        jpeg._decoder = decoder
+
+
 def run(seeds: range) -> dict[str, object]:
     read = refused = 0
     slowest = (0.0, -1)
@@ -105,6 +115,10 @@ def run(seeds: range) -> dict[str, object]:
                     shape = decode(content).shape
                     assert not seen.problems, "the scan refused what decodes"
                     assert seen.sizes[0].tolist() == [*shape[1:]]
+                    if kind in ("jpeg", "progressive"):
+                        assert (decode(content, size=(20, 25)) == by_pillow(content)).all(), (
+                            "other pixels than Pillow's"
+                        )
                 read += 1
             except DataError as fault:
                 refused += 1

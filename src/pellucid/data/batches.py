@@ -158,7 +158,7 @@ def store(
     decoded = isinstance(split.images, Pixels)  # cheap to resize again: not worth a file
     if fingerprint and not decoded and needed <= disk_share * free_disk():
         scale = split.images.scale
-        key = [3, fingerprint, shape, fit, bits, None if scale is None else [scale.low, scale.high]]
+        key = [4, fingerprint, shape, fit, bits, None if scale is None else [scale.low, scale.high]]
         kept = Kept.made(key, shape, dtype, fill)
         if kept is not None:
             if in_memory:

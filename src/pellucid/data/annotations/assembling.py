@@ -15,7 +15,7 @@ from pellucid.data.annotations.rasters import Outlined
 from pellucid.data.annotations.records import Annotated, Annotations, Instance
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.decoding import opened
-from pellucid.data.decoding.pictures import ORIENTATION
+from pellucid.data.decoding.pictures import orientation_of
 from pellucid.data.formats.finding import Found, left_out, readable
 from pellucid.data.masks import Masks
 from pellucid.data.partners import FACE_68, exchanges, named_partners, partners
@@ -164,7 +164,7 @@ def _orientation(path: Path, record: Annotated, size: tuple[int, int]) -> tuple[
     if record.size != size[::-1]:
         return 1, True
     with opened(path / record.file) as image:
-        orientation = int(image.getexif().get(ORIENTATION, 1))
+        orientation = orientation_of(image)
     return (orientation if orientation > 4 else 1), False
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.data.decoding import Source, opened
-from pellucid.data.decoding.pictures import ORIENTATION, values
+from pellucid.data.decoding.pictures import orientation_of, values
 
 __all__ = ["Kind", "Raw", "raw_of"]
 
@@ -42,7 +42,7 @@ def raw_of(source: Source) -> Raw:
         if (deep := values(source, image)) is not None:
             return _of_depth(deep)
         layout = str(image.tile[0][3]) if image.tile else ""  # gone once the pixels are loaded
-        if image.getexif().get(ORIENTATION, 1) != 1:
+        if orientation_of(image) != 1:
             image = ImageOps.exif_transpose(image)
         if image.mode == "1":
             return Raw("bilevel", np.asarray(image).astype(np.uint8))

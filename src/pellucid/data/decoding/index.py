@@ -62,7 +62,7 @@ class Index:
     """A cache of scans."""
 
     def __init__(self) -> None:
-        self.path = cache_folder() / "files-4.sqlite"
+        self.path = cache_folder() / "files-5.sqlite"
 
     def recall(self, stamps: Sequence[Stamp], closely: bool) -> dict[Stamp, Seen]:
         """What is known of these files; with `closely`, only of those that were decoded and hashed, or cannot be read."""

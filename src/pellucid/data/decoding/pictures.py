@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid.data.colour import bytes_to_channels
 from pellucid.data.decoding.deep import DEEP, LARGEST, Source, content_of, of_pillow, of_tiff
+from pellucid.data.decoding.jpeg import content_of_jpeg, sound
 from pellucid.data.fits import Filling, middle, scaled
 from pellucid.data.scales import Bits, Levels, Scale, natural
 from pellucid.errors import DataError
@@ -22,7 +23,6 @@ from pellucid.errors import DataError
 __all__ = [
     "FORMATS",
     "LARGEST",
-    "ORIENTATION",
     "SUFFIXES",
     "Source",
     "decode",
@@ -34,7 +34,9 @@ __all__ = [
     "levels_of",
     "named_as_image",
     "opened",
+    "orientation_of",
     "resize",
+    "resize_by_pillow",
     "unknown_tiff",
     "values",
 ]
@@ -63,9 +65,7 @@ SUFFIXES = frozenset(
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "PPM", "WEBP", "GIF", "AVIF")
 """Pillow's names of what is decoded: no other decoder sees a file, least of all one that starts a program, as EPS does."""
 
-ORIENTATION = 0x0112
-"""The EXIF tag of an image's rotation."""
-
+_ORIENTATION = 0x0112  # the EXIF tag of an image's rotation
 _SPARE = 1.4  # a JPEG decoded at a fraction of its size must stay larger than the wanted size by this factor
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a", *_TIFF)
@@ -130,7 +130,7 @@ def from_pillow(
     """
     from PIL import Image, ImageOps
 
-    if image.getexif().get(ORIENTATION, 1) != 1:
+    if orientation_of(image) != 1:
         image = ImageOps.exif_transpose(image)  # copies even if there is nothing to rotate
     if image.mode in DEEP:
         return _scaled(np.asarray(image)[None], scale, bits, size, fit)
@@ -141,11 +141,11 @@ def from_pillow(
     if image.mode == "1" or (image.mode == "P" and grey_palette(image)):
         image = image.convert("L")
     if image.mode == "L":
-        return np.asarray(fitted(image, size, fit))[None]
+        return resize(np.asarray(image)[None], size, fit)
     if image.mode in ("LAB", "HSV"):
         raise ValueError(f"it is in the colour space {image.mode}, and only grey, RGB and CMYK are read")
-    array = np.asarray(fitted(image if image.mode == "RGB" else image.convert("RGB"), size, fit))
-    return array.transpose(2, 0, 1)
+    array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return resize(array.transpose(2, 0, 1), size, fit)
 
 
 def fitted(image: Any, size: tuple[int, int] | None, fit: Filling = "squash") -> Any:
@@ -178,7 +178,7 @@ def values(source: Source, image: Any) -> NDArray[Any] | None:
     if image.format not in ("PNG", "TIFF", "PPM"):
         return None
     array = of_pillow(image, source)
-    return None if array is None else upright(array, image.getexif().get(ORIENTATION, 1))
+    return None if array is None else upright(array, orientation_of(image))
 
 
 def unknown_tiff(source: Source, fault: Exception) -> NDArray[Any]:
@@ -247,16 +247,20 @@ def _decoded(
     source: Source, size: tuple[int, int] | None, scale: Scale | None, bits: Bits, fit: Filling
 ) -> NDArray[Any]:
     try:
-        image = opened(source)
+        content = content_of_jpeg(source)
+        image = opened(content or source)
     except Exception as fault:
         array = unknown_tiff(source, fault)
         return resize(array, size, fit) if array.dtype == np.uint8 else _scaled(array, scale, bits, size, fit)
     with image:
+        stored = image.size
         if size is not None and image.format == "JPEG":
-            turned = image.getexif().get(ORIENTATION, 1) > 4  # height and width will be swapped
+            turned = orientation_of(image) > 4  # height and width will be swapped
             whole = scaled(image.size if turned else image.size[::-1], size, fit)
             longer = _SPARE * max(whole) if turned else 0
             image.draft(None, (int(max(longer, _SPARE * whole[1])), int(max(longer, _SPARE * whole[0]))))
+        if content is not None and (planes := sound(content, image, stored)) is not None:
+            return resize(upright(planes, orientation_of(image)), size, fit)
         deep = values(source, image)
         return from_pillow(image, size, fit=fit) if deep is None else _scaled(deep, scale, bits, size, fit)
 
@@ -277,21 +281,47 @@ def _scaled(
 def resize(array: NDArray[Any], size: tuple[int, int] | None, fit: Filling = "squash") -> NDArray[Any]:
     """An image (C, H, W) uint8 or uint16, or its middle, resized to (H', W') px by antialiased bilinear interpolation.
 
+    Bytes are squashed by torch, in whole numbers, so that every processor gives the same pixels. They differ from those of
+    `resize_by_pillow` by two levels at most, as weights are rounded otherwise, and take a quarter of the time in colour.
+
     >>> resize(np.full((3, 8, 8), 7, np.uint8), (4, 2)).shape
     (3, 4, 2)
     """
-    from PIL import Image
-
     if size is None or array.shape[1:] == size:
         return array
+    if array.dtype == np.uint8 and fit == "crop":  # torch knows no part that begins between two px
+        return resize_by_pillow(array, size, fit)
     if array.dtype == np.uint8:
-        # Pillow's layout is channels last
-        flat = array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0))
-        small = np.asarray(fitted(Image.fromarray(flat), size, fit))
-        return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+        import torch
+        from torch.nn import functional as F
+
+        layout = np.require(
+            array.transpose(1, 2, 0), requirements=["C", "W"]
+        )  # its kernel is made for channels that come last
+        image = torch.from_numpy(layout).permute(2, 0, 1)[None]
+        small: NDArray[Any] = F.interpolate(image, size, mode="bilinear", antialias=True)[0].numpy()
+        return small
+    from PIL import Image
+
     planes = [np.asarray(fitted(Image.fromarray(plane.astype(np.float32)), size, fit)) for plane in array]
     levels: NDArray[Any] = np.rint(np.clip(np.stack(planes), 0, 65535)).astype(np.uint16)
     return levels
+
+
+def resize_by_pillow(array: NDArray[np.uint8], size: tuple[int, int], fit: Filling = "squash") -> NDArray[np.uint8]:
+    """An image (C, H, W), or its middle, resized to (H', W') px in Pillow's arithmetic."""
+    from PIL import Image
+
+    # its layout is channels last
+    flat = array[0] if array.shape[0] == 1 else np.ascontiguousarray(array.transpose(1, 2, 0))
+    small = np.asarray(fitted(Image.fromarray(flat), size, fit))
+    return small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
+
+
+def orientation_of(image: Any) -> int:
+    """The EXIF orientation of an opened image, 1 to 8; 1, which is upright, also where it says something else."""
+    said = image.getexif().get(_ORIENTATION, 1)
+    return said if isinstance(said, int) and 1 <= said <= 8 else 1
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from pellucid.data.decoding.deep import DEEP, Source
 from pellucid.data.decoding.index import Index, Seen, Stamp
+from pellucid.data.decoding.jpeg import sound
 from pellucid.data.decoding.parallel import in_parallel
 from pellucid.data.decoding.pictures import (
-    ORIENTATION,
     fault_sentence,
     from_pillow,
     grey_palette,
     levels_of,
     opened,
+    orientation_of,
     resize,
     unknown_tiff,
+    upright,
     values,
 )
 from pellucid.data.scales import Levels, Scale
@@ -170,11 +172,13 @@ def _described(content: bytes, digest: bytes, deep: bool, quick: bool) -> Seen:
             return _of_pixels(array, digest, deep, pages)
         if quick and (grey := _grey_png(image, content)) is not None:
             return Seen(digest, image.height, image.width, 1 if grey else 3, pages=pages)
-        orientation = image.getexif().get(ORIENTATION, 1)
+        orientation = orientation_of(image)
         coded = _coded(content, orientation) if image.format in ("JPEG", "MPO") else b""
         # to look for its rotation, Pillow has decoded a PNG already
         if deep or image.format == "PNG" or not _is_whole(image.format, content):
-            return _of_pixels(from_pillow(image), digest, deep, pages, coded)
+            planes = sound(content, image, image.size)
+            array = from_pillow(image) if planes is None else upright(planes, orientation)
+            return _of_pixels(array, digest, deep, pages, coded)
         width, height = image.size[::-1] if orientation > 4 else image.size  # orientations 5 to 8 swap the sides
         grey = image.mode in _GREY or (image.mode == "P" and grey_palette(image))
         return Seen(digest, height, width, 1 if grey else 3, pages=pages, coded=coded)

@@ -132,7 +132,7 @@ def _patches(name: str, side: int, count: int, step: int, colour: bool) -> Datas
 
     A photograph at half size shows the same things at another scale, with less noise of its own, at no cost.
     """
-    from pellucid.data.batches import resize
+    from pellucid.data.decoding.pictures import resize_by_pillow
 
     rng = np.random.default_rng(0)
     splits = {}
@@ -141,7 +141,7 @@ def _patches(name: str, side: int, count: int, step: int, colour: bool) -> Datas
         titles: list[str] = []
         pictures = [(Path(file).stem, photograph(package, folder, file, colour)) for package, folder, file in files]
         if part == "train":
-            pictures += [(f"{t}-half", resize(p, (p.shape[1] // 2, p.shape[2] // 2))) for t, p in pictures]
+            pictures += [(f"{t}-half", resize_by_pillow(p, (p.shape[1] // 2, p.shape[2] // 2))) for t, p in pictures]
         for title, picture in pictures:
             rows, columns = picture.shape[1] - side + 1, picture.shape[2] - side + 1
             if part == "train":

@@ -16,7 +16,7 @@ from pellucid.data.annotations.mask_values import decide
 from pellucid.data.annotations.reading import lines_of
 from pellucid.data.annotations.records import Annotated, Annotations
 from pellucid.data.decoding import Scan, opened, scan
-from pellucid.data.decoding.pictures import ORIENTATION
+from pellucid.data.decoding.pictures import orientation_of
 from pellucid.data.formats.finding import Found
 from pellucid.data.formats.tables import METADATA
 from pellucid.data.masks import MaskSource
@@ -203,10 +203,10 @@ def _orientation(image: Path, sizes: Scan, place: int, mask: tuple[int, int]) ->
         return 1
     try:
         with opened(image) as picture:
-            orientation = int(picture.getexif().get(ORIENTATION, 1))
+            orientation = orientation_of(picture)
     except Exception:  # the images themselves are checked later
         return 1
-    return orientation if 4 < orientation <= 8 else 1
+    return orientation if orientation > 4 else 1
 
 
 # -- splits and labels

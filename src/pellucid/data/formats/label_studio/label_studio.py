@@ -18,7 +18,7 @@ from pellucid.data.annotations.places import part_of
 from pellucid.data.annotations.reading import Fault, broken, json_fault, json_of, shown
 from pellucid.data.annotations.records import Annotated, Annotations
 from pellucid.data.decoding import opened
-from pellucid.data.decoding.pictures import ORIENTATION
+from pellucid.data.decoding.pictures import orientation_of
 from pellucid.data.formats.finding import Found
 from pellucid.data.formats.label_studio.minimal import is_minimal, text_columns, unfolded
 from pellucid.data.formats.label_studio.regions import Answer, answer_of
@@ -238,7 +238,7 @@ def _aspect(file: Path, stated: tuple[int, int] | None) -> tuple[int, int]:
     """(H, W) of an image as it was annotated: as stated, but for sizes whose sides were exchanged."""
     try:
         with opened(file) as image:
-            raw, orientation = (image.height, image.width), int(image.getexif().get(ORIENTATION, 1))
+            raw, orientation = (image.height, image.width), orientation_of(image)
     except Exception:  # it is named where all images are read
         return stated or (1, 1)
     upright = raw[::-1] if orientation > 4 else raw
