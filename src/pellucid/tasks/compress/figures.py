@@ -20,6 +20,7 @@ _MARKS = {
     "PCA": ("s--", "#8e5ba6"),
     "JPEG": ("^-", SIMPLE),
     "WebP": ("v-", "#2a7f4f"),
+    "AVIF": ("D-", "#b3446c"),
     "PNG": ("x:", "#8a6d3b"),
 }
 
