@@ -71,6 +71,11 @@ class Stage(nn.Module):
             self.busy_near = nn.Conv2d(self.known, hidden, 3, bias=False)
             with torch.no_grad():
                 self.mean_near.weight.mul_(0.1)
+                if start == 0:  # the first group: a mean starts as that of the four nearest that are known
+                    corners = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
+                    sides = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+                    nearest = corners if now[0] == 1 else sides
+                    self.mean_near.weight.copy_(torch.eye(count)[:, :, None, None] * nearest / 4)
         self.offset = nn.Parameter(torch.zeros(qualities, hidden))
         self.level = nn.Parameter(torch.tensor(list(spread)).div(2).log2().div(FAST).repeat(qualities, 1))
         with torch.no_grad():

@@ -76,9 +76,9 @@ def webp(picture: NDArray[np.uint8], qualities: Sequence[int] = QUALITIES) -> It
 
 
 def avif(
-    picture: NDArray[np.uint8], qualities: Sequence[int] = AVIF_QUALITIES, speed: int = 6
+    picture: NDArray[np.uint8], qualities: Sequence[int] = AVIF_QUALITIES, speed: int = 6, tune: str | None = "psnr"
 ) -> Iterator[tuple[str, Saved]]:
-    """AVIF by libaom on one thread, tuned for PSNR, at each quality.
+    """AVIF by libaom on one thread at each quality.
 
     Grey pictures are written without colour planes (4:0:0), colour pictures with colour at full and at half resolution.
 
@@ -86,13 +86,14 @@ def avif(
         picture: (C, H, W).
         qualities: from 0 to 100.
         speed: from 0, the slowest search, to 10; 6 is Pillow's own choice.
+        tune: the measure that the encoder's choices serve; by default libavif's own.
     """
     subsamplings = ("4:4:4", "4:2:0") if picture.shape[0] == 3 else ("4:0:0",)
     for quality in qualities:
         for subsampling in subsamplings:
             saved = _saved(
                 picture, "AVIF", quality=quality, speed=speed, subsampling=subsampling, max_threads=1, codec="aom",
-                advanced={"tune": "psnr"},
+                advanced=None if tune is None else {"tune": tune},
             )  # fmt: skip
             yield f"quality {quality}" + (f" {subsampling}" if picture.shape[0] == 3 else ""), saved
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pellucid._spread import evenly_spread
 from pellucid.models._conditional import FRACTIONS, LOWEST, OCTAVE, SCALES, Conditional
 from pellucid.models._prior import LARGEST
 from pellucid.tasks.compress import tables
@@ -18,6 +19,7 @@ from pellucid.tasks.compress.entropy import Tables
 
 __all__ = ["coder", "count"]
 
+_PLACES = 16_000  # of codes that are counted: tables for all channels together need fewer than tables for each
 _TO_DENSITY = 24.0  # pseudo-counts by which a table's histogram is smoothed towards the logistic density
 
 
@@ -39,6 +41,7 @@ def count(prior: Any, codes: torch.Tensor) -> None:
         tables.count(prior, codes)
         return
     prior.settle()
+    codes = codes[evenly_spread(min(len(codes), max(1, _PLACES // (codes.shape[2] * codes.shape[3]))), len(codes))]
     counts = np.zeros((SCALES * FRACTIONS, 2 * LARGEST + 2))
     for quality in range(prior.qualities):
         symbols = prior.symbols(codes, torch.full((1,), quality, device=codes.device)).cpu().double().numpy()

@@ -92,11 +92,13 @@ class Contexts:
         if place.known > place.own:
             codes[:, place.own :] *= phases(*symbols.shape[2:]).numpy() < place.before
         around = np.pad(codes, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+        busy = _logarithm(around)
         means, logs = [], []
         every = max(1, _CHUNK // len(symbols))
         for start in range(0, len(place.rows), every):
             rows, columns = place.rows[start : start + every], place.columns[start : start + every]
-            mean, log = stage.answer(features[:, :, rows, columns], _gathered(around, rows, columns))
+            near, big = (_gathered(maps, rows, columns) for maps in (around, busy))
+            mean, log = stage.answer(features[:, :, rows, columns], near, big)
             means.append(mean)
             logs.append(log)
         if not means:
@@ -126,11 +128,17 @@ class _Stage:
         if self.known:
             self.mean_near, self.busy_near = _whole(stage.mean_near.weight), _whole(stage.busy_near.weight)
 
-    def answer(self, features: Array, near: Array) -> tuple[Array, Array]:
-        """Means and log₂ of scales (N, channels, P) in units of 1/256, from (N, side, P) and the codes around (N, 9·known, P)."""
+    def answer(self, features: Array, near: Array, busy: Array) -> tuple[Array, Array]:
+        """Means and log₂ of scales (N, channels, P) in units of 1/256, of places.
+
+        Args:
+            features: (N, side, P).
+            near: the codes around, (N, 9·known, P).
+            busy: log₂ of 1 + their magnitudes.
+        """
         mean, hidden = self.mean_side @ features, self.busy_side @ features + self.offset
         if self.known:
-            mean, hidden = mean + self.mean_near @ near, hidden + self.busy_near @ _logarithm(near)
+            mean, hidden = mean + self.mean_near @ near, hidden + self.busy_near @ busy
         return np.floor(mean / _WEIGHT), np.floor((self.busy @ _rectified(hidden) + self.level) / _WEIGHT)
 
 
