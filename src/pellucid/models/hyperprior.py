@@ -7,6 +7,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
+from pellucid.errors import UsageError
 from pellucid.models._blockwise import SCALE, SIDE, analysed, checked, synthesised, transforms
 from pellucid.models._conditional import Conditional
 from pellucid.models._contract import Compressed, OutputKind
@@ -18,11 +19,12 @@ __all__ = ["Hyperprior"]
 
 @final
 class Hyperprior(nn.Module):
-    """Strided convolutions with residual blocks to `code` numbers for each 8×8 px, quantised, and back.
+    """The transforms of `factorized`, whose codes are described by side information and by the codes before them.
 
-    A linear path runs in parallel: an 8×8 block transform that starts as the cosine transform and is learned too, so that
-    training begins at the level of JPEG and the network learns to do better. Any image size works: images are padded by
-    their edges, and outputs cropped.
+    A second, smaller code, one place for 32×32 px, says where the first is large and what it is about; scales and means of the
+    first follow from it and from what is decoded already, channels in four groups and places in two or three phases. Training
+    sees this density; a file's symbols depend on whole numbers only. Any image size works: images are padded by their edges,
+    and outputs cropped.
 
     >>> import torch
     >>> model = Hyperprior(1, 1, (64, 64), width=8, blocks=1).eval()
@@ -37,6 +39,8 @@ class Hyperprior(nn.Module):
         width: channels at a quarter of the image's resolution; twice as many at an eighth.
         blocks: residual blocks at each of the two scales, in the encoder and in the decoder.
         code: channels of the code; by default 64 per channel of the image.
+        side: channels of the second code.
+        hidden: units of the network that reads the second code and the codes before.
         qualities: number of rates that the model learns.
         lowest: λ of the lowest quality, the bits per pixel that a squared error of one grey level (of 255) is worth.
         highest: λ of the highest quality.
@@ -57,15 +61,20 @@ class Hyperprior(nn.Module):
         width: int = 64,
         blocks: int = 1,
         code: int | None = None,
+        side: int = 12,
+        hidden: int = 48,
         qualities: int = 8,
         lowest: float = 0.0008,
         highest: float = 0.15,
     ) -> None:
         super().__init__()
         codes = checked(channels, outputs, width, blocks, code)
+        for name, value in (("side", side), ("hidden", hidden)):
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name}={value!r}: must be a whole number of at least 1; give e.g. --{name} 12.")
         self.normalize = Normalize(channels)
         self.encoder, self.decoder, self.down, self.up, spread = transforms(channels, width, blocks, codes)
-        self.prior = Conditional(codes, trade_offs(lowest, highest, qualities), spread, scale=1 / SCALE)
+        self.prior = Conditional(codes, trade_offs(lowest, highest, qualities), spread, 1 / SCALE, side, hidden)
 
     def analyse(self, images: Tensor) -> Tensor:
         """The codes of images (B, C, H, W) in [0, 1] before quantisation: (B, code, ⌈H/8⌉, ⌈W/8⌉) float32."""
