@@ -26,12 +26,16 @@ from pellucid.errors import UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.models.dense_codec import DenseCodec
 from pellucid.models.factorized import Factorized
+from pellucid.models.hyperprior import Hyperprior
 from pellucid.run import Run
 from pellucid.tasks.compress import Compress
 from pellucid.tasks.compress.answers import answer
+from pellucid.tasks.compress.codecs import writes_avif
 from pellucid.tasks.compress.coding import decoded, encoded, nearest
 from pellucid.tasks.compress.container import Container, fingerprint
 from pellucid.training.training import train
+
+BOTH = pytest.mark.parametrize("kind", [Factorized, Hyperprior])
 
 
 def smooth(n: int, channels: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -43,10 +47,10 @@ def smooth(n: int, channels: int, height: int, width: int, seed: int = 0) -> np.
     return np.clip(wave * 45 + 110 + rng.normal(0, 2, wave.shape), 0, 255).astype(np.uint8)
 
 
-def made(channels: int = 1, **options: Any) -> Factorized:
+def made(channels: int = 1, kind: Any = Factorized, **options: Any) -> Any:
     """An untrained codec with counted tables: it starts as a block transform, so that its pictures are good."""
     torch.manual_seed(0)
-    model = Factorized(channels, channels, (64, 64), width=8, blocks=0, **options).eval()
+    model = kind(channels, channels, (64, 64), width=8, blocks=0, **options).eval()
     images = torch.from_numpy(smooth(24, channels, 64, 64))
     model.normalize.fit(images.float().div(255).mean((0, 2, 3)), images.float().div(255).std((0, 2, 3)))
     task = Compress()
@@ -71,10 +75,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Run]:
     return found
 
 
+@BOTH
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (7, 9), (33, 100)])
-def test_a_file_gives_the_picture_that_was_measured(channels: int, size: tuple[int, int]) -> None:
-    model = made(channels)
+def test_a_file_gives_the_picture_that_was_measured(channels: int, size: tuple[int, int], kind: Any) -> None:
+    model = made(channels, kind)
     images = torch.from_numpy(smooth(2, channels, *size)).float() / 255
     for quality in (0, 7):
         coded = encoded(model, images, quality)
@@ -84,8 +89,9 @@ def test_a_file_gives_the_picture_that_was_measured(channels: int, size: tuple[i
             assert np.abs(back.astype(int) - (pixels * 255).round().numpy()).max() <= 1  # a level, by float rounding
 
 
-def test_a_higher_quality_costs_more_and_is_nearer() -> None:
-    model = made()
+@BOTH
+def test_a_higher_quality_costs_more_and_is_nearer(kind: Any) -> None:
+    model = made(kind=kind)
     images = torch.from_numpy(smooth(4, 1, 64, 96, seed=9)).float() / 255
     sizes, errors = [], []
     for quality in range(8):
@@ -97,8 +103,9 @@ def test_a_higher_quality_costs_more_and_is_nearer() -> None:
     assert errors[-1] < errors[0] / 10
 
 
-def test_every_flipped_bit_of_every_byte_is_refused() -> None:
-    model = made()
+@BOTH
+def test_every_flipped_bit_of_every_byte_is_refused(kind: Any) -> None:
+    model = made(kind=kind)
     (file,) = encoded(model, torch.from_numpy(smooth(1, 1, 24, 24)).float() / 255, 3).files
     decoded(model, file, "whole.plc")
     for place in range(len(file)):
@@ -109,8 +116,9 @@ def test_every_flipped_bit_of_every_byte_is_refused() -> None:
                 decoded(model, bytes(changed), "x.plc")
 
 
-def test_every_cut_and_every_lengthened_file_is_refused() -> None:
-    model = made()
+@BOTH
+def test_every_cut_and_every_lengthened_file_is_refused(kind: Any) -> None:
+    model = made(kind=kind)
     (file,) = encoded(model, torch.from_numpy(smooth(1, 1, 16, 16)).float() / 255, 3).files
     for length in range(len(file)):
         with pytest.raises(UsageError, match=r"is (damaged|not a .plc file)"):
@@ -124,8 +132,9 @@ def signed(body: bytes) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def test_with_a_checksum_that_fits_the_symbols_are_still_checked() -> None:
-    model = made()
+@BOTH
+def test_with_a_checksum_that_fits_the_symbols_are_still_checked(kind: Any) -> None:
+    model = made(kind=kind)
     (file,) = encoded(model, torch.from_numpy(smooth(1, 1, 24, 24)).float() / 255, 3).files
     whole, same = decoded(model, file, "x.plc"), 0
     for place in range(13, len(file) - 4):  # an entropy decoder that goes wrong finds other symbols
@@ -272,6 +281,8 @@ def test_what_a_file_cannot_hold_is_refused(
         (DenseCodec, {"encoder": (8, 300)}, "encoder=(8, 300): its code is larger than the image's 256 numbers"),
         (DenseCodec, {"encoder": (0,)}, "encoder=0: must be whole numbers of at least 1"),
         (Factorized, {"code": 0}, "code=0: must be a whole number of at least 1"),
+        (Hyperprior, {"side": 0}, "side=0: must be a whole number of at least 1; give e.g. --side 12"),
+        (Hyperprior, {"hidden": 1.5}, "hidden=1.5: must be a whole number of at least 1"),
         (Factorized, {"lowest": 0.2}, "lowest=0.2: λ must be above 0 and at most highest=0.15"),
         (Factorized, {"qualities": 0}, "qualities=0: must lie between 1 and 64"),
     ],
@@ -357,10 +368,14 @@ def test_evaluation_measures_true_files(tmp_path: Path) -> None:
     assert found["model"]["psnr"]["value"] == pytest.approx(np.mean([row["psnr"] for row in rows]), abs=0.01)
     assert found["model"]["bpp"]["value"] > found["model"]["bpp_bare"]["value"]
     codecs = {row["codec"] for row in found["details"]["rates"]}
-    assert codecs == {"this model", "PCA, 64 components", "JPEG", "WebP", "PNG"}
-    assert found["model"].keys() >= {"gain_over_jpeg", "gain_over_jpeg_bare"}
+    avif = {"AVIF"} if writes_avif() else set()
+    assert codecs == {"this model", "PCA, 64 components", "JPEG", "WebP", "PNG"} | avif
+    gains = {key for key in found["model"] if key.startswith("gain_over")}
+    assert gains == {"gain_over_jpeg", "gain_over_jpeg_bare"} | (
+        {"gain_over_avif", "gain_over_avif_bare"} if avif else set()
+    )
     assert [picture["name"] for picture in found["pictures"]] == ["rates"]
-    assert set(found["baselines"]) == {"JPEG", "WebP", "PNG", "PCA of 8×8 blocks, 64 components"}
+    assert set(found["baselines"]) == {"JPEG", "WebP", "PNG", "PCA of 8×8 blocks, 64 components"} | avif
     cost = {name: measures["cost"]["value"] for name, measures in found["baselines"].items()}
     assert cost["JPEG"] < cost["PNG"]  # with loss is cheaper at this λ
 

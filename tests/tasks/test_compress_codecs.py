@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.data.dataset import Pixels, Split
 from pellucid.tasks._fidelity import ms_ssim, ssim
-from pellucid.tasks.compress.codecs import jpeg, png, webp
+from pellucid.tasks.compress.codecs import avif, codecs, jpeg, png, webp, writes_avif
 from pellucid.tasks.compress.coding import decoded, encoded
 from pellucid.tasks.compress.curves import curve_gain
 from pellucid.tasks.compress.metrics import columns
@@ -72,6 +73,58 @@ def test_png_is_lossless_and_webp_is_smaller() -> None:
     ((_, lossy),) = webp(picture, (50,))
     assert lossy.bytes < lossless.bytes / 4
     assert np.abs(lossy.picture.astype(int) - picture).mean() < 12
+
+
+@pytest.mark.skipif(not writes_avif(), reason="this Pillow does not write AVIF")
+def test_avif_is_smaller_than_webp_and_without_its_boxes_smaller_still() -> None:
+    for channels, kinds in ((1, [""]), (3, [" 4:4:4", " 4:2:0"])):
+        picture = photograph(channels)
+        found = list(avif(picture, (60,), speed=8))
+        assert [setting for setting, _ in found] == [f"quality 60{kind}" for kind in kinds]
+        for _, saved in found:
+            assert saved.picture.shape == picture.shape
+            assert np.abs(saved.picture.astype(int) - picture).mean() < 6
+            assert 150 < saved.bytes - saved.bare < 600  # boxes that describe the image
+    assert found[1][1].bare < found[0][1].bare  # colour at half resolution
+    low, high = (saved for _, saved in avif(photograph(1), (30, 90), speed=8))
+    assert low.bare < high.bare
+    assert (
+        np.square(low.picture - photograph(1).astype(float)).mean()
+        > np.square(high.picture - photograph(1).astype(float)).mean()
+    )
+
+
+@pytest.mark.skipif(not writes_avif(), reason="this Pillow does not write AVIF")
+def test_avif_tuned_for_psnr_has_more_of_it() -> None:
+    """At equal bytes, on the mean of a few settings: the option reaches the encoder."""
+    picture = photograph(1, 160, 160)
+    curves = [
+        [
+            {
+                "bpp": 8 * s.bytes / 160**2,
+                "psnr": -10 * np.log10(np.square(s.picture.astype(float) - picture).mean() / 255**2),
+            }
+            for _, s in avif(picture, (20, 40, 60, 80, 92), tune=tune)
+        ]
+        for tune in ("psnr", None)
+    ]
+    assert curve_gain(*curves) > 0.1
+
+
+def test_without_avif_the_others_stay_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import features
+
+    from pellucid.models.factorized import Factorized
+    from pellucid.tasks.compress.model_measures import measure_model
+
+    monkeypatch.setattr(features, "check", lambda name: name != "avif")
+    assert list(codecs()) == ["JPEG", "WebP", "PNG"]
+    images = Split(Pixels(np.stack([photograph(1, 24, 24), photograph(1, 24, 24)[:, ::-1]])))
+    empty = images.select([])
+    found = measure_model(Factorized(1, 1, (24, 24), width=4, blocks=0).eval(), empty, images, 0.01, 0)
+    assert {row["codec"] for row in found.details["rates"]} == {"this model", "JPEG", "WebP", "PNG"}
+    assert "AVIF is missing: this machine's Pillow does not write it." in found.pictures[0].words
+    assert "gain_over_avif" not in found.measures
 
 
 def test_components_are_those_of_scikit_learn() -> None:

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from pellucid.errors import UsageError
 from pellucid.models._contract import Compressed, OutputKind
 from pellucid.models._layers import Normalize
-from pellucid.models._prior import Prior, trade_offs
+from pellucid.models._prior import Prior
+from pellucid.models._quantised import trade_offs
 from pellucid.models.autoencoder import Autoencoder
 
 __all__ = ["DenseCodec"]

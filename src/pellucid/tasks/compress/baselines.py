@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JPEG, WebP, PNG and PCA on the test images, each image at the setting that costs least; and the images they are shown."""
+"""JPEG, WebP, AVIF, PNG and PCA on the test images, each image at the setting that costs least; and the images they are shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid._spread import evenly_spread
 from pellucid.data.batches import own_size_batches
 from pellucid.data.dataset import Split
 from pellucid.tasks._records import Records
-from pellucid.tasks.compress.codecs import CODECS
+from pellucid.tasks.compress.codecs import codecs
 from pellucid.tasks.compress.curves import codec_curve, model_point
 from pellucid.tasks.compress.pca import PCACodec
 
@@ -33,7 +33,7 @@ def measured(train: Split, test: Split, weight: float) -> dict[str, Records]:
     channels = images[0].shape[0]
     some = "" if len(index) == len(test) else f" (on {len(index)} test images)"
     records: dict[str, Records] = {}
-    for name, codec in CODECS.items():
+    for name, codec in codecs().items():
         cheapest = [min(codec_curve(image, codec, weight), key=lambda point: float(point["cost"])) for image in images]
         records[name + some] = _stacked(cheapest, index)
     if len(train):

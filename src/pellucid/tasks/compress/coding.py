@@ -14,8 +14,9 @@ from torch import Tensor
 
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
+from pellucid.tasks.compress.coders import coder
 from pellucid.tasks.compress.container import Container, checksum, fingerprint
-from pellucid.tasks.compress.entropy import MOST, Tables
+from pellucid.tasks.compress.entropy import MOST
 
 __all__ = ["Coded", "decoded", "encoded", "nearest", "written"]
 
@@ -54,7 +55,7 @@ def encoded(model: Any, images: Tensor, quality: int, grey: bool = False, identi
     # the decoder sees the clamped symbols too, so encoder and decoder agree on every picture
     symbols = model.prior.symbols(model.analyse(images), qualities).clamp(-MOST, MOST)  # (B, M, h, w)
     pixels = _pixels(model, symbols, qualities, size)
-    tables, own = Tables.of(model.prior, quality), identity or fingerprint(model)
+    tables, own = coder(model.prior, quality), identity or fingerprint(model)
     files, bare = [], []
     for of_image in symbols.cpu().numpy().astype(np.int64):
         payload = tables.encode(of_image)
@@ -82,14 +83,14 @@ def decoded(model: Any, content: bytes, name: str) -> NDArray[np.uint8]:
     )
     if read.quality >= model.prior.qualities:
         raise garbled
-    tables = Tables.of(model.prior, read.quality)
+    tables = coder(model.prior, read.quality)
     # before any memory is taken: a few bytes must not ask for gigabytes
     if len(read.payload) + _SPARE < tables.least_bytes(size) / 2:
         raise UsageError(
             f"images={name!r}: is damaged: {len(content):,} bytes cannot hold a picture of {read.size[0]:,}×{read.size[1]:,} px; "
             "get the file again."
         )
-    needed = _PER_SYMBOL * len(tables.predicted) * size[0] * size[1] + _PER_PIXEL * read.size[0] * read.size[1]
+    needed = _PER_SYMBOL * tables.channels * size[0] * size[1] + _PER_PIXEL * read.size[0] * read.size[1]
     if needed > (free := psutil.virtual_memory().available):
         raise UsageError(
             f"images={name!r}: takes about {needed / 2**30:.1f} GiB to decode, and {free / 2**30:.1f} GiB are free; "

@@ -26,8 +26,8 @@ from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.compress import answers, baselines, metrics, model_measures
+from pellucid.tasks.compress.coders import count
 from pellucid.tasks.compress.coding import Coded, encoded, nearest
-from pellucid.tasks.compress.tables import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,7 +151,7 @@ class Compress(Task[Tensor, Coded, Picture]):
         return -np.asarray(records["cost"], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        """JPEG, WebP, PNG and PCA, each image at the setting that costs least at `weight`."""
+        """JPEG, WebP, AVIF, PNG and PCA, each image at the setting that costs least at `weight`."""
         return baselines.measured(train, test, self.weight)
 
     def measure_model(

@@ -13,7 +13,7 @@ from pellucid.tasks.compress.codecs import Codec
 from pellucid.tasks.compress.coding import encoded
 from pellucid.tasks.compress.metrics import columns
 
-__all__ = ["Curve", "codec_curve", "curve_gain", "model_curve", "model_point", "psnr_at"]
+__all__ = ["Curve", "codec_curve", "curve_gain", "decibels", "model_curve", "model_point", "value_at"]
 
 _AT_ONCE = 3_000_000  # pixel values of pictures that are measured together
 _RATES = np.geomspace(0.2, 1.0, 17)  # bits per pixel at which curves are compared
@@ -65,22 +65,32 @@ def curve_gain(ours: Curve, theirs: Curve, rate: str = "bpp") -> float:
     >>> round(curve_gain([low, high], [{**low, "psnr": 19.0}, {**high, "psnr": 39.0}]), 6)
     1.0
     """
-    gap = np.array([psnr_at(ours, rate, bits) - psnr_at(theirs, rate, bits) for bits in _RATES])
+    gap = np.array([value_at(ours, rate, bits) - value_at(theirs, rate, bits) for bits in _RATES])
     defined = np.isfinite(gap)
     return float(gap[defined].mean()) if defined.any() else float("nan")
 
 
-def psnr_at(curve: Curve, rate: str, bits: float) -> float:
-    """PSNR at a rate in bits per pixel; NaN outside the range of the settings.
+def value_at(curve: Curve, rate: str, bits: float, measure: str = "psnr") -> float:
+    """A measure in dB at a rate in bits per pixel; NaN outside the range of the settings.
 
-    A setting that costs more than another and is no better is left out.
+    MS-SSIM is taken as −10·log₁₀(1 − MS-SSIM). A setting that costs more than another and is no better is left out.
 
-    >>> psnr_at([{"bpp": 0.1, "psnr": 20.0}, {"bpp": 1.0, "psnr": 40.0}], "bpp", 0.1**0.5)
+    >>> value_at([{"bpp": 0.1, "psnr": 20.0}, {"bpp": 1.0, "psnr": 40.0}], "bpp", 0.1**0.5)
     30.0
     """
-    best: list[tuple[float, float]] = []  # rate and PSNR, both rising
-    for spent, value in sorted((point[rate], point["psnr"]) for point in curve):
+    best: list[tuple[float, float]] = []  # rate and value, both rising
+    read = decibels if measure == "ms_ssim" else float
+    for spent, value in sorted((point[rate], read(point[measure])) for point in curve):
         if not best or value > best[-1][1]:
             best.append((spent, value))
     rates, values = np.array(best).T
     return float(np.interp(np.log(bits), np.log(rates), values, left=np.nan, right=np.nan))
+
+
+def decibels(similarity: float) -> float:
+    """MS-SSIM on a scale that spreads values near 1.
+
+    >>> decibels(0.99)
+    20.0
+    """
+    return round(float(-10 * np.log10(max(1 - similarity, 1e-6))), 12)

@@ -16,14 +16,16 @@ from torch import Tensor
 
 from pellucid.models._prior import LARGEST
 
-__all__ = ["MOST", "Tables", "residuals", "surroundings"]
+__all__ = ["ESCAPED", "MOST", "Tables", "residuals", "surroundings", "trimmed", "words"]
 
 MOST = LARGEST + 2**19
 """The largest magnitude of a symbol; larger ones are clipped to it."""
 
+ESCAPED = 2**22
+"""Values of an escaped symbol: up to the difference of the two largest, with its sign."""
+
 _NEAR = 15  # larger magnitudes of neighbours are clipped to this
 _CHUNK = 8192  # symbols whose tables are in memory at a time: 8 MB
-_ESCAPED = 2**22  # values of an escaped symbol: up to the difference of the two largest, with its sign
 
 Array = NDArray[Any]
 
@@ -60,14 +62,27 @@ class Tables:
             array(prior.frequencies), array(prior.nearby), array(prior.edges), array(prior.predicted).astype(bool)
         )
 
+    @property
+    def channels(self) -> int:
+        """M."""
+        return len(self.predicted)
+
     def encode(self, symbols: Array) -> bytes:
         """Symbols (M, h, w) as bytes."""
+        from constriction import stream
+
+        coder = stream.queue.RangeEncoder()
+        self.write(coder, symbols)
+        return trimmed(coder.get_compressed())
+
+    def write(self, coder: Any, symbols: Array) -> None:
+        """Add symbols (M, h, w) to what a range coder has."""
         from constriction import stream
 
         clipped = np.clip(symbols, -MOST, MOST).astype(np.int64)
         coded = np.stack([residuals(c) if p else c for c, p in zip(clipped, self.predicted, strict=True)])  # (M, h, w)
         near = surroundings(coded[None])[0]  # (2, M, h, w)
-        coder, family = stream.queue.RangeEncoder(), stream.model.Categorical(perfect=False)
+        family = stream.model.Categorical(perfect=False)
         for channel, values in enumerate(coded.reshape(len(coded), -1)):
             state = self._states(channel, near)
             escaped = np.abs(values) > LARGEST  # beyond the table: an escape symbol, and the rest after the channel
@@ -78,38 +93,41 @@ class Tables:
             beyond = values[escaped]
             if len(beyond):
                 rest = 2 * (np.abs(beyond) - LARGEST - 1) + (beyond < 0)  # the lowest bit is the sign
-                coder.encode(rest.clip(0, _ESCAPED - 1).astype(np.int32), stream.model.Uniform(_ESCAPED))
-        return _trimmed(coder.get_compressed())
+                coder.encode(rest.clip(0, ESCAPED - 1).astype(np.int32), stream.model.Uniform(ESCAPED))
 
     def decode(self, payload: bytes, size: tuple[int, int]) -> Array:
-        """The symbols (M, h, w) of bytes; damaged bytes give other symbols or a ValueError, never anything worse.
+        """The symbols (M, h, w) of bytes; damaged bytes give other symbols or a ValueError, never anything worse."""
+        from constriction import stream
+
+        try:
+            return self.read(stream.queue.RangeDecoder(words(payload)), size)
+        except (AssertionError, RuntimeError) as fault:  # raised by the coder on bytes that it cannot have written
+            raise ValueError(str(fault)) from None
+
+    def read(self, coder: Any, size: tuple[int, int]) -> Array:
+        """The next symbols (M, h, w) of a range coder.
 
         Each channel's tables follow from the channels before it, which are decoded already.
         """
         from constriction import stream
 
-        count = size[0] * size[1]
-        words = np.frombuffer(payload + bytes(-len(payload) % 4), "<u4").astype(np.uint32)
-        coder, family = stream.queue.RangeDecoder(words), stream.model.Categorical(perfect=False)
+        count, family = size[0] * size[1], stream.model.Categorical(perfect=False)
         near = np.zeros((2, len(self.nearby), *size))
         symbols = np.zeros((len(self.nearby), *size), np.int64)
-        try:
-            for channel in range(len(symbols)):
-                state = self._states(channel, near)
-                parts = [
-                    coder.decode(family, self.frequencies[channel, state[start : start + _CHUNK]])
-                    for start in range(0, count, _CHUNK)
-                ]
-                values = np.concatenate(parts).astype(np.int64) - LARGEST
-                escaped = values == LARGEST + 1
-                if escaped.any():
-                    rest = coder.decode(stream.model.Uniform(_ESCAPED), int(escaped.sum())).astype(np.int64)
-                    values[escaped] = (rest // 2 + LARGEST + 1) * np.where(rest % 2, -1, 1)
-                coded = values.reshape(size)
-                near[:, channel] = surroundings(coded[None, None])[0, :, 0]
-                symbols[channel] = _summed(coded) if self.predicted[channel] else coded
-        except (AssertionError, RuntimeError) as fault:  # raised by the coder on bytes that it cannot have written
-            raise ValueError(str(fault)) from None
+        for channel in range(len(symbols)):
+            state = self._states(channel, near)
+            parts = [
+                coder.decode(family, self.frequencies[channel, state[start : start + _CHUNK]])
+                for start in range(0, count, _CHUNK)
+            ]
+            values = np.concatenate(parts).astype(np.int64) - LARGEST
+            escaped = values == LARGEST + 1
+            if escaped.any():
+                rest = coder.decode(stream.model.Uniform(ESCAPED), int(escaped.sum())).astype(np.int64)
+                values[escaped] = (rest // 2 + LARGEST + 1) * np.where(rest % 2, -1, 1)
+            coded = values.reshape(size)
+            near[:, channel] = surroundings(coded[None, None])[0, :, 0]
+            symbols[channel] = _summed(coded) if self.predicted[channel] else coded
         return symbols
 
     def least_bytes(self, size: tuple[int, int]) -> float:
@@ -170,6 +188,11 @@ def _summed(differences: Array) -> Array:
     return symbols
 
 
-def _trimmed(words: Array) -> bytes:
+def words(payload: bytes) -> Array:
+    """Bytes as the range decoder's words."""
+    return np.frombuffer(payload + bytes(-len(payload) % 4), "<u4").astype(np.uint32)
+
+
+def trimmed(content: Array) -> bytes:
     """Words as bytes without trailing zeros, which decoding puts back."""
-    return words.astype("<u4").tobytes().rstrip(b"\0")
+    return content.astype("<u4").tobytes().rstrip(b"\0")

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pellucid._colours import MODEL, SIMPLE
+from pellucid.tasks.compress.curves import decibels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +19,7 @@ _MARKS = {
     "PCA": ("s--", "#8e5ba6"),
     "JPEG": ("^-", SIMPLE),
     "WebP": ("v-", "#2a7f4f"),
+    "AVIF": ("D-", "#b3446c"),
     "PNG": ("x:", "#8a6d3b"),
 }
 
@@ -45,7 +45,7 @@ def rate_distortion(table: Sequence[dict[str, Any]]) -> Figure:
             bits = [row["bpp"] for row in part]
             look = {"color": colour, "markersize": 3.5, "linewidth": 1.4}
             left.plot(bits, [row["psnr"] for row in part], style, label=name if style == mark else None, **look)
-            right.plot(bits, [_decibels(row["ms_ssim"]) for row in part], style, **look)
+            right.plot(bits, [decibels(row["ms_ssim"]) for row in part], style, **look)
     widest = max(row["bpp"] for row in table if row["codec"] == "this model") * 1.35
     for axes, label in ((left, "PSNR, dB"), (right, "MS-SSIM as −10·log₁₀(1 − MS-SSIM), dB")):
         axes.set(xlabel="file size, bits per pixel", ylabel=label, xlim=(0, widest))
@@ -56,15 +56,10 @@ def rate_distortion(table: Sequence[dict[str, Any]]) -> Figure:
         # PNG's palettes would stretch the axis downwards
         shown = [row[key] for row in table if row["bpp"] <= widest and row["codec"] != "PNG"]
         if key == "ms_ssim":
-            shown = [_decibels(value) for value in shown]
+            shown = [decibels(value) for value in shown]
         axes.set_ylim(min(shown) - 0.5, max(shown) + 0.5)
     left.legend(fontsize=8, frameon=False, loc="lower right")
     return figure
-
-
-def _decibels(similarity: float) -> float:
-    """MS-SSIM on a scale that spreads values near 1."""
-    return float(-10 * np.log10(max(1 - similarity, 1e-6)))
 
 
 def _parts(rows: list[dict[str, Any]], mark: str) -> list[tuple[list[dict[str, Any]], str]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pellucid.models._prior import LARGEST, STATES, TOTAL
 from pellucid.tasks.compress.entropy import residuals, surroundings
 
-__all__ = ["count", "whole_frequencies"]
+__all__ = ["count", "count_at", "smoothed", "whole_frequencies"]
 
 _UNITS = 4096  # a weight of 1 as a whole number
 _RIDGE = 1e-3  # of the mean square of the magnitudes: keeps channels that are always 0 from making the matrix singular
@@ -30,26 +30,30 @@ assert len(_BELOW) == STATES - 1
 
 @torch.no_grad()
 def count(prior: Any, codes: torch.Tensor) -> None:
-    """Set a `Prior`'s tables from training images' codes (N, M, h, w), for each of its qualities.
+    """Set a `Prior`'s tables from training images' codes (N, M, h, w), for each of its qualities."""
+    for quality in range(prior.qualities):
+        index = torch.full((1,), quality, device=codes.device)
+        count_at(prior, prior.symbols(codes, index).cpu().numpy().astype(np.int64), quality)
+
+
+@torch.no_grad()
+def count_at(prior: Any, symbols: Array, quality: int) -> None:
+    """Set a `Prior`'s tables of one quality from training images' symbols (N, M, h, w).
 
     The state of a position follows from a weighted sum of earlier channels' magnitudes there and around: the weights predict
     the position's own magnitude by least squares, and are rounded to whole numbers. A table is the histogram of a state's
     symbols, smoothed towards that of the whole channel, which is smoothed towards the learned density.
     """
-    for quality in range(prior.qualities):
-        index = torch.full((1,), quality, device=codes.device)
-        symbols = prior.symbols(codes, index).cpu().numpy().astype(np.int64)  # (N, M, h, w)
-        step = prior.step(index)
-        levels = torch.arange(-LARGEST, LARGEST + 1, device=codes.device).view(1, 1, -1, 1)
-        mass = prior.probability(levels * step, step)[0, :, :, 0].double().cpu().numpy()  # (M, 2·LARGEST + 1)
-        # the last entry is the escape symbol, for all magnitudes beyond the table
-        expected = np.concatenate([mass, np.maximum(1 - mass.sum(1, keepdims=True), 1e-6)], axis=1)
-        expected /= expected.sum(1, keepdims=True)
-        tables = _Quality(symbols, expected)
-        device = prior.frequencies.device
-        for name, value in vars(tables).items():
-            buffer = getattr(prior, name)
-            buffer[quality] = torch.from_numpy(value).to(device, buffer.dtype)
+    device = prior.frequencies.device
+    step = prior.step(torch.full((1,), quality, device=device))
+    levels = torch.arange(-LARGEST, LARGEST + 1, device=device).view(1, 1, -1, 1)
+    mass = prior.probability(levels * step, step)[0, :, :, 0].double().cpu().numpy()  # (M, 2·LARGEST + 1)
+    # the last entry is the escape symbol, for all magnitudes beyond the table
+    expected = np.concatenate([mass, np.maximum(1 - mass.sum(1, keepdims=True), 1e-6)], axis=1)
+    expected /= expected.sum(1, keepdims=True)
+    for name, value in vars(_Quality(symbols, expected)).items():
+        buffer = getattr(prior, name)
+        buffer[quality] = torch.from_numpy(value).to(device, buffer.dtype)
 
 
 @final
@@ -80,8 +84,8 @@ class _Quality:
             state = np.searchsorted(self.edges[channel], scores[:, channel], side="right")
             cell = state * expected.shape[1] + index[:, channel]
             counts = np.bincount(cell, minlength=STATES * expected.shape[1]).reshape(STATES, -1).astype(np.float64)
-            of_channel = _smoothed(counts.sum(0), expected[channel], _TO_DENSITY)
-            self.frequencies[channel] = whole_frequencies(_smoothed(counts, of_channel, _TO_CHANNEL))
+            of_channel = smoothed(counts.sum(0), expected[channel], _TO_DENSITY)
+            self.frequencies[channel] = whole_frequencies(smoothed(counts, of_channel, _TO_CHANNEL))
 
 
 def whole_frequencies(shares: Array) -> Array:
@@ -117,7 +121,7 @@ def _weights(near: Array, magnitudes: Array) -> Array:
     return whole
 
 
-def _smoothed(counts: Array, toward: Array, trust: float) -> Array:
+def smoothed(counts: Array, toward: Array, trust: float) -> Array:
     """Shares from counts (…, n), with `trust` pseudo-counts distributed as `toward` (n,)."""
     shares: Array = (counts + trust * toward) / (counts.sum(-1, keepdims=True) + trust)
     return shares
