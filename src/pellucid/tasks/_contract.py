@@ -4,9 +4,10 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
 them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
-epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`), measures of the model as a whole
-(`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and simple
-methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those about answers, `_figures.py` reports' figures.
+epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`) or cost more than the answer (`MeasuresSlowly`),
+measures of the model as a whole (`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens
+follows (`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those
+about answers, `_figures.py` reports' figures.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = [
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
+    "MeasuresSlowly",
     "MeasuresWithModel",
     "ModelMeasures",
     "MultiPlayer",
@@ -311,6 +313,18 @@ class MeasuresWithModel(Protocol):
 
 
 @runtime_checkable
+class MeasuresSlowly(Protocol):
+    """Some measures of an image cost more than the answer: `evaluate` computes them, the validation after each epoch does not."""
+
+    def measure_slowly(self, input: Any, prediction: Any, truth: Any) -> dict[str, Any]:
+        """Records of a batch beside `score`'s; fewer where this machine lacks what they need."""
+
+    @property
+    def unmeasured(self) -> Sequence[str]:
+        """What this machine cannot measure, and how it could: a sentence each."""
+
+
+@runtime_checkable
 class MeasuresModel(Protocol):
     """The model is measured as a whole: by samples, rate–distortion curves, stability."""
 
@@ -393,8 +407,12 @@ def lr_factors_of(task: AnyTask) -> Mapping[str, float]:
     return task.lr_factors if isinstance(task, MultiPlayer) else {}
 
 
-def measured(task: AnyTask, model: nn.Module, input: Any, truth: Any) -> dict[str, Any]:
-    """The records of a batch: columns with B rows."""
+def measured(task: AnyTask, model: nn.Module, input: Any, truth: Any, quickly: bool = False) -> dict[str, Any]:
+    """The records of a batch: columns with B rows; quickly: without those that cost more than the answer."""
     if isinstance(task, MeasuresWithModel):
         return task.measure(model, input, truth)
-    return task.score(input, task.predict(model, input), truth)
+    prediction = task.predict(model, input)
+    records = task.score(input, prediction, truth)
+    if isinstance(task, MeasuresSlowly) and not quickly:
+        records |= task.measure_slowly(input, prediction, truth)
+    return records
