@@ -10,7 +10,7 @@ from torch.nn import functional as F
 __all__ = ["border_error", "gradient_sums"]
 
 _STRIP = 4  # px inside the hole along its border
-_LEAST = 1 / 255  # mean difference of the true neighbours, below which a picture counts as flat
+_LEAST = 0.1 / 255  # mean difference of the true neighbours, below which a picture counts as flat
 
 
 def gradient_sums(answer: Tensor, truth: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +43,7 @@ def border_error(answer: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
     The sums run over neighbouring pixels of which at least one is missing and at most 4 px (in rows and columns) away from a known one.
     0: as in the truth; about 1: no edge goes on, as in an even fill of the right brightness; above 1: false edges. The mean
-    of |∇truth| counts as at least 1/255, so that flat pictures have a measure. A hole at the picture's edge has no border there.
+    of |∇truth| counts as at least a tenth of 1/255, so that flat pictures have a measure. A hole at the picture's edge has no border there.
 
     >>> truth, mask = torch.zeros(1, 1, 12, 12), torch.zeros(1, 1, 12, 12)
     >>> truth[:, :, :, 6:], mask[:, :, 4:8, 4:8] = 1.0, 1.0
