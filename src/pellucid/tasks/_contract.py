@@ -43,8 +43,6 @@ __all__ = [
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
-    "MeasuresSlowly",
-    "MeasuresWithModel",
     "ModelMeasures",
     "MultiPlayer",
     "NamedFigure",
@@ -54,7 +52,6 @@ __all__ = [
     "TaskFamily",
     "UpdatesBuffers",
     "lr_factors_of",
-    "measured",
     "players_of",
     "steps_of",
 ]
@@ -305,26 +302,6 @@ class Snapshots(Protocol):
 
 
 @runtime_checkable
-class MeasuresWithModel(Protocol):
-    """The measures of an image need the model itself, as a likelihood does, and not only its answer."""
-
-    def measure(self, model: nn.Module, input: Any, truth: Any) -> dict[str, Any]:
-        """The records of a batch, instead of `score`'s."""
-
-
-@runtime_checkable
-class MeasuresSlowly(Protocol):
-    """Some measures of an image cost more than the answer: `evaluate` computes them, the validation after each epoch does not."""
-
-    def measure_slowly(self, input: Any, prediction: Any, truth: Any) -> dict[str, Any]:
-        """Records of a batch beside `score`'s; fewer where this machine lacks what they need."""
-
-    @property
-    def unmeasured(self) -> Sequence[str]:
-        """What this machine cannot measure, and how it could: a sentence each."""
-
-
-@runtime_checkable
 class MeasuresModel(Protocol):
     """The model is measured as a whole: by samples, rate–distortion curves, stability."""
 
@@ -405,14 +382,3 @@ def steps_of(task: AnyTask, model: nn.Module, input: Any, truth: Any) -> Iterato
 def lr_factors_of(task: AnyTask) -> Mapping[str, float]:
     """Factors on the learning rate, by player."""
     return task.lr_factors if isinstance(task, MultiPlayer) else {}
-
-
-def measured(task: AnyTask, model: nn.Module, input: Any, truth: Any, quickly: bool = False) -> dict[str, Any]:
-    """The records of a batch: columns with B rows; quickly: without those that cost more than the answer."""
-    if isinstance(task, MeasuresWithModel):
-        return task.measure(model, input, truth)
-    prediction = task.predict(model, input)
-    records = task.score(input, prediction, truth)
-    if isinstance(task, MeasuresSlowly) and not quickly:
-        records |= task.measure_slowly(input, prediction, truth)
-    return records

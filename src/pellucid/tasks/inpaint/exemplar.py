@@ -64,58 +64,73 @@ class _Filling:
         self.missing = np.pad(hole, pad)
         self.known = np.pad(~hole, pad)
         self.inside = np.pad(np.ones(hole.shape, bool), pad)
+        self.grey = self.values.mean(0, dtype=np.float64) / 255
+        self.gradient = np.zeros((2, *self.known.shape))  # down and to the right
+        self.strength = np.zeros(self.known.shape)  # its square
         self.confidence = self.known.astype(np.float64)
+        self.surely, self.priority = np.zeros(self.known.shape), np.full(self.known.shape, -1.0)
         self.sources = _whole(hole, radius)  # (H, W): centres of the patches that may be copied, fixed from the start
         side = np.arange(-radius, radius + 1)
         self.offsets = (side[:, None].repeat(len(side), 1).ravel(), side[None].repeat(len(side), 0).ravel())
 
     def finish(self) -> Image:
         """Fill patch after patch."""
-        while self.missing.any():
-            self._fill(*self._next())
+        rows, columns = np.nonzero(self.missing)
+        box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+        self._refresh((0, self.missing.shape[0]), (0, self.missing.shape[1]))
+        priorities = self.priority[box]
+        for _ in range(len(rows)):
+            row, column = np.unravel_index(np.argmax(priorities), priorities.shape)
+            if priorities[row, column] < 0:
+                break
+            row, column = int(row) + box[0].start, int(column) + box[1].start
+            self._fill(row, column, float(self.surely[row, column]))
+            near = 2 * self.radius + 1  # px from its centre, beyond which a patch that is filled changes no priority
+            self._refresh((row - near, row + near + 1), (column - near, column + near + 1))
         return self.image
 
-    def _windows(self, rows: NDArray[Any], columns: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The places of the pixels of patches around centres, (K, side²) each, in the bordered arrays."""
-        return rows[:, None] + self.offsets[0], columns[:, None] + self.offsets[1]
-
-    def _next(self) -> tuple[int, int, float]:
-        """The centre of the patch with the highest priority, and the mean confidence of its pixels."""
-        missing, known = self.missing, self.known
-        beside = np.zeros_like(missing)
-        beside[1:-1, 1:-1] = known[:-2, 1:-1] | known[2:, 1:-1] | known[1:-1, :-2] | known[1:-1, 2:]
-        rows, columns = np.nonzero(missing & beside)  # the front, row by row
-        places = self._windows(rows, columns)
-        confidence = (self.confidence[places] * known[places]).sum(1) / self.inside[places].sum(1)  # (K,)
-        data = self._data(rows, columns, places)
+    def _refresh(self, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        """Gradients and priorities in a part of the bordered arrays, from its first row and column to before its last."""
+        height, width = self.missing.shape
+        top, bottom = max(rows[0], 1), min(rows[1], height - 1)
+        left, right = max(columns[0], 1), min(columns[1], width - 1)
+        here = (slice(top, bottom), slice(left, right))
+        above, below = (slice(top - 1, bottom - 1), here[1]), (slice(top + 1, bottom + 1), here[1])
+        before, behind = (here[0], slice(left - 1, right - 1)), (here[0], slice(left + 1, right + 1))
+        grey, known = self.grey, self.known
+        # the gradient, where the pixels on both sides are known
+        for axis, (one, other) in enumerate(((above, below), (before, behind))):
+            self.gradient[axis][here] = np.where(
+                known[here] & known[one] & known[other], (grey[other] - grey[one]) / 2, 0
+            )
+        self.strength[here] = np.round((self.gradient[:, here[0], here[1]] ** 2).sum(0), 12)
+        front = self.missing[here] & (known[above] | known[below] | known[before] | known[behind])
+        self.priority[here] = -1.0
+        if not front.any():
+            return
+        y, x = np.nonzero(front)
+        y, x = y + top, x + left
+        places = (
+            y[:, None] + self.offsets[0],
+            x[:, None] + self.offsets[1],
+        )  # (K, side²) each: a patch around each pixel
+        surely = (self.confidence[places] * known[places]).sum(1) / self.inside[places].sum(1)
+        self.surely[y, x] = surely
         # rounded, so that equal priorities are equal however they were summed
-        best = int(np.argmax(np.round(confidence * (data + _FLAT), 10)))
-        return int(rows[best]), int(columns[best]), float(confidence[best])
+        self.priority[y, x] = np.round(surely * (self._data(y, x, places) + _FLAT), 10)
 
-    def _data(self, rows: NDArray[Any], columns: NDArray[Any], places: tuple[NDArray[Any], NDArray[Any]]) -> Any:
+    def _data(self, y: NDArray[Any], x: NDArray[Any], places: tuple[NDArray[Any], NDArray[Any]]) -> Any:
         """The data term |∇I⊥ · n| (K,): how strong the strongest edge in each patch is, and how straight it meets the front."""
-        grey, known = self.values.mean(0, dtype=np.float64) / 255, self.known
-        down, right = np.zeros_like(grey), np.zeros_like(grey)  # the gradient, where the pixels on both sides are known
-        both = known[2:] & known[:-2] & known[1:-1]
-        down[1:-1] = np.where(both, (grey[2:] - grey[:-2]) / 2, 0)
-        both = known[:, 2:] & known[:, :-2] & known[:, 1:-1]
-        right[:, 1:-1] = np.where(both, (grey[:, 2:] - grey[:, :-2]) / 2, 0)
-        strength = np.round(down**2 + right**2, 12)[places]
-        strongest = (
-            places[0][np.arange(len(rows)), strength.argmax(1)],
-            places[1][np.arange(len(rows)), strength.argmax(1)],
-        )
+        strongest = self.strength[places].argmax(1)
+        down, right = self.gradient[:, places[0][np.arange(len(y)), strongest], places[1][np.arange(len(y)), strongest]]
         # the normal of the front: the gradient of the missing pixels' indicator, by Sobel's filter
-        m = self.missing.astype(np.float64)
-        smooth, along = [1.0, 2.0, 1.0], [-1.0, 0.0, 1.0]
-        normal = np.zeros((2, len(rows)))
-        for i in range(3):
-            for j in range(3):
-                there = m[rows + i - 1, columns + j - 1]
-                normal += np.stack([along[i] * smooth[j] * there, smooth[i] * along[j] * there])
-        length = np.maximum(np.hypot(*normal), 1e-12)
+        normal = np.zeros((2, len(y)))
+        for i in (-1, 0, 1):
+            for j in (-1, 0, 1):
+                there = self.missing[y + i, x + j]
+                normal += np.stack([i * (2 - abs(j)) * there, j * (2 - abs(i)) * there])
         # the isophote is the gradient, turned by a quarter
-        return np.abs(-right[strongest] * normal[0] + down[strongest] * normal[1]) / length
+        return np.abs(-right * normal[0] + down * normal[1]) / np.maximum(np.hypot(*normal), 1e-12)
 
     def _fill(self, row: int, column: int, confidence: float) -> None:
         """Copy what the patch around a pixel lacks from the most similar whole patch."""
@@ -131,6 +146,7 @@ class _Filling:
         self.image[:, here[0], here[1]] = self.image[:, there[0], there[1]]
         inner = tuple(place + radius for place in here), tuple(place + radius for place in there)
         self.values[:, inner[0][0], inner[0][1]] = self.values[:, inner[1][0], inner[1][1]]
+        self.grey[inner[0]] = self.grey[inner[1]]
         self.confidence[inner[0]] = confidence
         self.missing[inner[0]] = False
         self.known[inner[0]] = True
