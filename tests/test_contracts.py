@@ -39,6 +39,7 @@ from pellucid.tasks import (
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
+    MeasuresSlowly,
     MeasuresWithModel,
     MultiPlayer,
     ReadsPages,
@@ -61,6 +62,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
     "encoder_decoder": {"widths": (8, 16)},
+    "lama": {"widths": (8, 16), "blocks": 2},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
     "efficientnet_lite0": {"pretrained": False},  # weights that may not be here
@@ -230,6 +232,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         UpdatesBuffers,
         Snapshots,
         MeasuresWithModel,
+        MeasuresSlowly,
         MeasuresModel,
         AnswersOptions,
         AnswersParts,

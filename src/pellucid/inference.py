@@ -36,6 +36,7 @@ from pellucid.tasks import (
     DrawsRecords,
     Measure,
     MeasuresModel,
+    MeasuresSlowly,
     ModelMeasures,
     OwnMeasure,
     ReadsPages,
@@ -180,6 +181,7 @@ def evaluation(
     )
     declared = run.task.metrics(run.classes)
     notes += _not_given(run)
+    notes += run.task.unmeasured if isinstance(run.task, MeasuresSlowly) else ()
     if one is not None and level is not None and thresholds.chosen(run, which) == level:
         notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
@@ -308,7 +310,7 @@ def measure(
                 if with_loss:
                     for name, value in task.loss(model, input, target).items():
                         sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
-                for name, column in measured(task, model, input, target).items():
+                for name, column in measured(task, model, input, target, quickly=with_loss).items():
                     columns.setdefault(name, []).append(column)
                 places.append(batch.index.cpu().numpy())
     finally:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._surroundings import surroundings
 from pellucid.models.lenet import Lenet
 from pellucid.models.pix2pix import Pix2pix
+from pellucid.models.pix2pix.critics import around
 from pellucid.models.unet import Unet
-from pellucid.models.unet.masked import GatedBlock, PartialConv, surroundings
+from pellucid.models.unet.masked import GatedBlock, PartialConv
 
 
 def test_partial_convolution_equals_its_equation_written_out() -> None:
@@ -144,3 +148,49 @@ def test_pix2pix_answers_as_its_unet_and_its_critic_sees_patches() -> None:
         if isinstance(layer, torch.nn.Conv2d):
             norm = float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2))
             assert norm < 1.6, "the spectral norm is near 1 after one iteration"
+
+
+@torch.no_grad()
+def test_a_critic_of_the_whole_and_the_hole_sees_both_and_lama_can_paint() -> None:
+    torch.manual_seed(0)
+    model = Pix2pix(
+        2, 1, (128, 128), widths=(4, 8), critic_widths=(4, 8), generator="lama", judge="global_local"
+    ).eval()
+    input = torch.rand(2, 2, 128, 128)
+    input[:, 1] = 0
+    input[:, 1, 70:90, 20:50] = 1
+    assert torch.equal(model(input), model.generator(input)) and torch.equal(model(input), input[:, :1])
+    pair = torch.cat([input, torch.rand(2, 1, 128, 128)], dim=1)
+    score = model.critic(pair)
+    assert score.shape == (2, 1)
+    for far in (True, False):  # outside of the 64 px around the hole only the view of the whole sees it
+        changed = pair.clone()
+        changed[:, 2, slice(0, 30) if far else slice(75, 85), slice(90, 128) if far else slice(30, 40)] = 0
+        assert float((model.critic(changed) - score).abs().min()) > 1e-6
+    changed = pair[:, :, torch.randperm(128)]  # a hole in strips: rows of it far apart
+    assert around(changed, changed[:, 1], 64).shape == (2, 3, 64, 64)
+
+
+def test_the_part_around_a_hole_has_its_centre_and_stays_in_the_picture() -> None:
+    pictures = torch.arange(2 * 40 * 50, dtype=torch.float32).view(2, 1, 40, 50)
+    mask = torch.zeros(2, 40, 50)
+    mask[0, 18:22, 20:30], mask[1, 0:3, 45:50] = 1, 1
+    part = around(pictures, mask, 16)
+    assert torch.equal(part[0], pictures[0, :, 12:28, 17:33])
+    assert torch.equal(part[1], pictures[1, :, 0:16, 34:50])
+    assert torch.equal(around(pictures, mask, 64), pictures)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"generator": "vae"}, r"^generator='vae': is not known; choose unet or lama"),
+        ({"judge": "all"}, r"^judge='all': is not known; choose patches or global_local"),
+        ({"generator": "lama", "convolution": "gated"}, r"^convolution='gated': is an option of generator='unet'"),
+    ],
+)
+def test_bad_options_of_pix2pix_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Pix2pix(2, 1, (32, 32), **options)
+    with pytest.raises(UsageError, match=r"^judge='global_local': looks around holes, and this task has none"):
+        Pix2pix(1, 1, (32, 32), judge="global_local")

@@ -24,6 +24,7 @@ from pellucid.errors import UsageError
 from pellucid.models import _building
 from pellucid.tasks._fidelity import ssim_map
 from pellucid.tasks.inpaint import Inpaint, baselines, holes, metrics
+from pellucid.tasks.inpaint.exemplar import exemplar
 from pellucid.tasks.inpaint.fill import diffused
 
 
@@ -229,6 +230,8 @@ def test_classical_methods_equal_their_libraries_and_leave_known_pixels(channels
                 expected = np.broadcast_to(one[:, ~hole].mean(1)[:, None, None], one.shape)
             elif way == "diffusion":
                 expected = diffused(torch.from_numpy(one)[None], torch.from_numpy(hole)[None, None].float())[0].numpy()
+            elif way == "exemplar":
+                expected = exemplar(one, hole)
             else:
                 flag = cv2.INPAINT_TELEA if way == "Telea" else cv2.INPAINT_NS
                 planes = (one * 255).round().astype(np.uint8).transpose(1, 2, 0)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.data.dataset import Dataset
-from pellucid.data.decoding import SUFFIXES, Files
+from pellucid.data.dataset import Dataset, Split
+from pellucid.data.decoding import SUFFIXES, Files, decode
 from pellucid.data.problems import counted, few
 from pellucid.data.scales import Scale
 from pellucid.data.scaling import scaled
-from pellucid.data.splitting import SPLITS, cutting
+from pellucid.data.splitting import SPLITS, cutting, finish
 from pellucid.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -206,7 +206,16 @@ def _open_file(path: Path) -> Dataset:
     by_split = idx.idx_files(path.parent)
     if any(path in own.values() for own in by_split.values()):
         return idx.open_idx(path.parent, by_split)
+    if path.suffix.lower() in SUFFIXES:
+        return _open_picture(path)
     raise DataError(
         f"data={str(path)!r}: is a {path.suffix or 'file without a suffix'}, which cannot be read as a dataset; "
         "give a folder of images, idx, .npz, .mat or .parquet."
     )
+
+
+def _open_picture(path: Path) -> Dataset:
+    """A single picture, for training on the patches of its known part (`train inpaint --on-image`)."""
+    picture = Files([path], [path.name])
+    decode(path, picture.channels)  # refuses one that cannot be read
+    return finish(str(path), {"train": Split(picture, {}, [path.name])})

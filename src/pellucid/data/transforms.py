@@ -170,6 +170,8 @@ class Augment:
         back = torch.cat([inverse * centre / centre[:, None], (source / centre - 1)[:, :, None]], 2)
 
         def move(pixels: Tensor, fill: float | None = None) -> Tensor:
+            if not pixels.shape[1]:  # a target without planes, of a task that takes the images themselves as truth
+                return pixels
             grid = F.affine_grid(back, list(pixels.shape), align_corners=False)
             if fill is None:
                 return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -27,7 +27,6 @@ from pellucid.tasks._contract import (
     KnowsChance,
     LearnsFromImages,
     MeasuresModel,
-    MeasuresWithModel,
     ModelMeasures,
     MultiPlayer,
     NamedFigure,
@@ -37,11 +36,11 @@ from pellucid.tasks._contract import (
     TaskFamily,
     UpdatesBuffers,
     lr_factors_of,
-    measured,
     players_of,
     steps_of,
 )
 from pellucid.tasks._figures import DrawsForReport
+from pellucid.tasks._measuring import MeasuresSlowly, MeasuresWithModel, measured
 from pellucid.tasks._metrics import Measure, Metric, averaged, bounds, differences, gaps, summarise
 from pellucid.tasks._own_measures import OwnMeasure, check_measures, own_values, summarised
 from pellucid.tasks._planes import through_planes
@@ -69,6 +68,7 @@ __all__ = [
     "LearnsFromImages",
     "Measure",
     "MeasuresModel",
+    "MeasuresSlowly",
     "MeasuresWithModel",
     "Metric",
     "ModelMeasures",

@@ -4,9 +4,10 @@
 `Task` is what every task has. What only some tasks do is a small protocol beside it, which the machinery asks for with
 `isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
 them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
-epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`), measures of the model as a whole
-(`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and simple
-methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those about answers, `_figures.py` reports' figures.
+epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`) or cost more than the answer (`MeasuresSlowly`),
+measures of the model as a whole (`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens
+follows (`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those
+about answers, `_figures.py` reports' figures.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ __all__ = [
     "KnowsChance",
     "LearnsFromImages",
     "MeasuresModel",
-    "MeasuresWithModel",
     "ModelMeasures",
     "MultiPlayer",
     "NamedFigure",
@@ -52,7 +52,6 @@ __all__ = [
     "TaskFamily",
     "UpdatesBuffers",
     "lr_factors_of",
-    "measured",
     "players_of",
     "steps_of",
 ]
@@ -303,14 +302,6 @@ class Snapshots(Protocol):
 
 
 @runtime_checkable
-class MeasuresWithModel(Protocol):
-    """The measures of an image need the model itself, as a likelihood does, and not only its answer."""
-
-    def measure(self, model: nn.Module, input: Any, truth: Any) -> dict[str, Any]:
-        """The records of a batch, instead of `score`'s."""
-
-
-@runtime_checkable
 class MeasuresModel(Protocol):
     """The model is measured as a whole: by samples, rate–distortion curves, stability."""
 
@@ -391,10 +382,3 @@ def steps_of(task: AnyTask, model: nn.Module, input: Any, truth: Any) -> Iterato
 def lr_factors_of(task: AnyTask) -> Mapping[str, float]:
     """Factors on the learning rate, by player."""
     return task.lr_factors if isinstance(task, MultiPlayer) else {}
-
-
-def measured(task: AnyTask, model: nn.Module, input: Any, truth: Any) -> dict[str, Any]:
-    """The records of a batch: columns with B rows."""
-    if isinstance(task, MeasuresWithModel):
-        return task.measure(model, input, truth)
-    return task.score(input, task.predict(model, input), truth)

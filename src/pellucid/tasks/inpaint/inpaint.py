@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
@@ -26,7 +27,7 @@ from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
-from pellucid.tasks.inpaint import answers, baselines, holes, losses, metrics
+from pellucid.tasks.inpaint import answers, baselines, distances, holes, losses, metrics, own_patches
 from pellucid.tasks.inpaint.fill import diffused, mean_filled
 from pellucid.tasks.inpaint.options import InpaintOptions
 from pellucid.tasks.inpaint.windows import in_windows
@@ -73,6 +74,8 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     """row and column of the rectangle's upper left corner in px; by default random; with a fixed place, pictures are resized to --size"""
     masks: str = ""
     """folder of mask images, white where a pixel is missing, for --holes files"""
+    on_image: str = ""
+    """mask image of the single picture that --data names, white where a pixel is missing: train on patches of its known part alone"""
     output: Literal["image", "patch"] = "image"
     """output of the model: the whole picture, or the missing patch only (needs --hole and --place)"""
     fill: Literal["diffusion", "mean"] = "diffusion"
@@ -83,13 +86,15 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     """weight of the loss of the missing pixels"""
     rest_weight: float = 0.1
     """weight of the loss of the known pixels"""
+    gradient: float = 0.0
+    """weight of the gradient loss: the differences between neighbouring pixels in the hole and across its border, answer against truth"""
     perceptual: float = 0.0
     """weight of the perceptual loss: the difference between a pretrained network's features of answer and truth"""
     network: str = "efficientnet_lite0"
     """pretrained network of the perceptual loss: efficientnet_lite0, torchvision/NAME or timm/NAME"""
     adversarial: float = 0.0
     """weight of the adversarial loss; needs a model with a critic: pix2pix"""
-    augment: Augment = unfolded(Augment(), "flip", "turn", "exposure", "shading", "contrast")
+    augment: Augment = unfolded(Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast")
 
     flat: bool = learned(False)  # whether the model is dense: its output is a vector of pixels
 
@@ -113,7 +118,7 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         _check_numbers("count", self.count, "one whole number or a range, at least 1", lambda v: v >= 1)
         _check_numbers("hole", self.hole, "a height and a width of at least 1 px", lambda v: v >= 1, lengths=(0, 2))
         _check_numbers("place", self.place, "a row and a column of at least 0 px", lambda v: v >= 0, lengths=(0, 2))
-        for name in ("hole_weight", "rest_weight", "perceptual", "adversarial"):
+        for name in ("hole_weight", "rest_weight", "gradient", "perceptual", "adversarial"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name}={getattr(self, name)!r}: is a weight; give 0 or more.")
         if not self.hole_weight:
@@ -148,6 +153,8 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         return replace(self, flat=dense)
 
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
+        if self.on_image:
+            data = own_patches.patches(data, self.on_image)
         if self.masks:
             holes.clear_cache()  # the files may have changed since
             masks = holes.mask_files(self.masks)  # refuses a folder without usable masks
@@ -197,6 +204,9 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         parts = {"hole": hole} if patch else {"hole": hole, "rest": rest}
         loss = self.hole_weight * hole + (0 if patch else self.rest_weight * rest)
         inpainted = torch.where(mask > 0.5, answer, whole)
+        if self.gradient:
+            parts["gradient"] = losses.gradient_loss(inpainted, whole, mask)
+            loss = loss + self.gradient * parts["gradient"]
         if self.perceptual:
             parts["perceptual"] = losses.features(self.network, whole.device).distance(inpainted, whole)
             loss = loss + self.perceptual * parts["perceptual"]
@@ -253,6 +263,13 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     def score(self, input: Tensor, prediction: Picture, truth: Picture) -> dict[str, NDArray[Any]]:
         return metrics.columns(prediction.pixels, truth.pixels, input[:, -1:])
 
+    def measure_slowly(self, input: Tensor, prediction: Picture, truth: Picture) -> dict[str, Any]:
+        return distances.columns(prediction.pixels, truth.pixels, input[:, -1:])
+
+    @property
+    def unmeasured(self) -> Sequence[str]:
+        return distances.unmeasured()
+
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
         return metrics.METRICS
 
@@ -261,7 +278,13 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         return np.asarray(records["psnr"], np.float64)
 
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
-        return baselines.measured(lambda batch, draws: self.prepare(batch, draws, False), train, test, size, seed)
+        place = None
+        if self.place and size is not None:
+            place = holes.rectangles(
+                Draws.step(0, 0, slice(0, 1), 1), size, self.area, self.count, self.hole, self.place
+            )
+        prepare = functools.partial(self.prepare, training=False)
+        return baselines.measured(prepare, train, test, size, seed, place, self.augment.flip)
 
     def answer(
         self, model: nn.Module, images: Any, options: InpaintOptions, classes: Sequence[str]

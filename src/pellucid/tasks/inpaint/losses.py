@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses of inpainting: of the pixels, of a pretrained network's features (perceptual), and of a critic (adversarial)."""
+"""The losses of inpainting: of pixels, of their differences, of a pretrained network's features, and of a critic."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from pellucid._processes import averaged
 from pellucid.errors import UsageError
 from pellucid.models import _building
+from pellucid.tasks.inpaint.edges import gradient_sums
 
-__all__ = ["Features", "critic_loss", "features", "generator_loss", "pixel_losses"]
+__all__ = ["Features", "critic_loss", "features", "generator_loss", "gradient_loss", "pixel_losses"]
 
 _FLOOR = 1e-5  # mean squared error of 50 dB: nobody sees a difference below it
 _PROBE = 64  # px, of the image that shows at which layers the resolution changes
@@ -47,6 +48,18 @@ def pixel_losses(error: str, answer: Tensor, truth: Tensor, filled: Tensor, mask
     return hole, rest
 
 
+def gradient_loss(answer: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Σ |∇answer − ∇truth| / Σ |∇truth| over all neighbours of the batch of which one is missing; a scalar, 1 for even fills.
+
+    Args:
+        answer: (B, C, H, W), with the true values where pixels are known.
+        truth: (B, C, H, W).
+        mask: (B, 1, H, W), 1 = missing.
+    """
+    wrong, there, number = gradient_sums(answer, truth, mask)
+    return averaged(wrong.sum()) / (averaged(there.sum()) + _FLOOR * averaged(number.sum())).clamp_min(1e-12)
+
+
 class Features:
     """A pretrained network's last feature map at each scale from a half to a sixteenth of the image.
 
@@ -70,7 +83,8 @@ class Features:
         finally:
             for hook in hooks:
                 hook.remove()
-        self._layers = [module for scale, module in sorted(last.items()) if _FINEST <= scale <= _COARSEST]
+        self.scales = [scale for scale in sorted(last) if _FINEST <= scale <= _COARSEST]
+        self._layers = [last[scale] for scale in self.scales]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The maps of images (B, 1 or 3, H, W) in [0, 1], finest first; gradients pass through."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.tasks._fidelity import ssim_map
 from pellucid.tasks._metrics import mean
+from pellucid.tasks.inpaint.edges import border_error
 
 __all__ = ["METRICS", "columns"]
 
@@ -19,13 +20,16 @@ METRICS = (
     mean("psnr", "PSNR in the hole", "dB"),
     mean("ssim", "SSIM"),
     mean("mae", "mean absolute error in the hole", better="lower"),
+    mean("edges", "edge error at the border", better="lower"),
+    mean("feature_distance", "feature distance (EfficientNet-Lite0)", better="lower"),
     mean("missing", "missing share", better="neither"),
 )
 """The measures of the task; the first one decides."""
 
 
 def columns(answer: Tensor, truth: Tensor, mask: Tensor) -> dict[str, NDArray[Any]]:
-    """The records of pictures: PSNR in dB, SSIM and mean absolute error inside the hole, and the hole's share of the area.
+    """The records of pictures: PSNR in dB, SSIM and mean absolute error inside the hole, the error of edges at its border, and its
+    share of the area.
 
     >>> import torch
     >>> truth, mask = torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
@@ -46,6 +50,7 @@ def columns(answer: Tensor, truth: Tensor, mask: Tensor) -> dict[str, NDArray[An
         "psnr": -10 * squared.clamp_min(_LEAST).log10(),
         "ssim": (ssim_map(answer, truth) * mask).sum((1, 2, 3)) / missing,
         "mae": difference.abs().sum((1, 2, 3)) / values,
+        "edges": border_error(answer, truth, mask),
         "missing": mask.mean((1, 2, 3)),
     }
     return {name: value.cpu().numpy() for name, value in records.items()}

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A U-Net with a discriminator of patches, for adversarial losses (Isola et al. 2017)."""
+"""A network that paints pictures with a discriminator, for adversarial losses (Isola et al. 2017)."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
+from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_widths
+from pellucid.models.lama import Lama
+from pellucid.models.pix2pix.critics import GlobalLocal, patches
 from pellucid.models.unet import Unet
 
 __all__ = ["Pix2pix"]
@@ -17,9 +19,9 @@ __all__ = ["Pix2pix"]
 
 @final
 class Pix2pix(nn.Module):
-    """A U-Net, and a critic that scores how real each patch of a picture looks, given the input.
+    """A U-Net or `lama`, and a critic that scores how real a picture or each patch of it looks, given the input.
 
-    Only tasks with an adversarial loss train the critic; for others this is a U-Net.
+    Only tasks with an adversarial loss train the critic; for others this is the generator alone.
 
     >>> import torch
     >>> model = Pix2pix(2, 1, (32, 32), widths=(4, 8), critic_widths=(4, 8))
@@ -31,9 +33,12 @@ class Pix2pix(nn.Module):
         channels: channels of the input: 1 or 3 of the image, and one more for a mask of missing pixels.
         outputs: channels of the output.
         size: (H, W) of the training images in px.
-        widths: the U-Net's channels at each scale.
+        widths: the generator's channels at each scale.
         convolution: the U-Net's kind of convolution: plain, partial or gated.
         critic_widths: the critic's channels; each layer halves the resolution.
+        generator: the network that paints: unet, or lama, which sees the whole picture.
+        judge: what the critic judges: patches, or global_local: the whole picture and the 64×64 px around the hole together
+            (Iizuka et al. 2017), which needs a mask.
 
     Raises:
         UsageError: no width or one below 1, or a convolution that needs a mask without one.
@@ -51,20 +56,30 @@ class Pix2pix(nn.Module):
         widths: tuple[int, ...] = (32, 64, 128, 256),
         convolution: Literal["plain", "partial", "gated"] = "plain",
         critic_widths: tuple[int, ...] = (32, 64, 128),
+        generator: Literal["unet", "lama"] = "unet",
+        judge: Literal["patches", "global_local"] = "patches",
     ) -> None:
         super().__init__()
         check_widths("critic_widths", critic_widths)
-        self.generator = Unet(channels, outputs, size, widths, convolution=convolution)
-        layers: list[nn.Module] = []
-        inner = channels + outputs
-        for width in critic_widths:  # spectral norm bounds the critic's Lipschitz constant (Miyato et al. 2018)
-            layers += [spectral_norm(nn.Conv2d(inner, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
-            inner = width
-        self.critic = nn.Sequential(*layers, spectral_norm(nn.Conv2d(inner, 1, 3, padding=1)))
+        check_choice("generator", generator, ("unet", "lama"))
+        check_choice("judge", judge, ("patches", "global_local"))
+        self.generator: Unet | Lama
+        if generator == "lama":
+            if convolution != "plain":
+                raise UsageError(f"convolution={convolution!r}: is an option of generator='unet'; leave it out.")
+            self.generator = Lama(channels, outputs, size, widths)
+        else:
+            self.generator = Unet(channels, outputs, size, widths, convolution=convolution)
+        if judge == "patches":
+            self.critic = patches(channels + outputs, critic_widths)
+        elif channels % 2:  # images have 1 or 3 channels: an even number includes a mask, as the last
+            raise UsageError(f"judge={judge!r}: looks around holes, and this task has none; choose patches.")
+        else:
+            self.critic = GlobalLocal(channels + outputs, channels - 1, critic_widths)
 
     @property
     def normalize(self) -> Normalize:
-        """The U-Net's first layer."""
+        """The generator's first layer."""
         return self.generator.normalize
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
