@@ -237,6 +237,41 @@ def test_pictures_are_made_and_walked_through(opened: Callable[..., Any], tasks:
     assert counts == [10, 10, 3]
 
 
+def test_images_are_placed_in_a_tree(
+    opened: Callable[..., Any], tasks: Any, runs: dict[str, Run], images: Path, tmp_path: Path
+) -> None:
+    """Beside their own answers, also those after a broken one; asked once more, the images of the tree are the same."""
+    PORTS.add(f"127.0.0.1:{tasks.port}")
+    broken, names = tmp_path / "broken.png", ("image_01.png", "image_02.png", "image_04.png")
+    broken.write_bytes(b"no image")
+    page = opened("/", tasks, viewport={"width": 390, "height": 800})
+    page.get_by_label("Run").select_option("cluster")
+    place, cards = page.get_by_label("Place in the tree"), page.locator("#answers article")
+    assert place.is_hidden()
+    page.get_by_label("Tree of the images:").select_option("ward")
+    page.get_by_label("Cut into clusters").fill("2")
+    place.set_input_files([str(broken), str(images / "image_05.png")])
+    page.locator("#status", has_text="Now choose the images of the tree.").wait_for()
+    upload(page, *(images / name for name in names))
+    assert cards.locator("h2").all_inner_texts() == [*names, "broken.png", "image_05.png", "dendrogram-ward"]
+    assert "is not an image" in cards.nth(3).inner_text()
+    asked: dict[str, Any] = {"hierarchy": "ward", "cut": 2, "place": [str(broken), str(images / "image_05.png")]}
+    rows = predict(runs["cluster"], [str(images / name) for name in names], **asked)
+    assert [row["name"] for row in rows[3:5]] == ["broken.png", "image_05.png"]
+    assert f"Placed in the tree: cluster {rows[4]['cluster']}" in cards.nth(4).inner_text()
+    assert rows[4]["nearest"] in cards.nth(4).inner_text()
+    own = cards.nth(4).locator("canvas").evaluate("one => [...one.getContext('2d').getImageData(1, 1, 1, 1).data]")
+    assert own[0] == int(np.asarray(Image.open(images / "image_05.png"))[0, 0])
+    assert fits(page)
+    place.set_input_files(str(images / "image_07.png"))
+    cards.nth(9).wait_for()
+    assert cards.locator("h2").all_inner_texts()[:5] == [*names, "image_07.png", "dendrogram-ward"]
+    page.get_by_role("button", name="Place none").press("Enter")
+    cards.nth(14).wait_for()
+    assert cards.locator("h2").all_inner_texts()[:4] == [*names, "dendrogram-ward"]
+    assert place.evaluate("one => one === document.activeElement && !one.files.length")
+
+
 @pytest.mark.parametrize("size", [(1100, 800), (390, 800)])
 def test_a_training_is_looked_through(opened: Callable[..., Any], tasks: Any, size: tuple[int, int]) -> None:
     PORTS.add(f"127.0.0.1:{tasks.port}")

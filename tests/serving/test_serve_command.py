@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,23 @@ def test_it_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path, digits: Run) -
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130
         assert process.stderr.read() == "pellucid: stopped.\n"
+
+
+@pytest.mark.parametrize(("given", "taken"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_that_wait_leave_the_cores_to_clients(digits: Run, given: dict[str, str], taken: str) -> None:
+    """The library of threads says itself by which policy it was loaded; the user's own stays."""
+    script = """
+import sys, uvicorn
+uvicorn.Server.run = lambda *_, **__: None
+from pellucid.serving.server import serve
+serve(sys.argv[1:], port=0)
+"""
+    words = [sys.executable, "-c", script, str(digits.path)]
+    plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        words, env={**plain, "OMP_DISPLAY_ENV": "TRUE", **given}, capture_output=True, text=True, check=True
+    )
+    assert set(re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", done.stderr)) == {taken}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -40,6 +42,9 @@ def serve(
         RunError: there is no such run, or it has no weights.
         MissingPackageError: the packages for it are not installed.
     """
+    if "torch" not in sys.modules:
+        # its threads else spin while they wait for each other: where clients use the cores too, ten milliseconds for each layer
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import uvicorn
 

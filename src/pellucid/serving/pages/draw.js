@@ -5,7 +5,7 @@ import { bytesOf, keep, make } from "/static/common.js";
 const COLOURS = ["#ff2d55", "#00a2ff", "#ffb300", "#00c853", "#aa66ff", "#ff6d00", "#00bfa5", "#d500f9"];
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const HIDDEN = new Set(["name", "label", "probabilities", "probability", "box", "detections", "letters", "points", "text", "shares", "picture",
-  "file", "counts", "error", "code", "range", "threshold", "objects", "object"]);
+  "file", "counts", "error", "code", "range", "threshold", "objects", "object", "placed"]);
 
 // One canvas; what lies over the image is drawn again whenever a slider moves.
 class Stage {
@@ -103,6 +103,7 @@ export async function shown(answer, image) {
   const stage = image || picture ? new Stage(image ?? picture, answer.name) : null;
   const label = answer.label ?? (answer.box && answer.object != null ? "nothing" : null);
   if (label != null) words.push(make("p", { class: "label" }, "Answer: ", make("strong", {}, label)));
+  if (answer.placed) words.push(make("p", { class: "label" }, "Placed in the tree: ", make("strong", {}, `cluster ${answer.cluster}`)));
   if (answer.object != null) words.push(make("p", {}, `An object is there: ${percent(answer.object)}`));
   if (answer.probabilities) words.push(bars(answer.probabilities));
   if (answer.text != null) words.push(make("pre", {}, answer.text || "No text was found."));

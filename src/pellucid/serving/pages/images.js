@@ -6,7 +6,7 @@ import { painter } from "/static/paint.js";
 const of = (name) => document.getElementById(name);
 const PAUSE = 1000; // ms between looks at a run that is still learning
 const TRAINED = { running: "its training is under way", stopped: "its training was stopped before its end", failed: "its training failed" };
-let runs = [], limits = { upload: Infinity, images: Infinity }, options = null;
+let runs = [], limits = { upload: Infinity, images: Infinity }, options = null, last = [];
 const run = () => runs.find((one) => one.name === of("run").value);
 const path = (one, rest) => `/runs/${encodeURIComponent(one.name)}/${rest}`;
 
@@ -20,7 +20,9 @@ function chosen() {
   of("about").textContent = `${parts.join("; ")}.`;
   of("report").hidden = !one.report;
   of("report").href = path(one, "report");
-  options = optionsOf(one, (title, query, body) => answered("Asking …", `predict?format=json${query}`, { body }, [], title));
+  last = [];
+  options = optionsOf(one, (title, query, body) => answered("Asking …", `predict?format=json${query}`, { body }, [], title),
+    (words) => (last.length ? predict(last) : say(words)));
   of("options").replaceChildren(...options.controls);
   of("answers").replaceChildren();
   of("painting").replaceChildren();
@@ -121,20 +123,21 @@ async function paint(files) {
 function predict(given) {
   const files = [...given].filter((file) => file.size);
   if (!files.length) return;
-  const total = files.reduce((sum, file) => sum + file.size, 0);
-  if (files.length > limits.images || total > limits.upload) {
+  const { paints, query, parts } = options.asked();
+  const all = [...files, ...parts.map(([, file]) => file)], total = all.reduce((sum, file) => sum + file.size, 0);
+  if (all.length > limits.images || total > limits.upload) {
     say(`At most ${limits.images} images and ${Math.floor(limits.upload / 2 ** 20)} MiB go at a time; choose fewer.`, true);
     return;
   }
-  const { paints, query } = options.asked();
+  last = files;
   if (paints) {
     paint(files);
     return;
   }
   of("painting").replaceChildren();
   const body = new FormData();
-  for (const file of files) body.append("images", file);
-  answered("Asking …", `predict?format=json${query}`, { body }, files);
+  for (const [name, file] of [...files.map((file) => ["images", file]), ...parts]) body.append(name, file);
+  answered("Asking …", `predict?format=json${query}`, { body }, all);
 }
 
 const drop = of("drop");

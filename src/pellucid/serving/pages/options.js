@@ -4,6 +4,7 @@ import { make, say } from "/static/common.js";
 
 const MISSING = { paint: "what I paint", black: "black pixels", white: "white pixels", alpha: "transparent pixels" };
 const TREES = { none: "none", ward: "Ward", average: "average", complete: "complete" };
+const LEAST = { classify: "Threshold of the positive class", detect: "Least score" };
 
 function select(words, choices) {
   const chosen = make("select", {}, ...Object.entries(choices).map(([value, title]) => make("option", { value }, title)));
@@ -19,9 +20,34 @@ function whole(input) {
   return Math.min(Number(input.max || Infinity), Math.max(Number(input.min), Math.floor(Number(input.value) || 0)));
 }
 
-// The controls of a run, and `asked()`: {paints, query}. `send(title, query, body)` asks at once, without images.
-export function optionsOf(run, send) {
-  const groups = [], queries = [];
+// A tree of the images, its cut, and images to place in it; `again` asks once more about the images that were asked last.
+function tree(groups, queries, parts, again) {
+  const [chosen, label] = select("Tree of the images:", TREES);
+  const [cut, ofCut] = number("Cut into clusters", { min: 1, placeholder: "own" });
+  const place = make("input", { type: "file", accept: "image/*,.tif,.tiff,.pgm,.ppm", multiple: true });
+  const clear = make("button", { type: "button", hidden: true }, "Place none");
+  const within = make("div", { class: "row", hidden: true }, ofCut, make("label", {}, "Place in the tree ", place), clear);
+  const grown = () => chosen.value !== "none";
+  chosen.addEventListener("change", () => { within.hidden = !grown(); });
+  const changed = () => {
+    clear.hidden = !place.files.length;
+    again(place.files.length ? "Now choose the images of the tree." : "");
+  };
+  place.addEventListener("change", changed);
+  clear.addEventListener("click", () => {
+    place.value = "";
+    place.focus();
+    changed();
+  });
+  groups.push([label], [within]);
+  queries.push(() => (grown() ? `&hierarchy=${chosen.value}${cut.value ? `&cut=${whole(cut)}` : ""}` : ""));
+  parts.push(() => (grown() ? [...place.files].filter((file) => file.size).map((file) => ["place", file]) : []));
+}
+
+// The controls of a run, and `asked()`: {paints, query, parts}, of which `parts` are further parts of the form, [name, file] each.
+// `send(title, query, body)` asks at once, without images; `again(words)` asks about the last images, or says the words if there are none.
+export function optionsOf(run, send, again) {
+  const groups = [], queries = [], parts = [];
   let paints = () => false;
   if (run.files.includes("mask")) {
     const [chosen, label] = select("What is missing:", MISSING);
@@ -29,10 +55,16 @@ export function optionsOf(run, send) {
     paints = () => chosen.value === "paint";
     queries.push(() => (paints() ? "" : `&detect=${chosen.value}`));
   }
-  if (run.options.includes("hierarchy")) {
-    const [chosen, label] = select("Tree of the images:", TREES);
+  if (run.options.includes("hierarchy")) tree(groups, queries, parts, again);
+  if (run.options.includes("threshold") && (run.task !== "classify" || run.classes.length === 2)) {
+    const [input, label] = number(LEAST[run.task] ?? "Threshold", { min: 0, max: 1, step: 0.01, placeholder: "own" });
     groups.push([label]);
-    queries.push(() => (chosen.value === "none" ? "" : `&hierarchy=${chosen.value}`));
+    queries.push(() => (input.value ? `&threshold=${Math.min(1, Math.max(0, Number(input.value)))}` : ""));
+  }
+  if (run.options.includes("single")) {
+    const single = make("input", { type: "checkbox" });
+    groups.push([make("label", {}, single, " Each image shows one letter")]);
+    queries.push(() => (single.checked ? "&single=true" : ""));
   }
   if (run.options.includes("quality")) {
     const [input, label] = number("Quality", { min: 1, placeholder: "own" });
@@ -62,6 +94,6 @@ export function optionsOf(run, send) {
   }
   return {
     controls: groups.map((group) => make("div", { class: "row" }, ...group)),
-    asked: () => ({ paints: paints(), query: queries.map((query) => query()).join("") }),
+    asked: () => ({ paints: paints(), query: queries.map((query) => query()).join(""), parts: parts.flatMap((part) => part()) }),
   };
 }

@@ -145,19 +145,20 @@ def _codes(model: nn.Module, pictures: Tensor, unit: bool) -> NDArray[np.float32
 def _placed(
     task: ClusterTask, model: nn.Module, tree: Tree, labels: NDArray[np.int64], known: Sequence[str], new: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """A row for each new image: its cluster in the cut, its nearest image, and the height at which it joins."""
+    """A row for each new image, in their order: its cluster in the cut, its nearest image, and the height at which it joins."""
     given = gather(list(new), scale_of(model))
     pictures, places, given = _inputs(model, given, task.fitting)
-    rows: list[dict[str, Any]] = [{"name": given.names[place], "error": fault} for place, fault in given.faults.items()]
-    if not places:
-        return rows
-    names = [given.names[place] for place in places]
-    outliers = _predictions(task, model, pictures).unlike.tolist()
-    for name, code, outlier in zip(names, _codes(model, pictures, task.agreement > 0), outliers, strict=True):
-        where = tree.place(code, labels)
-        row = {"placed": True, "cluster": where.cluster, "nearest": known[where.nearest], "height": where.height}
-        rows.append({"name": name, **row, "unlike": bool(outlier)})
-    return rows
+    rows: dict[int, dict[str, Any]] = {
+        place: {"name": given.names[place], "error": fault} for place, fault in given.faults.items()
+    }
+    if places:
+        outliers = _predictions(task, model, pictures).unlike.tolist()
+        codes = _codes(model, pictures, task.agreement > 0)
+        for place, code, outlier in zip(places, codes, outliers, strict=True):
+            where = tree.place(code, labels)
+            found = {"placed": True, "cluster": where.cluster, "nearest": known[where.nearest], "height": where.height}
+            rows[place] = {"name": given.names[place], **found, "unlike": bool(outlier)}
+    return [rows[place] for place in sorted(rows)]
 
 
 def _check_copies(given: UserImages, folder: Path) -> None:
