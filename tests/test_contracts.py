@@ -23,6 +23,7 @@ from pellucid.run import Run, load
 from pellucid.tasks import (
     AnnotatesAnswers,
     AnswersInBoxes,
+    AnswersLevels,
     AnswersOptions,
     AnswersParts,
     AnswersViews,
@@ -43,6 +44,7 @@ from pellucid.tasks import (
     MultiPlayer,
     ReadsPages,
     Records,
+    RemarksOnAnswers,
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
@@ -233,6 +235,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresModel,
         AnswersOptions,
         AnswersParts,
+        AnswersLevels,
         AnswersViews,
         AnnotatesAnswers,
         ChoosesThreshold,
@@ -249,6 +252,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         FindsBoxes,
         WritesFiles,
         ReadsPages,
+        RemarksOnAnswers,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

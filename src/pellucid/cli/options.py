@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from pellucid import _catalog
 from pellucid._helps import texts
@@ -59,10 +59,13 @@ def of_class(owner: type) -> list[Flag]:
     """
     known = options_of(owner)
     helps = {kind: texts(kind) for kind in {option.owner for option in known.values()}}
-    return [
-        Flag(name, option.kind, option.default, option.help or helps[option.owner].get(option.field, ""))
-        for name, option in known.items()
-    ]
+    flags = []
+    for name, option in known.items():
+        several = next((kind for kind in get_args(option.kind) if get_origin(kind) is tuple), None)
+        single = several is not None and get_args(several)[0] in get_args(option.kind)  # float | tuple[float, ...]
+        about = option.help or helps[option.owner].get(option.field, "")
+        flags.append(Flag(name, several if single else option.kind, option.default, about, single=single))
+    return flags
 
 
 def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[Group]:
