@@ -62,6 +62,17 @@ class Denoise(Task[Tensor, Picture, Picture]):
 
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 2, "batch_size": 32}
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "thorough": {
+            "epochs": 70,
+            "batch_size": 32,
+            "lr": 0.001,
+            "ema": 0.999,
+            "flip": True,
+            "turn": True,
+            "exposure": 1.0,
+        }
+    }
     default_model: ClassVar[str] = "unet"
     evidence_title: ClassVar[str] = "mean value"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("map", "reconstruction")
