@@ -59,7 +59,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "lenses", "worked"),
     ("bridging",),
     ("tasks",),
-    ("run", "measures", "predictions", "restoring", "thresholds", "viewing"),
+    ("run", "levels", "measures", "predictions", "restoring", "thresholds", "viewing"),
     (
         "annotating",
         "answering",

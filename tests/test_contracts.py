@@ -23,6 +23,7 @@ from pellucid.run import Run, load
 from pellucid.tasks import (
     AnnotatesAnswers,
     AnswersInBoxes,
+    AnswersLevels,
     AnswersOptions,
     AnswersParts,
     AnswersViews,
@@ -44,6 +45,7 @@ from pellucid.tasks import (
     MultiPlayer,
     ReadsPages,
     Records,
+    RemarksOnAnswers,
     Snapshots,
     SuitsModel,
     UpdatesBuffers,
@@ -236,6 +238,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         MeasuresModel,
         AnswersOptions,
         AnswersParts,
+        AnswersLevels,
         AnswersViews,
         AnnotatesAnswers,
         ChoosesThreshold,
@@ -252,6 +255,7 @@ def test_a_task_has_all_of_what_it_can_do_besides_or_nothing_of_it() -> None:
         FindsBoxes,
         WritesFiles,
         ReadsPages,
+        RemarksOnAnswers,
     )
     for task, model in PAIRS:
         made = _catalog.find("tasks", task)().for_model(model)

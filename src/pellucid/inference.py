@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid import levels, thresholds, viewing
 from pellucid import measures as measured_files
-from pellucid import thresholds, viewing
 from pellucid._coupling import together
 from pellucid._memory import keeping_freed_memory
 from pellucid._notebooks import Measures
@@ -64,6 +64,7 @@ def evaluate(
     threshold: float | Literal["chosen"] | None = None,
     measures: Mapping[str, OwnMeasure] | None = None,
     views: viewing.Asked = (),
+    level: float | None = None,
 ) -> Measures:
     """Measure a run's model, and its trivial and classical baselines, on held-out images.
 
@@ -86,6 +87,8 @@ def evaluate(
         views: answer with the mean over views of each image: "flip" (mirrored), "turn" (by 90°, 180° and 270°) and factors of
             the size such as 1.25, as far as the task has them. The measures then go to views.json and views.npz, beside those
             of the images as they are; metrics.json stays as it is.
+        level: of the noise that the images get, where the task adds some; by default that of the training, or one of its range
+            for each image.
 
     Returns:
         The content of metrics.json, a dict whose `frame` is a data frame.
@@ -93,7 +96,7 @@ def evaluate(
     Raises:
         RunError: there is no such run, or its data have changed.
         DataError: the split is empty, or the data lack what the task needs.
-        UsageError: a threshold has nothing to decide, or is none; or the task does not have such views.
+        UsageError: a threshold has nothing to decide, or is none; or the task does not have such views, or levels.
     """
     run = run if isinstance(run, Run) else Run(run)
     check_kind("batch_size", batch_size, int)
@@ -113,6 +116,7 @@ def evaluate(
         which=which,
         threshold=threshold,
         views=views,
+        level=level,
     )
     if data is not None:
         return Measures(found.metrics)
@@ -129,11 +133,14 @@ def evaluation(
     which: Literal["best", "last"] = "best",
     threshold: float | Literal["chosen"] | None = None,
     views: viewing.Asked = (),
+    level: float | None = None,
 ) -> Evaluation:
     """What `evaluate` measures; nothing is written."""
     begun = time.monotonic()
-    level = thresholds.given(run, threshold, which)
-    plain, run = run, viewing.viewed(run, views)
+    limit = thresholds.given(run, threshold, which)
+    of_levels = levels.said(run, level)
+    plain = levels.at(run, level)
+    run = viewing.viewed(plain, views)
     dataset, task = run.read(data)
     if dataset.classes != run.classes:
         raise DataError(
@@ -145,8 +152,8 @@ def evaluation(
     seed, device = int(run.info["seed"]), own_device()
     trained, digest = run.trained(which)
     model = hastened(run, trained, device)
-    if level is not None and not isinstance(run.task, DecidesByThreshold):
-        set_threshold(model, level)
+    if limit is not None and not isinstance(run.task, DecidesByThreshold):
+        set_threshold(model, limit)
     batch_size = together(model, (run.planes, *run.size), batch_size, len(part))
 
     def records_of(task: AnyTask) -> Records:
@@ -154,7 +161,7 @@ def evaluation(
         with keeping_freed_memory():
             found, _ = measure(task, model, batches, seed=seed)
         if isinstance(task, DecidesByThreshold):
-            return task.decided(found, run.classes, level, thresholds.chosen(run, which))
+            return task.decided(found, run.classes, limit, thresholds.chosen(run, which))
         return found
 
     records = records_of(run.task)
@@ -180,9 +187,9 @@ def evaluation(
         (rival["index"] for rival in rivals.values() if len(rival.get("index", ())) not in (0, len(part))), None
     )
     declared = run.task.metrics(run.classes)
-    notes += _not_given(run)
+    notes += [*_not_given(run), *of_levels]
     notes += run.task.unmeasured if isinstance(run.task, MeasuresSlowly) else ()
-    if one is not None and level is not None and thresholds.chosen(run, which) == level:
+    if one is not None and limit is not None and thresholds.chosen(run, which) == limit:
         notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
         rivals = {viewing.ONE: one, **rivals}
@@ -194,7 +201,8 @@ def evaluation(
         "n": len(part),
         "seed": seed,
         "weights": which,
-        "threshold": level,
+        "threshold": limit,
+        **({"level": level} if level is not None else {}),
         **(viewing.entries(run, declared[0], records, one, seed) if one is not None else {}),
         # of several kinds of data, each has measures of its own
         "main": next(

@@ -74,6 +74,7 @@ def said(metrics: Mapping[str, Any]) -> str:
     digits = interval_digits(gap["low"], gap["high"])
     more, least, most = (f"{gap[end]:+.{digits}f}" for end in ("value", "low", "high"))
     last = " by the last weights" if metrics["weights"] == "last" else ""
+    last += f" with noise of level {metrics['level']:g}" if metrics.get("level") is not None else ""
     return (
         f"as the mean of {views['count']} views ({' '.join(views['asked'])}), {main['title']} on {metrics['split']} images{last} is "
         f"{value} ({low} to {high}), {more} ({least} to {most}) against one view"

@@ -177,7 +177,7 @@ def test_records_and_summary_tell_before_from_after() -> None:
     task = Denoise()
     table = task.score(noisy, Picture(better), Picture(clean))
     assert {name: len(column) for name, column in table.items()} == dict.fromkeys(
-        ("psnr", "ssim", "mae", "psnr_before", "ssim_before"), 6
+        ("psnr", "ssim", "mae", "psnr_before", "ssim_before", "noise"), 6
     )
     assert table["mae"] == pytest.approx((better - clean).abs().mean((1, 2, 3)).numpy())
     found = summarise(task.metrics(()), table)
@@ -291,7 +291,7 @@ class Sizes(Images):
 
 
 def test_baselines_of_mixed_sizes_stand_in_the_order_of_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.tasks.denoise.denoise._BASELINE_IMAGES", 5)
+    monkeypatch.setattr("pellucid.tasks.denoise.baselines._BASELINE_IMAGES", 5)
     shapes = [(20, 30), (24, 16), (20, 30), (16, 24), (24, 16), (20, 30), (18, 18), (24, 16), (20, 30)]
     test = Split(Sizes([smooth(i + 1, 1, *shape)[i] for i, shape in enumerate(shapes)]))
     train = Split(Pixels(smooth(20, 1, 24, 24)))

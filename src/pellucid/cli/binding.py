@@ -65,10 +65,21 @@ def bind(name: str, words: Sequence[str]) -> Callable[[], int]:
     values = parse(words, [Group("", own), *more], prog, about, unknown)
     places = [values.pop(flag.name) for flag in own if flag.positional]
     # pass only values that differ from their defaults: the function decides the others, and the run records what was given
+    # beside a recipe, a default that was written down counts too: it wins over the recipe's value
+    written = {_plain(word) for word in words if is_option(word)} if values.get("recipe") else set()
     for flag in (flag for group in more for flag in group.flags):
-        if values[flag.name] == flag.default:
+        if values[flag.name] == flag.default and flag.name not in written:
             del values[flag.name]
     return partial(command, *places, **values)
+
+
+def _plain(word: str) -> str:
+    """The name of the option that a word of a command line sets.
+
+    >>> _plain("--batch-size=32"), _plain("--no-flip"), _plain("--flip")
+    ('batch_size', 'flip', 'flip')
+    """
+    return word.partition("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_")
 
 
 def _builder(word: str, words: Sequence[str]) -> Callable[[], int]:

@@ -122,6 +122,7 @@ def evaluate(
     model: str | None = None,
     task: str | None = None,
     views: tuple[str, ...] = (),
+    level: float | None = None,
 ) -> int:
     """Measure a run's model and its trivial and classical baselines on images that it was not trained on.
 
@@ -137,12 +138,13 @@ def evaluate(
         model: FILE.py:NAME of the class that the run was trained with, where it is your own.
         task: the same of its task.
         views: answer with the mean over views of each image: flip, turn, factors of the size such as 1.25; kept in views.json.
+        level: of the noise that images get, where the task adds some; by default as in the training.
     """
     from pellucid.inference import evaluate as verb
 
     path = run or newest()
     settings: dict[str, Any] = {"split": split, "baselines": baselines, "batch_size": batch_size, "which": which}
-    found = verb(opened(path, model, task), data, threshold=threshold, views=views, **settings)
+    found = verb(opened(path, model, task), data, threshold=threshold, views=views, level=level, **settings)
     printing.measured(found)
     if data is None:
         print(f"written to {path / ('views.json' if 'views' in found else 'metrics.json')}")

@@ -22,6 +22,7 @@ __all__ = ["Flag", "Group", "check", "is_option", "misspelt", "parse"]
 
 _NUMBER = re.compile(r"-(\d|\.\d|inf|nan)")
 _FORMULA = re.compile(r"-[^-=][^=]*[(^*/+]")  # -log(x), -x^2
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")  # 25/255
 _METAVARS = {int: "INT", float: "FLOAT", bool: "True|False", Path: "PATH"}
 
 
@@ -40,6 +41,7 @@ class Flag:
     help: str = ""
     positional: bool = False
     joined: Any = None  # the type of the parts, if each value is a list joined by commas
+    single: bool = False  # one value alone is that value, and not a list of one
 
     @property
     def written(self) -> str:
@@ -64,7 +66,7 @@ class Flag:
         """The option as a list of values to try; a sequence is written with commas, as in 64,32."""
         element = str if self.several else self.core
         about = f"{self.help} (one or more values{', each like 64,32' if self.several else ''})"
-        return Flag(self.name, types.GenericAlias(tuple, (element, ...)), (), about, joined=self.several)
+        return Flag(self.name, types.GenericAlias(tuple, (element, ...)), (), about, False, self.several, self.single)
 
 
 @final
@@ -122,7 +124,14 @@ def parse(
         values |= {f.name: getattr(value, f.name) for f in dataclasses.fields(value)} if inner else {field.name: value}
     for flag in (flag for group in groups for flag in group.flags if flag.joined):
         values[flag.name] = tuple(tuple(map(flag.joined, text.split(","))) for text in values[flag.name])
+    for flag in (flag for group in groups for flag in group.flags if flag.single):
+        own = values[flag.name]
+        values[flag.name] = tuple(map(_alone, own)) if flag.joined else _alone(own)
     return values
+
+
+def _alone(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 def check(
@@ -163,6 +172,7 @@ def check(
             raise UsageError(
                 f"{flag.written}: needs a value, {_wanted(flag.several or flag.core)}; `{prog} -h` says more."
             )
+        values = [_decimal(flag, text) for text in values]
         for text in values:
             _check_value(flag, text)
         checked += [flag.written, *values]
@@ -219,6 +229,18 @@ def _check_value(flag: Flag, word: str) -> None:
         raise UsageError(f"{flag.name}={word!r}: must be {_wanted(flag.several or flag.core)}{hint}")
 
 
+def _decimal(flag: Flag, word: str) -> str:
+    """A word for an option that takes numbers, in which fractions such as 25/255 are decimal numbers."""
+    if float not in (flag.joined, flag.several, *_members(flag.kind)):
+        return word
+
+    def decimal(found: re.Match[str]) -> str:
+        return repr(float(found[1]) / float(found[2])) if float(found[2]) else found[0]
+
+    # parts joined by commas are fractions or not, each by itself
+    return ",".join(decimal(found) if (found := _FRACTION.fullmatch(part)) else part for part in word.split(","))
+
+
 def _is_literal(flag: Flag) -> bool:
     return get_origin(flag.several or flag.core) is Literal
 
@@ -272,4 +294,6 @@ def _field(flag: Flag) -> tuple[str, Any, Any]:
     if flag.positional:
         kind = Annotated[kind, tyro.conf.Positional]
     default = tuple(flag.default) if isinstance(flag.default, list) else flag.default
+    if flag.single and not isinstance(default, tuple):
+        default = (default,)
     return flag.name, kind, dataclasses.field(default=default)

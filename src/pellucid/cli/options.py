@@ -7,11 +7,11 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from pellucid import _catalog
 from pellucid._helps import texts
-from pellucid._options import options_of
+from pellucid._options import command_line, options_of
 from pellucid._ready import aliased
 from pellucid.cli.flags import Flag, Group, misspelt
 from pellucid.errors import UsageError
@@ -59,10 +59,13 @@ def of_class(owner: type) -> list[Flag]:
     """
     known = options_of(owner)
     helps = {kind: texts(kind) for kind in {option.owner for option in known.values()}}
-    return [
-        Flag(name, option.kind, option.default, option.help or helps[option.owner].get(option.field, ""))
-        for name, option in known.items()
-    ]
+    flags = []
+    for name, option in known.items():
+        several = next((kind for kind in get_args(option.kind) if get_origin(kind) is tuple), None)
+        single = several is not None and get_args(several)[0] in get_args(option.kind)  # float | tuple[float, ...]
+        about = option.help or helps[option.owner].get(option.field, "")
+        flags.append(Flag(name, several if single else option.kind, option.default, about, single=single))
+    return flags
 
 
 def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[Group]:
@@ -81,7 +84,7 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
 
     kind: Any = _catalog.find("tasks", task)
     models = [aliased(model)[0] for model in models]
-    groups = [Group(task.rpartition(":")[2], of_class(kind), _first_line(kind))]
+    groups = [Group(task.rpartition(":")[2], [*_recipes(kind), *of_class(kind)], _first_line(kind))]
     for model in models:
         about = _first_line(_catalog.find("models", model))
         known = _building.options(model).items()
@@ -98,6 +101,15 @@ def of_training(task: str, models: Sequence[str], swept: bool = False) -> list[G
         unique.append(Group(group.title, flags, group.about))
         seen |= {flag.name for flag in group.flags}
     return unique
+
+
+def _recipes(kind: Any) -> list[Flag]:
+    """The flag that names options which go together, where a task has such recipes."""
+    if not kind.recipes:
+        return []
+    said = "; ".join(f"{name}: {command_line(**own).removeprefix('pellucid ')}" for name, own in kind.recipes.items())
+    about = f"options that go together, of which those that are given besides win; {said}"
+    return [Flag("recipe", Literal[tuple(kind.recipes)] | None, None, about)]
 
 
 def explain_unknown(name: str, flags: Sequence[Flag], task: str, models: Sequence[str], prog: str) -> UsageError:

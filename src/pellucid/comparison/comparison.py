@@ -135,6 +135,8 @@ def _measures(name: str, run: Run, notes: list[str]) -> tuple[Mapping[str, Any] 
         why = f"metrics.json is of its {metrics['weights']} weights on {metrics['split']} images"
     if metrics is not None and metrics.get("threshold") is not None:
         why = f"metrics.json is of answers by the threshold {metrics['threshold']:g}"
+    if metrics is not None and metrics.get("level") is not None:
+        why = f"metrics.json is of noise of level {metrics['level']:g}, which was asked for"
     if metrics is not None and not why:
         return metrics, records
     try:

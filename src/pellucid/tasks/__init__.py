@@ -4,6 +4,7 @@
 from pellucid.tasks._answering import (
     AnnotatesAnswers,
     AnswersInBoxes,
+    AnswersLevels,
     AnswersOptions,
     AnswersParts,
     ChoosesThreshold,
@@ -14,6 +15,7 @@ from pellucid.tasks._answering import (
     FindsBoxes,
     PredictOptions,
     ReadsPages,
+    RemarksOnAnswers,
     Threshold,
     WritesFiles,
     WritesForms,
@@ -50,6 +52,7 @@ from pellucid.tasks._views import AnswersViews, Views, in_views
 __all__ = [
     "AnnotatesAnswers",
     "AnswersInBoxes",
+    "AnswersLevels",
     "AnswersOptions",
     "AnswersParts",
     "AnswersViews",
@@ -79,6 +82,7 @@ __all__ = [
     "Ragged",
     "ReadsPages",
     "Records",
+    "RemarksOnAnswers",
     "Snapshots",
     "SuitsModel",
     "Task",

@@ -6,14 +6,16 @@ validation images (`ChoosesThreshold`), and that decides after the model (`Decid
 parts (`AnswersParts`), answers that are annotations (`AnnotatesAnswers`), further forms of each answer with tables over all
 (`WritesForms`), or files made of all rows (`WritesFiles`), boxes for others to look into (`FindsBoxes`) and images seen within
 boxes (`AnswersInBoxes`), whole pages of which the model sees one letter at a time (`ReadsPages`), and a module to export that
-gives answers rather than the model's output (`Exports`), or probabilities rather than logits (`ExportsProbabilities`).
+gives answers rather than the model's output (`Exports`), or probabilities rather than logits (`ExportsProbabilities`); images
+that are made worse by a chosen strength before they are answered (`AnswersLevels`), and sentences on all answers together
+(`RemarksOnAnswers`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from pellucid.tasks._records import Records
 __all__ = [
     "AnnotatesAnswers",
     "AnswersInBoxes",
+    "AnswersLevels",
     "AnswersOptions",
     "AnswersParts",
     "ChoosesThreshold",
@@ -38,6 +41,7 @@ __all__ = [
     "FindsBoxes",
     "PredictOptions",
     "ReadsPages",
+    "RemarksOnAnswers",
     "Threshold",
     "WritesFiles",
     "WritesForms",
@@ -125,6 +129,26 @@ class AnnotatesAnswers(Protocol):
 
     def annotations(self, row: Mapping[str, Any]) -> tuple[Instance, ...]:
         """The objects of a row of `write`, in px of the image."""
+
+
+@runtime_checkable
+class AnswersLevels(Protocol):
+    """Images are made worse before they are measured, by a strength that `evaluate` can be asked for."""
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The least and the greatest strength that training images have."""
+
+    def at_level(self, level: float) -> Self:
+        """This task with images of that strength alone; raises `UsageError` for one that cannot be."""
+
+
+@runtime_checkable
+class RemarksOnAnswers(Protocol):
+    """What `predict` answers for all images together can deserve a warning."""
+
+    def remarks(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """Sentences on the rows of `write` or `written`, without those of images that cannot be read."""
 
 
 # -- further files

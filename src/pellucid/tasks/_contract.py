@@ -89,6 +89,9 @@ class _Member(ABC):
 
     example: ClassVar[str]  # the embedded dataset that is its default
     example_options: ClassVar[Mapping[str, Any]] = {}  # other defaults for it: ahead in three minutes on two cores
+    recipes: ClassVar[
+        Mapping[str, Mapping[str, Any]]
+    ] = {}  # of --recipe: options of task, model and training that go together
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that it can use
 

@@ -57,7 +57,8 @@ class Settings:
         Args:
             task: a name in the catalogue, or a task with its options.
             model: a name in the catalogue, or timm/NAME or torchvision/NAME for one with its weights; None for the task's own.
-            options: fields of the task, options of the model, and fields of `Recipe`, flat.
+            options: fields of the task, options of the model, and fields of `Recipe`, flat; and as "recipe" the name of some that go
+                together, one of the task's `recipes`: those that are given besides win.
             example: whether it is the task's example that is trained on, which has options of its own.
             for_model_only: options of the model, whatever else has options of these names.
 
@@ -69,7 +70,7 @@ class Settings:
         kind: Any = _catalog.find("tasks", name)
         chosen, implied = (model, {}) if model and is_own(model) else aliased(model or kind.default_model)
         _catalog.find("models", chosen)
-        options = {**implied, **options}
+        options = _with_recipe(task, name, chosen, {**implied, **options})
         kinds_of_task = {key: option.kind for key, option in options_of(kind).items()}
         known = _building.options(chosen)
         for option in for_model_only:
@@ -142,6 +143,37 @@ class Settings:
         return (
             f"train({words[0]}, {data!r}, {words[1]}, {', '.join(f'{key}={value!r}' for key, value in values.items())})"
         )
+
+
+def _with_recipe(task: str | AnyTask | TaskFamily, name: str, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with those of the recipe that they name, which is a word of theirs no more.
+
+    Raises:
+        UsageError: the task has no recipe of that name, or the recipe sets what this training does not have.
+    """
+    kind: Any = _catalog.find("tasks", name)
+    known = _building.options(model)
+    if "recipe" not in options or "recipe" in known:  # an option of a model of the user's own
+        return dict(options)
+    rest = {key: value for key, value in options.items() if key != "recipe"}
+    asked = options["recipe"]
+    if asked is None:
+        return rest
+    if not kind.recipes:
+        raise UsageError(f"recipe={asked!r}: {name} has none; leave it out.")
+    if asked not in kind.recipes:
+        raise UnknownNameError("recipe", str(asked), kind.recipes)
+    of_task = options_of(kind)
+    for option, value in kind.recipes[asked].items():
+        if option in of_task and not isinstance(task, str):
+            raise UsageError(
+                f"recipe={asked!r}: sets {option}={value!r}, and the task already has its options; give its name, {name!r}, instead."
+            )
+        if option not in {*of_task, *known, *options_of(Recipe)}:
+            raise UsageError(
+                f"recipe={asked!r}: sets {option}={value!r}, which {model} does not have; leave it out, or choose {kind.default_model}."
+            )
+    return {**kind.recipes[asked], **rest}
 
 
 def _task_name(task: str | AnyTask | TaskFamily) -> str:

@@ -70,7 +70,8 @@ def train(
         measures: functions by name, of the records of the images: (N,) numbers, of which the mean is the measure, or a single one.
         callback: called after each epoch with its number, its row of the history and the model; the training ends where it returns
             False.
-        options: those of the task, of the model and of the training (`Recipe`).
+        options: those of the task, of the model and of the training (`Recipe`); and recipe="thorough", or another of the task's
+            `recipes`, for several that go together: options that are given besides win.
 
     Raises:
         UsageError: an option, the data or the folder cannot be used; nothing was written.

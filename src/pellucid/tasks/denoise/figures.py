@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report shows of a denoiser: how its answers depend on the strength of the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["levels"]
+
+_OTHERS = ("level", "level × 255", "images", "from", "to")  # columns that are no method
+
+
+def levels(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """PSNR against the level of the noise, a line for each method; `rows` as in the details of metrics.json."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    places = [row["level × 255"] for row in rows]
+    for name in (key for key in rows[0] if key not in _OTHERS):
+        own = name == "model"
+        style: dict[str, Any] = {"linewidth": 2.5, "zorder": 3} if own else {"linewidth": 1.2, "linestyle": "--"}
+        axes.plot(places, [row[name] for row in rows], marker="o", markersize=4 if own else 3, label=name, **style)
+    axes.fill_between(places, [row["from"] for row in rows], [row["to"] for row in rows], alpha=0.15, linewidth=0)
+    axes.set_xlabel("level of the noise × 255")
+    axes.set_ylabel("PSNR [dB]")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that go together under one name: what they set, what wins over them, and what is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid import _catalog
+from pellucid.cli.binding import bind
+from pellucid.errors import UnknownNameError, UsageError
+from pellucid.tasks.denoise import Denoise
+from pellucid.training.settings import Settings
+
+
+@pytest.mark.parametrize("task", _catalog.names("tasks"))
+def test_every_recipe_sets_options_that_there_are(task: str) -> None:
+    kind: Any = _catalog.find("tasks", task)
+    plain = Settings.of(task, None, {})
+    for name, sets in kind.recipes.items():
+        made = Settings.of(task, None, {"recipe": name})
+        found = {**made.task_options, **made.model_options, **vars(made.recipe)}
+        assert {option: found[option] for option in sets} == dict(sets)
+        # nothing else changes, and nothing is set that is the default already
+        before = {**plain.task_options, **plain.model_options, **vars(plain.recipe)}
+        assert {option for option, value in found.items() if before.get(option) != value} == {*sets}
+
+
+def test_options_that_are_given_win_also_where_they_are_the_defaults() -> None:
+    made = Settings.of("denoise", None, {"recipe": "thorough", "epochs": 10, "flip": False})
+    assert (made.recipe.epochs, made.task_options["flip"]) == (10, False)
+    assert (made.recipe.batch_size, made.task_options["turn"]) == (32, True)
+    words = ["denoise", "--recipe", "thorough", "--epochs", "10", "--no-flip", "--lr=0.002"]
+    asked = bind("train", words).keywords  # type: ignore[attr-defined]
+    assert (asked["recipe"], asked["epochs"], asked["flip"], asked["lr"]) == ("thorough", 10, False, 0.002)
+    assert "turn" not in asked
+    assert "epochs" not in bind("train", ["denoise", "--epochs", "10"]).keywords  # type: ignore[attr-defined]
+
+
+def test_the_command_of_a_run_has_the_options_themselves() -> None:
+    made = Settings.of("denoise", None, {"recipe": "thorough"})
+    line = made.command("patches", "runs/x")
+    assert "recipe" not in line
+    again = bind("train", line.split()[2:]).keywords  # type: ignore[attr-defined]
+    again = {name: value for name, value in again.items() if name not in ("data", "model", "out")}
+    assert Settings.of("denoise", "unet", again) == made
+
+
+def test_recipes_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="recipe='thorow' is not known; did you mean 'thorough'"):
+        Settings.of("denoise", None, {"recipe": "thorow"})
+    with pytest.raises(UsageError, match="^recipe='thorough': classify has none; leave it out"):
+        Settings.of("classify", None, {"recipe": "thorough"})
+    with pytest.raises(
+        UsageError, match=r"^recipe='thorough': sets .*=True, and the task already has its options; give its name"
+    ):
+        Settings.of(Denoise(), None, {"recipe": "thorough"})
+    assert Settings.of("classify", None, {"recipe": None}) == Settings.of("classify", None, {})
+
+
+def test_a_recipe_for_one_model_says_so_where_another_lacks_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Denoise, "recipes", {"wide": {"widths": (8, 16)}})
+    assert Settings.of("denoise", None, {"recipe": "wide"}).model_options["widths"] == (8, 16)
+    with pytest.raises(
+        UsageError, match=r"^recipe='wide': sets widths=\(8, 16\), which autoencoder does not have; .* choose unet"
+    ):
+        Settings.of("denoise", "autoencoder", {"recipe": "wide"})
+
+
+def test_the_help_lists_what_a_recipe_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bind("train", ["denoise", "-h"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "thorough: --epochs 70 --batch-size 32 --lr 0.001 --ema 0.999 --flip --turn --exposure 1.0" in shown
+    with pytest.raises(SystemExit):
+        bind("train", ["classify", "-h"])
+    assert "--recipe" not in capsys.readouterr().out
