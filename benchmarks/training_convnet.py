@@ -28,6 +28,7 @@ from pellucid._operations import Operations
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.targets import Label
 from pellucid.inference import evaluate
+from pellucid.run import Run
 from pellucid.training.training import train
 
 BATCH = 128
@@ -72,6 +73,12 @@ def product(dtype: torch.dtype) -> float:
     return min(timed(lambda: one @ other) for _ in range(5))
 
 
+def whole(run: Run) -> None:
+    """A signal stops a training early, as by `timeout`: its time would say nothing."""
+    if run.status != "finished":
+        raise SystemExit("a training was stopped, so that nothing can be said; run it again.")
+
+
 def accuracy(asked: argparse.Namespace) -> dict[str, str]:
     """Test accuracy with its interval after the same training in fp32 and in bf16."""
     found = {}
@@ -103,8 +110,8 @@ def main() -> None:
 
     def ours(**changes: object) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            return timed(lambda: train("classify", data, "convnet", Path(folder) / "run", epochs=1, batch_size=BATCH, lr=1e-3,
-                                       schedule="constant", device="cpu", progress=False, **changes))  # fmt: skip
+            return timed(lambda: whole(train("classify", data, "convnet", Path(folder) / "run", epochs=1, batch_size=BATCH,
+                                             lr=1e-3, schedule="constant", device="cpu", progress=False, **changes)))  # fmt: skip
 
     chosen: dict[str, object] = {}
 
@@ -116,6 +123,7 @@ def main() -> None:
             run = train("classify", data, "convnet", Path(folder) / "run", epochs=asked.long, batch_size=BATCH, lr=1e-3,
                         schedule="constant", device="cpu", progress=False)  # fmt: skip
             seconds = time.perf_counter() - begun
+            whole(run)
             chosen.update(run.info["choice"])
         return seconds / asked.long
 
