@@ -29,7 +29,7 @@ FRACTIONS = 8
 _DOWN = 4  # blocks to a side of what one place of the side information describes
 _SHARES = (1 / 64, 6 / 64, 21 / 64, 1.0)  # of the channels, up to the end of each group
 _WIDEST = 12.0  # log₂ of a scale is held between −12 and 12
-_WIDER = 1 / 32  # units of the side information per grey level
+_WIDER = 1 / 128  # units of the side information per grey level
 
 
 @final
@@ -183,26 +183,40 @@ class Conditional(Quantised):
         features = F.pixel_shuffle(self.detail(_padded(features)), 2).relu()
         return features[:, :, : size[0], : size[1]]
 
-    def bits(self, codes: Tensor, quality: Tensor) -> Tensor:
-        """The bits (B,) that quantised or noisy codes cost under the learned density, with their side information."""
+    def cost(self, codes: Tensor, quality: Tensor) -> Tensor:
+        """The bits (B,) that codes cost; in training those of noisy ones, told by what a decoder has: rounded ones.
+
+        Noise as context, instead, would fill with values the many places that are 0 in a file.
+        """
+        known = self.rounded(codes, quality)
+        return self.bits(self.noisy(codes, quality) if self.training else known, quality, known)
+
+    def bits(self, codes: Tensor, quality: Tensor, known: Tensor | None = None) -> Tensor:
+        """The bits (B,) that quantised or noisy codes cost under the learned density, with their side information.
+
+        Args:
+            codes: (B, M, h, w).
+            quality: (B,).
+            known: the quantised codes, where `codes` are not these.
+        """
         with torch.autocast(codes.device.type, enabled=False):
-            codes = codes.float()
-            side = self.summarise(codes)
-            rounded = self.side.symbols(side, quality) * self.side.step(quality)
-            side = self.side.noisy(side, quality) if self.training else rounded
-            features = self.features(side, (codes.shape[2], codes.shape[3]))
-            step, total = self.step(quality), self.side.bits(side, quality)
+            codes, known = codes.float(), codes.float() if known is None else known.float()
+            side = self.summarise(known)
+            rounded = self.side.rounded(side, quality)
+            features = self.features(rounded, (codes.shape[2], codes.shape[3]))
+            step = self.step(quality)
+            total = self.side.bits(self.side.noisy(side, quality) if self.training else rounded, quality)
             phase = phases(codes.shape[2], codes.shape[3], codes.device)
-            around, of_around = _padded(codes), _padded(phase[None, None].float())[0, 0]
+            around, of_around = _padded(known), _padded(phase[None, None].float())[0, 0]
             busy = _logarithm(around)
             for stage in self.stages:
                 assert isinstance(stage, Stage)
                 own = slice(stage.start, stage.end)
                 near, big = around[:, : stage.start], busy[:, : stage.start]
                 if stage.now[0]:
-                    known = of_around < stage.now[0]
+                    earlier = of_around < stage.now[0]
                     near, big = (
-                        torch.cat([before, part[:, own] * known], 1) for before, part in ((near, around), (big, busy))
+                        torch.cat([before, part[:, own] * earlier], 1) for before, part in ((near, around), (big, busy))
                     )
                 mean, logs = stage(features, near, big, quality)
                 likely = mass(codes[:, own] - mean, step[:, own], (-logs).exp2()).clamp_min(LEAST)

@@ -69,10 +69,13 @@ class Quantised(nn.Module, ABC):
 
     def quantised(self, codes: Tensor, quality: Tensor) -> Tensor:
         """Quantised and dequantised codes; the gradient ignores the rounding (a straight-through estimator)."""
+        return self.rounded(codes, quality) * self.log_gain.exp()[quality][:, :, None, None]
+
+    def rounded(self, codes: Tensor, quality: Tensor) -> Tensor:
+        """The same without the gain: symbols times the step."""
         step = self.step(quality)
         steps = codes / step
-        rounded = steps + (steps.round() - steps).detach()
-        return rounded * step * self.log_gain.exp()[quality][:, :, None, None]
+        return (steps + (steps.round() - steps).detach()) * step
 
     def noisy(self, codes: Tensor, quality: Tensor) -> Tensor:
         """Codes with uniform noise as wide as a step, which replaces rounding in the rate term (Ballé et al. 2017, eq. 6)."""
@@ -91,8 +94,12 @@ class Quantised(nn.Module, ABC):
         answer = codec.synthesise(self.quantised(codes, asked), (images.shape[2], images.shape[3]))
         if quality is None:
             return answer
+        return Compressed(answer, self.cost(codes, quality))
+
+    def cost(self, codes: Tensor, quality: Tensor) -> Tensor:
+        """The bits (B,) that codes cost: in training those of noisy ones, else those of quantised ones."""
         coded = self.noisy(codes, quality) if self.training else self.symbols(codes, quality) * self.step(quality)
-        return Compressed(answer, self.bits(coded, quality))
+        return self.bits(coded, quality)
 
 
 def mass(away: Tensor, step: Tensor, sharp: Tensor) -> Tensor:

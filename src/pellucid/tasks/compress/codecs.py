@@ -104,7 +104,7 @@ def writes_avif() -> bool:
 
     if not features.check("avif"):
         return False
-    from PIL import _avif  # type: ignore[attr-defined]
+    from PIL import _avif
 
     return bool(_avif.encoder_codec_available("aom"))
 
