@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests a second and their times at 1, 8 and 64 clients: `pellucid serve` beside a plain handler, and Gradio.
 
-    python benchmarks/serving.py [RUN] [--seconds 2] [--rounds 5] [--gradio PYTHON]
+    python benchmarks/serving.py [RUN] [--seconds 2] [--rounds 5] [--clients 1 8 64] [--gradio PYTHON]
 
 Without a run, a convolutional network is trained for a moment on the embedded digits. The plain handler is what one writes first with
 FastAPI: a file as its parameter, Pillow, and the run's own model on one image, in a thread for each request. It gets the same form with
@@ -42,7 +42,6 @@ from PIL import Image
 
 import pellucid
 
-CLIENTS = (1, 8, 64)
 WARM = 0.5  # seconds that are not counted
 CONTEXT = multiprocessing.get_context("spawn")
 BOUND = b"--a-bound-of-the-benchmark"
@@ -213,6 +212,7 @@ def main() -> None:
     words.add_argument("run", nargs="?", type=Path)
     words.add_argument("--seconds", type=float, default=2.0)
     words.add_argument("--rounds", type=int, default=5)
+    words.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     words.add_argument("--gradio", metavar="PYTHON")
     asked = words.parse_args()
     kinds = {"handler": sys.executable, "pellucid": sys.executable}
@@ -232,7 +232,7 @@ def main() -> None:
         for kind, (port, _) in servers.items():  # the first time, the model is read
             times_of(kind, port, folder.name, content, 1, 0.5)
         found = {}
-        for clients in CLIENTS:
+        for clients in asked.clients:
             found[f"{clients} clients"] = compared(servers, folder.name, content, clients, asked)
             print(json.dumps({"clients": clients, **found[f"{clients} clients"]}), file=sys.stderr, flush=True)
     report("at 64 clients 2 × the requests of a plain handler, p99 below 3 × p50", **found)

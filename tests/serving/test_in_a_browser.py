@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -146,6 +147,26 @@ def test_a_worksheet_is_solved_and_checked(opened: Callable[..., Any], size: tup
         page.get_by_role("button", name="Download LaTeX").click()
     assert "\\documentclass" in Path(kept.value.path()).read_text(encoding="utf-8")
     assert fits(page)
+
+
+def test_a_run_that_cannot_be_opened_does_not_hide_the_others(
+    opened: Callable[..., Any], serving: Callable[..., Any], digits: Run, images: Path, tmp_path: Path
+) -> None:
+    """It was trained by a later version, whose task has an option that is not known here."""
+    shutil.copytree(digits.path, tmp_path / "later")
+    record = json.loads((tmp_path / "later" / "run.json").read_text(encoding="utf-8"))
+    record["task"]["options"]["of_later"] = 1
+    (tmp_path / "later" / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    with serving([Run(tmp_path / "later"), digits]) as own:
+        PORTS.add(f"127.0.0.1:{own.port}")
+        for path in ("/", "/training"):
+            page = opened(path, own)
+            page.locator("#refused", has_text="run='later': the task in run.json cannot be made").wait_for()
+            assert str(tmp_path) not in page.locator("body").inner_text()
+            assert page.locator("#run option").all_inner_texts() == ["digits"]
+            if path == "/":
+                upload(page, images / "image_01.png")
+            page.close()
 
 
 def test_without_a_run_the_page_says_how_to_get_one(opened: Callable[..., Any], serving: Callable[..., Any]) -> None:

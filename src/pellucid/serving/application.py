@@ -164,11 +164,11 @@ class Service:
 
     async def _runs(self, request: Request) -> Response:
         there = [*self.shelf.values()]  # the example may join them while they are read
-        described = await asyncio.to_thread(lambda: [served.described() for served in there])
+        described, refused = await asyncio.to_thread(_described, there)
         joined = any(served.name == NAME for served in there)
         learning = None if self.example is None or joined else self.example.described()
         limits = {"upload": self.limits.upload, "images": self.limits.images}
-        return Said({"runs": described, "learning": learning, "limits": limits})
+        return Said({"runs": described, "refused": refused, "learning": learning, "limits": limits})
 
     async def _report(self, request: Request) -> Response:
         served = self._served(request.path_params["name"])
@@ -273,6 +273,17 @@ class Service:
 
     async def _broken(self, request: Request, fault: Exception) -> Response:
         return Said({"error": _BUG}, status_code=500)
+
+
+def _described(there: Sequence[Served]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a page shows of the runs; and those that cannot be opened, which do not take the others along, each with its sentence."""
+    described, refused = [], []
+    for served in there:
+        try:
+            described.append(served.described())
+        except PellucidError as fault:
+            refused.append({"name": served.name, "error": _sentence(fault, served)[1]})
+    return described, refused
 
 
 def _sentence(fault: Exception, served: Served | None) -> tuple[int, str]:

@@ -61,14 +61,16 @@ export function say(words, bad = false) {
   status.classList.toggle("bad", bad);
 }
 
-// The runs to choose from, as `read` gets them; as long as it gets none, the page stays as it is.
+// The runs to choose from, as `read` gets them with those that cannot be opened; as long as it gets none, the page stays as it is.
 export async function offer(read, chosen) {
   const of = (name) => document.getElementById(name);
   try {
-    const runs = await read();
-    if (!runs) return;
-    of("none").hidden = runs.length > 0;
+    const found = await read();
+    if (!found) return;
+    const { runs, refused } = found;
+    of("none").hidden = runs.length + refused.length > 0;
     of("asking").hidden = !runs.length;
+    of("refused").replaceChildren(...refused.map((one) => make("p", { class: "bad" }, one.error)));
     of("run").replaceChildren(...runs.map((one) => make("option", { value: one.name }, one.name)));
     if (runs.length) chosen();
   } catch (fault) {

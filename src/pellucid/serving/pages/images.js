@@ -172,7 +172,7 @@ async function begin() {
         return null;
       }
     }
-    return runs;
+    return found;
   }, chosen);
 }
 

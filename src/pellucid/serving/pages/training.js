@@ -98,7 +98,7 @@ async function begin() {
     const found = await (await ask("/runs")).json();
     ({ runs } = found);
     if (!runs.length && found.learning && !found.learning.fault) setTimeout(begin, PAUSE);
-    return runs;
+    return found;
   }, chosen);
 }
 
