@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from pellucid._values import check_kind
 from pellucid.answering import answer, few, own_device, run_batches
 from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
-from pellucid.errors import DataError
+from pellucid.errors import DataError, PellucidWarning
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import Evaluation
 from pellucid.predicting import predict_by, prepared
@@ -41,6 +42,7 @@ from pellucid.tasks import (
     OwnMeasure,
     ReadsPages,
     Records,
+    RemarksOnAnswers,
     check_measures,
     joined,
     measured,
@@ -281,7 +283,11 @@ def predict(
         "overwrite": overwrite,
         "progress": progress,
     }
-    return predict_by(run, functools.partial(prepared, run), images, out, **settings, **options)
+    rows = predict_by(run, functools.partial(prepared, run), images, out, **settings, **options)
+    if isinstance(run.task, RemarksOnAnswers):
+        for sentence in run.task.remarks([row for row in rows if "error" not in row]):
+            warnings.warn(sentence, PellucidWarning, stacklevel=2)
+    return rows
 
 
 def examples(

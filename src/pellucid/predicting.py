@@ -24,14 +24,7 @@ from pellucid.errors import PellucidWarning, UnknownNameError
 from pellucid.predictions import Answers, answer_names
 from pellucid.restoring import hastened
 from pellucid.run import Run
-from pellucid.tasks import (
-    AnnotatesAnswers,
-    AnswersInBoxes,
-    AnswersOptions,
-    PredictOptions,
-    RemarksOnAnswers,
-    WritesFiles,
-)
+from pellucid.tasks import AnnotatesAnswers, AnswersInBoxes, AnswersOptions, PredictOptions, WritesFiles
 
 __all__ = ["asked_of", "predict_by", "prepared"]
 
@@ -94,9 +87,6 @@ def predict_by(
     rows = image_by_image(run, model, given, answers, batch_size, progress, asked, boxed, others, checked)
     for form in forms:
         for sentence in annotated(run, given, rows, answers, form):
-            warnings.warn(sentence, PellucidWarning, stacklevel=3)
-    if isinstance(task, RemarksOnAnswers):
-        for sentence in task.remarks([row for row in rows if "error" not in row]):
             warnings.warn(sentence, PellucidWarning, stacklevel=3)
     if isinstance(task, WritesFiles):
         answers.write_files(task.files(rows, *_titled(given), asked))

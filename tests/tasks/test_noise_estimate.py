@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,11 @@ def test_images_without_noise_or_too_small_for_it() -> None:
 
 
 def test_remarks_name_the_levels_and_the_way_out() -> None:
-    rows = [{"name": "a.png", "noise": 0.01}, {"name": "b.png", "noise": 0.1}, {"name": "c.png", "noise": None}]
+    rows: list[dict[str, Any]] = [
+        {"name": "a.png", "noise": 0.01},
+        {"name": "b.png", "noise": 0.1},
+        {"name": "c.png", "noise": None},
+    ]
     [said] = estimate.remarks(rows, (0.05, 0.2))
     assert said.startswith(
         "noise: 1 of 2 images seems to have other noise than the levels 0.05 to 0.2 that this run was trained"

@@ -51,7 +51,7 @@ def test_the_command_of_a_run_has_the_options_themselves() -> None:
 def test_recipes_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="recipe='thorow' is not known; did you mean 'thorough'"):
         Settings.of("denoise", None, {"recipe": "thorow"})
-    with pytest.raises(UsageError, match="^recipe='thorough': classify has none; leave it out"):
+    with pytest.raises(UsageError, match=r"^recipe='thorough': classify has none; leave it out"):
         Settings.of("classify", None, {"recipe": "thorough"})
     with pytest.raises(
         UsageError, match=r"^recipe='thorough': sets .*=True, and the task already has its options; give its name"

@@ -16,7 +16,7 @@ __all__ = ["remarks", "sigma"]
 _DB2 = (-0.12940952255092145, -0.22414386804185735, 0.836516303737469, -0.48296291314469025)
 _LEAST = 8  # px a side: the median of 25 coefficients or more
 _NONE = 1e-6  # coefficients below are those of flat areas, where an image was clipped or drawn
-_TOLERANCE = 1.25  # factor by which an estimate may lie outside; on photographs it is off by 3 % to 12 % at σ = 25/255
+_TOLERANCE = 1.25  # factor by which an estimate may lie outside; on photographs it is off by 3 % on average at σ = 25/255, by 12 % at most
 
 
 def sigma(image: Tensor) -> float | None:
