@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pellucid import measures as measured_files
 from pellucid import thresholds, viewing
 from pellucid._coupling import together
-from pellucid._memory import keeping_freed_memory
+from pellucid._memory import collecting_seldom, keeping_freed_memory
 from pellucid._notebooks import Measures
 from pellucid._values import check_kind
 from pellucid.answering import answer, few, own_device, run_batches
@@ -52,6 +52,7 @@ from pellucid.tasks import (
 __all__ = ["evaluate", "evaluation", "measure", "predict"]
 
 
+@collecting_seldom()
 def evaluate(
     run: Run | str | Path,
     data: Any = None,

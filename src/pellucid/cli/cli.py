@@ -24,6 +24,7 @@ from typing import Any
 from pellucid import _catalog
 from pellucid._halves import missing
 from pellucid._launched import first_process
+from pellucid._memory import collecting_seldom
 from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -65,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        with _terminable(), _plain_warnings(), _collecting_seldom(own=words is None):
+        with _terminable(), _plain_warnings(), _left_to_the_system(own=words is None):
             return _run(given)
     except KeyboardInterrupt:
         return _say("stopped.", 130, debug)
@@ -125,21 +126,18 @@ _LISTS_WHAT_IS_LEFT = {"onnx", "triton"}  # they are made with nanobind
 
 
 @contextmanager
-def _collecting_seldom(own: bool) -> Iterator[None]:
-    """Look for garbage in circles after 10,000 new objects rather than 700: an import makes a million, none of which is garbage.
+def _left_to_the_system(own: bool) -> Iterator[None]:
+    """Collect garbage seldom; where the process is the command's `own`, what is left at its end is left to the operating system.
 
-    A sixth of the processor time of a small command went into that, and at the end of the process another sixth into taking all
-    these objects apart: where the process is the command's `own`, what is left then is left to the operating system, unless a
-    package is there that lists on the terminal what nobody took apart.
+    Looking for garbage took a sixth of the processor time of a small command, and taking all objects apart at the end another sixth.
+    A package may list on the terminal what nobody took apart: where there is one, everything is.
     """
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], 10_000), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        if own and not _LISTS_WHAT_IS_LEFT & {*sys.modules}:
-            gc.freeze()
+    with collecting_seldom():
+        try:
+            yield
+        finally:
+            if own and not _LISTS_WHAT_IS_LEFT & {*sys.modules}:
+                gc.freeze()
 
 
 @contextmanager

@@ -32,8 +32,9 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, final, get_args
 
 from numpy.typing import NDArray
@@ -56,14 +57,20 @@ class View:
     """What a lens saw: a figure, the numbers behind it, and a line of words.
 
     `axes` names the axes of the arrays ("map": ("image", "row", "column")); `files` are further files by name (a page of
-    HTML, a picture of its own).
+    HTML, a picture of its own). A `drawing` that is a function draws the figure when it is first asked for: a report takes the numbers
+    alone of some lenses. It must not call the model, whose mode and gradients are restored by then.
     """
 
-    figure: Figure
+    drawing: Figure | Callable[[], Figure]
     numbers: Mapping[str, NDArray[Any]]
     words: str
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @cached_property
+    def figure(self) -> Figure:
+        """What `look` writes as a picture."""
+        return self.drawing() if callable(self.drawing) else self.drawing
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.numbers[name]

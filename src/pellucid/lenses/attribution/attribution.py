@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -149,7 +150,7 @@ class Attribution(Lens[Network]):
             }
         method, axes = METHODS[self.method], {name: names for name, names in _AXES.items() if name in numbers}
         what = self._what(layer)
-        drawing = figure(network, mapped, depths, method, what)
+        drawing = functools.partial(figure, network, mapped, depths, method, what)
         return View(drawing, numbers, words(network, mapped, depths, method, what), axes)
 
     def _what(self, layer: str | None) -> str:

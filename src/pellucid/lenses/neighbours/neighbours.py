@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -102,7 +103,8 @@ class Neighbours(Lens[Network, Splits | None]):
             "limit": np.array(self.duplicate * typical),
         }
         words = _words(self, network, queries, searched, near, distance, pairs, typical)
-        return View(figure(network, queries, searched, near, distance, pairs), numbers, words, _AXES)
+        drawing = functools.partial(figure, network, queries, searched, near, distance, pairs)
+        return View(drawing, numbers, words, _AXES)
 
     def _searched(self, network: Network, splits: Splits, queries: Coded, layer: str | None) -> Coded:
         """The run's images among which neighbours are looked for."""
