@@ -8,6 +8,7 @@ have no clock here: with one thread for torch there are none.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -20,6 +21,8 @@ Stack = tuple[
     str, ...
 ]  # "folder/file.py:function" of each frame, outermost first; "import NAME" where a module is loaded
 
+COLLECTING: Stack = ("gc:collect",)
+
 _EVERY = 0.004  # seconds between two looks
 _LOADS = "_find_and_load"  # the function of Python's import system by which each module is loaded
 _SHORT: dict[str, str] = {}
@@ -30,12 +33,21 @@ def sampled() -> Iterator[Counter[Stack]]:
     """Seconds of processor time by stack, of all of Python's threads within the block."""
     found: Counter[Stack] = Counter()
     clocks: dict[int, float] = {threading.get_ident(): time.thread_time()}
+    collecting: dict[int, float] = {}  # threads that look for garbage, and their clocks when they began
     end = threading.Event()
+
+    def collects(phase: str, info: dict[str, int]) -> None:
+        ident, now = threading.get_ident(), time.thread_time()
+        if phase == "start":
+            collecting[ident] = now
+        elif (begun := collecting.pop(ident, None)) is not None:
+            found[COLLECTING] += now - begun
+            clocks[ident] = clocks.get(ident, 0.0) + now - begun
 
     def look() -> None:
         own = threading.get_ident()
         for ident, frame in sys._current_frames().items():
-            if ident == own:
+            if ident == own or ident in collecting:
                 continue
             try:
                 now = time.clock_gettime(time.pthread_getcpuclockid(ident))
@@ -56,9 +68,11 @@ def sampled() -> Iterator[Counter[Stack]]:
     sys.setswitchinterval(_EVERY / 8)  # else a look comes later than what it shall see
     watching = threading.Thread(target=watch, name="sampling", daemon=True)
     watching.start()
+    gc.callbacks.append(collects)
     try:
         yield found
     finally:
+        gc.callbacks.remove(collects)
         end.set()
         watching.join()
         look()

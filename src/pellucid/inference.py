@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pellucid import levels, thresholds, viewing
 from pellucid import measures as measured_files
 from pellucid._coupling import together
-from pellucid._memory import keeping_freed_memory
+from pellucid._memory import collecting_seldom, keeping_freed_memory
 from pellucid._notebooks import Measures
 from pellucid._values import check_kind
 from pellucid.answering import answer, few, own_device, run_batches
@@ -55,6 +55,7 @@ from pellucid.tasks import (
 __all__ = ["evaluate", "evaluation", "measure", "predict"]
 
 
+@collecting_seldom()
 def evaluate(
     run: Run | str | Path,
     data: Any = None,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from pellucid import data
+from pellucid._catalog import find
 from pellucid.errors import UsageError
 from pellucid.lenses import Labelled, Network, Splits, _index
 from pellucid.lenses.neighbours import Neighbours
@@ -208,3 +210,20 @@ def test_equal_codes_of_different_images_have_no_neighbours() -> None:
         Neighbours(layer="2").look(Network(model, pictures))
     copies = Neighbours(layer="0", k=1).look(Network(model, pictures[:1].expand(3, -1, -1, -1)))
     assert (copies["distance"] == 0).all(), "copies of one picture have equal codes rightly"
+
+
+@pytest.mark.parametrize("lens", ["attribution", "neighbours"])
+def test_a_figure_that_is_drawn_later_needs_no_model(lens: str) -> None:
+    """It is drawn once, after the model has its own mode and gradients again."""
+    network, own = parts(splits()["test"][:2])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    network = dataclasses.replace(network, model=model)
+    given = (network,) if lens == "attribution" else (network, own)
+    options: dict[str, Any] = {"depths": 0, "tested": 0} if lens == "attribution" else {"layer": "0", "k": 2}
+    view = find("lenses", lens)(**options).look(*given)
+
+    def never(*given: object) -> None:
+        raise AssertionError("the model was called")
+
+    model.forward = never  # type: ignore[assignment, method-assign]
+    assert view.figure.axes and view.figure is view.figure

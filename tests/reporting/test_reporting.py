@@ -217,6 +217,18 @@ def test_the_caller_chooses_the_number_of_maps_and_the_file(run: Run, tmp_path: 
         report(run, maps=-1)
 
 
+def test_figures_that_the_page_does_not_show_are_not_drawn(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*given: object) -> None:
+        raise AssertionError("a figure was drawn")
+
+    for lens in ("attribution", "neighbours"):
+        monkeypatch.setattr(f"pellucid.lenses.{lens}.{lens}.figure", never)
+    written = report(run, tmp_path / "page.html", maps=1).read_text(encoding="utf-8")
+    assert "contribution of each pixel to the score" in written and "nearest" in written.lower()
+
+
 def test_pictures_that_lenses_saved_are_on_the_page_with_their_captions(run: Run, tmp_path: Path) -> None:
     own = copy(run, tmp_path / "run")
     captions = [look(own, lens, **options).words for lens, options in (("curves", {}), ("embedding", {"limit": 60}))]

@@ -25,6 +25,7 @@ from typing import Any
 from pellucid import _catalog
 from pellucid._halves import missing
 from pellucid._launched import first_process
+from pellucid._memory import collecting_seldom
 from pellucid.errors import PellucidError, PellucidWarning, UnknownNameError, UsageError, one_line
 
 __all__ = ["COMMANDS", "main"]
@@ -140,8 +141,7 @@ def _without_a_list() -> None:
 def _sparing(own: bool) -> Iterator[None]:
     """Spare the processor what brings nothing.
 
-    Garbage in circles is looked for after 10,000 new objects rather than 700: an import makes a million, none of which is garbage, and
-    a sixth of a small command's time went into that. Where the process is the command's `own`, another sixth went into taking all these
+    Garbage in circles is looked for seldom: a sixth of a small command's time went into that. Where the process is the command's `own`, another sixth went into taking all these
     objects apart at its end: they are left to the operating system. And threads that have nothing to do wait for it asleep, where they
     would by default turn in a circle, which took another fifth with two of them.
     """
@@ -149,14 +149,12 @@ def _sparing(own: bool) -> Iterator[None]:
         atexit.register(_without_a_list)  # before anything else is imported, and so it is called last
         if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & {*os.environ}:
             os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is loaded
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], 10_000), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        if own:
-            gc.freeze()
+    with collecting_seldom():
+        try:
+            yield
+        finally:
+            if own:
+                gc.freeze()
 
 
 @contextmanager

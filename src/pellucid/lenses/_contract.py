@@ -57,7 +57,8 @@ class View:
     """What a lens saw: a figure, the numbers behind it, and a line of words.
 
     `axes` names the axes of the arrays ("map": ("image", "row", "column")); `files` are further files by name (a page of
-    HTML, a picture of its own). What draws the figure may be given instead of it: a report asks some lenses for their numbers alone.
+    HTML, a picture of its own). A `drawing` that is a function draws the figure when it is first asked for: a report takes the numbers
+    alone of some lenses. It must not call the model, whose mode and gradients are restored by then.
     """
 
     drawing: Figure | Callable[[], Figure]
@@ -68,7 +69,7 @@ class View:
 
     @cached_property
     def figure(self) -> Figure:
-        """The figure, drawn when it is first asked for."""
+        """What `look` writes as a picture."""
         return self.drawing() if callable(self.drawing) else self.drawing
 
     def __getitem__(self, name: str) -> NDArray[Any]:

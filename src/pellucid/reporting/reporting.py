@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid import _catalog, viewing
+from pellucid._memory import collecting_seldom
 from pellucid.comparison.table import duration
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, RunError, UsageError
@@ -32,6 +33,7 @@ __all__ = ["report"]
 _SIZE = 4 << 20  # bytes: room for a page, which is known to be there before the work begins
 
 
+@collecting_seldom()  # each figure makes thousands of objects
 def report(run: Run | str | Path, out: str | Path | None = None, *, maps: int = 8) -> Path:
     """Write a page about a run: how it compares with simpler answers, its options, data, curves, measures, examples and layers.
 
