@@ -141,9 +141,9 @@ def _without_a_list() -> None:
 def _sparing(own: bool) -> Iterator[None]:
     """Spare the processor what brings nothing.
 
-    Garbage in circles is looked for seldom: a sixth of a small command's time went into that. Where the process is the command's `own`, another sixth went into taking all these
-    objects apart at its end: they are left to the operating system. And threads that have nothing to do wait for it asleep, where they
-    would by default turn in a circle, which took another fifth with two of them.
+    Garbage in circles is looked for seldom: a sixth of a small command's time went into that. Where the process is the command's `own`,
+    another sixth went into taking all objects apart at its end: they are left to the operating system. And threads that have nothing to
+    do wait for it asleep, where they would by default turn in a circle, which took another fifth with two of them.
     """
     if own:
         atexit.register(_without_a_list)  # before anything else is imported, and so it is called last
