@@ -65,7 +65,7 @@ class Contexts:
 
     def features(self, side: Array, size: tuple[int, int]) -> Array:
         """What symbols (N, side, ⌈h/4⌉, ⌈w/4⌉) of the side information tell of each place: (N, hidden, h, w)."""
-        features = np.clip(side * self.side_steps, -_LARGEST, _LARGEST)
+        features: Array = np.clip(side * self.side_steps, -_LARGEST, _LARGEST)
         for layer in (self.unfold, self.detail):
             features = _shuffled(_rectified(layer.everywhere(features)))
         return features[:, :, : size[0], : size[1]]
@@ -178,7 +178,8 @@ def _logarithm(codes: Array) -> Array:
     """log₂(1 + |y|) in units of 1/256, linear between the powers of two, rounded down."""
     grown = np.abs(codes) + UNIT
     fraction, power = np.frexp(grown)  # grown = fraction · 2^power, with a fraction from 1/2
-    return np.floor((power - 1) * UNIT + (2 * fraction - 1) * UNIT) - UNIT * 8
+    found: Array = np.floor((power - 1) * UNIT + (2 * fraction - 1) * UNIT) - UNIT * 8
+    return found
 
 
 def _rectified(sums: Array) -> Array:
