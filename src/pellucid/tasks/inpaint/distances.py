@@ -61,7 +61,7 @@ def distance(answer: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
         total = answer.new_zeros(len(answer))
         pairs = zip(maps(answer), maps(truth), strict=True)
         for ours, theirs in pairs:
-            share = F.adaptive_avg_pool2d(mask, ours.shape[2:])  # (B, 1, h, w)
+            share = F.adaptive_avg_pool2d(mask, (ours.shape[2], ours.shape[3]))  # (B, 1, h, w)
             apart = (F.normalize(ours, eps=1e-6) - F.normalize(theirs, eps=1e-6)).square().sum(1, keepdim=True)
             total = total + (apart * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp_min(1e-12)
         return total / len(maps.scales)
