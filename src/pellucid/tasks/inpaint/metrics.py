@@ -28,8 +28,7 @@ METRICS = (
 
 
 def columns(answer: Tensor, truth: Tensor, mask: Tensor) -> dict[str, NDArray[Any]]:
-    """The records of pictures: PSNR in dB, SSIM and mean absolute error inside the hole, the error of edges at its border, and its
-    share of the area.
+    """The records of pictures: PSNR in dB, SSIM and mean absolute error inside the hole, the edge error at its border, its share.
 
     >>> import torch
     >>> truth, mask = torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
