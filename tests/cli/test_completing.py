@@ -89,6 +89,7 @@ def test_values_and_places() -> None:
     assert offered("train", "classify", "--model", "res") == ["resnet"]
     assert offered("train", "classify", "--model", "resnet", "--dep") == ["--depth"]
     assert offered("train", "classify", "--schedule", "co") == ["constant", "cosine"]
+    assert offered("train", "denoise", "--recipe", "") == ["thorough"]
     assert "--no-baselines" in offered("evaluate", "runs/x", "--no-")
     assert offered("export", "runs/x", "--formats", "onnx", "") == ["onnx", "torch"]
     # where a file may stand, the shell offers its files

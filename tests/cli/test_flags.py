@@ -177,3 +177,23 @@ def test_a_function_tells_its_flags() -> None:
         Flag("run", Path, dataclasses.MISSING, "the folder", positional=True),
         Flag("size", int | None, None, "side in px"),
     ]
+
+
+def test_fractions_are_numbers_and_a_single_value_is_no_list() -> None:
+    level = Flag("level", tuple[float, ...], 0.1, single=True)
+    lr, name = Flag("lr", float, 0.1), Flag("name", str, "")
+    groups = [Group("", [level, lr, name])]
+
+    def values(*words: str) -> dict[str, object]:
+        return parse(words, groups, "demo", "")
+
+    assert values() == {"level": 0.1, "lr": 0.1, "name": ""}
+    assert values("--level", "25/255", "--lr", "1/8", "--name", "1/8") == {
+        "level": 25 / 255,
+        "lr": 0.125,
+        "name": "1/8",
+    }
+    assert values("--level", "5/255", "0.5")["level"] == (5 / 255, 0.5)
+    for wrong in ("1/0", "1/2/3", "-1/2", "/2"):
+        with pytest.raises(UsageError, match=r"lr=.*: must be a number|needs a value|is not known"):
+            values("--lr", wrong)

@@ -19,7 +19,7 @@ from pellucid.cli.cli import main
 from pellucid.data.decoding import Files, decode, scan
 from pellucid.data.given import gather
 from pellucid.data.scales import Levels, Scale, natural
-from pellucid.errors import DataError, RunError, UsageError
+from pellucid.errors import DataError, PellucidWarning, RunError, UsageError
 from pellucid.inference import evaluate, predict
 from pellucid.run import Run
 from pellucid.training.training import train
@@ -311,7 +311,9 @@ def test_a_denoised_image_of_sixteen_bits_has_its_own_units(form: str, tmp_path:
     options = {"widths": (4, 4), "epochs": 2, "size": (32,), **QUIET}
     run = train("denoise", opened, "unet", tmp_path / "run", **options)  # type: ignore[arg-type]
     assert run.info["data"]["range"] == [0, 4095]
-    (row,) = predict(run, tmp_path / f"0.{form}", tmp_path / "clean")
+    with pytest.warns(PellucidWarning, match="noise: 1 of 1 image seems to have other noise than the level 0.098"):
+        (row,) = predict(run, tmp_path / f"0.{form}", tmp_path / "clean")
+    assert row["noise"] == pytest.approx(40 / 4095, rel=0.05)
     with Image.open(row["picture"]) as picture:
         found = np.asarray(picture)
     assert found.dtype == np.uint16

@@ -69,6 +69,7 @@ def test_batches_are_those_of_one_machine(classifier: Run, photos: Path, tmp_pat
     assert [len(batch) for batch in alone] == [15, 16, 16, 16, 15, 16, 16, 16, 16, 6]
 
 
+@pytest.mark.filterwarnings("ignore:noise:pellucid.errors.PellucidWarning")  # the pictures are noise
 def test_pictures_are_files_in_the_rows(photos: Path, tmp_path: Path) -> None:
     run = train("denoise", "digits", "unet", tmp_path / "run", widths=(4,), **BRIEF)
     predict_in_bulk(run, photos, tmp_path / "out", batch_size=16, engine=here)

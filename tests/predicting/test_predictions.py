@@ -206,6 +206,7 @@ def test_a_strangers_table_survives_before_any_work(
 # -- grey and colour
 
 
+@pytest.mark.filterwarnings("ignore:noise:pellucid.errors.PellucidWarning")  # the pictures are noise
 def test_colours_stay_plane_by_plane(denoiser: Run, place: Path) -> None:
     save("colour.png", 10, 12, 3)
     save("grey.png", 10, 12)
@@ -218,6 +219,7 @@ def test_colours_stay_plane_by_plane(denoiser: Run, place: Path) -> None:
     assert np.abs(floats.astype(int) - found).max() <= 1
 
 
+@pytest.mark.filterwarnings("ignore:noise:pellucid.errors.PellucidWarning")  # the pictures are noise
 @pytest.mark.parametrize("task", ["denoise", "inpaint"])
 def test_a_grey_picture_comes_back_grey_from_a_model_of_colours(task: str, place: Path) -> None:
     np.savez("data.npz", images=picture(24, 8, 8, 3))

@@ -65,6 +65,7 @@ def test_answers_are_those_of_predict(server: Any, digits: Run, images: Path) ->
         close(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:noise:pellucid.errors.PellucidWarning")  # the pictures are noise
 def test_pictures_are_those_of_predict(server: Any, denoiser: Run, images: Path) -> None:
     file = sorted(images.iterdir())[0]
     [expected] = predict(denoiser, file)

@@ -176,9 +176,11 @@ def fields(source: Path, owner: str | None = None, placed: bool = False) -> dict
                 continue
             if by_place:
                 continue
-            if "ClassVar" in ast.unparse(field.annotation):
-                continue
             value = field.value
+            if "ClassVar" in ast.unparse(field.annotation):
+                if field.target.id == "recipes" and isinstance(value, ast.Dict):
+                    found["--recipe"] = tuple(str(key.value) for key in value.keys if isinstance(key, ast.Constant))
+                continue
             maker = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
             if maker == "unfolded":
                 assert isinstance(value, ast.Call)
