@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Measures", "Rows", "as_html", "frame_of", "picture", "table"]
 
 _COLUMNS = 140  # characters across a table that rich draws
+_LATEST = 30  # rows of a history that a cell shows
 _FONT = "font-family: Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
@@ -58,6 +59,16 @@ class Rows(list[dict[str, Any]]):
     def frame(self) -> DataFrame:
         """The rows as a data frame."""
         return frame_of(self)
+
+    def _repr_html_(self) -> str:
+        shown = [row for row in self if row.get("split") == "val"][-_LATEST:] or self[-_LATEST:]
+        names = [*dict.fromkeys(name for row in shown for name in row)]
+        rows = [[_plain(row.get(name)) for name in names] for row in shown]
+        return table(names, rows, f"the latest {len(shown):,} of {len(self):,} rows; .frame has all")
+
+
+def _plain(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def frame_of(rows: Iterable[Mapping[str, Any]]) -> DataFrame:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from pellucid import data
+from pellucid._notebooks import Rows
 from pellucid.bridging.tables import layer_table
 from pellucid.comparison.comparison import compare
 from pellucid.data.inspection import inspect
@@ -72,6 +73,10 @@ def test_the_history_is_a_list_and_a_frame(runs: list[Run]) -> None:
     assert history == [json.loads(line) for line in (runs[0].path / "history.jsonl").read_text().splitlines()]
     frame: Any = history.frame
     assert frame.loss.tolist() == [row["loss"] for row in history]
+    head, *rows = texts(history._repr_html_())
+    epochs = [row for row in history if row["split"] == "val"]
+    assert [row[head.index("loss")] for row in rows] == [f"{row['loss']:.4g}" for row in epochs]
+    assert "loss" in texts(Rows([{"step": 1, "loss": None}])._repr_html_())[0] and Rows()._repr_html_()
 
 
 def test_a_comparison_is_a_table_and_a_frame(runs: list[Run], tmp_path: Path) -> None:
