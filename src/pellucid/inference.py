@@ -32,6 +32,7 @@ from pellucid.rivals import learned_from, on_features, own_letters
 from pellucid.run import Run
 from pellucid.tasks import (
     AnyTask,
+    ChoosesThreshold,
     DecidesByThreshold,
     DrawsRecords,
     Measure,
@@ -180,7 +181,8 @@ def evaluation(
     )
     declared = run.task.metrics(run.classes)
     notes += _not_given(run)
-    if one is not None and level is not None and thresholds.chosen(run, which) == level:
+    decides = level if level is not None or not _keeps_threshold(run.task) else thresholds.chosen(run, which)
+    if one is not None and decides is not None and thresholds.chosen(run, which) == decides:
         notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
         rivals = {viewing.ONE: one, **rivals}
@@ -216,6 +218,11 @@ def evaluation(
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
     return Evaluation(metrics, tables, pictures, digest)
+
+
+def _keeps_threshold(task: AnyTask) -> bool:
+    """Whether the model answers by its own threshold where none is asked for, as detectors do."""
+    return isinstance(task, ChoosesThreshold) and not isinstance(task, DecidesByThreshold)
 
 
 def _not_given(run: Run) -> list[str]:
