@@ -33,6 +33,7 @@ from pellucid.rivals import learned_from, on_features, own_letters
 from pellucid.run import Run
 from pellucid.tasks import (
     AnyTask,
+    ChoosesThreshold,
     DecidesByThreshold,
     DrawsRecords,
     Measure,
@@ -192,7 +193,8 @@ def evaluation(
     declared = run.task.metrics(run.classes)
     notes += [*_not_given(run), *of_levels]
     notes += run.task.unmeasured if isinstance(run.task, MeasuresSlowly) else ()
-    if one is not None and limit is not None and thresholds.chosen(run, which) == limit:
+    decides = limit if limit is not None or not _keeps_threshold(run.task) else thresholds.chosen(run, which)
+    if one is not None and decides is not None and thresholds.chosen(run, which) == decides:
         notes.append("The threshold was chosen for the answers to one view of each image.")
     if one is not None:
         rivals = {viewing.ONE: one, **rivals}
@@ -229,6 +231,11 @@ def evaluation(
     }
     tables = {"model": records, **{f"baselines/{name}": rival for name, rival in rivals.items()}}
     return Evaluation(metrics, tables, pictures, digest)
+
+
+def _keeps_threshold(task: AnyTask) -> bool:
+    """Whether the model answers by its own threshold where none is asked for, as detectors do."""
+    return isinstance(task, ChoosesThreshold) and not isinstance(task, DecidesByThreshold)
 
 
 def _not_given(run: Run) -> list[str]:

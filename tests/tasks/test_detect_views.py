@@ -189,6 +189,10 @@ def test_a_run_is_measured_and_answers_by_views(tmp_path: Path) -> None:
     several = pellucid.evaluate(run, baselines=False, views=["flip", 1.5])
     key = several["main"]
     assert several["views"]["count"] == 4
+    # precision and recall are those of this threshold
+    assert run.threshold is not None
+    said = "The threshold was chosen for the answers to one view of each image."
+    assert said in several["notes"] and said not in plain.get("notes", [])
     assert several["baselines"]["one view"][key] == plain["model"][key]
     assert several["gap"]["value"] == pytest.approx(several["model"][key]["value"] - plain["model"][key]["value"])
     image = whole["test"].images.read(0, 3).transpose(1, 2, 0)
