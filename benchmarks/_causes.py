@@ -28,6 +28,8 @@ _OF_THE_MODEL = {
     "models/fast_rcnn/proposing.py:dropped": "choice of proposals",
     "pellucid/_boxes.py": "arithmetic on boxes",
     "tasks/detect/sampling.py": "sampling of regions",
+    "models/_selective.py": "baseline: selective search",
+    "models/_grouping.py": "baseline: selective search",
 }
 _KERNELS = {
     "_engine_run_backward": "backward",
@@ -46,7 +48,6 @@ _CAUSES = {
     "classify/baselines.py:logistic": "baseline: logistic regression",
     "detect/classical.py": "baseline: threshold, watershed, random forest",
     "detect/cutting.py": "baseline: threshold, watershed, random forest",
-    "models/_selective.py": "baseline: selective search",
     "detect/baselines.py": "baseline: places, selective search",
     "detect/matching.py": "measures: matching of boxes",
     "detect/precision.py": "measures: precision and recall",
@@ -106,7 +107,7 @@ def cause_of(stack: Stack) -> str:
             if part in name:
                 return cause
         for part, kind in _KERNELS.items():
-            if part in name and "_selective" not in name:
+            if part in name:
                 return f"{NETWORK}, {kind}, {asking or 'others'}"
         for part, cause in _CAUSES.items():
             if part in name:
