@@ -24,6 +24,7 @@ METHODS: dict[Method, str] = {"tsne": "t-SNE", "pca": "PCA", "umap": "UMAP"}
 _LEAST = 6  # images: t-SNE has no perplexity above 1 for fewer
 _ANGLE = 0.7  # Barnes-Hut θ: preserves as many neighbours as 0.5, in three quarters of the time at 10,000 images
 _BETWEEN = 5.0  # perplexity of a new image on a UMAP, where it is at its neighbours' mean
+_FEW = 2000  # images whose map takes a second on one thread: several would mostly wait for each other
 _STEPS = 250  # steps of gradient descent for a new image
 
 
@@ -132,7 +133,7 @@ def _tsne(codes: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[n
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
     near = Index(codes).search(codes, max(2, int(3 * perplexity)), np.arange(len(codes)))
-    threads = torch.get_num_threads()
+    threads = 1 if len(codes) <= _FEW else torch.get_num_threads()
     affinities = PerplexityBasedNN(knn_index=PrecomputedNeighbors(*near), perplexity=perplexity, n_jobs=threads)
     # openTSNE initialises with two principal components, which a single number does not have
     wide = codes if codes.shape[1] > 1 else np.concatenate([codes, np.zeros_like(codes)], 1)
