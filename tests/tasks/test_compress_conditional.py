@@ -90,7 +90,7 @@ def test_damaged_bytes_give_other_symbols_or_a_value_error() -> None:
 
 
 def test_whole_numbers_follow_the_network_that_is_trained() -> None:
-    """Means to 1/100 of a code, and tables that are off by one at most, at the edges between two."""
+    """Means to a tenth of a step or 3 %, and tables that are off by one at most, at the edges between two."""
     quality, asked = 1, torch.tensor([1, 1])
     symbols = symbols_of(COUNTED, field(2, seed=1, side=11), quality)
     codes = torch.from_numpy(symbols).float() * COUNTED.step(asked)
@@ -112,7 +112,9 @@ def test_whole_numbers_follow_the_network_that_is_trained() -> None:
             step = COUNTED.step(asked)[:, place.channels, 0]
             table, taken = whole.tables(place, seen, symbols)
             found = taken + (table % FRACTIONS - FRACTIONS // 2) / FRACTIONS
-            assert found == pytest.approx((mean[here] / step).numpy(), abs=0.5 / FRACTIONS + 0.05)
+            assert found == pytest.approx(
+                (mean[here] / step).numpy(), abs=0.5 / FRACTIONS + 0.05, rel=0.03
+            )  # steps of the side information are whole too
             scale = ((logs[here] - step.log2()) * OCTAVE).numpy() - LOWEST * OCTAVE
             off = np.abs(table // FRACTIONS - np.clip(np.floor(scale), 0, SCALES - 1))
             assert off.max() <= 1
