@@ -90,15 +90,18 @@ def test_damaged_bytes_give_other_symbols_or_a_value_error() -> None:
 
 
 def test_whole_numbers_follow_the_network_that_is_trained() -> None:
-    """Means to 1/100 of a code, and tables that are off by one at most, at the edges between two."""
+    """Means to a twentieth of a step, and tables that are off by one at most, at the edges between two."""
     quality, asked = 1, torch.tensor([1, 1])
     symbols = symbols_of(COUNTED, field(2, seed=1, side=11), quality)
-    codes = torch.from_numpy(symbols).float() * COUNTED.step(asked)
+    step = COUNTED.whole_steps[quality][:, None, None] / UNIT  # as both sides have them
+    codes = torch.from_numpy(symbols).float() * step
     side = side_symbols(COUNTED, symbols, quality)
     whole = Contexts(COUNTED, quality)
     seen = whole.features(side.astype(np.float64), (11, 11))
     with torch.no_grad():
-        features = COUNTED.features(torch.from_numpy(side).float() * COUNTED.side.step(asked), (11, 11))
+        features = COUNTED.features(
+            torch.from_numpy(side).float() * COUNTED.side_steps[quality][:, None, None] / UNIT, (11, 11)
+        )
         assert seen / UNIT == pytest.approx(features.numpy(), abs=0.05, rel=0.02)
         for place, stage in zip(whole.places((11, 11)), COUNTED.stages, strict=True):
             assert isinstance(stage, Stage)
@@ -109,11 +112,11 @@ def test_whole_numbers_follow_the_network_that_is_trained() -> None:
             power = grown.log2().floor()
             mean, logs = stage(features, around, power + grown / 2**power - 1, asked)
             here = (slice(None), slice(None), place.rows, place.columns)
-            step = COUNTED.step(asked)[:, place.channels, 0]
+            own = step[place.channels, 0]
             table, taken = whole.tables(place, seen, symbols)
             found = taken + (table % FRACTIONS - FRACTIONS // 2) / FRACTIONS
-            assert found == pytest.approx((mean[here] / step).numpy(), abs=0.5 / FRACTIONS + 0.05)
-            scale = ((logs[here] - step.log2()) * OCTAVE).numpy() - LOWEST * OCTAVE
+            assert found == pytest.approx((mean[here] / own).numpy(), abs=0.5 / FRACTIONS + 0.05)
+            scale = ((logs[here] - own.log2()) * OCTAVE).numpy() - LOWEST * OCTAVE
             off = np.abs(table // FRACTIONS - np.clip(np.floor(scale), 0, SCALES - 1))
             assert off.max() <= 1
             assert off.mean() < 0.12

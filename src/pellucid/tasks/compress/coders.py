@@ -71,5 +71,5 @@ def _logistic() -> NDArray[np.float64]:
     below = 0.5 * (1 + np.tanh((edges - mean) / (2 * scale)))
     inside = np.diff(below)
     found: NDArray[np.float64] = np.concatenate([inside, 1 - inside.sum(-1, keepdims=True)], -1).clip(1e-12)
-    found /= found.sum(-1, keepdims=True)
-    return found
+    shares: NDArray[np.float64] = found / found.sum(-1, keepdims=True)
+    return shares

@@ -86,8 +86,8 @@ class ConditionalTables:
                 symbols[0][place.channels, place.rows, place.columns] = (values + taken).reshape(shape)
         except (AssertionError, RuntimeError) as fault:  # raised by the coder on bytes that it cannot have written
             raise ValueError(str(fault)) from None
-        found: Array = symbols[0].astype(np.int64)
-        return found
+        answer: Array = symbols[0].astype(np.int64)
+        return answer
 
     def least_bytes(self, size: tuple[int, int]) -> float:
         """What symbols (M, h, w) take at least: the likeliest one of the most certain table at every position."""

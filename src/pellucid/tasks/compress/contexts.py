@@ -65,10 +65,11 @@ class Contexts:
 
     def features(self, side: Array, size: tuple[int, int]) -> Array:
         """What symbols (N, side, ⌈h/4⌉, ⌈w/4⌉) of the side information tell of each place: (N, hidden, h, w)."""
-        features: Array = np.clip(side * self.side_steps, -_LARGEST, _LARGEST)
+        features = np.clip(side * self.side_steps, -_LARGEST, _LARGEST)
         for layer in (self.unfold, self.detail):
             features = _shuffled(_rectified(layer.everywhere(features)))
-        return features[:, :, : size[0], : size[1]]
+        answer: Array = features[:, :, : size[0], : size[1]]
+        return answer
 
     def places(self, size: tuple[int, int]) -> list[Place]:
         """What each stage codes of codes of a size (h, w), in turn."""
@@ -178,8 +179,8 @@ def _logarithm(codes: Array) -> Array:
     """log₂(1 + |y|) in units of 1/256, linear between the powers of two, rounded down."""
     grown = np.abs(codes) + UNIT
     fraction, power = np.frexp(grown)  # grown = fraction · 2^power, with a fraction from 1/2
-    found: Array = np.floor((power - 1) * UNIT + (2 * fraction - 1) * UNIT) - UNIT * 8
-    return found
+    answer: Array = np.floor((power - 1) * UNIT + (2 * fraction - 1) * UNIT) - UNIT * 8
+    return answer
 
 
 def _rectified(sums: Array) -> Array:
