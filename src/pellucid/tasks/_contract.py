@@ -238,9 +238,6 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
 AnyTask: TypeAlias = Task[Any, Any, Any]
 
 
-# -- what only some tasks do
-
-
 @runtime_checkable
 class LearnsFromImages(Protocol):
     """What the options leave open is set from the training images, once, before the first step."""
