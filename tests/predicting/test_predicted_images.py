@@ -42,6 +42,7 @@ def test_the_exit_code_and_the_count(classifier: Run, place: Path, capsys: pytes
     assert "image='in/e.png': cannot be read, because it is empty; replace or remove it." in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:noise:pellucid.errors.PellucidWarning")  # the pictures are noise
 def test_damage_that_only_decoding_shows_is_a_row_each_time(denoiser: Run, classifier: Run, place: Path) -> None:
     for i in range(3):
         save(f"in/{i}.png", 12, 12, seed=i)

@@ -93,6 +93,7 @@ def test_a_table_is_that_of_predict(server: Any, digits: Run, images: Path, tmp_
     assert found[0].keys() == expected[0].keys()
 
 
+@pytest.mark.filterwarnings("ignore:noise:pellucid.errors.PellucidWarning")  # the pictures have none
 def test_deep_images_are_answered_as_if_alone(server: Any, denoiser: Run, tmp_path: Path) -> None:
     """Black and white of 16-bit images are those of the images given together, so that requests must not be mixed."""
     contents = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -190,14 +190,35 @@ def layer_table(model: nn.Module, size: tuple[int, int], channels: int | None = 
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
+    parameters = _parameters_of(names, seen, alone=model not in inner)
     rows = []
     for module, shape in seen.items():
-        held = sum(p.numel() for p in module.parameters(recurse=module not in inner))
+        held = parameters.get(names[module], 0)
         if module not in inner or held or own[module]:
             name = names[module] or type(model).__name__
             row = {"layer": name, "kind": _kind(module), "output": shape, "parameters": held}
             rows.append({**row, "operations": own[module]})
     return rows
+
+
+def _parameters_of(names: Mapping[nn.Module, str], seen: Container[nn.Module], alone: bool) -> dict[str, int]:
+    """How many parameters each called module has, with those that it holds and does not call.
+
+    The model itself has none of those, unless it calls nothing (`alone`): they are those of its other half, as of a critic.
+    """
+    called = {name for module, name in names.items() if module in seen}
+    counts: dict[str, int] = {}
+    counted: set[nn.Parameter] = set()
+    for module, name in names.items():
+        own = name in called
+        while name not in called:
+            name = name.rpartition(".")[0]
+        if not (own or name or alone):
+            continue
+        fresh = {*module.parameters(recurse=False)} - counted
+        counted |= fresh
+        counts[name] = counts.get(name, 0) + sum(p.numel() for p in fresh)
+    return counts
 
 
 _SHORTER = {

@@ -140,7 +140,8 @@ class Conditional(Quantised):
     ) -> None:
         super().__init__(codes, weights, scale)
         self.side = Prior(side, weights, [2.0] * side, _WIDER)
-        self.side.log_gain.requires_grad_(False)  # side information is taken as it is
+        del self.side.log_gain  # side information is taken as it is
+        self.side.register_buffer("log_gain", torch.zeros(self.qualities, side))
         self.summary = nn.Sequential(
             nn.Conv2d(2 * codes, hidden, 3, stride=2), nn.LeakyReLU(), nn.Conv2d(hidden, side, 3, stride=2)
         )
