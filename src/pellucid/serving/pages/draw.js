@@ -66,11 +66,11 @@ function boxes(stage, found) {
       const words = [one.label, one.score == null ? null : one.score.toFixed(2)].filter((word) => word != null).join(" ");
       if (!words) continue;
       const size = parseFloat(pen.font.split(" ")[1]) * 1.25, wide = pen.measureText(words).width + 8;
-      const top = y0 < size ? y0 + size : y0;
+      const top = y0 < size ? y0 + size : y0, left = Math.max(0, Math.min(x0, stage.canvas.width - wide)); // within the image
       pen.fillStyle = pen.strokeStyle;
-      pen.fillRect(x0, top - size, wide, size);
+      pen.fillRect(left, top - size, wide, size);
       pen.fillStyle = "#000";
-      pen.fillText(words, x0 + 4, top - size * 0.1);
+      pen.fillText(words, left + 4, top - size * 0.1);
     }
   };
 }
