@@ -64,7 +64,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vgg": {"size": 32, "depth": 11, "hidden": (64,)},
     "unet": {"widths": (8, 16)},
     "encoder_decoder": {"widths": (8, 16)},
-    "lama": {"widths": (8, 16), "blocks": 2},
+    "lama": {"widths": (8, 16), "blocks": 1},
+    "factorized": {"width": 16, "qualities": 3},
+    "hyperprior": {"width": 16, "side": 4, "hidden": 16, "qualities": 3},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"size": 16, "widths": (8, 16), "hidden": (32,)},
     "efficientnet_lite0": {"pretrained": False},  # weights that may not be here
