@@ -46,7 +46,7 @@ def plain(folder: Path, photographs: Path, seconds: float, begin: Any, sending: 
     torch.set_num_threads(1)
     run = Run(folder)
     model, (height, width) = run.model(), run.size
-    mode, files = "L" if run.channels == 1 else "RGB", sorted(photographs.iterdir())
+    mode, files = "L" if run.channels == 1 else "RGB", sorted(photographs.rglob("*.jpg"))
 
     def answer(several: Sequence[Path]) -> None:
         images = [Image.open(file).convert(mode).resize((width, height)) for file in several]
@@ -75,6 +75,8 @@ def machine(folder: Path, photographs: Path, seconds: float) -> float:
         ]
         for loop in loops:
             loop.start()
+        for _, sending in pipes:
+            sending.close()  # so that a loop that fails is noticed
         rates.append(sum(receiving.recv() for receiving, _ in pipes))
         for loop in loops:
             loop.join()
