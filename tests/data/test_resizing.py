@@ -69,7 +69,7 @@ def test_any_layout_and_arrays_that_may_not_be_written_are_taken() -> None:
     assert (resize(shade, (7, 9)) == 200).all()
 
 
-@pytest.mark.slow  # torch is loaded anew
+@pytest.mark.slow  # loads torch in processes of its own
 def test_a_processor_without_vector_instructions_gives_the_same_pixels() -> None:
     """torch has a kernel of its own for AVX2, and the plain one everywhere else."""
     script = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_resizing; print(test_resizing.digest())"
