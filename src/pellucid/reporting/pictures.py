@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import _catalog
+from pellucid._png import drawn as drawn_png
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.inspection import contact_sheet
 from pellucid.errors import DataError
@@ -51,7 +52,7 @@ def figures(run: Run, metrics: Mapping[str, Any] | None) -> list[dict[str, Any]]
         rivals = {name: run.records(f"baselines/{name}") for name in metrics["baselines"]}
         known = {name: table for name, table in rivals.items() if table}
         for one in run.task.report_figures(records, known, run.classes):
-            drawn.append({"name": one.name, "title": one.title, "words": one.words, **_shown(_pixels(one.figure))})
+            drawn.append({"name": one.name, "title": one.title, "words": one.words, **_shown(drawn_png(one.figure))})
     return drawn
 
 
@@ -124,13 +125,7 @@ def sheet(data: Dataset | None) -> str | None:
 
 def png(figure: Figure) -> str:
     """A figure as a data URI, in pixels."""
-    return inline(_pixels(figure), "png")
-
-
-def _pixels(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", bbox_inches="tight", facecolor="white")
-    return out.getvalue()
+    return inline(drawn_png(figure), "png")
 
 
 def narrow(figure: Figure, width: float = 3.8, height: float = 2.8) -> str:
@@ -154,7 +149,9 @@ def svg(figure: Figure) -> str:
 
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "pellucid"}):
-        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+        # what is laid out by constraints is within the figure: a tight box would be found by drawing it once more
+        box = "tight" if figure.get_layout_engine() is None else None
+        figure.savefig(out, format="svg", bbox_inches=box, metadata={"Date": None})
     return inline(out.getvalue(), "svg+xml")
 
 
