@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["answers", "batch", "compact", "figures", "inline", "looks", "narrow", "png", "sheet", "svg", "thumbnail"]
 
 _WORST, _BEST = 8, 4  # examples on the page
+_ACROSS = 7  # images of a line of the contact sheet, so that its words are read on a phone
 _TALL = 5  # height of a picture of answers over its width, from which it is cut into four
 _SMALL = (
     256  # px up to which a PNG is compressed as far as it goes: a large one takes 1 % less then, and four times as long
@@ -117,7 +118,7 @@ def sheet(data: Dataset | None) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             return inline(
-                contact_sheet(data, Path(folder) / "sheet.png", columns=16, rows=10, side=64).read_bytes(), "png"
+                contact_sheet(data, Path(folder) / "sheet.png", columns=_ACROSS, rows=10, side=64).read_bytes(), "png"
             )
         except DataError:
             return None
