@@ -53,10 +53,12 @@ def below(figure: Figure, axes: Axes, points: float = 7.5) -> None:
     wide, tall = figure.get_size_inches()
     columns = 2 if len(names) > 3 and (sum(letters) * 0.6 + 10) * points / 72 < wide else 1
     figure.set_size_inches(wide, tall + 1.55 * points / 72 * (len(names) if columns == 1 else half))
-    figure.legend(
+    legend = figure.legend(
         handles, names, fontsize=points, frameon=False, loc="outside lower left", ncols=columns, handlelength=1.4, columnspacing=1.0,
         labelspacing=0.3,
     )  # fmt: skip
+    for text in legend.get_texts():  # names of classes and of methods are the user's
+        text.set_parse_math(False)
 
 
 def pictures(
