@@ -34,7 +34,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data", "models", "lenses", "worked"),
     ("bridging",),
     ("tasks",),
-    ("run", "levels", "measures", "predictions", "restoring", "thresholds", "viewing"),
+    ("run", "bare", "describing", "levels", "measures", "predictions", "restoring", "thresholds", "viewing"),
     (
         "annotating",
         "answering",
