@@ -12,6 +12,7 @@ from pellucid.models._layers import Normalize
 
 __all__ = [
     "MARGIN",
+    "AnswersAround",
     "Compressed",
     "Distribution",
     "Model",
@@ -85,6 +86,14 @@ class Regions(NamedTuple):
     def steady(self) -> tuple[Tensor, Tensor]:
         """The parts that hardly change where an image hardly does: ranks change at once where two scores are nearly equal."""
         return self.objectness, self.grid_offsets
+
+
+@runtime_checkable
+class AnswersAround(Protocol):
+    """What a model of the kind "regions" can have, so that a lens that follows one detection computes no others."""
+
+    def around(self, images: Tensor, box: Tensor, overlap: float) -> Regions:
+        """Of the regions that are scored of images (B, C, H, W), at least all that overlap a box (4,) with this IoU."""
 
 
 class Steps(NamedTuple):
