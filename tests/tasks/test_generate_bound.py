@@ -185,6 +185,22 @@ def test_trained_by_the_bound_a_run_is_measured_reported_and_resumed(tmp_path: P
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_batch_norm_stands_before_each_function_of_a_vae_and_answers_do_not_depend_on_the_batch() -> None:
+    model = small(batch_norm=True, encoder=(9, 8))
+    kinds = [type(layer).__name__ for layer in (*model.encoder, *model.decoder)]
+    assert kinds.count("BatchNorm1d") == 4
+    assert all(kinds[i + 1] == "LeakyReLU" for i, kind in enumerate(kinds) if kind == "BatchNorm1d")
+    images, truth = bits(20)
+    model.train()
+    for samples in (1, 3):  # the decoder normalises over all codes of a batch
+        assert np.isfinite(float(task(samples).loss(model, images, truth)["loss"].detach()))
+    assert float(model.encoder[2].running_mean.abs().max()) > 0
+    with torch.no_grad():
+        whole = task(3).measure(model.eval(), images, truth)
+        part = task(3).measure(model, images[4:6], truth[[4, 5]])
+    np.testing.assert_allclose(part["bound_3"], whole["bound_3"][4:6], rtol=1e-5)
+
+
 def test_options_that_cannot_be() -> None:
     for options, sentence in (
         ({"bound_samples": 0}, "bound_samples=0: must be at least 1; give another value."),
