@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal
 
+from pellucid.data.dataset import Batch
+from pellucid.data.draws import Draws
 from pellucid.errors import UsageError
 from pellucid.inference import evaluate
 from pellucid.models import _building
@@ -199,6 +201,23 @@ def test_batch_norm_stands_before_each_function_of_a_vae_and_answers_do_not_depe
         whole = task(3).measure(model.eval(), images, truth)
         part = task(3).measure(model, images[4:6], truth[[4, 5]])
     np.testing.assert_allclose(part["bound_3"], whole["bound_3"][4:6], rtol=1e-5)
+
+
+def test_batch_statistics_are_measured_again_on_images_of_all_classes() -> None:
+    grey = torch.arange(40, dtype=torch.uint8).repeat_interleave(30).view(-1, 1, 1, 1).expand(-1, 1, 5, 6) * 6
+    store = [Batch(grey[i : i + 60], {}, torch.arange(i, i + 60)) for i in range(0, 1200, 60)]  # sorted by brightness
+    model = small(batch_norm=True).eval()
+    model.encoder[2].running_var.fill_(1e6)
+    task(1).update_buffers(model, lambda: iter(store), 0, 1, 0)
+    assert not model.training
+    assert model.encoder[2].momentum == 0.1
+    images = task(1).prepare(Batch(grey, {}, torch.arange(1200)), Draws.images(0, torch.arange(1200)), training=False)[
+        0
+    ]
+    with torch.no_grad():
+        units = model.encoder[:2](images)
+    torch.testing.assert_close(model.encoder[2].running_var, units.var(0), rtol=0.15, atol=0.0)
+    torch.testing.assert_close(model.encoder[2].running_mean, units.mean(0), rtol=0.15, atol=0.05)
 
 
 def test_options_that_cannot_be() -> None:

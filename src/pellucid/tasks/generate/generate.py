@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -69,6 +70,19 @@ class Generate(TaskFamily):
     """gan: factor on the discriminator's learning rate"""
 
     example: ClassVar[str] = "digits"
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "thorough": {
+            "model": "vae",
+            "batch_norm": True,
+            "bound_samples": 5,
+            "epochs": 130,
+            "batch_size": 256,
+            "lr": 0.004,
+            "schedule": "cosine",
+            "warmup": 5.0,
+            "ema": 0.999,
+        }
+    }
     default_model: ClassVar[str] = "gan"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution", "adversarial")
     predict_options: ClassVar[type[PredictOptions]] = GenerateOptions

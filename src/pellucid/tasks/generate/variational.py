@@ -33,12 +33,15 @@ from pellucid.tasks.generate.likelihood import (
     prior_over_posterior,
     weighted_bound,
 )
+from pellucid.tasks.generate.statistics import remeasured, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Variational"]
 
+_MEASURED = 4000  # images on which batch statistics are measured, at most
+_AT_ONCE = 500
 _LARGEST_TREE = 1600  # pixels: a tree of pixels compares all pairs
 _STATIC = 0x5EED  # seed of static binarisation; fixed, so that there is one such dataset
 _METRICS = (
@@ -122,8 +125,18 @@ class Variational(Generative[Reconstruction]):
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        """Set the weight of the latent loss for the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β."""
-        unwrapped(model).kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
+        """Set the weight of the latent loss for the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β; measure batch norm again."""
+        inner = unwrapped(model)
+        inner.kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
+        with remeasured(inner) as needed:
+            if needed:
+                chosen = spread(batches(), _MEASURED)
+                order = torch.randperm(
+                    len(chosen.index), device=chosen.index.device
+                )  # images may be sorted by their class
+                images, truth = self.prepare(chosen, Draws.images(seed, chosen.index), training=False)
+                for part in order.split(_AT_ONCE):
+                    inner(images[part], seeded.normal(truth.seeds[part], inner.latent))
 
     def decode(self, model: nn.Module, codes: Tensor) -> Tensor:
         """Mean pictures."""
