@@ -59,7 +59,7 @@ class Compressed(NamedTuple):
 class Distribution(NamedTuple):
     """What a model of the kind "distribution" gives with noise ε."""
 
-    decoded: Tensor  # (B, outputs, H, W) from the code z = μ + σ·ε
+    decoded: Tensor  # (B, [K,] outputs, H, W) from the codes z = μ + σ·ε
     mean: Tensor  # (B, latent) μ
     log_variance: Tensor  # (B, latent) log σ²
 

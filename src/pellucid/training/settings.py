@@ -69,7 +69,8 @@ class Settings:
         """
         name, for_model_only = task_name(task), for_model_only or {}
         kind: Any = _catalog.find("tasks", name)
-        chosen, implied = (model, {}) if model and is_own(model) else aliased(model or kind.default_model)
+        default = _sets(kind, options.get("recipe")).get("model", kind.default_model)
+        chosen, implied = (model, {}) if model and is_own(model) else aliased(model or default)
         _catalog.find("models", chosen)
         options = _with_recipe(task, name, chosen, {**implied, **options})
         kinds_of_task = {key: option.kind for key, option in options_of(kind).items()}
@@ -164,8 +165,12 @@ def _with_recipe(task: str | AnyTask | TaskFamily, name: str, model: str, option
         raise UsageError(f"recipe={asked!r}: {name} has none; leave it out.")
     if asked not in kind.recipes:
         raise UnknownNameError("recipe", str(asked), kind.recipes)
+    sets = dict(kind.recipes[asked])
+    own = sets.pop("model", model)
+    if own != model:
+        raise UsageError(f"recipe={asked!r}: is for model={own!r}, not {model}; leave out one of the two.")
     of_task = options_of(kind)
-    for option, value in kind.recipes[asked].items():
+    for option, value in sets.items():
         if option in of_task and not isinstance(task, str):
             raise UsageError(
                 f"recipe={asked!r}: sets {option}={value!r}, and the task already has its options; give its name, {name!r}, instead."
@@ -174,7 +179,13 @@ def _with_recipe(task: str | AnyTask | TaskFamily, name: str, model: str, option
             raise UsageError(
                 f"recipe={asked!r}: sets {option}={value!r}, which {model} does not have; leave it out, or choose {kind.default_model}."
             )
-    return {**kind.recipes[asked], **rest}
+    return {**sets, **rest}
+
+
+def _sets(kind: Any, recipe: Any) -> Mapping[str, Any]:
+    """What a recipe of a task sets; nothing where there is none of this name."""
+    found: Mapping[str, Any] = kind.recipes.get(recipe, {}) if isinstance(recipe, str) else {}
+    return found
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:
