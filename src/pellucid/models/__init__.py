@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models: plain modules from float images in [0, 1] to an output, one family per file; `models/mlp.py` is the model `mlp`."""
 
-from pellucid.models._contract import MARGIN, Compressed, Distribution, OutputKind, Proposals, Regions, Steps, Stepwise
+from pellucid.models._contract import (
+    MARGIN,
+    Compressed,
+    Distribution,
+    OutputKind,
+    Proposals,
+    Regions,
+    Steps,
+    Stepwise,
+    Whitens,
+)
 from pellucid.models._layers import Frozen, Normalize, Replay
 
 __all__ = [
@@ -16,4 +26,5 @@ __all__ = [
     "Replay",
     "Steps",
     "Stepwise",
+    "Whitens",
 ]
