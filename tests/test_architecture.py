@@ -38,6 +38,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_ledger",
         "_memory",
         "_notebooks",
+        "_once",
         "_options",
         "_pages",
         "_png",

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.models._contract import OutputKind
@@ -21,9 +22,12 @@ from pellucid.models._layers import (
     check_widths,
     initialise,
 )
-from pellucid.models._whitening import fit_whitening, whitening
 
 __all__ = ["Convnet"]
+
+_SIDE = 2  # px of a patch
+_EPSILON = 5e-4  # added to each variance: patches of a plain ground hardly vary along most directions
+_PATCHES = 2_000_000  # that are looked at, at most
 
 
 @final
@@ -94,7 +98,7 @@ class Convnet(nn.Module):
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
         if whiten:
-            layers += [whitening(channels), activation_layer(activation)]
+            layers += [_whitening(channels), activation_layer(activation)]
             channels = layers[0].out_channels
         for width in widths:
             # (B, channels, H, W) -> (B, width, H - 2, W - 2), or with a stride s (B, width, ⌊(H - 3)/s⌋ + 1, …); pool: (…, ⌊H/2⌋, …)
@@ -119,9 +123,46 @@ class Convnet(nn.Module):
     def whiten(self, images: Tensor) -> None:
         """Set the first convolution by training images (N, C, H, W) in [0, 1], where `whiten` was asked for."""
         if self.whitens:
-            fit_whitening(self.features[0], self.normalize(images))
+            _fit_whitening(self.features[0], self.normalize(images))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n) by default
         logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))  # pooled to (B, grid²·widths[-1])
         return logits
+
+
+def _whitening(channels: int) -> nn.Conv2d:
+    """A convolution of 2×2 px whose weights stay as they are; until `_fit_whitening` is called, each filter is a pixel, or its negative.
+
+    >>> _whitening(1)(torch.eye(2)[None, None]).flatten().tolist()
+    [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -1.0]
+    """
+    count = _SIDE**2 * channels
+    layer = nn.Conv2d(channels, 2 * count, _SIDE, bias=False).requires_grad_(False)
+    _set(layer, torch.eye(count, dtype=torch.float64))
+    return layer
+
+
+@torch.no_grad()
+def _fit_whitening(layer: nn.Conv2d, images: Tensor) -> None:
+    """Set the filters to the principal components of the images' patches, each scaled to unit variance, and to their negatives.
+
+    With both signs, a ReLU behind it loses nothing (Page 2019; Jordan 2024, section 3.2).
+
+    Args:
+        layer: as `_whitening` gives it.
+        images: (N, C, H, W), normalised. Of many and large ones, some spread evenly are looked at.
+    """
+    height, width = images.shape[2:]
+    number = max(1, min(len(images), _PATCHES // (height * width)))
+    chosen = images[torch.linspace(0, len(images) - 1, number).round().long()]
+    patches = F.unfold(chosen.float(), _SIDE).transpose(1, 2).flatten(0, 1).double()  # (N·(H - 1)·(W - 1), 4·C)
+    variances, directions = torch.linalg.eigh(torch.cov(patches.T))  # ascending; a column is a direction
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    directions = directions * largest.sign()  # of the two signs, the one whose largest part is positive
+    _set(layer, (directions / (variances.clamp_min(0) + _EPSILON).sqrt()).T.flip(0))
+
+
+def _set(layer: nn.Conv2d, filters: Tensor) -> None:
+    """The filters (4·C, 4·C), a row each, and their negatives."""
+    layer.weight.data.copy_(torch.cat([filters, -filters]).view_as(layer.weight))
