@@ -28,7 +28,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "_boxes", "_catalog", "_contact", "_colours", "_coupling", "_digits", "_following", "_halves", "_helps",
         "_launched", "_ledger", "_memory", "_notebooks", "_options", "_pages", "_png", "_processes", "_processor",
-        "_ready", "_operations", "_scores", "_spread", "_values", "_verbs", "errors", "files", "own", "recorded",
+        "_ready", "_once", "_operations", "_scores", "_spread", "_values", "_verbs", "errors", "files", "own", "recorded",
         "weights", "_version",
     ),
     ("data", "models", "lenses", "worked"),

@@ -7,6 +7,7 @@ import functools
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from pellucid import measures as measured_files
 from pellucid._coupling import together
 from pellucid._memory import collecting_seldom, keeping_freed_memory
 from pellucid._notebooks import Measures
+from pellucid._once import once
 from pellucid._values import check_kind
 from pellucid.answering import answer, few, own_device, run_batches
 from pellucid.bare import as_run
@@ -358,7 +360,7 @@ def measure(
     mode = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), once(model) if with_loss else nullcontext():  # for the loss and for the answer
             # a loss may compare the images of a batch with each other
             for batch in batches if with_loss else (part for whole in batches for part in _parts(whole)):
                 draws = Draws.images(seed, batch.index, batch.images.device)

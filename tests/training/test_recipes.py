@@ -53,8 +53,8 @@ def test_the_command_of_a_run_has_the_options_themselves() -> None:
 def test_recipes_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="recipe='thorow' is not known; did you mean 'thorough'"):
         Settings.of("denoise", None, {"recipe": "thorow"})
-    with pytest.raises(UsageError, match=r"^recipe='thorough': classify has none; leave it out"):
-        Settings.of("classify", None, {"recipe": "thorough"})
+    with pytest.raises(UsageError, match=r"^recipe='thorough': segment has none; leave it out"):
+        Settings.of("segment", None, {"recipe": "thorough"})
     with pytest.raises(
         UsageError, match=r"^recipe='thorough': sets .*=True, and the task already has its options; give its name"
     ):
@@ -84,11 +84,29 @@ def test_a_recipe_may_name_its_model() -> None:
             Settings.of("generate", other, {"recipe": "thorough"})
 
 
+def test_a_thorough_classifier_is_one_command() -> None:
+    words = ["classify", "--recipe", "thorough", "--flip", "--epochs", "26"]
+    asked = bind("train", words).keywords  # type: ignore[attr-defined]
+    made = Settings.of("classify", None, {name: asked[name] for name in ("recipe", "flip", "epochs")})
+    assert (made.model, made.model_options["widths"], made.model_options["pool"]) == ("convnet", (64, 128, 256), True)
+    assert (made.recipe.optimizer, made.recipe.peak, made.recipe.epochs) == ("nesterov", 0.1, 26)
+    assert (made.task_options["flip"], made.task_options["crop"], made.task_options["label_smoothing"]) == (
+        True,
+        2,
+        0.1,
+    )
+    assert (
+        Settings.of("classify", None, {"recipe": "thorough"}).task_options["flip"] is False
+    )  # digits are not mirrored
+    with pytest.raises(UsageError, match=r"^recipe='thorough': sets .*, which resnet does not have; .* choose convnet"):
+        Settings.of("classify", "resnet", {"recipe": "thorough"})
+
+
 def test_the_help_lists_what_a_recipe_sets(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bind("train", ["denoise", "-h"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "thorough: --epochs 70 --batch-size 32 --lr 0.001 --ema 0.999 --flip --turn --exposure 1.0" in shown
     with pytest.raises(SystemExit):
-        bind("train", ["classify", "-h"])
+        bind("train", ["segment", "-h"])
     assert "--recipe" not in capsys.readouterr().out

@@ -11,6 +11,7 @@ from pellucid.models._contract import (
     Regions,
     Steps,
     Stepwise,
+    Whitens,
 )
 from pellucid.models._layers import Frozen, Normalize, Replay
 
@@ -27,4 +28,5 @@ __all__ = [
     "Replay",
     "Steps",
     "Stepwise",
+    "Whitens",
 ]

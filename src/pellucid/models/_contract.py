@@ -22,6 +22,7 @@ __all__ = [
     "Regions",
     "Steps",
     "Stepwise",
+    "Whitens",
 ]
 
 OutputKind: TypeAlias = Literal[
@@ -152,3 +153,11 @@ class Published(Protocol):
     @property
     def published(self) -> Sequence[Mapping[str, str]]:
         """For each naming, the model's own names of its tensors by the published ones; the first names all of the body."""
+
+
+@runtime_checkable
+class Whitens(Protocol):
+    """What a model has whose first convolution may be computed from training images, once its `normalize` is fitted to them."""
+
+    def whiten(self, images: Tensor) -> None:
+        """Set it by images (N, C, H, W) float32 in [0, 1], unless the model was built without it."""

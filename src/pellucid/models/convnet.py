@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, final
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pellucid.errors import UsageError
 from pellucid.models._contract import OutputKind
@@ -23,13 +25,17 @@ from pellucid.models._layers import (
 
 __all__ = ["Convnet"]
 
+_SIDE = 2  # px of a patch
+_EPSILON = 5e-4  # added to each variance: patches of a plain ground hardly vary along most directions
+_PATCHES = 2_000_000  # that are looked at, at most
+
 
 @final
 class Convnet(nn.Module):
     """Blocks of conv 3×3 (no padding) → ReLU → conv 3×3 (padding 1) → ReLU, pooled to 3×3, and one linear layer.
 
-    A stride makes it faster and lets it see more of the image at once. A grid of 3×3 knows little of where something is; the
-    heads of `AttentionPool` know the place as exactly as its features do.
+    A stride makes it faster and lets it see more of the image at once; so does `pool`, which keeps the strongest of four places.
+    A grid of 3×3 knows little of where something is; the heads of `AttentionPool` know the place as exactly as its features do.
 
     >>> from pellucid.models._building import parameter_count
     >>> parameter_count(Convnet(3, 10, (32, 32)))
@@ -38,14 +44,17 @@ class Convnet(nn.Module):
     Args:
         channels: of the images, 1 or 3.
         outputs: classes.
-        size: (H, W) of the images in px; each block removes 2 px, and at least 3 must remain.
+        size: (H, W) of the images in px; each block removes 2 px, or with `pool` halves both sides, and at least `grid` must remain.
         widths: channels of each block.
         dropout: share of the pooled features dropped in training.
         activation: function after each convolution.
         initialisation: how the convolutions' weights start; he keeps the variance through ReLU layers (He et al. 2015, eq. 10).
         batch_norm: normalise over the batch after each convolution (Ioffe & Szegedy 2015).
         stride: step of the first convolution of each block, px.
-        heads: attention maps by which the features are pooled, each with its place; 0 pools to 3×3 instead.
+        pool: pad each block's first convolution, and keep the largest of 2×2 px of what it gives (before the norm, as Jordan 2024).
+        grid: rows and columns that the features are pooled to; 1 is their average over the image.
+        whiten: begin with a fixed convolution of 2×2 px that whitens the training images' patches (Page 2019; Jordan 2024, 3.2).
+        heads: attention maps by which the features are pooled, each with its place; 0 pools to the grid instead.
 
     Raises:
         UsageError: the images are too small, or an option is out of range.
@@ -65,6 +74,9 @@ class Convnet(nn.Module):
         initialisation: Literal["he", "xavier", "uniform", "zero"] = "he",
         batch_norm: bool = False,
         stride: int = 1,
+        pool: bool = False,
+        grid: int = 3,
+        whiten: bool = False,
         heads: int = 0,
     ) -> None:
         super().__init__()
@@ -73,29 +85,84 @@ class Convnet(nn.Module):
         check_heads(heads)
         if stride < 1:
             raise UsageError(f"stride={stride}: must be at least 1 px; give a larger number.")
-        least = 3
+        if grid < 1:
+            raise UsageError(f"grid={grid}: must be at least 1; give a larger number.")
+        if pool and stride > 1:
+            raise UsageError(
+                f"stride={stride}: does not go with pool, which halves the images itself; give stride 1, or leave out pool."
+            )
+        least = grid
         for _ in widths:
-            least = (least - 1) * stride + 3  # a 3×3 convolution without padding
-        check_size("convnet", size, least)
+            least = 2 * least if pool else (least - 1) * stride + 3  # a 3×3 convolution without padding
+        check_size("convnet", size, least + whiten)  # which removes a px
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
+        if whiten:
+            layers += [_whitening(channels), activation_layer(activation)]
+            channels = layers[0].out_channels
         for width in widths:
-            # (B, channels, H, W) -> (B, width, H - 2, W - 2), or with a stride s (B, width, ⌊(H - 3)/s⌋ + 1, …)
-            for convolution in (nn.Conv2d(channels, width, 3, stride), nn.Conv2d(width, width, 3, padding=1)):
+            # (B, channels, H, W) -> (B, width, H - 2, W - 2), or with a stride s (B, width, ⌊(H - 3)/s⌋ + 1, …); pool: (…, ⌊H/2⌋, …)
+            first = nn.Conv2d(channels, width, 3, stride, padding=int(pool))
+            for convolution, halved in ((first, pool), (nn.Conv2d(width, width, 3, padding=1), False)):
                 norm = [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [
                     convolution,
+                    *([nn.MaxPool2d(2)] if halved else []),
                     *norm,
                     nn.ReLU(inplace=True) if activation == "relu" else activation_layer(activation),
                 ]
             channels = width
+        self.whitens = whiten
         self.features = nn.Sequential(*layers)
-        self.pool: AdaptivePool | AttentionPool = AttentionPool(channels, heads) if heads else AdaptivePool(3)
+        self.pool: AdaptivePool | AttentionPool = AttentionPool(channels, heads) if heads else AdaptivePool(grid)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(heads * (channels + 2) if heads else 9 * channels, outputs)
-        initialise(self.features, initialisation)
+        self.head = nn.Linear(heads * (channels + 2) if heads else grid**2 * channels, outputs)
+        initialise(self.features[2:] if whiten else self.features, initialisation)
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor) -> None:
+        """Set the first convolution by training images (N, C, H, W) in [0, 1], where `whiten` was asked for."""
+        if self.whitens:
+            _fit_whitening(self.features[0], self.normalize(images))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
-        features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n) where the stride is 1
-        logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))  # pooled to (B, 9·widths[-1])
+        features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n) by default
+        logits: Tensor = self.head(self.dropout(self.pool(features).flatten(1)))  # pooled to (B, grid²·widths[-1])
         return logits
+
+
+def _whitening(channels: int) -> nn.Conv2d:
+    """A convolution of 2×2 px whose weights stay as they are; until `_fit_whitening` is called, each filter is a pixel, or its negative.
+
+    >>> _whitening(1)(torch.eye(2)[None, None]).flatten().tolist()
+    [1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -1.0]
+    """
+    count = _SIDE**2 * channels
+    layer = nn.Conv2d(channels, 2 * count, _SIDE, bias=False).requires_grad_(False)
+    _set(layer, torch.eye(count, dtype=torch.float64))
+    return layer
+
+
+@torch.no_grad()
+def _fit_whitening(layer: nn.Conv2d, images: Tensor) -> None:
+    """Set the filters to the principal components of the images' patches, each scaled to unit variance, and to their negatives.
+
+    With both signs, a ReLU behind it loses nothing (Page 2019; Jordan 2024, section 3.2).
+
+    Args:
+        layer: as `_whitening` gives it.
+        images: (N, C, H, W), normalised. Of many and large ones, some spread evenly are looked at.
+    """
+    height, width = images.shape[2:]
+    number = max(1, min(len(images), _PATCHES // (height * width)))
+    chosen = images[torch.linspace(0, len(images) - 1, number).round().long()]
+    patches = F.unfold(chosen.float(), _SIDE).transpose(1, 2).flatten(0, 1).double()  # (N·(H - 1)·(W - 1), 4·C)
+    variances, directions = torch.linalg.eigh(torch.cov(patches.T))  # ascending; a column is a direction
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    directions = directions * largest.sign()  # of the two signs, the one whose largest part is positive
+    _set(layer, (directions / (variances.clamp_min(0) + _EPSILON).sqrt()).T.flip(0))
+
+
+def _set(layer: nn.Conv2d, filters: Tensor) -> None:
+    """The filters (4·C, 4·C), a row each, and their negatives."""
+    layer.weight.data.copy_(torch.cat([filters, -filters]).view_as(layer.weight))

@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from pellucid.data.draws import Draws
 from pellucid.errors import PellucidWarning
+from pellucid.models import Whitens
 from pellucid.tasks import (
     ChoosesThreshold,
     DecidesByThreshold,
@@ -36,6 +39,8 @@ from pellucid.training.remembering import check_variants
 from pellucid.training.step import Learner
 
 __all__ = ["State", "better"]
+
+_SHOWN = 2000  # training images by which a model may set its first layer
 
 
 @final
@@ -86,6 +91,8 @@ class State:
         if fresh and not model.normalize.pretrained:
             seen = plan.task.statistics(feed.train) if isinstance(plan.task, ReadsPages) else feed.train.statistics()
             model.normalize.fit(*seen)
+            if isinstance(model, Whitens) and plan.origin is None:  # what was trained behind other filters keeps them
+                model.whiten(_shown(plan, feed))
         if fresh and isinstance(plan.task, ChoosesThreshold) and not isinstance(plan.task, DecidesByThreshold):
             set_threshold(model, plan.task.default_threshold)  # weights that it starts from may bring another
         if fresh:
@@ -204,6 +211,15 @@ class State:
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model} if self.average is None else {"model": self.model, "average": self.average.model}
+
+
+def _shown(plan: Plan, feed: Feed) -> Tensor:
+    """Training images (N, C, H, W) as a model gets them, without random changes: at most 2,000, spread over the split."""
+    index = torch.linspace(0, len(feed.train) - 1, min(len(feed.train), _SHOWN), dtype=torch.float64).round().long()
+    draws = Draws.images(plan.recipe.seed, index)
+    input, _ = plan.task.prepare(feed.train.batch(index), draws, False)
+    assert isinstance(input, Tensor), "models that whiten take images alone"
+    return input
 
 
 def better(

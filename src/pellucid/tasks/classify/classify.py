@@ -83,6 +83,20 @@ class Classify(Task[Tensor, Label, Label]):
 
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 64}
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "thorough": {
+            "widths": (64, 128, 256),
+            "batch_norm": True,
+            "pool": True,
+            "grid": 1,
+            "epochs": 16,
+            "optimizer": "nesterov",
+            "lr": 0.1,
+            "label_smoothing": 0.1,
+            "crop": 2,
+            "erase": 0.2,
+        }
+    }
     default_model: ClassVar[str] = "convnet"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("vector", "dense")
     keeps_size: ClassVar[bool] = False
