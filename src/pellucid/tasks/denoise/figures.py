@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["levels"]
 
+_RIVALS = ("#2a7f4f", "#8e5ea2", "#8c564b", "#b5a300", "#17becf", "#7f7f7f")  # of filters that are not the best
 _OTHERS = ("level", "level × 255", "images", "from", "to")  # columns that are no method
 
 
@@ -23,6 +24,7 @@ def levels(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
     figure = Figure(figsize=(CHART, 3.0), dpi=150, layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=_RIVALS)
     places = [row["level × 255"] for row in rows]
     methods = [key for key in rows[0] if key not in _OTHERS]
     best = max(
