@@ -72,14 +72,13 @@ class Generate(TaskFamily):
     example: ClassVar[str] = "digits"
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "thorough": {
-            "model": "vae",
+            "model": "conv_vae",
+            "blocks": 1,
             "batch_norm": True,
-            "bound_samples": 5,
-            "epochs": 130,
-            "batch_size": 256,
+            "epochs": 48,
             "lr": 0.004,
             "schedule": "cosine",
-            "warmup": 5.0,
+            "warmup": 3.0,
             "ema": 0.999,
         }
     }
