@@ -72,14 +72,14 @@ def test_a_recipe_for_one_model_says_so_where_another_lacks_its_options(monkeypa
 
 
 def test_a_recipe_may_name_its_model() -> None:
-    words = ["generate", "--recipe", "thorough", "--hidden", "300"]  # an option of that model
+    words = ["generate", "--recipe", "thorough", "--encoder", "300", "200"]  # an option of that model
     asked = bind("train", words).keywords  # type: ignore[attr-defined]
-    made = Settings.of("generate", None, {"recipe": "thorough", "hidden": asked["hidden"]})
-    assert (made.model, made.model_options["batch_norm"], made.model_options["hidden"]) == ("conv_vae", True, 300)
-    assert Settings.of("generate", "conv_vae", {"recipe": "thorough", "hidden": 300}) == made
-    for other in ("gan", "vae"):
+    made = Settings.of("generate", None, {"recipe": "thorough", "encoder": asked["encoder"]})
+    assert (made.model, made.model_options["batch_norm"], made.model_options["encoder"]) == ("vae", True, (300, 200))
+    assert Settings.of("generate", "vae", {"recipe": "thorough", "encoder": (300, 200)}) == made
+    for other in ("gan", "conv_vae"):
         with pytest.raises(
-            UsageError, match=f"^recipe='thorough': is for model='conv_vae', not {other}; leave out one of the two"
+            UsageError, match=f"^recipe='thorough': is for model='vae', not {other}; leave out one of the two"
         ):
             Settings.of("generate", other, {"recipe": "thorough"})
 

@@ -72,13 +72,14 @@ class Generate(TaskFamily):
     example: ClassVar[str] = "digits"
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "thorough": {
-            "model": "conv_vae",
-            "blocks": 1,
+            "model": "vae",
             "batch_norm": True,
-            "epochs": 48,
+            "bound_samples": 5,
+            "epochs": 130,
+            "batch_size": 256,
             "lr": 0.004,
             "schedule": "cosine",
-            "warmup": 3.0,
+            "warmup": 5.0,
             "ema": 0.999,
         }
     }
