@@ -55,6 +55,20 @@ for name, words in verbs.items():
 VERBS = {
     "evaluate": ["evaluate", "RUN", "--no-baselines"],
     "data": ["data", "digits", "--out", "PLACE/sheet.png"],
+    "train": [
+        "train",
+        "classify",
+        "--data",
+        "digits",
+        "--model",
+        "mlp",
+        "--epochs",
+        "1",
+        "--limit",
+        "64",
+        "--out",
+        "PLACE/new",
+    ],
     "look": ["look", "RUN", "confusion", "--out", "PLACE"],  # it reads what evaluate has measured
 }
 

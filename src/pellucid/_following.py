@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["Followed"]
+
+
+def _whole(model: nn.Module) -> nn.Module:
+    return model
 
 
 @final
@@ -26,6 +30,8 @@ class Followed:
     unit: str = ""  # of the score
     words: str = ""  # a sentence that says how the score of a changed image is found
     box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1 in px: where it is in the image
+    # a model -> the same without the parts of its output that the score does not read
+    narrowed: Callable[[nn.Module], nn.Module] = _whole
 
     def titled(self, value: float) -> str:
         """A value of the score, in few words.

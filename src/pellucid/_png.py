@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of 8 and 16 bits as the bytes of a file."""
+"""Pictures of 8 and 16 bits, and figures, as the bytes of a file."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 
-__all__ = ["in_16_bits", "png"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["drawn", "in_16_bits", "png"]
+
+_MARGIN = 0.1  # inches that are left around a figure, as by matplotlib's own tight boxes
 
 
 def png(picture: NDArray[Any]) -> bytes:
@@ -28,6 +34,46 @@ def png(picture: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)).save(file, "PNG")
     return file.getvalue()
+
+
+def drawn(figure: Figure, dpi: float | None = None, words: Mapping[str, str] | None = None) -> bytes:
+    """The PNG file of a figure, cut to what is on it.
+
+    Matplotlib draws a figure twice to find its tight box. One that is laid out by constraints holds all that is drawn, and is cut
+    once it is in pixels.
+
+    Args:
+        figure: any.
+        dpi: dots per inch; by default its own.
+        words: for the file's text chunks.
+    """
+    from PIL import Image, PngImagePlugin
+
+    held = io.BytesIO()
+    if figure.get_layout_engine() is None:
+        options: dict[str, Any] = {"dpi": figure.dpi if dpi is None else dpi, "metadata": dict(words or {})}
+        figure.savefig(held, format="png", bbox_inches="tight", facecolor="white", **options)
+        return held.getvalue()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    usual, canvas = figure.dpi, FigureCanvasAgg(figure)
+    figure.set_facecolor("white")
+    try:
+        figure.set_dpi(dpi or usual)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (H, W, 3)
+        margin = round(_MARGIN * figure.dpi)
+        inked = pixels.min(2) < 255
+        ends = [np.flatnonzero(inked.any(axis))[[0, -1]] if inked.any() else (0, -1) for axis in (1, 0)]
+        cut = tuple(slice(max(0, first - margin), last + 1 + margin) for first, last in ends)
+        texts = PngImagePlugin.PngInfo()
+        for name, text in (words or {}).items():
+            texts.add_text(name, text)
+        picture = Image.fromarray(np.ascontiguousarray(pixels[cut]))
+        picture.save(held, "PNG", pnginfo=texts, dpi=(figure.dpi, figure.dpi))
+    finally:
+        figure.set_dpi(usual)
+    return held.getvalue()
 
 
 def in_16_bits(picture: NDArray[np.uint16], path: Path) -> bytes:

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from pellucid._version import __version__
+from pellucid.bare import as_run
 from pellucid.errors import PellucidError, UsageError, check_choice
 from pellucid.files import folder_of, write_atomically
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, Exports, ExportsProbabilities, ReadsPages
+from pellucid.tasks import AnyTask, Exports, ExportsProbabilities, ReadsPages, TaskFamily
 
 __all__ = ["export", "facts"]
 
@@ -50,11 +51,16 @@ _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ
 
 
 def export(
-    run: Run | str | Path,
+    run: Run | nn.Module | str | Path,
     out: str | Path | None = None,
     formats: Sequence[Literal["onnx", "torch"]] = ("onnx", "torch"),
     logits: bool = False,
     int8: bool = False,
+    *,
+    task: str | AnyTask | TaskFamily | type[Any] | None = None,
+    classes: Sequence[str] = (),
+    size: int | Sequence[int] = (),
+    data: Any = None,
 ) -> list[Path]:
     """Export a run's best model to model.onnx and model.pt2, verified on random images at several batch sizes.
 
@@ -68,22 +74,28 @@ def export(
     ['model.pt2']
 
     Args:
-        run: the run, or its folder.
+        run: the run, or its folder; or a module, which stays as it is.
         out: the folder for the files; by default the run's own.
         formats: "onnx" and/or "torch".
         logits: give the scores before the softmax, named "logits", rather than "probabilities".
         int8: also write model-int8.onnx, the network in whole numbers of 8 bits; its metadata say under "int8" how it compares with
             the full one on the test images: the deciding measure, bytes, images a second. A warning says if it is worse.
+        task, classes, size, data: of a module, as `predict` takes them; int8 needs data.
 
     Returns:
         The paths of the files.
 
     Raises:
         UsageError: an unknown format, one that needs a package which is not installed, logits where there are none, or int8
-            without the format "onnx" or for a task whose file holds more than its network.
+            without the format "onnx" or for a task whose file holds more than its network; or a module comes without what its
+            task needs, or without `out`.
         PellucidError: a file's outputs differ from the model's, and it was not kept.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    if isinstance(run, nn.Module) and out is None:
+        raise UsageError(
+            f"out=None: {type(run).__name__} is a module and has no folder of its own; name one for the files."
+        )
+    run = as_run(run, data, task=task, classes=classes, size=size)
     for form in formats:
         check_choice("formats", form, _FILES)
     if "onnx" in formats:

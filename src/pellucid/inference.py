@@ -24,9 +24,10 @@ from pellucid._notebooks import Measures
 from pellucid._once import once
 from pellucid._values import check_kind
 from pellucid.answering import answer, few, own_device, run_batches
+from pellucid.bare import as_run
 from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws
-from pellucid.errors import DataError, PellucidWarning
+from pellucid.errors import DataError, PellucidWarning, UsageError
 from pellucid.files import check_space, remove_drafts
 from pellucid.measures import Evaluation
 from pellucid.predicting import predict_by, prepared
@@ -46,6 +47,7 @@ from pellucid.tasks import (
     ReadsPages,
     Records,
     RemarksOnAnswers,
+    TaskFamily,
     check_measures,
     joined,
     measured,
@@ -60,9 +62,11 @@ __all__ = ["evaluate", "evaluation", "measure", "predict"]
 
 @collecting_seldom()
 def evaluate(
-    run: Run | str | Path,
+    run: Run | nn.Module | str | Path,
     data: Any = None,
     *,
+    task: str | AnyTask | TaskFamily | type[Any] | None = None,
+    size: int | Sequence[int] = (),
     split: Literal["train", "val", "test"] = "test",
     baselines: bool = True,
     batch_size: int = 256,
@@ -72,15 +76,23 @@ def evaluate(
     views: viewing.Asked = (),
     level: float | None = None,
 ) -> Measures:
-    """Measure a run's model, and its trivial and classical baselines, on held-out images.
+    """Measure a run's model, or a module by itself, and trivial and classical baselines, on held-out images.
+
+    >>> import pellucid
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # any module that takes images in [0, 1]
+    >>> found = pellucid.evaluate(net, "digits", task="classify")
+    >>> found["n"], found["main"], list(found["baselines"])[0]
+    (364, 'accuracy', 'majority class')
 
     The run's seed and each image's position fix noise and masks, so the numbers depend on neither batch size nor order.
     For the run's own data the result is saved in the run: metrics.json, and records.npz with a row per image. For other
     data it is only returned.
 
     Args:
-        run: the run, or its folder.
-        data: other data than the run's own; what `pellucid.data.open` takes.
+        run: the run, or its folder; or a module, which stays as it is: a copy in eval mode is measured, with seed 0.
+        data: other data than the run's own; what `pellucid.data.open` takes. A module has none of its own, and they name its classes.
+        task: of a module: what it answers, as in "classify"; or a task with its options.
+        size: of a module: (H, W) in px that its images get; by default as a training on these data would have it.
         split: which part of the data.
         baselines: measure the baselines too.
         batch_size: images per batch; no result depends on it.
@@ -102,9 +114,16 @@ def evaluate(
     Raises:
         RunError: there is no such run, or its data have changed.
         DataError: the split is empty, or the data lack what the task needs.
-        UsageError: a threshold has nothing to decide, or is none; or the task does not have such views, or levels.
+        UsageError: a threshold has nothing to decide, or is none; the task does not have such views, or levels; or a module comes
+            without its task or data, or gives something else than its task needs.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    if isinstance(run, nn.Module):
+        if data is None:
+            raise UsageError(f"data=None: {type(run).__name__} is a module and has no data of its own; give data=….")
+        if which != "best":
+            raise UsageError(f"which={which!r}: is for a run; a module has the weights that it has, so leave it out.")
+    run = as_run(run, data if isinstance(run, nn.Module) else None, task=task, size=size)
+    data = data if run.held is None else run.held.data
     check_kind("batch_size", batch_size, int)
     if measures is not None:
         check_measures(measures, run.task.metrics(run.classes))
@@ -207,7 +226,7 @@ def evaluation(
         "data": dataset.name,
         "n": len(part),
         "seed": seed,
-        "weights": which,
+        "weights": which if run.held is None else None,
         "threshold": limit,
         **({"level": level} if level is not None else {}),
         **(viewing.entries(run, declared[0], records, one, seed) if one is not None else {}),
@@ -251,10 +270,14 @@ def _not_given(run: Run) -> list[str]:
 
 
 def predict(
-    run: Run | str | Path,
+    run: Run | nn.Module | str | Path,
     images: Any = (),
     out: str | Path | None = None,
     *,
+    task: str | AnyTask | TaskFamily | type[Any] | None = None,
+    classes: Sequence[str] = (),
+    size: int | Sequence[int] = (),
+    data: Any = None,
     format: Literal["json", "csv"] = "json",
     batch_size: int = 64,
     overwrite: bool = False,
@@ -266,10 +289,20 @@ def predict(
 
     All files lie below `out`, and answers of an earlier call are replaced; other files only on request, and images never.
 
+    >>> import numpy as np, pellucid
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))  # any module that takes images in [0, 1]
+    >>> [row] = pellucid.predict(net, np.zeros((8, 8), np.uint8), task="classify", classes=["cat", "dog"], size=8)
+    >>> list(row["probabilities"])
+    ['cat', 'dog']
+
     Args:
-        run: the run, or its folder.
+        run: the run, or its folder; or a module, which stays as it is: a copy in eval mode answers.
         images: a file, folder or glob; an array (H, W), (H, W, C) or (N, H, W, C), uint8 or float in [0, 1]; a Pillow image;
             or a list of these.
+        task: of a module: what it answers, as in "classify"; or a task with its options.
+        classes: of a module: their names, in the order of its outputs.
+        size: of a module: (H, W) in px that its images get, or one number.
+        data: of a module, instead of classes and size: data as a training would read them, which say both.
         out: a folder for predictions.json or predictions.csv, and for pictures where the answers are pictures; or the one
             file that a single answer is written to.
         format: of the table in a folder.
@@ -283,10 +316,11 @@ def predict(
         One row an image: its name and the answer; a file that cannot be read has an "error" instead.
 
     Raises:
-        UsageError: no image was given, `out` has a file that may not be overwritten, or the task does not have such views.
+        UsageError: no image was given, `out` has a file that may not be overwritten, the task does not have such views, or a module
+            comes without what its task needs.
         UnknownNameError: an option that the task does not have.
     """
-    run = viewing.viewed(run if isinstance(run, Run) else Run(run), views)
+    run = viewing.viewed(as_run(run, data, task=task, classes=classes, size=size), views)
     settings: dict[str, Any] = {
         "format": format,
         "batch_size": batch_size,

@@ -53,6 +53,7 @@ def write(run: Path, found: Evaluation, fingerprint: str) -> dict[str, Any]:
     """
     import numpy as np
 
+    from pellucid._png import drawn
     from pellucid.tasks import as_arrays
 
     metrics_file, records_file = files_of("views" in found.metrics)
@@ -61,7 +62,7 @@ def write(run: Path, found: Evaluation, fingerprint: str) -> dict[str, Any]:
         arrays |= as_arrays(table, f"{owner}/")
     for picture in found.pictures:
         with write_atomically(run / "figures" / f"{picture.name}.png") as draft:
-            picture.figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
+            draft.write_bytes(drawn(picture.figure))
     with write_atomically(run / records_file) as draft:
         with draft.open("wb") as file:
             np.savez_compressed(file, **arrays)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model of a run and its weights, also where their file is missing or damaged and another file of the run holds them."""
+"""The model of a run, its data and its weights, also where their file is missing or damaged and another file of the run holds them."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from pellucid.errors import PellucidError, PellucidWarning, RunError, UsageError, brief
 from pellucid.measures import WEIGHTS
@@ -17,7 +18,22 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["STATE", "UPGRADE", "accept", "folder_of_run", "hastened", "own", "trained", "weights_of", "written"]
+    from pellucid.data.dataset import Dataset
+    from pellucid.tasks import AnyTask
+
+__all__ = [
+    "STATE",
+    "UPGRADE",
+    "Held",
+    "accept",
+    "folder_of_run",
+    "hastened",
+    "own",
+    "read",
+    "trained",
+    "weights_of",
+    "written",
+]
 
 STATE = "state/last.safetensors"
 UPGRADE = "use the version of pellucid that trained it or a later one, or put back a copy of run.json"
@@ -28,14 +44,24 @@ def folder_of_run(given: Any) -> Path:
 
     >>> folder_of_run(3)
     Traceback (most recent call last):
-    pellucid.errors.UsageError: run=int: is neither a run nor its folder; give the run that `train` returned, or of a module ...
+    pellucid.errors.UsageError: run=int: is neither a run nor its folder; give the run that `train` returned, or ...
     """
     if isinstance(given, str | os.PathLike):
         return Path(given)
+    name = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
     raise UsageError(
-        f"run={type(given).__name__}: is neither a run nor its folder; give the run that `train` returned, or of a module of "
-        "your own `pellucid.load(FOLDER, model=…)`. Only `look` takes a module by itself."
+        f"run={name}: is neither a run nor its folder; give the run that `train` returned, or of a module of your own "
+        "`pellucid.load(FOLDER, model=…)`. By itself, `evaluate`, `predict`, `export` and `look` take a module with its weights."
     )
+
+
+@final
+@dataclass(frozen=True)
+class Held:
+    """What a run without a folder is made of, see `bare`."""
+
+    model: nn.Module  # in eval mode
+    data: Dataset | None  # as they were opened
 
 
 # `run` is a `Run`, which calls these and holds what is read
@@ -72,6 +98,32 @@ def own(run: Any, part: str) -> parts.Own | None:
     if said:
         _say(run, said)
     return found
+
+
+def read(run: Any, what: Any) -> tuple[Dataset, AnyTask]:
+    """The dataset of a run's training, or another one, and its task with what it learned from it; see `Run.read`."""
+    from pellucid.data import Dataset, open
+    from pellucid.data.fitting import with_fit
+    from pellucid.data.scaling import check_held, scaled
+
+    trained = run.info["data"]
+    if run.held is not None and what is None:
+        if run.held.data is None:
+            raise UsageError("data=None: the module came without data, which this needs; give data=….")
+        what = run.held.data
+    source = what if what is not None else trained["what"]
+    opened = source if isinstance(source, Dataset) else open(source, run.scale, cut=run.cut)
+    opened = scaled(opened, run.scale)
+    if what is not None:
+        check_held(opened, run.scale)
+    data, task = run.task.read(opened)
+    data = with_fit(data, task.fitting)
+    if what is None and data.fingerprint != trained["fingerprint"]:
+        raise RunError(
+            f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, was "
+            f"{trained['fingerprint'][:12]}); name the data to use with --data, or train again."
+        )
+    return data, task
 
 
 def trained(run: Any, which: Literal["best", "last"]) -> tuple[nn.Module, str]:
@@ -123,7 +175,7 @@ def hastened(run: Any, model: nn.Module, device: torch.device) -> nn.Module:
     known = answers is not None and all(then.get(name) == value for name, value in here.items())
     last = answers["memory_format"] == "channels_last" if known else None
     shape = (run.planes, *run.size)
-    return _hastening.hastened(model, shape, device, fold=own(run, "model") is None, channels_last=last)
+    return _hastening.hastened(model, shape, device, fold="own" not in run.info["model"], channels_last=last)
 
 
 def _say(run: Any, sentence: str) -> None:

@@ -19,7 +19,7 @@ from pellucid.files import write_json
 from pellucid.measures import WEIGHTS
 from pellucid.own import parts
 from pellucid.recorded import Unreadable
-from pellucid.restoring import STATE, UPGRADE
+from pellucid.restoring import STATE, UPGRADE, Held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +59,7 @@ class Run(Verbs):
     ) -> None:
         self.path = restoring.folder_of_run(path)
         self.measures = dict(measures or {})
+        self.held: Held | None = None
         self.said: set[str] = set()  # what was said of its parts
         self.info: dict[str, Any] = self.reread()
         version = self.info.get("format", 0)
@@ -75,6 +76,15 @@ class Run(Verbs):
         for part, given in {"task": task, "model": model}.items():
             if given is not None:
                 restoring.accept(self, part, given)
+
+    @classmethod
+    def of_module(cls, info: dict[str, Any], task: AnyTask, model: nn.Module, data: Dataset | None) -> Run:
+        """A module that was never trained here as a run without a folder, as `bare.as_run` describes it; nothing is written."""
+        run = cls.__new__(cls)
+        run.path, run.measures, run.said, run.info = Path(info["model"]["name"]), {}, set(), info
+        run.held = Held(model, data)
+        run.__dict__["task"] = task  # where `cached_property` keeps its value
+        return run
 
     def reread(self) -> dict[str, Any]:
         """The content of run.json."""
@@ -228,7 +238,7 @@ class Run(Verbs):
         Raises:
             RunError: they cannot be restored, or do not fit the model.
         """
-        return restoring.trained(self, which)
+        return restoring.trained(self, which) if self.held is None else (self.held.model, "")
 
     @property
     def digest(self) -> str:
@@ -334,24 +344,7 @@ class Run(Verbs):
             RunError: the training's data have changed since, as their fingerprint shows.
             DataError: other data have values that the training's scale does not hold.
         """
-        from pellucid.data import Dataset, open
-        from pellucid.data.fitting import with_fit
-        from pellucid.data.scaling import check_held, scaled
-
-        trained = self.info["data"]
-        source = what if what is not None else trained["what"]
-        opened = source if isinstance(source, Dataset) else open(source, self.scale, cut=self.cut)
-        opened = scaled(opened, self.scale)
-        if what is not None:
-            check_held(opened, self.scale)
-        data, task = self.task.read(opened)
-        data = with_fit(data, task.fitting)
-        if what is None and data.fingerprint != trained["fingerprint"]:
-            raise RunError(
-                f"data={trained['what']!r}: has changed since the training (fingerprint {data.fingerprint[:12]}, was "
-                f"{trained['fingerprint'][:12]}); name the data to use with --data, or train again."
-            )
-        return data, task
+        return restoring.read(self, what)
 
     def update(self, **changes: Any) -> None:
         """Change keys of run.json, atomically."""

@@ -16,7 +16,7 @@ from pellucid.errors import UsageError
 from pellucid.models import _building
 from pellucid.models._backbones import mobilenet
 from pellucid.models.fast_rcnn import FastRcnn
-from pellucid.models.fast_rcnn.proposing import Grid, best, covered_at_once
+from pellucid.models.fast_rcnn.proposing import Grid, best, covered_at_once, dropped
 
 SMALL: dict[str, Any] = {"widths": (8, 16, 16), "width": 16, "hidden": 32, "proposals": 40, "scales": (8.0, 16.0)}
 
@@ -71,6 +71,36 @@ def test_suppression_without_a_loop_over_boxes_is_the_greedy_one(limit: float) -
     covered = covered_at_once(found.corners, limit)
     for own, row, lost in zip(found.corners, found.scores, covered, strict=True):
         assert (~lost).nonzero()[:, 0].tolist() == nms(own, row, limit).sort().values.tolist()
+
+
+@pytest.mark.parametrize("enough", [1, 7, 40, 119, 500])
+def test_suppression_that_stops_early_keeps_the_first_boxes_of_the_whole(enough: int) -> None:
+    grid, scores, offsets = random_grid(400)
+    found = best(scores, offsets, grid, (64, 64), 400, 1.0)
+    both = (dropped(*found, 0.5, part) for part in (None, enough))
+    for own, part in zip(*both, strict=True):
+        whole, first = ((~row).nonzero()[:, 0] for row in (own, part))
+        assert 50 < len(whole) < 350
+        assert min(enough, len(whole)) <= len(first) <= max(2 * enough, 50)
+        assert torch.equal(first, whole[: len(first)])
+
+
+def test_around_a_box_are_those_of_all_regions_that_overlap_it() -> None:
+    model = small((64, 64), proposals=80)
+    images, box = torch.rand(3, 3, 64, 64), torch.tensor([10.0, 12, 40, 30])
+    with torch.no_grad():
+        whole, part = model(images), model.around(images, box, 0.3)
+    assert 0 < part.corners.shape[1] < 80
+    for image in range(3):
+        every, some = whole.corners[image].tolist(), part.corners[image].tolist()
+        rows = [every.index(corners) for corners in some]
+        assert rows == sorted(rows)  # in their order
+        near = (_boxes.iou(whole.corners[image], box[None])[:, 0] >= 0.3).nonzero()[:, 0].tolist()
+        assert {*near} <= {*rows}
+        torch.testing.assert_close(part.logits[image], whole.logits[image, rows])
+        torch.testing.assert_close(part.offsets[image], whole.offsets[image, rows])
+    with torch.no_grad():  # where there is none, the nearest one stands for an answer
+        assert model.around(images, torch.tensor([0.0, 0, 0.1, 0.1]), 0.9).logits.shape == (3, 1, 5)
 
 
 def test_the_network_runs_once_over_the_image_and_the_heads_over_the_regions() -> None:

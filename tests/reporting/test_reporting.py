@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -352,3 +353,15 @@ def test_pictures_have_a_page(tmp_path: Path) -> None:
     places, links = targets(page)
     assert {link[1:] for link in links} <= places
     assert sum(place.startswith("image-") for place in places) == 12
+
+
+def test_charts_are_as_wide_as_a_phone_shows_whole(text: str) -> None:
+    for title in ("ROC curve", "Precision and recall", "Reliability"):
+        found = re.search(rf'<figure class="slim"><img src="([^"]+)" alt="{title}">', text)
+        assert found is not None, title
+        with Image.open(io.BytesIO(decoded(found[1]))) as picture:
+            assert picture.width / picture.info["dpi"][0] <= 3.7, "inches"
+    plot = re.search(r'<img src="([^"]+)" alt="The main measure with intervals">', text)
+    assert plot is not None
+    box = re.search(rb'<svg[^>]* viewBox="0 0 ([\d.]+) ', decoded(plot[1]))
+    assert box is not None and float(box[1]) * 96 / 72 <= 360, "px of CSS"

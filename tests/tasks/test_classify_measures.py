@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
+from PIL import Image
 from sklearn import metrics
 
+from pellucid._png import drawn as png_of
 from pellucid.tasks import differences, summarise
 from pellucid.tasks._metrics import resamples
 from pellucid.tasks.classify import Classify, ranking
@@ -210,9 +214,9 @@ def test_figures_show_what_is_measured_and_leave_nothing_unsaid() -> None:
     assert list(figures) == ["roc", "precision_recall", "reliability"]
     assert "Not in these images and left out of the mean: d." in figures["roc"].words
     for name, key, area in (("roc", "roc_auc", "AUC"), ("precision_recall", "average_precision", "AP")):
-        legend = [text.get_text() for text in figures[name].figure.axes[0].get_legend().get_texts()]
+        legend = [text.get_text() for text in figures[name].figure.legends[0].get_texts()]
         assert legend[0] == f"this model, mean, {area} {value(table, names, key):.3f}"
-        assert [entry[0] for entry in legend[1:4]] == ["a", "b", "c"] and "majority class" in legend[4]
+        assert "majority class" in legend[1] and [entry[0] for entry in legend[2:]] == ["a", "b", "c"]
         line = figures[name].figure.axes[0].get_lines()[1 if name == "roc" else 0]
         across, up = (np.asarray(part, float) for part in line.get_data())
         assert np.trapezoid(up, across) == pytest.approx(value(table, names, key), abs=0.01)
@@ -231,5 +235,20 @@ def test_figures_of_one_class_alone_are_the_reliability() -> None:
 def test_of_many_classes_the_lowest_curves_are_drawn() -> None:
     names = tuple(f"class {k}" for k in range(14))
     figure = Classify().report_figures(drawn(400, 14, 0), {}, names)[0]
-    legend = figure.figure.axes[0].get_legend().get_texts()
+    legend = figure.figure.legends[0].get_texts()
     assert len(legend) == 7 and "The 6 lowest of 14 classes are drawn." in figure.words
+
+
+@pytest.mark.parametrize("names", [tuple("abcd"), tuple(f"a class with a long name {k}, $x$ and $y" for k in range(9))])
+def test_charts_fit_a_page_of_390_px(names: tuple[str, ...]) -> None:
+    table = drawn(200, len(names), 0)
+    for one in Classify().report_figures(table, {"majority class": drawn(200, len(names), 1)}, names):
+        with Image.open(io.BytesIO(png_of(one.figure))) as picture:
+            shown = 355 / (picture.width / picture.info["dpi"][0])  # px of the page an inch
+        letters = [text.get_fontsize() for text in one.figure.findobj(Text) if text.get_text() and text.get_visible()]
+        assert min(letters) / 72 * shown >= 9, one.name
+        renderer = one.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        for legend in one.figure.legends:
+            box, frame = legend.get_window_extent(renderer), one.figure.bbox
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
+            assert box.y1 <= min(axes.get_tightbbox(renderer).y0 for axes in one.figure.axes)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pellucid._boxes import encode
 from pellucid.errors import PellucidError
 from pellucid.lenses import Network
 from pellucid.lenses.attribution import Attribution
@@ -122,6 +123,41 @@ def test_the_score_of_a_changed_image_is_the_best_of_the_regions_at_the_place() 
     for corners, logits, best in changed:
         expected = LOWEST if best is None else float(log_odds(torch.tensor(best))[0])
         assert one.score(regions(corners, logits)).item() == pytest.approx(expected)
+
+
+def test_a_region_that_is_far_away_counts_for_nothing_unless_the_detection_was_found_in_it() -> None:
+    """Its box for the class lies where the detection is, but no training moves a box so far."""
+
+    def moved(logits: list[float], corners: list[float]) -> Regions:
+        output = regions([corners], [logits])
+        onto = encode(torch.tensor(LEFT), torch.tensor(corners))
+        return output._replace(offsets=onto.expand(1, 1, 3, 4))
+
+    far, there = [10.0, 8, 20, 18], [4.0, 2, 14, 12]  # IoU 0.04 and 0.67
+    logits = [0.0, 2, 0, 0]
+    one = followed(OUTPUT, found(), "cat", SIZE, CLASSES)
+    assert one.score(moved(logits, far)).item() == pytest.approx(LOWEST)
+    assert one.score(moved(logits, there)).item() == pytest.approx(float(log_odds(torch.tensor(logits))[0]))
+    own = followed(moved(logits, far), found(), None, SIZE, CLASSES)
+    assert own.box == pytest.approx(LEFT, abs=1e-4)
+    assert own.score(moved(logits, far)).item() == pytest.approx(float(log_odds(torch.tensor(logits))[0]))
+
+
+def test_a_detector_that_answers_around_the_detection_has_the_score_of_the_whole_one() -> None:
+    torch.manual_seed(0)
+    model = FastRcnn(3, 2, (64, 64), widths=(8, 8, 16, 16), width=8, hidden=16, proposals=60).eval()
+    nn.init.normal_(model.classes.weight, std=0.5)
+    images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = model(images)
+        for place in range(5):
+            own = type(whole)(type(whole.proposals)(*(part[place : place + 1] for part in whole.proposals)),
+                              *(part if part is whole.grid else part[place : place + 1] for part in whole[1:]))  # fmt: skip
+            one = Detect().chosen(own, None, (64, 64), ("cat", "dog"))
+            part = one.narrowed(model)(images)
+            assert part.logits.shape[1] < 60
+            torch.testing.assert_close(one.score(part), one.score(whole))
+            assert float(one.score(part)[place]) > LOWEST
 
 
 def test_the_score_has_a_slope_where_a_region_is_at_the_place_and_none_elsewhere() -> None:

@@ -18,9 +18,11 @@ from pellucid.training.settings import Settings
 @pytest.mark.parametrize("task", _catalog.names("tasks"))
 def test_every_recipe_sets_options_that_there_are(task: str) -> None:
     kind: Any = _catalog.find("tasks", task)
-    plain = Settings.of(task, None, {})
-    for name, sets in kind.recipes.items():
+    for name, own in kind.recipes.items():
+        sets = {option: value for option, value in own.items() if option != "model"}
         made = Settings.of(task, None, {"recipe": name})
+        assert made.model == own.get("model", kind.default_model)
+        plain = Settings.of(task, made.model, {})
         found = {**made.task_options, **made.model_options, **vars(made.recipe)}
         assert {option: found[option] for option in sets} == dict(sets)
         # nothing else changes, and nothing is set that is the default already
@@ -67,6 +69,19 @@ def test_a_recipe_for_one_model_says_so_where_another_lacks_its_options(monkeypa
         UsageError, match=r"^recipe='wide': sets widths=\(8, 16\), which autoencoder does not have; .* choose unet"
     ):
         Settings.of("denoise", "autoencoder", {"recipe": "wide"})
+
+
+def test_a_recipe_may_name_its_model() -> None:
+    words = ["generate", "--recipe", "thorough", "--encoder", "300", "200"]  # an option of that model
+    asked = bind("train", words).keywords  # type: ignore[attr-defined]
+    made = Settings.of("generate", None, {"recipe": "thorough", "encoder": asked["encoder"]})
+    assert (made.model, made.model_options["batch_norm"], made.model_options["encoder"]) == ("vae", True, (300, 200))
+    assert Settings.of("generate", "vae", {"recipe": "thorough", "encoder": (300, 200)}) == made
+    for other in ("gan", "conv_vae"):
+        with pytest.raises(
+            UsageError, match=f"^recipe='thorough': is for model='vae', not {other}; leave out one of the two"
+        ):
+            Settings.of("generate", other, {"recipe": "thorough"})
 
 
 def test_a_thorough_classifier_is_one_command() -> None:

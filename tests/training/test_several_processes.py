@@ -55,6 +55,7 @@ ONE_PLAYER: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
     "cluster": ("cluster", "digits", None, {**EMBEDDING, "method": "joint", "lr": 0.002}),
     "dec": ("cluster", "digits", None, {**EMBEDDING, "method": "dec", "lr": 0.002}),
     "generate": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001}),
+    "weighted_bound": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001, "bound_samples": 3}),
     "read": ("read", "handprint", None, {"widths": (4, 8), "lr": 0.005}),
     "segment": ("segment", "scenes", None, {"widths": (4, 8), "dice": 1.0, "balance": "median_frequency"}),
     "landmarks": ("landmarks", "scenes", None, {"lr": 1e-4}),

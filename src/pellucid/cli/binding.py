@@ -143,7 +143,8 @@ def _default_model(kind: Any, words: Sequence[str]) -> str:
     """The task's own model, or that of the run whose weights are given."""
     given = _after("--weights", words)
     if not given:
-        return str(kind.default_model)
+        recipe = (_after("--recipe", words) or [""])[-1]
+        return str(kind.recipes.get(recipe, {}).get("model", kind.default_model))
     from pellucid.training.origin import model_of
 
     out = _after("--out", words)

@@ -224,6 +224,23 @@ class Dataset:
                 counts[name] = {c: int(n) for c, n in zip(self.classes, tally, strict=True)}
         return counts
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        scale = self.scale
+        return {
+            "what": self.name,
+            "fingerprint": self.fingerprint,
+            "cut": self.cut,
+            "classes": list(self.classes),
+            "counts": self.counts,
+            "images": {name: len(split) for name, split in self.splits.items()},
+            "channels": self.channels,
+            "range": None if scale is None else [scale.low, scale.high],
+            "floats": scale is not None and scale.floats,
+            "problems": list(self.problems),
+        }
+
     def __getitem__(self, split: str) -> Split:
         return self.splits[split]
 

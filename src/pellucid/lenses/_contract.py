@@ -30,7 +30,6 @@ an exception or Ctrl-C, every hook and gradient is removed and every mode restor
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, final, get_args
 from numpy.typing import NDArray
 
 from pellucid._notebooks import picture
+from pellucid._png import drawn
 from pellucid.lenses._parts import Part
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class View:
         return self.numbers[name]
 
     def _repr_html_(self) -> str:
-        drawn = io.BytesIO()
-        self.figure.savefig(drawn, format="png", dpi=_SHOWN_AT, bbox_inches="tight", facecolor="white")
-        return picture(drawn.getvalue(), self.words)
+        return picture(drawn(self.figure, _SHOWN_AT), self.words)
 
 
 class Lens(ABC, Generic[*Parts]):

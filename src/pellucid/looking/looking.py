@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from pellucid import _catalog
+from pellucid._png import drawn
 from pellucid._values import check_kinds
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.files import check_space, folder_of, write_atomically
@@ -125,7 +126,7 @@ def _write(view: View, folder: Path, name: str, weights: str) -> None:
     with write_atomically(folder / f"{name}.png") as draft:
         # the report reads them from there
         words = {"Title": name, "Description": view.words, **({"Weights": weights} if weights else {})}
-        view.figure.savefig(draft, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white", metadata=words)
+        draft.write_bytes(drawn(view.figure, _DRAWN_AT, words))
     with write_atomically(folder / f"{name}.npz") as draft, draft.open("wb") as file:
         arrays: dict[str, Any] = dict(view.numbers)
         np.savez_compressed(file, **arrays, axes=np.array(json.dumps(view.axes)))

@@ -3,6 +3,7 @@
 
 from pellucid.models._contract import (
     MARGIN,
+    AnswersAround,
     Compressed,
     Distribution,
     OutputKind,
@@ -16,6 +17,7 @@ from pellucid.models._layers import Frozen, Normalize, Replay
 
 __all__ = [
     "MARGIN",
+    "AnswersAround",
     "Compressed",
     "Distribution",
     "Frozen",

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._conditional import Conditional
+from pellucid.models._contract import Compressed, OutputKind
+from pellucid.models._layers import Normalize
+from pellucid.models._prior import Prior
 
-__all__ = ["SCALE", "SIDE", "Transforms", "analysed", "checked", "synthesised", "transforms"]
+__all__ = ["SCALE", "SIDE", "Blockwise", "checked"]
 
 SIDE = 8
 """Each code represents a block of 8×8 px."""
@@ -20,7 +24,7 @@ SCALE = 16.0
 """Grey levels of a coefficient, per unit of a code."""
 
 
-class Transforms(NamedTuple):
+class _Transforms(NamedTuple):
     """What a codec analyses and synthesises by."""
 
     encoder: nn.Sequential
@@ -47,7 +51,46 @@ def checked(channels: int, outputs: int, width: int, blocks: int, code: int | No
     return codes
 
 
-def transforms(channels: int, width: int, blocks: int, codes: int) -> Transforms:
+class Blockwise(nn.Module):
+    """A codec of 8×8 px to `codes` numbers and back, without the density of its codes, `prior`."""
+
+    output: ClassVar[OutputKind] = "code"
+    fixed_size: ClassVar[None] = None
+    stride: ClassVar[tuple[int, int]] = (SIDE, SIDE)
+
+    prior: Prior | Conditional
+
+    def __init__(self, channels: int, width: int, blocks: int, codes: int) -> None:
+        super().__init__()
+        self.normalize = Normalize(channels)
+        self.encoder, self.decoder, self.down, self.up, self.spread = _transforms(channels, width, blocks, codes)
+
+    def analyse(self, images: Tensor) -> Tensor:
+        """The codes of images (B, C, H, W) in [0, 1] before quantisation: (B, codes, ⌈H/8⌉, ⌈W/8⌉) float32."""
+        height, width = images.shape[2:]
+        padded = F.pad(images, (0, -width % SIDE, 0, -height % SIDE), mode="replicate")
+        learned = self.encoder(self.normalize(padded)).float()
+        with torch.autocast(images.device.type, enabled=False):  # a level of 64 needs more than bfloat16's 8 bits
+            codes: Tensor = self.down(padded.float() - self.normalize.mean) + learned
+        return codes
+
+    def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
+        """The images of codes (B, codes, h, w): (B, C, *size) float32, not yet clipped to [0, 1]."""
+        learned = self.decoder(codes / 4).float() * self.normalize.std
+        with torch.autocast(codes.device.type, enabled=False):
+            images: Tensor = self.up(codes.float()) + self.normalize.mean + learned
+        return images[:, :, : size[0], : size[1]]
+
+    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
+        """Images coded and decoded, (B, C, H, W), at the middle quality.
+
+        With qualities (B,), also the bits (B,) of each image under the learned density, in training those of noisy codes.
+        """
+        restored: Tensor | Compressed = self.prior(self, images, quality)
+        return restored
+
+
+def _transforms(channels: int, width: int, blocks: int, codes: int) -> _Transforms:
     """Strided convolutions with residual blocks to `codes` numbers for each 8×8 px and back, and a linear path.
 
     The linear path is a block transform that starts as the cosine transform and is learned too, so that training begins at the
@@ -81,25 +124,7 @@ def transforms(channels: int, width: int, blocks: int, codes: int) -> Transforms
             last.weight.mul_(share)
     # in natural images, amplitudes fall with frequency
     spread = [16.0 if f == 0 else 0.5 if f < 0 else 4.0 * (1 + f) ** -1.2 for f in frequency]
-    return Transforms(encoder, decoder, down, up, spread)
-
-
-def analysed(codec: Any, images: Tensor) -> Tensor:
-    """The codes of images (B, C, H, W) in [0, 1] before quantisation: (B, codes, ⌈H/8⌉, ⌈W/8⌉) float32."""
-    height, width = images.shape[2:]
-    padded = F.pad(images, (0, -width % SIDE, 0, -height % SIDE), mode="replicate")
-    learned = codec.encoder(codec.normalize(padded)).float()
-    with torch.autocast(images.device.type, enabled=False):  # a level of 64 needs more than bfloat16's 8 bits
-        codes: Tensor = codec.down(padded.float() - codec.normalize.mean) + learned
-    return codes
-
-
-def synthesised(codec: Any, codes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The images of codes (B, codes, h, w): (B, C, *size) float32, not yet clipped to [0, 1]."""
-    learned = codec.decoder(codes / 4).float() * codec.normalize.std
-    with torch.autocast(codes.device.type, enabled=False):
-        images: Tensor = codec.up(codes.float()) + codec.normalize.mean + learned
-    return images[:, :, : size[0], : size[1]]
+    return _Transforms(encoder, decoder, down, up, spread)
 
 
 class _Residual(nn.Module):

@@ -12,6 +12,7 @@ from pellucid.models._layers import Normalize
 
 __all__ = [
     "MARGIN",
+    "AnswersAround",
     "Compressed",
     "Distribution",
     "Model",
@@ -59,7 +60,7 @@ class Compressed(NamedTuple):
 class Distribution(NamedTuple):
     """What a model of the kind "distribution" gives with noise ε."""
 
-    decoded: Tensor  # (B, outputs, H, W) from the code z = μ + σ·ε
+    decoded: Tensor  # (B, [K,] outputs, H, W) from the codes z = μ + σ·ε
     mean: Tensor  # (B, latent) μ
     log_variance: Tensor  # (B, latent) log σ²
 
@@ -86,6 +87,14 @@ class Regions(NamedTuple):
     def steady(self) -> tuple[Tensor, Tensor]:
         """The parts that hardly change where an image hardly does: ranks change at once where two scores are nearly equal."""
         return self.objectness, self.grid_offsets
+
+
+@runtime_checkable
+class AnswersAround(Protocol):
+    """What a model of the kind "regions" can have, so that a lens that follows one detection computes no others."""
+
+    def around(self, images: Tensor, box: Tensor, overlap: float) -> Regions:
+        """Of the regions that are scored of images (B, C, H, W), at least all that overlap a box (4,) with this IoU."""
 
 
 class Steps(NamedTuple):

@@ -57,12 +57,18 @@ class Variational(nn.Module):
         return torch.cat([decoded, self.constant.expand(len(decoded), -1, *decoded.shape[2:])], dim=1)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor | Distribution:
-        """The decoded mean code, (B, outputs, H, W); with `noise` ε the decoded z = μ + σ·ε, and μ and log σ²."""
+        """The decoded mean code, (B, outputs, H, W); with `noise` ε the decoded z = μ + σ·ε, and μ and log σ².
+
+        Noise (B, latent) makes one code of each image, and (B, K, latent) K of them.
+        """
         mean, log_variance = self.encode(images)
         if noise is None:
             return self.decode(mean)
-        codes = mean + torch.exp(0.5 * log_variance) * noise
-        return Distribution(self.decode(codes), mean, log_variance)
+        deviation = torch.exp(0.5 * log_variance)
+        if noise.ndim == 2:
+            return Distribution(self.decode(mean + deviation * noise), mean, log_variance)
+        codes = mean[:, None] + deviation[:, None] * noise  # (B, K, latent)
+        return Distribution(self.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2]), mean, log_variance)
 
 
 def check_latent(latent: int, channels: int, size: tuple[int, int]) -> None:

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
-from torch import Tensor, nn
-
-from pellucid.models._blockwise import SCALE, SIDE, analysed, checked, synthesised, transforms
-from pellucid.models._contract import Compressed, OutputKind
-from pellucid.models._layers import Normalize
+from pellucid.models._blockwise import SCALE, Blockwise, checked
 from pellucid.models._prior import Prior
 from pellucid.models._quantised import trade_offs
 
@@ -17,7 +13,7 @@ __all__ = ["Factorized"]
 
 
 @final
-class Factorized(nn.Module):
+class Factorized(Blockwise):
     """Strided convolutions with residual blocks to `code` numbers for each 8×8 px, quantised, and back.
 
     A linear path runs in parallel: an 8×8 block transform that starts as the cosine transform and is learned too, so that
@@ -45,10 +41,6 @@ class Factorized(nn.Module):
         UsageError: an option out of range.
     """
 
-    output: ClassVar[OutputKind] = "code"
-    fixed_size: ClassVar[None] = None
-    stride: ClassVar[tuple[int, int]] = (SIDE, SIDE)
-
     def __init__(
         self,
         channels: int,
@@ -61,24 +53,6 @@ class Factorized(nn.Module):
         lowest: float = 0.0008,
         highest: float = 0.15,
     ) -> None:
-        super().__init__()
         codes = checked(channels, outputs, width, blocks, code)
-        self.normalize = Normalize(channels)
-        self.encoder, self.decoder, self.down, self.up, spread = transforms(channels, width, blocks, codes)
-        self.prior = Prior(codes, trade_offs(lowest, highest, qualities), spread, scale=1 / SCALE)
-
-    def analyse(self, images: Tensor) -> Tensor:
-        """The codes of images (B, C, H, W) in [0, 1] before quantisation: (B, code, ⌈H/8⌉, ⌈W/8⌉) float32."""
-        return analysed(self, images)
-
-    def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The images of codes (B, code, h, w): (B, C, *size) float32, not yet clipped to [0, 1]."""
-        return synthesised(self, codes, size)
-
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
-        """Images coded and decoded, (B, C, H, W), at the middle quality.
-
-        With qualities (B,), also the bits (B,) of each image under the learned density, in training those of noisy codes.
-        """
-        restored: Tensor | Compressed = self.prior(self, images, quality)
-        return restored
+        super().__init__(channels, width, blocks, codes)
+        self.prior = Prior(codes, trade_offs(lowest, highest, qualities), self.spread, scale=1 / SCALE)

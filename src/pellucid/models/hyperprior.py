@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
-
-from torch import Tensor, nn
+from typing import final
 
 from pellucid.errors import UsageError
-from pellucid.models._blockwise import SCALE, SIDE, analysed, checked, synthesised, transforms
+from pellucid.models._blockwise import SCALE, Blockwise, checked
 from pellucid.models._conditional import Conditional
-from pellucid.models._contract import Compressed, OutputKind
-from pellucid.models._layers import Normalize
 from pellucid.models._quantised import trade_offs
 
 __all__ = ["Hyperprior"]
 
 
 @final
-class Hyperprior(nn.Module):
+class Hyperprior(Blockwise):
     """The transforms of `factorized`, whose codes are described by side information and by the codes before them.
 
     A second, smaller code, one place for 32×32 px, says where the first is large and what it is about; scales and means of the
@@ -49,10 +45,6 @@ class Hyperprior(nn.Module):
         UsageError: an option out of range.
     """
 
-    output: ClassVar[OutputKind] = "code"
-    fixed_size: ClassVar[None] = None
-    stride: ClassVar[tuple[int, int]] = (SIDE, SIDE)
-
     def __init__(
         self,
         channels: int,
@@ -67,27 +59,9 @@ class Hyperprior(nn.Module):
         lowest: float = 0.0008,
         highest: float = 0.15,
     ) -> None:
-        super().__init__()
         codes = checked(channels, outputs, width, blocks, code)
+        super().__init__(channels, width, blocks, codes)
         for name, value in (("side", side), ("hidden", hidden)):
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name}={value!r}: must be a whole number of at least 1; give e.g. --{name} 12.")
-        self.normalize = Normalize(channels)
-        self.encoder, self.decoder, self.down, self.up, spread = transforms(channels, width, blocks, codes)
-        self.prior = Conditional(codes, trade_offs(lowest, highest, qualities), spread, 1 / SCALE, side, hidden)
-
-    def analyse(self, images: Tensor) -> Tensor:
-        """The codes of images (B, C, H, W) in [0, 1] before quantisation: (B, code, ⌈H/8⌉, ⌈W/8⌉) float32."""
-        return analysed(self, images)
-
-    def synthesise(self, codes: Tensor, size: tuple[int, int]) -> Tensor:
-        """The images of codes (B, code, h, w): (B, C, *size) float32, not yet clipped to [0, 1]."""
-        return synthesised(self, codes, size)
-
-    def forward(self, images: Tensor, quality: Tensor | None = None) -> Tensor | Compressed:
-        """Images coded and decoded, (B, C, H, W), at the middle quality.
-
-        With qualities (B,), also the bits (B,) of each image under the learned density, in training those of noisy codes.
-        """
-        restored: Tensor | Compressed = self.prior(self, images, quality)
-        return restored
+        self.prior = Conditional(codes, trade_offs(lowest, highest, qualities), self.spread, 1 / SCALE, side, hidden)

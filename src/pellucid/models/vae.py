@@ -31,6 +31,7 @@ class Vae(Variational):
         decoder: units of each hidden layer of the decoder; by default the encoder's in reverse.
         latent: dimensions of the code.
         activation: function between the layers.
+        batch_norm: normalise over the batch before each of these functions (Sønderby et al. 2016, sec. 3): fewer epochs reach the same.
 
     Raises:
         UsageError: an option out of range.
@@ -45,6 +46,7 @@ class Vae(Variational):
         decoder: tuple[int, ...] | None = None,
         latent: int = 50,
         activation: Literal["relu", "sigmoid", "tanh", "leaky_relu"] = "leaky_relu",
+        batch_norm: bool = False,
     ) -> None:
         check_widths("encoder", encoder)
         check_widths("decoder", decoder or (), least=0)
@@ -52,19 +54,21 @@ class Vae(Variational):
         pixels = channels * size[0] * size[1]
         back = decoder if decoder is not None else tuple(reversed(encoder))
         # (B, C, H, W) -> (B, 2·latent): mean and log-variance
-        into = nn.Sequential(nn.Flatten(), *_layers((pixels, *encoder, 2 * latent), activation))
+        into = nn.Sequential(nn.Flatten(), *_layers((pixels, *encoder, 2 * latent), activation, batch_norm))
         # (B, latent) -> (B, C, H, W)
-        out = nn.Sequential(*_layers((latent, *back, pixels), activation), nn.Unflatten(1, (channels, *size)))
+        layers = _layers((latent, *back, pixels), activation, batch_norm)
+        out = nn.Sequential(*layers, nn.Unflatten(1, (channels, *size)))
         super().__init__(channels, outputs, into, out, latent)
         self.fixed_size = size
 
 
-def _layers(units: tuple[int, ...], activation: str) -> list[nn.Module]:
+def _layers(units: tuple[int, ...], activation: str, batch_norm: bool) -> list[nn.Module]:
     """Dense layers with the activation between them; the last layer is linear and gets Xavier's initialisation."""
     layers: list[nn.Module] = []
-    for inner, width in pairwise(units):
-        layers += [nn.Linear(inner, width), activation_layer(activation)]
-    made = nn.Sequential(*layers[:-1])
+    for inner, width in pairwise(units[:-1]):
+        norm = [nn.BatchNorm1d(width)] if batch_norm else []
+        layers += [nn.Linear(inner, width), *norm, activation_layer(activation)]
+    made = nn.Sequential(*layers, nn.Linear(*units[-2:]))
     initialise(made, "he" if "relu" in activation else "xavier")
     initialise(made[-1], "xavier")
     return list(made)

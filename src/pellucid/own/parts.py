@@ -8,7 +8,8 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -20,6 +21,7 @@ __all__ = [
     "Own",
     "Taken",
     "accept",
+    "borrowed",
     "difference",
     "find",
     "is_own",
@@ -129,6 +131,28 @@ def take(folder: str, given: Any) -> Taken:
             f"{option}={given!r}: is neither a name nor a class, a function or an nn.Module; `pellucid list {folder}` has the names."
         )
     return Taken(_keep(folder, _own(folder, given)).name)
+
+
+@contextmanager
+def borrowed(folder: str, given: Any) -> Iterator[str]:
+    """The name of a part that is kept for a while only; what was known of that name before is known again afterwards.
+
+    Raises:
+        UsageError: as `take` does.
+    """
+    latest, kept = dict(_latest), dict(_given)
+    name = take(folder, given).name or ""
+    own = _latest.get((folder, name))
+    try:
+        yield name
+    finally:
+        places = [(_latest, latest, (folder, name))]
+        places += [(_given, kept, (folder, name, own.key))] if own is not None else []
+        for now, before, key in places:
+            if key in before:
+                now[key] = before[key]
+            else:
+                now.pop(key, None)
 
 
 def resolve(folder: str, name: str, record: Mapping[str, Any], base: Any, options: Mapping[str, Any], run: str) -> Own:

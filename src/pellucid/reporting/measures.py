@@ -21,6 +21,7 @@ from pellucid.training.recipe import Recipe
 __all__ = ["columns", "counts", "interval_plot", "options", "results", "tables"]
 
 _MISSING = {"value": None, "low": None, "high": None, "unit": "", "better": "neither"}
+_WIDTH = 3.6  # inches: of the plot, which a phone shows whole
 _SQUEEZED = 3  # the axis of the plot leaves out baselines that would make it this many times as long
 
 
@@ -142,12 +143,14 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
     """The deciding measure of each row with its interval; baselines that are far behind are drawn at the edge with their value."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.4, 0.3 * len(rows) + 0.6), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.42 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots()
+    across = axes.get_yaxis_transform()
     left, right = _limits(rows, main)
     best = _best_rival(rows, main)
     for place, row in enumerate(reversed(rows)):
         measure = row["measures"][main]
+        axes.text(0, place + 0.28, row["name"], transform=across, fontsize=8.5, va="center", parse_math=False)
         if measure["value"] is None:
             continue
         colour = MODEL if row["own"] else SIMPLE if row is best else OTHER
@@ -162,14 +165,13 @@ def interval_plot(rows: Sequence[Mapping[str, Any]], main: str) -> str:
         axes.plot(measure["value"], place, "o", color=colour, ms=5.5)
     margin = 0.03 * (right - left)
     axes.set_xlim(left - margin, right + margin)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=8.5)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_yticks([])
+    axes.set_ylim(-0.4, len(rows) - 0.4)
     unit = rows[0]["measures"][main]["unit"]
     axes.set_xlabel(
         rows[0]["measures"][main]["title"] + (f", {unit}" if unit else "") + " (95 % interval)", fontsize=8.5
     )
     axes.tick_params(axis="x", labelsize=8)
-    axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3, lw=0.6)
     return svg(figure)

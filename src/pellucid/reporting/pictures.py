@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import _catalog
+from pellucid._png import drawn as drawn_png
 from pellucid.data.dataset import Dataset, Split
 from pellucid.data.inspection import contact_sheet
 from pellucid.errors import DataError
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["answers", "batch", "compact", "figures", "inline", "looks", "narrow", "png", "sheet", "svg", "thumbnail"]
 
 _WORST, _BEST = 8, 4  # examples on the page
+_ACROSS = 7  # images of a line of the contact sheet, so that its words are read on a phone
 _TALL = 5  # height of a picture of answers over its width, from which it is cut into four
 _SMALL = (
     256  # px up to which a PNG is compressed as far as it goes: a large one takes 1 % less then, and four times as long
 )
+_NARROW = 4.2  # inches: 8 points of a wider picture are less than 9 px on a page of 390 px, which has 355 for it
+_USUAL = 100.0  # dots per inch of a picture that does not say how many it has
 _WIDEST = 1500  # px: of a lens's picture on the page
 
 
@@ -43,14 +47,23 @@ def figures(run: Run, metrics: Mapping[str, Any] | None) -> list[dict[str, Any]]
         file = run.figures / f"{figure['name']}.png"
         # a lens of the same name may have replaced the file since; its pictures carry a caption
         if file.exists() and _caption(file) is None:
-            drawn.append({**figure, "picture": inline(file.read_bytes(), "png")})
+            drawn.append({**figure, **_shown(file.read_bytes())})
     records = run.records()
     if metrics is not None and records and isinstance(run.task, DrawsForReport):
         rivals = {name: run.records(f"baselines/{name}") for name in metrics["baselines"]}
         known = {name: table for name, table in rivals.items() if table}
         for one in run.task.report_figures(records, known, run.classes):
-            drawn.append({"name": one.name, "title": one.title, "words": one.words, "picture": png(one.figure)})
+            drawn.append({"name": one.name, "title": one.title, "words": one.words, **_shown(drawn_png(one.figure))})
     return drawn
+
+
+def _shown(content: bytes) -> dict[str, Any]:
+    """A PNG as a data URI, and whether it is too wide for a phone: then it keeps its size there, and scrolls."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
+        inches = picture.width / picture.info.get("dpi", (_USUAL, _USUAL))[0]
+    return {"picture": inline(content, "png"), "wide": inches > _NARROW}
 
 
 def _caption(file: Path) -> str | None:
@@ -105,7 +118,7 @@ def sheet(data: Dataset | None) -> str | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             return inline(
-                contact_sheet(data, Path(folder) / "sheet.png", columns=16, rows=10, side=64).read_bytes(), "png"
+                contact_sheet(data, Path(folder) / "sheet.png", columns=_ACROSS, rows=10, side=64).read_bytes(), "png"
             )
         except DataError:
             return None
@@ -113,9 +126,7 @@ def sheet(data: Dataset | None) -> str | None:
 
 def png(figure: Figure) -> str:
     """A figure as a data URI, in pixels."""
-    out = io.BytesIO()
-    figure.savefig(out, format="png", bbox_inches="tight", facecolor="white")
-    return inline(out.getvalue(), "png")
+    return inline(drawn_png(figure), "png")
 
 
 def narrow(figure: Figure, width: float = 3.8, height: float = 2.8) -> str:
@@ -139,7 +150,9 @@ def svg(figure: Figure) -> str:
 
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "pellucid"}):
-        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+        # what is laid out by constraints is within the figure: a tight box would be found by drawing it once more
+        box = "tight" if figure.get_layout_engine() is None else None
+        figure.savefig(out, format="svg", bbox_inches=box, metadata={"Date": None})
     return inline(out.getvalue(), "svg+xml")
 
 

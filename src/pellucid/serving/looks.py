@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Sized
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar, final
 from starlette.requests import Request
 
 from pellucid import _catalog
+from pellucid._png import drawn
 from pellucid.data.given import Encoded
 from pellucid.errors import PellucidError
 from pellucid.looking.subjects import of_run
@@ -204,9 +204,7 @@ def _seen(models: Models, served: Served, lens: str, images: Sequence[Encoded], 
     with models.lent(served, plain=True) as model:
         subject = of_run(served.run, [*images], model=model)
         view = subject.look(_catalog.find("lenses", lens)(), progress=look.followed)
-    file = io.BytesIO()
-    view.figure.savefig(file, format="png", dpi=_DRAWN_AT, bbox_inches="tight", facecolor="white")
-    return view.words, file.getvalue()
+    return view.words, drawn(view.figure, _DRAWN_AT)
 
 
 def _event(kind: str, content: Any) -> bytes:

@@ -91,7 +91,7 @@ class _Member(ABC):
     example_options: ClassVar[Mapping[str, Any]] = {}  # other defaults for it: ahead in three minutes on two cores
     recipes: ClassVar[
         Mapping[str, Mapping[str, Any]]
-    ] = {}  # of --recipe: options of task, model and training that go together
+    ] = {}  # of --recipe: options of task, model and training that go together, and the model where it is another than the default
     default_model: ClassVar[str]  # a name in models/
     accepts: ClassVar[tuple[OutputKind, ...]]  # the kinds of model output that it can use
 

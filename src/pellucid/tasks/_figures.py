@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DrawsForReport", "answers", "pictures"]
+__all__ = ["CHART", "DrawsForReport", "answers", "below", "pictures"]
+
+CHART = 3.6
+"""Inches: how wide a chart is, so that a page of 390 px shows it whole, with letters of at least 9 px from 7.5 points on."""
 
 RIGHT, WRONG, NEUTRAL = "#2a7f4f", "#c0392b", "#4a6fa5"
 _TOP = 3  # classes shown beside an image
@@ -38,6 +41,24 @@ class DrawsForReport(Protocol):
         self, records: Records, baselines: Mapping[str, Records], classes: Sequence[str]
     ) -> Sequence[NamedFigure]:
         """Figures from the records of the model and of the baselines by name."""
+
+
+def below(figure: Figure, axes: Axes, points: float = 7.5) -> None:
+    """The legend of a chart below it, in two columns where they fit; the figure becomes as much taller."""
+    handles, names = axes.get_legend_handles_labels()
+    if not names:
+        return
+    half = -(-len(names) // 2)
+    letters = [max(map(len, part), default=0) for part in (names[:half], names[half:])]
+    wide, tall = figure.get_size_inches()
+    columns = 2 if len(names) > 3 and (sum(letters) * 0.6 + 10) * points / 72 < wide else 1
+    figure.set_size_inches(wide, tall + 1.55 * points / 72 * (len(names) if columns == 1 else half))
+    legend = figure.legend(
+        handles, names, fontsize=points, frameon=False, loc="outside lower left", ncols=columns, handlelength=1.4, columnspacing=1.0,
+        labelspacing=0.3,
+    )  # fmt: skip
+    for text in legend.get_texts():  # names of classes and of methods are the user's
+        text.set_parse_math(False)
 
 
 def pictures(

@@ -25,13 +25,13 @@ from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
 from pellucid.data.splitting import CUTS
+from pellucid.describing import described
 from pellucid.errors import DataError, PellucidError, PellucidWarning, RunError, UsageError
 from pellucid.files import as_text, is_draft
 from pellucid.models import _building
-from pellucid.models._own import tried
 from pellucid.own.parts import find
 from pellucid.run import Run
-from pellucid.tasks import AnyTask, DecidesByThreshold, Metric, MultiPlayer, SuitsModel, TaskFamily
+from pellucid.tasks import AnyTask, Metric, MultiPlayer, SuitsModel, TaskFamily
 from pellucid.training.hooks import Hooks, changed
 from pellucid.training.logs import check_installed
 from pellucid.training.machine import accelerator
@@ -123,17 +123,8 @@ class Plan:
         if origin is not None:
             settings = replace(settings, model_options={**settings.model_options, **origin.implied(settings), **asked})
         suited = read.suited(train, size, settings.model) if isinstance(read, SuitsModel) else {}
-        description: dict[str, Any] = {
-            "name": settings.model,
-            "channels": dataset.channels + read.extra_planes,
-            "outputs": read.outputs(dataset, size),
-            "size": list(size),
-            "options": {**suited, **settings.model_options},
-        }
-        own = find("models", settings.model)
-        if own is not None:
-            known = tried(own, description, read.accepts, settings.task_name, isinstance(read, DecidesByThreshold))
-            description["own"] = {**own.record, **known}
+        own = {**suited, **settings.model_options}
+        description = described(settings.model, read, settings.task_name, dataset, size, own)
         hooks.check(read.metrics(dataset.classes))
         return cls(settings, read, dataset, train, description, processes, global_batch, rows, place, origin, hooks)
 
@@ -166,23 +157,12 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What identifies this training in run.json: it resumes a run only where all of this is equal."""
-        scale, own = self.dataset.scale, find("tasks", self.settings.task_name)
+        own = find("tasks", self.settings.task_name)
         named = {"name": self.settings.task_name, "options": self.settings.task_options}
         return {
             "task": named if own is None else {**named, "own": dict(own.record)},
             "model": dict(self.model),
-            "data": {
-                "what": self.dataset.name,
-                "fingerprint": self.dataset.fingerprint,
-                "cut": self.dataset.cut,
-                "classes": list(self.dataset.classes),
-                "counts": self.dataset.counts,
-                "images": {name: len(split) for name, split in self.dataset.splits.items()},
-                "channels": self.dataset.channels,
-                "range": None if scale is None else [scale.low, scale.high],
-                "floats": scale is not None and scale.floats,
-                "problems": list(self.dataset.problems),
-            },
+            "data": self.dataset.record,
             "recipe": dataclasses.asdict(self.recipe),
             **({"hooks": self.hooks.record} if self.hooks.record else {}),
             "processes": self.accelerator.num_processes,

@@ -14,6 +14,7 @@ from torch import nn
 from pellucid.errors import RunError, UsageError, brief, check_choice
 from pellucid.models import Frozen
 from pellucid.models._hastening import convolves, gains_from_channels_last
+from pellucid.training.optimizers import plain
 
 __all__ = ["Recipe"]
 
@@ -205,11 +206,11 @@ class Recipe:
         waiting = {id(p) for p in later}
         groups = self._groups([p for p in trained if id(p) not in waiting]) + self._groups(later, self.below)
         if self.optimizer == "adamw":
-            return torch.optim.AdamW(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
+            return plain(torch.optim.AdamW)(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
         if self.optimizer == "adam":
-            return torch.optim.Adam(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
+            return plain(torch.optim.Adam)(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
         momentum = 0.0 if self.optimizer == "sgd" else self.momentum
-        return torch.optim.SGD(
+        return plain(torch.optim.SGD)(
             groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True
         )
 

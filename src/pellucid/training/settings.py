@@ -11,10 +11,11 @@ from pellucid import _catalog
 from pellucid._options import build, command_line, options_of, values_of
 from pellucid._ready import aliased
 from pellucid._values import check_kind
+from pellucid.describing import task_name
 from pellucid.errors import UnknownNameError, UsageError
 from pellucid.models import _building
 from pellucid.models._own import check_json
-from pellucid.own.parts import find, is_own, take
+from pellucid.own.parts import find, is_own
 from pellucid.tasks import AnyTask, TaskFamily
 from pellucid.training.recipe import Recipe
 
@@ -66,9 +67,10 @@ class Settings:
             UnknownNameError: a task, model or option that does not exist.
             UsageError: an option of a task that already has its options, or a value that its owner refuses.
         """
-        name, for_model_only = _task_name(task), for_model_only or {}
+        name, for_model_only = task_name(task), for_model_only or {}
         kind: Any = _catalog.find("tasks", name)
-        chosen, implied = (model, {}) if model and is_own(model) else aliased(model or kind.default_model)
+        default = _sets(kind, options.get("recipe")).get("model", kind.default_model)
+        chosen, implied = (model, {}) if model and is_own(model) else aliased(model or default)
         _catalog.find("models", chosen)
         options = _with_recipe(task, name, chosen, {**implied, **options})
         kinds_of_task = {key: option.kind for key, option in options_of(kind).items()}
@@ -163,8 +165,12 @@ def _with_recipe(task: str | AnyTask | TaskFamily, name: str, model: str, option
         raise UsageError(f"recipe={asked!r}: {name} has none; leave it out.")
     if asked not in kind.recipes:
         raise UnknownNameError("recipe", str(asked), kind.recipes)
+    sets = dict(kind.recipes[asked])
+    own = sets.pop("model", model)
+    if own != model:
+        raise UsageError(f"recipe={asked!r}: is for model={own!r}, not {model}; leave out one of the two.")
     of_task = options_of(kind)
-    for option, value in kind.recipes[asked].items():
+    for option, value in sets.items():
         if option in of_task and not isinstance(task, str):
             raise UsageError(
                 f"recipe={asked!r}: sets {option}={value!r}, and the task already has its options; give its name, {name!r}, instead."
@@ -173,17 +179,13 @@ def _with_recipe(task: str | AnyTask | TaskFamily, name: str, model: str, option
             raise UsageError(
                 f"recipe={asked!r}: sets {option}={value!r}, which {model} does not have; leave it out, or choose {kind.default_model}."
             )
-    return {**kind.recipes[asked], **rest}
+    return {**sets, **rest}
 
 
-def _task_name(task: str | AnyTask | TaskFamily) -> str:
-    """A task's name in the catalogue, or that of one of the user's own, which is kept under it."""
-    if isinstance(task, str):
-        return task if is_own(task) else task.replace("-", "_")
-    home = type(task).__module__.split(".")
-    if home[:2] == ["pellucid", "tasks"]:  # pellucid.tasks.NAME, or pellucid.tasks.NAME.file where the task is a folder
-        return home[2]
-    return str(take("tasks", type(task)).name)
+def _sets(kind: Any, recipe: Any) -> Mapping[str, Any]:
+    """What a recipe of a task sets; nothing where there is none of this name."""
+    found: Mapping[str, Any] = kind.recipes.get(recipe, {}) if isinstance(recipe, str) else {}
+    return found
 
 
 def _changed(owner: Any, plain: Any = None) -> dict[str, Any]:

@@ -244,7 +244,8 @@ class Attribution(Lens[Network]):
         if followed == _LAYER:
             return lambda images: self._of_layer(model, images, str(layer))
         if chosen is not None:
-            return lambda images: chosen.score(model(images))
+            narrowed = chosen.narrowed(model)
+            return lambda images: chosen.score(narrowed(images))
         return lambda images: network.class_score(model(images), followed)
 
     def _shown(

@@ -128,6 +128,8 @@ class Occlusion(Lens[Network]):
             network.remark(found.sentence)
             apart[image.shape] = found.alone
         way = {"whole": self.whole, "alone": apart[image.shape]}
+        if chosen is not None:
+            network = replace(network, model=chosen.narrowed(network.model))
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             count, blocks = outputs(network, covering, score, **way)
             drop = np.zeros((len(tops), len(lefts)))

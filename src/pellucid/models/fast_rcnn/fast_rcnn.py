@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
+from pellucid import _boxes
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind, Proposals, Regions, Steps
 from pellucid.models._layers import Normalize, check_share, check_size, initialise
@@ -153,17 +154,52 @@ class FastRcnn(nn.Module):
         objectness, offsets = self.proposer(maps)
         grid = self.grid.corners(maps)
         with torch.no_grad():
-            # a training chooses among fewer than are ranked for recall
-            count = max(self.proposals, _RANKED) if choose is None else self.proposals
-            if choose is None and self.searches:
-                found = sought(images, count)
-            else:
-                found = best(objectness, offsets, grid, (images.shape[2], images.shape[3]), count, self.covered)
-            corners = found.corners[:, : self.proposals] if choose is None else choose(found)
+            if choose is None:
+                found = self._ranked(images, objectness, offsets, grid)
+                corners = found.corners[:, : self.proposals]
+            else:  # a training chooses among fewer than are ranked for recall
+                size = (images.shape[2], images.shape[3])
+                found = best(objectness, offsets, grid, size, self.proposals, self.covered)
+                corners = choose(found)
         logits, moves = self.heads(self.regions(maps, corners))
         if choose is None and self.searches:
             logits = _emptied(logits, found)
         return Regions(found, corners, logits, moves, grid, objectness, offsets)
+
+    def around(self, images: Tensor, box: Tensor, overlap: float) -> Regions:
+        """Of the regions that `forward` scores, at least all that overlap a box; an image with fewer has the next ones too.
+
+        Args:
+            images: (B, C, H, W) float32 in [0, 1].
+            box: (4,) in px.
+            overlap: IoU from which a region is around it.
+        """
+        maps = self.pyramid(self.backbone(images))
+        objectness, offsets = self.proposer(maps)
+        grid = self.grid.corners(maps)
+        with torch.no_grad():
+            found = self._ranked(images, objectness, offsets, grid, self.proposals)
+            found = Proposals(*(part[:, : self.proposals] for part in found))
+            fit = _boxes.iou(found.corners, box.to(found.corners)[None])[..., 0]  # (B, R)
+            most = max(1, int((fit >= overlap).sum(1).amax()))
+            # in their order, so that of equal scores the same one is the first
+            place = fit.topk(most, dim=1).indices.sort(1).values
+            near = Proposals(
+                found.corners.gather(1, place[:, :, None].expand(-1, -1, 4)), found.scores.gather(1, place)
+            )
+        logits, moves = self.heads(self.regions(maps, near.corners))
+        if self.searches:
+            logits = _emptied(logits, near)
+        return Regions(near, near.corners, logits, moves, grid, objectness, offsets)
+
+    def _ranked(
+        self, images: Tensor, objectness: Tensor, offsets: Tensor, grid: Tensor, enough: int | None = None
+    ) -> Proposals:
+        """The proposals of images (B, C, H, W), best first; with `enough`, only so many are in their places."""
+        count = max(self.proposals, _RANKED)
+        if self.searches:
+            return sought(images, count)
+        return best(objectness, offsets, grid, (images.shape[2], images.shape[3]), count, self.covered, enough)
 
     @property
     def searches(self) -> bool:

@@ -101,7 +101,15 @@ class Proposer(nn.Module):
         return torch.cat(scores, 1).float(), torch.cat(offsets, 1).float().unflatten(1, (-1, 4))
 
 
-def best(scores: Tensor, offsets: Tensor, grid: Tensor, size: tuple[int, int], count: int, limit: float) -> Proposals:
+def best(
+    scores: Tensor,
+    offsets: Tensor,
+    grid: Tensor,
+    size: tuple[int, int],
+    count: int,
+    limit: float,
+    enough: int | None = None,
+) -> Proposals:
     """The boxes of the highest objectness, moved by their offsets; those that a better one covers come after all others.
 
     Args:
@@ -111,26 +119,47 @@ def best(scores: Tensor, offsets: Tensor, grid: Tensor, size: tuple[int, int], c
         size: (H, W) of the images, at which boxes are cut.
         count: how many, at most.
         limit: IoU from which a better box covers one.
+        enough: how many of them are wanted first of all; the order of the others means nothing then.
     """
     scores, places = scores.topk(min(count, scores.shape[1]), dim=1)  # (B, P), from the best on
     index = places[:, :, None].expand(-1, -1, 4)
     corners = _boxes.clip(_boxes.decode(offsets.gather(1, index), grid[places]), size)
-    covered = dropped(corners, scores, limit)
+    covered = dropped(corners, scores, limit, enough)
     ranks = torch.arange(covered.shape[1], device=covered.device)
     order = torch.where(covered, ranks + len(ranks), ranks).argsort(dim=1)  # a stable sort cannot be exported
     return Proposals(corners.gather(1, order[:, :, None].expand(-1, -1, 4)), scores.gather(1, order))
 
 
-def dropped(corners: Tensor, scores: Tensor, limit: float) -> Tensor:
-    """(B, P): which boxes (B, P, 4), best first, greedy suppression drops: those that a kept better one covers."""
+def dropped(corners: Tensor, scores: Tensor, limit: float, enough: int | None = None) -> Tensor:
+    """(B, P): which boxes (B, P, 4), best first, greedy suppression drops: those that a kept better one covers.
+
+    Where `enough` boxes are kept, it stops: the worse ones count as dropped.
+
+    >>> boxes = torch.tensor([[[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9], [40, 0, 49, 9]]])
+    >>> scores = torch.tensor([[4.0, 3, 2, 1]])
+    >>> dropped(boxes, scores, 0.7).tolist(), dropped(boxes, scores, 0.7, enough=1).tolist()
+    ([[False, True, False, False]], [[False, True, True, True]])
+    """
     if torch.compiler.is_exporting():
         return covered_at_once(corners, limit)
-    from torchvision.ops import nms
-
     covered = torch.ones(scores.shape, dtype=torch.bool, device=scores.device)
     for own, boxes, row in zip(covered, corners, scores, strict=True):
-        own[nms(boxes, row, limit)] = False
+        own[_kept(boxes, row, limit, len(row) if enough is None else enough)] = False
     return covered
+
+
+def _kept(corners: Tensor, scores: Tensor, limit: float, enough: int) -> Tensor:
+    """(n,): the positions of boxes (P, 4), best first, that greedy suppression keeps, at least `enough` if there are so many."""
+    from torchvision.ops import nms
+
+    seen = 2 * enough  # its time grows with the square, and often these are sufficient
+    kept: Tensor = nms(corners[:seen], scores[:seen], limit)
+    while len(kept) < enough and seen < len(scores):  # what is kept stays so: it is the best of the next round
+        row = torch.arange(seen, min(seen + enough // 2 + 1, len(scores)), device=kept.device)
+        both = torch.cat([kept, row])
+        kept = both[nms(corners[both], scores[both], limit)]
+        seen += len(row)
+    return kept
 
 
 def covered_at_once(corners: Tensor, limit: float) -> Tensor:

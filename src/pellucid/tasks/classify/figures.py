@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pellucid._colours import MODEL, SIMPLE
 from pellucid.tasks._contract import NamedFigure
+from pellucid.tasks._figures import CHART, below
 from pellucid.tasks._metrics import Floats
 from pellucid.tasks._records import Records, rows_of
 from pellucid.tasks.classify import decision, metrics
@@ -76,8 +77,9 @@ def _curves(
     )
     figures = []
     for name, title, place, labels, line, steps, area in parts:
-        figure, axes = _figure(7.4, 4.2)
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal")
+        figure, axes = _figure(CHART, CHART)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
+        axes.set_box_aspect(1)
         axes.set_xlabel(labels[0], fontsize=9)
         axes.set_ylabel(labels[1], fontsize=9)
         if name == "roc":
@@ -87,18 +89,18 @@ def _curves(
         own_name = f"this model{', mean' if several else ''}, {area} {_area(records, known, place):.3f}"
         own = _mean(records, known, line) if several else steps(_curve(records, known[0]))
         axes.plot(*own, color=_OURS, lw=2.2, label=own_name, zorder=4)
-        if several:
-            for shade, k in zip(_COLOURS, _shown(records, known, place), strict=False):
-                axes.plot(*steps(_curve(records, k)), color=shade, lw=1.0, alpha=0.75, zorder=3,
-                          label=f"{_short(classes[k])}, {area} {_area(records, [k], place):.3f}")  # fmt: skip
-        else:
+        if not several:
             _decisions(axes, records, positive, name)
         for k, (method, table) in enumerate(baselines.items()):
             theirs = _ranked(table, classes, positive)
             if theirs:
                 axes.plot(*_mean(table, theirs, line), _STYLES[k % len(_STYLES)], color=_THEIRS, lw=1.2, alpha=0.8,
                           label=f"{_plain(method)}, {area} {_area(table, theirs, place):.3f}", zorder=2)  # fmt: skip
-        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        if several:
+            for shade, k in zip(_COLOURS, _shown(records, known, place), strict=False):
+                axes.plot(*steps(_curve(records, k)), color=shade, lw=1.0, alpha=0.75, zorder=3,
+                          label=f"{_short(classes[k])}, {area} {_area(records, [k], place):.3f}")  # fmt: skip
+        below(figure, axes)
         words = _words(name, records, known, classes, positive)
         figures.append(
             NamedFigure("roc", title, words, figure)
@@ -209,7 +211,7 @@ def _reliability(records: Records) -> NamedFigure:
 
     bins, counts, confidence, accuracy = metrics.reliability(records)
     error = float(metrics.calibration_error(records, np.ones((1, rows_of(records))))[0])
-    figure, axes = _figure(7.4, 4.2)
+    figure, axes = _figure(CHART, CHART)
     wide = 1 / metrics.BINS
     middle = (bins + 0.5) * wide
     centre, half = _wilson(accuracy, counts)
@@ -218,9 +220,9 @@ def _reliability(records: Records) -> NamedFigure:
     axes.plot([0, 1], [0, 1], color="0.55", lw=0.9, zorder=1)
     axes.errorbar(confidence, accuracy, np.abs(ends), fmt="o", ms=4, color=_OURS, elinewidth=1.0)
     for x, n in zip(middle.tolist(), counts.tolist(), strict=True):
-        axes.text(x, -0.05, f"{n:,}", ha="center", va="center", fontsize=7, color="0.35")
-    axes.text(-0.02, -0.05, "n", ha="right", va="center", fontsize=7, color="0.35")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.09, 1.03))
+        axes.text(x, -0.11, f"{n:,}", ha="center", va="center", fontsize=7.5, color="0.35", rotation=90)
+    axes.text(-0.01, -0.11, "n", ha="right", va="center", fontsize=7.5, color="0.35")
+    axes.set(xlim=(-0.05, 1.01), ylim=(-0.22, 1.03))
     axes.set_xlabel("probability of the most probable class", fontsize=9)
     axes.set_ylabel("share that is right", fontsize=9)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -237,7 +239,7 @@ def _reliability(records: Records) -> NamedFigure:
 def _figure(wide: float, tall: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(wide, tall), dpi=130, layout="constrained")
+    figure = Figure(figsize=(wide, tall), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8.5)

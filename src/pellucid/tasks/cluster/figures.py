@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.tasks._figures import show
+from pellucid.tasks._figures import CHART, show
 from pellucid.tasks.cluster.dendrogram import COLOURS
 from pellucid.tasks.cluster.partition import matching
 from pellucid.tasks.cluster.training import ClusterPrediction, Views
@@ -134,14 +134,17 @@ def criterion(values: NDArray[np.floating], chosen: int, name: str) -> Figure:
     """A criterion at each number of clusters from 2 on, with the chosen one marked."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 3), dpi=150, layout="constrained")
+    figure = Figure(figsize=(CHART, 2.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     counts = np.arange(2, len(values) + 2)
     axes.plot(counts, values, marker="o", ms=4, color=COLOURS[0])
     axes.axvline(chosen, color=COLOURS[1], lw=1, ls="--")
     axes.text(chosen, axes.get_ylim()[1], f" chosen: {chosen}", va="top", fontsize=8, color=COLOURS[1])
     label = {"silhouette": "mean silhouette", "gap": "gap", "bic": "−BIC per code"}[name]
-    axes.set(xlabel="clusters", ylabel=label, xticks=counts)
+    axes.set_xlabel("clusters", fontsize=9)
+    axes.set_ylabel(label, fontsize=9)
+    axes.set_xticks(counts)
+    axes.tick_params(labelsize=8.5)
     return figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pellucid._colours import MODEL, SIMPLE
+from pellucid.tasks._figures import CHART, below
 from pellucid.tasks.compress.curves import decibels
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def rate_distortion(table: Sequence[dict[str, Any]]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 4.2), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(CHART, 6.0), dpi=150, layout="constrained")
+    first, second = figure.subplots(2, 1)
     for name in dict.fromkeys(row["codec"] for row in table):
         rows = sorted((row for row in table if row["codec"] == name), key=lambda row: float(row["bpp"]))
         lossless = [row["bpp"] for row in rows if row["setting"] == "lossless"]
@@ -44,21 +45,24 @@ def rate_distortion(table: Sequence[dict[str, Any]]) -> Figure:
         for part, style in _parts(rows, mark):
             bits = [row["bpp"] for row in part]
             look = {"color": colour, "markersize": 3.5, "linewidth": 1.4}
-            left.plot(bits, [row["psnr"] for row in part], style, label=name if style == mark else None, **look)
-            right.plot(bits, [decibels(row["ms_ssim"]) for row in part], style, **look)
+            first.plot(bits, [row["psnr"] for row in part], style, label=name if style == mark else None, **look)
+            second.plot(bits, [decibels(row["ms_ssim"]) for row in part], style, **look)
     widest = max(row["bpp"] for row in table if row["codec"] == "this model") * 1.35
-    for axes, label in ((left, "PSNR, dB"), (right, "MS-SSIM as −10·log₁₀(1 − MS-SSIM), dB")):
-        axes.set(xlabel="file size, bits per pixel", ylabel=label, xlim=(0, widest))
+    for axes, label in ((first, "PSNR, dB"), (second, "−10·log₁₀(1 − MS-SSIM), dB")):
+        axes.set_xlabel("file size, bits per pixel", fontsize=9)
+        axes.set_ylabel(label, fontsize=9)
+        axes.set_xlim(0, widest)
+        axes.tick_params(labelsize=8.5)
         axes.grid(color="0.9")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    for axes, key in ((left, "psnr"), (right, "ms_ssim")):
+    for axes, key in ((first, "psnr"), (second, "ms_ssim")):
         # PNG's palettes would stretch the axis downwards
         shown = [row[key] for row in table if row["bpp"] <= widest and row["codec"] != "PNG"]
         if key == "ms_ssim":
             shown = [decibels(value) for value in shown]
         axes.set_ylim(min(shown) - 0.5, max(shown) + 0.5)
-    left.legend(fontsize=8, frameon=False, loc="lower right")
+    below(figure, first)
     return figure
 
 

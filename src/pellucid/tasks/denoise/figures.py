@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+from pellucid.tasks._figures import CHART, below
+
 __all__ = ["levels"]
 
 _OTHERS = ("level", "level × 255", "images", "from", "to")  # columns that are no method
@@ -18,7 +20,7 @@ def levels(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """PSNR against the level of the noise, a line for each method; `rows` as in the details of metrics.json."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(CHART, 3.0), dpi=150, layout="constrained")
     axes = figure.subplots()
     places = [row["level × 255"] for row in rows]
     for name in (key for key in rows[0] if key not in _OTHERS):
@@ -26,8 +28,9 @@ def levels(rows: Sequence[Mapping[str, Any]]) -> Figure:
         style: dict[str, Any] = {"linewidth": 2.5, "zorder": 3} if own else {"linewidth": 1.2, "linestyle": "--"}
         axes.plot(places, [row[name] for row in rows], marker="o", markersize=4 if own else 3, label=name, **style)
     axes.fill_between(places, [row["from"] for row in rows], [row["to"] for row in rows], alpha=0.15, linewidth=0)
-    axes.set_xlabel("level of the noise × 255")
-    axes.set_ylabel("PSNR [dB]")
+    axes.set_xlabel("level of the noise × 255", fontsize=9)
+    axes.set_ylabel("PSNR [dB]", fontsize=9)
+    axes.tick_params(labelsize=8.5)
     axes.grid(alpha=0.3)
-    axes.legend()
+    below(figure, axes)
     return figure

@@ -10,6 +10,7 @@ import numpy as np
 
 from pellucid._colours import MODEL, SIMPLE
 from pellucid.tasks._contract import NamedFigure
+from pellucid.tasks._figures import CHART, below
 from pellucid.tasks._records import Records
 from pellucid.tasks.detect import counts, errors
 from pellucid.tasks.detect.drawing import colour
@@ -47,7 +48,7 @@ def _common(records: Records, classes: int) -> list[int]:
 
 
 def _by_class(records: Records, classes: Sequence[str], common: Sequence[int]) -> NamedFigure:
-    figure, axes = _figure(7.4, 4.0)
+    figure, axes = _figure(CHART, 3.0)
     for label in common:
         recall, precision = curve(records, label)
         own = answered(records) & (records["label"].values == label)
@@ -62,7 +63,7 @@ def _by_class(records: Records, classes: Sequence[str], common: Sequence[int]) -
     axes.set_xlabel("recall", fontsize=9)
     axes.set_ylabel("precision", fontsize=9)
     axes.grid(alpha=0.25, lw=0.6)
-    axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    below(figure, axes)
     some = (
         f" The {len(common)} most frequent of {len(classes)} classes are drawn." if len(common) < len(classes) else ""
     )
@@ -78,14 +79,14 @@ def _errors(records: Records) -> NamedFigure:
     own = answered(records)
     right = int((own & (records["kind"].values == errors.RIGHT)).sum())
     bars = [("right", right, _RIGHT), *((row["error"], row["n"], _WRONG) for row in rows)]
-    figure, axes = _figure(7.4, 0.28 * len(bars) + 0.4)
+    figure, axes = _figure(CHART, 0.28 * len(bars) + 0.4)
     places = np.arange(len(bars))[::-1]
     axes.barh(places, [count for _, count, _ in bars], color=[colour for *_, colour in bars], height=0.66)
     longest = max(1, *(count for _, count, _ in bars))
     for place, (_, count, _) in zip(places, bars, strict=True):
         axes.text(count + 0.01 * longest, place, f"{count:,}", va="center", fontsize=8.5)
     axes.set_yticks(places, [name for name, *_ in bars], fontsize=9)
-    axes.set(xlim=(0, 1.1 * longest), xticks=[])
+    axes.set(xlim=(0, 1.2 * longest), xticks=[])
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     words = (
@@ -98,9 +99,9 @@ def _errors(records: Records) -> NamedFigure:
 def _counts(records: Records, classes: Sequence[str], common: Sequence[int]) -> NamedFigure:
     from matplotlib.figure import Figure
 
-    columns = min(4, len(common))
+    columns = min(2, len(common))
     rows = -(-len(common) // columns)
-    figure = Figure(figsize=(max(3.4, 2.3 * columns), 2.5 * rows), dpi=130, layout="constrained")
+    figure = Figure(figsize=(CHART, (1.9 if columns == 2 else 3.0) * rows + 0.3), dpi=130, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(common) :]:
         axes.set_axis_off()
@@ -122,7 +123,7 @@ def _counts(records: Records, classes: Sequence[str], common: Sequence[int]) -> 
 
 
 def _proposals(records: Records, baselines: Mapping[str, Records]) -> NamedFigure:
-    figure, axes = _figure(7.4, 4.0)
+    figure, axes = _figure(CHART, 3.0)
     numbers = np.unique(np.geomspace(1, PROPOSALS[-1], 60).round().astype(int))
     for name, table, shade in [
         ("this model", records, _OURS),
@@ -134,11 +135,11 @@ def _proposals(records: Records, baselines: Mapping[str, Records]) -> NamedFigur
             axes.plot(numbers, recall, style, color=shade, lw=1.6, label=f"{_plain(name)}, IoU {iou}")
     axes.set(xscale="log", xlim=(1, PROPOSALS[-1]), ylim=(0, 1.02))
     axes.set_xlabel("proposals of an image, the best first", fontsize=9)
-    axes.set_ylabel("share of the objects that one of them covers", fontsize=9)
+    axes.set_ylabel("share of the objects covered", fontsize=9)
     axes.set_xticks([1, 10, *PROPOSALS], [f"{number:,}" for number in (1, 10, *PROPOSALS)])
     axes.minorticks_off()
     axes.grid(alpha=0.25, lw=0.6)
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    below(figure, axes)
     words = "The share of the objects that one of the best proposals overlaps with an IoU of at least 0.5, or 0.7, whatever its class."
     return NamedFigure("proposal_recall", "Recall of the proposals", words, figure)
 

@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid import _boxes
 from pellucid._following import Followed
 from pellucid.errors import UnknownNameError, UsageError
-from pellucid.models import Regions
+from pellucid.models import AnswersAround, Regions
 from pellucid.tasks.detect.objects import Detected
 
 __all__ = ["evidence", "followed", "log_odds"]
 
 SAME = 0.5
 """IoU from which a region's box is one of the followed detection."""
+NEAR = 0.3
+"""IoU with the followed detection from which a region is looked at, if its own region has so much: a training moves boxes
+from 0.5 on."""
 LOWEST = -6.9
 """The least score, also where no region has such a box: the log-odds of a probability of 0.001."""
 
@@ -63,22 +68,53 @@ def followed(
     label, box, share = _surest(output, size, None) if named is None else _named(output, found, named, size, classes)
     name = f"{classes[label]} {share:.2f}"
     corners = tuple(float(end) for end in box)
+    near = min(NEAR, _own_overlap(output, label, box, size))
     words = (
-        "What is followed is the log-odds of a detection's class: the highest among the regions whose box for this class "
-        f"overlaps the detection with an IoU of at least {SAME:g}, and {LOWEST:g} (p = 0.001) where that is less."
+        f"What is followed is the log-odds of a detection's class: the highest among the regions that overlap the detection with "
+        f"an IoU of at least {near:.2g} and whose box for this class does so with {SAME:g}, and {LOWEST:g} (p = 0.001) where "
+        "that is less."
     )
-    return Followed(_score(label, box, size), name, "log-odds", words, (corners[0], corners[1], corners[2], corners[3]))
+    ends = (corners[0], corners[1], corners[2], corners[3])
+    narrowed = partial(_narrowed, box=box, near=near)
+    return Followed(_score(label, box, size, near), name, "log-odds", words, ends, narrowed)
 
 
-def _score(label: int, box: Tensor, size: tuple[int, int]) -> Callable[[Regions], Tensor]:
-    def score(output: Regions) -> Tensor:
-        odds = log_odds(output.logits.float())[:, :, label]  # (B, R)
-        with torch.no_grad():  # where the regions are is not differentiated, as in training
-            there = _boxes.iou(_corners(output, size)[:, :, label], box.to(odds.device)[None])[..., 0] >= SAME
-        best = odds.masked_fill(~there, -torch.inf).amax(1)
-        return best.clamp_min(LOWEST)
+def _score(label: int, box: Tensor, size: tuple[int, int], near: float) -> Callable[[Regions], Tensor]:
+    return lambda output: _at_place(output, label, box, size, near).amax(1).clamp_min(LOWEST)
 
-    return score
+
+def _at_place(output: Regions, label: int, box: Tensor, size: tuple[int, int], near: float) -> Tensor:
+    """(B, R): the log-odds of a class, −∞ of regions elsewhere."""
+    odds = log_odds(output.logits.float())[:, :, label]
+    with torch.no_grad():  # where the regions are is not differentiated, as in training
+        place = box.to(odds.device)[None]
+        own = output._replace(offsets=output.offsets[:, :, label : label + 1])
+        there = _boxes.iou(_corners(own, size)[:, :, 0], place)[..., 0] >= SAME
+        there &= _boxes.iou(output.corners.float(), place)[..., 0] >= near
+    return odds.masked_fill(~there, -torch.inf)
+
+
+def _own_overlap(output: Regions, label: int, box: Tensor, size: tuple[int, int]) -> float:
+    """The IoU with a detection of the region that it was found in."""
+    best = int(_at_place(output, label, box, size, 0.0)[0].argmax())
+    return float(_boxes.iou(output.corners[0, best : best + 1].float(), box.to(output.corners.device)[None]))
+
+
+def _narrowed(model: nn.Module, box: Tensor, near: float) -> nn.Module:
+    return _Around(model, box, near) if isinstance(model, AnswersAround) else model
+
+
+@final
+class _Around(nn.Module):
+    """A detector that scores only the regions of which the followed detection may be one."""
+
+    def __init__(self, model: nn.Module, box: Tensor, near: float) -> None:
+        super().__init__()
+        self.model, self.box, self.near = model, box, near
+
+    def forward(self, images: Tensor) -> Regions:
+        assert isinstance(self.model, AnswersAround)
+        return self.model.around(images, self.box, self.near)
 
 
 def _corners(output: Regions, size: tuple[int, int]) -> Tensor:

@@ -24,6 +24,7 @@ from pellucid.tasks.generate import energy, seeded
 from pellucid.tasks.generate.game import Game, Realness
 from pellucid.tasks.generate.generative import Generative, as_columns
 from pellucid.tasks.generate.likelihood import SeededImages
+from pellucid.tasks.generate.statistics import remeasured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,18 +99,9 @@ class Adversarial(Generative[Realness]):
     ) -> None:
         """Measure the generator's batch statistics again: averaged weights have other ones (Izmailov et al. 2018, sec. 3.2)."""
         inner = unwrapped(model)
-        norms = [m for m in inner.generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momenta, mode = [norm.momentum for norm in norms], inner.generator.training
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
-        inner.generator.train()
-        if norms:
-            for part in seeded.codes(inner, _MEASURED, 0).split(_AT_ONCE):
+        with remeasured(inner.generator) as needed:
+            for part in seeded.codes(inner, _MEASURED, 0).split(_AT_ONCE) if needed else ():
                 inner.generator(part)
-        inner.generator.train(mode)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
     def decode(self, model: nn.Module, codes: Tensor) -> Tensor:
         picture: Tensor = unwrapped(model).generator(codes).float()

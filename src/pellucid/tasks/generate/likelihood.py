@@ -15,7 +15,17 @@ from pellucid.data.targets import Target
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.generate import seeded
 
-__all__ = ["COLLAPSED", "PixelDistribution", "Reconstruction", "SeededImages", "importance", "latent_loss"]
+__all__ = [
+    "COLLAPSED",
+    "PixelDistribution",
+    "Reconstruction",
+    "SeededImages",
+    "bound",
+    "importance",
+    "latent_loss",
+    "prior_over_posterior",
+    "weighted_bound",
+]
 
 COLLAPSED = 0.01
 """nats: a dimension of the code whose mean KL divergence is lower carries no information about the image."""
@@ -92,6 +102,52 @@ def latent_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
+def prior_over_posterior(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """log p(z_k) − log q(z_k|x) in nats, (B, K), of codes z_k = μ + σ·ε_k; μ and log σ² are (B, latent), ε (B, K, latent).
+
+    >>> prior_over_posterior(torch.zeros(1, 1), torch.zeros(1, 1), torch.randn(1, 3, 1)).tolist()
+    [[0.0, 0.0, 0.0]]
+    """
+    codes = mean[:, None] + torch.exp(0.5 * log_variance)[:, None] * noise
+    return 0.5 * (noise**2 + log_variance[:, None] - codes**2).sum(2)  # their 2π cancel
+
+
+def weighted_bound(weights: Tensor) -> Tensor:
+    """log 1/K Σ_k w_k of log-weights (B, K), (B,): a lower bound of log p(x) in expectation (Burda et al. 2016, eq. 8).
+
+    >>> weighted_bound(torch.tensor([[0.0, math.log(3)]])).exp()
+    tensor([2.])
+    """
+    return torch.logsumexp(weights, dim=1) - math.log(weights.shape[1])
+
+
+@torch.no_grad()
+def bound(
+    model: nn.Module, pixels: PixelDistribution, images: Tensor, truth: SeededImages, samples: int, stream: int = 0
+) -> Tensor:
+    """The importance-weighted bound of log p(x) by K samples, (B,); the same for an image in any batch.
+
+    Args:
+        model: with `encode` and `decode`, in eval mode.
+        pixels: p(x|z).
+        images: the encoder's input, (B, C, H, W).
+        truth: the images whose likelihood is bounded, with the seeds of the noise.
+        samples: K.
+        stream: of the noise.
+    """
+    inner = unwrapped(model)
+    mean, log_variance = inner.encode(images)  # (B, latent) each
+    deviation = torch.exp(0.5 * log_variance)
+    noise = seeded.normal(truth.seeds, samples * mean.shape[1], stream).view(len(mean), samples, -1)
+    weights = []
+    for part in noise.split(max(1, _NUMBERS // max(1, truth.pixels.numel())), dim=1):
+        codes = mean[:, None] + deviation[:, None] * part
+        decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        ratio = prior_over_posterior(mean, log_variance, part)
+        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + ratio)
+    return weighted_bound(torch.cat(weights, dim=1))
+
+
 @torch.no_grad()
 def importance(
     model: nn.Module, pixels: PixelDistribution, images: Tensor, truth: SeededImages, samples: int
@@ -120,11 +176,10 @@ def importance(
         noise = seeded.normal(truth.seeds, count * latent, stream=1 + start).view(batch, count, latent)
         codes = mean[:, None] + deviation[:, None] * noise
         decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, (batch, count))  # (B, count, outputs, H, W)
-        # log p(z) − log q(z|x), whose 2π cancel
-        prior_over_posterior = 0.5 * (noise**2 + log_variance[:, None] - codes**2).sum(2)
-        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + prior_over_posterior)
-    log_weights = torch.cat(weights, dim=1)  # (B, K)
-    log_p = torch.logsumexp(log_weights, dim=1) - math.log(samples)
-    shares = torch.exp(log_weights - log_p[:, None])  # of mean 1
+        ratio = prior_over_posterior(mean, log_variance, noise)
+        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + ratio)
+    every = torch.cat(weights, dim=1)  # (B, K)
+    log_p = weighted_bound(every)
+    shares = torch.exp(every - log_p[:, None])  # of mean 1
     error = shares.std(dim=1, correction=1) / math.sqrt(samples) if samples > 1 else torch.full_like(log_p, math.nan)
-    return log_p, error, log_weights.mean(1)
+    return log_p, error, every.mean(1)

@@ -28,14 +28,20 @@ from pellucid.tasks.generate.likelihood import (
     PixelDistribution,
     Reconstruction,
     SeededImages,
+    bound,
     latent_loss,
+    prior_over_posterior,
+    weighted_bound,
 )
+from pellucid.tasks.generate.statistics import remeasured, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Variational"]
 
+_MEASURED = 4000  # images on which batch statistics are measured, at most
+_AT_ONCE = 500
 _LARGEST_TREE = 1600  # pixels: a tree of pixels compares all pairs
 _STATIC = 0x5EED  # seed of static binarisation; fixed, so that there is one such dataset
 _METRICS = (
@@ -61,6 +67,7 @@ class Variational(Generative[Reconstruction]):
     kl_warmup: float = 0.0
     importance: int = 200
     binarise: str = "dynamic"
+    bound_samples: int = 1
 
     default_model: ClassVar[str] = "vae"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution",)
@@ -88,26 +95,48 @@ class Variational(Generative[Reconstruction]):
         return images, SeededImages(images, draws.integers(0, 2**24))
 
     def loss(self, model: nn.Module, input: Tensor, truth: SeededImages) -> dict[str, Tensor]:
-        """−ELBO with the weighted latent loss, both parts in nats per image, and the number of collapsed dimensions."""
+        """−ELBO with the weighted latent loss, both parts in nats per image, and the number of collapsed dimensions.
+
+        With several samples per image the loss is minus the importance-weighted bound; the parts remain those of the ELBO.
+        """
         inner = unwrapped(model)
-        decoded, mean, log_variance = model(input, self._noise(inner, truth, model.training))
-        reconstruction = -self.pixels.log_probability(decoded, truth.pixels).mean()
+        noise = self._noise(inner, truth, model.training)
+        decoded, mean, log_variance = model(input, noise)
+        images = truth.pixels if noise.ndim == 2 else truth.pixels[:, None]
+        log_p = self.pixels.log_probability(decoded, images)  # (B,), or (B, K)
+        reconstruction = -log_p.mean()
         by_dimension = averaged(latent_loss(mean, log_variance).mean(0))  # (latent,)
         latent = by_dimension.sum()
         loss = reconstruction + inner.kl_weight * latent
+        if noise.ndim == 3:
+            loss = -weighted_bound(log_p + inner.kl_weight * prior_over_posterior(mean, log_variance, noise)).mean()
         collapsed = (by_dimension < COLLAPSED).sum().float()
         return {"loss": loss, "reconstruction": reconstruction, "latent": latent, "collapsed": collapsed}
 
     def _noise(self, inner: Any, truth: SeededImages, training: bool) -> Tensor:
+        """(B, latent), or (B, K, latent) where the bound takes several samples."""
+        each, images = self.bound_samples, len(truth.seeds)
         if training:  # torch's own generator is seeded at every step
-            return torch.randn(len(truth.seeds), inner.latent, device=truth.seeds.device)
-        return seeded.normal(truth.seeds, inner.latent)
+            shape = (images, inner.latent) if each == 1 else (images, each, inner.latent)
+            return torch.randn(shape, device=truth.seeds.device)
+        noise = seeded.normal(truth.seeds, each * inner.latent)
+        return noise if each == 1 else noise.view(images, each, inner.latent)
 
     def update_buffers(
         self, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
     ) -> None:
-        """Set the weight of the latent loss for the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β."""
-        unwrapped(model).kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
+        """Set the weight of the latent loss for the coming epoch: β·(epoch + 1)/(warm-up + 1), at most β; measure batch norm again."""
+        inner = unwrapped(model)
+        inner.kl_weight.fill_(self.beta * min(1.0, (epoch + 1) / (self.kl_warmup + 1)))
+        with remeasured(inner) as needed:
+            if needed:
+                chosen = spread(batches(), _MEASURED)
+                order = torch.randperm(
+                    len(chosen.index), device=chosen.index.device
+                )  # images may be sorted by their class
+                images, truth = self.prepare(chosen, Draws.images(seed, chosen.index), training=False)
+                for part in order.split(_AT_ONCE):
+                    inner(images[part], seeded.normal(truth.seeds[part], inner.latent))
 
     def decode(self, model: nn.Module, codes: Tensor) -> Tensor:
         """Mean pictures."""
@@ -130,17 +159,26 @@ class Variational(Generative[Reconstruction]):
     def measure(self, model: nn.Module, input: Tensor, truth: SeededImages) -> dict[str, Any]:
         """The bound and its two parts in nats, from one z per image, and the latent loss by dimension."""
         inner = unwrapped(model)
-        decoded, mean, log_variance = inner(input, self._noise(inner, truth, training=False))
+        decoded, mean, log_variance = inner(input, seeded.normal(truth.seeds, inner.latent))
         reconstruction = -self.pixels.log_probability(decoded, truth.pixels)
         by_dimension = latent_loss(mean, log_variance)  # (B, latent)
         latent = by_dimension.sum(1)
         parts = {"elbo": -reconstruction - latent, "reconstruction": reconstruction, "latent": latent}
+        if self.bound_samples > 1:
+            parts |= {self._bound: bound(model, self.pixels, input, truth, self.bound_samples)}
         scored = self.score(input, self.predict(model, input), truth)
         return scored | as_columns(parts | {"latent_by_dimension": by_dimension})
 
     def metrics(self, classes: Sequence[str]) -> Sequence[Metric]:
-        """The bound, which decides, and its parts."""
-        return _METRICS
+        """The bound that is maximised, which decides, the ELBO and its parts."""
+        if self.bound_samples == 1:
+            return _METRICS
+        return (mean(self._bound, f"bound of {self.bound_samples} samples", "nats"), *_METRICS)
+
+    @property
+    def _bound(self) -> str:
+        """The name of the bound that is maximised: bounds of other numbers of samples are other measures."""
+        return "elbo" if self.bound_samples == 1 else f"bound_{self.bound_samples}"
 
     def details(self, records: Records, classes: Sequence[str]) -> dict[str, Any]:
         """The distribution of the pixels, the collapsed dimensions, and each dimension's latent loss."""
@@ -152,9 +190,11 @@ class Variational(Generative[Reconstruction]):
             if len(collapsed)
             else "none"
         )
+        several = self.bound_samples > 1
+        maximised = {"bound": f"importance-weighted, {self.bound_samples} samples per image"} if several else {}
         order = np.argsort(-by_dimension, kind="stable")
         return {
-            "likelihood": [{"likelihood": self.summary, "collapsed dimensions": warning}],
+            "likelihood": [{"likelihood": self.summary, **maximised, "collapsed dimensions": warning}],
             "latent_dimensions": [
                 {"dimension": int(i), "latent loss, nats": round(float(by_dimension[i]), 4),
                  "state": "collapsed" if by_dimension[i] < COLLAPSED else "active"}
@@ -164,7 +204,7 @@ class Variational(Generative[Reconstruction]):
 
     def ranking(self, records: Records) -> NDArray[np.float64]:
         """The bound."""
-        return np.asarray(records["elbo"], np.float64)
+        return np.asarray(records[self._bound], np.float64)
 
     def array_baselines(self, train: Tensor, test: Tensor, seed: int) -> dict[str, Records]:
         """Exact likelihoods under simple distributions, of the very inputs that the model is measured on."""
@@ -180,7 +220,7 @@ class Variational(Generative[Reconstruction]):
             log_p["tree of pixels"] = mixtures.chow_liu(known, held_out)
         unknown = np.full(len(held_out), np.nan)
         parts = {"reconstruction": unknown, "latent": unknown}  # an exact likelihood has no parts
-        return {name: {"elbo": column, **parts} for name, column in log_p.items()}
+        return {name: {"elbo": column, self._bound: column, **parts} for name, column in log_p.items()}
 
     def likelihood(self, model: nn.Module, held_out: Any, seed: int) -> tuple[Measure, list[dict[str, Any]]] | None:
         return latents.likelihood(self, model, held_out, seed) if self.importance else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pellucid._colours import MODEL, OTHER, SIMPLE
 from pellucid.tasks._contract import NamedFigure
+from pellucid.tasks._figures import CHART, below
 from pellucid.tasks._records import Records
 from pellucid.tasks.landmarks.baselines import MEAN, ON_FEATURES
 from pellucid.tasks.landmarks.metrics import FAILURES, by_point, key, nme, numbered
@@ -67,7 +68,7 @@ def cumulative(records: Mapping[str, Records], by: Normaliser) -> Figure:
     """The share of the images whose error is at most each amount, as steps; the model's curve is the thick one."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 3.9), dpi=150, layout="constrained")
+    figure = Figure(figsize=(CHART, 3.0), dpi=150, layout="constrained")
     axes = figure.subplots()
     own = nme(records["model"], by)
     most = max(1.5 * FAILURES[-1], min(3 * FAILURES[-1], float(np.nanquantile(own, 0.98)) * 1.2))
@@ -93,7 +94,7 @@ def cumulative(records: Mapping[str, Records], by: Normaliser) -> Figure:
     axes.set_ylabel("share of the images", fontsize=8.5)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(fontsize=7.5, frameon=False, loc="outside lower center", ncols=2)
+    below(figure, axes)
     return figure
 
 
@@ -107,7 +108,7 @@ def point_map(records: Records, by: Normaliser, lines: Sequence[tuple[int, int]]
     )  # in % of the normaliser
     errors = by_point(records, by)
     shown = ~np.isnan(shape).any(1) & ~np.isnan(errors)
-    figure = Figure(figsize=(4.6, 4.0), dpi=150, layout="constrained")
+    figure = Figure(figsize=(CHART, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     known = [shape[[a, b]] for a, b in lines if shown[a] and shown[b]]
     axes.add_collection(LineCollection(known, colors="0.8", linewidths=1.0, zorder=1))
