@@ -132,3 +132,7 @@ def test_a_model_that_whitens_goes_through_training_and_back(tmp_path: Path) -> 
     assert not found.flatten(1).abs().sum(1).eq(1).all()
     fresh = State.begin(Plan.of("classify", "digits", "convnet", {**options, "epochs": 1, "limit": 64, "size": 9}))
     torch.testing.assert_close(found.float().cpu(), fresh.model.features[0].weight)  # steps have not moved it
+    words = pellucid.look(run, "filters", out=tmp_path / "filters").words
+    assert words.startswith(
+        "The filters of features.0 moved by 0 % of their norm (median) from the run's own start, seed 0."
+    )

@@ -359,9 +359,10 @@ def _builder(description: Mapping[str, Any], model: nn.Module) -> Callable[..., 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(seed, 0))  # as a session does
             made: nn.Module = _building.build({**description, "options": {**description["options"], **options}})
-        known, own = getattr(model, "normalize", None), getattr(made, "normalize", None)
-        if isinstance(known, nn.Module) and isinstance(own, nn.Module):
-            own.load_state_dict(known.state_dict())
+        for computed in ("normalize", "whitening"):  # from the training images, before the first step
+            known, own = getattr(model, computed, None), getattr(made, computed, None)
+            if isinstance(known, nn.Module) and isinstance(own, nn.Module):
+                own.load_state_dict(known.state_dict())
         device = next(iter(model.parameters()), torch.zeros(())).device
         return made.to(device).eval()
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.models._layers import Normalize
 
@@ -158,6 +158,10 @@ class Published(Protocol):
 @runtime_checkable
 class Whitens(Protocol):
     """What a model has whose first convolution may be computed from training images, once its `normalize` is fitted to them."""
+
+    @property
+    def whitening(self) -> nn.Module | None:
+        """That convolution; None where the model was built without it."""
 
     def whiten(self, images: Tensor) -> None:
         """Set it by images (N, C, H, W) float32 in [0, 1], unless the model was built without it."""

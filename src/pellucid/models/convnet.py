@@ -119,6 +119,11 @@ class Convnet(nn.Module):
         self.head = nn.Linear(heads * (channels + 2) if heads else grid**2 * channels, outputs)
         initialise(self.features[2:] if whiten else self.features, initialisation)
 
+    @property
+    def whitening(self) -> nn.Module | None:
+        """The convolution that is computed from training images; None without one."""
+        return self.features[0] if self.whitens else None
+
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
         """Set the first convolution by training images (N, C, H, W) in [0, 1], where `whiten` was asked for."""
