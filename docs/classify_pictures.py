@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import pellucid
+from pellucid._png import drawn
 from pellucid.data.dataset import Dataset, Pixels, Split
 from pellucid.data.targets import Label
 from pellucid.tasks import DrawsForReport
@@ -44,7 +45,7 @@ def draw(data: str | Dataset, epochs: int, name: str, file: Path) -> None:
         assert isinstance(run.task, DrawsForReport)
         rivals = {key.removeprefix("baselines/"): rows for key, rows in found.records.items() if key != "model"}
         figures = {one.name: one for one in run.task.report_figures(found.records["model"], rivals, run.classes)}
-        figures[name].figure.savefig(file, format="png", bbox_inches="tight", facecolor="white")
+        file.write_bytes(drawn(figures[name].figure))
 
 
 if __name__ == "__main__":

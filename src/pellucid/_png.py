@@ -56,7 +56,8 @@ def drawn(figure: Figure, dpi: float | None = None, words: Mapping[str, str] | N
         return held.getvalue()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    usual, canvas = figure.dpi, FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
+    usual = figure.dpi
     figure.set_facecolor("white")
     try:
         figure.set_dpi(dpi or usual)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pellucid import _catalog
 from pellucid import data as datasets
@@ -74,7 +75,12 @@ def as_run(
         raise UsageError(
             f"task=None: {title} is a module and does not say what it answers; give task='classify', or another of `pellucid list tasks`."
         )
-    known: Mapping[str, Any] = getattr(net, "description", None) or {}  # of a model in the catalogue
+    if any(is_lazy(value) for value in (*net.parameters(), *net.buffers())):
+        raise UsageError(
+            f"run={title}: has layers whose weights are made with the first images; call it with some before."
+        )
+    ours = type(net).__module__.startswith("pellucid.models.")
+    known: Mapping[str, Any] = getattr(net, "description", {}) if ours else {}  # of a model in the catalogue
     names = _names(classes) or _own(net, "classes", str)
     sides = _sides(size) or tuple(known.get("size", ())) or _own(net, "size", int)
     opened = None if data is None else _opened(data)
@@ -105,6 +111,7 @@ def as_run(
                 else:
                     description = described(name, read, named, dataset, frame, {}, planes)
                     model = _building.build(description)
+                    model.net.load_state_dict(net.state_dict())
             except UsageError as fault:
                 last = fault
                 continue

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,23 @@ def test_it_stays_as_it_was(trained: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert not [*tmp_path.iterdir()]
 
 
+def test_threads_get_the_answers_of_their_own_module() -> None:
+    nets = [nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for _ in range(6)]
+    settings: dict[str, Any] = {"task": "classify", "classes": DIGITS, "size": 8}
+    wanted = [predict(net, IMAGES, **settings) for net in nets]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda net: predict(net, IMAGES, **settings), nets)) == wanted
+    assert wanted[0] != wanted[1]
+
+
+def test_names_of_attributes_are_its_own() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    net.classes, net.size, net.description = 10, 3.5, "two layers"  # type: ignore[assignment]
+    assert predict(net, IMAGES, task="classify", classes=DIGITS, size=8)[0]["label"] in DIGITS
+    net.classes, net.size = DIGITS, [8, 8]  # type: ignore[assignment]
+    assert predict(net, IMAGES, task="classify")[0]["label"] in DIGITS
+
+
 def test_dropout_does_not_answer() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(64, 10)).train()
     one, other = (predict(net, IMAGES, task="classify", classes=DIGITS, size=8) for _ in range(2))
@@ -137,6 +155,17 @@ def test_colour_comes_to_its_first_convolution() -> None:
     assert evaluate(net, "digits", task="classify", baselines=False)["n"] == 364
 
 
+class Holding(nn.Module):
+    """What no copy can be made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = torch.ones(2, requires_grad=True) * 2
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1)[:, :2] * self.made
+
+
 FLAT = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 ONE = IMAGES[0]
 
@@ -162,6 +191,8 @@ ONE = IMAGES[0]
         (lambda: predict(FLAT, ONE, task="clasify", classes=DIGITS, size=8), r"^task='clasify' is not known; did you mean 'classify'"),
         (lambda: predict(Net, ONE, task="classify"), r"^task='classify': is for a module by itself"),
         (lambda: predict(Net, ONE), r"^run=the class Net: is neither a run nor its folder"),
+        (lambda: predict(nn.Sequential(nn.LazyLinear(2)), ONE, task="classify"), r"^run=Sequential: has layers whose weights"),
+        (lambda: predict(Holding(), ONE, task="classify", classes=["a", "b"], size=8), r"^model=Holding: cannot be copied \(RuntimeError"),
         (lambda: export(FLAT, task="classify", classes=DIGITS, size=8), r"^out=None: Sequential is a module and has no folder"),
     ],
 )  # fmt: skip

@@ -55,7 +55,8 @@ ONE_PLAYER: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
     "cluster": ("cluster", "digits", None, {**EMBEDDING, "method": "joint", "lr": 0.002}),
     "dec": ("cluster", "digits", None, {**EMBEDDING, "method": "dec", "lr": 0.002}),
     "generate": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001}),
-    "weighted_bound": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001, "bound_samples": 3}),
+    "weighted_bound": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001, "bound_samples": 3,
+                       "batch_norm": True, "ema": 0.5}),
     "read": ("read", "handprint", None, {"widths": (4, 8), "lr": 0.005}),
     "segment": ("segment", "scenes", None, {"widths": (4, 8), "dice": 1.0, "balance": "median_frequency"}),
     "landmarks": ("landmarks", "scenes", None, {"lr": 1e-4}),
@@ -187,7 +188,9 @@ def test_a_killed_process_ends_the_other_with_a_sentence_and_the_training_goes_o
     assert [code for code, _ in ended(started(two))] == [0, 0]  # the same command goes on, bit for bit
     assert [code for code, _ in ended(started([__file__, str(tmp_path / "whole"), "long"]))] == [0, 0]
     run = Run(tmp_path / "long")
-    assert run.status == "finished" and run.history[: len(saved)] == saved
+    # steps after the last state that was kept are computed again, in another time
+    went, goes = ([{**row, "seconds": 0} for row in rows] for rows in (saved, run.history[: len(saved)]))
+    assert run.status == "finished" and went == goes
     whole = Run(tmp_path / "whole" / "long")
     assert (run.path / "last.safetensors").read_bytes() == (whole.path / "last.safetensors").read_bytes()
     with pytest.warns(PellucidWarning, match="was trained by 2 and goes on with 1 process: its weights will agree"):

@@ -16,10 +16,11 @@ from typing import Any, final
 from pellucid.bulk.parts import Answered, Part, Setup
 from pellucid.errors import PellucidError, UsageError, brief
 
-__all__ = ["answered", "check_installed"]
+__all__ = ["ahead", "answered", "check_installed"]
 
 # seconds for a process to start on a busy machine, and warnings about Ray's own doings
 _SETTINGS = {"RAY_worker_register_timeout_seconds": "300", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_MANY = 8  # parts of each worker, from which one that waits costs less at the end than it saves before
 _STORE = 1 << 28  # bytes of shared memory on this machine: what travels is paths and shards
 
 
@@ -101,11 +102,22 @@ def _handed_out(parts: Sequence[Part], setup: Setup, workers: int | None) -> Any
         _Actor,
         fn_constructor_args=([ray.put(setup)],),
         batch_size=1,
-        # one part at a time: a part that waits for a busy worker would leave another one idle
-        compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=ahead(len(parts), count)),
         num_cpus=1,
         num_gpus=min(1.0, have.get("GPU", 0) / count),
     )
+
+
+def ahead(parts: int, workers: int) -> int:
+    """How many parts a worker has at a time, the one that it answers among them.
+
+    Ray Data looks for answers ten times a second where several workers are busy, so that a worker that is given one part at a time
+    waits after each. A second one fills that time, but at the end it can wait for a busy worker while another one is idle.
+
+    >>> ahead(4, 2), ahead(32, 2)
+    (1, 2)
+    """
+    return 2 if parts >= _MANY * workers else 1
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def _layers(units: tuple[int, ...], activation: str, batch_norm: bool) -> list[n
     for inner, width in pairwise(units[:-1]):
         norm = [nn.BatchNorm1d(width)] if batch_norm else []
         layers += [nn.Linear(inner, width), *norm, activation_layer(activation)]
-    made = nn.Sequential(*layers, nn.Linear(*units[-2:]))
+    made = nn.Sequential(*layers, nn.Linear(units[-2], units[-1]))
     initialise(made, "he" if "relu" in activation else "xavier")
     initialise(made[-1], "xavier")
     return list(made)

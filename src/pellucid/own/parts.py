@@ -8,13 +8,14 @@ import functools
 import inspect
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from pellucid.errors import RunError, UsageError
+from pellucid.errors import RunError, UsageError, brief
 from pellucid.own import files, sources
 
 __all__ = [
@@ -71,6 +72,7 @@ class Taken(NamedTuple):
 
 _latest: dict[tuple[str, str], Own] = {}  # by folder and name
 _given: dict[tuple[str, str, str], Own] = {}  # and by the digests that a run records
+_borrowing = threading.RLock()
 
 
 def is_own(name: str) -> bool:
@@ -140,19 +142,20 @@ def borrowed(folder: str, given: Any) -> Iterator[str]:
     Raises:
         UsageError: as `take` does.
     """
-    latest, kept = dict(_latest), dict(_given)
-    name = take(folder, given).name or ""
-    own = _latest.get((folder, name))
-    try:
-        yield name
-    finally:
-        places = [(_latest, latest, (folder, name))]
-        places += [(_given, kept, (folder, name, own.key))] if own is not None else []
-        for now, before, key in places:
-            if key in before:
-                now[key] = before[key]
-            else:
-                now.pop(key, None)
+    with _borrowing:  # modules of one class have one name: each thread gets its own weights
+        latest, kept = dict(_latest), dict(_given)
+        name = take(folder, given).name or ""
+        own = _latest.get((folder, name))
+        try:
+            yield name
+        finally:
+            places: list[tuple[Any, Any, Any]] = [(_latest, latest, (folder, name))]
+            places += [(_given, kept, (folder, name, own.key))] if own is not None else []
+            for now, before, key in places:
+                if key in before:
+                    now[key] = before[key]
+                else:
+                    now.pop(key, None)
 
 
 def resolve(folder: str, name: str, record: Mapping[str, Any], base: Any, options: Mapping[str, Any], run: str) -> Own:
@@ -276,7 +279,14 @@ def _own(folder: str, given: Any) -> Own:
     }
     named = file is not None and not instance and "." not in kind.__qualname__ and name.isidentifier()
     reference = f"{_shown(file)}:{name}" if named and file is not None else ""
-    return Own(f"{home}:{name}", kind, record, copy.deepcopy(given) if instance else None, reference)
+    try:
+        prototype = copy.deepcopy(given) if instance else None
+    except Exception as fault:  # of any kind: it is a module of somebody else's
+        raise UsageError(
+            f"{_OPTION[folder]}={name}: cannot be copied ({type(fault).__name__}: {brief(fault)}), so that it would not stay as it is; "
+            "keep what cannot be copied out of its attributes, or give its class."
+        ) from fault
+    return Own(f"{home}:{name}", kind, record, prototype, reference)
 
 
 def settings_of(net: Any) -> str:

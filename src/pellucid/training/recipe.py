@@ -205,14 +205,16 @@ class Recipe:
         later = [p for module in player.modules() if isinstance(module, Frozen) for p in module.later.values()]
         waiting = {id(p) for p in later}
         groups = self._groups([p for p in trained if id(p) not in waiting]) + self._groups(later, self.below)
-        if self.optimizer == "adamw":
-            return plain(torch.optim.AdamW)(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
-        if self.optimizer == "adam":
-            return plain(torch.optim.Adam)(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
+        made: torch.optim.Optimizer
+        if self.optimizer in ("adam", "adamw"):
+            kind = torch.optim.AdamW if self.optimizer == "adamw" else torch.optim.Adam
+            made = plain(kind)(groups, lr=self.peak, betas=(self.betas[0], self.betas[1]), fused=True)
+            return made
         momentum = 0.0 if self.optimizer == "sgd" else self.momentum
-        return plain(torch.optim.SGD)(
+        made = plain(torch.optim.SGD)(
             groups, lr=self.peak, momentum=momentum, nesterov=self.optimizer == "nesterov", fused=True
         )
+        return made
 
     def _groups(self, parameters: list[nn.Parameter], scale: float = 1.0) -> list[dict[str, Any]]:
         """Parameters with and without decay, whose rate is the schedule's times `scale`."""
