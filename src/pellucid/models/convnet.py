@@ -97,9 +97,10 @@ class Convnet(nn.Module):
         check_size("convnet", size, least + whiten)  # which removes a px
         self.normalize = Normalize(channels)
         layers: list[nn.Module] = []
-        if whiten:
-            layers += [_whitening(channels), activation_layer(activation)]
-            channels = layers[0].out_channels
+        fixed = _whitening(channels) if whiten else None
+        if fixed is not None:
+            layers += [fixed, activation_layer(activation)]
+            channels = fixed.out_channels
         for width in widths:
             # (B, channels, H, W) -> (B, width, H - 2, W - 2), or with a stride s (B, width, ⌊(H - 3)/s⌋ + 1, …); pool: (…, ⌊H/2⌋, …)
             first = nn.Conv2d(channels, width, 3, stride, padding=int(pool))
@@ -120,15 +121,16 @@ class Convnet(nn.Module):
         initialise(self.features[2:] if whiten else self.features, initialisation)
 
     @property
-    def whitening(self) -> nn.Module | None:
+    def whitening(self) -> nn.Conv2d | None:
         """The convolution that is computed from training images; None without one."""
-        return self.features[0] if self.whitens else None
+        first = self.features[0]
+        return first if self.whitens and isinstance(first, nn.Conv2d) else None
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
         """Set the first convolution by training images (N, C, H, W) in [0, 1], where `whiten` was asked for."""
-        if self.whitens:
-            _fit_whitening(self.features[0], self.normalize(images))
+        if (fixed := self.whitening) is not None:
+            _fit_whitening(fixed, self.normalize(images))
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs)
         features = self.features(self.normalize(images))  # (B, widths[-1], H - 2n, W - 2n) by default
