@@ -78,7 +78,13 @@ def test_validation_asks_a_classifier_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     state = State.begin(Plan.of("classify", "digits", "mlp", {"device": "cpu"}))
     counted: list[int] = []
-    state.model.layers.register_forward_hook(lambda *_: counted.append(1))
+    plain = state.model.layers.forward
+
+    def counting(images: Tensor) -> Any:  # a hook would have each output computed
+        counted.append(1)
+        return plain(images)
+
+    monkeypatch.setattr(state.model.layers, "forward", counting)
     results = []
     for twice in (False, True):
         if twice:
@@ -90,3 +96,14 @@ def test_validation_asks_a_classifier_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert len(counted) == (1 + twice) * state.feed.validation_batches
         results.append((losses, {name: column.tolist() for name, column in records.items()}))
     assert results[0] == results[1]
+
+
+def test_what_passes_through_a_part_is_caught_each_time() -> None:
+    model, images, caught = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval(), torch.ones(3, 2), list[Tensor]()
+    with once(model), torch.no_grad():
+        model(images)
+        hook = model[0].register_forward_hook(lambda _, __, output: caught.append(output))
+        model(images)
+        hook.remove()
+        model(images)
+    assert len(caught) == 1

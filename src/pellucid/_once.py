@@ -25,7 +25,8 @@ class _Asked(NamedTuple):
 def once(model: nn.Module) -> Iterator[None]:
     """Within it, a model in eval mode gives its last output again for the same tensor, if neither was changed since.
 
-    Only calls with one tensor that give one tensor are kept, and only the last one; hooks of the model run each time.
+    Only calls with one tensor that give one tensor are kept, and only the last one. Hooks of the model run each time, and while a
+    part of it has any, as where its codes are caught on the way, the output is computed each time.
 
     >>> model = nn.Linear(2, 1).eval()
     >>> images = torch.ones(3, 2)
@@ -42,7 +43,7 @@ def once(model: nn.Module) -> Iterator[None]:
 
     def asked(*args: Any, **options: Any) -> Any:
         nonlocal last
-        if len(args) != 1 or options or not isinstance(args[0], Tensor) or model.training:
+        if len(args) != 1 or options or not isinstance(args[0], Tensor) or model.training or _watched(model):
             return forward(*args, **options)
         mode = _mode(args[0])
         if (
@@ -63,6 +64,11 @@ def once(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         del model.__dict__["forward"]
+
+
+def _watched(model: nn.Module) -> bool:
+    """Whether somebody waits for what passes through a part of the model."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in model.modules() if part is not model)
 
 
 def _mode(like: Tensor) -> tuple[bool, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -106,15 +106,15 @@ def _narrowed(model: nn.Module, box: Tensor, near: float) -> nn.Module:
 
 @final
 class _Around(nn.Module):
-    """A detector that scores only the regions of which the followed detection may be one."""
+    """A detector that scores only the regions of which the followed detection may be one; `model` is as `AnswersAround`."""
 
-    def __init__(self, model: nn.Module, box: Tensor, near: float) -> None:
+    def __init__(self, model: Any, box: Tensor, near: float) -> None:
         super().__init__()
         self.model, self.box, self.near = model, box, near
 
     def forward(self, images: Tensor) -> Regions:
-        assert isinstance(self.model, AnswersAround)
-        return self.model.around(images, self.box, self.near)
+        found: Regions = self.model.around(images, self.box, self.near)
+        return found
 
 
 def _corners(output: Regions, size: tuple[int, int]) -> Tensor:
