@@ -78,13 +78,14 @@ def test_validation_asks_a_classifier_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     state = State.begin(Plan.of("classify", "digits", "mlp", {"device": "cpu"}))
     counted: list[int] = []
-    plain = state.model.layers.forward
+    layers: Any = state.model.layers
+    plain = layers.forward
 
     def counting(images: Tensor) -> Any:  # a hook would have each output computed
         counted.append(1)
         return plain(images)
 
-    monkeypatch.setattr(state.model.layers, "forward", counting)
+    monkeypatch.setattr(layers, "forward", counting)
     results = []
     for twice in (False, True):
         if twice:
