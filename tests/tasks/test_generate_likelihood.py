@@ -100,6 +100,14 @@ def test_bound_is_below_the_likelihood_and_does_not_depend_on_the_batch() -> Non
     torch.testing.assert_close(few, all_of_them[3:5])
 
 
+def test_how_many_are_decoded_at_once_does_not_change_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, target = PixelDistribution("bernoulli", None), SeededImages(ALL, torch.arange(16))
+    whole = likelihood.importance(Curved(), pixels, ALL, target, 250)
+    monkeypatch.setattr(likelihood, "_NUMBERS", 3 * ALL.numel())
+    for one, other in zip(whole, likelihood.importance(Curved(), pixels, ALL, target, 250), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_seeded_numbers_are_uniform_or_normal_and_a_function_of_the_seed() -> None:
     drawn = seeded.uniform(torch.arange(200), 500)
     assert stats.kstest(drawn.flatten().numpy(), "uniform").pvalue > 1e-3

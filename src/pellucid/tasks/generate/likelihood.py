@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ COLLAPSED = 0.01
 """nats: a dimension of the code whose mean KL divergence is lower carries no information about the image."""
 
 _NUMBERS = 8_000_000  # decoded at once
+_GROUP = 200  # samples whose noise is drawn together
 _FINEST = math.log(1 / (12 * 255**2))  # a pixel's density stops at the variance of rounding to 8 bits
 
 
@@ -137,15 +138,8 @@ def bound(
     """
     inner = unwrapped(model)
     mean, log_variance = inner.encode(images)  # (B, latent) each
-    deviation = torch.exp(0.5 * log_variance)
     noise = seeded.normal(truth.seeds, samples * mean.shape[1], stream).view(len(mean), samples, -1)
-    weights = []
-    for part in noise.split(max(1, _NUMBERS // max(1, truth.pixels.numel())), dim=1):
-        codes = mean[:, None] + deviation[:, None] * part
-        decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        ratio = prior_over_posterior(mean, log_variance, part)
-        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + ratio)
-    return weighted_bound(torch.cat(weights, dim=1))
+    return weighted_bound(_log_weights(inner, pixels, mean, log_variance, noise, truth))
 
 
 @torch.no_grad()
@@ -166,20 +160,28 @@ def importance(
     """
     inner = unwrapped(model)
     mean, log_variance = inner.encode(images)  # (B, latent) each
-    deviation = torch.exp(0.5 * log_variance)
     batch, latent = mean.shape
-    at_once = max(1, min(samples, _NUMBERS // max(1, truth.pixels.numel())))
     weights = []
-    for start in range(0, samples, at_once):
-        count = min(at_once, samples - start)
+    for start in range(0, samples, _GROUP):
+        count = min(_GROUP, samples - start)
         # a stream of its own for each group: the samples do not depend on the batch that an image is in
         noise = seeded.normal(truth.seeds, count * latent, stream=1 + start).view(batch, count, latent)
-        codes = mean[:, None] + deviation[:, None] * noise
-        decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, (batch, count))  # (B, count, outputs, H, W)
-        ratio = prior_over_posterior(mean, log_variance, noise)
-        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + ratio)
+        weights.append(_log_weights(inner, pixels, mean, log_variance, noise, truth))
     every = torch.cat(weights, dim=1)  # (B, K)
     log_p = weighted_bound(every)
     shares = torch.exp(every - log_p[:, None])  # of mean 1
     error = shares.std(dim=1, correction=1) / math.sqrt(samples) if samples > 1 else torch.full_like(log_p, math.nan)
     return log_p, error, every.mean(1)
+
+
+def _log_weights(
+    inner: Any, pixels: PixelDistribution, mean: Tensor, log_variance: Tensor, noise: Tensor, truth: SeededImages
+) -> Tensor:
+    """log p(x, z_k) − log q(z_k|x) of codes z_k = μ + σ·ε_k, (B, K), for noise (B, K, latent); few are decoded at once."""
+    deviation, weights = torch.exp(0.5 * log_variance), []
+    for part in noise.split(max(1, _NUMBERS // max(1, truth.pixels.numel())), dim=1):
+        codes = mean[:, None] + deviation[:, None] * part
+        decoded = inner.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])  # (B, count, outputs, H, W)
+        ratio = prior_over_posterior(mean, log_variance, part)
+        weights.append(pixels.log_probability(decoded, truth.pixels[:, None]) + ratio)
+    return torch.cat(weights, dim=1)
