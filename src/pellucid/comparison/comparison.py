@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import viewing
+from pellucid.comparison.agreement import of_seeds
 from pellucid.comparison.difference import Difference, paired, unpaired
 from pellucid.comparison.table import Comparison, Row, draw, text, write_csv
 from pellucid.errors import PellucidError, RunError, UsageError
@@ -72,7 +73,13 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path | None = None) -> 
     ]
     tasks = dict.fromkeys(row.task for row in rows)
     ranked = {row.name: row for task in tasks for row in _ranked([row for row in rows if row.task == task], notes)}
-    rows = [ranked[row.name] for row in rows]
+    agreement = of_seeds(rows, notes)
+    rows = [replace(ranked[row.name], agreement=agreement.get(row.name)) for row in rows]
+    if agreement:
+        notes.append(
+            "The agreement of seeds is between each run and those of other seeds with the same options, on the validation images. It "
+            "takes no labels, so that options can be chosen by it."
+        )
     figure = draw(rows)
     write_csv(rows, table)
     with write_atomically(picture) as draft:

@@ -28,6 +28,7 @@ __all__ = ["Comparison", "Row", "draw", "write_csv"]
 # Okabe & Ito 2008: colours that the colour-blind can tell apart; further runs repeat them with another line style
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 LINES = ("-", "--", ":", "-.")
+AGREEMENT = "agreement of seeds"
 _ABREAST = 4  # most runs shown in columns of their own
 
 
@@ -43,6 +44,7 @@ class Row:
     records: Records = field(default_factory=dict, repr=False)  # of each test image
     best: bool = False  # the best of its task
     difference: Difference | None = None  # its main measure minus that of the best run
+    agreement: float | None = None  # with the runs of other seeds, without labels
 
     @property
     def task(self) -> str:
@@ -107,6 +109,8 @@ def _table(rows: Sequence[Row]) -> Table:
     for name in [main] if many else units:
         unit = units.get(name, "")
         lines[f"{name} [{unit}]" if unit else name] = [str(row.measures.get(name, "–")) for row in rows]
+    if any(row.agreement is not None for row in rows):
+        lines[AGREEMENT] = ["–" if row.agreement is None else f"{row.agreement:.3f}" for row in rows]
     lines[f"{main} minus the best"] = [str(row.difference or "") for row in rows]
     lines["difference"] = [row.verdict for row in rows]
     left = f" (all {len(units)} measures are in comparison.csv)" if many and len(units) > 1 else ""
@@ -134,6 +138,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 def _lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(name for row in rows for name in row.measures))
+    agree = any(row.agreement is not None for row in rows)
     lines = []
     for row in rows:
         line: dict[str, Any] = {"run": row.name, "path": str(row.run.path), "task": row.task}
@@ -146,7 +151,7 @@ def _lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for key in ("value", "low", "high", "paired"):
             title = "difference" if key == "value" else f"difference_{key}"
             line[title] = getattr(row.difference, key, None)
-        lines.append(line | {"verdict": row.verdict})
+        lines.append(line | {"verdict": row.verdict} | ({"agreement": row.agreement} if agree else {}))
     return lines
 
 

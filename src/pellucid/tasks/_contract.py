@@ -5,7 +5,7 @@
 `isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
 them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
 epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`) or cost more than the answer (`MeasuresSlowly`),
-measures of the model as a whole (`MeasuresModel`), figures of all images (`DrawsRecords`), one part of an answer that a lens
+measures of the model as a whole (`MeasuresModel`), how far two models' answers agree (`MeasuresAgreement`), figures of all images (`DrawsRecords`), one part of an answer that a lens
 follows (`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those
 about answers, `_figures.py` reports' figures.
 """
@@ -42,6 +42,7 @@ __all__ = [
     "DrawsRecords",
     "KnowsChance",
     "LearnsFromImages",
+    "MeasuresAgreement",
     "MeasuresModel",
     "ModelMeasures",
     "MultiPlayer",
@@ -309,6 +310,14 @@ class MeasuresModel(Protocol):
         self, model: nn.Module, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0
     ) -> ModelMeasures:
         """Measures beside those of the images, and figures for the report."""
+
+
+@runtime_checkable
+class MeasuresAgreement(Protocol):
+    """Answers of two models can agree or not, whatever is true."""
+
+    def agree(self, one: Records, other: Records) -> float:
+        """How far the answers of two models to the same images agree: 1 entirely, 0 as far as by chance."""
 
 
 @runtime_checkable

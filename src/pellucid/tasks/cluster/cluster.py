@@ -240,6 +240,10 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
         """The simplified silhouette."""
         return np.asarray(records["silhouette"], np.float64)
 
+    def agree(self, one: Records, other: Records) -> float:
+        """The adjusted Rand index of the clusters of two models."""
+        return metrics.agreement(one, other)
+
     def baselines(self, train: Split, test: Split, size: tuple[int, int] | None, seed: int = 0) -> dict[str, Records]:
         assert size is not None, "cluster resizes"
         return baselines.measured(train, test, size, self.clusters or 10, seed)

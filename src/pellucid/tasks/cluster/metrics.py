@@ -14,7 +14,7 @@ from pellucid.tasks._metrics import Floats, Metric, Weights, mean
 from pellucid.tasks._records import Records
 from pellucid.tasks.cluster import partition
 
-__all__ = ["details", "matched", "metrics", "table"]
+__all__ = ["agreement", "details", "matched", "metrics", "table"]
 
 
 def metrics(classes: int) -> list[Metric]:
@@ -52,6 +52,11 @@ def metrics(classes: int) -> list[Metric]:
                corrected=held_out(partition.commonest)),
         *silhouettes,
     ]  # fmt: skip
+
+
+def agreement(one: Records, other: Records) -> float:
+    """The adjusted Rand index of the clusters of two models, for the same images."""
+    return float(partition.stability([one["cluster"], other["cluster"]])[0])
 
 
 def _accuracy(records: Records, weights: Weights) -> Floats:

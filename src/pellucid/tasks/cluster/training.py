@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -182,7 +183,7 @@ def update_clusters(
     first = round(task.pretrain * epochs) if task.method in ("joint", "dec") else epochs  # the clustering loss sets in
     last = epoch == epochs
     whole = last or (task.method == "dec" and epoch >= first)  # dec needs the soft assignments of every image
-    codes, errors, places = _all_codes(model, batches, unit, None if whole else _SAMPLE)
+    codes, places = _all_codes(model, batches, unit, None if whole else _SAMPLE)
     array = codes.cpu().numpy()
     _check_different(array, task.clusters or 2)
     k = task.clusters
@@ -211,7 +212,7 @@ def update_clusters(
     kept.put(
         scale=assigned.distance.square().mean().clamp_min(1e-12),
         reach=methods.reaches(assigned, k, task.unlike / 2).to(codes.device),
-        error_reach=torch.quantile(errors, 1 - task.unlike / 2),
+        error_reach=torch.quantile(_all_errors(model, batches, None if last else _SAMPLE), 1 - task.unlike / 2),
         sizes=torch.bincount(assigned.cluster, minlength=k),
     )
 
@@ -269,26 +270,37 @@ def partition(
 
 def _all_codes(
     model: nn.Module, batches: Callable[[], Iterator[Batch]], unit: bool, most: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes (N, D), reconstruction errors (N,) and positions (N,) of the training images, or of `most` evenly spread ones."""
-    codes, errors, places, images = [], [], [], 0
+) -> tuple[Tensor, Tensor]:
+    """Codes (N, D) and positions (N,) of the training images, or of `most` evenly spread ones."""
+    with _evaluating(model):
+        pairs = [(codes_of(model, input, unit), place) for input, place in _inputs(batches, most)]
+    codes, places = zip(*pairs, strict=True)
+    return torch.cat(codes), torch.cat(places)
+
+
+def _all_errors(model: nn.Module, batches: Callable[[], Iterator[Batch]], most: int | None) -> Tensor:
+    """The mean squared errors (N,) of the reconstructions of the training images, or of `most` evenly spread ones."""
+    with _evaluating(model):
+        errors = [(model(input).float() - input).square().flatten(1).mean(1) for input, _ in _inputs(batches, most)]
+    return torch.cat(errors)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     mode = model.training
     model.eval()
     try:
-        step = 1
-        if most is not None:
-            total = sum(len(batch) for batch in batches())
-            step = max(1, -(-total // most))
-        for batch in batches():
-            first = (-images) % step  # every step-th image over all batches, not within each
-            chosen = batch.images[first::step]
-            images += len(batch)
-            if len(chosen):
-                input = chosen.float().div_(255)
-                code, picture = codes_and_pictures(model, input, unit)
-                codes.append(code)
-                errors.append((picture - input).square().flatten(1).mean(1))
-                places.append(batch.index[first::step].to(code.device))
+        yield
     finally:
         model.train(mode)
-    return torch.cat(codes), torch.cat(errors), torch.cat(places)
+
+
+def _inputs(batches: Callable[[], Iterator[Batch]], most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Training images (B, C, H, W) in [0, 1] and their positions (B,): all of them, or `most` evenly spread ones."""
+    step, images = 1 if most is None else max(1, -(-sum(len(batch) for batch in batches()) // most)), 0
+    for batch in batches():
+        chosen = slice((-images) % step, None, step)  # every step-th image over all batches, not within each
+        images += len(batch)
+        input = batch.images[chosen].float().div_(255)
+        if len(input):
+            yield input, batch.index[chosen].to(input.device)
