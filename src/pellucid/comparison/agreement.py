@@ -37,7 +37,8 @@ def of_seeds(rows: Sequence[Row], notes: list[str]) -> dict[str, float]:
         task = group[0].run.task
         assert isinstance(task, MeasuresAgreement)
         pairs = {
-            frozenset(pair): task.agree(*(answers[name] for name in pair)) for pair in itertools.combinations(answers, 2)
+            frozenset(pair): task.agree(*(answers[name] for name in pair))
+            for pair in itertools.combinations(answers, 2)
         }
         for name in answers if len(answers) > 1 else ():
             found[name] = float(np.mean([value for pair, value in pairs.items() if name in pair]))

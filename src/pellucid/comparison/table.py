@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["Comparison", "Row", "draw", "write_csv"]
+__all__ = ["AGREEMENT", "Comparison", "Row", "draw", "write_csv"]
 
 # Okabe & Ito 2008: colours that the colour-blind can tell apart; further runs repeat them with another line style
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")

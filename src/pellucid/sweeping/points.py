@@ -30,6 +30,7 @@ class Point:
     measure: Measure  # the mean over the seeds, with its interval over the test images
     n: int  # test images
     seconds: float | None  # of training, all seeds together; None for a baseline
+    agreement: float | None = None  # of the seeds' answers, without labels; None where the task has none
 
     @property
     def spread(self) -> float | None:
@@ -91,7 +92,11 @@ def _point(key: tuple[str, Any], own: Mapping[int, tuple[Row, Records]], baselin
     metric: Metric = rows[0].run.main
     seconds = None if baseline else sum(float(row.run.info["seconds"]) for row in rows)
     values = {seed: metric.value(records) for seed, (_, records) in own.items()}
-    return Point(key[0], key[1], baseline, values, averaged(metric, tables), rows_of(tables[0]), seconds)
+    agreed = [row.agreement for row in rows if row.agreement is not None and not baseline]
+    return Point(
+        key[0], key[1], baseline, values, averaged(metric, tables), rows_of(tables[0]), seconds,
+        statistics.mean(agreed) if agreed else None,
+    )  # fmt: skip
 
 
 def _rank(point: Point) -> float:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pellucid import files
 from pellucid._notebooks import as_html
-from pellucid.comparison.table import Comparison, Row, duration, text
+from pellucid.comparison.table import AGREEMENT, Comparison, Row, duration, text
 from pellucid.files import write_atomically
 from pellucid.sweeping.points import Point
 
@@ -68,18 +68,25 @@ class Sweep:
 def _cells(point: Point) -> list[str]:
     seeds = f"{len(point.values)}"
     seconds = "" if point.seconds is None else duration(point.seconds)
-    return [point.line, text(point.place), point.shown, point.shown_spread or "–", seeds, seconds]
+    agreement = "" if point.agreement is None else f"{point.agreement:.3f}"
+    return [point.line, text(point.place), point.shown, point.shown_spread or "–", agreement, seeds, seconds]
 
 
 def _titles(points: Sequence[Point], axis: str | None) -> list[str]:
     measure = points[0].measure
     title = measure.title + (f" [{measure.unit}]" if measure.unit else "")
-    return ["", (axis or "").replace("_", " "), f"{title}, 95 % interval", "spread", "seeds", "training"]
+    return ["", (axis or "").replace("_", " "), f"{title}, 95 % interval", "spread", AGREEMENT, "seeds", "training"]
+
+
+def _shown(points: Sequence[Point], axis: str | None) -> list[int]:
+    """The columns that say something."""
+    empty = {1: not axis, 4: all(point.agreement is None for point in points)}
+    return [place for place in range(7) if not empty.get(place)]
 
 
 def _table(points: Sequence[Point], axis: str | None, caption: str) -> Table:
     table = Table(title=Text(caption), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    kept = [place for place in range(6) if axis or place != 1]
+    kept = _shown(points, axis)
     for place in kept:
         table.add_column(Text(_titles(points, axis)[place]), justify="left" if place == 0 else "right")
     line = ""
@@ -108,14 +115,15 @@ def _record(point: Point, axis: str | None) -> dict[str, Any]:
     return {
         "line": point.line, **swept, "kind": "baseline" if point.baseline else "model", "measure": measure.title,
         "mean": measure.value, "low": measure.low, "high": measure.high, "spread": point.spread,
-        "seeds": " ".join(map(str, point.values)), "values": " ".join(f"{value:.6g}" for value in point.values.values()),
+        "agreement": point.agreement, "seeds": " ".join(map(str, point.values)),
+        "values": " ".join(f"{value:.6g}" for value in point.values.values()),
         "test_images": point.n, "seconds": point.seconds,
     }  # fmt: skip
 
 
 def _page(points: Sequence[Point], axis: str | None, caption: str) -> str:
     titles = _titles(points, axis)
-    kept = [place for place in range(6) if axis or place != 1]
+    kept = _shown(points, axis)
     rows = [[titles[place] for place in kept], ["---" if place == 0 else "---:" for place in kept]]
     rows += [[_cells(point)[place] for place in kept] for point in points]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -5,9 +5,9 @@
 `isinstance`: options set from the training images (`LearnsFromImages`), options of the model that follow from what is sought in
 them (`SuitsModel`), several players (`MultiPlayer`), buffers computed between epochs (`UpdatesBuffers`), pictures after each
 epoch (`Snapshots`), measures that need the model itself (`MeasuresWithModel`) or cost more than the answer (`MeasuresSlowly`),
-measures of the model as a whole (`MeasuresModel`), how far two models' answers agree (`MeasuresAgreement`), figures of all images (`DrawsRecords`), one part of an answer that a lens
-follows (`ChoosesEvidence`), and simple methods on a frozen backbone's features (`BaselinesOnFeatures`). `_answering.py` has those
-about answers, `_figures.py` reports' figures.
+measures of the model as a whole (`MeasuresModel`), how far two models' answers agree (`MeasuresAgreement`), figures of all images
+(`DrawsRecords`), one part of an answer that a lens follows (`ChoosesEvidence`), and simple methods on a frozen backbone's features
+(`BaselinesOnFeatures`). `_answering.py` has those about answers, `_figures.py` reports' figures.
 """
 
 from __future__ import annotations
