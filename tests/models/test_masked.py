@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
-from pellucid.models._gated import GatedBlock, GatedConv
+from pellucid.models._gated import GatedBlock
 from pellucid.models._surroundings import surroundings
 from pellucid.models.lenet import Lenet
 from pellucid.models.pix2pix import Pix2pix
