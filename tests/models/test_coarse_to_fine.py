@@ -32,7 +32,7 @@ def holed(images: int = 1, height: int = 12, width: int = 16) -> Tensor:
 
 def by_loops(features: Tensor, missing: Tensor) -> Tensor:
     """One map (C, H, W) filled as the paper says it, place by place."""
-    channels, height, width = features.shape
+    height, width = features.shape[1:]
     rows, columns = height // 2, width // 2
     places = [(y, x) for y in range(rows) for x in range(columns)]
 
@@ -45,9 +45,7 @@ def by_loops(features: Tensor, missing: Tensor) -> Tensor:
 
     def whole(y: int, x: int) -> bool:
         around = [(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-        return not any(
-            bool(missing[0, 2 * v : 2 * v + 2, 2 * u : 2 * u + 2].any()) for v, u in around if inside(v, u)
-        )
+        return not any(bool(missing[0, 2 * v : 2 * v + 2, 2 * u : 2 * u + 2].any()) for v, u in around if inside(v, u))
 
     def cosine(one: tuple[int, int], other: tuple[int, int]) -> float:
         if not inside(*one) or not inside(*other):
