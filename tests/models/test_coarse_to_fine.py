@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
 from pellucid.models._gated import GatedConv
 from pellucid.models.coarse_to_fine import CoarseToFine
 from pellucid.models.coarse_to_fine import attention as room
 from pellucid.models.coarse_to_fine.attention import attention, filled, usable
 from pellucid.models.pix2pix import Pix2pix
+from pellucid.tasks.inpaint import Inpaint
+from pellucid.tasks.inpaint.losses import pixel_losses
 
 HOLE = (slice(None), slice(None), slice(4, 7), slice(5, 9))  # of a map of 12×16
 
@@ -231,6 +234,26 @@ def test_gated_convolutions_gate_at_every_stride_and_dilation() -> None:
         answer, gate = layer.convolution(image).chunk(2, dim=1)
         assert torch.equal(layer(image), answer.clamp_min(0) * gate.sigmoid())
         assert answer.shape[2:] == ((5, 6) if "stride" in options else (9, 12))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
+def test_both_stages_are_judged_alike(adversarial: float) -> None:
+    """The loss has the pixel loss of each stage; the critic and the answer's other losses see the last one."""
+    task = Inpaint(rest_weight=0.5, adversarial=adversarial)
+    options: dict[str, Any] = {"widths": (4, 8), "critic_widths": (4, 8), "generator": "coarse_to_fine"}
+    model = lively(Pix2pix(2, 1, (32, 32), **options)).eval()
+    images, truth = pictures(3, 1, 32, 32), Picture(random(3, 1, 32, 32, seed=2).float())
+    mask = images[:, -1:]
+    rough, answer = model(images, stages=True)
+    coarse, fine = (pixel_losses("psnr", one, truth.pixels, images[:, :-1], mask) for one in (rough, answer))
+    losses = task.loss(model, images, truth)
+    assert (float(losses["coarse"]), float(losses["hole"])) == pytest.approx((float(coarse[0]), float(fine[0])))
+    seen = torch.cat([images, torch.where(mask > 0, answer, truth.pixels)], dim=1)
+    judged = -adversarial * float(model.critic(seen).mean())
+    wanted = float(coarse[0] + fine[0] + 0.5 * (coarse[1] + fine[1])) + judged
+    assert float(losses["loss"]) == pytest.approx(wanted, rel=1e-5)
+    assert "coarse" not in task.loss(lively(Pix2pix(2, 1, (32, 32), widths=(4, 8))), images, truth)
 
 
 def test_pix2pix_hands_its_stages_on() -> None:
