@@ -85,9 +85,9 @@ class CoarseToFine(nn.Module):
         self.copied = GatedConv(widths[-1], widths[-1])
         self.fine = nn.Sequential(*_up(2 * widths[-1], widths, outputs * fold**2))
         if self.residual:  # the untrained network returns its input
-            for head in (self.coarse[-1], self.fine[-1]):
-                nn.init.zeros_(head.weight)
-                nn.init.zeros_(head.bias)
+            for network in (self.coarse, self.fine):
+                for value in network[-1].parameters():
+                    nn.init.zeros_(value)
 
     def forward(self, images: Tensor, stages: bool = False) -> Tensor | tuple[Tensor, ...]:
         """Images (B, C, H, W) to pictures (B, outputs, H, W); with `stages` the coarse and the refined ones."""
@@ -112,8 +112,8 @@ class CoarseToFine(nn.Module):
         copied = self.copied(filled(self.copying(folded), missing))
         refined = F.pixel_shuffle(self.fine(torch.cat([self.far(folded), copied], dim=1)), self.fold)
         answers = (rough, rough + refined) if self.residual else (rough, refined)
-        answers = tuple(self._in_place(images, answer[:, :, :height, :width], unit) for answer in answers)
-        return answers if stages else answers[-1]
+        given = tuple(self._in_place(images, answer[:, :, :height, :width], unit) for answer in answers)
+        return given if stages else given[-1]
 
     def _painted(self, network: nn.Module, features: Tensor) -> Tensor:
         return F.pixel_shuffle(network(F.pixel_unshuffle(features, self.fold)), self.fold)
