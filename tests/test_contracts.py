@@ -66,6 +66,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "unet": {"widths": (8, 16)},
     "encoder_decoder": {"widths": (8, 16)},
     "lama": {"widths": (8, 16), "blocks": 1},
+    "coarse_to_fine": {"widths": (8, 16)},
     "factorized": {"width": 16, "qualities": 3},
     "hyperprior": {"width": 16, "side": 4, "hidden": 16, "qualities": 3},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},

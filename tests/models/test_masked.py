@@ -11,12 +11,13 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.errors import UsageError
+from pellucid.models._gated import GatedBlock
 from pellucid.models._surroundings import surroundings
 from pellucid.models.lenet import Lenet
 from pellucid.models.pix2pix import Pix2pix
 from pellucid.models.pix2pix.critics import around
 from pellucid.models.unet import Unet
-from pellucid.models.unet.masked import GatedBlock, PartialConv
+from pellucid.models.unet.masked import PartialConv
 
 
 def test_partial_convolution_equals_its_equation_written_out() -> None:

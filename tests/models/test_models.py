@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet": {"widths": (8, 16)},
     "encoder_decoder": {"widths": (8, 16)},
     "lama": {"widths": (8, 16), "blocks": 2},
+    "coarse_to_fine": {"widths": (8, 16)},
     "conv_autoencoder": {"widths": (8, 16), "code": 4},
     "pix2pix": {"widths": (8, 16), "critic_widths": (8, 16)},
     "lenet": {"widths": (8, 16), "hidden": (32, 32)},

@@ -19,6 +19,7 @@ __all__ = [
     "OutputKind",
     "Proposals",
     "Published",
+    "Refines",
     "Regions",
     "Steps",
     "Stepwise",
@@ -153,6 +154,15 @@ class Published(Protocol):
     @property
     def published(self) -> Sequence[Mapping[str, str]]:
         """For each naming, the model's own names of its tensors by the published ones; the first names all of the body."""
+
+
+@runtime_checkable
+class Refines(Protocol):
+    """What a model has that answers in stages, each of which a training may judge."""
+
+    @property
+    def refines(self) -> bool:
+        """Whether this one does: its call then takes `stages=True`, and gives the answers of all stages, its own as the last."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind
 from pellucid.models._layers import Normalize, check_widths
+from pellucid.models.coarse_to_fine import CoarseToFine
 from pellucid.models.lama import Lama
 from pellucid.models.pix2pix.critics import GlobalLocal, patches
 from pellucid.models.unet import Unet
@@ -19,7 +20,7 @@ __all__ = ["Pix2pix"]
 
 @final
 class Pix2pix(nn.Module):
-    """A U-Net or `lama`, and a critic that scores how real a picture or each patch of it looks, given the input.
+    """A U-Net, `lama` or `coarse_to_fine`, and a critic that scores how real a picture or each patch of it looks, given the input.
 
     Only tasks with an adversarial loss train the critic; for others this is the generator alone.
 
@@ -36,7 +37,7 @@ class Pix2pix(nn.Module):
         widths: the generator's channels at each scale.
         convolution: the U-Net's kind of convolution: plain, partial or gated.
         critic_widths: the critic's channels; each layer halves the resolution.
-        generator: the network that paints: unet, or lama, which sees the whole picture.
+        generator: the network that paints: unet; lama, which sees the whole picture; or coarse_to_fine, which copies patches of it.
         judge: what the critic judges: patches, or global_local: the whole picture and the 64×64 px around the hole together
             (Iizuka et al. 2017), which needs a mask.
 
@@ -56,18 +57,19 @@ class Pix2pix(nn.Module):
         widths: tuple[int, ...] = (32, 64, 128, 256),
         convolution: Literal["plain", "partial", "gated"] = "plain",
         critic_widths: tuple[int, ...] = (32, 64, 128),
-        generator: Literal["unet", "lama"] = "unet",
+        generator: Literal["unet", "lama", "coarse_to_fine"] = "unet",
         judge: Literal["patches", "global_local"] = "patches",
     ) -> None:
         super().__init__()
         check_widths("critic_widths", critic_widths)
-        check_choice("generator", generator, ("unet", "lama"))
+        check_choice("generator", generator, ("unet", "lama", "coarse_to_fine"))
         check_choice("judge", judge, ("patches", "global_local"))
-        self.generator: Unet | Lama
-        if generator == "lama":
+        self.generator: Unet | Lama | CoarseToFine
+        if generator != "unet":
             if convolution != "plain":
                 raise UsageError(f"convolution={convolution!r}: is an option of generator='unet'; leave it out.")
-            self.generator = Lama(channels, outputs, size, widths)
+            kind = Lama if generator == "lama" else CoarseToFine
+            self.generator = kind(channels, outputs, size, widths)
         else:
             self.generator = Unet(channels, outputs, size, widths, convolution=convolution)
         if judge == "patches":
@@ -82,6 +84,14 @@ class Pix2pix(nn.Module):
         """The generator's first layer."""
         return self.generator.normalize
 
-    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, outputs, H, W)
-        pictures: Tensor = self.generator(images)
+    @property
+    def refines(self) -> bool:
+        """Whether the generator answers in stages."""
+        return isinstance(self.generator, CoarseToFine)
+
+    def forward(self, images: Tensor, stages: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """Images (B, C, H, W) to pictures (B, outputs, H, W); with `stages` those of each of the generator's stages."""
+        pictures: Tensor | tuple[Tensor, ...] = (
+            self.generator(images, stages=True) if stages else self.generator(images)
+        )
         return pictures

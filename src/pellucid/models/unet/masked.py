@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions for images with holes: gated ones learn where to look, partial ones use known pixels only."""
+"""Partial convolutions for images with holes, which use known pixels only (Liu et al. 2018)."""
 
 from __future__ import annotations
 
@@ -9,35 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["GatedBlock", "PartialBlock", "PartialConv"]
-
-
-@final
-class GatedBlock(nn.Module):
-    """Two 3×3 gated convolutions, each ReLU(W·x) ⊙ σ(V·x) (Yu et al. 2019, eq. 3), with optional batch norm before the ReLU.
-
-    >>> GatedBlock(3, 8)(torch.zeros(2, 3, 5, 6)).shape
-    torch.Size([2, 8, 5, 6])
-    """
-
-    def __init__(self, channels: int, width: int, batch_norm: bool = False) -> None:
-        super().__init__()
-        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
-        for inner in (channels, width):
-            convolution = nn.Conv2d(inner, 2 * width, 3, padding=1)  # features and gates in one product
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # He et al. 2015, eq. 10
-            with torch.no_grad():
-                convolution.weight[:width] *= 2  # the gates start at a half
-            assert convolution.bias is not None
-            nn.init.zeros_(convolution.bias)
-            self.convolutions.append(convolution)
-            self.norms.append(nn.BatchNorm2d(width) if batch_norm else nn.Identity())
-
-    def forward(self, features: Tensor) -> Tensor:  # (B, C, H, W) -> (B, width, H, W)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            answer, gate = convolution(features).chunk(2, dim=1)
-            features = F.relu(norm(answer)) * torch.sigmoid(gate)
-        return features
+__all__ = ["PartialBlock", "PartialConv"]
 
 
 @final

@@ -13,12 +13,13 @@ from pellucid.errors import UsageError, check_choice
 from pellucid.models._backbones import named
 from pellucid.models._contract import OutputKind
 from pellucid.models._convolutional import padded
+from pellucid.models._gated import GatedBlock
 from pellucid.models._layers import Normalize, check_widths
 from pellucid.models._pretrained import as_colour
 from pellucid.models._surroundings import surroundings
 from pellucid.models.unet.decoder import Decoder, decoder_widths
 from pellucid.models.unet.encoder import Body, Encoder, body
-from pellucid.models.unet.masked import GatedBlock, PartialBlock
+from pellucid.models.unet.masked import PartialBlock
 
 __all__ = ["Unet"]
 

@@ -22,11 +22,12 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
 from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError, check_choice
-from pellucid.models import OutputKind, _building
+from pellucid.models import OutputKind, Refines, _building
 from pellucid.tasks._answering import PredictOptions
 from pellucid.tasks._contract import Task
 from pellucid.tasks._metrics import Metric
 from pellucid.tasks._records import Records
+from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.inpaint import answers, baselines, distances, holes, losses, metrics, own_patches
 from pellucid.tasks.inpaint.fill import diffused, mean_filled
 from pellucid.tasks.inpaint.options import InpaintOptions
@@ -198,11 +199,11 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     def _loss(self, model: nn.Module, input: Tensor, truth: Picture) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the pictures (B, C, H, W) with the model's answer in their holes."""
         whole, mask = truth.pixels, input[:, -1:]
-        answer = self._answer(model, input)
-        hole, rest = losses.pixel_losses(self.error, answer, whole, input[:, :-1], mask)
-        patch = self.output == "patch"  # then the model has no answer for known pixels
-        parts = {"hole": hole} if patch else {"hole": hole, "rest": rest}
-        loss = self.hole_weight * hole + (0 if patch else self.rest_weight * rest)
+        *rough, answer = self._stages(model, input)
+        loss, parts = self._pixel_loss(answer, whole, input)
+        for earlier in rough:  # each stage learns to answer, not only to help the next one
+            judged, of_hole = self._pixel_loss(earlier, whole, input)
+            loss, parts["coarse"] = loss + judged, of_hole["hole"]
         inpainted = torch.where(mask > 0.5, answer, whole)
         if self.gradient:
             parts["gradient"] = losses.gradient_loss(inpainted, whole, mask)
@@ -214,6 +215,13 @@ class Inpaint(Task[Tensor, Picture, Picture]):
             parts["adversarial"] = losses.generator_loss(_critic(model)(torch.cat([input, inpainted], dim=1)))
             loss = loss + self.adversarial * parts["adversarial"]
         return {"loss": loss, **parts}, inpainted
+
+    def _pixel_loss(self, answer: Tensor, whole: Tensor, input: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted loss of the pixels, and its parts before they are weighted."""
+        hole, rest = losses.pixel_losses(self.error, answer, whole, input[:, :-1], input[:, -1:])
+        if self.output == "patch":  # then the model has no answer for known pixels
+            return self.hole_weight * hole, {"hole": hole}
+        return self.hole_weight * hole + self.rest_weight * rest, {"hole": hole, "rest": rest}
 
     def players(self, model: nn.Module) -> dict[str, nn.Module]:
         if not self.adversarial:
@@ -239,6 +247,13 @@ class Inpaint(Task[Tensor, Picture, Picture]):
         window = self._window(model, (input.shape[2], input.shape[3]))
         answer = in_windows(lambda part: self._answer(model, part), input, window)
         return Picture(torch.where(input[:, -1:] > 0.5, answer.clamp(0, 1), input[:, :-1]))
+
+    def _stages(self, model: nn.Module, input: Tensor) -> list[Tensor]:
+        """The whole pictures (B, C, H, W) of all of the model's stages; the last is its answer."""
+        inner = unwrapped(model)
+        if isinstance(inner, Refines) and inner.refines:
+            return [picture.float() for picture in model(input, stages=True)]
+        return [self._answer(model, input)]
 
     def _answer(self, model: nn.Module, input: Tensor) -> Tensor:
         """The model's whole pictures (B, C, H, W): its map, or the input plus its vector of pixels (of the picture or patch)."""
