@@ -185,7 +185,7 @@ def test_the_part_around_a_hole_has_its_centre_and_stays_in_the_picture() -> Non
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"generator": "vae"}, r"^generator='vae': is not known; choose unet or lama"),
+        ({"generator": "vae"}, r"^generator='vae': is not known; choose unet, lama or coarse_to_fine"),
         ({"judge": "all"}, r"^judge='all': is not known; choose patches or global_local"),
         ({"generator": "lama", "convolution": "gated"}, r"^convolution='gated': is an option of generator='unet'"),
     ],

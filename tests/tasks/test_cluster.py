@@ -328,9 +328,9 @@ def test_equal_codes_make_no_clusters_and_no_tree(
         predict(run, folder, hierarchy="ward", cut=3)
 
     def collapsed(different: int) -> Any:
-        def codes(model: Any, batches: Any, unit: bool, most: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def codes(model: Any, batches: Any, unit: bool, most: Any) -> tuple[torch.Tensor, torch.Tensor]:
             values = torch.arange(60).remainder(different).float()[:, None].expand(60, 4)
-            return values, torch.zeros(60), torch.arange(60)
+            return values, torch.arange(60)
 
         return codes
 
