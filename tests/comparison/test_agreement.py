@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def test_a_run_and_its_copy_are_no_two_seeds(runs: list[Run], tmp_path: Path) ->
     shutil.copytree(runs[0].path, tmp_path / "again")
     found = compare([runs[0], Run(tmp_path / "again")], tmp_path / "compared")
     assert [row.agreement for row in found.rows] == [None, None]
+
+
+def test_without_validation_images_it_says_so(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Run.read
+
+    def without(self: Run, what: Any = None) -> Any:
+        data, task = read(self, what)
+        return replace(data, splits={**data.splits, "val": data.splits["val"].select(np.arange(0))}), task
+
+    monkeypatch.setattr(Run, "read", without)
+    found = compare(runs[:2], tmp_path)
+    assert [row.agreement for row in found.rows] == [None, None]
+    assert sum("could not be measured: data='digits': has no validation images" in note for note in found.notes) == 2
 
 
 def test_other_tasks_have_no_such_column(tmp_path: Path) -> None:

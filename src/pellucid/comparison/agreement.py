@@ -11,7 +11,7 @@ import numpy as np
 from pellucid._spread import evenly_spread
 from pellucid.answering import own_device, run_batches
 from pellucid.comparison.table import Row, text
-from pellucid.errors import PellucidError
+from pellucid.errors import DataError, PellucidError
 from pellucid.inference import measure
 from pellucid.run import Run
 from pellucid.tasks import MeasuresAgreement, Records
@@ -51,6 +51,8 @@ def _of_validation(row: Row, notes: list[str]) -> Records | None:
     try:
         data, task = run.read(None)
         split = data.splits["val"]
+        if not len(split):
+            raise DataError(f"data={data.name!r}: has no validation images.")
         device = own_device()
         batches = run_batches(run, split.select(evenly_spread(_MOST, len(split))), 256, device)
         return measure(task, run.model("best").to(device), batches, seed=int(run.info["seed"]))[0]
