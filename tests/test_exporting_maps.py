@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All four ways up, and encoders, as ONNX files for images of any size: equal to the model on odd sizes."""
+"""All four ways up, attention, and encoders, as ONNX files for images of any size: equal to the model on odd sizes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ GIVEN: dict[str, tuple[str, dict[str, Any]]] = {
     "interpolate": ("encoder_decoder", {"upsample": "interpolate", "widths": (4, 6, 8)}),
     "transpose": ("encoder_decoder", {"upsample": "transpose", "widths": (4, 6, 8)}),
     "dilated": ("encoder_decoder", {"upsample": "dilated", "widths": (4, 6, 8)}),
+    "attention": ("coarse_to_fine", {"widths": (4, 6)}),
     "encoder": ("unet", {"encoder": "test_resnet.r160_in1k", "pretrained": False}),
 }
 QUICK = "unpool"  # the way that exporters of torch's own function refuse

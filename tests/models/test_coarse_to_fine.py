@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from test_lama import lively
+from torch import Tensor
 
 from pellucid.data.targets import Picture
 from pellucid.errors import UsageError
@@ -155,15 +156,6 @@ def test_bf16_does_not_reach_the_softmax() -> None:
     alone = filled(features.float(), missing.float()).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(filled(features, missing), alone)
-
-
-def lively(model: nn.Module) -> nn.Module:
-    """With numbers other than zero in all that training starts from zero."""
-    torch.manual_seed(0)
-    for value in model.parameters():
-        if not value.abs().sum():
-            nn.init.normal_(value, std=0.1)
-    return model
 
 
 def pictures(images: int, channels: int, height: int, width: int) -> Tensor:

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["surroundings"]
+__all__ = ["relative", "surroundings"]
 
 _REACH = 8  # px around a hole
 _LEAST = 0.02  # added to the standard deviation, so that it can be a divisor
@@ -29,3 +30,22 @@ def surroundings(pictures: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     mean = (pictures * ring).sum((2, 3), keepdim=True) / count
     variance = ((pictures - mean).square() * ring).sum((2, 3), keepdim=True) / count
     return mean, variance.mean(1, keepdim=True).sqrt() + _LEAST
+
+
+def relative(features: Tensor, mask: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised pictures with their mask as the last plane, in units of the contrast around the holes, and that unit.
+
+    >>> given = torch.rand(2, 4, 16, 16)
+    >>> [tuple(part.shape) for part in relative(given, (given[:, -1:] > 0.9).float(), torch.ones(1, 4, 1, 1))]
+    [(2, 4, 16, 16), (2, 3, 1, 1)]
+
+    Args:
+        features: (B, C + 1, H, W).
+        mask: (B, 1, H, W), 1 = missing.
+        scale: (1, C + 1, 1, 1), by which the pictures were divided.
+
+    Returns:
+        The features, and the unit (B, C, 1, 1) in that of the images.
+    """
+    mean, deviation = surroundings(features[:, :-1], mask)
+    return torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1), deviation * scale[:, :-1]

@@ -15,7 +15,7 @@ from pellucid.models._contract import OutputKind
 from pellucid.models._convolutional import padded
 from pellucid.models._gated import GatedConv
 from pellucid.models._layers import Normalize, check_widths
-from pellucid.models._surroundings import surroundings
+from pellucid.models._surroundings import relative
 from pellucid.models.coarse_to_fine.attention import RATE, filled
 
 __all__ = ["CoarseToFine"]
@@ -96,9 +96,7 @@ class CoarseToFine(nn.Module):
         features, unit = self.normalize(whole), None
         mask = whole[:, -1:] if self.masked else None
         if mask is not None and self.residual:
-            mean, deviation = surroundings(features[:, :-1], mask)
-            features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
-            unit = deviation * self.normalize.std[:, :-1]  # (B, C, 1, 1) in the image's units
+            features, unit = relative(features, mask, self.normalize.std)
         # (B, 1, H/scale, W/scale): places with any missing pixel
         missing = None if mask is None else F.max_pool2d(mask, self.scale)
         rough = self._painted(self.coarse, features)  # (B, outputs, ⌈H⌉, ⌈W⌉)

@@ -14,7 +14,7 @@ from pellucid.errors import UsageError, check_choice
 from pellucid.models._contract import OutputKind
 from pellucid.models._convolutional import padded
 from pellucid.models._layers import Normalize, check_share, check_widths
-from pellucid.models._surroundings import surroundings
+from pellucid.models._surroundings import relative
 from pellucid.models.lama.fourier import FourierBlock
 
 __all__ = ["Lama"]
@@ -106,9 +106,7 @@ class Lama(nn.Module):
         whole = padded(images, self.multiple)
         features, unit = self.normalize(whole), None
         if self.masked and self.residual:
-            mean, deviation = surroundings(features[:, :-1], whole[:, -1:])
-            features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
-            unit = deviation * self.normalize.std[:, :-1]  # (B, C, 1, 1) in the image's units
+            features, unit = relative(features, whole[:, -1:], self.normalize.std)
         features = F.pixel_unshuffle(features, self.fold)  # (B, C·fold², H/fold, W/fold)
         for layer in self.down:  # (B, widths[k], H/(fold·2ᵏ), W/(fold·2ᵏ))
             features = F.relu(layer(features))

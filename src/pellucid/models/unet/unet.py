@@ -16,7 +16,7 @@ from pellucid.models._convolutional import padded
 from pellucid.models._gated import GatedBlock
 from pellucid.models._layers import Normalize, check_widths
 from pellucid.models._pretrained import as_colour
-from pellucid.models._surroundings import surroundings
+from pellucid.models._surroundings import relative
 from pellucid.models.unet.decoder import Decoder, decoder_widths
 from pellucid.models.unet.encoder import Body, Encoder, body
 from pellucid.models.unet.masked import PartialBlock
@@ -155,9 +155,7 @@ class Unet(nn.Module):
             return scores[:, :, :height, :width]
         features, unit = self.normalize(whole), None
         if self.masked and self.residual:
-            mean, deviation = surroundings(features[:, :-1], whole[:, -1:])
-            features = torch.cat([(features[:, :-1] - mean) / deviation, features[:, -1:]], dim=1)
-            unit = deviation * self.normalize.std[:, :-1]  # (B, C, 1, 1) in the image's units
+            features, unit = relative(features, whole[:, -1:], self.normalize.std)
         features = (
             self._partial(features, 1 - whole[:, -1:]) if self.convolution == "partial" else self._plain(features)
         )
