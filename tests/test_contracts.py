@@ -142,7 +142,17 @@ def numbers(output: Any) -> list[torch.Tensor]:
     return [given] if isinstance(given, torch.Tensor) else list(given)
 
 
-PAIRS = [(task, model) for task in TASKS for model in MODELS if fits(task, model)]
+# the slowest models train by default for one task, and for the others in `make test-all`
+QUICK = {
+    **dict.fromkeys(("cifar_resnet", "efficientnet_lite0", "mobilenet_v2", "resnet", "timm", "vgg"), "classify"),
+    "coarse_to_fine": "inpaint",
+}
+PAIRS = [
+    pytest.param(task, model, marks=[] if QUICK.get(model, task) == task else pytest.mark.slow)
+    for task in TASKS
+    for model in MODELS
+    if fits(task, model)
+]
 
 
 @pytest.mark.parametrize(("task", "model"), PAIRS)

@@ -40,8 +40,8 @@ def draws(step: int = 0) -> Draws:
 @pytest.mark.parametrize(
     "augment",
     [Augment(crop=4), Augment(flip=True), Augment(turn=True), Augment(crop=3, flip=True, turn=True), Augment(rotate=30), Augment(scale=0.3),
-     Augment(crop=3, flip=True, rotate=45, scale=0.2)],
-    ids=["crop", "flip", "turn", "crop+flip+turn", "rotate", "scale", "all"],
+     Augment(stretch=0.3), Augment(slant=0.4), Augment(crop=3, flip=True, rotate=45, scale=0.2, stretch=0.1, slant=0.2)],
+    ids=["crop", "flip", "turn", "crop+flip+turn", "rotate", "scale", "stretch", "slant", "all"],
 )  # fmt: skip
 def test_every_target_goes_where_its_image_goes(augment: Augment) -> None:
     images, centre = blobs()
@@ -76,6 +76,25 @@ def test_crop_and_flip_mix_no_pixels() -> None:
     for own, whole in zip(shifted, padded, strict=True):
         windows = whole.unfold(1, SIDE, 1).unfold(2, SIDE, 1).permute(1, 2, 0, 3, 4).reshape(25, 3, SIDE, SIDE)
         assert any(torch.equal(own, window) for window in windows)
+
+
+def test_a_slant_moves_rows_and_a_stretch_scales_sides() -> None:
+    """Around the middle: a slant moves each row by its height, and no column; a stretch scales x and y, unlike each other."""
+    middle = torch.tensor([SIDE / 2, SIDE / 2])
+    xy = middle + 8 * (torch.rand(N, 5, 2, generator=torch.Generator().manual_seed(2)) - 0.5)  # (N, 5, 2) px
+    images = torch.rand(N, 1, SIDE, SIDE)
+    _, slanted = Augment(slant=0.4)(images, Points(xy), draws())
+    slopes = (slanted.xy[..., 0] - xy[..., 0]) / (xy[..., 1] - middle[1])
+    torch.testing.assert_close(slanted.xy[..., 1], xy[..., 1])
+    torch.testing.assert_close(slopes, slopes.mean(1, keepdim=True).expand_as(slopes), atol=1e-4, rtol=0)
+    assert 0.2 < float(slopes.amax()) <= 0.4
+    assert -0.4 <= float(slopes.amin()) < -0.2
+    _, stretched = Augment(stretch=0.3)(images, Points(xy), draws())
+    factors = (stretched.xy - middle) / (xy - middle)  # (N, 5, 2)
+    torch.testing.assert_close(factors, factors.mean(1, keepdim=True).expand_as(factors), atol=1e-3, rtol=0)
+    assert 0.7 <= float(factors.amin()) < 0.8
+    assert 1.2 < float(factors.amax()) <= 1.3
+    assert float((factors[:, 0, 0] - factors[:, 0, 1]).abs().amax()) > 0.1
 
 
 def test_quarter_turns_mix_no_pixels_and_keep_the_size() -> None:
@@ -178,6 +197,8 @@ def test_nothing_asked_changes_nothing() -> None:
         {"crop": -1},
         {"rotate": 181.0},
         {"scale": 0.95},
+        {"stretch": 1.0},
+        {"slant": 2.5},
         {"erase": 1.5},
         {"noise": 2.0},
         {"shading": 5.0},

@@ -75,6 +75,8 @@ def test_tables_of_files(tmp_path: Path, remote: fsspec.AbstractFileSystem) -> N
     items = listed("memory://bucket/*.parquet")
     assert [item.name for item in items] == [f"t#{number}" for number in range(5)]
     assert [one.source for one in contents(items[2:])] == cells[2:5]
+    with pytest.raises(UsageError, match=r"^images='memory:///bucket/none.parquet': does not exist; give another"):
+        listed("memory://bucket/none.parquet")
     (tmp_path / "a.parquet").unlink()
     (gone,) = contents([listed(tmp_path_table(tmp_path))[0]._replace(key=f"{tmp_path / 'a.parquet'}#0")])
     assert gone.source == b"" and "cannot be read, because" in gone.lost

@@ -79,12 +79,14 @@ def test_deep_clusters_are_the_shapes(run: Run) -> None:
     assert found["details"]["verdict"].startswith("All 3 clusters contain images")
 
 
-@pytest.mark.parametrize("method", ["kmeans", "mixture", "joint"])
+@pytest.mark.parametrize("method", ["kmeans", "mixture", "joint", "scan"])
 def test_the_other_methods_find_them_too(tmp_path: Path, method: str) -> None:
     made = train("cluster", dataset(), None, tmp_path / "run", method=method, clusters=3, epochs=6, **SMALL)
     assert evaluate(made, dataset(), baselines=False)["model"]["accuracy"]["value"] > 0.9
     parts = {name for row in made.history if row["split"] == "train" for name in row}
-    assert ("clusters" in parts) == (method == "joint")
+    assert ("clusters" in parts) == (method in ("joint", "scan"))
+    assert ("unequal" in parts) == (method == "scan")
+    assert not {"near", "shares"} & {*dict(made.model().kept.named_buffers())}, "tables of the training are not kept"
     assert ("factors" in dict(made.model().kept.named_buffers())) == (method == "mixture")
 
 
@@ -108,8 +110,9 @@ def test_the_last_weights_are_kept_whatever_the_validation_says(run: Run) -> Non
     assert all(best[name].equal(last[name]) for name in last)
 
 
+@pytest.mark.parametrize("method", ["dec", "scan"])
 def test_a_resumed_training_ends_where_the_whole_one_does(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     from pellucid.training.folder import Folder
     from pellucid.training.state import State
@@ -122,12 +125,17 @@ def test_a_resumed_training_ends_where_the_whole_one_does(
         if len(saved) == 6:  # two epochs into the clustering
             raise KeyboardInterrupt
 
+    def trained(name: str) -> Run:
+        return train(
+            "cluster", dataset(), None, tmp_path / name, method=method, clusters=3, epochs=8, shift=0.09, **SMALL
+        )
+
     monkeypatch.setattr(Folder, "save", save)
     with pytest.raises(KeyboardInterrupt):
-        train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
+        trained("parts")
     monkeypatch.undo()
-    again = train("cluster", dataset(), None, tmp_path / "run", clusters=3, epochs=8, shift=0.09, **SMALL)
-    whole, parts = run.model("last").state_dict(), again.model("last").state_dict()
+    whole = (run if method == "dec" else trained("whole")).model("last").state_dict()
+    parts = trained("parts").model("last").state_dict()
     assert whole.keys() == parts.keys()
     assert all(parts[name].equal(whole[name]) for name in whole)
 
@@ -197,12 +205,13 @@ def test_training_sees_two_views_and_evaluation_the_image() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "dbscan"}, "method='dbscan': is not known; choose kmeans, mixture, joint or dec."),
+        ({"method": "dbscan"}, "method='dbscan': is not known; choose kmeans, mixture, joint, dec or scan."),
         ({"clusters": 1}, "clusters=1: must be at least 2, or 0 for the criterion to choose; give another number."),
         ({"criterion": "elbow"}, "criterion='elbow': is not known; choose silhouette, gap or bic."),
         ({"most": 2}, "most=2: must be at least 3"),
         ({"pretrain": 1.0}, "pretrain=1.0: must lie in [0, 1)"),
         ({"pull": -1.0}, "pull=-1.0: is a weight; give 0 or more."),
+        ({"balance": -0.5}, "balance=-0.5: is a weight; give 0 or more."),
         ({"unlike": 0.0}, "unlike=0.0: must lie between 0 and 1; give another share."),
     ],
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from pellucid.models._kept import Kept
-from pellucid.tasks.cluster import training
+from pellucid.tasks.cluster import scan, training
 
 
 def test_the_target_of_an_image_is_that_of_its_neighbours() -> None:
@@ -65,3 +65,71 @@ def test_the_parts_of_the_loss_by_hand() -> None:
     torch.testing.assert_close(
         training._centre_loss(Inner, code * 3, False), nearest / spread
     )  # free of the codes' scale
+
+
+def test_agreement_with_neighbours_by_hand() -> None:
+    """Image by image: −log⟨p, p̄⟩ with the neighbours' mean assignment, and log k less the entropy of the mean assignment."""
+    torch.manual_seed(1)
+    code = torch.nn.functional.normalize(torch.randn(4, 3), dim=1)  # two images in two views each
+    kept = Kept()
+    kept.put(
+        centres=torch.nn.functional.normalize(torch.randn(3, 3), dim=1),
+        shares=torch.rand(5, 3).softmax(1),
+        near=torch.tensor([[1, 2], [0, 4], [3, 4], [0, 1], [2, 3]]),
+    )
+    places, before, centres = torch.tensor([4, 1]), kept["shares"].clone(), kept["centres"].clone()
+    inner = torch.nn.Module()
+    inner.kept = kept
+    inner.eval()
+    apart, unequal = scan.losses(inner, code, places, True)
+    shares = torch.stack([(one @ centres.T / 0.1).softmax(0) for one in code])
+    terms = []
+    for row, place in enumerate([4, 1, 4, 1]):
+        mean = sum(before[other] for other in kept["near"][place].tolist()) / 2
+        terms.append(-torch.log((shares[row] * mean).sum()))
+    torch.testing.assert_close(apart, torch.stack(terms).mean(), rtol=1e-4, atol=1e-5)
+    mean = shares.mean(0)
+    torch.testing.assert_close(unequal, torch.log(torch.tensor(3.0)) + (mean * mean.log()).sum(), rtol=1e-4, atol=1e-5)
+    assert kept["shares"].equal(before), "evaluation writes nothing"
+    inner.train()
+    again = scan.losses(inner, code, places, True)
+    torch.testing.assert_close(again, (apart, unequal))
+    after = kept["shares"]
+    torch.testing.assert_close(after[[4, 1]], (shares[:2] + shares[2:]) / 2)
+    assert after[[0, 2, 3]].equal(before[[0, 2, 3]]), "only the batch's own images"
+    weight = shares.sum(0)[:, None]
+    means = torch.where(weight > 0.5, shares.T @ code / weight, centres)
+    moved = torch.nn.functional.normalize(0.95 * centres + 0.05 * means, dim=1)
+    torch.testing.assert_close(kept["centres"], moved, rtol=1e-4, atol=1e-5)
+
+
+def test_the_table_of_neighbours_is_by_the_images_own_places() -> None:
+    """Two far groups in any order of the data: each image's ten neighbours are of its own group, and never itself."""
+    angles = torch.cat([torch.linspace(0, 0.5, 15) ** 1.1, 2 + torch.linspace(0, 0.5, 15) ** 1.1])
+    codes = torch.stack([angles.cos(), angles.sin()], 1)
+    places = 3 * torch.randperm(30, generator=torch.Generator().manual_seed(0))  # two of three images are in no batch
+    kept = Kept()
+    kept.put(centres=codes[[7, 22]])
+    scan.update_table(kept, codes, places, True)
+    assert kept["near"].shape == (88, 10)
+    assert kept["shares"].shape == (88, 2)
+    group = torch.full((88,), -1)
+    group[places[:15]], group[places[15:]] = 0, 1
+    for image in places.tolist():
+        near = kept["near"][image]
+        assert image not in near.tolist()
+        assert len(set(near.tolist())) == 10
+        assert (group[near] == group[image]).all()
+        assert int(kept["shares"][image].argmax()) == int(group[image])
+
+
+def test_unlike_sizes_cost_and_equal_ones_do_not() -> None:
+    kept = Kept()
+    kept.put(centres=torch.eye(2), shares=torch.full((4, 2), 0.5), near=torch.zeros(4, 1, dtype=torch.int64))
+    inner = torch.nn.Module()
+    inner.kept = kept
+    inner.eval()
+    one, other = torch.eye(2)[[0, 0, 0, 0]], torch.eye(2)[[0, 1, 0, 1]]
+    costs = [float(scan.losses(inner, code, torch.arange(4), True)[1]) for code in (one, other)]
+    assert abs(costs[1]) < 1e-6
+    assert 0.69 < costs[0] < 0.6932, "all in one of two: log 2"

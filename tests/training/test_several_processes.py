@@ -54,6 +54,7 @@ ONE_PLAYER: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
     "compress": ("compress", "digits", "factorized", {"width": 8, "blocks": 0, "code": 4}),
     "cluster": ("cluster", "digits", None, {**EMBEDDING, "method": "joint", "lr": 0.002}),
     "dec": ("cluster", "digits", None, {**EMBEDDING, "method": "dec", "lr": 0.002}),
+    "scan": ("cluster", "digits", None, {**EMBEDDING, "method": "scan", "lr": 0.002}),
     "generate": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001}),
     "weighted_bound": ("generate", "digits", "vae", {"encoder": (16,), "latent": 3, "lr": 0.001, "bound_samples": 3,
                        "batch_norm": True, "ema": 0.5}),

@@ -199,6 +199,8 @@ def _rows(file: str) -> list[Item]:
             count, names = table.metadata.num_rows, _names_in(table)
     except UsageError:
         raise
+    except FileNotFoundError as fault:
+        raise UsageError(f"images={file!r}: does not exist; give another Parquet file.") from fault
     except Exception as fault:
         raise UsageError(f"images={file!r}: cannot be read ({brief(fault)}); give a Parquet file.") from fault
     stem = PurePosixPath(file).stem

@@ -44,6 +44,10 @@ class Augment:
     """rotate training images by up to this many degrees each way"""
     scale: float = 0.0
     """enlarge or shrink training images by up to this share"""
+    stretch: float = 0.0
+    """stretch or squeeze training images by up to this share, height and width each by itself"""
+    slant: float = 0.0
+    """slant training images left or right by up to this share of their height"""
     exposure: float = 0.0
     """brighten or darken training images by up to this many photographic stops (factors of 2)"""
     shading: float = 0.0
@@ -60,6 +64,8 @@ class Augment:
             ("crop", 4096),
             ("rotate", 180),
             ("scale", 0.9),
+            ("stretch", 0.9),
+            ("slant", 2),
             ("exposure", 4),
             ("shading", 4),
             ("contrast", 0.95),
@@ -74,11 +80,12 @@ class Augment:
         """Changed images (B, C, H, W), float32 in [0, 1], and their targets, moved along and cut at the frame."""
         if self.turn:
             images, target = self._turn(images, target, draws)
-        if self.rotate or self.scale:
+        reshaped = self.rotate or self.scale or self.stretch or self.slant
+        if reshaped:
             images, target = self._affine(images, target, draws)
         elif self.crop or self.flip:
             images, target = self._shift(images, target, draws)
-        if self.rotate or self.scale or self.crop:  # turns and mirrors keep everything in the frame
+        if reshaped or self.crop:  # turns and mirrors keep everything in the frame
             target = target.clipped((images.shape[2], images.shape[3]))
         if self.exposure or self.shading or self.contrast:
             images = self._light(images, draws)
@@ -151,7 +158,7 @@ class Augment:
         return move(images), target.moved(matrix, move)
 
     def _affine(self, images: Tensor, target: T, draws: Draws) -> tuple[Tensor, T]:
-        """Rotation and zoom about the centre, with the shift and the mirror in one interpolation."""
+        """Slant, stretch, rotation and zoom about the centre, with the shift and the mirror in one interpolation."""
         batch, _, height, width = images.shape
         device = images.device
         angle = draws.uniform(low=-1, high=1) * math.radians(self.rotate)  # (B,)
@@ -161,7 +168,12 @@ class Augment:
         centre = torch.tensor([width / 2, height / 2], device=device)
         rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(batch, 2, 2)
         sign = torch.stack([torch.where(mirrored, -1.0, 1.0), torch.ones_like(angle)], 1)  # of x, y: mirrored first
-        turn = rotation * zoom[:, None, None] * sign[:, None, :]
+        turn = rotation * zoom[:, None, None]
+        if self.slant:
+            turn = turn @ self._slants(draws)
+        if self.stretch:
+            turn = turn * (1 + draws.uniform(1, 2, low=-self.stretch, high=self.stretch))  # of x, y
+        turn = turn * sign[:, None, :]
         offset = centre + shift - turn @ centre  # (B, 2): x' = turn·x + offset, px
         matrix = torch.cat([turn, offset[:, :, None]], 2)
         # where each output pixel comes from, in grid_sample's coordinates: [-1, 1] from edge to edge
@@ -180,6 +192,13 @@ class Augment:
             return moved + fill
 
         return move(images), target.moved(matrix, move)
+
+    def _slants(self, draws: Draws) -> Tensor:
+        """Matrices (B, 2, 2): x' = x + slant·y."""
+        slant = draws.uniform(low=-self.slant, high=self.slant)  # (B,)
+        slants = torch.eye(2, device=slant.device).repeat(len(slant), 1, 1)
+        slants[:, 0, 1] = slant
+        return slants
 
     def _light(self, images: Tensor, draws: Draws) -> Tensor:
         """Exposure and shading multiply, as light does; contrast stretches about each image's mean, as development does."""

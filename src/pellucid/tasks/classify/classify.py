@@ -68,7 +68,7 @@ class Classify(Task[Tensor, Label, Label]):
     fit: Literal["squash", "crop", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
-        Augment(), "crop", "flip", "rotate", "exposure", "shading", "contrast", "noise", "erase"
+        Augment(), "crop", "flip", "rotate", "stretch", "slant", "exposure", "shading", "contrast", "noise", "erase"
     )
     mixup: float = 0.0
     """mix pairs of training images and their classes, by shares from Beta(α, α) with this α; 0 for none (Zhang et al. 2018)"""

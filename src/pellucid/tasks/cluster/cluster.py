@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster"]
 
-_METHODS = ("kmeans", "mixture", "joint", "dec")
+_METHODS = ("kmeans", "mixture", "joint", "dec", "scan")
+_SOFT = ("dec", "scan")  # their clusters start from codes of a contrastive loss
 
 
 @final
@@ -55,8 +56,8 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     (0.2, [-1, -1])
     """
 
-    method: Literal["kmeans", "mixture", "joint", "dec"] = "dec"
-    """kmeans, mixture: k-means or a Gaussian mixture on the codes; joint: codes are also trained towards their centres (Song et al. 2013); dec: deep embedded clustering with augmentation"""  # noqa: E501
+    method: Literal["kmeans", "mixture", "joint", "dec", "scan"] = "dec"
+    """kmeans, mixture: k-means or a Gaussian mixture on the codes; joint: codes are also trained towards their centres (Song et al. 2013); dec: deep embedded clustering with augmentation; scan: images are also drawn to the clusters of their nearest neighbours (Van Gansbeke et al. 2020)"""  # noqa: E501
     clusters: int = 10
     """number of clusters; 0: chosen by the criterion"""
     criterion: Literal["silhouette", "gap", "bic"] = "silhouette"
@@ -64,16 +65,18 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     most: int = 20
     """largest number of clusters to try"""
     pretrain: float = 0.5
-    """share of the epochs without the clustering loss, at the beginning (joint, dec)"""
+    """share of the epochs without the clustering loss, at the beginning (joint, dec, scan)"""
     pull: float | None = None
-    """weight of the clustering loss, with 1 for the reconstruction; by default 10 for dec, 1 for joint"""
+    """weight of the clustering loss, with 1 for the reconstruction; by default 10 for dec and scan, 1 for joint"""
+    balance: float = 2.0
+    """weight of clusters of equal size against agreement with the neighbours (scan)"""
     contrast: float | None = None
-    """weight of the contrastive loss between two augmented views of each image (dec: until the clustering loss sets in); by default 10 for dec, else 0"""  # noqa: E501
+    """weight of the contrastive loss between two augmented views of each image (dec, scan: until the clustering loss sets in); by default 10 for dec and scan, else 0"""  # noqa: E501
     fit: Literal["squash", "crop"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle"""
     shift: float = 0.09
     """shift training images at random by up to this share of their side"""
-    augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", zoom="scale")
+    augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", "stretch", "slant", zoom="scale")
     exposure: float | None = None
     """brighten or darken training images by up to this many photographic stops (factors of 2); by default as far as images that look alike differ"""  # noqa: E501
     shading: float | None = None
@@ -116,6 +119,8 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
+        if not self.balance >= 0:
+            raise UsageError(f"balance={self.balance!r}: is a weight; give 0 or more.")
         if not 0 < self.unlike < 1:
             raise UsageError(f"unlike={self.unlike!r}: must lie between 0 and 1; give another share.")
 
@@ -126,7 +131,7 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     @property
     def agreement(self) -> float:
         """The weight of the contrastive loss; where it is above 0, codes have length 1."""
-        return self.contrast if self.contrast is not None else 10.0 * (self.method == "dec")
+        return self.contrast if self.contrast is not None else 10.0 * (self.method in _SOFT)
 
     @property
     def faithfulness(self) -> float:
@@ -136,7 +141,7 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     @property
     def weight(self) -> float:
         """The weight of the clustering loss."""
-        return self.pull if self.pull is not None else 10.0 if self.method == "dec" else 1.0
+        return self.pull if self.pull is not None else 10.0 if self.method in _SOFT else 1.0
 
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         train, least = len(data.splits["train"]), max(self.clusters, 3)

@@ -19,14 +19,14 @@ from pellucid.data.dataset import Batch
 from pellucid.data.targets import Target
 from pellucid.errors import UsageError
 from pellucid.tasks._wrapping import unwrapped
-from pellucid.tasks.cluster import methods
+from pellucid.tasks.cluster import methods, scan
 from pellucid.tasks.cluster.options import ClusterTask
+from pellucid.tasks.cluster.soft import log_shares, squared_distances
 
 __all__ = ["ClusterPrediction", "Views", "codes_and_pictures", "codes_of", "losses", "partition", "update_clusters"]
 
 _SAMPLE = 10_000  # training images that clusters are fitted to between epochs
 _TEMPERATURE = 0.3  # of the contrastive loss
-_SHARPNESS = 0.1  # temperature of the soft assignments, for codes of length 1
 _MOMENTUM = 0.05  # of the centres' running means
 _LLOYD_RESTARTS = 3  # between epochs; at the end there are more
 
@@ -96,12 +96,17 @@ def _training_losses(task: ClusterTask, inner: Any, code: Tensor, picture: Tenso
     # both views must reconstruct the unaugmented image, so the code can forget the augmentation
     parts = {"reconstruction": _relative_error(picture, torch.cat([clean, clean]) if unit else clean)}
     total = task.faithfulness * parts["reconstruction"]
-    if unit and not (clustering and task.method == "dec"):  # it pushes images of one cluster apart
+    if unit and not (clustering and task.method in ("dec", "scan")):  # it pushes images of one cluster apart
         parts["contrast"] = _contrastive_loss(code, len(clean))
         total = total + task.agreement * parts["contrast"]
     if clustering:
-        dec = task.method == "dec"
-        parts["clusters"] = _assignment_loss(inner, code, truth.place, unit) if dec else _centre_loss(inner, code, unit)
+        if task.method == "scan":
+            parts["clusters"], parts["unequal"] = scan.losses(inner, code, truth.place, unit)
+            total = total + task.weight * task.balance * parts["unequal"]
+        elif task.method == "dec":
+            parts["clusters"] = _assignment_loss(inner, code, truth.place, unit)
+        else:
+            parts["clusters"] = _centre_loss(inner, code, unit)
         total = total + task.weight * parts["clusters"]
     if hasattr(inner, "penalty") and inner.sparsity:
         parts["sparsity"] = inner.penalty(code)
@@ -134,7 +139,7 @@ def _centre_loss(inner: Any, code: Tensor, unit: bool) -> Tensor:
     Within an epoch the centres follow the codes as running means; after it they are fitted again.
     """
     centres = inner.kept["centres"]
-    nearest, own = _squared_distances(code, centres).min(1)
+    nearest, own = squared_distances(code, centres).min(1)
     if inner.training:
         with torch.no_grad():
             _move_centres(inner, F.one_hot(own, len(centres)).to(code.dtype), code.detach(), unit)
@@ -143,9 +148,9 @@ def _centre_loss(inner: Any, code: Tensor, unit: bool) -> Tensor:
 
 def _assignment_loss(inner: Any, code: Tensor, places: Tensor, unit: bool) -> Tensor:
     """The cross-entropy of the views' soft assignments with their images' targets (Xie et al. 2016, eq. 2)."""
-    log_shares = _log_shares(code, inner.kept["centres"], _scale(inner.kept, unit))  # (views·B, k)
+    logs = log_shares(code, inner.kept, unit)  # (views·B, k)
     target: Tensor = inner.kept["shares"][places]  # (B, k)
-    return -(target.repeat(len(code) // len(places), 1) * log_shares).sum(1).mean()
+    return -(target.repeat(len(code) // len(places), 1) * logs).sum(1).mean()
 
 
 def _move_centres(inner: Any, shares: Tensor, code: Tensor, unit: bool) -> None:
@@ -160,29 +165,15 @@ def _move_centres(inner: Any, shares: Tensor, code: Tensor, unit: bool) -> None:
     inner.kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
 
 
-def _scale(kept: Any, unit: bool) -> Tensor:
-    """The squared distance in whose units the temperature is."""
-    return torch.ones((), device=kept["centres"].device) if unit else kept["scale"]
-
-
-def _log_shares(code: Tensor, centres: Tensor, scale: Tensor) -> Tensor:
-    """Logarithms of the soft assignments q (B, k): the soft-max of −d²/2 over the temperature."""
-    return (-_squared_distances(code, centres) / (2 * _SHARPNESS * scale)).log_softmax(1)
-
-
-def _squared_distances(code: Tensor, centres: Tensor) -> Tensor:
-    """(B, k), from codes (B, D) and centres (k, D)."""
-    return (code.square().sum(1, keepdim=True) - 2 * code @ centres.T + centres.square().sum(1)).clamp_min(0)
-
-
 def update_clusters(
     task: ClusterTask, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
 ) -> None:
     """Fit the clusters to the codes of the training images, with the thresholds beyond which an image is an outlier."""
     kept, unit = unwrapped(model).kept, task.agreement > 0
-    first = round(task.pretrain * epochs) if task.method in ("joint", "dec") else epochs  # the clustering loss sets in
+    soft = task.method in ("dec", "scan")  # they need the soft assignments of every image
+    first = round(task.pretrain * epochs) if soft or task.method == "joint" else epochs  # the clustering loss sets in
     last = epoch == epochs
-    whole = last or (task.method == "dec" and epoch >= first)  # dec needs the soft assignments of every image
+    whole = last or (soft and epoch >= first)
     codes, places = _all_codes(model, batches, unit, None if whole else _SAMPLE)
     array = codes.cpu().numpy()
     _check_different(array, task.clusters or 2)
@@ -197,17 +188,17 @@ def update_clusters(
     clustering = "drawn" in kept and epoch > first
     if clustering:  # go on from the centres of the last epoch, so that clusters keep their numbers
         start = kept["centres"]
-        fitted = (
-            {"centres": start} if task.method == "dec" else methods.kmeans(array, k, seed, start=start.cpu().numpy())
-        )
+        fitted = {"centres": start} if soft else methods.kmeans(array, k, seed, start=start.cpu().numpy())
     else:
         restarts = methods.RESTARTS if last or epoch == first else _LLOYD_RESTARTS
-        fitted = partition(task, array, k, seed, restarts, start=task.method == "dec" and epoch == first)
+        fitted = partition(task, array, k, seed, restarts, start=soft and epoch == first)
     kept.put(**{name: value.to(codes.device) for name, value in fitted.items()})
-    if task.method in ("joint", "dec") and epoch == first and not last:
+    if (soft or task.method == "joint") and epoch == first and not last:
         kept.put(drawn=torch.ones(1, device=codes.device))
     if task.method == "dec" and "drawn" in kept:
         _update_targets(kept, codes, places, unit, last)
+    if task.method == "scan" and last:
+        kept.drop("near", "shares")
     assigned = methods.assign(codes, kept)
     kept.put(
         scale=assigned.distance.square().mean().clamp_min(1e-12),
@@ -215,6 +206,8 @@ def update_clusters(
         error_reach=torch.quantile(_all_errors(model, batches, None if last else _SAMPLE), 1 - task.unlike / 2),
         sizes=torch.bincount(assigned.cluster, minlength=k),
     )
+    if task.method == "scan" and "drawn" in kept and not last:
+        scan.update_table(kept, codes, places, unit)
 
 
 def _check_different(codes: methods.Codes, clusters: int) -> None:
@@ -240,8 +233,8 @@ def _update_targets(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: 
     with the sum over all images (Xie et al. 2016, eq. 3). A centre is the mean code, weighted by these assignments.
     """
     near = torch.from_numpy(methods.neighbours(codes.cpu().numpy())).to(codes.device)  # (N, 11)
-    scale = codes.var(0).sum() if not unit and "scale" not in kept else _scale(kept, unit)
-    shares = _log_shares(codes, kept["centres"], scale).exp()  # (N, k)
+    scale = codes.var(0).sum() if not unit and "scale" not in kept else None
+    shares = log_shares(codes, kept, unit, scale).exp()  # (N, k)
     shares = shares[near].mean(1)
     shares = shares.square() / shares.sum(0).clamp_min(1e-6)
     shares = shares / shares.sum(1, keepdim=True)
@@ -257,7 +250,7 @@ def _update_targets(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: 
 def partition(
     task: ClusterTask, codes: methods.Codes, k: int, seed: int, restarts: int, start: bool = False
 ) -> dict[str, Tensor]:
-    """Clusters fitted to codes (N, D) alone, by the task's method; `start`: the clusters that dec starts from."""
+    """Clusters fitted to codes (N, D) alone, by the task's method; `start`: the clusters that dec and scan start from."""
     if not np.isfinite(codes).all():
         raise UsageError("codes: are not finite; train with a lower lr.")
     if start:

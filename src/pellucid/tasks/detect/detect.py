@@ -76,7 +76,19 @@ class Detect(Task[Tensor, Detected, Sought]):
     mosaic: float = 0.0
     """put this share of the training images together from parts of four images of their batch (Bochkovskiy et al. 2020)"""
     augment: Augment = unfolded(
-        Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
+        Augment(),
+        "crop",
+        "flip",
+        "turn",
+        "rotate",
+        "scale",
+        "stretch",
+        "slant",
+        "exposure",
+        "shading",
+        "contrast",
+        "noise",
+        "erase",
     )
 
     example: ClassVar[str] = "scenes"

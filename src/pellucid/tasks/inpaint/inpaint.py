@@ -95,7 +95,9 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     """pretrained network of the perceptual loss: efficientnet_lite0, torchvision/NAME or timm/NAME"""
     adversarial: float = 0.0
     """weight of the adversarial loss; needs a model with a critic: pix2pix"""
-    augment: Augment = unfolded(Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast")
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "turn", "rotate", "scale", "stretch", "slant", "exposure", "shading", "contrast"
+    )
 
     flat: bool = learned(False)  # whether the model is dense: its output is a vector of pixels
 

@@ -71,7 +71,18 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     fit: Literal["squash", "crop", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
-        Augment(), "flip", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase", shift="crop"
+        Augment(),
+        "flip",
+        "rotate",
+        "scale",
+        "stretch",
+        "slant",
+        "exposure",
+        "shading",
+        "contrast",
+        "noise",
+        "erase",
+        shift="crop",
     )
 
     kind: str = learned("heatmap")  # of the model's output

@@ -55,7 +55,19 @@ class Localize(Task[Tensor, Located, Located]):
     fit: Literal["squash", "crop", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     augment: Augment = unfolded(
-        Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
+        Augment(),
+        "crop",
+        "flip",
+        "turn",
+        "rotate",
+        "scale",
+        "stretch",
+        "slant",
+        "exposure",
+        "shading",
+        "contrast",
+        "noise",
+        "erase",
     )
 
     views: Views = learned(Views())  # whose mean is answered

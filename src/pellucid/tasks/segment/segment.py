@@ -67,7 +67,19 @@ class Segment(Task[Tensor, Mask, Mask]):
     fit: Literal["squash", "crop", "pad", "resize"] = "squash"
     """how images come to the size of the training, and answers back: squash (once named resize) scales height and width apart; pad scales both alike and adds void pixels; crop scales nothing: it trains on the middle of each image and takes others whole"""  # noqa: E501
     augment: Augment = unfolded(
-        Augment(), "crop", "flip", "turn", "rotate", "scale", "exposure", "shading", "contrast", "noise", "erase"
+        Augment(),
+        "crop",
+        "flip",
+        "turn",
+        "rotate",
+        "scale",
+        "stretch",
+        "slant",
+        "exposure",
+        "shading",
+        "contrast",
+        "noise",
+        "erase",
     )
 
     weights: tuple[float, ...] = learned(())  # of the classes
