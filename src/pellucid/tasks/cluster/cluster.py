@@ -76,7 +76,9 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle"""
     shift: float = 0.09
     """shift training images at random by up to this share of their side"""
-    augment: Augment = unfolded(Augment(rotate=15.0, scale=0.15), "rotate", "stretch", "slant", zoom="scale")
+    augment: Augment = unfolded(
+        Augment(rotate=15.0, scale=0.15), "flip", "rotate", "stretch", "slant", "erase", zoom="scale"
+    )
     exposure: float | None = None
     """brighten or darken training images by up to this many photographic stops (factors of 2); by default as far as images that look alike differ"""  # noqa: E501
     shading: float | None = None
