@@ -65,7 +65,7 @@ def test_augmentation_is_flat_everywhere(tmp_path: Path, capsys: pytest.CaptureF
     for run in (from_words, from_python):
         assert run.info["task"]["options"] == {
             "class_weights": False, "label_smoothing": 0.0, "positive": None, "threshold_by": "youden", "fit": "squash",
-            "crop": 0, "flip": True, "rotate": 10.0, "exposure": 0.0,
+            "crop": 0, "flip": True, "rotate": 10.0, "stretch": 0.0, "slant": 0.0, "exposure": 0.0,
             "shading": 0.0, "contrast": 0.0, "noise": 0.0, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0, "randaugment": [],
         }  # fmt: skip
         assert run.task == Classify(augment=Augment(flip=True, rotate=10.0))

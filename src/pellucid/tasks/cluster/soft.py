@@ -17,7 +17,7 @@ def log_shares(code: Tensor, kept: Any, unit: bool, scale: Tensor | None = None)
     """Logarithms of the soft assignments q (B, k) of codes (B, D): the soft-max of −d²/2 over the temperature.
 
     >>> shares = log_shares(torch.tensor([[0.0], [1.0]]), {"centres": torch.tensor([[0.0], [1.0]])}, unit=True).exp()
-    >>> shares[:, 0].round(decimals=3).tolist()
+    >>> [round(share, 3) for share in shares[:, 0].tolist()]
     [0.993, 0.007]
 
     Args:
