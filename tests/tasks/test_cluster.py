@@ -211,7 +211,7 @@ def test_training_sees_two_views_and_evaluation_the_image() -> None:
         ({"most": 2}, "most=2: must be at least 3"),
         ({"pretrain": 1.0}, "pretrain=1.0: must lie in [0, 1)"),
         ({"pull": -1.0}, "pull=-1.0: is a weight; give 0 or more."),
-        ({"balance": -0.5}, "balance=-0.5: is a weight; give 0 or more."),
+        ({"balance": -0.5}, "balance=-0.5: is a finite weight; give 0 or more."),
         ({"unlike": 0.0}, "unlike=0.0: must lie between 0 and 1; give another share."),
     ],
 )

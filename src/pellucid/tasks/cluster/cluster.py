@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Cluster"]
 
 _METHODS = ("kmeans", "mixture", "joint", "dec", "scan")
-_SOFT = ("dec", "scan")  # their clusters start from codes of a contrastive loss
 
 
 @final
@@ -121,8 +121,8 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise UsageError(f"{name}={value!r}: must lie in [0, {most}]; give another value.")
-        if not self.balance >= 0:
-            raise UsageError(f"balance={self.balance!r}: is a weight; give 0 or more.")
+        if not 0 <= self.balance < math.inf:
+            raise UsageError(f"balance={self.balance!r}: is a finite weight; give 0 or more.")
         if not 0 < self.unlike < 1:
             raise UsageError(f"unlike={self.unlike!r}: must lie between 0 and 1; give another share.")
 
@@ -131,9 +131,14 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
         return self.fit
 
     @property
+    def soft(self) -> bool:
+        """Whether images are drawn to soft assignments, which start from the clusters of contrastive codes."""
+        return self.method in ("dec", "scan")
+
+    @property
     def agreement(self) -> float:
         """The weight of the contrastive loss; where it is above 0, codes have length 1."""
-        return self.contrast if self.contrast is not None else 10.0 * (self.method in _SOFT)
+        return self.contrast if self.contrast is not None else 10.0 * self.soft
 
     @property
     def faithfulness(self) -> float:
@@ -143,7 +148,7 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     @property
     def weight(self) -> float:
         """The weight of the clustering loss."""
-        return self.pull if self.pull is not None else 10.0 if self.method in _SOFT else 1.0
+        return self.pull if self.pull is not None else 10.0 if self.soft else 1.0
 
     def read(self, data: Dataset) -> tuple[Dataset, Self]:
         train, least = len(data.splits["train"]), max(self.clusters, 3)

@@ -12,15 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid._processes import gathered
 from pellucid.tasks.cluster import methods
-from pellucid.tasks.cluster.soft import log_shares
+from pellucid.tasks.cluster.soft import by_place, log_shares, move_centres
 
 __all__ = ["losses", "update_table"]
-
-_MOMENTUM = 0.05  # of the centres, in a step whose images would replace them
 
 
 def losses(inner: Any, code: Tensor, places: Tensor, unit: bool) -> tuple[Tensor, Tensor]:
@@ -46,28 +43,12 @@ def losses(inner: Any, code: Tensor, places: Tensor, unit: bool) -> tuple[Tensor
     unequal = (mean * (mean.clamp_min(1e-6) * len(mean)).log()).sum()
     if inner.training:
         with torch.no_grad():
-            _follow(kept, code, shares, places, views, unit)
+            kept["shares"].index_copy_(0, places, shares.view(views, len(places), -1).mean(0))
+            move_centres(kept, shares, code, unit)
     return apart, unequal
-
-
-def _follow(kept: Any, code: Tensor, shares: Tensor, places: Tensor, views: int, unit: bool) -> None:
-    """Write the images' assignments into the table, and move the centres towards the mean codes, weighted by them."""
-    kept["shares"].index_copy_(0, places, shares.view(views, len(places), -1).mean(0))
-    centres, weight = kept["centres"], shares.sum(0)[:, None]  # (k, D), (k, 1)
-    # a cluster without an image in this batch stays where it is
-    means = torch.where(weight > 0.5, shares.T @ code / weight.clamp_min(0.5), centres)
-    moved = torch.lerp(centres, means, _MOMENTUM)
-    kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
 
 
 def update_table(kept: Any, codes: Tensor, places: Tensor, unit: bool) -> None:
     """Compute each training image's neighbours and assignment from all codes (N, D), by its position `places` (N,) in the data."""
     near = torch.from_numpy(methods.neighbours(codes.cpu().numpy())[:, 1:]).to(codes.device)  # (N, 10), without itself
-    rows = int(places.max()) + 1
-    shares = log_shares(codes, kept, unit).exp()  # (N, k)
-    kept.put(
-        near=torch.zeros(rows, near.shape[1], dtype=torch.int64, device=codes.device).index_copy(
-            0, places, places[near]
-        ),
-        shares=torch.zeros(rows, shares.shape[1], device=codes.device).index_copy(0, places, shares),
-    )
+    kept.put(near=by_place(places[near], places), shares=by_place(log_shares(codes, kept, unit).exp(), places))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Soft assignments of codes to clusters."""
+"""Soft assignments of codes to clusters, and what follows from them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-__all__ = ["log_shares", "squared_distances"]
+__all__ = ["by_place", "log_shares", "move_centres", "squared_distances"]
 
+_MOMENTUM = 0.05  # of the centres' running means
 _SHARPNESS = 0.1  # temperature, in squared units of length 1, or of the codes' scale where they have no such length
 
 
@@ -35,3 +37,21 @@ def log_shares(code: Tensor, kept: Any, unit: bool, scale: Tensor | None = None)
 def squared_distances(code: Tensor, centres: Tensor) -> Tensor:
     """(B, k), from codes (B, D) and centres (k, D)."""
     return (code.square().sum(1, keepdim=True) - 2 * code @ centres.T + centres.square().sum(1)).clamp_min(0)
+
+
+def move_centres(kept: Any, shares: Tensor, code: Tensor, unit: bool) -> None:
+    """Move the kept centres towards the mean codes (B, D) of a whole batch, weighted by the codes' shares (B, k) in the clusters."""
+    centres, weight = kept["centres"], shares.sum(0)[:, None]  # (k, D), (k, 1)
+    # a cluster without an image in this batch stays where it is
+    means = torch.where(weight > 0.5, shares.T @ code / weight.clamp_min(0.5), centres)
+    moved = torch.lerp(centres, means, _MOMENTUM)
+    kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
+
+
+def by_place(rows: Tensor, places: Tensor) -> Tensor:
+    """A table of rows (N, …) by the image's position `places` (N,) in the training data, where a step looks it up.
+
+    >>> by_place(torch.tensor([5, 6]), torch.tensor([2, 0])).tolist()
+    [6, 0, 5]
+    """
+    return rows.new_zeros(int(places.max()) + 1, *rows.shape[1:]).index_copy(0, places, rows)

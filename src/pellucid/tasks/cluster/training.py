@@ -21,13 +21,12 @@ from pellucid.errors import UsageError
 from pellucid.tasks._wrapping import unwrapped
 from pellucid.tasks.cluster import methods, scan
 from pellucid.tasks.cluster.options import ClusterTask
-from pellucid.tasks.cluster.soft import log_shares, squared_distances
+from pellucid.tasks.cluster.soft import by_place, log_shares, move_centres, squared_distances
 
 __all__ = ["ClusterPrediction", "Views", "codes_and_pictures", "codes_of", "losses", "partition", "update_clusters"]
 
 _SAMPLE = 10_000  # training images that clusters are fitted to between epochs
 _TEMPERATURE = 0.3  # of the contrastive loss
-_MOMENTUM = 0.05  # of the centres' running means
 _LLOYD_RESTARTS = 3  # between epochs; at the end there are more
 
 
@@ -96,7 +95,7 @@ def _training_losses(task: ClusterTask, inner: Any, code: Tensor, picture: Tenso
     # both views must reconstruct the unaugmented image, so the code can forget the augmentation
     parts = {"reconstruction": _relative_error(picture, torch.cat([clean, clean]) if unit else clean)}
     total = task.faithfulness * parts["reconstruction"]
-    if unit and not (clustering and task.method in ("dec", "scan")):  # it pushes images of one cluster apart
+    if unit and not (clustering and task.soft):  # it pushes images of one cluster apart
         parts["contrast"] = _contrastive_loss(code, len(clean))
         total = total + task.agreement * parts["contrast"]
     if clustering:
@@ -138,12 +137,13 @@ def _centre_loss(inner: Any, code: Tensor, unit: bool) -> Tensor:
     We deviate from the paper in dividing by the variance: without it, the loss is lowest where all codes collapse to a point.
     Within an epoch the centres follow the codes as running means; after it they are fitted again.
     """
-    centres = inner.kept["centres"]
-    nearest, own = squared_distances(code, centres).min(1)
+    centres, every = inner.kept["centres"], gathered(code)
+    nearest = squared_distances(code, centres).amin(1)
     if inner.training:
         with torch.no_grad():
-            _move_centres(inner, F.one_hot(own, len(centres)).to(code.dtype), code.detach(), unit)
-    return nearest.mean() / gathered(code).var(0, unbiased=False).sum().clamp_min(1e-12)
+            own = F.one_hot(squared_distances(every, centres).argmin(1), len(centres))
+            move_centres(inner.kept, own.to(code.dtype), every, unit)
+    return nearest.mean() / every.var(0, unbiased=False).sum().clamp_min(1e-12)
 
 
 def _assignment_loss(inner: Any, code: Tensor, places: Tensor, unit: bool) -> Tensor:
@@ -153,24 +153,12 @@ def _assignment_loss(inner: Any, code: Tensor, places: Tensor, unit: bool) -> Te
     return -(target.repeat(len(code) // len(places), 1) * logs).sum(1).mean()
 
 
-def _move_centres(inner: Any, shares: Tensor, code: Tensor, unit: bool) -> None:
-    """Move the centres towards the mean codes (B, D) of a batch, weighted by the codes' shares (B, k) in the clusters."""
-    centres, weight, sums = inner.kept["centres"], shares.sum(0), shares.T @ code
-    if not whole():  # the batch of all processes
-        torch.distributed.all_reduce(weight)
-        torch.distributed.all_reduce(sums)
-    # a cluster without an image in this batch stays where it is
-    means = torch.where(weight[:, None] > 0.5, sums / weight.clamp_min(0.5)[:, None], centres)
-    moved = torch.lerp(centres, means, _MOMENTUM)
-    inner.kept.put(centres=F.normalize(moved, dim=1) if unit else moved)
-
-
 def update_clusters(
     task: ClusterTask, model: nn.Module, batches: Callable[[], Iterator[Batch]], epoch: int, epochs: int, seed: int
 ) -> None:
     """Fit the clusters to the codes of the training images, with the thresholds beyond which an image is an outlier."""
     kept, unit = unwrapped(model).kept, task.agreement > 0
-    soft = task.method in ("dec", "scan")  # they need the soft assignments of every image
+    soft = task.soft  # the soft assignments of every image are needed
     first = round(task.pretrain * epochs) if soft or task.method == "joint" else epochs  # the clustering loss sets in
     last = epoch == epochs
     whole = last or (soft and epoch >= first)
@@ -243,8 +231,7 @@ def _update_targets(kept: Any, codes: Tensor, places: Tensor, unit: bool, last: 
     kept.drop("shares")
     if not last:
         # by the image's position in the training data, where a step looks it up
-        targets = torch.zeros(int(places.max()) + 1, shares.shape[1], device=codes.device)
-        kept.put(shares=targets.index_copy(0, places, shares))
+        kept.put(shares=by_place(shares, places))
 
 
 def partition(
